@@ -1,0 +1,79 @@
+// swift-tools-version: 6.2
+// Braid. Targets stand on floors; arrows only point down (docs/decisions.md).
+import PackageDescription
+
+let fast: [SwiftSetting] = [
+    // The engine is single-threaded and its invariants are asserted in pairs; a dynamic exclusivity
+    // check on every stored property of a packet's way costs more than the cipher's set-up.
+    .unsafeFlags(["-enforce-exclusivity=unchecked", "-cross-module-optimization"], .when(configuration: .release)),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+/// A target of the house with the settings every floor shares.
+func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: fast)
+}
+
+/// The tests of one room.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: "\(name)Tests", dependencies: dependencies, swiftSettings: fast)
+}
+
+let package = Package(
+    name: "braid",
+    products: [.executable(name: "braid", targets: ["braid"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // Floor 0: quantities, and what Swift can't see by itself.
+        room("Measures", []),
+        .systemLibrary(name: "CLibevent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
+        .systemLibrary(name: "CLibcrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .target(name: "CIPSecMB"),
+        .target(name: "CDatagram"),
+        // Floor 1
+        room("Buffers", ["Measures"]),
+        // Floor 2
+        room("Wire", ["Measures", "Buffers"]),
+        room("Dialogue", ["Measures", "Wire"]),
+        room("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
+        // Floor 3
+        room("Subflow", ["Measures", "Buffers", "Wire"]),
+        // Floor 4
+        room("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
+        // Floor 5
+        room("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        // Floor 6
+        room("Simulator", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"]),
+        room("Shell", ["Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl", "CDatagram", logging]),
+        // Floor 7
+        room("Proxy", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
+        room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
+        room("Lab", ["Measures", "Buffers", "Simulator", "Shell", "CDatagram", logging]),
+        // Floor 8
+        room("Configuration", ["Measures", "Wire", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
+        .executableTarget(
+            name: "braid",
+            dependencies: ["Measures", "Crypto", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab",
+                           argumentParser, logging],
+            swiftSettings: fast),
+        // Tests
+        tests("Measures", ["Measures"]),
+        tests("Buffers", ["Buffers", "Measures"]),
+        tests("Wire", ["Wire", "Measures"]),
+        tests("Dialogue", ["Dialogue", "Wire"]),
+        tests("Crypto", ["Crypto", "Measures"]),
+        tests("Subflow", ["Subflow", "Wire", "Measures"]),
+        tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
+        tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
+        tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Measures"]),
+        tests("Configuration", ["Configuration"]),
+    ]
+)

@@ -1,0 +1,133 @@
+/// Two pieces of one ring; the second is empty unless the range wraps.
+public struct Pieces {
+    public var first: UnsafeRawBufferPointer
+    public var second: UnsafeRawBufferPointer
+    @inlinable public init(first: UnsafeRawBufferPointer, second: UnsafeRawBufferPointer) { self.first = first; self.second = second }
+    @inlinable public var count: Int { first.count + second.count }
+    public static var empty: Pieces {
+        Pieces(first: UnsafeRawBufferPointer(start: nil, count: 0), second: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+}
+
+/// Bytes of a stream, addressed by their offset from its start, in a power-of-two ring that grows on
+/// demand up to a limit and gives its memory back when empty.
+///
+/// The sender appends and discards what is acknowledged; the receiver places bytes at offsets ahead of
+/// `end` and moves `end` on as holes fill. Both read by offset. No allocation while the size suffices.
+public struct ByteRing: ~Copyable {
+    /// Offset of the oldest byte kept.
+    public private(set) var base: UInt64 = 0
+    /// One past the newest byte in order.
+    public private(set) var end: UInt64 = 0
+    /// The most bytes ever kept (a power of two is not required).
+    public private(set) var limit: Int
+
+    private var storage: UnsafeMutableRawPointer?
+    private var capacity = 0   // zero or a power of two
+
+    static let smallest = 4096
+
+    public init(limit: Int) { self.limit = limit }
+    deinit { storage?.deallocate() }
+
+    public var count: Int { Int(end &- base) }
+    /// Bytes that may still be appended.
+    public var space: Int { limit - count }
+    /// Bytes of memory held at present.
+    public var footprint: Int { capacity }
+
+    /// A contiguous piece to write up to `wanted` bytes into; shorter at the wrap or the limit, empty when full.
+    public mutating func appendSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
+        let room = min(wanted, space)
+        guard room > 0 else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        ensure(count + room)
+        let at = Int(truncatingIfNeeded: end) & (capacity - 1)
+        return UnsafeMutableRawBufferPointer(start: storage! + at, count: min(room, capacity - at))
+    }
+
+    /// Declares that `n` bytes of the last `appendSpace` were written.
+    public mutating func commit(_ n: Int) {
+        precondition(n >= 0 && count + n <= capacity)
+        end &+= UInt64(n)
+    }
+
+    /// Appends as much as fits; the number of bytes taken.
+    public mutating func append(_ bytes: UnsafeRawBufferPointer) -> Int {
+        var taken = 0
+        while taken < bytes.count {
+            let piece = appendSpace(bytes.count - taken)
+            if piece.isEmpty { break }
+            piece.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[taken..<(taken + piece.count)]))
+            commit(piece.count)
+            taken += piece.count
+        }
+        return taken
+    }
+
+    /// Copies bytes to an offset at or ahead of `base`; the caller keeps within `base + limit` and later moves `end`.
+    public mutating func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
+        let start = Int(offset &- base)
+        precondition(start >= 0 && start + bytes.count <= limit, "placed outside the window")
+        guard bytes.count > 0 else { return }
+        ensure(start + bytes.count)
+        let at = Int(truncatingIfNeeded: offset) & (capacity - 1)
+        let head = min(bytes.count, capacity - at)
+        (storage! + at).copyMemory(from: bytes.baseAddress!, byteCount: head)
+        if head < bytes.count { storage!.copyMemory(from: bytes.baseAddress! + head, byteCount: bytes.count - head) }
+    }
+
+    /// Moves the end of what is in order to `offset` (never back).
+    public mutating func advanceEnd(to offset: UInt64) {
+        precondition(offset >= end && Int(offset &- base) <= max(capacity, 0))
+        end = offset
+    }
+
+    /// The bytes `offset ..< offset + count`, which must lie within what was appended or placed.
+    public func pieces(from offset: UInt64, count n: Int) -> Pieces {
+        guard n > 0 else { return .empty }
+        precondition(offset >= base && Int(offset &- base) + n <= capacity)
+        let at = Int(truncatingIfNeeded: offset) & (capacity - 1)
+        let head = min(n, capacity - at)
+        return Pieces(first: UnsafeRawBufferPointer(start: storage! + at, count: head),
+                      second: UnsafeRawBufferPointer(start: storage!, count: n - head))
+    }
+
+    /// Forgets everything before `offset` (at most `end`).
+    public mutating func discard(to offset: UInt64) {
+        precondition(offset >= base && offset <= end)
+        base = offset
+    }
+
+    /// Changes the limit; what is kept stays, even above it.
+    public mutating func setLimit(_ n: Int) { limit = n }
+
+    /// Gives the memory back where nothing is kept. The caller knows that nothing is placed ahead of `end`.
+    public mutating func releaseIfEmpty() {
+        guard count == 0, let old = storage else { return }
+        old.deallocate()
+        storage = nil
+        capacity = 0
+    }
+
+    /// Grows to hold `needed` bytes from `base`, keeping every byte at its offset.
+    private mutating func ensure(_ needed: Int) {
+        guard needed > capacity else { return }
+        var larger = max(capacity, Self.smallest)
+        while larger < needed { larger <<= 1 }
+        let fresh = UnsafeMutableRawPointer.allocate(byteCount: larger, alignment: 64)
+        if let old = storage {
+            // Placed bytes beyond `end` count too, so the whole old ring moves.
+            var from = base, left = capacity
+            while left > 0 {
+                let a = Int(truncatingIfNeeded: from) & (capacity - 1), b = Int(truncatingIfNeeded: from) & (larger - 1)
+                let n = min(left, capacity - a, larger - b)
+                (fresh + b).copyMemory(from: old + a, byteCount: n)
+                from &+= UInt64(n)
+                left -= n
+            }
+            old.deallocate()
+        }
+        storage = fresh
+        capacity = larger
+    }
+}

@@ -1,0 +1,74 @@
+import Measures
+
+/// Datagrams ready to be sent, in an arena that is written once and handed to the kernel as it is.
+///
+/// Datagrams are written into *lanes* (one per path) so that those of one path lie one behind the other:
+/// a run of equal sizes to one destination is one `UDP_SEGMENT` message. Nothing is allocated after `init`.
+public final class DatagramBatch {
+    /// A run of datagrams for one destination through one uplink: all `segmentSize` long but the last,
+    /// which may be shorter.
+    public struct Run {
+        public var uplink: Int
+        public var remote: SocketAddress
+        /// The address to send from, where the socket serves several; unspecified lets the kernel choose.
+        public var local: IPAddress
+        public var offset: Int
+        public var length: Int
+        public var segmentSize: Int
+        public var datagrams: Int
+    }
+
+    public static let laneCount = 8
+    /// The kernel's limits for one UDP_SEGMENT message: 64 segments, 65,507 bytes of payload.
+    public static let mostSegments = 64
+    public static let mostRunBytes = 65_000
+    /// The longest datagram a lane takes: an MTU of 1500 and some room for jumbo probes.
+    public static let longestDatagram = 2048
+
+    public let arena: UnsafeMutableRawPointer
+    public let laneBytes: Int
+    /// The runs of every lane, ready to send.
+    public private(set) var runs: [Run] = []
+    private var laneEnd: [Int]
+    private var laneRun: [Int]   // index of the lane's open run, or -1
+
+    public init(laneBytes: Int = 128 << 10) {
+        self.laneBytes = laneBytes
+        arena = .allocate(byteCount: laneBytes * Self.laneCount, alignment: 64)
+        laneEnd = (0..<Self.laneCount).map { $0 * laneBytes }
+        laneRun = Array(repeating: -1, count: Self.laneCount)
+        runs.reserveCapacity(256)
+    }
+    deinit { arena.deallocate() }
+
+    public var isEmpty: Bool { runs.isEmpty }
+
+    /// Room for one datagram of up to `longestDatagram` bytes in `lane`; nil where the lane is full, which
+    /// ends the batch for that path.
+    public func reserve(lane: Int) -> UnsafeMutableRawPointer? {
+        laneEnd[lane] + Self.longestDatagram <= (lane + 1) * laneBytes ? arena + laneEnd[lane] : nil
+    }
+
+    /// Closes the datagram just written into `lane`.
+    public func commit(lane: Int, length: Int, uplink: Int, remote: SocketAddress, local: IPAddress) {
+        precondition(length > 0 && length <= Self.longestDatagram)
+        let offset = laneEnd[lane]
+        laneEnd[lane] = offset + length
+        let open = laneRun[lane]
+        if open >= 0, runs[open].uplink == uplink, runs[open].remote == remote, runs[open].local == local,
+           length <= runs[open].segmentSize, runs[open].length == runs[open].datagrams * runs[open].segmentSize,
+           runs[open].datagrams < Self.mostSegments, runs[open].length + length <= Self.mostRunBytes {
+            runs[open].length += length
+            runs[open].datagrams += 1
+        } else {
+            laneRun[lane] = runs.count
+            runs.append(Run(uplink: uplink, remote: remote, local: local, offset: offset, length: length,
+                            segmentSize: length, datagrams: 1))
+        }
+    }
+
+    public func removeAll() {
+        runs.removeAll(keepingCapacity: true)
+        for lane in 0..<Self.laneCount { laneEnd[lane] = lane * laneBytes; laneRun[lane] = -1 }
+    }
+}

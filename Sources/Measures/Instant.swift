@@ -1,0 +1,48 @@
+/// A point in time on the engine's clock, in nanoseconds since an origin that the caller chose.
+///
+/// The engine never reads a clock: every input carries its `Instant`.
+public struct Instant: Hashable, Comparable, Sendable {
+    public var nanoseconds: Int64
+
+    @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+    public static let zero = Instant(nanoseconds: 0)
+    /// Later than anything that happens: the deadline of a timer that is not armed.
+    public static let distantFuture = Instant(nanoseconds: .max)
+
+    @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
+    @inlinable public static func + (a: Instant, b: Interval) -> Instant {
+        // An armed timer plus "for ever" stays "for ever" instead of wrapping into the past.
+        let (sum, overflow) = a.nanoseconds.addingReportingOverflow(b.nanoseconds)
+        return Instant(nanoseconds: overflow ? .max : sum)
+    }
+    @inlinable public static func - (a: Instant, b: Interval) -> Instant { Instant(nanoseconds: a.nanoseconds &- b.nanoseconds) }
+    @inlinable public static func - (a: Instant, b: Instant) -> Interval { Interval(nanoseconds: a.nanoseconds &- b.nanoseconds) }
+    @inlinable public static func += (a: inout Instant, b: Interval) { a = a + b }
+}
+
+/// A length of time in nanoseconds; may be negative.
+public struct Interval: Hashable, Comparable, Sendable {
+    public var nanoseconds: Int64
+
+    @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+    @inlinable public static func nanoseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n) }
+    @inlinable public static func microseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000) }
+    @inlinable public static func milliseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000_000) }
+    @inlinable public static func seconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000_000_000) }
+    @inlinable public init(seconds: Double) { nanoseconds = Int64(seconds * 1e9) }
+
+    public static let zero = Interval(nanoseconds: 0)
+    public static let max = Interval(nanoseconds: .max)
+
+    @inlinable public var seconds: Double { Double(nanoseconds) / 1e9 }
+    @inlinable public var milliseconds: Double { Double(nanoseconds) / 1e6 }
+
+    @inlinable public static func < (a: Interval, b: Interval) -> Bool { a.nanoseconds < b.nanoseconds }
+    @inlinable public static func + (a: Interval, b: Interval) -> Interval { Interval(nanoseconds: a.nanoseconds &+ b.nanoseconds) }
+    @inlinable public static func - (a: Interval, b: Interval) -> Interval { Interval(nanoseconds: a.nanoseconds &- b.nanoseconds) }
+    @inlinable public static func * (a: Interval, b: Int64) -> Interval { Interval(nanoseconds: a.nanoseconds &* b) }
+    @inlinable public static func / (a: Interval, b: Int64) -> Interval { Interval(nanoseconds: a.nanoseconds / b) }
+    @inlinable public static func += (a: inout Interval, b: Interval) { a = a + b }
+    @inlinable public static prefix func - (a: Interval) -> Interval { Interval(nanoseconds: 0 &- a.nanoseconds) }
+}

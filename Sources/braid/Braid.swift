@@ -1,0 +1,1 @@
+@main struct Braid { static func main() {} }
