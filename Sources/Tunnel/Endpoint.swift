@@ -5,29 +5,6 @@ import Multipath
 import Subflow
 import Wire
 
-/// Where an application wants to go (SOCKS5 address form, RFC 1928 section 5).
-public struct Target: Hashable, Sendable {
-    public enum Host: Hashable, Sendable { case address(IPAddress), name(String) }
-    public var host: Host
-    public var port: UInt16
-    public init(host: Host, port: UInt16) { self.host = host; self.port = port }
-}
-
-/// How a dial at the concentrator ended, as the first byte of the answering stream.
-public enum DialStatus: UInt8, Sendable, CaseIterable {
-    case connected = 0
-    case generalFailure = 1
-    /// The concentrator's policy forbids the address.
-    case denied = 2
-    case networkUnreachable = 3
-    case hostUnreachable = 4
-    case connectionRefused = 5
-    case timedOut = 6
-    /// The name does not resolve.
-    case nameNotFound = 7
-    case tooManyConnections = 8
-}
-
 /// One uplink of the proxy as the engine sees it: a number by which datagrams go out and come in.
 public struct Uplink: Sendable {
     public var number: Int
