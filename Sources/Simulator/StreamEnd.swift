@@ -1,0 +1,167 @@
+import Buffers
+import Measures
+import Multipath
+
+/// A simulated application at one end of a connection: produces, reads, and checks every byte.
+public final class StreamEnd {
+    public let supply: Supply
+    public let reader: Reader
+    /// What the other end will send in all.
+    public let expected: Int
+    public private(set) var written = 0
+    public private(set) var read = 0
+    public var log = ReceptionLog()
+    /// The first thing that was wrong; nil while all is right.
+    public private(set) var failure: String?
+    /// Aborts the connection when this much was read (both ends must expect it).
+    public var abortsAfterReading: Int?
+    /// Whether the connection may end in an error without that being a failure.
+    public var toleratesError = false
+    /// When it produced its first byte.
+    public private(set) var began: Instant?
+    public private(set) var finishedAt: Instant?
+
+    private let outgoing: StreamPattern
+    private let incoming: StreamPattern
+    private var isWritingFinished = false
+    private var isAborted = false
+    private var mostRead = 0          // by a slow reader: what it may have read by now
+    private var pausedUntil = Instant.zero
+    private var hasPaused = false
+    private weak var peer: StreamEnd?
+
+    init(outgoing: StreamPattern, incoming: StreamPattern, supply: Supply, expected: Int, reader: Reader) {
+        self.outgoing = outgoing
+        self.incoming = incoming
+        self.supply = supply
+        self.expected = expected
+        self.reader = reader
+    }
+
+    /// The two ends of one stream. `key` gives its bytes.
+    public static func pair(key: UInt64, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
+                            listenerReader: Reader = .eager) -> (initiator: StreamEnd, listener: StreamEnd) {
+        var there = StreamPattern(key: key), back = StreamPattern(key: ~key)
+        if case .echo = listener { back = there }
+        if case .echo = initiator { there = back }
+        let a = StreamEnd(outgoing: there, incoming: back, supply: initiator, expected: listener.total, reader: initiatorReader)
+        let b = StreamEnd(outgoing: back, incoming: there, supply: listener, expected: initiator.total, reader: listenerReader)
+        a.peer = b
+        b.peer = a
+        return (a, b)
+    }
+
+    public var isFinished: Bool { finishedAt != nil }
+
+    /// When time alone gives it something to do.
+    public func deadline(at now: Instant) -> Instant {
+        guard !isFinished, failure == nil, let began else { return .distantFuture }
+        var next = Instant.distantFuture
+        if let elapsed = supply.nextProduction(after: now - began) { next = began + elapsed }
+        switch reader {
+        case .eager: break
+        case .slow(let rate):
+            // Rereads every 20 ms at least, as a player does.
+            if read < expected { next = min(next, now + max(.milliseconds(20), rate.time(for: 1))) }
+        case .pausing: if pausedUntil > now { next = min(next, pausedUntil) }
+        }
+        return next
+    }
+
+    /// Reads and writes as much as it can; whether it did anything.
+    public func turn(_ connection: Connection, at now: Instant) -> Bool {
+        guard failure == nil, !isFinished else { return false }
+        if began == nil { began = now }
+        if let error = connection.error {
+            if toleratesError || isAborted { finishedAt = now } else { fail("connection ended: \(error)") }
+            return true
+        }
+        var didSomething = receive(connection, at: now)
+        didSomething = send(connection, at: now) || didSomething
+        if let limit = abortsAfterReading, read >= limit, !isAborted {
+            isAborted = true
+            finishedAt = now
+            connection.abort(at: now)
+            return true
+        }
+        if connection.isReadFinished, connection.isWriteFinished, isWritingFinished {
+            finishedAt = now
+            if read != expected { fail("stream ended after \(read) of \(expected) bytes") }
+            didSomething = true
+        }
+        return didSomething
+    }
+
+    private func fail(_ text: String) { if failure == nil { failure = text } }
+
+    private func readAllowance(at now: Instant) -> Int {
+        switch reader {
+        case .eager: return .max
+        case .slow(let rate): return rate.bytes(in: now - (began ?? now)) - read
+        case .pausing(let offset, let pause):
+            if !hasPaused, read >= offset {
+                hasPaused = true
+                pausedUntil = now + pause
+            }
+            if now < pausedUntil { return 0 }
+            return hasPaused ? .max : offset - read
+        }
+    }
+
+    private func receive(_ connection: Connection, at now: Instant) -> Bool {
+        var taken = 0
+        while failure == nil {
+            let pieces = connection.readable
+            let allowed = min(pieces.count, readAllowance(at: now))
+            guard allowed > 0 else { break }
+            // `consume` may change the ring, so both pieces are looked at first.
+            let firstCount = min(allowed, pieces.first.count)
+            check(UnsafeRawBufferPointer(rebasing: pieces.first[0..<firstCount]))
+            check(UnsafeRawBufferPointer(rebasing: pieces.second[0..<(allowed - firstCount)]))
+            connection.consume(allowed, at: now)
+            taken += allowed
+        }
+        if taken > 0 {
+            log.note(taken, total: read, at: now)
+            noteDelays(at: now)
+        }
+        return taken > 0
+    }
+
+    private func check(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count > 0 else { return }
+        if let wrong = incoming.firstDifference(bytes, from: UInt64(read)) {
+            fail("wrong byte at offset \(read + wrong) of \(expected)")
+        }
+        read += bytes.count
+        if read > expected { fail("\(read) bytes arrived of \(expected)") }
+    }
+
+    private func noteDelays(at now: Instant) {
+        guard let peer, case .constantRate(let chunk, let period, let total) = peer.supply, let began = peer.began else { return }
+        while log.delays.count * chunk < total, min((log.delays.count + 1) * chunk, total) <= read {
+            let produced = began + period * Int64(log.delays.count)
+            log.delays.append(.init(at: produced, delay: now - produced))
+        }
+    }
+
+    private func send(_ connection: Connection, at now: Instant) -> Bool {
+        guard !isWritingFinished, let began else { return false }
+        var wrote = false
+        let produced = supply.produced(after: now - began, received: read)
+        while written < produced {
+            let space = connection.writeSpace(produced - written)
+            guard space.count > 0 else { return wrote }
+            outgoing.fill(space, from: UInt64(written))
+            connection.commitWrite(space.count, at: now)
+            written += space.count
+            wrote = true
+        }
+        if written == supply.total {
+            isWritingFinished = true
+            connection.finishWriting(at: now)
+            wrote = true
+        }
+        return wrote
+    }
+}

@@ -1,0 +1,99 @@
+import Measures
+
+/// What an application sends: how many bytes of its stream it has produced, as a function of the time
+/// since it began and of what it has received. Both ends know both supplies, so that every byte and
+/// both lengths can be checked.
+public enum Supply: Hashable, Sendable {
+    case nothing
+    /// All at once: a file.
+    case bulk(Int)
+    /// `chunk` bytes every `period`, `total` in all: voice, video. Chunk 0 at the beginning.
+    case constantRate(chunk: Int, period: Interval, total: Int)
+    /// What came in goes back; `total` is the length of the other stream, whose pattern this one repeats.
+    case echo(total: Int)
+    /// One request at a time; the next follows the whole response to the last.
+    case requests(count: Int, size: Int, responseSize: Int)
+    /// A response to every whole request.
+    case responses(count: Int, size: Int, requestSize: Int)
+
+    /// Bytes in all.
+    public var total: Int {
+        switch self {
+        case .nothing: 0
+        case .bulk(let n), .constantRate(_, _, let n), .echo(let n): n
+        case .requests(let count, let size, _), .responses(let count, let size, _): count * size
+        }
+    }
+
+    /// Bytes produced so far.
+    public func produced(after elapsed: Interval, received: Int) -> Int {
+        switch self {
+        case .nothing: 0
+        case .bulk(let n): n
+        case .constantRate(let chunk, let period, let n): min(n, chunk * Int(elapsed.nanoseconds / period.nanoseconds + 1))
+        case .echo(let n): min(n, received)
+        case .requests(let count, let size, let responseSize): min(count, received / responseSize + 1) * size
+        case .responses(let count, let size, let requestSize): min(count, received / requestSize) * size
+        }
+    }
+
+    /// How long after the beginning time alone next produces something; nil where it doesn't.
+    public func nextProduction(after elapsed: Interval) -> Interval? {
+        guard case .constantRate(let chunk, let period, let n) = self else { return nil }
+        let next = elapsed.nanoseconds / period.nanoseconds + 1
+        return Int(next) * chunk < n + chunk - 1 ? period * next : nil
+    }
+}
+
+/// How fast an application reads.
+public enum Reader: Hashable, Sendable {
+    case eager
+    /// At most this much on average: back-pressure.
+    case slow(Rate)
+    /// Reads eagerly, but after `offset` bytes stops once for `pause`.
+    case pausing(at: Int, for: Interval)
+}
+
+/// When bytes arrived at an application.
+public struct ReceptionLog: Sendable {
+    public struct Sample: Hashable, Sendable {
+        public var at: Instant
+        public var delay: Interval
+    }
+    /// Bytes per bin of `binWidth` since time zero.
+    public private(set) var bins: [Int] = []
+    public var binWidth = Interval.milliseconds(200)
+    public private(set) var first: Instant?
+    public private(set) var last: Instant?
+    /// The longest time without a byte between two arrivals, and when it began.
+    public private(set) var longestGap = Interval.zero
+    public private(set) var longestGapBegan = Instant.zero
+    /// Application delay of every chunk of a constant-rate stream.
+    public internal(set) var delays: [Sample] = []
+    /// Every arrival with its total, where `keepsArrivals` is set.
+    public private(set) var arrivals: [(at: Instant, total: Int)] = []
+    public var keepsArrivals = false
+
+    mutating func note(_ n: Int, total: Int, at now: Instant) {
+        if let last, now - last > longestGap {
+            longestGap = now - last
+            longestGapBegan = last
+        }
+        if first == nil { first = now }
+        last = now
+        let bin = Int(now.nanoseconds / binWidth.nanoseconds)
+        while bins.count <= bin { bins.append(0) }
+        bins[bin] += n
+        if keepsArrivals { arrivals.append((now, total)) }
+    }
+
+    /// The longest gap that ends at or after `from` and begins before `to`; needs `keepsArrivals`.
+    public func longestGap(from: Instant, to: Instant) -> Interval {
+        var longest = Interval.zero, i = 1
+        while i < arrivals.count {
+            if arrivals[i].at >= from, arrivals[i - 1].at < to { longest = max(longest, arrivals[i].at - arrivals[i - 1].at) }
+            i += 1
+        }
+        return longest
+    }
+}
