@@ -69,7 +69,7 @@ let package = Package(
         tests("Buffers", ["Buffers", "Measures"]),
         tests("Wire", ["Wire", "Measures"]),
         tests("Dialogue", ["Dialogue", "Wire"]),
-        tests("Crypto", ["Crypto", "Measures"]),
+        tests("Crypto", ["Crypto", "Buffers", "Measures"]),
         tests("Subflow", ["Subflow", "Wire", "Measures"]),
         tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
