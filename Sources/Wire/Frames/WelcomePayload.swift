@@ -1,0 +1,39 @@
+/// The payload of Noise message 2, from the concentrator.
+///
+/// ```
+/// byte 0      version, 1
+/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session is alive, go on with it
+/// byte 2      cipher of records (`CipherSuite`'s raw value)
+/// bytes 3-5   the sender's session index
+/// ```
+public struct WelcomePayload: Equatable, Sendable {
+    public enum Outcome: UInt8, Sendable { case newSession = 0, stillAlive = 1 }
+    public static let size = 6
+    public static let version: UInt8 = 1
+    public var outcome: Outcome
+    public var cipher: UInt8
+    public var index: UInt32
+
+    public init(outcome: Outcome, cipher: UInt8, index: UInt32) {
+        self.outcome = outcome; self.cipher = cipher; self.index = index
+    }
+
+    /// Nil for another version or an unknown outcome. Bytes behind the known ones are ignored.
+    public init?(_ bytes: [UInt8]) {
+        guard bytes.count >= Self.size, bytes[0] == Self.version, let outcome = Outcome(rawValue: bytes[1]) else { return nil }
+        self.outcome = outcome
+        cipher = bytes[2]
+        index = bytes.withUnsafeBytes { $0.low24(3) }
+    }
+
+    public var bytes: [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: Self.size) { buffer, count in
+            let out = UnsafeMutableRawPointer(buffer.baseAddress!)
+            out.storeBytes(of: Self.version, as: UInt8.self)
+            out.storeBytes(of: outcome.rawValue, toByteOffset: 1, as: UInt8.self)
+            out.storeBytes(of: cipher, toByteOffset: 2, as: UInt8.self)
+            out.store(low24: index, at: 3)
+            count = Self.size
+        }
+    }
+}
