@@ -1,0 +1,135 @@
+import Crypto
+import Measures
+import Tunnel
+
+/// Which addresses the concentrator dials for its users.
+public struct EgressConfiguration: Equatable, Sendable {
+    /// Loopback, link-local, private, metadata and other ranges that are not the public Internet.
+    public var deniesPrivate = true
+    public var deny: [AddressPrefix] = []
+    /// Exceptions from both of the above.
+    public var allow: [AddressPrefix] = []
+    public init() {}
+}
+
+/// What `braid concentrator` needs to know.
+public struct ConcentratorConfiguration: Sendable {
+    public var common: CommonConfiguration
+    /// UDP addresses; at least one.
+    public var listen: [SocketAddress]
+    public var users: [EndpointConfiguration.User]
+    public var egress: EgressConfiguration
+    public var dialTimeout: Interval
+}
+
+/// Keys of a concentrator's file.
+enum ConcentratorKey: String, CaseIterable {
+    case listen, privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout", status, control
+    case logLevel = "log_level", pcap, congestion, limits
+}
+
+/// Keys of one of the `users`.
+enum UserKey: String, CaseIterable {
+    case name, publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file"
+}
+
+/// Keys of `egress`.
+enum EgressKey: String, CaseIterable { case deny, allow }
+
+extension ConcentratorConfiguration {
+    /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
+    init?(_ root: Item, folder: String, report: Report) {
+        guard let table = Table<ConcentratorKey>(root, name: "", place: root.place, report: report) else { return nil }
+        let common = CommonConfiguration(
+            CommonFields(
+                privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
+                status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
+                congestion: table[.congestion], limits: table[.limits]),
+            folder: folder)
+        let listen = ConcentratorConfiguration.listen(table[.listen])
+        let users = table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
+            .map { ConcentratorConfiguration.users($0, folder: folder, own: common?.identity.publicKey) }
+        let egress = ConcentratorConfiguration.egress(table[.egress])
+        let dialTimeout = table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) } ?? Defaults.dialTimeout
+        guard report.problems.isEmpty, let common, let users, let dialTimeout else { return nil }
+        self.init(common: common, listen: listen, users: users, egress: egress, dialTimeout: dialTimeout)
+    }
+
+    private static func listen(_ field: Field?) -> [SocketAddress] {
+        guard let field else { return [SocketAddress(Defaults.concentratorListen)!] }
+        guard let fields = field.list() else { return [] }
+        if fields.isEmpty { field.complain("is empty; name a UDP port, such as \(Defaults.concentratorListen)") }
+        var found: [SocketAddress] = []
+        for field in fields {
+            guard let address = field.socketAddress(example: Defaults.concentratorListen) else { continue }
+            if address.port == 0 { field.complain("port 0 is no port; proxies must know where to send") }
+            if found.contains(address) { field.complain("\(address) is listed twice; leave one of them out") }
+            found.append(address)
+        }
+        return found
+    }
+
+    private static func users(_ field: Field, folder: String, own: Key32?) -> [EndpointConfiguration.User] {
+        guard let fields = field.list() else { return [] }
+        if fields.isEmpty { field.complain("is empty, so nobody could connect; add one with a name and a public_key") }
+        var found: [EndpointConfiguration.User] = []
+        for field in fields {
+            guard let user = field.user(folder: folder) else { continue }
+            if found.contains(where: { $0.name == user.name }) {
+                field.complain("the name \"\(user.name)\" is used twice; every user has its own")
+            }
+            if let other = found.first(where: { $0.publicKey == user.publicKey }) {
+                field.complain("\(user.name) has the public key of \(other.name); every user has its own")
+            }
+            if user.publicKey == own {
+                field.complain("\(user.name) has this concentrator's own public key; it must be that of the user's proxy")
+            }
+            found.append(user)
+        }
+        return found
+    }
+
+    private static func egress(_ field: Field?) -> EgressConfiguration {
+        var egress = EgressConfiguration()
+        guard let field, let table = Table<EgressKey>(field) else { return egress }
+        if let deny = table[.deny] {
+            egress.deniesPrivate = false
+            for member in deny.list() ?? [] {
+                if case .text("private") = member.item.content { egress.deniesPrivate = true; continue }
+                if let range = member.egressRange() { egress.deny.append(range) }
+            }
+        }
+        egress.allow = (table[.allow]?.list() ?? []).compactMap { $0.prefix() }
+        return egress
+    }
+}
+
+extension Field {
+    fileprivate func user(folder: String) -> EndpointConfiguration.User? {
+        guard let table = Table<UserKey>(self) else { return nil }
+        let name = table.required(.name, "it stands in logs and in braid status").flatMap { $0.userName() }
+        let key = table.required(.publicKey, "it is what braid keygen printed for this user's proxy")?.publicKey()
+        let preSharedKey = table[.preSharedKeyFile]?.key(relativeTo: folder)
+        guard let name, let key else { return nil }
+        return EndpointConfiguration.User(name: name, publicKey: key, preSharedKey: preSharedKey)
+    }
+
+    /// Something that fits into a log line.
+    private func userName() -> String? {
+        guard let text = text() else { return nil }
+        let isPlain = text.unicodeScalars.allSatisfy { $0.value > 32 && $0.value != 127 }
+        guard (1...64).contains(text.utf8.count), isPlain else {
+            return wrong("\"\(text)\" can't be a name; take 1 to 64 letters without spaces")
+        }
+        return text
+    }
+
+    fileprivate func egressRange() -> AddressPrefix? {
+        guard let text = text() else { return nil }
+        guard let range = AddressPrefix(text) else {
+            let hint = nearestName(to: text, among: ["private"]).map { "; did you mean \"\($0)\"?" } ?? ""
+            return wrong("\"\(text)\" is neither \"private\" nor a range such as 198.51.100.0/24\(hint)")
+        }
+        return range
+    }
+}

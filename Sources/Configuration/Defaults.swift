@@ -1,0 +1,38 @@
+import Measures
+import Multipath
+import Subflow
+
+/// Every value that holds where neither the configuration file nor a flag says otherwise.
+///
+/// The configuration's tests read `docs/operations.md` and compare its table with this file.
+public enum Defaults {
+    /// Where the concentrator listens, and the port of a concentrator address without one. UDP 443 passes
+    /// where QUIC passes.
+    public static let concentratorPort: UInt16 = 443
+    public static let concentratorListen = "0.0.0.0:443"
+    /// Loopback only: whoever reaches the port uses the tunnel.
+    public static let proxyListen = "mixed://127.0.0.1:1080"
+    public static let mode = HandoverMode.full
+    public static let open = OpenPolicy.auto
+    public static let congestion = CongestionAlgorithm.cubic
+    public static let logLevel = LogLevel.info
+    /// What the concentrator refuses to dial where `egress` says nothing.
+    public static let egressDeny = ["private"]
+
+    /// Application connections at once, over all sessions.
+    public static let connections = 100_000
+    /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
+    public static let sendBuffer = ByteCount.mebibytes(16)
+    /// The most one connection may have on its way to us: a second at 64 Mbit/s.
+    public static let receiveWindow = ByteCount.mebibytes(8)
+    /// How long a stopping process waits for its connections to end.
+    public static let drain = Interval.seconds(30)
+    /// How long a dial at the concentrator may take, all addresses of the name together.
+    public static let dialTimeout = Interval.seconds(10)
+
+    /// Ranges a limit is held to; outside of them nothing good happens.
+    public static let connectionsRange = 1...1_000_000
+    public static let bufferRange = ByteCount.kibibytes(64)...ByteCount.mebibytes(1024)
+    public static let drainRange = Interval.zero...Interval.seconds(3600)
+    public static let dialTimeoutRange = Interval.seconds(1)...Interval.seconds(300)
+}

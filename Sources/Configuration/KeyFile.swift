@@ -1,0 +1,78 @@
+import Crypto
+import Glibc
+
+/// A file with one key of 32 bytes in base64, as `braid keygen` writes it.
+///
+/// Blank lines and lines that start with `#` don't count.
+public enum KeyFile {
+    /// What is wrong with a key file, as the end of a sentence that began with its path.
+    public struct Failure: Error, CustomStringConvertible {
+        public var description: String
+    }
+
+    /// Reads the key. Refuses a file that others than its owner can read or write.
+    public static func read(_ path: String) throws(Failure) -> Key32 {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else {
+            let make = errno == ENOENT ? "; make it with: braid keygen \(path)" : ""
+            throw Failure(description: "can't be read: \(lastError())\(make)")
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw Failure(description: "can't be read: \(lastError())") }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(description: "is not a file") }
+        guard status.st_mode & 0o077 == 0 else {
+            let mode = String(status.st_mode & 0o777, radix: 8)
+            throw Failure(description: "is open to others (mode 0\(mode)); mend it with: chmod 600 \(path)")
+        }
+        // A key file has a line of 44 characters and perhaps a comment.
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        guard count >= 0 else { throw Failure(description: "can't be read: \(lastError())") }
+        let lines = String(decoding: bytes[..<count], as: UTF8.self)
+            .split(whereSeparator: \.isNewline)
+            .map { $0.trimmingWhitespace() }
+            .filter { !$0.isEmpty && !$0.hasPrefix("#") }
+        guard lines.count == 1, let key = Key32(base64: lines[0]), key != .zero else {
+            throw Failure(description: "holds no key; a key file is written by: braid keygen FILE")
+        }
+        return key
+    }
+
+    /// Writes a key to a new file of mode 0600; an existing file is never touched.
+    public static func write(_ key: Key32, to path: String) throws(Failure) {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else {
+            if errno == EEXIST { throw Failure(description: "exists already; keys are never written over") }
+            throw Failure(description: "can't be written: \(lastError())")
+        }
+        defer { close(descriptor) }
+        let line = Array((key.base64 + "\n").utf8)
+        // The mode given to open passes through the umask, which may take away the owner's own bits.
+        guard fchmod(descriptor, 0o600) == 0, Glibc.write(descriptor, line, line.count) == line.count,
+              fsync(descriptor) == 0 else {
+            let reason = lastError()
+            unlink(path)
+            throw Failure(description: "can't be written: \(reason)")
+        }
+    }
+
+    private static func lastError() -> String { String(cString: strerror(errno)) }
+}
+
+extension Substring {
+    fileprivate func trimmingWhitespace() -> String {
+        var text = self
+        while text.first?.isWhitespace == true { text.removeFirst() }
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text)
+    }
+}
+
+extension Field {
+    /// The key in the file that this setting names.
+    func key(relativeTo folder: String) -> Key32? {
+        guard let path = path(relativeTo: folder) else { return nil }
+        do { return try KeyFile.read(path) } catch { return wrong("\(path) \(error)") }
+    }
+}

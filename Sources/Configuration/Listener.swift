@@ -1,0 +1,98 @@
+import Measures
+
+/// When the application that opens a connection through the proxy is answered.
+public enum OpenPolicy: String, CaseIterable, Sendable {
+    /// At once, so that its first bytes travel with the request.
+    case fast
+    /// When the concentrator's dial has ended, so that it learns the true error.
+    case checked
+    /// `fast` for host names, `checked` for addresses.
+    case auto
+}
+
+/// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT`.
+public struct ListenerConfiguration: Sendable {
+    public enum Scheme: String, CaseIterable, Sendable {
+        /// SOCKS4, SOCKS4a, SOCKS5 and HTTP, told apart by their first bytes.
+        case mixed
+    }
+    public struct Credentials: Equatable, Sendable {
+        public var user: String
+        public var password: String
+        public init(user: String, password: String) { self.user = user; self.password = password }
+    }
+    public var scheme: Scheme
+    public var address: SocketAddress
+    /// Nil: whoever reaches the port may use it.
+    public var credentials: Credentials?
+}
+
+extension Field {
+    /// A listen URL. A port that others can reach needs a password.
+    func listener() -> ListenerConfiguration? {
+        guard let text = text() else { return nil }
+        let shown = withoutPassword(text)
+        let form = "write SCHEME://[USER:PASSWORD@]ADDRESS:PORT, such as \(Defaults.proxyListen)"
+        var rest = text[...], scheme = ListenerConfiguration.Scheme.mixed
+        if let mark = text.firstRange(of: "://") {
+            let name = String(text[..<mark.lowerBound])
+            guard let known = ListenerConfiguration.Scheme(rawValue: name) else {
+                let names = ListenerConfiguration.Scheme.allCases.map(\.rawValue).joined(separator: ", ")
+                return wrong("\"\(name)\" is no kind of listener; known: \(names) (it takes SOCKS4, SOCKS4a, SOCKS5 and HTTP)")
+            }
+            scheme = known
+            rest = text[mark.upperBound...]
+        }
+        var credentials: ListenerConfiguration.Credentials?
+        if let at = rest.lastIndex(of: "@") {
+            guard let found = ListenerConfiguration.Credentials(urlPart: rest[..<at]) else {
+                return wrong("\(shown): before the @ must stand USER:PASSWORD, each 1 to 255 bytes (%40 for @, %3A for :)")
+            }
+            credentials = found
+            rest = rest[rest.index(after: at)...]
+        }
+        if rest.hasSuffix("/") { rest = rest.dropLast() }
+        let numeric = rest.hasPrefix("localhost:") ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
+        guard let address = SocketAddress(numeric), address.port > 0 else { return wrong("\"\(shown)\" is not a place to listen; \(form)") }
+        if address.address.isUnspecified, credentials == nil {
+            return wrong("""
+                \(shown) would let anyone in; listen on 127.0.0.1, or ask for a password: \
+                \(scheme.rawValue)://USER:PASSWORD@\(address)
+                """)
+        }
+        return ListenerConfiguration(scheme: scheme, address: address, credentials: credentials)
+    }
+
+    /// A password has no place in a log or on a screen.
+    private func withoutPassword(_ url: String) -> String {
+        guard let at = url.lastIndex(of: "@") else { return url }
+        let start = url.firstRange(of: "://")?.upperBound ?? url.startIndex
+        return start <= at ? "\(url[..<start])…\(url[at...])" : url
+    }
+}
+
+extension ListenerConfiguration.Credentials {
+    /// Reads `USER:PASSWORD` with percent escapes; nil where one is missing or longer than RFC 1929 can carry.
+    init?(urlPart text: Substring) {
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2, let user = Self.unescaped(parts[0]), let password = Self.unescaped(parts[1]),
+              (1...255).contains(user.utf8.count), (1...255).contains(password.utf8.count) else { return nil }
+        self.init(user: user, password: password)
+    }
+
+    private static func unescaped(_ text: Substring) -> String? {
+        var bytes: [UInt8] = [], rest = text.utf8[...]
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "%") else { bytes.append(byte); continue }
+            guard let hex = String(rest.prefix(2)), hex.utf8.count == 2, let value = UInt8(hex, radix: 16) else { return nil }
+            bytes.append(value)
+            rest = rest.dropFirst(2)
+        }
+        return String(validating: bytes, as: UTF8.self)
+    }
+}
+
+extension IPAddress {
+    /// 0.0.0.0 or ::, which as a listening address means every interface.
+    var isUnspecified: Bool { self == .unspecifiedV4 || self == .unspecifiedV6 }
+}

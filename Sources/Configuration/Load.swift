@@ -1,0 +1,149 @@
+import Glibc
+
+/// A configuration that was read and found right.
+public enum Configuration: Sendable {
+    case proxy(ProxyConfiguration)
+    case concentrator(ConcentratorConfiguration)
+}
+
+/// The two kinds of file.
+public enum ConfigurationKind: String, Sendable {
+    case proxy, concentrator
+}
+
+/// What flags of the command line say; they win over the file.
+public struct Overrides: Sendable {
+    var settings: [(path: [String], flag: String, values: [String], isList: Bool)] = []
+
+    public init() {}
+
+    /// Lets `value` of the flag `flag` stand at `path`; nil changes nothing.
+    public mutating func set(_ path: String..., flag: String, to value: String?) {
+        if let value { settings.append((path, flag, [value], false)) }
+    }
+
+    /// Lets the values of a repeatable flag stand at `path` as a list; none changes nothing.
+    public mutating func set(_ path: String..., flag: String, toList values: [String]) {
+        if !values.isEmpty { settings.append((path, flag, values, true)) }
+    }
+
+    public var isEmpty: Bool { settings.isEmpty }
+
+    func apply(to root: inout Item) {
+        for setting in settings {
+            let place = Place.flag(setting.flag)
+            let items = setting.values.map { setting.flag == "--uplink" ? Item.uplink($0, place) : .text($0, place) }
+            root.set(setting.path, to: setting.isList ? Item(content: .list(items), place: place) : items[0])
+        }
+    }
+}
+
+extension Item {
+    /// `wlan0`, `wwan0,backup`, `192.0.2.7` or `192.0.2.0/24,backup` as an entry of `uplinks`.
+    fileprivate static func uplink(_ text: String, _ place: Place) -> Item {
+        let parts = text.split(separator: ",", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let key = AddressPrefix(parts[0]) == nil ? UplinkKey.interface : .address
+        var item = Item(content: .table([]), place: place)
+        item.set([key.rawValue], to: .text(parts[0], place))
+        if parts.count == 2 { item.set([UplinkKey.role.rawValue], to: .text(parts[1], place)) }
+        return item
+    }
+}
+
+extension Configuration {
+    /// Reads the configuration of `kind` from a file (nil: from flags alone).
+    public static func load(
+        _ kind: ConfigurationKind, file: String?, overrides: Overrides = Overrides()
+    ) throws(ConfigurationErrors) -> Configuration {
+        let report = Report()
+        var root: Item
+        if let file {
+            root = try tree(of: file, report: report)
+            // The file's own kind first: every key of the other kind would be reported as unknown.
+            if let found = root.kind, found != kind {
+                let start = "braid \(found.rawValue) --config \(file)"
+                report.say(.file(file), "is a configuration of the \(found.rawValue); start it with: \(start)")
+                throw ConfigurationErrors(problems: report.sorted)
+            }
+        } else {
+            root = Item(content: .table([]), place: .commandLine)
+        }
+        overrides.apply(to: &root)
+        return try read(root, kind: kind, folder: file.map(folder) ?? "", report: report)
+    }
+
+    /// Reads a configuration whose kind is told by its keys.
+    public static func check(file: String) throws(ConfigurationErrors) -> Configuration {
+        let report = Report()
+        let root = try tree(of: file, report: report)
+        guard let kind = root.kind else {
+            report.say(.file(file), "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)")
+            throw ConfigurationErrors(problems: report.sorted)
+        }
+        return try read(root, kind: kind, folder: folder(of: file), report: report)
+    }
+
+    private static func read(
+        _ root: Item, kind: ConfigurationKind, folder: String, report: Report
+    ) throws(ConfigurationErrors) -> Configuration {
+        let found: Configuration? = switch kind {
+        case .proxy: ProxyConfiguration(root, folder: folder, report: report).map { .proxy($0) }
+        case .concentrator: ConcentratorConfiguration(root, folder: folder, report: report).map { .concentrator($0) }
+        }
+        guard report.problems.isEmpty, let found else {
+            precondition(!report.problems.isEmpty, "a configuration was refused without a reason")
+            throw ConfigurationErrors(problems: report.sorted)
+        }
+        return found
+    }
+
+    private static func tree(of file: String, report: Report) throws(ConfigurationErrors) -> Item {
+        if let text = contents(of: file, report: report), let root = Item(yaml: text, file: file, report: report) {
+            return root
+        }
+        throw ConfigurationErrors(problems: report.sorted)
+    }
+
+    /// The path up to and with the last slash: names in a file are relative to where it lies.
+    private static func folder(of file: String) -> String {
+        file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""
+    }
+
+    /// A configuration of more than a mebibyte is some other file.
+    private static let largestFile = 1 << 20
+
+    private static func contents(of file: String, report: Report) -> String? {
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            report.say(.file(file), "can't be read: \(String(cString: strerror(errno)))")
+            return nil
+        }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: largestFile + 1), count = 0
+        while count < bytes.count {
+            let n = bytes.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress! + count, $0.count - count) }
+            if n < 0 {
+                report.say(.file(file), "can't be read: \(String(cString: strerror(errno)))")
+                return nil
+            }
+            if n == 0 { break }
+            count += n
+        }
+        guard count <= largestFile, let text = String(validating: bytes[..<count], as: UTF8.self) else {
+            report.say(.file(file), "is not a configuration (it is not UTF-8 text of at most 1 MiB)")
+            return nil
+        }
+        return text
+    }
+}
+
+extension Item {
+    /// Which kind of file this is, by the keys that only one kind has; nil where they don't tell.
+    fileprivate var kind: ConfigurationKind? {
+        guard case .table(let entries) = content else { return nil }
+        let forProxy = ProxyKey.allCases.map(\.rawValue), forConcentrator = ConcentratorKey.allCases.map(\.rawValue)
+        let proxy = entries.count { forProxy.contains($0.key) && !forConcentrator.contains($0.key) }
+        let concentrator = entries.count { forConcentrator.contains($0.key) && !forProxy.contains($0.key) }
+        return proxy == concentrator ? nil : proxy > concentrator ? .proxy : .concentrator
+    }
+}

@@ -1,0 +1,177 @@
+import Crypto
+import Measures
+import Multipath
+
+/// One uplink of the proxy: an interface, or whatever interface has an address.
+public struct UplinkConfiguration: Equatable, Sendable {
+    public enum Selector: Hashable, Sendable {
+        /// Sockets are bound to the device.
+        case interface(String)
+        /// Sockets are bound to this source address, or to the one inside this range.
+        case address(AddressPrefix)
+    }
+    public var selector: Selector
+    /// Carries data only when no regular uplink works.
+    public var isBackup = false
+}
+
+/// What `braid proxy` needs to know.
+public struct ProxyConfiguration: Sendable {
+    public var common: CommonConfiguration
+    /// The concentrator's addresses, in order of preference; at least one.
+    public var concentrator: [HostPort]
+    public var concentratorKey: Key32
+    public var preSharedKey: Key32?
+    public var listeners: [ListenerConfiguration]
+    public var mode: HandoverMode
+    public var open: OpenPolicy
+    /// Nil: every interface with a default route.
+    public var uplinks: [UplinkConfiguration]?
+}
+
+/// Keys of a proxy's file.
+enum ProxyKey: String, CaseIterable {
+    case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status, control
+    case logLevel = "log_level", pcap, congestion, limits
+}
+
+/// Keys of `concentrator`.
+enum ConcentratorAddressKey: String, CaseIterable {
+    case address, publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file"
+}
+
+/// Keys of one of the `uplinks`.
+enum UplinkKey: String, CaseIterable { case interface, address, role }
+
+/// The words for an uplink's part in the backup mode.
+enum UplinkRole: String, CaseIterable { case regular, backup }
+
+extension ProxyConfiguration {
+    /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
+    init?(_ root: Item, folder: String, report: Report) {
+        guard let table = Table<ProxyKey>(root, name: "", place: root.place, report: report) else { return nil }
+        let common = CommonConfiguration(
+            CommonFields(
+                privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
+                status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
+                congestion: table[.congestion], limits: table[.limits]),
+            folder: folder)
+        let peer = table.required(
+            .concentrator, "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }")
+            .flatMap { Peer($0, folder: folder, own: common?.identity.publicKey) }
+        let listeners = ProxyConfiguration.listeners(table[.listen])
+        let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
+        let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
+        let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) }
+        guard report.problems.isEmpty, let common, let peer, let mode, let open else { return nil }
+        self.init(
+            common: common, concentrator: peer.addresses, concentratorKey: peer.publicKey,
+            preSharedKey: peer.preSharedKey, listeners: listeners, mode: mode, open: open, uplinks: uplinks)
+    }
+
+    /// The concentrator as the proxy knows it.
+    private struct Peer {
+        var addresses: [HostPort]
+        var publicKey: Key32
+        var preSharedKey: Key32?
+
+        init?(_ field: Field, folder: String, own: Key32?) {
+            guard let table = Table<ConcentratorAddressKey>(field) else { return nil }
+            let addresses = table.required(.address, "give it as HOST:PORT").flatMap(Peer.addresses)
+            let keyField = table.required(.publicKey, "it is what braid keygen printed on the concentrator")
+            var key = keyField?.publicKey()
+            if let found = key, found == own {
+                key = keyField?.wrong("is this proxy's own key; it must be the concentrator's")
+            }
+            preSharedKey = table[.preSharedKeyFile]?.key(relativeTo: folder)
+            guard let addresses, let key else { return nil }
+            self.addresses = addresses
+            publicKey = key
+        }
+
+        private static func addresses(_ field: Field) -> [HostPort]? {
+            guard let fields = field.list() else { return nil }
+            guard !fields.isEmpty else { return field.wrong("is empty; give at least one HOST:PORT") }
+            return fields.map { field -> HostPort? in
+                guard let text = field.text() else { return nil }
+                guard let found = HostPort(text, defaultPort: Defaults.concentratorPort) else {
+                    return field.wrong("\"\(text)\" is not HOST:PORT, such as 203.0.113.7:443")
+                }
+                if case .address(let address) = found.host, address.isUnspecified {
+                    return field.wrong("\(text) is no address to send to; give the concentrator's own")
+                }
+                return found
+            }.reduce([]) { all, one in all.flatMap { all in one.map { all + [$0] } } }
+        }
+    }
+
+    private static func listeners(_ field: Field?) -> [ListenerConfiguration] {
+        guard let field else {
+            return [ListenerConfiguration(scheme: .mixed, address: SocketAddress("127.0.0.1:1080")!)]
+        }
+        guard let fields = field.list() else { return [] }
+        if fields.isEmpty { field.complain("is empty; name a port, such as \(Defaults.proxyListen)") }
+        var found: [ListenerConfiguration] = []
+        for field in fields {
+            guard let listener = field.listener() else { continue }
+            if found.contains(where: { $0.address == listener.address }) {
+                field.complain("\(listener.address) is listened on twice; leave one of them out")
+            }
+            found.append(listener)
+        }
+        return found
+    }
+
+    private static func uplinks(_ field: Field) -> [UplinkConfiguration] {
+        guard let fields = field.list() else { return [] }
+        if fields.isEmpty {
+            field.complain("is empty; name one, or leave the key out to use every interface with a default route")
+        }
+        var found: [UplinkConfiguration] = []
+        for field in fields {
+            guard let uplink = field.uplink() else { continue }
+            if found.contains(where: { $0.selector == uplink.selector }) {
+                field.complain("is listed twice; leave one of them out")
+            }
+            found.append(uplink)
+        }
+        if !found.isEmpty, found.count == fields.count, found.allSatisfy(\.isBackup) {
+            field.complain("all are backup; at least one must be regular")
+        }
+        return found
+    }
+}
+
+extension Field {
+    fileprivate func uplink() -> UplinkConfiguration? {
+        guard let table = Table<UplinkKey>(self) else { return nil }
+        let role = table[.role].map { $0.choice(UplinkRole.self) } ?? .regular
+        let interface = table[.interface], address = table[.address]
+        let selector: UplinkConfiguration.Selector?
+        switch (interface, address) {
+        case (let field?, nil): selector = field.interfaceName().map { .interface($0) }
+        case (nil, let field?): selector = field.prefix().map { .address($0) }
+        case (.some, .some): return wrong("has both interface and address; an uplink is found by one of them")
+        case (nil, nil): return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
+        }
+        guard let role, let selector else { return nil }
+        return UplinkConfiguration(selector: selector, isBackup: role == .backup)
+    }
+
+    /// A network device's name, as the kernel allows it; the device may come later.
+    private func interfaceName() -> String? {
+        guard let text = text() else { return nil }
+        guard (1...15).contains(text.utf8.count), !text.contains(where: { $0.isWhitespace || $0 == "/" || $0 == ":" }) else {
+            return wrong("\"\(text)\" can't be an interface; `ip link` lists their names")
+        }
+        return text
+    }
+
+    func prefix() -> AddressPrefix? {
+        guard let text = text() else { return nil }
+        guard let prefix = AddressPrefix(text) else {
+            return wrong("\"\(text)\" is not an address or a range such as 192.168.1.0/24")
+        }
+        return prefix
+    }
+}

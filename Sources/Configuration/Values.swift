@@ -1,0 +1,182 @@
+import Crypto
+import Measures
+
+/// An IP address with the number of leading bits that count, such as `10.0.0.0/8`.
+public struct AddressPrefix: Hashable, Sendable, CustomStringConvertible {
+    public var address: IPAddress
+    /// 0 to 32 for IPv4, 0 to 128 for IPv6.
+    public var length: Int
+
+    /// Reads an address or `address/length`; nil for anything else, and where bits behind `length` are set.
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let address = IPAddress(parts[0]) else { return nil }
+        let bits = address.isIPv4 ? 32 : 128
+        self.address = address
+        length = bits
+        if parts.count == 2 {
+            guard let length = Int(parts[1]), (0...bits).contains(length), parts[1].first != "+" else { return nil }
+            self.length = length
+        }
+    }
+
+    public func contains(_ other: IPAddress) -> Bool {
+        guard other.isIPv4 == address.isIPv4 else { return false }
+        if address.isIPv4 { return length == 0 || (address.v4 ^ other.v4) >> (32 - UInt32(length)) == 0 }
+        let high = address.high ^ other.high, low = address.low ^ other.low
+        if length == 0 { return true }
+        if length <= 64 { return high >> (64 - UInt64(length)) == 0 }
+        return high == 0 && low >> (128 - UInt64(length)) == 0
+    }
+
+    public var description: String { length == (address.isIPv4 ? 32 : 128) ? "\(address)" : "\(address)/\(length)" }
+}
+
+/// A host name or address with a port.
+public struct HostPort: Hashable, Sendable, CustomStringConvertible {
+    public enum Host: Hashable, Sendable { case address(IPAddress), name(String) }
+    public var host: Host
+    public var port: UInt16
+
+    /// Reads `192.0.2.1:443`, `[2001:db8::1]:443`, `name.example:443`, and each without a port where
+    /// `defaultPort` is given; nil for anything else.
+    public init?(_ text: String, defaultPort: UInt16? = nil) {
+        var hostText = text[...], port = defaultPort
+        if let bare = IPAddress(text), !bare.isIPv4 {
+            hostText = text[...]
+        } else if let colon = text.lastIndex(of: ":"), !text.hasSuffix("]") {
+            guard let number = UInt16(text[text.index(after: colon)...]), number > 0 else { return nil }
+            port = number
+            hostText = text[..<colon]
+        }
+        if hostText.hasPrefix("["), hostText.hasSuffix("]") { hostText = hostText.dropFirst().dropLast() }
+        guard let port else { return nil }
+        self.port = port
+        if let address = IPAddress(hostText) {
+            host = .address(address)
+        } else {
+            guard HostPort.isName(hostText) else { return nil }
+            host = .name(String(hostText))
+        }
+    }
+
+    /// RFC 1123 section 2.1, plus the underscore that real names have; digits and dots alone are a broken address.
+    private static func isName(_ text: Substring) -> Bool {
+        guard (1...253).contains(text.utf8.count), text.contains(where: \.isLetter) else { return false }
+        return text.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
+            (1...63).contains(label.utf8.count) && !label.hasPrefix("-") && !label.hasSuffix("-")
+                && label.utf8.allSatisfy { c in
+                    (48...57).contains(c) || (65...90).contains(c) || (97...122).contains(c) || c == 45 || c == 95
+                }
+        }
+    }
+
+    public var description: String {
+        switch host {
+        case .address(let address): SocketAddress(address, port: port).description
+        case .name(let name): "\(name):\(port)"
+        }
+    }
+}
+
+// What a field can hold. Each returns nil after saying what is wrong.
+extension Field {
+    func text() -> String? {
+        if case .text(let text) = item.content { return text }
+        return wrong("must be one value, not a list or a table")
+    }
+
+    /// One of the cases of `Choice`.
+    func choice<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) -> Choice? where Choice.RawValue == String {
+        guard let text = text() else { return nil }
+        if let choice = Choice(rawValue: text) { return choice }
+        let names = Choice.allCases.map(\.rawValue)
+        let hint = nearestName(to: text, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
+        return wrong("\"\(text)\" is none of \(names.joined(separator: ", "))\(hint)")
+    }
+
+    /// A whole number inside `range`.
+    func number(in range: ClosedRange<Int>) -> Int? {
+        guard let text = text() else { return nil }
+        guard let number = Int(text.replacing("_", with: "")) else {
+            return wrong("\"\(text)\" is not a whole number; give one from \(range.lowerBound) to \(range.upperBound)")
+        }
+        guard range.contains(number) else {
+            return wrong("\(number) is outside of \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
+    /// Bytes with an optional unit (KiB, MiB, GiB, kB, MB, GB) inside `range`.
+    func bytes(in range: ClosedRange<ByteCount>) -> ByteCount? {
+        guard let text = text() else { return nil }
+        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("MB", 1_000_000),
+                     ("GB", 1_000_000_000), ("B", 1), ("", 1)]
+        let limits = "give it from \(range.lowerBound.bytes >> 10) KiB to \(range.upperBound.bytes >> 20) MiB"
+        guard let count = quantity(text, units: units) else {
+            return wrong("\"\(text)\" is not a size such as 8 MiB; \(limits)")
+        }
+        guard range.contains(ByteCount(count)) else {
+            return wrong("\(text) is too \(count < range.lowerBound.bytes ? "small" : "large"); \(limits)")
+        }
+        return ByteCount(count)
+    }
+
+    /// A time with a unit (ms, s, m) inside `range`.
+    func interval(in range: ClosedRange<Interval>) -> Interval? {
+        guard let text = text() else { return nil }
+        let limits = "give it from \(Int(range.lowerBound.seconds)) s to \(Int(range.upperBound.seconds)) s"
+        guard let count = quantity(text, units: [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)]) else {
+            return wrong("\"\(text)\" is not a time such as 30s; \(limits)")
+        }
+        let interval = Interval.nanoseconds(Int64(count))
+        guard range.contains(interval) else {
+            return wrong("\(text) is too \(interval < range.lowerBound ? "short" : "long"); \(limits)")
+        }
+        return interval
+    }
+
+    /// A whole number and one of `units`, with or without a space between them; nil where it is neither.
+    private func quantity(_ text: String, units: [(String, Int)]) -> Int? {
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let unit = text.dropFirst(digits.count).drop { $0 == " " }
+        guard let number = Int(digits), let factor = units.first(where: { $0.0 == unit })?.1 else { return nil }
+        let (product, overflow) = number.multipliedReportingOverflow(by: factor)
+        return overflow ? nil : product
+    }
+
+    /// An IP address with a port, for listening.
+    func socketAddress(example: String) -> SocketAddress? {
+        guard let text = text() else { return nil }
+        if let address = SocketAddress(text) { return address }
+        return wrong("\"\(text)\" is not an address with a port, such as \(example)")
+    }
+
+    /// A public key as `braid keygen` prints it.
+    func publicKey() -> Key32? {
+        guard let text = text() else { return nil }
+        guard let key = Key32(base64: text), key != .zero else {
+            return wrong("\"\(text)\" is not a key; it is the 44 characters that braid keygen prints")
+        }
+        return key
+    }
+
+    /// A file, relative to `folder`, which is empty or ends with a slash.
+    func path(relativeTo folder: String) -> String? {
+        guard let text = text() else { return nil }
+        guard !text.isEmpty else { return wrong("is empty; give the path of a file") }
+        return text.hasPrefix("/") ? text : folder + text
+    }
+
+    /// The members of a list, or the one value standing for a list of one; each named after its position.
+    func list() -> [Field]? {
+        switch item.content {
+        case .list(let items):
+            return items.enumerated().map { index, item in
+                Field(name: "\(name)[\(index)]", item: item, place: item.place, report: report)
+            }
+        case .text, .table: return [self]
+        case .nothing: return wrong("has no value; give it one or leave the key out")
+        }
+    }
+}

@@ -1,0 +1,158 @@
+import Foundation
+import Measures
+import Testing
+@testable import Configuration
+
+@Suite struct ReadingTests {
+    @Test func smallestProxyHasTheDefaults() throws {
+        let proxy = try Scratch().proxy(goodProxy)
+        #expect(proxy.concentrator == [HostPort("203.0.113.7:443")!])
+        #expect(proxy.concentratorKey.base64 == Scratch.publicKey(2))
+        #expect(proxy.preSharedKey == nil)
+        #expect(proxy.listeners.map(\.address) == [SocketAddress("127.0.0.1:1080")!])
+        #expect(proxy.listeners[0].credentials == nil)
+        #expect(proxy.mode == .full)
+        #expect(proxy.open == .auto)
+        #expect(proxy.uplinks == nil)
+        #expect(proxy.common.status == nil)
+        #expect(proxy.common.logLevel == .info)
+        #expect(proxy.common.connections == 100_000)
+        #expect(proxy.common.identity.publicKey.base64 == Scratch.publicKey(1))
+        #expect(proxy.common.connection.sendLimit == 16 << 20)
+    }
+
+    @Test func everyKeyOfAProxy() throws {
+        let scratch = Scratch()
+        scratch.key(9, in: "shared.key")
+        let proxy = try scratch.proxy("""
+            concentrator:
+              address: ["[2001:db8::7]:8443", "braid.example.net", 203.0.113.7]
+              public_key: "\(Scratch.publicKey(2))"
+              pre_shared_key_file: shared.key
+            private_key_file: \(scratch.folder)/own.key
+            listen:
+              - mixed://127.0.0.1:1080
+              - "mixed://bob:s%40cr%3At@0.0.0.0:8080/"
+              - mixed://localhost:1081
+              - "[::1]:1080"
+            mode: backup
+            open: checked
+            uplinks:
+              - { interface: wlan0 }
+              - { address: 192.168.7.0/24, role: backup }
+              - { address: "2001:db8::5", role: regular }
+            status: 127.0.0.1:9090
+            control: run/braid.sock
+            log_level: debug
+            pcap: inside.pcap
+            congestion: newreno
+            limits: { connections: 1_000, send_buffer: 4 MiB, receive_window: 1048576, drain: 500ms }
+            """)
+        #expect(proxy.concentrator.map(\.description) == ["[2001:db8::7]:8443", "braid.example.net:443", "203.0.113.7:443"])
+        #expect(proxy.preSharedKey == Scratch.privateKey(9))
+        #expect(proxy.listeners.map(\.address.description)
+            == ["127.0.0.1:1080", "0.0.0.0:8080", "127.0.0.1:1081", "[::1]:1080"])
+        #expect(proxy.listeners[1].credentials == .init(user: "bob", password: "s@cr:t"))
+        #expect(proxy.mode == .backup)
+        #expect(proxy.open == .checked)
+        #expect(proxy.uplinks == [
+            UplinkConfiguration(selector: .interface("wlan0")),
+            UplinkConfiguration(selector: .address(AddressPrefix("192.168.7.0/24")!), isBackup: true),
+            UplinkConfiguration(selector: .address(AddressPrefix("2001:db8::5")!)),
+        ])
+        #expect(proxy.common.status == SocketAddress("127.0.0.1:9090"))
+        #expect(proxy.common.control == "\(scratch.folder)/run/braid.sock")
+        #expect(proxy.common.capture == "\(scratch.folder)/inside.pcap")
+        #expect(proxy.common.logLevel == .debug)
+        #expect(proxy.common.congestion == .newReno)
+        #expect(proxy.common.connections == 1000)
+        #expect(proxy.common.sendBuffer == .mebibytes(4))
+        #expect(proxy.common.receiveWindow == .mebibytes(1))
+        #expect(proxy.common.drain == .milliseconds(500))
+    }
+
+    @Test func smallestConcentratorHasTheDefaults() throws {
+        let concentrator = try Scratch().concentrator(goodConcentrator)
+        #expect(concentrator.listen == [SocketAddress("0.0.0.0:443")!])
+        #expect(concentrator.users.map(\.name) == ["alice"])
+        #expect(concentrator.egress == EgressConfiguration())
+        #expect(concentrator.egress.deniesPrivate)
+        #expect(concentrator.dialTimeout == .seconds(10))
+    }
+
+    @Test func egress() throws {
+        let scratch = Scratch()
+        let none = try scratch.concentrator(goodConcentrator + "egress: { deny: [] }")
+        #expect(!none.egress.deniesPrivate && none.egress.deny.isEmpty)
+        let some = try scratch.concentrator(
+            goodConcentrator + "egress: { deny: [private, 198.51.100.0/24], allow: [10.1.0.0/16, \"fd00::/8\"] }")
+        #expect(some.egress.deniesPrivate)
+        #expect(some.egress.deny == [AddressPrefix("198.51.100.0/24")!])
+        #expect(some.egress.allow.map(\.description) == ["10.1.0.0/16", "fd00::/8"])
+    }
+
+    @Test func flagsWinOverTheFile() throws {
+        var overrides = Overrides()
+        overrides.set("mode", flag: "--mode", to: "single")
+        overrides.set("log_level", flag: "--log-level", to: nil)
+        overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1:444")
+        overrides.set("listen", flag: "--listen", toList: ["127.0.0.1:2080", "mixed://127.0.0.1:2081"])
+        overrides.set("uplinks", flag: "--uplink", toList: ["eth0", "10.0.0.0/8,backup"])
+        let proxy = try Scratch().proxy(goodProxy + "mode: full\nlog_level: error\n", overrides: overrides)
+        #expect(proxy.mode == .single)
+        #expect(proxy.common.logLevel == .error)
+        #expect(proxy.concentrator.map(\.description) == ["198.51.100.1:444"])
+        #expect(proxy.concentratorKey.base64 == Scratch.publicKey(2))
+        #expect(proxy.listeners.map(\.address.port) == [2080, 2081])
+        #expect(proxy.uplinks?.map(\.isBackup) == [false, true])
+    }
+
+    @Test func flagsAloneAreEnough() throws {
+        let scratch = Scratch()
+        var overrides = Overrides()
+        overrides.set("private_key_file", flag: "--private-key-file", to: "\(scratch.folder)/own.key")
+        overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1")
+        overrides.set("concentrator", "public_key", flag: "--public-key", to: Scratch.publicKey(2))
+        guard case .proxy(let proxy) = try Configuration.load(.proxy, file: nil, overrides: overrides) else { return }
+        #expect(proxy.concentrator.map(\.description) == ["198.51.100.1:443"])
+    }
+
+    @Test func theKindIsToldByTheKeys() throws {
+        let scratch = Scratch()
+        guard case .proxy = try Configuration.check(file: scratch.write(goodProxy, to: "a.yaml")) else {
+            Issue.record("a proxy's file was taken for a concentrator's")
+            return
+        }
+        guard case .concentrator = try Configuration.check(file: scratch.write(goodConcentrator, to: "b.yaml")) else {
+            Issue.record("a concentrator's file was taken for a proxy's")
+            return
+        }
+    }
+
+    @Test(arguments: [
+        ("10.0.0.0/8", "10.255.0.1", true), ("10.0.0.0/8", "11.0.0.1", false), ("0.0.0.0/0", "192.0.2.1", true),
+        ("192.0.2.7", "192.0.2.7", true), ("192.0.2.7", "192.0.2.6", false), ("fd00::/8", "fd12::1", true),
+        ("2001:db8::/33", "2001:db8:8000::1", false), ("2001:db8::/72", "2001:db8::1:0:0:1", true),
+        ("2001:db8::/72", "2001:db8::100:0:0:1", false), ("::/0", "2001:db8::1", true), ("::/0", "10.0.0.1", false),
+    ])
+    func prefixes(prefix: String, address: String, inside: Bool) throws {
+        #expect(try #require(AddressPrefix(prefix)).contains(try #require(IPAddress(address))) == inside)
+    }
+}
+
+@Suite struct KeyFileTests {
+    @Test func writtenOnceWithModeAndReadBack() throws {
+        let scratch = Scratch(), path = scratch.folder + "/new.key"
+        try KeyFile.write(Scratch.privateKey(5), to: path)
+        #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o600)
+        #expect(try KeyFile.read(path) == Scratch.privateKey(5))
+        #expect(throws: KeyFile.Failure.self) { try KeyFile.write(Scratch.privateKey(6), to: path) }
+        #expect(try KeyFile.read(path) == Scratch.privateKey(5), "an existing key was written over")
+    }
+
+    @Test func aCommentIsNoKey() throws {
+        let scratch = Scratch()
+        let path = scratch.write("# laptop\n\n  \(Scratch.privateKey(5).base64)  \n", to: "commented.key")
+        #expect(try KeyFile.read(path) == Scratch.privateKey(5))
+    }
+}
