@@ -1,6 +1,7 @@
 import Crypto
 import Measures
 import Multipath
+import Wire
 
 /// One uplink of the proxy: an interface, or whatever interface has an address.
 public struct UplinkConfiguration: Equatable, Sendable {
@@ -19,7 +20,7 @@ public struct UplinkConfiguration: Equatable, Sendable {
 public struct ProxyConfiguration: Sendable {
     public var common: CommonConfiguration
     /// The concentrator's addresses, in order of preference; at least one.
-    public var concentrator: [HostPort]
+    public var concentrator: [Target]
     public var concentratorKey: Key32
     public var preSharedKey: Key32?
     public var listeners: [ListenerConfiguration]
@@ -71,7 +72,7 @@ extension ProxyConfiguration {
 
     /// The concentrator as the proxy knows it.
     private struct Peer {
-        var addresses: [HostPort]
+        var addresses: [Target]
         var publicKey: Key32
         var preSharedKey: Key32?
 
@@ -89,12 +90,12 @@ extension ProxyConfiguration {
             publicKey = key
         }
 
-        private static func addresses(_ field: Field) -> [HostPort]? {
+        private static func addresses(_ field: Field) -> [Target]? {
             guard let fields = field.list() else { return nil }
             guard !fields.isEmpty else { return field.wrong("is empty; give at least one HOST:PORT") }
-            return fields.map { field -> HostPort? in
+            return fields.map { field -> Target? in
                 guard let text = field.text() else { return nil }
-                guard let found = HostPort(text, defaultPort: Defaults.concentratorPort) else {
+                guard let found = Target(hostAndPort: text, defaultPort: Defaults.concentratorPort) else {
                     return field.wrong("\"\(text)\" is not HOST:PORT, such as 203.0.113.7:443")
                 }
                 if case .address(let address) = found.host, address.isUnspecified {

@@ -1,5 +1,6 @@
 import Crypto
 import Measures
+import Wire
 
 /// An IP address with the number of leading bits that count, such as `10.0.0.0/8`.
 public struct AddressPrefix: Hashable, Sendable, CustomStringConvertible {
@@ -32,50 +33,22 @@ public struct AddressPrefix: Hashable, Sendable, CustomStringConvertible {
     public var description: String { length == (address.isIPv4 ? 32 : 128) ? "\(address)" : "\(address)/\(length)" }
 }
 
-/// A host name or address with a port.
-public struct HostPort: Hashable, Sendable, CustomStringConvertible {
-    public enum Host: Hashable, Sendable { case address(IPAddress), name(String) }
-    public var host: Host
-    public var port: UInt16
-
+extension Target {
     /// Reads `192.0.2.1:443`, `[2001:db8::1]:443`, `name.example:443`, and each without a port where
     /// `defaultPort` is given; nil for anything else.
-    public init?(_ text: String, defaultPort: UInt16? = nil) {
+    public init?(hostAndPort text: String, defaultPort: UInt16? = nil) {
         var hostText = text[...], port = defaultPort
-        if let bare = IPAddress(text), !bare.isIPv4 {
-            hostText = text[...]
-        } else if let colon = text.lastIndex(of: ":"), !text.hasSuffix("]") {
+        let isBareIPv6 = IPAddress(text).map { !$0.isIPv4 } ?? false
+        if !isBareIPv6, !text.hasSuffix("]"), let colon = text.lastIndex(of: ":") {
             guard let number = UInt16(text[text.index(after: colon)...]), number > 0 else { return nil }
             port = number
             hostText = text[..<colon]
         }
         if hostText.hasPrefix("["), hostText.hasSuffix("]") { hostText = hostText.dropFirst().dropLast() }
-        guard let port else { return nil }
-        self.port = port
-        if let address = IPAddress(hostText) {
-            host = .address(address)
-        } else {
-            guard HostPort.isName(hostText) else { return nil }
-            host = .name(String(hostText))
-        }
-    }
-
-    /// RFC 1123 section 2.1, plus the underscore that real names have; digits and dots alone are a broken address.
-    private static func isName(_ text: Substring) -> Bool {
-        guard (1...253).contains(text.utf8.count), text.contains(where: \.isLetter) else { return false }
-        return text.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
-            (1...63).contains(label.utf8.count) && !label.hasPrefix("-") && !label.hasSuffix("-")
-                && label.utf8.allSatisfy { c in
-                    (48...57).contains(c) || (65...90).contains(c) || (97...122).contains(c) || c == 45 || c == 95
-                }
-        }
-    }
-
-    public var description: String {
-        switch host {
-        case .address(let address): SocketAddress(address, port: port).description
-        case .name(let name): "\(name):\(port)"
-        }
+        guard let port, let host = Host(hostText) else { return nil }
+        // Digits and dots alone are a broken address.
+        if case .name(let name) = host, !name.contains(where: \.isLetter) { return nil }
+        self.init(host: host, port: port)
     }
 }
 

@@ -1,12 +1,13 @@
 import Foundation
 import Measures
 import Testing
+import Wire
 @testable import Configuration
 
 @Suite struct ReadingTests {
     @Test func smallestProxyHasTheDefaults() throws {
         let proxy = try Scratch().proxy(goodProxy)
-        #expect(proxy.concentrator == [HostPort("203.0.113.7:443")!])
+        #expect(proxy.concentrator == [Target(hostAndPort: "203.0.113.7:443")!])
         #expect(proxy.concentratorKey.base64 == Scratch.publicKey(2))
         #expect(proxy.preSharedKey == nil)
         #expect(proxy.listeners.map(\.address) == [SocketAddress("127.0.0.1:1080")!])
