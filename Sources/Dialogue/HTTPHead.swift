@@ -1,0 +1,159 @@
+// The head of an HTTP/1.x message (RFC 9112 sections 2 to 5): where it ends, its lines, its fields.
+
+/// How much of an HTTP message's head is kept; what is longer is refused.
+public enum HTTPLimit {
+    /// Bytes of the first line: long queries are common, longer ones than this are not.
+    public static let startLine = 16 << 10
+    /// Bytes of the whole head, cookies included; common servers stop at 8 to 64 KiB.
+    public static let head = 64 << 10
+    /// Header fields.
+    public static let fields = 256
+    /// Bytes of a chunk's size line with its extensions.
+    public static let chunkLine = 4 << 10
+    /// Bytes of all trailer fields together.
+    public static let trailers = 16 << 10
+    /// Empty lines tolerated in front of a request (RFC 9112 section 2.2).
+    public static let leadingEmptyLines = 2
+    /// Interim (1xx) responses in front of a final one.
+    public static let interimResponses = 16
+}
+
+/// What is wrong with a message's head.
+public enum HTTPHeadError: Error, Hashable, Sendable {
+    case startLineTooLong, headTooLarge, tooManyFields
+    case bareLineFeed, bareCarriageReturn, controlByte, foldedField, malformedField
+}
+
+/// One header field as ranges in the head's bytes; the value without surrounding white space.
+struct HTTPField: Hashable, Sendable {
+    var name: Range<Int>
+    var value: Range<Int>
+}
+
+/// A complete head, its fields found but not yet understood.
+public struct HTTPHead: Sendable {
+    let bytes: [UInt8]
+    let startLine: Range<Int>
+    let fields: [HTTPField]
+
+    /// The values of every field of this name (in lower case), in order.
+    func values(_ name: String) -> [ArraySlice<UInt8>] {
+        fields.filter { isNamed($0, name) }.map { bytes[$0.value] }
+    }
+
+    func isNamed(_ field: HTTPField, _ name: String) -> Bool { ASCII.equals(bytes[field.name], name) }
+
+    /// The comma-separated members of every field of this name, trimmed and in lower case, without empty ones.
+    func list(_ name: String) -> [String] {
+        values(name).flatMap { value in
+            value.split(separator: UInt8(ascii: ",")).map { ASCII.lowercased(ASCII.trimmed($0)) }.filter { !$0.isEmpty }
+        }
+    }
+}
+
+/// Finds the end of a head in bytes that arrive piece by piece, looking at each byte once.
+public struct HTTPHeadReader: Sendable {
+    public enum Reading: Sendable {
+        case needMore
+        /// The head, and the number of bytes it took with the empty line behind it.
+        case head(HTTPHead, length: Int)
+        case refused(HTTPHeadError)
+    }
+
+    private let toleratesBareLineFeed: Bool
+    private var scanned = 0
+    private var lineStart = 0
+    private var leadingEmptyLines = 0
+    private var lines: [Range<Int>] = []
+
+    /// `toleratesBareLineFeed`: takes a line feed alone as a line's end, as RFC 9112 section 2.2 allows; old
+    /// origins send it. From an application it is refused, as two readers may disagree about it.
+    public init(toleratesBareLineFeed: Bool = false) { self.toleratesBareLineFeed = toleratesBareLineFeed }
+
+    /// `bytes` are all bytes since the message's start: those of the last call and what came since.
+    public mutating func read(_ bytes: UnsafeRawBufferPointer) -> Reading {
+        while scanned < bytes.count {
+            let byte = bytes[scanned]
+            let afterCarriageReturn = scanned > lineStart && bytes[scanned - 1] == ASCII.cr
+            if byte == ASCII.lf {
+                guard afterCarriageReturn || toleratesBareLineFeed else { return .refused(.bareLineFeed) }
+                let line = lineStart..<(afterCarriageReturn ? scanned - 1 : scanned)
+                scanned += 1
+                lineStart = scanned
+                if !line.isEmpty {
+                    guard lines.count <= HTTPLimit.fields else { return .refused(.tooManyFields) }
+                    lines.append(line)
+                } else if lines.isEmpty {
+                    leadingEmptyLines += 1
+                    guard leadingEmptyLines <= HTTPLimit.leadingEmptyLines else { return .refused(.malformedField) }
+                } else {
+                    return finish(bytes.slice(0..<scanned))
+                }
+                continue
+            }
+            if afterCarriageReturn { return .refused(.bareCarriageReturn) }
+            if byte < 0x20 && byte != ASCII.tab && byte != ASCII.cr || byte == 0x7f { return .refused(.controlByte) }
+            scanned += 1
+            if lines.isEmpty, scanned - lineStart > HTTPLimit.startLine { return .refused(.startLineTooLong) }
+            if scanned > HTTPLimit.head { return .refused(.headTooLarge) }
+        }
+        return .needMore
+    }
+
+    private func finish(_ bytes: UnsafeRawBufferPointer) -> Reading {
+        var fields: [HTTPField] = []
+        fields.reserveCapacity(lines.count - 1)
+        for line in lines.dropFirst() {
+            // RFC 9112 section 5.2: a fold is refused, as two readers may see two messages.
+            if ASCII.isSpace(bytes[line.lowerBound]) { return .refused(.foldedField) }
+            guard let colon = line.first(where: { bytes[$0] == UInt8(ascii: ":") }), colon > line.lowerBound,
+                  bytes.slice(line.lowerBound..<colon).allSatisfy(ASCII.isToken) else { return .refused(.malformedField) }
+            var value = (colon + 1)..<line.upperBound
+            while let first = value.first, ASCII.isSpace(bytes[first]) { value = (first + 1)..<value.upperBound }
+            while let last = value.last, ASCII.isSpace(bytes[last]) { value = value.lowerBound..<last }
+            fields.append(HTTPField(name: line.lowerBound..<colon, value: value))
+        }
+        return .head(HTTPHead(bytes: Array(bytes), startLine: lines[0], fields: fields), length: bytes.count)
+    }
+}
+
+/// Bytes as HTTP sees them.
+enum ASCII {
+    static let cr: UInt8 = 13, lf: UInt8 = 10, tab: UInt8 = 9, space: UInt8 = 32
+
+    static func isSpace(_ b: UInt8) -> Bool { b == space || b == tab }
+    static func isDigit(_ b: UInt8) -> Bool { b >= 0x30 && b <= 0x39 }
+
+    /// `tchar` of RFC 9110 section 5.6.2.
+    static func isToken(_ b: UInt8) -> Bool {
+        switch b {
+        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+        case 0x21, 0x23...0x27, 0x2a, 0x2b, 0x2d, 0x2e, 0x5e, 0x5f, 0x60, 0x7c, 0x7e: true
+        default: false
+        }
+    }
+
+    static func lower(_ b: UInt8) -> UInt8 { b >= 0x41 && b <= 0x5a ? b | 0x20 : b }
+
+    static func lowercased(_ bytes: ArraySlice<UInt8>) -> String {
+        String(decoding: bytes.lazy.map(lower), as: UTF8.self)
+    }
+
+    /// Whether `bytes` are `text` (in lower case) but for the case of letters.
+    static func equals(_ bytes: ArraySlice<UInt8>, _ text: String) -> Bool {
+        bytes.count == text.utf8.count && zip(bytes, text.utf8).allSatisfy { lower($0) == $1 }
+    }
+
+    static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        var out = bytes
+        while let first = out.first, isSpace(first) { out.removeFirst() }
+        while let last = out.last, isSpace(last) { out.removeLast() }
+        return out
+    }
+
+    /// A decimal number of 1 to 18 digits and nothing else.
+    static func decimal(_ bytes: ArraySlice<UInt8>) -> UInt64? {
+        guard (1...18).contains(bytes.count), bytes.allSatisfy(isDigit) else { return nil }
+        return bytes.reduce(0) { $0 * 10 + UInt64($1 - 0x30) }
+    }
+}
