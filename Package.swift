@@ -73,6 +73,7 @@ let package = Package(
         tests("Subflow", ["Subflow", "Wire", "Measures"]),
         tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
+        tests("Shell", ["Shell", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Measures"]),
         tests("Configuration", ["Configuration"]),
     ]

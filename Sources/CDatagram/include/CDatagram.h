@@ -1,3 +1,94 @@
 #pragma once
-// Batched datagram I/O and control messages that Glibc's Swift overlay does not show.
-int braid_cdatagram_present(void);
+// Batched datagram I/O, control messages and socket options that Glibc's Swift overlay does not show,
+// as plain functions and structs. Every function that can fail returns a negative errno.
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// An address in host byte order, as Measures.SocketAddress keeps it.
+struct braid_address {
+    uint64_t high, low;   // an IPv4 address in the low 32 bits of `low`
+    uint16_t port;
+    uint8_t is_ipv4;
+};
+
+// ---- Sockets -------------------------------------------------------------------------------------
+
+// Non-blocking, close-on-exec sockets; the IPv6 ones take IPv6 only.
+int braid_socket_datagram(int is_ipv4);
+int braid_socket_stream(int is_ipv4);
+int braid_bind(int fd, const struct braid_address *to);
+// SO_BINDTODEVICE: only this interface's routes count from now on.
+int braid_bind_device(int fd, const char *interface);
+int braid_listen(int fd, int backlog);
+// 0, or -EINPROGRESS while it goes on.
+int braid_connect(int fd, const struct braid_address *to);
+int braid_accept(int fd, struct braid_address *from);
+int braid_local_address(int fd, struct braid_address *out);
+int braid_remote_address(int fd, struct braid_address *out);
+// Where a redirected (netfilter REDIRECT) connection was going.
+int braid_original_destination(int fd, int is_ipv4, struct braid_address *out);
+// The pending error of a socket (SO_ERROR), as a positive errno or 0.
+int braid_socket_error(int fd);
+int braid_set_reuse_address(int fd);
+int braid_set_no_delay(int fd);
+int braid_set_keep_alive(int fd, int idle_seconds, int interval_seconds, int probes);
+// The next close sends RST and forgets unsent data.
+int braid_set_reset_on_close(int fd);
+// Asks for kernel buffers of `bytes`, past the system's limit where the process may.
+void braid_set_buffers(int fd, int bytes);
+int braid_buffer_sizes(int fd, int *receive, int *send);
+// Unpredictable bytes (getrandom), at most 256; waits for the kernel's pool at boot.
+int braid_random(void *out, size_t count);
+ssize_t braid_write2(int fd, const void *a, size_t a_count, const void *b, size_t b_count);
+
+// ---- Datagrams -----------------------------------------------------------------------------------
+
+// Asks for coalesced reception (UDP_GRO); 0 where the kernel does it.
+int braid_set_coalescing(int fd);
+// Asks for the address each datagram was sent to.
+int braid_set_packet_info(int fd, int is_ipv4);
+// Forbids (0: DF on everything, errors for what does not fit) or allows (1) IP fragments.
+int braid_set_fragments(int fd, int is_ipv4, int allowed);
+
+// One reception: a datagram, or several of `segment` bytes each (the last may be shorter).
+struct braid_arrival {
+    uint8_t *bytes;
+    uint32_t length;
+    uint32_t segment;   // equals `length` for a single datagram; never 0 unless `length` is
+    struct braid_address from;
+    struct braid_address local;   // unspecified (all zero) unless packet info is on
+};
+
+struct braid_receiver;
+// `slots` buffers of 64 kB, and all that recvmmsg needs; NULL without memory.
+struct braid_receiver *braid_receiver_create(unsigned slots);
+void braid_receiver_free(struct braid_receiver *r);
+// Receives up to `slots` messages without waiting: their number, or a negative errno.
+int braid_receive(struct braid_receiver *r, int fd);
+const struct braid_arrival *braid_arrivals(const struct braid_receiver *r);
+
+// One message to send: a datagram, or a run of datagrams of `segment` bytes each (the last may be shorter).
+struct braid_departure {
+    const uint8_t *bytes;
+    uint32_t length;
+    uint16_t segment;    // 0 or >= length: one datagram
+    uint8_t has_local;   // leave from `local` (packet info)
+    struct braid_address remote;
+    struct braid_address local;
+};
+
+struct braid_sender;
+struct braid_sender *braid_sender_create(unsigned capacity);
+void braid_sender_free(struct braid_sender *s);
+// Forgets what was added.
+void braid_sender_clear(struct braid_sender *s);
+unsigned braid_sender_count(const struct braid_sender *s);
+// Adds a message; 0 when full.
+int braid_sender_add(struct braid_sender *s, const struct braid_departure *d);
+const struct braid_departure *braid_sender_at(const struct braid_sender *s, unsigned i);
+// Sends messages from `first` on: how many the kernel took, or a negative errno about message `first`.
+int braid_send(struct braid_sender *s, int fd, unsigned first);
+// Sends the datagrams of message `i` one by one, from the `skip`th on: how many went, or a negative
+// errno about the first.
+int braid_send_singly(struct braid_sender *s, int fd, unsigned i, unsigned skip);

@@ -1,0 +1,142 @@
+// Sockets and their options as plain functions.
+#define _GNU_SOURCE
+#include "CDatagram.h"
+#include "address.h"
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <sys/random.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef SO_ORIGINAL_DST
+#define SO_ORIGINAL_DST 80   // linux/netfilter_ipv4.h and ip6_tables.h, which clash with netinet/in.h
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+static int option(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+static int open_socket(int is_ipv4, int type) {
+    int fd = socket(is_ipv4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    if (!is_ipv4) option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    return fd;
+}
+
+int braid_socket_datagram(int is_ipv4) { return open_socket(is_ipv4, SOCK_DGRAM); }
+int braid_socket_stream(int is_ipv4) { return open_socket(is_ipv4, SOCK_STREAM); }
+
+int braid_bind(int fd, const struct braid_address *to) {
+    struct sockaddr_storage name;
+    socklen_t size = braid_to_sockaddr(to, &name);
+    return bind(fd, (struct sockaddr *)&name, size) < 0 ? -errno : 0;
+}
+
+int braid_bind_device(int fd, const char *interface) {
+    socklen_t size = (socklen_t)strlen(interface) + 1;
+    return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, size) < 0 ? -errno : 0;
+}
+
+int braid_listen(int fd, int backlog) { return listen(fd, backlog) < 0 ? -errno : 0; }
+
+int braid_connect(int fd, const struct braid_address *to) {
+    struct sockaddr_storage name;
+    socklen_t size = braid_to_sockaddr(to, &name);
+    return connect(fd, (struct sockaddr *)&name, size) < 0 ? -errno : 0;
+}
+
+int braid_accept(int fd, struct braid_address *from) {
+    struct sockaddr_storage name;
+    socklen_t size = sizeof name;
+    memset(&name, 0, sizeof name);
+    int accepted = accept4(fd, (struct sockaddr *)&name, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (accepted < 0) return -errno;
+    braid_from_sockaddr(&name, from);
+    return accepted;
+}
+
+int braid_local_address(int fd, struct braid_address *out) {
+    struct sockaddr_storage name;
+    socklen_t size = sizeof name;
+    if (getsockname(fd, (struct sockaddr *)&name, &size) < 0) return -errno;
+    braid_from_sockaddr(&name, out);
+    return 0;
+}
+
+int braid_remote_address(int fd, struct braid_address *out) {
+    struct sockaddr_storage name;
+    socklen_t size = sizeof name;
+    if (getpeername(fd, (struct sockaddr *)&name, &size) < 0) return -errno;
+    braid_from_sockaddr(&name, out);
+    return 0;
+}
+
+int braid_original_destination(int fd, int is_ipv4, struct braid_address *out) {
+    struct sockaddr_storage name;
+    socklen_t size = sizeof name;
+    if (getsockopt(fd, is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6, SO_ORIGINAL_DST, &name, &size) < 0) return -errno;
+    braid_from_sockaddr(&name, out);
+    return 0;
+}
+
+int braid_socket_error(int fd) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) < 0 ? errno : value;
+}
+
+int braid_set_reuse_address(int fd) { return option(fd, SOL_SOCKET, SO_REUSEADDR, 1); }
+int braid_set_no_delay(int fd) { return option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+int braid_set_keep_alive(int fd, int idle_seconds, int interval_seconds, int probes) {
+    int e = option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (!e) e = option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
+    if (!e) e = option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_seconds);
+    return e ? e : option(fd, IPPROTO_TCP, TCP_KEEPCNT, probes);
+}
+
+int braid_set_reset_on_close(int fd) {
+    struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+    return setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard) < 0 ? -errno : 0;
+}
+
+void braid_set_buffers(int fd, int bytes) {
+    // The forced form needs CAP_NET_ADMIN; the plain one is cut to net.core.[rw]mem_max.
+    if (option(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+    if (option(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes)) option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+}
+
+int braid_buffer_sizes(int fd, int *receive, int *send) {
+    socklen_t size = sizeof *receive;
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, receive, &size) < 0) return -errno;
+    return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, send, &size) < 0 ? -errno : 0;
+}
+
+ssize_t braid_write2(int fd, const void *a, size_t a_count, const void *b, size_t b_count) {
+    struct iovec v[2] = { { (void *)a, a_count }, { (void *)b, b_count } };
+    // MSG_NOSIGNAL: a closed peer is an error here, whatever the process does about SIGPIPE.
+    struct msghdr h = { .msg_iov = v, .msg_iovlen = b_count ? 2 : 1 };
+    ssize_t n = sendmsg(fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
+int braid_set_coalescing(int fd) { return option(fd, IPPROTO_UDP, UDP_GRO, 1); }
+
+int braid_set_packet_info(int fd, int is_ipv4) {
+    return is_ipv4 ? option(fd, IPPROTO_IP, IP_PKTINFO, 1) : option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+}
+
+int braid_set_fragments(int fd, int is_ipv4, int allowed) {
+    return is_ipv4 ? option(fd, IPPROTO_IP, IP_MTU_DISCOVER, allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO)
+                   : option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, allowed ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_DO);
+}
+
+int braid_random(void *out, size_t count) {
+    // Up to 256 bytes come whole and uninterrupted once the pool is ready (getrandom(2)).
+    ssize_t n;
+    do n = getrandom(out, count, 0); while (n < 0 && errno == EINTR);
+    return n == (ssize_t)count ? 0 : -EIO;
+}

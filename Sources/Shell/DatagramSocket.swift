@@ -1,0 +1,141 @@
+import Buffers
+import CDatagram
+import Glibc
+import Measures
+
+/// One non-blocking UDP socket: bound to an uplink (device, source address or both) or listening.
+///
+/// Sends runs of a `DatagramBatch` with UDP_SEGMENT where the kernel and the device do it, receives with
+/// UDP_GRO. What the kernel can't take at once waits in a bounded queue until the socket is writable.
+public final class DatagramSocket {
+    /// Where a socket stands.
+    public enum Binding: Hashable, Sendable {
+        /// Out through an interface, whatever its address.
+        case device(String, isIPv4: Bool)
+        /// From a source address; with a device also out through it (ignored where that is not permitted).
+        case source(IPAddress, device: String?)
+        /// A server's socket: answers leave from the address that was asked.
+        case listen(SocketAddress)
+    }
+
+    public struct Statistics: Sendable {
+        public var datagramsSent = 0, bytesSent = 0, datagramsReceived = 0, bytesReceived = 0
+        /// Not sent: queue full, refused by the firewall, destination unreachable.
+        public var datagramsDropped = 0
+        public init() {}
+    }
+
+    public let binding: Binding
+    public let descriptor: Int32
+    public let watch: FileWatch
+    public private(set) var localAddress: SocketAddress
+    public internal(set) var statistics = Statistics()
+    /// Whether runs go out as one UDP_SEGMENT message; ends with the first refusal.
+    public internal(set) var usesSegmentation = true
+    /// Whether a datagram was longer than the path takes, so that the socket lets the network fragment.
+    public internal(set) var allowsFragments = false
+    let isIPv4: Bool
+    private var isOpen = true
+    var waiting = WaitingRuns()
+
+    /// Kernel buffers asked for each way: half a second at 64 Mbit/s, so that a busy turn loses nothing.
+    static let kernelBuffer = 4 << 20
+
+    public init(_ binding: Binding, loop: EventLoop) throws(SystemError) {
+        self.binding = binding
+        switch binding {
+        case .device(_, let v4): isIPv4 = v4
+        case .source(let a, _): isIPv4 = a.isIPv4
+        case .listen(let a): isIPv4 = a.address.isIPv4
+        }
+        let fd = try checked(braid_socket_datagram(isIPv4 ? 1 : 0), "open a UDP socket")
+        do throws(SystemError) {
+            localAddress = try Self.bind(fd, binding, isIPv4: isIPv4)
+        } catch {
+            Glibc.close(fd)
+            throw error
+        }
+        descriptor = fd
+        watch = loop.watch(fd)
+        braid_set_buffers(fd, Int32(Self.kernelBuffer))
+        _ = braid_set_coalescing(fd)
+        _ = braid_set_fragments(fd, isIPv4 ? 1 : 0, 0)
+    }
+
+    deinit { close() }
+
+    public func close() {
+        guard isOpen else { return }
+        isOpen = false
+        watch.cancel()
+        Glibc.close(descriptor)
+    }
+
+    private static func bind(_ fd: Int32, _ binding: Binding, isIPv4: Bool) throws(SystemError) -> SocketAddress {
+        var local = braid_address(isIPv4 ? IPAddress.unspecifiedV4 : .unspecifiedV6)
+        switch binding {
+        case .device(let name, _):
+            try checked(braid_bind_device(fd, name), "bind to interface \(name)")
+            try checked(braid_bind(fd, &local), "bind on \(name)")
+        case .source(let address, let device):
+            local = braid_address(address)
+            try checked(braid_bind(fd, &local), "bind to \(address)")
+            // Without the right to it, the routing rules for the source address decide.
+            if let device { _ = braid_bind_device(fd, device) }
+        case .listen(let address):
+            local = braid_address(address)
+            if address.address.isUnspecified { try checked(braid_set_packet_info(fd, isIPv4 ? 1 : 0), "listen on \(address)") }
+            try checked(braid_bind(fd, &local), "listen on \(address) (UDP)")
+        }
+        try checked(braid_local_address(fd, &local), "bind")
+        return SocketAddress(local)
+    }
+
+    /// Whether a failure means the uplink, not one destination: only a socket bound to one has such failures.
+    func isUplinkFailure(_ code: Int32) -> Bool {
+        if case .listen = binding { return false }
+        switch code {
+        case ENETDOWN, ENETUNREACH, ENODEV, ENXIO, EHOSTUNREACH, EADDRNOTAVAIL: return true
+        default: return false
+        }
+    }
+}
+
+/// Copies of runs the kernel had no room for, in order. Beyond the limit they are dropped, as a full
+/// device queue would.
+struct WaitingRuns {
+    private(set) var departures: [braid_departure] = []
+    private var storage: UnsafeMutableRawPointer?
+    private var used = 0
+    /// Bytes kept for one socket: four full runs.
+    static let limit = 256 << 10
+
+    var isEmpty: Bool { departures.isEmpty }
+
+    mutating func append(_ d: braid_departure) -> Bool {
+        guard used + Int(d.length) <= Self.limit else { return false }
+        if storage == nil {
+            storage = .allocate(byteCount: Self.limit, alignment: 64)
+            departures.reserveCapacity(64)
+        }
+        var copy = d
+        (storage! + used).copyMemory(from: d.bytes, byteCount: Int(d.length))
+        copy.bytes = UnsafePointer((storage! + used).assumingMemoryBound(to: UInt8.self))
+        used += Int(d.length)
+        departures.append(copy)
+        return true
+    }
+
+    /// Forgets the first `n`; the room is used again once all are gone.
+    mutating func removeFirst(_ n: Int) {
+        departures.removeFirst(n)
+        if departures.isEmpty { used = 0 }
+    }
+
+    mutating func free() {
+        storage?.deallocate()
+        storage = nil
+        departures = []
+        used = 0
+    }
+}

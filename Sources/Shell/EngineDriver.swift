@@ -1,0 +1,196 @@
+import Buffers
+import Glibc
+import Logging
+import Measures
+import Tunnel
+
+/// What the engine's driver tells its owner.
+public protocol EngineDelegate: AnyObject {
+    /// One of the engine's events, in order; called within the turn. The handler may call the endpoint.
+    func handle(_ event: EndpointEvent)
+    /// Sending through the uplink failed with an error of the uplink; the engine knows. Said once, until
+    /// sending works again.
+    func uplinkFailed(_ number: Int, _ error: SystemError)
+}
+
+extension EngineDelegate {
+    public func uplinkFailed(_ number: Int, _ error: SystemError) {}
+}
+
+/// Drives an `Endpoint` with the sockets and the clock of the real world.
+///
+/// The turn of the loop: handlers of ready sockets drain them into the engine; after the last one of an
+/// iteration `turn()` lets time pass, hands out events, sends what is due and arms the one timer at the
+/// engine's next deadline. Work in a turn is bounded; what is left over asks for another one.
+public final class EngineDriver {
+    public let endpoint: Endpoint
+    public let loop: EventLoop
+    public weak var delegate: (any EngineDelegate)?
+
+    private struct Slot {
+        var socket: DatagramSocket
+        var hasFailed = false
+    }
+    /// By uplink number, which the proxy's numbering keeps small.
+    private var slots: [Slot?] = []
+    private let exchange = DatagramExchange()
+    private let batch = DatagramBatch()
+    private var timer: LoopTimer?
+    private var isDue = true
+    private var isStopped = false
+
+    /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
+    private static let receiveRounds = 4
+    /// Events handed out, and batches sent, in one turn.
+    private static let mostEvents = 4096
+    private static let mostBatches = 16
+    static let mostUplinks = 256
+
+    public init(endpoint: Endpoint, loop: EventLoop) {
+        self.endpoint = endpoint
+        self.loop = loop
+        timer = loop.timer { [unowned self] in self.isDue = true }
+        loop.afterEvents { [weak self] in
+            guard let self, self.isDue, !self.isStopped else { return }
+            self.turn()
+        }
+        loop.turnAgain()
+    }
+
+    public var now: Instant { loop.now() }
+
+    // MARK: Sockets
+
+    /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is replaced.
+    public func addUplink(_ uplink: Uplink, socket: DatagramSocket) {
+        removeUplink(uplink.number)
+        attach(socket, uplink.number)
+        endpoint.addUplink(uplink, at: now)
+        kick()
+    }
+
+    /// Proxy: the uplink is gone.
+    public func removeUplink(_ number: Int) {
+        guard detach(number) else { return }
+        endpoint.removeUplink(number, at: now)
+        kick()
+    }
+
+    /// Concentrator: a socket for all sessions; its uplink number.
+    @discardableResult public func addListenSocket(_ socket: DatagramSocket) -> Int {
+        let number = slots.firstIndex { $0 == nil } ?? slots.count
+        attach(socket, number)
+        return number
+    }
+
+    public func removeListenSocket(_ number: Int) { _ = detach(number) }
+
+    /// The socket of an uplink, for status.
+    public func socket(_ number: Int) -> DatagramSocket? { slots.indices.contains(number) ? slots[number]?.socket : nil }
+
+    private func attach(_ socket: DatagramSocket, _ number: Int) {
+        precondition(number >= 0 && number < Self.mostUplinks)
+        while slots.count <= number { slots.append(nil) }
+        slots[number] = Slot(socket: socket)
+        socket.watch.onReadable = { [unowned self] in self.drain(number) }
+        socket.watch.onWritable = { [unowned self] in
+            guard let socket = self.socket(number) else { return }
+            self.note(self.exchange.sendWaiting(through: socket), number)
+        }
+        socket.watch.wantsRead = true
+    }
+
+    private func detach(_ number: Int) -> Bool {
+        guard let socket = socket(number) else { return false }
+        slots[number] = nil
+        socket.close()
+        return true
+    }
+
+    // MARK: The turn
+
+    /// Asks for a turn at the end of this iteration; for handlers of application sockets and changes from
+    /// outside. Cheap, coalesced.
+    public func kick() {
+        isDue = true
+        // Outside of an event nothing else would wake the loop; inside, one empty poll more costs little
+        // and never happens where the hook runs first.
+        if !isInTurn { loop.turnAgain() }
+    }
+    private var isInTurn = false
+
+    /// Stops taking turns: for the end of the process, after the last datagrams were sent.
+    public func stop() {
+        isStopped = true
+        timer?.cancel()
+        for number in slots.indices { _ = detach(number) }
+    }
+
+    /// Takes a turn now: for the last words of a process that stops.
+    public func flush() { turn() }
+
+    private func drain(_ number: Int) {
+        guard let socket = socket(number) else { return }
+        isDue = true
+        let now = loop.now(), endpoint = endpoint
+        for _ in 0..<Self.receiveRounds {
+            let more = exchange.receive(from: socket) { datagram, from, local in
+                endpoint.receive(datagram, from: from, local: local, uplink: number, at: now)
+            }
+            if !more { return }
+        }
+    }
+
+    private func turn() {
+        isDue = false
+        isInTurn = true
+        let now = loop.now()
+        endpoint.advance(to: now)
+        handOutEvents()
+        sendBatches(at: now)
+        isInTurn = false
+        arm(now)
+    }
+
+    private func handOutEvents() {
+        for _ in 0..<Self.mostEvents {
+            guard let event = endpoint.nextEvent() else { return }
+            delegate?.handle(event)
+        }
+        isDue = true
+    }
+
+    private func sendBatches(at now: Instant) {
+        for _ in 0..<Self.mostBatches {
+            let more = endpoint.transmit(into: batch, at: now)
+            if !batch.isEmpty {
+                for number in slots.indices {
+                    guard let socket = slots[number]?.socket else { continue }
+                    note(exchange.send(batch, uplink: number, through: socket), number)
+                }
+                batch.removeAll()
+            }
+            if !more { return }
+        }
+        isDue = true
+    }
+
+    private func note(_ result: DatagramExchange.SendResult, _ number: Int) {
+        switch result {
+        case .sent:
+            if slots[number]?.hasFailed == true { slots[number]?.hasFailed = false }
+        case .uplinkFailed(let code):
+            endpoint.uplinkFailed(number, at: loop.now())
+            isDue = true
+            guard slots[number]?.hasFailed == false else { return }
+            slots[number]?.hasFailed = true
+            delegate?.uplinkFailed(number, SystemError("send through uplink \(number)", code: code))
+        }
+    }
+
+    private func arm(_ now: Instant) {
+        let deadline = endpoint.deadline
+        if isDue || deadline <= now { isDue = true; loop.turnAgain(); timer?.cancel(); return }
+        timer?.arm(at: deadline)   // does nothing where it is armed so already
+    }
+}

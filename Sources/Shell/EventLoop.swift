@@ -1,0 +1,180 @@
+import CLibevent
+import Glibc
+import Measures
+
+/// The one loop of a process, on libevent: readiness, timers, signals and the clock.
+///
+/// One iteration waits, runs the handlers of everything that is ready, then the hooks of `afterEvents`:
+/// there the engine takes its turn, once for all sockets that were drained. Not thread-safe; everything
+/// in the shell runs on the thread that calls `run()`.
+public final class EventLoop {
+    /// The event_base, for the parts of the shell that use more of libevent.
+    let base: OpaquePointer
+    private var signals: [SignalWatch] = []
+    private var hooks: [() -> Void] = []
+    private var isStopping = false
+    private var wantsTurn = false
+
+    public init() throws(SystemError) {
+        guard let configuration = event_config_new() else { throw SystemError("create an event loop", code: ENOMEM) }
+        defer { event_config_free(configuration) }
+        // Pacing needs timers finer than epoll's millisecond; the change list saves epoll_ctl calls where
+        // write events come and go.
+        event_config_set_flag(configuration, Int32(EVENT_BASE_FLAG_PRECISE_TIMER.rawValue))
+        event_config_set_flag(configuration, Int32(EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST.rawValue))
+        event_config_set_flag(configuration, Int32(EVENT_BASE_FLAG_NOLOCK.rawValue))
+        guard let base = event_base_new_with_config(configuration) else {
+            throw SystemError("create an event loop", code: errno)
+        }
+        self.base = base
+        // Writing to a closed socket is an error of that socket, never the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    deinit {
+        signals.removeAll()
+        event_base_free(base)
+    }
+
+    // MARK: Time
+
+    /// CLOCK_MONOTONIC: never set back, stands still while the machine sleeps.
+    public func now() -> Instant { Self.monotonic() }
+
+    public static func monotonic() -> Instant {
+        var t = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        return Instant(nanoseconds: Int64(t.tv_sec) &* 1_000_000_000 &+ Int64(t.tv_nsec))
+    }
+
+    /// Nanoseconds since 1970, UTC, as the system believes.
+    public static func wallClock() -> UInt64 {
+        var t = timespec()
+        clock_gettime(CLOCK_REALTIME, &t)
+        return UInt64(t.tv_sec) &* 1_000_000_000 &+ UInt64(t.tv_nsec)
+    }
+
+    /// Unix time in nanoseconds at `Instant.zero` of this loop's clock (`EndpointConfiguration.epoch`).
+    public static func epoch() -> UInt64 { wallClock() &- UInt64(monotonic().nanoseconds) }
+
+    // MARK: Running
+
+    /// Runs until `stop()`.
+    public func run() {
+        isStopping = false
+        while !isStopping { iterate(waiting: true) }
+    }
+
+    /// Runs until `condition` holds or `limit` has passed; whether it held. For tests and start-up.
+    public func run(until limit: Interval, _ condition: () -> Bool) -> Bool {
+        let end = now() + limit
+        let alarm = timer {}
+        alarm.arm(at: end)
+        defer { alarm.cancel() }
+        isStopping = false
+        while !condition() {
+            if isStopping || now() >= end { return condition() }
+            iterate(waiting: true)
+        }
+        return true
+    }
+
+    /// Ends `run()` after the current iteration. Callable from handlers.
+    public func stop() { isStopping = true; event_base_loopbreak(base) }
+
+    /// One iteration: what is ready now (after waiting for something, unless a turn was requested), then the hooks.
+    private func iterate(waiting: Bool) {
+        let poll = wantsTurn || !waiting
+        wantsTurn = false
+        _ = event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
+        for hook in hooks { hook() }
+    }
+
+    /// Runs `hook` after the ready events of every iteration, for as long as the loop lives.
+    public func afterEvents(_ hook: @escaping () -> Void) { hooks.append(hook) }
+
+    /// The next iteration does not wait: for hooks that left work over, and for work made outside of events.
+    public func turnAgain() { wantsTurn = true }
+
+    // MARK: Sources
+
+    /// A one-shot timer, not yet armed. Keep it; it is cancelled when it is released.
+    public func timer(_ action: @escaping () -> Void) -> LoopTimer { LoopTimer(loop: self, action) }
+
+    /// Watches a descriptor; nothing is enabled yet.
+    public func watch(_ descriptor: Int32) -> FileWatch { FileWatch(loop: self, descriptor) }
+
+    /// Runs `action` in the loop when the signal arrives, for as long as the loop lives.
+    public func onSignal(_ number: Int32, _ action: @escaping () -> Void) {
+        signals.append(SignalWatch(loop: self, number, action))
+    }
+}
+
+/// A one-shot timer.
+public final class LoopTimer {
+    private let event: OpaquePointer
+    private let action: () -> Void
+    /// When it will fire; `.distantFuture` while it is not armed.
+    public private(set) var deadline = Instant.distantFuture
+    // Keeps the event_base alive as long as the event.
+    private let loop: EventLoop
+
+    fileprivate init(loop: EventLoop, _ action: @escaping () -> Void) {
+        self.loop = loop
+        self.action = action
+        // The event is assigned below, once `self` can be passed.
+        event = OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
+        event_assign(event, loop.base, -1, 0, { _, _, context in
+            Unmanaged<LoopTimer>.fromOpaque(context!).takeUnretainedValue().fire()
+        }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    deinit {
+        event_del(event)
+        UnsafeMutableRawPointer(event).deallocate()
+    }
+
+    private func fire() {
+        deadline = .distantFuture
+        action()
+    }
+
+    /// Fires once after `delay` (at once for one in the past), replacing what was armed.
+    public func arm(after delay: Interval) { arm(at: EventLoop.monotonic() + delay) }
+
+    /// Fires once at `instant` of the loop's clock, replacing what was armed. `.distantFuture` cancels.
+    public func arm(at instant: Instant) {
+        guard instant != deadline else { return }
+        guard instant != .distantFuture else { cancel(); return }
+        deadline = instant
+        let wait = max(0, (instant - EventLoop.monotonic()).nanoseconds)
+        // Rounded up to libevent's microseconds: never early.
+        let microseconds = (wait + 999) / 1_000
+        var tv = timeval(tv_sec: Int(microseconds / 1_000_000), tv_usec: Int(microseconds % 1_000_000))
+        event_add(event, &tv)
+    }
+
+    public func cancel() {
+        deadline = .distantFuture
+        event_del(event)
+    }
+}
+
+private final class SignalWatch {
+    private let event: OpaquePointer
+    private let action: () -> Void
+
+    init(loop: EventLoop, _ number: Int32, _ action: @escaping () -> Void) {
+        self.action = action
+        event = OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
+        event_assign(event, loop.base, number, Int16(EV_SIGNAL | EV_PERSIST), { _, _, context in
+            Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue().action()
+        }, Unmanaged.passUnretained(self).toOpaque())
+        event_add(event, nil)
+    }
+
+    deinit {
+        event_del(event)
+        UnsafeMutableRawPointer(event).deallocate()
+    }
+}

@@ -1,0 +1,92 @@
+import Glibc
+import Logging
+
+/// One line a record on standard error: time (RFC 3339, UTC, milliseconds), level, label, message, metadata.
+public enum LogSetup {
+    /// Call once, before the first `Logger` is made.
+    public static func bootstrap(level: Logger.Level) {
+        LoggingSystem.bootstrap { label in LineLog(label: label, logLevel: level) }
+    }
+}
+
+/// The handler; lines are escaped, so that no peer's bytes begin a line of their own.
+struct LineLog: LogHandler {
+    let label: String
+    var logLevel: Logger.Level
+    var metadata: Logger.Metadata = [:]
+
+    init(label: String, logLevel: Logger.Level) {
+        self.label = label
+        self.logLevel = logLevel
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var all = metadata
+        if let more = event.metadata { all.merge(more) { $1 } }
+        let line = Self.line(level: event.level, label: label, message: event.message.description, metadata: all,
+                             at: EventLoop.wallClock())
+        // One write: records of several processes on one terminal don't mix.
+        line.utf8CString.withUnsafeBytes { _ = write(2, $0.baseAddress, $0.count - 1) }
+    }
+
+    static func line(level: Logger.Level, label: String, message: String, metadata: Logger.Metadata, at time: UInt64) -> String {
+        var out = "\(timestamp(time)) \(name(level)) \(label): "
+        append(message, to: &out, quoting: false)
+        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
+            out += " "
+            append(key, to: &out, quoting: false)
+            out += "="
+            append("\(value)", to: &out, quoting: true)
+        }
+        return out + "\n"
+    }
+
+    private static func name(_ level: Logger.Level) -> String {
+        switch level {
+        case .trace: "trace"
+        case .debug: "debug"
+        case .info: "info"
+        case .notice: "note"
+        case .warning: "warn"
+        case .error: "error"
+        case .critical: "fatal"
+        }
+    }
+
+    /// `2026-01-31T09:05:07.042Z`, from nanoseconds since 1970.
+    static func timestamp(_ nanoseconds: UInt64) -> String {
+        var seconds = time_t(nanoseconds / 1_000_000_000), t = tm()
+        gmtime_r(&seconds, &t)
+        func two(_ n: Int32) -> String { n < 10 ? "0\(n)" : "\(n)" }
+        let milliseconds = String(nanoseconds / 1_000_000 % 1_000)
+        return "\(t.tm_year + 1900)-\(two(t.tm_mon + 1))-\(two(t.tm_mday))T\(two(t.tm_hour)):\(two(t.tm_min)):\(two(t.tm_sec))"
+            + "." + String(repeating: "0", count: 3 - milliseconds.count) + milliseconds + "Z"
+    }
+
+    /// Control characters as `\n`, `\xNN`; quotes around values with spaces or quotes in them.
+    private static func append(_ text: String, to out: inout String, quoting: Bool) {
+        let quotes = quoting && (text.isEmpty || text.unicodeScalars.contains { $0 == " " || $0 == "\"" || $0 == "=" })
+        if quotes { out += "\"" }
+        for c in text.unicodeScalars {
+            switch c {
+            case "\n": out += "\\n"
+            case "\r": out += "\\r"
+            case "\t": out += "\\t"
+            case "\"" where quotes: out += "\\\""
+            case "\\" where quotes: out += "\\\\"
+            // C0, DEL, C1, and what makes a terminal or viewer break or reorder lines.
+            case _ where c.value < 0x20 || (0x7f...0x9f).contains(c.value):
+                out += "\\x" + (c.value < 16 ? "0" : "") + String(c.value, radix: 16)
+            case "\u{2028}", "\u{2029}", "\u{202a}"..."\u{202e}", "\u{2066}"..."\u{2069}":
+                out += "\\u{" + String(c.value, radix: 16) + "}"
+            default: out.unicodeScalars.append(c)
+            }
+        }
+        if quotes { out += "\"" }
+    }
+}

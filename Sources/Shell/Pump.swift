@@ -1,0 +1,263 @@
+import Buffers
+import Glibc
+import Measures
+import Multipath
+import Tunnel
+
+/// The engine's side of a pump: one stream's bytes each way.
+public protocol PumpedStream: AnyObject {
+    /// A contiguous piece to write into; empty while there is no space.
+    func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer
+    func commitWrite(_ n: Int)
+    func finishWriting()
+    /// In order and not yet consumed.
+    var readable: Pieces { get }
+    func consume(_ n: Int)
+    var isReadFinished: Bool { get }
+    /// The stream ended before its time.
+    var hasFailed: Bool { get }
+    func abort()
+    /// Something was read, written or ended: what became sendable may go.
+    func touched()
+    /// The pump is done with the stream.
+    func release()
+}
+
+/// A `StreamHandle` of an engine, for a pump.
+public final class EngineStream: PumpedStream {
+    public let handle: StreamHandle
+    private let driver: EngineDriver
+    private let connection: Connection
+
+    public init(_ handle: StreamHandle, driver: EngineDriver) {
+        self.handle = handle
+        self.driver = driver
+        connection = handle.connection
+    }
+
+    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer { connection.writeSpace(wanted) }
+    public func commitWrite(_ n: Int) { connection.commitWrite(n, at: driver.now) }
+    public func finishWriting() { connection.finishWriting(at: driver.now) }
+    public var readable: Pieces { connection.readable }
+    public func consume(_ n: Int) { connection.consume(n, at: driver.now) }
+    public var isReadFinished: Bool { connection.isReadFinished }
+    public var hasFailed: Bool { connection.error != nil }
+    public func abort() { connection.abort(at: driver.now) }
+    public func touched() { driver.endpoint.touched(handle, at: driver.now); driver.kick() }
+    public func release() { driver.endpoint.release(handle, at: driver.now); driver.kick() }
+}
+
+/// Moves bytes between one TCP socket and one stream of the engine, both ways, until both ends are done.
+///
+/// Straight from `read(2)` into the connection's send ring and from its receive ring into `writev`; nothing
+/// is kept here. Half-close goes through each way; a full side stops the other; a reset becomes an abort
+/// and the reverse. The owner keeps the pump and calls `activity()` for every `.activity` of its handle.
+public final class Pump {
+    public enum End: Equatable, Sendable {
+        /// Both directions ended in order.
+        case finished
+        /// The application or destination reset its connection (errno).
+        case socketFailed(Int32)
+        /// The stream was aborted or its session lost.
+        case streamFailed
+        /// `cancel()`.
+        case cancelled
+    }
+
+    public private(set) var bytesIn = 0, bytesOut = 0
+    private let socket: StreamSocket
+    private let stream: any PumpedStream
+    private var ended: ((End) -> Void)?
+    /// For the socket, ahead of the stream's bytes.
+    private var greeting: [UInt8]
+    private var readSize = Pump.smallestRead
+    private var socketEnded = false
+    private var streamEnded = false
+    private var isOver = false
+
+    // The first read of a connection should not make its ring large; a busy one earns larger reads.
+    private static let smallestRead = 16 << 10, largestRead = 256 << 10
+    /// Bytes moved each way for one event, so that one fast connection can't keep the loop.
+    private static let mostPerEvent = 1 << 20
+
+    /// `greeting` goes to the socket ahead of the stream's bytes (such as an HTTP proxy's reply); `early`
+    /// was already read from the socket and goes into the stream first.
+    public init(socket: StreamSocket, stream: any PumpedStream, greeting: [UInt8] = [], early: [UInt8] = [],
+                ended: @escaping (End) -> Void) {
+        self.socket = socket
+        self.stream = stream
+        self.greeting = greeting
+        self.early = early
+        self.ended = ended
+    }
+    private var early: [UInt8]
+
+    public convenience init(socket: StreamSocket, handle: StreamHandle, driver: EngineDriver, greeting: [UInt8] = [],
+                            early: [UInt8] = [], ended: @escaping (End) -> Void) {
+        self.init(socket: socket, stream: EngineStream(handle, driver: driver), greeting: greeting, early: early, ended: ended)
+    }
+
+    /// Begins to move bytes; call once.
+    public func start() {
+        // One call each: the pump may be released within it.
+        socket.watch.onReadable = { [unowned self] in self.socketReadable() }
+        socket.watch.onWritable = { [unowned self] in self.socketWritable() }
+        activity()
+    }
+
+    private func socketReadable() { fromSocket(); settle() }
+    private func socketWritable() { toSocket(); settle() }
+
+    /// The stream has bytes, space, an end or an error.
+    public func activity() {
+        guard !isOver else { return }
+        if stream.hasFailed { end(.streamFailed); return }
+        toSocket()
+        // Only where reading stood still: otherwise the socket's own event comes.
+        if !isOver, !socketEnded, !socket.watch.wantsRead { fromSocket() }
+        settle()
+    }
+
+    /// Ends both sides at once, with a reset.
+    public func cancel() { end(.cancelled) }
+
+    // MARK: Socket to stream
+
+    private func fromSocket() {
+        guard !isOver, !socketEnded, forwardEarly() else { return }
+        var moved = 0
+        while moved < Self.mostPerEvent {
+            let space = stream.writeSpace(readSize)
+            if space.isEmpty { socket.watch.wantsRead = false; break }
+            switch socket.read(into: space) {
+            case .bytes(let n):
+                stream.commitWrite(n)
+                moved += n
+                adapt(n, asked: space.count)
+                // A short read emptied the socket: asking again would only hear so.
+                if n < space.count { socket.watch.wantsRead = true; finishEvent(moved); return }
+            case .blocked:
+                socket.watch.wantsRead = true
+                finishEvent(moved)
+                return
+            case .end:
+                socketEnded = true
+                socket.watch.wantsRead = false
+                stream.finishWriting()
+                bytesIn += moved
+                stream.touched()
+                return
+            case .failed(let code):
+                end(.socketFailed(code))
+                return
+            }
+        }
+        if moved >= Self.mostPerEvent { socket.watch.wantsRead = true }
+        finishEvent(moved)
+    }
+
+    private func finishEvent(_ moved: Int) {
+        guard moved > 0 else { return }
+        bytesIn += moved
+        stream.touched()
+    }
+
+    private func adapt(_ n: Int, asked: Int) {
+        if n == readSize, readSize < Self.largestRead { readSize *= 2 }
+        else if n < readSize / 4, asked == readSize, readSize > Self.smallestRead { readSize /= 2 }
+    }
+
+    /// Puts what was read before the pump into the stream; false while some is left.
+    private func forwardEarly() -> Bool {
+        guard !early.isEmpty else { return true }
+        while !early.isEmpty {
+            let space = stream.writeSpace(early.count)
+            if space.isEmpty { socket.watch.wantsRead = false; break }
+            let n = min(space.count, early.count)
+            early.withUnsafeBytes { space.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<n])) }
+            stream.commitWrite(n)
+            bytesIn += n
+            if n == early.count { early = [] } else { early.removeFirst(n) }
+        }
+        stream.touched()
+        return early.isEmpty
+    }
+
+    // MARK: Stream to socket
+
+    private func toSocket() {
+        guard !isOver, !streamEnded else { return }
+        guard sendGreeting() else { return }
+        var moved = 0
+        while moved < Self.mostPerEvent {
+            let pieces = stream.readable
+            if pieces.count == 0 { socket.watch.wantsWrite = false; break }
+            switch socket.write(pieces) {
+            case .bytes(let n):
+                stream.consume(n)
+                moved += n
+                if n < pieces.count { socket.watch.wantsWrite = true; finishWrite(moved); return }
+            case .blocked:
+                socket.watch.wantsWrite = true
+                finishWrite(moved)
+                return
+            case .failed(let code):
+                end(.socketFailed(code))
+                return
+            }
+        }
+        if moved >= Self.mostPerEvent { socket.watch.wantsWrite = true }
+        finishWrite(moved)
+        if stream.isReadFinished {
+            streamEnded = true
+            socket.watch.wantsWrite = false
+            socket.finishWriting()
+        }
+    }
+
+    private func finishWrite(_ moved: Int) {
+        guard moved > 0 else { return }
+        bytesOut += moved
+        stream.touched()
+    }
+
+    /// False while some of the greeting is left.
+    private func sendGreeting() -> Bool {
+        guard !greeting.isEmpty else { return true }
+        switch socket.write(greeting) {
+        case .bytes(let n) where n == greeting.count:
+            greeting = []
+            return true
+        case .bytes(let n): greeting.removeFirst(n)
+        case .blocked: break
+        case .failed(let code):
+            end(.socketFailed(code))
+            return false
+        }
+        socket.watch.wantsWrite = true
+        return false
+    }
+
+    // MARK: The end
+
+    private func settle() {
+        if !isOver, socketEnded, streamEnded { end(.finished) }
+    }
+
+    private func end(_ reason: End) {
+        guard !isOver else { return }
+        isOver = true
+        switch reason {
+        case .finished: socket.close()
+        case .streamFailed: socket.reset()
+        case .socketFailed, .cancelled:
+            socket.reset()
+            stream.abort()
+            stream.touched()
+        }
+        stream.release()
+        let tell = ended
+        ended = nil
+        tell?(reason)
+    }
+}

@@ -1,0 +1,30 @@
+import Glibc
+
+/// What systemd wants to hear of a `Type=notify` service; nothing happens without $NOTIFY_SOCKET.
+public enum ServiceManager {
+    public static func ready() { tell("READY=1") }
+    public static func stopping() { tell("STOPPING=1") }
+    public static func status(_ text: String) { tell("STATUS=" + text.split(whereSeparator: \.isNewline).joined(separator: " ")) }
+
+    private static func tell(_ message: String) {
+        guard let value = getenv("NOTIFY_SOCKET") else { return }
+        let path = Array(String(cString: value).utf8)
+        var name = sockaddr_un()
+        guard path.count > 1, path.count < MemoryLayout.size(ofValue: name.sun_path) else { return }
+        name.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &name.sun_path) { room in
+            room.copyBytes(from: path)
+            if path[0] == UInt8(ascii: "@") { room[0] = 0 }   // abstract namespace, sd_notify(3)
+        }
+        let fd = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard fd >= 0 else { return }
+        defer { close(fd) }
+        let size = socklen_t(MemoryLayout<sa_family_t>.size + path.count)
+        let text = Array(message.utf8)
+        _ = withUnsafePointer(to: &name) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                sendto(fd, text, text.count, Int32(MSG_NOSIGNAL), $0, size)
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import CDatagram
+import Glibc
+import Logging
+import Measures
+
+/// Accepts TCP connections. Without descriptors left it turns callers away and pauses instead of spinning.
+public final class StreamListener {
+    public let address: SocketAddress
+    private let loop: EventLoop
+    private let descriptor: Int32
+    private let watch: FileWatch
+    private let accepted: (StreamSocket, SocketAddress) -> Void
+    private let log: Logger
+    private var pause: LoopTimer?
+    /// Given up for a moment to accept, and so to refuse, a caller when there is no other descriptor.
+    private var reserve: Int32
+    private var saidExhausted = false
+
+    /// Most connections accepted in one iteration of the loop, so that others get their turn.
+    private static let mostPerTurn = 64
+    private static let backlog: Int32 = 1024
+    private static let pauseTime = Interval.milliseconds(100)
+
+    /// Listens on `address` (port 0: one of the system's, see `address` afterwards).
+    public init(_ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
+                accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void) throws(SystemError) {
+        let fd = try checked(braid_socket_stream(address.address.isIPv4 ? 1 : 0), "open a socket for \(address)")
+        var bound = braid_address(address)
+        do throws(SystemError) {
+            _ = braid_set_reuse_address(fd)
+            try checked(braid_bind(fd, &bound), "listen on \(address)")
+            try checked(braid_listen(fd, Self.backlog), "listen on \(address)")
+            try checked(braid_local_address(fd, &bound), "listen on \(address)")
+        } catch {
+            Glibc.close(fd)
+            throw error
+        }
+        self.address = SocketAddress(bound)
+        self.loop = loop
+        self.log = log
+        self.accepted = accepted
+        descriptor = fd
+        reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        watch = loop.watch(fd)
+        watch.onReadable = { [unowned self] in self.acceptAll() }
+        watch.wantsRead = true
+    }
+
+    deinit { close() }
+
+    public private(set) var isClosed = false
+
+    /// Stops listening; what was accepted stays.
+    public func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        pause = nil
+        watch.cancel()
+        Glibc.close(descriptor)
+        if reserve >= 0 { Glibc.close(reserve) }
+    }
+
+    private func acceptAll() {
+        var from = braid_address()
+        for _ in 0..<Self.mostPerTurn {
+            let fd = braid_accept(descriptor, &from)
+            if fd >= 0 {
+                if saidExhausted { saidExhausted = false; log.notice("accepting again", metadata: ["listen": "\(address)"]) }
+                accepted(StreamSocket(loop: loop, descriptor: fd), SocketAddress(from))
+                if isClosed { return }
+                continue
+            }
+            switch -fd {
+            case EINTR, ECONNABORTED, EPROTO, EPERM, ENETDOWN, EHOSTUNREACH, ENETUNREACH:
+                continue   // of the one connection that was being accepted (accept(2))
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+                exhausted(-fd)
+                return
+            default:
+                return
+            }
+        }
+    }
+
+    /// No descriptor: refuses one caller so that it isn't left hanging, then stops listening for a while.
+    private func exhausted(_ code: Int32) {
+        if !saidExhausted {
+            saidExhausted = true
+            log.warning("cannot accept: \(SystemError.text(code)); raise the limit of open files",
+                        metadata: ["listen": "\(address)"])
+        }
+        if reserve >= 0 {
+            Glibc.close(reserve)
+            var from = braid_address()
+            let fd = braid_accept(descriptor, &from)
+            if fd >= 0 { Glibc.close(fd) }
+        }
+        reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        watch.wantsRead = false
+        let timer = pause ?? loop.timer { [unowned self] in self.watch.wantsRead = true }
+        timer.arm(after: Self.pauseTime)
+        pause = timer
+    }
+}
