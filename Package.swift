@@ -67,7 +67,7 @@ let package = Package(
         // Tests
         tests("Measures", ["Measures"]),
         tests("Buffers", ["Buffers", "Measures"]),
-        tests("Wire", ["Wire", "Measures"]),
+        tests("Wire", ["Wire", "Buffers", "Measures"]),
         tests("Dialogue", ["Dialogue", "Wire"]),
         tests("Crypto", ["Crypto", "Buffers", "Measures"]),
         tests("Subflow", ["Subflow", "Wire", "Measures"]),

@@ -4,18 +4,61 @@ import Measures
 public struct MPPriority: Hashable, Sendable {
     public var backup = false
     public init() {}
+
+    static let octets = 3
+
+    func write(to p: UnsafeMutableRawPointer) {
+        MultipathSubtype.writeHead(MultipathSubtype.priority, backup ? 1 : 0, octets: Self.octets, to: p)
+    }
+
+    static func read(_ p: UnsafeRawPointer, length: Int) throws(WireError) -> MPPriority {
+        guard length == octets else { throw .malformedMultipathOption(subtype: MultipathSubtype.priority) }
+        var option = MPPriority()
+        option.backup = p.byte(2) & 1 != 0
+        return option
+    }
 }
 
 /// MP_FAIL (RFC 8684 section 3.7).
 public struct MPFail: Hashable, Sendable {
     public var dataSequence = DataSequence(0)
     public init() {}
+
+    static let octets = 12
+
+    func write(to p: UnsafeMutableRawPointer) {
+        MultipathSubtype.writeHead(MultipathSubtype.fail, 0, octets: Self.octets, to: p)
+        p.put(0 as UInt8, 3)
+        p.put(dataSequence.value, 4)
+    }
+
+    static func read(_ p: UnsafeRawPointer, length: Int) throws(WireError) -> MPFail {
+        guard length == octets else { throw .malformedMultipathOption(subtype: MultipathSubtype.fail) }
+        var option = MPFail()
+        option.dataSequence = DataSequence(p.word64(4))
+        return option
+    }
 }
 
 /// MP_FASTCLOSE (RFC 8684 section 3.5).
 public struct MPFastClose: Hashable, Sendable {
     public var receiverKey: UInt64 = 0
     public init() {}
+
+    static let octets = 12
+
+    func write(to p: UnsafeMutableRawPointer) {
+        MultipathSubtype.writeHead(MultipathSubtype.fastClose, 0, octets: Self.octets, to: p)
+        p.put(0 as UInt8, 3)
+        p.put(receiverKey, 4)
+    }
+
+    static func read(_ p: UnsafeRawPointer, length: Int) throws(WireError) -> MPFastClose {
+        guard length == octets else { throw .malformedMultipathOption(subtype: MultipathSubtype.fastClose) }
+        var option = MPFastClose()
+        option.receiverKey = p.word64(4)
+        return option
+    }
 }
 
 /// MP_TCPRST (RFC 8684 section 3.6), only on a segment with RST.
@@ -33,4 +76,22 @@ public struct MPReset: Hashable, Sendable {
     public static let tooMuchOutstandingData: UInt8 = 4
     public static let unacceptablePerformance: UInt8 = 5
     public static let middleboxInterference: UInt8 = 6
+
+    static let octets = 4
+
+    func write(to p: UnsafeMutableRawPointer) {
+        MultipathSubtype.writeHead(MultipathSubtype.reset, transient ? 1 : 0, octets: Self.octets, to: p)
+        p.put(reason, 3)
+    }
+
+    /// Of the bits U, V, W and T only T has a meaning here (U, V and W: reserved, section 3.6).
+    static func read(_ p: UnsafeRawPointer, length: Int, flags: ControlBits) throws(WireError) -> MPReset {
+        guard length == octets, flags.contains(.rst) else {
+            throw .malformedMultipathOption(subtype: MultipathSubtype.reset)
+        }
+        var option = MPReset()
+        option.transient = p.byte(2) & 1 != 0
+        option.reason = p.byte(3)
+        return option
+    }
 }

@@ -6,6 +6,20 @@ public struct Timestamps: Hashable, Sendable {
     public var echo: UInt32 = 0
     public init() {}
     public init(value: UInt32, echo: UInt32) { self.value = value; self.echo = echo }
+
+    static let octets = 10
+
+    @inline(__always) func write(to p: UnsafeMutableRawPointer) {
+        p.put(TCPOptionKind.timestamps, 0)
+        p.put(UInt8(Self.octets), 1)
+        p.put(value, 2)
+        p.put(echo, 6)
+    }
+
+    /// `p` stands at the kind of an option of `octets` bytes.
+    @inline(__always) static func read(_ p: UnsafeRawPointer) -> Timestamps {
+        Timestamps(value: p.word32(2), echo: p.word32(6))
+    }
 }
 
 /// Up to four blocks received out of order, the most recent first (RFC 2018 section 3), half-open.
@@ -27,5 +41,70 @@ public struct SACKBlocks: Sendable {
         guard count < Self.capacity else { return }
         blocks[count] = block
         count += 1
+    }
+
+    /// At least one block (RFC 2018 section 3).
+    var octets: Int { 2 + 8 * count }
+
+    func write(to p: UnsafeMutableRawPointer) {
+        p.put(TCPOptionKind.sack, 0)
+        p.put(UInt8(truncatingIfNeeded: octets), 1)
+        for i in 0..<count {
+            p.put(blocks[i].start.value, 2 + 8 * i)
+            p.put(blocks[i].end.value, 6 + 8 * i)
+        }
+    }
+
+    /// False, with nothing changed, where the length is not that of one to four blocks.
+    mutating func read(_ p: UnsafeRawPointer, length: Int) -> Bool {
+        guard length >= 10, length & 7 == 2, length <= 2 + 8 * Self.capacity else { return false }
+        count = 0
+        var at = 2
+        while at < length {
+            append(Block(start: SubflowSequence(p.word32(at)), end: SubflowSequence(p.word32(at + 4))))
+            at += 8
+        }
+        return true
+    }
+}
+
+extension SACKBlocks: Equatable {
+    public static func == (a: SACKBlocks, b: SACKBlocks) -> Bool {
+        guard a.count == b.count else { return false }
+        for i in 0..<a.count where a.blocks[i] != b.blocks[i] { return false }
+        return true
+    }
+}
+
+/// Kinds of TCP options (IANA, TCP parameters).
+enum TCPOptionKind {
+    static let end: UInt8 = 0
+    static let noOperation: UInt8 = 1
+    static let maximumSegmentSize: UInt8 = 2
+    static let windowScale: UInt8 = 3
+    static let sackPermitted: UInt8 = 4
+    static let sack: UInt8 = 5
+    static let timestamps: UInt8 = 8
+    static let multipath: UInt8 = 30
+}
+
+/// Subtypes of MPTCP options (RFC 8684 section 8).
+enum MultipathSubtype {
+    static let capable: UInt8 = 0
+    static let join: UInt8 = 1
+    static let dss: UInt8 = 2
+    static let addAddress: UInt8 = 3
+    static let removeAddress: UInt8 = 4
+    static let priority: UInt8 = 5
+    static let fail: UInt8 = 6
+    static let fastClose: UInt8 = 7
+    static let reset: UInt8 = 8
+
+    /// Kind, length and the byte of subtype and low bits.
+    @inline(__always)
+    static func writeHead(_ subtype: UInt8, _ lowBits: UInt8, octets: Int, to p: UnsafeMutableRawPointer) {
+        p.put(TCPOptionKind.multipath, 0)
+        p.put(UInt8(truncatingIfNeeded: octets), 1)
+        p.put(subtype << 4 | lowBits, 2)
     }
 }

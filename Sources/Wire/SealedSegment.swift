@@ -1,0 +1,341 @@
+import Buffers
+import Measures
+
+/// A segment inside a sealed datagram: the same `Segment`, without what the datagram, the frame or an earlier
+/// segment already says. docs/wire.md draws it byte by byte.
+///
+/// ```
+/// compact  1 0 LL M EEE │ number 2 │ [length 1|2] │ sequence 4 │ [data sequence 4]
+///          │ [control 1 │ [acknowledgement 4] │ [window 2] │ [data acknowledgement 4] │ [SACK]]
+/// general  1 1 LL 0 0 0 U │ number 2 │ [length 1|2] │ flags 1 │ options length 1 │ sequence 4
+///          │ [acknowledgement 4] │ window 2 │ [urgent pointer 2] │ options
+/// ```
+/// A bulk data segment takes `bulkHead` bytes before its payload.
+public enum SealedSegment {
+    /// Bit 7 of a frame's first byte: set in segment frames, clear in all others.
+    public static let frameBit: UInt8 = 0x80
+    /// The port of the side that did not open the subflow.
+    public static let listenerPort: UInt16 = 443
+    /// Head of a data segment whose acknowledgement, window and data acknowledgement the peer has already.
+    public static let bulkHead = 11
+    /// The same where all three must be said.
+    public static let explicitHead = 22
+    /// No head is longer: the room `write` needs.
+    public static let mostHead = 224
+
+    private static let generalBit: UInt8 = 0x40
+    private static let mapBit: UInt8 = 0x08
+    private static let eraMask: UInt8 = 0x07
+    private static let urgentBit: UInt8 = 0x01
+    /// How the payload's length is said (LL): not at all (to the end of the datagram), in one byte, in two, none.
+    private static let runsOn: UInt8 = 0, oneByte: UInt8 = 1, twoBytes: UInt8 = 2, isEmpty: UInt8 = 3
+
+    /// The control byte: era ‖ PSH ‖ acknowledgement said ‖ window said ‖ how the data acknowledgement stands.
+    private enum Control {
+        static let push: UInt8 = 0x10, acknowledgement: UInt8 = 0x08, window: UInt8 = 0x04, dataMask: UInt8 = 0x03
+        /// There is none; it is the reference's; it is said; it is said and SACK blocks follow.
+        static let absent: UInt8 = 0, reference: UInt8 = 1, said: UInt8 = 2, saidWithSACK: UInt8 = 3
+    }
+
+    // MARK: Looking
+
+    /// The subflow number of a segment frame; nil for other frames and for too few bytes.
+    @inline(__always) public static func peekNumber(_ frame: UnsafeRawBufferPointer) -> UInt16? {
+        guard frame.count >= 3, let p = frame.baseAddress, p.byte(0) & frameBit != 0 else { return nil }
+        return p.word16(1)
+    }
+
+    /// Whether the frame is a SYN without ACK, for which a context may be made.
+    public static func isInitialSYN(_ frame: UnsafeRawBufferPointer) -> Bool {
+        guard frame.count >= 6, let p = frame.baseAddress else { return false }
+        let first = p.byte(0)
+        guard first & (frameBit | generalBit) == frameBit | generalBit else { return false }
+        let flags = ControlBits(rawValue: p.byte(3 + lengthOctets(first)))
+        return flags.contains(.syn) && !flags.contains(.ack)
+    }
+
+    // MARK: Out
+
+    /// Writes the frame's head, at most `mostHead` bytes, and returns its length; the payload follows it.
+    ///
+    /// With `runsToEnd` nothing may follow the payload in the datagram. The context moves on as though the
+    /// segment were sent: where it is not, that is the same as a loss (or put a copy of the context back).
+    public static func write(_ s: borrowing Segment, payloadLength: Int, runsToEnd: Bool,
+                             context: inout SealedContext, into p: UnsafeMutableRawPointer) -> Int {
+        precondition(payloadLength >= 0 && payloadLength <= 65_535)
+        let wantsLength = payloadLength == 0 ? isEmpty : runsToEnd ? runsOn : payloadLength < 256 ? oneByte : twoBytes
+        p.put(context.number, 1)
+        var at = 3
+        if wantsLength == oneByte {
+            p.put(UInt8(truncatingIfNeeded: payloadLength), 3)
+            at = 4
+        } else if wantsLength == twoBytes {
+            p.put(UInt16(truncatingIfNeeded: payloadLength), 3)
+            at = 5
+        }
+        guard isCompact(s, payloadLength, context) else {
+            return writeGeneral(s, payloadLength, wantsLength << 4, &context, p, at)
+        }
+        let relative = s.sequence.value &- context.sendInitial.value
+        p.put(relative, at)
+        at &+= 4
+        var first = frameBit | wantsLength << 4
+        var fields = SealedContext.Fields()
+        fields.acknowledgement = s.acknowledgement.value
+        fields.window = s.window
+        if s.options.present.contains(.dss) {
+            if let mapping = s.options.dss.mapping {
+                first |= mapBit
+                p.put(mapping.dataSequence.low32, at)
+                at &+= 4
+            }
+            if let dataAck = s.options.dss.acknowledgement {
+                fields.hasDataAcknowledgement = true
+                fields.dataAcknowledgement = dataAck.low32
+            }
+        }
+        context.confirm()
+        let isReference = context.era != 0 && fields == context.reference
+        if isReference, s.flags == .ack, !s.options.present.contains(.sack) {
+            p.put(first | context.era, 0)
+        } else {
+            p.put(first, 0)
+            at = writeControl(s, fields, context, p, at)
+        }
+        if payloadLength > 0 { context.sent(fields, isReference: isReference, end: s.sequence + payloadLength) }
+        return at
+    }
+
+    /// The shapes the compact form has: ACK, perhaps PSH; a mapping of exactly this payload; four-octet numbers;
+    /// SACK only beside a data acknowledgement.
+    @inline(__always)
+    private static func isCompact(_ s: borrowing Segment, _ payloadLength: Int, _ context: SealedContext) -> Bool {
+        guard s.flags.subtracting(.psh) == .ack, s.urgentPointer == 0, context.knowsSendInitial,
+              context.knowsReceiveInitial else { return false }
+        let present = s.options.present
+        if present == [] { return true }
+        guard present.subtracting(.sack) == .dss, !s.options.dss.dataFin else { return false }
+        if s.options.dss.acknowledgement != nil {
+            guard s.options.dss.acknowledgementWidth == .four else { return false }
+        } else if present.contains(.sack) {
+            return false
+        }
+        guard let mapping = s.options.dss.mapping else { return s.options.dss.acknowledgement != nil }
+        guard payloadLength > 0, mapping.width == .four, mapping.checksum == nil else { return false }
+        let relative = s.sequence.value &- context.sendInitial.value
+        return Int(mapping.length) == payloadLength && mapping.subflowSequence == relative
+    }
+
+    /// The control byte and what it says. Sequence numbers are relative to the initial ones.
+    private static func writeControl(_ s: borrowing Segment, _ fields: SealedContext.Fields, _ context: SealedContext,
+                                     _ p: UnsafeMutableRawPointer, _ start: Int) -> Int {
+        let reference = context.reference, hasReference = context.era != 0
+        var control = context.era << 5
+        var at = start + 1
+        if s.flags.contains(.psh) { control |= Control.push }
+        if !hasReference || fields.acknowledgement != reference.acknowledgement {
+            control |= Control.acknowledgement
+            p.put(fields.acknowledgement &- context.receiveInitial.value, at)
+            at += 4
+        }
+        if !hasReference || fields.window != reference.window {
+            control |= Control.window
+            p.put(fields.window, at)
+            at += 2
+        }
+        if fields.hasDataAcknowledgement {
+            let hasSACK = s.options.present.contains(.sack)
+            if !hasSACK, hasReference, reference.hasDataAcknowledgement,
+               reference.dataAcknowledgement == fields.dataAcknowledgement {
+                control |= Control.reference
+            } else {
+                control |= hasSACK ? Control.saidWithSACK : Control.said
+                p.put(fields.dataAcknowledgement, at)
+                at += 4
+                if hasSACK { at += s.options.sack.writeCompact(to: p + at, from: s.acknowledgement) }
+            }
+        }
+        p.put(control, start)
+        return at
+    }
+
+    private static func writeGeneral(_ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
+                                     _ context: inout SealedContext, _ p: UnsafeMutableRawPointer, _ start: Int) -> Int {
+        var first = frameBit | generalBit | lengthBits
+        p.put(s.flags.rawValue, start)
+        var at = start + 2
+        p.put(s.sequence.value, at)
+        at += 4
+        if s.flags.contains(.ack) {
+            p.put(s.acknowledgement.value, at)
+            at += 4
+        }
+        p.put(s.window, at)
+        at += 2
+        if s.urgentPointer != 0 {
+            first |= urgentBit
+            p.put(s.urgentPointer, at)
+            at += 2
+        }
+        let octets = s.options.write(to: p + at, padded: false)
+        p.put(UInt8(truncatingIfNeeded: octets), start + 1)
+        p.put(first, 0)
+        context.sentGeneral(s, end: s.sequence + payloadLength + sequenceFlags(s.flags))
+        return at + octets
+    }
+
+    /// SYN and FIN take a sequence number each.
+    private static func sequenceFlags(_ flags: ControlBits) -> Int {
+        (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
+    }
+
+    @inline(__always) private static func lengthOctets(_ first: UInt8) -> Int {
+        let code = first >> 4 & 3
+        return code == oneByte ? 1 : code == twoBytes ? 2 : 0
+    }
+
+    // MARK: In
+
+    /// Reads one segment frame, which begins at the start of `frame`; the payload is the `payloadLength` bytes
+    /// after the head. On an error nothing of the context has changed and `segment` is undefined.
+    public static func read(_ frame: UnsafeRawBufferPointer, context: inout SealedContext, into segment: inout Segment)
+        throws(WireError) -> (headLength: Int, payloadLength: Int) {
+        guard frame.count >= 3, let p = frame.baseAddress else { throw .truncated }
+        let first = p.byte(0)
+        guard first & frameBit != 0 else { throw .notASegmentFrame }
+        guard p.word16(1) == context.number else { throw .wrongSubflow }
+        let start = 3 &+ lengthOctets(first)
+        guard first & generalBit == 0 else { return try readGeneral(p, frame.count, start, &context, &segment) }
+        guard context.knowsSendInitial, context.knowsReceiveInitial else { throw .unknownInitialSequence }
+
+        let hasMapping = first & mapBit != 0
+        var head = start &+ (hasMapping ? 8 : 4)
+        guard head <= frame.count else { throw .truncated }
+        let relative = p.word32(start)
+        segment.sequence = context.receiveInitial + Int(relative)
+        segment.flags = .ack
+        segment.urgentPointer = 0
+        segment.options.present = []
+        var fields: SealedContext.Fields
+        var proposal: UInt8?
+        if first & eraMask != 0 {
+            guard let known = context.fields(era: first & eraMask) else { throw .unknownReference }
+            fields = known
+        } else {
+            guard head < frame.count else { throw .truncated }
+            proposal = p.byte(head) >> 5
+            fields = SealedContext.Fields()
+            head = try readControl(p, frame.count, head, context, &fields, &segment)
+        }
+        segment.acknowledgement = SubflowSequence(fields.acknowledgement)
+        segment.window = fields.window
+        let payloadLength = try payloadLength(p, first, head, frame.count)
+        if hasMapping || fields.hasDataAcknowledgement {
+            segment.options.present.insert(.dss)
+            segment.options.dss = DSS()
+            if fields.hasDataAcknowledgement {
+                segment.options.dss.acknowledgement = DataSequence(UInt64(fields.dataAcknowledgement))
+                segment.options.dss.acknowledgementWidth = .four
+            }
+            if hasMapping {
+                guard payloadLength > 0 else { throw .notASegmentFrame }
+                var mapping = DSS.Mapping()
+                mapping.dataSequence = DataSequence(UInt64(p.word32(start &+ 4)))
+                mapping.width = .four
+                mapping.subflowSequence = relative
+                mapping.length = UInt16(truncatingIfNeeded: payloadLength)
+                segment.options.dss.mapping = mapping
+            }
+        }
+        setPorts(context, &segment)
+        if let proposal, payloadLength > 0 {
+            context.proposed(fields, after: proposal, end: segment.sequence + payloadLength)
+        }
+        context.received(acknowledgement: segment.acknowledgement)
+        return (head, payloadLength)
+    }
+
+    @inline(__always)
+    private static func payloadLength(_ p: UnsafeRawPointer, _ first: UInt8, _ head: Int, _ count: Int)
+        throws(WireError) -> Int {
+        let left = count &- head
+        let length = switch first >> 4 & 3 {
+        case oneByte: Int(p.byte(3))
+        case twoBytes: Int(p.word16(3))
+        case runsOn: min(left, 65_535)
+        default: 0
+        }
+        guard length <= left else { throw .truncated }
+        return length
+    }
+
+    @inline(__always) private static func setPorts(_ context: SealedContext, _ segment: inout Segment) {
+        segment.sourcePort = context.isInitiator ? listenerPort : context.number
+        segment.destinationPort = context.isInitiator ? context.number : listenerPort
+    }
+
+    /// Returns where the head ends.
+    private static func readControl(_ p: UnsafeRawPointer, _ count: Int, _ start: Int, _ context: SealedContext,
+                                    _ fields: inout SealedContext.Fields, _ segment: inout Segment)
+        throws(WireError) -> Int {
+        let control = p.byte(start), era = control >> 5, data = control & Control.dataMask
+        let saysAll = control & (Control.acknowledgement | Control.window) == Control.acknowledgement | Control.window
+        if !saysAll || data == Control.reference {
+            guard let known = context.fields(era: era) else { throw .unknownReference }
+            guard data != Control.reference || known.hasDataAcknowledgement else { throw .unknownReference }
+            fields = known
+        } else if era > 6 {
+            throw .notASegmentFrame
+        }
+        var at = start + 1
+        if control & Control.push != 0 { segment.flags.insert(.psh) }
+        if control & Control.acknowledgement != 0 {
+            guard at + 4 <= count else { throw .truncated }
+            fields.acknowledgement = p.word32(at) &+ context.sendInitial.value
+            at += 4
+        }
+        if control & Control.window != 0 {
+            guard at + 2 <= count else { throw .truncated }
+            fields.window = p.word16(at)
+            at += 2
+        }
+        fields.hasDataAcknowledgement = data != Control.absent
+        if data == Control.absent { fields.dataAcknowledgement = 0 }
+        if data >= Control.said {
+            guard at + 4 <= count else { throw .truncated }
+            fields.dataAcknowledgement = p.word32(at)
+            at += 4
+        }
+        if data == Control.saidWithSACK {
+            let blocks = UnsafeRawBufferPointer(start: p + at, count: count - at)
+            at += try segment.options.sack.readCompact(blocks, from: SubflowSequence(fields.acknowledgement))
+            segment.options.present.insert(.sack)
+        }
+        return at
+    }
+
+    private static func readGeneral(_ p: UnsafeRawPointer, _ count: Int, _ start: Int, _ context: inout SealedContext,
+                                    _ segment: inout Segment) throws(WireError) -> (headLength: Int, payloadLength: Int) {
+        let first = p.byte(0)
+        guard start + 2 <= count else { throw .truncated }
+        guard first & 0x0e == 0 else { throw .notASegmentFrame }
+        let flags = ControlBits(rawValue: p.byte(start)), octets = Int(p.byte(start + 1))
+        let hasAck = flags.contains(.ack), hasUrgent = first & urgentBit != 0
+        var at = start + 2
+        let options = at + 6 + (hasAck ? 4 : 0) + (hasUrgent ? 2 : 0)
+        guard options + octets <= count else { throw .truncated }
+        segment.flags = flags
+        segment.sequence = SubflowSequence(p.word32(at))
+        at += 4
+        segment.acknowledgement = SubflowSequence(hasAck ? p.word32(at) : 0)
+        if hasAck { at += 4 }
+        segment.window = p.word16(at)
+        segment.urgentPointer = hasUrgent ? p.word16(at + 2) : 0
+        try segment.options.read(p + options, count: octets, flags: flags)
+        let length = try payloadLength(p, first, options + octets, count)
+        setPorts(context, &segment)
+        if flags.contains(.syn) { context.received(initialSequence: segment.sequence) }
+        if hasAck { context.received(acknowledgement: segment.acknowledgement) }
+        return (options + octets, length)
+    }
+}
