@@ -1,4 +1,5 @@
 import Buffers
+import Crypto
 import Measures
 import Subflow
 import Wire
@@ -17,9 +18,11 @@ public enum PathHealth: Sendable {
 
 public struct ConnectionConfiguration: Sendable {
     public var subflow = SubflowConfiguration()
-    /// Bytes of unacknowledged and unsent data kept for sending.
+    public var scheduler = SchedulerKind.predictedArrival
+    /// Bytes of unacknowledged and unsent data kept for sending at most; the working limit follows the
+    /// congestion windows.
     public var sendLimit = 16 << 20
-    /// Bytes offered as receive window at most.
+    /// Bytes offered as receive window at most; the working window follows the application.
     public var receiveLimit = 8 << 20
     public enum Framing: Sendable { case sealed, rawIP }
     public var framing = Framing.sealed
@@ -39,13 +42,16 @@ public struct OutgoingSegment {
 
 /// Why a connection ended before its streams did.
 public enum ConnectionError: Error, Equatable, Sendable {
-    case peerAborted, localAbort, timedOut, protocolViolation(String)
+    case peerAborted, localAbort, timedOut, sessionLost, protocolViolation(String)
 }
 
 /// One MPTCP connection (RFC 8684): the data sequence, its mapping onto subflows, reassembly, reinjection.
 ///
 /// Pure: segments and time go in, segments and one deadline come out. Payload pieces handed out by
 /// `nextSegment` and `readable` are valid until the next call that changes the connection.
+///
+/// This file is its face and the application's side; `ConnectionReceive` takes segments,
+/// `ConnectionTransmit` makes them, `ConnectionHandshake` opens and joins, `ConnectionTimers` keeps time.
 public final class Connection {
     public enum Role: Sendable { case initiator, listener }
     /// What happened since the last `takeEvents()`.
@@ -66,79 +72,228 @@ public final class Connection {
     public let role: Role
     public let configuration: ConnectionConfiguration
     public let localKey: UInt64
-    public private(set) var remoteKey: UInt64?
     public let localToken: UInt32
-    public private(set) var error: ConnectionError?
+    public internal(set) var remoteKey: UInt64?
+    public internal(set) var error: ConnectionError?
     /// For the owner.
     public var tag = 0
     public var mode = HandoverMode.full
 
-    public init(role: Role, configuration: ConnectionConfiguration, localKey: UInt64, at now: Instant) { fatalError("stub") }
+    public struct Statistics: Sendable {
+        public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
+        public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
+        public init() {}
+    }
+    var counted = Statistics()
+    public var statistics: Statistics {
+        var s = counted
+        s.duplicateBytesReceived = receiver.duplicateBytes
+        return s
+    }
 
-    // MARK: Subflows
+    // State shared by the extensions.
+    var sender: DataSender
+    var receiver: DataReceiver
+    /// The first data sequence number of the peer, IDSN + 1. A listener knows only its low 32 bits
+    /// until the keys arrive, where data rode on the SYN.
+    var remoteFirst: DataSequence?
+    var remoteToken: UInt32 = 0
+    var members: [MemberSubflow?] = []
+    var ended: [Int] = []
+    var scheduler: Scheduler
+    var candidates = SchedulingCandidates()
+    var events: Events = []
+    /// Where in a turn of `nextSegment` we are; any input goes back to the start.
+    enum Phase { case control, data, tail, done }
+    var phase = Phase.control
+    var phaseAt = Instant.zero
+    var burstMember = -1
+    var burstRoom = 0
+    var pacingWake = Instant.distantFuture
+    var finDeadline = Instant.zero
+    var finRepeats = 0
+    var persistDeadline = Instant.distantFuture
+    var persistBackoff = 0
+    var idleDeadline = Instant.distantFuture
+    var wantsWritable = false
+    var saidEstablished = false
+    var saidClosed = false
+    var subflowsClosed = false
+    var lastDataMember = 0
+    var isAborting = false
+    var totals: [(sent: Int, received: Int)] = []
 
-    /// The initiator's first subflow: SYN with MP_CAPABLE. Returns the subflow's index.
-    public func open(path: Int, localPort: UInt16, remotePort: UInt16, initialSequence: SubflowSequence, backup: Bool,
-                     estimate: PathEstimate?, at now: Instant) -> Int { fatalError("stub") }
-    /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known (or the peer's token).
-    public func join(path: Int, localPort: UInt16, remotePort: UInt16, initialSequence: SubflowSequence, addressID: AddressID,
-                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, at now: Instant) -> Int? { fatalError("stub") }
-    /// The listener's first subflow, from a SYN with MP_CAPABLE.
-    public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
-                       estimate: PathEstimate?, at now: Instant) -> Int { fatalError("stub") }
-    /// The listener's further subflow, from a SYN with MP_JOIN whose token is ours; nil where it is refused
-    /// (the caller answers with RST).
-    public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
-                           nonce: UInt32, estimate: PathEstimate?, at now: Instant) -> Int? { fatalError("stub") }
-    public func receive(_ segment: borrowing Segment, payload: UnsafeRawBufferPointer, subflow: Int, at now: Instant) { fatalError("stub") }
-    public func setHealth(_ health: PathHealth, path: Int, at now: Instant) { fatalError("stub") }
-    /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).
-    public func setBackup(_ backup: Bool, path: Int, at now: Instant) { fatalError("stub") }
-    /// Whether a living or opening subflow stands on `path`.
-    public func hasSubflow(path: Int) -> Bool { fatalError("stub") }
-    /// Indices of subflows that ended since last asked, one at a time: their numbers may be used again.
-    public func takeEndedSubflow() -> Int? { fatalError("stub") }
-    /// One past the highest subflow index in use; nil entries are free.
-    public var subflowSlots: Int { fatalError("stub") }
-    public func subflow(_ index: Int) -> Subflow? { fatalError("stub") }
-    public func subflowPath(_ index: Int) -> Int? { fatalError("stub") }
-    /// Whether `join` may be called now.
-    public var canJoin: Bool { fatalError("stub") }
-
-    // MARK: Out, and time
-
-    /// The next segment to send at `now`, written into `out`; false where there is none.
-    public func nextSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool { fatalError("stub") }
-    public var deadline: Instant { fatalError("stub") }
-    public func advance(to now: Instant) { fatalError("stub") }
-    public func takeEvents() -> Events { fatalError("stub") }
+    public init(role: Role, configuration: ConnectionConfiguration, localKey: UInt64, at now: Instant) {
+        self.role = role
+        self.configuration = configuration
+        self.localKey = localKey
+        localToken = MultipathHash.token(of: localKey)
+        // In a session the peer is known to take the first flight before it has told its window.
+        let early = configuration.framing == .sealed ? UInt64(64 << 10) : 0
+        sender = DataSender(first: DataSequence(MultipathHash.initialDataSequence(of: localKey)) + 1,
+                            limit: 2 * configuration.sendLimit, initialEdge: early)
+        receiver = DataReceiver(limit: configuration.receiveLimit)
+        scheduler = Scheduler(configuration.scheduler)
+        idleDeadline = now + Self.idleRelease
+    }
 
     // MARK: The application's side
 
-    /// A contiguous piece of the send ring to write into; empty when full or finished.
-    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer { fatalError("stub") }
-    public func commitWrite(_ n: Int, at now: Instant) { fatalError("stub") }
-    public func write(_ bytes: UnsafeRawBufferPointer, at now: Instant) -> Int { fatalError("stub") }
-    /// DATA_FIN after the last byte written.
-    public func finishWriting(at now: Instant) { fatalError("stub") }
-    /// Bytes in order and not yet consumed.
-    public var readable: Pieces { fatalError("stub") }
-    public func consume(_ n: Int, at now: Instant) { fatalError("stub") }
-    /// Everything the peer sent was consumed and its DATA_FIN arrived.
-    public var isReadFinished: Bool { fatalError("stub") }
-    /// The peer acknowledged everything written and our DATA_FIN.
-    public var isWriteFinished: Bool { fatalError("stub") }
-    /// MP_FASTCLOSE.
-    public func abort(at now: Instant) { fatalError("stub") }
-    /// No subflow is left and nothing more will be sent: the owner may drop the connection.
-    public var isOver: Bool { fatalError("stub") }
+    /// Least send space, before any congestion window is known.
+    static let leastSendSpace = 256 << 10
+    /// After this long without use, empty rings give their memory back.
+    static let idleRelease = Interval.seconds(2)
 
-    public struct Statistics: Sendable {
-        public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
-        public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0
-        public init() {}
+    /// Written bytes kept at most at present: four windows' worth keeps every path busy across a round trip
+    /// of acknowledgements and a turn of the loop.
+    private var workingSendLimit: Int {
+        var windows = 0
+        for m in members { if let m { windows += m.tcp.congestionWindow } }
+        return min(configuration.sendLimit, max(Self.leastSendSpace, 4 * windows))
     }
-    public private(set) var statistics = Statistics()
+
+    /// A contiguous piece of the send ring to write into; empty when full or finished. What is empty now
+    /// becomes `.writable` later.
+    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
+        let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        guard sender.finOffset == nil, error == nil else { return none }
+        let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
+        let room = min(wanted, workingSendLimit - unacknowledged)
+        guard room > 0 else { wantsWritable = true; return none }
+        let piece = sender.ring.appendSpace(room)
+        if piece.isEmpty { wantsWritable = true }
+        return piece
+    }
+
+    public func commitWrite(_ n: Int, at now: Instant) {
+        sender.ring.commit(n)
+        inputChanged(at: now)
+    }
+
+    /// Copies as much as fits; the number of bytes taken.
+    public func write(_ bytes: UnsafeRawBufferPointer, at now: Instant) -> Int {
+        var taken = 0
+        while taken < bytes.count {
+            let space = writeSpace(bytes.count - taken)
+            if space.isEmpty { break }
+            space.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[taken..<(taken + space.count)]))
+            commitWrite(space.count, at: now)
+            taken += space.count
+        }
+        return taken
+    }
+
+    /// DATA_FIN after the last byte written.
+    public func finishWriting(at now: Instant) {
+        guard sender.finOffset == nil else { return }
+        sender.finish()
+        finDeadline = now
+        inputChanged(at: now)
+    }
+
+    /// Bytes in order and not yet consumed.
+    public var readable: Pieces { receiver.ring.pieces(from: receiver.ring.base, count: receiver.ring.count) }
+
+    public func consume(_ n: Int, at now: Instant) {
+        guard n > 0 else { return }
+        receiver.consume(n, roundTrip: slowestRoundTrip, at: now)
+        if receiver.deservesUpdate(segment: configuration.subflow.maximumSegmentSize) { requestAcknowledgement() }
+        inputChanged(at: now)
+    }
+
+    /// Everything the peer sent was consumed and its DATA_FIN arrived.
+    public var isReadFinished: Bool { receiver.isFinReached && receiver.ring.count == 0 }
+    /// The peer acknowledged everything written and our DATA_FIN.
+    public var isWriteFinished: Bool { sender.isFinAcknowledged }
+    /// Bytes written that the peer has not acknowledged.
+    public var unacknowledgedBytes: Int { Int(sender.ring.end &- sender.acknowledged) }
+
+    /// Ends both streams at once: RST with MP_FASTCLOSE on every subflow (RFC 8684 section 3.5).
+    public func abort(at now: Instant) {
+        guard error == nil, !(sender.isFinAcknowledged && receiver.isFinReached) else { return }
+        error = .localAbort
+        isAborting = true
+        for case let member? in members { member.tcp.abort() }
+        say(.closed)
+        inputChanged(at: now)
+    }
+
+    /// Ends the connection without telling the peer: its session is gone.
+    public func fail(_ reason: ConnectionError, at now: Instant) {
+        if error == nil { error = reason }
+        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        say(.closed)
+        inputChanged(at: now)
+    }
+
+    public func takeEvents() -> Events {
+        defer { events = [] }
+        return events
+    }
+
+    /// No subflow is left and nothing more will be sent: the owner may drop the connection.
+    public var isOver: Bool {
+        guard error != nil || (sender.isFinAcknowledged && receiver.isFinReached) else { return false }
+        for case let member? in members where member.isAlive { return false }
+        return true
+    }
+
+    // MARK: Subflows, seen from outside
+
+    /// One past the highest subflow index in use; nil entries are free.
+    public var subflowSlots: Int { members.count }
+    public func subflow(_ index: Int) -> Subflow? { index < members.count ? members[index]?.tcp : nil }
+    public func subflowPath(_ index: Int) -> Int? { index < members.count ? members[index]?.path : nil }
+    /// Whether a living or opening subflow stands on `path`.
+    public func hasSubflow(path: Int) -> Bool {
+        for case let member? in members where member.path == path && member.isAlive && !member.isEnding { return true }
+        return false
+    }
+    /// Subflows that are neither ended nor ending.
+    public var livingSubflows: Int {
+        var n = 0
+        for case let member? in members where member.isAlive && !member.isEnding { n += 1 }
+        return n
+    }
+    /// Indices of subflows that ended since last asked, one at a time: their numbers may be used again.
+    public func takeEndedSubflow() -> Int? { ended.popLast() }
+    /// Whether `join` may be called now: both keys are known and the streams are not over.
+    public var canJoin: Bool {
+        remoteKey != nil && error == nil && !(sender.isFinAcknowledged && receiver.isFinReached)
+    }
     /// Payload bytes sent and received on each path index since the start.
-    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) { fatalError("stub") }
+    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) { path < totals.count ? totals[path] : (0, 0) }
+
+    // MARK: Shared by the extensions
+
+    func say(_ event: Events) { events.insert(event) }
+
+    func inputChanged(at now: Instant) {
+        phase = .control
+        idleDeadline = now + Self.idleRelease
+    }
+
+    func count(path: Int, sent: Int = 0, received: Int = 0) {
+        while totals.count <= path { totals.append((0, 0)) }
+        totals[path].sent += sent
+        totals[path].received += received
+    }
+
+    var slowestRoundTrip: Interval {
+        var slowest = Interval.milliseconds(20)
+        for case let member? in members { slowest = max(slowest, member.tcp.smoothedRTT) }
+        return slowest
+    }
+
+    /// An ACK goes on the subflow that last brought data, else on any.
+    func requestAcknowledgement() {
+        if lastDataMember < members.count, let m = members[lastDataMember], m.health == .usable, m.isAlive {
+            m.tcp.requestAcknowledgement()
+            return
+        }
+        for case let member? in members where member.isAlive && member.health == .usable {
+            member.tcp.requestAcknowledgement()
+            return
+        }
+    }
 }

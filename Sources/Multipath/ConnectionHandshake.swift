@@ -1,0 +1,223 @@
+import Buffers
+import Crypto
+import Measures
+import Subflow
+import Wire
+
+/// Opening and joining: MP_CAPABLE (RFC 8684 section 3.1) and MP_JOIN (section 3.2).
+extension Connection {
+    /// The initiator's first subflow: SYN with MP_CAPABLE. Returns the subflow's index.
+    /// `segmentSize`: payload bytes a segment on this path may have; nil for the configured size.
+    public func open(path: Int, localPort: UInt16, remotePort: UInt16, initialSequence: SubflowSequence, backup: Bool,
+                     estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
+        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort, remotePort: remotePort,
+                          initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: true, addressID: .initial, backup: backup)
+        return add(member, at: now)
+    }
+
+    /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known.
+    public func join(path: Int, localPort: UInt16, remotePort: UInt16, initialSequence: SubflowSequence, addressID: AddressID,
+                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int? {
+        guard canJoin else { return nil }
+        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort, remotePort: remotePort,
+                          initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: true, addressID: addressID, backup: backup)
+        member.localNonce = nonce
+        return add(member, at: now)
+    }
+
+    /// The listener's first subflow, from a SYN with MP_CAPABLE.
+    public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
+                       estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
+        // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the third packet.
+        var taken = 0
+        if configuration.framing == .sealed, syn.options.present.contains(.dss), let mapping = syn.options.dss.mapping,
+           mapping.subflowSequence == 1, Int(mapping.length) == payload.count {
+            remoteFirst = DataSequence(UInt64(mapping.dataSequence.low32))
+            taken = payload.count
+        }
+        let tcp = Subflow(accepting: syn, payloadLength: taken, configuration: subflowConfiguration(segmentSize),
+                          initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: false, addressID: .initial, backup: false)
+        if taken > 0 { place(payload, at: 0, member: member, path: path) }
+        return add(member, at: now)
+    }
+
+    /// The listener's further subflow, from a SYN with MP_JOIN whose token is ours; nil where it is refused
+    /// (the caller answers with RST).
+    public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
+                           nonce: UInt32, estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int? {
+        guard syn.options.present.contains(.join), case .syn(let token, let remoteNonce) = syn.options.join.form,
+              token == localToken, error == nil, !receiver.isFinReached || !sender.isFinAcknowledged,
+              livingSubflows < SchedulingCandidates.capacity else {
+            counted.joinsRefused += 1
+            return nil
+        }
+        guard remoteKey != nil || configuration.framing == .sealed else { counted.joinsRefused += 1; return nil }
+        var offset: UInt64?
+        if configuration.framing == .sealed, !payload.isEmpty, syn.options.present.contains(.dss),
+           let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1, Int(mapping.length) == payload.count {
+            offset = dataOffset(of: mapping.dataSequence, width: mapping.width)
+            if let start = offset, !receiver.accepts(end: start &+ UInt64(payload.count)) { offset = nil }
+        }
+        let tcp = Subflow(accepting: syn, payloadLength: offset == nil ? 0 : payload.count,
+                          configuration: subflowConfiguration(segmentSize),
+                          initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: false,
+                                   addressID: syn.options.join.addressID, backup: false)
+        member.localNonce = nonce
+        member.remoteNonce = remoteNonce
+        member.backupByPeer = syn.options.join.backup
+        if syn.options.present.contains(.dss) { takeDSS(syn.options.dss, window: tcp.peerWindow, member: member, at: now) }
+        if let offset { place(payload, at: offset, member: member, path: path) }
+        counted.joinsAccepted += 1
+        return add(member, at: now)
+    }
+
+    private func subflowConfiguration(_ segmentSize: Int?) -> SubflowConfiguration {
+        var c = configuration.subflow
+        c.earlyData = configuration.framing == .sealed
+        if let segmentSize { c.maximumSegmentSize = segmentSize }
+        return c
+    }
+
+    private func add(_ member: MemberSubflow, at now: Instant) -> Int {
+        inputChanged(at: now)
+        if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
+            members[free] = member
+            return free
+        }
+        members.append(member)
+        return members.count - 1
+    }
+
+    // MARK: What arrives
+
+    /// Learns from a segment's handshake options what later checks rely on, before its text is placed.
+    func takeKeys(_ segment: borrowing Segment, member: MemberSubflow) {
+        guard segment.options.present.contains(.multipathCapable), member.kind == .initial else { return }
+        let option = segment.options.multipathCapable
+        if member.isOpener {
+            guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey else { return }
+            learn(remoteKey: key)
+        } else if let theirs = option.senderKey, let ours = option.receiverKey {
+            guard ours == localKey else { counted.dssErrors += 1; return }
+            if remoteKey == nil { learn(remoteKey: theirs) }
+            guard remoteKey == theirs else { counted.dssErrors += 1; return }
+            member.isVerified = true
+            member.owesWideAcknowledgement = true
+            member.tcp.requestAcknowledgement()
+        }
+    }
+
+    private func learn(remoteKey key: UInt64) {
+        let first = DataSequence(MultipathHash.initialDataSequence(of: key)) + 1
+        // What rode on the SYN was mapped by the low half of this very number.
+        if let provisional = remoteFirst, provisional.low32 != first.low32 {
+            violated("the data on the SYN does not start at the key's initial data sequence number")
+            return
+        }
+        remoteKey = key
+        remoteFirst = first
+        remoteToken = MultipathHash.token(of: key)
+    }
+
+    /// MP_JOIN's second and third packet, and the evidence that the peer has our proof.
+    func takeJoin(_ segment: borrowing Segment, member: MemberSubflow, at now: Instant) {
+        let options = segment.options.present
+        if member.kind == .initial {
+            if member.isOpener, !member.peerHasProof, options.contains(.dss), segment.options.dss.acknowledgement != nil,
+               configuration.framing == .rawIP || segment.options.dss.acknowledgementWidth == .eight {
+                member.peerHasProof = true
+            }
+            return
+        }
+        guard let remoteKey else { return }
+        if options.contains(.join) {
+            switch segment.options.join.form {
+            case .synAck(let hmac, let nonce) where member.isOpener && !member.isVerified:
+                let expected = MultipathHash.join(keys: remoteKey, localKey, nonces: nonce, member.localNonce)
+                guard constantTimeEqual(expected.0, hmac) else {
+                    counted.hmacFailures += 1
+                    reset(member, reason: MPReset.multipathSpecific)
+                    return
+                }
+                member.remoteNonce = nonce
+                member.backupByPeer = segment.options.join.backup
+                member.isVerified = true
+                member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+                member.tcp.requestAcknowledgement()
+            case .ack(let hmac) where !member.isOpener && !member.isVerified:
+                let expected = MultipathHash.join(keys: remoteKey, localKey, nonces: member.remoteNonce, member.localNonce)
+                guard constantTimeEqual(expected.0 ^ hmac.a | expected.1 ^ hmac.b | UInt64(expected.2 ^ hmac.c), 0) else {
+                    counted.hmacFailures += 1
+                    reset(member, reason: MPReset.multipathSpecific)
+                    return
+                }
+                member.isVerified = true
+                // RFC 8684 section 3.2: the fourth packet, which lets the peer send data.
+                member.tcp.requestAcknowledgement()
+            default: break
+            }
+        } else if member.isOpener, member.isVerified, !segment.flags.contains(.syn) {
+            member.peerHasProof = true
+            member.proofDeadline = .distantFuture
+        }
+    }
+
+    /// No early exit on a byte: the comparison of HMACs takes the same time whatever they hold.
+    private func constantTimeEqual(_ a: UInt64, _ b: UInt64) -> Bool {
+        var difference = a ^ b
+        difference |= difference >> 32
+        difference |= difference >> 16
+        difference |= difference >> 8
+        return UInt8(truncatingIfNeeded: difference) == 0
+    }
+
+    // MARK: What leaves
+
+    /// Whether data may be put on the subflow as far as the MPTCP handshake goes.
+    func mayCarryData(_ member: MemberSubflow) -> Bool {
+        guard member.tcp.canSendData, !member.isEnding else { return false }
+        if configuration.framing == .sealed { return true }
+        switch (member.kind, member.isOpener) {
+        case (.initial, true): return remoteKey != nil
+        case (.initial, false): return remoteKey != nil
+        case (.join, true): return member.peerHasProof   // RFC 8684 section 3.2: not before the fourth packet
+        case (.join, false): return member.isVerified
+        }
+    }
+
+    /// Adds MP_CAPABLE or MP_JOIN where the segment must carry it.
+    func attachHandshake(_ segment: inout Segment, member: MemberSubflow, firstData: Int?) {
+        let isSYN = segment.flags.contains(.syn)
+        switch member.kind {
+        case .initial:
+            guard isSYN || (member.isOpener && !member.peerHasProof && remoteKey != nil) else { return }
+            var option = MPCapable()
+            option.checksumRequired = configuration.requiresChecksum
+            if !(isSYN && member.isOpener) { option.senderKey = localKey }
+            if !isSYN { option.receiverKey = remoteKey }
+            if let firstData, configuration.framing == .rawIP { option.dataLength = UInt16(firstData) }
+            segment.options.multipathCapable = option
+            segment.options.present.insert(.multipathCapable)
+        case .join:
+            guard let remoteKey, isSYN || (member.isOpener && member.isVerified && !member.peerHasProof) else { return }
+            var option = MPJoin()
+            option.backup = member.backupByUs
+            option.addressID = member.addressID
+            switch (isSYN, member.isOpener) {
+            case (true, true): option.form = .syn(token: remoteToken, nonce: member.localNonce)
+            case (true, false):
+                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce, member.remoteNonce)
+                option.form = .synAck(hmac: h.0, nonce: member.localNonce)
+            default:
+                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce, member.remoteNonce)
+                option.form = .ack(MPJoin.HMAC160(h.0, h.1, h.2))
+            }
+            segment.options.join = option
+            segment.options.present.insert(.join)
+        }
+    }
+}

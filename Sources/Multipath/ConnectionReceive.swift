@@ -1,0 +1,232 @@
+import Buffers
+import Crypto
+import Measures
+import Subflow
+import Wire
+
+/// A segment's way in: keys, the subflow's TCP, the data acknowledgement, the text to its data offset.
+extension Connection {
+    /// Where a segment's text belongs: found before the TCP counts it as received, since what has no
+    /// mapping must be repeated by the peer.
+    private enum Placement {
+        case none
+        /// The whole text starts at this data offset.
+        case whole(UInt64)
+        /// Pieces by the stored mappings.
+        case byMappings
+    }
+
+    public func receive(_ segment: borrowing Segment, payload: UnsafeRawBufferPointer, subflow index: Int, at now: Instant) {
+        guard index < members.count, let member = members[index] else { return }
+        inputChanged(at: now)
+        if fastClosed(by: segment, at: now) { return }
+        takeKeys(segment, member: member)
+        guard error == nil || isAborting else { return }
+        let placement = payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
+        var usable = true
+        if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
+        let arrival = member.tcp.receive(segment, payloadLength: payload.count, textIsUsable: usable,
+                                         receiveWindow: 2 * configuration.receiveLimit, at: now)
+        if arrival.wasReset { return wasReset(index, segment, at: now) }
+        if arrival.isUnacceptable { return }
+        if arrival.established, !saidEstablished { saidEstablished = true; say(.established) }
+        takeJoin(segment, member: member, at: now)
+        if !arrival.text.isEmpty {
+            lastDataMember = index
+            placeText(payload, arrival.text, placement, segment, member)
+        }
+        if segment.options.present.contains(.priority) { member.backupByPeer = segment.options.priority.backup }
+        if segment.options.present.contains(.dss) {
+            takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
+        } else if segment.flags.contains(.syn), segment.flags.contains(.ack) {
+            sender.openWindow(from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
+        }
+        if arrival.finished { member.isEnding = true; member.tcp.close() }   // RFC 8684 section 3.3.3: a FIN ends the subflow only
+        settle(at: now)
+        if !member.isAlive { retire(index, at: now) }
+    }
+
+    // MARK: Text
+
+    private func placement(of segment: borrowing Segment, count: Int, member: MemberSubflow) -> Placement {
+        let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
+        if segment.options.present.contains(.dss), let mapping = segment.options.dss.mapping, mapping.length > 0 {
+            guard let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else { return .none }
+            let fin = segment.options.dss.dataFin ? 1 : 0
+            let length = Int(mapping.length) - fin
+            if mapping.subflowSequence == position, length == count {
+                return receiver.accepts(end: offset &+ UInt64(count)) ? .whole(offset) : .none
+            }
+            guard length > 0 else { return .none }
+            guard member.mappings.insert(start: mapping.subflowSequence, length: UInt32(length), offset: offset) else {
+                reset(member, reason: MPReset.multipathSpecific)
+                return .none
+            }
+        } else if segment.options.present.contains(.multipathCapable),
+                  let length = segment.options.multipathCapable.dataLength, length > 0, remoteFirst != nil {
+            // RFC 8684 section 3.1: the first data is mapped from IDSN + 1 by MP_CAPABLE itself.
+            guard member.mappings.insert(start: 1, length: UInt32(length), offset: 0) else { return .none }
+        }
+        return isMapped(from: position, count: count, member: member) ? .byMappings : .none
+    }
+
+    private func isMapped(from start: UInt32, count: Int, member: MemberSubflow) -> Bool {
+        var position = start, left = count
+        while left > 0 {
+            guard let (offset, n) = member.mappings.locate(position) else { return false }
+            let step = min(n, left)
+            guard receiver.accepts(end: offset &+ UInt64(step)) else { return false }
+            position = position &+ UInt32(step)
+            left -= step
+        }
+        return true
+    }
+
+    private func placeText(_ payload: UnsafeRawBufferPointer, _ text: Range<Int>, _ placement: Placement,
+                           _ segment: borrowing Segment, _ member: MemberSubflow) {
+        let bytes = UnsafeRawBufferPointer(rebasing: payload[text])
+        switch placement {
+        case .none: return
+        case .whole(let offset): place(bytes, at: offset &+ UInt64(text.lowerBound), member: member, path: member.path)
+        case .byMappings:
+            let base = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
+            var done = 0
+            while done < bytes.count, let (offset, n) = member.mappings.locate(base &+ UInt32(text.lowerBound + done)) {
+                let step = min(n, bytes.count - done)
+                place(UnsafeRawBufferPointer(rebasing: bytes[done..<(done + step)]), at: offset, member: member, path: member.path)
+                done += step
+            }
+            member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
+        }
+    }
+
+    func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: Int) {
+        count(path: path, received: bytes.count)
+        counted.bytesReceived += bytes.count
+        if receiver.place(bytes, at: offset) { say(.readable) }
+    }
+
+    /// The data offset of a peer's data sequence number; nil where it is before the stream or unknown.
+    func dataOffset(of number: DataSequence, width: DSS.Width) -> UInt64? {
+        guard let first = remoteFirst else { return nil }
+        let expected = first + Int(receiver.next)
+        let full = width == .four ? expected.nearest(low: number.low32) : number
+        let offset = first.distance(to: full)
+        return offset >= 0 ? UInt64(offset) : nil
+    }
+
+    // MARK: DSS
+
+    func takeDSS(_ dss: DSS, window: Int, member: MemberSubflow, at now: Instant) {
+        if let number = dss.acknowledgement {
+            let base = sender.sequence(at: sender.acknowledged)
+            let full = dss.acknowledgementWidth == .four ? base.nearest(low: number.low32) : number
+            let before = sender.acknowledged, finBefore = sender.isFinAcknowledged
+            if sender.acknowledge(full) {
+                let edge = sender.edge
+                sender.openWindow(from: full, bytes: window)
+                if sender.edge > edge { persistBackoff = 0; persistDeadline = .distantFuture }
+                if sender.acknowledged > before || sender.isFinAcknowledged != finBefore { dataAcknowledged() }
+            } else { counted.dssErrors += 1 }
+        }
+        if dss.dataFin, let mapping = dss.mapping, let start = dataOffset(of: mapping.dataSequence, width: mapping.width) {
+            // The mapping's length counts the DATA_FIN as its last number (RFC 8684 section 3.3.3).
+            if receiver.finish(at: start &+ UInt64(max(1, mapping.length)) &- 1) { say(.readable) } else { counted.dssErrors += 1 }
+            member.tcp.requestAcknowledgement()
+        }
+    }
+
+    private func dataAcknowledged() {
+        discardAcknowledged()
+        if wantsWritable { say(.writable); wantsWritable = false }
+    }
+
+    /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a
+    /// retransmission carries the same bytes; a suspect path holds at most this many.
+    static let mostHeldForSuspect = 4 << 20
+
+    func discardAcknowledged() {
+        var floor = UInt64.max
+        for case let member? in members where member.isAlive {
+            let hold = member.holdFloor()
+            if member.health != .usable, hold < sender.acknowledged,
+               sender.acknowledged - hold > UInt64(Self.mostHeldForSuspect) { continue }
+            floor = min(floor, hold)
+        }
+        sender.discard(heldFrom: floor)
+    }
+
+    // MARK: Ends
+
+    /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684 section 3.5).
+    private func fastClosed(by segment: borrowing Segment, at now: Instant) -> Bool {
+        guard segment.options.present.contains(.fastClose) else { return false }
+        guard segment.options.fastClose.receiverKey == localKey else { counted.dssErrors += 1; return true }
+        if error == nil { error = .peerAborted }
+        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        say(.closed)
+        return true
+    }
+
+    private func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
+        guard let member = members[index] else { return }
+        let neverOpened = !member.tcp.wasEstablished
+        retire(index, at: now)
+        if neverOpened, member.isOpener { counted.joinsRefused += 1 }
+        // A connection whose first subflow is refused, or whose joins are refused with none left, is not known
+        // to the peer (any more).
+        if livingSubflows == 0, !isFinished,
+           member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || configuration.framing == .rawIP {
+            fail(.peerAborted, at: now)
+        }
+    }
+
+    /// Both streams ended and both ends know it.
+    var isFinished: Bool { sender.isFinAcknowledged && receiver.isFinReached }
+
+    /// After any input: the end of both streams closes the subflows.
+    func settle(at now: Instant) {
+        guard isFinished, !subflowsClosed else { return }
+        subflowsClosed = true
+        for case let member? in members { member.isEnding = true; member.tcp.close() }
+        if !saidClosed { saidClosed = true; say(.closed) }
+    }
+
+    func violated(_ what: String) {
+        guard error == nil else { return }
+        error = .protocolViolation(what)
+        isAborting = true
+        for case let member? in members { member.tcp.abort() }
+        say(.closed)
+    }
+
+    /// Ends one subflow with RST and MP_TCPRST; the connection goes on.
+    func reset(_ member: MemberSubflow, reason: UInt8) {
+        guard !member.isEnding else { return }
+        member.resetReason = reason
+        member.isEnding = true
+        reinjectOutstanding(of: member)
+        member.tcp.abort()
+    }
+
+    /// Takes a subflow out: what it had not delivered goes again elsewhere.
+    func retire(_ index: Int, at now: Instant) {
+        guard let member = members[index] else { return }
+        members[index] = nil
+        reinjectOutstanding(of: member)
+        ended.append(index)
+        say(.subflowEnded)
+        discardAcknowledged()
+    }
+
+    /// Everything sent on the subflow and not known to be delivered goes again, on whichever subflow is best.
+    func reinjectOutstanding(of member: MemberSubflow) {
+        guard !isFinished else { return }
+        for i in 0..<member.tcp.outstandingCount {
+            let span = member.tcp.outstanding(i)
+            guard span.length > 0, !span.isDelivered else { continue }
+            let end = span.streamOffset &+ UInt64(span.length)
+            if end > sender.acknowledged { sender.reinject(span.streamOffset, end) }
+        }
+    }
+}

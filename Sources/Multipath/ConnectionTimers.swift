@@ -1,0 +1,97 @@
+import Measures
+import Subflow
+import Wire
+
+/// Time and path health.
+extension Connection {
+    public var deadline: Instant {
+        if phase != .done, hasWork { return phaseAt }
+        var next = min(min(pacingWake, persistDeadline), idleDeadline)
+        if sender.isFinDue, livingSubflows > 0 { next = min(next, finDeadline) }
+        for case let member? in members where !isHeld(member) {
+            next = min(next, min(member.tcp.deadline, member.proofDeadline))
+        }
+        return next
+    }
+
+    /// Input changed since the last turn of `nextSegment` ended.
+    private var hasWork: Bool { phase == .control }
+
+    public func advance(to now: Instant) {
+        for index in members.indices {
+            guard let member = members[index] else { continue }
+            if member.tcp.deadline <= now { member.tcp.advance(to: now); phase = .control }
+            if member.tcp.statistics.timeouts > member.timeoutsSeen {
+                member.timeoutsSeen = member.tcp.statistics.timeouts
+                // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow.
+                if livingSubflows > 1 { reinjectOutstanding(of: member) }
+            }
+            if member.proofDeadline <= now {
+                member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+                member.tcp.requestAcknowledgement()
+                phase = .control
+            }
+            if !member.isAlive { retire(index, at: now) }
+        }
+        if persistDeadline <= now { probeWindow(at: now) }
+        if pacingWake <= now { pacingWake = .distantFuture; phase = .control }
+        if sender.isFinDue, finDeadline <= now { phase = .control }
+        if idleDeadline <= now { releaseIdle() }
+    }
+
+    /// The peer's window is shut and nothing is under way that would bring news: ask (RFC 9293 section 3.8.6.1).
+    private func probeWindow(at now: Instant) {
+        persistDeadline = .distantFuture
+        guard sender.isWindowBlocked, let member = bestMember() else { return }
+        persistBackoff = min(persistBackoff + 1, 6)
+        member.tcp.requestProbe()
+        phase = .control
+    }
+
+    func armPersist(at now: Instant) {
+        guard sender.isWindowBlocked, !sender.hasUnacknowledged else { persistDeadline = .distantFuture; return }
+        guard persistDeadline == .distantFuture, let member = bestMember() else { return }
+        persistDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
+    }
+
+    /// Idle and empty rings give their memory back: ten thousand idle connections must be cheap.
+    private func releaseIdle() {
+        idleDeadline = .distantFuture
+        if sender.ring.count == 0 { sender.ring.releaseIfEmpty() }
+        if receiver.isEmpty { receiver.ring.releaseIfEmpty() }
+    }
+
+    // MARK: Path health
+
+    public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
+        for index in members.indices {
+            guard let member = members[index], member.path == path, member.health != health else { continue }
+            member.health = health
+            inputChanged(at: now)
+            switch health {
+            case .usable: break
+            case .suspect: reinjectOutstanding(of: member)
+            case .lost: retire(index, at: now)
+            }
+        }
+    }
+
+    /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).
+    public func setBackup(_ backup: Bool, path: Int, at now: Instant) {
+        for case let member? in members where member.path == path && member.backupByUs != backup {
+            member.backupByUs = backup
+            member.owesPriority = true
+            member.tcp.requestAcknowledgement()
+            inputChanged(at: now)
+        }
+    }
+
+    /// Ends the subflow on `path` in an orderly way (a mode that no longer wants it), once others carry its data.
+    public func leave(path: Int, at now: Instant) {
+        for case let member? in members where member.path == path && !member.isEnding {
+            member.isEnding = true
+            member.tcp.close()
+            inputChanged(at: now)
+        }
+    }
+}

@@ -1,0 +1,366 @@
+import Buffers
+import Measures
+import Subflow
+import Wire
+
+/// A segment's way out. A turn has three parts: what subflows must say (SYN, retransmissions, RST), data by
+/// the scheduler, and what remains (FIN, bare ACKs, probes), so that an ACK rides on data where there is any.
+extension Connection {
+    /// The next segment to send at `now`, written into `out`; false where there is none.
+    public func nextSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        if phase == .control || now != phaseAt {
+            phase = .control
+            phaseAt = now
+            burstMember = -1
+        }
+        if phase == .control {
+            if controlSegment(at: now, into: &out) { return true }
+            phase = .data
+            pacingWake = .distantFuture
+        }
+        if phase == .data {
+            if error == nil {
+                if reinjection(at: now, into: &out) { return true }
+                if newData(at: now, into: &out) { return true }
+                if copyAhead(at: now, into: &out) { return true }
+                if dataFin(at: now, into: &out) { return true }
+                armPersist(at: now)
+            }
+            phase = .tail
+        }
+        if phase == .tail {
+            if tailSegment(at: now, into: &out) { return true }
+            phase = .done
+        }
+        return false
+    }
+
+    // MARK: What subflows must say
+
+    private func controlSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        for index in members.indices {
+            guard let member = members[index], !isHeld(member) else { continue }
+            if !member.isAlive { retire(index, at: now); continue }
+            switch member.tcp.nextAction(at: now) {
+            case .open(let room):
+                open(member, room: room, at: now, into: &out)
+            case .retransmit(let span):
+                guard retransmit(span, member, at: now, into: &out) else { continue }
+            case .reset:
+                begin(&out)
+                member.tcp.fillReset(&out.segment)
+                attachReset(&out.segment, member)
+            case .nothing, .data, .finish, .acknowledge, .probe: continue
+            }
+            out.subflow = index
+            out.path = member.path
+            return true
+        }
+        return false
+    }
+
+    /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which brings the
+    /// key that its HMAC needs.
+    func isHeld(_ member: MemberSubflow) -> Bool { member.kind == .join && !member.isOpener && remoteKey == nil }
+
+    private func open(_ member: MemberSubflow, room: Int, at now: Instant, into out: inout OutgoingSegment) {
+        begin(&out)
+        var length = 0, offset = sender.next, isCopy = false
+        // A joining SYN carries data only where nothing else can: else the scheduler knows better paths.
+        if room > 0, member.isOpener, error == nil, member.kind == .initial || !hasCarrier(besides: member) {
+            if sender.reinjections.count > 0 {
+                offset = sender.reinjections[0].start
+                length = min(room, member.tcp.sendSegmentSize, sender.reinjections[0].count)
+                isCopy = true
+            } else {
+                length = min(room, member.tcp.sendSegmentSize, sender.sendable)
+            }
+        }
+        member.tcp.fillOpen(&out.segment, dataLength: length, streamOffset: offset, receiveWindow: receiver.offered, at: now)
+        if length > 0 {
+            out.payload = sender.ring.pieces(from: offset, count: length)
+            dataLeft(member, offset: offset, length: length, isCopy: isCopy)
+            if isCopy { sender.reinjected(to: offset &+ UInt64(length)) }
+        }
+        attach(&out.segment, member, mapping: length > 0 ? (offset, length, 1) : nil)
+    }
+
+    private func hasCarrier(besides member: MemberSubflow) -> Bool {
+        for case let other? in members where other !== member && other.health == .usable && !other.isStale && mayCarryData(other) {
+            return true
+        }
+        return false
+    }
+
+    /// False where the subflow can't be repaired and is reset instead (its RST comes next).
+    private func retransmit(_ span: SentSpan, _ member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        if span.length > 0, span.streamOffset < sender.ring.base || isNotWorthRepair(member) {
+            // The bytes are at the peer already, over another path; inside a session a new subflow costs less
+            // than filling the old one's holes with them.
+            reset(member, reason: MPReset.unacceptablePerformance)
+            phase = .control
+            return false
+        }
+        begin(&out)
+        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+        if span.length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length) }
+        let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
+        attach(&out.segment, member, mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil)
+        return true
+    }
+
+    /// More than this many bytes outstanding that the peer has over another path: not worth repeating.
+    private static let mostDeadBytes: UInt64 = 64 << 10
+
+    private func isNotWorthRepair(_ member: MemberSubflow) -> Bool {
+        guard configuration.framing == .sealed, livingSubflows > 1, member.isStale, member.tcp.outstandingCount > 1 else { return false }
+        let last = member.tcp.outstanding(member.tcp.outstandingCount - 1)
+        let front = member.tcp.outstanding(0)
+        return last.streamOffset &+ UInt64(last.length) <= sender.acknowledged
+            && UInt64(max(0, front.sequence.distance(to: last.sequence))) > Self.mostDeadBytes
+    }
+
+    // MARK: Data
+
+    private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        guard sender.reinjections.count > 0 else { return false }
+        let front = sender.reinjections[0]
+        collectCandidates(segment: front.count, at: now)
+        guard let member = fastestWithRoom() else { return false }
+        let n = min(front.count, member.tcp.sendSegmentSize)
+        counted.bytesReinjected += n
+        emit(member, offset: front.start, length: n, isCopy: true, at: now, into: &out)
+        sender.reinjected(to: front.start &+ UInt64(n))
+        return true
+    }
+
+    private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        let available = sender.sendable
+        guard available > 0 else { return false }
+        if burstMember < 0 || burstRoom < min(available, members[burstMember]?.tcp.sendSegmentSize ?? .max) {
+            collectCandidates(segment: available, at: now)
+            guard let i = scheduler.choose(candidates, backlog: sender.backlog, segment: configuration.subflow.maximumSegmentSize)
+            else { burstMember = -1; return false }
+            burstMember = candidates[i].subflow
+            burstRoom = candidates[i].room
+        }
+        guard let member = members[burstMember] else { burstMember = -1; return false }
+        let n = min(available, member.tcp.sendSegmentSize, burstRoom)
+        burstRoom -= n
+        let offset = sender.next
+        emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
+        out.subflow = burstMember
+        return true
+    }
+
+    private func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool, at now: Instant, into out: inout OutgoingSegment) {
+        begin(&out)
+        let position = member.relativeSend(member.tcp.sendNext)
+        member.tcp.fillData(&out.segment, length: length, streamOffset: offset, receiveWindow: receiver.offered,
+                            optionRoom: optionRoom, at: now)
+        out.payload = sender.ring.pieces(from: offset, count: length)
+        attach(&out.segment, member, mapping: (offset, length, position))
+        out.path = member.path
+        if isCopy { out.subflow = members.firstIndex { $0 === member } ?? 0 }
+        dataLeft(member, offset: offset, length: length, isCopy: isCopy)
+    }
+
+    private func dataLeft(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool) {
+        count(path: member.path, sent: length)
+        counted.bytesSent += length
+        if isCopy { member.carriesCopy(of: offset) } else { sender.scheduled(length) }
+    }
+
+    /// Fills `candidates` with the subflows of the best standing that may carry data: usable and regular
+    /// before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for backup).
+    private func collectCandidates(segment: Int, at now: Instant) {
+        var best = 4
+        candidates.removeAll()
+        for index in members.indices {
+            guard let member = members[index], member.health == .usable, mayCarryData(member) else { continue }
+            let standing = (member.isStale ? 2 : 0) + (member.isBackup ? 1 : 0)
+            if standing > best { continue }
+            if standing < best { best = standing; candidates.removeAll() }
+            var c = SchedulingCandidate()
+            c.subflow = index
+            let size = min(segment, member.tcp.sendSegmentSize)
+            c.room = member.tcp.dataRoom(at: now)
+            if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {   // no small segments while an ACK is due
+                if member.tcp.windowRoom >= size { pacingWake = min(pacingWake, max(member.tcp.pacingRelease, now + .microseconds(20))) }
+                c.room = 0
+            }
+            c.smoothedRTT = member.tcp.smoothedRTT
+            c.rttVariation = member.tcp.rttVariation
+            c.congestionWindow = member.tcp.congestionWindow
+            c.bytesInFlight = member.tcp.bytesInFlight
+            candidates.append(c)
+        }
+    }
+
+    private func fastestWithRoom() -> MemberSubflow? {
+        var best = -1
+        for i in 0..<candidates.count where candidates[i].room > 0 {
+            if best < 0 || candidates[i].smoothedRTT < candidates[best].smoothedRTT { best = i }
+        }
+        return best < 0 ? nil : members[candidates[best].subflow]
+    }
+
+    /// The subflow for what takes no room: a DATA_FIN, a probe.
+    func bestMember() -> MemberSubflow? {
+        var best: MemberSubflow?, bestStanding = 8
+        for case let member? in members where member.health != .lost && mayCarryData(member) {
+            let standing = (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0) + (member.isBackup ? 1 : 0)
+            if standing < bestStanding || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT) {
+                best = member
+                bestStanding = standing
+            }
+        }
+        return best
+    }
+
+    /// With nothing new to send, or the peer's window shut, what a slow path still owes goes again on the
+    /// fastest, once, where it arrives earlier there (Raiciu et al., NSDI'12, opportunistic reinjection).
+    private func copyAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        guard sender.hasUnacknowledged, members.count > 1, sender.backlog == 0 || sender.isWindowBlocked else { return false }
+        collectCandidates(segment: configuration.subflow.maximumSegmentSize, at: now)
+        guard candidates.count > 0, let fast = fastestWithRoom() else { return false }
+        let floor = max(sender.acknowledged, sender.copiedBelow)
+        var start = UInt64.max, end: UInt64 = 0
+        for case let slow? in members where slow !== fast && slow.isAlive {
+            let tcp = slow.tcp
+            guard tcp.outstandingCount > 0, tcp.smoothedRTT > fast.tcp.smoothedRTT * 5 / 4 else { continue }
+            let flight = Double(max(1, tcp.bytesInFlight))
+            var ahead = 0
+            for i in 0..<tcp.outstandingCount {
+                let span = tcp.outstanding(i)
+                ahead += span.length
+                let spanEnd = span.streamOffset &+ UInt64(span.length)
+                guard span.length > 0, !span.isDelivered, spanEnd > floor else { continue }
+                let remaining = tcp.smoothedRTT.seconds * min(1, Double(ahead) / flight)
+                if remaining > fast.tcp.smoothedRTT.seconds * 1.25, span.streamOffset < start {
+                    start = span.streamOffset
+                    end = spanEnd
+                }
+                break
+            }
+        }
+        guard start != .max else { return false }
+        start = max(start, sender.acknowledged)
+        let n = min(Int(end &- start), fast.tcp.sendSegmentSize)
+        sender.copiedBelow = start &+ UInt64(n)
+        counted.bytesReinjected += n
+        emit(fast, offset: start, length: n, isCopy: true, at: now, into: &out)
+        return true
+    }
+
+    /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length; repeated with
+    /// growing patience until acknowledged (RFC 8684 section 3.3.3).
+    private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        guard sender.isFinDue, finDeadline <= now else { return false }
+        guard let member = bestMember() else {
+            finDeadline = now + .milliseconds(100)   // no subflow may carry it yet
+            return false
+        }
+        finRepeats = min(finRepeats + 1, 8)
+        finDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(100)) * Int64(1 << (finRepeats - 1))
+        begin(&out)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+        attach(&out.segment, member, mapping: nil, fin: true)
+        out.subflow = members.firstIndex { $0 === member } ?? 0
+        out.path = member.path
+        return true
+    }
+
+    // MARK: What remains
+
+    private func tailSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        for index in members.indices {
+            guard let member = members[index], !isHeld(member) else { continue }
+            member.tcp.declineData()
+            begin(&out)
+            switch member.tcp.nextAction(at: now) {
+            case .finish: member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+            case .acknowledge:
+                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+            case .probe: member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+            case .reset:
+                member.tcp.fillReset(&out.segment)
+                attachReset(&out.segment, member)
+                phase = .control
+                out.subflow = index
+                out.path = member.path
+                return true
+            case .nothing, .data, .open, .retransmit: continue
+            }
+            attach(&out.segment, member, mapping: nil)
+            out.subflow = index
+            out.path = member.path
+            return true
+        }
+        return false
+    }
+
+    // MARK: Options
+
+    /// What a DSS with both parts leaves of the 40 option bytes; the sealed form has no such limit.
+    private var optionRoom: Int { configuration.framing == .rawIP ? 28 : 20 }
+
+    private func begin(_ out: inout OutgoingSegment) {
+        out.segment.reset()
+        out.payload = .empty
+    }
+
+    private func attach(_ segment: inout Segment, _ member: MemberSubflow, mapping: (offset: UInt64, length: Int, position: UInt32)?,
+                        fin: Bool = false) {
+        let wide = configuration.framing == .rawIP
+        let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial && member.isOpener && !member.peerHasProof
+        attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil)
+        if member.owesPriority, !segment.flags.contains(.syn) {
+            segment.options.priority.backup = member.backupByUs
+            segment.options.present.insert(.priority)
+            member.owesPriority = false
+        }
+        if isFirstRawData { return }   // MP_CAPABLE maps it (RFC 8684 section 3.1)
+        var dss = DSS()
+        var isThere = false
+        if segment.flags.contains(.ack) || member.kind == .join, let first = remoteFirst,
+           !(wide && segment.flags.contains(.syn)) {
+            dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
+            dss.acknowledgementWidth = wide || (member.owesWideAcknowledgement && mapping == nil) ? .eight : .four
+            if dss.acknowledgementWidth == .eight { member.owesWideAcknowledgement = false }
+            isThere = true
+        }
+        if let mapping {
+            var m = DSS.Mapping()
+            m.dataSequence = sender.sequence(at: mapping.offset)
+            m.width = wide ? .eight : .four
+            m.subflowSequence = mapping.position
+            m.length = UInt16(mapping.length)
+            dss.mapping = m
+            isThere = true
+        } else if fin, let finOffset = sender.finOffset {
+            var m = DSS.Mapping()
+            m.dataSequence = sender.sequence(at: finOffset)
+            m.width = wide ? .eight : .four
+            m.length = 1
+            dss.mapping = m
+            dss.dataFin = true
+            isThere = true
+        }
+        guard isThere, !(wide && segment.options.present.contains(.multipathCapable)) else { return }
+        segment.options.dss = dss
+        segment.options.present.insert(.dss)
+        if dss.acknowledgement != nil { receiver.advertised() }
+    }
+
+    private func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {
+        if isAborting, let remoteKey {
+            segment.options.fastClose.receiverKey = remoteKey
+            segment.options.present.insert(.fastClose)
+        } else {
+            segment.options.reset.reason = member.resetReason ?? MPReset.unspecified
+            segment.options.reset.transient = false
+            segment.options.present.insert(.reset)
+        }
+    }
+}

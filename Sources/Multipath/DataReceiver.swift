@@ -1,0 +1,96 @@
+import Buffers
+import Measures
+
+/// The receiving half of a connection's data: reassembly at data level, the window, DATA_FIN.
+struct DataReceiver: ~Copyable {
+    /// What may be offered at most, bytes.
+    let limit: Int
+    /// A window that suffices for the first round trips; it grows with what the application takes.
+    static let initialWindow = 512 << 10
+
+    var ring: ByteRing
+    private var arrived = OffsetRanges()
+    private(set) var window: Int
+    /// The highest right edge told to the peer, as an offset; a promise that is kept.
+    private(set) var advertisedEdge: UInt64 = 0
+    /// Where the peer's DATA_FIN stands.
+    private(set) var finOffset: UInt64?
+    private(set) var duplicateBytes = 0
+
+    // Dynamic right-sizing: what the application took in the current round trip.
+    private var roundEnd = Instant.zero
+    private var takenInRound = 0
+
+    init(limit: Int) {
+        self.limit = limit
+        window = min(limit, Self.initialWindow)
+        ring = ByteRing(limit: 2 * limit)
+    }
+
+    /// Offset of the next byte expected: what DATA_ACK says (without DATA_FIN).
+    var next: UInt64 { ring.end }
+    var isFinReached: Bool { finOffset == ring.end }
+    var isEmpty: Bool { ring.count == 0 && arrived.isEmpty }
+    /// Bytes acceptable beyond `next`; never takes back what was advertised.
+    var offered: Int { Int(max(ring.base &+ UInt64(window), advertisedEdge) &- ring.end) }
+
+    /// Notes that a segment tells the peer `offered`.
+    mutating func advertised() { advertisedEdge = max(advertisedEdge, ring.end &+ UInt64(offered)) }
+
+    /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and harmless).
+    func accepts(end: UInt64) -> Bool { end <= max(ring.base &+ UInt64(window), advertisedEdge) && !(finOffset.map { end > $0 } ?? false) }
+
+    /// Places bytes at their offset; true where `next` moved.
+    mutating func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) -> Bool {
+        var offset = offset, bytes = bytes
+        let end = offset &+ UInt64(bytes.count)
+        guard end > ring.end else {
+            duplicateBytes += bytes.count
+            return false
+        }
+        if offset < ring.end {
+            let old = Int(ring.end &- offset)
+            duplicateBytes += old
+            bytes = UnsafeRawBufferPointer(rebasing: bytes[old...])
+            offset = ring.end
+        }
+        ring.place(bytes, at: offset)
+        if offset == ring.end, arrived.isEmpty {   // the common case: in order, nothing waits
+            ring.advanceEnd(to: end)
+            return true
+        }
+        duplicateBytes += bytes.count - arrived.insert(offset, end)
+        let reached = arrived.contiguousEnd(from: ring.end)
+        guard reached > ring.end else { return false }
+        ring.advanceEnd(to: reached)
+        arrived.removeBelow(reached)
+        return true
+    }
+
+    /// Notes where the stream ends; false where that contradicts what is known.
+    mutating func finish(at offset: UInt64) -> Bool {
+        if let known = finOffset { return known == offset }
+        guard offset >= ring.end, arrived.isEmpty || arrived[arrived.count - 1].end <= offset else { return false }
+        finOffset = offset
+        return true
+    }
+
+    /// The application took `n` bytes; grows the window to twice what it takes in a round trip
+    /// (Fisk and Feng, dynamic right-sizing, as Linux does).
+    mutating func consume(_ n: Int, roundTrip: Interval, at now: Instant) {
+        ring.discard(to: ring.base &+ UInt64(n))
+        takenInRound += n
+        guard now >= roundEnd else { return }
+        if takenInRound * 2 > window { window = min(limit, max(window, takenInRound * 4)) }
+        takenInRound = 0
+        roundEnd = now + max(roundTrip, .milliseconds(1))
+    }
+
+    /// Whether the window opened so far beyond what the peer knows that it should be told.
+    func deservesUpdate(segment: Int) -> Bool {
+        let edge = ring.base &+ UInt64(window)
+        guard edge > advertisedEdge else { return false }
+        let gain = Int(edge &- advertisedEdge), known = Int(advertisedEdge &- min(advertisedEdge, ring.end))
+        return gain >= window / 2 || (known < 2 * segment && gain >= min(2 * segment, window / 2)) || (known < window / 4 && gain >= window / 4)
+    }
+}

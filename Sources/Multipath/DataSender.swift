@@ -1,0 +1,87 @@
+import Buffers
+import Measures
+
+/// The sending half of a connection's data: what the application wrote, how far it was scheduled and
+/// acknowledged at data level, and what must be sent a second time on another subflow.
+///
+/// Everything is counted in offsets from the first byte; offset n has the data sequence number
+/// `first + n` (RFC 8684 section 3.3.1). DATA_FIN takes the offset behind the last byte.
+struct DataSender: ~Copyable {
+    let first: DataSequence
+    var ring: ByteRing
+    /// Offset of the next byte that was never scheduled.
+    private(set) var next: UInt64 = 0
+    /// Everything before it has a DATA_ACK.
+    private(set) var acknowledged: UInt64 = 0
+    /// The peer takes bytes below it (right edge of its window).
+    private(set) var edge: UInt64
+    /// Where DATA_FIN stands, once the application finished.
+    private(set) var finOffset: UInt64?
+    private(set) var isFinAcknowledged = false
+    /// Scheduled bytes that go again on another subflow, in data order: what blocks the receiver first.
+    private(set) var reinjections = OffsetRanges()
+    /// Below it, tail and blocked data was already copied to a faster subflow once.
+    var copiedBelow: UInt64 = 0
+
+    init(first: DataSequence, limit: Int, initialEdge: UInt64) {
+        self.first = first
+        ring = ByteRing(limit: limit)
+        edge = initialEdge
+    }
+
+    func sequence(at offset: UInt64) -> DataSequence { first + Int(offset) }
+
+    /// Bytes written that no subflow has carried yet, whatever the window.
+    var backlog: Int { Int(ring.end &- next) }
+    /// Bytes that may be scheduled now.
+    var sendable: Int { Int(min(ring.end, max(edge, next)) &- next) }
+    /// The window, not the application, holds the next byte back.
+    var isWindowBlocked: Bool { next >= edge && ring.end > next }
+    var hasUnacknowledged: Bool { next > acknowledged }
+    /// DATA_FIN may be sent: everything before it was scheduled.
+    var isFinDue: Bool { finOffset != nil && !isFinAcknowledged && next == ring.end }
+
+    mutating func scheduled(_ n: Int) {
+        next &+= UInt64(n)
+        assert(next <= ring.end)
+    }
+
+    mutating func finish() { if finOffset == nil { finOffset = ring.end } }
+
+    /// Takes a DATA_ACK; false where it acknowledges what was never sent, or is old.
+    mutating func acknowledge(_ number: DataSequence) -> Bool {
+        let ahead = sequence(at: acknowledged).distance(to: number)
+        guard ahead >= 0 else { return true }
+        var offset = acknowledged &+ UInt64(ahead)
+        if let fin = finOffset, offset == fin &+ 1 {
+            isFinAcknowledged = true
+            offset = fin
+        }
+        guard offset <= next else { return false }
+        acknowledged = offset
+        reinjections.removeBelow(offset)
+        return true
+    }
+
+    /// The peer's window, counted from the DATA_ACK it came with: the right edge never moves back
+    /// (RFC 8684 section 3.3.1).
+    mutating func openWindow(from number: DataSequence, bytes: Int) {
+        let base = sequence(at: acknowledged).distance(to: number) + Int(acknowledged)
+        let candidate = base + bytes
+        if candidate > 0, UInt64(candidate) > edge { edge = UInt64(candidate) }
+    }
+
+    /// Notes that `start ..< end` must go again; what has a DATA_ACK is left out.
+    mutating func reinject(_ start: UInt64, _ end: UInt64) {
+        reinjections.insert(max(start, acknowledged), end)
+    }
+
+    /// The bytes from the front of the reinjections were sent again up to `offset`.
+    mutating func reinjected(to offset: UInt64) { reinjections.removeBelow(offset) }
+
+    /// Gives back what nobody needs any more: below the DATA_ACK and below what living subflows may repeat.
+    mutating func discard(heldFrom floor: UInt64) {
+        let to = min(acknowledged, max(floor, ring.base))
+        if to > ring.base { ring.discard(to: to) }
+    }
+}

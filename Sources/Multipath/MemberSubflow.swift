@@ -1,0 +1,72 @@
+import Measures
+import Subflow
+import Wire
+
+/// One subflow of a connection with what MPTCP adds to its TCP: the path, the handshake's keys and
+/// nonces, its priority, its mappings.
+final class MemberSubflow {
+    enum Kind { case initial, join }
+    let tcp: Subflow
+    let path: Int
+    let kind: Kind
+    let isOpener: Bool
+    let addressID: AddressID
+    var localNonce: UInt32 = 0
+    var remoteNonce: UInt32 = 0
+    var health = PathHealth.usable
+    /// We asked the peer to treat it as backup; the peer asked us (RFC 8684 section 3.3.8).
+    var backupByUs: Bool
+    var backupByPeer = false
+    /// MP_PRIO goes with the next segment.
+    var owesPriority = false
+    /// MP_CAPABLE with keys, or MP_JOIN's HMAC, goes with every segment until this is set: the peer has it.
+    var peerHasProof = false
+    /// When the proof (third packet of the handshake) is repeated by itself (raw IP only).
+    var proofDeadline = Instant.distantFuture
+    /// The peer's proof was verified (listener), or its HMAC in the SYN/ACK (opener).
+    var isVerified = false
+    /// Answer with an 8-octet DATA_ACK, which says that the keys arrived.
+    var owesWideAcknowledgement = false
+    var mappings = ReceiveMappings()
+    /// Timeouts of the TCP already turned into reinjections.
+    var timeoutsSeen = 0
+    /// The lowest offset among copies it carries of other subflows' data, and the sequence behind the last copy.
+    var copyFloor = UInt64.max
+    var copyEnd = SubflowSequence(0)
+    /// RST with this reason is due or was sent; nothing is scheduled here any more.
+    var resetReason: UInt8?
+    var isEnding = false
+
+    init(tcp: Subflow, path: Int, kind: Kind, isOpener: Bool, addressID: AddressID, backup: Bool) {
+        self.tcp = tcp
+        self.path = path
+        self.kind = kind
+        self.isOpener = isOpener
+        self.addressID = addressID
+        backupByUs = backup
+        copyEnd = tcp.initialSendSequence
+    }
+
+    var isBackup: Bool { backupByUs || backupByPeer }
+    /// Timed out without an acknowledgement since: what it carries goes on others first.
+    var isStale: Bool { tcp.backoffs > 0 }
+    var isAlive: Bool { tcp.state != .closed }
+
+    /// Relative to the peer's initial sequence number, as DSS counts (RFC 8684 section 3.3.1).
+    func relativeReceive(_ sequence: SubflowSequence) -> UInt32 { sequence.value &- tcp.initialReceiveSequence.value }
+    func relativeSend(_ sequence: SubflowSequence) -> UInt32 { sequence.value &- tcp.initialSendSequence.value }
+
+    /// Notes a copy of `offset` that ends before the TCP's next sequence number.
+    func carriesCopy(of offset: UInt64) {
+        copyFloor = min(copyFloor, offset)
+        copyEnd = tcp.sendNext
+    }
+
+    /// The lowest data offset it may have to repeat; `.max` where it has nothing outstanding.
+    func holdFloor() -> UInt64 {
+        guard tcp.outstandingCount > 0 else { copyFloor = .max; return .max }
+        if copyFloor != .max, copyEnd.isAtOrBefore(tcp.sendUnacknowledged) { copyFloor = .max }
+        let front = tcp.outstanding(0)
+        return min(copyFloor, front.length > 0 ? front.streamOffset : .max)
+    }
+}

@@ -1,0 +1,65 @@
+import Measures
+
+/// What a scheduler knows of one subflow that may carry data.
+public struct SchedulingCandidate: Sendable {
+    /// Index of the subflow in its connection.
+    public var subflow = 0
+    /// Bytes it may take now (congestion window and pacing).
+    public var room = 0
+    public var smoothedRTT = Interval.zero
+    public var rttVariation = Interval.zero
+    public var congestionWindow = 0
+    public var bytesInFlight = 0
+    public init() {}
+
+    /// Its throughput as the window allows it, bytes per second; at least 1.
+    var rate: Double { max(1, Double(congestionWindow) / max(1e-4, smoothedRTT.seconds)) }
+}
+
+/// At most eight subflows are looked at for one segment: more than a host has uplinks.
+public struct SchedulingCandidates {
+    public static let capacity = 8
+    public private(set) var count = 0
+    private var items = InlineArray<8, SchedulingCandidate>(repeating: SchedulingCandidate())
+    public init() {}
+    public subscript(i: Int) -> SchedulingCandidate { items[i] }
+    public mutating func removeAll() { count = 0 }
+    public mutating func append(_ c: SchedulingCandidate) {
+        guard count < Self.capacity else { return }
+        items[count] = c
+        count += 1
+    }
+}
+
+/// Chooses the subflow for the next segment of new data.
+public protocol SegmentScheduler {
+    /// An index into `candidates` (all of the same standing: usable, regular or all backup), or nil to wait
+    /// for a better one. `backlog`: bytes that wait to be scheduled, this segment included.
+    mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int) -> Int?
+}
+
+public enum SchedulerKind: String, CaseIterable, Sendable { case predictedArrival = "predicted-arrival", roundRobin = "round-robin" }
+
+/// The scheduler of a connection, dispatched statically.
+enum Scheduler {
+    case predictedArrival(PredictedArrivalScheduler)
+    case roundRobin(RoundRobinScheduler)
+
+    init(_ kind: SchedulerKind) {
+        switch kind {
+        case .predictedArrival: self = .predictedArrival(PredictedArrivalScheduler())
+        case .roundRobin: self = .roundRobin(RoundRobinScheduler())
+        }
+    }
+
+    mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int) -> Int? {
+        switch self {
+        case .predictedArrival(var s):
+            defer { self = .predictedArrival(s) }
+            return s.choose(candidates, backlog: backlog, segment: segment)
+        case .roundRobin(var s):
+            defer { self = .roundRobin(s) }
+            return s.choose(candidates, backlog: backlog, segment: segment)
+        }
+    }
+}
