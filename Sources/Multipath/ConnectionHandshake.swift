@@ -127,10 +127,10 @@ extension Connection {
     func takeJoin(_ segment: borrowing Segment, member: MemberSubflow, at now: Instant) {
         let options = segment.options.present
         if member.kind == .initial {
-            if member.isOpener, !member.peerHasProof, options.contains(.dss), segment.options.dss.acknowledgement != nil,
-               configuration.framing == .rawIP || segment.options.dss.acknowledgementWidth == .eight {
-                member.peerHasProof = true
-            }
+            guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
+            let dss = segment.options.dss
+            let saysKeysArrived = configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
+            if dss.acknowledgement != nil, saysKeysArrived { member.peerHasProof = true }
             return
         }
         guard let remoteKey else { return }
