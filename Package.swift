@@ -75,6 +75,9 @@ let package = Package(
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
         tests("Shell", ["Shell", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Measures"]),
+        // The simulator as a program (Tests/run builds it in release mode).
+        .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
+                          swiftSettings: fast),
         tests("Configuration", ["Configuration"]),
     ]
 )

@@ -23,9 +23,9 @@ public final class StreamEnd {
 
     private let outgoing: StreamPattern
     private let incoming: StreamPattern
+    private var lastTurn = Instant.zero
     private var isWritingFinished = false
     private var isAborted = false
-    private var mostRead = 0          // by a slow reader: what it may have read by now
     private var pausedUntil = Instant.zero
     private var hasPaused = false
     private weak var peer: StreamEnd?
@@ -54,16 +54,16 @@ public final class StreamEnd {
     public var isFinished: Bool { finishedAt != nil }
 
     /// When time alone gives it something to do.
-    public func deadline(at now: Instant) -> Instant {
+    public var deadline: Instant {
         guard !isFinished, failure == nil, let began else { return .distantFuture }
         var next = Instant.distantFuture
-        if let elapsed = supply.nextProduction(after: now - began) { next = began + elapsed }
+        if let elapsed = supply.nextProduction(after: lastTurn - began) { next = began + elapsed }
         switch reader {
         case .eager: break
         case .slow(let rate):
             // Rereads every 20 ms at least, as a player does.
-            if read < expected { next = min(next, now + max(.milliseconds(20), rate.time(for: 1))) }
-        case .pausing: if pausedUntil > now { next = min(next, pausedUntil) }
+            if read < expected { next = min(next, lastTurn + max(.milliseconds(20), rate.time(for: 1))) }
+        case .pausing: if pausedUntil > lastTurn { next = min(next, pausedUntil) }
         }
         return next
     }
@@ -72,6 +72,7 @@ public final class StreamEnd {
     public func turn(_ connection: Connection, at now: Instant) -> Bool {
         guard failure == nil, !isFinished else { return false }
         if began == nil { began = now }
+        lastTurn = now
         if let error = connection.error {
             if toleratesError || isAborted { finishedAt = now } else { fail("connection ended: \(error)") }
             return true

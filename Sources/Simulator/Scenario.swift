@@ -1,0 +1,238 @@
+import Measures
+import Multipath
+
+/// An uplink of a simulated proxy: two directions, perhaps one radio.
+public struct UplinkPlan: Hashable, Sendable {
+    public var up: LinkConditions
+    public var down: LinkConditions
+    public var isBackup = false
+    /// A radio that sleeps after the first interval of silence and takes the second to wake.
+    public var radio: RadioPlan?
+    public struct RadioPlan: Hashable, Sendable {
+        public var sleepsAfter: Interval
+        public var wakeTime: Interval
+        public init(sleepsAfter: Interval, wakeTime: Interval) {
+            self.sleepsAfter = sleepsAfter
+            self.wakeTime = wakeTime
+        }
+    }
+    public init(_ both: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil) {
+        self.init(up: both, down: both, isBackup: isBackup, radio: radio)
+    }
+    public init(up: LinkConditions, down: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil) {
+        self.up = up
+        self.down = down
+        self.isBackup = isBackup
+        self.radio = radio
+    }
+}
+
+/// One application stream: when it begins, and what both ends do.
+public struct StreamPlan: Hashable, Sendable {
+    public var at: Instant
+    public var initiator: Supply
+    public var listener: Supply
+    public var initiatorReader = Reader.eager
+    public var listenerReader = Reader.eager
+    public init(at: Instant = .zero, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
+                listenerReader: Reader = .eager) {
+        self.at = at
+        self.initiator = initiator
+        self.listener = listener
+        self.initiatorReader = initiatorReader
+        self.listenerReader = listenerReader
+    }
+}
+
+/// Something that happens to an uplink at a time.
+public struct Fault: Hashable, Sendable {
+    public enum Direction: Hashable, Sendable { case both, up, down }
+    public enum Change: Hashable, Sendable {
+        /// The interface or address is gone; the proxy's shell is told at once, the other side is not.
+        case removed
+        /// It is back, and the proxy's shell is told.
+        case returned
+        /// Silent: nobody is told. `.none` ends it.
+        case outage(LinkConditions.Outage, Direction)
+        case conditions(up: LinkConditions, down: LinkConditions)
+        /// A NAT on the way forgets the flow: the server sees another source port, the old one is dead.
+        case rebind
+        /// The owner changes the mode of its connections.
+        case mode(HandoverMode)
+    }
+    public var at: Instant
+    public var uplink: Int
+    public var change: Change
+    public init(at: Instant, uplink: Int, change: Change) {
+        self.at = at
+        self.uplink = uplink
+        self.change = change
+    }
+}
+
+/// Everything a simulation does, as a value.
+public struct Scenario: Hashable, Sendable {
+    public var uplinks: [UplinkPlan]
+    public var streams: [StreamPlan]
+    /// In the order of their times.
+    public var faults: [Fault] = []
+    /// After the last fault every stream must end within this.
+    public var patience = Interval.seconds(120)
+    public init(uplinks: [UplinkPlan], streams: [StreamPlan], faults: [Fault] = []) {
+        self.uplinks = uplinks
+        self.streams = streams
+        self.faults = faults
+    }
+}
+
+// MARK: - Drawn from a seed
+
+extension Scenario {
+    /// A scenario with every kind of trouble, drawn from `seed`. All faults end; some uplink works afterwards.
+    public static func drawn(seed: UInt64) -> Scenario {
+        var random = SeededRandom(seed: seed &* 0x2545_f491_4f6c_dd1d &+ 1)
+        let hardship = random.unit()   // how bad this world is
+        let count = 1 + Int(random.next() % 3)
+        let uplinks = (0..<count).map { _ in UplinkPlan.drawn(hardship: hardship, from: &random) }
+        let streams = (0..<(1 + Int(random.next() % 4))).map { i in StreamPlan.drawn(isFirst: i == 0, from: &random) }
+        var scenario = Scenario(uplinks: uplinks, streams: streams)
+        for (i, uplink) in uplinks.enumerated() {
+            scenario.faults += uplink.drawnFaults(uplink: i, from: &random)
+        }
+        // A stable order for equal times: that of the uplinks.
+        scenario.faults = scenario.faults.enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
+        return scenario
+    }
+}
+
+extension SeededRandom {
+    mutating func number(_ range: ClosedRange<Int>) -> Int { range.lowerBound + Int(next() % UInt64(range.count)) }
+    /// Spread evenly over the orders of magnitude.
+    mutating func scaled(_ low: Double, _ high: Double) -> Double {
+        // Powers of two and a straight line between them: no library needed.
+        let ratio = high / low
+        var doublings = 0, reach = 1.0
+        while reach * 2 <= ratio { reach *= 2; doublings += 1 }
+        let step = number(0...doublings)
+        var base = low
+        for _ in 0..<step { base *= 2 }
+        return min(high, base * (1 + unit()))
+    }
+    mutating func interval(_ low: Interval, _ high: Interval) -> Interval {
+        low + Interval(nanoseconds: Int64(unit() * Double((high - low).nanoseconds)))
+    }
+}
+
+extension LinkConditions {
+    static func drawn(hardship: Double, from random: inout SeededRandom) -> LinkConditions {
+        var link = LinkConditions(rate: .megabitsPerSecond(random.scaled(0.5, 100)),
+                                  delay: random.interval(.microseconds(200), .milliseconds(random.chance(0.3) ? 150 : 40)),
+                                  queue: Interval(seconds: random.scaled(0.01, 2)))
+        if random.chance(hardship) { link.loss = random.chance(0.7) ? .random(random.scaled(0.001, 0.1)) :
+            .bursts(enter: random.scaled(0.001, 0.02), leave: random.scaled(0.1, 0.5), inside: 0.5 + random.unit() / 2) }
+        if random.chance(hardship / 2) {
+            link.reordering = random.scaled(0.001, 0.2)
+            link.reorderDelay = random.interval(.microseconds(100), .milliseconds(40))
+        }
+        if random.chance(hardship / 2) { link.duplication = random.scaled(0.001, 0.1) }
+        if random.chance(hardship / 3) { link.corruption = random.scaled(0.001, 0.05) }
+        return link
+    }
+}
+
+extension UplinkPlan {
+    static func drawn(hardship: Double, from random: inout SeededRandom) -> UplinkPlan {
+        let up = LinkConditions.drawn(hardship: hardship, from: &random)
+        var down = random.chance(0.5) ? up : LinkConditions.drawn(hardship: hardship, from: &random)
+        if random.chance(0.5) { down.delay = up.delay }
+        return UplinkPlan(up: up, down: down, isBackup: random.chance(0.15),
+                          radio: random.chance(0.15) ? .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
+                                                             wakeTime: random.interval(.milliseconds(100), .seconds(2))) : nil)
+    }
+
+    /// Zero to three troubles in the first twelve seconds, each with its end.
+    func drawnFaults(uplink: Int, from random: inout SeededRandom) -> [Fault] {
+        var faults: [Fault] = []
+        var at = Instant.zero
+        for _ in 0..<random.number(0...3) {
+            at += random.interval(.milliseconds(20), .seconds(3))
+            let ends = at + random.interval(.milliseconds(10), .seconds(random.chance(0.2) ? 6 : 1))
+            switch random.number(0...5) {
+            case 0:
+                faults += [Fault(at: at, uplink: uplink, change: .removed), Fault(at: ends, uplink: uplink, change: .returned)]
+            case 1, 2:
+                let direction: Fault.Direction = random.chance(0.6) ? .both : random.chance(0.5) ? .up : .down
+                let kind = random.chance(0.8) ? LinkConditions.Outage.blackHole : .stall
+                faults += [Fault(at: at, uplink: uplink, change: .outage(kind, direction)),
+                           Fault(at: ends, uplink: uplink, change: .outage(.none, direction))]
+            case 3:
+                faults += [Fault(at: at, uplink: uplink, change: .conditions(up: .drawn(hardship: 1, from: &random),
+                                                                             down: .drawn(hardship: 1, from: &random))),
+                           Fault(at: ends, uplink: uplink, change: .conditions(up: up, down: down))]
+            case 4:
+                faults.append(Fault(at: at, uplink: uplink, change: .rebind))
+            default:
+                faults.append(Fault(at: at, uplink: uplink, change: .mode(.allCases[random.number(0...2)])))
+            }
+            at = ends
+        }
+        return faults
+    }
+}
+
+extension StreamPlan {
+    static func drawn(isFirst: Bool, from random: inout SeededRandom) -> StreamPlan {
+        let at = isFirst ? Instant.zero : .zero + random.interval(.zero, .seconds(4))
+        let size = Int(random.scaled(1, 1_500_000))
+        var plan: StreamPlan
+        switch random.number(0...5) {
+        case 0: plan = StreamPlan(at: at, initiator: .nothing, listener: .bulk(size))
+        case 1: plan = StreamPlan(at: at, initiator: .bulk(size), listener: .nothing)
+        case 2: plan = StreamPlan(at: at, initiator: .bulk(size), listener: .echo(total: size))
+        case 3:
+            let count = random.number(1...30), ask = random.number(1...3000), reply = Int(random.scaled(1, 30_000))
+            plan = StreamPlan(at: at, initiator: .requests(count: count, size: ask, responseSize: reply),
+                              listener: .responses(count: count, size: reply, requestSize: ask))
+        case 4:
+            let chunk = random.number(20...1400)
+            plan = StreamPlan(at: at, initiator: .constantRate(chunk: chunk, period: .milliseconds(20), total: chunk * random.number(1...300)),
+                              listener: .constantRate(chunk: 160, period: .milliseconds(20), total: 160 * random.number(1...300)))
+        default: plan = StreamPlan(at: at, initiator: .bulk(size / 3), listener: .bulk(size))
+        }
+        if random.chance(0.15) { plan.initiatorReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20))) }
+        if random.chance(0.15) { plan.listenerReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20))) }
+        if random.chance(0.1) { plan.initiatorReader = .pausing(at: size / 2, for: random.interval(.milliseconds(100), .seconds(8))) }
+        return plan
+    }
+}
+
+extension World.Options {
+    /// What the owners chose, drawn from `seed`.
+    public static func drawn(seed: UInt64) -> World.Options {
+        var random = SeededRandom(seed: seed ^ 0x6f70_7469_6f6e_7300)
+        var options = World.Options()
+        if random.chance(0.3) { options.mode = .allCases[random.number(0...2)] }
+        options.hasStrangers = random.chance(0.3)
+        options.dialDelay = random.interval(.zero, .milliseconds(random.chance(0.2) ? 800 : 20))
+        options.waitsForDial = random.chance(0.3)
+        if random.chance(0.3) { options.connection.sendLimit = random.number(20_000...300_000) }
+        if random.chance(0.3) { options.connection.receiveLimit = random.number(20_000...300_000) }
+        if random.chance(0.3) { options.connection.subflow.congestion = .newReno }
+        return options
+    }
+}
+
+extension SegmentWorld {
+    /// A configuration drawn from `seed`: with and without early data, small and large windows.
+    public static func drawnConfiguration(seed: UInt64) -> ConnectionConfiguration {
+        var random = SeededRandom(seed: seed ^ 0x7365_676d_656e_7473)
+        var configuration = World.Options.drawn(seed: seed).connection
+        configuration.framing = random.chance(0.8) ? .sealed : .rawIP
+        configuration.subflow.earlyData = configuration.framing == .sealed && random.chance(0.8)
+        configuration.subflow.timestamps = random.chance(0.2)
+        configuration.subflow.selectiveAcknowledgement = !random.chance(0.1)
+        configuration.subflow.maximumSegmentSize = random.chance(0.8) ? 1400 : random.number(300...1400)
+        configuration.requiresChecksum = configuration.framing == .rawIP && random.chance(0.3)
+        return configuration
+    }
+}

@@ -1,0 +1,380 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Subflow
+import Wire
+
+/// Two connections joined by virtual links that carry segments: the engine without sessions and ciphers.
+///
+/// What a session would do is done by the script: subflows are opened on every uplink, joined again when
+/// they end, and path health is set by the faults (an interface event at the initiator at once, at the
+/// listener one link delay later; a silent outage makes the path suspect on both sides after a while).
+public final class SegmentWorld {
+    public let scenario: Scenario
+    public private(set) var now = Instant.zero
+    public private(set) var trace = Trace()
+    /// The first thing that went wrong.
+    public private(set) var failure: String?
+    public let initiator: Connection
+    public let listener: Connection
+    public let ends: (initiator: StreamEnd, listener: StreamEnd)
+    /// Called for every segment when it is sent: `fromInitiator`, path, segment, payload bytes.
+    public var observer: ((Instant, Bool, Int, borrowing Segment, Int) -> Void)?
+    /// Called for every fault and health change.
+    public var noted: ((Instant, String) -> Void)?
+
+    /// Headers that a sealed segment carries on the line (DESIGN.md: at most 64).
+    static let lineOverhead = 64
+    static let firstPort: UInt16 = 40_000
+    static let listenerPort: UInt16 = 443
+    /// No engine needs more turns at one instant.
+    static let mostTurns = 5_000
+    static let rejoinAfter = Interval.milliseconds(250)
+
+    let pool = PacketPool(slotSize: 4096, limit: 1 << 17)
+    var lanes: [Lane] = []
+    private var random: SeededRandom
+    private var subflows: [Entry] = []     // by port - firstPort
+    private var chores: [(at: Instant, what: Chore)] = []
+    private var nextFault = 0
+    private var toListener: WindowChecker
+    private var toInitiator: WindowChecker
+    private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 64)
+    private var outgoing = OutgoingSegment()
+    private var isOpened = false
+    private let pattern: StreamPattern
+
+    struct Lane {
+        var up: VirtualLink
+        var down: VirtualLink
+        var isDown = false
+        var joinsFrom = Instant.zero
+        /// The listener hears of changes in their order.
+        var listenerHears = Instant.zero
+    }
+    private struct Entry {
+        var initiator: Int?
+        var listener: Int?
+        var listenerEnded = false
+    }
+    private enum Chore {
+        case health(PathHealth, path: Int, atInitiator: Bool)
+    }
+
+    public init(_ scenario: Scenario, seed: UInt64, configuration: ConnectionConfiguration) {
+        self.scenario = scenario
+        random = SeededRandom(seed: seed)
+        let keys = (random.next(), random.next())
+        initiator = Connection(role: .initiator, configuration: configuration, localKey: keys.0, at: .zero)
+        listener = Connection(role: .listener, configuration: configuration, localKey: keys.1, at: .zero)
+        let early = configuration.subflow.earlyData ? 65_535 : 0
+        toListener = WindowChecker(senderKey: keys.0, allowance: early)
+        toInitiator = WindowChecker(senderKey: keys.1, allowance: early)
+        let plan = scenario.streams[0]
+        let key = random.next()
+        pattern = StreamPattern(key: key)
+        ends = StreamEnd.pair(key: key, initiator: plan.initiator, listener: plan.listener,
+                              initiatorReader: plan.initiatorReader, listenerReader: plan.listenerReader)
+        for uplink in scenario.uplinks {
+            let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
+            // Segments here have no checksum that would find flipped bits.
+            let clean: (LinkConditions) -> LinkConditions = { $0.with { $0.corruption = 0 } }
+            lanes.append(Lane(up: VirtualLink(clean(uplink.up), pool: pool, seed: random.next(), radio: radio),
+                              down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(), radio: radio)))
+        }
+    }
+    deinit { scratch.deallocate() }
+
+    /// Whether both applications are done and both connections over.
+    public var isOver: Bool {
+        ends.initiator.isFinished && ends.listener.isFinished && initiator.isOver && listener.isOver
+    }
+
+    /// Runs until everything is over, something fails, or `limit`. Reaching the limit is a failure unless
+    /// `mayStop`.
+    public func run(until limit: Instant? = nil, mayStop: Bool = false) {
+        let end = limit ?? (scenario.faults.last?.at ?? .zero) + scenario.patience + .seconds(60)
+        while failure == nil {
+            runInstant()
+            if failure != nil || (isOver && nextFault == scenario.faults.count) { break }
+            let next = nextEvent
+            if next > end {
+                if !mayStop { failure = "stuck at \(end): " + describe() }
+                now = end
+                break
+            }
+            now = max(now, next)
+        }
+        if failure == nil, !mayStop {
+            for lane in lanes { lane.up.clear(at: now); lane.down.clear(at: now) }
+            if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
+        }
+    }
+
+    /// One line on where both sides stand.
+    public func describe() -> String {
+        "initiator wrote \(ends.initiator.written)/\(ends.initiator.supply.total) read \(ends.initiator.read)/\(ends.initiator.expected)"
+            + " over \(initiator.isOver), listener wrote \(ends.listener.written)/\(ends.listener.supply.total)"
+            + " read \(ends.listener.read)/\(ends.listener.expected) over \(listener.isOver)"
+    }
+
+    // MARK: One instant
+
+    private var nextEvent: Instant {
+        var next = min(initiator.deadline, listener.deadline)
+        next = min(next, ends.initiator.deadline, ends.listener.deadline)
+        for lane in lanes { next = min(next, lane.up.nextDelivery, lane.down.nextDelivery) }
+        for chore in chores { next = min(next, chore.at) }
+        if nextFault < scenario.faults.count { next = min(next, scenario.faults[nextFault].at) }
+        for (i, lane) in lanes.enumerated() where wantsJoin(i) && lane.joinsFrom > now { next = min(next, lane.joinsFrom) }
+        return next
+    }
+
+    private func runInstant() {
+        var turns = 0, idleTurns = 0
+        while failure == nil {
+            var busy = false
+            applyFaults()
+            for i in lanes.indices {
+                while let packet = lanes[i].up.deliver(at: now) { receive(packet, atInitiator: false, path: i); busy = true }
+                while let packet = lanes[i].down.deliver(at: now) { receive(packet, atInitiator: true, path: i); busy = true }
+            }
+            initiator.advance(to: now)
+            listener.advance(to: now)
+            openSubflows()
+            _ = initiator.takeEvents()
+            _ = listener.takeEvents()
+            busy = ends.initiator.turn(initiator, at: now) || busy
+            if listener.remoteKey != nil { busy = ends.listener.turn(listener, at: now) || busy }
+            busy = transmit(fromInitiator: true) || busy
+            busy = transmit(fromInitiator: false) || busy
+            collectEnded()
+            if let wrong = ends.initiator.failure { failure = "initiator: \(wrong)" }
+            if let wrong = ends.listener.failure { failure = "listener: \(wrong)" }
+            if let wrong = toListener.failure ?? toInitiator.failure { failure = wrong }
+            turns += 1
+            if busy { idleTurns = 0 } else {
+                idleTurns += 1
+                let engine = min(initiator.deadline, listener.deadline)
+                if engine > now { break }
+                if idleTurns > 10 { failure = "spins: deadline \(engine) at \(now) and nothing done (initiator \(initiator.deadline), listener \(listener.deadline))" }
+            }
+            if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
+        }
+        if let text = failure { failure = "\(text) [at \(Double(now.nanoseconds) / 1e9) s]" }
+    }
+
+    private func transmit(fromInitiator: Bool) -> Bool {
+        let connection = fromInitiator ? initiator : listener
+        var sent = 0
+        while connection.nextSegment(at: now, into: &outgoing) {
+            sent += 1
+            if sent > 100_000 { failure = "more than \(sent) segments at one instant"; break }
+            send(outgoing.segment, outgoing.payload, path: outgoing.path, fromInitiator: fromInitiator)
+        }
+        return sent > 0
+    }
+
+    private func send(_ segment: Segment, _ payload: Pieces, path: Int, fromInitiator: Bool) {
+        observer?(now, fromInitiator, path, segment, payload.count)
+        check(segment, payload, fromInitiator: fromInitiator)
+        let head = MemoryLayout<Segment>.size
+        precondition(head + payload.count <= scratch.count)
+        withUnsafeBytes(of: segment) { scratch.copyMemory(from: $0) }
+        let base = scratch.baseAddress! + head
+        if let from = payload.first.baseAddress { base.copyMemory(from: from, byteCount: payload.first.count) }
+        if let from = payload.second.baseAddress {
+            (base + payload.first.count).copyMemory(from: from, byteCount: payload.second.count)
+        }
+        hash(segment, UnsafeRawBufferPointer(start: base, count: payload.count), lane: path * 2 + (fromInitiator ? 0 : 1))
+        if lanes[path].isDown { return }
+        let bytes = UnsafeRawBufferPointer(rebasing: scratch[0..<(head + payload.count)])
+        guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
+        let link = fromInitiator ? lanes[path].up : lanes[path].down
+        link.offer(packet, lineBytes: payload.count + Self.lineOverhead, at: now)
+    }
+
+    /// What the trace sees of a segment: not its memory, where absent fields hold anything.
+    private func hash(_ segment: borrowing Segment, _ payload: UnsafeRawBufferPointer, lane: Int) {
+        var words: (UInt64, UInt64, UInt64, UInt64) = (
+            UInt64(segment.sourcePort) << 48 | UInt64(segment.destinationPort) << 32 | UInt64(segment.sequence.value),
+            UInt64(segment.acknowledgement.value) << 32 | UInt64(segment.window) << 16 | UInt64(segment.flags.rawValue),
+            UInt64(segment.options.present.rawValue), 0)
+        if segment.options.present.contains(.dss) {
+            words.3 = (segment.options.dss.mapping?.dataSequence.value ?? 0) ^ (segment.options.dss.acknowledgement?.value ?? 0) &* 31
+        }
+        withUnsafeBytes(of: &words) { trace.add($0, lane: lane, at: now) }
+        trace.add(payload, lane: lane, at: now)
+    }
+
+    private func check(_ segment: borrowing Segment, _ payload: Pieces, fromInitiator: Bool) {
+        let port = fromInitiator ? segment.sourcePort : segment.destinationPort
+        if fromInitiator {
+            toListener.senderSent(segment, payloadLength: payload.count, subflow: port)
+            toInitiator.receiverSent(segment, subflow: port)
+        } else {
+            toInitiator.senderSent(segment, payloadLength: payload.count, subflow: port)
+            toListener.receiverSent(segment, subflow: port)
+        }
+    }
+
+    // MARK: In
+
+    private func receive(_ packet: consuming Packet, atInitiator: Bool, path: Int) {
+        let bytes = packet.bytes
+        let head = MemoryLayout<Segment>.size
+        let segment = bytes.baseAddress!.assumingMemoryBound(to: Segment.self).pointee
+        let payload = UnsafeRawBufferPointer(rebasing: bytes[head...])
+        let port = atInitiator ? segment.destinationPort : segment.sourcePort
+        let entry = Int(port) - Int(Self.firstPort)
+        precondition(subflows.indices.contains(entry))
+        if atInitiator {
+            if let index = subflows[entry].initiator {
+                initiator.receive(segment, payload: payload, subflow: index, at: now)
+            } else {
+                refuse(segment, payloadLength: payload.count, path: path, fromInitiator: true)
+            }
+        } else if let index = subflows[entry].listener {
+            listener.receive(segment, payload: payload, subflow: index, at: now)
+        } else if segment.flags.contains(.syn), !segment.flags.contains(.ack), !subflows[entry].listenerEnded {
+            let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
+            if segment.options.present.contains(.multipathCapable) {
+                subflows[entry].listener = listener.accept(segment, payload: payload, path: path, initialSequence: sequence,
+                                                           estimate: nil, at: now)
+            } else {
+                let nonce = UInt32(truncatingIfNeeded: random.next())
+                // The token is known from the first subflow's SYN; a join that overtakes it is refused.
+                subflows[entry].listener = listener.remoteKey == nil ? nil :
+                    listener.acceptJoin(segment, payload: payload, path: path, initialSequence: sequence, nonce: nonce,
+                                        estimate: nil, at: now)
+                if subflows[entry].listener == nil {
+                    refuse(segment, payloadLength: payload.count, path: path, fromInitiator: false)
+                }
+            }
+        } else {
+            refuse(segment, payloadLength: payload.count, path: path, fromInitiator: false)
+        }
+    }
+
+    /// RFC 9293 section 3.10.7.1: RST for a segment that belongs to nothing.
+    private func refuse(_ segment: borrowing Segment, payloadLength: Int, path: Int, fromInitiator: Bool) {
+        guard !segment.flags.contains(.rst) else { return }
+        var answer = Segment()
+        answer.sourcePort = segment.destinationPort
+        answer.destinationPort = segment.sourcePort
+        answer.flags = .rst
+        if segment.flags.contains(.ack) { answer.sequence = segment.acknowledgement } else {
+            answer.flags = [.rst, .ack]
+            let length = payloadLength + (segment.flags.contains(.syn) ? 1 : 0) + (segment.flags.contains(.fin) ? 1 : 0)
+            answer.acknowledgement = segment.sequence + length
+        }
+        send(answer, .empty, path: path, fromInitiator: fromInitiator)
+    }
+
+    // MARK: Subflows and faults
+
+    private func wantsJoin(_ path: Int) -> Bool {
+        isOpened && !lanes[path].isDown && !initiator.hasSubflow(path: path) && !initiator.isOver
+            && !ends.initiator.isFinished && initiator.canJoin
+    }
+
+    private func openSubflows() {
+        if !isOpened {
+            guard let path = lanes.indices.first(where: { !lanes[$0].isDown }) else { return }
+            isOpened = true
+            let port = newPort()
+            subflows[subflows.count - 1].initiator = initiator.open(
+                path: path, localPort: port, remotePort: Self.listenerPort, initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
+                backup: scenario.uplinks[path].isBackup, estimate: nil, at: now)
+        }
+        for path in lanes.indices where now >= lanes[path].joinsFrom && wantsJoin(path) {
+            lanes[path].joinsFrom = now + Self.rejoinAfter
+            let port = newPort()
+            subflows[subflows.count - 1].initiator = initiator.join(
+                path: path, localPort: port, remotePort: Self.listenerPort, initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
+                addressID: AddressID(UInt8(path)), nonce: UInt32(truncatingIfNeeded: random.next()),
+                backup: scenario.uplinks[path].isBackup, estimate: nil, at: now)
+        }
+    }
+
+    private func newPort() -> UInt16 {
+        subflows.append(Entry())
+        return Self.firstPort + UInt16(subflows.count - 1)
+    }
+
+    private func collectEnded() {
+        while let ended = initiator.takeEndedSubflow() {
+            if let i = subflows.firstIndex(where: { $0.initiator == ended }) { subflows[i].initiator = nil }
+        }
+        while let ended = listener.takeEndedSubflow() {
+            if let i = subflows.firstIndex(where: { $0.listener == ended }) {
+                subflows[i].listener = nil
+                subflows[i].listenerEnded = true
+            }
+        }
+    }
+
+    private func applyFaults() {
+        while nextFault < scenario.faults.count, scenario.faults[nextFault].at <= now {
+            apply(scenario.faults[nextFault])
+            nextFault += 1
+        }
+        var i = 0
+        while i < chores.count {
+            guard chores[i].at <= now else { i += 1; continue }
+            let chore = chores.remove(at: i)
+            switch chore.what {
+            case .health(let health, let path, let atInitiator):
+                if lanes[path].isDown, health != .lost { continue }   // overtaken by a removal
+                noted?(now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")
+                (atInitiator ? initiator : listener).setHealth(health, path: path, at: now)
+            }
+        }
+    }
+
+    /// How long the other side takes to hear of an address signal, or a path monitor to see silence.
+    private func signalDelay(avoiding path: Int) -> Interval {
+        lanes.indices.filter { $0 != path && !lanes[$0].isDown }.map { lanes[$0].up.conditions.delay }.min()
+            ?? .milliseconds(500)
+    }
+
+    private func apply(_ fault: Fault) {
+        let path = fault.uplink
+        noted?(now, "uplink \(path): \(fault.change)")
+        let up = lanes[path].up, down = lanes[path].down
+        switch fault.change {
+        case .removed:
+            lanes[path].isDown = true
+            up.clear(at: now)
+            down.clear(at: now)
+            chores.append((now, .health(.lost, path: path, atInitiator: true)))
+            lanes[path].listenerHears = max(lanes[path].listenerHears, now + signalDelay(avoiding: path))
+            chores.append((lanes[path].listenerHears, .health(.lost, path: path, atInitiator: false)))
+        case .returned:
+            lanes[path].isDown = false
+            lanes[path].joinsFrom = now
+            chores.append((now, .health(.usable, path: path, atInitiator: true)))
+            lanes[path].listenerHears = max(lanes[path].listenerHears, now + up.conditions.delay)
+            chores.append((lanes[path].listenerHears, .health(.usable, path: path, atInitiator: false)))
+        case .outage(let outage, let direction):
+            if direction != .down { up.change(to: up.conditions.with { $0.outage = outage }, at: now) }
+            if direction != .up { down.change(to: down.conditions.with { $0.outage = outage }, at: now) }
+            guard !lanes[path].isDown else { return }
+            // Half of the outages nobody notices but the subflows' own timers.
+            guard (fault.at.nanoseconds / 1000) % 2 == 0 || outage == .none else { return }
+            let notices = (up.conditions.delay + down.conditions.delay) * 2 + .milliseconds(outage == .none ? 0 : 100)
+            let health: PathHealth = outage == .none ? .usable : .suspect
+            chores.append((now + notices, .health(health, path: path, atInitiator: true)))
+            chores.append((now + notices, .health(health, path: path, atInitiator: false)))
+        case .conditions(let newUp, let newDown):
+            up.change(to: newUp.with { $0.corruption = 0; $0.outage = up.conditions.outage }, at: now)
+            down.change(to: newDown.with { $0.corruption = 0; $0.outage = down.conditions.outage }, at: now)
+        case .rebind:
+            break   // nothing here knows addresses
+        case .mode(let mode):
+            initiator.mode = mode
+            listener.mode = mode
+        }
+    }
+}

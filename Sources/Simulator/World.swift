@@ -1,0 +1,402 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Tunnel
+import Wire
+
+/// A proxy and a concentrator as they are, shells and kernels left out: endpoints joined by virtual links
+/// with a NAT on every uplink, a virtual clock that jumps from event to event, applications at both ends.
+public final class World {
+    public struct Options: Sendable {
+        public var connection = ConnectionConfiguration()
+        public var mode = HandoverMode.full
+        /// Strangers send garbage and copies of true datagrams to every port.
+        public var hasStrangers = false
+        /// How long the concentrator takes to dial.
+        public var dialDelay = Interval.milliseconds(1)
+        /// The proxy waits for the dial before it writes (`open: checked`).
+        public var waitsForDial = false
+        public init() {}
+    }
+
+    public let scenario: Scenario
+    public let options: Options
+    public internal(set) var now = Instant.zero
+    public internal(set) var trace = Trace()
+    /// The first thing that went wrong.
+    public internal(set) var failure: String?
+    public let proxy: Endpoint
+    public let concentrator: Endpoint
+    public internal(set) var streams: [Stream] = []
+    /// Called for faults and events of the endpoints.
+    public var noted: ((Instant, String) -> Void)?
+    /// Called for every datagram sent: from the proxy or not, uplink, bytes.
+    public var observer: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Void)?
+
+    /// One application stream with its two ends.
+    public final class Stream {
+        public let number: Int
+        public let plan: StreamPlan
+        public let initiator: StreamEnd
+        public let listener: StreamEnd
+        var handles: (proxy: StreamHandle?, concentrator: StreamHandle?) = (nil, nil)
+        var isAnswered = false     // the concentrator's dial ended
+        var isConnected = false    // and the proxy knows
+        init(number: Int, plan: StreamPlan, key: UInt64) {
+            self.number = number
+            self.plan = plan
+            (initiator, listener) = StreamEnd.pair(key: key, initiator: plan.initiator, listener: plan.listener,
+                                                   initiatorReader: plan.initiatorReader, listenerReader: plan.listenerReader)
+        }
+        public var isFinished: Bool { initiator.isFinished && listener.isFinished }
+    }
+
+    struct Lane {
+        let up: VirtualLink
+        let down: VirtualLink
+        var isDown = false
+        /// What the concentrator sees as this uplink's address at present.
+        var publicAddress: SocketAddress
+    }
+    var lanes: [Lane] = []
+    let pool = PacketPool(slotSize: 2048, limit: 1 << 18)
+    var random: SeededRandom
+    var nonces = NonceChecker()
+    var nextFault = 0
+    /// Dials that end at a time.
+    var dials: [(at: Instant, stream: Stream)] = []
+    private let batch = DatagramBatch()
+    private var started = 0       // streams begun, in the order of their times
+    private var order: [Int] = []
+    private var nextStranger = Instant.zero
+
+    static let concentratorAddress = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)   // 203.0.113.1
+    /// UDP and IPv4 headers.
+    static let headerBytes = 28
+    static let mostTurns = 5_000
+
+    public init(_ scenario: Scenario, seed: UInt64, options: Options = Options()) {
+        self.scenario = scenario
+        self.options = options
+        random = SeededRandom(seed: seed)
+        func key(_ random: inout SeededRandom) -> Key32 {
+            let words = (random.next(), random.next(), random.next(), random.next())
+            return withUnsafeBytes(of: words) { Key32($0) }
+        }
+        let client = StaticKeyPair(privateKey: key(&random)), server = StaticKeyPair(privateKey: key(&random))
+        var there = EndpointConfiguration(role: .proxy(concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
+                                                       preSharedKey: nil), identity: client)
+        var back = EndpointConfiguration(role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
+                                         identity: server)
+        there.connection = options.connection
+        back.connection = options.connection
+        there.mode = options.mode
+        back.mode = options.mode
+        there.epoch = 1_700_000_000_000_000_000
+        back.epoch = there.epoch
+        proxy = Endpoint(configuration: there, seed: key(&random), at: .zero)
+        concentrator = Endpoint(configuration: back, seed: key(&random), at: .zero)
+        for (i, uplink) in scenario.uplinks.enumerated() {
+            let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
+            lanes.append(Lane(up: VirtualLink(uplink.up, pool: pool, seed: random.next(), radio: radio),
+                              down: VirtualLink(uplink.down, pool: pool, seed: random.next(), radio: radio),
+                              publicAddress: SocketAddress(IPAddress(v4: 0xc633_6401 + UInt32(i)), port: 20_000)))
+            proxy.addUplink(Self.uplink(i, uplink), at: .zero)
+        }
+        for (i, plan) in scenario.streams.enumerated() { streams.append(Stream(number: i, plan: plan, key: random.next())) }
+        order = streams.indices.sorted { (streams[$0].plan.at, $0) < (streams[$1].plan.at, $1) }
+        if !options.hasStrangers { nextStranger = .distantFuture }
+    }
+
+    static func uplink(_ i: Int, _ plan: UplinkPlan) -> Uplink { Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup) }
+
+    public var isFinished: Bool {
+        started == order.count && nextFault == scenario.faults.count && streams.allSatisfy(\.isFinished)
+    }
+
+    /// Bytes that applications read, both ways.
+    public var bytesRead: Int { streams.reduce(0) { $0 + $1.initiator.read + $1.listener.read } }
+
+    // MARK: Running
+
+    /// Runs until all streams and faults are done, then checks that nothing is left behind. With `mayStop`,
+    /// `limit` is where the run ends; without, reaching it is a failure.
+    public func run(until limit: Instant? = nil, mayStop: Bool = false) {
+        let end = limit ?? max(scenario.faults.last?.at ?? .zero, scenario.streams.last?.at ?? .zero) + scenario.patience
+        while failure == nil {
+            runInstant()
+            if failure != nil || isFinished { break }
+            let next = nextEvent
+            if next > end {
+                if !mayStop { failure = "stuck at \(end.nanoseconds / 1_000_000) ms: " + describe() }
+                now = end
+                break
+            }
+            now = max(now, next)
+        }
+        if failure == nil, !mayStop { windUp() }
+    }
+
+    /// All streams are finished: connections must go away by themselves.
+    private func windUp() {
+        let end = now + .seconds(120)
+        while failure == nil, now < end, proxy.report(at: now).connections + concentrator.report(at: now).connections > 0 {
+            let next = nextEvent
+            if next > end { break }
+            now = max(now, next)
+            runInstant()
+        }
+        if failure != nil { return }
+        let left = (proxy.report(at: now).connections, concentrator.report(at: now).connections)
+        if left != (0, 0) { failure = "connections left behind: \(left)" }
+        for lane in lanes { lane.up.clear(at: now); lane.down.clear(at: now) }
+        if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
+    }
+
+    public func describe() -> String {
+        streams.filter { !$0.isFinished }.map { s in
+            "stream \(s.number): wrote \(s.initiator.written)/\(s.initiator.supply.total) \(s.listener.written)/\(s.listener.supply.total)"
+                + " read \(s.initiator.read)/\(s.initiator.expected) \(s.listener.read)/\(s.listener.expected)"
+                + (s.initiator.isFinished ? " initiator finished" : "") + (s.listener.isFinished ? " listener finished" : "")
+        }.joined(separator: "; ")
+    }
+
+    private var nextEvent: Instant {
+        var next = min(proxy.deadline, concentrator.deadline, nextStranger)
+        for lane in lanes { next = min(next, lane.up.nextDelivery, lane.down.nextDelivery) }
+        for dial in dials { next = min(next, dial.at) }
+        for stream in streams {
+            if stream.handles.proxy != nil { next = min(next, stream.initiator.deadline) }
+            if stream.handles.concentrator != nil { next = min(next, stream.listener.deadline) }
+        }
+        if nextFault < scenario.faults.count { next = min(next, scenario.faults[nextFault].at) }
+        if started < order.count { next = min(next, streams[order[started]].plan.at) }
+        return next
+    }
+
+    private func runInstant() {
+        var turns = 0, idleTurns = 0
+        while failure == nil {
+            var busy = false
+            applyFaults()
+            if nextStranger <= now { disturb() }
+            for i in lanes.indices {
+                while let packet = lanes[i].up.deliver(at: now) {
+                    concentrator.receive(packet.bytes, from: lanes[i].publicAddress, local: Self.concentratorAddress.address,
+                                         uplink: 0, at: now)
+                    busy = true
+                }
+                while let packet = lanes[i].down.deliver(at: now) {
+                    proxy.receive(packet.bytes, from: Self.concentratorAddress, local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
+                                  uplink: i, at: now)
+                    busy = true
+                }
+            }
+            proxy.advance(to: now)
+            concentrator.advance(to: now)
+            busy = startStreams() || busy
+            busy = drainEvents() || busy
+            busy = runTimedEnds() || busy
+            busy = transmit(fromProxy: true) || busy
+            busy = transmit(fromProxy: false) || busy
+            if let wrong = nonces.failure { failure = wrong }
+            turns += 1
+            if busy { idleTurns = 0 } else {
+                if min(proxy.deadline, concentrator.deadline) > now { break }
+                idleTurns += 1
+                if idleTurns > 10 { failure = "spins: nothing done, deadlines \(proxy.deadline) and \(concentrator.deadline)" }
+            }
+            if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
+        }
+        if let text = failure { failure = "\(text) [at \(now.nanoseconds / 1000) us]" }
+    }
+
+    private func transmit(fromProxy: Bool) -> Bool {
+        let endpoint = fromProxy ? proxy : concentrator
+        var sent = false, more = true, rounds = 0
+        while more, failure == nil {
+            more = endpoint.transmit(into: batch, at: now)
+            for run in batch.runs {
+                for i in 0..<run.datagrams {
+                    let start = i * run.segmentSize
+                    let bytes = UnsafeRawBufferPointer(start: batch.arena + run.offset + start,
+                                                       count: min(run.segmentSize, run.length - start))
+                    send(bytes, fromProxy: fromProxy, run)
+                    sent = true
+                }
+            }
+            batch.removeAll()
+            rounds += 1
+            if rounds > 10_000 { failure = "transmit never ends" }
+        }
+        return sent
+    }
+
+    private func send(_ bytes: UnsafeRawBufferPointer, fromProxy: Bool, _ run: DatagramBatch.Run) {
+        nonces.sent(bytes, to: fromProxy ? 1 : 0)
+        let uplink: Int
+        if fromProxy {
+            uplink = run.uplink
+            guard run.remote == Self.concentratorAddress, lanes.indices.contains(uplink) else {
+                failure = "the proxy sends to \(run.remote) through uplink \(uplink)"
+                return
+            }
+        } else {
+            guard let found = lanes.firstIndex(where: { $0.publicAddress == run.remote }) else {
+                // An old address of an uplink whose NAT forgot it; or somebody who should get no answer.
+                if !wasPublic(run.remote) { failure = "the concentrator answers a stranger at \(run.remote)" }
+                return
+            }
+            uplink = found
+        }
+        trace.add(bytes, lane: uplink * 2 + (fromProxy ? 0 : 1), at: now)
+        observer?(now, fromProxy, uplink, bytes)
+        if lanes[uplink].isDown { return }
+        guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
+        (fromProxy ? lanes[uplink].up : lanes[uplink].down).offer(packet, lineBytes: bytes.count + Self.headerBytes, at: now)
+    }
+
+    /// Public addresses differ in the port from rebinding to rebinding, and never are those of strangers.
+    private func wasPublic(_ address: SocketAddress) -> Bool {
+        lanes.contains { $0.publicAddress.address == address.address }
+    }
+
+    // MARK: Streams
+
+    private func startStreams() -> Bool {
+        var any = false
+        while started < order.count, streams[order[started]].plan.at <= now {
+            let stream = streams[order[started]]
+            started += 1
+            any = true
+            let handle = proxy.open(Target(host: .name("s\(stream.number).example"), port: 80), at: now)
+            handle.owner = stream
+            stream.handles.proxy = handle
+            if !options.waitsForDial { turn(stream, atProxy: true) }
+        }
+        var i = 0
+        while i < dials.count {
+            guard dials[i].at <= now else { i += 1; continue }
+            let stream = dials.remove(at: i).stream
+            any = true
+            guard let handle = stream.handles.concentrator else { continue }
+            concentrator.answer(handle, with: .connected, at: now)
+            stream.isAnswered = true
+            turn(stream, atProxy: false)
+        }
+        return any
+    }
+
+    private func drainEvents() -> Bool {
+        var any = false
+        while let event = proxy.nextEvent() { any = true; take(event, atProxy: true) }
+        while let event = concentrator.nextEvent() { any = true; take(event, atProxy: false) }
+        return any
+    }
+
+    private func take(_ event: EndpointEvent, atProxy: Bool) {
+        switch event {
+        case .incoming(let handle, let target, let user):
+            guard case .name(let name) = target.host, let number = Int(name.dropFirst().prefix { $0 != "." }),
+                  streams.indices.contains(number), user == "user", target.port == 80,
+                  streams[number].handles.concentrator == nil else {
+                failure = "unexpected incoming stream to \(target) of \(user)"
+                return
+            }
+            let stream = streams[number]
+            handle.owner = stream
+            stream.handles.concentrator = handle
+            dials.append((now + options.dialDelay, stream))
+        case .answered(let handle, let status):
+            guard let stream = handle.owner as? Stream else { return }
+            stream.isConnected = true
+            if status != .connected { failure = "stream \(stream.number) answered \(status)" }
+            turn(stream, atProxy: true)
+        case .activity(let handle):
+            guard let stream = handle.owner as? Stream else { return }
+            turn(stream, atProxy: atProxy)
+        default:
+            noted?(now, "\(atProxy ? "proxy" : "concentrator"): \(event)")
+        }
+    }
+
+    private func runTimedEnds() -> Bool {
+        var any = false
+        for stream in streams {
+            if stream.handles.proxy != nil, stream.initiator.deadline <= now { any = turn(stream, atProxy: true) || any }
+            if stream.handles.concentrator != nil, stream.isAnswered, stream.listener.deadline <= now {
+                any = turn(stream, atProxy: false) || any
+            }
+        }
+        return any
+    }
+
+    @discardableResult private func turn(_ stream: Stream, atProxy: Bool) -> Bool {
+        let endpoint = atProxy ? proxy : concentrator, end = atProxy ? stream.initiator : stream.listener
+        guard let handle = atProxy ? stream.handles.proxy : stream.handles.concentrator else { return false }
+        guard atProxy ? !options.waitsForDial || stream.isConnected : stream.isAnswered else { return false }
+        guard end.turn(handle.connection, at: now) else { return false }
+        if let wrong = end.failure { failure = "stream \(stream.number) at the \(atProxy ? "proxy" : "concentrator"): \(wrong)" }
+        endpoint.touched(handle, at: now)
+        if end.isFinished {
+            endpoint.release(handle, at: now)
+            if atProxy { stream.handles.proxy = nil } else { stream.handles.concentrator = nil }
+        }
+        return true
+    }
+
+    // MARK: Strangers
+
+    /// Garbage, and headers that look right, to both ends from addresses that nobody has.
+    private func disturb() {
+        nextStranger = now + Interval(nanoseconds: Int64(random.next() % 50_000_000))
+        let stranger = SocketAddress(IPAddress(v4: 0xc000_0200 + UInt32(random.next() % 250)), port: 9)   // 192.0.2.0/24
+        let count = Int(random.next() % 1400) + 1
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
+        defer { bytes.deallocate() }
+        for i in 0..<count { bytes[i] = UInt8(truncatingIfNeeded: random.next()) }
+        bytes[0] = [0x10, 0x20, 0x40, bytes[0]][Int(random.next() % 4)]
+        if random.chance(0.5) {
+            concentrator.receive(bytes, from: stranger, local: Self.concentratorAddress.address, uplink: 0, at: now)
+        } else {
+            proxy.receive(bytes, from: stranger, local: IPAddress(v4: 0x0a00_0002), uplink: 0, at: now)
+        }
+    }
+
+    // MARK: Faults
+
+    private func applyFaults() {
+        while nextFault < scenario.faults.count, scenario.faults[nextFault].at <= now {
+            apply(scenario.faults[nextFault])
+            nextFault += 1
+        }
+    }
+
+    private func apply(_ fault: Fault) {
+        let i = fault.uplink
+        noted?(now, "uplink \(i): \(fault.change)")
+        let up = lanes[i].up, down = lanes[i].down
+        switch fault.change {
+        case .removed:
+            lanes[i].isDown = true
+            up.clear(at: now)
+            down.clear(at: now)
+            proxy.removeUplink(i, at: now)
+        case .returned:
+            lanes[i].isDown = false
+            lanes[i].publicAddress.port += 1   // a new socket
+            proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
+        case .outage(let outage, let direction):
+            if direction != .down { up.change(to: up.conditions.with { $0.outage = outage }, at: now) }
+            if direction != .up { down.change(to: down.conditions.with { $0.outage = outage }, at: now) }
+        case .conditions(let newUp, let newDown):
+            up.change(to: newUp.with { $0.outage = up.conditions.outage }, at: now)
+            down.change(to: newDown.with { $0.outage = down.conditions.outage }, at: now)
+        case .rebind:
+            lanes[i].publicAddress.port += 1
+        case .mode(let mode):
+            proxy.setMode(mode, at: now)
+        }
+    }
+}

@@ -1,0 +1,154 @@
+import Glibc
+import Measures
+import Multipath
+import Simulator
+import Wire
+
+/// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in release mode.
+///
+///     simulate soak [--seeds A..B] [--world segments|tunnel] [--twice]
+///     simulate one --seed N [--world segments|tunnel] [--trace]
+@main struct Simulate {
+    struct Arguments {
+        var seeds: Range<UInt64> = 0..<200
+        var world = "tunnel"
+        var twice = false
+        var trace = false
+        var quiet = false
+
+        init?(_ words: [String]) {
+            var i = 0
+            func value() -> String? { i += 1; return i < words.count ? words[i] : nil }
+            while i < words.count {
+                switch words[i] {
+                case "--seeds":
+                    guard let parts = value()?.split(separator: "."), parts.count == 2, let a = UInt64(parts[0]), let b = UInt64(parts[1]),
+                          a < b else { return nil }
+                    seeds = a..<b
+                case "--seed":
+                    guard let text = value(), let a = UInt64(text) else { return nil }
+                    seeds = a..<(a + 1)
+                case "--world":
+                    guard let name = value(), ["segments", "tunnel"].contains(name) else { return nil }
+                    world = name
+                case "--twice": twice = true
+                case "--trace": trace = true
+                case "--quiet": quiet = true
+                default: return nil
+                }
+                i += 1
+            }
+        }
+    }
+
+    static func main() {
+
+        let words = Array(CommandLine.arguments.dropFirst())
+        guard let command = words.first, ["soak", "one"].contains(command), let arguments = Arguments(Array(words.dropFirst())) else {
+            print("usage: simulate soak [--seeds A..B] [--world segments|tunnel] [--twice] [--quiet]\n" +
+                  "       simulate one --seed N [--world segments|tunnel] [--trace]")
+            exit(2)
+        }
+        exit(run(arguments) ? 0 : 1)
+    }
+
+    static func run(_ arguments: Arguments) -> Bool {
+        var passed = 0, failed = 0, bytes = 0
+        var simulated = Interval.zero
+        let start = wallClock()
+        for seed in arguments.seeds {
+            let result = simulate(seed, arguments)
+            simulated += result.length
+            bytes += result.bytes
+            var failure = result.failure
+            if failure == nil, arguments.twice, simulate(seed, arguments).trace != result.trace { failure = "not the same trace again" }
+            if let failure {
+                failed += 1
+                print("seed \(seed): \(failure)")
+                fflush(nil)
+            } else {
+                passed += 1
+                if arguments.trace { print("seed \(seed): \(result.length.seconds) s, \(result.bytes) bytes, trace \(result.trace.hash)") }
+            }
+        }
+        let taken = wallClock() - start
+        let speed = Int(simulated.seconds / max(taken, 1e-9))
+        print("\(passed) passed, \(failed) failed (\(arguments.world): \(bytes) bytes checked, \(Int(simulated.seconds)) s simulated, " +
+              "\(speed) times real time)")
+        return failed == 0
+    }
+
+    struct Result {
+        var failure: String?
+        var trace: Trace
+        var length: Interval
+        var bytes: Int
+    }
+
+    static func simulate(_ seed: UInt64, _ arguments: Arguments) -> Result {
+        let scenario = Scenario.drawn(seed: seed)
+        if arguments.trace { describe(scenario) }
+        if arguments.world == "segments" {
+            let world = SegmentWorld(scenario, seed: seed, configuration: SegmentWorld.drawnConfiguration(seed: seed))
+            if arguments.trace { traceSegments(world) }
+            world.run()
+            return Result(failure: world.failure, trace: world.trace, length: world.now - .zero,
+                          bytes: world.ends.initiator.read + world.ends.listener.read)
+        }
+        let world = World(scenario, seed: seed, options: .drawn(seed: seed))
+        if arguments.trace { traceDatagrams(world) }
+        world.run()
+        return Result(failure: world.failure, trace: world.trace, length: world.now - .zero, bytes: world.bytesRead)
+    }
+
+    static func describe(_ scenario: Scenario) {
+        for (i, uplink) in scenario.uplinks.enumerated() { print("uplink \(i): up \(uplink.up)\n          down \(uplink.down) radio \(uplink.radio as Any)") }
+        for (i, stream) in scenario.streams.enumerated() { print("stream \(i): \(stream)") }
+        for fault in scenario.faults { print("fault at \(stamp(fault.at)): uplink \(fault.uplink) \(fault.change)") }
+    }
+
+    static func stamp(_ at: Instant) -> String {
+        let text = String(at.nanoseconds / 1000 % 1_000_000)
+        return "\(at.nanoseconds / 1_000_000_000).\(String(repeating: "0", count: 6 - text.count))\(text)"
+    }
+
+    static func traceSegments(_ world: SegmentWorld) {
+        world.noted = { print(stamp($0), "--", $1) }
+        world.observer = { now, fromInitiator, path, segment, payload in
+            var line = "\(stamp(now)) \(path)\(fromInitiator ? ">" : "<") \(segment.sourcePort):\(segment.destinationPort)"
+            let names: [(UInt8, String)] = [(2, "S"), (1, "F"), (4, "R"), (16, "A")]
+            line += " " + names.filter { segment.flags.rawValue & $0.0 != 0 }.map(\.1).joined()
+            line += " seq \(segment.sequence.value) ack \(segment.acknowledgement.value) win \(segment.window) len \(payload)"
+            if segment.options.present.contains(.sack) {
+                for i in 0..<segment.options.sack.count {
+                    line += " [\(segment.options.sack[i].start.value),\(segment.options.sack[i].end.value))"
+                }
+            }
+            if segment.options.present.contains(.dss) {
+                let dss = segment.options.dss
+                if let ack = dss.acknowledgement { line += " dack \(ack.low32)" }
+                if let map = dss.mapping { line += " dsn \(map.dataSequence.low32) ssn \(map.subflowSequence) n \(map.length)" }
+                if dss.dataFin { line += " DFIN" }
+            }
+            for (kind, name) in [(SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"), (.priority, "PRIO"),
+                                 (.fastClose, "FASTCLOSE"), (.reset, "TCPRST")] where segment.options.present.contains(kind) {
+                line += " " + name
+            }
+            print(line)
+        }
+    }
+
+    static func traceDatagrams(_ world: World) {
+        world.noted = { print(stamp($0), "--", $1) }
+        world.observer = { now, fromProxy, uplink, bytes in
+            let number = Int(bytes[5]) << 16 | Int(bytes[6]) << 8 | Int(bytes[7])
+            print("\(stamp(now)) \(uplink)\(fromProxy ? ">" : "<") kind \(bytes[0] >> 4) epoch \(bytes[0] & 3) path \(bytes[1]) number \(number) size \(bytes.count)")
+        }
+    }
+
+    static func wallClock() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+}
