@@ -1,20 +1,29 @@
 /// The deadlines of many owners, the nearest first: a binary heap with lazy postponement.
 ///
-/// An owner is a small non-negative number. Bringing a deadline forward costs O(log n); moving it back
-/// is only noted, and put right when the old one comes up, since most timers are postponed far more
-/// often than they fire.
+/// An owner is a small non-negative number and stands in the heap at most once, so the heap never grows
+/// beyond the owners. Bringing a deadline forward costs O(log n); moving it back is only noted, and put
+/// right when the old one comes up, since most timers are postponed far more often than they fire.
 public struct DeadlineHeap {
     private var heap: [(at: Instant, owner: Int)] = []
     private var wanted: [Instant] = []   // by owner: the true deadline
-    private var queued: [Instant] = []   // by owner: the one standing in the heap, or distantFuture
+    private var place: [Int] = []        // by owner: its index in the heap, or -1
 
     public init() {}
 
     /// Sets the deadline of `owner`; `.distantFuture` disarms it.
     public mutating func set(_ owner: Int, _ at: Instant) {
-        while wanted.count <= owner { wanted.append(.distantFuture); queued.append(.distantFuture) }
+        while wanted.count <= owner { wanted.append(.distantFuture); place.append(-1) }
         wanted[owner] = at
-        if at < queued[owner] { queued[owner] = at; push(at, owner) }
+        let i = place[owner]
+        if i < 0 {
+            guard at < .distantFuture else { return }
+            heap.append((at, owner))
+            place[owner] = heap.count - 1
+            rise(heap.count - 1)
+        } else if at < heap[i].at {
+            heap[i].at = at
+            rise(i)
+        }
     }
 
     /// The nearest instant at which `popDue` may have something; `.distantFuture` where nothing is armed.
@@ -23,40 +32,55 @@ public struct DeadlineHeap {
     /// An owner whose deadline is at or before `now`, disarmed; nil where none is due.
     public mutating func popDue(at now: Instant) -> Int? {
         while let top = heap.first, top.at <= now {
-            pop()
-            let owner = top.owner
-            guard queued[owner] == top.at else { continue }   // superseded by an earlier entry
-            queued[owner] = .distantFuture
-            let at = wanted[owner]
-            if at <= now { wanted[owner] = .distantFuture; return owner }
-            if at < .distantFuture { queued[owner] = at; push(at, owner) }
+            let at = wanted[top.owner]
+            if at > now, at < .distantFuture {   // postponed since: put right, in place
+                heap[0].at = at
+                sink(0)
+                continue
+            }
+            removeTop()
+            if at <= now {
+                wanted[top.owner] = .distantFuture
+                return top.owner
+            }
         }
         return nil
     }
 
-    private mutating func push(_ at: Instant, _ owner: Int) {
-        heap.append((at, owner))
-        var i = heap.count - 1
-        while i > 0 {
-            let parent = (i - 1) / 2
-            guard heap[i].at < heap[parent].at else { break }
-            heap.swapAt(i, parent)
-            i = parent
+    private mutating func removeTop() {
+        exchange(0, heap.count - 1)
+        place[heap.removeLast().owner] = -1
+        sink(0)
+    }
+
+    private mutating func rise(_ start: Int) {
+        var i = start
+        while i > 0, heap[i].at < heap[(i - 1) / 2].at {
+            exchange(i, (i - 1) / 2)
+            i = (i - 1) / 2
         }
     }
 
-    private mutating func pop() {
-        heap.swapAt(0, heap.count - 1)
-        heap.removeLast()
-        var i = 0
+    private mutating func sink(_ start: Int) {
+        var i = start
         while true {
             var least = i
             let left = 2 * i + 1, right = left + 1
             if left < heap.count, heap[left].at < heap[least].at { least = left }
             if right < heap.count, heap[right].at < heap[least].at { least = right }
             if least == i { return }
-            heap.swapAt(i, least)
+            exchange(i, least)
             i = least
         }
     }
+
+    private mutating func exchange(_ i: Int, _ j: Int) {
+        guard i != j else { return }
+        heap.swapAt(i, j)
+        place[heap[i].owner] = i
+        place[heap[j].owner] = j
+    }
+
+    /// Entries held: armed owners, and disarmed ones whose old deadline has not come up yet.
+    package var entries: Int { heap.count }
 }

@@ -13,15 +13,28 @@ public struct Instant: Hashable, Comparable, Sendable {
     @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
     @inlinable public static func + (a: Instant, b: Interval) -> Instant {
         // An armed timer plus "for ever" stays "for ever" instead of wrapping into the past.
-        let (sum, overflow) = a.nanoseconds.addingReportingOverflow(b.nanoseconds)
-        return Instant(nanoseconds: overflow ? .max : sum)
+        Instant(nanoseconds: saturatingSum(a.nanoseconds, b.nanoseconds))
     }
     @inlinable public static func - (a: Instant, b: Interval) -> Instant { Instant(nanoseconds: a.nanoseconds &- b.nanoseconds) }
     @inlinable public static func - (a: Instant, b: Instant) -> Interval { Interval(nanoseconds: a.nanoseconds &- b.nanoseconds) }
     @inlinable public static func += (a: inout Instant, b: Interval) { a = a + b }
 }
 
-/// A length of time in nanoseconds; may be negative.
+/// The sum, or the nearest representable number.
+@inlinable func saturatingSum(_ a: Int64, _ b: Int64) -> Int64 {
+    let (sum, overflow) = a.addingReportingOverflow(b)
+    return overflow ? (a < 0 ? .min : .max) : sum
+}
+
+/// The whole number nearest to zero from `value`, or the nearest representable one; zero for "not a number".
+@inlinable func saturatingInt64(_ value: Double) -> Int64 {
+    if value >= 0x1p63 { return .max }
+    if value <= -0x1p63 { return .min }
+    return value.isNaN ? 0 : Int64(value)
+}
+
+/// A length of time in nanoseconds; may be negative. Sums and products saturate: "for ever" and a
+/// millisecond is still "for ever".
 public struct Interval: Hashable, Comparable, Sendable {
     public var nanoseconds: Int64
 
@@ -30,7 +43,7 @@ public struct Interval: Hashable, Comparable, Sendable {
     @inlinable public static func microseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000) }
     @inlinable public static func milliseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000_000) }
     @inlinable public static func seconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000_000_000) }
-    @inlinable public init(seconds: Double) { nanoseconds = Int64(seconds * 1e9) }
+    @inlinable public init(seconds: Double) { nanoseconds = saturatingInt64(seconds * 1e9) }
 
     public static let zero = Interval(nanoseconds: 0)
     public static let max = Interval(nanoseconds: .max)
@@ -39,9 +52,17 @@ public struct Interval: Hashable, Comparable, Sendable {
     @inlinable public var milliseconds: Double { Double(nanoseconds) / 1e6 }
 
     @inlinable public static func < (a: Interval, b: Interval) -> Bool { a.nanoseconds < b.nanoseconds }
-    @inlinable public static func + (a: Interval, b: Interval) -> Interval { Interval(nanoseconds: a.nanoseconds &+ b.nanoseconds) }
-    @inlinable public static func - (a: Interval, b: Interval) -> Interval { Interval(nanoseconds: a.nanoseconds &- b.nanoseconds) }
-    @inlinable public static func * (a: Interval, b: Int64) -> Interval { Interval(nanoseconds: a.nanoseconds &* b) }
+    @inlinable public static func + (a: Interval, b: Interval) -> Interval {
+        Interval(nanoseconds: saturatingSum(a.nanoseconds, b.nanoseconds))
+    }
+    @inlinable public static func - (a: Interval, b: Interval) -> Interval {
+        let (difference, overflow) = a.nanoseconds.subtractingReportingOverflow(b.nanoseconds)
+        return Interval(nanoseconds: overflow ? (a.nanoseconds < 0 ? .min : .max) : difference)
+    }
+    @inlinable public static func * (a: Interval, b: Int64) -> Interval {
+        let (product, overflow) = a.nanoseconds.multipliedReportingOverflow(by: b)
+        return Interval(nanoseconds: overflow ? ((a.nanoseconds < 0) == (b < 0) ? .max : .min) : product)
+    }
     @inlinable public static func / (a: Interval, b: Int64) -> Interval { Interval(nanoseconds: a.nanoseconds / b) }
     @inlinable public static func += (a: inout Interval, b: Interval) { a = a + b }
     @inlinable public static prefix func - (a: Interval) -> Interval { Interval(nanoseconds: 0 &- a.nanoseconds) }

@@ -14,10 +14,10 @@ public struct Rate: Hashable, Comparable, Sendable {
     public var bytesPerSecond: Int64
 
     @inlinable public init(bytesPerSecond: Int64) { self.bytesPerSecond = bytesPerSecond }
-    @inlinable public static func megabitsPerSecond(_ n: Double) -> Rate { Rate(bytesPerSecond: Int64(n * 125_000)) }
+    @inlinable public static func megabitsPerSecond(_ n: Double) -> Rate { Rate(bytesPerSecond: saturatingInt64(n * 125_000)) }
     /// The rate that moves `bytes` in `interval`; zero for an empty interval.
     @inlinable public init(bytes: Int, in interval: Interval) {
-        bytesPerSecond = interval.nanoseconds <= 0 ? 0 : Int64(Double(bytes) * 1e9 / Double(interval.nanoseconds))
+        bytesPerSecond = interval.nanoseconds <= 0 ? 0 : saturatingInt64(Double(bytes) * 1e9 / Double(interval.nanoseconds))
     }
 
     public static let zero = Rate(bytesPerSecond: 0)
@@ -25,11 +25,11 @@ public struct Rate: Hashable, Comparable, Sendable {
 
     /// How long `bytes` take at this rate; for ever at rate zero.
     @inlinable public func time(for bytes: Int) -> Interval {
-        bytesPerSecond <= 0 ? .max : Interval(nanoseconds: Int64(Double(bytes) * 1e9 / Double(bytesPerSecond)))
+        bytesPerSecond <= 0 ? .max : Interval(nanoseconds: saturatingInt64(Double(bytes) * 1e9 / Double(bytesPerSecond)))
     }
     /// How many bytes fit into `interval` at this rate, rounded down.
     @inlinable public func bytes(in interval: Interval) -> Int {
-        interval.nanoseconds <= 0 ? 0 : Int(Double(bytesPerSecond) * Double(interval.nanoseconds) / 1e9)
+        interval.nanoseconds <= 0 ? 0 : Int(saturatingInt64(Double(bytesPerSecond) * Double(interval.nanoseconds) / 1e9))
     }
     @inlinable public static func < (a: Rate, b: Rate) -> Bool { a.bytesPerSecond < b.bytesPerSecond }
     @inlinable public static func + (a: Rate, b: Rate) -> Rate { Rate(bytesPerSecond: a.bytesPerSecond &+ b.bytesPerSecond) }

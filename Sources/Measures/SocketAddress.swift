@@ -60,16 +60,18 @@ extension IPAddress: CustomStringConvertible {
     }
 
     private static func readV6(_ text: String) -> IPAddress? {
-        func groups(_ s: Substring) -> [UInt16]? {
+        // A dotted quad may stand only at the very end of the address.
+        func groups(_ s: Substring, last: Bool) -> [UInt16]? {
             if s.isEmpty { return [] }
             var out: [UInt16] = []
             let parts = s.split(separator: ":", omittingEmptySubsequences: false)
             for (i, part) in parts.enumerated() {
-                if i == parts.count - 1, part.contains(".") {
+                if last, i == parts.count - 1, part.contains(".") {
                     guard let v4 = readV4(part) else { return nil }
                     out += [UInt16(v4 >> 16), UInt16(v4 & 0xffff)]
                 } else {
-                    guard (1...4).contains(part.count), let g = UInt16(part, radix: 16), part.first != "+" else { return nil }
+                    guard (1...4).contains(part.count), let g = UInt16(part, radix: 16),
+                          part.first != "+", part.first != "-" else { return nil }
                     out.append(g)
                 }
             }
@@ -77,11 +79,12 @@ extension IPAddress: CustomStringConvertible {
         }
         var all: [UInt16]
         if let gap = text.firstRange(of: "::") {
-            guard let head = groups(text[..<gap.lowerBound]), let tail = groups(text[gap.upperBound...]),
+            guard let head = groups(text[..<gap.lowerBound], last: false),
+                  let tail = groups(text[gap.upperBound...], last: true),
                   head.count + tail.count <= 7 else { return nil }
             all = head + Array(repeating: 0, count: 8 - head.count - tail.count) + tail
         } else {
-            guard let g = groups(text[...]), g.count == 8 else { return nil }
+            guard let g = groups(text[...], last: true), g.count == 8 else { return nil }
             all = g
         }
         let word = { (s: ArraySlice<UInt16>) in s.reduce(UInt64(0)) { $0 << 16 | UInt64($1) } }
@@ -93,7 +96,10 @@ extension SocketAddress: CustomStringConvertible {
     public var description: String { address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)" }
     /// Reads `192.0.2.1:443` or `[2001:db8::1]:443`; nil for anything else.
     public init?(_ text: some StringProtocol) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":") else { return nil }
+        let digits = text[text.index(after: colon)...]
+        // `UInt16` alone would also take a sign.
+        guard let port = UInt16(digits), digits.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }) else { return nil }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             host = host.dropFirst().dropLast()

@@ -1,0 +1,104 @@
+import Buffers
+import Measures
+import Testing
+
+private func read(_ pieces: Pieces) -> [UInt8] { Array(pieces.first) + Array(pieces.second) }
+/// The byte of an endless stream at `offset`.
+private func byte(_ offset: Int) -> UInt8 { UInt8(truncatingIfNeeded: (offset &* 0x9e37_79b9) >> 11) }
+private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
+
+@Suite struct ByteRingTests {
+    @Test(arguments: 0..<12 as Range<UInt64>) func senderSideAgreesWithAnArray(_ seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        let limit = [1, 100, 4_096, 5_000, 70_000][Int(seed % 5)]
+        var ring = ByteRing(limit: limit), base = 0, end = 0
+        for _ in 0..<250 {
+            switch random.next() % 4 {
+            case 0:
+                let wanted = Int(random.next() % 9_000), taken = bytes(end..<(end + wanted)).withUnsafeBytes { ring.append($0) }
+                #expect(taken == min(wanted, limit - (end - base)))
+                end += taken
+            case 1:
+                let space = ring.appendSpace(Int(random.next() % 3_000))
+                let n = space.isEmpty ? 0 : Int(random.next() % UInt64(space.count + 1))
+                for i in 0..<n { space[i] = byte(end + i) }
+                ring.commit(n)
+                end += n
+            case 2:
+                base += Int(random.next() % UInt64(end - base + 1))
+                ring.discard(to: UInt64(base))
+                if random.next() % 8 == 0 { ring.releaseIfEmpty() }
+            default:
+                let from = base + Int(random.next() % UInt64(end - base + 1)), n = Int(random.next() % UInt64(end - from + 1))
+                #expect(read(ring.pieces(from: UInt64(from), count: n)) == bytes(from..<(from + n)))
+            }
+            #expect(ring.count == end - base && ring.space == limit - ring.count && ring.base == UInt64(base) && ring.end == UInt64(end))
+            #expect(ring.footprint <= max(4_096, 2 * limit))
+        }
+        #expect(read(ring.pieces(from: UInt64(base), count: end - base)) == bytes(base..<end))
+    }
+
+    @Test(arguments: 0..<12 as Range<UInt64>) func receiverSideFillsHolesInAnyOrder(_ seed: UInt64) {
+        var random = SeededRandom(seed: seed &+ 100), ranges = OffsetRanges()
+        let limit = [3_000, 4_096, 60_000][Int(seed % 3)]
+        var ring = ByteRing(limit: limit), base = 0
+        for _ in 0..<400 {
+            // Mostly near the first hole, so that it fills.
+            let first = Int(ring.end), spread = random.next() % 2 == 0 ? UInt64(limit) : 300
+            let start = min(max(first - 100 + Int(random.next() % spread), base), base + limit), n = min(Int(random.next() % 2_000), base + limit - start)
+            bytes(start..<(start + n)).withUnsafeBytes { ring.place($0, at: UInt64(start)) }
+            ranges.insert(UInt64(start), UInt64(start + n))
+            ring.advanceEnd(to: max(ring.end, ranges.contiguousEnd(from: ring.end)))
+            if random.next() % 3 == 0 {
+                let upTo = base + Int(random.next() % UInt64(ring.count + 1))
+                #expect(read(ring.pieces(from: UInt64(base), count: upTo - base)) == bytes(base..<upTo))
+                ring.discard(to: UInt64(upTo))
+                base = upTo
+                ranges.removeBelow(UInt64(base))
+            }
+        }
+        #expect(base > 0)
+    }
+
+    @Test func limitChangesAndMemoryComesBack() {
+        var ring = ByteRing(limit: 10_000)
+        #expect(ring.footprint == 0)
+        #expect(bytes(0..<8_000).withUnsafeBytes { ring.append($0) } == 8_000)
+        ring.setLimit(100)
+        #expect(ring.appendSpace(1).isEmpty && bytes(0..<1).withUnsafeBytes { ring.append($0) } == 0)
+        ring.releaseIfEmpty()
+        #expect(ring.footprint == 8_192)
+        ring.discard(to: 8_000)
+        ring.releaseIfEmpty()
+        #expect(ring.footprint == 0 && ring.base == 8_000 && ring.end == 8_000)
+        #expect(bytes(8_000..<8_100).withUnsafeBytes { ring.append($0) } == 100)
+        #expect(read(ring.pieces(from: 8_000, count: 100)) == bytes(8_000..<8_100))
+    }
+}
+
+@Suite struct OffsetRangesTests {
+    @Test(arguments: 0..<16 as Range<UInt64>) func agreesWithASet(_ seed: UInt64) {
+        var random = SeededRandom(seed: seed), ranges = OffsetRanges(), naive = Set<UInt64>()
+        let space: UInt64 = seed % 2 == 0 ? 60 : 400
+        for _ in 0..<120 {
+            let start = random.next() % space, end = start + random.next() % 20
+            if random.next() % 8 == 0 {
+                ranges.removeBelow(start)
+                naive = naive.filter { $0 >= start }
+            } else {
+                let before = naive.count
+                naive.formUnion(start..<end)
+                #expect(ranges.insert(start, end) == naive.count - before)
+            }
+            #expect(Set(ranges.spans.flatMap { $0.start..<$0.end }) == naive)
+            for (a, b) in zip(ranges.spans, ranges.spans.dropFirst()) { #expect(a.end < b.start, "touching spans are one") }
+            #expect(ranges.spans.allSatisfy { $0.start < $0.end } && ranges.count == ranges.spans.count)
+            var reach = start
+            while naive.contains(reach) { reach += 1 }
+            #expect(ranges.contiguousEnd(from: start) == reach)
+            #expect(ranges.contains(start, end) == (start == end ? ranges.contains(start, end) : naive.isSuperset(of: start..<end)))
+        }
+        ranges.removeAll()
+        #expect(ranges.isEmpty)
+    }
+}
