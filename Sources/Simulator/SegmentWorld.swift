@@ -41,9 +41,10 @@ public final class SegmentWorld {
     private var toListener: WindowChecker
     private var toInitiator: WindowChecker
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 64)
+    private var carriage: SegmentCarriage
+    private var segment = Segment()
     private var outgoing = OutgoingSegment()
     private var isOpened = false
-    private let pattern: StreamPattern
 
     struct Lane {
         var up: VirtualLink
@@ -57,6 +58,7 @@ public final class SegmentWorld {
         var initiator: Int?
         var listener: Int?
         var listenerEnded = false
+        var contexts: SegmentCarriage.Contexts
     }
     private enum Chore {
         case health(PathHealth, path: Int, atInitiator: Bool)
@@ -68,12 +70,12 @@ public final class SegmentWorld {
         let keys = (random.next(), random.next())
         initiator = Connection(role: .initiator, configuration: configuration, localKey: keys.0, at: .zero)
         listener = Connection(role: .listener, configuration: configuration, localKey: keys.1, at: .zero)
+        carriage = SegmentCarriage(isSealed: configuration.framing == .sealed)
         let early = configuration.subflow.earlyData ? 65_535 : 0
         toListener = WindowChecker(senderKey: keys.0, allowance: early)
         toInitiator = WindowChecker(senderKey: keys.1, allowance: early)
         let plan = scenario.streams[0]
         let key = random.next()
-        pattern = StreamPattern(key: key)
         ends = StreamEnd.pair(key: key, initiator: plan.initiator, listener: plan.listener,
                               initiatorReader: plan.initiatorReader, listenerReader: plan.listenerReader)
         for uplink in scenario.uplinks {
@@ -84,7 +86,10 @@ public final class SegmentWorld {
                               down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(), radio: radio)))
         }
     }
-    deinit { scratch.deallocate() }
+    deinit {
+        scratch.deallocate()
+        carriage.deallocate()
+    }
 
     /// Whether both applications are done and both connections over.
     public var isOver: Bool {
@@ -152,7 +157,7 @@ public final class SegmentWorld {
             collectEnded()
             if let wrong = ends.initiator.failure { failure = "initiator: \(wrong)" }
             if let wrong = ends.listener.failure { failure = "listener: \(wrong)" }
-            if let wrong = toListener.failure ?? toInitiator.failure { failure = wrong }
+            if let wrong = carriage.failure ?? toListener.failure ?? toInitiator.failure { failure = wrong }
             turns += 1
             if busy { idleTurns = 0 } else {
                 idleTurns += 1
@@ -179,33 +184,15 @@ public final class SegmentWorld {
     private func send(_ segment: Segment, _ payload: Pieces, path: Int, fromInitiator: Bool) {
         observer?(now, fromInitiator, path, segment, payload.count)
         check(segment, payload, fromInitiator: fromInitiator)
-        let head = MemoryLayout<Segment>.size
-        precondition(head + payload.count <= scratch.count)
-        withUnsafeBytes(of: segment) { scratch.copyMemory(from: $0) }
-        let base = scratch.baseAddress! + head
-        if let from = payload.first.baseAddress { base.copyMemory(from: from, byteCount: payload.first.count) }
-        if let from = payload.second.baseAddress {
-            (base + payload.first.count).copyMemory(from: from, byteCount: payload.second.count)
-        }
-        hash(segment, UnsafeRawBufferPointer(start: base, count: payload.count), lane: path * 2 + (fromInitiator ? 0 : 1))
+        let entry = Int(fromInitiator ? segment.sourcePort : segment.destinationPort) - Int(Self.firstPort)
+        let length = carriage.encode(segment, payload, fromInitiator: fromInitiator, contexts: &subflows[entry].contexts, into: scratch)
+        let bytes = UnsafeRawBufferPointer(rebasing: scratch[0..<length])
+        // The trace leaves out the packet's copy of the segment's memory, where absent fields hold anything.
+        trace.add(SegmentCarriage.encoded(bytes), lane: path * 2 + (fromInitiator ? 0 : 1), at: now)
         if lanes[path].isDown { return }
-        let bytes = UnsafeRawBufferPointer(rebasing: scratch[0..<(head + payload.count)])
         guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
         let link = fromInitiator ? lanes[path].up : lanes[path].down
         link.offer(packet, lineBytes: payload.count + Self.lineOverhead, at: now)
-    }
-
-    /// What the trace sees of a segment: not its memory, where absent fields hold anything.
-    private func hash(_ segment: borrowing Segment, _ payload: UnsafeRawBufferPointer, lane: Int) {
-        var words: (UInt64, UInt64, UInt64, UInt64) = (
-            UInt64(segment.sourcePort) << 48 | UInt64(segment.destinationPort) << 32 | UInt64(segment.sequence.value),
-            UInt64(segment.acknowledgement.value) << 32 | UInt64(segment.window) << 16 | UInt64(segment.flags.rawValue),
-            UInt64(segment.options.present.rawValue), 0)
-        if segment.options.present.contains(.dss) {
-            words.3 = (segment.options.dss.mapping?.dataSequence.value ?? 0) ^ (segment.options.dss.acknowledgement?.value ?? 0) &* 31
-        }
-        withUnsafeBytes(of: &words) { trace.add($0, lane: lane, at: now) }
-        trace.add(payload, lane: lane, at: now)
     }
 
     private func check(_ segment: borrowing Segment, _ payload: Pieces, fromInitiator: Bool) {
@@ -222,13 +209,9 @@ public final class SegmentWorld {
     // MARK: In
 
     private func receive(_ packet: consuming Packet, atInitiator: Bool, path: Int) {
-        let bytes = packet.bytes
-        let head = MemoryLayout<Segment>.size
-        let segment = bytes.baseAddress!.assumingMemoryBound(to: Segment.self).pointee
-        let payload = UnsafeRawBufferPointer(rebasing: bytes[head...])
-        let port = atInitiator ? segment.destinationPort : segment.sourcePort
-        let entry = Int(port) - Int(Self.firstPort)
-        precondition(subflows.indices.contains(entry))
+        let bytes = UnsafeRawBufferPointer(packet.bytes)
+        let entry = SegmentCarriage.subflow(of: bytes, atInitiator: atInitiator) - Int(Self.firstPort)
+        guard let payload = carriage.decode(bytes, atInitiator: atInitiator, contexts: &subflows[entry].contexts, into: &segment) else { return }
         if atInitiator {
             if let index = subflows[entry].initiator {
                 initiator.receive(segment, payload: payload, subflow: index, at: now)
@@ -299,8 +282,9 @@ public final class SegmentWorld {
     }
 
     private func newPort() -> UInt16 {
-        subflows.append(Entry())
-        return Self.firstPort + UInt16(subflows.count - 1)
+        let port = Self.firstPort + UInt16(subflows.count)
+        subflows.append(Entry(contexts: .init(number: port)))
+        return port
     }
 
     private func collectEnded() {
