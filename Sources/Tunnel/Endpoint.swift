@@ -12,8 +12,11 @@ public struct Uplink: Sendable {
     public var isBackup: Bool
     /// The largest datagram payload (UDP) this uplink takes, 1472 for an MTU of 1500 over IPv4.
     public var datagramLimit: Int
-    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472) {
+    /// The family its socket speaks: only the concentrator's addresses of that family are tried through it.
+    public var isIPv4: Bool
+    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472, isIPv4: Bool = true) {
         self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit
+        self.isIPv4 = isIPv4
     }
 }
 
@@ -81,6 +84,9 @@ public final class Endpoint {
     /// Sending through the uplink failed with an error that says the path is gone.
     public func uplinkFailed(_ number: Int, at now: Instant) { fatalError("stub") }
     public func setMode(_ mode: HandoverMode, at now: Instant) { fatalError("stub") }
+    /// The concentrator's addresses, in order of preference, replacing those of the configuration: its name was
+    /// resolved (again). Empty at first where a name is not known yet. Living paths stay as they are.
+    public func setConcentrator(_ addresses: [SocketAddress], at now: Instant) { fatalError("stub") }
 
     // MARK: Datagrams and time
 
