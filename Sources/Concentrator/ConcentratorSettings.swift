@@ -1,0 +1,31 @@
+import Crypto
+import Measures
+import Multipath
+import Shell
+import Tunnel
+
+/// What `ConcentratorServer` needs to know.
+public struct ConcentratorSettings: Sendable {
+    public var identity: StaticKeyPair
+    /// UDP addresses; at least one.
+    public var listen: [SocketAddress]
+    public var users: [EndpointConfiguration.User]
+    public var egress = EgressPolicy()
+    public var connection = ConnectionConfiguration()
+    /// How long one dial may take, its name's resolution included.
+    public var dialTimeout = Interval.seconds(10)
+    /// Connections of all users at once, dials included.
+    public var mostConnections = 100_000
+    /// Connections of one user at once, dials included.
+    public var mostConnectionsPerUser = 50_000
+    /// A pcap file of what travels inside the tunnel.
+    public var capture: String?
+    /// How long living connections may go on after `stop()`.
+    public var drain = Interval.seconds(30)
+
+    public init(identity: StaticKeyPair, listen: [SocketAddress], users: [EndpointConfiguration.User]) {
+        self.identity = identity
+        self.listen = listen
+        self.users = users
+    }
+}

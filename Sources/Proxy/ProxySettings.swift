@@ -1,0 +1,103 @@
+import Crypto
+import Dialogue
+import Measures
+import Multipath
+import Shell
+import Wire
+
+/// A port applications connect to.
+public struct ProxyListener: Sendable {
+    public enum Scheme: String, CaseIterable, Sendable {
+        /// SOCKS4, SOCKS4a, SOCKS5 and HTTP, told apart by their first bytes.
+        case mixed
+        case socks5
+        case http
+    }
+    public let scheme: Scheme
+    public let address: SocketAddress
+    public let credentials: Credentials?
+
+    /// Why there can't be such a listener.
+    public enum Problem: Error, Equatable, CustomStringConvertible {
+        case openToEverybody(SocketAddress)
+        public var description: String {
+            switch self {
+            case .openToEverybody(let address):
+                "\(address) would let everybody in: listen on 127.0.0.1, or ask for a user name and a password"
+            }
+        }
+    }
+
+    /// An address that others can reach by any interface needs `credentials`.
+    public init(scheme: Scheme = .mixed, address: SocketAddress, credentials: Credentials? = nil) throws(Problem) {
+        let isWildcard = address.address.high == 0 && address.address.low == 0
+        if isWildcard, credentials == nil { throw .openToEverybody(address) }
+        self.scheme = scheme
+        self.address = address
+        self.credentials = credentials
+    }
+}
+
+/// When an application that opens a connection is answered.
+public enum OpenPolicy: String, CaseIterable, Sendable {
+    /// At once, so that its first bytes travel with the request.
+    case fast
+    /// When the concentrator's dial has ended, so that it learns the true error.
+    case checked
+    /// `fast` for host names, `checked` for addresses.
+    case auto
+
+    func answersAtOnce(_ target: Target) -> Bool {
+        switch (self, target.host) {
+        case (.fast, _), (.auto, .name): true
+        case (.checked, _), (.auto, .address): false
+        }
+    }
+}
+
+/// What `ProxyServer` needs to know.
+public struct ProxySettings: Sendable {
+    public struct UplinkChoice: Sendable {
+        public var selector: UplinkSelector
+        public var isBackup: Bool
+        public init(_ selector: UplinkSelector, isBackup: Bool = false) { self.selector = selector; self.isBackup = isBackup }
+    }
+    public var identity: StaticKeyPair
+    /// Addresses or names with UDP ports, in order of preference; at least one.
+    public var concentrator: [Target]
+    public var concentratorKey: Key32
+    public var preSharedKey: Key32?
+    public var listeners: [ProxyListener]
+    public var mode = HandoverMode.full
+    public var open = OpenPolicy.auto
+    /// Empty: every interface with a default route.
+    public var uplinks: [UplinkChoice] = []
+    public var connection = ConnectionConfiguration()
+    /// Applications served at once; those beyond are turned away.
+    public var mostClients = 20_000
+    /// A pcap file of what travels inside the tunnel.
+    public var capture: String?
+    /// How long living connections may go on after `stop()`.
+    public var drain = Interval.seconds(30)
+
+    public init(identity: StaticKeyPair, concentrator: [Target], concentratorKey: Key32, listeners: [ProxyListener]) {
+        self.identity = identity
+        self.concentrator = concentrator
+        self.concentratorKey = concentratorKey
+        self.listeners = listeners
+    }
+}
+
+/// Time and size limits of the front doors.
+enum ProxyLimit {
+    /// From the connection to the end of the dialogue; RFC 1928 leaves it open.
+    static let dialogue = Interval.seconds(30)
+    /// For the concentrator's answer about a dial: its own limit is 10 s, the rest is for finding it.
+    static let answer = Interval.seconds(30)
+    /// Between two requests of an HTTP application.
+    static let idleHTTP = Interval.seconds(120)
+    /// For a refused application to read its answer and close.
+    static let farewell = Interval.seconds(2)
+    /// Bytes kept of an application that sends ahead; more than one HTTP head, since it must fit.
+    static let buffer = HTTPLimit.head + (4 << 10)
+}
