@@ -1,5 +1,6 @@
 import Measures
 import Multipath
+import Proxy
 import Subflow
 
 /// Every value that holds where neither the configuration file nor a flag says otherwise.

@@ -1,15 +1,5 @@
 import Measures
 
-/// When the application that opens a connection through the proxy is answered.
-public enum OpenPolicy: String, CaseIterable, Sendable {
-    /// At once, so that its first bytes travel with the request.
-    case fast
-    /// When the concentrator's dial has ended, so that it learns the true error.
-    case checked
-    /// `fast` for host names, `checked` for addresses.
-    case auto
-}
-
 /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT`.
 public struct ListenerConfiguration: Sendable {
     public enum Scheme: String, CaseIterable, Sendable {

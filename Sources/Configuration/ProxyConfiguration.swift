@@ -1,6 +1,7 @@
 import Crypto
 import Measures
 import Multipath
+import Proxy
 import Wire
 
 /// One uplink of the proxy: an interface, or whatever interface has an address.
