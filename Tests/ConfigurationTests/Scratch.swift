@@ -17,7 +17,7 @@ final class Scratch {
     @discardableResult
     func write(_ text: String, to name: String, mode: Int = 0o600) -> String {
         let path = "\(folder)/\(name)"
-        FileManager.default.createFile(atPath: path, contents: Data(text.utf8), attributes: [.posixPermissions: mode])
+        _ = FileManager.default.createFile(atPath: path, contents: Data(text.utf8), attributes: [.posixPermissions: mode])
         return path
     }
 
