@@ -66,6 +66,10 @@ extension Configuration {
                 throw ConfigurationErrors(problems: report.sorted)
             }
         } else {
+            guard !overrides.isEmpty else {
+                report.say(.commandLine, "no configuration; give a file with --config, or see braid \(kind.rawValue) --help")
+                throw ConfigurationErrors(problems: report.sorted)
+            }
             root = Item(content: .table([]), place: .commandLine)
         }
         overrides.apply(to: &root)

@@ -1,0 +1,72 @@
+import ArgumentParser
+import Configuration
+
+/// Flags that both programs have; each wins over the configuration file.
+struct CommonFlags: ParsableArguments {
+    @Option(help: "The configuration file (YAML).") var config: String?
+    @Option(help: "A file with a private key, as braid keygen writes it.") var privateKeyFile: String?
+    @Option(help: "Address and port of the status page, such as 127.0.0.1:9090.") var status: String?
+    @Option(help: "The control socket for braid status.") var control: String?
+    @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
+    @Option(help: "Write what travels inside the tunnel to this pcap file.") var pcap: String?
+
+    func apply(to overrides: inout Overrides) {
+        overrides.set("private_key_file", flag: "--private-key-file", to: privateKeyFile)
+        overrides.set("status", flag: "--status", to: status)
+        overrides.set("control", flag: "--control", to: control)
+        overrides.set("log_level", flag: "--log-level", to: logLevel)
+        overrides.set("pcap", flag: "--pcap", to: pcap)
+    }
+}
+
+struct ProxyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "proxy",
+        abstract: "Runs beside the applications: SOCKS and HTTP in, several uplinks out.")
+
+    @OptionGroup var common: CommonFlags
+    @Option(help: "The concentrator's HOST:PORT.") var concentrator: String?
+    @Option(help: "The concentrator's public key.") var publicKey: String?
+    @Option(help: "Listen here, such as mixed://127.0.0.1:1080; may be repeated.") var listen: [String] = []
+    @Option(help: "full, backup or single.") var mode: String?
+    @Option(help: "fast, checked or auto: when the application is answered.") var open: String?
+    @Option(help: "An interface or address, such as wlan0 or wwan0,backup; may be repeated.") var uplink: [String] = []
+
+    func run() throws {
+        var overrides = Overrides()
+        common.apply(to: &overrides)
+        overrides.set("concentrator", "address", flag: "--concentrator", to: concentrator)
+        overrides.set("concentrator", "public_key", flag: "--public-key", to: publicKey)
+        overrides.set("listen", flag: "--listen", toList: listen)
+        overrides.set("mode", flag: "--mode", to: mode)
+        overrides.set("open", flag: "--open", to: open)
+        overrides.set("uplinks", flag: "--uplink", toList: uplink)
+        let file = common.config
+        guard case .proxy(let settings) = try complaining({ () throws(ConfigurationErrors) in
+            try Configuration.load(.proxy, file: file, overrides: overrides)
+        }) else { preconditionFailure("a proxy's configuration was asked for") }
+        _ = settings
+        throw Complaint.failure("not there yet")
+    }
+}
+
+struct ConcentratorCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "concentrator",
+        abstract: "Runs on a server: takes the proxies' sessions and dials the real destinations.")
+
+    @OptionGroup var common: CommonFlags
+    @Option(help: "UDP address and port, such as 0.0.0.0:443; may be repeated.") var listen: [String] = []
+
+    func run() throws {
+        var overrides = Overrides()
+        common.apply(to: &overrides)
+        overrides.set("listen", flag: "--listen", toList: listen)
+        let file = common.config
+        guard case .concentrator(let settings) = try complaining({ () throws(ConfigurationErrors) in
+            try Configuration.load(.concentrator, file: file, overrides: overrides)
+        }) else { preconditionFailure("a concentrator's configuration was asked for") }
+        _ = settings
+        throw Complaint.failure("not there yet")
+    }
+}

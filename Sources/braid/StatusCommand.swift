@@ -1,0 +1,58 @@
+import ArgumentParser
+import Glibc
+import Multipath
+
+/// How `status` and `mode` find the process they talk to.
+struct ControlOptions: ParsableArguments {
+    @Option(help: "The control socket; left out: that of the one proxy or concentrator that runs here.")
+    var control: String?
+}
+
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Shows sessions, their paths and connections of a running proxy or concentrator.")
+
+    @Flag(help: "Show it anew every second, until interrupted.") var watch = false
+    @Flag(help: "Print JSON; with --watch one line a second.") var json = false
+    @OptionGroup var control: ControlOptions
+
+    func run() throws {
+        repeat {
+            let answer = try ControlClient.ask("status", at: control.control)
+            if json {
+                let text = String(decoding: answer, as: UTF8.self)
+                show(watch ? text.replacing("\n", with: "") + "\n" : text)
+            } else {
+                let lines = StatusTable.lines(try StatusReport(json: answer))
+                // On a terminal the new picture stands where the old one stood.
+                let clear = watch && isatty(STDOUT_FILENO) != 0 ? "\u{1b}[H\u{1b}[2J" : ""
+                show(clear + lines.joined(separator: "\n") + "\n")
+            }
+            if watch { sleep(1) }
+        } while watch
+    }
+
+    /// A closed pipe (`braid status --watch | head`) ends the watching.
+    private func show(_ text: String) { if !Output.write(text) { Glibc.exit(0) } }
+}
+
+struct ModeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mode",
+        abstract: "Changes the handover mode of a running proxy, while its connections live.",
+        discussion: """
+            full: all uplinks carry data. backup: backup uplinks carry data only when no other works. \
+            single: one uplink at a time.
+            """)
+
+    @Argument(help: "full, backup or single.") var mode: HandoverMode
+    @OptionGroup var control: ControlOptions
+
+    func run() throws {
+        _ = try ControlClient.ask("mode \(mode.rawValue)", at: control.control)
+        print("mode is now \(mode.rawValue)")
+    }
+}
+
+extension HandoverMode: ExpressibleByArgument {}
