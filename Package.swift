@@ -78,6 +78,6 @@ let package = Package(
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
                           swiftSettings: fast),
-        tests("Configuration", ["Configuration", "Crypto", "Measures", "Wire"]),
+        tests("Configuration", ["Configuration", "Crypto", "Measures", "Shell", "Wire"]),
     ]
 )

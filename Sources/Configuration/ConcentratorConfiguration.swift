@@ -1,14 +1,15 @@
 import Crypto
 import Measures
+import Shell
 import Tunnel
 
 /// Which addresses the concentrator dials for its users.
 public struct EgressConfiguration: Equatable, Sendable {
     /// Loopback, link-local, private, metadata and other ranges that are not the public Internet.
     public var deniesPrivate = true
-    public var deny: [AddressPrefix] = []
+    public var deny: [Subnet] = []
     /// Exceptions from both of the above.
-    public var allow: [AddressPrefix] = []
+    public var allow: [Subnet] = []
     public init() {}
 }
 
@@ -99,7 +100,7 @@ extension ConcentratorConfiguration {
                 if let range = member.egressRange() { egress.deny.append(range) }
             }
         }
-        egress.allow = (table[.allow]?.list() ?? []).compactMap { $0.prefix() }
+        egress.allow = (table[.allow]?.list() ?? []).compactMap { $0.subnet() }
         return egress
     }
 }
@@ -124,9 +125,9 @@ extension Field {
         return text
     }
 
-    fileprivate func egressRange() -> AddressPrefix? {
+    fileprivate func egressRange() -> Subnet? {
         guard let text = text() else { return nil }
-        guard let range = AddressPrefix(text) else {
+        guard let range = Subnet(text) else {
             let hint = nearestName(to: text, among: ["private"]).map { "; did you mean \"\($0)\"?" } ?? ""
             return wrong("\"\(text)\" is neither \"private\" nor a range such as 198.51.100.0/24\(hint)")
         }

@@ -1,4 +1,5 @@
 import Glibc
+import Shell
 
 /// A configuration that was read and found right.
 public enum Configuration: Sendable {
@@ -42,7 +43,7 @@ extension Item {
     /// `wlan0`, `wwan0,backup`, `192.0.2.7` or `192.0.2.0/24,backup` as an entry of `uplinks`.
     fileprivate static func uplink(_ text: String, _ place: Place) -> Item {
         let parts = text.split(separator: ",", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        let key = AddressPrefix(parts[0]) == nil ? UplinkKey.interface : .address
+        let key = Subnet(parts[0]) == nil ? UplinkKey.interface : .address
         var item = Item(content: .table([]), place: place)
         item.set([key.rawValue], to: .text(parts[0], place))
         if parts.count == 2 { item.set([UplinkKey.role.rawValue], to: .text(parts[1], place)) }

@@ -2,17 +2,13 @@ import Crypto
 import Measures
 import Multipath
 import Proxy
+import Shell
 import Wire
 
 /// One uplink of the proxy: an interface, or whatever interface has an address.
 public struct UplinkConfiguration: Equatable, Sendable {
-    public enum Selector: Hashable, Sendable {
-        /// Sockets are bound to the device.
-        case interface(String)
-        /// Sockets are bound to this source address, or to the one inside this range.
-        case address(AddressPrefix)
-    }
-    public var selector: Selector
+    /// Sockets are bound to the device, or to a source address inside the range.
+    public var selector: UplinkSelector
     /// Carries data only when no regular uplink works.
     public var isBackup = false
 }
@@ -149,10 +145,10 @@ extension Field {
         guard let table = Table<UplinkKey>(self) else { return nil }
         let role = table[.role].map { $0.choice(UplinkRole.self) } ?? .regular
         let interface = table[.interface], address = table[.address]
-        let selector: UplinkConfiguration.Selector?
+        let selector: UplinkSelector?
         switch (interface, address) {
         case (let field?, nil): selector = field.interfaceName().map { .interface($0) }
-        case (nil, let field?): selector = field.prefix().map { .address($0) }
+        case (nil, let field?): selector = field.subnet().map { .source($0) }
         case (.some, .some): return wrong("has both interface and address; an uplink is found by one of them")
         case (nil, nil): return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
         }
@@ -169,11 +165,11 @@ extension Field {
         return text
     }
 
-    func prefix() -> AddressPrefix? {
+    func subnet() -> Subnet? {
         guard let text = text() else { return nil }
-        guard let prefix = AddressPrefix(text) else {
+        guard let subnet = Subnet(text) else {
             return wrong("\"\(text)\" is not an address or a range such as 192.168.1.0/24")
         }
-        return prefix
+        return subnet
     }
 }

@@ -1,37 +1,7 @@
 import Crypto
 import Measures
+import Shell
 import Wire
-
-/// An IP address with the number of leading bits that count, such as `10.0.0.0/8`.
-public struct AddressPrefix: Hashable, Sendable, CustomStringConvertible {
-    public var address: IPAddress
-    /// 0 to 32 for IPv4, 0 to 128 for IPv6.
-    public var length: Int
-
-    /// Reads an address or `address/length`; nil for anything else, and where bits behind `length` are set.
-    public init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let address = IPAddress(parts[0]) else { return nil }
-        let bits = address.isIPv4 ? 32 : 128
-        self.address = address
-        length = bits
-        if parts.count == 2 {
-            guard let length = Int(parts[1]), (0...bits).contains(length), parts[1].first != "+" else { return nil }
-            self.length = length
-        }
-    }
-
-    public func contains(_ other: IPAddress) -> Bool {
-        guard other.isIPv4 == address.isIPv4 else { return false }
-        if address.isIPv4 { return length == 0 || (address.v4 ^ other.v4) >> (32 - UInt32(length)) == 0 }
-        let high = address.high ^ other.high, low = address.low ^ other.low
-        if length == 0 { return true }
-        if length <= 64 { return high >> (64 - UInt64(length)) == 0 }
-        return high == 0 && low >> (128 - UInt64(length)) == 0
-    }
-
-    public var description: String { length == (address.isIPv4 ? 32 : 128) ? "\(address)" : "\(address)/\(length)" }
-}
 
 extension Target {
     /// Reads `192.0.2.1:443`, `[2001:db8::1]:443`, `name.example:443`, and each without a port where

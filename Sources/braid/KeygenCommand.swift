@@ -1,7 +1,7 @@
 import ArgumentParser
 import Configuration
 import Crypto
-import Glibc
+import Shell
 
 struct KeygenCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -19,19 +19,8 @@ struct KeygenCommand: ParsableCommand {
             } catch { throw Complaint.input("\(file) \(error)") }
             return
         }
-        let key = try Key32.fromSystem()
+        let key = SystemRandom.key()
         do { try KeyFile.write(key, to: file) } catch { throw Complaint.input("\(file) \(error)") }
         print(StaticKeyPair(privateKey: key).publicKey.base64)
-    }
-}
-
-extension Key32 {
-    /// 32 bytes of the system's randomness.
-    static func fromSystem() throws -> Key32 {
-        var bytes = [UInt8](repeating: 0, count: 32)
-        guard getentropy(&bytes, bytes.count) == 0 else {
-            throw Complaint.failure("the system gave no randomness: \(String(cString: strerror(errno)))")
-        }
-        return bytes.withUnsafeBytes { Key32($0) }
     }
 }

@@ -19,10 +19,9 @@ struct StatusCommand: ParsableCommand {
 
     func run() throws {
         repeat {
-            let answer = try ControlClient.ask("status", at: control.control)
+            let answer = try Control.ask("status", at: control.control)
             if json {
-                let text = String(decoding: answer, as: UTF8.self)
-                show(watch ? text.replacing("\n", with: "") + "\n" : text)
+                show(watch ? answer.replacing("\n", with: "") + "\n" : answer)
             } else {
                 let lines = StatusTable.lines(try StatusReport(json: answer))
                 // On a terminal the new picture stands where the old one stood.
@@ -50,7 +49,7 @@ struct ModeCommand: ParsableCommand {
     @OptionGroup var control: ControlOptions
 
     func run() throws {
-        _ = try ControlClient.ask("mode \(mode.rawValue)", at: control.control)
+        _ = try Control.ask("mode \(mode.rawValue)", at: control.control)
         print("mode is now \(mode.rawValue)")
     }
 }

@@ -52,17 +52,18 @@ extension StatusReport {
     }
 
     /// With sorted keys, so that two reports can be compared line by line.
-    var json: [UInt8] {
+    var json: String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
-        return (try? encoder.encode(self)).map { Array($0) + [UInt8(ascii: "\n")] } ?? []
+        // Encoding fails for numbers that JSON has no form for; the engine's are finite.
+        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? "{}\n"
     }
 
-    init(json: [UInt8]) throws {
+    init(json: String) throws {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        self = try decoder.decode(StatusReport.self, from: Data(json))
+        self = try decoder.decode(StatusReport.self, from: Data(json.utf8))
     }
 }
 

@@ -1,0 +1,55 @@
+import Configuration
+import Glibc
+import Shell
+
+/// Asks a running proxy or concentrator over its control socket.
+enum Control {
+    /// The answer to `request`. `path` nil: of the one process of this user that runs here.
+    static func ask(_ request: String, at path: String?) throws -> String {
+        let answer = try path.map { try reply(to: request, at: $0) } ?? onlyAnswer(to: request)
+        // Refusals are told apart by their first word: see `ControlDesk`.
+        if answer.hasPrefix(ControlDesk.refusal) {
+            throw Complaint.input(String(answer.dropFirst(ControlDesk.refusal.count).prefix { !$0.isNewline }))
+        }
+        return answer
+    }
+
+    private static func onlyAnswer(to request: String) throws -> String {
+        let paths = [ConfigurationKind.proxy, .concentrator].map { ControlPath.standard($0.rawValue) }
+        // Asked for its status first, so that nothing is changed while it isn't clear in which of them.
+        let living = paths.filter { (try? ControlClient.ask(path: $0, line: "status")) != nil }
+        switch living.count {
+        case 1: return try reply(to: request, at: living[0])
+        case 0:
+            for path in paths where access(path, F_OK) == 0 { _ = try reply(to: request, at: path) }
+            throw Complaint.failure("no proxy or concentrator of this user runs here; name its socket with --control")
+        default:
+            throw Complaint.input("several run here; choose one with --control: \(living.joined(separator: " or "))")
+        }
+    }
+
+    private static func reply(to request: String, at path: String) throws -> String {
+        do {
+            return try ControlClient.ask(path: path, line: request)
+        } catch {
+            throw Complaint.failure("nobody answers at \(path): \(SystemError.text(error.code))")
+        }
+    }
+}
+
+/// The other side: what a running process answers, a line at a time.
+enum ControlDesk {
+    static let refusal = "error: "
+
+    /// `status` brings JSON, `mode M` brings `ok`; anything else is refused.
+    static func answer(_ line: String, status: () -> String, setMode: ((String) -> String?)?) -> String {
+        let words = line.split(separator: " ").map(String.init)
+        switch (words.first, words.count) {
+        case ("status", 1): return status()
+        case ("mode", 2):
+            guard let setMode else { return refusal + "the mode is the proxy's to choose, not the concentrator's\n" }
+            return setMode(words[1]).map { refusal + $0 + "\n" } ?? "ok\n"
+        default: return refusal + "not understood: \(line.prefix(40))\n"
+        }
+    }
+}
