@@ -78,6 +78,11 @@ let package = Package(
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
                           swiftSettings: fast),
+        // Figures of the engine; counts every allocation of its process.
+        .target(name: "CountedMalloc", path: "Tests/Benchmarks/CountedMalloc"),
+        .executableTarget(name: "benchmarks", dependencies: ["CountedMalloc", "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath",
+                                                             "Tunnel", "Simulator"],
+                          path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Configuration", ["Configuration", "Crypto", "Measures", "Shell", "Wire"]),
     ]
 )
