@@ -1,0 +1,136 @@
+import Crypto
+import Glibc
+import Logging
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// The concentrator: sessions in on UDP, TCP connections out to their targets.
+public final class ConcentratorServer: EngineDelegate {
+    public let settings: ConcentratorSettings
+    public let driver: EngineDriver
+    /// Where it listens, with the ports the system chose for port 0.
+    public private(set) var listen: [SocketAddress] = []
+    /// Called once, when everything has ended after `stop()`.
+    public var onStopped: (() -> Void)?
+
+    let loop: EventLoop
+    let log: Logger
+    let dialer: Dialer
+    var counters = Counters()
+    private var departures: [ObjectIdentifier: Departure] = [:]
+    private var connectionsOfUser: [String: Int] = [:]
+    private var notices = NoticeLimit()
+    private let began: Instant
+    private var shutdown: Shutdown?
+
+    struct Counters {
+        var incoming = 0, connected = 0
+        var refused = [Int](repeating: 0, count: DialStatus.allCases.count)
+    }
+
+    /// Opens the listening sockets; datagrams are served as soon as the loop runs.
+    public init(_ settings: ConcentratorSettings, loop: EventLoop, log: Logger = Logger(label: "concentrator"))
+        throws(SystemError) {
+        precondition(!settings.listen.isEmpty, "a concentrator listens somewhere")
+        self.settings = settings
+        self.loop = loop
+        self.log = log
+        began = loop.now()
+        var configuration = EndpointConfiguration(role: .concentrator(users: settings.users), identity: settings.identity)
+        configuration.connection = settings.connection
+        configuration.epoch = EventLoop.epoch()
+        configuration.mostConnections = settings.mostConnections
+        let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        driver = EngineDriver(endpoint: endpoint, loop: loop)
+        var policy = settings.egress
+        policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 }
+        dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
+        driver.delegate = self
+        for address in settings.listen {
+            let socket = try DatagramSocket(.listen(address), loop: loop)
+            driver.addListenSocket(socket)
+            listen.append(socket.localAddress)
+        }
+        log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
+    }
+
+    // MARK: Events
+
+    public func handle(_ event: EndpointEvent) {
+        switch event {
+        case .activity(let handle): handle.streamOwner?.activity()
+        case .incoming(let handle, let target, let user): incoming(handle, target, user)
+        case .answered: break
+        case .sessionOpened(let session, let user):
+            log.info("session opened", metadata: ["session": "\(session)", "user": "\(user)"])
+        case .sessionClosed(let session, let reason):
+            log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
+        case .pathChanged(let session, let path, let health):
+            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)"])
+        }
+    }
+
+    private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {
+        counters.incoming += 1
+        let departure = Departure(handle, target: target, user: user, server: self)
+        departures[ObjectIdentifier(departure)] = departure
+        connectionsOfUser[user, default: 0] += 1
+        handle.owner = departure
+        if shutdown != nil {
+            departure.refuse(.generalFailure)
+        } else if departures.count > settings.mostConnections
+            || connectionsOfUser[user, default: 0] > settings.mostConnectionsPerUser {
+            departure.refuse(.tooManyConnections)
+        } else {
+            departure.start()
+        }
+    }
+
+    func refused(_ target: Target, user: String, _ status: DialStatus) {
+        counters.refused[Int(status.rawValue)] += 1
+        guard let silent = notices.pass(at: loop.now()) else { return }
+        var metadata: Logger.Metadata = ["user": "\(user)", "target": "\(target)", "reason": "\(status)"]
+        if silent > 0 { metadata["not_logged_before"] = "\(silent)" }
+        log.notice("dial failed", metadata: metadata)
+    }
+
+    func left(_ departure: Departure) {
+        departures[ObjectIdentifier(departure)] = nil
+        let left = connectionsOfUser[departure.user, default: 1] - 1
+        connectionsOfUser[departure.user] = left > 0 ? left : nil
+        shutdown?.noteRemaining(departures.count)
+    }
+
+    // MARK: The end
+
+    /// Stops accepting and ends when the last connection has, or after `drain`; called again, at once.
+    public func stop() {
+        if let shutdown { shutdown.endNow(); return }
+        log.notice("stopping", metadata: ["connections": "\(departures.count)"])
+        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [unowned self] in self.finish() }
+        self.shutdown = shutdown
+        shutdown.noteRemaining(departures.count)
+    }
+
+    private func finish() {
+        for departure in Array(departures.values) { departure.cut() }
+        driver.endpoint.shutDown(at: loop.now())
+        driver.flush()
+        driver.stop()
+        log.notice("stopped")
+        onStopped?()
+    }
+
+    // MARK: Watching
+
+    public func status() -> ServerStatus {
+        var status = ServerStatus(role: "concentrator", uptime: loop.now() - began,
+                                  listen: listen.map { "udp://\($0)" }, report: driver.endpoint.report(at: loop.now()))
+        status.connections = departures.count
+        status.counters = [.init("connections_total", counters.incoming), .init("dials_connected_total", counters.connected)]
+            + DialStatus.allCases.dropFirst().map { .init("dials_failed_total{reason=\"\($0)\"}", counters.refused[Int($0.rawValue)]) }
+        return status
+    }
+}

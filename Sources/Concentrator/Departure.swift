@@ -1,0 +1,97 @@
+import Logging
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// One application connection at the concentrator: dialled, then pumped.
+final class Departure: StreamOwner {
+    let target: Target
+    let user: String
+    private let handle: StreamHandle
+    private unowned let server: ConcentratorServer
+    private let began: Instant
+    private var dial: Dial?
+    private var pump: Pump?
+    private var isOver = false
+
+    init(_ handle: StreamHandle, target: Target, user: String, server: ConcentratorServer) {
+        self.handle = handle
+        self.target = target
+        self.user = user
+        self.server = server
+        began = server.driver.now
+        super.init()
+    }
+
+    /// Begins to dial.
+    func start() {
+        dial = Dial(target, server.dialer) { [unowned self] in self.dialled($0) }
+    }
+
+    private func dialled(_ outcome: Dial.Outcome) {
+        dial = nil
+        switch outcome {
+        case .failed(let status):
+            refuse(status)
+        case .connected(let socket, let address):
+            server.counters.connected += 1
+            server.log.debug("connected", metadata: ["user": "\(user)", "target": "\(target)", "address": "\(address)"])
+            server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
+            server.driver.kick()
+            let pump = Pump(socket: socket, handle: handle, driver: server.driver) { [unowned self] in self.ended($0) }
+            self.pump = pump
+            pump.start()
+        }
+    }
+
+    /// Tells the proxy why there is no connection, and ends.
+    func refuse(_ status: DialStatus) {
+        guard !isOver else { return }
+        server.refused(target, user: user, status)
+        server.driver.endpoint.answer(handle, with: status, at: server.driver.now)
+        leave(releasing: true)
+    }
+
+    override func activity() {
+        if let pump { pump.activity(); return }
+        // The application gave up while its target was being dialled.
+        if handle.connection.error != nil {
+            server.log.debug("given up during the dial", metadata: ["user": "\(user)", "target": "\(target)"])
+            leave(releasing: true)
+        }
+    }
+
+    private func ended(_ end: Pump.End) {
+        if let pump {
+            let seconds = (server.driver.now - began).seconds
+            server.log.debug("ended", metadata: [
+                "user": "\(user)", "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)",
+                "received": "\(pump.bytesOut)", "seconds": "\(seconds)"])
+        }
+        leave(releasing: false)
+    }
+
+    /// Ends whatever is under way.
+    func cut() {
+        if let pump { pump.cancel() } else {
+            handle.connection.abort(at: server.driver.now)
+            leave(releasing: true)
+        }
+    }
+
+    private func leave(releasing: Bool) {
+        guard !isOver else { return }
+        isOver = true
+        dial?.cancel()
+        dial = nil
+        pump = nil
+        handle.owner = nil
+        if releasing {
+            server.driver.endpoint.touched(handle, at: server.driver.now)
+            server.driver.endpoint.release(handle, at: server.driver.now)
+            server.driver.kick()
+        }
+        server.left(self)
+    }
+}
