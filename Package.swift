@@ -38,6 +38,7 @@ let package = Package(
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .target(name: "CIPSecMB"),
         .target(name: "CDatagram"),
+        .target(name: "CLab"),
         // Floor 1
         room("Buffers", ["Measures"]),
         // Floor 2
@@ -56,7 +57,7 @@ let package = Package(
         // Floor 7
         room("Proxy", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
         room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
-        room("Lab", ["Measures", "Buffers", "Simulator", "Shell", "CDatagram", logging]),
+        room("Lab", ["Measures", "Buffers", "Crypto", "Simulator", "CLab"]),
         // Floor 8
         room("Configuration", ["Measures", "Wire", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
         .executableTarget(
@@ -84,5 +85,6 @@ let package = Package(
                                                              "Tunnel", "Simulator"],
                           path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Configuration", ["Configuration", "Crypto", "Measures", "Shell", "Wire"]),
+        tests("Lab", ["Lab", "Measures"]),
     ]
 )
