@@ -59,7 +59,7 @@ let package = Package(
         room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
         room("Lab", ["Measures", "Buffers", "Crypto", "Simulator", "CLab"]),
         // Floor 8
-        room("Configuration", ["Measures", "Wire", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
+        room("Configuration", ["Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
         .executableTarget(
             name: "braid",
             dependencies: ["Measures", "Crypto", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab",
@@ -84,7 +84,7 @@ let package = Package(
         .executableTarget(name: "benchmarks", dependencies: ["CountedMalloc", "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath",
                                                              "Tunnel", "Simulator"],
                           path: "Tests/Benchmarks/Sources", swiftSettings: fast),
-        tests("Configuration", ["Configuration", "Crypto", "Measures", "Shell", "Wire"]),
         tests("Lab", ["Lab", "Measures"]),
+        tests("Configuration", ["Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Shell", "Wire"]),
     ]
 )

@@ -1,40 +1,25 @@
 import Crypto
 import Measures
 import Multipath
+import Shell
 import Subflow
 
 /// Least important records that are logged, in the names of swift-log.
 public enum LogLevel: String, CaseIterable, Sendable { case trace, debug, info, notice, warning, error, critical }
 
-/// What proxy and concentrator have in common.
-public struct CommonConfiguration: Sendable {
-    public var identity: StaticKeyPair
+/// What the programs need besides the settings of proxy and concentrator.
+public struct ProgramConfiguration: Sendable {
     /// Where the status page is served; nil: nowhere.
     public var status: SocketAddress?
-    /// The control socket for `braid status` and `braid mode`; nil: the place that `ControlPath` gives.
+    /// The control socket for `braid status` and `braid mode`; nil: `ControlPath.standard`.
     public var control: String?
     public var logLevel = Defaults.logLevel
-    /// A pcap file of what travels inside the tunnel; nil: none is written.
-    public var capture: String?
-    public var congestion = Defaults.congestion
-    public var connections = Defaults.connections
-    public var sendBuffer = Defaults.sendBuffer
-    public var receiveWindow = Defaults.receiveWindow
-    public var drain = Defaults.drain
-
-    /// The settings of one multipath connection.
-    public var connection: ConnectionConfiguration {
-        var connection = ConnectionConfiguration()
-        connection.sendLimit = sendBuffer.bytes
-        connection.receiveLimit = receiveWindow.bytes
-        connection.subflow.congestion = congestion
-        return connection
-    }
 }
 
 /// Keys of `limits`.
 enum LimitKey: String, CaseIterable {
-    case connections, sendBuffer = "send_buffer", receiveWindow = "receive_window", drain
+    case connections, connectionsPerUser = "connections_per_user", sendBuffer = "send_buffer"
+    case receiveWindow = "receive_window", drain
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -48,25 +33,35 @@ struct CommonFields {
     var limits: Field?
 }
 
-extension CommonConfiguration {
-    /// Reads what the file says; nil where the private key is missing or unusable (which is reported).
-    init?(_ fields: CommonFields, folder: String) {
-        let key = fields.privateKeyFile?.key(relativeTo: folder)
-        var common = CommonConfiguration(identity: StaticKeyPair(privateKey: key ?? .zero))
-        if let status = fields.status?.socketAddress(example: "127.0.0.1:9090") { common.status = status }
-        if let control = fields.control?.controlPath(relativeTo: folder) { common.control = control }
-        if let level = fields.logLevel?.choice(LogLevel.self) { common.logLevel = level }
-        if let capture = fields.capture?.path(relativeTo: folder) { common.capture = capture }
-        if let congestion = fields.congestion?.choice(CongestionAlgorithm.self) { common.congestion = congestion }
-        if let field = fields.limits, let limits = Table<LimitKey>(field) { common.read(limits) }
-        guard key != nil else { return nil }
-        self = common
+/// What both kinds of file say.
+struct Common {
+    var program = ProgramConfiguration()
+    /// Nil where the key is missing or unusable, which is reported.
+    var identity: StaticKeyPair?
+    var capture: String?
+    var connection = ConnectionConfiguration()
+    /// Nil: the default of the kind.
+    var connections: Int?
+    var connectionsPerUser = Defaults.connectionsPerUser
+    var drain = Defaults.drain
+
+    init(_ fields: CommonFields, folder: String) {
+        identity = fields.privateKeyFile?.key(relativeTo: folder).map { StaticKeyPair(privateKey: $0) }
+        program.status = fields.status?.socketAddress(example: "127.0.0.1:9090")
+        program.control = fields.control?.controlPath(relativeTo: folder)
+        if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
+        capture = fields.capture?.path(relativeTo: folder)
+        connection.subflow.congestion = fields.congestion?.choice(CongestionAlgorithm.self) ?? Defaults.congestion
+        connection.sendLimit = Defaults.sendBuffer.bytes
+        connection.receiveLimit = Defaults.receiveWindow.bytes
+        if let field = fields.limits, let limits = Table<LimitKey>(field) { read(limits) }
     }
 
     private mutating func read(_ limits: Table<LimitKey>) {
-        if let count = limits[.connections]?.number(in: Defaults.connectionsRange) { connections = count }
-        if let bytes = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) { sendBuffer = bytes }
-        if let bytes = limits[.receiveWindow]?.bytes(in: Defaults.bufferRange) { receiveWindow = bytes }
+        connections = limits[.connections]?.number(in: Defaults.connectionsRange)
+        if let count = limits[.connectionsPerUser]?.number(in: Defaults.connectionsRange) { connectionsPerUser = count }
+        if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) { connection.sendLimit = size.bytes }
+        if let size = limits[.receiveWindow]?.bytes(in: Defaults.bufferRange) { connection.receiveLimit = size.bytes }
         if let time = limits[.drain]?.interval(in: Defaults.drainRange) { drain = time }
     }
 }

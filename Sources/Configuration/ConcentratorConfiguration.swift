@@ -1,26 +1,13 @@
+import Concentrator
 import Crypto
 import Measures
 import Shell
 import Tunnel
 
-/// Which addresses the concentrator dials for its users.
-public struct EgressConfiguration: Equatable, Sendable {
-    /// Loopback, link-local, private, metadata and other ranges that are not the public Internet.
-    public var deniesPrivate = true
-    public var deny: [Subnet] = []
-    /// Exceptions from both of the above.
-    public var allow: [Subnet] = []
-    public init() {}
-}
-
 /// What `braid concentrator` needs to know.
 public struct ConcentratorConfiguration: Sendable {
-    public var common: CommonConfiguration
-    /// UDP addresses; at least one.
-    public var listen: [SocketAddress]
-    public var users: [EndpointConfiguration.User]
-    public var egress: EgressConfiguration
-    public var dialTimeout: Interval
+    public var program: ProgramConfiguration
+    public var settings: ConcentratorSettings
 }
 
 /// Keys of a concentrator's file.
@@ -41,7 +28,7 @@ extension ConcentratorConfiguration {
     /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
     init?(_ root: Item, folder: String, report: Report) {
         guard let table = Table<ConcentratorKey>(root, name: "", place: root.place, report: report) else { return nil }
-        let common = CommonConfiguration(
+        let common = Common(
             CommonFields(
                 privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
@@ -49,11 +36,19 @@ extension ConcentratorConfiguration {
             folder: folder)
         let listen = ConcentratorConfiguration.listen(table[.listen])
         let users = table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
-            .map { ConcentratorConfiguration.users($0, folder: folder, own: common?.identity.publicKey) }
+            .map { ConcentratorConfiguration.users($0, folder: folder, own: common.identity?.publicKey) }
         let egress = ConcentratorConfiguration.egress(table[.egress])
         let dialTimeout = table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) } ?? Defaults.dialTimeout
-        guard report.problems.isEmpty, let common, let users, let dialTimeout else { return nil }
-        self.init(common: common, listen: listen, users: users, egress: egress, dialTimeout: dialTimeout)
+        guard report.problems.isEmpty, let identity = common.identity, let users, let dialTimeout else { return nil }
+        program = common.program
+        settings = ConcentratorSettings(identity: identity, listen: listen, users: users)
+        settings.egress = egress
+        settings.dialTimeout = dialTimeout
+        settings.connection = common.connection
+        settings.mostConnections = common.connections ?? Defaults.concentratorConnections
+        settings.mostConnectionsPerUser = common.connectionsPerUser
+        settings.capture = common.capture
+        settings.drain = common.drain
     }
 
     private static func listen(_ field: Field?) -> [SocketAddress] {
@@ -90,8 +85,8 @@ extension ConcentratorConfiguration {
         return found
     }
 
-    private static func egress(_ field: Field?) -> EgressConfiguration {
-        var egress = EgressConfiguration()
+    private static func egress(_ field: Field?) -> EgressPolicy {
+        var egress = EgressPolicy()
         guard let field, let table = Table<EgressKey>(field) else { return egress }
         if let deny = table[.deny] {
             egress.deniesPrivate = false

@@ -20,8 +20,11 @@ public enum Defaults {
     /// What the concentrator refuses to dial where `egress` says nothing.
     public static let egressDeny = ["private"]
 
-    /// Application connections at once, over all sessions.
-    public static let connections = 100_000
+    /// Applications' connections that a proxy serves at once.
+    public static let proxyConnections = 20_000
+    /// Connections of all users that a concentrator serves at once, and of one user.
+    public static let concentratorConnections = 100_000
+    public static let connectionsPerUser = 50_000
     /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
     public static let sendBuffer = ByteCount.mebibytes(16)
     /// The most one connection may have on its way to us: a second at 64 Mbit/s.

@@ -1,41 +1,26 @@
+import Dialogue
 import Measures
-
-/// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT`.
-public struct ListenerConfiguration: Sendable {
-    public enum Scheme: String, CaseIterable, Sendable {
-        /// SOCKS4, SOCKS4a, SOCKS5 and HTTP, told apart by their first bytes.
-        case mixed
-    }
-    public struct Credentials: Equatable, Sendable {
-        public var user: String
-        public var password: String
-        public init(user: String, password: String) { self.user = user; self.password = password }
-    }
-    public var scheme: Scheme
-    public var address: SocketAddress
-    /// Nil: whoever reaches the port may use it.
-    public var credentials: Credentials?
-}
+import Proxy
 
 extension Field {
-    /// A listen URL. A port that others can reach needs a password.
-    func listener() -> ListenerConfiguration? {
+    /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT`; without a scheme, `mixed`.
+    func listener() -> ProxyListener? {
         guard let text = text() else { return nil }
         let shown = withoutPassword(text)
         let form = "write SCHEME://[USER:PASSWORD@]ADDRESS:PORT, such as \(Defaults.proxyListen)"
-        var rest = text[...], scheme = ListenerConfiguration.Scheme.mixed
+        var rest = text[...], scheme = ProxyListener.Scheme.mixed
         if let mark = text.firstRange(of: "://") {
             let name = String(text[..<mark.lowerBound])
-            guard let known = ListenerConfiguration.Scheme(rawValue: name) else {
-                let names = ListenerConfiguration.Scheme.allCases.map(\.rawValue).joined(separator: ", ")
-                return wrong("\"\(name)\" is no kind of listener; known: \(names) (it takes SOCKS4, SOCKS4a, SOCKS5 and HTTP)")
+            guard let known = ProxyListener.Scheme(rawValue: name) else {
+                let names = ProxyListener.Scheme.allCases.map(\.rawValue).joined(separator: ", ")
+                return wrong("\"\(name)\" is no kind of listener; known: \(names)")
             }
             scheme = known
             rest = text[mark.upperBound...]
         }
-        var credentials: ListenerConfiguration.Credentials?
+        var credentials: Credentials?
         if let at = rest.lastIndex(of: "@") {
-            guard let found = ListenerConfiguration.Credentials(urlPart: rest[..<at]) else {
+            guard let found = Credentials(urlPart: rest[..<at]) else {
                 return wrong("\(shown): before the @ must stand USER:PASSWORD, each 1 to 255 bytes (%40 for @, %3A for :)")
             }
             credentials = found
@@ -44,13 +29,16 @@ extension Field {
         if rest.hasSuffix("/") { rest = rest.dropLast() }
         let numeric = rest.hasPrefix("localhost:") ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
         guard let address = SocketAddress(numeric), address.port > 0 else { return wrong("\"\(shown)\" is not a place to listen; \(form)") }
-        if address.address.isUnspecified, credentials == nil {
-            return wrong("""
-                \(shown) would let anyone in; listen on 127.0.0.1, or ask for a password: \
+        do {
+            return try ProxyListener(scheme: scheme, address: address, credentials: credentials)
+        } catch {
+            switch error {
+            case .openToEverybody: return wrong("""
+                \(shown) would let everybody in; listen on 127.0.0.1, or ask for a password: \
                 \(scheme.rawValue)://USER:PASSWORD@\(address)
                 """)
+            }
         }
-        return ListenerConfiguration(scheme: scheme, address: address, credentials: credentials)
     }
 
     /// A password has no place in a log or on a screen.
@@ -61,12 +49,13 @@ extension Field {
     }
 }
 
-extension ListenerConfiguration.Credentials {
+extension Credentials {
     /// Reads `USER:PASSWORD` with percent escapes; nil where one is missing or longer than RFC 1929 can carry.
-    init?(urlPart text: Substring) {
+    fileprivate init?(urlPart text: Substring) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        guard parts.count == 2, let user = Self.unescaped(parts[0]), let password = Self.unescaped(parts[1]),
-              (1...255).contains(user.utf8.count), (1...255).contains(password.utf8.count) else { return nil }
+        guard parts.count == 2, let user = Self.unescaped(parts[0]), let password = Self.unescaped(parts[1]) else {
+            return nil
+        }
         self.init(user: user, password: password)
     }
 

@@ -5,26 +5,10 @@ import Proxy
 import Shell
 import Wire
 
-/// One uplink of the proxy: an interface, or whatever interface has an address.
-public struct UplinkConfiguration: Equatable, Sendable {
-    /// Sockets are bound to the device, or to a source address inside the range.
-    public var selector: UplinkSelector
-    /// Carries data only when no regular uplink works.
-    public var isBackup = false
-}
-
 /// What `braid proxy` needs to know.
 public struct ProxyConfiguration: Sendable {
-    public var common: CommonConfiguration
-    /// The concentrator's addresses, in order of preference; at least one.
-    public var concentrator: [Target]
-    public var concentratorKey: Key32
-    public var preSharedKey: Key32?
-    public var listeners: [ListenerConfiguration]
-    public var mode: HandoverMode
-    public var open: OpenPolicy
-    /// Nil: every interface with a default route.
-    public var uplinks: [UplinkConfiguration]?
+    public var program: ProgramConfiguration
+    public var settings: ProxySettings
 }
 
 /// Keys of a proxy's file.
@@ -48,7 +32,7 @@ extension ProxyConfiguration {
     /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
     init?(_ root: Item, folder: String, report: Report) {
         guard let table = Table<ProxyKey>(root, name: "", place: root.place, report: report) else { return nil }
-        let common = CommonConfiguration(
+        let common = Common(
             CommonFields(
                 privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
@@ -56,15 +40,23 @@ extension ProxyConfiguration {
             folder: folder)
         let peer = table.required(
             .concentrator, "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }")
-            .flatMap { Peer($0, folder: folder, own: common?.identity.publicKey) }
+            .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
         let listeners = ProxyConfiguration.listeners(table[.listen])
         let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
-        let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) }
-        guard report.problems.isEmpty, let common, let peer, let mode, let open else { return nil }
-        self.init(
-            common: common, concentrator: peer.addresses, concentratorKey: peer.publicKey,
-            preSharedKey: peer.preSharedKey, listeners: listeners, mode: mode, open: open, uplinks: uplinks)
+        let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
+        guard report.problems.isEmpty, let identity = common.identity, let peer, let mode, let open else { return nil }
+        program = common.program
+        settings = ProxySettings(
+            identity: identity, concentrator: peer.addresses, concentratorKey: peer.publicKey, listeners: listeners)
+        settings.preSharedKey = peer.preSharedKey
+        settings.mode = mode
+        settings.open = open
+        settings.uplinks = uplinks
+        settings.connection = common.connection
+        settings.mostClients = common.connections ?? Defaults.proxyConnections
+        settings.capture = common.capture
+        settings.drain = common.drain
     }
 
     /// The concentrator as the proxy knows it.
@@ -103,13 +95,14 @@ extension ProxyConfiguration {
         }
     }
 
-    private static func listeners(_ field: Field?) -> [ListenerConfiguration] {
+    private static func listeners(_ field: Field?) -> [ProxyListener] {
         guard let field else {
-            return [ListenerConfiguration(scheme: .mixed, address: SocketAddress("127.0.0.1:1080")!)]
+            let item = Item.text(Defaults.proxyListen, .commandLine)
+            return [Field(name: "listen", item: item, place: item.place, report: Report()).listener()].compactMap(\.self)
         }
         guard let fields = field.list() else { return [] }
         if fields.isEmpty { field.complain("is empty; name a port, such as \(Defaults.proxyListen)") }
-        var found: [ListenerConfiguration] = []
+        var found: [ProxyListener] = []
         for field in fields {
             guard let listener = field.listener() else { continue }
             if found.contains(where: { $0.address == listener.address }) {
@@ -120,12 +113,12 @@ extension ProxyConfiguration {
         return found
     }
 
-    private static func uplinks(_ field: Field) -> [UplinkConfiguration] {
+    private static func uplinks(_ field: Field) -> [ProxySettings.UplinkChoice] {
         guard let fields = field.list() else { return [] }
         if fields.isEmpty {
             field.complain("is empty; name one, or leave the key out to use every interface with a default route")
         }
-        var found: [UplinkConfiguration] = []
+        var found: [ProxySettings.UplinkChoice] = []
         for field in fields {
             guard let uplink = field.uplink() else { continue }
             if found.contains(where: { $0.selector == uplink.selector }) {
@@ -141,7 +134,7 @@ extension ProxyConfiguration {
 }
 
 extension Field {
-    fileprivate func uplink() -> UplinkConfiguration? {
+    fileprivate func uplink() -> ProxySettings.UplinkChoice? {
         guard let table = Table<UplinkKey>(self) else { return nil }
         let role = table[.role].map { $0.choice(UplinkRole.self) } ?? .regular
         let interface = table[.interface], address = table[.address]
@@ -153,7 +146,7 @@ extension Field {
         case (nil, nil): return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
         }
         guard let role, let selector else { return nil }
-        return UplinkConfiguration(selector: selector, isBackup: role == .backup)
+        return ProxySettings.UplinkChoice(selector, isBackup: role == .backup)
     }
 
     /// A network device's name, as the kernel allows it; the device may come later.

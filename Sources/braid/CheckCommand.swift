@@ -13,10 +13,10 @@ struct CheckCommand: ParsableCommand {
         switch try complaining({ () throws(ConfigurationErrors) in try Configuration.check(file: config) }) {
         case .proxy(let proxy):
             print("\(config): a proxy's configuration, nothing wrong")
-            print("  this proxy's public key: \(proxy.common.identity.publicKey.base64)")
+            print("  this proxy's public key: \(proxy.settings.identity.publicKey.base64)")
         case .concentrator(let concentrator):
             print("\(config): a concentrator's configuration, nothing wrong")
-            print("  this concentrator's public key: \(concentrator.common.identity.publicKey.base64)")
+            print("  this concentrator's public key: \(concentrator.settings.identity.publicKey.base64)")
         }
     }
 }

@@ -1,5 +1,8 @@
+import Concentrator
+import Dialogue
 import Foundation
 import Measures
+import Proxy
 import Shell
 import Testing
 import Wire
@@ -7,7 +10,7 @@ import Wire
 
 @Suite struct ReadingTests {
     @Test func smallestProxyHasTheDefaults() throws {
-        let proxy = try Scratch().proxy(goodProxy)
+        let configuration = try Scratch().proxy(goodProxy), proxy = configuration.settings
         #expect(proxy.concentrator == [Target(hostAndPort: "203.0.113.7:443")!])
         #expect(proxy.concentratorKey.base64 == Scratch.publicKey(2))
         #expect(proxy.preSharedKey == nil)
@@ -15,18 +18,18 @@ import Wire
         #expect(proxy.listeners[0].credentials == nil)
         #expect(proxy.mode == .full)
         #expect(proxy.open == .auto)
-        #expect(proxy.uplinks == nil)
-        #expect(proxy.common.status == nil)
-        #expect(proxy.common.logLevel == .info)
-        #expect(proxy.common.connections == 100_000)
-        #expect(proxy.common.identity.publicKey.base64 == Scratch.publicKey(1))
-        #expect(proxy.common.connection.sendLimit == 16 << 20)
+        #expect(proxy.uplinks.isEmpty)
+        #expect(configuration.program.status == nil)
+        #expect(configuration.program.logLevel == .info)
+        #expect(proxy.mostClients == 20_000)
+        #expect(proxy.identity.publicKey.base64 == Scratch.publicKey(1))
+        #expect(proxy.connection.sendLimit == 16 << 20)
     }
 
     @Test func everyKeyOfAProxy() throws {
         let scratch = Scratch()
         scratch.key(9, in: "shared.key")
-        let proxy = try scratch.proxy("""
+        let configuration = try scratch.proxy("""
             concentrator:
               address: ["[2001:db8::7]:8443", "braid.example.net", 203.0.113.7]
               public_key: "\(Scratch.publicKey(2))"
@@ -50,44 +53,43 @@ import Wire
             congestion: newreno
             limits: { connections: 1_000, send_buffer: 4 MiB, receive_window: 1048576, drain: 500ms }
             """)
+        let proxy = configuration.settings
         #expect(proxy.concentrator.map(\.description) == ["[2001:db8::7]:8443", "braid.example.net:443", "203.0.113.7:443"])
         #expect(proxy.preSharedKey == Scratch.privateKey(9))
         #expect(proxy.listeners.map(\.address.description)
             == ["127.0.0.1:1080", "0.0.0.0:8080", "127.0.0.1:1081", "[::1]:1080"])
-        #expect(proxy.listeners[1].credentials == .init(user: "bob", password: "s@cr:t"))
+        #expect(proxy.listeners[1].credentials?.user == Array("bob".utf8))
+        #expect(proxy.listeners[1].credentials?.password == Array("s@cr:t".utf8))
         #expect(proxy.mode == .backup)
         #expect(proxy.open == .checked)
-        #expect(proxy.uplinks == [
-            UplinkConfiguration(selector: .interface("wlan0")),
-            UplinkConfiguration(selector: .source(Subnet("192.168.7.0/24")!), isBackup: true),
-            UplinkConfiguration(selector: .source(Subnet("2001:db8::5")!)),
-        ])
-        #expect(proxy.common.status == SocketAddress("127.0.0.1:9090"))
-        #expect(proxy.common.control == "\(scratch.folder)/run/braid.sock")
-        #expect(proxy.common.capture == "\(scratch.folder)/inside.pcap")
-        #expect(proxy.common.logLevel == .debug)
-        #expect(proxy.common.congestion == .newReno)
-        #expect(proxy.common.connections == 1000)
-        #expect(proxy.common.sendBuffer == .mebibytes(4))
-        #expect(proxy.common.receiveWindow == .mebibytes(1))
-        #expect(proxy.common.drain == .milliseconds(500))
+        #expect(proxy.uplinks.map(\.selector)
+            == [.interface("wlan0"), .source(Subnet("192.168.7.0/24")!), .source(Subnet("2001:db8::5")!)])
+        #expect(proxy.uplinks.map(\.isBackup) == [false, true, false])
+        #expect(configuration.program.status == SocketAddress("127.0.0.1:9090"))
+        #expect(configuration.program.control == "\(scratch.folder)/run/braid.sock")
+        #expect(proxy.capture == "\(scratch.folder)/inside.pcap")
+        #expect(configuration.program.logLevel == .debug)
+        #expect(proxy.connection.subflow.congestion == .newReno)
+        #expect(proxy.mostClients == 1000)
+        #expect(proxy.connection.sendLimit == 4 << 20)
+        #expect(proxy.connection.receiveLimit == 1 << 20)
+        #expect(proxy.drain == .milliseconds(500))
     }
 
     @Test func smallestConcentratorHasTheDefaults() throws {
-        let concentrator = try Scratch().concentrator(goodConcentrator)
+        let concentrator = try Scratch().concentrator(goodConcentrator).settings
         #expect(concentrator.listen == [SocketAddress("0.0.0.0:443")!])
         #expect(concentrator.users.map(\.name) == ["alice"])
-        #expect(concentrator.egress == EgressConfiguration())
         #expect(concentrator.egress.deniesPrivate)
         #expect(concentrator.dialTimeout == .seconds(10))
     }
 
     @Test func egress() throws {
         let scratch = Scratch()
-        let none = try scratch.concentrator(goodConcentrator + "egress: { deny: [] }")
+        let none = try scratch.concentrator(goodConcentrator + "egress: { deny: [] }").settings
         #expect(!none.egress.deniesPrivate && none.egress.deny.isEmpty)
         let some = try scratch.concentrator(
-            goodConcentrator + "egress: { deny: [private, 198.51.100.0/24], allow: [10.1.0.0/16, \"fd00::/8\"] }")
+            goodConcentrator + "egress: { deny: [private, 198.51.100.0/24], allow: [10.1.0.0/16, \"fd00::/8\"] }").settings
         #expect(some.egress.deniesPrivate)
         #expect(some.egress.deny == [Subnet("198.51.100.0/24")!])
         #expect(some.egress.allow.map(\.description) == ["10.1.0.0/16", "fd00::/8"])
@@ -100,13 +102,14 @@ import Wire
         overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1:444")
         overrides.set("listen", flag: "--listen", toList: ["127.0.0.1:2080", "mixed://127.0.0.1:2081"])
         overrides.set("uplinks", flag: "--uplink", toList: ["eth0", "10.0.0.0/8,backup"])
-        let proxy = try Scratch().proxy(goodProxy + "mode: full\nlog_level: error\n", overrides: overrides)
+        let configuration = try Scratch().proxy(goodProxy + "mode: full\nlog_level: error\n", overrides: overrides)
+        let proxy = configuration.settings
         #expect(proxy.mode == .single)
-        #expect(proxy.common.logLevel == .error)
+        #expect(configuration.program.logLevel == .error)
         #expect(proxy.concentrator.map(\.description) == ["198.51.100.1:444"])
         #expect(proxy.concentratorKey.base64 == Scratch.publicKey(2))
         #expect(proxy.listeners.map(\.address.port) == [2080, 2081])
-        #expect(proxy.uplinks?.map(\.isBackup) == [false, true])
+        #expect(proxy.uplinks.map(\.isBackup) == [false, true])
     }
 
     @Test func flagsAloneAreEnough() throws {
@@ -116,7 +119,7 @@ import Wire
         overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1")
         overrides.set("concentrator", "public_key", flag: "--public-key", to: Scratch.publicKey(2))
         guard case .proxy(let proxy) = try Configuration.load(.proxy, file: nil, overrides: overrides) else { return }
-        #expect(proxy.concentrator.map(\.description) == ["198.51.100.1:443"])
+        #expect(proxy.settings.concentrator.map(\.description) == ["198.51.100.1:443"])
     }
 
     @Test func theKindIsToldByTheKeys() throws {

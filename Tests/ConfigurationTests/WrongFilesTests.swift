@@ -45,7 +45,7 @@ private let own = "private_key_file: own.key\n"
                       + "mode, open, uplinks, status, control, log_level, pcap, congestion, limits"),
         WrongFile(goodProxy + "mode: [full]", "proxy.yaml:3: mode: must be one value, not a list or a table"),
         WrongFile(goodProxy + "limits: many",
-                  "proxy.yaml:3: limits: must be a table with the keys connections, send_buffer, receive_window, drain"),
+                  "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain"),
         WrongFile(goodProxy + "limits: { connections: many }",
                   "proxy.yaml:3: limits.connections: \"many\" is not a whole number; give one from 1 to 1000000"),
         WrongFile(own + "concentrator: 203.0.113.7:443",
@@ -69,11 +69,10 @@ private let own = "private_key_file: own.key\n"
                   "proxy.yaml:2: concentrator.public_key: is this proxy's own key; it must be the concentrator's"),
         // Listening
         WrongFile(goodProxy + "listen: mixed://0.0.0.0:1080",
-                  "proxy.yaml:3: listen: mixed://0.0.0.0:1080 would let anyone in; listen on 127.0.0.1, or ask for a password: "
+                  "proxy.yaml:3: listen: mixed://0.0.0.0:1080 would let everybody in; listen on 127.0.0.1, or ask for a password: "
                       + "mixed://USER:PASSWORD@0.0.0.0:1080"),
         WrongFile(goodProxy + "listen:\n  - socks6://127.0.0.1:1080",
-                  "proxy.yaml:4: listen[0]: \"socks6\" is no kind of listener; known: mixed "
-                      + "(it takes SOCKS4, SOCKS4a, SOCKS5 and HTTP)"),
+                  "proxy.yaml:4: listen[0]: \"socks6\" is no kind of listener; known: mixed, socks5, http"),
         WrongFile(goodProxy + "listen: mixed://1080",
                   "proxy.yaml:3: listen: \"mixed://1080\" is not a place to listen; write "
                       + "SCHEME://[USER:PASSWORD@]ADDRESS:PORT, such as mixed://127.0.0.1:1080"),
