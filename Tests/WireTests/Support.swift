@@ -1,0 +1,121 @@
+import Buffers
+import Foundation
+import Measures
+import Testing
+@testable import Wire
+
+/// Bytes from hex digits; other characters are skipped.
+func unhex(_ hex: String) -> [UInt8] {
+    let digits = hex.compactMap(\.hexDigitValue)
+    return stride(from: 0, to: digits.count - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+}
+
+func hex(_ bytes: some Sequence<UInt8>) -> String { bytes.map { String(format: "%02x", $0) }.joined() }
+
+extension SegmentOptions {
+    /// Reads a block of options alone.
+    init(_ block: [UInt8], flags: ControlBits) throws(WireError) {
+        self.init()
+        // A fresh allocation of the exact size, so that a sanitizer sees a read beyond it.
+        let copy = UnsafeMutableRawPointer.allocate(byteCount: max(block.count, 1), alignment: 1)
+        defer { copy.deallocate() }
+        copy.copyMemory(from: block, byteCount: block.count)
+        try read(copy, count: block.count, flags: flags)
+    }
+
+    var tightBytes: [UInt8] {
+        var out = [UInt8](repeating: 0xee, count: 256)
+        let n = out.withUnsafeMutableBytes { write(to: $0.baseAddress!, padded: false) }
+        return Array(out[..<n])
+    }
+}
+
+extension ControlBits {
+    init(letters: some StringProtocol) {
+        self = []
+        for letter in letters {
+            switch letter {
+            case "S": insert(.syn)
+            case "A": insert(.ack)
+            case "R": insert(.rst)
+            case "F": insert(.fin)
+            default: break
+            }
+        }
+    }
+}
+
+struct OptionVector: CustomTestStringConvertible, Sendable {
+    var name: String
+    var flags: ControlBits
+    var bytes: [UInt8]
+    var testDescription: String { name }
+
+    /// Tests/Vectors/mptcp-options.txt
+    static let all: [OptionVector] = {
+        let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appendingPathComponent("Vectors/mptcp-options.txt")
+        guard let text = try? String(contentsOf: file, encoding: .utf8) else { return [] }
+        return text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map { line in
+            let words = line.split(separator: " ")
+            return OptionVector(name: String(words[0]), flags: ControlBits(letters: words[1]),
+                                bytes: unhex(String(words[2])))
+        }
+    }()
+
+    static func named(_ name: String) throws -> SegmentOptions {
+        let vector = try #require(all.first { $0.name == name })
+        return try SegmentOptions(vector.bytes, flags: vector.flags)
+    }
+}
+
+/// Why two segments differ in what they mean; nil where they don't.
+func difference(_ a: Segment, _ b: Segment) -> String? {
+    var found: String?
+    func check<T: Equatable>(_ what: String, _ x: T, _ y: T, when isMeant: Bool = true) {
+        if isMeant, x != y, found == nil { found = "\(what): \(x) and \(y)" }
+    }
+    let x = a.options, y = b.options, p = x.present
+    check("source port", a.sourcePort, b.sourcePort)
+    check("destination port", a.destinationPort, b.destinationPort)
+    check("sequence", a.sequence, b.sequence)
+    check("flags", a.flags, b.flags)
+    check("acknowledgement", a.acknowledgement, b.acknowledgement, when: a.flags.contains(.ack))
+    check("window", a.window, b.window)
+    check("urgent pointer", a.urgentPointer, b.urgentPointer)
+    check("present", p, y.present)
+    check("MSS", x.maximumSegmentSize, y.maximumSegmentSize, when: p.contains(.maximumSegmentSize))
+    check("window scale", x.windowScale, y.windowScale, when: p.contains(.windowScale))
+    check("timestamps", x.timestamps, y.timestamps, when: p.contains(.timestamps))
+    check("SACK", x.sack, y.sack, when: p.contains(.sack))
+    check("MP_CAPABLE", x.multipathCapable, y.multipathCapable, when: p.contains(.multipathCapable))
+    check("MP_JOIN", x.join, y.join, when: p.contains(.join))
+    check("DSS", x.dss.onTheWire, y.dss.onTheWire, when: p.contains(.dss))
+    check("ADD_ADDR", x.addAddress, y.addAddress, when: p.contains(.addAddress))
+    check("REMOVE_ADDR", x.removeAddress, y.removeAddress, when: p.contains(.removeAddress))
+    check("MP_PRIO", x.priority, y.priority, when: p.contains(.priority))
+    check("MP_FAIL", x.fail, y.fail, when: p.contains(.fail))
+    check("MP_FASTCLOSE", x.fastClose, y.fastClose, when: p.contains(.fastClose))
+    check("MP_TCPRST", x.reset, y.reset, when: p.contains(.reset))
+    return found
+}
+
+extension DSS {
+    /// In four octets only the low bits of a number mean something.
+    var onTheWire: DSS {
+        var d = self
+        if acknowledgementWidth == .four, let a = acknowledgement { d.acknowledgement = DataSequence(UInt64(a.low32)) }
+        if acknowledgement == nil { d.acknowledgementWidth = .eight }
+        if let m = mapping, m.width == .four { d.mapping?.dataSequence = DataSequence(UInt64(m.dataSequence.low32)) }
+        return d
+    }
+}
+
+extension Pieces {
+    /// Calls `body` with the bytes in two pieces, split at `at`.
+    static func of<R>(_ bytes: [UInt8], splitAt at: Int = 0, _ body: (Pieces) throws -> R) rethrows -> R {
+        try bytes.withUnsafeBytes { all in
+            try body(Pieces(first: UnsafeRawBufferPointer(rebasing: all[..<at]), second: UnsafeRawBufferPointer(rebasing: all[at...])))
+        }
+    }
+}
