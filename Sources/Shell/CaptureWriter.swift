@@ -1,11 +1,69 @@
 import Glibc
+import Logging
 import Measures
 
-/// A buffered file for `--pcap`: bytes in, written in large pieces and once a second.
+/// A buffered file for `--pcap`: bytes in, written in large pieces and at least once a second.
 public final class CaptureWriter {
-    /// Creates the file (mode 0600: it holds what applications say), replacing an old one.
-    public init(path: String, loop: EventLoop) throws(SystemError) { fatalError("stub") }
-    /// Appends `bytes`; a failing disk ends the capture, said once in the log, never the program.
-    public func append(_ bytes: UnsafeRawBufferPointer) { fatalError("stub") }
-    public func close() {}
+    private let path: String
+    private let log: Logger
+    private var descriptor: Int32
+    private var buffer: UnsafeMutableRawBufferPointer
+    private var used = 0
+    private var flushTimer: LoopTimer?
+
+    /// Bytes kept before a write.
+    private static let capacity = 256 << 10
+    private static let flushInterval = Interval.seconds(1)
+
+    /// Creates the file (mode 0600: it holds what applications say), emptying an old one.
+    public init(path: String, loop: EventLoop, log: Logger = Logger(label: "capture")) throws(SystemError) {
+        let fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard fd >= 0 else { throw SystemError("create \(path)", code: errno) }
+        self.path = path
+        self.log = log
+        descriptor = fd
+        buffer = .allocate(byteCount: Self.capacity, alignment: 16)
+        flushTimer = loop.timer { [unowned self] in self.flush() }
+    }
+
+    deinit {
+        close()
+        buffer.deallocate()
+    }
+
+    /// Appends `bytes`. A failing disk ends the capture, said once in the log, never the program.
+    public func append(_ bytes: UnsafeRawBufferPointer) {
+        guard descriptor >= 0 else { return }
+        if used + bytes.count > Self.capacity { flush() }
+        if bytes.count > Self.capacity { writeAll(bytes); return }
+        if let from = bytes.baseAddress { (buffer.baseAddress! + used).copyMemory(from: from, byteCount: bytes.count) }
+        if used == 0 { flushTimer?.arm(after: Self.flushInterval) }
+        used += bytes.count
+    }
+
+    /// Writes what is kept.
+    public func flush() {
+        let n = used
+        used = 0
+        flushTimer?.cancel()
+        if n > 0 { writeAll(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<n])) }
+    }
+
+    public func close() {
+        flush()
+        if descriptor >= 0 { Glibc.close(descriptor) }
+        descriptor = -1
+    }
+
+    private func writeAll(_ bytes: UnsafeRawBufferPointer) {
+        var at = 0
+        while at < bytes.count, descriptor >= 0 {
+            let n = write(descriptor, bytes.baseAddress! + at, bytes.count - at)
+            if n >= 0 { at += n; continue }
+            if errno == EINTR { continue }
+            log.error("capture ended", metadata: ["file": "\(path)", "error": "\(SystemError.text(errno))"])
+            Glibc.close(descriptor)
+            descriptor = -1
+        }
+    }
 }

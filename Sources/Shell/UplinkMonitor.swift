@@ -1,3 +1,4 @@
+import CMnl
 import Logging
 import Measures
 
@@ -12,13 +13,14 @@ public enum UplinkSelector: Hashable, Sendable {
 
 /// An uplink that can be used now, as the system shows it.
 public struct UplinkCandidate: Hashable, Sendable {
-    /// What it is known by: the interface's name, or the selector's address or range as it was written.
+    /// What it is known by: the interface's name, or the selector's address or range.
     public var name: String
     public var selector: UplinkSelector
     public var interface: String
     public var interfaceIndex: Int
     /// Usable source addresses of the families asked for, IPv4 first; one only for `.source`.
     public var addresses: [IPAddress]
+    /// Of the link, in bytes.
     public var mtu: Int
     /// Whether a default route of the family leads through the interface.
     public var hasDefaultRouteV4 = false, hasDefaultRouteV6 = false
@@ -32,24 +34,137 @@ public struct UplinkCandidate: Hashable, Sendable {
         if case .source = selector { return .source(address, device: interface) }
         return .device(interface, isIPv4: isIPv4)
     }
+
+    /// Whether sockets made for `old` may be wrong or could be better for `self`.
+    func needsNewSockets(since old: UplinkCandidate) -> Bool {
+        interfaceIndex != old.interfaceIndex || interface != old.interface || mtu != old.mtu
+            || old.addresses.contains { !addresses.contains($0) }
+            || (has(isIPv4: true) && !old.has(isIPv4: true)) || (has(isIPv4: false) && !old.has(isIPv4: false))
+            || (hasDefaultRouteV4 && !old.hasDefaultRouteV4) || (hasDefaultRouteV6 && !old.hasDefaultRouteV6)
+    }
 }
 
 public enum UplinkEvent: Sendable {
     case appeared(UplinkCandidate)
-    /// Same name, other addresses, index or routes: its sockets should be made again.
+    /// Same name, but an address went, or the index, size or routes are others: its sockets should be made again.
     case changed(UplinkCandidate)
     case vanished(name: String)
 }
 
 /// Watches links, addresses and default routes by rtnetlink and tells of uplinks coming and going, at once.
+///
+/// A notification only says *that* something changed; the state is then listed afresh, so that a lost or
+/// reordered notification can't leave a wrong picture. All notifications that wait are one look.
 public final class UplinkMonitor {
-    /// What can be used now, by name.
+    /// What can be used now, in the order of the selectors, then of the interfaces.
     public private(set) var current: [UplinkCandidate] = []
 
-    /// Begins to watch; the uplinks found are reported from within `start()`.
+    private let selectors: [UplinkSelector]
+    private let families: (v4: Bool, v6: Bool)
+    private let handler: (UplinkEvent) -> Void
+    private let log: Logger
+    private var events: OpaquePointer?
+    private let watch: FileWatch
+    private var retry: LoopTimer?
+
+    /// Begins to watch; what is there is reported from within `start()`.
+    /// - Parameter selectors: none means `.everyDefaultRoute`.
+    /// - Parameter families: those that lead to the concentrator.
     public init(selectors: [UplinkSelector], families: (v4: Bool, v6: Bool) = (true, true), loop: EventLoop,
                 log: Logger = Logger(label: "uplinks"), handler: @escaping (UplinkEvent) -> Void) throws(SystemError) {
+        self.selectors = selectors.isEmpty ? [.everyDefaultRoute] : selectors
+        self.families = families
+        self.handler = handler
+        self.log = log
+        let events = try Netlink.openEvents()
+        self.events = events
+        watch = loop.watch(mnl_socket_get_fd(events))
+        retry = loop.timer { [unowned self] in self.look() }
+        watch.onReadable = { [unowned self] in
+            if let events = self.events, Netlink.drainEvents(events) { self.look() }
+        }
     }
-    public func start() {}
-    public func stop() {}
+
+    deinit { stop() }
+
+    public func start() {
+        guard events != nil else { return }
+        watch.wantsRead = true
+        look()
+    }
+
+    public func stop() {
+        retry?.cancel()
+        watch.cancel()
+        if let events { mnl_socket_close(events) }
+        events = nil
+    }
+
+    private func look() {
+        let snapshot: NetworkSnapshot
+        do throws(SystemError) { snapshot = try Netlink.snapshot() } catch {
+            log.warning("cannot list interfaces, trying again", metadata: ["error": "\(error)"])
+            retry?.arm(after: .seconds(1))
+            return
+        }
+        let found = Self.candidates(in: snapshot, selectors: selectors, families: families)
+        let before = current
+        current = found
+        // Those that went first: what they carried must not wait for what comes.
+        for old in before where !found.contains(where: { $0.name == old.name }) {
+            log.info("uplink gone", metadata: ["uplink": "\(old.name)"])
+            handler(.vanished(name: old.name))
+        }
+        for new in found {
+            guard let old = before.first(where: { $0.name == new.name }) else {
+                log.info("uplink found", metadata: ["uplink": "\(new.name)", "interface": "\(new.interface)",
+                                                     "addresses": "\(new.addresses)"])
+                handler(.appeared(new))
+                continue
+            }
+            if new.needsNewSockets(since: old) {
+                log.info("uplink changed", metadata: ["uplink": "\(new.name)", "addresses": "\(new.addresses)"])
+                handler(.changed(new))
+            }
+        }
+    }
+
+    // MARK: Choosing
+
+    static func candidates(in s: NetworkSnapshot, selectors: [UplinkSelector],
+                           families: (v4: Bool, v6: Bool)) -> [UplinkCandidate] {
+        var out: [UplinkCandidate] = []
+        for selector in selectors {
+            for link in s.links where link.isUp {
+                guard let found = candidate(link, selector, s, families), !out.contains(where: { $0.name == found.name }) else { continue }
+                out.append(found)
+                // A range stands for one uplink, the first that matches.
+                if case .source = selector { break }
+            }
+        }
+        return out
+    }
+
+    private static func candidate(_ link: NetworkSnapshot.Link, _ selector: UplinkSelector, _ s: NetworkSnapshot,
+                                  _ families: (v4: Bool, v6: Bool)) -> UplinkCandidate? {
+        let v4Route = s.defaultRoutes.contains(.init(interface: link.index, isIPv4: true))
+        let v6Route = s.defaultRoutes.contains(.init(interface: link.index, isIPv4: false))
+        let all = s.addresses.filter { $0.interface == link.index && ($0.address.isIPv4 ? families.v4 : families.v6) }
+        let lasting = all.filter { a in !a.isTemporary || !all.contains { !$0.isTemporary && !$0.address.isIPv4 } }
+        var addresses = lasting.map(\.address).filter(\.isIPv4) + lasting.map(\.address).filter { !$0.isIPv4 }
+        var name = link.name
+        switch selector {
+        case .everyDefaultRoute:
+            guard !link.isLoopback else { return nil }
+            addresses.removeAll { $0.isIPv4 ? !v4Route : !v6Route }
+        case .interface(let wanted):
+            guard wanted == link.name else { return nil }
+        case .source(let range):
+            addresses = addresses.filter(range.contains).prefix(1).map { $0 }
+            name = range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
+        }
+        guard !addresses.isEmpty else { return nil }
+        return UplinkCandidate(name: name, selector: selector, interface: link.name, interfaceIndex: link.index,
+                               addresses: addresses, mtu: link.mtu, hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)
+    }
 }

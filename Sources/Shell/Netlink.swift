@@ -1,0 +1,242 @@
+import CMnl
+import Glibc
+import Measures
+
+/// Links, addresses and default routes as rtnetlink shows them at one moment.
+struct NetworkSnapshot: Equatable {
+    struct Link: Equatable {
+        var index: Int
+        var name: String
+        var mtu: Int
+        /// Administratively up, with a carrier.
+        var isUp: Bool
+        var isLoopback: Bool
+    }
+    struct Address: Equatable {
+        var interface: Int
+        var address: IPAddress
+        /// Replaced every so often (RFC 8981); of use only where there is no other.
+        var isTemporary: Bool
+    }
+    struct DefaultRoute: Hashable {
+        var interface: Int
+        var isIPv4: Bool
+    }
+    var links: [Link] = []
+    var addresses: [Address] = []
+    var defaultRoutes: Set<DefaultRoute> = []
+}
+
+/// Dumps and notifications of rtnetlink (rtnetlink(7)).
+enum Netlink {
+    /// Asks the kernel for everything; a fraction of a millisecond.
+    static func snapshot() throws(SystemError) -> NetworkSnapshot {
+        guard let socket = mnl_socket_open2(NETLINK_ROUTE, Int32(SOCK_CLOEXEC.rawValue)) else {
+            throw SystemError("open netlink", code: errno)
+        }
+        defer { mnl_socket_close(socket) }
+        guard mnl_socket_bind(socket, 0, 0) == 0 else { throw SystemError("bind netlink", code: errno) }
+        var out = NetworkSnapshot()
+        try dump(socket, UInt16(RTM_GETLINK)) { if let link = readLink($0) { out.links.append(link) } }
+        try dump(socket, UInt16(RTM_GETADDR)) { if let address = readAddress($0) { out.addresses.append(address) } }
+        try dump(socket, UInt16(RTM_GETROUTE)) { readDefaultRoute($0, into: &out.defaultRoutes) }
+        return out
+    }
+
+    /// A non-blocking socket that hears of changes of links, addresses and routes.
+    static func openEvents() throws(SystemError) -> OpaquePointer {
+        let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else { throw SystemError("open netlink", code: errno) }
+        let groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
+        guard mnl_socket_bind(socket, UInt32(groups), 0) == 0 else {
+            let code = errno
+            mnl_socket_close(socket)
+            throw SystemError("bind netlink", code: code)
+        }
+        return socket
+    }
+
+    /// Reads every notification that waits; whether one of them can matter to uplinks.
+    static func drainEvents(_ socket: OpaquePointer) -> Bool {
+        var matters = false
+        withBuffer { buffer in
+            while true {
+                let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+                if n < 0 {
+                    if errno == EAGAIN { return }
+                    // ENOBUFS: notifications were lost; ENOSPC: one was longer than the buffer. Look again.
+                    matters = true
+                    if errno == ENOBUFS || errno == ENOSPC || errno == EINTR { continue }
+                    return
+                }
+                if n == 0 { return }
+                forEachMessage(buffer, n) { if isRelevant($0) { matters = true }; return true }
+            }
+        }
+        return matters
+    }
+
+    private static func isRelevant(_ message: UnsafePointer<nlmsghdr>) -> Bool {
+        switch Int(message.pointee.nlmsg_type) {
+        case Int(RTM_NEWLINK), Int(RTM_DELLINK), Int(RTM_NEWADDR), Int(RTM_DELADDR): return true
+        case Int(RTM_NEWROUTE), Int(RTM_DELROUTE): return payload(message, as: rtmsg.self)?.rtm_dst_len == 0
+        default: return false
+        }
+    }
+
+    // MARK: Dumping
+
+    /// The buffer size libmnl recommends for dumps is 8 kB; the kernel fills up to 32 kB where it may.
+    private static func withBuffer(_ body: (UnsafeMutableRawBufferPointer) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: 32 << 10, alignment: 16, body)
+    }
+
+    private static func dump(_ socket: OpaquePointer, _ type: UInt16, _ take: (UnsafePointer<nlmsghdr>) -> Void) throws(SystemError) {
+        var failure: Int32 = 0
+        withBuffer { buffer in
+            // The kernel notes a table that changed under the dump; then it is asked once more.
+            for _ in 0..<2 {
+                failure = dumpOnce(socket, type, buffer, take)
+                if failure != EINTR { return }
+            }
+        }
+        if failure != 0, failure != EINTR { throw SystemError("list interfaces (netlink)", code: failure) }
+    }
+
+    private static func dumpOnce(_ socket: OpaquePointer, _ type: UInt16, _ buffer: UnsafeMutableRawBufferPointer,
+                                 _ take: (UnsafePointer<nlmsghdr>) -> Void) -> Int32 {
+        let request = mnl_nlmsg_put_header(buffer.baseAddress)!
+        request.pointee.nlmsg_type = type
+        request.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_DUMP)
+        request.pointee.nlmsg_seq = UInt32(type)
+        // Zero is AF_UNSPEC in the first byte of every one of the three headers.
+        mnl_nlmsg_put_extra_header(request, MemoryLayout<rtmsg>.size)
+        guard mnl_socket_sendto(socket, request, Int(request.pointee.nlmsg_len)) >= 0 else { return errno }
+        var done = false, failure: Int32 = 0
+        while !done {
+            let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+            if n < 0 { if errno == EINTR { continue }; return errno }
+            if n == 0 { return EIO }
+            forEachMessage(buffer, n) { message in
+                if message.pointee.nlmsg_flags & UInt16(NLM_F_DUMP_INTR) != 0 { failure = EINTR }
+                switch Int32(message.pointee.nlmsg_type) {
+                case NLMSG_DONE: done = true
+                case NLMSG_ERROR:
+                    failure = -(payload(message, as: nlmsgerr.self)?.error ?? -EIO)
+                    done = true
+                default: take(message)
+                }
+                return !done
+            }
+        }
+        return failure
+    }
+
+    private static func forEachMessage(_ buffer: UnsafeMutableRawBufferPointer, _ count: Int,
+                                       _ body: (UnsafePointer<nlmsghdr>) -> Bool) {
+        var left = Int32(count)
+        var message = UnsafePointer(buffer.baseAddress!.assumingMemoryBound(to: nlmsghdr.self))
+        while mnl_nlmsg_ok(message, left) {
+            if !body(message) { return }
+            guard let next = mnl_nlmsg_next(message, &left) else { return }
+            message = UnsafePointer(next)
+        }
+    }
+
+    // MARK: Messages
+
+    private static func payload<T>(_ message: UnsafePointer<nlmsghdr>, as type: T.Type) -> T? {
+        guard mnl_nlmsg_get_payload_len(message) >= MemoryLayout<T>.size else { return nil }
+        return mnl_nlmsg_get_payload(message).loadUnaligned(as: T.self)
+    }
+
+    private static func forEachAttribute(_ message: UnsafePointer<nlmsghdr>, after header: Int,
+                                         _ body: (Int, UnsafeRawBufferPointer) -> Void) {
+        guard mnl_nlmsg_get_payload_len(message) >= header else { return }
+        let end = UnsafeRawPointer(mnl_nlmsg_get_payload_tail(message)!)
+        var attribute = UnsafeRawPointer(mnl_nlmsg_get_payload_offset(message, header)!).assumingMemoryBound(to: nlattr.self)
+        while mnl_attr_ok(attribute, Int32(end - UnsafeRawPointer(attribute))) {
+            body(Int(mnl_attr_get_type(attribute)),
+                 UnsafeRawBufferPointer(start: mnl_attr_get_payload(attribute), count: Int(mnl_attr_get_payload_len(attribute))))
+            attribute = UnsafePointer(mnl_attr_next(attribute))
+        }
+    }
+
+    private static func number(_ bytes: UnsafeRawBufferPointer) -> Int? {
+        bytes.count >= 4 ? Int(bytes.loadUnaligned(as: UInt32.self)) : nil
+    }
+
+    private static func address(_ bytes: UnsafeRawBufferPointer) -> IPAddress? {
+        switch bytes.count {
+        case 4: IPAddress(v4: UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
+        case 16: IPAddress(v6High: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
+                           low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+        default: nil
+        }
+    }
+
+    private static func readLink(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Link? {
+        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWLINK), let head = payload(message, as: ifinfomsg.self) else { return nil }
+        // net/if.h; Glibc shows them under differing types.
+        let up: UInt32 = 0x1, loopback: UInt32 = 0x8, running: UInt32 = 0x40
+        var link = NetworkSnapshot.Link(index: Int(head.ifi_index), name: "", mtu: 1500,
+                                        isUp: head.ifi_flags & (up | running) == up | running,
+                                        isLoopback: head.ifi_flags & loopback != 0)
+        forEachAttribute(message, after: MemoryLayout<ifinfomsg>.size) { type, bytes in
+            switch type {
+            case Int(IFLA_IFNAME): link.name = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            case Int(IFLA_MTU): link.mtu = number(bytes) ?? link.mtu
+            default: break
+            }
+        }
+        return link.name.isEmpty ? nil : link
+    }
+
+    private static func readAddress(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Address? {
+        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR), let head = payload(message, as: ifaddrmsg.self) else { return nil }
+        let isIPv4 = Int32(head.ifa_family) == AF_INET
+        guard isIPv4 || Int32(head.ifa_family) == AF_INET6 else { return nil }
+        var flags = Int(head.ifa_flags), local: IPAddress?, other: IPAddress?
+        forEachAttribute(message, after: MemoryLayout<ifaddrmsg>.size) { type, bytes in
+            switch type {
+            case Int(IFA_LOCAL): local = address(bytes)
+            case Int(IFA_ADDRESS): other = address(bytes)
+            case Int(IFA_FLAGS): flags = number(bytes) ?? flags
+            default: break
+            }
+        }
+        // IFA_LOCAL is the near end of a point-to-point link, and missing for IPv6 otherwise.
+        guard let address = local ?? other, address.isIPv4 == isIPv4 else { return nil }
+        // linux/if_addr.h: not yet, or never, usable as a source.
+        let secondaryOrTemporary = 0x01, failed = 0x08, tentative = 0x40, optimistic = 0x04
+        if !isIPv4, flags & failed != 0 || (flags & tentative != 0 && flags & optimistic == 0) { return nil }
+        guard Int32(head.ifa_scope) != Int32(RT_SCOPE_LINK.rawValue) else { return nil }
+        return NetworkSnapshot.Address(interface: Int(head.ifa_index), address: address,
+                                       isTemporary: !isIPv4 && flags & secondaryOrTemporary != 0)
+    }
+
+    private static func readDefaultRoute(_ message: UnsafePointer<nlmsghdr>, into routes: inout Set<NetworkSnapshot.DefaultRoute>) {
+        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE), let head = payload(message, as: rtmsg.self),
+              head.rtm_dst_len == 0, Int(head.rtm_type) == Int(RTN_UNICAST) else { return }
+        let isIPv4 = Int32(head.rtm_family) == AF_INET
+        guard isIPv4 || Int32(head.rtm_family) == AF_INET6 else { return }
+        var found: [Int] = []
+        forEachAttribute(message, after: MemoryLayout<rtmsg>.size) { type, bytes in
+            if type == Int(RTA_OIF.rawValue), let index = number(bytes) { found.append(index) }
+            if type == Int(RTA_MULTIPATH.rawValue) { found += nextHops(bytes) }
+        }
+        for index in found { routes.insert(.init(interface: index, isIPv4: isIPv4)) }
+    }
+
+    /// The interfaces of a multipath route: struct rtnexthop, each `rtnh_len` long.
+    private static func nextHops(_ bytes: UnsafeRawBufferPointer) -> [Int] {
+        var out: [Int] = [], at = 0
+        while at + MemoryLayout<rtnexthop>.size <= bytes.count {
+            let hop = bytes.loadUnaligned(fromByteOffset: at, as: rtnexthop.self)
+            guard Int(hop.rtnh_len) >= MemoryLayout<rtnexthop>.size else { break }
+            out.append(Int(hop.rtnh_ifindex))
+            at += (Int(hop.rtnh_len) + 3) & ~3
+        }
+        return out
+    }
+}
