@@ -29,6 +29,12 @@ static int open_socket(int is_ipv4, int type) {
 int braid_socket_datagram(int is_ipv4) { return open_socket(is_ipv4, SOCK_DGRAM); }
 int braid_socket_stream(int is_ipv4) { return open_socket(is_ipv4, SOCK_STREAM); }
 
+int braid_socket_unix(int is_datagram, int is_non_blocking) {
+    int type = (is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | (is_non_blocking ? SOCK_NONBLOCK : 0);
+    int fd = socket(AF_UNIX, type, 0);
+    return fd < 0 ? -errno : fd;
+}
+
 int braid_bind(int fd, const struct braid_address *to) {
     struct sockaddr_storage name;
     socklen_t size = braid_to_sockaddr(to, &name);

@@ -1,3 +1,4 @@
+import CDatagram
 import Glibc
 import Measures
 
@@ -39,10 +40,7 @@ private func withUnixAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>
 }
 
 private func unixSocket(nonBlocking: Bool) throws(SystemError) -> Int32 {
-    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | (nonBlocking ? Int32(SOCK_NONBLOCK.rawValue) : 0)
-    let fd = socket(AF_UNIX, type, 0)
-    guard fd >= 0 else { throw SystemError("open a control socket", code: errno) }
-    return fd
+    try checked(braid_socket_unix(0, nonBlocking ? 1 : 0), "open a control socket")
 }
 
 /// Answers one request line with one reply on a Unix socket (mode 0600): `braid status`, `braid mode`.

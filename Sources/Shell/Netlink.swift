@@ -31,7 +31,7 @@ struct NetworkSnapshot: Equatable {
 enum Netlink {
     /// Asks the kernel for everything; a fraction of a millisecond.
     static func snapshot() throws(SystemError) -> NetworkSnapshot {
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, Int32(SOCK_CLOEXEC.rawValue)) else {
+        guard let socket = mnl_socket_open2(NETLINK_ROUTE, O_CLOEXEC) else {
             throw SystemError("open netlink", code: errno)
         }
         defer { mnl_socket_close(socket) }
@@ -45,7 +45,7 @@ enum Netlink {
 
     /// A non-blocking socket that hears of changes of links, addresses and routes.
     static func openEvents() throws(SystemError) -> OpaquePointer {
-        let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        let flags = O_CLOEXEC | O_NONBLOCK   // the same bits as SOCK_CLOEXEC and SOCK_NONBLOCK
         guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else { throw SystemError("open netlink", code: errno) }
         let groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
         guard mnl_socket_bind(socket, UInt32(groups), 0) == 0 else {

@@ -117,7 +117,6 @@ public final class Resolver {
     private func ask(_ resolution: Resolution, isIPv4: Bool) {
         var hints = addrinfo()
         hints.ai_family = isIPv4 ? AF_INET : AF_INET6
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         hints.ai_protocol = Int32(IPPROTO_TCP)
         let context = Unmanaged.passRetained(Question(resolution, isIPv4: isIPv4)).toOpaque()
         _ = evdns_getaddrinfo(base, resolution.name, nil, &hints, { code, list, context in

@@ -1,3 +1,4 @@
+import CDatagram
 import Glibc
 
 /// What systemd wants to hear of a `Type=notify` service; nothing happens without $NOTIFY_SOCKET.
@@ -16,7 +17,7 @@ public enum ServiceManager {
             room.copyBytes(from: path)
             if path[0] == UInt8(ascii: "@") { room[0] = 0 }   // abstract namespace, sd_notify(3)
         }
-        let fd = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let fd = braid_socket_unix(1, 0)
         guard fd >= 0 else { return }
         defer { close(fd) }
         let size = socklen_t(MemoryLayout<sa_family_t>.size + path.count)

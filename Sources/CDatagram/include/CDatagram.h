@@ -17,6 +17,9 @@ struct braid_address {
 // Non-blocking, close-on-exec sockets; the IPv6 ones take IPv6 only.
 int braid_socket_datagram(int is_ipv4);
 int braid_socket_stream(int is_ipv4);
+// A close-on-exec Unix socket. The kinds of sockets are named here only: which Clang module shows
+// SOCK_STREAM and its like to Swift depends on the order of the build.
+int braid_socket_unix(int is_datagram, int is_non_blocking);
 int braid_bind(int fd, const struct braid_address *to);
 // SO_BINDTODEVICE: only this interface's routes count from now on.
 int braid_bind_device(int fd, const char *interface);

@@ -1,0 +1,123 @@
+import CDatagram
+import Glibc
+import Logging
+import Measures
+import Testing
+@testable import Shell
+
+@Suite struct ServiceTests {
+    private func path(_ name: String) -> String { "/tmp/braid-test-\(getpid())-\(name)" }
+
+    @Test func theControlSocketAnswers() async throws {
+        let path = path("control.sock")
+        let asked = Task.detached { () -> [String] in
+            // The server appears a moment later.
+            for _ in 0..<200 where access(path, F_OK) != 0 { usleep(10_000) }
+            return [try ControlClient.ask(path: path, line: "status"), try ControlClient.ask(path: path, line: "quit")]
+        }
+        let mode = try serve(path)
+        #expect(mode & 0o777 == 0o600)
+        #expect(try await asked.value == ["<status>\nsecond line", "<quit>\nsecond line"])
+        #expect(access(path, F_OK) != 0)
+        #expect { try ControlClient.ask(path: path, line: "status") } throws: { ($0 as? SystemError)?.code == ENOENT }
+    }
+
+    /// Serves until somebody says quit; the socket's mode.
+    private func serve(_ path: String) throws -> mode_t {
+        let loop = try EventLoop()
+        var quits = false
+        let server = try ControlServer(path: path, loop: loop) { line in
+            if line == "quit" { quits = true }
+            return "<\(line)>\nsecond line"
+        }
+        var about = stat()
+        stat(path, &about)
+        #expect { try ControlServer(path: path, loop: loop) { $0 } } throws: { ($0 as? SystemError)?.code == EADDRINUSE }
+        #expect(loop.run(until: .seconds(5)) { quits })
+        _ = loop.run(until: .milliseconds(20)) { false }
+        server.close()
+        return about.st_mode
+    }
+
+    @Test func aDeadProcessesSocketIsReplaced() throws {
+        let path = path("dead.sock")
+        defer { unlink(path) }
+        let fd = braid_socket_unix(0, 0)
+        var name = sockaddr_un()
+        name.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
+        _ = withUnsafePointer(to: &name) { p in
+            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        }
+        close(fd)
+        #expect(access(path, F_OK) == 0)
+        let server = try ControlServer(path: path, loop: EventLoop()) { $0 }
+        server.close()
+    }
+
+    @Test func aFileInTheWayStays() throws {
+        let path = path("file.sock")
+        close(open(path, O_CREAT | O_WRONLY, 0o600))
+        defer { unlink(path) }
+        #expect(throws: SystemError.self) { try ControlServer(path: path, loop: EventLoop()) { $0 } }
+        #expect(access(path, F_OK) == 0)
+    }
+
+    @Test(arguments: [("GET /status HTTP/1.1\r\nHost: localhost", "200", "{\"up\":1}"),
+                      ("GET / HTTP/1.1\r\nHost: 127.0.0.1:9090", "200", "<p>"),
+                      ("GET /metrics HTTP/1.0", "200", "braid_up 1"),
+                      ("GET /other HTTP/1.1\r\nHost: localhost", "404", "Pages"),
+                      ("GET /status HTTP/1.1\r\nHost: evil.example", "403", "localhost"),
+                      ("POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", "501", "")])
+    func theStatusPage(request: String, code: String, body: String) throws {
+        let loop = try EventLoop()
+        let content = StatusPage.Content(html: { "<p>" }, json: { "{\"up\":1}" }, metrics: { "braid_up 1\n" })
+        let page = try StatusPage(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0), loop: loop, content: content)
+        var reply: [UInt8] = [], ended = false, client: StreamSocket?
+        let attempt = StreamSocket.connect(to: page.address, loop: loop) { result in
+            guard let socket = try? result.get() else { return }
+            client = socket
+            _ = socket.write(Array("\(request)\r\nConnection: close\r\n\r\n".utf8))
+            socket.watch.onReadable = {
+                withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { room in
+                    if case .bytes(let n) = socket.read(into: room) { reply += room[..<n] } else { ended = true }
+                }
+            }
+            socket.watch.wantsRead = true
+        }
+        #expect(loop.run(until: .seconds(3)) { ended })
+        client?.close()
+        page.close()
+        let text = String(decoding: reply, as: UTF8.self)
+        #expect(text.hasPrefix("HTTP/1.1 \(code)") || text.hasPrefix("HTTP/1.0 \(code)"), "\(text)")
+        #expect(text.contains(body))
+        withExtendedLifetime(attempt) {}
+    }
+
+    @Test func aLogRecordIsOneLine() {
+        let line = LineLog.line(level: .warning, label: "tunnel", message: "bad\nINFO forged \u{1b}[31m\u{202e}",
+                                metadata: ["user": "a b", "n": "1", "q": "say \"x\""], at: 1_700_000_000_042_000_000)
+        #expect(line == "2023-11-14T22:13:20.042Z warn tunnel: bad\\nINFO forged \\x1b[31m\\u{202e} n=1 q=\"say \\\"x\\\"\" user=\"a b\"\n")
+    }
+
+    @Test func theCaptureReachesTheFile() throws {
+        let path = path("capture"), loop = try EventLoop()
+        defer { unlink(path) }
+        let writer = try CaptureWriter(path: path, loop: loop)
+        let piece = [UInt8](repeating: 7, count: 100_000)
+        for _ in 0..<7 { piece.withUnsafeBytes { writer.append($0) } }
+        writer.close()
+        var about = stat()
+        #expect(stat(path, &about) == 0 && about.st_size == 700_000 && about.st_mode & 0o777 == 0o600)
+    }
+
+    @Test func subnetsContainWhatTheyShould() throws {
+        let net = try #require(Subnet("10.1.0.0/16"))
+        #expect(net.contains(IPAddress("10.1.255.1")!) && !net.contains(IPAddress("10.2.0.1")!))
+        #expect(Subnet("0.0.0.0/0")!.contains(IPAddress("8.8.8.8")!))
+        #expect(Subnet("192.0.2.7")!.contains(IPAddress("192.0.2.7")!) && !Subnet("192.0.2.7")!.contains(IPAddress("192.0.2.6")!))
+        #expect(Subnet("fd00::/8")!.contains(IPAddress("fd12::1")!) && !Subnet("fd00::/8")!.contains(IPAddress("fe80::1")!))
+        #expect(Subnet("2001:db8::/96")!.contains(IPAddress("2001:db8::5:6")!) && !Subnet("2001:db8::/96")!.contains(IPAddress("2001:db8::1:0:0")!))
+        #expect(Subnet("10.0.0.0/33") == nil && Subnet("10.0.0.0/") == nil && Subnet("x/8") == nil && Subnet("10.0.0.0/8/8") == nil)
+    }
+}

@@ -1,0 +1,78 @@
+import Buffers
+import Glibc
+import Measures
+import Testing
+@testable import Shell
+
+private let anyPort = SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)
+
+/// Two ends of a TCP connection over loopback.
+func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: StreamSocket) {
+    var client: StreamSocket?, server: StreamSocket?
+    let listener = try StreamListener(anyPort, loop: loop) { socket, _ in server = socket }
+    let attempt = StreamSocket.connect(to: listener.address, loop: loop) { client = try? $0.get() }
+    _ = loop.run(until: .seconds(2)) { client != nil && server != nil }
+    listener.close()
+    attempt.cancel()
+    return (try #require(client), try #require(server))
+}
+
+@Suite struct StreamTests {
+    @Test func bytesAndEndsPass() throws {
+        let loop = try EventLoop()
+        let (client, server) = try connectedPair(loop)
+        #expect(client.remoteAddress == server.localAddress)
+        #expect(client.write(Array("hello".utf8)) == .bytes(5))
+        client.finishWriting()
+        var got: [UInt8] = [], ended = false
+        server.watch.onReadable = {
+            withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
+                switch server.read(into: room) {
+                case .bytes(let n): got += room[..<n]
+                case .end: ended = true; server.watch.wantsRead = false
+                default: break
+                }
+            }
+        }
+        server.watch.wantsRead = true
+        #expect(loop.run(until: .seconds(2)) { ended })
+        #expect(got == Array("hello".utf8))
+        #expect(server.write(Array("back".utf8)) == .bytes(4))
+    }
+
+    @Test func aRefusedConnectionSaysSo() throws {
+        let loop = try EventLoop()
+        let listener = try StreamListener(anyPort, loop: loop) { _, _ in }
+        listener.close()
+        var code: Int32?
+        let attempt = StreamSocket.connect(to: listener.address, loop: loop) {
+            if case .failure(let error) = $0 { code = error.code }
+        }
+        #expect(loop.run(until: .seconds(2)) { code != nil })
+        #expect(code == ECONNREFUSED)
+        withExtendedLifetime(attempt) {}
+    }
+
+    @Test func aCancelledAttemptIsSilent() throws {
+        let loop = try EventLoop()
+        let listener = try StreamListener(anyPort, loop: loop) { _, _ in }
+        var called = false
+        StreamSocket.connect(to: listener.address, loop: loop) { _ in called = true }.cancel()
+        _ = loop.run(until: .milliseconds(50)) { called }
+        #expect(!called)
+    }
+
+    @Test func resetArrivesAsReset() throws {
+        let loop = try EventLoop()
+        let (client, server) = try connectedPair(loop)
+        client.reset()
+        var result: StreamSocket.ReadResult?
+        server.watch.onReadable = {
+            withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { result = server.read(into: $0) }
+            server.watch.wantsRead = false
+        }
+        server.watch.wantsRead = true
+        #expect(loop.run(until: .seconds(2)) { result != nil })
+        #expect(result == .failed(ECONNRESET))
+    }
+}
