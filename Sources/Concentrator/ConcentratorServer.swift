@@ -45,7 +45,8 @@ public final class ConcentratorServer: EngineDelegate {
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         var policy = settings.egress
-        policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 }
+        // `deny: []` denies nothing: there the concentrator's own addresses are targets like others.
+        if policy.deniesPrivate { policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 } }
         dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
         driver.delegate = self
         for address in settings.listen {

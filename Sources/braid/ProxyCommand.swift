@@ -49,24 +49,3 @@ struct ProxyCommand: ParsableCommand {
         throw Complaint.failure("not there yet")
     }
 }
-
-struct ConcentratorCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "concentrator",
-        abstract: "Runs on a server: takes the proxies' sessions and dials the real destinations.")
-
-    @OptionGroup var common: CommonFlags
-    @Option(help: "UDP address and port, such as 0.0.0.0:443; may be repeated.") var listen: [String] = []
-
-    func run() throws {
-        var overrides = Overrides()
-        common.apply(to: &overrides)
-        overrides.set("listen", flag: "--listen", toList: listen)
-        let file = common.config
-        guard case .concentrator(let settings) = try complaining({ () throws(ConfigurationErrors) in
-            try Configuration.load(.concentrator, file: file, overrides: overrides)
-        }) else { preconditionFailure("a concentrator's configuration was asked for") }
-        _ = settings
-        throw Complaint.failure("not there yet")
-    }
-}

@@ -23,7 +23,7 @@ struct StatusCommand: ParsableCommand {
             if json {
                 show(watch ? answer.replacing("\n", with: "") + "\n" : answer)
             } else {
-                let lines = StatusTable.lines(try StatusReport(json: answer))
+                let lines = StatusTable.lines(try StatusDocument(json: answer))
                 // On a terminal the new picture stands where the old one stood.
                 let clear = watch && isatty(STDOUT_FILENO) != 0 ? "\u{1b}[H\u{1b}[2J" : ""
                 show(clear + lines.joined(separator: "\n") + "\n")

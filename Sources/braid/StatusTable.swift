@@ -1,41 +1,53 @@
 import Foundation
+import Shell
 
-/// `StatusReport` as lines for a person.
+/// A status as lines for a person.
 enum StatusTable {
-    static func lines(_ report: StatusReport) -> [String] {
+    static func lines(_ document: StatusDocument) -> [String] {
+        let status = document.status
         var lines = [
-            "\(report.role) \(report.version), pid \(report.pid), up \(duration(report.upSeconds)): "
-                + "\(counted(report.sessions.count, "session")), \(counted(report.connections, "connection"))"
-                + (report.datagramsDropped > 0 ? ", \(counted(report.datagramsDropped, "datagram")) dropped" : ""),
+            "\(status.role) \(document.version), pid \(document.pid), up \(duration(status.uptimeSeconds)), "
+                + "on \(status.listen.joined(separator: " "))",
+            "\(counted(status.sessions.count, "session")), \(counted(status.connections, "connection"))"
+                + (status.datagramsDropped > 0 ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : ""),
         ]
-        if report.sessions.isEmpty {
-            lines.append(report.role == "proxy" ? "not connected to the concentrator" : "no proxy is connected")
+        if !status.uplinks.isEmpty {
+            let all = status.uplinks.map { uplink in
+                uplink.name + (uplink.isBackup ? " (backup)" : "") + (uplink.isPresent ? "" : " (not there)")
+            }
+            lines.append("uplinks: " + all.joined(separator: ", "))
         }
-        for session in report.sessions {
+        if status.sessions.isEmpty {
+            lines.append(status.role == "proxy" ? "not connected to the concentrator" : "no proxy is connected")
+        }
+        for session in status.sessions {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user
-            lines.append("")
-            lines.append("\(who), mode \(session.mode), since \(duration(session.ageSeconds)), "
-                + counted(session.connections, "connection"))
-            lines += table(session.paths.map(row))
+            lines += ["", "\(who): mode \(session.mode), for \(duration(session.ageSeconds)), "
+                + counted(session.connections, "connection")]
+            lines += table(rows(session))
         }
         return lines
     }
 
-    private static let heads = ["path", "uplink", "state", "rtt", "least", "loss", "sending", "receiving", "sent", "received", "from", "to"]
+    static let heads = [
+        "path", "uplink", "state", "rtt", "least", "loss", "sending", "receiving", "sent", "received", "from", "to",
+    ]
     /// Columns of numbers stand right.
     private static let right: Set = ["rtt", "least", "loss", "sending", "receiving", "sent", "received"]
 
-    private static func row(_ path: StatusReport.Path) -> [String] {
-        [
-            "\(path.number)", path.uplink, path.health + (path.backup ? ", backup" : ""), milliseconds(path.rttMilliseconds),
-            milliseconds(path.minimumRTTMilliseconds), String(format: "%.1f %%", path.loss * 100),
-            rate(path.sendBitsPerSecond), rate(path.receiveBitsPerSecond), bytes(path.bytesSent), bytes(path.bytesReceived),
-            path.local, path.remote,
-        ]
+    static func rows(_ session: ServerStatus.Session) -> [[String]] {
+        session.paths.map { path in
+            [
+                "\(path.number)", path.uplink, path.health + (path.isBackup ? ", backup" : ""),
+                milliseconds(path.rttMilliseconds), milliseconds(path.minimumRTTMilliseconds),
+                String(format: "%.1f %%", path.loss * 100), rate(path.sendBitsPerSecond), rate(path.receiveBitsPerSecond),
+                bytes(path.bytesSent), bytes(path.bytesReceived), path.local, path.remote,
+            ]
+        }
     }
 
     private static func table(_ rows: [[String]]) -> [String] {
-        guard !rows.isEmpty else { return ["  no paths"] }
+        guard !rows.isEmpty else { return ["  no path"] }
         let all = [heads] + rows
         let widths = heads.indices.map { column in all.map { $0[column].count }.max()! }
         return all.map { row in
@@ -43,25 +55,29 @@ enum StatusTable {
                 let pad = String(repeating: " ", count: widths[column] - row[column].count)
                 return right.contains(heads[column]) ? pad + row[column] : row[column] + pad
             }
-            let line = "  " + cells.joined(separator: "  ")
-            return String(line.reversed().drop { $0 == " " }.reversed())
+            var line = "  " + cells.joined(separator: "  ")
+            while line.last == " " { line.removeLast() }
+            return line
         }
     }
 
     static func counted(_ n: Int, _ noun: String) -> String { n == 1 ? "1 \(noun)" : "\(n) \(noun)s" }
 
-    private static func milliseconds(_ value: Double?) -> String {
-        value.map { String(format: $0 < 10 ? "%.1f ms" : "%.0f ms", $0) } ?? "-"
+    /// Before the first answer there is no round trip to tell.
+    private static func milliseconds(_ value: Double) -> String {
+        value > 0 && value < 1e9 ? String(format: value < 10 ? "%.1f ms" : "%.0f ms", value) : "-"
     }
 
-    private static func rate(_ bits: Int64) -> String { bits == 0 ? "-" : scaled(Double(bits), ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"]) }
+    private static func rate(_ bits: Int64) -> String {
+        bits == 0 ? "-" : scaled(Double(bits), ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
+    }
 
     private static func bytes(_ n: Int) -> String { scaled(Double(n), ["B", "kB", "MB", "GB", "TB"]) }
 
     private static func scaled(_ value: Double, _ units: [String]) -> String {
         var value = value, unit = 0
         while value >= 1000, unit < units.count - 1 { value /= 1000; unit += 1 }
-        return String(format: unit == 0 || value >= 100 ? "%.0f %@" : "%.1f %@", value, units[unit])
+        return String(format: unit == 0 || value >= 100 ? "%.0f " : "%.1f ", value) + units[unit]
     }
 
     static func duration(_ seconds: Double) -> String {

@@ -1,0 +1,80 @@
+import Configuration
+import Glibc
+import Logging
+import Measures
+import Shell
+
+/// A running proxy or concentrator as the program around it sees it.
+struct Service {
+    var status: () -> ServerStatus
+    /// Stops accepting and ends when the last connection has ended; called again, at once.
+    var stop: () -> Void
+    /// Nil where the mode is not its to choose. Returns what is wrong with the word, nil where nothing is.
+    var setMode: ((String) -> String?)?
+}
+
+/// Runs a service until a signal ends it: log, control socket, status page, signals, service manager.
+enum Program {
+    /// `start` builds the service on the loop; `stopped` is to be called when it has ended.
+    static func run(
+        _ role: ConfigurationKind, _ program: ProgramConfiguration,
+        start: (_ loop: EventLoop, _ stopped: @escaping () -> Void) throws(SystemError) -> Service
+    ) throws {
+        LogSetup.bootstrap(level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info)
+        raiseFileLimit()
+        do {
+            let loop = try EventLoop()
+            let service = try start(loop) { [unowned loop] in loop.stop() }
+            let control = ControlDesk.open(role, program, service, loop)
+            let page = try program.status.map { try StatusPage($0, loop: loop, content: pages(of: service)) }
+            var signals = 0
+            for number in [SIGTERM, SIGINT] {
+                loop.onSignal(number) {
+                    signals += 1
+                    if signals == 1 { ServiceManager.stopping() }
+                    service.stop()
+                }
+            }
+            // A terminal that closes is no reason to drop everybody's connections.
+            signal(SIGHUP, SIG_IGN)
+            ServiceManager.ready()
+            loop.run()
+            control?.close()
+            page?.close()
+        } catch {
+            throw Complaint.failure("can't \(error)")
+        }
+    }
+
+    private static func pages(of service: Service) -> StatusPage.Content {
+        StatusPage.Content(
+            html: { StatusPages.html(StatusDocument(service.status())) },
+            json: { StatusDocument(service.status()).json },
+            metrics: { StatusPages.metrics(StatusDocument(service.status())) })
+    }
+
+    /// Every connection takes a descriptor; the soft limit of 1,024 is of another age.
+    private static func raiseFileLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+}
+
+extension ControlDesk {
+    /// Without a control socket the service still does its work: that is said in the log, once.
+    fileprivate static func open(
+        _ role: ConfigurationKind, _ program: ProgramConfiguration, _ service: Service, _ loop: EventLoop
+    ) -> ControlServer? {
+        let path = program.control ?? ControlPath.standard(role.rawValue)
+        do {
+            return try ControlServer(path: path, loop: loop) { line in
+                answer(line, status: { StatusDocument(service.status()).json }, setMode: service.setMode)
+            }
+        } catch {
+            Logger(label: "control").warning("no control socket, so braid status can't ask: \(error)", metadata: ["path": "\(path)"])
+            return nil
+        }
+    }
+}
