@@ -49,6 +49,9 @@ public final class DatagramBatch {
         laneEnd[lane] + Self.longestDatagram <= (lane + 1) * laneBytes ? arena + laneEnd[lane] : nil
     }
 
+    /// Bytes left in `lane`.
+    public func room(lane: Int) -> Int { (lane + 1) * laneBytes - laneEnd[lane] }
+
     /// Closes the datagram just written into `lane`.
     public func commit(lane: Int, length: Int, uplink: Int, remote: SocketAddress, local: IPAddress) {
         precondition(length > 0 && length <= Self.longestDatagram)

@@ -5,148 +5,304 @@ import Multipath
 import Subflow
 import Wire
 
-/// One uplink of the proxy as the engine sees it: a number by which datagrams go out and come in.
-public struct Uplink: Sendable {
-    public var number: Int
-    public var name: String
-    public var isBackup: Bool
-    /// The largest datagram payload (UDP) this uplink takes, 1472 for an MTU of 1500 over IPv4.
-    public var datagramLimit: Int
-    /// The family its socket speaks: only the concentrator's addresses of that family are tried through it.
-    public var isIPv4: Bool
-    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472, isIPv4: Bool = true) {
-        self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit
-        self.isIPv4 = isIPv4
-    }
-}
-
-public struct EndpointConfiguration: Sendable {
-    public struct User: Sendable {
-        public var name: String
-        public var publicKey: Key32
-        public var preSharedKey: Key32?
-        public init(name: String, publicKey: Key32, preSharedKey: Key32? = nil) { self.name = name; self.publicKey = publicKey; self.preSharedKey = preSharedKey }
-    }
-    public enum Role: Sendable {
-        case proxy(concentrator: [SocketAddress], publicKey: Key32, preSharedKey: Key32?)
-        case concentrator(users: [User])
-    }
-    public var role: Role
-    public var identity: StaticKeyPair
-    public var connection = ConnectionConfiguration()
-    public var mode = HandoverMode.full
-    /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard.
-    public var epoch: UInt64 = 0
-    public var mostConnections = 100_000
-    public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
-}
-
-/// What the endpoint tells its owner.
-public enum EndpointEvent {
-    case sessionOpened(session: Int, user: String)
-    case sessionClosed(session: Int, reason: String)
-    /// A path came, went or changed its health; for logs and status.
-    case pathChanged(session: Int, path: Int, health: PathHealth)
-    /// Concentrator: dial `target`, then `answer(_:with:)`.
-    case incoming(StreamHandle, target: Target, user: String)
-    /// Proxy: the concentrator's dial ended.
-    case answered(StreamHandle, DialStatus)
-    /// Bytes to read, space to write, or the end: look at `handle.connection`.
-    case activity(StreamHandle)
-}
-
-/// One application connection in a session, from `open` or `.incoming` until `release`.
-///
-/// The owner reads and writes `connection` (its bytes start behind the preface and the dial status) and
-/// calls `Endpoint.touched(_:at:)` afterwards, so that what became sendable is sent.
-public final class StreamHandle {
-    public let connection: Connection
-    public let session: Int
-    /// For the owner: its own object for this stream.
-    public var owner: AnyObject?
-    init(connection: Connection, session: Int) { self.connection = connection; self.session = session }
-}
-
 /// Sessions, paths and connections of one process, as a pure state machine over datagrams.
 ///
 /// The turn of the loop: `receive` for every datagram, `advance(to:)`, drain `nextEvent()`, read and write
 /// streams, `transmit(into:at:)` until it says that nothing is left, arm a timer at `deadline`.
+///
+/// This file is its face; `Handshake` opens sessions, `Receive` takes records apart, `Transmit` makes them,
+/// `Health` and `Signals` watch over paths, `Streams` and `Joins` over connections.
 public final class Endpoint {
     public let configuration: EndpointConfiguration
+    /// Called with every segment sent or received inside the tunnel (`--pcap`); nil costs nothing.
+    public var capture: ((_ segment: borrowing Segment, _ payload: Pieces, _ from: SocketAddress,
+                          _ to: SocketAddress, _ at: Instant) -> Void)?
 
-    public init(configuration: EndpointConfiguration, seed: Key32, at now: Instant) { fatalError("stub") }
+    // The proxy's end: where to go, through what, and what is known of the concentrator.
+    var remotes: [SocketAddress]
+    let remoteKey: Key32
+    let preSharedKey: Key32
+    var uplinks: [UplinkState] = []
+    var handshake: HandshakeState?
+    var currentSession: Session?
+    var instance: UInt64 = 0
+    var hasUplinks: Bool { uplinks.contains { $0.isUp } }
+
+    // The concentrator's end.
+    var users: [UserState] = []
+    /// Looked up by key, never iterated.
+    var userNumbers: [Key32: Int] = [:]
+    var unconfirmed: [Unconfirmed] = []
+
+    let isProxy: Bool
+    var mode: HandoverMode
+    var random: KeyedRandom
+    /// The latest `now` that was handed in.
+    var clock: Instant
+
+    var sessions: [Session?] = []
+    var freeSessions: [Int] = []
+    var streams: [StreamHandle?] = []
+    var freeStreams: [Int] = []
+    var streamCount = 0
+    /// Proxy: streams that wait for a session.
+    var waiting: [StreamHandle] = []
+
+    // Rings and lists of what is to be done this turn; deadlines of what is to be done later.
+    var ready = ReadyQueue()
+    var told = ToldQueue()
+    var events: [EndpointEvent] = []
+    var eventsTaken = 0
+    var dirty: [Int] = []
+    var outbox: [Outgoing] = []
+    var streamDeadlines = DeadlineHeap()
+    var sessionDeadlines = DeadlineHeap()
+    var handshakeAt: Instant { handshake?.nextAt ?? .distantFuture }
+
+    // Reused for every segment.
+    var incoming = Segment()
+    var outgoing = OutgoingSegment()
+    let headScratch = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 16)
+    var resetsThisTurn = 0
+
+    var counters = DropCounters()
+
+    public init(configuration: EndpointConfiguration, seed: Key32, at now: Instant) {
+        var configuration = configuration
+        configuration.connection.framing = .sealed
+        configuration.connection.subflow.earlyData = true
+        configuration.connection.subflow.maximumSegmentSize = Self.segmentSize(datagramLimit: 1472)
+        self.configuration = configuration
+        random = KeyedRandom(seed: seed)
+        mode = configuration.mode
+        clock = now
+        switch configuration.role {
+        case .proxy(let addresses, let key, let shared):
+            isProxy = true
+            remotes = addresses
+            remoteKey = key
+            preSharedKey = shared ?? .zero
+            instance = random.next()
+        case .concentrator(let list):
+            isProxy = false
+            remotes = []
+            remoteKey = .zero
+            preSharedKey = .zero
+            for user in list where userNumbers[user.publicKey] == nil {
+                userNumbers[user.publicKey] = users.count
+                users.append(UserState(user: user))
+            }
+        }
+        events.reserveCapacity(256)
+        dirty.reserveCapacity(64)
+    }
+    deinit { headScratch.deallocate() }
+
+    /// What fits into a datagram beside the header, a bulk head and the tag.
+    static func segmentSize(datagramLimit: Int) -> Int {
+        datagramLimit - DatagramHeader.size - Limits.bulkHead - RecordCipher.tagBytes
+    }
 
     // MARK: Uplinks (proxy)
 
-    public func addUplink(_ uplink: Uplink, at now: Instant) { fatalError("stub") }
+    /// Adds an uplink, or says that one is back: its paths are opened (again) and living connections join.
+    public func addUplink(_ uplink: Uplink, at now: Instant) {
+        precondition(isProxy)
+        clock = now
+        if let i = uplinks.firstIndex(where: { $0.uplink.number == uplink.number }) {
+            if uplinks[i].isUp { closePaths(uplink: uplink.number, at: now) }
+            uplinks[i] = UplinkState(uplink: uplink)
+        } else {
+            uplinks.append(UplinkState(uplink: uplink))
+        }
+        if let session = currentSession {
+            openPaths(session, uplink: uplink, at: now)
+            if now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
+        }
+        if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
+    }
+
     /// The interface or address went away.
-    public func removeUplink(_ number: Int, at now: Instant) { fatalError("stub") }
-    /// Sending through the uplink failed with an error that says the path is gone.
-    public func uplinkFailed(_ number: Int, at now: Instant) { fatalError("stub") }
-    public func setMode(_ mode: HandoverMode, at now: Instant) { fatalError("stub") }
+    public func removeUplink(_ number: Int, at now: Instant) {
+        clock = now
+        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }) else { return }
+        uplinks.remove(at: i)
+        closePaths(uplink: number, at: now)
+    }
+
+    /// Sending through the uplink failed with an error that says the path is gone. It is tried again with
+    /// growing patience, since no event may tell that it works again.
+    public func uplinkFailed(_ number: Int, at now: Instant) {
+        clock = now
+        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }), uplinks[i].isUp else { return }
+        uplinks[i].fail(at: now)
+        closePaths(uplink: number, at: now)
+    }
+
     /// The concentrator's addresses, in order of preference, replacing those of the configuration: its name was
     /// resolved (again). Empty at first where a name is not known yet. Living paths stay as they are.
-    public func setConcentrator(_ addresses: [SocketAddress], at now: Instant) { fatalError("stub") }
+    public func setConcentrator(_ addresses: [SocketAddress], at now: Instant) {
+        precondition(isProxy)
+        clock = now
+        guard addresses != remotes else { return }
+        remotes = addresses
+        for item in uplinks where item.isUp {
+            if let session = currentSession { openPaths(session, uplink: item.uplink, at: now) }
+            if currentSession == nil || handshake != nil { handshakeOn(item.uplink, at: now) }
+        }
+    }
 
     // MARK: Datagrams and time
 
     /// Takes one datagram, opening it in place. `local`: the address it came to, where the socket serves several.
-    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress, uplink: Int, at now: Instant) { fatalError("stub") }
-    /// Writes what is due into `batch` until nothing is left (false) or the batch is full (true).
-    public func transmit(into batch: DatagramBatch, at now: Instant) -> Bool { fatalError("stub") }
-    public var deadline: Instant { fatalError("stub") }
-    public func advance(to now: Instant) { fatalError("stub") }
-    public func nextEvent() -> EndpointEvent? { fatalError("stub") }
+    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
+                        uplink: Int, at now: Instant) {
+        clock = now
+        guard let header = DatagramHeader(UnsafeRawBufferPointer(datagram)) else { counters.malformed += 1; return }
+        switch header.kind {
+        case .record: receiveRecord(header, datagram, from: remote, local: local, uplink: uplink, at: now)
+        case .hello:
+            guard !isProxy else { counters.malformed += 1; return }
+            receiveHello(datagram, from: remote, local: local, uplink: uplink, at: now)
+        case .welcome:
+            guard isProxy else { counters.malformed += 1; return }
+            receiveWelcome(header, datagram, from: remote, local: local, uplink: uplink, at: now)
+        }
+    }
 
-    // MARK: Streams
+    /// When `advance` or `transmit` next has something to do; not later than the present where events wait.
+    public var deadline: Instant {
+        if !ready.isEmpty || !told.isEmpty || eventsTaken < events.count || !dirty.isEmpty || !outbox.isEmpty { return clock }
+        var next = min(streamDeadlines.next, sessionDeadlines.next)
+        next = min(next, handshakeAt)
+        for uplink in uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
+        return next
+    }
 
-    /// Proxy: opens a connection to `target`; it waits for the session where there is none yet.
-    public func open(_ target: Target, at now: Instant) -> StreamHandle { fatalError("stub") }
-    /// Concentrator: the dial's result, sent before any data; anything but `.connected` also ends the stream.
-    public func answer(_ stream: StreamHandle, with status: DialStatus, at now: Instant) { fatalError("stub") }
-    /// The owner read, wrote, finished or aborted on the connection.
-    public func touched(_ stream: StreamHandle, at now: Instant) { fatalError("stub") }
-    /// The owner is done with the handle; the connection winds up by itself.
-    public func release(_ stream: StreamHandle, at now: Instant) { fatalError("stub") }
-    /// Ends every session, telling the peers.
-    public func shutDown(at now: Instant) { fatalError("stub") }
+    public func advance(to now: Instant) {
+        clock = now
+        resetsThisTurn = 0
+        while let slot = sessionDeadlines.popDue(at: now) {
+            guard let session = sessions[slot] else { continue }
+            session.scheduled = .distantFuture
+            advance(session, to: now)
+        }
+        while let slot = streamDeadlines.popDue(at: now) {
+            guard let stream = streams[slot] else { continue }
+            stream.connection.advance(to: now)
+            note(stream, at: now)
+            ready.append(stream)
+        }
+        if handshakeAt <= now { repeatHandshake(at: now) }
+        retryUplinks(at: now)
+    }
 
-    // MARK: Watching
+    public func nextEvent() -> EndpointEvent? {
+        if eventsTaken < events.count {
+            let event = events[eventsTaken]
+            eventsTaken += 1
+            if eventsTaken == events.count {
+                events.removeAll(keepingCapacity: true)
+                eventsTaken = 0
+            }
+            return event
+        }
+        while let stream = told.popFirst() {
+            if !stream.isReleased { return .activity(stream) }
+        }
+        return nil
+    }
 
-    /// Called with every segment sent or received inside the tunnel (`--pcap`); nil costs nothing.
-    public var capture: ((_ segment: borrowing Segment, _ payload: Pieces, _ from: SocketAddress, _ to: SocketAddress, _ at: Instant) -> Void)?
-    /// A snapshot for `braid status`.
-    public func report(at now: Instant) -> EndpointReport { fatalError("stub") }
+    func say(_ event: EndpointEvent) { events.append(event) }
 }
 
-/// What `braid status` shows.
-public struct EndpointReport: Sendable {
-    public struct Path: Sendable {
-        public var number: Int
-        public var uplink: String
-        public var local: String
-        public var remote: String
-        public var health: PathHealth
-        public var isBackup: Bool
-        public var smoothedRTT: Interval
-        public var minimumRTT: Interval
-        /// Share of datagrams lost recently, 0 to 1.
-        public var loss: Double
-        public var sendRate: Rate
-        public var receiveRate: Rate
-        public var bytesSent: Int
-        public var bytesReceived: Int
+/// One uplink and whether it works.
+struct UplinkState {
+    var uplink: Uplink
+    var isUp = true
+    var retryAt = Instant.distantFuture
+    private var patience = Interval.milliseconds(200)
+    init(uplink: Uplink) { self.uplink = uplink }
+
+    mutating func fail(at now: Instant) {
+        isUp = false
+        retryAt = now + patience
+        patience = min(patience * 2, .seconds(5))
     }
-    public struct Session: Sendable {
-        public var number: Int
-        public var user: String
-        public var age: Interval
-        public var mode: HandoverMode
-        public var paths: [Path]
-        public var connections: Int
+    mutating func retry() { isUp = true; retryAt = .distantFuture }
+    /// A path through it was answered.
+    mutating func proved() { patience = .milliseconds(200) }
+}
+
+/// A user of the concentrator.
+struct UserState {
+    let user: EndpointConfiguration.User
+    /// The greatest timestamp of an authentic hello: a replayed one is not greater.
+    var greatestTimestamp: UInt64 = 0
+}
+
+/// A handshake datagram for the next batch.
+struct Outgoing {
+    var bytes: [UInt8]
+    var uplink: Int
+    var remote: SocketAddress
+    var local: IPAddress
+}
+
+/// Why datagrams and frames were dropped.
+struct DropCounters {
+    var malformed = 0, unknownSession = 0, notAuthentic = 0, replayed = 0, badFrames = 0, badSegments = 0, refusedHellos = 0
+    var total: Int { malformed + unknownSession + notAuthentic + replayed + badFrames + badSegments + refusedHellos }
+}
+
+/// An intrusive queue of streams that have something to send.
+struct ReadyQueue {
+    private var head: StreamHandle?
+    private var tail: StreamHandle?
+    var isEmpty: Bool { head == nil }
+
+    mutating func append(_ stream: StreamHandle) {
+        guard !stream.isReady else { return }
+        stream.isReady = true
+        if let tail { tail.nextReady = stream } else { head = stream }
+        tail = stream
     }
-    public var sessions: [Session] = []
-    public var connections = 0
-    public var datagramsDropped = 0
-    public init() {}
+    /// Puts a stream back whose turn was cut short.
+    mutating func prepend(_ stream: StreamHandle) {
+        guard !stream.isReady else { return }
+        stream.isReady = true
+        stream.nextReady = head
+        head = stream
+        if tail == nil { tail = stream }
+    }
+    mutating func popFirst() -> StreamHandle? {
+        guard let stream = head else { return nil }
+        head = stream.nextReady
+        if head == nil { tail = nil }
+        stream.nextReady = nil
+        stream.isReady = false
+        return stream
+    }
+}
+
+/// An intrusive queue of streams whose owner is to be told.
+struct ToldQueue {
+    private var head: StreamHandle?
+    private var tail: StreamHandle?
+    var isEmpty: Bool { head == nil }
+
+    mutating func append(_ stream: StreamHandle) {
+        guard !stream.isTold else { return }
+        stream.isTold = true
+        if let tail { tail.nextTold = stream } else { head = stream }
+        tail = stream
+    }
+    mutating func popFirst() -> StreamHandle? {
+        guard let stream = head else { return nil }
+        head = stream.nextTold
+        if head == nil { tail = nil }
+        stream.nextTold = nil
+        stream.isTold = false
+        return stream
+    }
 }

@@ -1,0 +1,43 @@
+import Crypto
+import Measures
+import Multipath
+
+/// One uplink of the proxy as the engine sees it: a number by which datagrams go out and come in.
+public struct Uplink: Sendable {
+    public var number: Int
+    public var name: String
+    public var isBackup: Bool
+    /// The largest datagram payload (UDP) this uplink takes, 1472 for an MTU of 1500 over IPv4.
+    public var datagramLimit: Int
+    /// The family its socket speaks: only the concentrator's addresses of that family are tried through it.
+    public var isIPv4: Bool
+    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472, isIPv4: Bool = true) {
+        self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit
+        self.isIPv4 = isIPv4
+    }
+}
+
+public struct EndpointConfiguration: Sendable {
+    public struct User: Sendable {
+        public var name: String
+        public var publicKey: Key32
+        public var preSharedKey: Key32?
+        public init(name: String, publicKey: Key32, preSharedKey: Key32? = nil) {
+            self.name = name; self.publicKey = publicKey; self.preSharedKey = preSharedKey
+        }
+    }
+    public enum Role: Sendable {
+        case proxy(concentrator: [SocketAddress], publicKey: Key32, preSharedKey: Key32?)
+        case concentrator(users: [User])
+    }
+    public var role: Role
+    public var identity: StaticKeyPair
+    public var connection = ConnectionConfiguration()
+    public var mode = HandoverMode.full
+    /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard.
+    public var epoch: UInt64 = 0
+    public var mostConnections = 100_000
+    /// How long a record key is used (the design says 120 s; tests shorten it).
+    public var keyLifetime = Interval.seconds(120)
+    public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
+}

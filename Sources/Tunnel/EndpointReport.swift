@@ -1,0 +1,34 @@
+import Measures
+import Multipath
+
+/// What `braid status` shows.
+public struct EndpointReport: Sendable {
+    public struct Path: Sendable {
+        public var number: Int
+        public var uplink: String
+        public var local: String
+        public var remote: String
+        public var health: PathHealth
+        public var isBackup: Bool
+        public var smoothedRTT: Interval
+        public var minimumRTT: Interval
+        /// Share of datagrams lost recently, 0 to 1.
+        public var loss: Double
+        public var sendRate: Rate
+        public var receiveRate: Rate
+        public var bytesSent: Int
+        public var bytesReceived: Int
+    }
+    public struct Session: Sendable {
+        public var number: Int
+        public var user: String
+        public var age: Interval
+        public var mode: HandoverMode
+        public var paths: [Path]
+        public var connections: Int
+    }
+    public var sessions: [Session] = []
+    public var connections = 0
+    public var datagramsDropped = 0
+    public init() {}
+}

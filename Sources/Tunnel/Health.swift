@@ -1,0 +1,263 @@
+import Buffers
+import Measures
+import Multipath
+import Wire
+
+/// A path's health: when silence is worth a probe, when an unanswered probe makes the path suspect, and
+/// how a suspect path is found again.
+///
+/// Awaited answers that don't come within a probe time-out bring a probe; unanswered past another one
+/// they bring suspicion, and unacknowledged data is reinjected elsewhere at once (design: path health).
+extension Endpoint {
+    // MARK: What the traffic tells
+
+    /// An authentic datagram: the path lives in our direction.
+    @inline(__always) func noteArrival(_ session: Session, _ path: Path, at now: Instant) {
+        session.lastArrival = now
+        path.lastArrival = now
+        // What was sent a moment ago can't have been answered yet: the clock starts anew for that.
+        path.awaitingSince = path.lastEliciting > now - path.leastRTT ? now : .distantFuture
+    }
+
+    /// Payload came: a flow whose later silence tells something (the sender of a download is far away).
+    @inline(__always) func noteData(_ session: Session, _ path: Path, _ stream: StreamHandle, at now: Instant) {
+        noteActivity(session, stream, at: now)
+        let gap = now - path.lastData
+        path.lastData = now
+        if gap > .milliseconds(300) {
+            path.flow = 0
+            path.flowGap = .zero
+            path.flowSilence = .distantFuture
+            return
+        }
+        path.flow += 1
+        path.flowGap = (path.flowGap * 7 + gap) / 8
+        guard path.flow >= Limits.flowLength else { return }
+        path.flowSilence = now + max(path.flowGap * 4, Limits.leastFlowSilence)
+        if session.scheduled > path.flowSilence { arm(session, path.flowSilence) }
+    }
+
+    /// Payload came or went. The first after a pause starts the probes that keep round trips known.
+    @inline(__always) func noteActivity(_ session: Session, _ stream: StreamHandle, at now: Instant) {
+        let wasActive = now - session.lastActivity < Limits.activity
+        session.lastActivity = now
+        session.lastStream = stream.slot
+        if !wasActive { schedule(session, at: now) }
+    }
+
+    /// Something that must be answered leaves.
+    @inline(__always) func noteEliciting(_ session: Session, _ path: Path, at now: Instant) {
+        path.lastEliciting = now
+        guard path.awaitingSince == .distantFuture else { return }
+        path.awaitingSince = now
+        let due = now + silencePatience(session, path)
+        if session.scheduled > due { arm(session, due) }
+    }
+
+    /// How long an answer may take before a probe asks: the round trip, what it varies, the peer's delayed ACK.
+    private func silencePatience(_ session: Session, _ path: Path) -> Interval {
+        roundTripBound(session, path) + Limits.peerAckDelay
+    }
+
+    /// The probe time-out, or that of the latest stream's subflow on the path, which knows the queue it stands in.
+    private func roundTripBound(_ session: Session, _ path: Path) -> Interval {
+        var bound = path.probeTimeout
+        guard session.lastStream >= 0, session.lastStream < streams.count, let stream = streams[session.lastStream],
+              stream.session == session.slot else { return bound }
+        for i in 0..<stream.links.count where stream.links[i].isUsed && stream.links[i].path == path.number {
+            guard let tcp = stream.connection.subflow(i), tcp.hasRTTSample else { continue }
+            bound = max(bound, tcp.smoothedRTT + max(tcp.rttVariation * 4, Limits.leastVariation))
+        }
+        return bound
+    }
+
+    // MARK: Probes
+
+    func sendProbe(_ session: Session, _ path: Path, at now: Instant) {
+        guard let out = path.append(ProbeFrame.size) else {
+            path.probe.verdictAt = now + Limits.suspectProbe
+            arm(session, path.probe.verdictAt)
+            return
+        }
+        path.probe.identifier &+= 1
+        ProbeFrame(isAnswer: false, identifier: path.probe.identifier, sentAt: now.nanoseconds).write(into: out)
+        if !path.probe.isOutstanding {
+            path.probe.isOutstanding = true
+            path.probe.unanswered = 0
+        }
+        path.probe.sentAt = now
+        let patience = path.health == .usable ? roundTripBound(session, path) : path.probe.backoff
+        path.probe.verdictAt = now + patience
+        arm(session, path.probe.verdictAt)
+        markDirty(session)
+    }
+
+    func receive(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
+        guard frame.isAnswer else {
+            // Answered where it came from; a peer that asks more than a datagram holds asks again.
+            if let out = path.append(ProbeFrame.size) {
+                ProbeFrame(isAnswer: true, identifier: frame.identifier, sentAt: frame.sentAt).write(into: out)
+                markDirty(session)
+            }
+            // Who asks on a path we took for dead is alive: ask back at once.
+            if path.isOpen, path.health == .suspect, now - path.probe.sentAt >= Limits.suspectProbe {
+                sendProbe(session, path, at: now)
+            }
+            return
+        }
+        let sample = now - Instant(nanoseconds: frame.sentAt)
+        guard sample > .zero, sample < .seconds(60), path.isOpen else { return }
+        path.noteRTT(sample, at: now)
+        path.probe.isOutstanding = false
+        path.probe.unanswered = 0
+        path.probe.verdictAt = .distantFuture
+        path.probe.backoff = Limits.suspectProbe
+        path.probe.lastAnswer = now
+        if isProxy, let i = uplinks.firstIndex(where: { $0.uplink.number == path.uplink }) { uplinks[i].proved() }
+        if path.health != .usable { setHealth(.usable, session, path, at: now) }
+        if let due = keepWarmAt(session, path, at: now) { arm(session, due) }
+    }
+
+    // MARK: Time
+
+    /// When the path next wants attention, `.distantFuture` where never.
+    func pathDeadline(_ session: Session, _ path: Path, at now: Instant) -> Instant {
+        guard path.isOpen else { return .distantFuture }
+        if path.probe.isOutstanding { return path.probe.verdictAt }
+        var due = path.flowSilence
+        if path.awaitingSince < .distantFuture { due = min(due, path.awaitingSince + silencePatience(session, path)) }
+        if let warm = keepWarmAt(session, path, at: now) { due = min(due, warm) }
+        return due
+    }
+
+    /// When the path is to be probed though nothing is wrong: its round trip should be known while something
+    /// is being transferred, and NATs should not forget it.
+    private func keepWarmAt(_ session: Session, _ path: Path, at now: Instant) -> Instant? {
+        let last = max(path.probe.lastAnswer, path.probe.sentAt)
+        let isUsed = !path.isBackup && (mode != .single || !isProxy || carriesSubflows(session, path))
+        if isUsed, session.isActive(at: now) { return last + Limits.warmProbe }
+        guard isProxy, !session.streams.isEmpty || isUsed else { return nil }
+        return max(last, path.lastArrival) + Limits.keepalive
+    }
+
+    private func carriesSubflows(_ session: Session, _ path: Path) -> Bool {
+        if session.streams.isEmpty { return true }
+        guard let stream = streams[session.streams[0]] else { return true }
+        return stream.connection.hasSubflow(path: path.number)
+    }
+
+    func advance(_ session: Session, _ path: Path, to now: Instant) {
+        guard path.isOpen else { return }
+        if path.probe.isOutstanding {
+            if path.probe.verdictAt <= now { probeTimedOut(session, path, at: now) }
+            return
+        }
+        let isSilent = path.flowSilence <= now
+            || (path.awaitingSince < .distantFuture && path.awaitingSince + silencePatience(session, path) <= now)
+        if path.flowSilence <= now {
+            path.flowSilence = .distantFuture
+            path.flow = 0
+        }
+        if isSilent {
+            path.probe.needed = 1
+            sendProbe(session, path, at: now)
+        } else if let due = keepWarmAt(session, path, at: now), due <= now {
+            path.probe.needed = 2
+            sendProbe(session, path, at: now)
+        }
+    }
+
+    private func probeTimedOut(_ session: Session, _ path: Path, at now: Instant) {
+        path.probe.unanswered += 1
+        if path.health == .usable {
+            let heard = path.lastArrival >= path.probe.sentAt
+            if path.probe.unanswered >= (heard ? Limits.unansweredWhileHearing : path.probe.needed) {
+                path.probe.backoff = Limits.suspectProbe
+                setHealth(.suspect, session, path, at: now)
+                wakeNext(session, at: now)
+            }
+        } else {
+            if path.isUntried { foundDead(session, path, at: now) }
+            let isWanted = session.isActive(at: now) || !session.hasUsablePath && !session.streams.isEmpty
+            let limit = isWanted ? Limits.longestSuspectProbe : Limits.longestIdleProbe
+            path.probe.backoff = min(path.probe.backoff * 3 / 2, limit)
+        }
+        sendProbe(session, path, at: now)
+    }
+
+    /// A path that was used before its first answer, and none came: its connections learn it, another one wakes.
+    private func foundDead(_ session: Session, _ path: Path, at now: Instant) {
+        path.isUntried = false
+        session.pathChanges &+= 1
+        for slot in session.streams {
+            guard let stream = streams[slot] else { continue }
+            stream.connection.setHealth(.suspect, path: path.number, at: now)
+            ready.append(stream)
+        }
+        wakeNext(session, at: now)
+    }
+
+    // MARK: Consequences
+
+    func setHealth(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
+        guard path.health != health else { return }
+        path.health = health
+        if health == .usable { path.isUntried = false }
+        path.awaitingSince = .distantFuture
+        path.flowSilence = .distantFuture
+        path.flow = 0
+        session.pathChanges &+= 1
+        say(.pathChanged(session: session.slot, path: path.number, health: health))
+        for slot in session.streams {
+            guard let stream = streams[slot] else { continue }
+            stream.connection.setHealth(health, path: path.number, at: now)
+            note(stream, at: now)
+            ready.append(stream)
+        }
+        schedule(session, at: now)
+    }
+
+    // MARK: The session's clock
+
+    /// Makes sure that `advance` comes by `due`.
+    @inline(__always) func arm(_ session: Session, _ due: Instant) {
+        guard due < session.scheduled else { return }
+        session.scheduled = due
+        sessionDeadlines.set(session.slot, due)
+    }
+
+    /// The session's next deadline from all its timers.
+    func schedule(_ session: Session, at now: Instant) {
+        guard !session.isClosing, session.isConfirmed else { return }
+        var due = session.signalAt
+        for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
+        if session.previous != nil { due = min(due, session.previousUntil) }
+        if let rekey = session.rekey { due = min(due, rekey.repeatAt) }
+        if isProxy {
+            // Doubt is looked at again and again while it lasts.
+            if !session.hasUsablePath, !session.streams.isEmpty, handshake == nil {
+                due = min(due, max(session.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
+            }
+        } else {
+            due = min(due, session.lastArrival + Limits.sessionSilence)
+        }
+        arm(session, max(due, now + .microseconds(50)))
+    }
+
+    func advance(_ session: Session, to now: Instant) {
+        guard !session.isClosing, session.isConfirmed else { return }
+        for case let path? in session.paths { advance(session, path, to: now) }
+        if session.signalAt <= now { repeatSignals(session, at: now) }
+        if session.previous != nil, session.previousUntil <= now { session.previous = nil }
+        if let rekey = session.rekey, rekey.repeatAt <= now { repeatRekey(session, at: now) }
+        if isProxy {
+            if !session.hasUsablePath, !session.streams.isEmpty, now - session.lastArrival >= Limits.sessionDoubt {
+                beginHandshake(at: now)
+            }
+        } else if now - session.lastArrival >= Limits.sessionSilence {
+            end(session, reason: "silent", at: now)
+            return
+        }
+        schedule(session, at: now)
+    }
+}

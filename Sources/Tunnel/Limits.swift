@@ -1,0 +1,78 @@
+import Measures
+
+/// Every limit of a session in one place, each with its unit and its reason.
+enum Limits {
+    /// Paths of one session: path IDs 0 to 15 (a phone has three uplinks, a concentrator two addresses).
+    static let paths = 16
+    /// Sessions an endpoint holds; the slot takes 16 of the index's 24 bits.
+    static let sessions = 65_536
+    /// Sessions that answered a hello and have not been spoken to yet; the oldest is dropped. A user's key
+    /// is needed to make one, so this bounds what one stolen or restless key costs.
+    static let unconfirmedSessions = 64
+    /// How often one cached welcome is repeated to copies of its hello: every uplink to every address.
+    static let welcomeRepeats = 32
+    /// Handshake datagrams waiting for the next batch; more are dropped, the peer repeats itself.
+    static let outbox = 64
+    /// Handshake attempts whose answer is still accepted.
+    static let handshakeAttempts = 4
+    /// Resets sent for unknown subflow numbers in one turn, so that a confused peer is not echoed.
+    static let resetsPerTurn = 16
+    /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
+    static let segmentsPerVisit = 32
+
+    /// A record's key is replaced after this time (or `recordsPerKey`), at the next sending.
+    static let keyLifetime = Interval.seconds(120)
+    static let recordsPerKey: UInt64 = 1 << 60
+    /// How long the replaced key still opens: late datagrams come within the deepest queue's delay.
+    static let oldKeyLifetime = Interval.seconds(5)
+
+    /// A concentrator ends a session that was silent for this long. Longer than any outage worth
+    /// surviving with live connections; the proxy's keepalive comes every 20 s.
+    static let sessionSilence = Interval.seconds(300)
+    /// A proxy's NAT binding lives at least 30 s (RFC 4787 asks for 120).
+    static let keepalive = Interval.seconds(20)
+    /// RTT is measured this often on paths in use while something is being transferred.
+    static let warmProbe = Interval.seconds(1)
+    /// "Something is being transferred" for this long after the last payload.
+    static let activity = Interval.seconds(10)
+    /// All paths silent for this long: a new handshake is tried beside the probes.
+    static let sessionDoubt = Interval.seconds(3)
+    /// A session that heard nothing for this long is doubted at its next use already.
+    static let idleDoubt = Interval.seconds(45)
+
+    static let firstHandshakePatience = Interval.milliseconds(250)
+    static let waitingHandshakePatience = Interval.seconds(2)
+    static let idleHandshakePatience = Interval.seconds(10)
+
+    /// What the peer may hold back an acknowledgement (its delayed-ACK timer).
+    static let peerAckDelay = Interval.milliseconds(25)
+    static let leastVariation = Interval.milliseconds(20)
+    /// A path's time-out while nothing was measured on it.
+    static let initialTimeout = Interval.milliseconds(250)
+    static let suspectProbe = Interval.milliseconds(50)
+    static let longestSuspectProbe = Interval.milliseconds(300)
+    static let longestIdleProbe = Interval.seconds(5)
+    /// Probes without an answer that make a path suspect even while datagrams arrive on it: it may be
+    /// dead in our direction only.
+    static let unansweredWhileHearing = 6
+    static let leastSignalInterval = Interval.milliseconds(50)
+    static let longestSignalInterval = Interval.seconds(2)
+    /// Bulk datagrams have no room for a signal; a separate one goes this often beside them.
+    static let signalBesideBulk = Interval.milliseconds(10)
+    /// Data datagrams in a row that count as a flow whose silence is worth a probe.
+    static let flowLength = 8
+    static let leastFlowSilence = Interval.milliseconds(40)
+
+    /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
+    static let numberRest = Interval.seconds(45)
+    static let listenerNumberRest = Interval.seconds(10)
+    static let firstJoinRetry = Interval.seconds(1)
+    static let longestJoinRetry = Interval.seconds(30)
+
+    /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to this.
+    static let bulkHead = 12
+    /// A frame of at most this many payload bytes shares a datagram with others.
+    static let smallPayload = 600
+    /// Room a segment frame's head may need (all options of the longest SYN).
+    static let longestHead = 128
+}

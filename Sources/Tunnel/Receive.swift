@@ -1,0 +1,198 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Subflow
+import Wire
+
+/// A record's way in: header, session, keys, replay window, decryption in place, then frame by frame.
+extension Endpoint {
+    func receiveRecord(_ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
+                       local: IPAddress, uplink: Int, at now: Instant) {
+        let slot = Int(header.session & 0xffff)
+        guard slot < sessions.count, let session = sessions[slot], session.localIndex == header.session else {
+            counters.unknownSession += 1
+            return
+        }
+        guard datagram.count >= DatagramHeader.size + RecordCipher.tagBytes, Int(header.path) < Limits.paths,
+              let keys = session.keys(epochBits: header.epoch) else {
+            counters.malformed += 1
+            return
+        }
+        let known = session.paths[Int(header.path)]
+        let number = ((known?.replay.highest ?? 0) &+ 1).nearestPacketNumber(low: header.number)
+        if let known, !known.replay.isFresh(number) { counters.replayed += 1; return }
+        let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
+        guard let length = keys.receive.open(path: UInt32(header.path), packetNumber: number,
+                                             associated: UnsafeRawBufferPointer(rebasing: datagram[..<DatagramHeader.size]),
+                                             record: record) else {
+            counters.notAuthentic += 1
+            return
+        }
+        // The proxy gives the paths their numbers; the concentrator learns them from authentic records.
+        let path: Path
+        if let known { path = known } else {
+            guard !session.isInitiator else { counters.malformed += 1; return }
+            path = Path(number: Int(header.path), uplink: uplink, uplinkName: "", remote: remote, local: local,
+                        datagramLimit: remote.address.isIPv4 ? 1472 : 1452)
+            session.paths[path.number] = path
+        }
+        let isNewest = number > path.replay.highest
+        guard path.replay.accept(number) else { counters.replayed += 1; return }
+        if !session.isConfirmed { confirm(session, at: now) }
+        if keys === session.next { adoptNextKeys(session, at: now) }
+        if isNewest {
+            // Roaming: a NAT may have given the proxy another port; the newest record tells the truth.
+            if !session.isInitiator { path.remote = remote; path.uplink = uplink }
+            path.local = local
+        }
+        path.loss.note(highest: path.replay.highest)
+        path.receiveMeter.add(datagram.count, at: now)
+        noteArrival(session, path, at: now)
+        readFrames(UnsafeRawBufferPointer(start: record.baseAddress, count: length), session, path, at: now)
+    }
+
+    /// Frames until the end, or until one that can't be read: then the rest means nothing.
+    private func readFrames(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path, at now: Instant) {
+        var rest = plain
+        while let first = rest.first {
+            let taken: Int
+            if first & SealedSegment.frameBit != 0 {
+                taken = readSegment(rest, session, path, at: now)
+            } else {
+                taken = readFrame(rest, session, path, at: now)
+            }
+            guard taken > 0 else { counters.badFrames += 1; return }
+            if session.isClosing || taken >= rest.count { return }
+            rest = UnsafeRawBufferPointer(start: rest.baseAddress! + taken, count: rest.count - taken)
+        }
+    }
+
+    /// The bytes the frame took; 0 where it is malformed or of an unknown type.
+    private func readFrame(_ bytes: UnsafeRawBufferPointer, _ session: Session, _ path: Path, at now: Instant) -> Int {
+        switch FrameType(rawValue: bytes[0]) {
+        case .padding:
+            return 1
+        case .probe, .probeAnswer:
+            guard let frame = ProbeFrame.read(bytes) else { return 0 }
+            receive(frame, session, path, at: now)
+            return ProbeFrame.size
+        case .pathState, .pathStateEcho:
+            guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths else { return 0 }
+            receive(frame, session, path, at: now)
+            return PathStateFrame.size
+        case .rekey, .rekeyAnswer:
+            guard let frame = RekeyFrame.read(bytes) else { return 0 }
+            receive(frame, session, path, at: now)
+            return frame.size
+        case .close:
+            guard let frame = CloseFrame.read(bytes) else { return 0 }
+            end(session, reason: "closed by the peer (\(frame.reason.map { "\($0)" } ?? "unknown reason"))", at: now)
+            return CloseFrame.size
+        case .subflowReset:
+            guard let frame = SubflowResetFrame.read(bytes) else { return 0 }
+            receive(frame, session, at: now)
+            return SubflowResetFrame.size
+        case nil:
+            return 0
+        }
+    }
+
+    // MARK: Segments
+
+    private func readSegment(_ frame: UnsafeRawBufferPointer, _ session: Session, _ path: Path, at now: Instant) -> Int {
+        guard let number = SealedSegment.peekNumber(frame) else { return 0 }
+        guard case .used(let entry) = session.numbers.lookup(number), let stream = streams[entry.slot] else {
+            return readUnknown(frame, number, session, path, at: now)
+        }
+        let lengths: (headLength: Int, payloadLength: Int)
+        do {
+            lengths = try SealedSegment.read(frame, context: &stream.links[entry.subflow].context, into: &incoming)
+        } catch .unknownReference {
+            // TCP takes it for a loss; without its length the frames behind it are lost too.
+            counters.badSegments += 1
+            return frame.count
+        } catch {
+            return 0
+        }
+        let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength, count: lengths.payloadLength)
+        if isNewIncarnation(stream, entry.subflow, session) {
+            retire(stream, entry.subflow, number, session, at: now)
+            return readUnknown(frame, number, session, path, at: now)
+        }
+        if !payload.isEmpty { noteData(session, path, stream, at: now) }
+        if capture != nil { captureIncoming(payload, path, at: now) }
+        stream.connection.receive(incoming, payload: payload, subflow: entry.subflow, at: now)
+        note(stream, at: now)
+        ready.append(stream)
+        return lengths.headLength + lengths.payloadLength
+    }
+
+    /// A SYN for a number that is in use here with another initial sequence number: the peer has long
+    /// forgotten the subflow we still know.
+    private func isNewIncarnation(_ stream: StreamHandle, _ subflow: Int, _ session: Session) -> Bool {
+        guard !session.isInitiator, incoming.flags.contains(.syn), !incoming.flags.contains(.ack),
+              let tcp = stream.connection.subflow(subflow) else { return false }
+        return tcp.initialReceiveSequence != incoming.sequence
+    }
+
+    private func retire(_ stream: StreamHandle, _ subflow: Int, _ number: UInt16, _ session: Session, at now: Instant) {
+        synthesizeReset(stream, subflow, at: now)
+        session.numbers.release(number, until: now)
+        session.numbers.wake(at: now)
+        stream.links[subflow].isUsed = false
+    }
+
+    /// A segment whose number means nothing here: a SYN may open something, all else is answered by a reset.
+    private func readUnknown(_ frame: UnsafeRawBufferPointer, _ number: UInt16, _ session: Session, _ path: Path,
+                             at now: Instant) -> Int {
+        var context = SealedContext(number: number, isInitiator: false)
+        guard SealedSegment.isInitialSYN(frame), !session.isInitiator else {
+            resetUnknown(number, path, session)
+            return frame.count   // how far it reaches is not known without its context
+        }
+        guard let lengths = try? SealedSegment.read(frame, context: &context, into: &incoming) else { return 0 }
+        let taken = lengths.headLength + lengths.payloadLength
+        // A number that rests: a SYN of the past, repeated. One that was freed for reuse is free by now.
+        session.numbers.wake(at: now)
+        if case .resting = session.numbers.lookup(number) { return taken }
+        let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength, count: lengths.payloadLength)
+        if capture != nil { captureIncoming(payload, path, at: now) }
+        let present = incoming.options.present
+        if present.contains(.join), case .syn(let token, _) = incoming.options.join.form {
+            acceptJoin(token: token, payload, context, session, path, at: now)
+        } else if present.contains(.multipathCapable) {
+            acceptConnection(payload, context, session, path, at: now)
+        } else {
+            refuse(&context, payload.count, MPReset.unspecified, session, path, at: now)
+        }
+        return taken
+    }
+
+    private func resetUnknown(_ number: UInt16, _ path: Path, _ session: Session) {
+        guard resetsThisTurn < Limits.resetsPerTurn, let out = path.append(SubflowResetFrame.size) else { return }
+        resetsThisTurn += 1
+        SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
+        markDirty(session)
+    }
+
+    /// The peer has no such subflow: ours ends as if an RST had come.
+    private func receive(_ frame: SubflowResetFrame, _ session: Session, at now: Instant) {
+        guard case .used(let entry) = session.numbers.lookup(frame.number), let stream = streams[entry.slot] else { return }
+        synthesizeReset(stream, entry.subflow, at: now)
+        note(stream, at: now)
+        ready.append(stream)
+    }
+
+    /// Gives the connection the RST that the peer could not write for want of state.
+    private func synthesizeReset(_ stream: StreamHandle, _ subflow: Int, at now: Instant) {
+        guard let tcp = stream.connection.subflow(subflow) else { return }
+        incoming.reset()
+        incoming.sourcePort = tcp.remotePort
+        incoming.destinationPort = tcp.localPort
+        incoming.flags = tcp.state == .synSent ? [.rst, .ack] : .rst
+        incoming.sequence = tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
+        incoming.acknowledgement = tcp.sendNext
+        stream.connection.receive(incoming, payload: UnsafeRawBufferPointer(start: nil, count: 0), subflow: subflow, at: now)
+    }
+}

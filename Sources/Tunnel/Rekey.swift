@@ -1,0 +1,102 @@
+import Crypto
+import Measures
+import Wire
+
+/// Fresh keys inside a living session: a Noise handshake in frames, so nothing of the old keys helps an
+/// attacker with the new ones. The proxy asks; the concentrator changes over when the proxy has.
+extension Endpoint {
+    static let rekeyPrologue = Array("braid 1 rekey".utf8)
+
+    /// Called where records leave: an idle session needs no new keys.
+    @inline(__always) func rekeyIfDue(_ session: Session, at now: Instant) {
+        guard session.isInitiator, session.rekey == nil,
+              now - session.current.since >= configuration.keyLifetime || session.recordsSent >= Limits.recordsPerKey
+        else { return }
+        beginRekey(session, at: now)
+    }
+
+    private func beginRekey(_ session: Session, at now: Instant) {
+        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey, prologue: Self.rekeyPrologue,
+                                             preSharedKey: preSharedKey, ephemeral: random.key())
+        let epoch = session.current.epoch &+ 1
+        guard let message = try? noise.writeMessage(payload: [epoch]) else { return }
+        session.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message, repeatAt: now, interval: Limits.initialTimeout)
+        repeatRekey(session, at: now)
+    }
+
+    /// On the usable path with the shortest round trip, else on any that is open.
+    func repeatRekey(_ session: Session, at now: Instant) {
+        guard var rekey = session.rekey else { return }
+        var best: Path?
+        for case let path? in session.paths where path.isOpen {
+            guard let other = best else { best = path; continue }
+            if (path.health == .usable && other.health != .usable)
+                || (path.health == other.health && path.probeTimeout < other.probeTimeout) { best = path }
+        }
+        if let best { append(rekey.message, isAnswer: false, epoch: rekey.epoch, session, best) }
+        rekey.repeatAt = now + rekey.interval
+        rekey.interval = min(rekey.interval * 2, .seconds(10))
+        session.rekey = rekey
+        arm(session, rekey.repeatAt)
+    }
+
+    private func append(_ message: [UInt8], isAnswer: Bool, epoch: UInt8, _ session: Session, _ path: Path) {
+        guard let out = path.append(RekeyFrame.headSize + message.count) else { return }
+        message.withUnsafeBytes { RekeyFrame(isAnswer: isAnswer, epoch: epoch, message: $0).write(into: out) }
+        markDirty(session)
+    }
+
+    func receive(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant) {
+        if frame.isAnswer { takeRekeyAnswer(frame, session, at: now) } else { answerRekey(frame, session, path, at: now) }
+    }
+
+    private func answerRekey(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant) {
+        guard !session.isInitiator else { return }
+        if let old = session.rekeyAnswer, old.epoch == frame.epoch, frame.message.elementsEqual(old.message1) {
+            append(old.message2, isAnswer: true, epoch: old.epoch, session, path)
+            return
+        }
+        guard frame.epoch == session.current.epoch &+ 1 else { return }
+        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue,
+                                             preSharedKey: users[session.userNumber].user.preSharedKey ?? .zero,
+                                             ephemeral: random.key())
+        guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch],
+              noise.remoteStatic == users[session.userNumber].user.publicKey,
+              let answer = try? noise.writeMessage(payload: [frame.epoch]) else {
+            counters.badFrames += 1
+            return
+        }
+        session.next = EpochKeys(epoch: frame.epoch, suite: session.suite, keys: noise.split(), since: now)
+        session.rekeyAnswer = (Array(frame.message), answer, frame.epoch)
+        append(answer, isAnswer: true, epoch: frame.epoch, session, path)
+    }
+
+    private func takeRekeyAnswer(_ frame: RekeyFrame, _ session: Session, at now: Instant) {
+        guard let rekey = session.rekey, rekey.epoch == frame.epoch else { return }
+        var noise = rekey.noise
+        guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
+            counters.badFrames += 1
+            return
+        }
+        session.rekey = nil
+        session.next = EpochKeys(epoch: frame.epoch, suite: session.suite, keys: noise.split(), since: now)
+        adoptNextKeys(session, at: now)
+        // The concentrator changes over with the first record of the new epoch: send one.
+        for case let path? in session.paths where path.health == .usable && !path.probe.isOutstanding {
+            sendProbe(session, path, at: now)
+            break
+        }
+    }
+
+    /// From here on records leave with the new keys; the old ones open what is still under way.
+    func adoptNextKeys(_ session: Session, at now: Instant) {
+        guard let next = session.next else { return }
+        precondition(next.epoch == session.current.epoch &+ 1)
+        session.previous = session.current
+        session.previousUntil = now + Limits.oldKeyLifetime
+        session.current = next
+        session.next = nil
+        session.recordsSent = 0
+        arm(session, session.previousUntil)
+    }
+}

@@ -1,0 +1,28 @@
+import Measures
+import Multipath
+
+extension Endpoint {
+    /// A snapshot for `braid status`.
+    public func report(at now: Instant) -> EndpointReport {
+        var report = EndpointReport()
+        report.connections = streamCount
+        report.datagramsDropped = counters.total
+        for case let session? in sessions where session.isConfirmed {
+            var paths: [EndpointReport.Path] = []
+            for case let path? in session.paths where path.isOpen || path.health != .lost || path.nextNumber > 1 {
+                paths.append(describe(path, at: now))
+            }
+            report.sessions.append(.init(number: session.slot, user: session.user, age: now - session.openedAt,
+                                         mode: session.mode, paths: paths, connections: session.streams.count))
+        }
+        return report
+    }
+
+    private func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
+        .init(number: path.number, uplink: path.uplinkName, local: "\(path.local)", remote: "\(path.remote)",
+              health: path.health, isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
+              minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
+              sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
+              bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)
+    }
+}

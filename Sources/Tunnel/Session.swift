@@ -1,0 +1,118 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Wire
+
+/// The record keys of one epoch.
+final class EpochKeys {
+    let epoch: UInt8
+    let send: RecordCipher
+    let receive: RecordCipher
+    let since: Instant
+
+    init(epoch: UInt8, suite: CipherSuite, keys: NoiseHandshake.TransportKeys, since: Instant) {
+        self.epoch = epoch
+        send = RecordCipher(suite: suite, key: keys.send)
+        receive = RecordCipher(suite: suite, key: keys.receive)
+        self.since = since
+    }
+}
+
+/// What two ends share from one handshake on: keys, paths, connections.
+final class Session {
+    let slot: Int
+    /// What the peer writes into its datagrams: the slot and eight bits of chance above it, so that a
+    /// datagram of the slot's last tenant costs a comparison, not a decryption.
+    let localIndex: UInt32
+    let remoteIndex: UInt32
+    let isInitiator: Bool
+    let user: String
+    let userNumber: Int
+    /// The proxy process: its sessions replace one another.
+    let instance: UInt64
+    let suite: CipherSuite
+    let openedAt: Instant
+
+    /// The peer has proved with a record that it has the keys.
+    var isConfirmed: Bool
+    var current: EpochKeys
+    /// Still opens late datagrams.
+    var previous: EpochKeys?
+    var previousUntil = Instant.distantFuture
+    /// At the concentrator: used from the first record of the peer's in this epoch on.
+    var next: EpochKeys?
+    var rekey: RekeyAttempt?
+    /// At the concentrator: the answer to the latest message 1, repeated where that is.
+    var rekeyAnswer: (message1: [UInt8], message2: [UInt8], epoch: UInt8)?
+    var recordsSent: UInt64 = 0
+
+    var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
+    /// Counts changes of paths: a connection that has joined at this value has nothing to look for.
+    var pathChanges: UInt32 = 1
+    var mode: HandoverMode
+    var signalAt = Instant.distantFuture
+    var signalInterval = Interval.zero
+
+    /// Connection slots, in no particular order.
+    var streams: [Int] = []
+    let numbers: NumberTable
+    /// Listener: connections by their token, for joins. Looked up, never iterated.
+    var tokens: [UInt32: Int] = [:]
+
+    var lastArrival: Instant
+    var lastActivity: Instant
+    /// The stream that moved payload most recently: its subflows know the paths' round trips best.
+    var lastStream = -1
+    /// When `advance` is due; kept so that only an earlier deadline costs anything.
+    var scheduled = Instant.distantFuture
+    var isDirty = false
+    var isClosing = false
+
+    init(slot: Int, localIndex: UInt32, remoteIndex: UInt32, isInitiator: Bool, user: String, userNumber: Int,
+         instance: UInt64, suite: CipherSuite, keys: NoiseHandshake.TransportKeys, mode: HandoverMode,
+         numberCursor: UInt64, at now: Instant) {
+        self.slot = slot
+        self.localIndex = localIndex
+        self.remoteIndex = remoteIndex
+        self.isInitiator = isInitiator
+        self.user = user
+        self.userNumber = userNumber
+        self.instance = instance
+        self.suite = suite
+        self.mode = mode
+        openedAt = now
+        isConfirmed = isInitiator
+        current = EpochKeys(epoch: 0, suite: suite, keys: keys, since: now)
+        numbers = NumberTable(cursor: numberCursor)
+        lastArrival = now
+        lastActivity = now
+    }
+
+    /// The keys that open a record with these epoch bits.
+    @inline(__always) func keys(epochBits: UInt8) -> EpochKeys? {
+        if current.epoch & 3 == epochBits { return current }
+        if let next, next.epoch & 3 == epochBits { return next }
+        if let previous, previous.epoch & 3 == epochBits { return previous }
+        return nil
+    }
+
+    var hasSignals: Bool {
+        for case let path? in paths where path.signalPending { return true }
+        return false
+    }
+    var hasUsablePath: Bool {
+        for case let path? in paths where path.health == .usable { return true }
+        return false
+    }
+    /// Something is or was just being transferred: probing is worth its bytes.
+    func isActive(at now: Instant) -> Bool { !streams.isEmpty && now - lastActivity < Limits.activity }
+}
+
+struct RekeyAttempt {
+    var epoch: UInt8
+    var noise: NoiseHandshake
+    var message: [UInt8]
+    var repeatAt: Instant
+    var interval: Interval
+}

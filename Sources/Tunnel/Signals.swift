@@ -1,0 +1,226 @@
+import Buffers
+import Measures
+import Multipath
+import Wire
+
+/// Reliable address signals (section 5 of the paper): what the proxy says of its paths, sent at once on all
+/// live ones, carried by every outgoing datagram with room, repeated on a doubling timer until echoed.
+///
+/// One register per path: a higher generation replaces what was said before, so a path that returns before
+/// the echo of its removal needs no special case.
+extension Endpoint {
+    // MARK: Paths come and go (proxy)
+
+    /// Opens (again) the uplink's paths to each of the concentrator's addresses.
+    func openPaths(_ session: Session, uplink: Uplink, at now: Instant) {
+        for remote in remotes where remote.address.isIPv4 == uplink.isIPv4 {
+            guard let path = pathFor(session, uplink, remote) else { continue }
+            path.uplinkName = uplink.name
+            path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit - (remote.address.isIPv4 ? 0 : 20))
+            path.isBackup = uplink.isBackup && mode == .backup
+            // In single mode a further path stays silent until it is needed.
+            if mode == .single, session.hasUsablePath { continue }
+            open(session, path, at: now)
+        }
+        schedule(session, at: now)
+    }
+
+    /// The path of this pair, with the number it had before, or a new one, or one that nothing uses any more.
+    private func pathFor(_ session: Session, _ uplink: Uplink, _ remote: SocketAddress) -> Path? {
+        var free = -1
+        for number in 0..<Limits.paths {
+            guard let path = session.paths[number] else {
+                if free < 0 || session.paths[free] != nil { free = number }
+                continue
+            }
+            if path.uplink == uplink.number, path.remote == remote { return path }
+            if free < 0, !path.isOpen, !path.signalPending, !uplinks.contains(where: { $0.uplink.number == path.uplink }) {
+                free = number
+            }
+        }
+        guard free >= 0 else { return nil }
+        if let old = session.paths[free] {
+            old.uplink = uplink.number
+            old.remote = remote
+            return old
+        }
+        let path = Path(number: free, uplink: uplink.number, uplinkName: uplink.name, remote: remote,
+                        local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6, datagramLimit: uplink.datagramLimit)
+        session.paths[free] = path
+        return path
+    }
+
+    func open(_ session: Session, _ path: Path, at now: Instant) {
+        guard !path.isOpen else { return }
+        path.isOpen = true
+        path.isUntried = true
+        path.incarnation &+= 1
+        path.probe.isOutstanding = false
+        path.probe.backoff = path.probeTimeout
+        setHealth(.suspect, session, path, at: now)
+        raise(session, path, at: now)
+        sendProbe(session, path, at: now)
+    }
+
+    /// The uplink is gone: its subflows end at both sides without waiting for a time-out.
+    func closePaths(uplink: Int, at now: Instant) {
+        guard let session = currentSession else { return }
+        for case let path? in session.paths where path.uplink == uplink && path.isOpen { close(session, path, at: now) }
+        schedule(session, at: now)
+    }
+
+    func close(_ session: Session, _ path: Path, at now: Instant) {
+        path.isOpen = false
+        path.isUntried = false
+        path.smallCount = 0
+        path.signalDue = false
+        path.probe = ProbeState()
+        setHealth(.lost, session, path, at: now)
+        raise(session, path, at: now)
+        wakeNext(session, at: now)
+    }
+
+    /// Says the path's new state to the peer.
+    func raise(_ session: Session, _ path: Path, at now: Instant) {
+        guard session.isInitiator else { return }
+        path.generation &+= 1
+        path.signalPending = true
+        session.signalInterval = .zero
+        repeatSignals(session, at: now)
+    }
+
+    /// Makes the pending signals due on every live path, and sets the timer that does so again.
+    func repeatSignals(_ session: Session, at now: Instant) {
+        guard session.hasSignals else { session.signalAt = .distantFuture; return }
+        var timeout = Interval.max
+        for case let path? in session.paths where path.isOpen {
+            path.signalDue = true
+            timeout = min(timeout, path.probeTimeout)
+        }
+        if timeout == .max { timeout = Limits.initialTimeout }
+        session.signalInterval = session.signalInterval == .zero
+            ? max(timeout, Limits.leastSignalInterval) : min(session.signalInterval * 2, Limits.longestSignalInterval)
+        session.signalAt = now + session.signalInterval
+        arm(session, session.signalAt)
+        markDirty(session)
+    }
+
+    /// Writes every pending signal that fits into `room` bytes; the bytes written.
+    func writeSignals(_ session: Session, into out: UnsafeMutableRawPointer, room: Int) -> Int {
+        var written = 0
+        for case let path? in session.paths where path.signalPending {
+            guard written + PathStateFrame.size <= room else { break }
+            state(of: path, session).write(into: out + written)
+            written += PathStateFrame.size
+        }
+        return written
+    }
+
+    private func state(of path: Path, _ session: Session) -> PathStateFrame {
+        PathStateFrame(path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
+                       isOpen: path.isOpen, isBackup: path.isBackup, mode: session.mode.code)
+    }
+
+    // MARK: What arrives
+
+    func receive(_ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
+        if frame.isEcho {
+            guard session.isInitiator, let path = session.paths[Int(frame.path)], path.generation == frame.generation
+            else { return }
+            path.signalPending = false
+            if !session.hasSignals { session.signalAt = .distantFuture }
+            return
+        }
+        guard !session.isInitiator else { return }
+        // Echoed always, also what is old or known: the echo before may have been lost.
+        var echo = frame
+        echo.isEcho = true
+        if let out = arrival.append(PathStateFrame.size) {
+            echo.write(into: out)
+            markDirty(session)
+        }
+        apply(frame, session, arrival, at: now)
+    }
+
+    /// The concentrator takes the proxy's word, where it is newer than what it has.
+    private func apply(_ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
+        if let known = session.paths[Int(frame.path)] {
+            guard known.incarnation == 0 && known.generation == 0 || frame.generation.isNewer(than: known.generation) else { return }
+        }
+        let path: Path
+        if let known = session.paths[Int(frame.path)] { path = known } else {
+            // Its own first datagram will tell where it leads; until then the signal's path stands in.
+            path = Path(number: Int(frame.path), uplink: arrival.uplink, uplinkName: "", remote: arrival.remote,
+                        local: arrival.local, datagramLimit: arrival.datagramLimit)
+            session.paths[path.number] = path
+        }
+        if let mode = HandoverMode(code: frame.mode), mode != session.mode { setMode(mode, session) }
+        let wasOpen = path.isOpen, isOther = path.generation != 0 && frame.incarnation != path.incarnation
+        path.generation = frame.generation
+        path.incarnation = frame.incarnation
+        if wasOpen, !frame.isOpen || isOther {
+            path.isOpen = false
+            path.probe = ProbeState()
+            setHealth(.lost, session, path, at: now)
+        }
+        path.isBackup = frame.isBackup
+        guard frame.isOpen, !path.isOpen else { return }
+        path.isOpen = true
+        // Heard on itself, it works; announced over another one, it has to show that first.
+        setHealth(path === arrival ? .usable : .suspect, session, path, at: now)
+        if path === arrival { sendProbe(session, path, at: now) }
+        schedule(session, at: now)
+    }
+
+    // MARK: Modes
+
+    /// Changes the mode of all sessions while connections live.
+    public func setMode(_ mode: HandoverMode, at now: Instant) {
+        clock = now
+        self.mode = mode
+        guard let session = currentSession else { return }
+        setMode(mode, session)
+        for item in uplinks where item.isUp {
+            for case let path? in session.paths where path.uplink == item.uplink.number {
+                let isBackup = item.uplink.isBackup && mode == .backup
+                guard path.isBackup != isBackup else { continue }
+                path.isBackup = isBackup
+                for slot in session.streams {
+                    guard let stream = streams[slot] else { continue }
+                    stream.connection.setBackup(isBackup, path: path.number, at: now)
+                    ready.append(stream)
+                }
+            }
+            openPaths(session, uplink: item.uplink, at: now)
+        }
+        for case let path? in session.paths where path.isOpen { raise(session, path, at: now) }
+        session.pathChanges &+= 1
+        for slot in session.streams { if let stream = streams[slot] { ready.append(stream) } }
+    }
+
+    private func setMode(_ mode: HandoverMode, _ session: Session) {
+        session.mode = mode
+        for slot in session.streams { streams[slot]?.connection.mode = mode }
+    }
+
+    // MARK: Failed uplinks
+
+    /// Tries uplinks again whose sending failed; no event may ever tell that they work.
+    func retryUplinks(at now: Instant) {
+        for i in uplinks.indices where !uplinks[i].isUp && uplinks[i].retryAt <= now {
+            uplinks[i].retry()
+            let uplink = uplinks[i].uplink
+            if let session = currentSession { openPaths(session, uplink: uplink, at: now) }
+            if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
+        }
+    }
+}
+
+extension HandoverMode {
+    var code: UInt8 {
+        switch self { case .full: 0; case .backup: 1; case .single: 2 }
+    }
+    init?(code: UInt8) {
+        switch code { case 0: self = .full; case 1: self = .backup; case 2: self = .single; default: return nil }
+    }
+}

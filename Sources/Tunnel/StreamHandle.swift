@@ -1,0 +1,72 @@
+import Measures
+import Multipath
+import Wire
+
+/// What the endpoint tells its owner.
+public enum EndpointEvent {
+    case sessionOpened(session: Int, user: String)
+    case sessionClosed(session: Int, reason: String)
+    /// A path came, went or changed its health; for logs and status.
+    case pathChanged(session: Int, path: Int, health: PathHealth)
+    /// Concentrator: dial `target`, then `answer(_:with:)`.
+    case incoming(StreamHandle, target: Target, user: String)
+    /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where the
+    /// stream ended before an answer.
+    case answered(StreamHandle, DialStatus)
+    /// Bytes to read, space to write, or the end: look at `handle.connection`.
+    case activity(StreamHandle)
+}
+
+/// One application connection in a session, from `open` or `.incoming` until `release`.
+///
+/// The owner reads and writes `connection` (its bytes start behind the preface and the dial status) and
+/// calls `Endpoint.touched(_:at:)` afterwards, so that what became sendable is sent.
+public final class StreamHandle {
+    public let connection: Connection
+    /// The session it belongs to; -1 while it waits for one.
+    public internal(set) var session: Int
+    /// For the owner: its own object for this stream.
+    public var owner: AnyObject?
+
+    /// The endpoint's slot; -1 once the connection is over.
+    var slot = -1
+    /// Where it stands in `Session.streams`.
+    var position = -1
+    let target: Target?
+    /// By subflow index.
+    var links: [SubflowLink] = []
+
+    // Intrusive queues: of streams to transmit, and of streams to tell the owner of.
+    var nextReady: StreamHandle?
+    var isReady = false
+    var nextTold: StreamHandle?
+    var isTold = false
+
+    /// Initiator: the first subflow was opened. Listener: the target was read and said.
+    var isStarted = false
+    /// Initiator: the dial status was read. Listener: it was written.
+    var isAnswered = false
+    /// The owner has let go.
+    var isReleased = false
+    /// Listener: the dial failed; what still comes is dropped.
+    var isRefused = false
+
+    /// `Session.pathChanges` when joins were last looked for.
+    var joinedAt: UInt32 = 0
+    var joinRetryAt = Instant.distantFuture
+    var joinRetries = 0
+
+    init(connection: Connection, session: Int, target: Target?) {
+        self.connection = connection
+        self.session = session
+        self.target = target
+    }
+}
+
+/// What the session knows of a subflow: its number and what both ends know of its segments.
+struct SubflowLink {
+    var context: SealedContext
+    var path: Int
+    var isUsed = true
+    var number: UInt16 { context.number }
+}

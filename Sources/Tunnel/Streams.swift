@@ -1,0 +1,332 @@
+import Buffers
+import Measures
+import Multipath
+import Subflow
+import Wire
+
+/// Application connections: opening and accepting them, the preface and the dial status that their owners
+/// never see, what the owner is told, and their end.
+extension Endpoint {
+    // MARK: The owner's side
+
+    /// Proxy: opens a connection to `target`; it waits for the session where there is none yet.
+    public func open(_ target: Target, at now: Instant) -> StreamHandle {
+        precondition(isProxy)
+        clock = now
+        let connection = Connection(role: .initiator, configuration: configuration.connection, localKey: random.next(), at: now)
+        connection.mode = mode
+        var preface: [UInt8] = []
+        preface.reserveCapacity(Target.longestEncoding)
+        target.write(into: &preface)
+        let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
+        precondition(taken == preface.count, "a fresh send ring takes a preface")
+        let stream = StreamHandle(connection: connection, session: -1, target: target)
+        guard streamCount < configuration.mostConnections else {
+            connection.fail(.sessionLost, at: now)
+            stream.isAnswered = true
+            say(.answered(stream, .tooManyConnections))
+            return stream
+        }
+        register(stream)
+        if let session = currentSession {
+            attach(stream, to: session, at: now)
+            // Nothing heard for long: the concentrator may have been restarted. Asking costs one datagram.
+            if now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
+        } else {
+            waiting.append(stream)
+            // Whoever waits does not wait for an idle proxy's patience.
+            if let next = handshake?.nextAt, next > now + Limits.firstHandshakePatience {
+                handshake?.nextAt = now + Limits.firstHandshakePatience
+                handshake?.count = 0
+            }
+            beginHandshake(at: now)
+        }
+        return stream
+    }
+
+    /// Concentrator: the dial's result, sent before any data; anything but `.connected` also ends the stream.
+    public func answer(_ stream: StreamHandle, with status: DialStatus, at now: Instant) {
+        clock = now
+        guard !stream.isAnswered, stream.connection.error == nil else { return }
+        stream.isAnswered = true
+        let taken = withUnsafeBytes(of: status.rawValue) { stream.connection.write($0, at: now) }
+        precondition(taken == 1, "nothing was written before the dial status")
+        if status != .connected {
+            stream.isRefused = true
+            stream.connection.finishWriting(at: now)
+            discardReadable(stream, at: now)
+        }
+        if stream.slot >= 0 { ready.append(stream) }
+    }
+
+    /// The owner read, wrote, finished or aborted on the connection.
+    public func touched(_ stream: StreamHandle, at now: Instant) {
+        clock = now
+        if stream.slot >= 0 { ready.append(stream) }
+    }
+
+    /// The owner is done with the handle; the connection winds up by itself. Where bytes of the peer's are
+    /// still to come it is aborted, as close(2) does with unread data.
+    public func release(_ stream: StreamHandle, at now: Instant) {
+        clock = now
+        guard !stream.isReleased else { return }
+        stream.isReleased = true
+        stream.owner = nil
+        if !stream.isRefused {
+            if stream.connection.isReadFinished { stream.connection.finishWriting(at: now) } else { stream.connection.abort(at: now) }
+        }
+        guard stream.slot >= 0 else { return }
+        if stream.session < 0 {
+            waiting.removeAll { $0 === stream }
+            unregister(stream)
+        } else {
+            ready.append(stream)
+        }
+    }
+
+    /// Ends every session, telling the peers. One `transmit` more carries the news.
+    public func shutDown(at now: Instant) {
+        clock = now
+        endHandshake()
+        uplinks.removeAll()
+        for stream in waiting { fail(stream, at: now) }
+        waiting.removeAll()
+        for case let session? in sessions where session.isConfirmed {
+            for case let path? in session.paths where path.isOpen {
+                path.smallCount = 0
+                if let out = path.append(CloseFrame.size) { CloseFrame(reason: .shutDown).write(into: out) }
+            }
+            flushClosing(session, at: now)
+            end(session, reason: "shut down", at: now)
+        }
+    }
+
+    private func fail(_ stream: StreamHandle, at now: Instant) {
+        stream.connection.fail(.sessionLost, at: now)
+        tellEnd(stream)
+        unregister(stream)
+    }
+
+    // MARK: Slots
+
+    func register(_ stream: StreamHandle) {
+        if let slot = freeStreams.popLast() {
+            streams[slot] = stream
+            stream.slot = slot
+        } else {
+            stream.slot = streams.count
+            streams.append(stream)
+        }
+        streamCount += 1
+    }
+
+    private func unregister(_ stream: StreamHandle) {
+        guard stream.slot >= 0 else { return }
+        streamDeadlines.set(stream.slot, .distantFuture)
+        streams[stream.slot] = nil
+        freeStreams.append(stream.slot)
+        stream.slot = -1
+        streamCount -= 1
+    }
+
+    func attach(_ stream: StreamHandle, to session: Session, at now: Instant) {
+        stream.session = session.slot
+        stream.position = session.streams.count
+        session.streams.append(stream.slot)
+        stream.connection.mode = session.mode
+        ready.append(stream)
+        if session.isInitiator, session.streams.count == 1 { schedule(session, at: now) }
+    }
+
+    /// The connection is over, or its session is: out of all tables.
+    func drop(_ stream: StreamHandle, from session: Session, at now: Instant) {
+        guard stream.slot >= 0 else { return }
+        for i in stream.links.indices where stream.links[i].isUsed { releaseNumber(stream, i, session, at: now) }
+        if !session.isInitiator { session.tokens[stream.connection.localToken] = nil }
+        if stream.position >= 0 {
+            let last = session.streams.removeLast()
+            if last != stream.slot {
+                session.streams[stream.position] = last
+                streams[last]?.position = stream.position
+            }
+            stream.position = -1
+        }
+        tellEnd(stream)
+        unregister(stream)
+    }
+
+    private func tellEnd(_ stream: StreamHandle) {
+        guard !stream.isReleased else { return }
+        if isProxy, !stream.isAnswered {
+            stream.isAnswered = true
+            say(.answered(stream, .generalFailure))
+        }
+        if isProxy || stream.isStarted { told.append(stream) }
+    }
+
+    func releaseNumber(_ stream: StreamHandle, _ subflow: Int, _ session: Session, at now: Instant) {
+        guard stream.links[subflow].isUsed else { return }
+        stream.links[subflow].isUsed = false
+        session.numbers.release(stream.links[subflow].number,
+                                until: now + (session.isInitiator ? Limits.numberRest : Limits.listenerNumberRest))
+    }
+
+    // MARK: What the connection says
+
+    /// Looks at what a connection has to tell after any input.
+    func note(_ stream: StreamHandle, at now: Instant) {
+        let events = stream.connection.takeEvents()
+        if events.isEmpty { return }
+        if events.contains(.subflowEnded), stream.session >= 0, let session = sessions[stream.session] {
+            while let subflow = stream.connection.takeEndedSubflow() {
+                if subflow < stream.links.count { releaseNumber(stream, subflow, session, at: now) }
+            }
+            retryJoin(stream, at: now)
+        }
+        if stream.isReleased || stream.isRefused {
+            discardReadable(stream, at: now)
+            if stream.isReleased { return }
+        } else if isProxy {
+            readStatus(stream, events, at: now)
+        } else if !stream.isStarted {
+            readPreface(stream, at: now)
+            return
+        }
+        if events.isDisjoint(with: [.readable, .writable, .closed]) { return }
+        if isProxy ? stream.isAnswered : true { told.append(stream) }
+    }
+
+    private func discardReadable(_ stream: StreamHandle, at now: Instant) {
+        let count = stream.connection.readable.count
+        if count > 0 { stream.connection.consume(count, at: now) }
+    }
+
+    /// Initiator: the listener's first byte.
+    private func readStatus(_ stream: StreamHandle, _ events: Connection.Events, at now: Instant) {
+        guard !stream.isAnswered else { return }
+        let readable = stream.connection.readable
+        if let byte = readable.first.first {
+            stream.isAnswered = true
+            stream.connection.consume(1, at: now)
+            guard let status = DialStatus(rawValue: byte) else {
+                stream.connection.abort(at: now)
+                say(.answered(stream, .generalFailure))
+                return
+            }
+            say(.answered(stream, status))
+        } else if events.contains(.closed) || stream.connection.isReadFinished {
+            stream.isAnswered = true
+            say(.answered(stream, .generalFailure))
+        }
+    }
+
+    /// Listener: where to dial, as soon as all of it is there.
+    private func readPreface(_ stream: StreamHandle, at now: Instant) {
+        let readable = stream.connection.readable
+        var reading = Target.read(readable.first)
+        if case .needMore = reading, !readable.second.isEmpty {
+            // Only where a peer dribbled the preface around the end of the ring.
+            let joined = Array(readable.first) + Array(readable.second.prefix(Target.longestEncoding))
+            reading = joined.withUnsafeBytes { Target.read($0) }
+        }
+        switch reading {
+        case .needMore:
+            if stream.connection.isReadFinished { stream.connection.abort(at: now) }
+        case .target(let target, let length):
+            stream.connection.consume(length, at: now)
+            stream.isStarted = true
+            guard stream.session >= 0, let session = sessions[stream.session] else { return }
+            say(.incoming(stream, target: target, user: session.user))
+            if stream.connection.readable.count > 0 || stream.connection.isReadFinished { told.append(stream) }
+        case .unknownAddressType, .invalidName:
+            stream.connection.abort(at: now)
+            counters.badFrames += 1
+        }
+    }
+
+    // MARK: Accepting (concentrator)
+
+    func acceptConnection(_ payload: UnsafeRawBufferPointer, _ context: SealedContext, _ session: Session, _ path: Path,
+                          at now: Instant) {
+        var context = context
+        guard admit(session, path, at: now) else { return }
+        guard streamCount < configuration.mostConnections else {
+            refuse(&context, payload.count, MPReset.lackOfResources, session, path, at: now)
+            return
+        }
+        var connection: Connection
+        repeat {
+            connection = Connection(role: .listener, configuration: configuration.connection, localKey: random.next(), at: now)
+        } while session.tokens[connection.localToken] != nil
+        connection.mode = session.mode
+        let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
+        let index = connection.accept(incoming, payload: payload, path: path.number, initialSequence: sequence,
+                                      estimate: path.estimate, segmentSize: Self.segmentSize(datagramLimit: path.datagramLimit), at: now)
+        let stream = StreamHandle(connection: connection, session: session.slot, target: nil)
+        register(stream)
+        attach(stream, to: session, at: now)
+        session.tokens[connection.localToken] = stream.slot
+        link(stream, index, context, path.number, session)
+        noteData(session, path, stream, at: now)
+        note(stream, at: now)
+    }
+
+    func acceptJoin(token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext, _ session: Session,
+                    _ path: Path, at now: Instant) {
+        var context = context
+        guard admit(session, path, at: now) else { return }
+        guard let slot = session.tokens[token], let stream = streams[slot] else {
+            // RFC 8684 section 3.2: an unknown token is answered with a RST.
+            refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
+            return
+        }
+        let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
+        let nonce = UInt32(truncatingIfNeeded: random.next())
+        guard let index = stream.connection.acceptJoin(incoming, payload: payload, path: path.number, initialSequence: sequence,
+                                                       nonce: nonce, estimate: path.estimate,
+                                                       segmentSize: Self.segmentSize(datagramLimit: path.datagramLimit), at: now)
+        else {
+            refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
+            return
+        }
+        link(stream, index, context, path.number, session)
+        if !payload.isEmpty { noteData(session, path, stream, at: now) }
+        note(stream, at: now)
+        ready.append(stream)
+    }
+
+    /// A SYN on a path that was removed is one of the past; on one never spoken of it opens the path.
+    private func admit(_ session: Session, _ path: Path, at now: Instant) -> Bool {
+        if path.isOpen { return true }
+        guard path.generation == 0 else { return false }
+        path.isOpen = true
+        setHealth(.usable, session, path, at: now)
+        return true
+    }
+
+    func link(_ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int, _ session: Session) {
+        let link = SubflowLink(context: context, path: path)
+        if index < stream.links.count { stream.links[index] = link } else {
+            precondition(index == stream.links.count, "subflow indices have no holes")
+            stream.links.append(link)
+        }
+        session.numbers.set(context.number, slot: stream.slot, subflow: index)
+    }
+
+    /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).
+    func refuse(_ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8, _ session: Session, _ path: Path,
+                at now: Instant) {
+        var reset = Segment()
+        reset.sourcePort = incoming.destinationPort
+        reset.destinationPort = incoming.sourcePort
+        reset.flags = [.rst, .ack]
+        reset.acknowledgement = incoming.sequence + 1 + payloadLength
+        reset.options.reset.reason = reason
+        reset.options.present = .reset
+        let length = SealedSegment.write(reset, payloadLength: 0, runsToEnd: false, context: &context, into: headScratch)
+        guard let out = path.append(length) else { return }
+        out.copyMemory(from: headScratch, byteCount: length)
+        if capture != nil { captureOutgoing(reset, .empty, path, at: now) }
+        markDirty(session)
+    }
+}

@@ -1,0 +1,279 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Subflow
+import Wire
+
+/// A segment's way out: pulled from its connection in turn, its head written, its payload sealed from the
+/// send ring into the batch. Small frames wait in their path for the end of the turn and share datagrams.
+extension Endpoint {
+    /// Writes what is due into `batch` until nothing is left (false) or the batch is full (true).
+    public func transmit(into batch: DatagramBatch, at now: Instant) -> Bool {
+        clock = now
+        for lane in 0..<DatagramBatch.laneCount where !hasRoom(batch, lane) { return true }
+        guard postHandshakes(into: batch) else { return true }
+        var isFull = false
+        while let stream = ready.popFirst() {
+            guard stream.slot >= 0, stream.session >= 0, let session = sessions[stream.session] else { continue }
+            switch visit(stream, session, batch, at: now) {
+            case .nothingLeft: settle(stream, session, at: now)
+            case .more: ready.append(stream)
+            case .batchFull: ready.prepend(stream); isFull = true
+            }
+            if isFull { break }
+        }
+        if !flush(into: batch, at: now) { isFull = true }
+        assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty || deadline > now, "the loop would spin")
+        return isFull || !ready.isEmpty || !dirty.isEmpty || !outbox.isEmpty
+    }
+
+    /// Room for a flush of small frames and a bulk datagram.
+    @inline(__always) private func hasRoom(_ batch: DatagramBatch, _ lane: Int) -> Bool {
+        batch.room(lane: lane) >= 2 * DatagramBatch.longestDatagram
+    }
+
+    private func postHandshakes(into batch: DatagramBatch) -> Bool {
+        var sent = 0
+        defer { outbox.removeFirst(sent) }
+        for item in outbox {
+            guard let out = batch.reserve(lane: 0) else { return false }
+            item.bytes.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+            batch.commit(lane: 0, length: item.bytes.count, uplink: item.uplink, remote: item.remote, local: item.local)
+            sent += 1
+        }
+        return hasRoom(batch, 0)
+    }
+
+    // MARK: One connection's turn
+
+    private enum Visit { case nothingLeft, more, batchFull }
+
+    private func visit(_ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch, at now: Instant) -> Visit {
+        var left = Limits.segmentsPerVisit
+        while left > 0 {
+            guard stream.connection.nextSegment(at: now, into: &outgoing) else {
+                if manageSubflows(stream, session, at: now) { continue }
+                return .nothingLeft
+            }
+            left -= 1
+            guard let path = session.paths[outgoing.path], path.isOpen, outgoing.subflow < stream.links.count,
+                  stream.links[outgoing.subflow].isUsed else { continue }
+            send(stream, session, path, batch, at: now)
+            if !hasRoom(batch, path.lane) { return .batchFull }
+        }
+        return .more
+    }
+
+    /// After a connection has nothing more to send: its events, its deadline, its end.
+    private func settle(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        note(stream, at: now)
+        guard stream.slot >= 0, !stream.isReady else { return }
+        if stream.connection.isOver {
+            drop(stream, from: session, at: now)
+            return
+        }
+        let due = min(stream.connection.deadline, stream.joinRetryAt)
+        assert(due > now, "a connection with nothing to send has no deadline in the past")
+        streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
+    }
+
+    // MARK: One segment
+
+    private func send(_ stream: StreamHandle, _ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) {
+        let count = outgoing.payload.count
+        if count > 0 { noteActivity(session, stream, at: now) }
+        if count > 0 || outgoing.segment.flags.contains(.syn) || outgoing.segment.flags.contains(.fin) {
+            noteEliciting(session, path, at: now)
+        }
+        if count > Limits.smallPayload {
+            sendBulk(stream, session, path, batch, at: now)
+        } else {
+            if capture != nil { captureOutgoing(outgoing.segment, outgoing.payload, path, at: now) }
+            sendSmall(outgoing.payload, stream, session, path, batch, at: now)
+        }
+    }
+
+    /// A segment that shares its datagram: written in plain into the path's waiting frames.
+    private func sendSmall(_ payload: Pieces, _ stream: StreamHandle, _ session: Session, _ path: Path,
+                           _ batch: DatagramBatch, at now: Instant) {
+        let head = SealedSegment.write(outgoing.segment, payloadLength: payload.count, runsToEnd: false,
+                                       context: &stream.links[outgoing.subflow].context, into: headScratch)
+        let length = head + payload.count
+        if length > path.smallRoom, !flush(session, path, batch, at: now) { return }
+        guard let out = path.append(length) else { return }   // the same as a loss; no datagram is that small
+        out.copyMemory(from: headScratch, byteCount: head)
+        copy(payload, to: out + head)
+        markDirty(session)
+    }
+
+    private func copy(_ payload: Pieces, to out: UnsafeMutableRawPointer) {
+        if payload.first.count > 0 { out.copyMemory(from: payload.first.baseAddress!, byteCount: payload.first.count) }
+        if payload.second.count > 0 {
+            (out + payload.first.count).copyMemory(from: payload.second.baseAddress!, byteCount: payload.second.count)
+        }
+    }
+
+    /// A bulk segment: a datagram of its own, sealed from where the payload lies.
+    private func sendBulk(_ stream: StreamHandle, _ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) {
+        // What was said before on this path must not arrive later.
+        if path.smallCount > 0 || (path.signalPending && path.signalDue) { _ = flush(session, path, batch, at: now) }
+        let subflow = outgoing.subflow, count = outgoing.payload.count
+        let before = stream.links[subflow].context
+        var head = SealedSegment.write(outgoing.segment, payloadLength: count, runsToEnd: true,
+                                       context: &stream.links[subflow].context, into: headScratch)
+        let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
+        var rest = 0
+        if head + count > room, isDivisible(outgoing.segment) {
+            // Much to say beside the data (first flight, SACK): the last bytes go in a segment of their own.
+            stream.links[subflow].context = before
+            rest = head + count - room
+            head = writeFirstPart(count - rest, stream)
+        }
+        let payload = rest == 0 ? outgoing.payload : prefix(outgoing.payload, count - rest)
+        if capture != nil { captureOutgoing(outgoing.segment, payload, path, at: now) }
+        seal(head: head, payload, session, path, batch, at: now)
+        guard rest > 0 else { return }
+        let tail = suffix(outgoing.payload, from: count - rest)
+        makeSecondPart(after: count - rest, length: rest)
+        if capture != nil { captureOutgoing(outgoing.segment, tail, path, at: now) }
+        sendSmall(tail, stream, session, path, batch, at: now)
+    }
+
+    /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and seals.
+    private func seal(head: Int, _ payload: Pieces, _ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) {
+        guard let out = batch.reserve(lane: path.lane) else { return }   // `hasRoom` was asked before
+        var at = DatagramHeader.size
+        let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
+        if session.signalAt < .distantFuture {
+            at += writeSignals(session, into: out + at, room: room)
+            if at == DatagramHeader.size, now - path.lastSignal > Limits.signalBesideBulk {
+                path.signalDue = true
+                markDirty(session)
+            }
+        }
+        if at == DatagramHeader.size, room > 0, payload.count >= 1000 {
+            let padding = min(room, max(0, Limits.bulkHead - head))
+            (out + at).initializeMemory(as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
+            at += padding
+        }
+        (out + at).copyMemory(from: headScratch, byteCount: head)
+        finish(out, plain: at + head - DatagramHeader.size, payload, session, path, batch, at: now)
+    }
+
+    /// Seals the plain bytes behind the header and the payload, and closes the datagram.
+    private func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces, _ session: Session, _ path: Path,
+                        _ batch: DatagramBatch, at now: Instant) {
+        let keys = session.current, number = path.takeNumber()
+        DatagramHeader(kind: .record, epoch: keys.epoch, path: UInt8(path.number), session: session.remoteIndex,
+                       number: UInt32(truncatingIfNeeded: number & 0xff_ffff)).write(into: out)
+        let body = out + DatagramHeader.size
+        let sealed = keys.send.seal(path: UInt32(path.number), packetNumber: number,
+                                    associated: UnsafeRawBufferPointer(start: out, count: DatagramHeader.size),
+                                    head: UnsafeRawBufferPointer(start: body, count: plain), payload: payload, into: body)
+        let length = DatagramHeader.size + sealed
+        session.recordsSent &+= 1
+        path.sendMeter.add(length, at: now)
+        batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote, local: path.local)
+        rekeyIfDue(session, at: now)
+    }
+
+    // MARK: Dividing a segment
+
+    /// Data under a mapping of exactly this payload; a SYN's and a DATA_FIN's stay whole.
+    private func isDivisible(_ s: borrowing Segment) -> Bool {
+        guard !s.flags.contains(.syn), !s.flags.contains(.fin), s.options.present.contains(.dss), !s.options.dss.dataFin,
+              let mapping = s.options.dss.mapping else { return false }
+        return Int(mapping.length) == outgoing.payload.count && mapping.checksum == nil
+    }
+
+    private func writeFirstPart(_ length: Int, _ stream: StreamHandle) -> Int {
+        outgoing.segment.options.dss.mapping?.length = UInt16(length)
+        return SealedSegment.write(outgoing.segment, payloadLength: length, runsToEnd: true,
+                                   context: &stream.links[outgoing.subflow].context, into: headScratch)
+    }
+
+    private func makeSecondPart(after length: Int, length rest: Int) {
+        outgoing.segment.sequence += length
+        outgoing.segment.options.present = .dss
+        guard var mapping = outgoing.segment.options.dss.mapping else { return }
+        mapping.dataSequence += length
+        mapping.subflowSequence &+= UInt32(length)
+        mapping.length = UInt16(rest)
+        outgoing.segment.options.dss.mapping = mapping
+    }
+
+    private func prefix(_ p: Pieces, _ n: Int) -> Pieces {
+        Pieces(first: UnsafeRawBufferPointer(rebasing: p.first.prefix(n)),
+               second: UnsafeRawBufferPointer(rebasing: p.second.prefix(max(0, n - p.first.count))))
+    }
+
+    private func suffix(_ p: Pieces, from n: Int) -> Pieces {
+        Pieces(first: UnsafeRawBufferPointer(rebasing: p.first.dropFirst(n)),
+               second: UnsafeRawBufferPointer(rebasing: p.second.dropFirst(max(0, n - p.first.count))))
+    }
+
+    // MARK: Small frames
+
+    /// The session has frames that wait.
+    @inline(__always) func markDirty(_ session: Session) {
+        guard !session.isDirty else { return }
+        session.isDirty = true
+        dirty.append(session.slot)
+    }
+
+    /// Sends what waits in every path; false where a lane is full.
+    private func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
+        var isFull = false, kept = 0
+        // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the list.
+        var i = 0
+        while i < dirty.count {
+            let slot = dirty[i]
+            i += 1
+            guard let session = sessions[slot], session.isDirty else { continue }
+            session.isDirty = false
+            var isLeft = false
+            for case let path? in session.paths where path.isOpen && (path.smallCount > 0 || path.signalDue) {
+                if !flush(session, path, batch, at: now) { isLeft = true }
+            }
+            if isLeft {
+                isFull = true
+                session.isDirty = true
+                dirty[kept] = slot
+                kept += 1
+            }
+        }
+        dirty.removeSubrange(kept...)
+        return !isFull
+    }
+
+    /// One datagram with the path's waiting frames, behind the pending signals; false where the lane is full.
+    private func flush(_ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) -> Bool {
+        guard path.isOpen, path.smallCount > 0 || path.signalDue else { return true }
+        guard let out = batch.reserve(lane: path.lane) else { return false }
+        let waiting = path.smallCount
+        let signals = writeSignals(session, into: out + DatagramHeader.size, room: path.smallRoom)
+        path.signalDue = false
+        if signals > 0 { path.lastSignal = now }
+        guard signals + waiting > 0 else { return true }
+        let frames = UnsafeRawBufferPointer(start: path.small, count: waiting)
+        path.smallCount = 0
+        finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session, path, batch, at: now)
+        return true
+    }
+
+    /// The last words of a session that ends before the next batch: kept as ready datagrams.
+    func flushClosing(_ session: Session, at now: Instant) {
+        let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.longestDatagram)
+        for case let path? in session.paths where path.isOpen { _ = flush(session, path, scratch, at: now) }
+        for run in scratch.runs {
+            var at = run.offset
+            while at < run.offset + run.length {
+                let length = min(run.segmentSize, run.offset + run.length - at)
+                post(Outgoing(bytes: Array(UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
+                              uplink: run.uplink, remote: run.remote, local: run.local))
+                at += length
+            }
+        }
+    }
+}
