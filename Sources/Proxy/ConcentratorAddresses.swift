@@ -1,0 +1,76 @@
+import Logging
+import Measures
+import Shell
+import Wire
+
+/// The concentrator's addresses, its names resolved at the start and again while there is no session: it may
+/// have moved.
+final class ConcentratorAddresses {
+    /// From one round of resolution to the next while no session is up, doubled up to the longest.
+    private static let shortest = Interval.seconds(2), longest = Interval.seconds(60)
+
+    private let targets: [Target]
+    private let log: Logger
+    private let changed: ([SocketAddress]) -> Void
+    private let resolver: Resolver?
+    private var resolutions: [Resolver.Resolution?]
+    private var answers: [[SocketAddress]]
+    private var current: [SocketAddress] = []
+    private var timer: LoopTimer?
+    private var patience = ConcentratorAddresses.shortest
+
+    /// Whether no session is up, so that looking again is worth it.
+    var isNeeded = true {
+        didSet {
+            guard isNeeded != oldValue else { return }
+            patience = Self.shortest
+            if isNeeded { resolveAll() } else { timer?.cancel() }
+        }
+    }
+
+    init(_ targets: [Target], loop: EventLoop, log: Logger, changed: @escaping ([SocketAddress]) -> Void) throws(SystemError) {
+        self.targets = targets
+        self.log = log
+        self.changed = changed
+        answers = targets.map { target in target.socketAddress.map { [$0] } ?? [] }
+        resolutions = targets.map { _ in nil }
+        current = answers.flatMap { $0 }
+        let hasNames = targets.contains { $0.socketAddress == nil }
+        resolver = hasNames ? try Resolver(loop: loop) : nil
+        timer = hasNames ? loop.timer { [unowned self] in self.resolveAll() } : nil
+    }
+
+    func start() { resolveAll() }
+
+    func stop() {
+        timer = nil
+        resolutions.forEach { $0?.cancel() }
+    }
+
+    private func resolveAll() {
+        guard let resolver else { return }
+        for (i, target) in targets.enumerated() {
+            guard case .name(let name) = target.host, resolutions[i].map(\.isComplete) ?? true else { continue }
+            resolutions[i] = resolver.resolve(name) { [weak self] in self?.resolved(i, $0) }
+        }
+        timer?.arm(after: patience)
+        patience = min(patience * 2, Self.longest)
+    }
+
+    private func resolved(_ i: Int, _ resolution: Resolver.Resolution) {
+        let found = (resolution.v4.addresses + resolution.v6.addresses).map { SocketAddress($0, port: targets[i].port) }
+        if found.isEmpty {
+            guard resolution.isComplete else { return }
+            // The addresses known before are better than none.
+            log.warning("cannot resolve the concentrator's name", metadata: ["name": "\(resolution.name)"])
+            return
+        }
+        // While one family is still asked for, what is known of the other stays.
+        answers[i] = resolution.isComplete ? found : found + answers[i].filter { !found.contains($0) }
+        let all = answers.flatMap { $0 }
+        guard all != current else { return }
+        current = all
+        log.info("concentrator", metadata: ["addresses": "\(all.map(\.description).joined(separator: " "))"])
+        changed(all)
+    }
+}

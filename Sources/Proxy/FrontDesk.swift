@@ -1,0 +1,125 @@
+import Dialogue
+import Measures
+import Shell
+import Wire
+
+/// The first stage: finds out which protocol the application speaks and where it wants to go.
+final class FrontDesk: Visitor {
+    private let listener: ProxyListener
+    private var buffer: [UInt8] = []
+    private var door: FrontDoor?
+    private var socks5: Socks5Dialogue
+    private var requests: HTTPRequestReader
+    private var timer: LoopTimer?
+
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
+        self.listener = listener
+        socks5 = Socks5Dialogue(credentials: listener.credentials)
+        requests = HTTPRequestReader(credentials: listener.credentials)
+        super.init(socket, server)
+    }
+
+    override func start() {
+        let timer = server.loop.timer { [unowned self] in self.slow() }
+        timer.arm(after: ProxyLimit.dialogue)
+        self.timer = timer
+        socket.watch.onReadable = { [unowned self] in self.readable() }
+        socket.watch.wantsRead = true
+    }
+
+    override func willLeave() { timer = nil }
+
+    private func slow() {
+        server.log.debug("dialogue took too long")
+        cut()
+    }
+
+    private func readable() {
+        let room = min(ProxyLimit.buffer - buffer.count, server.scratch.count)
+        switch socket.read(into: UnsafeMutableRawBufferPointer(rebasing: server.scratch[..<room])) {
+        case .bytes(let n):
+            buffer.append(contentsOf: server.scratch[..<n])
+            step()
+        case .blocked: break
+        case .end, .failed:
+            socket.close()
+            leave()
+        }
+    }
+
+    /// Goes as far as the bytes at hand allow.
+    private func step() {
+        while !isOver, !buffer.isEmpty {
+            guard let door = door ?? open() else { return }
+            self.door = door
+            let goesOn = switch door {
+            case .socks4: act(buffer.withUnsafeBytes { Socks4Dialogue(credentials: listener.credentials).read($0) }, .socks4)
+            case .socks5: act(buffer.withUnsafeBytes { socks5.read($0) }, .socks5)
+            case .http: readRequest()
+            }
+            if !goesOn { return }
+        }
+    }
+
+    /// Which door the first byte opens; closes where this listener has no such door.
+    private func open() -> FrontDoor? {
+        let door = FrontDoor(firstByte: buffer[0])
+        switch (listener.scheme, door) {
+        case (.mixed, .some), (.socks5, .socks5), (.http, .http): return door
+        default:
+            server.counters.refusedDialogues += 1
+            server.log.debug("neither SOCKS nor HTTP", metadata: ["first_byte": "\(buffer[0])"])
+            cut()
+            return nil
+        }
+    }
+
+    /// Whether there may be another step.
+    private func act(_ step: DialogueStep, _ style: TunnelClient.Style) -> Bool {
+        switch step {
+        case .needMore:
+            // No SOCKS message is that long: early bytes only follow a complete one.
+            if buffer.count >= ProxyLimit.buffer { cut() }
+            return false
+        case .reply(let reply, let consumed):
+            buffer.removeFirst(consumed)
+            // Two bytes that the kernel can't take mean that nobody reads.
+            guard case .bytes(reply.count) = socket.write(reply) else { cut(); return false }
+            return true
+        case .open(let target, let consumed):
+            buffer.removeFirst(consumed)
+            enter(target, style)
+            return false
+        case .refused(let reply, let why):
+            server.counters.refusedDialogues += 1
+            server.log.debug("dialogue refused", metadata: ["why": "\(why)"])
+            sayGoodbye(reply)
+            return false
+        }
+    }
+
+    private func readRequest() -> Bool {
+        switch buffer.withUnsafeBytes({ requests.read($0) }) {
+        case .needMore:
+            return false
+        case .request(let request, let length):
+            buffer.removeFirst(length)
+            if request.kind == .connect {
+                enter(request.target, .connect)
+            } else {
+                server.counters.visits += 1
+                handOver(to: HTTPRelay(socket, server, listener, first: request, rest: buffer))
+            }
+        case .refused(let refusal):
+            server.counters.refusedDialogues += 1
+            server.log.debug("request refused", metadata: ["why": "\(refusal.sentence)"])
+            sayGoodbye(refusal.reply())
+        }
+        return false
+    }
+
+    private func enter(_ target: Target, _ style: TunnelClient.Style) {
+        server.counters.visits += 1
+        handOver(to: TunnelClient(socket, server, target, style, early: buffer))
+    }
+}

@@ -1,0 +1,380 @@
+import Buffers
+import Dialogue
+import Measures
+import Multipath
+import Shell
+import Tunnel
+import Wire
+
+/// An application that sends absolute-form requests: each is passed on in a stream to its origin and its
+/// response passed back, one after another. The stream is kept while requests go to the same origin.
+final class HTTPRelay: Visitor {
+    /// One request and its response under way.
+    struct Exchange {
+        let request: HTTPRequest
+        /// Whether the stream served a request before: the origin may be closing it just now.
+        let isOnUsedStream: Bool
+        var headSent = 0
+        var requestBody: HTTPBodyReader
+        /// Bytes at the front of the buffer known to belong to the request's body.
+        var approvedUp = 0
+        var responses: HTTPResponseReader
+        /// The response's head as far as it arrived.
+        var gathered: [UInt8] = []
+        var response: HTTPResponse?
+        var responseBody = HTTPBodyReader(.untilClose)
+        /// Bytes at the front of the stream known to belong to the response's body.
+        var approvedDown = 0
+        var clientSawBytes = false
+
+        init(_ request: HTTPRequest, isOnUsedStream: Bool) {
+            self.request = request
+            self.isOnUsedStream = isOnUsedStream
+            requestBody = HTTPBodyReader(request.body)
+            responses = HTTPResponseReader(HTTPResponseContext(request))
+        }
+        var requestIsSent: Bool { headSent == request.head.count && requestBody.isFinished && approvedUp == 0 }
+        var responseIsPassedOn: Bool { response != nil && responseBody.isFinished && approvedDown == 0 }
+    }
+    struct Origin {
+        let handle: StreamHandle
+        let target: Target
+        /// Whether the concentrator said that it is connected.
+        var isAnswered = false
+    }
+
+    private let listener: ProxyListener
+    private var requests: HTTPRequestReader
+    /// From the application and not used yet, from `used` on.
+    private var buffer: [UInt8]
+    private var used = 0
+    /// Heads for the application; bodies go straight from the stream into the socket.
+    private var outgoing: [UInt8] = []
+    private var exchange: Exchange?
+    private var origin: Origin?
+    private var clientEnded = false
+    private var pump: Pump?
+    private var timer: LoopTimer?
+
+    /// Bytes of a body passed on for one event, so that one fast connection can't keep the loop.
+    private static let mostPerTurn = 1 << 20
+
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, first: HTTPRequest, rest: [UInt8]) {
+        self.listener = listener
+        requests = HTTPRequestReader(credentials: listener.credentials)
+        buffer = rest
+        exchange = Exchange(first, isOnUsedStream: false)
+        super.init(socket, server)
+    }
+
+    override func start() {
+        timer = server.loop.timer { [unowned self] in self.timeUp() }
+        socket.watch.onReadable = { [unowned self] in self.fill(); self.turn() }
+        socket.watch.onWritable = { [unowned self] in self.turn() }
+        if let exchange { connect(exchange.request) }
+        turn()
+    }
+
+    // MARK: Events
+
+    override func answered(_ status: DialStatus) {
+        guard status != .connected else {
+            origin?.isAnswered = true
+            timer?.cancel()
+            return
+        }
+        guard pump == nil, let exchange, let origin, !isOver else { return }
+        server.dialFailed(origin.target, status)
+        refuse(HTTPRefusal(status, target: origin.target), exchange)
+    }
+
+    override func activity() {
+        if let pump { pump.activity(); return }
+        if exchange == nil, let connection = origin?.handle.connection, connection.isReadFinished || connection.error != nil {
+            dropOrigin()   // it closed an idle connection; nothing is lost
+        }
+        turn()
+    }
+
+    /// Armed while the concentrator is asked to dial, and between requests.
+    private func timeUp() {
+        if exchange == nil { sayGoodbye(outgoing) } else if origin?.isAnswered == false { answered(.timedOut) }
+    }
+
+    override func cut() { if let pump { pump.cancel() } else { super.cut() } }
+
+    override func willLeave() {
+        timer = nil
+        pump = nil
+        dropOrigin()
+    }
+
+    // MARK: The turn
+
+    /// Does what can be done now, in both directions and for as many requests as are at hand.
+    private func turn() {
+        guard !isOver, pump == nil else { return }
+        var isWaitingToWrite = false
+        repeat {
+            guard flush() else { isWaitingToWrite = true; break }
+            if exchange == nil, !begin() { break }
+            sendRequest()
+            guard !isOver, exchange != nil else { break }
+            isWaitingToWrite = passResponseOn()
+            guard !isOver, pump == nil else { return }
+            if exchange?.responseIsPassedOn == true { conclude() } else { break }
+        } while !isOver
+        guard !isOver, pump == nil else { return }
+        if let origin { server.touched(origin.handle) }
+        socket.watch.wantsRead = !clientEnded && buffer.count - used < ProxyLimit.buffer
+        socket.watch.wantsWrite = isWaitingToWrite
+    }
+
+    /// Reads once from the application.
+    private func fill() {
+        guard !isOver, pump == nil else { return }
+        if used > 0 {
+            buffer.removeFirst(used)
+            used = 0
+        }
+        let room = min(ProxyLimit.buffer - buffer.count, server.scratch.count)
+        guard room > 0 else { return }
+        switch socket.read(into: UnsafeMutableRawBufferPointer(rebasing: server.scratch[..<room])) {
+        case .bytes(let n): buffer.append(contentsOf: server.scratch[..<n])
+        case .blocked: break
+        case .end: clientEnded = true
+        case .failed: cut()
+        }
+    }
+
+    /// Whether every head for the application was written.
+    private func flush() -> Bool {
+        guard !outgoing.isEmpty else { return true }
+        switch socket.write(outgoing) {
+        case .bytes(let n) where n == outgoing.count:
+            outgoing = []
+            return true
+        case .bytes(let n): outgoing.removeFirst(n)
+        case .blocked: break
+        case .failed: cut()
+        }
+        return false
+    }
+
+    // MARK: Requests
+
+    /// Reads the next request; false where there is none yet or the visit ends.
+    private func begin() -> Bool {
+        let reading = buffer.withUnsafeBytes { requests.read(UnsafeRawBufferPointer(rebasing: $0[used...])) }
+        switch reading {
+        case .needMore:
+            if clientEnded { sayGoodbye([]) } else if buffer.count == used { buffer = []; used = 0 }
+            return false
+        case .refused(let refusal):
+            server.counters.refusedDialogues += 1
+            sayGoodbye(refusal.reply())
+            return false
+        case .request(let request, let length):
+            used += length
+            timer?.cancel()
+            if request.kind == .connect {
+                handOver(to: TunnelClient(socket, server, request.target, .connect, early: Array(buffer[used...])))
+                return false
+            }
+            server.counters.visits += 1
+            connect(request)
+            return true
+        }
+    }
+
+    /// A stream for `request`: the present one where it leads to the same origin and is still good.
+    private func connect(_ request: HTTPRequest) {
+        if let origin, origin.target == request.target, origin.handle.connection.error == nil,
+           origin.handle.connection.readable.count == 0, !origin.handle.connection.isReadFinished {
+            exchange = Exchange(request, isOnUsedStream: true)
+            return
+        }
+        dropOrigin()
+        exchange = Exchange(request, isOnUsedStream: false)
+        timer?.arm(after: ProxyLimit.answer)
+        origin = Origin(handle: server.open(request.target, owner: self), target: request.target)
+    }
+
+    /// Puts the head and what is at hand of the body into the stream.
+    private func sendRequest() {
+        guard var now = exchange, let connection = origin?.handle.connection else { return }
+        defer { if !isOver, exchange != nil { exchange = now } }
+        if now.headSent < now.request.head.count {
+            now.headSent += now.request.head.withUnsafeBytes {
+                connection.write(UnsafeRawBufferPointer(rebasing: $0[now.headSent...]), at: server.driver.now)
+            }
+            guard now.headSent == now.request.head.count else { return }
+        }
+        while !now.requestBody.isFinished || now.approvedUp > 0 {
+            if now.approvedUp == 0 {
+                guard used < buffer.count else {
+                    if clientEnded { cut() }   // in the middle of its request
+                    return
+                }
+                do throws(HTTPBodyError) {
+                    now.approvedUp = try approve(&now.requestBody)
+                } catch {
+                    refuse(HTTPRefusal(.badRequest, "The request's body is not correctly chunked."), now)
+                    return
+                }
+            }
+            let taken = buffer.withUnsafeBytes {
+                connection.write(UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]), at: server.driver.now)
+            }
+            guard taken > 0 else { return }
+            used += taken
+            now.approvedUp -= taken
+        }
+    }
+
+    private func approve(_ body: inout HTTPBodyReader) throws(HTTPBodyError) -> Int {
+        var result = Result<Int, HTTPBodyError>.success(0)
+        buffer.withUnsafeBytes { bytes in
+            do throws(HTTPBodyError) {
+                result = .success(try body.read(UnsafeRawBufferPointer(rebasing: bytes[used...])))
+            } catch { result = .failure(error) }
+        }
+        return try result.get()
+    }
+
+    // MARK: Responses
+
+    /// Passes on what arrived; whether it waits for the application to take more.
+    private func passResponseOn() -> Bool {
+        guard let connection = origin?.handle.connection else { return false }
+        while exchange?.response == nil {
+            guard gatherHead(connection) else { return false }
+        }
+        guard !isOver, pump == nil else { return false }
+        guard flush() else { return true }
+        return passBodyOn(connection)
+    }
+
+    /// Reads more of the response's head; false where there is nothing more to do now.
+    private func gatherHead(_ connection: Connection) -> Bool {
+        let piece = connection.readable.first
+        guard var now = exchange else { return false }
+        guard !piece.isEmpty else {
+            if connection.isReadFinished || connection.error != nil { originEnded(now) }
+            return false
+        }
+        let before = now.gathered.count
+        now.gathered.append(contentsOf: piece.prefix(HTTPLimit.head + 1))
+        let length = now.gathered.count
+        let reading = now.gathered.withUnsafeBytes { now.responses.read($0) }
+        switch reading {
+        case .needMore:
+            connection.consume(length - before, at: server.driver.now)
+        case .interim(let head, let length):
+            connection.consume(length - before, at: server.driver.now)
+            now.gathered = []
+            now.clientSawBytes = now.clientSawBytes || !head.isEmpty
+            outgoing += head
+        case .switching(let head, let length):
+            connection.consume(length - before, at: server.driver.now)
+            becomeTunnel(head)
+            return false
+        case .final(let response, let length):
+            connection.consume(length - before, at: server.driver.now)
+            now.gathered = []
+            now.clientSawBytes = true
+            outgoing += response.head
+            now.responseBody = HTTPBodyReader(response.body)
+            now.response = response
+        case .refused(let error):
+            refuse(error.refusal, now)
+            return false
+        }
+        exchange = now
+        if case .interim = reading { _ = flush() }
+        return !isOver
+    }
+
+    private func passBodyOn(_ connection: Connection) -> Bool {
+        guard var now = exchange else { return false }
+        defer { if !isOver { exchange = now } }
+        var moved = 0
+        while !(now.responseBody.isFinished && now.approvedDown == 0) {
+            let piece = connection.readable.first
+            guard !piece.isEmpty else {
+                if connection.error != nil { cut(); return false }
+                guard connection.isReadFinished else { return false }
+                // Cut short, a body must not look whole.
+                guard now.responseBody.mayEndHere, now.response?.body == .untilClose else { cut(); return false }
+                now.responseBody = HTTPBodyReader(.none)
+                return false
+            }
+            guard moved < Self.mostPerTurn else { return true }
+            if now.approvedDown == 0 {
+                guard let n = try? now.responseBody.read(piece) else { cut(); return false }
+                now.approvedDown = n
+            }
+            switch socket.write(UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)])) {
+            case .bytes(let n):
+                connection.consume(n, at: server.driver.now)
+                now.approvedDown -= n
+                moved += n
+                if n < min(now.approvedDown + n, piece.count) { return true }
+            case .blocked: return true
+            case .failed: cut(); return false
+            }
+        }
+        return false
+    }
+
+    /// The response is out: what becomes of the stream and of the application.
+    private func conclude() {
+        guard let done = exchange, let response = done.response else { return }
+        exchange = nil
+        if !response.originKeepsAlive || !done.requestIsSent { dropOrigin() }
+        if response.clientKeepsAlive, done.requestIsSent {
+            timer?.arm(after: ProxyLimit.idleHTTP)
+        } else {
+            sayGoodbye(outgoing)
+        }
+    }
+
+    /// The origin closed before its response's head was complete.
+    private func originEnded(_ now: Exchange) {
+        if now.isOnUsedStream, now.gathered.isEmpty, !now.clientSawBytes {
+            // It closed a connection it took for idle. Closing ours in the same way tells the application
+            // that its request was not answered and may be sent again.
+            sayGoodbye([])
+        } else {
+            refuse(HTTPRefusal(.badGateway, "\(now.request.target) closed the connection without a response."), now)
+        }
+    }
+
+    /// Answers instead of the origin, where the application saw nothing of an answer yet.
+    private func refuse(_ refusal: HTTPRefusal, _ now: Exchange) {
+        if now.clientSawBytes { cut() } else { sayGoodbye(outgoing + refusal.reply(toHead: now.request.isHead)) }
+    }
+
+    /// 101: from here on both sides speak something else.
+    private func becomeTunnel(_ head: [UInt8]) {
+        guard let origin else { return }
+        exchange = nil
+        timer = nil
+        let pump = Pump(socket: socket, handle: origin.handle, driver: server.driver, greeting: outgoing + head,
+                        early: Array(buffer[used...])) { [unowned self] _ in
+            self.origin?.handle.owner = nil
+            self.origin = nil   // the pump released it
+            self.leave()
+        }
+        buffer = []
+        used = 0
+        outgoing = []
+        self.pump = pump
+        pump.start()
+    }
+
+    private func dropOrigin() {
+        if let origin { server.giveUp(origin.handle) }
+        origin = nil
+    }
+}

@@ -1,0 +1,215 @@
+import Crypto
+import Dialogue
+import Glibc
+import Logging
+import Measures
+import Multipath
+import Shell
+import Tunnel
+import Wire
+
+/// The proxy: applications in on TCP, one session to the concentrator out on every uplink.
+public final class ProxyServer: EngineDelegate {
+    public let settings: ProxySettings
+    public let driver: EngineDriver
+    /// Where it listens, with the ports the system chose for port 0.
+    public var listen: [SocketAddress] { listeners.map(\.address) }
+    /// Called once, when everything has ended after `stop()`.
+    public var onStopped: (() -> Void)?
+
+    let loop: EventLoop
+    let log: Logger
+    var counters = Counters()
+    /// Where sockets are read into before it is known what the bytes are; used within one call only.
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
+    public private(set) var mode: HandoverMode
+    private var listeners: [StreamListener] = []
+    private var visitors: [ObjectIdentifier: Visitor] = [:]
+    private var uplinks: UplinkSet?
+    private var concentrator: ConcentratorAddresses?
+    private var sessions = 0
+    private var notices = NoticeLimit()
+    private let began: Instant
+    private var shutdown: Shutdown?
+
+    struct Counters {
+        var accepted = 0, turnedAway = 0, refusedDialogues = 0, visits = 0, failedDials = 0
+    }
+
+    /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
+    public init(_ settings: ProxySettings, loop: EventLoop, log: Logger = Logger(label: "proxy")) throws(SystemError) {
+        precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")
+        self.settings = settings
+        self.loop = loop
+        self.log = log
+        mode = settings.mode
+        began = loop.now()
+        let known = settings.concentrator.compactMap(\.socketAddress)
+        var configuration = EndpointConfiguration(
+            role: .proxy(concentrator: known, publicKey: settings.concentratorKey, preSharedKey: settings.preSharedKey),
+            identity: settings.identity)
+        configuration.connection = settings.connection
+        configuration.mode = settings.mode
+        configuration.epoch = EventLoop.epoch()
+        configuration.mostConnections = settings.mostClients
+        let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        driver = EngineDriver(endpoint: endpoint, loop: loop)
+        driver.delegate = self
+        for listener in settings.listeners {
+            listeners.append(try StreamListener(listener.address, loop: loop, log: log) { [unowned self] socket, _ in
+                self.accepted(socket, listener)
+            })
+        }
+        let uplinks = try UplinkSet(settings, driver: driver, log: log)
+        self.uplinks = uplinks
+        concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop, log: log) { [unowned self] addresses in
+            self.driver.endpoint.setConcentrator(addresses, at: self.loop.now())
+            uplinks.setFamilies(of: addresses)
+            self.driver.kick()
+        }
+        uplinks.start(known)
+        concentrator?.start()
+        log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
+    }
+
+    deinit { scratch.deallocate() }
+
+    // MARK: Visitors
+
+    private func accepted(_ socket: StreamSocket, _ listener: ProxyListener) {
+        counters.accepted += 1
+        guard visitors.count < settings.mostClients else {
+            counters.turnedAway += 1
+            if let silent = notices.pass(at: loop.now()) {
+                log.notice("turned away: too many clients", metadata: ["most": "\(settings.mostClients)", "not_logged_before": "\(silent)"])
+            }
+            socket.reset()
+            return
+        }
+        admit(FrontDesk(socket, self, listener))
+    }
+
+    private func admit(_ visitor: Visitor) {
+        visitors[ObjectIdentifier(visitor)] = visitor
+        visitor.start()
+    }
+
+    func replace(_ visitor: Visitor, by next: Visitor) {
+        visitors[ObjectIdentifier(visitor)] = nil
+        admit(next)
+    }
+
+    func left(_ visitor: Visitor) {
+        visitors[ObjectIdentifier(visitor)] = nil
+        shutdown?.noteRemaining(visitors.count)
+    }
+
+    // MARK: Streams
+
+    func open(_ target: Target, owner: Visitor) -> StreamHandle {
+        let handle = driver.endpoint.open(target, at: loop.now())
+        handle.owner = owner
+        driver.kick()
+        return handle
+    }
+
+    /// Bytes were read from or written to the stream.
+    func touched(_ handle: StreamHandle) {
+        driver.endpoint.touched(handle, at: loop.now())
+        driver.kick()
+    }
+
+    /// Ends a stream that nobody wants any more.
+    func giveUp(_ handle: StreamHandle) {
+        handle.owner = nil
+        let connection = handle.connection
+        if connection.isReadFinished { connection.finishWriting(at: loop.now()) } else { connection.abort(at: loop.now()) }
+        driver.endpoint.touched(handle, at: loop.now())
+        driver.endpoint.release(handle, at: loop.now())
+        driver.kick()
+    }
+
+    func dialFailed(_ target: Target, _ status: DialStatus) {
+        counters.failedDials += 1
+        guard let silent = notices.pass(at: loop.now()) else { return }
+        var metadata: Logger.Metadata = ["target": "\(target)", "reason": "\(status)"]
+        if silent > 0 { metadata["not_logged_before"] = "\(silent)" }
+        log.notice("could not connect", metadata: metadata)
+    }
+
+    // MARK: Events
+
+    public func handle(_ event: EndpointEvent) {
+        switch event {
+        case .activity(let handle): handle.streamOwner?.activity()
+        case .answered(let handle, let status): handle.streamOwner?.answered(status)
+        case .incoming: break
+        case .sessionOpened(let session, _):
+            sessions += 1
+            concentrator?.isNeeded = false
+            log.info("session opened", metadata: ["session": "\(session)"])
+        case .sessionClosed(let session, let reason):
+            sessions = max(0, sessions - 1)
+            concentrator?.isNeeded = sessions == 0
+            log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
+        case .pathChanged(let session, let path, let health):
+            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)"])
+        }
+    }
+
+    public func uplinkFailed(_ number: Int, _ error: SystemError) {
+        log.notice("uplink failed", metadata: ["uplink": "\(uplinks?.name(number) ?? "?")", "why": "\(error)"])
+    }
+
+    // MARK: Control
+
+    /// Changes the handover mode, also of living connections.
+    public func setMode(_ mode: HandoverMode) {
+        guard mode != self.mode else { return }
+        self.mode = mode
+        driver.endpoint.setMode(mode, at: loop.now())
+        driver.kick()
+        log.notice("mode is now \(mode.rawValue)")
+    }
+
+    /// Stops accepting and ends when the last application has, or after `drain`; called again, at once.
+    public func stop() {
+        if let shutdown { shutdown.endNow(); return }
+        log.notice("stopping", metadata: ["clients": "\(visitors.count)"])
+        listeners.forEach { $0.close() }
+        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [unowned self] in self.finish() }
+        self.shutdown = shutdown
+        shutdown.noteRemaining(visitors.count)
+    }
+
+    private func finish() {
+        for visitor in Array(visitors.values) { visitor.cut() }
+        uplinks?.stop()
+        concentrator?.stop()
+        driver.endpoint.shutDown(at: loop.now())
+        driver.flush()
+        driver.stop()
+        log.notice("stopped")
+        onStopped?()
+    }
+
+    public func status() -> ServerStatus {
+        var status = ServerStatus(role: "proxy", uptime: loop.now() - began,
+                                  listen: zip(settings.listeners, listen).map { "\($0.scheme.rawValue)://\($1)" },
+                                  report: driver.endpoint.report(at: loop.now()))
+        status.uplinks = uplinks?.states ?? []
+        status.counters = [
+            .init("clients", visitors.count), .init("clients_accepted_total", counters.accepted),
+            .init("clients_turned_away_total", counters.turnedAway), .init("requests_total", counters.visits),
+            .init("dialogues_refused_total", counters.refusedDialogues), .init("dials_failed_total", counters.failedDials),
+        ]
+        return status
+    }
+}
+
+extension Target {
+    /// The address and port, where the target is not a name.
+    var socketAddress: SocketAddress? {
+        if case .address(let address) = host { SocketAddress(address, port: port) } else { nil }
+    }
+}

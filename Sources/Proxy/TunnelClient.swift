@@ -1,0 +1,105 @@
+import Dialogue
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// An application whose bytes go through as they are, after SOCKS or CONNECT.
+final class TunnelClient: Visitor {
+    /// The protocol the application is answered in.
+    enum Style {
+        case socks4, socks5, connect
+
+        func reply(_ status: DialStatus, _ target: Target) -> [UInt8] {
+            switch self {
+            case .socks4: Socks4Dialogue.reply(dial: status)
+            case .socks5: Socks5Dialogue.reply(dial: status)
+            case .connect where status == .connected: Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
+            case .connect: HTTPRefusal(status, target: target).reply()
+            }
+        }
+    }
+
+    private let target: Target
+    private let style: Style
+    private var early: [UInt8]
+    private var handle: StreamHandle?
+    private var pump: Pump?
+    private var timer: LoopTimer?
+    private let began: Instant
+
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ target: Target, _ style: Style, early: [UInt8]) {
+        self.target = target
+        self.style = style
+        self.early = early
+        began = server.loop.now()
+        super.init(socket, server)
+    }
+
+    override func start() {
+        let handle = server.open(target, owner: self)
+        self.handle = handle
+        let timer = server.loop.timer { [unowned self] in self.answered(.timedOut) }
+        timer.arm(after: ProxyLimit.answer)
+        self.timer = timer
+        if server.settings.open.answersAtOnce(target) {
+            startPump(handle)
+        } else if !early.isEmpty {
+            // What the application sent ahead travels with the request all the same.
+            let taken = early.withUnsafeBytes { handle.connection.write($0, at: server.driver.now) }
+            early.removeFirst(taken)
+            server.touched(handle)
+        }
+    }
+
+    override func answered(_ status: DialStatus) {
+        timer = nil
+        guard let handle, !isOver else { return }
+        if status == .connected {
+            if pump == nil { startPump(handle) }
+            return
+        }
+        server.dialFailed(target, status)
+        if let pump {
+            pump.cancel()   // the application was told yes: a reset is the only no that is left
+        } else {
+            sayGoodbye(style.reply(status, target))
+        }
+    }
+
+    override func activity() {
+        if let pump {
+            pump.activity()
+        } else if handle?.connection.error != nil {
+            answered(.generalFailure)
+        }
+    }
+
+    private func startPump(_ handle: StreamHandle) {
+        let pump = Pump(socket: socket, handle: handle, driver: server.driver, greeting: style.reply(.connected, target),
+                        early: early) { [unowned self] in self.ended($0) }
+        early = []
+        self.pump = pump
+        pump.start()
+    }
+
+    private func ended(_ end: Pump.End) {
+        if let pump {
+            server.log.debug("ended", metadata: [
+                "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)", "received": "\(pump.bytesOut)",
+                "seconds": "\((server.loop.now() - began).seconds)"])
+        }
+        handle?.owner = nil
+        handle = nil   // the pump released it
+        leave()
+    }
+
+    override func cut() { if let pump { pump.cancel() } else { super.cut() } }
+
+    override func willLeave() {
+        timer = nil
+        pump = nil
+        if let handle { server.giveUp(handle) }
+        handle = nil
+    }
+}

@@ -1,0 +1,113 @@
+import Logging
+import Measures
+import Shell
+import Tunnel
+
+/// The proxy's uplinks: what the monitor reports, as sockets of the engine with numbers that stay.
+final class UplinkSet {
+    /// How soon a socket that could not be bound is tried again.
+    private static let retry = Interval.seconds(1)
+
+    private let driver: EngineDriver
+    private let log: Logger
+    private let backup: Set<UplinkSelector>
+    private var monitor: UplinkMonitor?
+    private var selectors: [UplinkSelector]
+    private let isAutomatic: Bool
+    /// A name keeps its number for as long as the process lives.
+    private var names: [String] = []
+    private var present: [String: UplinkCandidate] = [:]
+    private var families = (v4: true, v6: true)
+    private var timer: LoopTimer?
+
+    init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
+        self.driver = driver
+        self.log = log
+        isAutomatic = settings.uplinks.isEmpty
+        selectors = isAutomatic ? [.everyDefaultRoute] : settings.uplinks.map(\.selector)
+        backup = Set(settings.uplinks.filter(\.isBackup).map(\.selector))
+        // A concentrator on this machine is reached by no interface with a default route.
+        let addresses = settings.concentrator.map(\.socketAddress)
+        if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
+            selectors = addresses.compactMap { $0?.address.isIPv4 == true ? Subnet("127.0.0.1") : Subnet("::1") }.prefix(1)
+                .map { .source($0) }
+        }
+        monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop, log: log) { [unowned self] in self.handle($0) }
+        timer = driver.loop.timer { [unowned self] in self.attachAll(onlyMissing: true) }
+    }
+
+    /// Begins to watch; `known` are the concentrator's addresses as far as they are known.
+    func start(_ known: [SocketAddress]) {
+        if !known.isEmpty { setFamilies(of: known) }
+        monitor?.start()
+        if present.isEmpty { log.warning("no uplink yet", metadata: ["looking_for": "\(selectors)"]) }
+    }
+
+    func stop() {
+        monitor?.stop()
+        timer = nil
+    }
+
+    func name(_ number: Int) -> String? { names.indices.contains(number) ? names[number] : nil }
+
+    var states: [ServerStatus.UplinkState] {
+        names.map { name in
+            ServerStatus.UplinkState(name: name, isBackup: present[name].map { backup.contains($0.selector) } ?? false,
+                                     isPresent: present[name] != nil)
+        }
+    }
+
+    /// The families of the concentrator's addresses decide which sockets are of use.
+    func setFamilies(of addresses: [SocketAddress]) {
+        let new = (v4: addresses.contains { $0.address.isIPv4 }, v6: addresses.contains { !$0.address.isIPv4 })
+        guard new != families else { return }
+        families = new
+        attachAll(onlyMissing: false)
+    }
+
+    private func handle(_ event: UplinkEvent) {
+        switch event {
+        case .appeared(let candidate), .changed(let candidate):
+            present[candidate.name] = candidate
+            attach(candidate)
+        case .vanished(let name):
+            present[name] = nil
+            log.notice("uplink vanished", metadata: ["uplink": "\(name)"])
+            if let number = names.firstIndex(of: name) { driver.removeUplink(number) }
+        }
+    }
+
+    private func attachAll(onlyMissing: Bool) {
+        for name in names {
+            guard let candidate = present[name], let number = names.firstIndex(of: name) else { continue }
+            if !onlyMissing || driver.socket(number) == nil { attach(candidate) }
+        }
+    }
+
+    private func attach(_ candidate: UplinkCandidate) {
+        let number = names.firstIndex(of: candidate.name) ?? names.count
+        if number == names.count { names.append(candidate.name) }
+        let isIPv4 = families.v4 && candidate.has(isIPv4: true)
+        guard isIPv4 || families.v6, let binding = candidate.binding(isIPv4: isIPv4) else {
+            log.notice("uplink has no address of the concentrator's family", metadata: ["uplink": "\(candidate.name)"])
+            driver.removeUplink(number)
+            return
+        }
+        do {
+            let socket = try DatagramSocket(binding, loop: driver.loop)
+            let uplink = Uplink(number: number, name: candidate.name, isBackup: backup.contains(candidate.selector),
+                                datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4)
+            driver.addUplink(uplink, socket: socket)
+            log.info("uplink", metadata: ["uplink": "\(candidate.name)", "from": "\(socket.localAddress.address)",
+                                          "role": "\(uplink.isBackup ? "backup" : "regular")"])
+        } catch {
+            log.warning("cannot use uplink", metadata: ["uplink": "\(candidate.name)", "why": "\(error)"])
+            driver.removeUplink(number)
+            timer?.arm(after: Self.retry)
+        }
+    }
+}
+
+extension IPAddress {
+    var isLoopback: Bool { isIPv4 ? v4 >> 24 == 127 : high == 0 && low == 1 }
+}

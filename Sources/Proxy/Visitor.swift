@@ -1,0 +1,109 @@
+import Measures
+import Multipath
+import Shell
+import Tunnel
+import Wire
+
+/// Somebody connected to one of the proxy's ports, in one of the stages of a visit: at the front desk, in a
+/// tunnel, at the HTTP relay, leaving.
+///
+/// The server keeps exactly one visitor for an application's socket; a stage hands the socket to the next.
+class Visitor: StreamOwner {
+    let socket: StreamSocket
+    unowned let server: ProxyServer
+    private(set) var isOver = false
+
+    init(_ socket: StreamSocket, _ server: ProxyServer) {
+        self.socket = socket
+        self.server = server
+        super.init()
+    }
+
+    /// Takes the socket over; called once, when the server knows the visitor.
+    func start() {}
+
+    /// Ends with a reset; whatever stood behind it ends too.
+    func cut() {
+        socket.reset()
+        leave()
+    }
+
+    /// The visit is over; the socket is closed or somebody else's.
+    final func leave() {
+        guard !isOver else { return }
+        isOver = true
+        willLeave()
+        server.left(self)
+    }
+
+    /// Hands the socket to the next stage.
+    final func handOver(to next: Visitor) {
+        guard !isOver else { return }
+        isOver = true
+        socket.watch.onReadable = nil
+        socket.watch.onWritable = nil
+        socket.watch.wantsRead = false
+        socket.watch.wantsWrite = false
+        willLeave()
+        server.replace(self, by: next)
+    }
+
+    /// Sends `bytes`, then closes in order.
+    final func sayGoodbye(_ bytes: [UInt8]) { handOver(to: Farewell(socket, server, bytes)) }
+
+    /// Gives back what the stage holds besides the socket.
+    func willLeave() {}
+}
+
+/// The last stage: sends the rest of an answer and a FIN, and reads what still comes, since closing a socket
+/// with unread bytes resets it and the answer would be lost on the way.
+final class Farewell: Visitor {
+    private var bytes: [UInt8]
+    private var timer: LoopTimer?
+
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ bytes: [UInt8]) {
+        self.bytes = bytes
+        super.init(socket, server)
+    }
+
+    override func start() {
+        let timer = server.loop.timer { [unowned self] in self.close() }
+        timer.arm(after: ProxyLimit.farewell)
+        self.timer = timer
+        socket.watch.onReadable = { [unowned self] in self.discard() }
+        socket.watch.onWritable = { [unowned self] in self.send() }
+        socket.watch.wantsRead = true
+        send()
+    }
+
+    private func send() {
+        guard !bytes.isEmpty else { finish(); return }
+        switch socket.write(bytes) {
+        case .bytes(let n):
+            bytes.removeFirst(n)
+            if bytes.isEmpty { finish() } else { socket.watch.wantsWrite = true }
+        case .blocked: socket.watch.wantsWrite = true
+        case .failed: close()
+        }
+    }
+
+    private func finish() {
+        socket.watch.wantsWrite = false
+        socket.finishWriting()
+    }
+
+    private func discard() {
+        switch socket.read(into: server.scratch) {
+        case .bytes, .blocked: break
+        case .end where !bytes.isEmpty: socket.watch.wantsRead = false
+        case .end, .failed: close()
+        }
+    }
+
+    private func close() {
+        socket.close()
+        leave()
+    }
+
+    override func willLeave() { timer = nil }
+}
