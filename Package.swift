@@ -85,6 +85,7 @@ let package = Package(
                                                              "Tunnel", "Simulator"],
                           path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Lab", ["Lab", "Measures"]),
+        tests("Concentrator", ["Concentrator", "Shell", "Wire", "Measures", "Tunnel"]),
         tests("Configuration", ["Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Shell", "Wire"]),
     ]
 )
