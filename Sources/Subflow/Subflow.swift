@@ -2,79 +2,14 @@ import Buffers
 import Measures
 import Wire
 
-public enum CongestionAlgorithm: String, CaseIterable, Sendable { case cubic, newReno = "newreno" }
-
-public struct SubflowConfiguration: Sendable {
-    /// The most payload bytes in one segment we send, and the MSS we announce.
-    public var maximumSegmentSize = 1400
-    /// RFC 6928.
-    public var initialWindowSegments = 10
-    public var congestion = CongestionAlgorithm.cubic
-    public var timestamps = false
-    public var selectiveAcknowledgement = true
-    /// The shift we announce (RFC 7323), 0 to 14.
-    public var windowScale: UInt8 = 9
-    /// Data may ride on our SYN and follow our SYN/ACK before the peer's ACK (inside a session only).
-    public var earlyData = false
-    /// `.connection`: the window belongs to the connection (RFC 8684 section 3.3.1) and is enforced there.
-    /// `.subflow`: plain TCP, the subflow enforces it itself.
-    public enum WindowScope: Sendable { case connection, subflow }
-    public var windowScope = WindowScope.connection
-    public var paced = true
-    public var initialRTO = Interval.seconds(1)
-    public var minimumRTO = Interval.milliseconds(200)
-    public var maximumRTO = Interval.seconds(60)
-    public var delayedAcknowledgement = Interval.milliseconds(25)
-    /// No acknowledgement of sent data for this long ends the subflow.
-    public var giveUpAfter = Interval.seconds(120)
-    public init() {}
-}
-
-/// What is already known of a path when a subflow starts on it (another subflow's, or the probes').
-public struct PathEstimate: Sendable {
-    public var smoothedRTT: Interval
-    public var rttVariation: Interval
-    public var minimumRTT: Interval
-    public init(smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval) {
-        self.smoothedRTT = smoothedRTT; self.rttVariation = rttVariation; self.minimumRTT = minimumRTT
-    }
-}
-
-/// Something sent and not yet acknowledged on this subflow.
-public struct SentSpan: Sendable {
-    public var sequence: SubflowSequence
-    /// Payload bytes (SYN and FIN take a sequence number of their own besides).
-    public var length: Int
-    /// Where the payload lies in the connection's stream; the owner's number, handed back unchanged.
-    public var streamOffset: UInt64
-    public var isSYN: Bool
-    public var isFIN: Bool
-    /// Acknowledged selectively, or by the owner declared needless to repeat.
-    public var isDelivered: Bool
-}
-
-/// What one received segment meant.
-public struct Arrival: Sendable {
-    /// The part of the payload inside the window that was not wholly received before; empty where none.
-    /// May lie ahead of a gap: the owner places it by its mapping at once.
-    public var text: Range<Int> = 0..<0
-    /// The handshake completed with this segment.
-    public var established = false
-    /// Payload bytes newly acknowledged, cumulatively or selectively.
-    public var newlyDelivered = 0
-    /// The peer's FIN and everything before it has arrived with this segment.
-    public var finished = false
-    /// The peer reset the subflow with an acceptable RST.
-    public var wasReset = false
-    /// The segment was outside the window or otherwise unacceptable; its options must be ignored.
-    public var isUnacceptable = false
-    public init() {}
-}
-
 /// One TCP connection of RFC 9293 as a pure state machine: segments without payload go in and come out,
 /// time is an argument, the payload stays with the owner and is named by stream offsets.
 ///
-/// The owner loops on `nextAction(at:)` and calls the matching `fill…` until it says `.nothing`.
+/// The owner loops on `nextAction(at:)` and calls the matching `fill…` until it says `.nothing`. Where
+/// `.data` is offered and the owner has none, it calls `declineData()` and asks again.
+///
+/// `Subflow+Receive` takes a segment, `Subflow+Acknowledgement` what it acknowledges, `Subflow+Recovery`
+/// what follows for the window and the timers; `Subflow+Send` decides what goes, `Subflow+Fill` writes it.
 public final class Subflow {
     public enum State: Sendable {
         case closed, synSent, synReceived, established, finWait1, finWait2, closeWait, closing, lastAck, timeWait
@@ -86,109 +21,266 @@ public final class Subflow {
         /// A retransmission or tail loss probe of this span (SYN, data or FIN).
         case retransmit(SentSpan)
         /// New data may go: at most `room` bytes now (congestion window, pacing), in segments of at most
-        /// `maximumSegmentSize`.
+        /// `sendSegmentSize`. The owner sends some or calls `declineData()`.
         case data(room: Int)
         /// FIN is due: everything the owner had was sent and `close()` was called.
         case finish
         /// A bare ACK is due.
         case acknowledge
-        /// A probe that makes the peer answer: no payload, the sequence number before the next.
+        /// A probe that makes the peer answer: no payload, the sequence number before the oldest
+        /// unacknowledged one.
         case probe
         /// RST is due.
         case reset
+    }
+    /// Why a subflow closed otherwise than in order.
+    public enum Failure: Error, Sendable {
+        /// Nothing was acknowledged for `giveUpAfter`.
+        case timedOut
+        /// The peer sent an acceptable RST (to our SYN: refused).
+        case reset
+        /// `abort()` was called.
+        case aborted
     }
 
     public let configuration: SubflowConfiguration
     public let localPort: UInt16
     public let remotePort: UInt16
-    public private(set) var state = State.closed
+    public internal(set) var state = State.closed
+    /// Nil while open, and after an orderly close.
+    public internal(set) var failure: Failure?
     public let initialSendSequence: SubflowSequence
     /// Known from the peer's SYN on.
-    public private(set) var initialReceiveSequence = SubflowSequence(0)
-
-    /// Active open: the next action is `.open`.
-    public init(opening configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
-                initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) { fatalError("stub") }
-    /// Passive open from a SYN that the owner approved; `payloadLength` bytes on it count as received where
-    /// early data is on. The next action is `.open` (the SYN/ACK).
-    public init(accepting syn: borrowing Segment, payloadLength: Int, configuration: SubflowConfiguration,
-                initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) { fatalError("stub") }
-
-    // MARK: In
-
-    /// `textIsUsable` false: process the header, but treat payload and FIN as not received (no mapping for them).
-    /// `receiveWindow`: the bytes the owner can take, counted from the next expected sequence number.
-    public func receive(_ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool, receiveWindow: Int,
-                        at now: Instant) -> Arrival { fatalError("stub") }
-
-    // MARK: Out
-
-    public func nextAction(at now: Instant) -> Action { fatalError("stub") }
-    /// Fill ports, sequence, acknowledgement, flags, window (scaled from `receiveWindow` bytes), TCP options
-    /// (MSS, SACK, window scale, timestamps). `segment` was `reset()`. `optionRoom`: bytes of the 40 that
-    /// the owner needs for MPTCP options; SACK blocks are cut to fit.
-    public func fillOpen(_ segment: inout Segment, dataLength: Int, streamOffset: UInt64, receiveWindow: Int, at now: Instant) { fatalError("stub") }
-    public func fillRetransmission(of span: SentSpan, _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) { fatalError("stub") }
-    public func fillData(_ segment: inout Segment, length: Int, streamOffset: UInt64, receiveWindow: Int, optionRoom: Int, at now: Instant) { fatalError("stub") }
-    public func fillFinish(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) { fatalError("stub") }
-    public func fillAcknowledgement(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) { fatalError("stub") }
-    public func fillProbe(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) { fatalError("stub") }
-    public func fillReset(_ segment: inout Segment) { fatalError("stub") }
-
-    /// An ACK goes at the next opportunity (also for what only the owner knows: a DATA_ACK, a window update).
-    public func requestAcknowledgement() { fatalError("stub") }
-    public func requestProbe() { fatalError("stub") }
-    /// The owner has no more data for this subflow: FIN follows what was sent.
-    public func close() { fatalError("stub") }
-    /// RST is the next action, then `closed`.
-    public func abort() { fatalError("stub") }
-
-    // MARK: Time
-
-    /// When `advance(to:)` or `nextAction` next has something to do; `.distantFuture` where never.
-    public var deadline: Instant { fatalError("stub") }
-    /// Runs the timers that are due (RTO, tail loss probe, RACK reordering, delayed ACK, TIME-WAIT).
-    public func advance(to now: Instant) { fatalError("stub") }
-
-    // MARK: What the scheduler and the reinjector ask
-
-    public var smoothedRTT: Interval { fatalError("stub") }
-    public var rttVariation: Interval { fatalError("stub") }
-    public var minimumRTT: Interval { fatalError("stub") }
-    public var latestRTT: Interval { fatalError("stub") }
-    /// Whether any RTT was measured on this subflow itself.
-    public var hasRTTSample: Bool { fatalError("stub") }
-    public var retransmissionTimeout: Interval { fatalError("stub") }
-    /// RTOs in a row without an acknowledgement.
-    public var backoffs: Int { fatalError("stub") }
-    public var congestionWindow: Int { fatalError("stub") }
-    public var bytesInFlight: Int { fatalError("stub") }
-    /// Congestion window minus what is in flight, never negative; ignores pacing.
-    public var windowRoom: Int { fatalError("stub") }
-    public var pacingRate: Rate { fatalError("stub") }
-    /// Measured delivery rate (RFC 9438 / BBR draft style samples), zero while unknown.
-    public var deliveryRate: Rate { fatalError("stub") }
-    /// The next time pacing lets a segment go; in the past where it does not bind.
-    public var pacingRelease: Instant { fatalError("stub") }
-    /// The peer's window in bytes, scaled, as of the latest acceptable segment.
-    public var peerWindow: Int { fatalError("stub") }
-    /// What we may put into one segment: the smaller of our and the peer's MSS.
-    public var sendSegmentSize: Int { fatalError("stub") }
-    public var sendUnacknowledged: SubflowSequence { fatalError("stub") }
-    public var sendNext: SubflowSequence { fatalError("stub") }
-    public var receiveNext: SubflowSequence { fatalError("stub") }
-    /// Spans sent and not cumulatively acknowledged, the oldest first.
-    public var outstandingCount: Int { fatalError("stub") }
-    public func outstanding(_ i: Int) -> SentSpan { fatalError("stub") }
-    /// When the oldest unacknowledged span was last sent; `.distantFuture` where none is.
-    public var oldestTransmission: Instant { fatalError("stub") }
+    public internal(set) var initialReceiveSequence = SubflowSequence(0)
     /// When the last acceptable segment arrived.
-    public private(set) var lastArrival = Instant.zero
+    public internal(set) var lastArrival = Instant.zero
+
+    // Sending: SND.UNA, SND.NXT, and what lies between.
+    public internal(set) var sendUnacknowledged: SubflowSequence
+    public internal(set) var sendNext: SubflowSequence
+    var board = Scoreboard()
+    var rtt: RTTEstimator
+    var sampler = RateSampler()
+    var pacer = Pacer()
+    var loss: LossDetection
+    var tail = TailLossProbe()
+    var recovery = Recovery()
+    let controller: CongestionController
+    var blocks = SeenBlocks()
+    /// Duplicate ACKs in a row from a peer without SACK.
+    var duplicateAcknowledgements = 0
+    /// The window held data back in the present or the last window of data (`recordWindowUse`).
+    var isWindowLimited = false
+    var largestInFlight = 0
+    var windowUseEnd: SubflowSequence
+    var lastTransmission = Instant.zero
+    /// The payload size that fits one segment both ways.
+    public internal(set) var sendSegmentSize: Int
+    var peerWindowBytes = 0
+    var largestPeerWindow = 65_535
+    // The segment the window was last taken from: SND.WL1, SND.WL2.
+    var windowSequence = SubflowSequence(0)
+    var windowAcknowledgement = SubflowSequence(0)
+
+    // Receiving: RCV.NXT and what lies ahead.
+    var receiver: ReceiveTracker
+    var acknowledgements: AcknowledgementPolicy
+    var challenges = ChallengeLimit()
+    /// The last acknowledgement number sent.
+    var lastAcknowledged = SubflowSequence(0)
+    var lastTextArrival = Instant.zero
+
+    // What the SYNs agreed on.
+    let isPassive: Bool
+    var usesTimestamps: Bool
+    var usesSelectiveAcknowledgement: Bool
+    var usesScaling: Bool
+    var peerScale: UInt8 = 0
+    /// TS.Recent (RFC 7323 section 4.3) and when it was taken.
+    var recentTimestamp: UInt32 = 0
+    var recentTimestampAt = Instant.zero
+
+    // What is to be sent.
+    enum PendingReset { case none, abort, reply(SubflowSequence, SubflowSequence?) }
+    var pendingReset = PendingReset.none
+    var openIsDue = true
+    var synIsDue = false
+    var probeIsDue = false
+    var closeRequested = false
+    var finWasSent = false
+    /// The owner has no data for now.
+    var declined = false
+    /// The last `nextAction` found pacing alone in the way of data.
+    var waitsForPacing = false
+    /// The span `nextAction` asked to repeat.
+    var repeating = Scoreboard.absent
+    var sentSinceAdvance = false
+
+    // Timers, as values.
+    var retransmissionAt = Instant.distantFuture
+    var tailProbeAt = Instant.distantFuture
+    var reorderingAt = Instant.distantFuture
+    var giveUpAt = Instant.distantFuture
+    var timeWaitAt = Instant.distantFuture
+    var persistAt = Instant.distantFuture
+    var memoryReleaseAt = Instant.distantFuture
+    var persistBackoffs = 0
 
     public struct Statistics: Sendable {
         public var segmentsSent = 0, segmentsReceived = 0, bytesSent = 0, bytesRetransmitted = 0
         public var retransmissions = 0, timeouts = 0, tailLossProbes = 0, spuriousRecoveries = 0, duplicatesReceived = 0
+        /// Recoveries begun, fast ones and those after a time-out.
+        public var recoveries = 0
         public init() {}
     }
-    public private(set) var statistics = Statistics()
+    public internal(set) var statistics = Statistics()
+
+    /// Active open: the next action is `.open`.
+    public convenience init(opening configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
+                            initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) {
+        self.init(configuration, localPort: localPort, remotePort: remotePort, sequence: initialSequence,
+                  isPassive: false, receiveNext: SubflowSequence(0), estimate: estimate, at: now)
+        state = .synSent
+    }
+
+    /// Passive open from a SYN that the owner approved; `payloadLength` bytes on it count as received where
+    /// early data is on. The next action is `.open` (the SYN/ACK).
+    public convenience init(accepting syn: borrowing Segment, payloadLength: Int, configuration: SubflowConfiguration,
+                            initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) {
+        let text = configuration.earlyData ? payloadLength : 0
+        let start = syn.sequence
+        self.init(configuration, localPort: syn.destinationPort, remotePort: syn.sourcePort, sequence: initialSequence,
+                  isPassive: true, receiveNext: start + (1 + text), estimate: estimate, at: now)
+        state = .synReceived
+        initialReceiveSequence = start
+        lastArrival = now
+        lastTextArrival = now
+        learnOptions(of: syn, at: now)
+        statistics.segmentsReceived = 1
+    }
+
+    private init(_ configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
+                 sequence: SubflowSequence, isPassive: Bool, receiveNext: SubflowSequence, estimate: PathEstimate?,
+                 at now: Instant) {
+        precondition(configuration.windowScale <= 14 && configuration.maximumSegmentSize > 0)
+        self.configuration = configuration
+        self.localPort = localPort
+        self.remotePort = remotePort
+        self.isPassive = isPassive
+        initialSendSequence = sequence
+        sendUnacknowledged = sequence
+        sendNext = sequence
+        windowUseEnd = sequence
+        rtt = RTTEstimator(configuration, estimate: estimate, at: now)
+        loss = LossDetection(initialSequence: sequence)
+        receiver = ReceiveTracker(next: receiveNext)
+        lastAcknowledged = receiveNext
+        acknowledgements = AcknowledgementPolicy(delay: configuration.delayedAcknowledgement)
+        sendSegmentSize = configuration.maximumSegmentSize
+        controller = CongestionController.make(
+            configuration.congestion, segmentSize: configuration.maximumSegmentSize,
+            initialWindow: configuration.initialWindowSegments * configuration.maximumSegmentSize)
+        usesTimestamps = configuration.timestamps
+        usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement
+        usesScaling = true
+        updatePacing()
+    }
+
+    // MARK: What the scheduler and the reinjector ask
+
+    public var smoothedRTT: Interval { rtt.smoothed }
+    public var rttVariation: Interval { rtt.variation }
+    /// Over the last 30 to 60 s; `.max` while unknown.
+    public var minimumRTT: Interval { rtt.minimum }
+    public var latestRTT: Interval { rtt.latest }
+    /// Whether any RTT was measured on this subflow itself.
+    public var hasRTTSample: Bool { rtt.hasSample }
+    public var retransmissionTimeout: Interval { rtt.timeout }
+    /// RTOs in a row without an acknowledgement.
+    public var backoffs: Int { rtt.backoffs }
+    public var congestionWindow: Int { sendWindow }
+    public var bytesInFlight: Int { board.inFlight }
+    /// Congestion window minus what is in flight, never negative; ignores pacing.
+    public var windowRoom: Int { max(0, sendWindow &- board.inFlight) }
+    /// Zero: not paced.
+    public var pacingRate: Rate { pacer.rate }
+    /// Measured delivery rate (BBR draft style samples, smoothed), zero while unknown.
+    public var deliveryRate: Rate { sampler.smoothed }
+    /// The next time pacing lets a segment go; in the past where it does not bind.
+    public var pacingRelease: Instant { pacer.release }
+    /// The peer's window in bytes, scaled, as of the latest acceptable segment.
+    public var peerWindow: Int { peerWindowBytes }
+    public var receiveNext: SubflowSequence { receiver.next }
+    /// Whether something ahead of `receiveNext` has arrived.
+    public var hasReceiveGap: Bool { receiver.hasGap }
+    /// Spans sent and not cumulatively acknowledged, the oldest first.
+    public var outstandingCount: Int { board.count }
+    public func outstanding(_ i: Int) -> SentSpan {
+        precondition(i >= 0 && i < board.count)
+        return board.span(board.number(at: i))
+    }
+    /// When the oldest unacknowledged span was last sent; `.distantFuture` where none is.
+    public var oldestTransmission: Instant {
+        board.isEmpty ? .distantFuture : board.record(board.first).pointee.sentAt
+    }
+    /// Something was sent that the peer has not acknowledged cumulatively.
+    public var hasUnacknowledged: Bool { !board.isEmpty }
+    /// The peer acknowledged our SYN: what it sends comes from somebody who hears us.
+    public var synAcknowledged: Bool { initialSendSequence.isBefore(sendUnacknowledged) }
+    /// Both SYNs were exchanged and acknowledged, and the subflow is not closed.
+    public var isEstablished: Bool {
+        switch state {
+        case .closed, .synSent, .synReceived: false
+        default: true
+        }
+    }
+    /// Our FIN and everything before it was acknowledged.
+    public var finAcknowledged: Bool { finWasSent && sendUnacknowledged == sendNext }
+    public var isInRecovery: Bool { recovery.isActive }
+    /// Spans held for lost and not sent again yet.
+    public var lostCount: Int { board.lostCount }
+
+    // MARK: What the owner wishes
+
+    /// An ACK goes at the next opportunity (also for what only the owner knows: a DATA_ACK, a window update).
+    public func requestAcknowledgement() {
+        guard receivesAcknowledgements else { return }
+        acknowledgements.request()
+        declined = false
+    }
+    public func requestProbe() {
+        guard isEstablished || state == .synReceived else { return }
+        probeIsDue = true
+    }
+    /// The owner has no more data for this subflow: FIN follows what was sent, once the handshake is done
+    /// (before it, `abort()` gives up; RFC 9293 would let CLOSE do so).
+    public func close() {
+        closeRequested = true
+        declined = false
+    }
+    /// RST is the next action, then `closed`.
+    public func abort() {
+        guard state != .closed else { return }
+        // Nobody knows of a SYN that never went, and TIME-WAIT has nothing to take back.
+        if (openIsDue && state == .synSent) || state == .timeWait { return enterClosed(.aborted) }
+        pendingReset = .abort
+    }
+    /// Starts from a window that was known to fit (a path that returned).
+    public func seedWindow(_ bytes: Int) {
+        controller.seed(bytes)
+        updatePacing()
+    }
+    /// What the coupled controllers need of the connection's other subflows.
+    public var coupled: CoupledState? {
+        get { controller.coupled }
+        set { controller.coupled = newValue }
+    }
+
+    private var receivesAcknowledgements: Bool {
+        switch state {
+        case .closed, .synSent: false
+        case .synReceived: !openIsDue
+        default: true
+        }
+    }
 }

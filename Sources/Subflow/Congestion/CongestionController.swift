@@ -1,0 +1,106 @@
+import Measures
+
+/// What one acknowledgement tells the congestion controller.
+public struct AcknowledgementSample: Sendable {
+    public var now = Instant.zero
+    /// Payload bytes newly delivered.
+    public var bytes = 0
+    /// In flight before and after.
+    public var priorInFlight = 0
+    public var inFlight = 0
+    /// The round trip of the newest span delivered by it; zero where it gave none.
+    public var rtt = Interval.zero
+    public var smoothedRTT = Interval.zero
+    /// `.max` while unknown.
+    public var minimumRTT = Interval.max
+    /// Zero where it gave none.
+    public var deliveryRate = Rate.zero
+    public var isApplicationLimited = false
+    /// A round trip began with it.
+    public var startsRound = false
+    /// The window held back what the owner had (RFC 7661): only then may it grow.
+    public var isWindowLimited = false
+    /// Payload bytes found lost with it.
+    public var lost = 0
+    public init() {}
+}
+
+/// What the owner knows of the other subflows of the connection, for the coupled controllers
+/// (RFC 6356, OLIA, BALIA).
+public struct CoupledState: Sendable {
+    /// The sum of the subflows' congestion windows in bytes.
+    public var totalWindow = 0
+    /// The sum over the subflows of window / RTT, in bytes per second.
+    public var totalRate = 0.0
+    /// The largest over the subflows of window / RTT², in bytes per second².
+    public var largestRateOverRTT = 0.0
+    public init() {}
+}
+
+/// Decides how much may be in flight and how fast it leaves. One per subflow.
+///
+/// A class hierarchy rather than an existential: one allocation per subflow, a table call per event,
+/// and `window` is read without a call.
+public class CongestionController {
+    /// Bytes in a full segment.
+    public internal(set) var segmentSize: Int
+    /// Bytes that may be in flight.
+    public internal(set) var window: Int
+    /// Slow start ends here; `.max` while nothing was lost yet.
+    public internal(set) var threshold = Int.max
+    /// The rate to pace at; zero: the subflow derives it from window and RTT.
+    public internal(set) var pacingRate = Rate.zero
+    /// Set by the owner; nil for a subflow on its own.
+    public var coupled: CoupledState?
+    let initialWindow: Int
+    private var priorWindow = 0
+    private var priorThreshold = 0
+
+    init(segmentSize: Int, initialWindow: Int) {
+        self.segmentSize = segmentSize
+        self.initialWindow = initialWindow
+        window = initialWindow
+    }
+
+    var minimumWindow: Int { 2 &* segmentSize }
+    var isInSlowStart: Bool { window < threshold }
+    /// Whether it governs its own window during fast recovery instead of PRR (BBR does).
+    var governsRecovery: Bool { false }
+
+    func sent(_ bytes: Int, inFlight: Int, at now: Instant) {}
+    /// New data was delivered outside fast recovery.
+    func acknowledged(_ sample: borrowing AcknowledgementSample) {}
+    /// The first loss of a window of data.
+    func congestionEvent(inFlight: Int, at now: Instant) {}
+    func timedOut(inFlight: Int, at now: Instant) {}
+    /// Data was sent after nothing was in flight for `pause`, longer than the time-out.
+    func resumed(after pause: Interval, timeout: Interval, at now: Instant) {
+        // RFC 2861: what the path offered is known the less the longer it wasn't used.
+        guard threshold != .max || window > initialWindow else { return }
+        if threshold != .max { threshold = max(threshold, window / 4 &* 3) }
+        var left = pause.nanoseconds
+        while left > timeout.nanoseconds, window > initialWindow {
+            window = max(window / 2, initialWindow)
+            left -= max(1, timeout.nanoseconds)
+        }
+    }
+    /// Starts from a window that was known to fit.
+    func seed(_ bytes: Int) {
+        window = max(bytes, minimumWindow)
+        threshold = window
+    }
+
+    /// Remembers what a spurious recovery has to give back.
+    func remember() { priorWindow = window; priorThreshold = threshold }
+    func undo() {
+        window = max(window, priorWindow)
+        threshold = max(threshold, priorThreshold)
+    }
+
+    static func make(_ algorithm: CongestionAlgorithm, segmentSize: Int, initialWindow: Int) -> CongestionController {
+        switch algorithm {
+        case .cubic: Cubic(segmentSize: segmentSize, initialWindow: initialWindow)
+        case .newReno: NewReno(segmentSize: segmentSize, initialWindow: initialWindow)
+        }
+    }
+}

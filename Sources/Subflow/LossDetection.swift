@@ -1,0 +1,94 @@
+import Measures
+
+/// RACK (RFC 8985 section 6): a span is lost when one sent later has arrived and a reordering window has
+/// passed. The walk over the spans is in `Subflow+Acknowledgement.swift`.
+struct LossDetection {
+    /// RFC 5681's duplicate threshold; with that many delivered out of order nothing is waited for.
+    static let duplicateThreshold = 3
+    /// Recoveries a widened window lasts (RFC 8985 section 6.2, step 4).
+    static let persistence = 16
+
+    /// The latest transmission known to have arrived, its end and its round trip.
+    private(set) var latestSent = Instant(nanoseconds: .min)
+    private(set) var latestEnd = SubflowSequence(0)
+    private(set) var roundTrip = Interval.zero
+    /// The highest sequence number acknowledged in any way.
+    private(set) var forward: SubflowSequence
+    private(set) var sawReordering = false
+    private var multiplier: Int64 = 1
+    private var persist = LossDetection.persistence
+    private var duplicateRound: SubflowSequence?
+
+    init(initialSequence: SubflowSequence) { forward = initialSequence }
+
+    /// Steps 1 to 3, for each span newly delivered.
+    @inline(__always)
+    mutating func delivered(_ span: UnsafeMutablePointer<SpanRecord>, minimumRTT: Interval, at now: Instant) {
+        let end = span.pointee.end, elapsed = now - span.pointee.sentAt
+        if forward.distance(to: end) >= 0 {
+            forward = end
+        } else if !span.pointee.flags.contains(.retransmitted) {
+            sawReordering = true
+        }
+        // An ACK sooner than any round trip is the original's, not the retransmission's.
+        if span.pointee.flags.contains(.retransmitted), minimumRTT != .max, elapsed < minimumRTT { return }
+        if span.pointee.sentAt > latestSent || (span.pointee.sentAt == latestSent && latestEnd.isBefore(end)) {
+            latestSent = span.pointee.sentAt
+            latestEnd = end
+            roundTrip = elapsed
+        }
+    }
+
+    /// Whether the latest delivered transmission went out after this one.
+    @inline(__always) func wasSentBefore(_ span: UnsafeMutablePointer<SpanRecord>) -> Bool {
+        span.pointee.sentAt < latestSent || (span.pointee.sentAt == latestSent && span.pointee.end.isBefore(latestEnd))
+    }
+
+    /// Step 4, at a D-SACK: reordering exceeds the window.
+    mutating func sawDuplicate(unacknowledged: SubflowSequence, next: SubflowSequence) {
+        if let round = duplicateRound, unacknowledged.isBefore(round) { return }
+        duplicateRound = next
+        multiplier = min(multiplier + 1, 255)
+        persist = LossDetection.persistence
+    }
+
+    mutating func recoveryEnded() {
+        persist -= 1
+        if persist <= 0 { multiplier = 1; persist = LossDetection.persistence }
+    }
+
+    func reorderingWindow(deliveredCount: Int, inRecovery: Bool, rtt: borrowing RTTEstimator) -> Interval {
+        if !sawReordering, inRecovery || deliveredCount >= LossDetection.duplicateThreshold { return .zero }
+        let minimum = rtt.minimum == .max ? rtt.smoothed : rtt.minimum
+        return min(minimum * multiplier / 4, rtt.smoothed)
+    }
+}
+
+/// One tail loss probe and what came of it (RFC 8985 section 7).
+struct TailLossProbe {
+    /// A probe is to be sent: new data where the owner has some, the last span again otherwise.
+    var isDue = false
+    /// `sendNext` when the probe went; nil while none is out.
+    private(set) var end: SubflowSequence?
+    private var repeatsOld = false
+
+    mutating func sent(end: SubflowSequence, repeatsOld: Bool) {
+        self.end = end
+        self.repeatsOld = repeatsOld
+        isDue = false
+    }
+
+    mutating func cancel() { isDue = false; end = nil }
+
+    /// Section 7.4.2: whether the acknowledgement shows that the probe repaired a loss unseen otherwise.
+    mutating func acknowledged(_ acknowledgement: SubflowSequence, sawDuplicate: Bool, sawBlocks: Bool) -> Bool {
+        guard let end, end.isAtOrBefore(acknowledgement) else { return false }
+        if !repeatsOld || sawDuplicate { self.end = nil; return false }
+        if end.isBefore(acknowledgement) { self.end = nil; return true }
+        // The ACK that reaches the end may be the original's: a second one without blocks settles it.
+        if !sawBlocks, hasReachedEnd { self.end = nil; hasReachedEnd = false; return false }
+        hasReachedEnd = true
+        return false
+    }
+    private var hasReachedEnd = false
+}

@@ -1,0 +1,47 @@
+import Measures
+
+/// Spreads what the window allows over the round trip, in bursts of about a millisecond's worth.
+struct Pacer {
+    static let burst = Interval.milliseconds(1)
+    /// A burst is never smaller, so that it fills a GSO batch of two and draws an ACK.
+    static let smallestBurst = 2
+
+    /// When everything sent so far would have left at the pacing rate.
+    private(set) var release = Instant.zero
+    private var nanosecondsPerByte = 0.0
+    private var quantum = Int.max
+    private var quantumTime = Interval.zero
+    /// A burst went out; the next begins at `release`.
+    private var isHeld = false
+
+    var rate: Rate { nanosecondsPerByte == 0 ? .zero : Rate(bytesPerSecond: Int64(1e9 / nanosecondsPerByte)) }
+
+    /// `rate` zero: unpaced.
+    mutating func setRate(_ bytesPerNanosecond: Double, segmentSize: Int) {
+        guard bytesPerNanosecond > 0 else { nanosecondsPerByte = 0; isHeld = false; return }
+        nanosecondsPerByte = 1 / bytesPerNanosecond
+        quantum = max(Pacer.smallestBurst &* segmentSize,
+                      Int(bytesPerNanosecond * Double(Pacer.burst.nanoseconds)))
+        quantumTime = Interval(nanoseconds: Int64(Double(quantum) * nanosecondsPerByte))
+    }
+
+    /// Bytes that may leave now: zero between bursts.
+    @inline(__always) func room(at now: Instant) -> Int {
+        if nanosecondsPerByte == 0 { return .max }
+        if isHeld && now < release { return 0 }
+        // A late event loop may catch up by one burst, not more.
+        let start = max(release, now - quantumTime)
+        let ahead = (now + quantumTime) - start
+        return max(0, Int(Double(ahead.nanoseconds) / nanosecondsPerByte))
+    }
+
+    @inline(__always) mutating func sent(_ bytes: Int, at now: Instant) {
+        guard nanosecondsPerByte != 0 else { return }
+        release = max(release, now - quantumTime)
+            + Interval(nanoseconds: Int64(Double(bytes) * nanosecondsPerByte))
+        isHeld = release >= now + quantumTime
+    }
+
+    /// After a time-out nothing of the past is worth waiting for.
+    mutating func restart(at now: Instant) { release = min(release, now); isHeld = false }
+}

@@ -1,0 +1,167 @@
+import Measures
+import Wire
+
+/// What one acknowledgement delivered.
+struct Delivery {
+    var bytes = 0
+    var advanced = false
+    /// When the latest of the delivered spans that were sent only once went out.
+    var newestOriginal = Instant.distantFuture
+    /// A span was delivered that a time-out held for lost and that was not sent again.
+    var sawFalseLoss = false
+    /// A span sent more than once is among them.
+    var sawRetransmitted = false
+    /// The peer reported a duplicate (D-SACK).
+    var sawDuplicate = false
+    var sawBlocks = false
+    var sample = RateSample()
+}
+
+/// The blocks of the last acknowledgement: what they cover needs no second look.
+struct SeenBlocks {
+    private var blocks = InlineArray<4, SACKBlocks.Block>(
+        repeating: SACKBlocks.Block(start: SubflowSequence(0), end: SubflowSequence(0)))
+    private(set) var count = 0
+
+    mutating func removeAll() { count = 0 }
+    mutating func append(_ block: SACKBlocks.Block) {
+        guard count < 4 else { return }
+        blocks[count] = block
+        count &+= 1
+    }
+
+    /// The first part of `from ..< end` that none covers.
+    func uncovered(from: SubflowSequence, to end: SubflowSequence) -> SACKBlocks.Block? {
+        var start = from, moved = true
+        while moved {
+            moved = false
+            for i in 0..<count where blocks[i].start.isAtOrBefore(start) && start.isBefore(blocks[i].end) {
+                start = blocks[i].end
+                moved = true
+            }
+        }
+        guard start.isBefore(end) else { return nil }
+        var stop = end
+        for i in 0..<count where start.isBefore(blocks[i].start) && blocks[i].start.isBefore(stop) {
+            stop = blocks[i].start
+        }
+        return SACKBlocks.Block(start: start, end: stop)
+    }
+}
+
+extension Subflow {
+    /// An acceptable ACK field, its SACK blocks and its window.
+    func processAcknowledgement(_ segment: borrowing Segment, payloadLength: Int, at now: Instant,
+                                _ arrival: inout Arrival) {
+        let acknowledgement = segment.acknowledgement
+        let hadWindow = peerWindowBytes
+        if !segment.flags.contains(.syn) { updatePeerWindow(segment, at: now) }
+        let priorInFlight = board.inFlight
+        var delivery = Delivery()
+        delivery.advanced = sendUnacknowledged.isBefore(acknowledgement)
+        if delivery.advanced { acknowledgeUpTo(acknowledgement, at: now, &delivery) }
+        if usesSelectiveAcknowledgement {
+            if segment.options.present.contains(.sack) { readBlocks(segment, at: now, &delivery) }
+        } else if !delivery.advanced, payloadLength == 0, hadWindow == peerWindowBytes, !board.isEmpty,
+                  acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]) {
+            duplicateAcknowledgements += 1
+            return settle(delivery, priorInFlight: priorInFlight, isDuplicate: true, at: now)
+        }
+        guard delivery.advanced || delivery.sawBlocks || tail.end != nil else { return }
+        arrival.newlyDelivered = delivery.bytes
+        settle(delivery, priorInFlight: priorInFlight, isDuplicate: false, at: now)
+    }
+
+    /// RFC 9293 section 3.10.7.4. In `.connection` scope the owner judges the window's age by the DATA_ACK
+    /// beside it (RFC 8684 section 3.3.1) and wants the latest.
+    private func updatePeerWindow(_ segment: borrowing Segment, at now: Instant) {
+        let acknowledgement = segment.acknowledgement
+        if configuration.windowScope == .subflow {
+            let sequenceAge = windowSequence.distance(to: segment.sequence)
+            guard sequenceAge > 0 || (sequenceAge == 0 && windowAcknowledgement.isAtOrBefore(acknowledgement))
+            else { return }
+            windowSequence = segment.sequence
+            windowAcknowledgement = acknowledgement
+        }
+        peerWindowBytes = Int(segment.window) << Int(peerScale)
+        largestPeerWindow = max(largestPeerWindow, peerWindowBytes)
+        if peerWindowBytes > 0 { persistAt = .distantFuture; persistBackoffs = 0 }
+    }
+
+    private func acknowledgeUpTo(_ acknowledgement: SubflowSequence, at now: Instant, _ delivery: inout Delivery) {
+        while !board.isEmpty {
+            let record = board.record(board.first)
+            let covered = record.pointee.sequence.distance(to: acknowledgement)
+            if covered <= 0 { break }
+            if covered < record.pointee.extent {
+                if !record.pointee.flags.contains(.delivered) {
+                    delivery.bytes &+= covered &- (record.pointee.flags.contains(.syn) ? 1 : 0)
+                }
+                board.trimFirst(covered)
+                break
+            }
+            if !record.pointee.flags.contains(.delivered) { note(record, at: now, &delivery) }
+            board.removeFirst()
+        }
+        sendUnacknowledged = acknowledgement
+    }
+
+    @inline(__always)
+    private func note(_ record: UnsafeMutablePointer<SpanRecord>, at now: Instant, _ delivery: inout Delivery) {
+        delivery.bytes &+= Int(record.pointee.length)
+        if record.pointee.flags.contains(.retransmitted) {
+            delivery.sawRetransmitted = true
+        } else {
+            let sent = record.pointee.sentAt
+            if delivery.newestOriginal == .distantFuture || sent > delivery.newestOriginal { delivery.newestOriginal = sent }
+            if record.pointee.flags.contains(.lost) { delivery.sawFalseLoss = true }
+        }
+        loss.delivered(record, minimumRTT: rtt.minimum, at: now)
+        sampler.deliver(record, at: now, into: &delivery.sample)
+    }
+
+    /// RFC 2018, RFC 2883.
+    private func readBlocks(_ segment: borrowing Segment, at now: Instant, _ delivery: inout Delivery) {
+        delivery.sawBlocks = true
+        var fresh = SeenBlocks()
+        let count = segment.options.sack.count
+        for i in 0..<count {
+            let block = segment.options.sack[i]
+            guard block.start.isBefore(block.end) else { continue }
+            if i == 0, isDuplicateReport(block, next: count > 1 ? segment.options.sack[1] : nil) {
+                delivery.sawDuplicate = true
+                continue
+            }
+            guard sendUnacknowledged.isAtOrBefore(block.start), block.end.isAtOrBefore(sendNext) else { continue }
+            fresh.append(block)
+            var cursor = block.start
+            while let part = blocks.uncovered(from: cursor, to: block.end) {
+                deliver(part, of: block, at: now, &delivery)
+                cursor = part.end
+            }
+        }
+        blocks = fresh
+    }
+
+    /// RFC 2883 section 4: the first block repeats what is acknowledged, or lies within the second.
+    private func isDuplicateReport(_ block: SACKBlocks.Block, next: SACKBlocks.Block?) -> Bool {
+        if block.start.isBefore(sendUnacknowledged) { return block.end.isAtOrBefore(sendUnacknowledged) }
+        guard let next else { return false }
+        return next.start.isAtOrBefore(block.start) && block.end.isAtOrBefore(next.end)
+    }
+
+    private func deliver(_ part: SACKBlocks.Block, of block: SACKBlocks.Block, at now: Instant, _ delivery: inout Delivery) {
+        var i = board.firstIndex(startingAtOrAfter: part.start)
+        // The span before may have been covered in part by the last acknowledgement, and wholly by this.
+        if i > 0, block.start.isAtOrBefore(board.record(board.number(at: i - 1)).pointee.sequence) { i -= 1 }
+        while i < board.count {
+            let number = board.number(at: i), record = board.record(number)
+            guard record.pointee.sequence.isBefore(part.end), record.pointee.end.isAtOrBefore(block.end) else { break }
+            if !record.pointee.flags.contains(.delivered) {
+                note(record, at: now, &delivery)
+                board.markDelivered(number)
+            }
+            i += 1
+        }
+    }
+}

@@ -1,0 +1,203 @@
+import Measures
+import Wire
+
+/// Writing segments. Each `fill…` completes a segment that was `reset()`: ports, sequence,
+/// acknowledgement, flags, window (scaled from `receiveWindow` bytes), TCP options (MSS, SACK, window
+/// scale, timestamps), and notes what was sent. `optionRoom`: bytes of the 40 that the owner needs for
+/// MPTCP options; SACK blocks are cut to fit.
+extension Subflow {
+    public func fillOpen(_ segment: inout Segment, dataLength: Int, streamOffset: UInt64, receiveWindow: Int,
+                         at now: Instant) {
+        precondition(openIsDue && (dataLength == 0 || configuration.earlyData))
+        openIsDue = false
+        fillSYN(&segment, receiveWindow: receiveWindow, at: now)
+        transmit(SpanRecord(sequence: sendNext, length: UInt32(dataLength), streamOffset: streamOffset, sentAt: now,
+                            flags: .syn), at: now)
+    }
+
+    public func fillRetransmission(of span: SentSpan, _ segment: inout Segment, receiveWindow: Int, optionRoom: Int,
+                                   at now: Instant) {
+        guard let number = numberOfSpan(at: span.sequence) else { preconditionFailure("no such span") }
+        repeating = Scoreboard.absent
+        let record = board.record(number)
+        if record.pointee.flags.contains(.syn) {
+            fillSYN(&segment, receiveWindow: receiveWindow, at: now)
+            synIsDue = false
+        } else {
+            fillHead(&segment, sequence: span.sequence, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+            if record.pointee.flags.contains(.fin) { segment.flags.insert(.fin) }
+        }
+        let length = Int(record.pointee.length), wasTail = tail.isDue && record.pointee.flags.isDisjoint(with: .lost)
+        record.pointee.sentAt = now
+        let inFlight = board.inFlight
+        board.resent(number)
+        sampler.stamp(&record.pointee, inFlight: inFlight, at: now)
+        recovery.transmitted(length)
+        recovery.retransmitted()
+        pacer.sent(length, at: now)
+        statistics.segmentsSent += 1
+        statistics.retransmissions += 1
+        statistics.bytesRetransmitted += length
+        lastTransmission = now
+        if wasTail {
+            statistics.tailLossProbes += 1
+            tail.sent(end: sendNext, repeatsOld: true)
+        }
+        if retransmissionAt == .distantFuture { retransmissionAt = now + rtt.timeout }
+    }
+
+    public func fillData(_ segment: inout Segment, length: Int, streamOffset: UInt64, receiveWindow: Int,
+                         optionRoom: Int, at now: Instant) {
+        precondition(length > 0 && canSendData)
+        if board.inFlight == 0, lastTransmission > .zero, now - lastTransmission > rtt.timeout {
+            controller.resumed(after: now - lastTransmission, timeout: rtt.timeout, at: now)
+            updatePacing()
+        }
+        fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        if tail.isDue {
+            statistics.tailLossProbes += 1
+            tail.sent(end: sendNext + length, repeatsOld: false)
+        }
+        transmit(SpanRecord(sequence: sendNext, length: UInt32(length), streamOffset: streamOffset, sentAt: now,
+                            flags: []), at: now)
+        recordWindowUse()
+    }
+
+    public func fillFinish(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
+        precondition(finishIsDue)
+        fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        segment.flags.insert(.fin)
+        transmit(SpanRecord(sequence: sendNext, length: 0, streamOffset: 0, sentAt: now, flags: .fin), at: now)
+        finWasSent = true
+        state = state == .closeWait ? .lastAck : .finWait1
+    }
+
+    public func fillAcknowledgement(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
+        fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        statistics.segmentsSent += 1
+    }
+
+    public func fillProbe(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
+        probeIsDue = false
+        fillHead(&segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        statistics.segmentsSent += 1
+    }
+
+    public func fillReset(_ segment: inout Segment) {
+        segment.sourcePort = localPort
+        segment.destinationPort = remotePort
+        segment.flags = .rst
+        statistics.segmentsSent += 1
+        switch pendingReset {
+        case .reply(let sequence, let acknowledgement):
+            segment.sequence = sequence
+            segment.acknowledgement = acknowledgement ?? SubflowSequence(0)
+            if acknowledgement != nil { segment.flags.insert(.ack) }
+            pendingReset = .none
+        case .abort, .none:
+            segment.sequence = sendNext
+            segment.acknowledgement = SubflowSequence(0)
+            if state != .synSent {
+                segment.flags.insert(.ack)
+                segment.acknowledgement = receiver.next
+            }
+            pendingReset = .none
+            enterClosed(.aborted)
+        }
+    }
+
+    // MARK: Details
+
+    /// What was written goes: into the retransmission queue, the timers, the window.
+    private func transmit(_ span: consuming SpanRecord, at now: Instant) {
+        let length = Int(span.length), extent = span.extent
+        if board.isEmpty {
+            memoryReleaseAt = .distantFuture
+            giveUpAt = now + configuration.giveUpAfter
+        }
+        sampler.stamp(&span, inFlight: board.inFlight, at: now)
+        _ = board.append(span)
+        sendNext += extent
+        recovery.transmitted(length)
+        pacer.sent(length, at: now)
+        controller.sent(length, inFlight: board.inFlight, at: now)
+        statistics.segmentsSent += 1
+        statistics.bytesSent += length
+        lastTransmission = now
+        if retransmissionAt == .distantFuture { retransmissionAt = now + rtt.timeout }
+        armTailProbe(at: now)
+    }
+
+    private func numberOfSpan(at sequence: SubflowSequence) -> UInt32? {
+        if repeating != Scoreboard.absent, board.index(of: repeating) < board.count,
+           board.record(repeating).pointee.sequence == sequence { return repeating }
+        let i = board.firstIndex(startingAtOrAfter: sequence)
+        guard i < board.count, board.record(board.number(at: i)).pointee.sequence == sequence else { return nil }
+        return board.number(at: i)
+    }
+
+    private func fillSYN(_ segment: inout Segment, receiveWindow: Int, at now: Instant) {
+        segment.sourcePort = localPort
+        segment.destinationPort = remotePort
+        segment.sequence = initialSendSequence
+        segment.flags = .syn
+        // RFC 7323 section 2.2: the window of a SYN is not scaled.
+        segment.window = UInt16(clamping: receiveWindow)
+        if state != .synSent {
+            segment.flags.insert(.ack)
+            segment.acknowledgement = receiver.next
+            lastAcknowledged = receiver.next
+            acknowledgements.sent()
+        } else {
+            segment.acknowledgement = SubflowSequence(0)
+        }
+        segment.options.present.insert(.maximumSegmentSize)
+        segment.options.maximumSegmentSize = UInt16(clamping: configuration.maximumSegmentSize)
+        if usesScaling {
+            segment.options.present.insert(.windowScale)
+            segment.options.windowScale = configuration.windowScale
+        }
+        if usesSelectiveAcknowledgement { segment.options.present.insert(.sackPermitted) }
+        if usesTimestamps { writeTimestamps(&segment, at: now) }
+    }
+
+    private func fillHead(_ segment: inout Segment, sequence: SubflowSequence, receiveWindow: Int, optionRoom: Int,
+                          at now: Instant) {
+        segment.sourcePort = localPort
+        segment.destinationPort = remotePort
+        segment.sequence = sequence
+        segment.window = UInt16(clamping: usesScaling && synWasSeen ? receiveWindow >> Int(configuration.windowScale) : receiveWindow)
+        if usesTimestamps { writeTimestamps(&segment, at: now) }
+        guard synWasSeen else {
+            // Early data behind our SYN: there is nothing to acknowledge yet.
+            segment.flags = []
+            segment.acknowledgement = SubflowSequence(0)
+            return
+        }
+        segment.flags = .ack
+        segment.acknowledgement = receiver.next
+        lastAcknowledged = receiver.next
+        acknowledgements.sent()
+        if usesSelectiveAcknowledgement, receiver.hasBlocks {
+            let free = 40 - optionRoom - (usesTimestamps ? 12 : 0)
+            let limit = min(SACKBlocks.capacity, (free - 4) / 8)
+            guard limit > 0 else { return }
+            segment.options.sack.removeAll()
+            receiver.writeBlocks(&segment.options.sack, limit: limit)
+            if segment.options.sack.count > 0 { segment.options.present.insert(.sack) }
+        }
+    }
+
+    /// The peer's SYN arrived.
+    var synWasSeen: Bool { state != .synSent }
+
+    private func writeTimestamps(_ segment: inout Segment, at now: Instant) {
+        segment.options.present.insert(.timestamps)
+        segment.options.timestamps = Timestamps(value: timestamp(at: now), echo: synWasSeen ? recentTimestamp : 0)
+    }
+
+    /// Milliseconds: RFC 7323 section 5.4 wants 1 ms to 1 s.
+    func timestamp(at now: Instant) -> UInt32 {
+        UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ initialSendSequence.value
+    }
+}

@@ -1,0 +1,131 @@
+import Measures
+
+extension Subflow {
+    /// What an acknowledgement means for RTT, losses, window and timers.
+    func settle(_ delivery: Delivery, priorInFlight: Int, isDuplicate: Bool, at now: Instant) {
+        let advanced = delivery.advanced
+        if advanced {
+            rtt.endBackoff()
+            giveUpAt = now + configuration.giveUpAfter
+            if !usesSelectiveAcknowledgement { duplicateAcknowledgements = 0 }
+        }
+        var sample = AcknowledgementSample()
+        // Without SACK what waited behind a repaired hole tells nothing of the path.
+        if delivery.newestOriginal != .distantFuture, usesSelectiveAcknowledgement || !delivery.sawRetransmitted {
+            sample.rtt = max(now - delivery.newestOriginal, RTTEstimator.granularity)
+            rtt.add(sample.rtt, at: now)
+        }
+        let (rate, startsRound) = sampler.finish(delivery.sample, minimumRTT: rtt.minimum, at: now)
+        judgeSpuriousness(delivery)
+        if tail.acknowledged(sendUnacknowledged, sawDuplicate: delivery.sawDuplicate, sawBlocks: delivery.sawBlocks),
+           recovery.phase == .open {
+            // RFC 8985 section 7.4.2: the probe repaired a loss that nothing else shows.
+            controller.congestionEvent(inFlight: board.inFlight, at: now)
+        }
+        if recovery.isActive, recovery.point.isAtOrBefore(sendUnacknowledged) {
+            recovery.leave()
+            loss.recoveryEnded()
+        }
+        let flightBefore = board.inFlight
+        let lostSpans = usesSelectiveAcknowledgement ? detectLosses(at: now) : detectLossesWithoutSACK(delivery)
+        if lostSpans > 0 { beginRecoveryIfNeeded(priorInFlight: priorInFlight, at: now) }
+        if recovery.phase == .fast { reduceProportionally(delivery, isDuplicate: isDuplicate, lostSpans: lostSpans) }
+        if recovery.phase != .fast || controller.governsRecovery, delivery.bytes > 0 {
+            sample.now = now
+            sample.bytes = delivery.bytes
+            sample.priorInFlight = priorInFlight
+            sample.inFlight = board.inFlight
+            sample.smoothedRTT = rtt.smoothed
+            sample.minimumRTT = rtt.minimum
+            sample.deliveryRate = rate
+            sample.isApplicationLimited = delivery.sample.isApplicationLimited
+            sample.startsRound = startsRound
+            sample.isWindowLimited = mayGrow
+            sample.lost = flightBefore &- board.inFlight
+            controller.acknowledged(sample)
+        }
+        updatePacing()
+        rearmTimers(progress: advanced || delivery.bytes > 0, at: now)
+    }
+
+    private func rearmTimers(progress: Bool, at now: Instant) {
+        if board.isEmpty {
+            disarmLossTimers()
+            memoryReleaseAt = now + Subflow.memoryLifetime
+        } else if progress {
+            // RFC 6298 section 5.3.
+            retransmissionAt = now + rtt.timeout
+            armTailProbe(at: now)
+        } else if recovery.isActive || board.deliveredCount > 0 {
+            tailProbeAt = .distantFuture
+        }
+    }
+
+    /// Two signs that nothing was lost: what a time-out held for lost arrives without having been sent again
+    /// (in the manner of F-RTO, RFC 5682), or every retransmission is reported as a duplicate (RFC 3708).
+    private func judgeSpuriousness(_ delivery: Delivery) {
+        if delivery.sawDuplicate {
+            loss.sawDuplicate(unacknowledged: sendUnacknowledged, next: sendNext)
+            if recovery.explainedOne() { return undoRecovery() }
+        }
+        // Without SACK the ACK may be for what had arrived behind the hole long before.
+        if recovery.phase == .timeout, delivery.sawFalseLoss, recovery.canUndo, usesSelectiveAcknowledgement { undoRecovery() }
+    }
+
+    private func undoRecovery() {
+        statistics.spuriousRecoveries += 1
+        controller.undo()
+        board.reviveLost()
+        recovery.leave()
+        recovery.forgetUndo()
+    }
+
+    /// RFC 8985 section 6.2, step 5; the number of spans newly held for lost.
+    func detectLosses(at now: Instant) -> Int {
+        reorderingAt = .distantFuture
+        guard board.oldestSent != Scoreboard.absent, usesSelectiveAcknowledgement else { return 0 }
+        guard loss.wasSentBefore(board.record(board.oldestSent)) else { return 0 }
+        let window = loss.reorderingWindow(deliveredCount: board.deliveredCount, inRecovery: recovery.isActive, rtt: rtt)
+        var lost = 0
+        while board.oldestSent != Scoreboard.absent {
+            let record = board.record(board.oldestSent)
+            guard loss.wasSentBefore(record) else { break }
+            let due = record.pointee.sentAt + loss.roundTrip + window
+            guard due <= now else { reorderingAt = due; break }
+            board.markLost(board.oldestSent)
+            lost += 1
+        }
+        return lost
+    }
+
+    /// RFC 6582 for a peer without SACK: the third duplicate ACK, then every partial acknowledgement, tells of one loss.
+    private func detectLossesWithoutSACK(_ delivery: Delivery) -> Int {
+        guard !board.isEmpty else { return 0 }
+        let head = board.record(board.first)
+        guard head.pointee.flags.isDisjoint(with: [.lost, .delivered]) else { return 0 }
+        let isThird = duplicateAcknowledgements == LossDetection.duplicateThreshold && recovery.phase == .open
+        let isPartial = recovery.phase == .fast && delivery.advanced
+        guard isThird || isPartial else { return 0 }
+        board.markLost(board.first)
+        return 1
+    }
+
+    func beginRecoveryIfNeeded(priorInFlight: Int, at now: Instant) {
+        guard recovery.phase == .open else { return }
+        statistics.recoveries += 1
+        tail.cancel()
+        tailProbeAt = .distantFuture
+        controller.remember()
+        controller.congestionEvent(inFlight: priorInFlight, at: now)
+        recovery.enterFast(point: sendNext, flight: priorInFlight, window: board.inFlight)
+    }
+
+    private func reduceProportionally(_ delivery: Delivery, isDuplicate: Bool, lostSpans: Int) {
+        // Without SACK each duplicate ACK stands for one segment that left the network.
+        let departed = duplicateAcknowledgements &* sendSegmentSize
+        recovery.acknowledged(newly: isDuplicate ? sendSegmentSize : delivery.bytes,
+                              flight: max(0, board.inFlight &- departed), departed: min(board.inFlight, departed),
+                              threshold: controller.window, segmentSize: sendSegmentSize,
+                              isSafe: delivery.advanced && lostSpans == 0)
+    }
+}

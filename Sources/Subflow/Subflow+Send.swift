@@ -1,0 +1,160 @@
+import Measures
+import Wire
+
+extension Subflow {
+    /// What may be in flight: the controller's window, or PRR's while recovery is fast.
+    var sendWindow: Int {
+        recovery.phase == .fast && !controller.governsRecovery ? recovery.window : controller.window
+    }
+
+    /// Whether the state lets new data go: our SYN went, no FIN was asked for.
+    public var canSendData: Bool {
+        guard !closeRequested, !openIsDue, case .none = pendingReset else { return false }
+        switch state {
+        case .established, .closeWait: return true
+        case .synReceived, .synSent: return configuration.earlyData
+        default: return false
+        }
+    }
+
+    /// Bytes of new data that may go now by congestion window, pacing and, in `.subflow` scope, the peer's window;
+    /// whole segments unless the peer's window ends sooner. Zero while losses are to be repaired first.
+    public func dataRoom(at now: Instant) -> Int {
+        canSendData && board.lostCount == 0 ? roomInWindow(pacing: pacer.room(at: now)) : 0
+    }
+
+    private func roomInWindow(pacing: Int) -> Int {
+        let free = min(sendWindow &- board.inFlight, pacing)
+        guard free > 0, !board.isFull else { return 0 }
+        // Rounded up: a rest smaller than a segment would otherwise wait or cut one.
+        let room = (free &+ sendSegmentSize &- 1) / sendSegmentSize &* sendSegmentSize
+        return configuration.windowScope == .connection ? room : min(room, roomAtPeer)
+    }
+
+    /// In `.subflow` scope: what the peer's window still takes, with the sender's silly window avoidance
+    /// (RFC 9293 section 3.8.6.2.1).
+    private var roomAtPeer: Int {
+        guard synAcknowledged || isPassive else { return sendWindow }
+        let room = peerWindowBytes &- sendUnacknowledged.distance(to: sendNext)
+        if room <= 0 { return 0 }
+        return room >= min(sendSegmentSize, max(1, largestPeerWindow / 2)) || board.isEmpty ? room : 0
+    }
+
+    /// The owner has nothing to send: until the next `receive`, `advance`, `requestAcknowledgement`, `close` or
+    /// `offerData` no data is asked for.
+    public func declineData() {
+        declined = true
+        waitsForPacing = false
+        if board.lostCount == 0, board.inFlight < sendWindow {
+            sampler.limitByApplication(inFlight: board.inFlight)
+        }
+    }
+
+    /// The owner has data again.
+    public func offerData() { declined = false }
+
+    var finishIsDue: Bool {
+        closeRequested && !finWasSent && (state == .established || state == .closeWait)
+    }
+
+    /// Something `nextAction` would return now whatever the time is.
+    var hasPendingAction: Bool {
+        if case .none = pendingReset {} else { return true }
+        if state == .closed { return false }
+        if openIsDue || synIsDue || acknowledgements.isDue || probeIsDue || tail.isDue || finishIsDue { return true }
+        return board.lostCount > 0 && !waitsForPacing && board.inFlight < sendWindow
+    }
+
+    public func nextAction(at now: Instant) -> Action {
+        if now >= timerDeadline { runTimers(at: now) }
+        if case .none = pendingReset {} else { return .reset }
+        if state == .closed { return .nothing }
+        if openIsDue {
+            return .open(room: configuration.earlyData ? min(controller.window, sendSegmentSize) : 0)
+        }
+        waitsForPacing = false
+        if synIsDue, !board.isEmpty, board.record(board.first).pointee.flags.contains(.syn) {
+            return repeatSpan(board.first)
+        }
+        synIsDue = false
+        if board.lostCount > 0, board.inFlight < sendWindow {
+            if pacer.room(at: now) > 0 {
+                if let lost = board.nextLost() { return repeatSpan(lost) }
+            } else {
+                waitsForPacing = true
+            }
+        } else if let action = dataAction(at: now) {
+            return action
+        }
+        if tail.isDue, let last = lastInFlight { return repeatSpan(last) }
+        tail.isDue = false
+        if finishIsDue { return .finish }
+        if acknowledgements.isDue { return .acknowledge }
+        if probeIsDue { return .probe }
+        return .nothing
+    }
+
+    private func dataAction(at now: Instant) -> Action? {
+        guard !declined, canSendData, board.lostCount == 0 else { return nil }
+        let room = roomInWindow(pacing: .max)
+        if room <= 0 {
+            // RFC 8985 section 7.3: the probe is new data where there is some, beyond the window by one segment.
+            if tail.isDue, configuration.windowScope == .connection { return .data(room: sendSegmentSize) }
+            if board.inFlight >= sendWindow { isWindowLimited = true }
+            armPersistTimer(at: now)
+            return nil
+        }
+        let paced = pacer.room(at: now)
+        if paced <= 0 { waitsForPacing = true; return nil }
+        return .data(room: min(room, roomInWindow(pacing: paced)))
+    }
+
+    /// RFC 9293 section 3.8.6.1: in `.subflow` scope a closed window is probed.
+    private func armPersistTimer(at now: Instant) {
+        guard configuration.windowScope == .subflow, board.isEmpty, persistAt == .distantFuture, !probeIsDue else { return }
+        let wait = Interval(nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds << Int64(persistBackoffs))
+        persistAt = now + min(wait, configuration.maximumRTO)
+    }
+
+    private func repeatSpan(_ number: UInt32) -> Action {
+        repeating = number
+        return .retransmit(board.span(number))
+    }
+
+    /// The span with the highest sequence number that is in flight.
+    private var lastInFlight: UInt32? {
+        var i = board.count &- 1
+        while i >= 0 {
+            let n = board.number(at: i)
+            if board.record(n).pointee.flags.isDisjoint(with: [.delivered, .lost]) { return n }
+            i &-= 1
+        }
+        return nil
+    }
+
+    /// The pacing rate from window and round trip: 2.0 in slow start, 1.2 later, as Linux does.
+    func updatePacing() {
+        guard configuration.paced, rtt.isKnown else { return }
+        if controller.pacingRate > .zero {
+            return pacer.setRate(Double(controller.pacingRate.bytesPerSecond) / 1e9, segmentSize: sendSegmentSize)
+        }
+        let gain = controller.isInSlowStart ? 2.0 : 1.2
+        pacer.setRate(gain * Double(controller.window) / Double(rtt.smoothed.nanoseconds), segmentSize: sendSegmentSize)
+    }
+
+    /// After each transmission of new data: RFC 7661's question, answered as Linux does.
+    func recordWindowUse() {
+        let limited = board.inFlight &+ sendSegmentSize > sendWindow
+        if windowUseEnd.isAtOrBefore(sendUnacknowledged) || limited
+            || (!isWindowLimited && board.inFlight > largestInFlight) {
+            isWindowLimited = limited
+            largestInFlight = board.inFlight
+            windowUseEnd = sendNext
+        }
+    }
+
+    /// Whether the window may grow: in slow start also while at least half of it was used.
+    var mayGrow: Bool {
+        isWindowLimited || (controller.isInSlowStart && controller.window < 2 &* largestInFlight)
+    }
+}

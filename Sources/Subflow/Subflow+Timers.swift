@@ -1,0 +1,139 @@
+import Measures
+
+extension Subflow {
+    /// How long an empty send ring is kept for the next request.
+    static let memoryLifetime = Interval.seconds(5)
+
+    /// When `advance(to:)` or `nextAction` next has something to do; `.distantFuture` where never, and in the
+    /// past where something waits to be fetched now.
+    public var deadline: Instant {
+        if hasPendingAction { return .zero }
+        var next = timerDeadline
+        if waitsForPacing { next = min(next, pacer.release) }
+        return next
+    }
+
+    var timerDeadline: Instant {
+        min(min(min(retransmissionAt, tailProbeAt), min(reorderingAt, giveUpAt)),
+            min(min(timeWaitAt, persistAt), min(memoryReleaseAt, acknowledgements.deadline)))
+    }
+
+    /// Runs the timers that are due (RTO, tail loss probe, RACK reordering, delayed ACK, TIME-WAIT).
+    public func advance(to now: Instant) {
+        declined = false
+        if now >= timerDeadline { runTimers(at: now) }
+    }
+
+    func runTimers(at now: Instant) {
+        acknowledgements.advance(to: now)
+        if now >= memoryReleaseAt {
+            memoryReleaseAt = .distantFuture
+            if board.isEmpty { board.releaseMemory() }
+            receiver.releaseMemory()
+        }
+        if now >= timeWaitAt { return enterClosed(nil) }
+        if now >= giveUpAt { return enterClosed(.timedOut) }
+        if now >= reorderingAt {
+            reorderingAt = .distantFuture
+            reorderingExpired(at: now)
+        }
+        if now >= retransmissionAt {
+            retransmissionExpired(at: now)
+        } else if now >= tailProbeAt {
+            // RFC 8985 section 7.3: a probe, and the RTO counts from it.
+            tailProbeAt = .distantFuture
+            tail.isDue = !board.isEmpty
+            retransmissionAt = now + rtt.timeout
+        }
+        if now >= persistAt {
+            persistAt = .distantFuture
+            persistBackoffs = min(persistBackoffs + 1, 16)
+            probeIsDue = true
+        }
+    }
+
+    /// RFC 6298 section 5.4 to 5.7.
+    private func retransmissionExpired(at now: Instant) {
+        guard !board.isEmpty else { retransmissionAt = .distantFuture; return }
+        statistics.timeouts += 1
+        statistics.recoveries += recovery.phase == .timeout ? 0 : 1
+        tail.cancel()
+        tailProbeAt = .distantFuture
+        reorderingAt = .distantFuture
+        if board.record(board.first).pointee.flags.contains(.delivered) {
+            // The oldest was acknowledged selectively and yet not cumulatively: the peer dropped it.
+            board.forgetDeliveries()
+            blocks.removeAll()
+        }
+        if recovery.phase != .timeout { controller.remember(); controller.timedOut(inFlight: board.inFlight, at: now) }
+        recovery.enterTimeout(point: sendNext)
+        _ = board.markAllLost()
+        duplicateAcknowledgements = 0
+        rtt.backOff()
+        if !synAcknowledged { rtt.assumeSlowPath() }
+        retransmissionAt = now + rtt.timeout
+        pacer.restart(at: now)
+        updatePacing()
+    }
+
+    private func reorderingExpired(at now: Instant) {
+        let lost = detectLosses(at: now)
+        if lost > 0 { beginRecoveryIfNeeded(priorInFlight: board.inFlight + lost, at: now) }
+        if recovery.phase == .fast {
+            recovery.acknowledged(newly: 0, flight: board.inFlight, threshold: controller.window,
+                                  segmentSize: sendSegmentSize, isSafe: false)
+        }
+    }
+
+    /// RFC 8985 section 7.2.
+    func armTailProbe(at now: Instant) {
+        guard usesSelectiveAcknowledgement, synAcknowledged, recovery.phase == .open, board.deliveredCount == 0,
+              board.lostCount == 0, tail.end == nil, !board.isEmpty, rtt.backoffs == 0 else {
+            tailProbeAt = .distantFuture
+            return
+        }
+        var wait = Interval.seconds(1)
+        if rtt.isKnown {
+            wait = rtt.smoothed * 2
+            if board.count == 1 { wait += configuration.peerAcknowledgementDelay }
+            wait = max(wait, configuration.minimumProbeTimeout)
+        }
+        let at = now + wait
+        tailProbeAt = at < retransmissionAt ? at : .distantFuture
+    }
+
+    /// Everything sent was acknowledged, or the state is over.
+    func disarmLossTimers() {
+        retransmissionAt = .distantFuture
+        tailProbeAt = .distantFuture
+        reorderingAt = .distantFuture
+        giveUpAt = .distantFuture
+        tail.cancel()
+    }
+
+    func enterTimeWait(at now: Instant) {
+        state = .timeWait
+        disarmLossTimers()
+        persistAt = .distantFuture
+        timeWaitAt = now + min(rtt.timeout * 2, configuration.maximumTimeWait)
+    }
+
+    func enterClosed(_ failure: Failure?) {
+        state = .closed
+        self.failure = failure
+        disarmLossTimers()
+        acknowledgements.sent()
+        timeWaitAt = .distantFuture
+        persistAt = .distantFuture
+        memoryReleaseAt = .distantFuture
+        openIsDue = false
+        synIsDue = false
+        probeIsDue = false
+        waitsForPacing = false
+        if failure != .aborted { pendingReset = .none }
+        // After a failure the owner still wants to see what was not acknowledged.
+        guard failure == nil else { return }
+        board.removeAll()
+        board.releaseMemory()
+    }
+}

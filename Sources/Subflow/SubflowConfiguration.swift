@@ -1,0 +1,78 @@
+import Measures
+
+public enum CongestionAlgorithm: String, CaseIterable, Sendable { case cubic, newReno = "newreno" }
+
+public struct SubflowConfiguration: Sendable {
+    /// The most payload bytes in one segment we send, and the MSS we announce.
+    public var maximumSegmentSize = 1400
+    /// RFC 6928.
+    public var initialWindowSegments = 10
+    public var congestion = CongestionAlgorithm.cubic
+    public var timestamps = false
+    public var selectiveAcknowledgement = true
+    /// The shift we announce (RFC 7323), 0 to 14.
+    public var windowScale: UInt8 = 9
+    /// Data may ride on our SYN and follow our SYN/ACK before the peer's ACK (inside a session only).
+    public var earlyData = false
+    /// `.connection`: the window belongs to the connection (RFC 8684 section 3.3.1) and is enforced there.
+    /// `.subflow`: plain TCP, the subflow enforces it itself.
+    public enum WindowScope: Sendable { case connection, subflow }
+    public var windowScope = WindowScope.connection
+    public var paced = true
+    public var initialRTO = Interval.seconds(1)
+    public var minimumRTO = Interval.milliseconds(200)
+    public var maximumRTO = Interval.seconds(60)
+    public var delayedAcknowledgement = Interval.milliseconds(25)
+    /// How long the peer may hold back an ACK; the tail loss probe of a lone segment waits for it
+    /// (RFC 8985 section 7.2, WCDelAckT).
+    public var peerAcknowledgementDelay = Interval.milliseconds(25)
+    /// A tail loss probe never goes sooner: below this the peer's event loop decides, not the path.
+    public var minimumProbeTimeout = Interval.milliseconds(5)
+    /// No acknowledgement of sent data for this long ends the subflow.
+    public var giveUpAfter = Interval.seconds(120)
+    /// TIME-WAIT lasts two RTOs, at most this long. Inside a session a number is not used again soon and
+    /// records are never replayed, so the 2 MSL of RFC 9293 would only hold memory.
+    public var maximumTimeWait = Interval.seconds(2)
+    public init() {}
+}
+
+/// What is already known of a path when a subflow starts on it (another subflow's, or the probes').
+public struct PathEstimate: Sendable {
+    public var smoothedRTT: Interval
+    public var rttVariation: Interval
+    public var minimumRTT: Interval
+    public init(smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval) {
+        self.smoothedRTT = smoothedRTT; self.rttVariation = rttVariation; self.minimumRTT = minimumRTT
+    }
+}
+
+/// Something sent and not yet acknowledged on this subflow.
+public struct SentSpan: Sendable {
+    public var sequence: SubflowSequence
+    /// Payload bytes (SYN and FIN take a sequence number of their own besides).
+    public var length: Int
+    /// Where the payload lies in the connection's stream; the owner's number, handed back unchanged.
+    public var streamOffset: UInt64
+    public var isSYN: Bool
+    public var isFIN: Bool
+    /// Acknowledged selectively.
+    public var isDelivered: Bool
+}
+
+/// What one received segment meant.
+public struct Arrival: Sendable {
+    /// The part of the payload inside the window that was not wholly received before; empty where none.
+    /// May lie ahead of a gap: the owner places it by its mapping at once.
+    public var text: Range<Int> = 0..<0
+    /// The handshake completed with this segment.
+    public var established = false
+    /// Payload bytes newly acknowledged, cumulatively or selectively.
+    public var newlyDelivered = 0
+    /// The peer's FIN and everything before it has arrived with this segment.
+    public var finished = false
+    /// The peer reset the subflow with an acceptable RST.
+    public var wasReset = false
+    /// The segment was outside the window or otherwise unacceptable; its options must be ignored.
+    public var isUnacceptable = false
+    public init() {}
+}
