@@ -69,6 +69,7 @@ extension Subflow {
         }
         state = .established
         arrival.established = true
+        wasEstablished = true
         acknowledgements.request()
         processAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
         if configuration.earlyData {
@@ -177,6 +178,7 @@ extension Subflow {
             }
             state = .established
             arrival.established = true
+            wasEstablished = true
             peerWindowBytes = Int(segment.window) << Int(peerScale)
             windowSequence = segment.sequence
             windowAcknowledgement = segment.acknowledgement

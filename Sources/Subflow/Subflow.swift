@@ -49,6 +49,8 @@ public final class Subflow {
     public internal(set) var state = State.closed
     /// Nil while open, and after an orderly close.
     public internal(set) var failure: Failure?
+    /// Whether the handshake ever completed; stays true after the end.
+    public internal(set) var wasEstablished = false
     public let initialSendSequence: SubflowSequence
     /// Known from the peer's SYN on.
     public internal(set) var initialReceiveSequence = SubflowSequence(0)
