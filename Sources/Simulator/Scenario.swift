@@ -228,11 +228,9 @@ extension SegmentWorld {
         var random = SeededRandom(seed: seed ^ 0x7365_676d_656e_7473)
         var configuration = World.Options.drawn(seed: seed).connection
         configuration.framing = random.chance(0.8) ? .sealed : .rawIP
-        configuration.subflow.earlyData = configuration.framing == .sealed && random.chance(0.8)
         configuration.subflow.timestamps = random.chance(0.2)
         configuration.subflow.selectiveAcknowledgement = !random.chance(0.1)
         configuration.subflow.maximumSegmentSize = random.chance(0.8) ? 1400 : random.number(300...1400)
-        configuration.requiresChecksum = configuration.framing == .rawIP && random.chance(0.3)
         return configuration
     }
 }

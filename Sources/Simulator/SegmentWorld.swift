@@ -45,6 +45,7 @@ public final class SegmentWorld {
     private var segment = Segment()
     private var outgoing = OutgoingSegment()
     private var isOpened = false
+    private var isAccepted = false
 
     struct Lane {
         var up: VirtualLink
@@ -71,7 +72,8 @@ public final class SegmentWorld {
         initiator = Connection(role: .initiator, configuration: configuration, localKey: keys.0, at: .zero)
         listener = Connection(role: .listener, configuration: configuration, localKey: keys.1, at: .zero)
         carriage = SegmentCarriage(isSealed: configuration.framing == .sealed)
-        let early = configuration.subflow.earlyData ? 65_535 : 0
+        // In a session the first flight goes before any window is known (DataSender's initial edge).
+        let early = configuration.framing == .sealed ? 64 << 10 : 0
         toListener = WindowChecker(senderKey: keys.0, allowance: early)
         toInitiator = WindowChecker(senderKey: keys.1, allowance: early)
         let plan = scenario.streams[0]
@@ -151,7 +153,7 @@ public final class SegmentWorld {
             _ = initiator.takeEvents()
             _ = listener.takeEvents()
             busy = ends.initiator.turn(initiator, at: now) || busy
-            if listener.remoteKey != nil { busy = ends.listener.turn(listener, at: now) || busy }
+            if isAccepted { busy = ends.listener.turn(listener, at: now) || busy }
             busy = transmit(fromInitiator: true) || busy
             busy = transmit(fromInitiator: false) || busy
             collectEnded()
@@ -223,12 +225,13 @@ public final class SegmentWorld {
         } else if segment.flags.contains(.syn), !segment.flags.contains(.ack), !subflows[entry].listenerEnded {
             let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
             if segment.options.present.contains(.multipathCapable) {
+                isAccepted = true
                 subflows[entry].listener = listener.accept(segment, payload: payload, path: path, initialSequence: sequence,
                                                            estimate: nil, at: now)
             } else {
                 let nonce = UInt32(truncatingIfNeeded: random.next())
-                // The token is known from the first subflow's SYN; a join that overtakes it is refused.
-                subflows[entry].listener = listener.remoteKey == nil ? nil :
+                // A join may overtake the first subflow's third packet, which brings the initiator's key.
+                subflows[entry].listener = !isAccepted ? nil :
                     listener.acceptJoin(segment, payload: payload, path: path, initialSequence: sequence, nonce: nonce,
                                         estimate: nil, at: now)
                 if subflows[entry].listener == nil {

@@ -73,4 +73,4 @@ func nanoseconds(count: Int, rounds: Int = 7, _ body: (Int) -> Void) -> Double {
 }
 
 /// Keeps the optimiser from dropping what only a benchmark computes.
-@inline(never) func blackHole<T>(_ value: T) { _ = value }
+@inline(never) @_optimize(none) func blackHole(_ value: UInt8) {}

@@ -100,7 +100,8 @@ enum RecordBenchmark {
         let payload = Pieces(first: UnsafeRawBufferPointer(rebasing: source[64..<(64 + payloadBytes)]),
                              second: UnsafeRawBufferPointer(start: nil, count: 0))
         let associated = UnsafeRawBufferPointer(rebasing: source[2048..<2056])
-        let copy = nanoseconds(count: 200_000) { _ in
+        let copy = nanoseconds(count: 200_000) { i in
+            source[5] = UInt8(truncatingIfNeeded: i)
             memcpy(out.baseAddress!, source.baseAddress!, bytes)
             blackHole(out[5])
         }
