@@ -88,10 +88,7 @@ public final class SegmentWorld {
                               down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(), radio: radio)))
         }
     }
-    deinit {
-        scratch.deallocate()
-        carriage.deallocate()
-    }
+    deinit { scratch.deallocate() }
 
     /// Whether both applications are done and both connections over.
     public var isOver: Bool {
