@@ -30,6 +30,7 @@ extension Connection {
         }
         if phase == .tail {
             if tailSegment(at: now, into: &out) { return true }
+            if phase == .control { return nextSegment(at: now, into: &out) }   // a subflow was given up
             phase = .done
         }
         return false
@@ -290,7 +291,13 @@ extension Connection {
                 out.subflow = index
                 out.path = member.path
                 return true
-            case .nothing, .data, .open, .retransmit: continue
+            case .retransmit(let span):
+                // A tail loss probe that found no new data to go instead (RFC 8985 section 7.3).
+                guard retransmit(span, member, at: now, into: &out) else { continue }
+                out.subflow = index
+                out.path = member.path
+                return true
+            case .nothing, .data, .open: continue
             }
             attach(&out.segment, member, mapping: nil)
             out.subflow = index
