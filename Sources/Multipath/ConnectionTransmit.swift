@@ -354,7 +354,8 @@ extension Connection {
             dss.dataFin = true
             isThere = true
         }
-        guard isThere, !(wide && segment.options.present.contains(.multipathCapable)) else { return }
+        // Keys or an HMAC leave no room for a DSS beside timestamps in the 40 bytes of a real TCP header.
+        guard isThere, !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join])) else { return }
         segment.options.dss = dss
         segment.options.present.insert(.dss)
         if dss.acknowledgement != nil { receiver.advertised() }
