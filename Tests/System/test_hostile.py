@@ -1,0 +1,140 @@
+"""Garbage and replays: nothing crashes, nothing is answered to a stranger."""
+import os
+import random
+import socket
+import struct
+
+from world import CONCENTRATOR, content_hash, seconds
+
+SEND_GARBAGE = """
+import random, socket, sys, time
+seed, host, port, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+chance = random.Random(seed)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((host, port))
+s.setblocking(False)
+answers = 0
+for i in range(count):
+    size = chance.choice([0, 1, 3, 7, 8, 9, 24, 40, 96, 148, 200, 1200, 1472, 9000])
+    data = bytearray(chance.randbytes(size))
+    if data and i % 3: data[0] = i % 256   # every kind of datagram
+    try: s.send(data)
+    except OSError: pass
+    if i % 50 == 0: time.sleep(0.005)
+    try: answers += len(s.recv(65536)) > 0
+    except OSError: pass
+time.sleep(0.5)
+while True:
+    try: answers += len(s.recv(65536)) > 0
+    except OSError: break
+print(answers)
+"""
+
+
+def test_a_stranger_hears_nothing_on_udp(w):
+    pair = w.pair()
+    result = w.run(w.app, ["python3", "-c", SEND_GARBAGE, "1", CONCENTRATOR, "443", "3000"])
+    assert result.stdout.strip() == b"0", f"{result.stdout} answers: {result.stderr}"
+    pair.alive()
+    assert w.curl("http://origin.test/where").returncode == 0
+
+
+def test_garbage_at_the_proxys_port(w):
+    pair = w.pair()
+    result = w.run(w.app, ["python3", "-c", """
+import random, socket
+chance = random.Random(2)
+starts = [b'', b'\\x05', b'\\x05\\x01\\x00', b'\\x05\\xff', b'\\x04\\x01', b'GET ', b'CONNECT ', b'CONNECT x:1 HTTP/1.1\\r\\n\\r\\n', b'\\x16\\x03\\x01',
+          b'\\x05\\x01\\x00\\x05\\x01\\x00\\x03\\xff', b'\\x05\\x01\\x00\\x05\\x03\\x00\\x01', b'POST http://x/ HTTP/1.1\\r\\nContent-Length: 99999999999999999999\\r\\n\\r\\n']
+for i in range(400):
+    s = socket.create_connection(('127.0.0.1', 1080), 5)
+    try:
+        s.sendall(chance.choice(starts) + chance.randbytes(chance.choice([0, 1, 10, 300, 70000])))
+        if i % 2: s.shutdown(socket.SHUT_WR)
+        s.settimeout(0.02)
+        s.recv(1000)
+    except OSError: pass
+    s.close()
+"""], timeout=50)
+    assert result.returncode == 0, result.stderr.decode()
+    pair.alive()
+    assert w.curl("http://origin.test/where").returncode == 0
+
+
+CAPTURE = """
+import socket, struct, sys, time
+# Captures the UDP payloads that leave for the concentrator, until told to stop.
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+s.bind((sys.argv[1], 3))
+s.settimeout(0.2)
+end, out = time.monotonic() + float(sys.argv[2]), open(sys.argv[3], 'wb')
+print('ready', flush=True)
+while time.monotonic() < end:
+    try: data = s.recv(65536)
+    except TimeoutError: continue
+    if data[0] >> 4 == 4 and data[9] == 17:
+        udp = data[(data[0] & 15) * 4:]
+        if struct.unpack('>H', udp[2:4])[0] == 443: out.write(struct.pack('>H', len(udp) - 8) + udp[8:])
+out.close()
+"""
+
+REPLAY = """
+import socket, struct, sys, time
+data, at, sent, answers = open(sys.argv[1], 'rb').read(), 0, 0, 0
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[2], 443))
+s.setblocking(False)
+while at + 2 <= len(data):
+    n = struct.unpack_from('>H', data, at)[0]
+    try: s.send(data[at + 2:at + 2 + n]); sent += 1
+    except OSError: pass
+    at += 2 + n
+    if sent % 20 == 0: time.sleep(0.002)
+    try: answers += len(s.recv(65536)) > 0
+    except OSError: pass
+time.sleep(0.5)
+while True:
+    try: answers += len(s.recv(65536)) > 0
+    except OSError: break
+print(sent, answers)
+"""
+
+
+def test_a_captured_session_replayed(w):
+    """Every datagram of a session, its handshake included, again: no answer, no new session, no harm."""
+    capture = f"{w.folder}/captured"
+    import time
+    # Offloads would hand over coalesced datagrams.
+    w.run(w.app, ["ethtool", "-K", "wifi", "tx-udp-segmentation", "off"]) if os.path.exists("/usr/sbin/ethtool") else None
+    watcher = w.start(w.app, ["python3", "-c", CAPTURE, "wifi", "4", capture], "capture")
+    w.wait(lambda: "ready" in w.text("capture"), "the capture")
+    pair = w.pair()
+    assert w.curl("http://origin.test/bytes/500000").returncode == 0
+    watcher.wait(10)
+    sessions = len(pair.status("concentrator")["sessions"])
+    for living in (True, False):
+        result = w.run(w.app, ["python3", "-c", REPLAY, capture, CONCENTRATOR])
+        sent, answers = map(int, result.stdout.split())
+        assert sent > 20, f"only {sent} datagrams were captured"
+        assert answers == 0, f"{answers} of {sent} replayed datagrams were answered"
+        status = pair.status("concentrator")
+        assert len(status["sessions"]) <= sessions, "a replay opened a session"
+        pair.alive()
+        if living:
+            assert w.curl("http://origin.test/where").returncode == 0, "the session was harmed"
+            pair.proxy.terminate()
+            pair.proxy.wait(40)
+    w.notes.append(f"{sent} datagrams")
+
+
+def test_a_proxy_the_concentrator_does_not_know(w):
+    """Another key: silence, and the proxy says so."""
+    pair = w.pair(wait=False)
+    pair.proxy.kill()
+    path, _ = w.key("stranger")
+    text = open(pair.files[0]).read().replace(pair.proxy_key, path)
+    open(pair.files[0], "w").write(text)
+    pair.start_proxy()
+    result = w.curl("http://origin.test/where", limit=5)
+    assert result.returncode != 0
+    assert not pair.status("concentrator")["sessions"]
