@@ -24,6 +24,7 @@ public final class ConcentratorServer: EngineDelegate {
     private var notices = NoticeLimit()
     private let began: Instant
     private var shutdown: Shutdown?
+    private var capture: SegmentCapture?
 
     struct Counters {
         var incoming = 0, connected = 0
@@ -49,6 +50,7 @@ public final class ConcentratorServer: EngineDelegate {
         if policy.deniesPrivate { policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 } }
         dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
         driver.delegate = self
+        if let path = settings.capture { capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop) }
         for address in settings.listen {
             let socket = try DatagramSocket(.listen(address), loop: loop)
             driver.addListenSocket(socket)
@@ -120,6 +122,7 @@ public final class ConcentratorServer: EngineDelegate {
         driver.endpoint.shutDown(at: loop.now())
         driver.flush()
         driver.stop()
+        capture?.close(driver.endpoint)
         log.notice("stopped")
         onStopped?()
     }

@@ -27,6 +27,7 @@ public final class ProxyServer: EngineDelegate {
     private var visitors: [ObjectIdentifier: Visitor] = [:]
     private var uplinks: UplinkSet?
     private var concentrator: ConcentratorAddresses?
+    private var capture: SegmentCapture?
     private var sessions = 0
     private var notices = NoticeLimit()
     private let began: Instant
@@ -55,6 +56,7 @@ public final class ProxyServer: EngineDelegate {
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         driver.delegate = self
+        if let path = settings.capture { capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop) }
         for listener in settings.listeners {
             listeners.append(try StreamListener(listener.address, loop: loop, log: log) { [unowned self] socket, _ in
                 self.accepted(socket, listener)
@@ -189,6 +191,7 @@ public final class ProxyServer: EngineDelegate {
         driver.endpoint.shutDown(at: loop.now())
         driver.flush()
         driver.stop()
+        capture?.close(driver.endpoint)
         log.notice("stopped")
         onStopped?()
     }

@@ -122,24 +122,25 @@ import Testing
     }
 }
 
+private final class ThreadWork<T> {
+    let body: () -> T
+    var result: T?
+    init(_ body: @escaping () -> T) { self.body = body }
+    func run() { result = body() }
+}
+private final class ThreadStart {
+    let run: () -> Void
+    init(_ run: @escaping () -> Void) { self.run = run }
+}
+
 /// Runs `body` in a new thread; calling the result waits for its end.
 func inThread<T>(_ body: @escaping () -> T) -> () -> T {
-    final class Work {
-        let body: () -> T
-        var result: T?
-        init(_ body: @escaping () -> T) { self.body = body }
-        func run() { result = body() }
-    }
-    let work = Work(body)
-    final class Start {
-        let run: () -> Void
-        init(_ run: @escaping () -> Void) { self.run = run }
-    }
+    let work = ThreadWork(body)
     var thread = pthread_t()
     pthread_create(&thread, nil, { context in
-        Unmanaged<Start>.fromOpaque(context!).takeRetainedValue().run()
+        Unmanaged<ThreadStart>.fromOpaque(context!).takeRetainedValue().run()
         return nil
-    }, Unmanaged.passRetained(Start(work.run)).toOpaque())
+    }, Unmanaged.passRetained(ThreadStart(work.run)).toOpaque())
     return {
         pthread_join(thread, nil)
         return work.result!
