@@ -62,7 +62,7 @@ let package = Package(
         room("Configuration", ["Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
         .executableTarget(
             name: "braid",
-            dependencies: ["Measures", "Crypto", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab",
+            dependencies: ["Measures", "Crypto", "Multipath", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab",
                            argumentParser, logging],
             swiftSettings: fast),
         // Tests

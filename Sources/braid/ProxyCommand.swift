@@ -1,5 +1,8 @@
 import ArgumentParser
 import Configuration
+import Multipath
+import Proxy
+import Shell
 
 /// Flags that both programs have; each wins over the configuration file.
 struct CommonFlags: ParsableArguments {
@@ -42,10 +45,19 @@ struct ProxyCommand: ParsableCommand {
         overrides.set("open", flag: "--open", to: open)
         overrides.set("uplinks", flag: "--uplink", toList: uplink)
         let file = common.config
-        guard case .proxy(let settings) = try complaining({ () throws(ConfigurationErrors) in
+        guard case .proxy(let configuration) = try complaining({ () throws(ConfigurationErrors) in
             try Configuration.load(.proxy, file: file, overrides: overrides)
         }) else { preconditionFailure("a proxy's configuration was asked for") }
-        _ = settings
-        throw Complaint.failure("not there yet")
+        try Program.run(.proxy, configuration.program) { (loop, stopped) throws(SystemError) in
+            let server = try ProxyServer(configuration.settings, loop: loop)
+            server.onStopped = stopped
+            return Service(
+                status: { server.status() }, stop: { server.stop() },
+                setMode: { word in
+                    guard let mode = HandoverMode(rawValue: word) else { return "\(word) is none of full, backup, single" }
+                    server.setMode(mode)
+                    return nil
+                })
+        }
     }
 }

@@ -39,7 +39,7 @@ class Web(http.server.BaseHTTPRequestHandler):
             pad = "x" * (1000 + int(match[1]) * 977 % 40000)
             self.answer(f"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><!--{pad}--></svg>", "image/svg+xml")
         elif path == "/where":
-            self.answer(self.client_address[0] + "\n")
+            self.answer(f"seen {self.client_address[0]}\n")
         elif path == "/trickle":
             self.head(200, 20)
             for i in range(20):

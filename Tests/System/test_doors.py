@@ -29,7 +29,7 @@ def test_keep_alive_over_http_proxy(w):
     w.pair()
     result = w.curl(*[f"http://{host}/where" for host in ("origin.test", "v4.test", "origin.test")], "-v",
                     proxy="--proxy http://127.0.0.1:1080")
-    assert result.returncode == 0 and result.stdout.count(b"10.81.3.2") == 3, result.stderr.decode()
+    assert result.returncode == 0 and result.stdout.count(b"seen") == 3, result.stderr.decode()
     assert result.stderr.count(b"Re-using existing connection") == 2, "curl had to connect anew"
 
 
@@ -55,10 +55,10 @@ def test_password(w):
            "--proxy http://127.0.0.1:1080", "--proxy http://bob:wrong@127.0.0.1:1080"]
     for proxy in good:
         result = w.curl("http://origin.test/where", proxy=proxy)
-        assert result.returncode == 0 and b"10.81.3.2" in result.stdout, f"{proxy}: {result.stderr.decode()}"
+        assert result.returncode == 0 and b"seen" in result.stdout, f"{proxy}: {result.stderr.decode()}"
     for proxy in bad:
         result = w.curl("http://origin.test/where", proxy=proxy)
-        assert b"10.81.3.2" not in result.stdout, f"{proxy} was let in"
+        assert b"seen" not in result.stdout, f"{proxy} was let in"
     assert b" 407 " in w.curl("-i", "http://origin.test/where", proxy=bad[3]).stdout.split(b"\n")[0]
 
 

@@ -108,6 +108,8 @@ class World:
         sh(f"ip netns exec {self.mid} sysctl -qw net.ipv4.ip_forward=1")
         self.route("wifi")
         self.route("cell")
+        # Names are the concentrator's to resolve.
+        sh(f"ip -n {self.app} route add unreachable {RESOLVER}")
 
     def _link(self, near, near_space, near_address, far, far_space, far_address):
         sh(f"ip -n {near_space} link add {near} type veth peer name {far} netns {far_space}")
@@ -130,7 +132,7 @@ class World:
     def silence(self, uplink, silent=True):
         """The router swallows everything of this uplink; nobody is told."""
         sh(f"ip netns exec {self.mid} nft -f -", input=(
-            "table inet silence { chain forward { type filter hook forward priority 0; } }\n"
+            "table inet silence {\nchain forward {\ntype filter hook forward priority 0;\n}\n}\n"
             "flush chain inet silence forward\n"
             + (f"add rule inet silence forward iifname {uplink} drop\n"
                f"add rule inet silence forward oifname {uplink} drop\n" if silent else "")))
@@ -139,8 +141,8 @@ class World:
         """The router becomes a NAT on its way to the server."""
         need("nft")
         sh(f"ip netns exec {self.mid} nft -f -", input=(
-            "table ip nat { chain postrouting { type nat hook postrouting priority 100; "
-            "oifname net masquerade; } }\n"))
+            "table ip nat {\nchain postrouting {\ntype nat hook postrouting priority 100;\n"
+            "oifname net masquerade\n}\n}\n"))
 
     def limit(self, **rates):
         """Rates of uplinks in Mbit/s, both directions: limit(wifi=50, cell=20)."""
