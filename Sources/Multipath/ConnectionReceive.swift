@@ -170,7 +170,7 @@ extension Connection {
 
     private func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
         guard let member = members[index] else { return }
-        let neverOpened = !member.tcp.wasEstablished
+        let neverOpened = !member.tcp.synAcknowledged
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
         // A connection whose first subflow is refused, or whose joins are refused with none left, is not known

@@ -103,7 +103,7 @@ extension Connection {
             return false
         }
         begin(&out)
-        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: dataOptionRoom, at: now)
         if span.length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length) }
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
         attach(&out.segment, member, mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil)
@@ -158,7 +158,7 @@ extension Connection {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
         member.tcp.fillData(&out.segment, length: length, streamOffset: offset, receiveWindow: receiver.offered,
-                            optionRoom: optionRoom, at: now)
+                            optionRoom: dataOptionRoom, at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
         attach(&out.segment, member, mapping: (offset, length, position))
         out.path = member.path
@@ -265,7 +265,7 @@ extension Connection {
         finRepeats = min(finRepeats + 1, 8)
         finDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(100)) * Int64(1 << (finRepeats - 1))
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
         attach(&out.segment, member, mapping: nil, fin: true)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
@@ -277,13 +277,13 @@ extension Connection {
     private func tailSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         for index in members.indices {
             guard let member = members[index], !isHeld(member) else { continue }
-            member.tcp.declineData()
+            member.tcp.declineData(at: now)
             begin(&out)
             switch member.tcp.nextAction(at: now) {
-            case .finish: member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+            case .finish: member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
             case .acknowledge:
-                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
-            case .probe: member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom, at: now)
+                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
+            case .probe: member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
             case .reset:
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
@@ -309,8 +309,9 @@ extension Connection {
 
     // MARK: Options
 
-    /// What a DSS with both parts leaves of the 40 option bytes; the sealed form has no such limit.
-    private var optionRoom: Int { configuration.framing == .rawIP ? 28 : 20 }
+    /// Of the 40 option bytes, what a DSS takes: with a mapping, and with a data acknowledgement alone.
+    private var dataOptionRoom: Int { configuration.framing == .rawIP ? 28 : 20 }
+    private var bareOptionRoom: Int { configuration.framing == .rawIP ? 12 : 8 }
 
     private func begin(_ out: inout OutgoingSegment) {
         out.segment.reset()

@@ -42,10 +42,11 @@ extension Subflow {
 
     /// The owner has nothing to send: until the next `receive`, `advance`, `requestAcknowledgement`, `close` or
     /// `offerData` no data is asked for.
-    public func declineData() {
+    public func declineData(at now: Instant) {
         declined = true
         waitsForPacing = false
-        if board.lostCount == 0, board.inFlight < sendWindow {
+        // Held back by the pacer alone is not held back by the application.
+        if board.lostCount == 0, board.inFlight < sendWindow, pacer.room(at: now) > 0 {
             sampler.limitByApplication(inFlight: board.inFlight)
         }
     }

@@ -6,7 +6,7 @@ import Wire
 /// time is an argument, the payload stays with the owner and is named by stream offsets.
 ///
 /// The owner loops on `nextAction(at:)` and calls the matching `fill…` until it says `.nothing`. Where
-/// `.data` is offered and the owner has none, it calls `declineData()` and asks again.
+/// `.data` is offered and the owner has none, it calls `declineData(at:)` and asks again.
 ///
 /// `Subflow+Receive` takes a segment, `Subflow+Acknowledgement` what it acknowledges, `Subflow+Recovery`
 /// what follows for the window and the timers; `Subflow+Send` decides what goes, `Subflow+Fill` writes it.
@@ -21,7 +21,7 @@ public final class Subflow {
         /// A retransmission or tail loss probe of this span (SYN, data or FIN).
         case retransmit(SentSpan)
         /// New data may go: at most `room` bytes now (congestion window, pacing), in segments of at most
-        /// `sendSegmentSize`. The owner sends some or calls `declineData()`.
+        /// `sendSegmentSize`. The owner sends some or calls `declineData(at:)`.
         case data(room: Int)
         /// FIN is due: everything the owner had was sent and `close()` was called.
         case finish

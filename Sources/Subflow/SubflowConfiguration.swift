@@ -1,6 +1,6 @@
 import Measures
 
-public enum CongestionAlgorithm: String, CaseIterable, Sendable { case cubic, newReno = "newreno" }
+public enum CongestionAlgorithm: String, CaseIterable, Sendable { case bbr, cubic, newReno = "newreno" }
 
 public struct SubflowConfiguration: Sendable {
     /// The most payload bytes in one segment we send, and the MSS we announce.

@@ -69,7 +69,7 @@ final class End {
                 emit(s, span.length, span.streamOffset)
             case .data(let room):
                 let n = min(room, subflow.sendSegmentSize, total - written)
-                if n == 0 { subflow.declineData(); continue }
+                if n == 0 { subflow.declineData(at: now); continue }
                 subflow.fillData(&s, length: n, streamOffset: UInt64(written), receiveWindow: window, optionRoom: 0, at: now)
                 emit(s, n, UInt64(written))
                 written += n

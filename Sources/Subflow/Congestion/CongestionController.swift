@@ -101,6 +101,7 @@ public class CongestionController {
         switch algorithm {
         case .cubic: Cubic(segmentSize: segmentSize, initialWindow: initialWindow)
         case .newReno: NewReno(segmentSize: segmentSize, initialWindow: initialWindow)
+        case .bbr: BBR(segmentSize: segmentSize, initialWindow: initialWindow)
         }
     }
 }

@@ -1,0 +1,244 @@
+import Measures
+
+/// BBR: paces at the measured bottleneck rate and keeps about one bandwidth-delay product in flight
+/// (Cardwell et al., ACM Queue 2016; draft-ietf-ccwg-bbr for the gains and the short ProbeRTT).
+///
+/// It fills no queue deeper than it needs, so that the data of a full-mode connection does not stand
+/// behind a cellular modem's two seconds of buffer, and random loss does not slow it down. Loss above
+/// `lossTolerated` of a round is taken as a full queue and bounds what may be in flight.
+final class BBR: CongestionController {
+    enum Phase { case startup, drain, probeBandwidth, probeRTT }
+
+    static let startupGain = 2.77          // 4 ln 2, draft section 5.6.1
+    static let drainGain = 0.5
+    static let windowGain = 2.0
+    /// One phase up, one down, then cruise, each a minimum round trip long.
+    static let cycleGains: [Double] = [1.25, 0.8, 1, 1, 1, 1, 1, 1]
+    static let minimumRTTWindow = Interval.seconds(5)
+    static let probeRTTLength = Interval.milliseconds(200)
+    static let probeRTTGain = 0.75
+    /// The bandwidth filter remembers this many rounds.
+    static let filterRounds: UInt64 = 10
+    static let lossTolerated = 0.08
+    /// Startup ends after this many rounds without a quarter more bandwidth.
+    static let fullPipeRounds = 3
+
+    private(set) var phase = Phase.startup
+    private var rounds: UInt64 = 0
+    private var bandwidth = MaximumFilter()
+    private var fullBandwidth = Rate.zero
+    private var flatRounds = 0
+    private var minimumRTT = Interval.max
+    private var minimumRTTAt = Instant.zero
+    private var probeRTTEnds = Instant.distantFuture
+    private var cycle = 2
+    private var cycleStart = Instant.zero
+    private var windowBeforeProbe = 0
+    private var restoresWindow = 0
+    /// Bounds what is in flight after heavy loss; `.max` where nothing says so.
+    private var inFlightBound = Int.max
+    private var lostInRound = 0
+    private var deliveredInRound = 0
+    /// Acknowledgements come in clumps: how much more than the rate explains arrived at once, lately.
+    private var clumpStart = Instant.zero
+    private var clumpBytes = 0
+    private var extra = 0
+    private var extraRound: UInt64 = 0
+
+    override var minimumWindow: Int { 4 &* segmentSize }
+    override var governsRecovery: Bool { true }
+    override var isInSlowStart: Bool { phase == .startup }
+
+    /// The bottleneck's rate as far as it is known; zero before the first sample.
+    var estimate: Rate { bandwidth.best }
+
+    private func product(_ gain: Double) -> Int {
+        guard minimumRTT != .max, bandwidth.best > .zero else { return initialWindow }
+        return Int(gain * Double(bandwidth.best.bytesPerSecond) * minimumRTT.seconds)
+    }
+
+    override func acknowledged(_ sample: borrowing AcknowledgementSample) {
+        deliveredInRound &+= sample.bytes
+        lostInRound &+= sample.lost
+        if sample.startsRound { rounds &+= 1 }
+        let rate = sample.deliveryRate, isLimited = sample.isApplicationLimited
+        if rate > .zero, !isLimited || rate >= bandwidth.best {
+            bandwidth.update(rate, round: rounds, window: Self.filterRounds)
+        }
+        measureClumps(sample)
+        let expired = trackRTT(sample)
+        if sample.startsRound { judgeLoss(sample) ; judgeStartup(sample) }
+        advancePhase(sample, rttExpired: expired)
+        setWindow(sample)
+        setPacing()
+    }
+
+    private func trackRTT(_ sample: borrowing AcknowledgementSample) -> Bool {
+        let now = sample.now, rtt = sample.rtt
+        let expired = minimumRTT != .max && now > minimumRTTAt + Self.minimumRTTWindow
+        if rtt > .zero, rtt <= minimumRTT || expired {
+            minimumRTT = rtt
+            minimumRTTAt = now
+        }
+        return expired
+    }
+
+    private func measureClumps(_ sample: borrowing AcknowledgementSample) {
+        let expected = bandwidth.best.bytes(in: sample.now - clumpStart)
+        if clumpBytes <= expected {
+            clumpStart = sample.now
+            clumpBytes = 0
+        }
+        clumpBytes &+= sample.bytes
+        let over = min(clumpBytes &- bandwidth.best.bytes(in: sample.now - clumpStart), window)
+        if over >= extra || rounds > extraRound &+ Self.filterRounds {
+            extra = max(0, over)
+            extraRound = rounds
+        }
+    }
+
+    private func judgeLoss(_ sample: borrowing AcknowledgementSample) {
+        let total = deliveredInRound &+ lostInRound
+        if total > 8 &* segmentSize, Double(lostInRound) > Self.lossTolerated * Double(total) {
+            inFlightBound = max(min(sample.priorInFlight, product(1.25)), minimumWindow)
+            if phase == .startup { flatRounds = Self.fullPipeRounds }
+        } else if inFlightBound != .max, sample.isWindowLimited {
+            inFlightBound &+= max(inFlightBound / 16, segmentSize)
+            if inFlightBound > product(Self.windowGain) &+ extra { inFlightBound = .max }
+        }
+        lostInRound = 0
+        deliveredInRound = 0
+    }
+
+    private func judgeStartup(_ sample: borrowing AcknowledgementSample) {
+        guard phase == .startup, !sample.isApplicationLimited else { return }
+        if bandwidth.best.bytesPerSecond >= fullBandwidth.bytesPerSecond &* 5 / 4 {
+            fullBandwidth = bandwidth.best
+            flatRounds = 0
+        } else {
+            flatRounds += 1
+        }
+    }
+
+    private func advancePhase(_ sample: borrowing AcknowledgementSample, rttExpired: Bool) {
+        let now = sample.now
+        if phase == .startup, flatRounds >= Self.fullPipeRounds { phase = .drain }
+        if phase == .drain, sample.inFlight <= product(1) { enterProbeBandwidth(now) }
+        if phase == .probeBandwidth { advanceCycle(sample) }
+        if rttExpired, phase == .probeBandwidth, sample.inFlight > product(Self.probeRTTGain) {
+            // Little is in flight at other times anyhow: the path's own round trip shows by itself.
+            windowBeforeProbe = window
+            phase = .probeRTT
+            probeRTTEnds = now + max(Self.probeRTTLength, minimumRTT)
+        }
+        if phase == .probeRTT, now >= probeRTTEnds {
+            minimumRTTAt = now
+            window = max(window, windowBeforeProbe)
+            enterProbeBandwidth(now)
+        }
+    }
+
+    private func enterProbeBandwidth(_ now: Instant) {
+        phase = .probeBandwidth
+        // Not all flows of one bottleneck at the same step: the cycle starts where the clock says.
+        cycle = 2 + Int(truncatingIfNeeded: (now.nanoseconds >> 16) % 6)
+        cycleStart = now
+    }
+
+    private func advanceCycle(_ sample: borrowing AcknowledgementSample) {
+        let now = sample.now, inFlight = sample.inFlight
+        let elapsed = now - cycleStart, gain = Self.cycleGains[cycle]
+        let isFull = sample.lost > 0 || sample.isApplicationLimited
+        let done: Bool
+        if gain > 1 {
+            // Up until the queue shows, but not for ever: the window may not let so much out.
+            done = elapsed > minimumRTT && (isFull || inFlight >= product(gain) || elapsed > minimumRTT * 3)
+        } else if gain < 1 {
+            done = elapsed > minimumRTT || inFlight <= product(1)
+        } else {
+            done = elapsed > minimumRTT
+        }
+        guard done else { return }
+        cycle = (cycle + 1) % Self.cycleGains.count
+        cycleStart = now
+    }
+
+    private func setWindow(_ sample: borrowing AcknowledgementSample) {
+        // Three segments of slack: delayed acknowledgements and bursts of the pacer.
+        var target = product(phase == .startup ? Self.startupGain : Self.windowGain) &+ extra &+ 3 &* segmentSize
+        target = min(max(target, minimumWindow), inFlightBound)
+        if phase == .probeRTT {
+            window = max(minimumWindow, min(window, product(Self.probeRTTGain)))
+            return
+        }
+        if restoresWindow > 0 {
+            // After a time-out the first acknowledgement says that the path is back.
+            window = max(window, min(restoresWindow, target))
+            restoresWindow = 0
+        }
+        if phase == .startup, flatRounds < Self.fullPipeRounds {
+            if window < target || bandwidth.best == .zero || rounds < 3 { window &+= sample.bytes }
+        } else {
+            window = min(window &+ sample.bytes, target)
+        }
+        window = max(window, minimumWindow)
+    }
+
+    private func setPacing() {
+        let gain: Double
+        switch phase {
+        case .startup: gain = Self.startupGain
+        case .drain: gain = Self.drainGain
+        case .probeBandwidth: gain = Self.cycleGains[cycle]
+        case .probeRTT: gain = 1
+        }
+        guard bandwidth.best > .zero else { return }
+        let rate = bandwidth.best.scaled(by: gain)
+        // In startup the pace only rises: one late acknowledgement must not stall the search.
+        if phase != .startup || rate > pacingRate { pacingRate = rate }
+    }
+
+    override func congestionEvent(inFlight: Int, at now: Instant) {}
+
+    override func timedOut(inFlight: Int, at now: Instant) {
+        restoresWindow = max(restoresWindow, window)
+        window = segmentSize
+    }
+
+    override func resumed(after pause: Interval, timeout: Interval, at now: Instant) {
+        // The model keeps what it knows; the pacer spreads the first window.
+    }
+
+    override func seed(_ bytes: Int) { window = max(bytes, minimumWindow) }
+    override func undo() { if restoresWindow > 0 { window = max(window, restoresWindow); restoresWindow = 0 } }
+}
+
+/// The greatest of the samples of the last rounds, with three kept (Kathleen Nichols' windowed filter).
+struct MaximumFilter {
+    private var samples = InlineArray<3, (rate: Rate, round: UInt64)>(repeating: (.zero, 0))
+    var best: Rate { samples[0].rate }
+
+    mutating func update(_ rate: Rate, round: UInt64, window: UInt64) {
+        if rate >= samples[0].rate || round &- samples[2].round > window {
+            for i in 0..<3 { samples[i] = (rate, round) }
+            return
+        }
+        if rate >= samples[1].rate { samples[1] = (rate, round); samples[2] = (rate, round) }
+        else if rate >= samples[2].rate { samples[2] = (rate, round) }
+        let age = round &- samples[0].round
+        if age > window {
+            samples[0] = samples[1]
+            samples[1] = samples[2]
+            samples[2] = (rate, round)
+            if round &- samples[0].round > window {
+                samples[0] = samples[1]
+                samples[1] = samples[2]
+            }
+        } else if samples[1].round == samples[0].round, age > window / 4 {
+            samples[1] = (rate, round)
+            samples[2] = (rate, round)
+        } else if samples[2].round == samples[1].round, age > window / 2 {
+            samples[2] = (rate, round)
+        }
+    }
+}
