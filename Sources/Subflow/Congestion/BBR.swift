@@ -148,7 +148,8 @@ final class BBR: CongestionController {
     private func advanceCycle(_ sample: borrowing AcknowledgementSample) {
         let now = sample.now, inFlight = sample.inFlight
         let elapsed = now - cycleStart, gain = Self.cycleGains[cycle]
-        let isFull = sample.lost > 0 || sample.isApplicationLimited
+        let lost = sample.lost, isLimited = sample.isApplicationLimited
+        let isFull = lost > 0 || isLimited
         let done: Bool
         if gain > 1 {
             // Up until the queue shows, but not for ever: the window may not let so much out.
