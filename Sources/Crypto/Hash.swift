@@ -54,3 +54,27 @@ enum HKDF {
         }
     }
 }
+
+/// SHA-256 of bytes that come piece by piece.
+package final class RunningSHA256 {
+    private let context: OpaquePointer
+
+    package init() {
+        guard let made = EVP_MD_CTX_new(), EVP_DigestInit_ex(made, EVP_sha256(), nil) == 1
+        else { fatalError("libcrypto has no SHA-256") }
+        context = made
+    }
+    deinit { EVP_MD_CTX_free(context) }
+
+    package func add(_ bytes: UnsafeRawBufferPointer) { EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) }
+
+    /// The hash of everything added, which ends it: 64 hexadecimal digits.
+    package func finish() -> String {
+        let hash = Key32(filledBy: { out in
+            let done = EVP_DigestFinal_ex(context, out.baseAddress!.assumingMemoryBound(to: UInt8.self), nil)
+            precondition(done == 1, "libcrypto: SHA-256")
+        })
+        let digits = Array("0123456789abcdef".utf8)
+        return hash.withBytes { String(decoding: $0.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self) }
+    }
+}

@@ -15,7 +15,7 @@ import Glibc
         version: "braid \(version)",
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self, StatusCommand.self,
-            ModeCommand.self, DemoCommand.self,
+            ModeCommand.self, DemoCommand.self, LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
         ])
 
     static func main() {

@@ -1,0 +1,100 @@
+"""The lab's links are what they are said to be, and nothing is left of it."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+from lab import check, in_lab
+from world import Skip
+
+
+def measure(braid, name, **options):
+    os.environ["MEASURE"] = name
+    return in_lab(braid, "emulator_inside.py", **options)
+
+
+def test_delay(world):
+    measure(world.braid, "delay")
+
+
+def test_rate(world):
+    measure(world.braid, "rate")
+
+
+def test_queue_drops_its_tail(world):
+    measure(world.braid, "queue")
+
+
+def test_loss(world):
+    measure(world.braid, "loss")
+
+
+def test_silent_outage(world):
+    measure(world.braid, "outage")
+
+
+def test_interface_down_and_up(world):
+    measure(world.braid, "link_down")
+
+
+def test_sleeping_radio(world):
+    measure(world.braid, "radio")
+
+
+def test_downloads_and_upload(world):
+    measure(world.braid, "downloads status")
+
+
+def test_two_hundred_megabits(world):
+    measure(world.braid, "fast")
+
+
+def test_ordinary_user(world):
+    if os.geteuid() != 0:
+        raise Skip("this user is an ordinary one already: every other test shows it")
+    if not shutil.which("setpriv"):
+        raise Skip("setpriv is not installed")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run([*nobody, "test", "-x", world.braid]).returncode != 0:
+        raise Skip(f"nobody may not run {world.braid}")
+    measure(world.braid, "outage link_down", prefix=nobody)
+
+
+def children_of(pid):
+    return subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+
+
+def is_running(pid):
+    """Neither gone nor waiting for somebody to ask how it ended."""
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ends(braid, number):
+    """A lab ends by this signal and takes its program with it; its exit code."""
+    lab = subprocess.Popen([braid, "lab", "--", "sleep", "60"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    limit = time.monotonic() + 10
+    while not (children := children_of(lab.pid)) and lab.poll() is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    if lab.poll() is not None:
+        raise Skip(lab.stderr.read().strip())
+    time.sleep(0.1)
+    lab.send_signal(number)
+    code = lab.wait(timeout=10)
+    time.sleep(0.2)
+    check(not any(is_running(child) for child in children), "the program outlives its lab")
+    return code
+
+
+def test_a_terminated_lab_leaves_nothing(world):
+    before = set(os.listdir("/tmp"))
+    check(ends(world.braid, signal.SIGTERM) == 128 + signal.SIGTERM, "the exit code is not that of the program")
+    left = [name for name in set(os.listdir("/tmp")) - before if name.startswith("braid-lab-")]
+    check(not left, f"/tmp still holds {left}")
+
+
+def test_a_killed_lab_takes_its_programs_with_it(world):
+    check(ends(world.braid, signal.SIGKILL) == -signal.SIGKILL, "the lab was not killed")
