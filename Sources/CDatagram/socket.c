@@ -4,6 +4,7 @@
 #include "address.h"
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -146,3 +147,6 @@ int braid_random(void *out, size_t count) {
     do n = getrandom(out, count, 0); while (n < 0 && errno == EINTR);
     return n == (ssize_t)count ? 0 : -EIO;
 }
+
+int braid_unshare_network(void) { return unshare(CLONE_NEWNET) < 0 ? -errno : 0; }
+int braid_unshare_files(void) { return unshare(CLONE_FILES) < 0 ? -errno : 0; }

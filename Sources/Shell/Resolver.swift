@@ -1,5 +1,6 @@
 import CLibevent
 import Glibc
+import Logging
 import Measures
 
 /// Names to addresses through libevent's evdns: /etc/resolv.conf and /etc/hosts, no search domains.
@@ -74,6 +75,10 @@ public final class Resolver {
         self.base = base
         self.timeout = timeout
         self.configurationPath = configurationPath
+        evdns_set_log_fn { isWarning, text in
+            guard let text else { return }
+            Logger(label: "resolver").log(level: isWarning != 0 ? .warning : .debug, "\(String(cString: text))")
+        }
         evdns_base_set_option(base, "timeout:", "2")
         evdns_base_set_option(base, "attempts:", "3")
         evdns_base_set_option(base, "max-inflight:", "1024")
@@ -172,6 +177,8 @@ public final class Resolver {
 
     private func rereadConfiguration() {
         let time = modified()
+        // A file that is being replaced is not there for a moment; what was read stays.
+        guard time.tv_sec != 0 else { return }
         guard time.tv_sec != configurationTime.tv_sec || time.tv_nsec != configurationTime.tv_nsec else { return }
         configurationTime = time
         evdns_base_clear_nameservers_and_suspend(base)

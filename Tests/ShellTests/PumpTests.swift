@@ -156,8 +156,3 @@ private final class FakeStream: PumpedStream {
         #expect(seen.value.bytes == Array("200 OK".utf8) && stream.outgoing == Array("GET /".utf8))
     }
 }
-
-final class Box<Value> {
-    var value: Value
-    init(_ value: Value) { self.value = value }
-}

@@ -1,4 +1,5 @@
 import Buffers
+import CDatagram
 import Glibc
 import Measures
 import Testing
@@ -74,5 +75,47 @@ func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: S
         server.watch.wantsRead = true
         #expect(loop.run(until: .seconds(2)) { result != nil })
         #expect(result == .failed(ECONNRESET))
+    }
+
+    @Test func withoutDescriptorsCallersAreTurnedAwayWithoutSpinning() throws {
+        // A thread with a table of files of its own: the other tests keep theirs.
+        let end = inThread { Result { try self.exhaust() } }
+        try end().get()
+    }
+
+    private func exhaust() throws {
+        try #require(braid_unshare_files() == 0)
+        let loop = try EventLoop()
+        var accepted: [StreamSocket] = []
+        let listener = try StreamListener(anyPort, loop: loop) { socket, _ in accepted.append(socket) }
+        let client = braid_socket_stream(1)
+        var address = braid_address(listener.address)
+        // The limit is the whole process's, but 4,096 are enough for everybody else.
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(7), &limit)   // RLIMIT_NOFILE
+        limit.rlim_cur = min(limit.rlim_cur, 4096)
+        setrlimit(__rlimit_resource_t(7), &limit)
+        var filler: [Int32] = []
+        while true {
+            let fd = dup(2)
+            if fd < 0 { break }
+            filler.append(fd)
+        }
+        #expect(errno == EMFILE)
+        _ = braid_connect(client, &address)
+        var iterations = 0
+        loop.afterEvents { iterations += 1 }
+        _ = loop.run(until: .milliseconds(250)) { false }
+        #expect(accepted.isEmpty && iterations < 20, "\(iterations) iterations: it spins")
+        // The caller was turned away rather than left hanging.
+        var byte: UInt8 = 0
+        let n = read(client, &byte, 1)
+        #expect(n == 0 || (n < 0 && errno == ECONNRESET))
+        filler.forEach { close($0) }
+        let next = braid_socket_stream(1)
+        _ = braid_connect(next, &address)
+        #expect(loop.run(until: .seconds(2)) { accepted.count == 1 })
+        close(client)
+        close(next)
     }
 }

@@ -43,6 +43,10 @@ void braid_set_buffers(int fd, int bytes);
 int braid_buffer_sizes(int fd, int *receive, int *send);
 // Unpredictable bytes (getrandom), at most 256; waits for the kernel's pool at boot.
 int braid_random(void *out, size_t count);
+// Gives the calling thread a network namespace of its own, with a loopback that is down. For tests.
+int braid_unshare_network(void);
+// Gives the calling thread a table of open files of its own, a copy of the process's. For tests.
+int braid_unshare_files(void);
 ssize_t braid_write2(int fd, const void *a, size_t a_count, const void *b, size_t b_count);
 
 // ---- Datagrams -----------------------------------------------------------------------------------
