@@ -160,7 +160,8 @@ extension Connection {
                 member.tcp.requestAcknowledgement()
             default: break
             }
-        } else if member.isOpener, member.isVerified, !segment.flags.contains(.syn) {
+        } else if member.isOpener, !segment.flags.contains(.syn), member.proofSentAt < .distantFuture,
+                  now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4 {
             member.peerHasProof = true
             member.proofDeadline = .distantFuture
         }
@@ -190,7 +191,7 @@ extension Connection {
     }
 
     /// Adds MP_CAPABLE or MP_JOIN where the segment must carry it.
-    func attachHandshake(_ segment: inout Segment, member: MemberSubflow, firstData: Int?) {
+    func attachHandshake(_ segment: inout Segment, member: MemberSubflow, firstData: Int?, at now: Instant) {
         let isSYN = segment.flags.contains(.syn)
         switch member.kind {
         case .initial:
@@ -215,6 +216,7 @@ extension Connection {
             default:
                 let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce, member.remoteNonce)
                 option.form = .ack(MPJoin.HMAC160(h.0, h.1, h.2))
+                if member.proofSentAt == .distantFuture { member.proofSentAt = now }
             }
             segment.options.join = option
             segment.options.present.insert(.join)

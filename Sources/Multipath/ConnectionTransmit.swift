@@ -83,7 +83,7 @@ extension Connection {
             dataLeft(member, offset: offset, length: length, isCopy: isCopy)
             if isCopy { sender.reinjected(to: offset &+ UInt64(length)) }
         }
-        attach(&out.segment, member, mapping: length > 0 ? (offset, length, 1) : nil)
+        attach(&out.segment, member, mapping: length > 0 ? (offset, length, 1) : nil, at: now)
     }
 
     private func hasCarrier(besides member: MemberSubflow) -> Bool {
@@ -106,7 +106,7 @@ extension Connection {
         member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: dataOptionRoom, at: now)
         if span.length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length) }
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
-        attach(&out.segment, member, mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil)
+        attach(&out.segment, member, mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
         return true
     }
 
@@ -160,7 +160,7 @@ extension Connection {
         member.tcp.fillData(&out.segment, length: length, streamOffset: offset, receiveWindow: receiver.offered,
                             optionRoom: dataOptionRoom, at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
-        attach(&out.segment, member, mapping: (offset, length, position))
+        attach(&out.segment, member, mapping: (offset, length, position), at: now)
         out.path = member.path
         if isCopy { out.subflow = members.firstIndex { $0 === member } ?? 0 }
         dataLeft(member, offset: offset, length: length, isCopy: isCopy)
@@ -266,7 +266,7 @@ extension Connection {
         finDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(100)) * Int64(1 << (finRepeats - 1))
         begin(&out)
         member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
-        attach(&out.segment, member, mapping: nil, fin: true)
+        attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
         return true
@@ -299,7 +299,7 @@ extension Connection {
                 return true
             case .nothing, .data, .open: continue
             }
-            attach(&out.segment, member, mapping: nil)
+            attach(&out.segment, member, mapping: nil, at: now)
             out.subflow = index
             out.path = member.path
             return true
@@ -318,11 +318,11 @@ extension Connection {
         out.payload = .empty
     }
 
-    private func attach(_ segment: inout Segment, _ member: MemberSubflow, mapping: (offset: UInt64, length: Int, position: UInt32)?,
-                        fin: Bool = false) {
+    private func attach(_ segment: inout Segment, _ member: MemberSubflow,
+                        mapping: (offset: UInt64, length: Int, position: UInt32)?, fin: Bool = false, at now: Instant) {
         let wide = configuration.framing == .rawIP
         let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial && member.isOpener && !member.peerHasProof
-        attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil)
+        attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now)
         if member.owesPriority, !segment.flags.contains(.syn) {
             segment.options.priority.backup = member.backupByUs
             segment.options.present.insert(.priority)

@@ -21,6 +21,9 @@ final class MemberSubflow {
     var owesPriority = false
     /// MP_CAPABLE with keys, or MP_JOIN's HMAC, goes with every segment until this is set: the peer has it.
     var peerHasProof = false
+    /// When the proof first left; `.distantFuture` before. What arrives sooner than a round trip later is no
+    /// evidence that the peer has it.
+    var proofSentAt = Instant.distantFuture
     /// When the proof (third packet of the handshake) is repeated by itself (raw IP only).
     var proofDeadline = Instant.distantFuture
     /// The peer's proof was verified (listener), or its HMAC in the SYN/ACK (opener).
