@@ -242,7 +242,8 @@ public final class SegmentWorld {
 
     /// RFC 9293 section 3.10.7.1: RST for a segment that belongs to nothing.
     private func refuse(_ segment: borrowing Segment, payloadLength: Int, path: Int, fromInitiator: Bool) {
-        guard !segment.flags.contains(.rst) else { return }
+        // Data sent early, before the peer's SYN/ACK, may arrive without its SYN: that is a loss, not a stranger.
+        guard !segment.flags.contains(.rst), segment.flags.contains(.ack) || segment.flags.contains(.syn) else { return }
         var answer = Segment()
         answer.sourcePort = segment.destinationPort
         answer.destinationPort = segment.sourcePort
@@ -329,6 +330,8 @@ public final class SegmentWorld {
         let up = lanes[path].up, down = lanes[path].down
         switch fault.change {
         case .removed:
+            // Until the keys are known only a session can move the first subflow to another path.
+            guard listener.remoteKey != nil else { return }
             lanes[path].isDown = true
             up.clear(at: now)
             down.clear(at: now)
@@ -336,6 +339,7 @@ public final class SegmentWorld {
             lanes[path].listenerHears = max(lanes[path].listenerHears, now + signalDelay(avoiding: path))
             chores.append((lanes[path].listenerHears, .health(.lost, path: path, atInitiator: false)))
         case .returned:
+            guard lanes[path].isDown else { return }
             lanes[path].isDown = false
             lanes[path].joinsFrom = now
             chores.append((now, .health(.usable, path: path, atInitiator: true)))
