@@ -243,7 +243,7 @@ public final class SegmentWorld {
     /// RFC 9293 section 3.10.7.1: RST for a segment that belongs to nothing.
     private func refuse(_ segment: borrowing Segment, payloadLength: Int, path: Int, fromInitiator: Bool) {
         // Data sent early, before the peer's SYN/ACK, may arrive without its SYN: that is a loss, not a stranger.
-        guard !segment.flags.contains(.rst), segment.flags.contains(.ack) || segment.flags.contains(.syn) else { return }
+        guard !segment.flags.contains(.rst), !segment.flags.isDisjoint(with: [.ack, .syn]) else { return }
         var answer = Segment()
         answer.sourcePort = segment.destinationPort
         answer.destinationPort = segment.sourcePort
