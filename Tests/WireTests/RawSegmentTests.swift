@@ -92,7 +92,24 @@ import Testing
         s.options.timestamps = Timestamps(value: 1, echo: 0)
         s.options.present = [.maximumSegmentSize, .windowScale, .timestamps, .sackPermitted, .multipathCapable]
         let packet = try #require(Self.write(s, [], isIPv4: true))
-        #expect(hex(packet[40...]) == "020405b4" + "0101080a0000000100000000" + "01010402" + "01030307" + "1e040101")
+        #expect(hex(packet[40...]) == "020405b4" + "0402080a0000000100000000" + "01030307" + "1e040101")
+    }
+
+    /// What Linux wrote is read, and written again byte by byte the same behind the IP header.
+    @Test func packetsOfLinuxAreWrittenAsLinuxWritesThem() throws {
+        let packets = try vectorLines("linux-packets.txt")
+        #expect(packets.count > 10)
+        for line in packets {
+            let packet = unhex(line)
+            let (segment, payload, from, to) = try Self.read(packet)
+            var out = [UInt8](repeating: 0, count: 2000)
+            let n = out.withUnsafeMutableBytes { buffer in
+                Pieces.of(payload) {
+                    RawSegment.write(segment, payload: $0, from: from, to: to, into: buffer.baseAddress!, capacity: 2000)
+                }
+            }
+            #expect(hex(out[20..<(n ?? 20)]) == hex(packet[20...]))
+        }
     }
 
     @Test func optionsArePackedTighterWhenTheyMust() throws {

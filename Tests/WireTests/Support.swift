@@ -45,6 +45,13 @@ extension ControlBits {
     }
 }
 
+/// The lines of a file in Tests/Vectors, without comments.
+func vectorLines(_ name: String) throws -> [String] {
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let text = try String(contentsOf: tests.appendingPathComponent("Vectors/" + name), encoding: .utf8)
+    return text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map(String.init)
+}
+
 struct OptionVector: CustomTestStringConvertible, Sendable {
     var name: String
     var flags: ControlBits
@@ -53,10 +60,7 @@ struct OptionVector: CustomTestStringConvertible, Sendable {
 
     /// Tests/Vectors/mptcp-options.txt
     static let all: [OptionVector] = {
-        let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .appendingPathComponent("Vectors/mptcp-options.txt")
-        guard let text = try? String(contentsOf: file, encoding: .utf8) else { return [] }
-        return text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map { line in
+        ((try? vectorLines("mptcp-options.txt")) ?? []).map { line in
             let words = line.split(separator: " ")
             return OptionVector(name: String(words[0]), flags: ControlBits(letters: words[1]),
                                 bytes: unhex(String(words[2])))

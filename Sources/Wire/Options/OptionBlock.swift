@@ -17,7 +17,8 @@ extension SegmentOptions {
     public func octets(_ kinds: Kinds = Kinds(rawValue: .max)) -> Int {
         var total = 0
         forEach(kinds) { n in total += (n + 3) & ~3 }
-        return total
+        // SACK-permitted stands in the place of the NOPs before the timestamps.
+        return present.intersection(kinds).isSuperset(of: [.timestamps, .sackPermitted]) ? total - 4 : total
     }
 
     /// The bytes without any padding.
@@ -66,12 +67,15 @@ extension SegmentOptions {
             q.put(4 as UInt8, 1)
             q.put(maximumSegmentSize, 2)
         }
-        if present.contains(.timestamps) { timestamps.write(to: place(Timestamps.octets)) }
         if present.contains(.sackPermitted) {
-            let q = place(2)
+            // Linux saves two NOPs by putting this one before the timestamps.
+            let isPaired = present.contains(.timestamps)
+            let q = isPaired ? p + at : place(2)
+            if isPaired { at += 2 }
             q.put(TCPOptionKind.sackPermitted, 0)
             q.put(2 as UInt8, 1)
         }
+        if present.contains(.timestamps) { timestamps.write(to: place(Timestamps.octets)) }
         if present.contains(.windowScale) {
             let q = place(3)
             q.put(TCPOptionKind.windowScale, 0)
