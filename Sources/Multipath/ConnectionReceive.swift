@@ -38,9 +38,12 @@ extension Connection {
         if segment.options.present.contains(.priority) { member.backupByPeer = segment.options.priority.backup }
         if segment.options.present.contains(.dss) {
             takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
-        } else if segment.flags.contains(.syn), segment.flags.contains(.ack) {
-            sender.openWindow(from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
+        } else if sender.acknowledged == 0, segment.flags.contains(.ack) {
+            // Before the first DATA_ACK (SYN/ACK, third packet) the window counts from the first byte.
+            sender.openWindow(from: sender.sequence(at: 0), bytes: member.tcp.peerWindow)
         }
+        // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
+        if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
         if arrival.finished { member.isEnding = true; member.tcp.close() }   // RFC 8684 section 3.3.3: a FIN ends the subflow only
         settle(at: now)
         if !member.isAlive { retire(index, at: now) }
@@ -142,15 +145,17 @@ extension Connection {
     }
 
     /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a
-    /// retransmission carries the same bytes; a suspect path holds at most this many.
+    /// retransmission carries the same bytes; a silent path holds at most this many, any at most `sendLimit`,
+    /// which is half the ring: what one path still owes must never stop the writer.
     static let mostHeldForSuspect = 4 << 20
 
     func discardAcknowledged() {
         var floor = UInt64.max
         for case let member? in members where member.isAlive {
             let hold = member.holdFloor()
-            if member.health != .usable, hold < sender.acknowledged,
-               sender.acknowledged - hold > UInt64(Self.mostHeldForSuspect) { continue }
+            let most = member.health != .usable || member.isStale
+                ? min(Self.mostHeldForSuspect, configuration.sendLimit / 2) : configuration.sendLimit
+            if hold < sender.acknowledged, sender.acknowledged - hold > UInt64(most) { continue }
             floor = min(floor, hold)
         }
         sender.discard(heldFrom: floor)
@@ -202,7 +207,7 @@ extension Connection {
 
     /// Ends one subflow with RST and MP_TCPRST; the connection goes on.
     func reset(_ member: MemberSubflow, reason: UInt8) {
-        guard !member.isEnding else { return }
+        guard member.resetReason == nil else { return }
         member.resetReason = reason
         member.isEnding = true
         reinjectOutstanding(of: member)

@@ -258,18 +258,30 @@ extension Connection {
     /// growing patience until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard sender.isFinDue, finDeadline <= now else { return false }
-        guard let member = bestMember() else {
+        guard let member = finRepeats % 2 == 0 ? bestMember() : anotherMember() else {
             finDeadline = now + .milliseconds(100)   // no subflow may carry it yet
             return false
         }
-        finRepeats = min(finRepeats + 1, 8)
-        finDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(100)) * Int64(1 << (finRepeats - 1))
+        let patience = max(member.tcp.retransmissionTimeout, .milliseconds(100)) * Int64(1 << min(finRepeats, 7))
+        finRepeats += 1
+        finDeadline = now + min(patience, Self.longestFinPatience)
         begin(&out)
         member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
         return true
+    }
+
+    /// A DATA_FIN is repeated at least this often.
+    private static let longestFinPatience = Interval.seconds(10)
+
+    /// For every second repetition: each subflow in turn, since the best one may be deaf without knowing.
+    private func anotherMember() -> MemberSubflow? {
+        for i in 0..<members.count {
+            if let member = members[(finRepeats / 2 + i) % members.count], member.health != .lost, mayCarryData(member) { return member }
+        }
+        return nil
     }
 
     // MARK: What remains
