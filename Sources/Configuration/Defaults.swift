@@ -15,7 +15,7 @@ public enum Defaults {
     public static let proxyListen = "mixed://127.0.0.1:1080"
     public static let mode = HandoverMode.full
     public static let open = OpenPolicy.auto
-    public static let congestion = CongestionAlgorithm.cubic
+    public static let congestion = CongestionAlgorithm.bbr
     public static let logLevel = LogLevel.info
     /// What the concentrator refuses to dial where `egress` says nothing.
     public static let egressDeny = ["private"]

@@ -7,7 +7,7 @@ public struct SubflowConfiguration: Sendable {
     public var maximumSegmentSize = 1400
     /// RFC 6928.
     public var initialWindowSegments = 10
-    public var congestion = CongestionAlgorithm.cubic
+    public var congestion = CongestionAlgorithm.bbr
     public var timestamps = false
     public var selectiveAcknowledgement = true
     /// The shift we announce (RFC 7323), 0 to 14.
