@@ -193,6 +193,8 @@ pid_t braid_lab_spawn(const char *path, char *const argv[], char *const envp[], 
     _exit(127);
 }
 
+int braid_lab_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) == 0 ? 0 : -errno; }
+
 // ---- Time and readiness ----------------------------------------------------------------------------
 
 int64_t braid_lab_now(void) {

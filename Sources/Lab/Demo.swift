@@ -1,3 +1,5 @@
+import CLab
+import Glibc
 import Measures
 
 /// `braid demo`: two emulated uplinks on this machine, a download through the proxy, a handover to watch.
@@ -31,8 +33,34 @@ public struct Demo {
     public var options: Options
     public init(_ options: Options) { self.options = options }
 
-    /// Runs it to the end; 0 only where every byte was verified. Throws `LabError` where the lab can't be built.
-    public func run() throws -> Int32 { throw LabError("braid demo is not there yet") }
+    /// Runs it to the end; 0 only where every byte was verified, 130 where it was interrupted. Throws
+    /// `LabError` where the lab can't be built or a program doesn't start.
+    public func run() throws -> Int32 {
+        let lab = try Lab([.wifi(options.wifi), .cellular(options.cellular)])
+        let signals = try checked(braid_lab_signals(), "a signal descriptor")
+        defer { close(signals) }
+        let pair = try DemoPair(options, lab)
+        try pair.start(interruptedBy: signals)
+        let download = try DemoDownload(options, lab, signals)
+        let result = try download.run()
+        lab.endChildren()
+        switch result {
+        case .interrupted: return 130
+        case .finished(let record):
+            download.screen.finish(DemoSummary(options, record).lines)
+            if !record.isVerified { download.screen.finish(pair.lastWords()) }
+            return record.isVerified ? 0 : 1
+        }
+    }
+
+    /// What the loss looks like, as the end of a sentence that begins with a time.
+    var lossText: String {
+        switch options.loss {
+        case .visible: "WiFi's interface goes down"
+        case .silent: "WiFi goes silent, nobody is told"
+        case .none: "nothing happens"
+        }
+    }
 }
 
 /// Why the lab can't be built or went wrong, as a sentence for a person.

@@ -33,6 +33,9 @@ int braid_lab_default_route(int netns, const char *name, int metric);
 pid_t braid_lab_spawn(const char *path, char *const argv[], char *const envp[], int netns, int in, int out, int err,
                       int own_group);
 
+/// A pipe whose ends no child inherits by itself.
+int braid_lab_pipe(int ends[2]);
+
 // ---- Time and readiness ----------------------------------------------------------------------------
 
 int64_t braid_lab_now(void);   // CLOCK_MONOTONIC, nanoseconds
