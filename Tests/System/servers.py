@@ -50,11 +50,13 @@ class Web(http.server.BaseHTTPRequestHandler):
             self.answer("no such thing\n", status=404)
 
     def do_PUT(self):
-        digest, size = hashlib.sha256(), 0
+        digest, size, gap, last = hashlib.sha256(), 0, 0, time.monotonic()
         for piece in self.body():
+            now = time.monotonic()
+            gap, last = max(gap, now - last) if size else 0, now
             digest.update(piece)
             size += len(piece)
-        self.answer(f"{size} {digest.hexdigest()}\n")
+        self.answer(f"{size} {digest.hexdigest()} {gap:.3f}\n")
 
     do_POST = do_PUT
 
@@ -67,7 +69,7 @@ class Web(http.server.BaseHTTPRequestHandler):
             return
         left = int(self.headers.get("Content-Length", 0))
         while left > 0:
-            piece = self.rfile.read(min(left, 1 << 16))
+            piece = self.rfile.read1(min(left, 1 << 16))
             if not piece:
                 return
             left -= len(piece)

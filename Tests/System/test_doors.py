@@ -44,7 +44,7 @@ def test_uploads(w):
     for proxy in ("--socks5-hostname 127.0.0.1:1080", "--proxy http://127.0.0.1:1080"):
         for how in (["-T", path], ["-T", path, "-H", "Transfer-Encoding: chunked"]):
             result = w.curl(*how, "http://origin.test/upload", proxy=proxy)
-            assert result.stdout.decode().split() == [str(SIZE), content_hash(SIZE)], f"{proxy} {how}: {result}"
+            assert result.stdout.decode().split()[:2] == [str(SIZE), content_hash(SIZE)], f"{proxy} {how}: {result}"
 
 
 def test_password(w):
