@@ -13,6 +13,7 @@ extension Endpoint {
         if !stream.isStarted { return openFirst(stream, session, at: now) }
         guard stream.joinedAt != session.pathChanges || stream.joinRetryAt <= now else { return false }
         guard stream.connection.canJoin else {
+            stream.joinRetryAt = .distantFuture   // over, or asked again when the keys are known
             return stream.connection.remoteKey == nil && moveFirst(stream, session, at: now)
         }
         stream.joinedAt = session.pathChanges

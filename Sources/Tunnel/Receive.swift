@@ -147,6 +147,8 @@ extension Endpoint {
     private func readUnknown(_ frame: UnsafeRawBufferPointer, _ number: UInt16, _ session: Session, _ path: Path,
                              at now: Instant) -> Int {
         var context = SealedContext(number: number, isInitiator: false)
+        // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
+        if SealedSegment.isBeforeAnswer(frame) { return frame.count }
         guard SealedSegment.isInitialSYN(frame), !session.isInitiator else {
             resetUnknown(number, path, session)
             return frame.count   // how far it reaches is not known without its context
@@ -179,6 +181,8 @@ extension Endpoint {
     /// The peer has no such subflow: ours ends as if an RST had come.
     private func receive(_ frame: SubflowResetFrame, _ session: Session, at now: Instant) {
         guard case .used(let entry) = session.numbers.lookup(frame.number), let stream = streams[entry.slot] else { return }
+        // A SYN is never answered so: this answers something that overtook it.
+        if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)
         note(stream, at: now)
         ready.append(stream)

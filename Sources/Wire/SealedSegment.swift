@@ -54,6 +54,14 @@ public enum SealedSegment {
         return flags.contains(.syn) && !flags.contains(.ack)
     }
 
+    /// Whether the frame is a segment without ACK, SYN and RST: data sent before the peer's SYN/ACK came.
+    public static func isBeforeAnswer(_ frame: UnsafeRawBufferPointer) -> Bool {
+        guard frame.count >= 6, let p = frame.baseAddress else { return false }
+        let first = p.byte(0)
+        guard first & (frameBit | generalBit) == frameBit | generalBit else { return false }
+        return ControlBits(rawValue: p.byte(3 + lengthOctets(first))).isDisjoint(with: [.ack, .syn, .rst])
+    }
+
     // MARK: Out
 
     /// Writes the frame's head, at most `mostHead` bytes, and returns its length; the payload follows it.
