@@ -21,7 +21,10 @@ public enum KeyFile {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Failure(description: "can't be read: \(lastError())") }
         guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(description: "is not a file") }
-        guard status.st_mode & 0o077 == 0 else {
+        // systemd gives a service's user its credentials by an access list, which shows as a group's right to read.
+        let credentials = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) + "/" }
+        let isCredential = credentials.map { path.hasPrefix($0) } ?? false
+        guard status.st_mode & (isCredential ? 0o037 : 0o077) == 0 else {
             let mode = String(status.st_mode & 0o777, radix: 8)
             throw Failure(description: "is open to others (mode 0\(mode)); mend it with: chmod 600 \(path)")
         }
