@@ -43,6 +43,8 @@ import Testing
         // The initiator's data: sent up to `next`, acknowledged up to `base`; the listener has `got` of it.
         var next = 0, base = 0, got: Set<Int> = [], inOrder = 0
         let unit = 1000, window = 30
+        // How often a segment takes the general form, which says everything and proposes nothing.
+        let general = [0.1, 0.6][random.below(2)]
         var ack = 1, dataAck: UInt64 = 70, offered: UInt16 = 500
 
         for tick in 0..<ticks {
@@ -55,7 +57,9 @@ import Testing
             }
             var segments: [(Segment, Int)] = []
             for _ in 0..<random.below(4) where next - base < window {
-                segments.append((pair.data(next * unit, unit, ack: ack, window: offered, dataAck: dataAck), unit))
+                var s = pair.data(next * unit, unit, ack: ack, window: offered, dataAck: dataAck)
+                if random.chance(general / 4) { s.options.dss.acknowledgementWidth = .eight }
+                segments.append((s, unit))
                 next += 1
             }
             if next > base, random.chance(0.3) {
@@ -63,7 +67,7 @@ import Testing
                 let from = base * unit + (random.chance(0.2) ? unit / 2 : 0)
                 let length = min(random.chance(0.3) ? 2 * unit : unit, next * unit - from)
                 var s = pair.data(from, length, ack: ack, window: offered, dataAck: dataAck)
-                if random.chance(0.1) { s.options.dss.mapping?.width = .eight }
+                if random.chance(general) { s.options.dss.mapping?.width = .eight }
                 segments.append((s, length))
             }
             if random.chance(0.1) { segments.append((pair.data(next * unit, 0, ack: ack, window: offered, dataAck: dataAck), 0)) }
