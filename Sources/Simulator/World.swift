@@ -74,6 +74,8 @@ public final class World {
     static let concentratorAddress = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)   // 203.0.113.1
     /// UDP and IPv4 headers.
     static let headerBytes = 28
+    /// UDP payload in an MTU of 1500.
+    static let datagramLimit = 1472
     static let mostTurns = 5_000
 
     public init(_ scenario: Scenario, seed: UInt64, options: Options = Options()) {
@@ -235,6 +237,7 @@ public final class World {
 
     private func send(_ bytes: UnsafeRawBufferPointer, fromProxy: Bool, _ run: DatagramBatch.Run) {
         nonces.sent(bytes, to: fromProxy ? 1 : 0)
+        if bytes.count > Self.datagramLimit { failure = "a datagram of \(bytes.count) bytes where \(Self.datagramLimit) fit" }
         let uplink: Int
         if fromProxy {
             uplink = run.uplink

@@ -115,31 +115,38 @@ import Wire
     static func traceSegments(_ world: SegmentWorld) {
         world.noted = { print(stamp($0), "--", $1) }
         world.observer = { now, fromInitiator, path, segment, payload in
-            var line = "\(stamp(now)) \(path)\(fromInitiator ? ">" : "<") \(segment.sourcePort):\(segment.destinationPort)"
-            let names: [(UInt8, String)] = [(2, "S"), (1, "F"), (4, "R"), (16, "A")]
-            line += " " + names.filter { segment.flags.rawValue & $0.0 != 0 }.map(\.1).joined()
-            line += " seq \(segment.sequence.value) ack \(segment.acknowledgement.value) win \(segment.window) len \(payload)"
-            if segment.options.present.contains(.sack) {
-                for i in 0..<segment.options.sack.count {
-                    line += " [\(segment.options.sack[i].start.value),\(segment.options.sack[i].end.value))"
-                }
-            }
-            if segment.options.present.contains(.dss) {
-                let dss = segment.options.dss
-                if let ack = dss.acknowledgement { line += " dack \(ack.low32)" }
-                if let map = dss.mapping { line += " dsn \(map.dataSequence.low32) ssn \(map.subflowSequence) n \(map.length)" }
-                if dss.dataFin { line += " DFIN" }
-            }
-            for (kind, name) in [(SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"), (.priority, "PRIO"),
-                                 (.fastClose, "FASTCLOSE"), (.reset, "TCPRST")] where segment.options.present.contains(kind) {
-                line += " " + name
-            }
-            print(line)
+            print("\(stamp(now)) \(path)\(fromInitiator ? ">" : "<") " + describe(segment, payload))
         }
+    }
+
+    static func describe(_ segment: borrowing Segment, _ payload: Int) -> String {
+        let options = segment.options, flags = segment.flags.rawValue
+        var line = "\(segment.sourcePort):\(segment.destinationPort) "
+        for (bit, name) in [(UInt8(2), "S"), (1, "F"), (4, "R"), (16, "A")] where flags & bit != 0 { line += name }
+        line += " seq \(segment.sequence.value) ack \(segment.acknowledgement.value) win \(segment.window) len \(payload)"
+        if options.present.contains(.sack) {
+            for i in 0..<options.sack.count { line += " [\(options.sack[i].start.value),\(options.sack[i].end.value))" }
+        }
+        if options.present.contains(.dss) {
+            if let ack = options.dss.acknowledgement { line += " dack \(ack.low32)" }
+            if let map = options.dss.mapping { line += " dsn \(map.dataSequence.low32) ssn \(map.subflowSequence) n \(map.length)" }
+            if options.dss.dataFin { line += " DFIN" }
+        }
+        for (kind, name) in [(SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"), (.priority, "PRIO"),
+                             (.fastClose, "FASTCLOSE"), (.reset, "TCPRST")] where options.present.contains(kind) {
+            line += " " + name
+        }
+        return line
     }
 
     static func traceDatagrams(_ world: World) {
         world.noted = { print(stamp($0), "--", $1) }
+        world.proxy.capture = { segment, payload, _, _, now in
+            print("\(stamp(now)) proxy \(segment.destinationPort == 443 ? ">" : "<") " + describe(segment, payload.count))
+        }
+        world.concentrator.capture = { segment, payload, _, _, now in
+            print("\(stamp(now))                concentrator \(segment.destinationPort == 443 ? ">" : "<") " + describe(segment, payload.count))
+        }
         world.observer = { now, fromProxy, uplink, bytes in
             let number = Int(bytes[5]) << 16 | Int(bytes[6]) << 8 | Int(bytes[7])
             print("\(stamp(now)) \(uplink)\(fromProxy ? ">" : "<") kind \(bytes[0] >> 4) epoch \(bytes[0] & 3) path \(bytes[1]) number \(number) size \(bytes.count)")
