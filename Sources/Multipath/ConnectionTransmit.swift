@@ -64,17 +64,22 @@ extension Connection {
     /// key that its HMAC needs.
     func isHeld(_ member: MemberSubflow) -> Bool { member.kind == .join && !member.isOpener && remoteKey == nil }
 
+    /// A SYN can't be cut in two like other data, and its options take more bytes than a data segment's head
+    /// (at most 40 and a general head of 17, less the 12 that a segment size leaves already).
+    private static let openingHeadroom = 48
+
     private func open(_ member: MemberSubflow, room: Int, at now: Instant, into out: inout OutgoingSegment) {
         begin(&out)
         var length = 0, offset = sender.next, isCopy = false
+        let most = member.tcp.sendSegmentSize - Self.openingHeadroom
         // A joining SYN carries data only where nothing else can: else the scheduler knows better paths.
         if room > 0, member.isOpener, error == nil, member.kind == .initial || !hasCarrier(besides: member) {
             if sender.reinjections.count > 0 {
                 offset = sender.reinjections[0].start
-                length = min(room, member.tcp.sendSegmentSize, sender.reinjections[0].count)
+                length = min(room, most, sender.reinjections[0].count)
                 isCopy = true
             } else {
-                length = min(room, member.tcp.sendSegmentSize, sender.sendable)
+                length = min(room, most, sender.sendable)
             }
         }
         member.tcp.fillOpen(&out.segment, dataLength: length, streamOffset: offset, receiveWindow: receiver.offered, at: now)
