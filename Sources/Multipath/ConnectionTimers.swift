@@ -71,9 +71,31 @@ extension Connection {
             switch health {
             case .usable: break
             case .suspect: reinjectOutstanding(of: member)
-            case .lost: retire(index, at: now)
+            case .lost: if !mayMove(member) { retire(index, at: now) }
             }
         }
+    }
+
+    /// The first subflow of a session's connection outlives its path until the keys have arrived, since no
+    /// other can be joined without them: it goes on over another path with the same numbers.
+    private func mayMove(_ member: MemberSubflow) -> Bool {
+        guard configuration.framing == .sealed, member.kind == .initial else { return false }
+        return member.isOpener ? !member.peerHasProof : remoteKey == nil
+    }
+
+    /// The first subflow, where it may still have to change its path (initiator).
+    public var movableSubflow: Int? {
+        guard role == .initiator, configuration.framing == .sealed, error == nil else { return nil }
+        return members.firstIndex { $0.map { $0.isAlive && !$0.isEnding && mayMove($0) } ?? false }
+    }
+
+    /// The first subflow goes on over `path`: its owner chose so, or the peer's segments come from there now.
+    public func move(subflow index: Int, to path: Int, at now: Instant) {
+        guard index < members.count, let member = members[index], member.path != path, mayMove(member) else { return }
+        member.path = path
+        member.health = .usable
+        member.tcp.pathChanged()
+        inputChanged(at: now)
     }
 
     /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).

@@ -7,7 +7,8 @@ import Wire
 final class MemberSubflow {
     enum Kind { case initial, join }
     let tcp: Subflow
-    let path: Int
+    /// Changes only while the keys are under way: see `Connection.move`.
+    var path: Int
     let kind: Kind
     let isOpener: Bool
     let addressID: AddressID

@@ -102,6 +102,16 @@ extension Subflow {
         tailProbeAt = at < retransmissionAt ? at : .distantFuture
     }
 
+    /// The subflow goes on over another path: what may have been lost with the old one is said again at once
+    /// (SYN, SYN/ACK or an ACK); data follows by its own timers.
+    public func pathChanged() {
+        switch state {
+        case .synSent, .synReceived: synIsDue = !openIsDue
+        case .closed: break
+        default: acknowledgements.request()
+        }
+    }
+
     /// Everything sent was acknowledged, or the state is over.
     func disarmLossTimers() {
         retransmissionAt = .distantFuture

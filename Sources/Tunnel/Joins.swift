@@ -11,10 +11,11 @@ extension Endpoint {
     func manageSubflows(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
         guard session.isInitiator, stream.connection.error == nil else { return false }
         if !stream.isStarted { return openFirst(stream, session, at: now) }
+        if let first = stream.connection.movableSubflow, moveFirst(stream, first, session, at: now) { return true }
         guard stream.joinedAt != session.pathChanges || stream.joinRetryAt <= now else { return false }
         guard stream.connection.canJoin else {
             stream.joinRetryAt = .distantFuture   // over, or asked again when the keys are known
-            return stream.connection.remoteKey == nil && moveFirst(stream, session, at: now)
+            return false
         }
         stream.joinedAt = session.pathChanges
         stream.joinRetryAt = .distantFuture
@@ -86,9 +87,16 @@ extension Endpoint {
         return true
     }
 
-    /// The first subflow got no answer and its path does no good: its SYN goes on over another path, with the
-    /// same number and sequence, so that the concentrator sees one connection whichever copies arrive.
-    private func moveFirst(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool { false }
+    /// The first subflow's keys have not arrived and its path does no good: it goes on over another path, with
+    /// the same numbers, so that the concentrator sees one connection whichever copies arrive.
+    private func moveFirst(_ stream: StreamHandle, _ first: Int, _ session: Session, at now: Instant) -> Bool {
+        guard let number = stream.connection.subflowPath(first), number < session.paths.count else { return false }
+        if let path = session.paths[number], path.isOpen, isEligible(path, session) { return false }
+        guard let path = bestPath(session), path.number != number else { return false }
+        stream.connection.move(subflow: first, to: path.number, at: now)
+        stream.links[first].path = path.number
+        return true
+    }
 
     /// A subflow ended that the paths give no reason for: another try, with growing patience.
     func retryJoin(_ stream: StreamHandle, at now: Instant) {

@@ -120,6 +120,11 @@ extension Endpoint {
             retire(stream, entry.subflow, number, session, at: now)
             return readUnknown(frame, number, session, path, at: now)
         }
+        if !session.isInitiator, stream.connection.remoteKey == nil, stream.links[entry.subflow].path != path.number {
+            // Before the keys are here the first subflow may have moved to another path.
+            stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
+            stream.links[entry.subflow].path = stream.connection.subflowPath(entry.subflow) ?? path.number
+        }
         if !payload.isEmpty { noteData(session, path, stream, at: now) }
         if capture != nil { captureIncoming(payload, path, at: now) }
         stream.connection.receive(incoming, payload: payload, subflow: entry.subflow, at: now)
