@@ -20,6 +20,9 @@ struct DemoRecord {
     /// The longest time between two deliveries to the application, and when it began.
     var longestGap = Interval.zero
     var gapStart = Interval.zero
+    /// When WiFi was lost, and the longest time between two deliveries that overlaps the second after that.
+    var lostAt: Interval?
+    var handoverGap = Interval.zero
     var hash = ""
     var expectedHash = ""
     var curlStatus: Int32 = 0
@@ -120,6 +123,9 @@ final class DemoDownload {
                 record.longestGap = now - lastDelivery
                 record.gapStart = lastDelivery - start
             }
+            if let lost = record.lostAt, now - start >= lost, lastDelivery - start <= lost + .seconds(1) {
+                record.handoverGap = max(record.handoverGap, now - lastDelivery)
+            }
             lastDelivery = now
             record.bytes += n
             return true
@@ -129,6 +135,7 @@ final class DemoDownload {
     private func lose() throws {
         endPhase("before")
         if options.loss == .visible { try lab.takeDown(Self.wifi) } else { lab.silence(Self.wifi) }
+        record.lostAt = Instant.monotonic - start
         screen.note(Instant.monotonic - start, options.loss == .visible ? "WiFi's interface went down" : "WiFi went silent", isLoss: true)
     }
 

@@ -15,7 +15,8 @@ final class DemoScreen {
     private var column: Interval
     /// Rates of finished columns, by uplink.
     private var columns: [[Double]] = [[], []]
-    private var columnStart = Interval.zero
+    private var columnEnd = Interval.zero
+    private var columnStart = Interval.zero   // as measured: ticks may come late
     private var columnCounters: [Int] = []
     /// Counters of the last half second, for the figure at the right.
     private var recent: [(at: Interval, counters: [Int])] = []
@@ -30,9 +31,11 @@ final class DemoScreen {
         let width = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 ? Int(size.ws_col) : 0
         isLive = isatty(STDOUT_FILENO) != 0 && terminal != nil && terminal != "dumb" && width >= 70
         style = TerminalStyle(isColoured: isLive && getenv("NO_COLOR") == nil)
-        chartWidth = min(60, max(20, width - 46))
+        chartWidth = min(60, max(20, width - 48))
         let expected = DemoScreen.expectedDuration(options)
-        column = max(Self.tick, expected / Int64(max(chartWidth - 4, 1)))
+        // Whole ticks, or neighbouring columns would hold different numbers of them.
+        let ticks = expected.nanoseconds / (Self.tick.nanoseconds * Int64(chartWidth - 4)) + 1
+        column = Self.tick * ticks
     }
 
     /// Roughly, so that the picture is about full at the end.
@@ -50,13 +53,15 @@ final class DemoScreen {
     func begin(counters: [Int]) {
         columnCounters = counters
         recent = [(.zero, counters)]
+        columnEnd = column
         let size = "\(trimmed(Double(options.size) / 1e6)) MB", demo = Demo(options)
-        let plan = options.loss == .none ? "" : " At \(options.lossAt.text) \(demo.lossText)\(back)."
-        emit(["", style.bold("  Braid demo") + "  \(size) over two uplinks with one curl, \(options.mode) mode.\(plan)", ""])
+        emit(["", style.bold("  Braid demo") + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."])
+        if options.loss != .none { emit(["              After \(options.lossAt.label) \(demo.lossText)\(back)."]) }
+        emit([""])
         if isLive { put("\u{1b}[?25l") }   // no cursor jumping about
     }
 
-    private var back: String { options.returnAfter.map { ", \($0.text) later it is back" } ?? "" }
+    private var back: String { options.returnAfter.map { "; \($0.label) later it is back" } ?? "" }
 
     func note(_ at: Interval, _ text: String, isLoss: Bool) {
         notes.append((at, text, isLoss))
@@ -66,7 +71,7 @@ final class DemoScreen {
     func draw(elapsed: Interval, counters: [Int], bytes: Int) {
         if recent.count > 5 { recent.removeFirst() }
         recent.append((elapsed, counters))
-        while elapsed - columnStart >= column { closeColumn(counters) }
+        if elapsed + Self.tick / 2 >= columnEnd { closeColumn(elapsed, counters) }
         if isLive { redraw(picture(elapsed, counters, bytes)) }
         else if elapsed >= nextLine {
             nextLine += .seconds(1)
@@ -87,35 +92,40 @@ final class DemoScreen {
 
     // MARK: The picture
 
-    private func closeColumn(_ counters: [Int]) {
+    private func closeColumn(_ elapsed: Interval, _ counters: [Int]) {
+        let lasted = max((elapsed - columnStart).seconds, 1e-3)
         for uplink in 0..<2 {
-            columns[uplink].append(Double(counters[uplink] - columnCounters[uplink]) / column.seconds)
+            let rate = Double(counters[uplink] - columnCounters[uplink]) / lasted
+            // A late tick closes several.
+            repeat { columns[uplink].append(rate) } while elapsed >= column * Int64(columns[uplink].count + 1)
         }
-        columnStart += column
+        columnStart = elapsed
         columnCounters = counters
+        columnEnd = column * Int64(columns[0].count + 1)
         guard columns[0].count >= chartWidth else { return }
         column = column * 2
         for uplink in 0..<2 {
             let old = columns[uplink]
             columns[uplink] = stride(from: 0, to: old.count - 1, by: 2).map { (old[$0] + old[$0 + 1]) / 2 }
         }
-        columnStart = column * Int64(columns[0].count)
+        columnEnd = column * Int64(columns[0].count + 1)
     }
 
     private func picture(_ elapsed: Interval, _ counters: [Int], _ bytes: Int) -> [String] {
         var lines: [String] = []
         for (uplink, name) in ["WiFi", "cellular"].enumerated() {
             let link = uplink == 0 ? options.wifi : options.cellular
-            let label = [pad(name, 10) + link.rate.label, pad("", 10) + "\(link.roundTrip.text) round trip"]
+            let label = [pad(name, 10) + link.rate.label, pad("", 10) + "\(link.roundTrip.label) round trip"]
             let chart = chart(uplink, full: Double(link.rate.bytesPerSecond))
-            lines.append("  \(pad(label[0], 26))▕\(chart[0])▏")
-            lines.append("  \(style.dim(pad(label[1], 26)))▕\(chart[1])▏ \(style.colour(uplink, rateNow(uplink)))")
+            lines.append("  \(pad(label[0], 28))▕\(chart[0])▏")
+            lines.append("  \(style.dim(pad(label[1], 28)))▕\(chart[1])▏ \(style.paint(.uplink(uplink), rateNow(uplink)))")
             lines.append("")
         }
-        lines[5] = "  " + pad("", 27) + style.dim(axis())
+        lines[5] = "  " + pad("", 29) + style.dim(axis())
+        lines.append("")
         let done = Double(bytes) / Double(max(options.size, 1)), filled = Int(done * Double(chartWidth))
         let bar = String(repeating: "━", count: filled), rest = String(repeating: "─", count: chartWidth - filled)
-        lines.append("  \(pad("download", 26)) \(style.green(bar))\(style.dim(rest))  \(progress(bytes))")
+        lines.append("  \(pad("download", 28)) \(style.green(bar))\(style.dim(rest))  \(progress(bytes))")
         lines.append("")
         for note in notes {
             let mark = note.isLoss ? style.red("●") : style.green("●")
@@ -125,24 +135,26 @@ final class DemoScreen {
         return lines
     }
 
-    /// Two rows of blocks, sixteen steps high; full height is the link's rate.
+    /// Two rows of blocks, sixteen steps high; full height is the link's rate. What happened to WiFi is marked
+    /// in its chart where that is empty.
     private func chart(_ uplink: Int, full: Double) -> [String] {
         let blocks = Array(" ▁▂▃▄▅▆▇█")
-        var rows = ["", ""]
-        let marks = Dictionary(notes.map { (Int($0.at.nanoseconds / column.nanoseconds), $0.isLoss) }, uniquingKeysWith: { a, _ in a })
-        for i in 0..<chartWidth {
-            let rate = i < columns[uplink].count ? columns[uplink][i] : 0
-            let steps = min(16, Int((rate / full * 16).rounded()))
-            if uplink == 0, steps <= 1, let isLoss = marks[i], i <= columns[0].count {
-                let mark = isLoss ? style.red("╎") : style.green("╎")
-                rows[0] += mark
-                rows[1] += mark
-            } else {
-                rows[0] += style.colour(uplink, String(blocks[max(0, steps - 8)]))
-                rows[1] += style.colour(uplink, String(blocks[min(8, steps)]))
-            }
+        let steps = (0..<chartWidth).map { i in
+            i < columns[uplink].count ? min(16, Int((columns[uplink][i] / full * 16).rounded())) : 0
         }
-        return rows
+        var marks: [Int: Bool] = [:]
+        for note in notes where uplink == 0 {
+            let place = Int(note.at.nanoseconds / column.nanoseconds)
+            let free = (place...(place + 2)).first { $0 < chartWidth && steps[$0] <= 1 && marks[$0] == nil }
+            if let free, note.isLoss || free < columns[0].count { marks[free] = note.isLoss }
+        }
+        var rows = [StyledRow(style), StyledRow(style)]
+        for i in 0..<chartWidth {
+            let tint = marks[i].map { $0 ? TerminalStyle.Tint.red : .green } ?? .uplink(uplink)
+            rows[0].add(marks[i] == nil ? blocks[max(0, steps[i] - 8)] : "╎", tint)
+            rows[1].add(marks[i] == nil ? blocks[min(8, steps[i])] : "╎", tint)
+        }
+        return rows.map { $0.finished }
     }
 
     /// Seconds below the charts, where there is room for them.
@@ -196,13 +208,13 @@ func pad(_ text: String, _ width: Int) -> String { text + String(repeating: " ",
 
 /// Colours where the terminal has them: blue and orange, which everybody tells apart.
 struct TerminalStyle {
+    enum Tint: Equatable { case uplink(Int), red, green, bold, dim }
     var isColoured: Bool
 
-    func colour(_ uplink: Int, _ text: String) -> String { paint(uplink == 0 ? "38;5;75" : "38;5;215", text) }
-    func bold(_ text: String) -> String { paint("1", text) }
-    func dim(_ text: String) -> String { paint("2", text) }
-    func red(_ text: String) -> String { paint("31", text) }
-    func green(_ text: String) -> String { paint("32", text) }
+    func bold(_ text: String) -> String { paint(.bold, text) }
+    func dim(_ text: String) -> String { paint(.dim, text) }
+    func red(_ text: String) -> String { paint(.red, text) }
+    func green(_ text: String) -> String { paint(.green, text) }
 
     /// Paints a line's marks: ✓ green, ✗ red.
     func apply(_ line: String) -> String {
@@ -211,5 +223,37 @@ struct TerminalStyle {
         return out
     }
 
-    private func paint(_ code: String, _ text: String) -> String { isColoured && !text.isEmpty ? "\u{1b}[\(code)m\(text)\u{1b}[0m" : text }
+    func paint(_ tint: Tint, _ text: String) -> String {
+        guard isColoured, !text.isEmpty else { return text }
+        let code = switch tint {
+        case .uplink(0): "38;5;75"
+        case .uplink: "38;5;215"
+        case .red: "31"
+        case .green: "32"
+        case .bold: "1"
+        case .dim: "2"
+        }
+        return "\u{1b}[\(code)m\(text)\u{1b}[0m"
+    }
+}
+
+/// A row of characters, painted run by run.
+private struct StyledRow {
+    private let style: TerminalStyle
+    private var done = ""
+    private var run = ""
+    private var tint = TerminalStyle.Tint.dim
+
+    init(_ style: TerminalStyle) { self.style = style }
+
+    mutating func add(_ character: Character, _ next: TerminalStyle.Tint) {
+        if next != tint {
+            done += style.paint(tint, run)
+            run = ""
+            tint = next
+        }
+        run.append(character)
+    }
+
+    var finished: String { done + style.paint(tint, run) }
 }

@@ -25,6 +25,9 @@ struct DemoSummary {
         let goodput = Double(record.bytes) * 8 / max(record.duration.seconds, 1e-3) / 1e6
         var lines = ["    \(oneDigit(record.duration.seconds)) s in all, \(oneDigit(goodput)) Mbit/s for the application"]
         if let first = record.firstByte { lines[0] += ", first byte after \(milliseconds(first))" }
+        if record.lostAt != nil {
+            lines.append("    handover: no byte for \(milliseconds(record.handoverGap)) at most in the second after the loss")
+        }
         lines.append("    longest gap \(milliseconds(record.longestGap)), \(oneDigit(record.gapStart.seconds)) s into the download")
         return lines
     }

@@ -62,6 +62,11 @@ extension Interval {
         return nil
     }
 
+    /// `30 ms`, `1.5 s`, for people.
+    var label: String {
+        nanoseconds >= 1_000_000_000 ? "\(trimmed(seconds)) s" : "\(trimmed(milliseconds)) ms"
+    }
+
     var text: String {
         if nanoseconds >= 1_000_000_000 { return "\(trimmed(seconds))s" }
         return "\(trimmed(milliseconds))ms"
