@@ -113,11 +113,8 @@ public final class EngineDriver {
     /// outside. Cheap, coalesced.
     public func kick() {
         isDue = true
-        // Outside of an event nothing else would wake the loop; inside, one empty poll more costs little
-        // and never happens where the hook runs first.
-        if !isInTurn { loop.turnAgain() }
+        loop.turnAgain()
     }
-    private var isInTurn = false
 
     /// Stops taking turns: for the end of the process, after the last datagrams were sent.
     public func stop() {
@@ -142,25 +139,28 @@ public final class EngineDriver {
     }
 
     private func turn() {
+        endpoint.advance(to: loop.now())
+        let moreEvents = handOutEvents()
+        // What the handlers asked for is done by the sending that follows.
         isDue = false
-        isInTurn = true
+        // The clock again: the handlers' own calls carry later times than the one above.
         let now = loop.now()
-        endpoint.advance(to: now)
-        handOutEvents()
-        sendBatches(at: now)
-        isInTurn = false
+        let moreDatagrams = sendBatches(at: now)
+        if moreEvents || moreDatagrams { isDue = true }
         arm(now)
     }
 
-    private func handOutEvents() {
+    /// Whether there may be more.
+    private func handOutEvents() -> Bool {
         for _ in 0..<Self.mostEvents {
-            guard let event = endpoint.nextEvent() else { return }
+            guard let event = endpoint.nextEvent() else { return false }
             delegate?.handle(event)
         }
-        isDue = true
+        return true
     }
 
-    private func sendBatches(at now: Instant) {
+    /// Whether there is more.
+    private func sendBatches(at now: Instant) -> Bool {
         for _ in 0..<Self.mostBatches {
             let more = endpoint.transmit(into: batch, at: now)
             if !batch.isEmpty {
@@ -170,9 +170,9 @@ public final class EngineDriver {
                 }
                 batch.removeAll()
             }
-            if !more { return }
+            if !more { return false }
         }
-        isDue = true
+        return true
     }
 
     private func note(_ result: DatagramExchange.SendResult, _ number: Int) {

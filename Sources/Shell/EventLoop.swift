@@ -14,6 +14,7 @@ public final class EventLoop {
     private var hooks: [() -> Void] = []
     private var isStopping = false
     private var wantsTurn = false
+    private var isDispatching = false
 
     public init() throws(SystemError) {
         guard let configuration = event_config_new() else { throw SystemError("create an event loop", code: ENOMEM) }
@@ -86,15 +87,18 @@ public final class EventLoop {
     private func iterate(waiting: Bool) {
         let poll = wantsTurn || !waiting
         wantsTurn = false
+        isDispatching = true
         _ = event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
+        isDispatching = false
         for hook in hooks { hook() }
     }
 
     /// Runs `hook` after the ready events of every iteration, for as long as the loop lives.
     public func afterEvents(_ hook: @escaping () -> Void) { hooks.append(hook) }
 
-    /// The next iteration does not wait: for hooks that left work over, and for work made outside of events.
-    public func turnAgain() { wantsTurn = true }
+    /// The hooks run (again) without waiting for an event: for hooks that left work over, and for work made
+    /// outside of events. Within an event's handler there is nothing to do: the hooks follow.
+    public func turnAgain() { if !isDispatching { wantsTurn = true } }
 
     // MARK: Sources
 

@@ -5,7 +5,7 @@ import Measures
 
 /// Names to addresses through libevent's evdns: /etc/resolv.conf and /etc/hosts, no search domains.
 ///
-/// A changed /etc/resolv.conf is read again before the next question.
+/// A changed /etc/resolv.conf or /etc/hosts is read again before the next question.
 public final class Resolver {
     public enum Failure: Error, Equatable, Sendable {
         /// The name does not exist, or has no address of the family.
@@ -37,7 +37,7 @@ public final class Resolver {
 
         fileprivate var changed: ((Resolution) -> Void)?
         fileprivate var timer: LoopTimer?
-        fileprivate var start: LoopTimer?
+        fileprivate var isWanted: Bool { changed != nil }
 
         fileprivate init(_ name: String, _ changed: @escaping (Resolution) -> Void) {
             self.name = name
@@ -48,7 +48,6 @@ public final class Resolver {
         public func cancel() {
             changed = nil
             timer = nil
-            start = nil
         }
 
         fileprivate func settle(isIPv4: Bool, _ answer: Answer) {
@@ -65,6 +64,10 @@ public final class Resolver {
     private let timeout: Interval
     private let configurationPath: String
     private var configurationTime = timespec()
+    private var hosts = HostsFile()
+    private var lookups: [ObjectIdentifier: SystemLookup] = [:]
+    /// Threads that ask the system's resolver at the same time.
+    private static let mostLookups = 16
 
     /// - Parameter timeout: for one question, all tries together.
     /// - Parameter configurationPath: for tests.
@@ -83,7 +86,7 @@ public final class Resolver {
         evdns_base_set_option(base, "attempts:", "3")
         evdns_base_set_option(base, "max-inflight:", "1024")
         configurationTime = modified()
-        readConfiguration(hosts: true)
+        readConfiguration()
     }
 
     deinit { evdns_base_free(base, 1) }
@@ -101,73 +104,106 @@ public final class Resolver {
         }
         timer.arm(after: timeout)
         resolution.timer = timer
-        // evdns answers at once from /etc/hosts; a caller expects nothing before it has the resolution.
-        let start = loop.timer { [self] in
-            ask(resolution, isIPv4: false)
-            ask(resolution, isIPv4: true)
+        if let known = hosts.lookUp(name) ?? (Self.isAskable(name) ? nil : []) {
+            // In the next iteration: a caller expects nothing before it has the resolution.
+            timer.cancel()
+            let answer = loop.timer { [resolution] in
+                for isIPv4 in [false, true] {
+                    let some = known.filter { $0.isIPv4 == isIPv4 }
+                    resolution.settle(isIPv4: isIPv4, some.isEmpty ? .failed(.notFound) : .addresses(some))
+                }
+            }
+            answer.arm(after: .zero)
+            resolution.timer = answer
+            return resolution
         }
-        start.arm(after: .zero)
-        resolution.start = start
+        ask(resolution, isIPv4: false)
+        ask(resolution, isIPv4: true)
         return resolution
     }
 
     // MARK: evdns
 
     private final class Question {
+        let resolver: Resolver
         let resolution: Resolution
         let isIPv4: Bool
-        init(_ resolution: Resolution, isIPv4: Bool) { self.resolution = resolution; self.isIPv4 = isIPv4 }
+        init(_ resolver: Resolver, _ resolution: Resolution, isIPv4: Bool) {
+            self.resolver = resolver
+            self.resolution = resolution
+            self.isIPv4 = isIPv4
+        }
     }
 
     private func ask(_ resolution: Resolution, isIPv4: Bool) {
-        var hints = addrinfo()
-        hints.ai_family = isIPv4 ? AF_INET : AF_INET6
-        hints.ai_protocol = Int32(IPPROTO_TCP)
-        let context = Unmanaged.passRetained(Question(resolution, isIPv4: isIPv4)).toOpaque()
-        _ = evdns_getaddrinfo(base, resolution.name, nil, &hints, { code, list, context in
+        let question = Unmanaged.passRetained(Question(self, resolution, isIPv4: isIPv4))
+        let answered: evdns_callback_type = { code, _, count, _, addresses, context in
             let question = Unmanaged<Question>.fromOpaque(context!).takeRetainedValue()
-            question.resolution.settle(isIPv4: question.isIPv4, Resolver.read(code, list))
-            if let list { evutil_freeaddrinfo(list) }
-        }, context)
-    }
-
-    private static func read(_ code: Int32, _ list: UnsafeMutablePointer<addrinfo>?) -> Answer {
-        guard code == 0 else { return .failed(failure(code)) }
-        var out: [IPAddress] = [], next = list
-        while let entry = next {
-            if let name = entry.pointee.ai_addr, let address = address(name), !out.contains(address) { out.append(address) }
-            next = entry.pointee.ai_next
+            question.resolver.answered(question, code, addresses, Int(count))
         }
-        return out.isEmpty ? .failed(.notFound) : .addresses(out)
+        let request = isIPv4
+            ? evdns_base_resolve_ipv4(base, resolution.name, DNS_QUERY_NO_SEARCH, answered, question.toOpaque())
+            : evdns_base_resolve_ipv6(base, resolution.name, DNS_QUERY_NO_SEARCH, answered, question.toOpaque())
+        // Without memory: the question's timer answers.
+        if request == nil { question.release() }
     }
 
-    private static func failure(_ code: Int32) -> Failure {
+    /// RFC 1035 section 2.3.4: labels of up to 63 octets, 253 in all.
+    private static func isAskable(_ name: String) -> Bool {
+        let absolute = name.hasSuffix(".") ? name.dropLast() : name[...]
+        return !absolute.isEmpty && absolute.utf8.count <= 253
+            && absolute.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { (1...63).contains($0.utf8.count) }
+    }
+
+    private func answered(_ question: Question, _ code: Int32, _ addresses: UnsafeMutableRawPointer?, _ count: Int) {
+        let answer: Answer
         switch code {
-        case EAI_NONAME, -5: .notFound   // -5: EAI_NODATA, which Glibc shows only to GNU sources
-        case EAI_AGAIN: .timedOut
-        default: .serverFailed
+        case DNS_ERR_NONE where count > 0: answer = Self.read(addresses, count, isIPv4: question.isIPv4)
+        case DNS_ERR_NONE, DNS_ERR_NOTEXIST, DNS_ERR_NODATA: answer = .failed(.notFound)
+        case DNS_ERR_TIMEOUT: answer = .failed(.timedOut)
+        case DNS_ERR_TRUNCATED where askSystem(question): return
+        default: answer = .failed(.serverFailed)
         }
+        question.resolution.settle(isIPv4: question.isIPv4, answer)
     }
 
-    private static func address(_ name: UnsafeMutablePointer<sockaddr>) -> IPAddress? {
-        let raw = UnsafeRawPointer(name)
-        switch Int32(name.pointee.sa_family) {
-        case AF_INET:
-            return IPAddress(v4: UInt32(bigEndian: raw.load(as: sockaddr_in.self).sin_addr.s_addr))
-        case AF_INET6:
-            let at = raw + MemoryLayout<sockaddr_in6>.offset(of: \.sin6_addr)!
-            return IPAddress(v6High: UInt64(bigEndian: at.loadUnaligned(as: UInt64.self)),
-                             low: UInt64(bigEndian: at.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
-        default: return nil
+    private static func read(_ addresses: UnsafeMutableRawPointer?, _ count: Int, isIPv4: Bool) -> Answer {
+        guard let addresses else { return .failed(.notFound) }
+        var out: [IPAddress] = []
+        for i in 0..<count {
+            let address = isIPv4
+                ? IPAddress(v4: UInt32(bigEndian: addresses.loadUnaligned(fromByteOffset: 4 * i, as: UInt32.self)))
+                : v6(UnsafeRawPointer(addresses) + 16 * i)
+            if !out.contains(address) { out.append(address) }
         }
+        return .addresses(out)
+    }
+
+    /// Sixteen bytes in network order.
+    static func v6(_ at: UnsafeRawPointer) -> IPAddress {
+        IPAddress(v6High: UInt64(bigEndian: at.loadUnaligned(as: UInt64.self)),
+                  low: UInt64(bigEndian: at.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+    }
+
+    /// The answer did not fit a datagram: the system's resolver asks again over TCP.
+    private func askSystem(_ question: Question) -> Bool {
+        guard lookups.count < Self.mostLookups, question.resolution.isWanted else { return false }
+        var key: ObjectIdentifier?
+        let lookup = SystemLookup(question.resolution.name, isIPv4: question.isIPv4, loop: loop) { [unowned self] found in
+            if let key { self.lookups[key] = nil }
+            question.resolution.settle(isIPv4: question.isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
+        }
+        guard let lookup else { return false }
+        key = ObjectIdentifier(lookup)
+        lookups[ObjectIdentifier(lookup)] = lookup
+        return true
     }
 
     // MARK: Configuration
 
-    private func readConfiguration(hosts: Bool) {
+    private func readConfiguration() {
         // Without DNS_OPTION_SEARCH: a name from an application is absolute.
-        let options = DNS_OPTION_NAMESERVERS | DNS_OPTION_MISC | (hosts ? DNS_OPTION_HOSTSFILE : 0)
-        _ = evdns_base_resolv_conf_parse(base, options, configurationPath)
+        _ = evdns_base_resolv_conf_parse(base, DNS_OPTION_NAMESERVERS | DNS_OPTION_MISC, configurationPath)
     }
 
     private func modified() -> timespec {
@@ -182,7 +218,7 @@ public final class Resolver {
         guard time.tv_sec != configurationTime.tv_sec || time.tv_nsec != configurationTime.tv_nsec else { return }
         configurationTime = time
         evdns_base_clear_nameservers_and_suspend(base)
-        readConfiguration(hosts: false)
+        readConfiguration()
         evdns_base_resume(base)
     }
 }
