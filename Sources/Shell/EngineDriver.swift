@@ -20,7 +20,7 @@ extension EngineDelegate {
 /// Drives an `Endpoint` with the sockets and the clock of the real world.
 ///
 /// The turn of the loop: handlers of ready sockets drain them into the engine; after the last one of an
-/// iteration `turn()` lets time pass, hands out events, sends what is due and arms the one timer at the
+/// iteration `turn()` hands out events, lets time pass, sends what is due and arms the one timer at the
 /// engine's next deadline. Work in a turn is bounded; what is left over asks for another one.
 public final class EngineDriver {
     public let endpoint: Endpoint
@@ -139,14 +139,16 @@ public final class EngineDriver {
     }
 
     private func turn() {
-        endpoint.advance(to: loop.now())
-        let moreEvents = handOutEvents()
-        // What the handlers asked for is done by the sending that follows.
-        isDue = false
-        // The clock again: the handlers' own calls carry later times than the one above.
+        // First what the sockets brought: its handlers read, write and open streams at times of their own.
+        var isLeft = handOutEvents()
+        // Then one instant for all the rest: what is due at it is done before the engine names its next deadline.
         let now = loop.now()
-        let moreDatagrams = sendBatches(at: now)
-        if moreEvents || moreDatagrams { isDue = true }
+        endpoint.advance(to: now)
+        isDue = isLeft
+        if sendBatches(at: now) { isDue = true }
+        // What time brought about; a handler that changes something asks for another turn.
+        isLeft = handOutEvents()
+        if isLeft { isDue = true }
         arm(now)
     }
 
