@@ -42,6 +42,7 @@ static inline void braid_from_sockaddr(const struct sockaddr_storage *in, struct
     } else {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)in;
         int known = in->ss_family == AF_INET;
-        *out = (struct braid_address){ 0, known ? ntohl(v4->sin_addr.s_addr) : 0, known ? ntohs(v4->sin_port) : 0, 1 };
+        *out = (struct braid_address){ .is_ipv4 = 1 };
+        if (known) { out->low = ntohl(v4->sin_addr.s_addr); out->port = ntohs(v4->sin_port); }
     }
 }

@@ -144,7 +144,9 @@ void braid_sender_free(struct braid_sender *s) {
 
 void braid_sender_clear(struct braid_sender *s) { s->count = 0; }
 unsigned braid_sender_count(const struct braid_sender *s) { return s->count; }
-const struct braid_departure *braid_sender_at(const struct braid_sender *s, unsigned i) { return &s->departures[i]; }
+const struct braid_departure *braid_sender_at(const struct braid_sender *s, unsigned i) {
+    return &s->departures[i];
+}
 
 // Appends one control message; the space after it.
 static uint8_t *put_control(uint8_t *at, int level, int type, const void *value, size_t size) {
@@ -172,7 +174,8 @@ int braid_sender_add(struct braid_sender *s, const struct braid_departure *d) {
     s->departures[i] = *d;
     struct msghdr *h = &s->messages[i].msg_hdr;
     uint8_t *start = s->controls + (size_t)i * CONTROL_BYTES, *end = start;
-    if (d->segment && d->segment < d->length) end = put_control(end, IPPROTO_UDP, UDP_SEGMENT, &d->segment, sizeof d->segment);
+    if (d->segment && d->segment < d->length)
+        end = put_control(end, IPPROTO_UDP, UDP_SEGMENT, &d->segment, sizeof d->segment);
     if (d->has_local) end = put_local(end, &d->local);
     s->vectors[i] = (struct iovec){ (void *)d->bytes, d->length };
     h->msg_iov = &s->vectors[i];
@@ -202,7 +205,8 @@ int braid_send_singly(struct braid_sender *s, int fd, unsigned i, unsigned skip)
         struct iovec v = { (void *)(d->bytes + at), left < size ? left : size };
         struct msghdr h = { .msg_name = &s->names[i], .msg_namelen = s->messages[i].msg_hdr.msg_namelen,
                             .msg_iov = &v, .msg_iovlen = 1,
-                            .msg_control = end > control ? control : NULL, .msg_controllen = (size_t)(end - control) };
+                            .msg_control = end > control ? control : NULL,
+                            .msg_controllen = (size_t)(end - control) };
         if (sendmsg(fd, &h, MSG_DONTWAIT) < 0) return sent ? sent : -errno;
         sent++;
     }

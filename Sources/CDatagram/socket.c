@@ -31,7 +31,8 @@ int braid_socket_datagram(int is_ipv4) { return open_socket(is_ipv4, SOCK_DGRAM)
 int braid_socket_stream(int is_ipv4) { return open_socket(is_ipv4, SOCK_STREAM); }
 
 int braid_socket_unix(int is_datagram, int is_non_blocking) {
-    int type = (is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | (is_non_blocking ? SOCK_NONBLOCK : 0);
+    int type = (is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
+    if (is_non_blocking) type |= SOCK_NONBLOCK;
     int fd = socket(AF_UNIX, type, 0);
     return fd < 0 ? -errno : fd;
 }
@@ -138,7 +139,8 @@ int braid_set_packet_info(int fd, int is_ipv4) {
 
 int braid_set_fragments(int fd, int is_ipv4, int allowed) {
     return is_ipv4 ? option(fd, IPPROTO_IP, IP_MTU_DISCOVER, allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO)
-                   : option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, allowed ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_DO);
+                   : option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+                            allowed ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_DO);
 }
 
 int braid_random(void *out, size_t count) {

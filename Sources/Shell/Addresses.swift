@@ -10,7 +10,8 @@ extension braid_address {
 
 extension IPAddress {
     init(_ a: braid_address) {
-        self = a.is_ipv4 != 0 ? IPAddress(v4: UInt32(truncatingIfNeeded: a.low)) : IPAddress(v6High: a.high, low: a.low)
+        self = a.is_ipv4 != 0 ? IPAddress(v4: UInt32(truncatingIfNeeded: a.low))
+                              : IPAddress(v6High: a.high, low: a.low)
     }
     var isUnspecified: Bool { high == 0 && low == 0 }
 }
@@ -36,7 +37,9 @@ public struct Subnet: Hashable, Sendable, CustomStringConvertible {
         guard parts.count <= 2, let address = IPAddress(parts[0]) else { return nil }
         let longest = address.isIPv4 ? 32 : 128
         guard parts.count == 2 else { self.init(address, prefix: longest); return }
-        guard let prefix = Int(parts[1]), (0...longest).contains(prefix), parts[1].first != "+" else { return nil }
+        guard let prefix = Int(parts[1]), (0...longest).contains(prefix), parts[1].first != "+" else {
+            return nil
+        }
         self.init(address, prefix: prefix)
     }
 

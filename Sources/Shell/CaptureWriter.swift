@@ -36,7 +36,9 @@ public final class CaptureWriter {
         guard descriptor >= 0 else { return }
         if used + bytes.count > Self.capacity { flush() }
         if bytes.count > Self.capacity { writeAll(bytes); return }
-        if let from = bytes.baseAddress { (buffer.baseAddress! + used).copyMemory(from: from, byteCount: bytes.count) }
+        if let from = bytes.baseAddress {
+            (buffer.baseAddress! + used).copyMemory(from: from, byteCount: bytes.count)
+        }
         if used == 0 { flushTimer?.arm(after: Self.flushInterval) }
         used += bytes.count
     }

@@ -9,7 +9,9 @@ public enum ControlPath {
 
     static func directory() -> String {
         if geteuid() == 0 { return "/run/braid" }
-        if let runtime = getenv("XDG_RUNTIME_DIR"), runtime.pointee != 0 { return String(cString: runtime) + "/braid" }
+        if let runtime = getenv("XDG_RUNTIME_DIR"), runtime.pointee != 0 {
+            return String(cString: runtime) + "/braid"
+        }
         return "/tmp/braid-\(geteuid())"
     }
 
@@ -23,19 +25,26 @@ public enum ControlPath {
         var about = stat()
         // In /tmp anybody could have made it first.
         guard lstat(parent, &about) == 0, about.st_mode & S_IFMT == S_IFDIR, about.st_uid == geteuid(),
-              about.st_mode & 0o077 == 0 else { throw SystemError("use \(parent), which is not yours alone", code: EACCES) }
+              about.st_mode & 0o077 == 0 else {
+            throw SystemError("use \(parent), which is not yours alone", code: EACCES)
+        }
     }
 }
 
 /// A Unix stream socket's address; throws ENAMETOOLONG.
-private func withUnixAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) throws(SystemError) -> R {
+private func withUnixAddress<R>(_ path: String,
+                                _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) throws(SystemError) -> R {
     var name = sockaddr_un()
     name.sun_family = sa_family_t(AF_UNIX)
     let bytes = Array(path.utf8)
-    guard bytes.count < MemoryLayout.size(ofValue: name.sun_path) else { throw SystemError("use socket \(path)", code: ENAMETOOLONG) }
+    guard bytes.count < MemoryLayout.size(ofValue: name.sun_path) else {
+        throw SystemError("use socket \(path)", code: ENAMETOOLONG)
+    }
     withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: bytes) }
     return withUnsafePointer(to: &name) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+        }
     }
 }
 
@@ -90,10 +99,14 @@ public final class ControlServer {
             for attempt in 0..<2 {
                 let code = try withUnixAddress(path) { bind(fd, $0, $1) == 0 ? 0 : errno }
                 if code == 0 { break }
-                guard code == EADDRINUSE, attempt == 0, try isDead(path) else { throw SystemError("open control socket \(path)", code: code) }
+                guard code == EADDRINUSE, attempt == 0, try isDead(path) else {
+                    throw SystemError("open control socket \(path)", code: code)
+                }
                 unlink(path)
             }
-            guard Glibc.listen(fd, 16) == 0 else { throw SystemError("open control socket \(path)", code: errno) }
+            guard Glibc.listen(fd, 16) == 0 else {
+                throw SystemError("open control socket \(path)", code: errno)
+            }
         } catch {
             Glibc.close(fd)
             throw error
@@ -132,7 +145,8 @@ private final class Visitor {
     private var reply: [UInt8] = []
     private var timer: LoopTimer?
 
-    init(_ loop: EventLoop, _ fd: Int32, _ handler: @escaping (String) -> String, gone: @escaping (ObjectIdentifier) -> Void) {
+    init(_ loop: EventLoop, _ fd: Int32, _ handler: @escaping (String) -> String,
+         gone: @escaping (ObjectIdentifier) -> Void) {
         socket = StreamSocket(loop: loop, descriptor: fd)
         self.handler = handler
         self.gone = gone

@@ -14,7 +14,9 @@ public final class DatagramExchange {
 
     public init() {
         guard let receiver = braid_receiver_create(UInt32(Self.receiveSlots)),
-              let sender = braid_sender_create(UInt32(Self.sendSlots)) else { fatalError("no memory for datagrams") }
+              let sender = braid_sender_create(UInt32(Self.sendSlots)) else {
+            fatalError("no memory for datagrams")
+        }
         self.receiver = receiver
         self.sender = sender
     }
@@ -30,7 +32,8 @@ public final class DatagramExchange {
     /// Returns whether there may be more.
     @inline(__always)
     public func receive(from socket: DatagramSocket,
-                        _ take: (_ datagram: UnsafeMutableRawBufferPointer, _ from: SocketAddress, _ local: IPAddress) -> Void)
+                        _ take: (_ datagram: UnsafeMutableRawBufferPointer, _ from: SocketAddress,
+                                 _ local: IPAddress) -> Void)
         -> Bool {
         var n = braid_receive(receiver, socket.descriptor)
         // An ICMP error of an earlier datagram: it says nothing about what waits here.
@@ -147,7 +150,10 @@ public final class DatagramExchange {
             case EINTR, ECONNREFUSED: continue   // ECONNREFUSED is an earlier ICMP error; asking clears it
             case let code where socket.isUplinkFailure(code):
                 // The rest goes the same way: one answer for all of them.
-                for k in i..<count { socket.statistics.datagramsDropped += datagrams(braid_sender_at(sender, UInt32(k))!.pointee) }
+                for k in i..<count {
+                    let d = braid_sender_at(sender, UInt32(k))!.pointee
+                    socket.statistics.datagramsDropped += datagrams(d)
+                }
                 return (count, .uplinkFailed(code))
             case let code:
                 guard sendSingly(i, after: code, socket) else { return (i, result) }

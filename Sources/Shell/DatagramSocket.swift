@@ -71,7 +71,8 @@ public final class DatagramSocket {
         Glibc.close(descriptor)
     }
 
-    private static func bind(_ fd: Int32, _ binding: Binding, isIPv4: Bool) throws(SystemError) -> SocketAddress {
+    private static func bind(_ fd: Int32, _ binding: Binding,
+                             isIPv4: Bool) throws(SystemError) -> SocketAddress {
         var local = braid_address(isIPv4 ? IPAddress.unspecifiedV4 : .unspecifiedV6)
         switch binding {
         case .device(let name, _):
@@ -84,7 +85,9 @@ public final class DatagramSocket {
             if let device { _ = braid_bind_device(fd, device) }
         case .listen(let address):
             local = braid_address(address)
-            if address.address.isUnspecified { try checked(braid_set_packet_info(fd, isIPv4 ? 1 : 0), "listen on \(address)") }
+            if address.address.isUnspecified {
+                try checked(braid_set_packet_info(fd, isIPv4 ? 1 : 0), "listen on \(address)")
+            }
             try checked(braid_bind(fd, &local), "listen on \(address) (UDP)")
         }
         try checked(braid_local_address(fd, &local), "bind")

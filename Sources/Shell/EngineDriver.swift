@@ -86,7 +86,9 @@ public final class EngineDriver {
     public func removeListenSocket(_ number: Int) { _ = detach(number) }
 
     /// The socket of an uplink, for status.
-    public func socket(_ number: Int) -> DatagramSocket? { slots.indices.contains(number) ? slots[number]?.socket : nil }
+    public func socket(_ number: Int) -> DatagramSocket? {
+        slots.indices.contains(number) ? slots[number]?.socket : nil
+    }
 
     private func attach(_ socket: DatagramSocket, _ number: Int) {
         precondition(number >= 0 && number < Self.mostUplinks)
@@ -141,7 +143,8 @@ public final class EngineDriver {
     private func turn() {
         // First what the sockets brought: its handlers read, write and open streams at times of their own.
         var isLeft = handOutEvents()
-        // Then one instant for all the rest: what is due at it is done before the engine names its next deadline.
+        // Then one instant for all the rest: what is due at it is done before the engine names its next
+        // deadline.
         let now = loop.now()
         endpoint.advance(to: now)
         isDue = isLeft

@@ -17,7 +17,9 @@ public final class EventLoop {
     private var isDispatching = false
 
     public init() throws(SystemError) {
-        guard let configuration = event_config_new() else { throw SystemError("create an event loop", code: ENOMEM) }
+        guard let configuration = event_config_new() else {
+            throw SystemError("create an event loop", code: ENOMEM)
+        }
         defer { event_config_free(configuration) }
         // Pacing needs timers finer than epoll's millisecond; the change list saves epoll_ctl calls where
         // write events come and go.
@@ -83,7 +85,8 @@ public final class EventLoop {
     /// Ends `run()` after the current iteration. Callable from handlers.
     public func stop() { isStopping = true; event_base_loopbreak(base) }
 
-    /// One iteration: what is ready now (after waiting for something, unless a turn was requested), then the hooks.
+    /// One iteration: what is ready now (after waiting for something, unless a turn was requested),
+    /// then the hooks.
     private func iterate(waiting: Bool) {
         let poll = wantsTurn || !waiting
         wantsTurn = false
@@ -114,6 +117,11 @@ public final class EventLoop {
     }
 }
 
+/// Memory for an event that is assigned once its owner exists.
+private func unassignedEvent() -> OpaquePointer {
+    OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
+}
+
 /// A one-shot timer.
 public final class LoopTimer {
     private let event: OpaquePointer
@@ -127,7 +135,7 @@ public final class LoopTimer {
         self.loop = loop
         self.action = action
         // The event is assigned below, once `self` can be passed.
-        event = OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
+        event = unassignedEvent()
         event_assign(event, loop.base, -1, 0, { _, _, context in
             Unmanaged<LoopTimer>.fromOpaque(context!).takeUnretainedValue().fire()
         }, Unmanaged.passUnretained(self).toOpaque())
@@ -170,7 +178,7 @@ private final class SignalWatch {
 
     init(loop: EventLoop, _ number: Int32, _ action: @escaping () -> Void) {
         self.action = action
-        event = OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
+        event = unassignedEvent()
         event_assign(event, loop.base, number, Int16(EV_SIGNAL | EV_PERSIST), { _, _, context in
             Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue().action()
         }, Unmanaged.passUnretained(self).toOpaque())

@@ -18,7 +18,9 @@ struct HostsFile {
     private mutating func reread() {
         var about = stat()
         guard stat(path, &about) == 0 else { return }
-        guard about.st_mtim.tv_sec != modified.tv_sec || about.st_mtim.tv_nsec != modified.tv_nsec else { return }
+        guard about.st_mtim.tv_sec != modified.tv_sec || about.st_mtim.tv_nsec != modified.tv_nsec else {
+            return
+        }
         modified = about.st_mtim
         guard let text = Self.read(path) else { return }
         addresses = Self.parse(text)

@@ -28,13 +28,14 @@ struct LineLog: LogHandler {
     func log(event: LogEvent) {
         var all = metadata
         if let more = event.metadata { all.merge(more) { $1 } }
-        let line = Self.line(level: event.level, label: label, message: event.message.description, metadata: all,
-                             at: EventLoop.wallClock())
+        let line = Self.line(level: event.level, label: label, message: event.message.description,
+                             metadata: all, at: EventLoop.wallClock())
         // One write: records of several processes on one terminal don't mix.
         line.utf8CString.withUnsafeBytes { _ = write(2, $0.baseAddress, $0.count - 1) }
     }
 
-    static func line(level: Logger.Level, label: String, message: String, metadata: Logger.Metadata, at time: UInt64) -> String {
+    static func line(level: Logger.Level, label: String, message: String, metadata: Logger.Metadata,
+                     at time: UInt64) -> String {
         var out = "\(timestamp(time)) \(name(level)) \(label): "
         append(message, to: &out, quoting: false)
         for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
@@ -64,13 +65,15 @@ struct LineLog: LogHandler {
         gmtime_r(&seconds, &t)
         func two(_ n: Int32) -> String { n < 10 ? "0\(n)" : "\(n)" }
         let milliseconds = String(nanoseconds / 1_000_000 % 1_000)
-        return "\(t.tm_year + 1900)-\(two(t.tm_mon + 1))-\(two(t.tm_mday))T\(two(t.tm_hour)):\(two(t.tm_min)):\(two(t.tm_sec))"
-            + "." + String(repeating: "0", count: 3 - milliseconds.count) + milliseconds + "Z"
+        let fraction = String(repeating: "0", count: 3 - milliseconds.count) + milliseconds
+        return "\(t.tm_year + 1900)-\(two(t.tm_mon + 1))-\(two(t.tm_mday))"
+            + "T\(two(t.tm_hour)):\(two(t.tm_min)):\(two(t.tm_sec)).\(fraction)Z"
     }
 
     /// Control characters as `\n`, `\xNN`; quotes around values with spaces or quotes in them.
     private static func append(_ text: String, to out: inout String, quoting: Bool) {
-        let quotes = quoting && (text.isEmpty || text.unicodeScalars.contains { $0 == " " || $0 == "\"" || $0 == "=" })
+        let special: Set<Unicode.Scalar> = [" ", "\"", "="]
+        let quotes = quoting && (text.isEmpty || text.unicodeScalars.contains(where: special.contains))
         if quotes { out += "\"" }
         for c in text.unicodeScalars {
             switch c {

@@ -38,7 +38,9 @@ enum Netlink {
         guard mnl_socket_bind(socket, 0, 0) == 0 else { throw SystemError("bind netlink", code: errno) }
         var out = NetworkSnapshot()
         try dump(socket, UInt16(RTM_GETLINK)) { if let link = readLink($0) { out.links.append(link) } }
-        try dump(socket, UInt16(RTM_GETADDR)) { if let address = readAddress($0) { out.addresses.append(address) } }
+        try dump(socket, UInt16(RTM_GETADDR)) {
+            if let address = readAddress($0) { out.addresses.append(address) }
+        }
         try dump(socket, UInt16(RTM_GETROUTE)) { readDefaultRoute($0, into: &out.defaultRoutes) }
         return out
     }
@@ -46,8 +48,11 @@ enum Netlink {
     /// A non-blocking socket that hears of changes of links, addresses and routes.
     static func openEvents() throws(SystemError) -> OpaquePointer {
         let flags = O_CLOEXEC | O_NONBLOCK   // the same bits as SOCK_CLOEXEC and SOCK_NONBLOCK
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else { throw SystemError("open netlink", code: errno) }
-        let groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
+        guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
+            throw SystemError("open netlink", code: errno)
+        }
+        let groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+            | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
         guard mnl_socket_bind(socket, UInt32(groups), 0) == 0 else {
             let code = errno
             mnl_socket_close(socket)
@@ -91,7 +96,8 @@ enum Netlink {
         withUnsafeTemporaryAllocation(byteCount: 32 << 10, alignment: 16, body)
     }
 
-    private static func dump(_ socket: OpaquePointer, _ type: UInt16, _ take: (UnsafePointer<nlmsghdr>) -> Void) throws(SystemError) {
+    private static func dump(_ socket: OpaquePointer, _ type: UInt16,
+                             _ take: (UnsafePointer<nlmsghdr>) -> Void) throws(SystemError) {
         var failure: Int32 = 0
         withBuffer { buffer in
             // The kernel notes a table that changed under the dump; then it is asked once more.
@@ -103,7 +109,8 @@ enum Netlink {
         if failure != 0, failure != EINTR { throw SystemError("list interfaces (netlink)", code: failure) }
     }
 
-    private static func dumpOnce(_ socket: OpaquePointer, _ type: UInt16, _ buffer: UnsafeMutableRawBufferPointer,
+    private static func dumpOnce(_ socket: OpaquePointer, _ type: UInt16,
+                                 _ buffer: UnsafeMutableRawBufferPointer,
                                  _ take: (UnsafePointer<nlmsghdr>) -> Void) -> Int32 {
         let request = mnl_nlmsg_put_header(buffer.baseAddress)!
         request.pointee.nlmsg_type = type
@@ -154,10 +161,12 @@ enum Netlink {
                                          _ body: (Int, UnsafeRawBufferPointer) -> Void) {
         guard mnl_nlmsg_get_payload_len(message) >= header else { return }
         let end = UnsafeRawPointer(mnl_nlmsg_get_payload_tail(message)!)
-        var attribute = UnsafeRawPointer(mnl_nlmsg_get_payload_offset(message, header)!).assumingMemoryBound(to: nlattr.self)
+        let start = UnsafeRawPointer(mnl_nlmsg_get_payload_offset(message, header)!)
+        var attribute = start.assumingMemoryBound(to: nlattr.self)
         while mnl_attr_ok(attribute, Int32(end - UnsafeRawPointer(attribute))) {
             body(Int(mnl_attr_get_type(attribute)),
-                 UnsafeRawBufferPointer(start: mnl_attr_get_payload(attribute), count: Int(mnl_attr_get_payload_len(attribute))))
+                 UnsafeRawBufferPointer(start: mnl_attr_get_payload(attribute),
+                                        count: Int(mnl_attr_get_payload_len(attribute))))
             attribute = UnsafePointer(mnl_attr_next(attribute))
         }
     }
@@ -176,7 +185,8 @@ enum Netlink {
     }
 
     private static func readLink(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Link? {
-        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWLINK), let head = payload(message, as: ifinfomsg.self) else { return nil }
+        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWLINK),
+              let head = payload(message, as: ifinfomsg.self) else { return nil }
         // net/if.h; Glibc shows them under differing types.
         let up: UInt32 = 0x1, loopback: UInt32 = 0x8, running: UInt32 = 0x40
         var link = NetworkSnapshot.Link(index: Int(head.ifi_index), name: "", mtu: 1500,
@@ -193,7 +203,8 @@ enum Netlink {
     }
 
     private static func readAddress(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Address? {
-        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR), let head = payload(message, as: ifaddrmsg.self) else { return nil }
+        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR),
+              let head = payload(message, as: ifaddrmsg.self) else { return nil }
         let isIPv4 = Int32(head.ifa_family) == AF_INET
         guard isIPv4 || Int32(head.ifa_family) == AF_INET6 else { return nil }
         var flags = Int(head.ifa_flags), local: IPAddress?, other: IPAddress?
@@ -215,8 +226,10 @@ enum Netlink {
                                        isTemporary: !isIPv4 && flags & secondaryOrTemporary != 0)
     }
 
-    private static func readDefaultRoute(_ message: UnsafePointer<nlmsghdr>, into routes: inout Set<NetworkSnapshot.DefaultRoute>) {
-        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE), let head = payload(message, as: rtmsg.self),
+    private static func readDefaultRoute(_ message: UnsafePointer<nlmsghdr>,
+                                         into routes: inout Set<NetworkSnapshot.DefaultRoute>) {
+        guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
+              let head = payload(message, as: rtmsg.self),
               head.rtm_dst_len == 0, Int(head.rtm_type) == Int(RTN_UNICAST) else { return }
         let isIPv4 = Int32(head.rtm_family) == AF_INET
         guard isIPv4 || Int32(head.rtm_family) == AF_INET6 else { return }

@@ -92,9 +92,11 @@ public final class Pump {
     }
     private var early: [UInt8]
 
-    public convenience init(socket: StreamSocket, handle: StreamHandle, driver: EngineDriver, greeting: [UInt8] = [],
+    public convenience init(socket: StreamSocket, handle: StreamHandle, driver: EngineDriver,
+                            greeting: [UInt8] = [],
                             early: [UInt8] = [], ended: @escaping (End) -> Void) {
-        self.init(socket: socket, stream: EngineStream(handle, driver: driver), greeting: greeting, early: early, ended: ended)
+        self.init(socket: socket, stream: EngineStream(handle, driver: driver), greeting: greeting,
+                  early: early, ended: ended)
     }
 
     /// Begins to move bytes; call once.

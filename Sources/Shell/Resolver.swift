@@ -73,14 +73,17 @@ public final class Resolver {
     /// - Parameter configurationPath: for tests.
     public init(loop: EventLoop, timeout: Interval = .seconds(5),
                 configurationPath: String = "/etc/resolv.conf") throws(SystemError) {
-        guard let base = evdns_base_new(loop.base, 0) else { throw SystemError("set up name resolution", code: ENOMEM) }
+        guard let base = evdns_base_new(loop.base, 0) else {
+            throw SystemError("set up name resolution", code: ENOMEM)
+        }
         self.loop = loop
         self.base = base
         self.timeout = timeout
         self.configurationPath = configurationPath
         evdns_set_log_fn { isWarning, text in
             guard let text else { return }
-            Logger(label: "resolver").log(level: isWarning != 0 ? .warning : .debug, "\(String(cString: text))")
+            Logger(label: "resolver").log(level: isWarning != 0 ? .warning : .debug,
+                                          "\(String(cString: text))")
         }
         evdns_base_set_option(base, "timeout:", "2")
         evdns_base_set_option(base, "attempts:", "3")
@@ -142,8 +145,10 @@ public final class Resolver {
             question.resolver.answered(question, code, addresses, Int(count))
         }
         let request = isIPv4
-            ? evdns_base_resolve_ipv4(base, resolution.name, DNS_QUERY_NO_SEARCH, answered, question.toOpaque())
-            : evdns_base_resolve_ipv6(base, resolution.name, DNS_QUERY_NO_SEARCH, answered, question.toOpaque())
+            ? evdns_base_resolve_ipv4(base, resolution.name, DNS_QUERY_NO_SEARCH, answered,
+                                      question.toOpaque())
+            : evdns_base_resolve_ipv6(base, resolution.name, DNS_QUERY_NO_SEARCH, answered,
+                                      question.toOpaque())
         // Without memory: the question's timer answers.
         if request == nil { question.release() }
     }
@@ -151,11 +156,12 @@ public final class Resolver {
     /// RFC 1035 section 2.3.4: labels of up to 63 octets, 253 in all.
     private static func isAskable(_ name: String) -> Bool {
         let absolute = name.hasSuffix(".") ? name.dropLast() : name[...]
-        return !absolute.isEmpty && absolute.utf8.count <= 253
-            && absolute.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { (1...63).contains($0.utf8.count) }
+        let labels = absolute.split(separator: ".", omittingEmptySubsequences: false)
+        return absolute.utf8.count <= 253 && labels.allSatisfy { (1...63).contains($0.utf8.count) }
     }
 
-    private func answered(_ question: Question, _ code: Int32, _ addresses: UnsafeMutableRawPointer?, _ count: Int) {
+    private func answered(_ question: Question, _ code: Int32, _ addresses: UnsafeMutableRawPointer?,
+                          _ count: Int) {
         let answer: Answer
         switch code {
         case DNS_ERR_NONE where count > 0: answer = Self.read(addresses, count, isIPv4: question.isIPv4)
@@ -172,7 +178,7 @@ public final class Resolver {
         var out: [IPAddress] = []
         for i in 0..<count {
             let address = isIPv4
-                ? IPAddress(v4: UInt32(bigEndian: addresses.loadUnaligned(fromByteOffset: 4 * i, as: UInt32.self)))
+                ? IPAddress(v4: UInt32(bigEndian: (addresses + 4 * i).loadUnaligned(as: UInt32.self)))
                 : v6(UnsafeRawPointer(addresses) + 16 * i)
             if !out.contains(address) { out.append(address) }
         }
@@ -189,9 +195,11 @@ public final class Resolver {
     private func askSystem(_ question: Question) -> Bool {
         guard lookups.count < Self.mostLookups, question.resolution.isWanted else { return false }
         var key: ObjectIdentifier?
-        let lookup = SystemLookup(question.resolution.name, isIPv4: question.isIPv4, loop: loop) { [unowned self] found in
+        let lookup = SystemLookup(question.resolution.name, isIPv4: question.isIPv4,
+                                  loop: loop) { [unowned self] found in
             if let key { self.lookups[key] = nil }
-            question.resolution.settle(isIPv4: question.isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
+            question.resolution.settle(isIPv4: question.isIPv4,
+                                       found.isEmpty ? .failed(.notFound) : .addresses(found))
         }
         guard let lookup else { return false }
         key = ObjectIdentifier(lookup)
@@ -215,7 +223,9 @@ public final class Resolver {
         let time = modified()
         // A file that is being replaced is not there for a moment; what was read stays.
         guard time.tv_sec != 0 else { return }
-        guard time.tv_sec != configurationTime.tv_sec || time.tv_nsec != configurationTime.tv_nsec else { return }
+        guard time.tv_sec != configurationTime.tv_sec || time.tv_nsec != configurationTime.tv_nsec else {
+            return
+        }
         configurationTime = time
         evdns_base_clear_nameservers_and_suspend(base)
         readConfiguration()

@@ -5,7 +5,9 @@ import Glibc
 public enum ServiceManager {
     public static func ready() { tell("READY=1") }
     public static func stopping() { tell("STOPPING=1") }
-    public static func status(_ text: String) { tell("STATUS=" + text.split(whereSeparator: \.isNewline).joined(separator: " ")) }
+    public static func status(_ text: String) {
+        tell("STATUS=" + text.split(whereSeparator: \.isNewline).joined(separator: " "))
+    }
 
     private static func tell(_ message: String) {
         guard let value = getenv("NOTIFY_SOCKET") else { return }

@@ -10,7 +10,8 @@ public final class StatusPage {
         public var html: () -> String
         public var json: () -> String
         public var metrics: () -> String
-        public init(html: @escaping () -> String, json: @escaping () -> String, metrics: @escaping () -> String) {
+        public init(html: @escaping () -> String, json: @escaping () -> String,
+                    metrics: @escaping () -> String) {
             self.html = html
             self.json = json
             self.metrics = metrics
@@ -25,7 +26,9 @@ public final class StatusPage {
     private var isOpen = true
 
     public init(_ address: SocketAddress, loop: EventLoop, content: Content) throws(SystemError) {
-        guard let http = evhttp_new(loop.base) else { throw SystemError("set up the status page", code: ENOMEM) }
+        guard let http = evhttp_new(loop.base) else {
+            throw SystemError("set up the status page", code: ENOMEM)
+        }
         guard let listener = evhttp_bind_socket_with_handle(http, "\(address.address)", address.port) else {
             let code = errno
             evhttp_free(http)
@@ -61,7 +64,8 @@ public final class StatusPage {
             send(request, 403, "text/plain", "Ask by address or as localhost.\n")
             return
         }
-        let path = evhttp_request_get_evhttp_uri(request).flatMap { evhttp_uri_get_path($0) }.map { String(cString: $0) }
+        let uri = evhttp_request_get_evhttp_uri(request)
+        let path = uri.flatMap { evhttp_uri_get_path($0) }.map { String(cString: $0) }
         switch path {
         case "/", "": send(request, 200, "text/html; charset=utf-8", content.html())
         case "/status": send(request, 200, "application/json", content.json())

@@ -22,9 +22,12 @@ public final class StreamListener {
     private static let pauseTime = Interval.milliseconds(100)
 
     /// Listens on `address` (port 0: one of the system's, see `address` afterwards).
-    public init(_ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
-                accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void) throws(SystemError) {
-        let fd = try checked(braid_socket_stream(address.address.isIPv4 ? 1 : 0), "open a socket for \(address)")
+    public init(
+        _ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
+        accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
+    ) throws(SystemError) {
+        let fd = try checked(braid_socket_stream(address.address.isIPv4 ? 1 : 0),
+                             "open a socket for \(address)")
         var bound = braid_address(address)
         do throws(SystemError) {
             _ = braid_set_reuse_address(fd)
@@ -65,7 +68,10 @@ public final class StreamListener {
         for _ in 0..<Self.mostPerTurn {
             let fd = braid_accept(descriptor, &from)
             if fd >= 0 {
-                if saidExhausted { saidExhausted = false; log.notice("accepting again", metadata: ["listen": "\(address)"]) }
+                if saidExhausted {
+                    saidExhausted = false
+                    log.notice("accepting again", metadata: ["listen": "\(address)"])
+                }
                 accepted(StreamSocket(loop: loop, descriptor: fd), SocketAddress(from))
                 if isClosed { return }
                 continue

@@ -30,7 +30,8 @@ public final class StreamSocket {
         private var isDone = false
         private var deferred: LoopTimer?
 
-        init(_ loop: EventLoop, _ remote: SocketAddress, _ done: @escaping (Result<StreamSocket, SystemError>) -> Void) {
+        init(_ loop: EventLoop, _ remote: SocketAddress,
+             _ done: @escaping (Result<StreamSocket, SystemError>) -> Void) {
             self.remote = remote
             self.done = done
             let descriptor = braid_socket_stream(remote.address.isIPv4 ? 1 : 0)
@@ -53,7 +54,9 @@ public final class StreamSocket {
 
         /// Fails in the next iteration: nobody expects an answer before `connect` returned.
         private func fail(_ loop: EventLoop, _ code: Int32) {
-            let timer = loop.timer { [unowned self] in self.finish(.failure(SystemError("connect to \(self.remote)", code: code))) }
+            let timer = loop.timer { [unowned self] in
+                self.finish(.failure(SystemError("connect to \(self.remote)", code: code)))
+            }
             timer.arm(after: .zero)
             deferred = timer
         }

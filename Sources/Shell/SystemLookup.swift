@@ -12,7 +12,8 @@ final class SystemLookup {
     // Written by the thread before it writes to the pipe, read by the loop after it read from the pipe.
     private var result: [IPAddress] = []
 
-    /// `done` is called once from the loop, with no address where there is none; nil where no thread could be made.
+    /// `done` is called once from the loop, with no address where there is none; nil where no thread
+    /// could be made.
     init?(_ name: String, isIPv4: Bool, loop: EventLoop, done: @escaping ([IPAddress]) -> Void) {
         // The final dot keeps search domains away.
         self.name = name.hasSuffix(".") ? name : name + "."
@@ -48,7 +49,8 @@ final class SystemLookup {
         if getaddrinfo(name, nil, &hints, &list) == 0 {
             var next = list
             while let entry = next {
-                if let name = entry.pointee.ai_addr, let address = Self.address(name), !result.contains(address) {
+                if let name = entry.pointee.ai_addr, let address = Self.address(name),
+                   !result.contains(address) {
                     result.append(address)
                 }
                 next = entry.pointee.ai_next

@@ -39,14 +39,16 @@ public struct UplinkCandidate: Hashable, Sendable {
     func needsNewSockets(since old: UplinkCandidate) -> Bool {
         interfaceIndex != old.interfaceIndex || interface != old.interface || mtu != old.mtu
             || old.addresses.contains { !addresses.contains($0) }
-            || (has(isIPv4: true) && !old.has(isIPv4: true)) || (has(isIPv4: false) && !old.has(isIPv4: false))
+            || (has(isIPv4: true) && !old.has(isIPv4: true))
+            || (has(isIPv4: false) && !old.has(isIPv4: false))
             || (hasDefaultRouteV4 && !old.hasDefaultRouteV4) || (hasDefaultRouteV6 && !old.hasDefaultRouteV6)
     }
 }
 
 public enum UplinkEvent: Sendable {
     case appeared(UplinkCandidate)
-    /// Same name, but an address went, or the index, size or routes are others: its sockets should be made again.
+    /// Same name, but an address went, or the index, size or routes are others: its sockets should be
+    /// made again.
     case changed(UplinkCandidate)
     case vanished(name: String)
 }
@@ -70,8 +72,10 @@ public final class UplinkMonitor {
     /// Begins to watch; what is there is reported from within `start()`.
     /// - Parameter selectors: none means `.everyDefaultRoute`.
     /// - Parameter families: those that lead to the concentrator.
-    public init(selectors: [UplinkSelector], families: (v4: Bool, v6: Bool) = (true, true), loop: EventLoop,
-                log: Logger = Logger(label: "uplinks"), handler: @escaping (UplinkEvent) -> Void) throws(SystemError) {
+    public init(
+        selectors: [UplinkSelector], families: (v4: Bool, v6: Bool) = (true, true), loop: EventLoop,
+        log: Logger = Logger(label: "uplinks"), handler: @escaping (UplinkEvent) -> Void
+    ) throws(SystemError) {
         self.selectors = selectors.isEmpty ? [.everyDefaultRoute] : selectors
         self.families = families
         self.handler = handler
@@ -123,7 +127,8 @@ public final class UplinkMonitor {
                 continue
             }
             if new.needsNewSockets(since: old) {
-                log.info("uplink changed", metadata: ["uplink": "\(new.name)", "addresses": "\(new.addresses)"])
+                log.info("uplink changed", metadata: ["uplink": "\(new.name)",
+                                                      "addresses": "\(new.addresses)"])
                 handler(.changed(new))
             }
         }
@@ -136,7 +141,8 @@ public final class UplinkMonitor {
         var out: [UplinkCandidate] = []
         for selector in selectors {
             for link in s.links where link.isUp {
-                guard let found = candidate(link, selector, s, families), !out.contains(where: { $0.name == found.name }) else { continue }
+                guard let found = candidate(link, selector, s, families),
+                      !out.contains(where: { $0.name == found.name }) else { continue }
                 out.append(found)
                 // A range stands for one uplink, the first that matches.
                 if case .source = selector { break }
@@ -145,12 +151,16 @@ public final class UplinkMonitor {
         return out
     }
 
-    private static func candidate(_ link: NetworkSnapshot.Link, _ selector: UplinkSelector, _ s: NetworkSnapshot,
+    private static func candidate(_ link: NetworkSnapshot.Link, _ selector: UplinkSelector,
+                                  _ s: NetworkSnapshot,
                                   _ families: (v4: Bool, v6: Bool)) -> UplinkCandidate? {
         let v4Route = s.defaultRoutes.contains(.init(interface: link.index, isIPv4: true))
         let v6Route = s.defaultRoutes.contains(.init(interface: link.index, isIPv4: false))
-        let all = s.addresses.filter { $0.interface == link.index && ($0.address.isIPv4 ? families.v4 : families.v6) }
-        let lasting = all.filter { a in !a.isTemporary || !all.contains { !$0.isTemporary && !$0.address.isIPv4 } }
+        let all = s.addresses.filter {
+            $0.interface == link.index && ($0.address.isIPv4 ? families.v4 : families.v6)
+        }
+        let hasLastingV6 = all.contains { !$0.isTemporary && !$0.address.isIPv4 }
+        let lasting = all.filter { !$0.isTemporary || !hasLastingV6 }
         var addresses = lasting.map(\.address).filter(\.isIPv4) + lasting.map(\.address).filter { !$0.isIPv4 }
         var name = link.name
         switch selector {
@@ -164,7 +174,8 @@ public final class UplinkMonitor {
             name = range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
         }
         guard !addresses.isEmpty else { return nil }
-        return UplinkCandidate(name: name, selector: selector, interface: link.name, interfaceIndex: link.index,
-                               addresses: addresses, mtu: link.mtu, hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)
+        return UplinkCandidate(name: name, selector: selector, interface: link.name,
+                               interfaceIndex: link.index, addresses: addresses, mtu: link.mtu,
+                               hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)
     }
 }

@@ -6,7 +6,8 @@ import Testing
 @testable import Shell
 
 /// A batch with `count` datagrams of `size` bytes, each filled with its number.
-private func batch(_ count: Int, size: Int, last: Int? = nil, to remote: SocketAddress, from local: IPAddress = .unspecifiedV4,
+private func batch(_ count: Int, size: Int, last: Int? = nil, to remote: SocketAddress,
+                   from local: IPAddress = .unspecifiedV4,
                    uplink: Int = 0) -> DatagramBatch {
     let batch = DatagramBatch(laneBytes: 512 << 10)
     for i in 0..<count {
@@ -58,7 +59,8 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let v6 = IPAddress(v6High: 0, low: 1)
         let server = try DatagramSocket(.listen(SocketAddress(v6, port: 0)), loop: loop)
         let client = try DatagramSocket(.source(v6, device: nil), loop: loop)
-        #expect(exchange.send(batch(9, size: 1200, to: server.localAddress, from: .unspecifiedV6), uplink: 0, through: client) == .sent)
+        #expect(exchange.send(batch(9, size: 1200, to: server.localAddress, from: .unspecifiedV6), uplink: 0,
+                              through: client) == .sent)
         let got = collect(loop, exchange, server, 9)
         #expect(got.map(\.byte) == (0..<9).map { UInt8($0) })
         #expect(got.allSatisfy { $0.from == client.localAddress })
@@ -80,12 +82,15 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let server = try DatagramSocket(.listen(SocketAddress(.unspecifiedV4, port: 0)), loop: loop)
         let client = try DatagramSocket(.source(loopback, device: nil), loop: loop)
         let asked = IPAddress(v4: 0x7f00_0309)   // 127.0.3.9: loopback too, but not what the kernel would choose
-        _ = exchange.send(batch(2, size: 300, to: SocketAddress(asked, port: server.localAddress.port)), uplink: 0, through: client)
+        _ = exchange.send(batch(2, size: 300, to: SocketAddress(asked, port: server.localAddress.port)),
+                          uplink: 0, through: client)
         let got = collect(loop, exchange, server, 2)
         #expect(got.count == 2 && got.allSatisfy { $0.local == asked })
-        _ = exchange.send(batch(2, size: 300, to: client.localAddress, from: asked), uplink: 0, through: server)
+        _ = exchange.send(batch(2, size: 300, to: client.localAddress, from: asked), uplink: 0,
+                          through: server)
         let answer = collect(loop, exchange, client, 2)
-        #expect(answer.count == 2 && answer.allSatisfy { $0.from == SocketAddress(asked, port: server.localAddress.port) })
+        #expect(answer.count == 2 && answer.allSatisfy { $0.from == SocketAddress(asked,
+                                                                                  port: server.localAddress.port) })
     }
 
     @Test func aClosedPortIsNotAFailure() throws {
@@ -94,7 +99,9 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let nobody = try DatagramSocket(.listen(SocketAddress(loopback, port: 0)), loop: loop)
         let remote = nobody.localAddress
         nobody.close()
-        for _ in 0..<3 { #expect(exchange.send(batch(2, size: 50, to: remote), uplink: 0, through: client) == .sent) }
+        for _ in 0..<3 {
+            #expect(exchange.send(batch(2, size: 50, to: remote), uplink: 0, through: client) == .sent)
+        }
     }
 
     @Test func anUnknownInterfaceIsAnErrorWithItsName() throws {
@@ -113,7 +120,8 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
             let one = batch(2, size: 500 + d, to: server.localAddress)
             let run = one.runs[0]
             let bytes = UnsafePointer((one.arena + run.offset).assumingMemoryBound(to: UInt8.self))
-            let kept = client.waiting.append(.init(bytes: bytes, length: UInt32(run.length), segment: UInt16(run.segmentSize),
+            let kept = client.waiting.append(.init(bytes: bytes, length: UInt32(run.length),
+                                                   segment: UInt16(run.segmentSize),
                                                    has_local: 0, remote: .init(run.remote), local: .init(run.local)))
             #expect(kept)
         }

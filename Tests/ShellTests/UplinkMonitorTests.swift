@@ -48,12 +48,14 @@ private final class Recorder {
 @Suite(.enabled(if: geteuid() == 0, "network namespaces need root")) struct UplinkMonitorTests {
     /// Two veth pairs, wlan and wwan, each with an address.
     private func links() -> Bool {
-        ip("link set lo up", "link add wlan type veth peer name wlanp", "link add wwan type veth peer name wwanp",
+        ip("link set lo up", "link add wlan type veth peer name wlanp",
+           "link add wwan type veth peer name wwanp",
            "addr add 10.1.0.2/24 dev wlan", "addr add 10.2.0.2/24 dev wwan",
            "link set wlanp up", "link set wwanp up", "link set wlan up", "link set wwan up")
     }
 
-    private func wait(_ loop: EventLoop, _ recorder: Recorder, _ wanted: [String], sourceLocation: SourceLocation = #_sourceLocation) {
+    private func wait(_ loop: EventLoop, _ recorder: Recorder, _ wanted: [String],
+                      sourceLocation: SourceLocation = #_sourceLocation) {
         _ = loop.run(until: .seconds(2)) { recorder.seen.count >= wanted.count }
         #expect(recorder.take() == wanted, sourceLocation: sourceLocation)
     }
@@ -96,12 +98,14 @@ private final class Recorder {
         try inNamespace {
             try #require(self.links())
             let loop = try EventLoop(), recorder = Recorder()
-            let monitor = try UplinkMonitor(selectors: [.interface("wwan"), .interface("later")], loop: loop, handler: recorder.note)
+            let monitor = try UplinkMonitor(selectors: [.interface("wwan"), .interface("later")], loop: loop,
+                                            handler: recorder.note)
             monitor.start()
             #expect(recorder.take() == ["+wwan"])
             #expect(monitor.current[0].binding(isIPv4: true) == .device("wwan", isIPv4: true))
             // Another address beside the first, and lifetimes: nothing to do.
-            #expect(ip("addr add 10.2.0.3/24 dev wwan", "addr change 10.2.0.2/24 dev wwan valid_lft 1000 preferred_lft 500"))
+            #expect(ip("addr add 10.2.0.3/24 dev wwan",
+                       "addr change 10.2.0.2/24 dev wwan valid_lft 1000 preferred_lft 500"))
             _ = loop.run(until: .milliseconds(50)) { false }
             #expect(recorder.take() == [])
             #expect(monitor.current[0].addresses.count == 2)
@@ -110,7 +114,8 @@ private final class Recorder {
             #expect(ip("link set wwan mtu 1400"))
             self.wait(loop, recorder, ["~wwan"])
             #expect(monitor.current[0].datagramLimit(isIPv4: true) == 1372)
-            #expect(ip("link add later type veth peer name laterp", "link set laterp up", "link set later up"))
+            #expect(ip("link add later type veth peer name laterp", "link set laterp up",
+                       "link set later up"))
             _ = loop.run(until: .milliseconds(50)) { false }
             #expect(recorder.take() == [], "up, but without an address")
             #expect(ip("addr add 10.3.0.2/24 dev later"))
@@ -123,11 +128,13 @@ private final class Recorder {
         try inNamespace {
             try #require(self.links())
             let loop = try EventLoop(), recorder = Recorder()
-            let monitor = try UplinkMonitor(selectors: [.source(Subnet("10.1.0.0/16")!), .source(Subnet("10.9.0.9")!)],
+            let monitor = try UplinkMonitor(selectors: [.source(Subnet("10.1.0.0/16")!),
+                                                        .source(Subnet("10.9.0.9")!)],
                                             families: (true, false), loop: loop, handler: recorder.note)
             monitor.start()
             #expect(recorder.take() == ["+10.1.0.0/16"])
-            #expect(monitor.current[0].binding(isIPv4: true) == .source(IPAddress("10.1.0.2")!, device: "wlan"))
+            #expect(monitor.current[0].binding(isIPv4: true) == .source(IPAddress("10.1.0.2")!,
+                                                                        device: "wlan"))
             // The range moves to another interface.
             #expect(ip("addr del 10.1.0.2/24 dev wlan"))
             self.wait(loop, recorder, ["-10.1.0.0/16"])
@@ -144,7 +151,8 @@ private final class Recorder {
         try inNamespace {
             try #require(self.links())
             let loop = try EventLoop(), recorder = Recorder()
-            let monitor = try UplinkMonitor(selectors: [.interface("wlan")], families: (false, true), loop: loop, handler: recorder.note)
+            let monitor = try UplinkMonitor(selectors: [.interface("wlan")], families: (false, true),
+                                            loop: loop, handler: recorder.note)
             monitor.start()
             #expect(recorder.take() == [], "only link-local")
             #expect(ip("addr add 2001:db8::2/64 dev wlan nodad"))
@@ -157,13 +165,15 @@ private final class Recorder {
     @Test func deviceBoundSocketsLeaveThroughTheirDevice() throws {
         try inNamespace {
             // Both links lead to the same network; the routing table alone would always choose the first.
-            try #require(self.links() && ip("addr add 10.1.0.9/24 dev wlanp", "route add default via 10.1.0.9 dev wlan metric 1",
+            try #require(self.links() && ip("addr add 10.1.0.9/24 dev wlanp",
+                                            "route add default via 10.1.0.9 dev wlan metric 1",
                                             "route add default via 10.2.0.9 dev wwan metric 9"))
             let loop = try EventLoop(), exchange = DatagramExchange()
             let socket = try DatagramSocket(.device("wwan", isIPv4: true), loop: loop)
             let batch = DatagramBatch()
             memset(batch.reserve(lane: 0)!, 1, 100)
-            batch.commit(lane: 0, length: 100, uplink: 0, remote: SocketAddress("192.0.2.1:9")!, local: .unspecifiedV4)
+            batch.commit(lane: 0, length: 100, uplink: 0, remote: SocketAddress("192.0.2.1:9")!,
+                         local: .unspecifiedV4)
             let before = self.packets("wwan")
             #expect(ip("neigh add 10.2.0.9 lladdr 02:00:00:00:00:09 dev wwan"))
             #expect(exchange.send(batch, uplink: 0, through: socket) == .sent)
@@ -182,13 +192,15 @@ private final class Recorder {
 
     @Test func longDatagramsAreFragmentedRatherThanLost() throws {
         try inNamespace {
-            try #require(self.links() && ip("link set wlan mtu 1280", "neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev wlan"))
+            try #require(self.links() && ip("link set wlan mtu 1280",
+                                            "neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev wlan"))
             let loop = try EventLoop(), exchange = DatagramExchange()
             let socket = try DatagramSocket(.device("wlan", isIPv4: true), loop: loop)
             let batch = DatagramBatch()
             for _ in 0..<3 {
                 memset(batch.reserve(lane: 0)!, 1, 1400)
-                batch.commit(lane: 0, length: 1400, uplink: 0, remote: SocketAddress("10.1.0.9:9")!, local: .unspecifiedV4)
+                batch.commit(lane: 0, length: 1400, uplink: 0, remote: SocketAddress("10.1.0.9:9")!,
+                             local: .unspecifiedV4)
             }
             #expect(exchange.send(batch, uplink: 0, through: socket) == .sent)
             #expect(socket.allowsFragments && !socket.usesSegmentation && socket.statistics.datagramsSent == 3)
