@@ -68,10 +68,10 @@ struct RTTEstimator {
 
     mutating func backOff() { backoffs += 1 }
     /// New data was acknowledged: the path carries again.
-    mutating func endBackoff() { backoffs = 0 }
-    /// RFC 6298 section 5.7: the SYN timed out and nothing was measured.
-    mutating func assumeSlowPath() {
-        if !isKnown { base = max(base, min(.seconds(3), ceiling)) }
+    mutating func endBackoff() {
+        // RFC 6298 section 5.7: the SYN timed out and nothing was measured.
+        if backoffs > 0, !isKnown { base = max(base, min(.seconds(3), ceiling)) }
+        backoffs = 0
     }
 
     private mutating func computeTimeout() {

@@ -61,7 +61,7 @@ struct Recovery {
     }
 
     mutating func transmitted(_ bytes: Int) { if phase == .fast { sent &+= bytes } }
-    mutating func retransmitted() { unexplained &+= 1 }
+    mutating func retransmitted() { if isActive { unexplained &+= 1 } }
     /// A D-SACK: whether now every retransmission was needless.
     mutating func explainedOne() -> Bool {
         guard canUndo, unexplained > 0 else { return false }

@@ -94,16 +94,25 @@ extension Subflow {
             let covered = record.pointee.sequence.distance(to: acknowledgement)
             if covered <= 0 { break }
             if covered < record.pointee.extent {
-                if !record.pointee.flags.contains(.delivered) {
-                    delivery.bytes &+= covered &- (record.pointee.flags.contains(.syn) ? 1 : 0)
-                }
-                board.trimFirst(covered)
+                trimOldest(record, by: covered, &delivery)
                 break
             }
             if !record.pointee.flags.contains(.delivered) { note(record, at: now, &delivery) }
             board.removeFirst()
         }
         sendUnacknowledged = acknowledgement
+    }
+
+    /// The acknowledgement ends within the oldest span.
+    private func trimOldest(_ record: UnsafeMutablePointer<SpanRecord>, by covered: Int, _ delivery: inout Delivery) {
+        let flags = record.pointee.flags
+        let withSYN = flags.contains(.syn)
+        if !flags.contains(.delivered) { delivery.bytes &+= covered &- (withSYN ? 1 : 0) }
+        board.trimFirst(covered)
+        guard withSYN, covered == 1 else { return }
+        // The SYN/ACK leaves out what rode on the SYN: the peer doesn't take it there, so it goes again at once.
+        if !flags.contains(.retransmitted) { delivery.newestOriginal = record.pointee.sentAt }
+        if flags.isDisjoint(with: [.lost, .delivered]) { board.markLost(board.first) }
     }
 
     @inline(__always)

@@ -6,7 +6,6 @@ extension Subflow {
         let advanced = delivery.advanced
         if advanced {
             rtt.endBackoff()
-            giveUpAt = now + configuration.giveUpAfter
             if !usesSelectiveAcknowledgement { duplicateAcknowledgements = 0 }
         }
         var sample = AcknowledgementSample()
@@ -53,6 +52,7 @@ extension Subflow {
             disarmLossTimers()
             memoryReleaseAt = now + Subflow.memoryLifetime
         } else if progress {
+            giveUpAt = now + configuration.giveUpAfter
             // RFC 6298 section 5.3.
             retransmissionAt = now + rtt.timeout
             armTailProbe(at: now)

@@ -20,15 +20,16 @@ extension Subflow {
     /// Bytes of new data that may go now by congestion window, pacing and, in `.subflow` scope, the peer's window;
     /// whole segments unless the peer's window ends sooner. Zero while losses are to be repaired first.
     public func dataRoom(at now: Instant) -> Int {
-        canSendData && board.lostCount == 0 ? roomInWindow(pacing: pacer.room(at: now)) : 0
+        guard canSendData, board.lostCount == 0, !board.isFull, board.inFlight < sendWindow else { return 0 }
+        return room(pacing: pacer.room(at: now))
     }
 
-    private func roomInWindow(pacing: Int) -> Int {
+    /// For an open congestion window. Rounded up to whole segments: a rest smaller than one would otherwise
+    /// wait or cut one.
+    private func room(pacing: Int) -> Int {
         let free = min(sendWindow &- board.inFlight, pacing)
-        guard free > 0, !board.isFull else { return 0 }
-        // Rounded up: a rest smaller than a segment would otherwise wait or cut one.
-        let room = (free &+ sendSegmentSize &- 1) / sendSegmentSize &* sendSegmentSize
-        return configuration.windowScope == .connection ? room : min(room, roomAtPeer)
+        let whole = (free &+ sendSegmentSize &- 1) / sendSegmentSize &* sendSegmentSize
+        return configuration.windowScope == .connection ? whole : min(whole, roomAtPeer)
     }
 
     /// In `.subflow` scope: what the peer's window still takes, with the sender's silly window avoidance
@@ -97,17 +98,19 @@ extension Subflow {
 
     private func dataAction(at now: Instant) -> Action? {
         guard !declined, canSendData, board.lostCount == 0 else { return nil }
-        let room = roomInWindow(pacing: .max)
-        if room <= 0 {
-            // RFC 8985 section 7.3: the probe is new data where there is some, beyond the window by one segment.
-            if tail.isDue, configuration.windowScope == .connection { return .data(room: sendSegmentSize) }
-            if board.inFlight >= sendWindow { isWindowLimited = true }
+        guard !board.isFull, board.inFlight < sendWindow else {
+            isWindowLimited = true
+            // RFC 8985 section 7.3: the probe is new data where there is some, one segment beyond the window.
+            let room = min(sendSegmentSize, configuration.windowScope == .connection ? .max : roomAtPeer)
+            return tail.isDue && room > 0 && !board.isFull ? .data(room: room) : nil
+        }
+        if configuration.windowScope == .subflow, roomAtPeer <= 0 {
             armPersistTimer(at: now)
             return nil
         }
         let paced = pacer.room(at: now)
-        if paced <= 0 { waitsForPacing = true; return nil }
-        return .data(room: min(room, roomInWindow(pacing: paced)))
+        guard paced > 0 else { waitsForPacing = true; return nil }
+        return .data(room: room(pacing: paced))
     }
 
     /// RFC 9293 section 3.8.6.1: in `.subflow` scope a closed window is probed.

@@ -65,12 +65,16 @@ extension Subflow {
             board.forgetDeliveries()
             blocks.removeAll()
         }
-        if recovery.phase != .timeout { controller.remember(); controller.timedOut(inFlight: board.inFlight, at: now) }
+        if recovery.phase != .timeout {
+            controller.remember()
+            controller.timedOut(inFlight: board.inFlight, at: now)
+        } else {
+            controller.timedOutAgain(at: now)
+        }
         recovery.enterTimeout(point: sendNext)
         _ = board.markAllLost()
         duplicateAcknowledgements = 0
         rtt.backOff()
-        if !synAcknowledged { rtt.assumeSlowPath() }
         retransmissionAt = now + rtt.timeout
         pacer.restart(at: now)
         updatePacing()

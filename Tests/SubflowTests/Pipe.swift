@@ -17,8 +17,9 @@ final class End {
     var subflow: Subflow!
     var total: Int
     var written = 0
-    /// Which bytes of the peer's stream arrived, by offset.
-    var seen: [Bool]
+    /// Which parts of the peer's stream arrived, in order and disjoint.
+    var seen: [Range<Int>] = []
+    let peerTotal: Int
     var receivedBytes = 0
     var duplicateText = 0
     var finished = false
@@ -30,18 +31,30 @@ final class End {
 
     init(total: Int, peerTotal: Int) {
         self.total = total
-        seen = Array(repeating: false, count: peerTotal)
+        self.peerTotal = peerTotal
     }
 
     func take(_ flying: Flying, at now: Instant) {
         let arrival = subflow.receive(flying.segment, payloadLength: flying.length, textIsUsable: true,
                                       receiveWindow: window, at: now)
-        for i in arrival.text {
-            let place = Int(flying.offset) + i
-            if place >= seen.count { problem = "text beyond the stream"; return }
-            if seen[place] { duplicateText += 1 } else { seen[place] = true; receivedBytes += 1 }
+        if !arrival.text.isEmpty {
+            place(Int(flying.offset) + arrival.text.lowerBound..<Int(flying.offset) + arrival.text.upperBound)
         }
         if arrival.finished { finished = true }
+    }
+
+    func place(_ text: Range<Int>) {
+        if text.upperBound > peerTotal { problem = "text beyond the stream" }
+        for old in seen where old.overlaps(text) { duplicateText += old.clamped(to: text).count }
+        receivedBytes += text.count
+        var i = seen.count
+        while i > 0, seen[i - 1].lowerBound > text.lowerBound { i -= 1 }
+        seen.insert(text, at: i)
+        while i > 0, seen[i - 1].upperBound == seen[i].lowerBound { i -= 1 }
+        while i + 1 < seen.count, seen[i].upperBound == seen[i + 1].lowerBound {
+            seen[i] = seen[i].lowerBound..<seen[i + 1].upperBound
+            seen.remove(at: i + 1)
+        }
     }
 
     /// Everything the subflow wants sent now, handed to `emit`.
@@ -113,7 +126,6 @@ final class Pipe {
     var busyUntil = [Instant.zero, Instant.zero]
     var configurationB: SubflowConfiguration
     var sentSegments = 0
-    var verbose = false
     var trace: UInt64 = 14_695_981_039_346_656_037
     var blackoutUntil = Instant.zero
     static let header = 40
@@ -131,7 +143,6 @@ final class Pipe {
 
     func send(_ segment: Segment, _ length: Int, _ offset: UInt64, toB: Bool) {
         sentSegments += 1
-        if verbose { print(now.nanoseconds/1000000, toB ? "A>" : "B>", segment.flags.rawValue, segment.sequence.value, segment.acknowledgement.value, length, segment.window, (toB ? a : b).subflow.congestionWindow, (toB ? a : b).subflow.bytesInFlight, (toB ? a : b).subflow.lostCount) }
         for byte in [UInt64(segment.sequence.value), UInt64(segment.acknowledgement.value), UInt64(length),
                      UInt64(bitPattern: now.nanoseconds)] { trace = (trace ^ byte) &* 1_099_511_628_211 }
         if now < blackoutUntil || random.chance(faults.loss) { return }
@@ -168,7 +179,7 @@ final class Pipe {
                 b.subflow = Subflow(accepting: f.segment, payloadLength: f.length, configuration: configurationB,
                                     initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
                                     estimate: nil, at: now)
-                for i in 0..<taken { b.seen[i] = true; b.receivedBytes += 1 }
+                if taken > 0 { b.place(0..<taken) }
             } else {
                 b.take(f, at: now)
             }
@@ -205,7 +216,9 @@ final class Pipe {
     /// What must hold at the end of an orderly run.
     func verdict() -> String? {
         if let failure = a.subflow.failure ?? b.subflow?.failure { return "failed: \(failure)" }
-        if b.receivedBytes != a.total || a.receivedBytes != b.total { return "bytes missing" }
+        for (end, total) in [(a, b.total), (b, a.total)] where end.seen != (total > 0 ? [0..<total] : []) {
+            return "bytes missing"
+        }
         if a.duplicateText + b.duplicateText > 0 { return "bytes twice" }
         if !a.finished || !b.finished { return "no end of stream" }
         if a.subflow.bytesInFlight != 0 || b.subflow.bytesInFlight != 0 { return "bytes still in flight" }

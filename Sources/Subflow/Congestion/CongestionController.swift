@@ -73,6 +73,8 @@ public class CongestionController {
     /// The first loss of a window of data.
     func congestionEvent(inFlight: Int, at now: Instant) {}
     func timedOut(inFlight: Int, at now: Instant) {}
+    /// A further time-out before the first was repaired (RFC 5681 section 3.1: the threshold stays).
+    func timedOutAgain(at now: Instant) { window = segmentSize }
     /// Data was sent after nothing was in flight for `pause`, longer than the time-out.
     func resumed(after pause: Interval, timeout: Interval, at now: Instant) {
         // RFC 2861: what the path offered is known the less the longer it wasn't used.
