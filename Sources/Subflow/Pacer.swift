@@ -13,13 +13,20 @@ struct Pacer {
     private var quantumTime = Interval.zero
     /// A burst went out; the next begins at `release`.
     private var isHeld = false
+    private var lastSent = Instant.zero
 
     var rate: Rate { nanosecondsPerByte == 0 ? .zero : Rate(bytesPerSecond: Int64(1e9 / nanosecondsPerByte)) }
 
     /// `rate` zero: unpaced.
     mutating func setRate(_ bytesPerNanosecond: Double, segmentSize: Int) {
         guard bytesPerNanosecond > 0 else { nanosecondsPerByte = 0; isHeld = false; return }
+        let old = nanosecondsPerByte
         nanosecondsPerByte = 1 / bytesPerNanosecond
+        if old > nanosecondsPerByte, release > lastSent {
+            // What was sent at a pace now known to be too slow is not waited for at that pace.
+            let ahead = Double((release - lastSent).nanoseconds) * (nanosecondsPerByte / old)
+            release = lastSent + Interval(nanoseconds: Int64(ahead))
+        }
         quantum = max(Pacer.smallestBurst &* segmentSize,
                       Int(bytesPerNanosecond * Double(Pacer.burst.nanoseconds)))
         quantumTime = Interval(nanoseconds: Int64(Double(quantum) * nanosecondsPerByte))
@@ -37,6 +44,7 @@ struct Pacer {
 
     @inline(__always) mutating func sent(_ bytes: Int, at now: Instant) {
         guard nanosecondsPerByte != 0 else { return }
+        lastSent = now
         release = max(release, now - quantumTime)
             + Interval(nanoseconds: Int64(Double(bytes) * nanosecondsPerByte))
         isHeld = release >= now + quantumTime

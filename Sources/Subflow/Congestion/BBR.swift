@@ -194,6 +194,11 @@ final class BBR: CongestionController {
         case .probeRTT: gain = 1
         }
         guard bandwidth.best > .zero else { return }
+        if pacingRate == .zero, minimumRTT != .max {
+            // Draft section 5.6.2 (BBRInitPacingRate): before the pipe was ever full the pace is at least that of
+            // the initial window. A first sample of one byte, the dial's status, would pace at bytes a second.
+            pacingRate = Rate(bytes: initialWindow, in: minimumRTT).scaled(by: Self.startupGain)
+        }
         let rate = bandwidth.best.scaled(by: gain)
         // In startup the pace only rises: one late acknowledgement must not stall the search.
         if phase != .startup || rate > pacingRate { pacingRate = rate }
