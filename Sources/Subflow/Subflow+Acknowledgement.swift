@@ -122,7 +122,9 @@ extension Subflow {
             delivery.sawRetransmitted = true
         } else {
             let sent = record.pointee.sentAt
-            if delivery.newestOriginal == .distantFuture || sent > delivery.newestOriginal { delivery.newestOriginal = sent }
+            if delivery.newestOriginal == .distantFuture || sent > delivery.newestOriginal {
+                delivery.newestOriginal = sent
+            }
             if record.pointee.flags.contains(.lost) { delivery.sawFalseLoss = true }
         }
         loss.delivered(record, minimumRTT: rtt.minimum, at: now)
@@ -159,7 +161,8 @@ extension Subflow {
         return next.start.isAtOrBefore(block.start) && block.end.isAtOrBefore(next.end)
     }
 
-    private func deliver(_ part: SACKBlocks.Block, of block: SACKBlocks.Block, at now: Instant, _ delivery: inout Delivery) {
+    private func deliver(_ part: SACKBlocks.Block, of block: SACKBlocks.Block, at now: Instant,
+                         _ delivery: inout Delivery) {
         var i = board.firstIndex(startingAtOrAfter: part.start)
         // The span before may have been covered in part by the last acknowledgement, and wholly by this.
         if i > 0, block.start.isAtOrBefore(board.record(board.number(at: i - 1)).pointee.sequence) { i -= 1 }

@@ -79,7 +79,8 @@ extension Subflow {
 
     public func fillProbe(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
         probeIsDue = false
-        fillHead(&segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        fillHead(&segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow, optionRoom: optionRoom,
+                 at: now)
         statistics.segmentsSent += 1
     }
 
@@ -166,7 +167,8 @@ extension Subflow {
         segment.sourcePort = localPort
         segment.destinationPort = remotePort
         segment.sequence = sequence
-        segment.window = UInt16(clamping: usesScaling && synWasSeen ? receiveWindow >> Int(configuration.windowScale) : receiveWindow)
+        let shift = usesScaling && synWasSeen ? Int(configuration.windowScale) : 0
+        segment.window = UInt16(clamping: receiveWindow >> shift)
         if usesTimestamps { writeTimestamps(&segment, at: now) }
         guard synWasSeen else {
             // Early data behind our SYN: there is nothing to acknowledge yet.

@@ -122,7 +122,8 @@ extension Subflow {
 
     /// RFC 9293 section 3.4, a little wider: an ACK without text may be older than what it acknowledges, and
     /// may stand at the window's edge.
-    private func isAcceptable(offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence, window: Int) -> Bool {
+    private func isAcceptable(offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
+                              window: Int) -> Bool {
         if extent == 0 { return offset <= window && (offset >= 0 || lastAcknowledged.isAtOrBefore(sequence)) }
         return offset &+ extent > 0 && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
     }

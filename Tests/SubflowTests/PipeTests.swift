@@ -6,7 +6,7 @@ import Testing
     static func configuration(_ random: inout SeededRandom) -> SubflowConfiguration {
         var c = SubflowConfiguration()
         c.maximumSegmentSize = [536, 1000, 1400].randomElement(using: &random)!
-        c.congestion = random.chance(0.5) ? .cubic : .newReno
+        c.congestion = CongestionAlgorithm.allCases.randomElement(using: &random)!
         c.timestamps = random.chance(0.3)
         c.selectiveAcknowledgement = random.chance(0.85)
         c.windowScale = UInt8(random.next() % 10)

@@ -122,7 +122,7 @@ final class Script {
                 subflow.fillRetransmission(of: span, &s, receiveWindow: window, optionRoom: 0, at: now)
             case .data(let room):
                 length = min(room, toSend, subflow.sendSegmentSize)
-                if length == 0 { subflow.declineData(); continue }
+                if length == 0 { subflow.declineData(at: now); continue }
                 subflow.fillData(&s, length: length, streamOffset: offset, receiveWindow: window, optionRoom: 0, at: now)
                 sent(length)
             case .finish: subflow.fillFinish(&s, receiveWindow: window, optionRoom: 0, at: now)
