@@ -1,0 +1,287 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Tunnel
+import Wire
+
+/// One direction of an uplink: delay, rate with a drop-tail queue, loss, duplication, outage.
+struct TestLink {
+    var delay = Interval.milliseconds(15)
+    var rate = Rate.megabitsPerSecond(50)
+    var queue = Interval.milliseconds(200)
+    var loss = 0.0
+    var duplication = 0.0
+    var jitter = Interval.zero
+    var isOut = false
+    var busyUntil = Instant.zero
+    var carried = 0
+}
+
+/// Two endpoints joined in memory by lossy uplinks, and a clock that jumps from event to event.
+///
+/// Every stream the proxy opens is answered; the target's port says what the far side does: 1 echo,
+/// 2 sink, otherwise a source of `port * 1000` bytes.
+final class World {
+    struct Flight { var at: Instant; var order: Int; var toProxy: Bool; var uplink: Int; var bytes: [UInt8]; var from: SocketAddress }
+
+    let proxy: Endpoint
+    private(set) var concentrator: Endpoint
+    private let concentratorSetup: () -> EndpointConfiguration
+    var now = Instant.zero + .seconds(1)
+    var up: [TestLink]
+    var down: [TestLink]
+    var random: SeededRandom
+    var log: [String] = []
+    /// Sees every datagram that leaves: (to the proxy?, uplink, bytes); false drops it.
+    var filter: ((Bool, Int, [UInt8]) -> Bool)?
+    var sent = 0
+    var externalPort: [UInt16]
+    static let far = SocketAddress(IPAddress(v4: 0xcb00_7107), port: 443)
+
+    private var flights: [Flight] = []
+    private var order = 0
+    private let batch = DatagramBatch()
+    var clients: [Client] = []
+    var servers: [Server] = []
+
+    static func key(_ n: UInt64) -> Key32 {
+        var r = SeededRandom(seed: n)
+        let bytes = (0..<32).map { _ in UInt8(truncatingIfNeeded: r.next()) }
+        return bytes.withUnsafeBytes { Key32($0) }
+    }
+
+    init(seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil, userIsKnown: Bool = true,
+         keyLifetime: Interval = .seconds(120), addUplinks: Bool = true) {
+        random = SeededRandom(seed: seed)
+        let mine = StaticKeyPair(privateKey: Self.key(1)), theirs = StaticKeyPair(privateKey: Self.key(2))
+        let shared = Self.key(3)
+        var p = EndpointConfiguration(role: .proxy(concentrator: [Self.far], publicKey: theirs.publicKey, preSharedKey: shared),
+                                      identity: mine)
+        p.mode = mode
+        p.epoch = 1_700_000_000_000_000_000
+        p.keyLifetime = keyLifetime
+        proxy = Endpoint(configuration: p, seed: Self.key(seed &+ 100), at: now)
+        concentratorSetup = {
+            let known = userIsKnown ? mine.publicKey : theirs.publicKey
+            return EndpointConfiguration(role: .concentrator(users: [.init(name: "alice", publicKey: known, preSharedKey: shared)]),
+                                         identity: theirs)
+        }
+        concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(seed &+ 200), at: now)
+        up = Array(repeating: TestLink(), count: uplinks)
+        down = up
+        externalPort = (0..<uplinks).map { 5000 + UInt16($0) }
+        if addUplinks { for i in 0..<uplinks { proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: backup == i), at: now) } }
+    }
+
+    func restartConcentrator() {
+        concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(random.next()), at: now)
+        servers.removeAll()
+    }
+
+    func external(_ uplink: Int) -> SocketAddress {
+        SocketAddress(IPAddress(v4: 0xc000_020a + UInt32(uplink)), port: externalPort[uplink])
+    }
+
+    // MARK: Time
+
+    /// Runs until `done` or for `limit`; whether `done` came true.
+    @discardableResult
+    func run(_ limit: Interval, until done: () -> Bool = { false }) -> Bool {
+        let end = now + limit
+        turn()
+        while now < end {
+            if done() { return true }
+            var next = min(proxy.deadline, concentrator.deadline)
+            if let first = flights.first { next = min(next, first.at) }
+            if next > end { now = end; break }
+            now = max(now, next)
+            while let first = flights.first, first.at <= now {
+                flights.removeFirst()
+                deliver(first)
+            }
+            turn()
+        }
+        return done()
+    }
+
+    private func turn() {
+        for (endpoint, isProxy) in [(proxy, true), (concentrator, false)] {
+            endpoint.advance(to: now)
+            var rounds = 0
+            repeat {
+                while let event = endpoint.nextEvent() { handle(event, isProxy) }
+                let more = endpoint.transmit(into: batch, at: now)
+                send(fromProxy: isProxy)
+                rounds += 1
+                precondition(rounds < 10_000, "the turn does not end")
+                if !more, endpoint.deadline > now { break }
+            } while true
+        }
+    }
+
+    private func send(fromProxy: Bool) {
+        for run in batch.runs {
+            var at = run.offset
+            while at < run.offset + run.length {
+                let n = min(run.segmentSize, run.offset + run.length - at)
+                put(Array(UnsafeRawBufferPointer(start: batch.arena + at, count: n)), fromProxy: fromProxy, run: run)
+                at += n
+            }
+        }
+        batch.removeAll()
+    }
+
+    private func put(_ bytes: [UInt8], fromProxy: Bool, run: DatagramBatch.Run) {
+        // A concentrator has one socket: the destination tells the uplink.
+        let uplink: Int
+        if fromProxy { uplink = run.uplink } else {
+            guard let i = up.indices.first(where: { external($0) == run.remote }) else { return }
+            uplink = i
+        }
+        sent += 1
+        if let filter, !filter(!fromProxy, uplink, bytes) { return }
+        var link = fromProxy ? up[uplink] : down[uplink]
+        defer { if fromProxy { up[uplink] = link } else { down[uplink] = link } }
+        if link.isOut || random.chance(link.loss) { return }
+        link.busyUntil = max(link.busyUntil, now)
+        guard link.busyUntil - now <= link.queue else { return }
+        link.busyUntil += link.rate.time(for: bytes.count + 28)
+        link.carried += bytes.count
+        let copies = random.chance(link.duplication) ? 2 : 1
+        for _ in 0..<copies {
+            let extra = link.jitter > .zero ? Interval(nanoseconds: Int64(random.next() % UInt64(link.jitter.nanoseconds))) : .zero
+            order += 1
+            let flight = Flight(at: link.busyUntil + link.delay + extra, order: order, toProxy: !fromProxy, uplink: uplink,
+                                bytes: bytes, from: fromProxy ? external(uplink) : Self.far)
+            let place = flights.firstIndex { $0.at > flight.at } ?? flights.count
+            flights.insert(flight, at: place)
+        }
+    }
+
+    private func deliver(_ f: Flight) { inject(f.bytes, toProxy: f.toProxy, uplink: f.uplink, from: f.from) }
+
+    func inject(_ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress) {
+        var copy = bytes
+        copy.withUnsafeMutableBytes {
+            if toProxy { proxy.receive($0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink, at: now) }
+            else { concentrator.receive($0, from: from, local: World.far.address, uplink: 0, at: now) }
+        }
+    }
+
+    // MARK: Applications
+
+    private func handle(_ event: EndpointEvent, _ isProxy: Bool) {
+        let endpoint = isProxy ? proxy : concentrator
+        switch event {
+        case .incoming(let stream, let target, _):
+            let server = Server(stream, port: Int(target.port), target: target)
+            servers.append(server)
+            stream.owner = server
+            endpoint.answer(stream, with: server.port == 9 ? .connectionRefused : .connected, at: now)
+            server.pump(endpoint, at: now)
+        case .answered(let stream, let status):
+            (stream.owner as? Client)?.status = status
+        case .activity(let stream):
+            (stream.owner as? Client)?.pump(endpoint, at: now)
+            (stream.owner as? Server)?.pump(endpoint, at: now)
+        case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
+        case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
+        case .pathChanged(let n, let path, let health):
+            log.append("\(isProxy ? "P" : "C") \(n) path \(path) \(health) at \(now.nanoseconds / 1_000_000)")
+        }
+    }
+
+    /// Opens a stream that sends `sending` bytes of the pattern and expects as many as the port says.
+    @discardableResult
+    func open(port: UInt16, sending: Int = 0, target: Target? = nil) -> Client {
+        let stream = proxy.open(target ?? Target(host: .name("example.org"), port: port), at: now)
+        let client = Client(stream, sending: sending)
+        stream.owner = client
+        clients.append(client)
+        client.pump(proxy, at: now)
+        return client
+    }
+
+    static func pattern(_ i: Int) -> UInt8 { UInt8(truncatingIfNeeded: (i &* 2_654_435_761) >> 13) }
+}
+
+/// What both applications do: write a pattern, read and check one.
+class Peer {
+    let stream: StreamHandle
+    var toSend: Int
+    var sentCount = 0
+    var received = 0
+    var wrong = 0
+    var ended = false
+    var hasFinished = false
+    var lastProgress = Instant.zero
+    var longestGap = Interval.zero
+
+    init(_ stream: StreamHandle, sending: Int) { self.stream = stream; toSend = sending }
+
+    var isDone: Bool { ended && hasFinished && stream.connection.isWriteFinished }
+    var failed: Bool { stream.connection.error != nil }
+
+    func read(_ endpoint: Endpoint, at now: Instant) -> [UInt8] {
+        var all: [UInt8] = []
+        while stream.connection.readable.count > 0 {
+            let piece = stream.connection.readable
+            for byte in [piece.first, piece.second].joined() {
+                if byte != World.pattern(received) { wrong += 1 }
+                received += 1
+                all.append(byte)
+            }
+            if lastProgress > .zero { longestGap = max(longestGap, now - lastProgress) }
+            lastProgress = now
+            stream.connection.consume(piece.count, at: now)
+        }
+        if stream.connection.isReadFinished { ended = true }
+        return all
+    }
+
+    func write(_ endpoint: Endpoint, at now: Instant) {
+        while sentCount < toSend {
+            let space = stream.connection.writeSpace(min(65_536, toSend - sentCount))
+            if space.isEmpty { break }
+            for i in 0..<space.count { space[i] = World.pattern(sentCount + i) }
+            stream.connection.commitWrite(space.count, at: now)
+            sentCount += space.count
+        }
+    }
+}
+
+final class Client: Peer {
+    var status: DialStatus?
+    func pump(_ endpoint: Endpoint, at now: Instant) {
+        _ = read(endpoint, at: now)
+        write(endpoint, at: now)
+        if sentCount == toSend, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
+        endpoint.touched(stream, at: now)
+        if isDone || failed { endpoint.release(stream, at: now) }
+    }
+}
+
+final class Server: Peer {
+    let port: Int
+    let target: Target
+    private var echo: [UInt8] = []
+    init(_ stream: StreamHandle, port: Int, target: Target) {
+        self.port = port
+        self.target = target
+        super.init(stream, sending: port > 9 ? port * 1000 : 0)
+    }
+    func pump(_ endpoint: Endpoint, at now: Instant) {
+        echo += read(endpoint, at: now)
+        if port == 1 {
+            let n = echo.withUnsafeBytes { stream.connection.write($0, at: now) }
+            echo.removeFirst(n)
+            if ended, echo.isEmpty, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
+        } else {
+            write(endpoint, at: now)
+            if sentCount == toSend, port > 9 || ended, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
+        }
+        endpoint.touched(stream, at: now)
+        if isDone || failed { endpoint.release(stream, at: now) }
+    }
+}
