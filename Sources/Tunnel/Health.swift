@@ -17,6 +17,7 @@ extension Endpoint {
         path.lastArrival = now
         // What was sent a moment ago can't have been answered yet: the clock starts anew for that.
         path.awaitingSince = path.lastEliciting > now - path.leastRTT ? now : .distantFuture
+        if path.health == .suspect, path.isOpen, !path.probe.isOutstanding { sendProbe(session, path, at: now) }
     }
 
     /// Payload came: a flow whose later silence tells something (the sender of a download is far away).

@@ -168,7 +168,8 @@ extension Endpoint {
         path.isOpen = true
         // Heard on itself, it works; announced over another one, it has to show that first.
         setHealth(path === arrival ? .usable : .suspect, session, path, at: now)
-        if path === arrival { sendProbe(session, path, at: now) }
+        // Where it leads is known only once it was heard; then it is asked at once.
+        if path.lastArrival > .zero { sendProbe(session, path, at: now) }
         schedule(session, at: now)
     }
 
