@@ -52,6 +52,10 @@ struct RateSampler {
         }
     }
 
+    /// The front of a span was delivered: counted now, sampled when the rest is. Left out, the sample of the
+    /// rest would divide a few bytes by a round trip.
+    mutating func deliverPart(_ bytes: Int) { delivered &+= UInt64(bytes) }
+
     /// The rate of one acknowledgement, zero where it says nothing, and whether a round trip began.
     mutating func finish(_ sample: RateSample, minimumRTT: Interval, at now: Instant) -> (Rate, Bool) {
         if applicationLimitedUntil != 0, delivered > applicationLimitedUntil { applicationLimitedUntil = 0 }

@@ -107,7 +107,10 @@ extension Subflow {
     private func trimOldest(_ record: UnsafeMutablePointer<SpanRecord>, by covered: Int, _ delivery: inout Delivery) {
         let flags = record.pointee.flags
         let withSYN = flags.contains(.syn)
-        if !flags.contains(.delivered) { delivery.bytes &+= covered &- (withSYN ? 1 : 0) }
+        if !flags.contains(.delivered) {
+            delivery.bytes &+= covered &- (withSYN ? 1 : 0)
+            sampler.deliverPart(covered &- (withSYN ? 1 : 0))
+        }
         board.trimFirst(covered)
         guard withSYN, covered == 1 else { return }
         // The SYN/ACK leaves out what rode on the SYN: the peer doesn't take it there, so it goes again at once.
