@@ -178,11 +178,16 @@ public final class DatagramExchange {
             socket.statistics.datagramsDropped += total
             return true
         }
-        if refusedRun { socket.usesSegmentation = false }
         var sent = 0
         while sent < total {
             let n = braid_send_singly(sender, socket.descriptor, UInt32(i), UInt32(sent))
-            if n > 0 { sent += Int(n); continue }
+            if n > 0 {
+                // Singly it works, so it was the run: none is tried again. EINVAL can also
+                // mean the source address.
+                if refusedRun { socket.usesSegmentation = false }
+                sent += Int(n)
+                continue
+            }
             switch -n {
             case EINTR, ECONNREFUSED: continue
             case EMSGSIZE where !socket.allowsFragments:
