@@ -1,0 +1,54 @@
+import Foundation
+import Testing
+@testable import Configuration
+
+/// docs/operations.md tells the defaults that hold, and its example files are right.
+@Suite struct DocumentationTests {
+    private let text: String
+
+    init() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        text = try String(contentsOf: root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
+    }
+
+    @Test func defaultsInTheTable() {
+        let rows: [(key: String, value: String)] = [
+            ("`listen` (proxy)", "`\(Defaults.proxyListen)`"), ("`listen` (concentrator)", "`\(Defaults.concentratorListen)`"),
+            ("`mode`", "`\(Defaults.mode.rawValue)`"), ("`open`", "`\(Defaults.open.rawValue)`"),
+            ("`dial_timeout`", "\(Int(Defaults.dialTimeout.seconds)) s"), ("`log_level`", "`\(Defaults.logLevel.rawValue)`"),
+            ("`congestion`", "`\(Defaults.congestion.rawValue)`"),
+            ("`limits.connections`", "\(Defaults.proxyConnections) (proxy), \(Defaults.concentratorConnections) (concentrator)"),
+            ("`limits.connections_per_user`", "\(Defaults.connectionsPerUser)"),
+            ("`limits.send_buffer`", "\(Defaults.sendBuffer.bytes >> 20) MiB"),
+            ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),
+            ("`limits.drain`", "\(Int(Defaults.drain.seconds)) s"),
+        ]
+        for row in rows { #expect(text.contains("| \(row.key) | \(row.value) |"), "\(row.key) is \(row.value)") }
+    }
+
+    @Test func everyKeyIsExplained() {
+        for key in ProxyKey.allCases.map(\.rawValue) + ConcentratorKey.allCases.map(\.rawValue)
+            + LimitKey.allCases.map({ "limits.\($0.rawValue)" }) + UplinkKey.allCases.map(\.rawValue)
+            + ConcentratorAddressKey.allCases.map(\.rawValue) + UserKey.allCases.map(\.rawValue) where key != "limits" {
+            #expect(text.contains("\(key):") || text.contains("`\(key)`"), "\(key) stands nowhere")
+        }
+    }
+
+    @Test func exampleFilesAreRight() throws {
+        let examples = text.components(separatedBy: "```yaml\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
+        #expect(examples.count == 2)
+        for (kind, example) in zip([ConfigurationKind.proxy, .concentrator], examples) {
+            let scratch = Scratch()
+            for (number, name) in ["proxy.key", "concentrator.key", "shared.key", "bob.psk"].enumerated() {
+                scratch.key(UInt8(number + 20), in: name)
+            }
+            var number: UInt8 = 2
+            var file = example.replacing("/etc/braid/", with: "")
+            while let place = file.firstRange(of: "\"...\"") {
+                file.replaceSubrange(place, with: "\"\(Scratch.publicKey(number))\"")
+                number += 1
+            }
+            #expect(scratch.sentences(kind, file) == [])
+        }
+    }
+}
