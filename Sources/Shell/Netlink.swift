@@ -188,9 +188,11 @@ enum Netlink {
         guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWLINK),
               let head = payload(message, as: ifinfomsg.self) else { return nil }
         // net/if.h; Glibc shows them under differing types.
-        let up: UInt32 = 0x1, loopback: UInt32 = 0x8, running: UInt32 = 0x40
+        let up: UInt32 = 0x1, loopback: UInt32 = 0x8, running: UInt32 = 0x40, lowerUp: UInt32 = 0x10000
+        // The carrier (LOWER_UP) is the newer news: RUNNING follows it up to a second later.
+        let wanted = up | running | lowerUp
         var link = NetworkSnapshot.Link(index: Int(head.ifi_index), name: "", mtu: 1500,
-                                        isUp: head.ifi_flags & (up | running) == up | running,
+                                        isUp: head.ifi_flags & wanted == wanted,
                                         isLoopback: head.ifi_flags & loopback != 0)
         forEachAttribute(message, after: MemoryLayout<ifinfomsg>.size) { type, bytes in
             switch type {

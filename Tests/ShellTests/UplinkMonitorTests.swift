@@ -46,8 +46,18 @@ private final class Recorder {
 }
 
 @Suite(.enabled(if: geteuid() == 0, "network namespaces need root")) struct UplinkMonitorTests {
-    /// Two veth pairs, wlan and wwan, each with an address.
+    /// Two veth pairs, wlan and wwan, each with an address; up and running.
     private func links() -> Bool {
+        guard makeLinks() else { return false }
+        // The kernel says "running" a moment after the carrier came.
+        for _ in 0..<300 {
+            if let links = try? Netlink.snapshot().links, links.count == 5, links.allSatisfy(\.isUp) { return true }
+            usleep(10_000)
+        }
+        return false
+    }
+
+    private func makeLinks() -> Bool {
         ip("link set lo up", "link add wlan type veth peer name wlanp",
            "link add wwan type veth peer name wwanp",
            "addr add 10.1.0.2/24 dev wlan", "addr add 10.2.0.2/24 dev wwan",
@@ -56,7 +66,7 @@ private final class Recorder {
 
     private func wait(_ loop: EventLoop, _ recorder: Recorder, _ wanted: [String],
                       sourceLocation: SourceLocation = #_sourceLocation) {
-        _ = loop.run(until: .seconds(2)) { recorder.seen.count >= wanted.count }
+        _ = loop.run(until: .seconds(5)) { recorder.seen.count >= wanted.count }
         #expect(recorder.take() == wanted, sourceLocation: sourceLocation)
     }
 
