@@ -75,6 +75,47 @@ import Testing
     }
 }
 
+@Suite struct CaptureRecorderTests {
+    @Test func earlyDataFollowsTheFirstKey() throws {
+        var recorder = CaptureRecorder(), shown: [(Segment, payload: [UInt8])] = []
+        let a = RawSegmentTests.v4.0, b = RawSegmentTests.v4.1
+        func record(_ s: Segment, _ payload: String, fromInitiator: Bool) {
+            Pieces.of(Array(payload.utf8)) { pieces in
+                recorder.record(s, payload: pieces, from: fromInitiator ? a : b, to: fromInitiator ? b : a, at: 5) { bytes in
+                    guard let read = try? RawSegmentTests.read(Array(bytes.dropFirst(16))) else { return }
+                    shown.append((read.0, read.payload))
+                }
+            }
+        }
+        func segment(_ flags: ControlBits, _ sequence: UInt32, ports: (UInt16, UInt16), _ kinds: SegmentOptions.Kinds) -> Segment {
+            var s = Segment()
+            (s.sourcePort, s.destinationPort) = ports
+            s.flags = flags
+            s.sequence = SubflowSequence(sequence)
+            s.options.present = kinds
+            s.options.dss = (try? OptionVector.named("dss-map-4").dss) ?? DSS()
+            if flags == [.syn, .ack] {
+                s.options.multipathCapable.senderKey = 7
+                s.acknowledgement = SubflowSequence(107)
+            }
+            return s
+        }
+        let out: (UInt16, UInt16) = (5000, 443), back: (UInt16, UInt16) = (443, 5000)
+        record(segment(.syn, 100, ports: out, [.multipathCapable, .dss]), "one", fromInitiator: true)
+        record(segment([], 104, ports: out, .dss), "two", fromInitiator: true)
+        record(segment(.syn, 100, ports: out, [.multipathCapable, .dss]), "one", fromInitiator: true)
+        record(segment(.ack, 9, ports: (5002, 443), .dss), "other", fromInitiator: true)
+        record(segment([.syn, .ack], 900, ports: back, [.multipathCapable, .dss]), "", fromInitiator: false)
+        record(segment(.ack, 107, ports: out, .dss), "three", fromInitiator: true)
+        #expect(shown.map { String(decoding: $0.payload, as: UTF8.self) } == ["", "", "other", "", "one", "two", "", "three"])
+        #expect(shown[0].0.options.present == .multipathCapable && shown[0].0.sequence.value == 100)
+        #expect(shown[4].0.sequence.value == 101 && shown[4].0.flags == .ack && shown[4].0.acknowledgement.value == 901)
+        #expect(shown[3].0.options.present == .multipathCapable && shown[3].0.acknowledgement.value == 101)
+        #expect(shown[6].0.sequence.value == 901 && shown[6].0.acknowledgement.value == 107 && shown[6].0.flags == .ack)
+        #expect(shown[5].0.flags == .ack && shown[5].0.options.present == .dss)
+    }
+}
+
 extension SegmentOptions {
     /// Takes over what another segment of the same record says.
     mutating func merge(_ other: SegmentOptions) {
