@@ -178,6 +178,11 @@ extension Connection {
         let neverOpened = !member.tcp.synAcknowledged
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
+        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection: it had that, too.
+        if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged {
+            sender.assumeFinAcknowledged()
+            return settle(at: now)
+        }
         // A connection whose first subflow is refused, or whose joins are refused with none left, is not known
         // to the peer (any more).
         if livingSubflows == 0, !isFinished,

@@ -108,7 +108,7 @@ extension Connection {
             return false
         }
         begin(&out)
-        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: dataOptionRoom, at: now)
+        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: true), at: now)
         if span.length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length) }
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
         attach(&out.segment, member, mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
@@ -163,7 +163,7 @@ extension Connection {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
         member.tcp.fillData(&out.segment, length: length, streamOffset: offset, receiveWindow: receiver.offered,
-                            optionRoom: dataOptionRoom, at: now)
+                            optionRoom: optionRoom(member, mapping: true), at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
         attach(&out.segment, member, mapping: (offset, length, position), at: now)
         out.path = member.path
@@ -271,7 +271,7 @@ extension Connection {
         finRepeats += 1
         finDeadline = now + min(patience, Self.longestFinPatience)
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
@@ -297,10 +297,10 @@ extension Connection {
             member.tcp.declineData(at: now)
             begin(&out)
             switch member.tcp.nextAction(at: now) {
-            case .finish: member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
+            case .finish: member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: false), at: now)
             case .acknowledge:
-                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
-            case .probe: member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered, optionRoom: bareOptionRoom, at: now)
+                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: false), at: now)
+            case .probe: member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: false), at: now)
             case .reset:
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
@@ -326,9 +326,14 @@ extension Connection {
 
     // MARK: Options
 
-    /// Of the 40 option bytes, what a DSS takes: with a mapping, and with a data acknowledgement alone.
-    private var dataOptionRoom: Int { configuration.framing == .rawIP ? 28 : 20 }
-    private var bareOptionRoom: Int { configuration.framing == .rawIP ? 12 : 8 }
+    /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which stand alone, or
+    /// a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
+    private func optionRoom(_ member: MemberSubflow, mapping: Bool) -> Int {
+        let priority = member.owesPriority ? 4 : 0
+        guard configuration.framing == .rawIP else { return (mapping ? 20 : 8) + priority }
+        if member.isOpener, !member.peerHasProof { return 24 + priority }
+        return (mapping ? 28 : 12) + priority
+    }
 
     private func begin(_ out: inout OutgoingSegment) {
         out.segment.reset()

@@ -41,6 +41,11 @@ struct DataSender: ~Copyable {
     /// DATA_FIN may be sent: everything before it was scheduled.
     var isFinDue: Bool { finOffset != nil && !isFinAcknowledged && next == ring.end }
 
+    /// DATA_FIN alone waits for its acknowledgement.
+    var isOnlyFinUnacknowledged: Bool { finOffset != nil && !isFinAcknowledged && acknowledged == ring.end }
+
+    mutating func assumeFinAcknowledged() { isFinAcknowledged = true }
+
     mutating func scheduled(_ n: Int) {
         next &+= UInt64(n)
         assert(next <= ring.end)

@@ -8,7 +8,8 @@ public struct LinkConditions: Hashable, Sendable {
         /// Each packet by itself with this probability (Bernoulli).
         case random(Double)
         /// Bursts (Gilbert-Elliott): before each packet the link turns bad with probability `enter` and good
-        /// again with `leave`; in the bad state packets are lost with probability `inside`, else none.
+        /// again with `leave`; in the bad state packets are lost with probability `inside`, else none. A burst is
+        /// over after half a second without a packet: fading takes time, not traffic, to end.
         case bursts(enter: Double, leave: Double, inside: Double)
     }
     /// What happens while the link is out, without anybody being told.

@@ -312,6 +312,8 @@ public final class SegmentWorld {
             switch chore.what {
             case .health(let health, let path, let atInitiator):
                 if lanes[path].isDown, health != .lost { continue }   // overtaken by a removal
+                // The script has no address IDs that would tell a returned address from the lost one.
+                if health == .lost, !atInitiator, !lanes[path].isDown { continue }
                 let isOut = lanes[path].up.conditions.outage != .none || lanes[path].down.conditions.outage != .none
                 if health == .suspect, !isOut { continue }              // over before anybody noticed
                 noted?(now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")

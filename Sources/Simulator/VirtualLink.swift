@@ -39,6 +39,8 @@ public final class VirtualLink {
     /// The latest arrival in order: a shorter delay set meanwhile must not reorder by itself.
     private var lastArrival = Instant.zero
     private var isInBurst = false
+    private var lastDrawn = Instant.zero
+    private static let longestSilentBurst = Interval.milliseconds(500)
 
     /// `pool` gives the copies of duplicated packets.
     public init(_ conditions: LinkConditions, pool: PacketPool, seed: UInt64, radio: Radio? = nil) {
@@ -143,7 +145,7 @@ public final class VirtualLink {
     /// A packet left the transmitter at `end`: its fate.
     private func send(_ packet: consuming Packet, at end: Instant) {
         if conditions.outage == .blackHole { statistics.droppedOutage += 1; return }
-        if isLost() { statistics.droppedLoss += 1; return }
+        if isLost(at: end) { statistics.droppedLoss += 1; return }
         if random.chance(conditions.corruption) { corrupt(packet.bytes) }
         var arrival = max(end + conditions.delay, lastArrival)
         lastArrival = arrival
@@ -162,11 +164,13 @@ public final class VirtualLink {
         Interval(nanoseconds: Int64(random.unit() * Double(conditions.reorderDelay.nanoseconds)))
     }
 
-    private func isLost() -> Bool {
+    private func isLost(at end: Instant) -> Bool {
         switch conditions.loss {
         case .none: return false
         case .random(let p): return random.chance(p)
         case .bursts(let enter, let leave, let inside):
+            if end - lastDrawn > Self.longestSilentBurst { isInBurst = false }
+            lastDrawn = end
             isInBurst = isInBurst ? !random.chance(leave) : random.chance(enter)
             return isInBurst && random.chance(inside)
         }
