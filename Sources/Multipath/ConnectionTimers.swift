@@ -69,7 +69,7 @@ extension Connection {
             member.health = health
             inputChanged(at: now)
             switch health {
-            case .usable: break
+            case .usable: member.tcp.pathReturned(at: now)
             case .suspect: reinjectOutstanding(of: member)
             case .lost: if !mayMove(member) { retire(index, at: now) }
             }

@@ -67,6 +67,8 @@ struct RTTEstimator {
     }
 
     mutating func backOff() { backoffs += 1 }
+    /// The path is known to carry again; what its silence taught about time-outs is void.
+    mutating func forgetBackoffs() { backoffs = 0 }
     /// New data was acknowledged: the path carries again.
     mutating func endBackoff() {
         // RFC 6298 section 5.7: the SYN timed out and nothing was measured.

@@ -116,6 +116,25 @@ extension Subflow {
         }
     }
 
+    /// The path answers again after a silence: what timed out meanwhile goes again at once, instead of when a
+    /// time-out comes up that has doubled with the length of the outage.
+    public func pathReturned(at now: Instant) {
+        guard rtt.backoffs > 0 else { return }
+        rtt.forgetBackoffs()
+        switch state {
+        case .closed: return
+        case .synSent, .synReceived: synIsDue = !openIsDue
+        default: if board.isEmpty { return }
+        }
+        if !board.isEmpty, synAcknowledged {
+            recovery.enterTimeout(point: sendNext)
+            _ = board.markAllLost()
+        }
+        retransmissionAt = now + rtt.timeout
+        pacer.restart(at: now)
+        updatePacing()
+    }
+
     /// Everything sent was acknowledged, or the state is over.
     func disarmLossTimers() {
         retransmissionAt = .distantFuture

@@ -18,8 +18,9 @@ struct HandshakeState {
     var attempts: [Attempt] = []
     var count = 0
     var nextAt: Instant
-    /// "Still alive" answers that nothing followed: the third asks for a fresh session.
-    var insist = false
+    /// "Still alive" answers that no record followed: after the third a fresh session is asked for.
+    var aliveAnswers = 0
+    var insist: Bool { aliveAnswers >= 3 }
 }
 
 /// A session that answered a hello and waits for a first record.
@@ -157,9 +158,8 @@ extension Endpoint {
     /// The concentrator still has the session, so the network is there again: ask the paths at once.
     private func revive(_ session: Session, at now: Instant) {
         if now - session.lastArrival < Limits.sessionDoubt { endHandshake(); return }
-        let count = handshake?.count ?? 0
         handshake?.attempts.removeAll()
-        handshake?.insist = count > 12
+        handshake?.aliveAnswers += 1
         for case let path? in session.paths where path.isOpen { sendProbe(session, path, at: now) }
     }
 
@@ -223,7 +223,10 @@ extension Endpoint {
     func confirm(_ session: Session, at now: Instant) {
         session.isConfirmed = true
         session.lastArrival = now
-        unconfirmed.removeAll { $0.session === session }
+        // Its other attempts are answered, but not used: the proxy has chosen.
+        for item in unconfirmed where item.session !== session && item.session.userNumber == session.userNumber
+            && item.session.instance == session.instance { forget(item.session) }
+        unconfirmed.removeAll { $0.session.userNumber == session.userNumber && $0.session.instance == session.instance }
         for case let other? in sessions where other !== session && other.isConfirmed
             && other.userNumber == session.userNumber && other.instance == session.instance {
             end(other, reason: "replaced by a new session", at: now)

@@ -15,6 +15,8 @@ extension Endpoint {
     @inline(__always) func noteArrival(_ session: Session, _ path: Path, at now: Instant) {
         session.lastArrival = now
         path.lastArrival = now
+        // The session lives: whoever doubted it may stop.
+        if handshake != nil, session === currentSession { endHandshake() }
         // What was sent a moment ago can't have been answered yet: the clock starts anew for that.
         path.awaitingSince = path.lastEliciting > now - path.leastRTT ? now : .distantFuture
         if path.health == .suspect, path.isOpen, !path.probe.isOutstanding { sendProbe(session, path, at: now) }

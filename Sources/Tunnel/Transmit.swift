@@ -34,6 +34,7 @@ extension Endpoint {
     }
 
     private func postHandshakes(into batch: DatagramBatch) -> Bool {
+        if outbox.isEmpty { return true }
         var sent = 0
         defer { outbox.removeFirst(sent) }
         for item in outbox {

@@ -66,6 +66,7 @@ import Testing
             let rate = Rate.megabitsPerSecond(i == 0 ? 8 : 4), delay = Interval.milliseconds(i == 0 ? 15 : 50)
             world.up[i].rate = rate; world.down[i].rate = rate
             world.up[i].delay = delay; world.down[i].delay = delay
+            world.up[i].queue = .seconds(1); world.down[i].queue = .seconds(1)
         }
         world.run(.seconds(1))
         let client = world.open(port: upload ? 1 : 4000, sending: upload ? 3_000_000 : 0)
@@ -77,7 +78,7 @@ import Testing
         world.up[0].isOut = true
         world.down[0].isOut = true
         if !silent { world.proxy.removeUplink(0, at: world.now) }
-        world.run(.milliseconds(1500)) { client.isDone }
+        world.run(.milliseconds(700)) { client.isDone }
         let gap = peer.longestGap
         #expect(world.run(.seconds(60)) { client.isDone }, "\(mode) silent \(silent) upload \(upload): \(client.received)")
         expectClean(client, received: received, "\(mode) silent \(silent) upload \(upload)")
