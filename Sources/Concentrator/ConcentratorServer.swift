@@ -133,8 +133,13 @@ public final class ConcentratorServer: EngineDelegate {
         var status = ServerStatus(role: "concentrator", uptime: loop.now() - began,
                                   listen: listen.map { "udp://\($0)" }, report: driver.endpoint.report(at: loop.now()))
         status.connections = departures.count
-        status.counters = [.init("connections_total", counters.incoming), .init("dials_connected_total", counters.connected)]
-            + DialStatus.allCases.dropFirst().map { .init("dials_failed_total{reason=\"\($0)\"}", counters.refused[Int($0.rawValue)]) }
+        status.counters = [
+            .init("connections_total", counters.incoming), .init("dials_connected_total", counters.connected),
+        ]
+        for failure in DialStatus.allCases.dropFirst() {
+            let count = counters.refused[Int(failure.rawValue)]
+            status.counters.append(.init("dials_failed_total{reason=\"\(failure)\"}", count))
+        }
         return status
     }
 }

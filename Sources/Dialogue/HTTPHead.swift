@@ -46,7 +46,8 @@ public struct HTTPHead: Sendable {
     /// The comma-separated members of every field of this name, trimmed and in lower case, without empty ones.
     func list(_ name: String) -> [String] {
         values(name).flatMap { value in
-            value.split(separator: UInt8(ascii: ",")).map { ASCII.lowercased(ASCII.trimmed($0)) }.filter { !$0.isEmpty }
+            value.split(separator: UInt8(ascii: ",")).map { ASCII.lowercased(ASCII.trimmed($0)) }
+                .filter { !$0.isEmpty }
         }
     }
 }
@@ -85,14 +86,17 @@ public struct HTTPHeadReader: Sendable {
                     lines.append(line)
                 } else if lines.isEmpty {
                     leadingEmptyLines += 1
-                    guard leadingEmptyLines <= HTTPLimit.leadingEmptyLines else { return .refused(.malformedField) }
+                    guard leadingEmptyLines <= HTTPLimit.leadingEmptyLines else {
+                        return .refused(.malformedField)
+                    }
                 } else {
                     return finish(bytes.slice(0..<scanned))
                 }
                 continue
             }
             if afterCarriageReturn { return .refused(.bareCarriageReturn) }
-            if byte < 0x20 && byte != ASCII.tab && byte != ASCII.cr || byte == 0x7f { return .refused(.controlByte) }
+            let isControl = byte < 0x20 && byte != ASCII.tab && byte != ASCII.cr || byte == 0x7f
+            if isControl { return .refused(.controlByte) }
             scanned += 1
             if lines.isEmpty, scanned - lineStart > HTTPLimit.startLine { return .refused(.startLineTooLong) }
             if scanned > HTTPLimit.head { return .refused(.headTooLarge) }
@@ -107,7 +111,9 @@ public struct HTTPHeadReader: Sendable {
             // RFC 9112 section 5.2: a fold is refused, as two readers may see two messages.
             if ASCII.isSpace(bytes[line.lowerBound]) { return .refused(.foldedField) }
             guard let colon = line.first(where: { bytes[$0] == UInt8(ascii: ":") }), colon > line.lowerBound,
-                  bytes.slice(line.lowerBound..<colon).allSatisfy(ASCII.isToken) else { return .refused(.malformedField) }
+                  bytes.slice(line.lowerBound..<colon).allSatisfy(ASCII.isToken) else {
+                return .refused(.malformedField)
+            }
             var value = (colon + 1)..<line.upperBound
             while let first = value.first, ASCII.isSpace(bytes[first]) { value = (first + 1)..<value.upperBound }
             while let last = value.last, ASCII.isSpace(bytes[last]) { value = value.lowerBound..<last }

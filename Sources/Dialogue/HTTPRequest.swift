@@ -81,14 +81,16 @@ extension HTTPRequest {
         let connection = head.list("connection") + head.list("proxy-connection")
         target = url.authority.target
         keepsAlive = !line.isVersion10 && !connection.contains("close")
-        kind = !line.isVersion10 && connection.contains("upgrade") && !head.values("upgrade").isEmpty ? .upgrade : .forward
+        let asksForUpgrade = connection.contains("upgrade") && !head.values("upgrade").isEmpty
+        kind = asksForUpgrade && !line.isVersion10 ? .upgrade : .forward
         body = try Self.bodyFraming(head, isVersion10: line.isVersion10)
         self.head = []
         writeHead(head, line, url, named: connection)
     }
 
     /// Passes the request's fields on but for those that concern one hop (RFC 9110 section 7.6.1).
-    private mutating func writeHead(_ original: HTTPHead, _ line: RequestLine, _ url: AbsoluteForm, named: [String]) {
+    private mutating func writeHead(_ original: HTTPHead, _ line: RequestLine, _ url: AbsoluteForm,
+                                    named: [String]) {
         var out: [UInt8] = []
         out.reserveCapacity(original.bytes.count)
         out += line.method
@@ -198,8 +200,9 @@ struct Authority {
 
     /// `defaultPort`: nil where the port must be given.
     init(_ text: ArraySlice<UInt8>, defaultPort: UInt16?) throws(HTTPRefusal) {
-        let bad = HTTPRefusal(.badRequest, defaultPort == nil ? "CONNECT wants a host and a port, as in example.org:443."
-                                                             : "The request's URL has no valid host and port.")
+        let isConnect = defaultPort == nil
+        let bad = HTTPRefusal(.badRequest, isConnect ? "CONNECT wants a host and a port, as in example.org:443."
+                                                     : "The request's URL has no valid host and port.")
         self.text = text
         var host = text, port: ArraySlice<UInt8> = []
         if let colon = text.lastIndex(of: UInt8(ascii: ":")), text.last != UInt8(ascii: "]") {
@@ -224,7 +227,8 @@ struct Authority {
     }
 }
 
-/// `http://authority/path?query` (RFC 9112 section 3.2.2), split into what the proxy needs and what the origin gets.
+/// `http://authority/path?query` (RFC 9112 section 3.2.2), split into what the proxy needs and what the
+/// origin gets.
 struct AbsoluteForm {
     var authority: Authority
     var path: [UInt8]

@@ -97,8 +97,9 @@ public struct HTTPResponseReader: Sendable {
         let origin = !line.isVersion10 && !connection.contains("close") && body != .untilClose
             && !(head.values("content-length").count > 0 && head.values("transfer-encoding").count > 0)
         let client = context.clientKeepsAlive && body != .untilClose
-        let response = HTTPResponse(status: line.status, head: rewrite(head, line, closing: !client, dropsLength: body == .chunked),
-                                    body: body, originKeepsAlive: origin, clientKeepsAlive: client)
+        let out = rewrite(head, line, closing: !client, dropsLength: body == .chunked)
+        let response = HTTPResponse(status: line.status, head: out, body: body, originKeepsAlive: origin,
+                                    clientKeepsAlive: client)
         return .final(response, length: length)
     }
 
@@ -123,7 +124,8 @@ public struct HTTPResponseReader: Sendable {
         return length == 0 ? .none : .length(length)
     }
 
-    /// The head for the application, in the proxy's own version (RFC 9110 section 2.5), hop-by-hop fields left out.
+    /// The head for the application, in the proxy's own version (RFC 9110 section 2.5), hop-by-hop fields left
+    /// out.
     private func rewrite(_ head: HTTPHead, _ line: StatusLine, closing: Bool, dropsLength: Bool) -> [UInt8] {
         var out: [UInt8] = []
         out.reserveCapacity(head.bytes.count + 32)
@@ -133,7 +135,9 @@ public struct HTTPResponseReader: Sendable {
         let named = head.list("connection")
         head.writeFields(except: HopByHop.response + ["content-length"], named: named, into: &out)
         // One Content-Length, also where the origin repeated it (RFC 9112 section 6.3).
-        if !dropsLength, let length = head.list("content-length").first { out += "Content-Length: \(length)\r\n".utf8 }
+        if !dropsLength, let length = head.list("content-length").first {
+            out += "Content-Length: \(length)\r\n".utf8
+        }
         if line.status == 101 {
             out += "Connection: Upgrade\r\n".utf8
             for value in head.values("upgrade") { out += "Upgrade: ".utf8; out += value; out += "\r\n".utf8 }

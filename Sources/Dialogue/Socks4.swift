@@ -44,7 +44,9 @@ public struct Socks4Dialogue: Sendable {
         case .needMore: return .needMore
         case .tooLong: return refuse(.fieldTooLong)
         case .end(let end):
-            guard let host = Target.Host(nameBytes: bytes.slice((userEnd + 1)..<end)) else { return refuse(.invalidName) }
+            guard let host = Target.Host(nameBytes: bytes.slice((userEnd + 1)..<end)) else {
+                return refuse(.invalidName)
+            }
             return .open(Target(host: host, port: port), consumed: end + 1)
         }
     }
@@ -52,7 +54,9 @@ public struct Socks4Dialogue: Sendable {
     /// The eight bytes that answer a request; address and port are zero, as nobody looks at them for CONNECT.
     public static func reply(_ code: Code) -> [UInt8] { [0, code.rawValue, 0, 0, 0, 0, 0, 0] }
     /// The answer for the end of a dial: the protocol tells success from failure and no more.
-    public static func reply(dial status: DialStatus) -> [UInt8] { reply(status == .connected ? .granted : .rejected) }
+    public static func reply(dial status: DialStatus) -> [UInt8] {
+        reply(status == .connected ? .granted : .rejected)
+    }
 
     private enum Field { case needMore, tooLong, end(Int) }
 

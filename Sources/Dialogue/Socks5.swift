@@ -76,8 +76,8 @@ public struct Socks5Dialogue: Sendable {
         guard bytes.count > userEnd else { return .needMore }
         let end = userEnd + 1 + Int(bytes[userEnd])
         guard bytes.count >= end else { return .needMore }
-        let isRight = credentials?.matches(user: bytes.slice(2..<userEnd), password: bytes.slice((userEnd + 1)..<end))
-        guard isRight ?? true else { return refuse([1, 1], .wrongCredentials) }
+        let user = bytes.slice(2..<userEnd), password = bytes.slice((userEnd + 1)..<end)
+        guard credentials?.matches(user: user, password: password) ?? true else { return refuse([1, 1], .wrongCredentials) }
         state = .request
         return .reply([1, 0], consumed: end)
     }

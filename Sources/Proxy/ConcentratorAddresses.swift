@@ -28,7 +28,8 @@ final class ConcentratorAddresses {
         }
     }
 
-    init(_ targets: [Target], loop: EventLoop, log: Logger, changed: @escaping ([SocketAddress]) -> Void) throws(SystemError) {
+    init(_ targets: [Target], loop: EventLoop, log: Logger,
+         changed: @escaping ([SocketAddress]) -> Void) throws(SystemError) {
         self.targets = targets
         self.log = log
         self.changed = changed

@@ -8,12 +8,14 @@ final class FrontDesk: Visitor {
     private let listener: ProxyListener
     private var buffer: [UInt8] = []
     private var door: FrontDoor?
+    private let socks4: Socks4Dialogue
     private var socks5: Socks5Dialogue
     private var requests: HTTPRequestReader
     private var timer: LoopTimer?
 
     init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
         self.listener = listener
+        socks4 = Socks4Dialogue(credentials: listener.credentials)
         socks5 = Socks5Dialogue(credentials: listener.credentials)
         requests = HTTPRequestReader(credentials: listener.credentials)
         super.init(socket, server)
@@ -53,7 +55,7 @@ final class FrontDesk: Visitor {
             guard let door = door ?? open() else { return }
             self.door = door
             let goesOn = switch door {
-            case .socks4: act(buffer.withUnsafeBytes { Socks4Dialogue(credentials: listener.credentials).read($0) }, .socks4)
+            case .socks4: act(buffer.withUnsafeBytes { socks4.read($0) }, .socks4)
             case .socks5: act(buffer.withUnsafeBytes { socks5.read($0) }, .socks5)
             case .http: readRequest()
             }

@@ -59,7 +59,8 @@ final class HTTPRelay: Visitor {
     /// Bytes of a body passed on for one event, so that one fast connection can't keep the loop.
     private static let mostPerTurn = 1 << 20
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, first: HTTPRequest, rest: [UInt8]) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, first: HTTPRequest,
+         rest: [UInt8]) {
         self.listener = listener
         requests = HTTPRequestReader(credentials: listener.credentials)
         buffer = rest
@@ -90,7 +91,8 @@ final class HTTPRelay: Visitor {
 
     override func activity() {
         if let pump { pump.activity(); return }
-        if exchange == nil, let connection = origin?.handle.connection, connection.isReadFinished || connection.error != nil {
+        if exchange == nil, let connection = origin?.handle.connection,
+           connection.isReadFinished || connection.error != nil {
             dropOrigin()   // it closed an idle connection; nothing is lost
         }
         turn()
@@ -224,7 +226,8 @@ final class HTTPRelay: Visitor {
                 }
             }
             let taken = buffer.withUnsafeBytes {
-                connection.write(UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]), at: server.driver.now)
+                connection.write(UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]),
+                                 at: server.driver.now)
             }
             guard taken > 0 else { return }
             used += taken

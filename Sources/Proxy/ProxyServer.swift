@@ -64,9 +64,9 @@ public final class ProxyServer: EngineDelegate {
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
-        concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop, log: log) { [unowned self] addresses in
-            self.driver.endpoint.setConcentrator(addresses, at: self.loop.now())
-            uplinks.setFamilies(of: addresses)
+        concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop, log: log) { [unowned self] in
+            self.driver.endpoint.setConcentrator($0, at: self.loop.now())
+            uplinks.setFamilies(of: $0)
             self.driver.kick()
         }
         uplinks.start(known)
@@ -83,7 +83,8 @@ public final class ProxyServer: EngineDelegate {
         guard visitors.count < settings.mostClients else {
             counters.turnedAway += 1
             if let silent = notices.pass(at: loop.now()) {
-                log.notice("turned away: too many clients", metadata: ["most": "\(settings.mostClients)", "not_logged_before": "\(silent)"])
+                log.notice("turned away: too many clients",
+                           metadata: ["most": "\(settings.mostClients)", "not_logged_before": "\(silent)"])
             }
             socket.reset()
             return
@@ -125,7 +126,8 @@ public final class ProxyServer: EngineDelegate {
     func giveUp(_ handle: StreamHandle) {
         handle.owner = nil
         let connection = handle.connection
-        if connection.isReadFinished { connection.finishWriting(at: loop.now()) } else { connection.abort(at: loop.now()) }
+        let now = loop.now()
+        if connection.isReadFinished { connection.finishWriting(at: now) } else { connection.abort(at: now) }
         driver.endpoint.touched(handle, at: loop.now())
         driver.endpoint.release(handle, at: loop.now())
         driver.kick()

@@ -60,7 +60,9 @@ public struct ProxySettings: Sendable {
     public struct UplinkChoice: Sendable {
         public var selector: UplinkSelector
         public var isBackup: Bool
-        public init(_ selector: UplinkSelector, isBackup: Bool = false) { self.selector = selector; self.isBackup = isBackup }
+        public init(_ selector: UplinkSelector, isBackup: Bool = false) {
+            self.selector = selector; self.isBackup = isBackup
+        }
     }
     public var identity: StaticKeyPair
     /// Addresses or names with UDP ports, in order of preference; at least one.

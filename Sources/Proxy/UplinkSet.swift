@@ -18,6 +18,8 @@ final class UplinkSet {
     private var names: [String] = []
     private var present: [String: UplinkCandidate] = [:]
     private var families = (v4: true, v6: true)
+    /// The family each uplink's socket was made for.
+    private var attachedV4: [String: Bool] = [:]
     private var timer: LoopTimer?
 
     init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
@@ -29,11 +31,10 @@ final class UplinkSet {
         // A concentrator on this machine is reached by no interface with a default route.
         let addresses = settings.concentrator.map(\.socketAddress)
         if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
-            selectors = addresses.compactMap { $0?.address.isIPv4 == true ? Subnet("127.0.0.1") : Subnet("::1") }.prefix(1)
-                .map { .source($0) }
+            selectors = (addresses[0]?.address.isIPv4 == true ? Subnet("127.0.0.1") : Subnet("::1")).map { [.source($0)] } ?? []
         }
         monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop, log: log) { [unowned self] in self.handle($0) }
-        timer = driver.loop.timer { [unowned self] in self.attachAll(onlyMissing: true) }
+        timer = driver.loop.timer { [unowned self] in self.attachMissing() }
     }
 
     /// Begins to watch; `known` are the concentrator's addresses as far as they are known.
@@ -60,9 +61,11 @@ final class UplinkSet {
     /// The families of the concentrator's addresses decide which sockets are of use.
     func setFamilies(of addresses: [SocketAddress]) {
         let new = (v4: addresses.contains { $0.address.isIPv4 }, v6: addresses.contains { !$0.address.isIPv4 })
-        guard new != families else { return }
         families = new
-        attachAll(onlyMissing: false)
+        for name in names {
+            guard let candidate = present[name], attachedV4[name] != usesIPv4(candidate) else { continue }
+            attach(candidate)
+        }
     }
 
     private func handle(_ event: UplinkEvent) {
@@ -77,17 +80,20 @@ final class UplinkSet {
         }
     }
 
-    private func attachAll(onlyMissing: Bool) {
-        for name in names {
-            guard let candidate = present[name], let number = names.firstIndex(of: name) else { continue }
-            if !onlyMissing || driver.socket(number) == nil { attach(candidate) }
+    private func attachMissing() {
+        for (number, name) in names.enumerated() {
+            if let candidate = present[name], driver.socket(number) == nil { attach(candidate) }
         }
     }
+
+    /// IPv4 where both ends have it: its header is shorter.
+    private func usesIPv4(_ candidate: UplinkCandidate) -> Bool { families.v4 && candidate.has(isIPv4: true) }
 
     private func attach(_ candidate: UplinkCandidate) {
         let number = names.firstIndex(of: candidate.name) ?? names.count
         if number == names.count { names.append(candidate.name) }
-        let isIPv4 = families.v4 && candidate.has(isIPv4: true)
+        let isIPv4 = usesIPv4(candidate)
+        attachedV4[candidate.name] = isIPv4
         guard isIPv4 || families.v6, let binding = candidate.binding(isIPv4: isIPv4) else {
             log.notice("uplink has no address of the concentrator's family", metadata: ["uplink": "\(candidate.name)"])
             driver.removeUplink(number)

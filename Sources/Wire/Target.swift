@@ -48,10 +48,12 @@ extension Target {
         switch bytes[0] {
         case AddressType.v4:
             guard bytes.count >= 7 else { return .needMore }
-            return .target(Target(host: .address(IPAddress(v4: UInt32(bigEndian: load(bytes, 1)))), port: port(bytes, 5)), length: 7)
+            let address = IPAddress(v4: UInt32(bigEndian: load(bytes, 1)))
+            return .target(Target(host: .address(address), port: port(bytes, 5)), length: 7)
         case AddressType.v6:
             guard bytes.count >= 19 else { return .needMore }
-            let address = IPAddress(v6High: UInt64(bigEndian: load(bytes, 1)), low: UInt64(bigEndian: load(bytes, 9)))
+            let high: UInt64 = load(bytes, 1), low: UInt64 = load(bytes, 9)
+            let address = IPAddress(v6High: UInt64(bigEndian: high), low: UInt64(bigEndian: low))
             return .target(Target(host: .address(address), port: port(bytes, 17)), length: 19)
         case AddressType.name:
             guard bytes.count >= 2 else { return .needMore }
@@ -89,7 +91,9 @@ extension Target {
     private static func load<T: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> T {
         bytes.loadUnaligned(fromByteOffset: at, as: T.self)
     }
-    private static func port(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> UInt16 { UInt16(bigEndian: load(bytes, at)) }
+    private static func port(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> UInt16 {
+        UInt16(bigEndian: load(bytes, at))
+    }
 
     /// Letters, digits, hyphen, underscore, dot; the colon only occurs in the text of an IPv6 address.
     /// Other scripts arrive in their ASCII form (RFC 5890).
@@ -115,8 +119,9 @@ extension Target.Host {
     }
     /// As `init(nameBytes:)`, from text.
     public init?(_ text: some StringProtocol) {
-        var bytes = Array(text.utf8)
-        guard let host = bytes.withUnsafeMutableBytes({ Target.Host(nameBytes: UnsafeRawBufferPointer($0)) }) else { return nil }
+        let bytes = Array(text.utf8)
+        let host = bytes.withUnsafeBytes { Target.Host(nameBytes: $0) }
+        guard let host else { return nil }
         self = host
     }
 }

@@ -1,0 +1,160 @@
+import Buffers
+import Concentrator
+import Crypto
+import Dialogue
+import Logging
+import Measures
+import Shell
+import Wire
+
+@testable import Proxy
+
+/// A proxy, a concentrator and an origin on the loopback in one loop, with real sockets between them.
+final class Street {
+    let loop: EventLoop
+    let proxy: ProxyServer
+    let concentrator: ConcentratorServer
+    private var origins: [StreamListener] = []
+    private var guests: [Guest] = []
+
+    init(credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto) throws {
+        loop = try EventLoop()
+        let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()), concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
+        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        var there = ConcentratorSettings(identity: concentratorKey, listen: [SocketAddress("127.0.0.1:0")!],
+                                         users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
+        there.egress.deniesPrivate = denies
+        there.dialTimeout = .seconds(3)
+        concentrator = try ConcentratorServer(there, loop: loop, log: log)
+        let listener = try ProxyListener(address: SocketAddress("127.0.0.1:0")!, credentials: credentials)
+        let port = concentrator.listen[0].port
+        var here = ProxySettings(identity: proxyKey, concentrator: [Target(host: .address(IPAddress("127.0.0.1")!), port: port)],
+                                 concentratorKey: concentratorKey.publicKey, listeners: [listener])
+        here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
+        here.open = open
+        proxy = try ProxyServer(here, loop: loop, log: log)
+    }
+
+    /// A server that answers what it reads: `script` gets everything read so far, and returns what to send, once
+    /// it knows, and whether to close behind it. Returns its port.
+    func origin(_ script: @escaping (_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)?) throws -> UInt16 {
+        let listener = try StreamListener(SocketAddress("127.0.0.1:0")!, loop: loop) { [unowned self] socket, _ in
+            guests.append(Guest(socket, script))
+        }
+        origins.append(listener)
+        return listener.address.port
+    }
+
+    /// A port nobody listens on.
+    func closedPort() throws -> UInt16 {
+        let listener = try StreamListener(SocketAddress("127.0.0.1:0")!, loop: loop) { _, _ in }
+        defer { listener.close() }
+        return listener.address.port
+    }
+
+    /// An application's connection to the proxy.
+    func application() throws -> Application { try Application(self) }
+
+    /// Sends `bytes` on a connection of its own and returns what came back until the proxy closed.
+    func ask(_ bytes: [UInt8]) throws -> [UInt8] {
+        let application = try application()
+        application.send(bytes)
+        application.wait { application.isEnded }
+        return application.received
+    }
+    func ask(_ text: String) throws -> String { String(decoding: try ask(Array(text.utf8)), as: UTF8.self) }
+}
+
+/// One connection at an origin.
+private final class Guest {
+    private let socket: StreamSocket
+    private let script: ([UInt8], Bool) -> (send: [UInt8], close: Bool)?
+    private var read: [UInt8] = []
+    private var pending: [UInt8] = []
+    private var closes = false
+
+    init(_ socket: StreamSocket, _ script: @escaping ([UInt8], Bool) -> (send: [UInt8], close: Bool)?) {
+        self.socket = socket
+        self.script = script
+        socket.watch.onReadable = { [unowned self] in self.readable() }
+        socket.watch.onWritable = { [unowned self] in self.flush() }
+        socket.watch.wantsRead = true
+    }
+
+    private func readable() {
+        var ended = false
+        withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { space in
+            switch socket.read(into: space) {
+            case .bytes(let n): read.append(contentsOf: space[..<n])
+            case .end: ended = true; socket.watch.wantsRead = false
+            case .blocked: break
+            case .failed: socket.close()
+            }
+        }
+        guard let answer = script(read, ended) else { return }
+        read = []
+        pending += answer.send
+        closes = answer.close
+        flush()
+    }
+
+    private func flush() {
+        if case .bytes(let n) = socket.write(pending) { pending.removeFirst(n) }
+        socket.watch.wantsWrite = !pending.isEmpty
+        if pending.isEmpty, closes { socket.close() }
+    }
+}
+
+final class Application {
+    private let street: Street
+    private var socket: StreamSocket?
+    private var attempt: StreamSocket.Attempt?
+    private(set) var received: [UInt8] = []
+    private(set) var isEnded = false
+    private(set) var wasReset = false
+    private var pending: [UInt8] = []
+    var text: String { String(decoding: received, as: UTF8.self) }
+
+    init(_ street: Street) throws {
+        self.street = street
+        attempt = StreamSocket.connect(to: street.proxy.listen[0], loop: street.loop) { [unowned self] result in
+            guard case .success(let socket) = result else { self.isEnded = true; return }
+            self.socket = socket
+            socket.watch.onReadable = { [unowned self] in self.read() }
+            socket.watch.onWritable = { [unowned self] in self.flush() }
+            socket.watch.wantsRead = true
+        }
+        wait { self.socket != nil || self.isEnded }
+    }
+
+    func send(_ bytes: [UInt8]) { pending += bytes; flush() }
+    func send(_ text: String) { send(Array(text.utf8)) }
+    func finish() { wait { self.pending.isEmpty }; socket?.finishWriting() }
+
+    /// Lets the loop run until `condition` holds, for 10 s at most.
+    @discardableResult func wait(_ condition: () -> Bool) -> Bool { street.loop.run(until: .seconds(10), condition) }
+    /// Waits for `count` bytes and takes them.
+    func expect(_ count: Int) -> [UInt8] {
+        wait { self.received.count >= count || self.isEnded }
+        let out = Array(received.prefix(count))
+        received.removeFirst(out.count)
+        return out
+    }
+
+    private func flush() {
+        guard let socket else { return }
+        if case .bytes(let n) = socket.write(pending) { pending.removeFirst(n) }
+        socket.watch.wantsWrite = !pending.isEmpty
+    }
+
+    private func read() {
+        withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { space in
+            switch socket!.read(into: space) {
+            case .bytes(let n): received.append(contentsOf: space[..<n])
+            case .end: isEnded = true; socket!.watch.wantsRead = false
+            case .blocked: break
+            case .failed: isEnded = true; wasReset = true; socket!.watch.wantsRead = false
+            }
+        }
+    }
+}
