@@ -85,7 +85,7 @@ let package = Package(
                                                              "Tunnel", "Simulator"],
                           path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Lab", ["Lab", "Measures"]),
-        tests("Proxy", ["Proxy", "Concentrator", "Dialogue", "Crypto", "Shell", "Wire", "Measures", "Buffers", "Tunnel"]),
+        tests("Proxy", ["Proxy", "Concentrator", "Dialogue", "Crypto", "Shell", "Wire", "Measures", "Buffers", "Tunnel", logging]),
         tests("Concentrator", ["Concentrator", "Shell", "Wire", "Measures", "Tunnel"]),
         tests("Configuration", ["Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Shell", "Wire"]),
     ]

@@ -9,7 +9,7 @@ private func name(_ host: String, _ port: UInt16) -> [UInt8] {
     [3, UInt8(host.utf8.count)] + Array(host.utf8) + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
 }
 private func loopback(_ port: UInt16) -> [UInt8] { [1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port)] }
-private let echo: ([UInt8], Bool) -> (send: [UInt8], close: Bool)? = { read, ended in (read, ended) }
+private func echo(_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)? { (read, ended) }
 
 @Suite(.serialized) struct TunnelTests {
     @Test(arguments: [OpenPolicy.fast, .checked]) func socks5(_ open: OpenPolicy) throws {
