@@ -249,6 +249,11 @@ public final class Connection {
         for case let member? in members where member.path == path && member.isAlive && !member.isEnding { return true }
         return false
     }
+    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a bulk segment's.
+    public func noteHead(excess: Int, subflow index: Int) {
+        guard index < members.count, let member = members[index] else { return }
+        member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
+    }
     /// Subflows that are neither ended nor ending.
     public var livingSubflows: Int {
         var n = 0

@@ -133,7 +133,7 @@ extension Connection {
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)
         guard let member = fastestWithRoom() else { return false }
-        let n = min(front.count, member.tcp.sendSegmentSize)
+        let n = min(front.count, member.segmentRoom)
         counted.bytesReinjected += n
         emit(member, offset: front.start, length: n, isCopy: true, at: now, into: &out)
         sender.reinjected(to: front.start &+ UInt64(n))
@@ -143,7 +143,7 @@ extension Connection {
     private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         let available = sender.sendable
         guard available > 0 else { return false }
-        if burstMember < 0 || burstRoom < min(available, members[burstMember]?.tcp.sendSegmentSize ?? .max) {
+        if burstMember < 0 || burstRoom < min(available, members[burstMember]?.segmentRoom ?? .max) {
             collectCandidates(segment: available, at: now)
             guard let i = scheduler.choose(candidates, backlog: sender.backlog, segment: configuration.subflow.maximumSegmentSize)
             else { burstMember = -1; return false }
@@ -151,7 +151,7 @@ extension Connection {
             burstRoom = candidates[i].room
         }
         guard let member = members[burstMember] else { burstMember = -1; return false }
-        let n = min(available, member.tcp.sendSegmentSize, burstRoom)
+        let n = min(available, member.segmentRoom, burstRoom)
         burstRoom -= n
         let offset = sender.next
         emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
@@ -189,7 +189,7 @@ extension Connection {
             if standing < best { best = standing; candidates.removeAll() }
             var c = SchedulingCandidate()
             c.subflow = index
-            let size = min(segment, member.tcp.sendSegmentSize)
+            let size = min(segment, member.segmentRoom)
             c.room = member.tcp.dataRoom(at: now)
             if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {   // no small segments while an ACK is due
                 if member.tcp.windowRoom >= size { pacingWake = min(pacingWake, max(member.tcp.pacingRelease, now + .microseconds(20))) }
@@ -252,7 +252,7 @@ extension Connection {
         }
         guard start != .max else { return false }
         start = max(start, sender.acknowledged)
-        let n = min(Int(end &- start), fast.tcp.sendSegmentSize)
+        let n = min(Int(end &- start), fast.segmentRoom)
         sender.copiedBelow = start &+ UInt64(n)
         counted.bytesReinjected += n
         emit(fast, offset: start, length: n, isCopy: true, at: now, into: &out)

@@ -37,6 +37,9 @@ final class MemberSubflow {
     /// The lowest offset among copies it carries of other subflows' data, and the sequence behind the last copy.
     var copyFloor = UInt64.max
     var copyEnd = SubflowSequence(0)
+    /// Bytes by which the framing's head of the last data segment exceeded a bulk segment's: the next one is
+    /// shorter by so much, to fill its datagram exactly.
+    var headExcess = 0
     /// RST with this reason is due or was sent; nothing is scheduled here any more.
     var resetReason: UInt8?
     var isEnding = false
@@ -51,6 +54,8 @@ final class MemberSubflow {
         copyEnd = tcp.initialSendSequence
     }
 
+    /// Payload bytes of a full segment.
+    var segmentRoom: Int { tcp.sendSegmentSize &- headExcess }
     var isBackup: Bool { backupByUs || backupByPeer }
     /// Timed out without an acknowledgement since: what it carries goes on others first.
     var isStale: Bool { tcp.backoffs > 0 }

@@ -123,6 +123,7 @@ extension Endpoint {
         let before = stream.links[subflow].context
         var head = SealedSegment.write(outgoing.segment, payloadLength: count, runsToEnd: true,
                                        context: &stream.links[subflow].context, into: headScratch)
+        stream.connection.noteHead(excess: head - Limits.bulkHead, subflow: subflow)
         let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
         var rest = 0
         if head + count > room, isDivisible(outgoing.segment) {
