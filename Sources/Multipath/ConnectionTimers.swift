@@ -69,7 +69,10 @@ extension Connection {
             member.health = health
             inputChanged(at: now)
             switch health {
-            case .usable: member.tcp.pathReturned(at: now)
+            case .usable:
+                member.tcp.pathReturned(at: now)
+                // A peer that gave the subflow up meanwhile answers with a reset, and a new one is joined.
+                member.tcp.requestAcknowledgement()
             case .suspect: reinjectOutstanding(of: member)
             case .lost: if !mayMove(member) { retire(index, at: now) }
             }

@@ -102,7 +102,7 @@ extension Endpoint {
     func retryJoin(_ stream: StreamHandle, at now: Instant) {
         guard isProxy, stream.connection.error == nil, stream.joinRetryAt == .distantFuture else { return }
         var patience = Limits.firstJoinRetry
-        for _ in 0..<min(stream.joinRetries, 5) { patience = min(patience * 2, Limits.longestJoinRetry) }
+        for _ in 0..<min(stream.joinRetries, 10) { patience = min(patience * 2, Limits.longestJoinRetry) }
         stream.joinRetries += 1
         stream.joinRetryAt = now + patience
     }

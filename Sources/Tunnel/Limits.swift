@@ -66,7 +66,7 @@ enum Limits {
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)
     static let listenerNumberRest = Interval.seconds(10)
-    static let firstJoinRetry = Interval.seconds(1)
+    static let firstJoinRetry = Interval.milliseconds(100)
     static let longestJoinRetry = Interval.seconds(30)
 
     /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to this.

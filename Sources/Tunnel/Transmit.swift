@@ -58,12 +58,21 @@ extension Endpoint {
                 return .nothingLeft
             }
             left -= 1
-            guard let path = session.paths[outgoing.path], path.isOpen, outgoing.subflow < stream.links.count,
+            guard let path = carrier(session), outgoing.subflow < stream.links.count,
                   stream.links[outgoing.subflow].isUsed else { continue }
             send(stream, session, path, batch, at: now)
             if !hasRoom(batch, path.lane) { return .batchFull }
         }
         return .more
+    }
+
+    /// The path a segment goes by: its subflow's. A reset of a subflow whose path is silent goes by another one,
+    /// or the peer would hold the dead subflow and open no new one when the path is back.
+    private func carrier(_ session: Session) -> Path? {
+        guard let own = session.paths[outgoing.path] else { return nil }
+        if own.health == .usable || !outgoing.segment.flags.contains(.rst) { return own.isOpen ? own : nil }
+        for case let other? in session.paths where other.health == .usable { return other }
+        return own.isOpen ? own : nil
     }
 
     /// After a connection has nothing more to send: its events, its deadline, its end.
