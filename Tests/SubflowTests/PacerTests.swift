@@ -1,0 +1,31 @@
+import Measures
+@testable import Subflow
+import Testing
+
+@Suite struct PacerTests {
+    @Test func aDebtCountedAtASlowerPaceIsForgotten() {
+        var pacer = Pacer()
+        let start = Instant(nanoseconds: 1_000_000_000)
+        pacer.setRate(25e-9, segmentSize: 1436)        // 25 bytes a second
+        pacer.sent(2872, at: start)
+        #expect(pacer.release > start + .seconds(60))
+        pacer.setRate(1e-3, segmentSize: 1436)         // 1 MB a second
+        #expect(pacer.release < start + .milliseconds(10))
+        #expect(pacer.room(at: start + .milliseconds(10)) > 0)
+    }
+
+    // What a first answer of one byte says about the rate is nothing.
+    @Test func bbrStartsAtThePaceOfItsInitialWindow() {
+        let bbr = BBR(segmentSize: 1436, initialWindow: 14_360)
+        var sample = AcknowledgementSample()
+        sample.now = Instant(nanoseconds: 40_000_000)
+        sample.bytes = 1
+        sample.rtt = .milliseconds(40)
+        sample.minimumRTT = .milliseconds(40)
+        sample.deliveryRate = Rate(bytesPerSecond: 25)
+        sample.isApplicationLimited = true
+        sample.startsRound = true
+        bbr.acknowledged(sample)
+        #expect(bbr.pacingRate >= Rate(bytes: 14_360, in: .milliseconds(40)))
+    }
+}
