@@ -118,7 +118,7 @@ def test_a_captured_session_replayed(w):
     for living in (True, False):
         result = w.run(w.app, ["python3", "-c", REPLAY, capture, CONCENTRATOR])
         sent, answers = map(int, result.stdout.split())
-        assert sent > 20, f"only {sent} datagrams were captured"
+        assert sent >= 10, f"only {sent} datagrams were captured"
         assert answers == 0, f"{answers} of {sent} replayed datagrams were answered"
         status = pair.status("concentrator")
         assert len(status["sessions"]) <= sessions, "a replay opened a session"
