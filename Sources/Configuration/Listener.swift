@@ -28,7 +28,9 @@ extension Field {
         }
         if rest.hasSuffix("/") { rest = rest.dropLast() }
         let numeric = rest.hasPrefix("localhost:") ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
-        guard let address = SocketAddress(numeric), address.port > 0 else { return wrong("\"\(shown)\" is not a place to listen; \(form)") }
+        guard let address = SocketAddress(numeric), address.port > 0 else {
+            return wrong("\"\(shown)\" is not a place to listen; \(form)")
+        }
         do {
             return try ProxyListener(scheme: scheme, address: address, credentials: credentials)
         } catch {
@@ -63,7 +65,9 @@ extension Credentials {
         var bytes: [UInt8] = [], rest = text.utf8[...]
         while let byte = rest.popFirst() {
             guard byte == UInt8(ascii: "%") else { bytes.append(byte); continue }
-            guard let hex = String(rest.prefix(2)), hex.utf8.count == 2, let value = UInt8(hex, radix: 16) else { return nil }
+            guard let hex = String(rest.prefix(2)), hex.utf8.count == 2, let value = UInt8(hex, radix: 16) else {
+                return nil
+            }
             bytes.append(value)
             rest = rest.dropFirst(2)
         }

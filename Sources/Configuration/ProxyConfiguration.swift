@@ -38,6 +38,9 @@ extension ProxyConfiguration {
                 status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits]),
             folder: folder)
+        if let field = table[.limits], let limits = Table<LimitKey>(field) {
+            limits[.connectionsPerUser]?.complain("is the concentrator's to limit; a proxy has one user")
+        }
         let peer = table.required(
             .concentrator, "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }")
             .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }

@@ -56,7 +56,9 @@ struct Seconds: ExpressibleByArgument, CustomStringConvertible {
     }
 
     var description: String { "\(interval.seconds)s" }
-    var defaultValueDescription: String { interval.seconds == interval.seconds.rounded() ? "\(Int(interval.seconds))s" : description }
+    var defaultValueDescription: String {
+        interval.seconds == interval.seconds.rounded() ? "\(Int(interval.seconds))s" : description
+    }
 }
 
 extension Demo.Loss: ExpressibleByArgument {}

@@ -56,9 +56,10 @@ enum Program {
     /// Every connection takes a descriptor; the soft limit of 1,024 is of another age.
     private static func raiseFileLimit() {
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
         limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        setrlimit(files, &limit)
     }
 }
 
@@ -73,7 +74,8 @@ extension ControlDesk {
                 answer(line, status: { StatusDocument(service.status()).json }, setMode: service.setMode)
             }
         } catch {
-            Logger(label: "control").warning("no control socket, so braid status can't ask: \(error)", metadata: ["path": "\(path)"])
+            Logger(label: "control").warning(
+                "no control socket, so braid status can't ask: \(error)", metadata: ["path": "\(path)"])
             return nil
         }
     }

@@ -44,7 +44,8 @@ struct StatusDocument: Codable {
         do {
             self = try decoder.decode(StatusDocument.self, from: Data(json.utf8))
         } catch {
-            throw Complaint.failure("the answer is not a status that braid \(Braid.version) knows; is another version running?")
+            throw Complaint.failure(
+                "the answer is not a status that braid \(Braid.version) knows; is another version running?")
         }
     }
 }

@@ -16,14 +16,14 @@ def between(value, low, high, what):
     check(low <= value <= high, f"{what} is {value:.4g}, not {low:.4g} to {high:.4g}")
 
 
-def in_lab(braid, script, *options, prefix=(), timeout=120):
+def in_lab(braid, script, *options, prefix=(), timeout=120, folder=None):
     """Runs one of our scripts in a lab's client namespace; its standard output.
 
     Skips where the system allows no namespaces; fails where the script does."""
     from world import Skip
     # With a prefix the user is another one, who may not be allowed to run our interpreter.
     python = "/usr/bin/python3" if prefix and os.path.exists("/usr/bin/python3") else sys.executable
-    program = [*prefix, braid, "lab", *options, "--", python, script_path(script)]
+    program = [*prefix, braid, "lab", *options, "--", python, os.path.join(folder or os.path.dirname(script_path(script)), script)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=timeout)
     if "lets you make no network namespaces" in done.stderr or "/dev/net/tun" in done.stderr:
         raise Skip(done.stderr.strip().splitlines()[-1])
