@@ -130,7 +130,10 @@ extension Connection {
             guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
             let dss = segment.options.dss
             let saysKeysArrived = configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
-            if dss.acknowledgement != nil, saysKeysArrived { member.peerHasProof = true }
+            if dss.acknowledgement != nil, saysKeysArrived {
+                member.peerHasProof = true
+                member.proofDeadline = .distantFuture
+            }
             return
         }
         guard let remoteKey else { return }

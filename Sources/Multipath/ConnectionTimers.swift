@@ -66,6 +66,7 @@ extension Connection {
     public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
         for index in members.indices {
             guard let member = members[index], member.path == path, member.health != health else { continue }
+            if health == .usable, member.health == .lost { repeatProof(member, at: now) }
             member.health = health
             inputChanged(at: now)
             switch health {
@@ -74,7 +75,8 @@ extension Connection {
                 // A peer that gave the subflow up meanwhile answers with a reset, and a new one is joined.
                 member.tcp.requestAcknowledgement()
             case .suspect: reinjectOutstanding(of: member)
-            case .lost: if !mayMove(member) { retire(index, at: now) }
+            case .lost:
+                if !mayMove(member) { retire(index, at: now) } else { member.proofDeadline = .distantFuture }
             }
         }
     }
@@ -98,7 +100,15 @@ extension Connection {
         member.path = path
         member.health = .usable
         member.tcp.pathChanged()
+        repeatProof(member, at: now)
         inputChanged(at: now)
+    }
+
+    /// The first subflow is heard of until the keys are known to have arrived: the peer may have given it up
+    /// meanwhile, and a side with nothing to send would never learn that.
+    private func repeatProof(_ member: MemberSubflow, at now: Instant) {
+        guard mayMove(member), member.isOpener, remoteKey != nil else { return }
+        member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
     }
 
     /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).
