@@ -102,9 +102,10 @@ final class UplinkSet {
         do {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let uplink = Uplink(number: number, name: candidate.name, isBackup: backup.contains(candidate.selector),
-                                datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4)
+                                datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
+                                address: candidate.addresses.first { $0.isIPv4 == isIPv4 } ?? .unspecifiedV4)
             driver.addUplink(uplink, socket: socket)
-            log.info("uplink", metadata: ["uplink": "\(candidate.name)", "from": "\(socket.localAddress.address)",
+            log.info("uplink", metadata: ["uplink": "\(candidate.name)", "from": "\(uplink.address)",
                                           "role": "\(uplink.isBackup ? "backup" : "regular")"])
         } catch {
             log.warning("cannot use uplink", metadata: ["uplink": "\(candidate.name)", "why": "\(error)"])

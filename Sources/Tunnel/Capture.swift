@@ -20,7 +20,7 @@ extension Endpoint {
     private func addresses(_ path: Path) -> (local: IPAddress, remote: IPAddress) {
         if let known = path.captureAddresses { return known }
         let remote = path.remote.address
-        var local = path.local
+        var local = localAddress(path)
         if local == .unspecifiedV4 || local == .unspecifiedV6 || local.isIPv4 != remote.isIPv4 {
             // 10.0.path.1 or fd00::path, which no path of ours has by itself.
             local = remote.isIPv4 ? IPAddress(v4: 0x0a00_0001 | UInt32(path.number) << 8)

@@ -11,7 +11,11 @@ public struct Uplink: Sendable {
     public var datagramLimit: Int
     /// The family its socket speaks: only the concentrator's addresses of that family are tried through it.
     public var isIPv4: Bool
-    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472, isIPv4: Bool = true) {
+    /// The address its datagrams leave from, for status and captures; unspecified where it is not known.
+    public var address: IPAddress
+    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472, isIPv4: Bool = true,
+                address: IPAddress = .unspecifiedV4) {
+        self.address = address
         self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit
         self.isIPv4 = isIPv4
     }

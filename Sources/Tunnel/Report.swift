@@ -18,8 +18,13 @@ extension Endpoint {
         return report
     }
 
+    /// What the path's datagrams leave from, as far as this end knows.
+    func localAddress(_ path: Path) -> IPAddress {
+        uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.local
+    }
+
     private func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
-        .init(number: path.number, uplink: path.uplinkName, local: "\(path.local)", remote: "\(path.remote)",
+        .init(number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))", remote: "\(path.remote)",
               health: path.health, isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
               minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
               sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
