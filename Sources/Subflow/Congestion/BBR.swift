@@ -70,7 +70,7 @@ final class BBR: CongestionController {
         if sample.startsRound { judgeLoss(sample) ; judgeStartup(sample) }
         advancePhase(sample, rttExpired: expired)
         setWindow(sample)
-        setPacing(sample)
+        setPacing()
     }
 
     private func trackRTT(_ sample: borrowing AcknowledgementSample) -> Bool {
@@ -185,7 +185,7 @@ final class BBR: CongestionController {
         window = max(window, minimumWindow)
     }
 
-    private func setPacing(_ sample: borrowing AcknowledgementSample) {
+    private func setPacing() {
         let gain: Double
         switch phase {
         case .startup: gain = Self.startupGain
@@ -199,11 +199,7 @@ final class BBR: CongestionController {
             // the initial window. A first sample of one byte, the dial's status, would pace at bytes a second.
             pacingRate = Rate(bytes: initialWindow, in: minimumRTT).scaled(by: Self.startupGain)
         }
-        var rate = bandwidth.best.scaled(by: gain)
-        if phase == .startup {
-            // A short first answer measures the application, not the path: the first window sets the pace.
-            rate = max(rate, Rate(bytes: initialWindow, in: sample.smoothedRTT).scaled(by: gain))
-        }
+        let rate = bandwidth.best.scaled(by: gain)
         // In startup the pace only rises: one late acknowledgement must not stall the search.
         if phase != .startup || rate > pacingRate { pacingRate = rate }
     }
