@@ -146,7 +146,8 @@ extension Connection {
 
     /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a
     /// retransmission carries the same bytes; a silent path holds at most this many, any at most `sendLimit`,
-    /// which is half the ring: what one path still owes must never stop the writer.
+    /// which is half the ring: what one path still owes must never stop the writer. Only the first subflow holds
+    /// all it needs until the keys have arrived, since without it no other can be joined.
     static let mostHeldForSuspect = 4 << 20
 
     func discardAcknowledged() {
@@ -155,7 +156,7 @@ extension Connection {
             let hold = member.holdFloor()
             let most = member.health != .usable || member.isStale
                 ? min(Self.mostHeldForSuspect, configuration.sendLimit / 2) : configuration.sendLimit
-            if hold < sender.acknowledged, sender.acknowledged - hold > UInt64(most) { continue }
+            if hold < sender.acknowledged, sender.acknowledged - hold > UInt64(most), !mayMove(member) { continue }
             floor = min(floor, hold)
         }
         sender.discard(heldFrom: floor)

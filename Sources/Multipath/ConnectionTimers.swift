@@ -83,7 +83,7 @@ extension Connection {
 
     /// The first subflow of a session's connection outlives its path until the keys have arrived, since no
     /// other can be joined without them: it goes on over another path with the same numbers.
-    private func mayMove(_ member: MemberSubflow) -> Bool {
+    func mayMove(_ member: MemberSubflow) -> Bool {
         guard configuration.framing == .sealed, member.kind == .initial else { return false }
         return member.isOpener ? !member.peerHasProof : remoteKey == nil
     }

@@ -119,6 +119,7 @@ extension Connection {
     private static let mostDeadBytes: UInt64 = 64 << 10
 
     private func isNotWorthRepair(_ member: MemberSubflow) -> Bool {
+        if mayMove(member) { return false }
         guard configuration.framing == .sealed, livingSubflows > 1, member.isStale, member.tcp.outstandingCount > 1 else { return false }
         let last = member.tcp.outstanding(member.tcp.outstandingCount - 1)
         let front = member.tcp.outstanding(0)

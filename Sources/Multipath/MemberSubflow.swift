@@ -75,7 +75,11 @@ final class MemberSubflow {
     func holdFloor() -> UInt64 {
         guard tcp.outstandingCount > 0 else { copyFloor = .max; return .max }
         if copyFloor != .max, copyEnd.isAtOrBefore(tcp.sendUnacknowledged) { copyFloor = .max }
-        let front = tcp.outstanding(0)
-        return min(copyFloor, front.length > 0 ? front.streamOffset : .max)
+        // A SYN without data may stand before the data that followed it early.
+        for i in 0..<tcp.outstandingCount {
+            let span = tcp.outstanding(i)
+            if span.length > 0 { return min(copyFloor, span.streamOffset) }
+        }
+        return copyFloor
     }
 }

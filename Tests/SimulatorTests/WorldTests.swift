@@ -17,6 +17,8 @@ import Testing
         0,             // a finished connection's join retry kept a deadline in the past
         6, 27,         // early data whose SYN was lost was answered by a reset
         9, 33, 46, 55, // the first subflow's path was lost before the keys had arrived
+        1973, 2498,    // it came back, and nobody spoke first
+        1891,          // bytes behind an unacknowledged SYN were let go, and then could not be repeated
     ]
 
     @Test(arguments: Array(0..<40) + onceFailedSegments) func segments(seed: UInt64) {
