@@ -12,6 +12,9 @@ final class BBR: CongestionController {
     static let startupGain = 2.77          // 4 ln 2, draft section 5.6.1
     static let drainGain = 0.5
     static let windowGain = 2.0
+    /// No more stands in the path's queue than this, however long its round trip: what is lost with another
+    /// path, and a caller's voice, wait behind it.
+    static let queueCeiling = Interval.milliseconds(20)
     /// One phase up, one down, then cruise, each a minimum round trip long.
     static let cycleGains: [Double] = [1.25, 0.8, 1, 1, 1, 1, 1, 1]
     static let minimumRTTWindow = Interval.seconds(5)
@@ -166,7 +169,12 @@ final class BBR: CongestionController {
 
     private func setWindow(_ sample: borrowing AcknowledgementSample) {
         // Three segments of slack: delayed acknowledgements and bursts of the pacer.
-        var target = product(phase == .startup ? Self.startupGain : Self.windowGain) &+ extra &+ 3 &* segmentSize
+        var target = product(Self.startupGain)
+        if phase != .startup {
+            let queued = max(2 &* segmentSize, bandwidth.best.bytes(in: Self.queueCeiling))
+            target = min(product(Self.windowGain), product(1) &+ queued)
+        }
+        target = target &+ extra
         target = min(max(target, minimumWindow), inFlightBound)
         if phase == .probeRTT {
             window = max(minimumWindow, min(window, product(Self.probeRTTGain)))
