@@ -24,7 +24,7 @@ public enum ControlLine: Equatable, Sendable {
 
     /// Nil for anything that is not an order.
     public init?(_ line: some StringProtocol) {
-        let words = String(line).split(separator: " ").map { String($0) }
+        let words = line.split(whereSeparator: \.isWhitespace).map { String($0) }
         if words == ["status"] { self = .status; return }
         guard words.count == 3 else { return nil }
         let uplink = words[0], value = words[2]

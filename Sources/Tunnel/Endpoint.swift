@@ -190,6 +190,7 @@ public final class Endpoint {
         while let slot = streamDeadlines.popDue(at: now) {
             guard let stream = streams[slot] else { continue }
             stream.connection.advance(to: now)
+            if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }
             note(stream, at: now)
             ready.append(stream)
         }

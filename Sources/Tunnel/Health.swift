@@ -177,6 +177,10 @@ extension Endpoint {
             if path.probe.unanswered >= (heard ? Limits.unansweredWhileHearing : path.probe.needed) {
                 path.probe.backoff = Limits.suspectProbe
                 setHealth(.suspect, session, path, at: now)
+                if session.isInitiator {
+                    path.isSilent = true
+                    raise(session, path, at: now)
+                }
                 wakeNext(session, at: now)
             }
         } else {
@@ -205,7 +209,13 @@ extension Endpoint {
     func setHealth(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
         guard path.health != health else { return }
         path.health = health
-        if health == .usable { path.isUntried = false }
+        if health == .usable {
+            path.isUntried = false
+            if path.isSilent {
+                path.isSilent = false
+                raise(session, path, at: now)
+            }
+        }
         path.awaitingSince = .distantFuture
         path.flowSilence = .distantFuture
         path.flow = 0

@@ -107,6 +107,21 @@ extension Endpoint {
         stream.joinRetryAt = now + patience
     }
 
+    /// A listener's connection whose last subflow ended waits for the proxy to join again.
+    func noteOrphan(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        guard !session.isInitiator, stream.connection.livingSubflows == 0 else { stream.orphanAt = .distantFuture; return }
+        if stream.orphanAt == .distantFuture { stream.orphanAt = now + Limits.orphanPatience }
+    }
+
+    /// The proxy could have joined and did not: it has forgotten the connection (its last words were lost). While
+    /// no path works it can't, and the connection waits on.
+    func giveUpOrphan(_ stream: StreamHandle, at now: Instant) {
+        stream.orphanAt = .distantFuture
+        guard stream.session >= 0, let session = sessions[stream.session], session.hasUsablePath,
+              stream.connection.livingSubflows == 0 else { return }
+        stream.connection.fail(.timedOut, at: now)
+    }
+
     /// Single mode: nothing works any more; the next uplink's path is woken.
     func wakeNext(_ session: Session, at now: Instant) {
         guard session.isInitiator, session.mode == .single, !session.isClosing, !session.hasUsablePath else { return }

@@ -66,6 +66,8 @@ enum Limits {
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)
     static let listenerNumberRest = Interval.seconds(10)
+    /// A connection without a subflow is kept this long by a listener whose peer could join.
+    static let orphanPatience = Interval.seconds(30)
     static let firstJoinRetry = Interval.milliseconds(100)
     static let longestJoinRetry = Interval.seconds(30)
 

@@ -29,6 +29,9 @@ final class Path {
     /// Opened, and no probe has gone unanswered since: single mode takes its chance with it.
     var isUntried = false
 
+    /// The peer was told that nothing is heard here (proxy).
+    var isSilent = false
+
     // Records. Numbers start at 1 and never start again while the session lives, whatever the epoch and
     // the incarnation: no nonce is used twice.
     private(set) var nextNumber: UInt64 = 1

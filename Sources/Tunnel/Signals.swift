@@ -54,6 +54,7 @@ extension Endpoint {
         guard !path.isOpen else { return }
         path.isOpen = true
         path.isUntried = true
+        path.isSilent = false
         path.incarnation &+= 1
         path.probe.isOutstanding = false
         path.probe.backoff = path.probeTimeout
@@ -72,6 +73,7 @@ extension Endpoint {
     func close(_ session: Session, _ path: Path, at now: Instant) {
         path.isOpen = false
         path.isUntried = false
+        path.isSilent = false
         path.smallCount = 0
         path.signalDue = false
         path.probe = ProbeState()
@@ -118,7 +120,7 @@ extension Endpoint {
 
     private func state(of path: Path, _ session: Session) -> PathStateFrame {
         PathStateFrame(path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
-                       isOpen: path.isOpen, isBackup: path.isBackup, mode: session.mode.code)
+                       isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent, mode: session.mode.code)
     }
 
     // MARK: What arrives
@@ -164,6 +166,12 @@ extension Endpoint {
             setHealth(.lost, session, path, at: now)
         }
         path.isBackup = frame.isBackup
+        if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable, path !== arrival {
+            // A download's receiver hears first that its path fell silent; our own answers may be on their way yet.
+            path.probe.backoff = Limits.suspectProbe
+            setHealth(.suspect, session, path, at: now)
+            sendProbe(session, path, at: now)
+        }
         guard frame.isOpen, !path.isOpen else { return }
         path.isOpen = true
         // Heard on itself, it works; announced over another one, it has to show that first.

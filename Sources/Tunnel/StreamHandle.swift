@@ -55,6 +55,8 @@ public final class StreamHandle {
     var joinedAt: UInt32 = 0
     var joinRetryAt = Instant.distantFuture
     var joinRetries = 0
+    /// Listener: when a connection without subflows is given up; `.distantFuture` while it has some.
+    var orphanAt = Instant.distantFuture
 
     init(connection: Connection, session: Int, target: Target?) {
         self.connection = connection

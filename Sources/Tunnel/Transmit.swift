@@ -83,7 +83,8 @@ extension Endpoint {
             drop(stream, from: session, at: now)
             return
         }
-        let due = min(stream.connection.deadline, stream.joinRetryAt)
+        noteOrphan(stream, session, at: now)
+        let due = min(min(stream.connection.deadline, stream.joinRetryAt), stream.orphanAt)
         assert(due > now, "a connection with nothing to send has no deadline in the past")
         streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
     }

@@ -31,8 +31,10 @@ final class Pair {
     private var random = SeededRandom(seed: 7)
     var refusedJoins = 0
 
-    init(framing: ConnectionConfiguration.Framing, delays: [Interval] = [.milliseconds(15), .milliseconds(50)]) {
+    init(framing: ConnectionConfiguration.Framing, delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
+         scheduler: SchedulerKind = .predictedArrival) {
         var c = ConnectionConfiguration()
+        c.scheduler = scheduler
         c.framing = framing
         configuration = c
         self.delays = delays

@@ -8,7 +8,7 @@
 /// byte 1      path ID
 /// bytes 2-3   generation, one more with every change; compared modulo 2^16
 /// byte 4      incarnation: how often the path was opened, modulo 256
-/// byte 5      bit 0 open, bit 1 backup, bits 4-5 the session's mode
+/// byte 5      bit 0 open, bit 1 backup, bit 2 silent (see `isSilent`), bits 4-5 the session's mode
 /// ```
 public struct PathStateFrame: Equatable, Sendable {
     public static let size = 6
@@ -18,13 +18,15 @@ public struct PathStateFrame: Equatable, Sendable {
     public var incarnation: UInt8
     public var isOpen: Bool
     public var isBackup: Bool
+    /// The sender hears nothing on the path any more: what waits there for an answer should go another way.
+    public var isSilent: Bool
     /// 0 to 3; what it stands for is the session's affair.
     public var mode: UInt8
 
     public init(isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8, isOpen: Bool, isBackup: Bool,
-                mode: UInt8) {
+                isSilent: Bool = false, mode: UInt8) {
         self.isEcho = isEcho; self.path = path; self.generation = generation; self.incarnation = incarnation
-        self.isOpen = isOpen; self.isBackup = isBackup; self.mode = mode & 3
+        self.isOpen = isOpen; self.isBackup = isBackup; self.isSilent = isSilent; self.mode = mode & 3
     }
 
     /// Bits that are not assigned are ignored, so that they may be.
@@ -33,7 +35,7 @@ public struct PathStateFrame: Equatable, Sendable {
         else { return nil }
         return PathStateFrame(isEcho: type == .pathStateEcho, path: bytes[1], generation: bytes.bigEndian(2, as: UInt16.self),
                               incarnation: bytes[4], isOpen: bytes[5] & 1 != 0, isBackup: bytes[5] & 2 != 0,
-                              mode: bytes[5] >> 4 & 3)
+                              isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3)
     }
 
     public func write(into out: UnsafeMutableRawPointer) {
@@ -41,7 +43,7 @@ public struct PathStateFrame: Equatable, Sendable {
         out.storeBytes(of: path, toByteOffset: 1, as: UInt8.self)
         out.store(bigEndian: generation, at: 2)
         out.storeBytes(of: incarnation, toByteOffset: 4, as: UInt8.self)
-        out.storeBytes(of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | mode << 4, toByteOffset: 5, as: UInt8.self)
+        out.storeBytes(of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4, toByteOffset: 5, as: UInt8.self)
     }
 }
 
