@@ -119,6 +119,10 @@ public final class Connection {
     var saidEstablished = false
     var saidClosed = false
     var subflowsClosed = false
+    /// Both streams ended, and the peer is known to know it or too much time has gone by. Until then the
+    /// connection can still be joined: our last DATA_ACK may have been lost with its path.
+    var farewellDone = false
+    var farewellUntil = Instant.distantFuture
     var lastDataMember = 0
     var isAborting = false
     var totals: [(sent: Int, received: Int)] = []
@@ -143,6 +147,8 @@ public final class Connection {
     static let leastSendSpace = 256 << 10
     /// After this long without use, empty rings give their memory back.
     static let idleRelease = Interval.seconds(2)
+    /// A finished connection whose last words may be lost can be joined for this long.
+    static let farewellPatience = Interval.seconds(60)
 
     /// Written bytes kept at most at present: four windows' worth keeps every path busy across a round trip
     /// of acknowledgements and a turn of the loop.
@@ -220,7 +226,7 @@ public final class Connection {
 
     /// Ends the connection without telling the peer: its session is gone.
     public func fail(_ reason: ConnectionError, at now: Instant) {
-        if error == nil { error = reason }
+        if isFinished { farewellDone = true } else if error == nil { error = reason }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
         say(.closed)
         inputChanged(at: now)
@@ -233,9 +239,8 @@ public final class Connection {
 
     /// No subflow is left and nothing more will be sent: the owner may drop the connection.
     public var isOver: Bool {
-        guard error != nil || (sender.isFinAcknowledged && receiver.isFinReached) else { return false }
-        for case let member? in members where member.isAlive { return false }
-        return true
+        guard error != nil || (isFinished && farewellDone) else { return false }
+        return !hasLivingMember
     }
 
     // MARK: Subflows, seen from outside
@@ -264,12 +269,18 @@ public final class Connection {
     public func takeEndedSubflow() -> Int? { ended.popLast() }
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
-        remoteKey != nil && error == nil && !(sender.isFinAcknowledged && receiver.isFinReached)
+        guard remoteKey != nil, error == nil else { return false }
+        return !isFinished || (!farewellDone && !hasLivingMember)
     }
     /// Payload bytes sent and received on each path index since the start.
     public func pathTotals(_ path: Int) -> (sent: Int, received: Int) { path < totals.count ? totals[path] : (0, 0) }
 
     // MARK: Shared by the extensions
+
+    var hasLivingMember: Bool {
+        for case let member? in members where member.isAlive { return true }
+        return false
+    }
 
     func say(_ event: Events) { events.insert(event) }
 

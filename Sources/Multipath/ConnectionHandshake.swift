@@ -49,7 +49,7 @@ extension Connection {
     public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
                            nonce: UInt32, estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int? {
         guard syn.options.present.contains(.join), case .syn(let token, let remoteNonce) = syn.options.join.form,
-              token == localToken, error == nil, !receiver.isFinReached || !sender.isFinAcknowledged,
+              token == localToken, error == nil, !isFinished || !farewellDone,
               livingSubflows < SchedulingCandidates.capacity else {
             counted.joinsRefused += 1
             return nil
@@ -84,6 +84,7 @@ extension Connection {
 
     private func add(_ member: MemberSubflow, at now: Instant) -> Int {
         inputChanged(at: now)
+        if subflowsClosed { sayFarewell(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
             members[free] = member
             return free

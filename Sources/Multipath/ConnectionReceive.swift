@@ -44,6 +44,7 @@ extension Connection {
         }
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
+        if member.saysFarewell, member.tcp.finAcknowledged { farewellDone = true }
         if arrival.finished { member.isEnding = true; member.tcp.close() }   // RFC 8684 section 3.3.3: a FIN ends the subflow only
         settle(at: now)
         if !member.isAlive { retire(index, at: now) }
@@ -179,6 +180,7 @@ extension Connection {
         let neverOpened = !member.tcp.synAcknowledged
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
+        if isFinished, neverOpened { farewellDone = true }   // the peer knows no such connection any more
         // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection: it had that, too.
         if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged {
             sender.assumeFinAcknowledged()
@@ -199,8 +201,17 @@ extension Connection {
     func settle(at now: Instant) {
         guard isFinished, !subflowsClosed else { return }
         subflowsClosed = true
-        for case let member? in members { member.isEnding = true; member.tcp.close() }
+        farewellUntil = now + Self.farewellPatience
+        farewellDone = configuration.framing == .rawIP   // nobody joins again there
+        for case let member? in members { sayFarewell(on: member) }
         if !saidClosed { saidClosed = true; say(.closed) }
+    }
+
+    /// The FIN, and every segment with it, says that everything was received.
+    func sayFarewell(on member: MemberSubflow) {
+        member.saysFarewell = !member.isEnding
+        member.isEnding = true
+        member.tcp.close()
     }
 
     func violated(_ what: String) {

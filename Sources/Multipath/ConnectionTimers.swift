@@ -7,6 +7,7 @@ extension Connection {
     public var deadline: Instant {
         if phase != .done, hasWork { return phaseAt }
         var next = min(min(pacingWake, persistDeadline), idleDeadline)
+        if !farewellDone { next = min(next, farewellUntil) }
         if sender.isFinDue, livingSubflows > 0 { next = min(next, finDeadline) }
         for case let member? in members where !isHeld(member) {
             next = min(next, min(member.tcp.deadline, member.proofDeadline))
@@ -33,6 +34,7 @@ extension Connection {
             }
             if !member.isAlive { retire(index, at: now) }
         }
+        if farewellUntil <= now { farewellUntil = .distantFuture; farewellDone = true }
         if persistDeadline <= now { probeWindow(at: now) }
         if pacingWake <= now { pacingWake = .distantFuture; phase = .control }
         if sender.isFinDue, finDeadline <= now { phase = .control }

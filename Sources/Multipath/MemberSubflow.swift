@@ -43,6 +43,8 @@ final class MemberSubflow {
     /// RST with this reason is due or was sent; nothing is scheduled here any more.
     var resetReason: UInt8?
     var isEnding = false
+    /// Its FIN goes after both streams ended: acknowledged, it proves that the peer knows.
+    var saysFarewell = false
 
     init(tcp: Subflow, path: Int, kind: Kind, isOpener: Bool, addressID: AddressID, backup: Bool) {
         self.tcp = tcp
