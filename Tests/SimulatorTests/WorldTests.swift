@@ -18,6 +18,7 @@ import Testing
         6, 27,         // early data whose SYN was lost was answered by a reset
         9, 33, 46, 55, // the first subflow's path was lost before the keys had arrived
         1973, 2498,    // it came back, and nobody spoke first
+        824, 1110,     // the last DATA_ACK was lost with its path, the connection forgotten
         1891,          // bytes behind an unacknowledged SYN were let go, and then could not be repeated
     ]
 

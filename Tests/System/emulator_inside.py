@@ -157,8 +157,10 @@ def radio():
     tell("cellular", "radio", "500ms/400ms")
     time.sleep(0.7)
     first, *rest = round_trips("cellular", 4)
-    between(first, 498, 505, "the round trip that wakes the radio in ms")
-    between(max(rest), 100, 103, "round trips while it is awake in ms")
+    # One round trip can't be measured twice: room for a busy machine, far from a second wake-up's 400 ms.
+    between(first, 498, 520, "the round trip that wakes the radio in ms")
+    between(statistics.median(rest), 100, 103, "the median round trip while it is awake in ms")
+    between(max(rest), 100, 200, "the longest round trip while it is awake in ms")
     tell("cellular", "radio", "off")
 
 
