@@ -6,7 +6,7 @@ struct DataReceiver: ~Copyable {
     /// What may be offered at most, bytes.
     let limit: Int
     /// A window that suffices for the first round trips; it grows with what the application takes.
-    static let initialWindow = 512 << 10
+    static let initialWindow = 1 << 20
 
     var ring: ByteRing
     private var arrived = OffsetRanges()
@@ -17,9 +17,9 @@ struct DataReceiver: ~Copyable {
     private(set) var finOffset: UInt64?
     private(set) var duplicateBytes = 0
 
-    // Dynamic right-sizing: what the application took in the current round trip.
+    // Dynamic right-sizing: what arrived in the current round trip, in order or not.
     private var roundEnd = Instant.zero
-    private var takenInRound = 0
+    private var arrivedInRound = 0
 
     init(limit: Int) {
         self.limit = limit
@@ -54,6 +54,7 @@ struct DataReceiver: ~Copyable {
             bytes = UnsafeRawBufferPointer(rebasing: bytes[old...])
             offset = ring.end
         }
+        arrivedInRound += bytes.count
         ring.place(bytes, at: offset)
         if offset == ring.end, arrived.isEmpty {   // the common case: in order, nothing waits
             ring.advanceEnd(to: end)
@@ -75,14 +76,14 @@ struct DataReceiver: ~Copyable {
         return true
     }
 
-    /// The application took `n` bytes; grows the window to twice what it takes in a round trip
-    /// (Fisk and Feng, dynamic right-sizing, as Linux does).
+    /// The application took `n` bytes. Where it keeps up, the window grows to four times what arrives in a round
+    /// trip (Fisk and Feng, dynamic right-sizing); counted on arrival, since behind a lost segment nothing can be
+    /// taken although the paths bring as much as before.
     mutating func consume(_ n: Int, roundTrip: Interval, at now: Instant) {
         ring.discard(to: ring.base &+ UInt64(n))
-        takenInRound += n
         guard now >= roundEnd else { return }
-        if takenInRound * 2 > window { window = min(limit, max(window, takenInRound * 4)) }
-        takenInRound = 0
+        if arrivedInRound * 2 > window, ring.count < window / 4 { window = min(limit, max(window, arrivedInRound * 4)) }
+        arrivedInRound = 0
         roundEnd = now + max(roundTrip, .milliseconds(1))
     }
 
