@@ -2,10 +2,14 @@
 public struct Pieces {
     public var first: UnsafeRawBufferPointer
     public var second: UnsafeRawBufferPointer
-    @inlinable public init(first: UnsafeRawBufferPointer, second: UnsafeRawBufferPointer) { self.first = first; self.second = second }
+    @inlinable public init(first: UnsafeRawBufferPointer, second: UnsafeRawBufferPointer) {
+        self.first = first
+        self.second = second
+    }
     @inlinable public var count: Int { first.count + second.count }
     public static var empty: Pieces {
-        Pieces(first: UnsafeRawBufferPointer(start: nil, count: 0), second: UnsafeRawBufferPointer(start: nil, count: 0))
+        Pieces(first: UnsafeRawBufferPointer(start: nil, count: 0),
+               second: UnsafeRawBufferPointer(start: nil, count: 0))
     }
 }
 
@@ -36,7 +40,8 @@ public struct ByteRing: ~Copyable {
     /// Bytes of memory held at present.
     public var footprint: Int { capacity }
 
-    /// A contiguous piece to write up to `wanted` bytes into; shorter at the wrap or the limit, empty when full.
+    /// A contiguous piece to write up to `wanted` bytes into; shorter at the wrap or the limit,
+    /// empty when full.
     public mutating func appendSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         let room = min(wanted, space)
         guard room > 0 else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
@@ -64,7 +69,8 @@ public struct ByteRing: ~Copyable {
         return taken
     }
 
-    /// Copies bytes to an offset at or ahead of `base`; the caller keeps within `base + limit` and later moves `end`.
+    /// Copies bytes to an offset at or ahead of `base`; the caller keeps within `base + limit` and
+    /// later moves `end`.
     public mutating func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let start = Int(offset &- base)
         precondition(start >= 0 && start + bytes.count <= limit, "placed outside the window")
@@ -73,7 +79,9 @@ public struct ByteRing: ~Copyable {
         let at = Int(truncatingIfNeeded: offset) & (capacity - 1)
         let head = min(bytes.count, capacity - at)
         (storage! + at).copyMemory(from: bytes.baseAddress!, byteCount: head)
-        if head < bytes.count { storage!.copyMemory(from: bytes.baseAddress! + head, byteCount: bytes.count - head) }
+        if head < bytes.count {
+            storage!.copyMemory(from: bytes.baseAddress! + head, byteCount: bytes.count - head)
+        }
     }
 
     /// Moves the end of what is in order to `offset` (never back).
@@ -119,7 +127,8 @@ public struct ByteRing: ~Copyable {
             // Placed bytes beyond `end` count too, so the whole old ring moves.
             var from = base, left = capacity
             while left > 0 {
-                let a = Int(truncatingIfNeeded: from) & (capacity - 1), b = Int(truncatingIfNeeded: from) & (larger - 1)
+                let a = Int(truncatingIfNeeded: from) & (capacity - 1),
+                    b = Int(truncatingIfNeeded: from) & (larger - 1)
                 let n = min(left, capacity - a, larger - b)
                 (fresh + b).copyMemory(from: old + a, byteCount: n)
                 from &+= UInt64(n)

@@ -59,7 +59,8 @@ public final class DatagramBatch {
         laneEnd[lane] = offset + length
         let open = laneRun[lane]
         if open >= 0, runs[open].uplink == uplink, runs[open].remote == remote, runs[open].local == local,
-           length <= runs[open].segmentSize, runs[open].length == runs[open].datagrams * runs[open].segmentSize,
+           length <= runs[open].segmentSize,
+           runs[open].length == runs[open].datagrams * runs[open].segmentSize,
            runs[open].datagrams < Self.mostSegments, runs[open].length + length <= Self.mostRunBytes {
             runs[open].length += length
             runs[open].datagrams += 1

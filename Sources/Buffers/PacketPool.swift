@@ -22,7 +22,8 @@ public final class PacketPool {
     private func take() -> UnsafeMutableRawPointer? {
         if free.isEmpty {
             guard slabs.count * Self.slotsPerSlab < limit else { return nil }
-            let slab = UnsafeMutableRawPointer.allocate(byteCount: slotSize * Self.slotsPerSlab, alignment: 64)
+            let slab = UnsafeMutableRawPointer.allocate(byteCount: slotSize * Self.slotsPerSlab,
+                                                        alignment: 64)
             slabs.append(slab)
             for i in (0..<Self.slotsPerSlab).reversed() { free.append(slab + i * slotSize) }
         }
@@ -50,5 +51,7 @@ public struct Packet: ~Copyable {
     deinit { pool.giveBack(slot) }
 
     /// The packet's bytes, valid while the packet lives.
-    public var bytes: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: slot, count: count) }
+    public var bytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: slot, count: count)
+    }
 }

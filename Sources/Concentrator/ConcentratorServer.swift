@@ -32,14 +32,16 @@ public final class ConcentratorServer: EngineDelegate {
     }
 
     /// Opens the listening sockets; datagrams are served as soon as the loop runs.
-    public init(_ settings: ConcentratorSettings, loop: EventLoop, log: Logger = Logger(label: "concentrator"))
+    public init(_ settings: ConcentratorSettings, loop: EventLoop,
+                log: Logger = Logger(label: "concentrator"))
         throws(SystemError) {
         precondition(!settings.listen.isEmpty, "a concentrator listens somewhere")
         self.settings = settings
         self.loop = loop
         self.log = log
         began = loop.now()
-        var configuration = EndpointConfiguration(role: .concentrator(users: settings.users), identity: settings.identity)
+        var configuration = EndpointConfiguration(role: .concentrator(users: settings.users),
+                                                  identity: settings.identity)
         configuration.connection = settings.connection
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = settings.mostConnections
@@ -47,10 +49,14 @@ public final class ConcentratorServer: EngineDelegate {
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         var policy = settings.egress
         // `deny: []` denies nothing: there the concentrator's own addresses are targets like others.
-        if policy.deniesPrivate { policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 } }
+        if policy.deniesPrivate {
+            policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 }
+        }
         dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
         driver.delegate = self
-        if let path = settings.capture { capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop) }
+        if let path = settings.capture {
+            capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
+        }
         for address in settings.listen {
             let socket = try DatagramSocket(.listen(address), loop: loop)
             driver.addListenSocket(socket)
@@ -131,7 +137,8 @@ public final class ConcentratorServer: EngineDelegate {
 
     public func status() -> ServerStatus {
         var status = ServerStatus(role: "concentrator", uptime: loop.now() - began,
-                                  listen: listen.map { "udp://\($0)" }, report: driver.endpoint.report(at: loop.now()))
+                                  listen: listen.map { "udp://\($0)" },
+                                  report: driver.endpoint.report(at: loop.now()))
         status.connections = departures.count
         status.counters = [
             .init("connections_total", counters.incoming), .init("dials_connected_total", counters.connected),

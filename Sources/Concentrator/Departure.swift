@@ -36,10 +36,13 @@ final class Departure: StreamOwner {
             refuse(status)
         case .connected(let socket, let address):
             server.counters.connected += 1
-            server.log.debug("connected", metadata: ["user": "\(user)", "target": "\(target)", "address": "\(address)"])
+            server.log.debug("connected",
+                             metadata: ["user": "\(user)", "target": "\(target)",
+                                        "address": "\(address)"])
             server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
             server.driver.kick()
-            let pump = Pump(socket: socket, handle: handle, driver: server.driver) { [unowned self] in self.ended($0) }
+            let pump = Pump(socket: socket, handle: handle,
+                            driver: server.driver) { [unowned self] in self.ended($0) }
             self.pump = pump
             pump.start()
         }

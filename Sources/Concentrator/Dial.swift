@@ -164,7 +164,8 @@ struct AddressQueue {
 
     /// Takes what was not taken yet of a resolution under way.
     mutating func absorb(_ resolution: Resolver.Resolution, policy: EgressPolicy) {
-        take(v6: resolution.v6.addresses, v4: resolution.v4.addresses, isComplete: resolution.isComplete, policy)
+        take(v6: resolution.v6.addresses, v4: resolution.v4.addresses,
+             isComplete: resolution.isComplete, policy)
     }
 
     mutating func take(v6 new6: [IPAddress], v4 new4: [IPAddress], isComplete: Bool, _ policy: EgressPolicy) {

@@ -5,7 +5,9 @@ import Shell
 import Subflow
 
 /// Least important records that are logged, in the names of swift-log.
-public enum LogLevel: String, CaseIterable, Sendable { case trace, debug, info, notice, warning, error, critical }
+public enum LogLevel: String, CaseIterable, Sendable {
+    case trace, debug, info, notice, warning, error, critical
+}
 
 /// What the programs need besides the settings of proxy and concentrator.
 public struct ProgramConfiguration: Sendable {
@@ -51,7 +53,8 @@ struct Common {
         program.control = fields.control?.controlPath(relativeTo: folder)
         if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
         capture = fields.capture?.path(relativeTo: folder)
-        connection.subflow.congestion = fields.congestion?.choice(CongestionAlgorithm.self) ?? Defaults.congestion
+        connection.subflow.congestion = fields.congestion?.choice(CongestionAlgorithm.self)
+            ?? Defaults.congestion
         connection.sendLimit = Defaults.sendBuffer.bytes
         connection.receiveLimit = Defaults.receiveWindow.bytes
         if let field = fields.limits, let limits = Table<LimitKey>(field) { read(limits) }
@@ -59,9 +62,15 @@ struct Common {
 
     private mutating func read(_ limits: Table<LimitKey>) {
         connections = limits[.connections]?.number(in: Defaults.connectionsRange)
-        if let count = limits[.connectionsPerUser]?.number(in: Defaults.connectionsRange) { connectionsPerUser = count }
-        if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) { connection.sendLimit = size.bytes }
-        if let size = limits[.receiveWindow]?.bytes(in: Defaults.bufferRange) { connection.receiveLimit = size.bytes }
+        if let count = limits[.connectionsPerUser]?.number(in: Defaults.connectionsRange) {
+            connectionsPerUser = count
+        }
+        if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) {
+            connection.sendLimit = size.bytes
+        }
+        if let size = limits[.receiveWindow]?.bytes(in: Defaults.bufferRange) {
+            connection.receiveLimit = size.bytes
+        }
         if let time = limits[.drain]?.interval(in: Defaults.drainRange) { drain = time }
     }
 }
@@ -70,7 +79,9 @@ extension Field {
     /// A path that fits into a Unix socket's address.
     fileprivate func controlPath(relativeTo folder: String) -> String? {
         guard let path = path(relativeTo: folder) else { return nil }
-        guard path.utf8.count <= 107 else { return wrong("is longer than the 107 bytes a socket's path may have") }
+        guard path.utf8.count <= 107 else {
+            return wrong("is longer than the 107 bytes a socket's path may have")
+        }
         return path
     }
 }

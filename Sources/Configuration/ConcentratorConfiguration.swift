@@ -12,7 +12,8 @@ public struct ConcentratorConfiguration: Sendable {
 
 /// Keys of a concentrator's file.
 enum ConcentratorKey: String, CaseIterable {
-    case listen, privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout", status, control
+    case listen, privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout",
+         status, control
     case logLevel = "log_level", pcap, congestion, limits
 }
 
@@ -27,19 +28,27 @@ enum EgressKey: String, CaseIterable { case deny, allow }
 extension ConcentratorConfiguration {
     /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
     init?(_ root: Item, folder: String, report: Report) {
-        guard let table = Table<ConcentratorKey>(root, name: "", place: root.place, report: report) else { return nil }
+        guard let table = Table<ConcentratorKey>(root, name: "", place: root.place,
+                                                 report: report) else {
+            return nil
+        }
         let common = Common(
             CommonFields(
                 privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
-                status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
+                status: table[.status], control: table[.control], logLevel: table[.logLevel],
+                capture: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits]),
             folder: folder)
         let listen = ConcentratorConfiguration.listen(table[.listen])
         let users = table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
             .map { ConcentratorConfiguration.users($0, folder: folder, own: common.identity?.publicKey) }
         let egress = ConcentratorConfiguration.egress(table[.egress])
-        let dialTimeout = table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) } ?? Defaults.dialTimeout
-        guard report.problems.isEmpty, let identity = common.identity, let users, let dialTimeout else { return nil }
+        let dialTimeout = table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) }
+            ?? Defaults.dialTimeout
+        guard report.problems.isEmpty,
+              let identity = common.identity,
+              let users,
+              let dialTimeout else { return nil }
         program = common.program
         settings = ConcentratorSettings(identity: identity, listen: listen, users: users)
         settings.egress = egress
@@ -54,7 +63,9 @@ extension ConcentratorConfiguration {
     private static func listen(_ field: Field?) -> [SocketAddress] {
         guard let field else { return [SocketAddress(Defaults.concentratorListen)!] }
         guard let fields = field.list() else { return [] }
-        if fields.isEmpty { field.complain("is empty; name a UDP port, such as \(Defaults.concentratorListen)") }
+        if fields.isEmpty {
+            field.complain("is empty; name a UDP port, such as \(Defaults.concentratorListen)")
+        }
         var found: [SocketAddress] = []
         for field in fields {
             guard let address = field.socketAddress(example: Defaults.concentratorListen) else { continue }
@@ -67,7 +78,10 @@ extension ConcentratorConfiguration {
 
     private static func users(_ field: Field, folder: String, own: Key32?) -> [EndpointConfiguration.User] {
         guard let fields = field.list() else { return [] }
-        if fields.isEmpty { field.complain("is empty, so nobody could connect; add one with a name and a public_key") }
+        if fields.isEmpty {
+            field.complain(
+                "is empty, so nobody could connect; add one with a name and a public_key")
+        }
         var found: [EndpointConfiguration.User] = []
         for field in fields {
             guard let user = field.user(folder: folder) else { continue }
@@ -78,7 +92,8 @@ extension ConcentratorConfiguration {
                 field.complain("\(user.name) has the public key of \(other.name); every user has its own")
             }
             if user.publicKey == own {
-                field.complain("\(user.name) has this concentrator's own public key; it must be that of the user's proxy")
+                field.complain(
+                    "\(user.name) has this concentrator's own public key; it must be that of the user's proxy")
             }
             found.append(user)
         }
@@ -104,7 +119,8 @@ extension Field {
     fileprivate func user(folder: String) -> EndpointConfiguration.User? {
         guard let table = Table<UserKey>(self) else { return nil }
         let name = table.required(.name, "it stands in logs and in braid status").flatMap { $0.userName() }
-        let key = table.required(.publicKey, "it is what braid keygen printed for this user's proxy")?.publicKey()
+        let key = table.required(.publicKey,
+                                 "it is what braid keygen printed for this user's proxy")?.publicKey()
         let preSharedKey = table[.preSharedKeyFile]?.key(relativeTo: folder)
         guard let name, let key else { return nil }
         return EndpointConfiguration.User(name: name, publicKey: key, preSharedKey: preSharedKey)

@@ -53,7 +53,8 @@ extension Item {
                     report.say(place, "a key must be a plain word, not a list or a table")
                     return nil
                 }
-                return Entry(key: name.string, keyPlace: place, value: Item(value, file: file, report: report))
+                return Entry(key: name.string, keyPlace: place,
+                             value: Item(value, file: file, report: report))
             })
         case .alias:
             content = .nothing
@@ -72,7 +73,9 @@ extension Item {
         } else {
             var inner = index.map { entries[$0].value } ?? Item(content: .table([]), place: item.place)
             inner.set(Array(path.dropFirst()), to: item)
-            let entry = Entry(key: path[0], keyPlace: index.map { entries[$0].keyPlace } ?? item.place, value: inner)
+            let entry = Entry(key: path[0],
+                              keyPlace: index.map { entries[$0].keyPlace } ?? item.place,
+                              value: inner)
             if let index { entries[index] = entry } else { entries.append(entry) }
         }
         content = .table(entries)
@@ -87,7 +90,8 @@ extension Report {
             say(.line(mark.line, of: file), "this is not YAML: \(problem) (column \(mark.column))")
         case YamlError.duplicatedKeysInMapping(let keys, let context):
             let names = keys.map { "\"\($0)\"" }.joined(separator: ", ")
-            say(.line(context.mark.line, of: file), "\(names) is written twice in one table; leave one of them out")
+            say(.line(context.mark.line, of: file),
+                "\(names) is written twice in one table; leave one of them out")
         case YamlError.reader(let problem, _, _, _):
             say(.file(file), "this is not YAML: \(problem)")
         default:

@@ -19,9 +19,12 @@ public enum KeyFile {
         }
         defer { close(descriptor) }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw Failure(description: "can't be read: \(lastError())") }
+        guard fstat(descriptor, &status) == 0 else {
+            throw Failure(description: "can't be read: \(lastError())")
+        }
         guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(description: "is not a file") }
-        // systemd gives a service's user its credentials by an access list, which shows as a group's right to read.
+        // systemd gives a service's user its credentials by an access list, which shows as a group's
+        // right to read.
         let credentials = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) + "/" }
         let isCredential = credentials.map { path.hasPrefix($0) } ?? false
         guard status.st_mode & (isCredential ? 0o037 : 0o077) == 0 else {

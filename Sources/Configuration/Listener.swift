@@ -21,13 +21,15 @@ extension Field {
         var credentials: Credentials?
         if let at = rest.lastIndex(of: "@") {
             guard let found = Credentials(urlPart: rest[..<at]) else {
-                return wrong("\(shown): before the @ must stand USER:PASSWORD, each 1 to 255 bytes (%40 for @, %3A for :)")
+                return wrong(
+                    "\(shown): before the @ must stand USER:PASSWORD, each 1 to 255 bytes (%40 for @, %3A for :)")
             }
             credentials = found
             rest = rest[rest.index(after: at)...]
         }
         if rest.hasSuffix("/") { rest = rest.dropLast() }
-        let numeric = rest.hasPrefix("localhost:") ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
+        let numeric = rest.hasPrefix("localhost:")
+            ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
         guard let address = SocketAddress(numeric), address.port > 0 else {
             return wrong("\"\(shown)\" is not a place to listen; \(form)")
         }
@@ -52,10 +54,13 @@ extension Field {
 }
 
 extension Credentials {
-    /// Reads `USER:PASSWORD` with percent escapes; nil where one is missing or longer than RFC 1929 can carry.
+    /// Reads `USER:PASSWORD` with percent escapes; nil where one is missing or longer than RFC 1929
+    /// can carry.
     fileprivate init?(urlPart text: Substring) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-        guard parts.count == 2, let user = Self.unescaped(parts[0]), let password = Self.unescaped(parts[1]) else {
+        guard parts.count == 2,
+              let user = Self.unescaped(parts[0]),
+              let password = Self.unescaped(parts[1]) else {
             return nil
         }
         self.init(user: user, password: password)
@@ -65,7 +70,9 @@ extension Credentials {
         var bytes: [UInt8] = [], rest = text.utf8[...]
         while let byte = rest.popFirst() {
             guard byte == UInt8(ascii: "%") else { bytes.append(byte); continue }
-            guard let hex = String(rest.prefix(2)), hex.utf8.count == 2, let value = UInt8(hex, radix: 16) else {
+            guard let hex = String(rest.prefix(2)),
+                  hex.utf8.count == 2,
+                  let value = UInt8(hex, radix: 16) else {
                 return nil
             }
             bytes.append(value)

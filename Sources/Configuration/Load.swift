@@ -33,7 +33,9 @@ public struct Overrides: Sendable {
     func apply(to root: inout Item) {
         for setting in settings {
             let place = Place.flag(setting.flag)
-            let items = setting.values.map { setting.flag == "--uplink" ? Item.uplink($0, place) : .text($0, place) }
+            let items = setting.values.map {
+                setting.flag == "--uplink" ? Item.uplink($0, place) : .text($0, place)
+            }
             root.set(setting.path, to: setting.isList ? Item(content: .list(items), place: place) : items[0])
         }
     }
@@ -42,7 +44,8 @@ public struct Overrides: Sendable {
 extension Item {
     /// `wlan0`, `wwan0,backup`, `192.0.2.7` or `192.0.2.0/24,backup` as an entry of `uplinks`.
     fileprivate static func uplink(_ text: String, _ place: Place) -> Item {
-        let parts = text.split(separator: ",", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let parts = text.split(separator: ",", maxSplits: 1,
+                               omittingEmptySubsequences: false).map(String.init)
         let key = Subnet(parts[0]) == nil ? UplinkKey.interface : .address
         var item = Item(content: .table([]), place: place)
         item.set([key.rawValue], to: .text(parts[0], place))
@@ -63,12 +66,15 @@ extension Configuration {
             // The file's own kind first: every key of the other kind would be reported as unknown.
             if let found = root.kind, found != kind {
                 let start = "braid \(found.rawValue) --config \(file)"
-                report.say(.file(file), "is a configuration of the \(found.rawValue); start it with: \(start)")
+                report.say(.file(file),
+                           "is a configuration of the \(found.rawValue); start it with: \(start)")
                 throw ConfigurationErrors(problems: report.sorted)
             }
         } else {
             guard !overrides.isEmpty else {
-                report.say(.commandLine, "no configuration; give a file with --config, or see braid \(kind.rawValue) --help")
+                report.say(
+                    .commandLine,
+                    "no configuration; give a file with --config, or see braid \(kind.rawValue) --help")
                 throw ConfigurationErrors(problems: report.sorted)
             }
             root = Item(content: .table([]), place: .commandLine)
@@ -82,7 +88,9 @@ extension Configuration {
         let report = Report()
         let root = try tree(of: file, report: report)
         guard let kind = root.kind else {
-            report.say(.file(file), "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)")
+            report.say(
+                .file(file),
+                "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)")
             throw ConfigurationErrors(problems: report.sorted)
         }
         return try read(root, kind: kind, folder: folder(of: file), report: report)
@@ -93,7 +101,9 @@ extension Configuration {
     ) throws(ConfigurationErrors) -> Configuration {
         let found: Configuration? = switch kind {
         case .proxy: ProxyConfiguration(root, folder: folder, report: report).map { .proxy($0) }
-        case .concentrator: ConcentratorConfiguration(root, folder: folder, report: report).map { .concentrator($0) }
+        case .concentrator:
+            ConcentratorConfiguration(root, folder: folder,
+                                      report: report).map { .concentrator($0) }
         }
         guard report.problems.isEmpty, let found else {
             precondition(!report.problems.isEmpty, "a configuration was refused without a reason")
@@ -103,7 +113,8 @@ extension Configuration {
     }
 
     private static func tree(of file: String, report: Report) throws(ConfigurationErrors) -> Item {
-        if let text = contents(of: file, report: report), let root = Item(yaml: text, file: file, report: report) {
+        if let text = contents(of: file, report: report),
+           let root = Item(yaml: text, file: file, report: report) {
             return root
         }
         throw ConfigurationErrors(problems: report.sorted)
@@ -126,7 +137,9 @@ extension Configuration {
         defer { close(descriptor) }
         var bytes = [UInt8](repeating: 0, count: largestFile + 1), count = 0
         while count < bytes.count {
-            let n = bytes.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress! + count, $0.count - count) }
+            let n = bytes.withUnsafeMutableBytes {
+                Glibc.read(descriptor, $0.baseAddress! + count, $0.count - count)
+            }
             if n < 0 {
                 report.say(.file(file), "can't be read: \(String(cString: strerror(errno)))")
                 return nil
@@ -146,7 +159,8 @@ extension Item {
     /// Which kind of file this is, by the keys that only one kind has; nil where they don't tell.
     fileprivate var kind: ConfigurationKind? {
         guard case .table(let entries) = content else { return nil }
-        let forProxy = ProxyKey.allCases.map(\.rawValue), forConcentrator = ConcentratorKey.allCases.map(\.rawValue)
+        let forProxy = ProxyKey.allCases.map(\.rawValue),
+            forConcentrator = ConcentratorKey.allCases.map(\.rawValue)
         let proxy = entries.count { forProxy.contains($0.key) && !forConcentrator.contains($0.key) }
         let concentrator = entries.count { forConcentrator.contains($0.key) && !forProxy.contains($0.key) }
         return proxy == concentrator ? nil : proxy > concentrator ? .proxy : .concentrator

@@ -12,7 +12,8 @@ func nearestName(to word: String, among names: [String]) -> String? {
     return best?.name
 }
 
-/// Letters to change, leave out, add or swap with a neighbour to turn `a` into `b` (optimal string alignment).
+/// Letters to change, leave out, add or swap with a neighbour to turn `a` into `b` (optimal string
+/// alignment).
 func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
     var beforeLast: [Int] = [], last = Array(0...b.count)
     for i in 0..<a.count {

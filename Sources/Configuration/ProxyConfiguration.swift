@@ -31,11 +31,14 @@ enum UplinkRole: String, CaseIterable { case regular, backup }
 extension ProxyConfiguration {
     /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
     init?(_ root: Item, folder: String, report: Report) {
-        guard let table = Table<ProxyKey>(root, name: "", place: root.place, report: report) else { return nil }
+        guard let table = Table<ProxyKey>(root, name: "", place: root.place, report: report) else {
+            return nil
+        }
         let common = Common(
             CommonFields(
                 privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
-                status: table[.status], control: table[.control], logLevel: table[.logLevel], capture: table[.pcap],
+                status: table[.status], control: table[.control], logLevel: table[.logLevel],
+                capture: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
@@ -48,10 +51,15 @@ extension ProxyConfiguration {
         let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
-        guard report.problems.isEmpty, let identity = common.identity, let peer, let mode, let open else { return nil }
+        guard report.problems.isEmpty,
+              let identity = common.identity,
+              let peer,
+              let mode,
+              let open else { return nil }
         program = common.program
         settings = ProxySettings(
-            identity: identity, concentrator: peer.addresses, concentratorKey: peer.publicKey, listeners: listeners)
+            identity: identity, concentrator: peer.addresses, concentratorKey: peer.publicKey,
+            listeners: listeners)
         settings.preSharedKey = peer.preSharedKey
         settings.mode = mode
         settings.open = open
@@ -101,7 +109,8 @@ extension ProxyConfiguration {
     private static func listeners(_ field: Field?) -> [ProxyListener] {
         guard let field else {
             let item = Item.text(Defaults.proxyListen, .commandLine)
-            return [Field(name: "listen", item: item, place: item.place, report: Report()).listener()].compactMap(\.self)
+            return [Field(name: "listen", item: item, place: item.place, report: Report()).listener()]
+                .compactMap(\.self)
         }
         guard let fields = field.list() else { return [] }
         if fields.isEmpty { field.complain("is empty; name a port, such as \(Defaults.proxyListen)") }
@@ -119,7 +128,8 @@ extension ProxyConfiguration {
     private static func uplinks(_ field: Field) -> [ProxySettings.UplinkChoice] {
         guard let fields = field.list() else { return [] }
         if fields.isEmpty {
-            field.complain("is empty; name one, or leave the key out to use every interface with a default route")
+            field.complain(
+                "is empty; name one, or leave the key out to use every interface with a default route")
         }
         var found: [ProxySettings.UplinkChoice] = []
         for field in fields {
@@ -155,7 +165,8 @@ extension Field {
     /// A network device's name, as the kernel allows it; the device may come later.
     private func interfaceName() -> String? {
         guard let text = text() else { return nil }
-        guard (1...15).contains(text.utf8.count), !text.contains(where: { $0.isWhitespace || $0 == "/" || $0 == ":" }) else {
+        guard (1...15).contains(text.utf8.count),
+              !text.contains(where: { $0.isWhitespace || $0 == "/" || $0 == ":" }) else {
             return wrong("\"\(text)\" can't be an interface; `ip link` lists their names")
         }
         return text

@@ -7,7 +7,11 @@ struct Field {
 
     /// Says what is wrong with this setting and how to mend it.
     func complain(_ sentence: String) {
-        if case .flag = place { report.say(place, sentence) } else { report.say(place, "\(name): \(sentence)") }
+        if case .flag = place {
+            report.say(place, sentence)
+        } else {
+            report.say(place, "\(name): \(sentence)")
+        }
     }
 
     /// The same, and nil, so that a reader can end with it.
@@ -31,7 +35,8 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
         case .table(let entries): self.entries = entries
         default:
             let keys = Key.allCases.map(\.rawValue).joined(separator: ", ")
-            report.say(place, "\(name.isEmpty ? "the file" : name + ":") must be a table with the keys \(keys)")
+            report.say(place,
+                       "\(name.isEmpty ? "the file" : name + ":") must be a table with the keys \(keys)")
             return nil
         }
         let known = Key.allCases.map(\.rawValue)
@@ -43,7 +48,9 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
         }
     }
 
-    init?(_ field: Field) { self.init(field.item, name: field.name, place: field.place, report: field.report) }
+    init?(_ field: Field) {
+        self.init(field.item, name: field.name, place: field.place, report: field.report)
+    }
 
     /// The setting of that name; nil where it is left out. A key without a value is reported.
     subscript(key: Key) -> Field? {
@@ -53,7 +60,9 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
         var place = entry.keyPlace
         if case .text = entry.value.content { place = entry.value.place }
         let field = Field(name: full, item: entry.value, place: place, report: report)
-        if case .nothing = entry.value.content { return field.wrong("has no value; give it one or leave the key out") }
+        if case .nothing = entry.value.content {
+            return field.wrong("has no value; give it one or leave the key out")
+        }
         return field
     }
 

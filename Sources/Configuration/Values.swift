@@ -42,7 +42,8 @@ extension Field {
     func number(in range: ClosedRange<Int>) -> Int? {
         guard let text = text() else { return nil }
         guard let number = Int(text.replacing("_", with: "")) else {
-            return wrong("\"\(text)\" is not a whole number; give one from \(range.lowerBound) to \(range.upperBound)")
+            return wrong(
+                "\"\(text)\" is not a whole number; give one from \(range.lowerBound) to \(range.upperBound)")
         }
         guard range.contains(number) else {
             return wrong("\(number) is outside of \(range.lowerBound) to \(range.upperBound)")
@@ -69,7 +70,8 @@ extension Field {
     func interval(in range: ClosedRange<Interval>) -> Interval? {
         guard let text = text() else { return nil }
         let limits = "give it from \(Int(range.lowerBound.seconds)) s to \(Int(range.upperBound.seconds)) s"
-        guard let count = quantity(text, units: [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)]) else {
+        guard let count = quantity(
+            text, units: [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)]) else {
             return wrong("\"\(text)\" is not a time such as 30s; \(limits)")
         }
         let interval = Interval.nanoseconds(Int64(count))
@@ -83,7 +85,8 @@ extension Field {
     private func quantity(_ text: String, units: [(String, Int)]) -> Int? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let unit = text.dropFirst(digits.count).drop { $0 == " " }
-        guard let number = Int(digits), let factor = units.first(where: { $0.0 == unit })?.1 else { return nil }
+        guard let number = Int(digits),
+              let factor = units.first(where: { $0.0 == unit })?.1 else { return nil }
         let (product, overflow) = number.multipliedReportingOverflow(by: factor)
         return overflow ? nil : product
     }

@@ -28,7 +28,8 @@ enum SHA256 {
         Key32(filledBy: { out in
             let target = out.baseAddress!.assumingMemoryBound(to: UInt8.self)
             let done = HMAC(algorithm, key.baseAddress, Int32(key.count),
-                            message.baseAddress?.assumingMemoryBound(to: UInt8.self), message.count, target, nil)
+                            message.baseAddress?.assumingMemoryBound(to: UInt8.self), message.count,
+                            target, nil)
             precondition(done != nil, "libcrypto: HMAC-SHA256")
         })
     }
@@ -66,7 +67,9 @@ package final class RunningSHA256 {
     }
     deinit { EVP_MD_CTX_free(context) }
 
-    package func add(_ bytes: UnsafeRawBufferPointer) { EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) }
+    package func add(_ bytes: UnsafeRawBufferPointer) {
+        EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
+    }
 
     /// The hash of everything added, which ends it: 64 hexadecimal digits.
     package func finish() -> String {
@@ -75,6 +78,9 @@ package final class RunningSHA256 {
             precondition(done == 1, "libcrypto: SHA-256")
         })
         let digits = Array("0123456789abcdef".utf8)
-        return hash.withBytes { String(decoding: $0.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self) }
+        return hash.withBytes {
+            String(decoding: $0.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] },
+                   as: UTF8.self)
+        }
     }
 }

@@ -30,7 +30,8 @@ public struct KeyedRandom: RandomNumberGenerator {
         private var used = Stream.refill
 
         init(seed: Key32) {
-            guard let made = EVP_CIPHER_CTX_new(), EVP_EncryptInit_ex(made, EVP_chacha20(), nil, nil, nil) == 1
+            guard let made = EVP_CIPHER_CTX_new(),
+                  EVP_EncryptInit_ex(made, EVP_chacha20(), nil, nil, nil) == 1
             else { fatalError("libcrypto has no ChaCha20") }
             context = made
             bytes.initializeMemory(as: UInt8.self, repeating: 0)
@@ -62,7 +63,8 @@ public struct KeyedRandom: RandomNumberGenerator {
             let counterAndNonce: (UInt64, UInt64) = (0, 0)
             var length: Int32 = 0
             let done = withUnsafeBytes(of: counterAndNonce) {
-                EVP_EncryptInit_ex(context, nil, nil, start, $0.baseAddress!.assumingMemoryBound(to: UInt8.self))
+                EVP_EncryptInit_ex(context, nil, nil, start,
+                                   $0.baseAddress!.assumingMemoryBound(to: UInt8.self))
             }
             OPENSSL_cleanse(start, 32)
             let sealed = EVP_EncryptUpdate(context, start, &length, start, Int32(Stream.refill))

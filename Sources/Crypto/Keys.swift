@@ -97,7 +97,9 @@ enum Curve25519 {
         defer { EVP_PKEY_free(key) }
         return Key32(filledBy: { out in
             var length = 32
-            let done = EVP_PKEY_get_raw_public_key(key, out.baseAddress!.assumingMemoryBound(to: UInt8.self), &length)
+            let done = EVP_PKEY_get_raw_public_key(key,
+                                                   out.baseAddress!.assumingMemoryBound(to: UInt8.self),
+                                                   &length)
             precondition(done == 1 && length == 32, "libcrypto: X25519 public key")
         })
     }
@@ -107,7 +109,8 @@ enum Curve25519 {
         let ours = pkey(privateKey)
         defer { EVP_PKEY_free(ours) }
         let theirs = publicKey.withBytes {
-            EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nil, $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
+            EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nil,
+                                        $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
         }
         guard let theirs else { return nil }
         defer { EVP_PKEY_free(theirs) }
@@ -117,16 +120,19 @@ enum Curve25519 {
         let secret = Key32(filledBy: { out in
             var length = 32
             done = EVP_PKEY_derive_init(context) == 1 && EVP_PKEY_derive_set_peer(context, theirs) == 1
-                && EVP_PKEY_derive(context, out.baseAddress!.assumingMemoryBound(to: UInt8.self), &length) == 1
+                && EVP_PKEY_derive(context, out.baseAddress!.assumingMemoryBound(to: UInt8.self),
+                                   &length) == 1
                 && length == 32
         })
-        if !done { ERR_clear_error() }   // libcrypto refuses the zero secret itself and leaves an error record
+        // libcrypto refuses the zero secret itself and leaves an error record
+        if !done { ERR_clear_error() }
         return done && secret != .zero ? secret : nil
     }
 
     private static func pkey(_ privateKey: Key32) -> OpaquePointer {
         let key = privateKey.withBytes {
-            EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nil, $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
+            EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nil,
+                                         $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
         }
         guard let key else { fatalError("libcrypto: X25519 private key") }
         return key

@@ -10,7 +10,8 @@ public enum MultipathHash {
     /// The last 64 bits of SHA256(key) (section 3.1).
     public static func initialDataSequence(of key: UInt64) -> UInt64 { digest(of: key).d.bigEndian }
 
-    /// HMAC-SHA256(first ‖ second, firstNonce ‖ secondNonce), as (bytes 0-7, 8-15, 16-19) big-endian (section 3.2).
+    /// HMAC-SHA256(first ‖ second, firstNonce ‖ secondNonce), as (bytes 0-7, 8-15, 16-19) big-endian
+    /// (section 3.2).
     public static func join(keys first: UInt64, _ second: UInt64, nonces firstNonce: UInt32,
                             _ secondNonce: UInt32) -> (UInt64, UInt64, UInt32) {
         let mac = withUnsafeBytes(of: (first.bigEndian, second.bigEndian)) { key in
@@ -40,5 +41,7 @@ public enum MultipathHash {
         ((x.0 ^ y.0) | (x.1 ^ y.1) | UInt64(x.2 ^ y.2)) == 0
     }
 
-    private static func digest(of key: UInt64) -> Key32 { withUnsafeBytes(of: key.bigEndian) { SHA256.hash($0) } }
+    private static func digest(of key: UInt64) -> Key32 {
+        withUnsafeBytes(of: key.bigEndian) { SHA256.hash($0) }
+    }
 }

@@ -123,7 +123,9 @@ public struct NoiseHandshake {
     public func split() -> TransportKeys {
         precondition(turn == .done, "split before the second message")
         let (first, second) = symmetric.split()
-        return isInitiator ? TransportKeys(send: first, receive: second) : TransportKeys(send: second, receive: first)
+        return isInitiator
+            ? TransportKeys(send: first, receive: second)
+            : TransportKeys(send: second, receive: first)
     }
 
     /// After the second message: the hash of the whole handshake, for channel binding (section 11.2).
@@ -153,7 +155,8 @@ private struct SymmetricState {
     init(protocolName: StaticString) {
         // Longer than 32 bytes, so it is hashed (section 5.2, InitializeSymmetric).
         precondition(protocolName.utf8CodeUnitCount > 32)
-        hash = SHA256.hash(UnsafeRawBufferPointer(start: protocolName.utf8Start, count: protocolName.utf8CodeUnitCount))
+        hash = SHA256.hash(
+            UnsafeRawBufferPointer(start: protocolName.utf8Start, count: protocolName.utf8CodeUnitCount))
         chainingKey = hash
     }
 
@@ -189,7 +192,9 @@ private struct SymmetricState {
     /// DecryptAndHash.
     mutating func open(_ sealed: Slice<UnsafeRawBufferPointer>) throws(NoiseError) -> [UInt8] {
         let bytes = UnsafeRawBufferPointer(rebasing: sealed)
-        guard let plain = NoiseCipher.open(key: key, nonce: nonce, associated: hash, bytes) else { throw .notAuthentic }
+        guard let plain = NoiseCipher.open(key: key, nonce: nonce, associated: hash, bytes) else {
+            throw .notAuthentic
+        }
         nonce += 1
         mixHash(bytes)
         return plain
@@ -201,19 +206,23 @@ private struct SymmetricState {
     }
 }
 
-/// ChaCha20-Poly1305 as Noise uses it: the nonce is four zero bytes and a little-endian counter (section 12.3).
+/// ChaCha20-Poly1305 as Noise uses it: the nonce is four zero bytes and a little-endian counter
+/// (section 12.3).
 package enum NoiseCipher {
-    package static func seal(key: Key32, nonce: UInt64, associated: Key32?, _ plain: UnsafeRawBufferPointer) -> [UInt8] {
+    package static func seal(key: Key32, nonce: UInt64, associated: Key32?,
+                             _ plain: UnsafeRawBufferPointer) -> [UInt8] {
         let cipher = RecordCipher(suite: .chaCha20Poly1305, key: key)
         return [UInt8](unsafeUninitializedCapacity: plain.count + RecordCipher.tagBytes) { out, count in
             count = withAssociated(associated) {
-                cipher.seal(path: 0, packetNumber: nonce.byteSwapped, associated: $0, head: plain, payload: .empty,
+                cipher.seal(path: 0, packetNumber: nonce.byteSwapped, associated: $0, head: plain,
+                            payload: .empty,
                             into: UnsafeMutableRawPointer(out.baseAddress!))
             }
         }
     }
 
-    package static func open(key: Key32, nonce: UInt64, associated: Key32?, _ sealed: UnsafeRawBufferPointer) -> [UInt8]? {
+    package static func open(key: Key32, nonce: UInt64, associated: Key32?,
+                             _ sealed: UnsafeRawBufferPointer) -> [UInt8]? {
         let cipher = RecordCipher(suite: .chaCha20Poly1305, key: key)
         var bytes = Array(sealed)
         let length = bytes.withUnsafeMutableBytes { record in

@@ -53,7 +53,8 @@ public final class RecordCipher {
     /// be where `head` already lies. The payload is read from where it is: the cipher is the copy.
     /// Returns bytes written.
     public func seal(path: UInt32, packetNumber: UInt64, associated: UnsafeRawBufferPointer,
-                     head: UnsafeRawBufferPointer, payload: Pieces, into out: UnsafeMutableRawPointer) -> Int {
+                     head: UnsafeRawBufferPointer, payload: Pieces,
+                     into out: UnsafeMutableRawPointer) -> Int {
         setNonce(path, packetNumber)
         let target = out.assumingMemoryBound(to: UInt8.self)
         let length = head.count + payload.count
@@ -117,7 +118,9 @@ extension RecordCipher {
             guard let made = EVP_CIPHER_CTX_new() else { fatalError("libcrypto: out of memory") }
             let cipher = suite == .aes256GCM ? EVP_aes_256_gcm() : EVP_chacha20_poly1305()
             let done = key.withBytes {
-                EVP_CipherInit_ex(made, cipher, nil, $0.baseAddress!.assumingMemoryBound(to: UInt8.self), nil, direction)
+                EVP_CipherInit_ex(made, cipher, nil,
+                                  $0.baseAddress!.assumingMemoryBound(to: UInt8.self), nil,
+                                  direction)
             }
             precondition(done == 1, "libcrypto: cipher")
             kept = made
@@ -136,7 +139,8 @@ extension RecordCipher {
                         _ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
         var length: Int32 = 0
-        let done = call(context, out, &length, bytes.baseAddress!.assumingMemoryBound(to: UInt8.self), Int32(bytes.count))
+        let done = call(context, out, &length,
+                        bytes.baseAddress!.assumingMemoryBound(to: UInt8.self), Int32(bytes.count))
         precondition(done == 1 && Int(length) == bytes.count, "libcrypto: update")
     }
 }

@@ -70,7 +70,8 @@ public struct HTTPBodyReader: Sendable {
             case .dataEnd(let seen):
                 guard bytes[at] == (seen == 0 ? ASCII.cr : ASCII.lf) else { throw .missingLineEnd }
                 at += 1
-                state = seen == 0 ? .dataEnd(1) : .size(digits: 0, value: 0, inExtension: false, afterCR: false)
+                state = seen == 0
+                    ? .dataEnd(1) : .size(digits: 0, value: 0, inExtension: false, afterCR: false)
             case .size(let digits, let value, let inExtension, let afterCR):
                 try readSize(bytes[at], digits, value, inExtension, afterCR)
                 at += 1

@@ -43,7 +43,8 @@ public struct HTTPHead: Sendable {
 
     func isNamed(_ field: HTTPField, _ name: String) -> Bool { ASCII.equals(bytes[field.name], name) }
 
-    /// The comma-separated members of every field of this name, trimmed and in lower case, without empty ones.
+    /// The comma-separated members of every field of this name, trimmed and in lower case, without
+    /// empty ones.
     func list(_ name: String) -> [String] {
         values(name).flatMap { value in
             value.split(separator: UInt8(ascii: ",")).map { ASCII.lowercased(ASCII.trimmed($0)) }
@@ -115,7 +116,9 @@ public struct HTTPHeadReader: Sendable {
                 return .refused(.malformedField)
             }
             var value = (colon + 1)..<line.upperBound
-            while let first = value.first, ASCII.isSpace(bytes[first]) { value = (first + 1)..<value.upperBound }
+            while let first = value.first, ASCII.isSpace(bytes[first]) {
+                value = (first + 1)..<value.upperBound
+            }
             while let last = value.last, ASCII.isSpace(bytes[last]) { value = value.lowerBound..<last }
             fields.append(HTTPField(name: line.lowerBound..<colon, value: value))
         }

@@ -52,23 +52,35 @@ extension HTTPRefusal {
         case .connected: preconditionFailure("a dial that succeeded is not refused")
         case .generalFailure: self.init(.badGateway, "The concentrator could not connect to \(place).")
         case .denied: self.init(.badGateway, "The concentrator's policy forbids connections to \(place).")
-        case .networkUnreachable: self.init(.badGateway, "The network of \(place) is unreachable from the concentrator.")
-        case .hostUnreachable: self.init(.badGateway, "The host of \(place) is unreachable from the concentrator.")
+        case .networkUnreachable:
+            self.init(.badGateway, "The network of \(place) is unreachable from the concentrator.")
+        case .hostUnreachable:
+            self.init(.badGateway, "The host of \(place) is unreachable from the concentrator.")
         case .connectionRefused: self.init(.badGateway, "\(place) refused the connection.")
         case .timedOut: self.init(.gatewayTimeout, "\(place) did not answer the concentrator in time.")
-        case .nameNotFound: self.init(.badGateway, "The name of \(place) does not resolve at the concentrator.")
-        case .tooManyConnections: self.init(.badGateway, "The concentrator has too many connections open to add \(place).")
+        case .nameNotFound:
+            self.init(.badGateway, "The name of \(place) does not resolve at the concentrator.")
+        case .tooManyConnections:
+            self.init(.badGateway,
+                      "The concentrator has too many connections open to add \(place).")
         }
     }
 
     init(_ error: HTTPHeadError) {
         switch error {
-        case .startLineTooLong: self.init(.uriTooLong, "The request line is longer than \(HTTPLimit.startLine) bytes.")
-        case .headTooLarge: self.init(.headersTooLarge, "The request's header is larger than \(HTTPLimit.head) bytes.")
-        case .tooManyFields: self.init(.headersTooLarge, "The request has more than \(HTTPLimit.fields) header fields.")
-        case .bareLineFeed: self.init(.badRequest, "A line of the request's header ends without a carriage return.")
+        case .startLineTooLong:
+            self.init(.uriTooLong, "The request line is longer than \(HTTPLimit.startLine) bytes.")
+        case .headTooLarge:
+            self.init(.headersTooLarge,
+                      "The request's header is larger than \(HTTPLimit.head) bytes.")
+        case .tooManyFields:
+            self.init(.headersTooLarge,
+                      "The request has more than \(HTTPLimit.fields) header fields.")
+        case .bareLineFeed:
+            self.init(.badRequest, "A line of the request's header ends without a carriage return.")
         case .bareCarriageReturn:
-            self.init(.badRequest, "A line of the request's header has a carriage return that does not end it.")
+            self.init(.badRequest,
+                      "A line of the request's header has a carriage return that does not end it.")
         case .controlByte: self.init(.badRequest, "The request's header has a control character.")
         case .foldedField: self.init(.badRequest, "A header field is folded over several lines.")
         case .malformedField: self.init(.badRequest, "A line of the request's header is not a header field.")

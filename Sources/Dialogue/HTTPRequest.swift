@@ -61,11 +61,14 @@ extension HTTPRequest {
         let line = try RequestLine(head)
         try Self.authorize(head, credentials)
         if ASCII.equals(line.method, "trace") {
-            throw HTTPRefusal(.methodNotAllowed, "TRACE is not passed on: it would show the request's secrets.")
+            throw HTTPRefusal(.methodNotAllowed,
+                              "TRACE is not passed on: it would show the request's secrets.")
         }
         // RFC 9112 section 3.2: one Host field; which of two is meant, two readers may see differently.
         let hosts = head.values("host")
-        guard hosts.count <= 1 else { throw HTTPRefusal(.badRequest, "The request has more than one Host field.") }
+        guard hosts.count <= 1 else {
+            throw HTTPRefusal(.badRequest, "The request has more than one Host field.")
+        }
 
         isVersion10 = line.isVersion10
         isHead = line.method.elementsEqual("HEAD".utf8)
@@ -104,7 +107,11 @@ extension HTTPRequest {
         switch kind {
         case .upgrade:
             out += "Connection: Upgrade\r\n".utf8
-            for value in original.values("upgrade") { out += "Upgrade: ".utf8; out += value; out += "\r\n".utf8 }
+            for value in original.values("upgrade") {
+                out += "Upgrade: ".utf8
+                out += value
+                out += "\r\n".utf8
+            }
         default:
             if !keepsAlive { out += "Connection: close\r\n".utf8 }
         }
@@ -121,19 +128,24 @@ extension HTTPRequest {
         // RFC 7617 section 2: "Basic", base64 of user ":" password.
         let parts = values[0].split(separator: ASCII.space, maxSplits: 1)
         if values.count == 1, parts.count == 2, ASCII.equals(parts[0], "basic"),
-           let plain = Base64.decode(ASCII.trimmed(parts[1])), let colon = plain.firstIndex(of: UInt8(ascii: ":")),
+           let plain = Base64.decode(ASCII.trimmed(parts[1])),
+           let colon = plain.firstIndex(of: UInt8(ascii: ":")),
            credentials.matches(user: plain[..<colon], password: plain[(colon + 1)...]) { return }
         throw HTTPRefusal(.proxyAuthenticationRequired, "The user name or the password is wrong.")
     }
 
     /// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
-    private static func bodyFraming(_ head: HTTPHead, isVersion10: Bool) throws(HTTPRefusal) -> HTTPBodyFraming {
+    private static func bodyFraming(_ head: HTTPHead,
+                                    isVersion10: Bool) throws(HTTPRefusal) -> HTTPBodyFraming {
         let codings = head.values("transfer-encoding"), lengths = head.values("content-length")
         if !codings.isEmpty {
             guard lengths.isEmpty else {
-                throw HTTPRefusal(.badRequest, "The request has both a Content-Length and a Transfer-Encoding.")
+                throw HTTPRefusal(.badRequest,
+                                  "The request has both a Content-Length and a Transfer-Encoding.")
             }
-            guard !isVersion10 else { throw HTTPRefusal(.badRequest, "An HTTP/1.0 request has a Transfer-Encoding.") }
+            guard !isVersion10 else {
+                throw HTTPRefusal(.badRequest, "An HTTP/1.0 request has a Transfer-Encoding.")
+            }
             guard codings.count == 1, ASCII.equals(codings[0], "chunked") else {
                 throw HTTPRefusal(.notImplemented, "The request's Transfer-Encoding is not \"chunked\".")
             }
@@ -201,7 +213,8 @@ struct Authority {
     /// `defaultPort`: nil where the port must be given.
     init(_ text: ArraySlice<UInt8>, defaultPort: UInt16?) throws(HTTPRefusal) {
         let isConnect = defaultPort == nil
-        let bad = HTTPRefusal(.badRequest, isConnect ? "CONNECT wants a host and a port, as in example.org:443."
+        let bad = HTTPRefusal(.badRequest,
+                              isConnect ? "CONNECT wants a host and a port, as in example.org:443."
                                                      : "The request's URL has no valid host and port.")
         self.text = text
         var host = text, port: ArraySlice<UInt8> = []
@@ -221,7 +234,8 @@ struct Authority {
             guard let defaultPort else { throw bad }
             target = Target(host: name, port: defaultPort)
         } else {
-            guard let number = ASCII.decimal(port).flatMap(UInt16.init(exactly:)), number > 0 else { throw bad }
+            guard let number = ASCII.decimal(port).flatMap(UInt16.init(exactly:)),
+                  number > 0 else { throw bad }
             target = Target(host: name, port: number)
         }
     }

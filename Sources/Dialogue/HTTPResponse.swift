@@ -40,8 +40,10 @@ public enum HTTPResponseError: Error, Hashable, Sendable {
         case .malformedHead: HTTPRefusal(.badGateway, "The origin's response has a malformed header.")
         case .notHTTP: HTTPRefusal(.badGateway, "The origin's response is not HTTP/1.x.")
         case .ambiguousLength: HTTPRefusal(.badGateway, "The length of the origin's response is ambiguous.")
-        case .unexpectedUpgrade: HTTPRefusal(.badGateway, "The origin switched protocols without being asked to.")
-        case .tooManyInterimResponses: HTTPRefusal(.badGateway, "The origin sent interim responses without an end.")
+        case .unexpectedUpgrade:
+            HTTPRefusal(.badGateway, "The origin switched protocols without being asked to.")
+        case .tooManyInterimResponses:
+            HTTPRefusal(.badGateway, "The origin sent interim responses without an end.")
         }
     }
 }
@@ -124,8 +126,8 @@ public struct HTTPResponseReader: Sendable {
         return length == 0 ? .none : .length(length)
     }
 
-    /// The head for the application, in the proxy's own version (RFC 9110 section 2.5), hop-by-hop fields left
-    /// out.
+    /// The head for the application, in the proxy's own version (RFC 9110 section 2.5), hop-by-hop
+    /// fields left out.
     private func rewrite(_ head: HTTPHead, _ line: StatusLine, closing: Bool, dropsLength: Bool) -> [UInt8] {
         var out: [UInt8] = []
         out.reserveCapacity(head.bytes.count + 32)
@@ -160,7 +162,10 @@ private struct StatusLine {
         let line = head.bytes[head.startLine]
         let version = line.prefix(8)
         rest = line.dropFirst(8)
-        guard version.starts(with: "HTTP/1.".utf8), let minor = version.last, ASCII.isDigit(minor), version.count == 8,
+        guard version.starts(with: "HTTP/1.".utf8),
+              let minor = version.last,
+              ASCII.isDigit(minor),
+              version.count == 8,
               rest.first == ASCII.space else { throw .notHTTP }
         let code = rest.dropFirst().prefix(3), after = rest.dropFirst(4)
         guard let number = ASCII.decimal(code), (100...999).contains(number),

@@ -13,7 +13,8 @@ public struct Socks5Dialogue: Sendable {
     /// RFC 1928 section 6.
     public enum Code: UInt8, Sendable {
         case succeeded = 0, generalFailure = 1, notAllowed = 2, networkUnreachable = 3, hostUnreachable = 4
-        case connectionRefused = 5, timeToLiveExpired = 6, commandNotSupported = 7, addressTypeNotSupported = 8
+        case connectionRefused = 5, timeToLiveExpired = 6, commandNotSupported = 7,
+             addressTypeNotSupported = 8
 
         public init(_ status: DialStatus) {
             self = switch status {
@@ -21,7 +22,8 @@ public struct Socks5Dialogue: Sendable {
             case .generalFailure, .tooManyConnections: .generalFailure
             case .denied: .notAllowed
             case .networkUnreachable: .networkUnreachable
-            // RFC 1928 has no code for a name that does not exist; clients read this one as "cannot be reached".
+            // RFC 1928 has no code for a name that does not exist; clients read this one as "cannot
+            // be reached".
             case .hostUnreachable, .nameNotFound: .hostUnreachable
             case .connectionRefused: .connectionRefused
             case .timedOut: .timeToLiveExpired
@@ -77,7 +79,9 @@ public struct Socks5Dialogue: Sendable {
         let end = userEnd + 1 + Int(bytes[userEnd])
         guard bytes.count >= end else { return .needMore }
         let user = bytes.slice(2..<userEnd), password = bytes.slice((userEnd + 1)..<end)
-        guard credentials?.matches(user: user, password: password) ?? true else { return refuse([1, 1], .wrongCredentials) }
+        guard credentials?.matches(user: user, password: password) ?? true else {
+            return refuse([1, 1], .wrongCredentials)
+        }
         state = .request
         return .reply([1, 0], consumed: end)
     }

@@ -1,8 +1,8 @@
 import Measures
 import Simulator
 
-/// One order to a running lab: `wifi rate 2M`, `cellular down-delay 80ms`, `wifi silent on`, `wifi link down`,
-/// `wifi loss 1%`, `wifi queue 64k`, `cellular radio 5s/2s`, `status`.
+/// One order to a running lab: `wifi rate 2M`, `cellular down-delay 80ms`, `wifi silent on`,
+/// `wifi link down`, `wifi loss 1%`, `wifi queue 64k`, `cellular radio 5s/2s`, `status`.
 public enum ControlLine: Equatable, Sendable {
     public enum Change: Equatable, Sendable {
         case rate(Rate), delay(Interval), queueBytes(Int), queueTime(Interval), loss(Double)
@@ -36,7 +36,9 @@ public enum ControlLine: Equatable, Sendable {
         case ("radio", "off"): self = .radioOff(uplink: uplink)
         case ("radio", _):
             let parts = value.split(separator: "/", omittingEmptySubsequences: false)
-            guard parts.count == 2, let idle = Interval(text: parts[0]), let wake = Interval(text: parts[1]) else { return nil }
+            guard parts.count == 2,
+                  let idle = Interval(text: parts[0]),
+                  let wake = Interval(text: parts[1]) else { return nil }
             self = .radio(uplink: uplink, idle: idle, wake: wake)
         default:
             var what = words[1], direction: LinkEmulator.Direction?
@@ -71,10 +73,13 @@ public enum ControlLine: Equatable, Sendable {
 extension Lab {
     /// Does what the line says; the answer, `ok` or `error: …`, or the status as one line of JSON.
     public func obey(_ line: some StringProtocol) -> String {
-        guard let order = ControlLine(line) else { return "error: can't read \"\(line)\"; it may be: \(ControlLine.usage)" }
+        guard let order = ControlLine(line) else {
+            return "error: can't read \"\(line)\"; it may be: \(ControlLine.usage)"
+        }
         func number(_ uplink: String) throws -> Int {
             guard let found = plans.firstIndex(where: { $0.name == uplink }) else {
-                throw LabError("there is no uplink \"\(uplink)\"; there are \(plans.map(\.name).joined(separator: ", "))")
+                throw LabError(
+                    "there is no uplink \"\(uplink)\"; there are \(plans.map(\.name).joined(separator: ", "))")
             }
             return found
         }

@@ -57,7 +57,9 @@ final class DemoDownload {
         record.expectedHash = Origin.hash(count: options.size)
         if options.loss != .none {
             agenda.append((options.lossAt, { [unowned self] in try lose() }))
-            if let back = options.returnAfter { agenda.append((options.lossAt + back, { [unowned self] in try bringBack() })) }
+            if let back = options.returnAfter {
+                agenda.append((options.lossAt + back, { [unowned self] in try bringBack() }))
+            }
         }
     }
 
@@ -74,7 +76,8 @@ final class DemoDownload {
         phaseCounters = counters()
         start = .monotonic
         lastDelivery = start
-        let curl = try lab.start("curl", Self.arguments(size: options.size), on: .client, output: ends[1], errors: 2)
+        let curl = try lab.start("curl", Self.arguments(size: options.size), on: .client,
+                                 output: ends[1], errors: 2)
         close(ends[1])
         screen.begin(counters: phaseCounters)
         var nextTick = start + DemoScreen.tick, isOpen = true
@@ -106,7 +109,8 @@ final class DemoDownload {
     /// Long enough for the slower link alone, with a minute for what nobody thought of.
     private var patience: Interval {
         let slowest = min(options.wifi.rate, options.cellular.rate)
-        return options.lossAt + (options.returnAfter ?? .zero) + slowest.time(for: 2 * options.size) + .seconds(60)
+        return options.lossAt + (options.returnAfter ?? .zero) + slowest.time(for: 2 * options.size)
+            + .seconds(60)
     }
 
     /// Bytes from curl; false at their end.
@@ -136,7 +140,9 @@ final class DemoDownload {
         endPhase("before")
         if options.loss == .visible { try lab.takeDown(Self.wifi) } else { lab.silence(Self.wifi) }
         record.lostAt = Instant.monotonic - start
-        screen.note(Instant.monotonic - start, options.loss == .visible ? "WiFi's interface went down" : "WiFi went silent", isLoss: true)
+        screen.note(Instant.monotonic - start,
+                    options.loss == .visible ? "WiFi's interface went down" : "WiFi went silent",
+                    isLoss: true)
     }
 
     private func bringBack() throws {
@@ -155,7 +161,8 @@ final class DemoDownload {
 
     private func endPhase(_ name: String) {
         let now = Instant.monotonic - start, current = counters()
-        record.phases.append(.init(name: name, start: phaseStart, end: now, bytes: zip(current, phaseCounters).map { $0 - $1 }))
+        record.phases.append(
+            .init(name: name, start: phaseStart, end: now, bytes: zip(current, phaseCounters).map { $0 - $1 }))
         phaseStart = now
         phaseCounters = current
     }

@@ -55,16 +55,21 @@ final class DemoPair {
         try run("proxy", ["proxy", "--config", "\(folder)/proxy.yaml"], on: .client)
         let limit = Instant.monotonic + .seconds(10)
         while true {
-            let first = try lab.start("curl", DemoDownload.arguments(size: 1) + ["-o", "/dev/null", "-m", "3"], on: .client)
+            let first = try lab.start("curl",
+                                      DemoDownload.arguments(size: 1)
+                                          + ["-o", "/dev/null", "-m", "3"],
+                                      on: .client)
             first.wait()
             if first.status == 0 { return }
             if let ended = programs.first(where: \.hasEnded) {
-                throw LabError("\(ended.name) ended with status \(ended.status ?? 0)\n" + lastWords().joined(separator: "\n"))
+                throw LabError(
+                    "\(ended.name) ended with status \(ended.status ?? 0)\n" + lastWords().joined(separator: "\n"))
             }
             var pending = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
             if poll(&pending, 1, 50) > 0 { throw LabError("interrupted") }
             guard Instant.monotonic < limit else {
-                throw LabError("no byte came through proxy and concentrator in 10 s\n" + lastWords().joined(separator: "\n"))
+                throw LabError(
+                    "no byte came through proxy and concentrator in 10 s\n" + lastWords().joined(separator: "\n"))
             }
         }
     }
@@ -98,7 +103,9 @@ final class DemoPair {
         return key
     }
 
-    private func capture(_ name: String) -> String { options.folder == nil ? "" : "pcap: \"\(folder)/\(name).pcap\"" }
+    private func capture(_ name: String) -> String {
+        options.folder == nil ? "" : "pcap: \"\(folder)/\(name).pcap\""
+    }
 
     private func write(_ name: String, _ text: String) throws {
         let descriptor = open("\(folder)/\(name)", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)

@@ -55,8 +55,11 @@ final class DemoScreen {
         recent = [(.zero, counters)]
         columnEnd = column
         let size = "\(trimmed(Double(options.size) / 1e6)) MB", demo = Demo(options)
-        emit(["", style.bold("  Braid demo") + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."])
-        if options.loss != .none { emit(["              After \(options.lossAt.label) \(demo.lossText)\(back)."]) }
+        emit(
+            ["", style.bold("  Braid demo") + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."])
+        if options.loss != .none {
+            emit(["              After \(options.lossAt.label) \(demo.lossText)\(back)."])
+        }
         emit([""])
         if isLive { put("\u{1b}[?25l") }   // no cursor jumping about
     }
@@ -118,13 +121,15 @@ final class DemoScreen {
             let label = [pad(name, 10) + link.rate.label, pad("", 10) + "\(link.roundTrip.label) round trip"]
             let chart = chart(uplink, full: Double(link.rate.bytesPerSecond))
             lines.append("  \(pad(label[0], 28))▕\(chart[0])▏")
-            lines.append("  \(style.dim(pad(label[1], 28)))▕\(chart[1])▏ \(style.paint(.uplink(uplink), rateNow(uplink)))")
+            lines.append(
+                "  \(style.dim(pad(label[1], 28)))▕\(chart[1])▏ \(style.paint(.uplink(uplink), rateNow(uplink)))")
             lines.append("")
         }
         lines[5] = "  " + pad("", 29) + style.dim(axis())
         lines.append("")
         let done = Double(bytes) / Double(max(options.size, 1)), filled = Int(done * Double(chartWidth))
-        let bar = String(repeating: "━", count: filled), rest = String(repeating: "─", count: chartWidth - filled)
+        let bar = String(repeating: "━", count: filled),
+            rest = String(repeating: "─", count: chartWidth - filled)
         lines.append("  \(pad("download", 28)) \(style.green(bar))\(style.dim(rest))  \(progress(bytes))")
         lines.append("")
         for note in notes {
@@ -135,8 +140,8 @@ final class DemoScreen {
         return lines
     }
 
-    /// Two rows of blocks, sixteen steps high; full height is the link's rate. What happened to WiFi is marked
-    /// in its chart where that is empty.
+    /// Two rows of blocks, sixteen steps high; full height is the link's rate. What happened to WiFi
+    /// is marked in its chart where that is empty.
     private func chart(_ uplink: Int, full: Double) -> [String] {
         let blocks = Array(" ▁▂▃▄▅▆▇█")
         let steps = (0..<chartWidth).map { i in
@@ -171,7 +176,9 @@ final class DemoScreen {
     }
 
     private func rateNow(_ uplink: Int) -> String {
-        guard let first = recent.first, let last = recent.last, last.at > first.at else { return "0.0 Mbit/s" }
+        guard let first = recent.first,
+              let last = recent.last,
+              last.at > first.at else { return "0.0 Mbit/s" }
         let bits = Double(last.counters[uplink] - first.counters[uplink]) * 8 / (last.at - first.at).seconds
         return "\(oneDigit(bits / 1e6)) Mbit/s"
     }
@@ -204,7 +211,9 @@ func oneDigit(_ value: Double) -> String {
     return "\(tenths / 10).\(abs(tenths) % 10)"
 }
 
-func pad(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(0, width - text.count)) }
+func pad(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(0, width - text.count))
+}
 
 /// Colours where the terminal has them: blue and orange, which everybody tells apart.
 struct TerminalStyle {

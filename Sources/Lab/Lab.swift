@@ -32,7 +32,8 @@ public final class Lab {
             Plan(name: "cellular", device: "wwan0", network: 0x6440_0000, link, queue: .seconds(2))
         }
 
-        public init(name: String, device: String, network: UInt32, _ link: LinkSpecification, queue: Interval) {
+        public init(name: String, device: String, network: UInt32, _ link: LinkSpecification,
+                    queue: Interval) {
             self.name = name
             self.device = device
             self.network = network
@@ -95,7 +96,8 @@ public final class Lab {
         try checked(here, "the interface \(plan.device)")
         let there = try checked(braid_lab_tun(server, plan.name), "the interface \(plan.name)")
         _ = try emulator.join(client: here, server: there, up: plan.up, down: plan.down, seed: seed)
-        try checked(braid_lab_address(client, plan.device, plan.network | 2, 24), "the address of \(plan.device)")
+        try checked(braid_lab_address(client, plan.device, plan.network | 2, 24),
+                    "the address of \(plan.device)")
         try checked(braid_lab_address(server, plan.name, plan.network | 1, 24), "the address of \(plan.name)")
         try checked(braid_lab_set_up(server, plan.name, 1), "\(plan.name) up")
         try bringUp(number)
@@ -105,7 +107,8 @@ public final class Lab {
     private func bringUp(_ number: Int) throws {
         let device = plans[number].device
         try checked(braid_lab_set_up(client, device, 1), "\(device) up")
-        try checked(braid_lab_default_route(client, device, Int32(100 * (number + 1))), "a route through \(device)")
+        try checked(braid_lab_default_route(client, device, Int32(100 * (number + 1))),
+                    "a route through \(device)")
     }
 
     // MARK: What may happen to an uplink
@@ -133,7 +136,8 @@ public final class Lab {
 
     /// Starts a program in one of the namespaces. Descriptors left out are /dev/null.
     public func start(_ program: String, _ arguments: [String], on side: Side, environment: [String] = [],
-                      input: Int32 = -1, output: Int32 = -1, errors: Int32 = -1, inForeground: Bool = false) throws -> LabChild {
+                      input: Int32 = -1, output: Int32 = -1, errors: Int32 = -1,
+                      inForeground: Bool = false) throws -> LabChild {
         let namespace = side == .client ? client : server
         let path = try Lab.find(program)
         let id = withCStrings([program] + arguments) { argv in
@@ -164,7 +168,9 @@ public final class Lab {
     private static func find(_ program: String) throws -> String {
         if program.contains("/") { return program }
         let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
-        for folder in path.split(separator: ":") where access("\(folder)/\(program)", X_OK) == 0 { return "\(folder)/\(program)" }
+        for folder in path.split(separator: ":") where access("\(folder)/\(program)", X_OK) == 0 {
+            return "\(folder)/\(program)"
+        }
         throw LabError("\(program) is not installed")
     }
 
@@ -210,7 +216,8 @@ public final class LabChild {
 }
 
 /// `body` with a null-terminated array of C strings.
-private func withCStrings<R>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> R) -> R {
+private func withCStrings<R>(_ strings: [String],
+                             _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> R) -> R {
     var pointers = strings.map { strdup($0) } + [nil]
     defer { for pointer in pointers { free(pointer) } }
     return pointers.withUnsafeMutableBufferPointer { body($0.baseAddress!) }

@@ -2,7 +2,8 @@ import CLab
 import Glibc
 import Measures
 
-/// `braid lab`: builds the lab, runs one program in the client's namespace, and obeys control lines meanwhile.
+/// `braid lab`: builds the lab, runs one program in the client's namespace, and obeys control lines
+/// meanwhile.
 ///
 /// The program finds in its environment: `BRAID_LAB_CONTROL` (a Unix socket that takes one `ControlLine` per
 /// line and answers each with one line), `BRAID_LAB_CLIENT` and `BRAID_LAB_SERVER` (the namespaces, for
@@ -32,7 +33,8 @@ public struct LabSession {
             var polled = ([signals, listener.descriptor] + clients.map(\.descriptor)).map {
                 pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
             }
-            guard poll(&polled, nfds_t(polled.count), 20) > 0 else { continue }   // 20 ms: the child may have ended
+            // 20 ms: the child may have ended
+            guard poll(&polled, nfds_t(polled.count), 20) > 0 else { continue }
             // Ctrl-C at the terminal has reached the program already.
             if polled[0].revents != 0 { child.signal(takeSignal(signals) == SIGINT ? 0 : SIGTERM) }
             for (client, entry) in zip(clients, polled[2...]) where entry.revents != 0 { client.serve(lab) }
@@ -80,7 +82,9 @@ func ownExecutable() throws -> String {
 
 /// Writes all of it, or as much as the other end takes; false where that is less.
 @discardableResult
-func writeAll(_ descriptor: Int32, _ text: String) -> Bool { Array(text.utf8).withUnsafeBytes { writeAll(descriptor, $0) } }
+func writeAll(_ descriptor: Int32, _ text: String) -> Bool {
+    Array(text.utf8).withUnsafeBytes { writeAll(descriptor, $0) }
+}
 
 @discardableResult
 func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -101,7 +105,9 @@ final class TemporaryFolder {
     init() throws {
         let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
         var template = Array("\(base)/braid-lab-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabError("\(base): \(String(cString: strerror(errno)))") }
+        guard mkdtemp(&template) != nil else {
+            throw LabError("\(base): \(String(cString: strerror(errno)))")
+        }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
@@ -109,7 +115,9 @@ final class TemporaryFolder {
         // Files only, one level: all that the lab puts there.
         guard let folder = opendir(path) else { return }
         while let entry = readdir(folder) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix(while: { $0 != 0 }), as: UTF8.self) }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix(while: { $0 != 0 }), as: UTF8.self)
+            }
             if name != ".", name != ".." { unlink("\(path)/\(name)") }
         }
         closedir(folder)
@@ -131,7 +139,8 @@ private func withUnixAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>
     precondition(path.utf8.count < MemoryLayout.size(ofValue: address.sun_path), "socket path too long")
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
     return withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        $0.withMemoryRebound(to: sockaddr.self,
+                             capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
     }
 }
 
@@ -143,7 +152,9 @@ private final class UnixListener {
         self.path = path
         descriptor = try unixSocket()
         let result = withUnixAddress(path) { bind(descriptor, $0, $1) }
-        guard result == 0, listen(descriptor, 16) == 0 else { throw LabError("\(path): \(String(cString: strerror(errno)))") }
+        guard result == 0,
+              listen(descriptor, 16) == 0
+        else { throw LabError("\(path): \(String(cString: strerror(errno)))") }
     }
     deinit { close(descriptor) }
 

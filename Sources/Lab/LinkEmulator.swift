@@ -60,8 +60,10 @@ public final class LinkEmulator: @unchecked Sendable {
         scratch.deallocate()
     }
 
-    /// Joins two TUN devices, whose descriptors it takes over; the number of the cable, from 0. Before `start`.
-    public func join(client: Int32, server: Int32, up: LinkConditions, down: LinkConditions, seed: UInt64) throws -> Int {
+    /// Joins two TUN devices, whose descriptors it takes over; the number of the cable, from 0.
+    /// Before `start`.
+    public func join(client: Int32, server: Int32, up: LinkConditions, down: LinkConditions,
+                     seed: UInt64) throws -> Int {
         precondition(thread == nil)
         let number = cables.count
         let radio = Radio(sleepsAfter: .max, wakeTime: .zero, isAwake: true)
@@ -76,7 +78,8 @@ public final class LinkEmulator: @unchecked Sendable {
     // MARK: From any thread
 
     /// Changes one direction of a cable, or both where `direction` is nil.
-    public func change(_ cable: Int, _ direction: Direction? = nil, _ change: (inout LinkConditions) -> Void) {
+    public func change(_ cable: Int, _ direction: Direction? = nil,
+                       _ change: (inout LinkConditions) -> Void) {
         locked {
             let now = Instant.monotonic
             for link in links(cable, direction) { link.change(to: link.conditions.with(change), at: now) }
@@ -84,7 +87,8 @@ public final class LinkEmulator: @unchecked Sendable {
         interrupt()
     }
 
-    /// Lets the cable's radio sleep after `idle` without a packet, and take `time` to wake; nil: always awake.
+    /// Lets the cable's radio sleep after `idle` without a packet, and take `time` to wake; nil:
+    /// always awake.
     public func setRadio(_ cable: Int, _ sleep: (idle: Interval, time: Interval)?) {
         locked {
             cables[cable].radio.sleepsAfter = sleep?.idle ?? .max
@@ -120,7 +124,9 @@ public final class LinkEmulator: @unchecked Sendable {
             Unmanaged<LinkEmulator>.fromOpaque(context!).takeUnretainedValue().run()
             return nil
         }, context)
-        guard result == 0 else { throw LabError("can't start a thread: \(String(cString: strerror(result)))") }
+        guard result == 0 else {
+            throw LabError("can't start a thread: \(String(cString: strerror(result)))")
+        }
         thread = made
     }
 
@@ -156,7 +162,11 @@ public final class LinkEmulator: @unchecked Sendable {
                 if number == 0 { armed = .distantFuture }
             } else {
                 let cable = cables[Int(number - 2) / 2]
-                if number & 1 == 0 { take(from: cable.client, into: cable.up) } else { take(from: cable.server, into: cable.down) }
+                if number & 1 == 0 {
+                    take(from: cable.client, into: cable.up)
+                } else {
+                    take(from: cable.server, into: cable.down)
+                }
             }
         }
         var next = Instant.distantFuture
@@ -222,6 +232,8 @@ extension Instant {
 /// A result that is not a negative errno; throws a sentence otherwise.
 @discardableResult
 func checked(_ result: Int32, _ what: String) throws -> Int32 {
-    guard result >= 0 else { throw LabError("the lab can't have \(what): \(String(cString: strerror(-result)))") }
+    guard result >= 0 else {
+        throw LabError("the lab can't have \(what): \(String(cString: strerror(-result)))")
+    }
     return result
 }

@@ -31,7 +31,9 @@ extension Rate {
     init?(bits text: some StringProtocol) {
         let units: [Character: Double] = ["k": 1e3, "M": 1e6, "G": 1e9]
         let unit = text.last.flatMap { units[$0] }
-        guard let number = plainNumber(unit == nil ? String(text) : String(text.dropLast())) else { return nil }
+        guard let number = plainNumber(unit == nil ? String(text) : String(text.dropLast())) else {
+            return nil
+        }
         let bits = number * (unit ?? 1)
         guard bits <= 100e9 else { return nil }
         self.init(bytesPerSecond: Int64(bits / 8))

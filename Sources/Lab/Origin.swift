@@ -32,7 +32,9 @@ public struct Origin: Sendable {
         name.sin_port = address.port.bigEndian
         name.sin_addr.s_addr = address.address.v4.bigEndian
         let bound = withUnsafePointer(to: &name) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            $0.withMemoryRebound(
+                to: sockaddr.self,
+                capacity: 1) { bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
         }
         guard listener >= 0, bound == 0, listen(listener, 1024) == 0 else {
             throw LabError("can't listen on \(address): \(String(cString: strerror(errno)))")
@@ -118,7 +120,9 @@ private struct OriginClient {
     private mutating func answer(_ request: Request) -> Bool {
         switch request.method {
         case "GET", "HEAD":
-            guard request.path.hasPrefix("/bytes/"), let count = Int(request.path.dropFirst(7)), (0...1 << 40).contains(count) else {
+            guard request.path.hasPrefix("/bytes/"),
+                  let count = Int(request.path.dropFirst(7)),
+                  (0...1 << 40).contains(count) else {
                 return reply("404 Not Found", "try /bytes/1000000\n") && !request.isLast
             }
             guard head("200 OK", count, type: "application/octet-stream") else { return false }
@@ -130,14 +134,18 @@ private struct OriginClient {
         case "PUT", "POST":
             if request.expectsContinue { writeAll(descriptor, "HTTP/1.1 100 Continue\r\n\r\n") }
             let hash = RunningSHA256()
-            guard let count = request.isChunked ? takeChunks(hash) : take(request.bodyLength, hash) else { return false }
+            guard let count = request.isChunked
+                ? takeChunks(hash) : take(request.bodyLength, hash) else {
+                return false
+            }
             return reply("200 OK", "\(count) \(hash.finish())\n") && !request.isLast
         default: return reply("405 Method Not Allowed", "GET, HEAD, PUT or POST\n") && !request.isLast
         }
     }
 
     private func head(_ status: String, _ length: Int, type: String) -> Bool {
-        writeAll(descriptor, "HTTP/1.1 \(status)\r\nContent-Length: \(length)\r\nContent-Type: \(type)\r\n\r\n")
+        writeAll(descriptor,
+                 "HTTP/1.1 \(status)\r\nContent-Length: \(length)\r\nContent-Type: \(type)\r\n\r\n")
     }
 
     private func reply(_ status: String, _ text: String) -> Bool {
@@ -170,7 +178,9 @@ private struct OriginClient {
     private mutating func takeChunks(_ hash: RunningSHA256) -> Int? {
         var total = 0
         while true {
-            guard let line = takeLine(), let size = Int(line.prefix(while: { $0 != ";" }), radix: 16), size >= 0 else { return nil }
+            guard let line = takeLine(),
+                  let size = Int(line.prefix(while: { $0 != ";" }), radix: 16),
+                  size >= 0 else { return nil }
             guard take(size, hash) != nil, takeLine() == "" else { return nil }
             if size == 0 { return total }
             total += size

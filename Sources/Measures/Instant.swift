@@ -15,8 +15,12 @@ public struct Instant: Hashable, Comparable, Sendable {
         // An armed timer plus "for ever" stays "for ever" instead of wrapping into the past.
         Instant(nanoseconds: saturatingSum(a.nanoseconds, b.nanoseconds))
     }
-    @inlinable public static func - (a: Instant, b: Interval) -> Instant { Instant(nanoseconds: a.nanoseconds &- b.nanoseconds) }
-    @inlinable public static func - (a: Instant, b: Instant) -> Interval { Interval(nanoseconds: a.nanoseconds &- b.nanoseconds) }
+    @inlinable public static func - (a: Instant, b: Interval) -> Instant {
+        Instant(nanoseconds: a.nanoseconds &- b.nanoseconds)
+    }
+    @inlinable public static func - (a: Instant, b: Instant) -> Interval {
+        Interval(nanoseconds: a.nanoseconds &- b.nanoseconds)
+    }
     @inlinable public static func += (a: inout Instant, b: Interval) { a = a + b }
 }
 
@@ -41,8 +45,12 @@ public struct Interval: Hashable, Comparable, Sendable {
     @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
     @inlinable public static func nanoseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n) }
     @inlinable public static func microseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000) }
-    @inlinable public static func milliseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000_000) }
-    @inlinable public static func seconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000_000_000) }
+    @inlinable public static func milliseconds(_ n: Int64) -> Interval {
+        Interval(nanoseconds: n &* 1_000_000)
+    }
+    @inlinable public static func seconds(_ n: Int64) -> Interval {
+        Interval(nanoseconds: n &* 1_000_000_000)
+    }
     @inlinable public init(seconds: Double) { nanoseconds = saturatingInt64(seconds * 1e9) }
 
     public static let zero = Interval(nanoseconds: 0)
@@ -63,7 +71,10 @@ public struct Interval: Hashable, Comparable, Sendable {
         let (product, overflow) = a.nanoseconds.multipliedReportingOverflow(by: b)
         return Interval(nanoseconds: overflow ? ((a.nanoseconds < 0) == (b < 0) ? .max : .min) : product)
     }
-    @inlinable public static func / (a: Interval, b: Int64) -> Interval { Interval(nanoseconds: a.nanoseconds / b) }
+    @inlinable public static func / (a: Interval, b: Int64) -> Interval {
+        Interval(nanoseconds: a.nanoseconds / b)
+    }
     @inlinable public static func += (a: inout Interval, b: Interval) { a = a + b }
-    @inlinable public static prefix func - (a: Interval) -> Interval { Interval(nanoseconds: 0 &- a.nanoseconds) }
+    @inlinable public static prefix func
+        - (a: Interval) -> Interval { Interval(nanoseconds: 0 &- a.nanoseconds) }
 }

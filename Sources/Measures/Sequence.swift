@@ -5,12 +5,18 @@ public struct SubflowSequence: Hashable, Sendable {
     public var value: UInt32
     @inlinable public init(_ value: UInt32) { self.value = value }
 
-    @inlinable public static func + (a: SubflowSequence, n: Int) -> SubflowSequence { SubflowSequence(a.value &+ UInt32(truncatingIfNeeded: n)) }
-    @inlinable public static func - (a: SubflowSequence, n: Int) -> SubflowSequence { SubflowSequence(a.value &- UInt32(truncatingIfNeeded: n)) }
+    @inlinable public static func + (a: SubflowSequence, n: Int) -> SubflowSequence {
+        SubflowSequence(a.value &+ UInt32(truncatingIfNeeded: n))
+    }
+    @inlinable public static func - (a: SubflowSequence, n: Int) -> SubflowSequence {
+        SubflowSequence(a.value &- UInt32(truncatingIfNeeded: n))
+    }
     @inlinable public static func += (a: inout SubflowSequence, n: Int) { a = a + n }
 
     /// How far `other` lies ahead; negative where it lies behind. Right within ±2^31.
-    @inlinable public func distance(to other: SubflowSequence) -> Int { Int(Int32(bitPattern: other.value &- value)) }
+    @inlinable public func distance(to other: SubflowSequence) -> Int {
+        Int(Int32(bitPattern: other.value &- value))
+    }
     @inlinable public func isBefore(_ other: SubflowSequence) -> Bool { distance(to: other) > 0 }
     @inlinable public func isAtOrBefore(_ other: SubflowSequence) -> Bool { distance(to: other) >= 0 }
 }
@@ -20,12 +26,18 @@ public struct DataSequence: Hashable, Sendable {
     public var value: UInt64
     @inlinable public init(_ value: UInt64) { self.value = value }
 
-    @inlinable public static func + (a: DataSequence, n: Int) -> DataSequence { DataSequence(a.value &+ UInt64(bitPattern: Int64(n))) }
-    @inlinable public static func - (a: DataSequence, n: Int) -> DataSequence { DataSequence(a.value &- UInt64(bitPattern: Int64(n))) }
+    @inlinable public static func + (a: DataSequence, n: Int) -> DataSequence {
+        DataSequence(a.value &+ UInt64(bitPattern: Int64(n)))
+    }
+    @inlinable public static func - (a: DataSequence, n: Int) -> DataSequence {
+        DataSequence(a.value &- UInt64(bitPattern: Int64(n)))
+    }
     @inlinable public static func += (a: inout DataSequence, n: Int) { a = a + n }
 
     /// How far `other` lies ahead; negative where it lies behind. Right within ±2^63.
-    @inlinable public func distance(to other: DataSequence) -> Int { Int(Int64(bitPattern: other.value &- value)) }
+    @inlinable public func distance(to other: DataSequence) -> Int {
+        Int(Int64(bitPattern: other.value &- value))
+    }
     @inlinable public var low32: UInt32 { UInt32(truncatingIfNeeded: value) }
 
     /// The number nearest to this one whose low 32 bits are `low` (RFC 8684 section 3.3.1: 4-octet forms).

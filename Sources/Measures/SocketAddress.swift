@@ -23,8 +23,13 @@ public struct SocketAddress: Hashable, Sendable {
 extension IPAddress: CustomStringConvertible {
     /// Dotted quad, or RFC 5952 form (longest run of zero groups shortened, lower case).
     public var description: String {
-        if isIPv4 { return (0..<4).map { String((v4 >> (24 - 8 * UInt32($0))) & 255) }.joined(separator: ".") }
-        let groups = (0..<8).map { i in UInt16(truncatingIfNeeded: (i < 4 ? high : low) >> UInt64(48 - 16 * (i & 3))) }
+        if isIPv4 {
+            return (0..<4).map { String((v4 >> (24 - 8 * UInt32($0))) & 255) }
+                .joined(separator: ".")
+        }
+        let groups = (0..<8).map { i in
+            UInt16(truncatingIfNeeded: (i < 4 ? high : low) >> UInt64(48 - 16 * (i & 3)))
+        }
         var best = 0..<0, i = 0
         while i < 8 {
             var j = i
@@ -36,7 +41,8 @@ extension IPAddress: CustomStringConvertible {
         return best.isEmpty ? hex(0..<8) : hex(0..<best.lowerBound) + "::" + hex(best.upperBound..<8)
     }
 
-    /// Reads a dotted quad or an IPv6 address (with `::`, with a trailing dotted quad); nil for anything else.
+    /// Reads a dotted quad or an IPv6 address (with `::`, with a trailing dotted quad); nil for
+    /// anything else.
     public init?(_ text: some StringProtocol) {
         if text.contains(":") {
             guard let v6 = IPAddress.readV6(String(text)) else { return nil }

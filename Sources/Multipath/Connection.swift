@@ -203,7 +203,9 @@ public final class Connection {
     public func consume(_ n: Int, at now: Instant) {
         guard n > 0 else { return }
         receiver.consume(n, roundTrip: slowestRoundTrip, at: now)
-        if receiver.deservesUpdate(segment: configuration.subflow.maximumSegmentSize) { requestAcknowledgement() }
+        if receiver.deservesUpdate(segment: configuration.subflow.maximumSegmentSize) {
+            requestAcknowledgement()
+        }
         inputChanged(at: now)
     }
 
@@ -251,10 +253,14 @@ public final class Connection {
     public func subflowPath(_ index: Int) -> Int? { index < members.count ? members[index]?.path : nil }
     /// Whether a living or opening subflow stands on `path`.
     public func hasSubflow(path: Int) -> Bool {
-        for case let member? in members where member.path == path && member.isAlive && !member.isEnding { return true }
+        for case let member? in members
+            where member.path == path && member.isAlive && !member.isEnding {
+            return true
+        }
         return false
     }
-    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a bulk segment's.
+    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a bulk
+    /// segment's.
     public func noteHead(excess: Int, subflow index: Int) {
         guard index < members.count, let member = members[index] else { return }
         member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
@@ -273,7 +279,9 @@ public final class Connection {
         return !isFinished || (!farewellDone && !hasLivingMember)
     }
     /// Payload bytes sent and received on each path index since the start.
-    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) { path < totals.count ? totals[path] : (0, 0) }
+    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) {
+        path < totals.count ? totals[path] : (0, 0)
+    }
 
     // MARK: Shared by the extensions
 

@@ -8,56 +8,76 @@ import Wire
 extension Connection {
     /// The initiator's first subflow: SYN with MP_CAPABLE. Returns the subflow's index.
     /// `segmentSize`: payload bytes a segment on this path may have; nil for the configured size.
-    public func open(path: Int, localPort: UInt16, remotePort: UInt16, initialSequence: SubflowSequence, backup: Bool,
+    public func open(path: Int, localPort: UInt16, remotePort: UInt16,
+                     initialSequence: SubflowSequence, backup: Bool,
                      estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
-        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort, remotePort: remotePort,
+        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort,
+                          remotePort: remotePort,
                           initialSequence: initialSequence, estimate: estimate, at: now)
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: true, addressID: .initial, backup: backup)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: true,
+                                   addressID: .initial, backup: backup)
         return add(member, at: now)
     }
 
     /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known.
-    public func join(path: Int, localPort: UInt16, remotePort: UInt16, initialSequence: SubflowSequence, addressID: AddressID,
-                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int? {
+    public func join(path: Int, localPort: UInt16, remotePort: UInt16,
+                     initialSequence: SubflowSequence, addressID: AddressID,
+                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, segmentSize: Int? = nil,
+                     at now: Instant) -> Int? {
         guard canJoin else { return nil }
-        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort, remotePort: remotePort,
+        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort,
+                          remotePort: remotePort,
                           initialSequence: initialSequence, estimate: estimate, at: now)
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: true, addressID: addressID, backup: backup)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: true,
+                                   addressID: addressID, backup: backup)
         member.localNonce = nonce
         return add(member, at: now)
     }
 
     /// The listener's first subflow, from a SYN with MP_CAPABLE.
-    public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
+    public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
+                       initialSequence: SubflowSequence,
                        estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
-        // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the third packet.
+        // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
+        // third packet.
         var taken = 0
-        if configuration.framing == .sealed, syn.options.present.contains(.dss), let mapping = syn.options.dss.mapping,
+        if configuration.framing == .sealed,
+           syn.options.present.contains(.dss),
+           let mapping = syn.options.dss.mapping,
            mapping.subflowSequence == 1, Int(mapping.length) == payload.count {
             remoteFirst = DataSequence(UInt64(mapping.dataSequence.low32))
             taken = payload.count
         }
-        let tcp = Subflow(accepting: syn, payloadLength: taken, configuration: subflowConfiguration(segmentSize),
+        let tcp = Subflow(accepting: syn, payloadLength: taken,
+                          configuration: subflowConfiguration(segmentSize),
                           initialSequence: initialSequence, estimate: estimate, at: now)
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: false, addressID: .initial, backup: false)
+        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: false,
+                                   addressID: .initial, backup: false)
         if taken > 0 { place(payload, at: 0, member: member, path: path) }
         return add(member, at: now)
     }
 
     /// The listener's further subflow, from a SYN with MP_JOIN whose token is ours; nil where it is refused
     /// (the caller answers with RST).
-    public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int, initialSequence: SubflowSequence,
-                           nonce: UInt32, estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int? {
-        guard syn.options.present.contains(.join), case .syn(let token, let remoteNonce) = syn.options.join.form,
+    public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
+                           initialSequence: SubflowSequence,
+                           nonce: UInt32, estimate: PathEstimate?, segmentSize: Int? = nil,
+                           at now: Instant) -> Int? {
+        guard syn.options.present.contains(.join),
+              case .syn(let token, let remoteNonce) = syn.options.join.form,
               token == localToken, error == nil, !isFinished || !farewellDone,
               livingSubflows < SchedulingCandidates.capacity else {
             counted.joinsRefused += 1
             return nil
         }
-        guard remoteKey != nil || configuration.framing == .sealed else { counted.joinsRefused += 1; return nil }
+        guard remoteKey != nil || configuration.framing == .sealed else {
+            counted.joinsRefused += 1
+            return nil
+        }
         var offset: UInt64?
         if configuration.framing == .sealed, !payload.isEmpty, syn.options.present.contains(.dss),
-           let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1, Int(mapping.length) == payload.count {
+           let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1,
+           Int(mapping.length) == payload.count {
             offset = dataOffset(of: mapping.dataSequence, width: mapping.width)
             if let start = offset, !receiver.accepts(end: start &+ UInt64(payload.count)) { offset = nil }
         }
@@ -69,7 +89,9 @@ extension Connection {
         member.localNonce = nonce
         member.remoteNonce = remoteNonce
         member.backupByPeer = syn.options.join.backup
-        if syn.options.present.contains(.dss) { takeDSS(syn.options.dss, window: tcp.peerWindow, member: member, at: now) }
+        if syn.options.present.contains(.dss) {
+            takeDSS(syn.options.dss, window: tcp.peerWindow, member: member, at: now)
+        }
         if let offset { place(payload, at: offset, member: member, path: path) }
         counted.joinsAccepted += 1
         return add(member, at: now)
@@ -153,8 +175,11 @@ extension Connection {
                 member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
             case .ack(let hmac) where !member.isOpener && !member.isVerified:
-                let expected = MultipathHash.join(keys: remoteKey, localKey, nonces: member.remoteNonce, member.localNonce)
-                guard constantTimeEqual(expected.0 ^ hmac.a | expected.1 ^ hmac.b | UInt64(expected.2 ^ hmac.c), 0) else {
+                let expected = MultipathHash.join(keys: remoteKey, localKey,
+                                                  nonces: member.remoteNonce, member.localNonce)
+                guard constantTimeEqual(
+                    expected.0 ^ hmac.a | expected.1 ^ hmac.b | UInt64(expected.2 ^ hmac.c),
+                    0) else {
                     counted.hmacFailures += 1
                     reset(member, reason: MPReset.multipathSpecific)
                     return
@@ -208,17 +233,21 @@ extension Connection {
             segment.options.multipathCapable = option
             segment.options.present.insert(.multipathCapable)
         case .join:
-            guard let remoteKey, isSYN || (member.isOpener && member.isVerified && !member.peerHasProof) else { return }
+            guard let remoteKey,
+                  isSYN || (member.isOpener && member.isVerified && !member.peerHasProof)
+            else { return }
             var option = MPJoin()
             option.backup = member.backupByUs
             option.addressID = member.addressID
             switch (isSYN, member.isOpener) {
             case (true, true): option.form = .syn(token: remoteToken, nonce: member.localNonce)
             case (true, false):
-                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce, member.remoteNonce)
+                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce,
+                                           member.remoteNonce)
                 option.form = .synAck(hmac: h.0, nonce: member.localNonce)
             default:
-                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce, member.remoteNonce)
+                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce,
+                                           member.remoteNonce)
                 option.form = .ack(MPJoin.HMAC160(h.0, h.1, h.2))
                 if member.proofSentAt == .distantFuture { member.proofSentAt = now }
             }

@@ -16,7 +16,8 @@ extension Connection {
         case byMappings
     }
 
-    public func receive(_ segment: borrowing Segment, payload: UnsafeRawBufferPointer, subflow index: Int, at now: Instant) {
+    public func receive(_ segment: borrowing Segment, payload: UnsafeRawBufferPointer,
+                        subflow index: Int, at now: Instant) {
         guard index < members.count, let member = members[index] else { return }
         inputChanged(at: now)
         if fastClosed(by: segment, at: now) { return }
@@ -35,7 +36,9 @@ extension Connection {
             lastDataMember = index
             placeText(payload, arrival.text, placement, segment, member)
         }
-        if segment.options.present.contains(.priority) { member.backupByPeer = segment.options.priority.backup }
+        if segment.options.present.contains(.priority) {
+            member.backupByPeer = segment.options.priority.backup
+        }
         if segment.options.present.contains(.dss) {
             takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
         } else if sender.acknowledged == 0, segment.flags.contains(.ack) {
@@ -45,7 +48,8 @@ extension Connection {
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
         if member.saysFarewell, member.tcp.finAcknowledged { farewellDone = true }
-        if arrival.finished { member.isEnding = true; member.tcp.close() }   // RFC 8684 section 3.3.3: a FIN ends the subflow only
+        // RFC 8684 section 3.3.3: a FIN ends the subflow only
+        if arrival.finished { member.isEnding = true; member.tcp.close() }
         settle(at: now)
         if !member.isAlive { retire(index, at: now) }
     }
@@ -54,15 +58,20 @@ extension Connection {
 
     private func placement(of segment: borrowing Segment, count: Int, member: MemberSubflow) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
-        if segment.options.present.contains(.dss), let mapping = segment.options.dss.mapping, mapping.length > 0 {
-            guard let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else { return .none }
+        if segment.options.present.contains(.dss),
+           let mapping = segment.options.dss.mapping,
+           mapping.length > 0 {
+            guard let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else {
+                return .none
+            }
             let fin = segment.options.dss.dataFin ? 1 : 0
             let length = Int(mapping.length) - fin
             if mapping.subflowSequence == position, length == count {
                 return receiver.accepts(end: offset &+ UInt64(count)) ? .whole(offset) : .none
             }
             guard length > 0 else { return .none }
-            guard member.mappings.insert(start: mapping.subflowSequence, length: UInt32(length), offset: offset) else {
+            guard member.mappings.insert(start: mapping.subflowSequence, length: UInt32(length),
+                                         offset: offset) else {
                 reset(member, reason: MPReset.multipathSpecific)
                 return .none
             }
@@ -91,13 +100,16 @@ extension Connection {
         let bytes = UnsafeRawBufferPointer(rebasing: payload[text])
         switch placement {
         case .none: return
-        case .whole(let offset): place(bytes, at: offset &+ UInt64(text.lowerBound), member: member, path: member.path)
+        case .whole(let offset):
+            place(bytes, at: offset &+ UInt64(text.lowerBound), member: member, path: member.path)
         case .byMappings:
             let base = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
             var done = 0
-            while done < bytes.count, let (offset, n) = member.mappings.locate(base &+ UInt32(text.lowerBound + done)) {
+            while done < bytes.count,
+                  let (offset, n) = member.mappings.locate(base &+ UInt32(text.lowerBound + done)) {
                 let step = min(n, bytes.count - done)
-                place(UnsafeRawBufferPointer(rebasing: bytes[done..<(done + step)]), at: offset, member: member, path: member.path)
+                place(UnsafeRawBufferPointer(rebasing: bytes[done..<(done + step)]), at: offset,
+                      member: member, path: member.path)
                 done += step
             }
             member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
@@ -130,12 +142,20 @@ extension Connection {
                 let edge = sender.edge
                 sender.openWindow(from: full, bytes: window)
                 if sender.edge > edge { persistBackoff = 0; persistDeadline = .distantFuture }
-                if sender.acknowledged > before || sender.isFinAcknowledged != finBefore { dataAcknowledged() }
+                if sender.acknowledged > before || sender.isFinAcknowledged != finBefore {
+                    dataAcknowledged()
+                }
             } else { counted.dssErrors += 1 }
         }
-        if dss.dataFin, let mapping = dss.mapping, let start = dataOffset(of: mapping.dataSequence, width: mapping.width) {
+        if dss.dataFin,
+           let mapping = dss.mapping,
+           let start = dataOffset(of: mapping.dataSequence, width: mapping.width) {
             // The mapping's length counts the DATA_FIN as its last number (RFC 8684 section 3.3.3).
-            if receiver.finish(at: start &+ UInt64(max(1, mapping.length)) &- 1) { say(.readable) } else { counted.dssErrors += 1 }
+            if receiver.finish(at: start &+ UInt64(max(1, mapping.length)) &- 1) {
+                say(.readable)
+            } else {
+                counted.dssErrors += 1
+            }
             member.tcp.requestAcknowledgement()
         }
     }
@@ -147,8 +167,9 @@ extension Connection {
 
     /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a
     /// retransmission carries the same bytes; a silent path holds at most this many, any at most `sendLimit`,
-    /// which is half the ring: what one path still owes must never stop the writer. Only the first subflow holds
-    /// all it needs until the keys have arrived, since without it no other can be joined.
+    /// which is half the ring: what one path still owes must never stop the writer. Only the first
+    /// subflow holds all it needs until the keys have arrived, since without it no other can be
+    /// joined.
     static let mostHeldForSuspect = 4 << 20
 
     func discardAcknowledged() {
@@ -157,7 +178,11 @@ extension Connection {
             let hold = member.holdFloor()
             let most = member.health != .usable || member.isStale
                 ? min(Self.mostHeldForSuspect, configuration.sendLimit / 2) : configuration.sendLimit
-            if hold < sender.acknowledged, sender.acknowledged - hold > UInt64(most), !mayMove(member) { continue }
+            if hold < sender.acknowledged,
+               sender.acknowledged - hold > UInt64(most),
+               !mayMove(member) {
+                continue
+            }
             floor = min(floor, hold)
         }
         sender.discard(heldFrom: floor)
@@ -181,15 +206,17 @@ extension Connection {
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
         if isFinished, neverOpened { farewellDone = true }   // the peer knows no such connection any more
-        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection: it had that, too.
+        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection:
+        // it had that, too.
         if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged {
             sender.assumeFinAcknowledged()
             return settle(at: now)
         }
-        // A connection whose first subflow is refused, or whose joins are refused with none left, is not known
-        // to the peer (any more).
+        // A connection whose first subflow is refused, or whose joins are refused with none left, is
+        // not known to the peer (any more).
         if livingSubflows == 0, !isFinished,
-           member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || configuration.framing == .rawIP {
+           member.kind == .initial && neverOpened || counted.joinsRefused >= 3
+               || configuration.framing == .rawIP {
             fail(.peerAborted, at: now)
         }
     }

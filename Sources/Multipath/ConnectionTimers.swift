@@ -41,7 +41,8 @@ extension Connection {
         if idleDeadline <= now { releaseIdle() }
     }
 
-    /// The peer's window is shut and nothing is under way that would bring news: ask (RFC 9293 section 3.8.6.1).
+    /// The peer's window is shut and nothing is under way that would bring news: ask (RFC 9293
+    /// section 3.8.6.1).
     private func probeWindow(at now: Instant) {
         persistDeadline = .distantFuture
         guard sender.isWindowBlocked, let member = bestMember() else { return }
@@ -51,9 +52,11 @@ extension Connection {
     }
 
     func armPersist(at now: Instant) {
-        guard sender.isWindowBlocked, !sender.hasUnacknowledged else { persistDeadline = .distantFuture; return }
+        guard sender.isWindowBlocked,
+              !sender.hasUnacknowledged else { persistDeadline = .distantFuture; return }
         guard persistDeadline == .distantFuture, let member = bestMember() else { return }
-        persistDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
+        persistDeadline = now
+            + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
     }
 
     /// Idle and empty rings give their memory back: ten thousand idle connections must be cheap.
@@ -98,7 +101,10 @@ extension Connection {
 
     /// The first subflow goes on over `path`: its owner chose so, or the peer's segments come from there now.
     public func move(subflow index: Int, to path: Int, at now: Instant) {
-        guard index < members.count, let member = members[index], member.path != path, mayMove(member) else { return }
+        guard index < members.count,
+              let member = members[index],
+              member.path != path,
+              mayMove(member) else { return }
         member.path = path
         member.health = .usable
         member.tcp.pathChanged()
@@ -123,7 +129,8 @@ extension Connection {
         }
     }
 
-    /// Ends the subflow on `path` in an orderly way (a mode that no longer wants it), once others carry its data.
+    /// Ends the subflow on `path` in an orderly way (a mode that no longer wants it), once others
+    /// carry its data.
     public func leave(path: Int, at now: Instant) {
         for case let member? in members where member.path == path && !member.isEnding {
             member.isEnding = true

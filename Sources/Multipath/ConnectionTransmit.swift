@@ -62,7 +62,9 @@ extension Connection {
 
     /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which brings the
     /// key that its HMAC needs.
-    func isHeld(_ member: MemberSubflow) -> Bool { member.kind == .join && !member.isOpener && remoteKey == nil }
+    func isHeld(_ member: MemberSubflow) -> Bool {
+        member.kind == .join && !member.isOpener && remoteKey == nil
+    }
 
     /// A SYN can't be cut in two like other data, and its options take more bytes than a data segment's head
     /// (at most 40 and a general head of 17, less the 12 that a segment size leaves already).
@@ -82,7 +84,8 @@ extension Connection {
                 length = min(room, most, sender.sendable)
             }
         }
-        member.tcp.fillOpen(&out.segment, dataLength: length, streamOffset: offset, receiveWindow: receiver.offered, at: now)
+        member.tcp.fillOpen(&out.segment, dataLength: length, streamOffset: offset,
+                            receiveWindow: receiver.offered, at: now)
         if length > 0 {
             out.payload = sender.ring.pieces(from: offset, count: length)
             dataLeft(member, offset: offset, length: length, isCopy: isCopy)
@@ -92,14 +95,17 @@ extension Connection {
     }
 
     private func hasCarrier(besides member: MemberSubflow) -> Bool {
-        for case let other? in members where other !== member && other.health == .usable && !other.isStale && mayCarryData(other) {
+        for case let other? in members
+            where other !== member && other.health == .usable && !other.isStale
+                && mayCarryData(other) {
             return true
         }
         return false
     }
 
     /// False where the subflow can't be repaired and is reset instead (its RST comes next).
-    private func retransmit(_ span: SentSpan, _ member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment) -> Bool {
+    private func retransmit(_ span: SentSpan, _ member: MemberSubflow, at now: Instant,
+                            into out: inout OutgoingSegment) -> Bool {
         if span.length > 0, span.streamOffset < sender.ring.base || isNotWorthRepair(member) {
             // The bytes are at the peer already, over another path; inside a session a new subflow costs less
             // than filling the old one's holes with them.
@@ -108,10 +114,12 @@ extension Connection {
             return false
         }
         begin(&out)
-        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: true), at: now)
+        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered,
+                                      optionRoom: optionRoom(member, mapping: true), at: now)
         if span.length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length) }
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
-        attach(&out.segment, member, mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
+        attach(&out.segment, member,
+               mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
         return true
     }
 
@@ -120,7 +128,10 @@ extension Connection {
 
     private func isNotWorthRepair(_ member: MemberSubflow) -> Bool {
         if mayMove(member) { return false }
-        guard configuration.framing == .sealed, livingSubflows > 1, member.isStale, member.tcp.outstandingCount > 1 else { return false }
+        guard configuration.framing == .sealed,
+              livingSubflows > 1,
+              member.isStale,
+              member.tcp.outstandingCount > 1 else { return false }
         let last = member.tcp.outstanding(member.tcp.outstandingCount - 1)
         let front = member.tcp.outstanding(0)
         return last.streamOffset &+ UInt64(last.length) <= sender.acknowledged
@@ -146,7 +157,8 @@ extension Connection {
         guard available > 0 else { return false }
         if burstMember < 0 || burstRoom < min(available, members[burstMember]?.segmentRoom ?? .max) {
             collectCandidates(segment: available, at: now)
-            guard let i = scheduler.choose(candidates, backlog: sender.backlog, segment: configuration.subflow.maximumSegmentSize)
+            guard let i = scheduler.choose(candidates, backlog: sender.backlog,
+                                           segment: configuration.subflow.maximumSegmentSize)
             else { burstMember = -1; return false }
             burstMember = candidates[i].subflow
             burstRoom = candidates[i].room
@@ -160,10 +172,12 @@ extension Connection {
         return true
     }
 
-    private func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool, at now: Instant, into out: inout OutgoingSegment) {
+    private func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,
+                      at now: Instant, into out: inout OutgoingSegment) {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
-        member.tcp.fillData(&out.segment, length: length, streamOffset: offset, receiveWindow: receiver.offered,
+        member.tcp.fillData(&out.segment, length: length, streamOffset: offset,
+                            receiveWindow: receiver.offered,
                             optionRoom: optionRoom(member, mapping: true), at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
         attach(&out.segment, member, mapping: (offset, length, position), at: now)
@@ -184,7 +198,9 @@ extension Connection {
         var best = 4
         candidates.removeAll()
         for index in members.indices {
-            guard let member = members[index], member.health == .usable, mayCarryData(member) else { continue }
+            guard let member = members[index],
+                  member.health == .usable,
+                  mayCarryData(member) else { continue }
             let standing = (member.isStale ? 2 : 0) + (member.isBackup ? 1 : 0)
             if standing > best { continue }
             if standing < best { best = standing; candidates.removeAll() }
@@ -192,8 +208,12 @@ extension Connection {
             c.subflow = index
             let size = min(segment, member.segmentRoom)
             c.room = member.tcp.dataRoom(at: now)
-            if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {   // no small segments while an ACK is due
-                if member.tcp.windowRoom >= size { pacingWake = min(pacingWake, max(member.tcp.pacingRelease, now + .microseconds(20))) }
+            // no small segments while an ACK is due
+            if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {
+                if member.tcp.windowRoom >= size {
+                    pacingWake = min(pacingWake,
+                                     max(member.tcp.pacingRelease, now + .microseconds(20)))
+                }
                 c.room = 0
             }
             c.smoothedRTT = member.tcp.smoothedRTT
@@ -216,8 +236,10 @@ extension Connection {
     func bestMember() -> MemberSubflow? {
         var best: MemberSubflow?, bestStanding = 8
         for case let member? in members where member.health != .lost && mayCarryData(member) {
-            let standing = (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0) + (member.isBackup ? 1 : 0)
-            if standing < bestStanding || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT) {
+            let standing = (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0)
+                + (member.isBackup ? 1 : 0)
+            if standing < bestStanding
+                || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT) {
                 best = member
                 bestStanding = standing
             }
@@ -228,7 +250,9 @@ extension Connection {
     /// With nothing new to send, or the peer's window shut, what a slow path still owes goes again on the
     /// fastest, once, where it arrives earlier there (Raiciu et al., NSDI'12, opportunistic reinjection).
     private func copyAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard sender.hasUnacknowledged, members.count > 1, sender.backlog == 0 || sender.isWindowBlocked else { return false }
+        guard sender.hasUnacknowledged,
+              members.count > 1,
+              sender.backlog == 0 || sender.isWindowBlocked else { return false }
         collectCandidates(segment: configuration.subflow.maximumSegmentSize, at: now)
         guard candidates.count > 0, let fast = fastestWithRoom() else { return false }
         let floor = max(sender.acknowledged, sender.copiedBelow)
@@ -268,11 +292,13 @@ extension Connection {
             finDeadline = now + .milliseconds(100)   // no subflow may carry it yet
             return false
         }
-        let patience = max(member.tcp.retransmissionTimeout, .milliseconds(100)) * Int64(1 << min(finRepeats, 7))
+        let patience = max(member.tcp.retransmissionTimeout, .milliseconds(100))
+            * Int64(1 << min(finRepeats, 7))
         finRepeats += 1
         finDeadline = now + min(patience, Self.longestFinPatience)
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: true), at: now)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
+                                       optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
@@ -285,7 +311,11 @@ extension Connection {
     /// For every second repetition: each subflow in turn, since the best one may be deaf without knowing.
     private func anotherMember() -> MemberSubflow? {
         for i in 0..<members.count {
-            if let member = members[(finRepeats / 2 + i) % members.count], member.health != .lost, mayCarryData(member) { return member }
+            if let member = members[(finRepeats / 2 + i) % members.count],
+               member.health != .lost,
+               mayCarryData(member) {
+                return member
+            }
         }
         return nil
     }
@@ -298,10 +328,16 @@ extension Connection {
             member.tcp.declineData(at: now)
             begin(&out)
             switch member.tcp.nextAction(at: now) {
-            case .finish: member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: false), at: now)
+            case .finish:
+                member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered,
+                                      optionRoom: optionRoom(member, mapping: false), at: now)
             case .acknowledge:
-                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: false), at: now)
-            case .probe: member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered, optionRoom: optionRoom(member, mapping: false), at: now)
+                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
+                                               optionRoom: optionRoom(member, mapping: false),
+                                               at: now)
+            case .probe:
+                member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered,
+                                     optionRoom: optionRoom(member, mapping: false), at: now)
             case .reset:
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
@@ -327,8 +363,8 @@ extension Connection {
 
     // MARK: Options
 
-    /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which stand alone, or
-    /// a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
+    /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which
+    /// stand alone, or a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
     private func optionRoom(_ member: MemberSubflow, mapping: Bool) -> Int {
         let priority = member.owesPriority ? 4 : 0
         guard configuration.framing == .rawIP else { return (mapping ? 20 : 8) + priority }
@@ -342,9 +378,11 @@ extension Connection {
     }
 
     private func attach(_ segment: inout Segment, _ member: MemberSubflow,
-                        mapping: (offset: UInt64, length: Int, position: UInt32)?, fin: Bool = false, at now: Instant) {
+                        mapping: (offset: UInt64, length: Int, position: UInt32)?,
+                        fin: Bool = false, at now: Instant) {
         let wide = configuration.framing == .rawIP
-        let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial && member.isOpener && !member.peerHasProof
+        let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial
+            && member.isOpener && !member.peerHasProof
         attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now)
         if member.owesPriority, !segment.flags.contains(.syn) {
             segment.options.priority.backup = member.backupByUs
@@ -357,7 +395,8 @@ extension Connection {
         if segment.flags.contains(.ack) || member.kind == .join, let first = remoteFirst,
            !(wide && segment.flags.contains(.syn)) {
             dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
-            dss.acknowledgementWidth = wide || (member.owesWideAcknowledgement && mapping == nil) ? .eight : .four
+            dss.acknowledgementWidth = wide || (member.owesWideAcknowledgement && mapping == nil)
+                ? .eight : .four
             if dss.acknowledgementWidth == .eight { member.owesWideAcknowledgement = false }
             isThere = true
         }
@@ -379,7 +418,9 @@ extension Connection {
             isThere = true
         }
         // Keys or an HMAC leave no room for a DSS beside timestamps in the 40 bytes of a real TCP header.
-        guard isThere, !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join])) else { return }
+        guard isThere,
+              !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join]))
+        else { return }
         segment.options.dss = dss
         segment.options.present.insert(.dss)
         if dss.acknowledgement != nil { receiver.advertised() }

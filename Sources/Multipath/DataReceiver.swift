@@ -38,7 +38,10 @@ struct DataReceiver: ~Copyable {
     mutating func advertised() { advertisedEdge = max(advertisedEdge, ring.end &+ UInt64(offered)) }
 
     /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and harmless).
-    func accepts(end: UInt64) -> Bool { end <= max(ring.base &+ UInt64(window), advertisedEdge) && !(finOffset.map { end > $0 } ?? false) }
+    func accepts(end: UInt64) -> Bool {
+        end <= max(ring.base &+ UInt64(window), advertisedEdge)
+            && !(finOffset.map { end > $0 } ?? false)
+    }
 
     /// Places bytes at their offset; true where `next` moved.
     mutating func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) -> Bool {
@@ -71,7 +74,8 @@ struct DataReceiver: ~Copyable {
     /// Notes where the stream ends; false where that contradicts what is known.
     mutating func finish(at offset: UInt64) -> Bool {
         if let known = finOffset { return known == offset }
-        guard offset >= ring.end, arrived.isEmpty || arrived[arrived.count - 1].end <= offset else { return false }
+        guard offset >= ring.end,
+              arrived.isEmpty || arrived[arrived.count - 1].end <= offset else { return false }
         finOffset = offset
         return true
     }
@@ -92,6 +96,7 @@ struct DataReceiver: ~Copyable {
         let edge = ring.base &+ UInt64(window)
         guard edge > advertisedEdge else { return false }
         let gain = Int(edge &- advertisedEdge), known = Int(advertisedEdge &- min(advertisedEdge, ring.end))
-        return gain >= window / 2 || (known < 2 * segment && gain >= min(2 * segment, window / 2)) || (known < window / 4 && gain >= window / 4)
+        return gain >= window / 2 || (known < 2 * segment && gain >= min(2 * segment, window / 2))
+            || (known < window / 4 && gain >= window / 4)
     }
 }

@@ -34,7 +34,8 @@ final class MemberSubflow {
     var mappings = ReceiveMappings()
     /// Timeouts of the TCP already turned into reinjections.
     var timeoutsSeen = 0
-    /// The lowest offset among copies it carries of other subflows' data, and the sequence behind the last copy.
+    /// The lowest offset among copies it carries of other subflows' data, and the sequence behind
+    /// the last copy.
     var copyFloor = UInt64.max
     var copyEnd = SubflowSequence(0)
     /// Bytes by which the framing's head of the last data segment exceeded a bulk segment's: the next one is
@@ -64,8 +65,12 @@ final class MemberSubflow {
     var isAlive: Bool { tcp.state != .closed }
 
     /// Relative to the peer's initial sequence number, as DSS counts (RFC 8684 section 3.3.1).
-    func relativeReceive(_ sequence: SubflowSequence) -> UInt32 { sequence.value &- tcp.initialReceiveSequence.value }
-    func relativeSend(_ sequence: SubflowSequence) -> UInt32 { sequence.value &- tcp.initialSendSequence.value }
+    func relativeReceive(_ sequence: SubflowSequence) -> UInt32 {
+        sequence.value &- tcp.initialReceiveSequence.value
+    }
+    func relativeSend(_ sequence: SubflowSequence) -> UInt32 {
+        sequence.value &- tcp.initialSendSequence.value
+    }
 
     /// Notes a copy of `offset` that ends before the TCP's next sequence number.
     func carriesCopy(of offset: UInt64) {

@@ -31,7 +31,9 @@ struct ReceiveMappings {
     func locate(_ position: UInt32) -> (offset: UInt64, count: Int)? {
         for e in entries {
             let ahead = Int64(Int32(bitPattern: position &- e.start))
-            if ahead >= 0, ahead < Int64(e.length) { return (e.offset &+ UInt64(ahead), Int(Int64(e.length) - ahead)) }
+            if ahead >= 0, ahead < Int64(e.length) {
+                return (e.offset &+ UInt64(ahead), Int(Int64(e.length) - ahead))
+            }
         }
         return nil
     }

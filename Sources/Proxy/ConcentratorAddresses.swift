@@ -51,7 +51,8 @@ final class ConcentratorAddresses {
     private func resolveAll() {
         guard let resolver else { return }
         for (i, target) in targets.enumerated() {
-            guard case .name(let name) = target.host, resolutions[i].map(\.isComplete) ?? true else { continue }
+            guard case .name(let name) = target.host,
+                  resolutions[i].map(\.isComplete) ?? true else { continue }
             resolutions[i] = resolver.resolve(name) { [weak self] in self?.resolved(i, $0) }
         }
         timer?.arm(after: patience)
@@ -59,7 +60,9 @@ final class ConcentratorAddresses {
     }
 
     private func resolved(_ i: Int, _ resolution: Resolver.Resolution) {
-        let found = (resolution.v4.addresses + resolution.v6.addresses).map { SocketAddress($0, port: targets[i].port) }
+        let found = (resolution.v4.addresses + resolution.v6.addresses).map {
+            SocketAddress($0, port: targets[i].port)
+        }
         if found.isEmpty {
             guard resolution.isComplete else { return }
             // The addresses known before are better than none.

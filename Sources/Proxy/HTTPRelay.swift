@@ -33,7 +33,9 @@ final class HTTPRelay: Visitor {
             requestBody = HTTPBodyReader(request.body)
             responses = HTTPResponseReader(HTTPResponseContext(request))
         }
-        var requestIsSent: Bool { headSent == request.head.count && requestBody.isFinished && approvedUp == 0 }
+        var requestIsSent: Bool {
+            headSent == request.head.count && requestBody.isFinished && approvedUp == 0
+        }
         var responseIsPassedOn: Bool { response != nil && responseBody.isFinished && approvedDown == 0 }
     }
     struct Origin {
@@ -100,7 +102,11 @@ final class HTTPRelay: Visitor {
 
     /// Armed while the concentrator is asked to dial, and between requests.
     private func timeUp() {
-        if exchange == nil { sayGoodbye(outgoing) } else if origin?.isAnswered == false { answered(.timedOut) }
+        if exchange == nil {
+            sayGoodbye(outgoing)
+        } else if origin?.isAnswered == false {
+            answered(.timedOut)
+        }
     }
 
     override func cut() { if let pump { pump.cancel() } else { super.cut() } }
@@ -180,7 +186,8 @@ final class HTTPRelay: Visitor {
             used += length
             timer?.cancel()
             if request.kind == .connect {
-                handOver(to: TunnelClient(socket, server, request.target, .connect, early: Array(buffer[used...])))
+                handOver(
+                    to: TunnelClient(socket, server, request.target, .connect, early: Array(buffer[used...])))
                 return false
             }
             server.counters.visits += 1
@@ -308,7 +315,8 @@ final class HTTPRelay: Visitor {
                 if connection.error != nil { cut(); return false }
                 guard connection.isReadFinished else { return false }
                 // Cut short, a body must not look whole.
-                guard now.responseBody.mayEndHere, now.response?.body == .untilClose else { cut(); return false }
+                guard now.responseBody.mayEndHere,
+                      now.response?.body == .untilClose else { cut(); return false }
                 now.responseBody = HTTPBodyReader(.none)
                 return false
             }
@@ -317,7 +325,8 @@ final class HTTPRelay: Visitor {
                 guard let n = try? now.responseBody.read(piece) else { cut(); return false }
                 now.approvedDown = n
             }
-            switch socket.write(UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)])) {
+            switch socket.write(
+                UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)])) {
             case .bytes(let n):
                 connection.consume(n, at: server.driver.now)
                 now.approvedDown -= n
@@ -349,13 +358,19 @@ final class HTTPRelay: Visitor {
             // that its request was not answered and may be sent again.
             sayGoodbye([])
         } else {
-            refuse(HTTPRefusal(.badGateway, "\(now.request.target) closed the connection without a response."), now)
+            refuse(
+                HTTPRefusal(.badGateway, "\(now.request.target) closed the connection without a response."),
+                now)
         }
     }
 
     /// Answers instead of the origin, where the application saw nothing of an answer yet.
     private func refuse(_ refusal: HTTPRefusal, _ now: Exchange) {
-        if now.clientSawBytes { cut() } else { sayGoodbye(outgoing + refusal.reply(toHead: now.request.isHead)) }
+        if now.clientSawBytes {
+            cut()
+        } else {
+            sayGoodbye(outgoing + refusal.reply(toHead: now.request.isHead))
+        }
     }
 
     /// 101: from here on both sides speak something else.
@@ -363,7 +378,8 @@ final class HTTPRelay: Visitor {
         guard let origin else { return }
         exchange = nil
         timer = nil
-        let pump = Pump(socket: socket, handle: origin.handle, driver: server.driver, greeting: outgoing + head,
+        let pump = Pump(socket: socket, handle: origin.handle, driver: server.driver,
+                        greeting: outgoing + head,
                         early: Array(buffer[used...])) { [unowned self] _ in
             self.origin?.handle.owner = nil
             self.origin = nil   // the pump released it

@@ -38,7 +38,8 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
-    public init(_ settings: ProxySettings, loop: EventLoop, log: Logger = Logger(label: "proxy")) throws(SystemError) {
+    public init(_ settings: ProxySettings, loop: EventLoop,
+                log: Logger = Logger(label: "proxy")) throws(SystemError) {
         precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")
         self.settings = settings
         self.loop = loop
@@ -47,7 +48,8 @@ public final class ProxyServer: EngineDelegate {
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
         var configuration = EndpointConfiguration(
-            role: .proxy(concentrator: known, publicKey: settings.concentratorKey, preSharedKey: settings.preSharedKey),
+            role: .proxy(concentrator: known, publicKey: settings.concentratorKey,
+                         preSharedKey: settings.preSharedKey),
             identity: settings.identity)
         configuration.connection = settings.connection
         configuration.mode = settings.mode
@@ -56,7 +58,9 @@ public final class ProxyServer: EngineDelegate {
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         driver.delegate = self
-        if let path = settings.capture { capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop) }
+        if let path = settings.capture {
+            capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
+        }
         for listener in settings.listeners {
             listeners.append(try StreamListener(listener.address, loop: loop, log: log) { [unowned self] socket, _ in
                 self.accepted(socket, listener)
@@ -64,7 +68,8 @@ public final class ProxyServer: EngineDelegate {
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
-        concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop, log: log) { [unowned self] in
+        concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop,
+                                                 log: log) { [unowned self] in
             self.driver.endpoint.setConcentrator($0, at: self.loop.now())
             uplinks.setFamilies(of: $0)
             self.driver.kick()
@@ -162,7 +167,8 @@ public final class ProxyServer: EngineDelegate {
     }
 
     public func uplinkFailed(_ number: Int, _ error: SystemError) {
-        log.notice("uplink failed", metadata: ["uplink": "\(uplinks?.name(number) ?? "?")", "why": "\(error)"])
+        log.notice("uplink failed",
+                   metadata: ["uplink": "\(uplinks?.name(number) ?? "?")", "why": "\(error)"])
     }
 
     // MARK: Control
@@ -200,13 +206,15 @@ public final class ProxyServer: EngineDelegate {
 
     public func status() -> ServerStatus {
         var status = ServerStatus(role: "proxy", uptime: loop.now() - began,
-                                  listen: zip(settings.listeners, listen).map { "\($0.scheme.rawValue)://\($1)" },
+                                  listen: zip(settings.listeners,
+                                              listen).map { "\($0.scheme.rawValue)://\($1)" },
                                   report: driver.endpoint.report(at: loop.now()))
         status.uplinks = uplinks?.states ?? []
         status.counters = [
             .init("clients", visitors.count), .init("clients_accepted_total", counters.accepted),
             .init("clients_turned_away_total", counters.turnedAway), .init("requests_total", counters.visits),
-            .init("dialogues_refused_total", counters.refusedDialogues), .init("dials_failed_total", counters.failedDials),
+            .init("dialogues_refused_total", counters.refusedDialogues),
+            .init("dials_failed_total", counters.failedDials),
         ]
         return status
     }

@@ -29,7 +29,8 @@ public struct ProxyListener: Sendable {
     }
 
     /// An address that others can reach by any interface needs `credentials`.
-    public init(scheme: Scheme = .mixed, address: SocketAddress, credentials: Credentials? = nil) throws(Problem) {
+    public init(scheme: Scheme = .mixed, address: SocketAddress,
+                credentials: Credentials? = nil) throws(Problem) {
         let isWildcard = address.address.high == 0 && address.address.low == 0
         if isWildcard, credentials == nil { throw .openToEverybody(address) }
         self.scheme = scheme
@@ -82,7 +83,8 @@ public struct ProxySettings: Sendable {
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 
-    public init(identity: StaticKeyPair, concentrator: [Target], concentratorKey: Key32, listeners: [ProxyListener]) {
+    public init(identity: StaticKeyPair, concentrator: [Target], concentratorKey: Key32,
+                listeners: [ProxyListener]) {
         self.identity = identity
         self.concentrator = concentrator
         self.concentratorKey = concentratorKey

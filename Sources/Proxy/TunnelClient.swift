@@ -14,7 +14,8 @@ final class TunnelClient: Visitor {
             switch self {
             case .socks4: Socks4Dialogue.reply(dial: status)
             case .socks5: Socks5Dialogue.reply(dial: status)
-            case .connect where status == .connected: Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
+            case .connect where status == .connected:
+                Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
             case .connect: HTTPRefusal(status, target: target).reply()
             }
         }
@@ -76,7 +77,8 @@ final class TunnelClient: Visitor {
     }
 
     private func startPump(_ handle: StreamHandle) {
-        let pump = Pump(socket: socket, handle: handle, driver: server.driver, greeting: style.reply(.connected, target),
+        let pump = Pump(socket: socket, handle: handle, driver: server.driver,
+                        greeting: style.reply(.connected, target),
                         early: early) { [unowned self] in self.ended($0) }
         early = []
         self.pump = pump
@@ -86,7 +88,8 @@ final class TunnelClient: Visitor {
     private func ended(_ end: Pump.End) {
         if let pump {
             server.log.debug("ended", metadata: [
-                "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)", "received": "\(pump.bytesOut)",
+                "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)",
+                "received": "\(pump.bytesOut)",
                 "seconds": "\((server.loop.now() - began).seconds)"])
         }
         handle?.owner = nil

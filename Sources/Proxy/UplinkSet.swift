@@ -31,9 +31,13 @@ final class UplinkSet {
         // A concentrator on this machine is reached by no interface with a default route.
         let addresses = settings.concentrator.map(\.socketAddress)
         if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
-            selectors = (addresses[0]?.address.isIPv4 == true ? Subnet("127.0.0.1") : Subnet("::1")).map { [.source($0)] } ?? []
+            selectors = (addresses[0]?.address.isIPv4 == true ? Subnet("127.0.0.1") : Subnet("::1")).map {
+                [.source($0)]
+            }
+                ?? []
         }
-        monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop, log: log) { [unowned self] in self.handle($0) }
+        monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop,
+                                    log: log) { [unowned self] in self.handle($0) }
         timer = driver.loop.timer { [unowned self] in self.attachMissing() }
     }
 
@@ -53,14 +57,17 @@ final class UplinkSet {
 
     var states: [ServerStatus.UplinkState] {
         names.map { name in
-            ServerStatus.UplinkState(name: name, isBackup: present[name].map { backup.contains($0.selector) } ?? false,
+            ServerStatus.UplinkState(name: name,
+                                     isBackup: present[name].map { backup.contains($0.selector) }
+                                         ?? false,
                                      isPresent: present[name] != nil)
         }
     }
 
     /// The families of the concentrator's addresses decide which sockets are of use.
     func setFamilies(of addresses: [SocketAddress]) {
-        let new = (v4: addresses.contains { $0.address.isIPv4 }, v6: addresses.contains { !$0.address.isIPv4 })
+        let new = (v4: addresses.contains { $0.address.isIPv4 },
+                   v6: addresses.contains { !$0.address.isIPv4 })
         families = new
         for name in names {
             guard let candidate = present[name], attachedV4[name] != usesIPv4(candidate) else { continue }
@@ -95,13 +102,15 @@ final class UplinkSet {
         let isIPv4 = usesIPv4(candidate)
         attachedV4[candidate.name] = isIPv4
         guard isIPv4 || families.v6, let binding = candidate.binding(isIPv4: isIPv4) else {
-            log.notice("uplink has no address of the concentrator's family", metadata: ["uplink": "\(candidate.name)"])
+            log.notice("uplink has no address of the concentrator's family",
+                       metadata: ["uplink": "\(candidate.name)"])
             driver.removeUplink(number)
             return
         }
         do {
             let socket = try DatagramSocket(binding, loop: driver.loop)
-            let uplink = Uplink(number: number, name: candidate.name, isBackup: backup.contains(candidate.selector),
+            let uplink = Uplink(number: number, name: candidate.name,
+                                isBackup: backup.contains(candidate.selector),
                                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
                                 address: candidate.addresses.first { $0.isIPv4 == isIPv4 } ?? .unspecifiedV4)
             driver.addUplink(uplink, socket: socket)

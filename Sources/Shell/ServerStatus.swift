@@ -74,7 +74,8 @@ extension ServerStatus.Path {
         self.init(number: p.number, uplink: p.uplink, local: p.local, remote: p.remote, health: "\(p.health)",
                   isBackup: p.isBackup, rttMilliseconds: p.smoothedRTT.milliseconds,
                   minimumRTTMilliseconds: p.minimumRTT.milliseconds, loss: p.loss,
-                  sendBitsPerSecond: p.sendRate.bytesPerSecond &* 8, receiveBitsPerSecond: p.receiveRate.bytesPerSecond &* 8,
+                  sendBitsPerSecond: p.sendRate.bytesPerSecond &* 8,
+                  receiveBitsPerSecond: p.receiveRate.bytesPerSecond &* 8,
                   bytesSent: p.bytesSent, bytesReceived: p.bytesReceived)
     }
 }

@@ -8,8 +8,9 @@ public struct LinkConditions: Hashable, Sendable {
         /// Each packet by itself with this probability (Bernoulli).
         case random(Double)
         /// Bursts (Gilbert-Elliott): before each packet the link turns bad with probability `enter` and good
-        /// again with `leave`; in the bad state packets are lost with probability `inside`, else none. A burst is
-        /// over after half a second without a packet: fading takes time, not traffic, to end.
+        /// again with `leave`; in the bad state packets are lost with probability `inside`, else
+        /// none. A burst is over after half a second without a packet: fading takes time, not
+        /// traffic, to end.
         case bursts(enter: Double, leave: Double, inside: Double)
     }
     /// What happens while the link is out, without anybody being told.
@@ -58,9 +59,11 @@ public struct LinkConditions: Hashable, Sendable {
 
 extension LinkConditions {
     /// The paper's WiFi, one way: 8 Mbit/s, a round trip of 30 ms.
-    public static let wifi = LinkConditions(rate: .megabitsPerSecond(8), delay: .milliseconds(15), queue: .milliseconds(200))
+    public static let wifi = LinkConditions(rate: .megabitsPerSecond(8), delay: .milliseconds(15),
+                                            queue: .milliseconds(200))
     /// The paper's cellular link, one way: 2 Mbit/s, a round trip of 100 ms, a drop-tail queue of 2 s.
-    public static let cellular = LinkConditions(rate: .megabitsPerSecond(2), delay: .milliseconds(50), queue: .seconds(2))
+    public static let cellular = LinkConditions(rate: .megabitsPerSecond(2),
+                                                delay: .milliseconds(50), queue: .seconds(2))
 }
 
 /// A radio that falls asleep when idle and takes time to wake (the cellular idle-to-active promotion).

@@ -28,7 +28,8 @@ struct NonceChecker {
         if let last = state[epoch] {
             let number = (last + 1).nearestPacketNumber(low: header.number)
             if number <= last {
-                failure = failure ?? "packet number \(number) after \(last) on path \(header.path), epoch \(epoch), session \(header.session)"
+                failure = failure
+                    ?? "packet number \(number) after \(last) on path \(header.path), epoch \(epoch), session \(header.session)"
             }
             state[epoch] = max(last, number)
         } else {

@@ -42,7 +42,9 @@ struct PacketRing: ~Copyable {
 
     private mutating func grow() {
         let larger = UnsafeMutablePointer<Entry>.allocate(capacity: capacity * 2)
-        for i in 0..<count { (larger + i).moveInitialize(from: storage + (head + i) & (capacity - 1), count: 1) }
+        for i in 0..<count {
+            (larger + i).moveInitialize(from: storage + (head + i) & (capacity - 1), count: 1)
+        }
         storage.deallocate()
         storage = larger
         capacity *= 2

@@ -88,25 +88,31 @@ public struct Scenario: Hashable, Sendable {
 // MARK: - Drawn from a seed
 
 extension Scenario {
-    /// A scenario with every kind of trouble, drawn from `seed`. All faults end; some uplink works afterwards.
+    /// A scenario with every kind of trouble, drawn from `seed`. All faults end; some uplink works
+    /// afterwards.
     public static func drawn(seed: UInt64) -> Scenario {
         var random = SeededRandom(seed: seed &* 0x2545_f491_4f6c_dd1d &+ 1)
         let hardship = random.unit()   // how bad this world is
         let count = 1 + Int(random.next() % 3)
         let uplinks = (0..<count).map { _ in UplinkPlan.drawn(hardship: hardship, from: &random) }
-        let streams = (0..<(1 + Int(random.next() % 4))).map { i in StreamPlan.drawn(isFirst: i == 0, from: &random) }
+        let streams = (0..<(1 + Int(random.next() % 4))).map { i in
+            StreamPlan.drawn(isFirst: i == 0, from: &random)
+        }
         var scenario = Scenario(uplinks: uplinks, streams: streams)
         for (i, uplink) in uplinks.enumerated() {
             scenario.faults += uplink.drawnFaults(uplink: i, from: &random)
         }
         // A stable order for equal times: that of the uplinks.
-        scenario.faults = scenario.faults.enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
+        scenario.faults = scenario.faults.enumerated()
+            .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
         return scenario
     }
 }
 
 extension SeededRandom {
-    mutating func number(_ range: ClosedRange<Int>) -> Int { range.lowerBound + Int(next() % UInt64(range.count)) }
+    mutating func number(_ range: ClosedRange<Int>) -> Int {
+        range.lowerBound + Int(next() % UInt64(range.count))
+    }
     /// Spread evenly over the orders of magnitude.
     mutating func scaled(_ low: Double, _ high: Double) -> Double {
         // Powers of two and a straight line between them: no library needed.
@@ -126,10 +132,13 @@ extension SeededRandom {
 extension LinkConditions {
     static func drawn(hardship: Double, from random: inout SeededRandom) -> LinkConditions {
         var link = LinkConditions(rate: .megabitsPerSecond(random.scaled(0.5, 100)),
-                                  delay: random.interval(.microseconds(200), .milliseconds(random.chance(0.3) ? 150 : 40)),
+                                  delay: random.interval(.microseconds(200),
+                                                         .milliseconds(
+                                                             random.chance(0.3) ? 150 : 40)),
                                   queue: Interval(seconds: random.scaled(0.01, 2)))
         if random.chance(hardship) { link.loss = random.chance(0.7) ? .random(random.scaled(0.001, 0.1)) :
-            .bursts(enter: random.scaled(0.001, 0.02), leave: random.scaled(0.1, 0.5), inside: 0.5 + random.unit() / 2) }
+            .bursts(enter: random.scaled(0.001, 0.02), leave: random.scaled(0.1, 0.5),
+                    inside: 0.5 + random.unit() / 2) }
         if random.chance(hardship / 2) {
             link.reordering = random.scaled(0.001, 0.2)
             link.reorderDelay = random.interval(.microseconds(100), .milliseconds(40))
@@ -146,8 +155,10 @@ extension UplinkPlan {
         var down = random.chance(0.5) ? up : LinkConditions.drawn(hardship: hardship, from: &random)
         if random.chance(0.5) { down.delay = up.delay }
         return UplinkPlan(up: up, down: down, isBackup: random.chance(0.15),
-                          radio: random.chance(0.15) ? .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
-                                                             wakeTime: random.interval(.milliseconds(100), .seconds(2))) : nil)
+                          radio: random.chance(0.15)
+                              ? .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
+                                                             wakeTime: random.interval(.milliseconds(100),
+                                                                                       .seconds(2))) : nil)
     }
 
     /// Zero to three troubles in the first twelve seconds, each with its end.
@@ -159,7 +170,8 @@ extension UplinkPlan {
             let ends = at + random.interval(.milliseconds(10), .seconds(random.chance(0.2) ? 6 : 1))
             switch random.number(0...5) {
             case 0:
-                faults += [Fault(at: at, uplink: uplink, change: .removed), Fault(at: ends, uplink: uplink, change: .returned)]
+                faults += [Fault(at: at, uplink: uplink, change: .removed),
+                           Fault(at: ends, uplink: uplink, change: .returned)]
             case 1, 2:
                 let direction: Fault.Direction = random.chance(0.6) ? .both : random.chance(0.5) ? .up : .down
                 let kind = random.chance(0.8) ? LinkConditions.Outage.blackHole : .stall
@@ -167,7 +179,8 @@ extension UplinkPlan {
                            Fault(at: ends, uplink: uplink, change: .outage(.none, direction))]
             case 3:
                 faults += [Fault(at: at, uplink: uplink, change: .conditions(up: .drawn(hardship: 1, from: &random),
-                                                                             down: .drawn(hardship: 1, from: &random))),
+                                                                             down: .drawn(hardship: 1,
+                                                                                          from: &random))),
                            Fault(at: ends, uplink: uplink, change: .conditions(up: up, down: down))]
             case 4:
                 faults.append(Fault(at: at, uplink: uplink, change: .rebind))
@@ -190,18 +203,25 @@ extension StreamPlan {
         case 1: plan = StreamPlan(at: at, initiator: .bulk(size), listener: .nothing)
         case 2: plan = StreamPlan(at: at, initiator: .bulk(size), listener: .echo(total: size))
         case 3:
-            let count = random.number(1...30), ask = random.number(1...3000), reply = Int(random.scaled(1, 30_000))
+            let count = random.number(1...30), ask = random.number(1...3000),
+                reply = Int(random.scaled(1, 30_000))
             plan = StreamPlan(at: at, initiator: .requests(count: count, size: ask, responseSize: reply),
                               listener: .responses(count: count, size: reply, requestSize: ask))
         case 4:
             let chunk = random.number(20...1400)
-            plan = StreamPlan(at: at, initiator: .constantRate(chunk: chunk, period: .milliseconds(20), total: chunk * random.number(1...300)),
-                              listener: .constantRate(chunk: 160, period: .milliseconds(20), total: 160 * random.number(1...300)))
+            plan = StreamPlan(at: at,
+                              initiator: .constantRate(chunk: chunk, period: .milliseconds(20),
+                                                       total: chunk * random.number(1...300)),
+                              listener: .constantRate(chunk: 160, period: .milliseconds(20),
+                                                      total: 160 * random.number(1...300)))
         default: plan = StreamPlan(at: at, initiator: .bulk(size / 3), listener: .bulk(size))
         }
         if random.chance(0.15) { plan.initiatorReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20))) }
         if random.chance(0.15) { plan.listenerReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20))) }
-        if random.chance(0.1) { plan.initiatorReader = .pausing(at: size / 2, for: random.interval(.milliseconds(100), .seconds(8))) }
+        if random.chance(0.1) {
+            plan.initiatorReader = .pausing(at: size / 2,
+                                            for: random.interval(.milliseconds(100), .seconds(8)))
+        }
         return plan
     }
 }

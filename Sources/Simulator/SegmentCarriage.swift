@@ -6,7 +6,8 @@ import Wire
 ///
 /// A packet holds a copy of the segment's memory (what must come out), then the encoded segment.
 struct SegmentCarriage {
-    private static let initiatorAddress = IPAddress(v4: 0x0a00_0001), listenerAddress = IPAddress(v4: 0x0a00_0002)
+    private static let initiatorAddress = IPAddress(v4: 0x0a00_0001),
+        listenerAddress = IPAddress(v4: 0x0a00_0002)
     /// The ends' contexts of one subflow.
     struct Contexts {
         var initiator: SealedContext
@@ -27,7 +28,9 @@ struct SegmentCarriage {
     private static let memory = (MemoryLayout<Segment>.size + 15) & ~15
 
     /// A packet without its copy of the segment.
-    static func encoded(_ packet: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: packet[memory...]) }
+    static func encoded(_ packet: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: packet[memory...])
+    }
 
     /// The initiator's port of a packet's segment.
     static func subflow(of packet: UnsafeRawBufferPointer, atInitiator: Bool) -> Int {
@@ -41,7 +44,9 @@ struct SegmentCarriage {
         withUnsafeBytes(of: segment) { out.copyMemory(from: $0) }
         let base = out.baseAddress! + Self.memory
         guard isSealed else {
-            guard let n = RawSegment.write(segment, payload: payload, from: fromInitiator ? Self.initiatorAddress : Self.listenerAddress,
+            guard let n = RawSegment.write(segment, payload: payload,
+                                           from: fromInitiator
+                                               ? Self.initiatorAddress : Self.listenerAddress,
                                            to: fromInitiator ? Self.listenerAddress : Self.initiatorAddress,
                                            into: base, capacity: out.count - Self.memory) else {
                 failure = failure ?? Self.text("a segment that does not fit", segment)
@@ -50,8 +55,10 @@ struct SegmentCarriage {
             return Self.memory + n
         }
         var n = fromInitiator
-            ? SealedSegment.write(segment, payloadLength: payload.count, runsToEnd: true, context: &contexts.initiator, into: base)
-            : SealedSegment.write(segment, payloadLength: payload.count, runsToEnd: true, context: &contexts.listener, into: base)
+            ? SealedSegment.write(segment, payloadLength: payload.count, runsToEnd: true,
+                                  context: &contexts.initiator, into: base)
+            : SealedSegment.write(segment, payloadLength: payload.count, runsToEnd: true,
+                                  context: &contexts.listener, into: base)
         for piece in [payload.first, payload.second] {
             guard let from = piece.baseAddress else { continue }
             (base + n).copyMemory(from: from, byteCount: piece.count)
@@ -69,11 +76,13 @@ struct SegmentCarriage {
         let payload: UnsafeRawBufferPointer
         do {
             if isSealed {
-                let (head, length) = atInitiator ? try SealedSegment.read(bytes, context: &contexts.initiator, into: &segment)
+                let (head, length) = atInitiator
+                    ? try SealedSegment.read(bytes, context: &contexts.initiator, into: &segment)
                     : try SealedSegment.read(bytes, context: &contexts.listener, into: &segment)
                 payload = UnsafeRawBufferPointer(rebasing: bytes[head..<(head + length)])
             } else {
-                payload = UnsafeRawBufferPointer(rebasing: bytes[try RawSegment.read(bytes, into: &segment).payload])
+                payload = UnsafeRawBufferPointer(
+                    rebasing: bytes[try RawSegment.read(bytes, into: &segment).payload])
             }
         } catch WireError.unknownReference {
             unknownReferences += 1
@@ -101,14 +110,21 @@ struct SegmentCarriage {
     /// Whether two segments mean the same: fields without meaning may differ, and so may the upper half of a
     /// data sequence number in its 4-octet form.
     private static func isSame(_ a: Segment, _ b: Segment) -> Bool {
-        guard a.sourcePort == b.sourcePort, a.destinationPort == b.destinationPort, a.sequence == b.sequence, a.flags == b.flags,
+        guard a.sourcePort == b.sourcePort,
+              a.destinationPort == b.destinationPort,
+              a.sequence == b.sequence,
+              a.flags == b.flags,
               a.window == b.window, !a.flags.contains(.ack) || a.acknowledgement == b.acknowledgement,
-              !a.flags.contains(.urg) || a.urgentPointer == b.urgentPointer, a.options.present == b.options.present else { return false }
+              !a.flags.contains(.urg) || a.urgentPointer == b.urgentPointer,
+              a.options.present == b.options.present else { return false }
         let x = a.options, y = b.options
         func differs(_ kind: SegmentOptions.Kinds, _ same: Bool) -> Bool { x.present.contains(kind) && !same }
-        if differs(.maximumSegmentSize, x.maximumSegmentSize == y.maximumSegmentSize) || differs(.windowScale, x.windowScale == y.windowScale)
-            || differs(.timestamps, x.timestamps == y.timestamps) || differs(.multipathCapable, x.multipathCapable == y.multipathCapable)
-            || differs(.join, shortened(x.join) == shortened(y.join)) || differs(.priority, x.priority == y.priority)
+        if differs(.maximumSegmentSize, x.maximumSegmentSize == y.maximumSegmentSize)
+            || differs(.windowScale, x.windowScale == y.windowScale)
+            || differs(.timestamps, x.timestamps == y.timestamps)
+            || differs(.multipathCapable, x.multipathCapable == y.multipathCapable)
+            || differs(.join, shortened(x.join) == shortened(y.join))
+            || differs(.priority, x.priority == y.priority)
             || differs(.fastClose, x.fastClose == y.fastClose) || differs(.reset, x.reset == y.reset)
             || differs(.dss, shortened(x.dss) == shortened(y.dss)) { return false }
         guard x.present.contains(.sack) else { return true }
@@ -123,8 +139,12 @@ struct SegmentCarriage {
 
     private static func shortened(_ dss: DSS) -> DSS {
         var short = dss
-        if let ack = dss.acknowledgement, dss.acknowledgementWidth == .four { short.acknowledgement = DataSequence(UInt64(ack.low32)) }
-        if let mapping = dss.mapping, mapping.width == .four { short.mapping!.dataSequence = DataSequence(UInt64(mapping.dataSequence.low32)) }
+        if let ack = dss.acknowledgement, dss.acknowledgementWidth == .four {
+            short.acknowledgement = DataSequence(UInt64(ack.low32))
+        }
+        if let mapping = dss.mapping, mapping.width == .four {
+            short.mapping!.dataSequence = DataSequence(UInt64(mapping.dataSequence.low32))
+        }
         if dss.acknowledgement == nil { short.acknowledgementWidth = .eight }
         return short
     }

@@ -85,7 +85,8 @@ public final class SegmentWorld {
             // Segments here have no checksum that would find flipped bits.
             let clean: (LinkConditions) -> LinkConditions = { $0.with { $0.corruption = 0 } }
             lanes.append(Lane(up: VirtualLink(clean(uplink.up), pool: pool, seed: random.next(), radio: radio),
-                              down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(), radio: radio)))
+                              down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(),
+                                                radio: radio)))
         }
     }
     deinit { scratch.deallocate() }
@@ -131,7 +132,9 @@ public final class SegmentWorld {
         for lane in lanes { next = min(next, lane.up.nextDelivery, lane.down.nextDelivery) }
         for chore in chores { next = min(next, chore.at) }
         if nextFault < scenario.faults.count { next = min(next, scenario.faults[nextFault].at) }
-        for (i, lane) in lanes.enumerated() where wantsJoin(i) && lane.joinsFrom > now { next = min(next, lane.joinsFrom) }
+        for (i, lane) in lanes.enumerated() where wantsJoin(i) && lane.joinsFrom > now {
+            next = min(next, lane.joinsFrom)
+        }
         return next
     }
 
@@ -141,8 +144,14 @@ public final class SegmentWorld {
             var busy = false
             applyFaults()
             for i in lanes.indices {
-                while let packet = lanes[i].up.deliver(at: now) { receive(packet, atInitiator: false, path: i); busy = true }
-                while let packet = lanes[i].down.deliver(at: now) { receive(packet, atInitiator: true, path: i); busy = true }
+                while let packet = lanes[i].up.deliver(at: now) {
+                    receive(packet, atInitiator: false, path: i)
+                    busy = true
+                }
+                while let packet = lanes[i].down.deliver(at: now) {
+                    receive(packet, atInitiator: true, path: i)
+                    busy = true
+                }
             }
             initiator.advance(to: now)
             listener.advance(to: now)
@@ -162,7 +171,10 @@ public final class SegmentWorld {
                 idleTurns += 1
                 let engine = min(initiator.deadline, listener.deadline)
                 if engine > now { break }
-                if idleTurns > 10 { failure = "spins: deadline \(engine) at \(now) and nothing done (initiator \(initiator.deadline), listener \(listener.deadline))" }
+                if idleTurns > 10 {
+                    failure =
+                        "spins: deadline \(engine) at \(now) and nothing done (initiator \(initiator.deadline), listener \(listener.deadline))"
+                }
             }
             if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
         }
@@ -184,7 +196,8 @@ public final class SegmentWorld {
         observer?(now, fromInitiator, path, segment, payload.count)
         check(segment, payload, fromInitiator: fromInitiator)
         let entry = Int(fromInitiator ? segment.sourcePort : segment.destinationPort) - Int(Self.firstPort)
-        let length = carriage.encode(segment, payload, fromInitiator: fromInitiator, contexts: &subflows[entry].contexts, into: scratch)
+        let length = carriage.encode(segment, payload, fromInitiator: fromInitiator,
+                                     contexts: &subflows[entry].contexts, into: scratch)
         let bytes = UnsafeRawBufferPointer(rebasing: scratch[0..<length])
         // The trace leaves out the packet's copy of the segment's memory, where absent fields hold anything.
         trace.add(SegmentCarriage.encoded(bytes), lane: path * 2 + (fromInitiator ? 0 : 1), at: now)
@@ -210,7 +223,11 @@ public final class SegmentWorld {
     private func receive(_ packet: consuming Packet, atInitiator: Bool, path: Int) {
         let bytes = UnsafeRawBufferPointer(packet.bytes)
         let entry = SegmentCarriage.subflow(of: bytes, atInitiator: atInitiator) - Int(Self.firstPort)
-        guard let payload = carriage.decode(bytes, atInitiator: atInitiator, contexts: &subflows[entry].contexts, into: &segment) else { return }
+        guard let payload = carriage.decode(bytes, atInitiator: atInitiator,
+                                            contexts: &subflows[entry].contexts,
+                                            into: &segment) else {
+            return
+        }
         if atInitiator {
             if let index = subflows[entry].initiator {
                 initiator.receive(segment, payload: payload, subflow: index, at: now)
@@ -223,13 +240,15 @@ public final class SegmentWorld {
             let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
             if segment.options.present.contains(.multipathCapable) {
                 isAccepted = true
-                subflows[entry].listener = listener.accept(segment, payload: payload, path: path, initialSequence: sequence,
+                subflows[entry].listener = listener.accept(segment, payload: payload, path: path,
+                                                           initialSequence: sequence,
                                                            estimate: nil, at: now)
             } else {
                 let nonce = UInt32(truncatingIfNeeded: random.next())
                 // A join may overtake the first subflow's third packet, which brings the initiator's key.
                 subflows[entry].listener = !isAccepted ? nil :
-                    listener.acceptJoin(segment, payload: payload, path: path, initialSequence: sequence, nonce: nonce,
+                    listener.acceptJoin(segment, payload: payload, path: path,
+                                        initialSequence: sequence, nonce: nonce,
                                         estimate: nil, at: now)
                 if subflows[entry].listener == nil {
                     refuse(segment, payloadLength: payload.count, path: path, fromInitiator: false)
@@ -242,7 +261,8 @@ public final class SegmentWorld {
 
     /// RFC 9293 section 3.10.7.1: RST for a segment that belongs to nothing.
     private func refuse(_ segment: borrowing Segment, payloadLength: Int, path: Int, fromInitiator: Bool) {
-        // Data sent early, before the peer's SYN/ACK, may arrive without its SYN: that is a loss, not a stranger.
+        // Data sent early, before the peer's SYN/ACK, may arrive without its SYN: that is a loss,
+        // not a stranger.
         guard !segment.flags.contains(.rst), !segment.flags.isDisjoint(with: [.ack, .syn]) else { return }
         var answer = Segment()
         answer.sourcePort = segment.destinationPort
@@ -250,7 +270,8 @@ public final class SegmentWorld {
         answer.flags = .rst
         if segment.flags.contains(.ack) { answer.sequence = segment.acknowledgement } else {
             answer.flags = [.rst, .ack]
-            let length = payloadLength + (segment.flags.contains(.syn) ? 1 : 0) + (segment.flags.contains(.fin) ? 1 : 0)
+            let length = payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
+                + (segment.flags.contains(.fin) ? 1 : 0)
             answer.acknowledgement = segment.sequence + length
         }
         send(answer, .empty, path: path, fromInitiator: fromInitiator)
@@ -269,14 +290,16 @@ public final class SegmentWorld {
             isOpened = true
             let port = newPort()
             subflows[subflows.count - 1].initiator = initiator.open(
-                path: path, localPort: port, remotePort: Self.listenerPort, initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
+                path: path, localPort: port, remotePort: Self.listenerPort,
+                initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
                 backup: scenario.uplinks[path].isBackup, estimate: nil, at: now)
         }
         for path in lanes.indices where now >= lanes[path].joinsFrom && wantsJoin(path) {
             lanes[path].joinsFrom = now + Self.rejoinAfter
             let port = newPort()
             subflows[subflows.count - 1].initiator = initiator.join(
-                path: path, localPort: port, remotePort: Self.listenerPort, initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
+                path: path, localPort: port, remotePort: Self.listenerPort,
+                initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
                 addressID: AddressID(UInt8(path)), nonce: UInt32(truncatingIfNeeded: random.next()),
                 backup: scenario.uplinks[path].isBackup, estimate: nil, at: now)
         }
@@ -314,7 +337,8 @@ public final class SegmentWorld {
                 if lanes[path].isDown, health != .lost { continue }   // overtaken by a removal
                 // The script has no address IDs that would tell a returned address from the lost one.
                 if health == .lost, !atInitiator, !lanes[path].isDown { continue }
-                let isOut = lanes[path].up.conditions.outage != .none || lanes[path].down.conditions.outage != .none
+                let isOut = lanes[path].up.conditions.outage != .none
+                    || lanes[path].down.conditions.outage != .none
                 if health == .suspect, !isOut { continue }              // over before anybody noticed
                 noted?(now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")
                 (atInitiator ? initiator : listener).setHealth(health, path: path, at: now)
@@ -355,7 +379,8 @@ public final class SegmentWorld {
             guard !lanes[path].isDown else { return }
             // Half of the outages nobody notices but the subflows' own timers.
             guard (fault.at.nanoseconds / 1000) % 2 == 0 || outage == .none else { return }
-            let notices = (up.conditions.delay + down.conditions.delay) * 2 + .milliseconds(outage == .none ? 0 : 100)
+            let notices = (up.conditions.delay + down.conditions.delay) * 2
+                + .milliseconds(outage == .none ? 0 : 100)
             let health: PathHealth = outage == .none ? .usable : .suspect
             chores.append((now + notices, .health(health, path: path, atInitiator: true)))
             chores.append((now + notices, .health(health, path: path, atInitiator: false)))

@@ -39,13 +39,16 @@ public final class StreamEnd {
     }
 
     /// The two ends of one stream. `key` gives its bytes.
-    public static func pair(key: UInt64, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
+    public static func pair(key: UInt64, initiator: Supply, listener: Supply,
+                            initiatorReader: Reader = .eager,
                             listenerReader: Reader = .eager) -> (initiator: StreamEnd, listener: StreamEnd) {
         var there = StreamPattern(key: key), back = StreamPattern(key: ~key)
         if case .echo = listener { back = there }
         if case .echo = initiator { there = back }
-        let a = StreamEnd(outgoing: there, incoming: back, supply: initiator, expected: listener.total, reader: initiatorReader)
-        let b = StreamEnd(outgoing: back, incoming: there, supply: listener, expected: initiator.total, reader: listenerReader)
+        let a = StreamEnd(outgoing: there, incoming: back, supply: initiator,
+                          expected: listener.total, reader: initiatorReader)
+        let b = StreamEnd(outgoing: back, incoming: there, supply: listener,
+                          expected: initiator.total, reader: listenerReader)
         a.peer = b
         b.peer = a
         return (a, b)
@@ -139,7 +142,9 @@ public final class StreamEnd {
     }
 
     private func noteDelays(at now: Instant) {
-        guard let peer, case .constantRate(let chunk, let period, let total) = peer.supply, let began = peer.began else { return }
+        guard let peer,
+              case .constantRate(let chunk, let period, let total) = peer.supply,
+              let began = peer.began else { return }
         while log.delays.count * chunk < total, min((log.delays.count + 1) * chunk, total) <= read {
             let produced = began + period * Int64(log.delays.count)
             log.delays.append(.init(at: produced, delay: now - produced))

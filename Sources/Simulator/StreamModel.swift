@@ -30,7 +30,8 @@ public enum Supply: Hashable, Sendable {
         switch self {
         case .nothing: 0
         case .bulk(let n): n
-        case .constantRate(let chunk, let period, let n): min(n, chunk * Int(elapsed.nanoseconds / period.nanoseconds + 1))
+        case .constantRate(let chunk, let period, let n):
+            min(n, chunk * Int(elapsed.nanoseconds / period.nanoseconds + 1))
         case .echo(let n): min(n, received)
         case .requests(let count, let size, let responseSize): min(count, received / responseSize + 1) * size
         case .responses(let count, let size, let requestSize): min(count, received / requestSize) * size
@@ -91,7 +92,9 @@ public struct ReceptionLog: Sendable {
     public func longestGap(from: Instant, to: Instant) -> Interval {
         var longest = Interval.zero, i = 1
         while i < arrivals.count {
-            if arrivals[i].at >= from, arrivals[i - 1].at < to { longest = max(longest, arrivals[i].at - arrivals[i - 1].at) }
+            if arrivals[i].at >= from, arrivals[i - 1].at < to {
+                longest = max(longest, arrivals[i].at - arrivals[i - 1].at)
+            }
             i += 1
         }
         return longest

@@ -12,7 +12,9 @@ public struct StreamPattern: Hashable, Sendable {
         return z ^ (z >> 31)
     }
 
-    public subscript(offset: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: word(offset / 8) >> (8 * (offset % 8))) }
+    public subscript(offset: UInt64) -> UInt8 {
+        UInt8(truncatingIfNeeded: word(offset / 8) >> (8 * (offset % 8)))
+    }
 
     /// Writes the stream's bytes from `offset` on.
     public func fill(_ out: UnsafeMutableRawBufferPointer, from offset: UInt64) {

@@ -60,7 +60,8 @@ public final class VirtualLink {
         statistics.packetsOffered += 1
         let bytes = lineBytes ?? packet.count
         if conditions.outage == .blackHole { statistics.droppedOutage += 1; return }
-        if isTransmitting || !waiting.isEmpty || conditions.outage == .stall, backlog + bytes > conditions.queueLimit {
+        if isTransmitting || !waiting.isEmpty || conditions.outage == .stall,
+           backlog + bytes > conditions.queueLimit {
             statistics.droppedQueue += 1
             return
         }
@@ -149,7 +150,8 @@ public final class VirtualLink {
         if random.chance(conditions.corruption) { corrupt(packet.bytes) }
         var arrival = max(end + conditions.delay, lastArrival)
         lastArrival = arrival
-        if random.chance(conditions.duplication), let copy = pool.packet(copying: UnsafeRawBufferPointer(packet.bytes)) {
+        if random.chance(conditions.duplication),
+           let copy = pool.packet(copying: UnsafeRawBufferPointer(packet.bytes)) {
             statistics.duplicated += 1
             flight.insert(copy, at: arrival + lateness())
         }

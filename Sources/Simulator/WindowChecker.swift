@@ -13,11 +13,12 @@ struct WindowChecker {
     /// The greatest DATA_ACK it has sent.
     private var acknowledged: DataSequence
     private var scales: [UInt16: UInt8] = [:]   // by subflow port, from the receiver's SYN; never iterated
-    private var offsets: [UInt16: UInt64] = [:] // by subflow port: data sequence minus subflow sequence, last mapping
+    // by subflow port: data sequence minus subflow sequence, last mapping
+    private var offsets: [UInt16: UInt64] = [:]
     private(set) var failure: String?
 
-    /// `senderKey`: the MPTCP key of the side whose data is watched. `allowance`: bytes that may be sent before
-    /// any window is known (early data).
+    /// `senderKey`: the MPTCP key of the side whose data is watched. `allowance`: bytes that may be
+    /// sent before any window is known (early data).
     init(senderKey: UInt64, allowance: Int) {
         initial = DataSequence(MultipathHash.initialDataSequence(of: senderKey)) + 1
         acknowledged = initial
@@ -25,7 +26,9 @@ struct WindowChecker {
     }
 
     /// Offset in the sender's stream of the first byte of a mapping.
-    func streamOffset(of mapping: DSS.Mapping) -> Int { initial.distance(to: widen(mapping.dataSequence, mapping.width)) }
+    func streamOffset(of mapping: DSS.Mapping) -> Int {
+        initial.distance(to: widen(mapping.dataSequence, mapping.width))
+    }
 
     private func widen(_ value: DataSequence, _ width: DSS.Width) -> DataSequence {
         width == .eight ? value : acknowledged.nearest(low: value.low32)
@@ -48,12 +51,14 @@ struct WindowChecker {
 
     /// A segment from the sender of the data, with `payloadLength` bytes.
     mutating func senderSent(_ segment: borrowing Segment, payloadLength: Int, subflow: UInt16) {
-        guard segment.options.present.contains(.dss), let mapping = segment.options.dss.mapping else { return }
+        guard segment.options.present.contains(.dss),
+              let mapping = segment.options.dss.mapping else { return }
         let start = widen(mapping.dataSequence, mapping.width)
         var length = Int(mapping.length)
         if segment.options.dss.dataFin, length > 0 { length -= 1 }
         if payloadLength > 0, length > 0, granted.distance(to: start + length) > 0, failure == nil {
-            failure = "\(granted.distance(to: start + length)) bytes beyond the window on subflow \(subflow): " +
+            failure =
+                "\(granted.distance(to: start + length)) bytes beyond the window on subflow \(subflow): " +
                 "offset \(initial.distance(to: start)), \(length) bytes, acknowledged \(initial.distance(to: acknowledged))"
         }
     }

@@ -46,8 +46,10 @@ public final class World {
         init(number: Int, plan: StreamPlan, key: UInt64) {
             self.number = number
             self.plan = plan
-            (initiator, listener) = StreamEnd.pair(key: key, initiator: plan.initiator, listener: plan.listener,
-                                                   initiatorReader: plan.initiatorReader, listenerReader: plan.listenerReader)
+            (initiator, listener) = StreamEnd.pair(key: key, initiator: plan.initiator,
+                                                   listener: plan.listener,
+                                                   initiatorReader: plan.initiatorReader,
+                                                   listenerReader: plan.listenerReader)
         }
         public var isFinished: Bool { initiator.isFinished && listener.isFinished }
     }
@@ -87,9 +89,11 @@ public final class World {
             return withUnsafeBytes(of: words) { Key32($0) }
         }
         let client = StaticKeyPair(privateKey: key(&random)), server = StaticKeyPair(privateKey: key(&random))
-        var there = EndpointConfiguration(role: .proxy(concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
+        var there =
+            EndpointConfiguration(role: .proxy(concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
                                                        preSharedKey: nil), identity: client)
-        var back = EndpointConfiguration(role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
+        var back =
+            EndpointConfiguration(role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
                                          identity: server)
         there.connection = options.connection
         back.connection = options.connection
@@ -103,15 +107,20 @@ public final class World {
             let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
             lanes.append(Lane(up: VirtualLink(uplink.up, pool: pool, seed: random.next(), radio: radio),
                               down: VirtualLink(uplink.down, pool: pool, seed: random.next(), radio: radio),
-                              publicAddress: SocketAddress(IPAddress(v4: 0xc633_6401 + UInt32(i)), port: 20_000)))
+                              publicAddress: SocketAddress(IPAddress(v4: 0xc633_6401 + UInt32(i)),
+                                                           port: 20_000)))
             proxy.addUplink(Self.uplink(i, uplink), at: .zero)
         }
-        for (i, plan) in scenario.streams.enumerated() { streams.append(Stream(number: i, plan: plan, key: random.next())) }
+        for (i, plan) in scenario.streams.enumerated() {
+            streams.append(Stream(number: i, plan: plan, key: random.next()))
+        }
         order = streams.indices.sorted { (streams[$0].plan.at, $0) < (streams[$1].plan.at, $1) }
         if !options.hasStrangers { nextStranger = .distantFuture }
     }
 
-    static func uplink(_ i: Int, _ plan: UplinkPlan) -> Uplink { Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup) }
+    static func uplink(_ i: Int, _ plan: UplinkPlan) -> Uplink {
+        Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup)
+    }
 
     public var isFinished: Bool {
         started == order.count && nextFault == scenario.faults.count && streams.allSatisfy(\.isFinished)
@@ -125,7 +134,9 @@ public final class World {
     /// Runs until all streams and faults are done, then checks that nothing is left behind. With `mayStop`,
     /// `limit` is where the run ends; without, reaching it is a failure.
     public func run(until limit: Instant? = nil, mayStop: Bool = false) {
-        let end = limit ?? max(scenario.faults.last?.at ?? .zero, scenario.streams.last?.at ?? .zero) + scenario.patience
+        let end = limit
+            ?? max(scenario.faults.last?.at ?? .zero, scenario.streams.last?.at ?? .zero)
+            + scenario.patience
         while failure == nil {
             runInstant()
             if failure != nil || isFinished { break }
@@ -143,7 +154,9 @@ public final class World {
     /// All streams are finished: connections must go away by themselves.
     private func windUp() {
         let end = now + .seconds(120)
-        while failure == nil, now < end, proxy.report(at: now).connections + concentrator.report(at: now).connections > 0 {
+        while failure == nil,
+              now < end,
+              proxy.report(at: now).connections + concentrator.report(at: now).connections > 0 {
             let next = nextEvent
             if next > end { break }
             now = max(now, next)
@@ -160,7 +173,8 @@ public final class World {
         streams.filter { !$0.isFinished }.map { s in
             "stream \(s.number): wrote \(s.initiator.written)/\(s.initiator.supply.total) \(s.listener.written)/\(s.listener.supply.total)"
                 + " read \(s.initiator.read)/\(s.initiator.expected) \(s.listener.read)/\(s.listener.expected)"
-                + (s.initiator.isFinished ? " initiator finished" : "") + (s.listener.isFinished ? " listener finished" : "")
+                + (s.initiator.isFinished ? " initiator finished" : "")
+                    + (s.listener.isFinished ? " listener finished" : "")
         }.joined(separator: "; ")
     }
 
@@ -185,12 +199,14 @@ public final class World {
             if nextStranger <= now { disturb() }
             for i in lanes.indices {
                 while let packet = lanes[i].up.deliver(at: now) {
-                    concentrator.receive(packet.bytes, from: lanes[i].publicAddress, local: Self.concentratorAddress.address,
+                    concentrator.receive(packet.bytes, from: lanes[i].publicAddress,
+                                         local: Self.concentratorAddress.address,
                                          uplink: 0, at: now)
                     busy = true
                 }
                 while let packet = lanes[i].down.deliver(at: now) {
-                    proxy.receive(packet.bytes, from: Self.concentratorAddress, local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
+                    proxy.receive(packet.bytes, from: Self.concentratorAddress,
+                                  local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
                                   uplink: i, at: now)
                     busy = true
                 }
@@ -207,7 +223,10 @@ public final class World {
             if busy { idleTurns = 0 } else {
                 if min(proxy.deadline, concentrator.deadline) > now { break }
                 idleTurns += 1
-                if idleTurns > 10 { failure = "spins: nothing done, deadlines \(proxy.deadline) and \(concentrator.deadline)" }
+                if idleTurns > 10 {
+                    failure =
+                        "spins: nothing done, deadlines \(proxy.deadline) and \(concentrator.deadline)"
+                }
             }
             if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
         }
@@ -237,7 +256,9 @@ public final class World {
 
     private func send(_ bytes: UnsafeRawBufferPointer, fromProxy: Bool, _ run: DatagramBatch.Run) {
         nonces.sent(bytes, to: fromProxy ? 1 : 0)
-        if bytes.count > Self.datagramLimit { failure = "a datagram of \(bytes.count) bytes where \(Self.datagramLimit) fit" }
+        if bytes.count > Self.datagramLimit {
+            failure = "a datagram of \(bytes.count) bytes where \(Self.datagramLimit) fit"
+        }
         let uplink: Int
         if fromProxy {
             uplink = run.uplink
@@ -257,7 +278,10 @@ public final class World {
         observer?(now, fromProxy, uplink, bytes)
         if lanes[uplink].isDown { return }
         guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
-        (fromProxy ? lanes[uplink].up : lanes[uplink].down).offer(packet, lineBytes: bytes.count + Self.headerBytes, at: now)
+        (fromProxy ? lanes[uplink].up : lanes[uplink].down).offer(packet,
+                                                                  lineBytes: bytes.count
+                                                                      + Self.headerBytes,
+                                                                  at: now)
     }
 
     /// Public addresses differ in the port from rebinding to rebinding, and never are those of strangers.
@@ -327,7 +351,9 @@ public final class World {
     private func runTimedEnds() -> Bool {
         var any = false
         for stream in streams {
-            if stream.handles.proxy != nil, stream.initiator.deadline <= now { any = turn(stream, atProxy: true) || any }
+            if stream.handles.proxy != nil, stream.initiator.deadline <= now {
+                any = turn(stream, atProxy: true) || any
+            }
             if stream.handles.concentrator != nil, stream.isAnswered, stream.listener.deadline <= now {
                 any = turn(stream, atProxy: false) || any
             }
@@ -340,7 +366,10 @@ public final class World {
         guard let handle = atProxy ? stream.handles.proxy : stream.handles.concentrator else { return false }
         guard atProxy ? !options.waitsForDial || stream.isConnected : stream.isAnswered else { return false }
         guard end.turn(handle.connection, at: now) else { return false }
-        if let wrong = end.failure { failure = "stream \(stream.number) at the \(atProxy ? "proxy" : "concentrator"): \(wrong)" }
+        if let wrong = end.failure {
+            failure =
+                "stream \(stream.number) at the \(atProxy ? "proxy" : "concentrator"): \(wrong)"
+        }
         endpoint.touched(handle, at: now)
         if end.isFinished {
             endpoint.release(handle, at: now)
@@ -354,14 +383,17 @@ public final class World {
     /// Garbage, and headers that look right, to both ends from addresses that nobody has.
     private func disturb() {
         nextStranger = now + Interval(nanoseconds: Int64(random.next() % 50_000_000))
-        let stranger = SocketAddress(IPAddress(v4: 0xc000_0200 + UInt32(random.next() % 250)), port: 9)   // 192.0.2.0/24
+        // 192.0.2.0/24
+        let stranger = SocketAddress(IPAddress(v4: 0xc000_0200 + UInt32(random.next() % 250)),
+                                     port: 9)
         let count = Int(random.next() % 1400) + 1
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
         defer { bytes.deallocate() }
         for i in 0..<count { bytes[i] = UInt8(truncatingIfNeeded: random.next()) }
         bytes[0] = [0x10, 0x20, 0x40, bytes[0]][Int(random.next() % 4)]
         if random.chance(0.5) {
-            concentrator.receive(bytes, from: stranger, local: Self.concentratorAddress.address, uplink: 0, at: now)
+            concentrator.receive(bytes, from: stranger, local: Self.concentratorAddress.address,
+                                 uplink: 0, at: now)
         } else {
             proxy.receive(bytes, from: stranger, local: IPAddress(v4: 0x0a00_0002), uplink: 0, at: now)
         }

@@ -32,7 +32,8 @@ struct LossDetection {
         }
         // An ACK sooner than any round trip is the original's, not the retransmission's.
         if span.pointee.flags.contains(.retransmitted), minimumRTT != .max, elapsed < minimumRTT { return }
-        if span.pointee.sentAt > latestSent || (span.pointee.sentAt == latestSent && latestEnd.isBefore(end)) {
+        if span.pointee.sentAt > latestSent
+            || (span.pointee.sentAt == latestSent && latestEnd.isBefore(end)) {
             latestSent = span.pointee.sentAt
             latestEnd = end
             roundTrip = elapsed
@@ -41,7 +42,8 @@ struct LossDetection {
 
     /// Whether the latest delivered transmission went out after this one.
     @inline(__always) func wasSentBefore(_ span: UnsafeMutablePointer<SpanRecord>) -> Bool {
-        span.pointee.sentAt < latestSent || (span.pointee.sentAt == latestSent && span.pointee.end.isBefore(latestEnd))
+        span.pointee.sentAt < latestSent
+            || (span.pointee.sentAt == latestSent && span.pointee.end.isBefore(latestEnd))
     }
 
     /// Step 4, at a D-SACK: reordering exceeds the window.
@@ -81,7 +83,8 @@ struct TailLossProbe {
     mutating func cancel() { isDue = false; end = nil }
 
     /// Section 7.4.2: whether the acknowledgement shows that the probe repaired a loss unseen otherwise.
-    mutating func acknowledged(_ acknowledgement: SubflowSequence, sawDuplicate: Bool, sawBlocks: Bool) -> Bool {
+    mutating func acknowledged(_ acknowledgement: SubflowSequence, sawDuplicate: Bool,
+                               sawBlocks: Bool) -> Bool {
         guard let end, end.isAtOrBefore(acknowledgement) else { return false }
         if !repeatsOld || sawDuplicate { self.end = nil; return false }
         if end.isBefore(acknowledgement) { self.end = nil; return true }

@@ -39,7 +39,8 @@ struct RateSampler {
     }
 
     @inline(__always)
-    mutating func deliver(_ span: UnsafeMutablePointer<SpanRecord>, at now: Instant, into sample: inout RateSample) {
+    mutating func deliver(_ span: UnsafeMutablePointer<SpanRecord>, at now: Instant,
+                          into sample: inout RateSample) {
         delivered &+= UInt64(span.pointee.length)
         deliveredAt = now
         if !sample.isValid || span.pointee.delivered >= sample.priorDelivered {
@@ -64,7 +65,8 @@ struct RateSampler {
         if startsRound { nextRound = delivered; rounds &+= 1 }
         let elapsed = max(sample.sendElapsed, now - sample.priorDeliveredAt)
         // A shorter time than the path's is compression of acknowledgements.
-        guard elapsed > .zero, minimumRTT == .max || elapsed >= minimumRTT else { return (.zero, startsRound) }
+        guard elapsed > .zero,
+              minimumRTT == .max || elapsed >= minimumRTT else { return (.zero, startsRound) }
         let rate = Rate(bytes: Int(delivered &- sample.priorDelivered), in: elapsed)
         if smoothed == .zero || (sample.isApplicationLimited && rate > smoothed) {
             smoothed = rate

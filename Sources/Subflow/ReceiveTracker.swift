@@ -51,7 +51,9 @@ struct ReceiveTracker {
         trim(&low, &high)
         let had = position
         if low < high {
-            guard low == position || ranges.count < ReceiveTracker.rangeLimit else { return (0..<0, .refused) }
+            guard low == position || ranges.count < ReceiveTracker.rangeLimit else {
+                return (0..<0, .refused)
+            }
             take(low, high)
         }
         if position == finPosition {
@@ -62,10 +64,15 @@ struct ReceiveTracker {
             recentCount = 0
         }
         let text = low < high ? Int(low &- start)..<Int(high &- start) : 0..<0
-        if position != had { return (text, had == position &- 1 && hasFinished || !isGapless ? .filledGap : .inOrder) }
+        if position != had {
+            return (text, had == position &- 1 && hasFinished || !isGapless ? .filledGap : .inOrder)
+        }
         if low < high || (isFIN && finPosition == end) { return (text, .ahead) }
         guard length > 0 || isFIN else { return (text, .nothing) }
-        if end <= position || ranges.contains(start, end) { noteDuplicate(start, end); return (text, .duplicate) }
+        if end <= position || ranges.contains(start, end) {
+            noteDuplicate(start, end)
+            return (text, .duplicate)
+        }
         return (text, .refused)
     }
 
@@ -130,7 +137,9 @@ struct ReceiveTracker {
         duplicate = SACKBlocks.Block(start: start, end: start + length)
     }
 
-    private func sequence(_ place: UInt64) -> SubflowSequence { next + Int(truncatingIfNeeded: place &- position) }
+    private func sequence(_ place: UInt64) -> SubflowSequence {
+        next + Int(truncatingIfNeeded: place &- position)
+    }
 
     var hasBlocks: Bool { recentCount > 0 || duplicate != nil }
 

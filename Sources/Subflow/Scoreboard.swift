@@ -257,7 +257,9 @@ struct Scoreboard: ~Copyable {
     private mutating func linkByTime(_ n: UInt32) {
         let sent = record(n).pointee.sentAt
         var next = oldestSent
-        while next != Scoreboard.absent, record(next).pointee.sentAt < sent { next = record(next).pointee.newer }
+        while next != Scoreboard.absent, record(next).pointee.sentAt < sent {
+            next = record(next).pointee.newer
+        }
         guard next != Scoreboard.absent else { return linkNewest(n) }
         let older = record(next).pointee.older
         record(n).pointee.older = older

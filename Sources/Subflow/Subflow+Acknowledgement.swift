@@ -88,7 +88,8 @@ extension Subflow {
         if peerWindowBytes > 0 { persistAt = .distantFuture; persistBackoffs = 0 }
     }
 
-    private func acknowledgeUpTo(_ acknowledgement: SubflowSequence, at now: Instant, _ delivery: inout Delivery) {
+    private func acknowledgeUpTo(_ acknowledgement: SubflowSequence, at now: Instant,
+                                 _ delivery: inout Delivery) {
         while !board.isEmpty {
             let record = board.record(board.first)
             let covered = record.pointee.sequence.distance(to: acknowledgement)
@@ -104,7 +105,8 @@ extension Subflow {
     }
 
     /// The acknowledgement ends within the oldest span.
-    private func trimOldest(_ record: UnsafeMutablePointer<SpanRecord>, by covered: Int, _ delivery: inout Delivery) {
+    private func trimOldest(_ record: UnsafeMutablePointer<SpanRecord>, by covered: Int,
+                            _ delivery: inout Delivery) {
         let flags = record.pointee.flags
         let withSYN = flags.contains(.syn)
         if !flags.contains(.delivered) {
@@ -113,13 +115,15 @@ extension Subflow {
         }
         board.trimFirst(covered)
         guard withSYN, covered == 1 else { return }
-        // The SYN/ACK leaves out what rode on the SYN: the peer doesn't take it there, so it goes again at once.
+        // The SYN/ACK leaves out what rode on the SYN: the peer doesn't take it there, so it goes
+        // again at once.
         if !flags.contains(.retransmitted) { delivery.newestOriginal = record.pointee.sentAt }
         if flags.isDisjoint(with: [.lost, .delivered]) { board.markLost(board.first) }
     }
 
     @inline(__always)
-    private func note(_ record: UnsafeMutablePointer<SpanRecord>, at now: Instant, _ delivery: inout Delivery) {
+    private func note(_ record: UnsafeMutablePointer<SpanRecord>, at now: Instant,
+                      _ delivery: inout Delivery) {
         delivery.bytes &+= Int(record.pointee.length)
         if record.pointee.flags.contains(.retransmitted) {
             delivery.sawRetransmitted = true
@@ -146,7 +150,8 @@ extension Subflow {
                 delivery.sawDuplicate = true
                 continue
             }
-            guard sendUnacknowledged.isAtOrBefore(block.start), block.end.isAtOrBefore(sendNext) else { continue }
+            guard sendUnacknowledged.isAtOrBefore(block.start),
+                  block.end.isAtOrBefore(sendNext) else { continue }
             fresh.append(block)
             var cursor = block.start
             while let part = blocks.uncovered(from: cursor, to: block.end) {
@@ -171,7 +176,8 @@ extension Subflow {
         if i > 0, block.start.isAtOrBefore(board.record(board.number(at: i - 1)).pointee.sequence) { i -= 1 }
         while i < board.count {
             let number = board.number(at: i), record = board.record(number)
-            guard record.pointee.sequence.isBefore(part.end), record.pointee.end.isAtOrBefore(block.end) else { break }
+            guard record.pointee.sequence.isBefore(part.end),
+                  record.pointee.end.isAtOrBefore(block.end) else { break }
             if !record.pointee.flags.contains(.delivered) {
                 note(record, at: now, &delivery)
                 board.markDelivered(number)

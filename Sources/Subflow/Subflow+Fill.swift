@@ -15,7 +15,8 @@ extension Subflow {
                             flags: .syn), at: now)
     }
 
-    public func fillRetransmission(of span: SentSpan, _ segment: inout Segment, receiveWindow: Int, optionRoom: Int,
+    public func fillRetransmission(of span: SentSpan, _ segment: inout Segment, receiveWindow: Int,
+                                   optionRoom: Int,
                                    at now: Instant) {
         guard let number = numberOfSpan(at: span.sequence) else { preconditionFailure("no such span") }
         repeating = Scoreboard.absent
@@ -24,10 +25,12 @@ extension Subflow {
             fillSYN(&segment, receiveWindow: receiveWindow, at: now)
             synIsDue = false
         } else {
-            fillHead(&segment, sequence: span.sequence, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+            fillHead(&segment, sequence: span.sequence, receiveWindow: receiveWindow,
+                     optionRoom: optionRoom, at: now)
             if record.pointee.flags.contains(.fin) { segment.flags.insert(.fin) }
         }
-        let length = Int(record.pointee.length), wasTail = tail.isDue && record.pointee.flags.isDisjoint(with: .lost)
+        let length = Int(record.pointee.length), wasTail = tail.isDue
+            && record.pointee.flags.isDisjoint(with: .lost)
         record.pointee.sentAt = now
         let inFlight = board.inFlight
         board.resent(number)
@@ -67,19 +70,22 @@ extension Subflow {
         precondition(finishIsDue)
         fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
         segment.flags.insert(.fin)
-        transmit(SpanRecord(sequence: sendNext, length: 0, streamOffset: 0, sentAt: now, flags: .fin), at: now)
+        transmit(SpanRecord(sequence: sendNext, length: 0, streamOffset: 0, sentAt: now, flags: .fin),
+                 at: now)
         finWasSent = true
         state = state == .closeWait ? .lastAck : .finWait1
     }
 
-    public func fillAcknowledgement(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
+    public func fillAcknowledgement(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int,
+                                    at now: Instant) {
         fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
         statistics.segmentsSent += 1
     }
 
     public func fillProbe(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
         probeIsDue = false
-        fillHead(&segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow, optionRoom: optionRoom,
+        fillHead(&segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow,
+                 optionRoom: optionRoom,
                  at: now)
         statistics.segmentsSent += 1
     }
@@ -133,7 +139,8 @@ extension Subflow {
         if repeating != Scoreboard.absent, board.index(of: repeating) < board.count,
            board.record(repeating).pointee.sequence == sequence { return repeating }
         let i = board.firstIndex(startingAtOrAfter: sequence)
-        guard i < board.count, board.record(board.number(at: i)).pointee.sequence == sequence else { return nil }
+        guard i < board.count,
+              board.record(board.number(at: i)).pointee.sequence == sequence else { return nil }
         return board.number(at: i)
     }
 
@@ -162,7 +169,8 @@ extension Subflow {
         if usesTimestamps { writeTimestamps(&segment, at: now) }
     }
 
-    private func fillHead(_ segment: inout Segment, sequence: SubflowSequence, receiveWindow: Int, optionRoom: Int,
+    private func fillHead(_ segment: inout Segment, sequence: SubflowSequence, receiveWindow: Int,
+                          optionRoom: Int,
                           at now: Instant) {
         segment.sourcePort = localPort
         segment.destinationPort = remotePort
@@ -195,7 +203,8 @@ extension Subflow {
 
     private func writeTimestamps(_ segment: inout Segment, at now: Instant) {
         segment.options.present.insert(.timestamps)
-        segment.options.timestamps = Timestamps(value: timestamp(at: now), echo: synWasSeen ? recentTimestamp : 0)
+        segment.options.timestamps = Timestamps(value: timestamp(at: now),
+                                                echo: synWasSeen ? recentTimestamp : 0)
     }
 
     /// Milliseconds: RFC 7323 section 5.4 wants 1 ms to 1 s.

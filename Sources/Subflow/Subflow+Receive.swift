@@ -5,7 +5,8 @@ extension Subflow {
     /// Takes one segment. `textIsUsable` false: process the header, but treat payload and FIN as not received
     /// (no mapping for them). `receiveWindow`: the bytes the owner can take, counted from the next expected
     /// sequence number.
-    public func receive(_ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool, receiveWindow: Int,
+    public func receive(_ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
+                        receiveWindow: Int,
                         at now: Instant) -> Arrival {
         var arrival = Arrival()
         statistics.segmentsReceived += 1
@@ -30,7 +31,8 @@ extension Subflow {
         if segment.flags.contains(.ack) {
             pendingReset = .reply(segment.acknowledgement, nil)
         } else {
-            let extent = payloadLength + (segment.flags.contains(.syn) ? 1 : 0) + (segment.flags.contains(.fin) ? 1 : 0)
+            let extent = payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
+                + (segment.flags.contains(.fin) ? 1 : 0)
             pendingReset = .reply(SubflowSequence(0), segment.sequence + extent)
         }
     }
@@ -73,7 +75,8 @@ extension Subflow {
         acknowledgements.request()
         processAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
         if configuration.earlyData {
-            receiveText(segment.sequence + 1, payloadLength: payloadLength, isFIN: segment.flags.contains(.fin),
+            receiveText(segment.sequence + 1, payloadLength: payloadLength,
+                        isFIN: segment.flags.contains(.fin),
                         isUsable: textIsUsable, receiveWindow: receiveWindow, at: now, &arrival)
         }
     }
@@ -83,7 +86,10 @@ extension Subflow {
                                      receiveWindow: Int, at now: Instant, _ arrival: inout Arrival) {
         let flags = segment.flags
         var sequence = segment.sequence
-        if flags.contains(.syn), state == .synReceived, sequence == initialReceiveSequence, !flags.contains(.rst) {
+        if flags.contains(.syn),
+           state == .synReceived,
+           sequence == initialReceiveSequence,
+           !flags.contains(.rst) {
             guard flags.contains(.ack), !isPassive else {
                 // Our SYN/ACK was lost.
                 synIsDue = !openIsDue
@@ -103,7 +109,8 @@ extension Subflow {
         guard passesTimestampCheck(segment, at: now),
               isAcceptable(offset: offset, extent: extent, payloadLength: payloadLength, sequence: sequence,
                            window: receiveWindow) else {
-            return refuse(segment, sequence: sequence, offset: offset, payloadLength: payloadLength, at: now, &arrival)
+            return refuse(segment, sequence: sequence, offset: offset, payloadLength: payloadLength,
+                          at: now, &arrival)
         }
         if flags.contains(.rst) { return receiveReset(offset: offset, at: now, &arrival) }
         if flags.contains(.ack) {
@@ -113,10 +120,12 @@ extension Subflow {
             }
         } else {
             // Early data follows the SYN before there is anything to acknowledge.
-            guard state == .synReceived, configuration.earlyData else { arrival.isUnacceptable = true; return }
+            guard state == .synReceived,
+                  configuration.earlyData else { arrival.isUnacceptable = true; return }
         }
         lastArrival = now
-        receiveText(sequence, payloadLength: payloadLength, isFIN: flags.contains(.fin), isUsable: textIsUsable,
+        receiveText(sequence, payloadLength: payloadLength, isFIN: flags.contains(.fin),
+                    isUsable: textIsUsable,
                     receiveWindow: receiveWindow, at: now, &arrival)
     }
 
@@ -125,7 +134,8 @@ extension Subflow {
     private func isAcceptable(offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
                               window: Int) -> Bool {
         if extent == 0 { return offset <= window && (offset >= 0 || lastAcknowledged.isAtOrBefore(sequence)) }
-        return offset &+ extent > 0 && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
+        return offset &+ extent > 0
+            && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
     }
 
     /// RFC 7323 section 5: PAWS.
@@ -143,7 +153,8 @@ extension Subflow {
         return true
     }
 
-    private func refuse(_ segment: borrowing Segment, sequence: SubflowSequence, offset: Int, payloadLength: Int,
+    private func refuse(_ segment: borrowing Segment, sequence: SubflowSequence, offset: Int,
+                        payloadLength: Int,
                         at now: Instant, _ arrival: inout Arrival) {
         arrival.isUnacceptable = true
         guard !segment.flags.contains(.rst) else { return }
@@ -213,7 +224,8 @@ extension Subflow {
         case .synReceived, .established, .finWait1, .finWait2: break
         default: return
         }
-        let (text, outcome) = receiver.place(sequence, length: payloadLength, isFIN: isFIN, window: receiveWindow)
+        let (text, outcome) = receiver.place(sequence, length: payloadLength, isFIN: isFIN,
+                                             window: receiveWindow)
         arrival.text = text
         if now - lastTextArrival > configuration.minimumRTO { acknowledgements.resumeAfterPause() }
         lastTextArrival = now
@@ -249,7 +261,8 @@ extension Subflow {
         }
         // RFC 9293 section 3.7.1: 536 where the peer says nothing. Less than 64 would be an attack.
         let offered = present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
-        sendSegmentSize = max(min(64, configuration.maximumSegmentSize), min(configuration.maximumSegmentSize, offered))
+        sendSegmentSize = max(min(64, configuration.maximumSegmentSize),
+                              min(configuration.maximumSegmentSize, offered))
         // RFC 6691: the MSS does not count options.
         if usesTimestamps { sendSegmentSize = max(1, sendSegmentSize - 12) }
         controller.segmentSize = sendSegmentSize

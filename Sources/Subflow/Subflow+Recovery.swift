@@ -10,13 +10,15 @@ extension Subflow {
         }
         var sample = AcknowledgementSample()
         // Without SACK what waited behind a repaired hole tells nothing of the path.
-        if delivery.newestOriginal != .distantFuture, usesSelectiveAcknowledgement || !delivery.sawRetransmitted {
+        if delivery.newestOriginal != .distantFuture,
+           usesSelectiveAcknowledgement || !delivery.sawRetransmitted {
             sample.rtt = max(now - delivery.newestOriginal, RTTEstimator.granularity)
             rtt.add(sample.rtt, at: now)
         }
         let (rate, startsRound) = sampler.finish(delivery.sample, minimumRTT: rtt.minimum, at: now)
         judgeSpuriousness(delivery)
-        if tail.acknowledged(sendUnacknowledged, sawDuplicate: delivery.sawDuplicate, sawBlocks: delivery.sawBlocks),
+        if tail.acknowledged(sendUnacknowledged, sawDuplicate: delivery.sawDuplicate,
+                             sawBlocks: delivery.sawBlocks),
            recovery.phase == .open {
             // RFC 8985 section 7.4.2: the probe repaired a loss that nothing else shows.
             controller.congestionEvent(inFlight: board.inFlight, at: now)
@@ -26,9 +28,12 @@ extension Subflow {
             loss.recoveryEnded()
         }
         let flightBefore = board.inFlight
-        let lostSpans = usesSelectiveAcknowledgement ? detectLosses(at: now) : detectLossesWithoutSACK(delivery)
+        let lostSpans = usesSelectiveAcknowledgement
+            ? detectLosses(at: now) : detectLossesWithoutSACK(delivery)
         if lostSpans > 0 { beginRecoveryIfNeeded(priorInFlight: priorInFlight, at: now) }
-        if recovery.phase == .fast { reduceProportionally(delivery, isDuplicate: isDuplicate, lostSpans: lostSpans) }
+        if recovery.phase == .fast {
+            reduceProportionally(delivery, isDuplicate: isDuplicate, lostSpans: lostSpans)
+        }
         if recovery.phase != .fast || controller.governsRecovery, delivery.bytes > 0 {
             sample.now = now
             sample.bytes = delivery.bytes
@@ -69,7 +74,12 @@ extension Subflow {
             if recovery.explainedOne() { return undoRecovery() }
         }
         // Without SACK the ACK may be for what had arrived behind the hole long before.
-        if recovery.phase == .timeout, delivery.sawFalseLoss, recovery.canUndo, usesSelectiveAcknowledgement { undoRecovery() }
+        if recovery.phase == .timeout,
+           delivery.sawFalseLoss,
+           recovery.canUndo,
+           usesSelectiveAcknowledgement {
+            undoRecovery()
+        }
     }
 
     private func undoRecovery() {
@@ -85,7 +95,8 @@ extension Subflow {
         reorderingAt = .distantFuture
         guard board.oldestSent != Scoreboard.absent, usesSelectiveAcknowledgement else { return 0 }
         guard loss.wasSentBefore(board.record(board.oldestSent)) else { return 0 }
-        let window = loss.reorderingWindow(deliveredCount: board.deliveredCount, inRecovery: recovery.isActive, rtt: rtt)
+        let window = loss.reorderingWindow(deliveredCount: board.deliveredCount,
+                                           inRecovery: recovery.isActive, rtt: rtt)
         var lost = 0
         while board.oldestSent != Scoreboard.absent {
             let record = board.record(board.oldestSent)
@@ -98,7 +109,8 @@ extension Subflow {
         return lost
     }
 
-    /// RFC 6582 for a peer without SACK: the third duplicate ACK, then every partial acknowledgement, tells of one loss.
+    /// RFC 6582 for a peer without SACK: the third duplicate ACK, then every partial
+    /// acknowledgement, tells of one loss.
     private func detectLossesWithoutSACK(_ delivery: Delivery) -> Int {
         guard !board.isEmpty else { return 0 }
         let head = board.record(board.first)
@@ -124,7 +136,8 @@ extension Subflow {
         // Without SACK each duplicate ACK stands for one segment that left the network.
         let departed = duplicateAcknowledgements &* sendSegmentSize
         recovery.acknowledged(newly: isDuplicate ? sendSegmentSize : delivery.bytes,
-                              flight: max(0, board.inFlight &- departed), departed: min(board.inFlight, departed),
+                              flight: max(0, board.inFlight &- departed),
+                              departed: min(board.inFlight, departed),
                               threshold: controller.window, segmentSize: sendSegmentSize,
                               isSafe: delivery.advanced && lostSpans == 0)
     }

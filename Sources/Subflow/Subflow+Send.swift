@@ -17,8 +17,9 @@ extension Subflow {
         }
     }
 
-    /// Bytes of new data that may go now by congestion window, pacing and, in `.subflow` scope, the peer's window;
-    /// whole segments unless the peer's window ends sooner. Zero while losses are to be repaired first.
+    /// Bytes of new data that may go now by congestion window, pacing and, in `.subflow` scope, the
+    /// peer's window; whole segments unless the peer's window ends sooner. Zero while losses are to
+    /// be repaired first.
     public func dataRoom(at now: Instant) -> Int {
         guard canSendData, board.lostCount == 0, !board.isFull, board.inFlight < sendWindow else { return 0 }
         return room(pacing: pacer.room(at: now))
@@ -41,8 +42,8 @@ extension Subflow {
         return room >= min(sendSegmentSize, max(1, largestPeerWindow / 2)) || board.isEmpty ? room : 0
     }
 
-    /// The owner has nothing to send: until the next `receive`, `advance`, `requestAcknowledgement`, `close` or
-    /// `offerData` no data is asked for.
+    /// The owner has nothing to send: until the next `receive`, `advance`, `requestAcknowledgement`,
+    /// `close` or `offerData` no data is asked for.
     public func declineData(at now: Instant) {
         declined = true
         waitsForPacing = false
@@ -63,7 +64,10 @@ extension Subflow {
     var hasPendingAction: Bool {
         if case .none = pendingReset {} else { return true }
         if state == .closed { return false }
-        if openIsDue || synIsDue || acknowledgements.isDue || probeIsDue || tail.isDue || finishIsDue { return true }
+        if openIsDue || synIsDue || acknowledgements.isDue || probeIsDue || tail.isDue
+            || finishIsDue {
+            return true
+        }
         return board.lostCount > 0 && !waitsForPacing && board.inFlight < sendWindow
     }
 
@@ -115,8 +119,12 @@ extension Subflow {
 
     /// RFC 9293 section 3.8.6.1: in `.subflow` scope a closed window is probed.
     private func armPersistTimer(at now: Instant) {
-        guard configuration.windowScope == .subflow, board.isEmpty, persistAt == .distantFuture, !probeIsDue else { return }
-        let wait = Interval(nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds << Int64(persistBackoffs))
+        guard configuration.windowScope == .subflow,
+              board.isEmpty,
+              persistAt == .distantFuture,
+              !probeIsDue else { return }
+        let wait = Interval(
+            nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds << Int64(persistBackoffs))
         persistAt = now + min(wait, configuration.maximumRTO)
     }
 
@@ -140,10 +148,12 @@ extension Subflow {
     func updatePacing() {
         guard configuration.paced, rtt.isKnown else { return }
         if controller.pacingRate > .zero {
-            return pacer.setRate(Double(controller.pacingRate.bytesPerSecond) / 1e9, segmentSize: sendSegmentSize)
+            return pacer.setRate(Double(controller.pacingRate.bytesPerSecond) / 1e9,
+                                 segmentSize: sendSegmentSize)
         }
         let gain = controller.isInSlowStart ? 2.0 : 1.2
-        pacer.setRate(gain * Double(controller.window) / Double(rtt.smoothed.nanoseconds), segmentSize: sendSegmentSize)
+        pacer.setRate(gain * Double(controller.window) / Double(rtt.smoothed.nanoseconds),
+                      segmentSize: sendSegmentSize)
     }
 
     /// After each transmission of new data: RFC 7661's question, answered as Linux does.

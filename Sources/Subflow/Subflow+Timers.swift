@@ -91,7 +91,10 @@ extension Subflow {
 
     /// RFC 8985 section 7.2.
     func armTailProbe(at now: Instant) {
-        guard usesSelectiveAcknowledgement, synAcknowledged, recovery.phase == .open, board.deliveredCount == 0,
+        guard usesSelectiveAcknowledgement,
+              synAcknowledged,
+              recovery.phase == .open,
+              board.deliveredCount == 0,
               board.lostCount == 0, tail.end == nil, !board.isEmpty, rtt.backoffs == 0 else {
             tailProbeAt = .distantFuture
             return

@@ -12,7 +12,8 @@ import Wire
 /// what follows for the window and the timers; `Subflow+Send` decides what goes, `Subflow+Fill` writes it.
 public final class Subflow {
     public enum State: Sendable {
-        case closed, synSent, synReceived, established, finWait1, finWait2, closeWait, closing, lastAck, timeWait
+        case closed, synSent, synReceived, established, finWait1, finWait2, closeWait, closing,
+             lastAck, timeWait
     }
     public enum Action {
         case nothing
@@ -130,7 +131,8 @@ public final class Subflow {
 
     public struct Statistics: Sendable {
         public var segmentsSent = 0, segmentsReceived = 0, bytesSent = 0, bytesRetransmitted = 0
-        public var retransmissions = 0, timeouts = 0, tailLossProbes = 0, spuriousRecoveries = 0, duplicatesReceived = 0
+        public var retransmissions = 0, timeouts = 0, tailLossProbes = 0, spuriousRecoveries = 0,
+            duplicatesReceived = 0
         /// Recoveries begun, fast ones and those after a time-out.
         public var recoveries = 0
         public init() {}
@@ -138,7 +140,8 @@ public final class Subflow {
     public internal(set) var statistics = Statistics()
 
     /// Active open: the next action is `.open`.
-    public convenience init(opening configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
+    public convenience init(opening configuration: SubflowConfiguration, localPort: UInt16,
+                            remotePort: UInt16,
                             initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) {
         self.init(configuration, localPort: localPort, remotePort: remotePort, sequence: initialSequence,
                   isPassive: false, receiveNext: SubflowSequence(0), estimate: estimate, at: now)
@@ -147,11 +150,13 @@ public final class Subflow {
 
     /// Passive open from a SYN that the owner approved; `payloadLength` bytes on it count as received where
     /// early data is on. The next action is `.open` (the SYN/ACK).
-    public convenience init(accepting syn: borrowing Segment, payloadLength: Int, configuration: SubflowConfiguration,
+    public convenience init(accepting syn: borrowing Segment, payloadLength: Int,
+                            configuration: SubflowConfiguration,
                             initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) {
         let text = configuration.earlyData ? payloadLength : 0
         let start = syn.sequence
-        self.init(configuration, localPort: syn.destinationPort, remotePort: syn.sourcePort, sequence: initialSequence,
+        self.init(configuration, localPort: syn.destinationPort, remotePort: syn.sourcePort,
+                  sequence: initialSequence,
                   isPassive: true, receiveNext: start + (1 + text), estimate: estimate, at: now)
         state = .synReceived
         initialReceiveSequence = start
@@ -162,7 +167,8 @@ public final class Subflow {
     }
 
     private init(_ configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
-                 sequence: SubflowSequence, isPassive: Bool, receiveNext: SubflowSequence, estimate: PathEstimate?,
+                 sequence: SubflowSequence, isPassive: Bool, receiveNext: SubflowSequence,
+                 estimate: PathEstimate?,
                  at now: Instant) {
         precondition(configuration.windowScale <= 14 && configuration.maximumSegmentSize > 0)
         self.configuration = configuration

@@ -14,7 +14,8 @@ extension Endpoint {
     func captureIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
         let (local, remote) = addresses(path)
         capture?(incoming, Pieces(first: payload, second: Pieces.empty.second),
-                 SocketAddress(remote, port: incoming.sourcePort), SocketAddress(local, port: incoming.destinationPort), now)
+                 SocketAddress(remote, port: incoming.sourcePort),
+                 SocketAddress(local, port: incoming.destinationPort), now)
     }
 
     private func addresses(_ path: Path) -> (local: IPAddress, remote: IPAddress) {

@@ -134,13 +134,15 @@ public final class Endpoint {
     /// growing patience, since no event may tell that it works again.
     public func uplinkFailed(_ number: Int, at now: Instant) {
         clock = now
-        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }), uplinks[i].isUp else { return }
+        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
+              uplinks[i].isUp else { return }
         uplinks[i].fail(at: now)
         closePaths(uplink: number, at: now)
     }
 
-    /// The concentrator's addresses, in order of preference, replacing those of the configuration: its name was
-    /// resolved (again). Empty at first where a name is not known yet. Living paths stay as they are.
+    /// The concentrator's addresses, in order of preference, replacing those of the configuration:
+    /// its name was resolved (again). Empty at first where a name is not known yet. Living paths
+    /// stay as they are.
     public func setConcentrator(_ addresses: [SocketAddress], at now: Instant) {
         precondition(isProxy)
         clock = now
@@ -154,11 +156,16 @@ public final class Endpoint {
 
     // MARK: Datagrams and time
 
-    /// Takes one datagram, opening it in place. `local`: the address it came to, where the socket serves several.
-    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
+    /// Takes one datagram, opening it in place. `local`: the address it came to, where the socket
+    /// serves several.
+    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
+                        local: IPAddress,
                         uplink: Int, at now: Instant) {
         clock = now
-        guard let header = DatagramHeader(UnsafeRawBufferPointer(datagram)) else { counters.malformed += 1; return }
+        guard let header = DatagramHeader(UnsafeRawBufferPointer(datagram)) else {
+            counters.malformed += 1
+            return
+        }
         switch header.kind {
         case .record: receiveRecord(header, datagram, from: remote, local: local, uplink: uplink, at: now)
         case .hello:
@@ -172,7 +179,10 @@ public final class Endpoint {
 
     /// When `advance` or `transmit` next has something to do; not later than the present where events wait.
     public var deadline: Instant {
-        if !ready.isEmpty || !told.isEmpty || eventsTaken < events.count || !dirty.isEmpty || !outbox.isEmpty { return clock }
+        if !ready.isEmpty || !told.isEmpty || eventsTaken < events.count || !dirty.isEmpty
+            || !outbox.isEmpty {
+            return clock
+        }
         var next = min(streamDeadlines.next, sessionDeadlines.next)
         next = min(next, handshakeAt)
         for uplink in uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
@@ -252,8 +262,12 @@ struct Outgoing {
 
 /// Why datagrams and frames were dropped.
 struct DropCounters {
-    var malformed = 0, unknownSession = 0, notAuthentic = 0, replayed = 0, badFrames = 0, badSegments = 0, refusedHellos = 0
-    var total: Int { malformed + unknownSession + notAuthentic + replayed + badFrames + badSegments + refusedHellos }
+    var malformed = 0, unknownSession = 0, notAuthentic = 0, replayed = 0, badFrames = 0,
+        badSegments = 0, refusedHellos = 0
+    var total: Int {
+        malformed + unknownSession + notAuthentic + replayed + badFrames + badSegments
+            + refusedHellos
+    }
 }
 
 /// An intrusive queue of streams that have something to send.

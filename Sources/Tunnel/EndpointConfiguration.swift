@@ -13,7 +13,8 @@ public struct Uplink: Sendable {
     public var isIPv4: Bool
     /// The address its datagrams leave from, for status and captures; unspecified where it is not known.
     public var address: IPAddress
-    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472, isIPv4: Bool = true,
+    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472,
+                isIPv4: Bool = true,
                 address: IPAddress = .unspecifiedV4) {
         self.address = address
         self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit

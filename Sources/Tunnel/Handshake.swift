@@ -48,7 +48,10 @@ extension Endpoint {
     /// A new uplink joins the race with the attempt that is on.
     func handshakeOn(_ uplink: Uplink, at now: Instant) {
         guard let latest = handshake?.attempts.last else { beginHandshake(at: now); return }
-        if mode == .single, uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number }) { return }
+        if mode == .single,
+           uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number }) {
+            return
+        }
         post(latest.datagram, through: uplink)
     }
 
@@ -63,10 +66,12 @@ extension Endpoint {
         guard var state = handshake else { return }
         let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
         let index = UInt32(state.slot) | salt << 16
-        let payload = HelloPayload(hasHardwareAES: CipherSuite.hasHardwareAES, wantsFresh: state.insist || currentSession == nil,
+        let payload = HelloPayload(hasHardwareAES: CipherSuite.hasHardwareAES,
+                                   wantsFresh: state.insist || currentSession == nil,
                                    index: index, instance: instance,
                                    timestamp: configuration.epoch &+ UInt64(bitPattern: now.nanoseconds))
-        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey, prologue: Self.prologue,
+        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey,
+                                             prologue: Self.prologue,
                                              preSharedKey: preSharedKey, ephemeral: random.key())
         // A configured key of small order can't work; the answer never comes, which is what the user sees.
         if hasUplinks, let message = try? noise.writeMessage(payload: payload.bytes) {
@@ -90,7 +95,8 @@ extension Endpoint {
     }
 
     private var raceOrder: [Uplink] {
-        uplinks.filter { $0.isUp && !$0.uplink.isBackup }.map(\.uplink) + uplinks.filter { $0.isUp && $0.uplink.isBackup }.map(\.uplink)
+        uplinks.filter { $0.isUp && !$0.uplink.isBackup }.map(\.uplink)
+            + uplinks.filter { $0.isUp && $0.uplink.isBackup }.map(\.uplink)
     }
 
     private func post(_ datagram: [UInt8], through uplink: Uplink) {
@@ -111,9 +117,11 @@ extension Endpoint {
     }
 
     /// The concentrator's answer. The first one wins; the other uplinks' copies find no attempt any more.
-    func receiveWelcome(_ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
+    func receiveWelcome(_ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
+                        from remote: SocketAddress,
                         local: IPAddress, uplink: Int, at now: Instant) {
-        guard let state = handshake, let attempt = state.attempts.first(where: { $0.index == header.session }) else {
+        guard let state = handshake,
+              let attempt = state.attempts.first(where: { $0.index == header.session }) else {
             counters.unknownSession += 1
             return
         }
@@ -130,8 +138,10 @@ extension Endpoint {
             return
         }
         let old = currentSession
-        let session = Session(slot: state.slot, localIndex: attempt.index, remoteIndex: welcome.index, isInitiator: true,
-                              user: "", userNumber: -1, instance: instance, suite: suite, keys: noise.split(), mode: mode,
+        let session = Session(slot: state.slot, localIndex: attempt.index,
+                              remoteIndex: welcome.index, isInitiator: true,
+                              user: "", userNumber: -1, instance: instance, suite: suite,
+                              keys: noise.split(), mode: mode,
                               numberCursor: random.next(), at: now)
         sessions[state.slot] = session
         handshake = nil
@@ -143,7 +153,9 @@ extension Endpoint {
         if let item = uplinks.first(where: { $0.uplink.number == uplink }) {
             if single { openPaths(session, uplink: item.uplink, at: now) }
             // The answer has measured its path already.
-            if let path = session.paths.first(where: { $0?.uplink == uplink && $0?.remote == remote }) ?? nil {
+            if let path = session.paths.first(
+                where: { $0?.uplink == uplink && $0?.remote == remote })
+                ?? nil {
                 path.local = local
                 path.noteRTT(now - attempt.sentAt, at: now)
                 setHealth(.usable, session, path, at: now)
@@ -151,7 +163,9 @@ extension Endpoint {
         }
         let streams = waiting
         waiting.removeAll()
-        for stream in streams where !stream.isReleased || stream.connection.error == nil { attach(stream, to: session, at: now) }
+        for stream in streams where !stream.isReleased || stream.connection.error == nil {
+            attach(stream, to: session, at: now)
+        }
         schedule(session, at: now)
     }
 
@@ -170,22 +184,30 @@ extension Endpoint {
                       uplink: Int, at now: Instant) {
         let message = UnsafeRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
         if repeatWelcome(message, to: remote, local: local, uplink: uplink) { return }
-        guard message.count == NoiseHandshake.overhead1 + HelloPayload.size else { counters.refusedHellos += 1; return }
-        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.prologue, preSharedKey: .zero,
+        guard message.count == NoiseHandshake.overhead1 + HelloPayload.size else {
+            counters.refusedHellos += 1
+            return
+        }
+        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.prologue,
+                                             preSharedKey: .zero,
                                              ephemeral: random.key())
-        guard let bytes = try? noise.readMessage(message), let hello = HelloPayload(bytes), let key = noise.remoteStatic,
+        guard let bytes = try? noise.readMessage(message),
+              let hello = HelloPayload(bytes),
+              let key = noise.remoteStatic,
               let number = userNumbers[key], hello.timestamp > users[number].greatestTimestamp else {
             counters.refusedHellos += 1
             return
         }
         users[number].greatestTimestamp = hello.timestamp
         noise.setPreSharedKey(users[number].user.preSharedKey ?? .zero)
-        let suite = CipherSuite.hasHardwareAES && hello.hasHardwareAES ? CipherSuite.aes256GCM : .chaCha20Poly1305
+        let suite = CipherSuite.hasHardwareAES && hello.hasHardwareAES
+            ? CipherSuite.aes256GCM : .chaCha20Poly1305
         let living = hello.wantsFresh ? nil : livingSession(user: number, instance: hello.instance)
         guard let slot = living?.slot ?? takeSessionSlot() else { counters.refusedHellos += 1; return }
         let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
         let index = living?.localIndex ?? UInt32(slot) | salt << 16
-        let welcome = WelcomePayload(outcome: living == nil ? .newSession : .stillAlive, cipher: suite.rawValue, index: index)
+        let welcome = WelcomePayload(outcome: living == nil ? .newSession : .stillAlive,
+                                     cipher: suite.rawValue, index: index)
         guard let answer = try? noise.writeMessage(payload: welcome.bytes) else {
             if living == nil { freeSessions.append(slot) }
             counters.refusedHellos += 1
@@ -195,22 +217,27 @@ extension Endpoint {
         post(Outgoing(bytes: bytesOut, uplink: uplink, remote: remote, local: local))
         guard living == nil else { return }
         let session = Session(slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
-                              user: users[number].user.name, userNumber: number, instance: hello.instance, suite: suite,
+                              user: users[number].user.name, userNumber: number,
+                              instance: hello.instance, suite: suite,
                               keys: noise.split(), mode: mode, numberCursor: 0, at: now)
         sessions[slot] = session
         if unconfirmed.count == Limits.unconfirmedSessions { forget(unconfirmed.removeFirst().session) }
-        unconfirmed.append(Unconfirmed(session: session, hello: Array(message), welcome: bytesOut, since: now))
+        unconfirmed.append(
+            Unconfirmed(session: session, hello: Array(message), welcome: bytesOut, since: now))
     }
 
     private func livingSession(user: Int, instance: UInt64) -> Session? {
-        for case let session? in sessions where session.isConfirmed && session.userNumber == user && session.instance == instance {
+        for case let session? in sessions
+            where session.isConfirmed && session.userNumber == user
+                && session.instance == instance {
             return session
         }
         return nil
     }
 
     /// A copy of a hello that was answered already, by another path or repeated by the network.
-    private func repeatWelcome(_ message: UnsafeRawBufferPointer, to remote: SocketAddress, local: IPAddress, uplink: Int) -> Bool {
+    private func repeatWelcome(_ message: UnsafeRawBufferPointer, to remote: SocketAddress,
+                               local: IPAddress, uplink: Int) -> Bool {
         guard let i = unconfirmed.firstIndex(where: { message.elementsEqual($0.hello) }) else { return false }
         if unconfirmed[i].repeats < Limits.welcomeRepeats {
             unconfirmed[i].repeats += 1
@@ -224,9 +251,12 @@ extension Endpoint {
         session.isConfirmed = true
         session.lastArrival = now
         // Its other attempts are answered, but not used: the proxy has chosen.
-        for item in unconfirmed where item.session !== session && item.session.userNumber == session.userNumber
+        for item in unconfirmed
+            where item.session !== session && item.session.userNumber == session.userNumber
             && item.session.instance == session.instance { forget(item.session) }
-        unconfirmed.removeAll { $0.session.userNumber == session.userNumber && $0.session.instance == session.instance }
+        unconfirmed.removeAll {
+            $0.session.userNumber == session.userNumber && $0.session.instance == session.instance
+        }
         for case let other? in sessions where other !== session && other.isConfirmed
             && other.userNumber == session.userNumber && other.instance == session.instance {
             end(other, reason: "replaced by a new session", at: now)

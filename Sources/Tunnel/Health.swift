@@ -19,11 +19,14 @@ extension Endpoint {
         if handshake != nil, session === currentSession { endHandshake() }
         // What was sent a moment ago can't have been answered yet: the clock starts anew for that.
         path.awaitingSince = path.lastEliciting > now - path.leastRTT ? now : .distantFuture
-        if path.health == .suspect, path.isOpen, !path.probe.isOutstanding { sendProbe(session, path, at: now) }
+        if path.health == .suspect, path.isOpen, !path.probe.isOutstanding {
+            sendProbe(session, path, at: now)
+        }
     }
 
     /// Payload came: a flow whose later silence tells something (the sender of a download is far away).
-    @inline(__always) func noteData(_ session: Session, _ path: Path, _ stream: StreamHandle, at now: Instant) {
+    @inline(__always) func noteData(_ session: Session, _ path: Path, _ stream: StreamHandle,
+                                    at now: Instant) {
         noteActivity(session, stream, at: now)
         let gap = now - path.lastData
         path.lastData = now
@@ -57,15 +60,19 @@ extension Endpoint {
         if session.scheduled > due { arm(session, due) }
     }
 
-    /// How long an answer may take before a probe asks: the round trip, what it varies, the peer's delayed ACK.
+    /// How long an answer may take before a probe asks: the round trip, what it varies, the peer's
+    /// delayed ACK.
     private func silencePatience(_ session: Session, _ path: Path) -> Interval {
         roundTripBound(session, path) + Limits.peerAckDelay
     }
 
-    /// The probe time-out, or that of the latest stream's subflow on the path, which knows the queue it stands in.
+    /// The probe time-out, or that of the latest stream's subflow on the path, which knows the queue
+    /// it stands in.
     private func roundTripBound(_ session: Session, _ path: Path) -> Interval {
         var bound = path.probeTimeout
-        guard session.lastStream >= 0, session.lastStream < streams.count, let stream = streams[session.lastStream],
+        guard session.lastStream >= 0,
+              session.lastStream < streams.count,
+              let stream = streams[session.lastStream],
               stream.session == session.slot else { return bound }
         for i in 0..<stream.links.count where stream.links[i].isUsed && stream.links[i].path == path.number {
             guard let tcp = stream.connection.subflow(i), tcp.hasRTTSample else { continue }
@@ -83,7 +90,8 @@ extension Endpoint {
             return
         }
         path.probe.identifier &+= 1
-        ProbeFrame(isAnswer: false, identifier: path.probe.identifier, sentAt: now.nanoseconds).write(into: out)
+        ProbeFrame(isAnswer: false, identifier: path.probe.identifier,
+                   sentAt: now.nanoseconds).write(into: out)
         if !path.probe.isOutstanding {
             path.probe.isOutstanding = true
             path.probe.unanswered = 0
@@ -99,7 +107,8 @@ extension Endpoint {
         guard frame.isAnswer else {
             // Answered where it came from; a peer that asks more than a datagram holds asks again.
             if let out = path.append(ProbeFrame.size) {
-                ProbeFrame(isAnswer: true, identifier: frame.identifier, sentAt: frame.sentAt).write(into: out)
+                ProbeFrame(isAnswer: true, identifier: frame.identifier,
+                           sentAt: frame.sentAt).write(into: out)
                 markDirty(session)
             }
             // Who asks on a path we took for dead is alive: ask back at once.
@@ -116,7 +125,9 @@ extension Endpoint {
         path.probe.verdictAt = .distantFuture
         path.probe.backoff = Limits.suspectProbe
         path.probe.lastAnswer = now
-        if isProxy, let i = uplinks.firstIndex(where: { $0.uplink.number == path.uplink }) { uplinks[i].proved() }
+        if isProxy, let i = uplinks.firstIndex(where: { $0.uplink.number == path.uplink }) {
+            uplinks[i].proved()
+        }
         if path.health != .usable { setHealth(.usable, session, path, at: now) }
         if let due = keepWarmAt(session, path, at: now) { arm(session, due) }
     }
@@ -128,7 +139,9 @@ extension Endpoint {
         guard path.isOpen else { return .distantFuture }
         if path.probe.isOutstanding { return path.probe.verdictAt }
         var due = path.flowSilence
-        if path.awaitingSince < .distantFuture { due = min(due, path.awaitingSince + silencePatience(session, path)) }
+        if path.awaitingSince < .distantFuture {
+            due = min(due, path.awaitingSince + silencePatience(session, path))
+        }
         if let warm = keepWarmAt(session, path, at: now) { due = min(due, warm) }
         return due
     }
@@ -156,7 +169,8 @@ extension Endpoint {
             return
         }
         let isSilent = path.flowSilence <= now
-            || (path.awaitingSince < .distantFuture && path.awaitingSince + silencePatience(session, path) <= now)
+            || (
+                path.awaitingSince < .distantFuture && path.awaitingSince + silencePatience(session, path) <= now)
         if path.flowSilence <= now {
             path.flowSilence = .distantFuture
             path.flow = 0
@@ -192,7 +206,8 @@ extension Endpoint {
         sendProbe(session, path, at: now)
     }
 
-    /// A path that was used before its first answer, and none came: its connections learn it, another one wakes.
+    /// A path that was used before its first answer, and none came: its connections learn it,
+    /// another one wakes.
     private func foundDead(_ session: Session, _ path: Path, at now: Instant) {
         path.isUntried = false
         session.pathChanges &+= 1
@@ -264,7 +279,9 @@ extension Endpoint {
         if session.previous != nil, session.previousUntil <= now { session.previous = nil }
         if let rekey = session.rekey, rekey.repeatAt <= now { repeatRekey(session, at: now) }
         if isProxy {
-            if !session.hasUsablePath, !session.streams.isEmpty, now - session.lastArrival >= Limits.sessionDoubt {
+            if !session.hasUsablePath,
+               !session.streams.isEmpty,
+               now - session.lastArrival >= Limits.sessionDoubt {
                 beginHandshake(at: now)
             }
         } else if now - session.lastArrival >= Limits.sessionSilence {

@@ -72,7 +72,8 @@ final class Path {
     // Fixed at first use, so that a capture shows one pair of addresses for a path's whole life.
     var captureAddresses: (local: IPAddress, remote: IPAddress)?
 
-    init(number: Int, uplink: Int, uplinkName: String, remote: SocketAddress, local: IPAddress, datagramLimit: Int) {
+    init(number: Int, uplink: Int, uplinkName: String, remote: SocketAddress, local: IPAddress,
+         datagramLimit: Int) {
         self.number = number
         lane = number % DatagramBatch.laneCount
         self.uplink = uplink
@@ -161,7 +162,8 @@ struct RateMeter {
     private mutating func roll(at now: Instant) {
         let span = now - since
         let fresh = Rate(bytes: bytes, in: span)
-        rate = span > .seconds(2) ? fresh : Rate(bytesPerSecond: (rate.bytesPerSecond + fresh.bytesPerSecond) / 2)
+        rate = span > .seconds(2)
+            ? fresh : Rate(bytesPerSecond: (rate.bytesPerSecond + fresh.bytesPerSecond) / 2)
         bytes = 0
         since = now
     }

@@ -7,7 +7,8 @@ import Wire
 
 /// A record's way in: header, session, keys, replay window, decryption in place, then frame by frame.
 extension Endpoint {
-    func receiveRecord(_ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
+    func receiveRecord(_ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
+                       from remote: SocketAddress,
                        local: IPAddress, uplink: Int, at now: Instant) {
         let slot = Int(header.session & 0xffff)
         guard slot < sessions.count, let session = sessions[slot], session.localIndex == header.session else {
@@ -24,7 +25,8 @@ extension Endpoint {
         if let known, !known.replay.isFresh(number) { counters.replayed += 1; return }
         let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
         guard let length = keys.receive.open(path: UInt32(header.path), packetNumber: number,
-                                             associated: UnsafeRawBufferPointer(rebasing: datagram[..<DatagramHeader.size]),
+                                             associated: UnsafeRawBufferPointer(
+                                                 rebasing: datagram[..<DatagramHeader.size]),
                                              record: record) else {
             counters.notAuthentic += 1
             return
@@ -33,7 +35,8 @@ extension Endpoint {
         let path: Path
         if let known { path = known } else {
             guard !session.isInitiator else { counters.malformed += 1; return }
-            path = Path(number: Int(header.path), uplink: uplink, uplinkName: "", remote: remote, local: local,
+            path = Path(number: Int(header.path), uplink: uplink, uplinkName: "", remote: remote,
+                        local: local,
                         datagramLimit: remote.address.isIPv4 ? 1472 : 1452)
             session.paths[path.number] = path
         }
@@ -53,7 +56,8 @@ extension Endpoint {
     }
 
     /// Frames until the end, or until one that can't be read: then the rest means nothing.
-    private func readFrames(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path, at now: Instant) {
+    private func readFrames(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
+                            at now: Instant) {
         var rest = plain
         while let first = rest.first {
             let taken: Int
@@ -69,7 +73,8 @@ extension Endpoint {
     }
 
     /// The bytes the frame took; 0 where it is malformed or of an unknown type.
-    private func readFrame(_ bytes: UnsafeRawBufferPointer, _ session: Session, _ path: Path, at now: Instant) -> Int {
+    private func readFrame(_ bytes: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
+                           at now: Instant) -> Int {
         switch FrameType(rawValue: bytes[0]) {
         case .padding:
             return 1
@@ -87,7 +92,9 @@ extension Endpoint {
             return frame.size
         case .close:
             guard let frame = CloseFrame.read(bytes) else { return 0 }
-            end(session, reason: "closed by the peer (\(frame.reason.map { "\($0)" } ?? "unknown reason"))", at: now)
+            end(session,
+                reason: "closed by the peer (\(frame.reason.map { "\($0)" } ?? "unknown reason"))",
+                at: now)
             return CloseFrame.size
         case .subflowReset:
             guard let frame = SubflowResetFrame.read(bytes) else { return 0 }
@@ -100,14 +107,16 @@ extension Endpoint {
 
     // MARK: Segments
 
-    private func readSegment(_ frame: UnsafeRawBufferPointer, _ session: Session, _ path: Path, at now: Instant) -> Int {
+    private func readSegment(_ frame: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
+                             at now: Instant) -> Int {
         guard let number = SealedSegment.peekNumber(frame) else { return 0 }
         guard case .used(let entry) = session.numbers.lookup(number), let stream = streams[entry.slot] else {
             return readUnknown(frame, number, session, path, at: now)
         }
         let lengths: (headLength: Int, payloadLength: Int)
         do {
-            lengths = try SealedSegment.read(frame, context: &stream.links[entry.subflow].context, into: &incoming)
+            lengths = try SealedSegment.read(frame, context: &stream.links[entry.subflow].context,
+                                             into: &incoming)
         } catch .unknownReference {
             // TCP takes it for a loss; without its length the frames behind it are lost too.
             counters.badSegments += 1
@@ -115,12 +124,15 @@ extension Endpoint {
         } catch {
             return 0
         }
-        let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength, count: lengths.payloadLength)
+        let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength,
+                                             count: lengths.payloadLength)
         if isNewIncarnation(stream, entry.subflow, session) {
             retire(stream, entry.subflow, number, session, at: now)
             return readUnknown(frame, number, session, path, at: now)
         }
-        if !session.isInitiator, stream.connection.remoteKey == nil, stream.links[entry.subflow].path != path.number {
+        if !session.isInitiator,
+           stream.connection.remoteKey == nil,
+           stream.links[entry.subflow].path != path.number {
             // Before the keys are here the first subflow may have moved to another path.
             stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
             stream.links[entry.subflow].path = stream.connection.subflowPath(entry.subflow) ?? path.number
@@ -141,7 +153,8 @@ extension Endpoint {
         return tcp.initialReceiveSequence != incoming.sequence
     }
 
-    private func retire(_ stream: StreamHandle, _ subflow: Int, _ number: UInt16, _ session: Session, at now: Instant) {
+    private func retire(_ stream: StreamHandle, _ subflow: Int, _ number: UInt16,
+                        _ session: Session, at now: Instant) {
         synthesizeReset(stream, subflow, at: now)
         session.numbers.release(number, until: now)
         session.numbers.wake(at: now)
@@ -149,7 +162,8 @@ extension Endpoint {
     }
 
     /// A segment whose number means nothing here: a SYN may open something, all else is answered by a reset.
-    private func readUnknown(_ frame: UnsafeRawBufferPointer, _ number: UInt16, _ session: Session, _ path: Path,
+    private func readUnknown(_ frame: UnsafeRawBufferPointer, _ number: UInt16, _ session: Session,
+                             _ path: Path,
                              at now: Instant) -> Int {
         var context = SealedContext(number: number, isInitiator: false)
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
@@ -158,12 +172,16 @@ extension Endpoint {
             resetUnknown(number, path, session)
             return frame.count   // how far it reaches is not known without its context
         }
-        guard let lengths = try? SealedSegment.read(frame, context: &context, into: &incoming) else { return 0 }
+        guard let lengths = try? SealedSegment.read(frame, context: &context,
+                                                    into: &incoming) else {
+            return 0
+        }
         let taken = lengths.headLength + lengths.payloadLength
         // A number that rests: a SYN of the past, repeated. One that was freed for reuse is free by now.
         session.numbers.wake(at: now)
         if case .resting = session.numbers.lookup(number) { return taken }
-        let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength, count: lengths.payloadLength)
+        let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength,
+                                             count: lengths.payloadLength)
         if capture != nil { captureIncoming(payload, path, at: now) }
         let present = incoming.options.present
         if present.contains(.join), case .syn(let token, _) = incoming.options.join.form {
@@ -177,7 +195,8 @@ extension Endpoint {
     }
 
     private func resetUnknown(_ number: UInt16, _ path: Path, _ session: Session) {
-        guard resetsThisTurn < Limits.resetsPerTurn, let out = path.append(SubflowResetFrame.size) else { return }
+        guard resetsThisTurn < Limits.resetsPerTurn,
+              let out = path.append(SubflowResetFrame.size) else { return }
         resetsThisTurn += 1
         SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
         markDirty(session)
@@ -185,7 +204,8 @@ extension Endpoint {
 
     /// The peer has no such subflow: ours ends as if an RST had come.
     private func receive(_ frame: SubflowResetFrame, _ session: Session, at now: Instant) {
-        guard case .used(let entry) = session.numbers.lookup(frame.number), let stream = streams[entry.slot] else { return }
+        guard case .used(let entry) = session.numbers.lookup(frame.number),
+              let stream = streams[entry.slot] else { return }
         // A SYN is never answered so: this answers something that overtook it.
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)
@@ -202,6 +222,7 @@ extension Endpoint {
         incoming.flags = tcp.state == .synSent ? [.rst, .ack] : .rst
         incoming.sequence = tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
         incoming.acknowledgement = tcp.sendNext
-        stream.connection.receive(incoming, payload: UnsafeRawBufferPointer(start: nil, count: 0), subflow: subflow, at: now)
+        stream.connection.receive(incoming, payload: UnsafeRawBufferPointer(start: nil, count: 0),
+                                  subflow: subflow, at: now)
     }
 }

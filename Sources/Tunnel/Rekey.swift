@@ -10,17 +10,20 @@ extension Endpoint {
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(_ session: Session, at now: Instant) {
         guard session.isInitiator, session.rekey == nil,
-              now - session.current.since >= configuration.keyLifetime || session.recordsSent >= Limits.recordsPerKey
+              now - session.current.since >= configuration.keyLifetime
+                  || session.recordsSent >= Limits.recordsPerKey
         else { return }
         beginRekey(session, at: now)
     }
 
     private func beginRekey(_ session: Session, at now: Instant) {
-        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey, prologue: Self.rekeyPrologue,
+        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey,
+                                             prologue: Self.rekeyPrologue,
                                              preSharedKey: preSharedKey, ephemeral: random.key())
         let epoch = session.current.epoch &+ 1
         guard let message = try? noise.writeMessage(payload: [epoch]) else { return }
-        session.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message, repeatAt: now, interval: Limits.initialTimeout)
+        session.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message, repeatAt: now,
+                                     interval: Limits.initialTimeout)
         repeatRekey(session, at: now)
     }
 
@@ -47,18 +50,26 @@ extension Endpoint {
     }
 
     func receive(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant) {
-        if frame.isAnswer { takeRekeyAnswer(frame, session, at: now) } else { answerRekey(frame, session, path, at: now) }
+        if frame.isAnswer {
+            takeRekeyAnswer(frame, session, at: now)
+        } else {
+            answerRekey(frame, session, path, at: now)
+        }
     }
 
     private func answerRekey(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant) {
         guard !session.isInitiator else { return }
-        if let old = session.rekeyAnswer, old.epoch == frame.epoch, frame.message.elementsEqual(old.message1) {
+        if let old = session.rekeyAnswer,
+           old.epoch == frame.epoch,
+           frame.message.elementsEqual(old.message1) {
             append(old.message2, isAnswer: true, epoch: old.epoch, session, path)
             return
         }
         guard frame.epoch == session.current.epoch &+ 1 else { return }
         var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue,
-                                             preSharedKey: users[session.userNumber].user.preSharedKey ?? .zero,
+                                             preSharedKey: users[session.userNumber]
+                                                 .user.preSharedKey
+                                                 ?? .zero,
                                              ephemeral: random.key())
         guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch],
               noise.remoteStatic == users[session.userNumber].user.publicKey,

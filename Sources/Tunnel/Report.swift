@@ -9,11 +9,14 @@ extension Endpoint {
         report.datagramsDropped = counters.total
         for case let session? in sessions where session.isConfirmed {
             var paths: [EndpointReport.Path] = []
-            for case let path? in session.paths where path.isOpen || path.health != .lost || path.nextNumber > 1 {
+            for case let path? in session.paths
+                where path.isOpen || path.health != .lost || path.nextNumber > 1 {
                 paths.append(describe(path, at: now))
             }
-            report.sessions.append(.init(number: session.slot, user: session.user, age: now - session.openedAt,
-                                         mode: session.mode, paths: paths, connections: session.streams.count))
+            report.sessions.append(.init(number: session.slot, user: session.user, age: now
+                - session.openedAt,
+                                         mode: session.mode, paths: paths,
+                                         connections: session.streams.count))
         }
         return report
     }
@@ -24,7 +27,8 @@ extension Endpoint {
     }
 
     private func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
-        .init(number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))", remote: "\(path.remote)",
+        .init(number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
+              remote: "\(path.remote)",
               health: path.health, isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
               minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
               sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),

@@ -16,7 +16,8 @@ extension Endpoint {
         for remote in remotes where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(session, uplink, remote) else { continue }
             path.uplinkName = uplink.name
-            path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit - (remote.address.isIPv4 ? 0 : 20))
+            path.datagramLimit = min(DatagramBatch.longestDatagram,
+                                     uplink.datagramLimit - (remote.address.isIPv4 ? 0 : 20))
             path.isBackup = uplink.isBackup && mode == .backup
             // In single mode a further path stays silent until it is needed.
             if mode == .single, session.hasUsablePath { continue }
@@ -34,7 +35,10 @@ extension Endpoint {
                 continue
             }
             if path.uplink == uplink.number, path.remote == remote { return path }
-            if free < 0, !path.isOpen, !path.signalPending, !uplinks.contains(where: { $0.uplink.number == path.uplink }) {
+            if free < 0,
+               !path.isOpen,
+               !path.signalPending,
+               !uplinks.contains(where: { $0.uplink.number == path.uplink }) {
                 free = number
             }
         }
@@ -45,7 +49,8 @@ extension Endpoint {
             return old
         }
         let path = Path(number: free, uplink: uplink.number, uplinkName: uplink.name, remote: remote,
-                        local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6, datagramLimit: uplink.datagramLimit)
+                        local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
+                        datagramLimit: uplink.datagramLimit)
         session.paths[free] = path
         return path
     }
@@ -66,7 +71,9 @@ extension Endpoint {
     /// The uplink is gone: its subflows end at both sides without waiting for a time-out.
     func closePaths(uplink: Int, at now: Instant) {
         guard let session = currentSession else { return }
-        for case let path? in session.paths where path.uplink == uplink && path.isOpen { close(session, path, at: now) }
+        for case let path? in session.paths where path.uplink == uplink && path.isOpen {
+            close(session, path, at: now)
+        }
         schedule(session, at: now)
     }
 
@@ -101,7 +108,8 @@ extension Endpoint {
         }
         if timeout == .max { timeout = Limits.initialTimeout }
         session.signalInterval = session.signalInterval == .zero
-            ? max(timeout, Limits.leastSignalInterval) : min(session.signalInterval * 2, Limits.longestSignalInterval)
+            ? max(timeout, Limits.leastSignalInterval) : min(session.signalInterval * 2,
+                                                             Limits.longestSignalInterval)
         session.signalAt = now + session.signalInterval
         arm(session, session.signalAt)
         markDirty(session)
@@ -120,14 +128,17 @@ extension Endpoint {
 
     private func state(of path: Path, _ session: Session) -> PathStateFrame {
         PathStateFrame(path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
-                       isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent, mode: session.mode.code)
+                       isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent,
+                       mode: session.mode.code)
     }
 
     // MARK: What arrives
 
     func receive(_ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
         if frame.isEcho {
-            guard session.isInitiator, let path = session.paths[Int(frame.path)], path.generation == frame.generation
+            guard session.isInitiator,
+                  let path = session.paths[Int(frame.path)],
+                  path.generation == frame.generation
             else { return }
             path.signalPending = false
             if !session.hasSignals { session.signalAt = .distantFuture }
@@ -147,12 +158,16 @@ extension Endpoint {
     /// The concentrator takes the proxy's word, where it is newer than what it has.
     private func apply(_ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
         if let known = session.paths[Int(frame.path)] {
-            guard known.incarnation == 0 && known.generation == 0 || frame.generation.isNewer(than: known.generation) else { return }
+            guard known.incarnation == 0 && known.generation == 0
+                || frame.generation.isNewer(than: known.generation) else {
+                return
+            }
         }
         let path: Path
         if let known = session.paths[Int(frame.path)] { path = known } else {
             // Its own first datagram will tell where it leads; until then the signal's path stands in.
-            path = Path(number: Int(frame.path), uplink: arrival.uplink, uplinkName: "", remote: arrival.remote,
+            path = Path(number: Int(frame.path), uplink: arrival.uplink, uplinkName: "",
+                        remote: arrival.remote,
                         local: arrival.local, datagramLimit: arrival.datagramLimit)
             session.paths[path.number] = path
         }
@@ -167,7 +182,8 @@ extension Endpoint {
         }
         path.isBackup = frame.isBackup
         if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable, path !== arrival {
-            // A download's receiver hears first that its path fell silent; our own answers may be on their way yet.
+            // A download's receiver hears first that its path fell silent; our own answers may be on
+            // their way yet.
             path.probe.backoff = Limits.suspectProbe
             setHealth(.suspect, session, path, at: now)
             sendProbe(session, path, at: now)
@@ -230,6 +246,11 @@ extension HandoverMode {
         switch self { case .full: 0; case .backup: 1; case .single: 2 }
     }
     init?(code: UInt8) {
-        switch code { case 0: self = .full; case 1: self = .backup; case 2: self = .single; default: return nil }
+        switch code {
+            case 0: self = .full
+            case 1: self = .backup
+            case 2: self = .single
+            default: return nil
+        }
     }
 }

@@ -13,7 +13,8 @@ extension Endpoint {
     public func open(_ target: Target, at now: Instant) -> StreamHandle {
         precondition(isProxy)
         clock = now
-        let connection = Connection(role: .initiator, configuration: configuration.connection, localKey: random.next(), at: now)
+        let connection = Connection(role: .initiator, configuration: configuration.connection,
+                                    localKey: random.next(), at: now)
         connection.mode = mode
         var preface: [UInt8] = []
         preface.reserveCapacity(Target.longestEncoding)
@@ -73,7 +74,11 @@ extension Endpoint {
         stream.isReleased = true
         stream.owner = nil
         if !stream.isRefused {
-            if stream.connection.isReadFinished { stream.connection.finishWriting(at: now) } else { stream.connection.abort(at: now) }
+            if stream.connection.isReadFinished {
+                stream.connection.finishWriting(at: now)
+            } else {
+                stream.connection.abort(at: now)
+            }
         }
         guard stream.slot >= 0 else { return }
         if stream.session < 0 {
@@ -141,7 +146,9 @@ extension Endpoint {
     /// The connection is over, or its session is: out of all tables.
     func drop(_ stream: StreamHandle, from session: Session, at now: Instant) {
         guard stream.slot >= 0 else { return }
-        for i in stream.links.indices where stream.links[i].isUsed { releaseNumber(stream, i, session, at: now) }
+        for i in stream.links.indices where stream.links[i].isUsed {
+            releaseNumber(stream, i, session, at: now)
+        }
         if !session.isInitiator { session.tokens[stream.connection.localToken] = nil }
         if stream.position >= 0 {
             let last = session.streams.removeLast()
@@ -168,7 +175,9 @@ extension Endpoint {
         guard stream.links[subflow].isUsed else { return }
         stream.links[subflow].isUsed = false
         session.numbers.release(stream.links[subflow].number,
-                                until: now + (session.isInitiator ? Limits.numberRest : Limits.listenerNumberRest))
+                                until: now
+                                    + (
+                                        session.isInitiator ? Limits.numberRest : Limits.listenerNumberRest))
     }
 
     // MARK: What the connection says
@@ -237,7 +246,9 @@ extension Endpoint {
             stream.isStarted = true
             guard stream.session >= 0, let session = sessions[stream.session] else { return }
             say(.incoming(stream, target: target, user: session.user))
-            if stream.connection.readable.count > 0 || stream.connection.isReadFinished { told.append(stream) }
+            if stream.connection.readable.count > 0 || stream.connection.isReadFinished {
+                told.append(stream)
+            }
         case .unknownAddressType, .invalidName:
             stream.connection.abort(at: now)
             counters.badFrames += 1
@@ -246,7 +257,8 @@ extension Endpoint {
 
     // MARK: Accepting (concentrator)
 
-    func acceptConnection(_ payload: UnsafeRawBufferPointer, _ context: SealedContext, _ session: Session, _ path: Path,
+    func acceptConnection(_ payload: UnsafeRawBufferPointer, _ context: SealedContext,
+                          _ session: Session, _ path: Path,
                           at now: Instant) {
         var context = context
         guard admit(session, path, at: now) else { return }
@@ -256,12 +268,17 @@ extension Endpoint {
         }
         var connection: Connection
         repeat {
-            connection = Connection(role: .listener, configuration: configuration.connection, localKey: random.next(), at: now)
+            connection = Connection(role: .listener, configuration: configuration.connection,
+                                    localKey: random.next(), at: now)
         } while session.tokens[connection.localToken] != nil
         connection.mode = session.mode
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
-        let index = connection.accept(incoming, payload: payload, path: path.number, initialSequence: sequence,
-                                      estimate: path.estimate, segmentSize: Self.segmentSize(datagramLimit: path.datagramLimit), at: now)
+        let index = connection.accept(incoming, payload: payload, path: path.number,
+                                      initialSequence: sequence,
+                                      estimate: path.estimate,
+                                      segmentSize: Self.segmentSize(
+                                          datagramLimit: path.datagramLimit),
+                                      at: now)
         let stream = StreamHandle(connection: connection, session: session.slot, target: nil)
         register(stream)
         attach(stream, to: session, at: now)
@@ -271,7 +288,8 @@ extension Endpoint {
         note(stream, at: now)
     }
 
-    func acceptJoin(token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext, _ session: Session,
+    func acceptJoin(token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
+                    _ session: Session,
                     _ path: Path, at now: Instant) {
         var context = context
         guard admit(session, path, at: now) else { return }
@@ -282,9 +300,12 @@ extension Endpoint {
         }
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
         let nonce = UInt32(truncatingIfNeeded: random.next())
-        guard let index = stream.connection.acceptJoin(incoming, payload: payload, path: path.number, initialSequence: sequence,
+        guard let index = stream.connection.acceptJoin(incoming, payload: payload,
+                                                       path: path.number, initialSequence: sequence,
                                                        nonce: nonce, estimate: path.estimate,
-                                                       segmentSize: Self.segmentSize(datagramLimit: path.datagramLimit), at: now)
+                                                       segmentSize: Self.segmentSize(
+                                                           datagramLimit: path.datagramLimit),
+                                                       at: now)
         else {
             refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
             return
@@ -304,7 +325,8 @@ extension Endpoint {
         return true
     }
 
-    func link(_ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int, _ session: Session) {
+    func link(_ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int,
+              _ session: Session) {
         let link = SubflowLink(context: context, path: path)
         if index < stream.links.count { stream.links[index] = link } else {
             precondition(index == stream.links.count, "subflow indices have no holes")
@@ -314,7 +336,8 @@ extension Endpoint {
     }
 
     /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).
-    func refuse(_ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8, _ session: Session, _ path: Path,
+    func refuse(_ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8,
+                _ session: Session, _ path: Path,
                 at now: Instant) {
         var reset = Segment()
         reset.sourcePort = incoming.destinationPort
@@ -323,7 +346,8 @@ extension Endpoint {
         reset.acknowledgement = incoming.sequence + 1 + payloadLength
         reset.options.reset.reason = reason
         reset.options.present = .reset
-        let length = SealedSegment.write(reset, payloadLength: 0, runsToEnd: false, context: &context, into: headScratch)
+        let length = SealedSegment.write(reset, payloadLength: 0, runsToEnd: false,
+                                         context: &context, into: headScratch)
         guard let out = path.append(length) else { return }
         out.copyMemory(from: headScratch, byteCount: length)
         if capture != nil { captureOutgoing(reset, .empty, path, at: now) }

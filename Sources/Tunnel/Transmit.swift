@@ -15,7 +15,9 @@ extension Endpoint {
         guard postHandshakes(into: batch) else { return true }
         var isFull = false
         while let stream = ready.popFirst() {
-            guard stream.slot >= 0, stream.session >= 0, let session = sessions[stream.session] else { continue }
+            guard stream.slot >= 0,
+                  stream.session >= 0,
+                  let session = sessions[stream.session] else { continue }
             switch visit(stream, session, batch, at: now) {
             case .nothingLeft: settle(stream, session, at: now)
             case .more: ready.append(stream)
@@ -24,7 +26,9 @@ extension Endpoint {
             if isFull { break }
         }
         if !flush(into: batch, at: now) { isFull = true }
-        assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty || deadline > now, "the loop would spin")
+        assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty
+            || deadline > now,
+               "the loop would spin")
         return isFull || !ready.isEmpty || !dirty.isEmpty || !outbox.isEmpty
     }
 
@@ -40,7 +44,8 @@ extension Endpoint {
         for item in outbox {
             guard let out = batch.reserve(lane: 0) else { return false }
             item.bytes.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-            batch.commit(lane: 0, length: item.bytes.count, uplink: item.uplink, remote: item.remote, local: item.local)
+            batch.commit(lane: 0, length: item.bytes.count, uplink: item.uplink,
+                         remote: item.remote, local: item.local)
             sent += 1
         }
         return hasRoom(batch, 0)
@@ -50,7 +55,8 @@ extension Endpoint {
 
     private enum Visit { case nothingLeft, more, batchFull }
 
-    private func visit(_ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch, at now: Instant) -> Visit {
+    private func visit(_ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch,
+                       at now: Instant) -> Visit {
         var left = Limits.segmentsPerVisit
         while left > 0 {
             guard stream.connection.nextSegment(at: now, into: &outgoing) else {
@@ -66,8 +72,9 @@ extension Endpoint {
         return .more
     }
 
-    /// The path a segment goes by: its subflow's. A reset of a subflow whose path is silent goes by another one,
-    /// or the peer would hold the dead subflow and open no new one when the path is back.
+    /// The path a segment goes by: its subflow's. A reset of a subflow whose path is silent goes by
+    /// another one, or the peer would hold the dead subflow and open no new one when the path is
+    /// back.
     private func carrier(_ session: Session) -> Path? {
         guard let own = session.paths[outgoing.path] else { return nil }
         if own.health == .usable || !outgoing.segment.flags.contains(.rst) { return own.isOpen ? own : nil }
@@ -91,7 +98,8 @@ extension Endpoint {
 
     // MARK: One segment
 
-    private func send(_ stream: StreamHandle, _ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) {
+    private func send(_ stream: StreamHandle, _ session: Session, _ path: Path,
+                      _ batch: DatagramBatch, at now: Instant) {
         let count = outgoing.payload.count
         if count > 0 { noteActivity(session, stream, at: now) }
         if count > 0 || outgoing.segment.flags.contains(.syn) || outgoing.segment.flags.contains(.fin) {
@@ -119,16 +127,22 @@ extension Endpoint {
     }
 
     private func copy(_ payload: Pieces, to out: UnsafeMutableRawPointer) {
-        if payload.first.count > 0 { out.copyMemory(from: payload.first.baseAddress!, byteCount: payload.first.count) }
+        if payload.first.count > 0 {
+            out.copyMemory(from: payload.first.baseAddress!, byteCount: payload.first.count)
+        }
         if payload.second.count > 0 {
-            (out + payload.first.count).copyMemory(from: payload.second.baseAddress!, byteCount: payload.second.count)
+            (out + payload.first.count).copyMemory(from: payload.second.baseAddress!,
+                                                   byteCount: payload.second.count)
         }
     }
 
     /// A bulk segment: a datagram of its own, sealed from where the payload lies.
-    private func sendBulk(_ stream: StreamHandle, _ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) {
+    private func sendBulk(_ stream: StreamHandle, _ session: Session, _ path: Path,
+                          _ batch: DatagramBatch, at now: Instant) {
         // What was said before on this path must not arrive later.
-        if path.smallCount > 0 || (path.signalPending && path.signalDue) { _ = flush(session, path, batch, at: now) }
+        if path.smallCount > 0 || (path.signalPending && path.signalDue) {
+            _ = flush(session, path, batch, at: now)
+        }
         let subflow = outgoing.subflow, count = outgoing.payload.count
         let before = stream.links[subflow].context
         var head = SealedSegment.write(outgoing.segment, payloadLength: count, runsToEnd: true,
@@ -153,7 +167,8 @@ extension Endpoint {
     }
 
     /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and seals.
-    private func seal(head: Int, _ payload: Pieces, _ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) {
+    private func seal(head: Int, _ payload: Pieces, _ session: Session, _ path: Path,
+                      _ batch: DatagramBatch, at now: Instant) {
         guard let out = batch.reserve(lane: path.lane) else { return }   // `hasRoom` was asked before
         var at = DatagramHeader.size
         let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
@@ -174,19 +189,24 @@ extension Endpoint {
     }
 
     /// Seals the plain bytes behind the header and the payload, and closes the datagram.
-    private func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces, _ session: Session, _ path: Path,
+    private func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
+                        _ session: Session, _ path: Path,
                         _ batch: DatagramBatch, at now: Instant) {
         let keys = session.current, number = path.takeNumber()
-        DatagramHeader(kind: .record, epoch: keys.epoch, path: UInt8(path.number), session: session.remoteIndex,
+        DatagramHeader(kind: .record, epoch: keys.epoch, path: UInt8(path.number),
+                       session: session.remoteIndex,
                        number: UInt32(truncatingIfNeeded: number & 0xff_ffff)).write(into: out)
         let body = out + DatagramHeader.size
         let sealed = keys.send.seal(path: UInt32(path.number), packetNumber: number,
-                                    associated: UnsafeRawBufferPointer(start: out, count: DatagramHeader.size),
-                                    head: UnsafeRawBufferPointer(start: body, count: plain), payload: payload, into: body)
+                                    associated: UnsafeRawBufferPointer(start: out,
+                                                                       count: DatagramHeader.size),
+                                    head: UnsafeRawBufferPointer(start: body, count: plain),
+                                    payload: payload, into: body)
         let length = DatagramHeader.size + sealed
         session.recordsSent &+= 1
         path.sendMeter.add(length, at: now)
-        batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote, local: path.local)
+        batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
+                     local: path.local)
         rekeyIfDue(session, at: now)
     }
 
@@ -194,7 +214,10 @@ extension Endpoint {
 
     /// Data under a mapping of exactly this payload; a SYN's and a DATA_FIN's stay whole.
     private func isDivisible(_ s: borrowing Segment) -> Bool {
-        guard !s.flags.contains(.syn), !s.flags.contains(.fin), s.options.present.contains(.dss), !s.options.dss.dataFin,
+        guard !s.flags.contains(.syn),
+              !s.flags.contains(.fin),
+              s.options.present.contains(.dss),
+              !s.options.dss.dataFin,
               let mapping = s.options.dss.mapping else { return false }
         return Int(mapping.length) == outgoing.payload.count && mapping.checksum == nil
     }
@@ -270,7 +293,8 @@ extension Endpoint {
         guard signals + waiting > 0 else { return true }
         let frames = UnsafeRawBufferPointer(start: path.small, count: waiting)
         path.smallCount = 0
-        finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session, path, batch, at: now)
+        finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
+               path, batch, at: now)
         return true
     }
 

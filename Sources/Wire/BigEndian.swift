@@ -13,7 +13,9 @@ extension UnsafeRawPointer {
 }
 
 extension UnsafeMutableRawPointer {
-    @inline(__always) func put(_ value: UInt8, _ at: Int) { storeBytes(of: value, toByteOffset: at, as: UInt8.self) }
+    @inline(__always) func put(_ value: UInt8, _ at: Int) {
+        storeBytes(of: value, toByteOffset: at, as: UInt8.self)
+    }
     @inline(__always) func put(_ value: UInt16, _ at: Int) {
         storeBytes(of: value.bigEndian, toByteOffset: at, as: UInt16.self)
     }

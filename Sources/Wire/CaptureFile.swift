@@ -21,15 +21,18 @@ public enum CaptureFile {
     private static let linkTypeRaw: UInt32 = 101
 
     /// Room that `write` never needs more of: the packet and at most four extra ones.
-    public static func mostOctets(payloadLength: Int) -> Int { 5 * (16 + 60 + SegmentOptions.room) + payloadLength }
+    public static func mostOctets(payloadLength: Int) -> Int {
+        5 * (16 + 60 + SegmentOptions.room) + payloadLength
+    }
 
     /// Writes the record of one segment, stamped with Unix time in nanoseconds, and returns its length.
     ///
     /// A sealed segment may carry more options than the 40 bytes of a TCP header. Then it becomes several
-    /// packets which together say the same: what the payload does not need goes ahead on bare acknowledgements,
-    /// and data on a SYN follows it. Nil where `capacity` is too small, the packet would be longer than 65,535
-    /// bytes, or the addresses are of different families.
-    public static func write(_ segment: borrowing Segment, payload: Pieces, from: IPAddress, to: IPAddress, at unixTime: UInt64,
+    /// packets which together say the same: what the payload does not need goes ahead on bare
+    /// acknowledgements, and data on a SYN follows it. Nil where `capacity` is too small, the packet
+    /// would be longer than 65,535 bytes, or the addresses are of different families.
+    public static func write(_ segment: borrowing Segment, payload: Pieces, from: IPAddress,
+                             to: IPAddress, at unixTime: UInt64,
                              into p: UnsafeMutableRawPointer, capacity: Int) -> Int? {
         var record = Record(p: p, capacity: capacity, from: from, to: to, unixTime: unixTime)
         if segment.options.fitsHeader {
@@ -51,7 +54,8 @@ public enum CaptureFile {
             guard capacity - length > 16,
                   let n = RawSegment.write(segment, payload: payload, from: from, to: to, into: head + 16,
                                            capacity: capacity - length - 16) else { return false }
-            let words = (UInt32(truncatingIfNeeded: unixTime / 1_000_000_000), UInt32(truncatingIfNeeded: unixTime % 1_000_000_000))
+            let words = (UInt32(truncatingIfNeeded: unixTime / 1_000_000_000),
+                         UInt32(truncatingIfNeeded: unixTime % 1_000_000_000))
             head.storeBytes(of: words.0.littleEndian, toByteOffset: 0, as: UInt32.self)
             head.storeBytes(of: words.1.littleEndian, toByteOffset: 4, as: UInt32.self)
             head.storeBytes(of: UInt32(n).littleEndian, toByteOffset: 8, as: UInt32.self)

@@ -3,10 +3,11 @@ import Measures
 
 /// Brings segments into the order in which a capture of RFC 8684 has them, and writes their records.
 ///
-/// Inside a session data rides on the first SYN and may follow it before the SYN/ACK. Wireshark can't follow a
-/// connection whose data mapping it sees before the first key (its dissector gives up on an assertion), so what
-/// carries a mapping is held back until the answer with the listener's key: the capture then shows the SYN, the
-/// SYN/ACK and, stamped like it, the early data and what the SYN/ACK says of it. Nothing else is moved.
+/// Inside a session data rides on the first SYN and may follow it before the SYN/ACK. Wireshark
+/// can't follow a connection whose data mapping it sees before the first key (its dissector gives up
+/// on an assertion), so what carries a mapping is held back until the answer with the listener's
+/// key: the capture then shows the SYN, the SYN/ACK and, stamped like it, the early data and what
+/// the SYN/ACK says of it. Nothing else is moved.
 public struct CaptureRecorder {
     private struct Held {
         var segment: Segment
@@ -34,7 +35,8 @@ public struct CaptureRecorder {
             var syn = copy segment
             syn.options.present.remove(.dss)
             write(syn, .empty, from, to, unixTime, emit)
-            guard openingIndex(segment, from, to) == nil else { return }   // repeated: its data is held already
+            // repeated: its data is held already
+            guard openingIndex(segment, from, to) == nil else { return }
             openings.append(Opening(from: from, to: to, sourcePort: segment.sourcePort,
                                     destinationPort: segment.destinationPort, initial: segment.sequence))
             guard payload.count > 0 else { return }
@@ -72,7 +74,8 @@ public struct CaptureRecorder {
         return nil
     }
 
-    /// The opening to which the segment brings the key, or the end. One that overtook the SYN/ACK brings neither.
+    /// The opening to which the segment brings the key, or the end. One that overtook the SYN/ACK
+    /// brings neither.
     private func answeredIndex(_ s: borrowing Segment, _ from: IPAddress, _ to: IPAddress) -> Int? {
         let flags = s.flags
         guard flags.contains(.rst) || flags.isSuperset(of: [.syn, .ack]) else { return nil }
@@ -82,8 +85,10 @@ public struct CaptureRecorder {
         return nil
     }
 
-    /// The SYN/ACK (or RST), the data held, and as a segment of its own what the SYN/ACK carries beside the key.
-    private mutating func answer(_ opening: Opening, _ segment: borrowing Segment, _ payload: Pieces, at unixTime: UInt64,
+    /// The SYN/ACK (or RST), the data held, and as a segment of its own what the SYN/ACK carries
+    /// beside the key.
+    private mutating func answer(_ opening: Opening, _ segment: borrowing Segment,
+                                 _ payload: Pieces, at unixTime: UInt64,
                                  _ emit: (UnsafeRawBufferPointer) -> Void) {
         guard segment.flags.contains(.syn), !opening.held.isEmpty else {
             write(segment, payload, opening.to, opening.from, unixTime, emit)
@@ -111,12 +116,14 @@ public struct CaptureRecorder {
                 segment.acknowledgement = answer.sequence + 1
             }
             held.payload.withUnsafeBytes { bytes in
-                write(segment, Pieces(first: bytes, second: Pieces.empty.second), opening.from, opening.to, unixTime, emit)
+                write(segment, Pieces(first: bytes, second: Pieces.empty.second), opening.from,
+                      opening.to, unixTime, emit)
             }
         }
     }
 
-    private mutating func write(_ segment: borrowing Segment, _ payload: Pieces, _ from: IPAddress, _ to: IPAddress,
+    private mutating func write(_ segment: borrowing Segment, _ payload: Pieces, _ from: IPAddress,
+                                _ to: IPAddress,
                                 _ unixTime: UInt64, _ emit: (UnsafeRawBufferPointer) -> Void) {
         let most = CaptureFile.mostOctets(payloadLength: payload.count)
         if room.count < most { room = [UInt8](repeating: 0, count: max(most, 4096)) }

@@ -21,7 +21,9 @@ public struct InternetChecksum: Sendable {
         add32(UInt32(truncatingIfNeeded: w))
         add32(UInt32(truncatingIfNeeded: w >> 32))
     }
-    @inline(__always) private mutating func add32(_ w: UInt32) { sum &+= UInt64(w & 0xffff) &+ UInt64(w >> 16) }
+    @inline(__always) private mutating func add32(_ w: UInt32) {
+        sum &+= UInt64(w & 0xffff) &+ UInt64(w >> 16)
+    }
 
     public mutating func add(_ pieces: Pieces) {
         add(pieces.first)
@@ -71,7 +73,8 @@ public struct InternetChecksum: Sendable {
 extension DSS {
     /// The checksum of a mapping (RFC 8684 section 3.3.1): over the 64-bit data sequence number, the relative
     /// subflow sequence number, the length, a zero field, and the payload it maps.
-    public static func checksum(dataSequence: UInt64, subflowSequence: UInt32, length: UInt16, payload: Pieces) -> UInt16 {
+    public static func checksum(dataSequence: UInt64, subflowSequence: UInt32, length: UInt16,
+                                payload: Pieces) -> UInt16 {
         var sum = InternetChecksum()
         sum.add(dataSequence)
         sum.add(subflowSequence)

@@ -1,10 +1,12 @@
 import Measures
 
-/// SACK blocks in a sealed segment: their number, then for each one the distance of its start from the end of the
-/// one before (the first: from the acknowledgement) and its length, as variable-length integers.
+/// SACK blocks in a sealed segment: their number, then for each one the distance of its start from
+/// the end of the one before (the first: from the acknowledgement) and its length, as
+/// variable-length integers.
 ///
-/// A distance may be negative (most recent first, and RFC 2883 reports duplicates below the acknowledgement), so
-/// the sign is folded into the lowest bit. Seven bits a byte, the lowest first, bit 7 says that more follow.
+/// A distance may be negative (most recent first, and RFC 2883 reports duplicates below the
+/// acknowledgement), so the sign is folded into the lowest bit. Seven bits a byte, the lowest first,
+/// bit 7 says that more follow.
 extension SACKBlocks {
     /// Returns the bytes written, at most 41.
     func writeCompact(to p: UnsafeMutableRawPointer, from acknowledgement: SubflowSequence) -> Int {
@@ -50,7 +52,8 @@ extension SACKBlocks {
     }
 
     /// At most five bytes, of which the last has four bits.
-    private static func number(_ p: UnsafeRawPointer, _ count: Int, _ at: inout Int) throws(WireError) -> UInt32 {
+    private static func number(_ p: UnsafeRawPointer, _ count: Int,
+                               _ at: inout Int) throws(WireError) -> UInt32 {
         var value: UInt32 = 0, shift: UInt32 = 0
         while true {
             guard at < count else { throw .truncated }

@@ -31,9 +31,14 @@ public enum RawSegment {
             tcp.put(TCPOptionKind.noOperation, at)
             at += 1
         }
-        if !payload.first.isEmpty { (tcp + at).copyMemory(from: payload.first.baseAddress!, byteCount: payload.first.count) }
+        if !payload.first.isEmpty {
+            (tcp + at).copyMemory(from: payload.first.baseAddress!, byteCount: payload.first.count)
+        }
         at += payload.first.count
-        if !payload.second.isEmpty { (tcp + at).copyMemory(from: payload.second.baseAddress!, byteCount: payload.second.count) }
+        if !payload.second.isEmpty {
+            (tcp + at).copyMemory(from: payload.second.baseAddress!,
+                                  byteCount: payload.second.count)
+        }
 
         writeIPHeader(payloadLength: tcpLength, from: from, to: to, into: packet)
         var sum = pseudoHeader(from: from, to: to, length: tcpLength)
@@ -42,7 +47,8 @@ public enum RawSegment {
         return ip + tcpLength
     }
 
-    private static func writeTCPHeader(_ segment: borrowing Segment, offset: Int, to tcp: UnsafeMutableRawPointer) {
+    private static func writeTCPHeader(_ segment: borrowing Segment, offset: Int,
+                                       to tcp: UnsafeMutableRawPointer) {
         tcp.put(segment.sourcePort, 0)
         tcp.put(segment.destinationPort, 2)
         tcp.put(segment.sequence.value, 4)
@@ -54,7 +60,8 @@ public enum RawSegment {
         tcp.put(segment.urgentPointer, 18)
     }
 
-    private static func writeIPHeader(payloadLength: Int, from: IPAddress, to: IPAddress, into p: UnsafeMutableRawPointer) {
+    private static func writeIPHeader(payloadLength: Int, from: IPAddress, to: IPAddress,
+                                      into p: UnsafeMutableRawPointer) {
         guard from.isIPv4 else {
             p.put(0x6000_0000 as UInt32, 0)
             p.put(UInt16(truncatingIfNeeded: payloadLength), 4)

@@ -3,21 +3,25 @@ import Measures
 /// What one end of a subflow knows that lets sealed segments leave things out: a plain value, one per subflow
 /// and end, given to every `SealedSegment.write` and `read` of that subflow.
 ///
-/// **What is left out, and why that is safe.** Acknowledgement, window and data acknowledgement mostly stay the
-/// same from one data segment to the next. A set of the three becomes the *reference* when the peer is known to
-/// have it, and then a segment that means the same values sends none of them.
+/// **What is left out, and why that is safe.** Acknowledgement, window and data acknowledgement
+/// mostly stay the same from one data segment to the next. A set of the three becomes the
+/// *reference* when the peer is known to have it, and then a segment that means the same values
+/// sends none of them.
 ///
-/// - The sender: where a segment that takes sequence space means other values than the reference, these become
-///   the *candidate*, and the highest sequence number sent so far is noted. Until the values change again, every
-///   such segment says them. As soon as the peer acknowledges a number beyond the noted one, a segment with the
-///   candidate has arrived, since only such segments carried those numbers: the candidate is the new reference.
-/// - References are counted by an *era*, 1 to 6 in a circle, and every compact segment names the era it refers to.
-///   A segment that says values proposes them for the following era. The receiver keeps the values of two eras,
-///   by parity. Of several proposals for one era it keeps the one that ends furthest in sequence space: the
-///   candidate that was confirmed reaches beyond all that were given up before it, so neither loss nor reordering
-///   nor duplication can leave another one in its place.
-/// - A segment that refers to an era the receiver no longer holds (it was overtaken by two changes, each of which
-///   took a round trip) is refused, which TCP takes for a loss. Nothing is ever guessed.
+/// - The sender: where a segment that takes sequence space means other values than the reference,
+///   these become the *candidate*, and the highest sequence number sent so far is noted. Until the
+///   values change again, every such segment says them. As soon as the peer acknowledges a number
+///   beyond the noted one, a segment with the candidate has arrived, since only such segments
+///   carried those numbers: the candidate is the new reference.
+/// - References are counted by an *era*, 1 to 6 in a circle, and every compact segment names the era
+///   it refers to. A segment that says values proposes them for the following era. The receiver
+///   keeps the values of two eras, by parity. Of several proposals for one era it keeps the one that
+///   ends furthest in sequence space: the candidate that was confirmed reaches beyond all that were
+///   given up before it, so neither loss nor reordering nor duplication can leave another one in its
+///   place.
+/// - A segment that refers to an era the receiver no longer holds (it was overtaken by two changes,
+///   each of which took a round trip) is refused, which TCP takes for a loss. Nothing is ever
+///   guessed.
 public struct SealedContext: Sendable {
     /// The initiator's port, which names the subflow within its session.
     public let number: UInt16
@@ -103,7 +107,9 @@ public struct SealedContext: Sendable {
     // MARK: Receiving
 
     @inline(__always) mutating func received(acknowledgement: SubflowSequence) {
-        if knowsSendInitial, highestAcknowledged.isBefore(acknowledgement) { highestAcknowledged = acknowledgement }
+        if knowsSendInitial, highestAcknowledged.isBefore(acknowledgement) {
+            highestAcknowledged = acknowledgement
+        }
     }
 
     mutating func received(initialSequence: SubflowSequence) {
@@ -121,7 +127,11 @@ public struct SealedContext: Sendable {
     /// A compact segment that ends at `end` said `fields` and referred to `era`.
     @inline(__always) mutating func proposed(_ fields: Fields, after era: UInt8, end: SubflowSequence) {
         let next = Self.following(era)
-        if next & 1 == 0 { even.take(fields, era: next, end: end) } else { odd.take(fields, era: next, end: end) }
+        if next & 1 == 0 {
+            even.take(fields, era: next, end: end)
+        } else {
+            odd.take(fields, era: next, end: end)
+        }
     }
 }
 

@@ -27,12 +27,15 @@ public enum SealedSegment {
     private static let mapBit: UInt8 = 0x08
     private static let eraMask: UInt8 = 0x07
     private static let urgentBit: UInt8 = 0x01
-    /// How the payload's length is said (LL): not at all (to the end of the datagram), in one byte, in two, none.
+    /// How the payload's length is said (LL): not at all (to the end of the datagram), in one byte,
+    /// in two, none.
     private static let runsOn: UInt8 = 0, oneByte: UInt8 = 1, twoBytes: UInt8 = 2, isEmpty: UInt8 = 3
 
-    /// The control byte: era ‖ PSH ‖ acknowledgement said ‖ window said ‖ how the data acknowledgement stands.
+    /// The control byte: era ‖ PSH ‖ acknowledgement said ‖ window said ‖ how the data
+    /// acknowledgement stands.
     private enum Control {
-        static let push: UInt8 = 0x10, acknowledgement: UInt8 = 0x08, window: UInt8 = 0x04, dataMask: UInt8 = 0x03
+        static let push: UInt8 = 0x10, acknowledgement: UInt8 = 0x08, window: UInt8 = 0x04,
+            dataMask: UInt8 = 0x03
         /// There is none; it is the reference's; it is said; it is said and SACK blocks follow.
         static let absent: UInt8 = 0, reference: UInt8 = 1, said: UInt8 = 2, saidWithSACK: UInt8 = 3
     }
@@ -71,7 +74,8 @@ public enum SealedSegment {
     public static func write(_ s: borrowing Segment, payloadLength: Int, runsToEnd: Bool,
                              context: inout SealedContext, into p: UnsafeMutableRawPointer) -> Int {
         precondition(payloadLength >= 0 && payloadLength <= 65_535)
-        let wantsLength = payloadLength == 0 ? isEmpty : runsToEnd ? runsOn : payloadLength < 256 ? oneByte : twoBytes
+        let wantsLength = payloadLength == 0
+            ? isEmpty : runsToEnd ? runsOn : payloadLength < 256 ? oneByte : twoBytes
         p.put(context.number, 1)
         var at = 3
         if wantsLength == oneByte {
@@ -110,14 +114,17 @@ public enum SealedSegment {
             p.put(first, 0)
             at = writeControl(s, fields, context, p, at)
         }
-        if payloadLength > 0 { context.sent(fields, isReference: isReference, end: s.sequence + payloadLength) }
+        if payloadLength > 0 {
+            context.sent(fields, isReference: isReference, end: s.sequence + payloadLength)
+        }
         return at
     }
 
-    /// The shapes the compact form has: ACK, perhaps PSH; a mapping of exactly this payload; four-octet numbers;
-    /// SACK only beside a data acknowledgement.
+    /// The shapes the compact form has: ACK, perhaps PSH; a mapping of exactly this payload;
+    /// four-octet numbers; SACK only beside a data acknowledgement.
     @inline(__always)
-    private static func isCompact(_ s: borrowing Segment, _ payloadLength: Int, _ context: SealedContext) -> Bool {
+    private static func isCompact(_ s: borrowing Segment, _ payloadLength: Int,
+                                  _ context: SealedContext) -> Bool {
         guard s.flags.subtracting(.psh) == .ack, s.urgentPointer == 0, context.knowsSendInitial,
               context.knowsReceiveInitial else { return false }
         let present = s.options.present
@@ -135,7 +142,8 @@ public enum SealedSegment {
     }
 
     /// The control byte and what it says. Sequence numbers are relative to the initial ones.
-    private static func writeControl(_ s: borrowing Segment, _ fields: SealedContext.Fields, _ context: SealedContext,
+    private static func writeControl(_ s: borrowing Segment, _ fields: SealedContext.Fields,
+                                     _ context: SealedContext,
                                      _ p: UnsafeMutableRawPointer, _ start: Int) -> Int {
         let reference = context.reference, hasReference = context.era != 0
         var control = context.era << 5
@@ -168,7 +176,8 @@ public enum SealedSegment {
     }
 
     private static func writeGeneral(_ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
-                                     _ context: inout SealedContext, _ p: UnsafeMutableRawPointer, _ start: Int) -> Int {
+                                     _ context: inout SealedContext, _ p: UnsafeMutableRawPointer,
+                                     _ start: Int) -> Int {
         var first = frameBit | generalBit | lengthBits
         p.put(s.flags.rawValue, start)
         var at = start + 2
@@ -204,16 +213,20 @@ public enum SealedSegment {
 
     // MARK: In
 
-    /// Reads one segment frame, which begins at the start of `frame`; the payload is the `payloadLength` bytes
-    /// after the head. On an error nothing of the context has changed and `segment` is undefined.
-    public static func read(_ frame: UnsafeRawBufferPointer, context: inout SealedContext, into segment: inout Segment)
+    /// Reads one segment frame, which begins at the start of `frame`; the payload is the
+    /// `payloadLength` bytes after the head. On an error nothing of the context has changed and
+    /// `segment` is undefined.
+    public static func read(_ frame: UnsafeRawBufferPointer, context: inout SealedContext,
+                            into segment: inout Segment)
         throws(WireError) -> (headLength: Int, payloadLength: Int) {
         guard frame.count >= 3, let p = frame.baseAddress else { throw .truncated }
         let first = p.byte(0)
         guard first & frameBit != 0 else { throw .notASegmentFrame }
         guard p.word16(1) == context.number else { throw .wrongSubflow }
         let start = 3 &+ lengthOctets(first)
-        guard first & generalBit == 0 else { return try readGeneral(p, frame.count, start, &context, &segment) }
+        guard first & generalBit == 0 else {
+            return try readGeneral(p, frame.count, start, &context, &segment)
+        }
         guard context.knowsSendInitial, context.knowsReceiveInitial else { throw .unknownInitialSequence }
 
         let hasMapping = first & mapBit != 0
@@ -283,11 +296,13 @@ public enum SealedSegment {
     }
 
     /// Returns where the head ends.
-    private static func readControl(_ p: UnsafeRawPointer, _ count: Int, _ start: Int, _ context: SealedContext,
+    private static func readControl(_ p: UnsafeRawPointer, _ count: Int, _ start: Int,
+                                    _ context: SealedContext,
                                     _ fields: inout SealedContext.Fields, _ segment: inout Segment)
         throws(WireError) -> Int {
         let control = p.byte(start), era = control >> 5, data = control & Control.dataMask
-        let saysAll = control & (Control.acknowledgement | Control.window) == Control.acknowledgement | Control.window
+        let saysAll = control & (
+            Control.acknowledgement | Control.window) == Control.acknowledgement | Control.window
         if !saysAll || data == Control.reference {
             guard let known = context.fields(era: era) else { throw .unknownReference }
             guard data != Control.reference || known.hasDataAcknowledgement else { throw .unknownReference }
@@ -322,8 +337,10 @@ public enum SealedSegment {
         return at
     }
 
-    private static func readGeneral(_ p: UnsafeRawPointer, _ count: Int, _ start: Int, _ context: inout SealedContext,
-                                    _ segment: inout Segment) throws(WireError) -> (headLength: Int, payloadLength: Int) {
+    private static func readGeneral(_ p: UnsafeRawPointer, _ count: Int, _ start: Int,
+                                    _ context: inout SealedContext,
+                                    _ segment: inout Segment) throws(WireError) -> (headLength: Int,
+                                    payloadLength: Int) {
         let first = p.byte(0)
         guard start + 2 <= count else { throw .truncated }
         guard first & 0x0e == 0 else { throw .notASegmentFrame }

@@ -14,7 +14,8 @@ import Glibc
             """,
         version: "braid \(version)",
         subcommands: [
-            ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self, StatusCommand.self,
+            ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
+            StatusCommand.self,
             ModeCommand.self, DemoCommand.self, LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
         ])
 
@@ -29,7 +30,8 @@ import Glibc
         }
     }
 
-    /// One sentence on the standard error and the exit code: 2 for what a person must mend, 1 for what failed.
+    /// One sentence on the standard error and the exit code: 2 for what a person must mend, 1 for
+    /// what failed.
     static func leave(with error: any Error) -> Never {
         if let complaint = error as? Complaint {
             complain(complaint.sentences)

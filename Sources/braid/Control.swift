@@ -9,7 +9,8 @@ enum Control {
         let answer = try path.map { try reply(to: request, at: $0) } ?? onlyAnswer(to: request)
         // Refusals are told apart by their first word: see `ControlDesk`.
         if answer.hasPrefix(ControlDesk.refusal) {
-            throw Complaint.input(String(answer.dropFirst(ControlDesk.refusal.count).prefix { !$0.isNewline }))
+            throw Complaint.input(
+                String(answer.dropFirst(ControlDesk.refusal.count).prefix { !$0.isNewline }))
         }
         return answer
     }
@@ -22,9 +23,11 @@ enum Control {
         case 1: return try reply(to: request, at: living[0])
         case 0:
             for path in paths where access(path, F_OK) == 0 { _ = try reply(to: request, at: path) }
-            throw Complaint.failure("no proxy or concentrator of this user runs here; name its socket with --control")
+            throw Complaint.failure(
+                "no proxy or concentrator of this user runs here; name its socket with --control")
         default:
-            throw Complaint.input("several run here; choose one with --control: \(living.joined(separator: " or "))")
+            throw Complaint.input(
+                "several run here; choose one with --control: \(living.joined(separator: " or "))")
         }
     }
 
@@ -47,7 +50,9 @@ enum ControlDesk {
         switch (words.first, words.count) {
         case ("status", 1): return status()
         case ("mode", 2):
-            guard let setMode else { return refusal + "the mode is the proxy's to choose, not the concentrator's\n" }
+            guard let setMode else {
+                return refusal + "the mode is the proxy's to choose, not the concentrator's\n"
+            }
             return setMode(words[1]).map { refusal + $0 + "\n" } ?? "ok\n"
         default: return refusal + "not understood: \(line.prefix(40))\n"
         }

@@ -19,7 +19,9 @@ struct DemoCommand: ParsableCommand {
     @Option(help: "Keep logs, configuration and captures of the run in this folder.") var keep: String?
 
     func validate() throws {
-        guard (1...10_000).contains(megabytes) else { throw ValidationError("--megabytes must be from 1 to 10000") }
+        guard (1...10_000).contains(megabytes) else {
+            throw ValidationError("--megabytes must be from 1 to 10000")
+        }
     }
 
     func run() throws {
@@ -50,7 +52,8 @@ struct Seconds: ExpressibleByArgument, CustomStringConvertible {
 
     init?(argument: String) {
         let isMilliseconds = argument.hasSuffix("ms")
-        let number = isMilliseconds ? argument.dropLast(2) : argument.hasSuffix("s") ? argument.dropLast() : argument[...]
+        let number = isMilliseconds
+            ? argument.dropLast(2) : argument.hasSuffix("s") ? argument.dropLast() : argument[...]
         guard let value = Double(number), value >= 0, value <= 3600 else { return nil }
         interval = Interval(seconds: isMilliseconds ? value / 1000 : value)
     }

@@ -27,7 +27,8 @@ enum StatusPages {
                 + "\(StatusTable.counted(session.connections, "connection"))</p>\n<table><tr>"
                 + StatusTable.heads.map { "<th>\($0)</th>" }.joined() + "</tr>\n"
             for (path, row) in zip(session.paths, StatusTable.rows(session)) {
-                out += "<tr class=\"\(escaped(path.health))\">" + row.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
+                out += "<tr class=\"\(escaped(path.health))\">"
+                    + row.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
             }
             out += "</table>\n"
         }
@@ -41,13 +42,16 @@ enum StatusPages {
         func gauge(_ name: String, _ values: [(labels: String, value: String)]) {
             guard !values.isEmpty else { return }
             out += "# TYPE braid_\(name) \(name.hasSuffix("_total") ? "counter" : "gauge")\n"
-            for (labels, value) in values { out += "braid_\(name)\(labels.isEmpty ? "" : "{\(labels)}") \(value)\n" }
+            for (labels, value) in values {
+                out += "braid_\(name)\(labels.isEmpty ? "" : "{\(labels)}") \(value)\n"
+            }
         }
         gauge("up_seconds", [("", "\(status.uptimeSeconds)")])
         gauge("sessions", [("", "\(status.sessions.count)")])
         gauge("connections", [("", "\(status.connections)")])
         gauge("datagrams_dropped_total", [("", "\(status.datagramsDropped)")])
-        gauge("uplink_present", status.uplinks.map { ("uplink=\"\(label($0.name))\"", $0.isPresent ? "1" : "0") })
+        gauge("uplink_present",
+              status.uplinks.map { ("uplink=\"\(label($0.name))\"", $0.isPresent ? "1" : "0") })
         let paths = status.sessions.flatMap { session in
             session.paths.map { path in
                 (labels: "session=\"\(session.number)\",user=\"\(label(session.user))\",path=\"\(path.number)\","

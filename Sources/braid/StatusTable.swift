@@ -9,7 +9,8 @@ enum StatusTable {
             "\(status.role) \(document.version), pid \(document.pid), up \(duration(status.uptimeSeconds)), "
                 + "on \(status.listen.joined(separator: " "))",
             "\(counted(status.sessions.count, "session")), \(counted(status.connections, "connection"))"
-                + (status.datagramsDropped > 0 ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : ""),
+                + (
+                    status.datagramsDropped > 0 ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : ""),
         ]
         if !status.uplinks.isEmpty {
             let all = status.uplinks.map { uplink in
@@ -18,7 +19,8 @@ enum StatusTable {
             lines.append("uplinks: " + all.joined(separator: ", "))
         }
         if status.sessions.isEmpty {
-            lines.append(status.role == "proxy" ? "not connected to the concentrator" : "no proxy is connected")
+            lines.append(
+                status.role == "proxy" ? "not connected to the concentrator" : "no proxy is connected")
         }
         for session in status.sessions {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user
@@ -30,7 +32,8 @@ enum StatusTable {
     }
 
     static let heads = [
-        "path", "uplink", "state", "rtt", "least", "loss", "sending", "receiving", "sent", "received", "from", "to",
+        "path", "uplink", "state", "rtt", "least", "loss", "sending", "receiving", "sent",
+        "received", "from", "to",
     ]
     /// Columns of numbers stand right.
     private static let right: Set = ["rtt", "least", "loss", "sending", "receiving", "sent", "received"]
@@ -40,7 +43,8 @@ enum StatusTable {
             [
                 "\(path.number)", path.uplink, path.health + (path.isBackup ? ", backup" : ""),
                 milliseconds(path.rttMilliseconds), milliseconds(path.minimumRTTMilliseconds),
-                String(format: "%.1f %%", path.loss * 100), rate(path.sendBitsPerSecond), rate(path.receiveBitsPerSecond),
+                String(format: "%.1f %%", path.loss * 100), rate(path.sendBitsPerSecond),
+                rate(path.receiveBitsPerSecond),
                 bytes(path.bytesSent), bytes(path.bytesReceived), path.local, path.remote,
             ]
         }

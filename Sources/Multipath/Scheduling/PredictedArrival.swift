@@ -9,7 +9,8 @@ import Measures
 public struct PredictedArrivalScheduler: SegmentScheduler {
     public init() {}
 
-    public mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int) -> Int? {
+    public mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int,
+                                segment: Int) -> Int? {
         var fastest = -1, ready = -1
         var fastestRTT = Interval.max, readyRTT = Interval.max
         for i in 0..<candidates.count {

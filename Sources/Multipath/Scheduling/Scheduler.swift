@@ -38,7 +38,9 @@ public protocol SegmentScheduler {
     mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int) -> Int?
 }
 
-public enum SchedulerKind: String, CaseIterable, Sendable { case predictedArrival = "predicted-arrival", roundRobin = "round-robin" }
+public enum SchedulerKind: String, CaseIterable, Sendable {
+    case predictedArrival = "predicted-arrival", roundRobin = "round-robin"
+}
 
 /// The scheduler of a connection, dispatched statically.
 enum Scheduler {

@@ -203,8 +203,9 @@ final class BBR: CongestionController {
         }
         guard bandwidth.best > .zero else { return }
         if pacingRate == .zero, minimumRTT != .max {
-            // Draft section 5.6.2 (BBRInitPacingRate): before the pipe was ever full the pace is at least that of
-            // the initial window. A first sample of one byte, the dial's status, would pace at bytes a second.
+            // Draft section 5.6.2 (BBRInitPacingRate): before the pipe was ever full the pace is at
+            // least that of the initial window. A first sample of one byte, the dial's status, would
+            // pace at bytes a second.
             pacingRate = Rate(bytes: initialWindow, in: minimumRTT).scaled(by: Self.startupGain)
         }
         let rate = bandwidth.best.scaled(by: gain)
@@ -224,7 +225,9 @@ final class BBR: CongestionController {
     }
 
     override func seed(_ bytes: Int) { window = max(bytes, minimumWindow) }
-    override func undo() { if restoresWindow > 0 { window = max(window, restoresWindow); restoresWindow = 0 } }
+    override func undo() {
+        if restoresWindow > 0 { window = max(window, restoresWindow); restoresWindow = 0 }
+    }
 }
 
 /// The greatest of the samples of the last rounds, with three kept (Kathleen Nichols' windowed filter).

@@ -99,7 +99,8 @@ public class CongestionController {
         threshold = max(threshold, priorThreshold)
     }
 
-    static func make(_ algorithm: CongestionAlgorithm, segmentSize: Int, initialWindow: Int) -> CongestionController {
+    static func make(_ algorithm: CongestionAlgorithm, segmentSize: Int,
+                     initialWindow: Int) -> CongestionController {
         switch algorithm {
         case .cubic: Cubic(segmentSize: segmentSize, initialWindow: initialWindow)
         case .newReno: NewReno(segmentSize: segmentSize, initialWindow: initialWindow)

@@ -3,7 +3,9 @@ extension UnsafeRawBufferPointer {
     @inlinable func bigEndian<T: FixedWidthInteger>(_ at: Int, as: T.Type) -> T {
         T(bigEndian: loadUnaligned(fromByteOffset: at, as: T.self))
     }
-    @inlinable func low24(_ at: Int) -> UInt32 { UInt32(self[at]) << 16 | UInt32(bigEndian(at + 1, as: UInt16.self)) }
+    @inlinable func low24(_ at: Int) -> UInt32 {
+        UInt32(self[at]) << 16 | UInt32(bigEndian(at + 1, as: UInt16.self))
+    }
 }
 
 extension UnsafeMutableRawPointer {

@@ -35,7 +35,8 @@ public struct HelloPayload: Equatable, Sendable {
         [UInt8](unsafeUninitializedCapacity: Self.size) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)
             out.storeBytes(of: Self.version, as: UInt8.self)
-            out.storeBytes(of: (hasHardwareAES ? 1 : 0) | (wantsFresh ? 2 : 0), toByteOffset: 1, as: UInt8.self)
+            out.storeBytes(of: (hasHardwareAES ? 1 : 0) | (wantsFresh ? 2 : 0), toByteOffset: 1,
+                           as: UInt8.self)
             out.store(low24: index, at: 2)
             out.store(bigEndian: instance, at: 5)
             out.store(bigEndian: timestamp, at: 13)

@@ -23,7 +23,8 @@ public struct PathStateFrame: Equatable, Sendable {
     /// 0 to 3; what it stands for is the session's affair.
     public var mode: UInt8
 
-    public init(isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8, isOpen: Bool, isBackup: Bool,
+    public init(isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8,
+                isOpen: Bool, isBackup: Bool,
                 isSilent: Bool = false, mode: UInt8) {
         self.isEcho = isEcho; self.path = path; self.generation = generation; self.incarnation = incarnation
         self.isOpen = isOpen; self.isBackup = isBackup; self.isSilent = isSilent; self.mode = mode & 3
@@ -31,9 +32,12 @@ public struct PathStateFrame: Equatable, Sendable {
 
     /// Bits that are not assigned are ignored, so that they may be.
     public static func read(_ bytes: UnsafeRawBufferPointer) -> PathStateFrame? {
-        guard bytes.count >= size, let type = FrameType(rawValue: bytes[0]), type == .pathState || type == .pathStateEcho
+        guard bytes.count >= size,
+              let type = FrameType(rawValue: bytes[0]),
+              type == .pathState || type == .pathStateEcho
         else { return nil }
-        return PathStateFrame(isEcho: type == .pathStateEcho, path: bytes[1], generation: bytes.bigEndian(2, as: UInt16.self),
+        return PathStateFrame(isEcho: type == .pathStateEcho, path: bytes[1],
+                              generation: bytes.bigEndian(2, as: UInt16.self),
                               incarnation: bytes[4], isOpen: bytes[5] & 1 != 0, isBackup: bytes[5] & 2 != 0,
                               isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3)
     }
@@ -43,7 +47,8 @@ public struct PathStateFrame: Equatable, Sendable {
         out.storeBytes(of: path, toByteOffset: 1, as: UInt8.self)
         out.store(bigEndian: generation, at: 2)
         out.storeBytes(of: incarnation, toByteOffset: 4, as: UInt8.self)
-        out.storeBytes(of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4, toByteOffset: 5, as: UInt8.self)
+        out.storeBytes(of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4,
+                       toByteOffset: 5, as: UInt8.self)
     }
 }
 

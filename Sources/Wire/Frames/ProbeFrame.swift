@@ -16,7 +16,9 @@ public struct ProbeFrame: Equatable, Sendable {
     }
 
     public static func read(_ bytes: UnsafeRawBufferPointer) -> ProbeFrame? {
-        guard bytes.count >= size, let type = FrameType(rawValue: bytes[0]), type == .probe || type == .probeAnswer
+        guard bytes.count >= size,
+              let type = FrameType(rawValue: bytes[0]),
+              type == .probe || type == .probeAnswer
         else { return nil }
         return ProbeFrame(isAnswer: type == .probeAnswer, identifier: bytes.bigEndian(1, as: UInt16.self),
                           sentAt: bytes.bigEndian(3, as: Int64.self))

@@ -20,7 +20,9 @@ public struct RekeyFrame {
     }
 
     public static func read(_ bytes: UnsafeRawBufferPointer) -> RekeyFrame? {
-        guard bytes.count >= headSize, let type = FrameType(rawValue: bytes[0]), type == .rekey || type == .rekeyAnswer
+        guard bytes.count >= headSize,
+              let type = FrameType(rawValue: bytes[0]),
+              type == .rekey || type == .rekeyAnswer
         else { return nil }
         let end = headSize + Int(bytes[2])
         guard bytes.count >= end else { return nil }
@@ -32,6 +34,8 @@ public struct RekeyFrame {
         out.storeBytes(of: (isAnswer ? FrameType.rekeyAnswer : .rekey).rawValue, as: UInt8.self)
         out.storeBytes(of: epoch, toByteOffset: 1, as: UInt8.self)
         out.storeBytes(of: UInt8(message.count), toByteOffset: 2, as: UInt8.self)
-        if let from = message.baseAddress { (out + Self.headSize).copyMemory(from: from, byteCount: message.count) }
+        if let from = message.baseAddress {
+            (out + Self.headSize).copyMemory(from: from, byteCount: message.count)
+        }
     }
 }

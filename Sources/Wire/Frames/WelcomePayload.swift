@@ -20,7 +20,9 @@ public struct WelcomePayload: Equatable, Sendable {
 
     /// Nil for another version or an unknown outcome. Bytes behind the known ones are ignored.
     public init?(_ bytes: [UInt8]) {
-        guard bytes.count >= Self.size, bytes[0] == Self.version, let outcome = Outcome(rawValue: bytes[1]) else { return nil }
+        guard bytes.count >= Self.size,
+              bytes[0] == Self.version,
+              let outcome = Outcome(rawValue: bytes[1]) else { return nil }
         self.outcome = outcome
         cipher = bytes[2]
         index = bytes.withUnsafeBytes { $0.low24(3) }

@@ -88,12 +88,14 @@ public struct DSS: Hashable, Sendable {
     private static let flagWideAck: UInt8 = 0x02, flagAck: UInt8 = 0x01
 
     @inline(__always)
-    private static func put(_ n: DataSequence, _ width: Width, _ p: UnsafeMutableRawPointer, _ at: Int) -> Int {
+    private static func put(_ n: DataSequence, _ width: Width, _ p: UnsafeMutableRawPointer,
+                            _ at: Int) -> Int {
         if width == .eight { p.put(n.value, at) } else { p.put(n.low32, at) }
         return Int(width.rawValue)
     }
 
-    @inline(__always) private static func number(_ width: Width, _ p: UnsafeRawPointer, _ at: inout Int) -> DataSequence {
+    @inline(__always) private static func number(_ width: Width, _ p: UnsafeRawPointer,
+                                                 _ at: inout Int) -> DataSequence {
         defer { at += Int(width.rawValue) }
         return width == .eight ? DataSequence(p.word64(at)) : DataSequence(UInt64(p.word32(at)))
     }

@@ -12,8 +12,8 @@ extension SegmentOptions {
                                           .priority, .fail, .fastClose, .reset]
 
     /// Bytes of the 40 that those options of `kinds` take that are present, each padded to a multiple of four
-    /// as on raw IP. The whole header fits where `octets()` is at most `room`; often also where it is a little
-    /// more, since `RawSegment` packs tighter when it must.
+    /// as on raw IP. The whole header fits where `octets()` is at most `room`; often also where it
+    /// is a little more, since `RawSegment` packs tighter when it must.
     public func octets(_ kinds: Kinds = Kinds(rawValue: .max)) -> Int {
         var total = 0
         forEach(kinds) { n in total += (n + 3) & ~3 }
@@ -144,7 +144,8 @@ extension SegmentOptions {
         }
     }
 
-    private mutating func readMultipath(_ p: UnsafeRawPointer, length: Int, flags: ControlBits) throws(WireError) {
+    private mutating func readMultipath(_ p: UnsafeRawPointer, length: Int,
+                                        flags: ControlBits) throws(WireError) {
         switch p.byte(2) >> 4 {
         case MultipathSubtype.capable:
             multipathCapable = try MPCapable.read(p, length: length, flags: flags)

@@ -27,7 +27,10 @@ public struct SACKBlocks: Sendable {
     public struct Block: Hashable, Sendable {
         public var start: SubflowSequence
         public var end: SubflowSequence
-        @inlinable public init(start: SubflowSequence, end: SubflowSequence) { self.start = start; self.end = end }
+        @inlinable public init(start: SubflowSequence, end: SubflowSequence) {
+            self.start = start
+            self.end = end
+        }
     }
     public static let capacity = 4
     public private(set) var count = 0
