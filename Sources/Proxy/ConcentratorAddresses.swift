@@ -15,7 +15,7 @@ final class ConcentratorAddresses {
     private let resolver: Resolver?
     private var resolutions: [Resolver.Resolution?]
     private var answers: [[SocketAddress]]
-    private var current: [SocketAddress] = []
+    private(set) var current: [SocketAddress] = []
     private var timer: LoopTimer?
     private var patience = ConcentratorAddresses.shortest
 

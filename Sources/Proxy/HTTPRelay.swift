@@ -88,7 +88,7 @@ final class HTTPRelay: Visitor {
         }
         guard pump == nil, let exchange, let origin, !isOver else { return }
         server.dialFailed(origin.target, status)
-        refuse(HTTPRefusal(status, target: origin.target), exchange)
+        refuse(server.refusal(status, origin.target), exchange)
     }
 
     override func activity() {

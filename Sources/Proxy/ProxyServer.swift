@@ -32,6 +32,11 @@ public final class ProxyServer: EngineDelegate {
     private var notices = NoticeLimit()
     private let began: Instant
     private var shutdown: Shutdown?
+    /// Runs while no session is up.
+    private var silence: LoopTimer?
+    private var patience = ProxyServer.firstPatience
+    /// How long the concentrator may be silent before the log says so, doubled from one time to the next.
+    private static let firstPatience = Interval.seconds(5), longestPatience = Interval.seconds(320)
 
     struct Counters {
         var accepted = 0, turnedAway = 0, refusedDialogues = 0, visits = 0, failedDials = 0
@@ -76,6 +81,8 @@ public final class ProxyServer: EngineDelegate {
         }
         uplinks.start(known)
         concentrator?.start()
+        silence = loop.timer { [unowned self] in self.stillSilent() }
+        silence?.arm(after: patience)
         log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
     }
 
@@ -146,6 +153,13 @@ public final class ProxyServer: EngineDelegate {
         log.notice("could not connect", metadata: metadata)
     }
 
+    /// What an HTTP application is told: without a session it is not the target that was silent.
+    func refusal(_ status: DialStatus, _ target: Target) -> HTTPRefusal {
+        guard status == .timedOut, sessions == 0 else { return HTTPRefusal(status, target: target) }
+        return HTTPRefusal(.gatewayTimeout, uplinks?.hasAny == true ? "The concentrator does not answer." :
+                               "There is no uplink to reach the concentrator by.")
+    }
+
     // MARK: Events
 
     public func handle(_ event: EndpointEvent) {
@@ -156,14 +170,30 @@ public final class ProxyServer: EngineDelegate {
         case .sessionOpened(let session, _):
             sessions += 1
             concentrator?.isNeeded = false
+            silence?.cancel()
+            patience = Self.firstPatience
             log.info("session opened", metadata: ["session": "\(session)"])
         case .sessionClosed(let session, let reason):
             sessions = max(0, sessions - 1)
             concentrator?.isNeeded = sessions == 0
+            if sessions == 0 { silence?.arm(after: patience) }
             log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
         case .pathChanged(let session, let path, let health):
             log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)"])
         }
+    }
+
+    /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log names all causes.
+    private func stillSilent() {
+        guard sessions == 0 else { return }
+        if let uplinks, uplinks.hasAny, let concentrator, !concentrator.current.isEmpty {
+            log.warning("""
+                no answer from the concentrator: it is not running, its UDP port can't be reached, or one of the two \
+                does not have the other's public key
+                """, metadata: ["concentrator": "\(concentrator.current.map(\.description).joined(separator: " "))"])
+            patience = min(patience * 2, Self.longestPatience)
+        }
+        silence?.arm(after: patience)
     }
 
     public func uplinkFailed(_ number: Int, _ error: SystemError) {
@@ -194,6 +224,7 @@ public final class ProxyServer: EngineDelegate {
 
     private func finish() {
         for visitor in Array(visitors.values) { visitor.cut() }
+        silence = nil
         uplinks?.stop()
         concentrator?.stop()
         driver.endpoint.shutDown(at: loop.now())

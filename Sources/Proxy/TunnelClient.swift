@@ -10,13 +10,13 @@ final class TunnelClient: Visitor {
     enum Style {
         case socks4, socks5, connect
 
-        func reply(_ status: DialStatus, _ target: Target) -> [UInt8] {
+        func reply(_ status: DialStatus, _ target: Target, _ server: ProxyServer) -> [UInt8] {
             switch self {
             case .socks4: Socks4Dialogue.reply(dial: status)
             case .socks5: Socks5Dialogue.reply(dial: status)
             case .connect where status == .connected:
                 Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
-            case .connect: HTTPRefusal(status, target: target).reply()
+            case .connect: server.refusal(status, target).reply()
             }
         }
     }
@@ -64,7 +64,7 @@ final class TunnelClient: Visitor {
         if let pump {
             pump.cancel()   // the application was told yes: a reset is the only no that is left
         } else {
-            sayGoodbye(style.reply(status, target))
+            sayGoodbye(style.reply(status, target, server))
         }
     }
 
@@ -78,7 +78,7 @@ final class TunnelClient: Visitor {
 
     private func startPump(_ handle: StreamHandle) {
         let pump = Pump(socket: socket, handle: handle, driver: server.driver,
-                        greeting: style.reply(.connected, target),
+                        greeting: style.reply(.connected, target, server),
                         early: early) { [unowned self] in self.ended($0) }
         early = []
         self.pump = pump

@@ -45,7 +45,9 @@ final class UplinkSet {
     func start(_ known: [SocketAddress]) {
         if !known.isEmpty { setFamilies(of: known) }
         monitor?.start()
-        if present.isEmpty { log.warning("no uplink yet", metadata: ["looking_for": "\(selectors)"]) }
+        guard present.isEmpty else { return }
+        let wanted = selectors.map(\.description).joined(separator: ", ")
+        log.warning("no uplink yet", metadata: ["looking_for": "\(wanted)"])
     }
 
     func stop() {
@@ -54,6 +56,8 @@ final class UplinkSet {
     }
 
     func name(_ number: Int) -> String? { names.indices.contains(number) ? names[number] : nil }
+
+    var hasAny: Bool { !present.isEmpty }
 
     var states: [ServerStatus.UplinkState] {
         names.map { name in

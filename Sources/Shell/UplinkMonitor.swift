@@ -3,12 +3,20 @@ import Logging
 import Measures
 
 /// Which interfaces or addresses are uplinks.
-public enum UplinkSelector: Hashable, Sendable {
+public enum UplinkSelector: Hashable, Sendable, CustomStringConvertible {
     /// Every interface with a default route but the loopback.
     case everyDefaultRoute
     case interface(String)
     /// The interface that has an address in this range, sending from that address.
     case source(Subnet)
+
+    public var description: String {
+        switch self {
+        case .everyDefaultRoute: "every interface with a default route"
+        case .interface(let name): name
+        case .source(let range): "\(range)"
+        }
+    }
 }
 
 /// An uplink that can be used now, as the system shows it.

@@ -142,3 +142,4 @@ def test_a_proxy_the_concentrator_does_not_know(w):
     result = w.curl("http://origin.test/where", limit=5)
     assert result.returncode != 0
     assert not pair.status("concentrator")["sessions"]
+    w.wait(lambda: "no answer from the concentrator" in w.text("proxy"), "a sentence in the proxy's log")
