@@ -84,6 +84,10 @@ public final class ProxyServer: EngineDelegate {
         silence = loop.timer { [unowned self] in self.stillSilent() }
         silence?.arm(after: patience)
         log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
+        for listener in settings.listeners where listener.credentials == nil && !listener.address.address.isLoopback {
+            log.warning("whoever reaches this address may use the proxy: no password is asked for",
+                        metadata: ["on": "\(listener.address)"])
+        }
     }
 
     deinit { scratch.deallocate() }
