@@ -93,7 +93,8 @@ extension ConcentratorConfiguration {
             }
             if user.publicKey == own {
                 field.complain(
-                    "\(user.name) has this concentrator's own public key; it must be that of the user's proxy")
+                    "\(user.name) has this concentrator's own public key;"
+                        + " it must be that of the user's proxy")
             }
             found.append(user)
         }

@@ -22,7 +22,8 @@ extension Field {
         if let at = rest.lastIndex(of: "@") {
             guard let found = Credentials(urlPart: rest[..<at]) else {
                 return wrong(
-                    "\(shown): before the @ must stand USER:PASSWORD, each 1 to 255 bytes (%40 for @, %3A for :)")
+                    "\(shown): before the @ must stand USER:PASSWORD,"
+                        + " each 1 to 255 bytes (%40 for @, %3A for :)")
             }
             credentials = found
             rest = rest[rest.index(after: at)...]

@@ -30,7 +30,8 @@ extension Field {
     }
 
     /// One of the cases of `Choice`.
-    func choice<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) -> Choice? where Choice.RawValue == String {
+    func choice<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) -> Choice?
+        where Choice.RawValue == String {
         guard let text = text() else { return nil }
         if let choice = Choice(rawValue: text) { return choice }
         let names = Choice.allCases.map(\.rawValue)

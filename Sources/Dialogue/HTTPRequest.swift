@@ -214,8 +214,9 @@ struct Authority {
     init(_ text: ArraySlice<UInt8>, defaultPort: UInt16?) throws(HTTPRefusal) {
         let isConnect = defaultPort == nil
         let bad = HTTPRefusal(.badRequest,
-                              isConnect ? "CONNECT wants a host and a port, as in example.org:443."
-                                                     : "The request's URL has no valid host and port.")
+                              isConnect
+                                  ? "CONNECT wants a host and a port, as in example.org:443."
+                                  : "The request's URL has no valid host and port.")
         self.text = text
         var host = text, port: ArraySlice<UInt8> = []
         if let colon = text.lastIndex(of: UInt8(ascii: ":")), text.last != UInt8(ascii: "]") {
@@ -251,8 +252,9 @@ struct AbsoluteForm {
         let scheme = "http://"
         guard text.count > scheme.utf8.count, ASCII.equals(text.prefix(scheme.utf8.count), scheme) else {
             let isHTTPS = text.count > 8 && ASCII.equals(text.prefix(8), "https://")
-            throw HTTPRefusal(.badRequest, isHTTPS ? "This proxy takes https URLs only through CONNECT."
-                                                   : "This is a proxy: it wants a whole http:// URL or CONNECT.")
+            throw HTTPRefusal(.badRequest, isHTTPS
+                ? "This proxy takes https URLs only through CONNECT."
+                : "This is a proxy: it wants a whole http:// URL or CONNECT.")
         }
         let rest = text.dropFirst(scheme.utf8.count)
         let end = rest.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? rest.endIndex

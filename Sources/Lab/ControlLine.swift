@@ -79,7 +79,8 @@ extension Lab {
         func number(_ uplink: String) throws -> Int {
             guard let found = plans.firstIndex(where: { $0.name == uplink }) else {
                 throw LabError(
-                    "there is no uplink \"\(uplink)\"; there are \(plans.map(\.name).joined(separator: ", "))")
+                    "there is no uplink \"\(uplink)\";"
+                        + " there are \(plans.map(\.name).joined(separator: ", "))")
             }
             return found
         }

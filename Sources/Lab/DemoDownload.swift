@@ -162,7 +162,8 @@ final class DemoDownload {
     private func endPhase(_ name: String) {
         let now = Instant.monotonic - start, current = counters()
         record.phases.append(
-            .init(name: name, start: phaseStart, end: now, bytes: zip(current, phaseCounters).map { $0 - $1 }))
+            .init(name: name, start: phaseStart, end: now,
+                  bytes: zip(current, phaseCounters).map { $0 - $1 }))
         phaseStart = now
         phaseCounters = current
     }

@@ -63,13 +63,15 @@ final class DemoPair {
             if first.status == 0 { return }
             if let ended = programs.first(where: \.hasEnded) {
                 throw LabError(
-                    "\(ended.name) ended with status \(ended.status ?? 0)\n" + lastWords().joined(separator: "\n"))
+                    "\(ended.name) ended with status \(ended.status ?? 0)\n"
+                        + lastWords().joined(separator: "\n"))
             }
             var pending = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
             if poll(&pending, 1, 50) > 0 { throw LabError("interrupted") }
             guard Instant.monotonic < limit else {
                 throw LabError(
-                    "no byte came through proxy and concentrator in 10 s\n" + lastWords().joined(separator: "\n"))
+                    "no byte came through proxy and concentrator in 10 s\n"
+                        + lastWords().joined(separator: "\n"))
             }
         }
     }

@@ -55,8 +55,8 @@ final class DemoScreen {
         recent = [(.zero, counters)]
         columnEnd = column
         let size = "\(trimmed(Double(options.size) / 1e6)) MB", demo = Demo(options)
-        emit(
-            ["", style.bold("  Braid demo") + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."])
+        emit(["", style.bold("  Braid demo")
+            + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."])
         if options.loss != .none {
             emit(["              After \(options.lossAt.label) \(demo.lossText)\(back)."])
         }
@@ -122,7 +122,8 @@ final class DemoScreen {
             let chart = chart(uplink, full: Double(link.rate.bytesPerSecond))
             lines.append("  \(pad(label[0], 28))▕\(chart[0])▏")
             lines.append(
-                "  \(style.dim(pad(label[1], 28)))▕\(chart[1])▏ \(style.paint(.uplink(uplink), rateNow(uplink)))")
+                "  \(style.dim(pad(label[1], 28)))▕\(chart[1])▏"
+                    + " \(style.paint(.uplink(uplink), rateNow(uplink)))")
             lines.append("")
         }
         lines[5] = "  " + pad("", 29) + style.dim(axis())

@@ -18,22 +18,27 @@ struct DemoSummary {
             return "  ✓ \(count) bytes, every one right: SHA-256 \(record.hash.prefix(16))…"
         }
         if record.bytes == options.size {
-            return "  ✗ \(count) bytes, but not the right ones: SHA-256 \(record.hash.prefix(16))…, not \(record.expectedHash.prefix(16))…"
+            return "  ✗ \(count) bytes, but not the right ones: SHA-256 \(record.hash.prefix(16))…,"
+                + " not \(record.expectedHash.prefix(16))…"
         }
         return "  ✗ \(count) of \(grouped(options.size)) bytes; curl ended with status \(record.curlStatus)"
     }
 
     private var timing: [String] {
         let goodput = Double(record.bytes) * 8 / max(record.duration.seconds, 1e-3) / 1e6
-        var lines =
-            ["    \(oneDigit(record.duration.seconds)) s in all, \(oneDigit(goodput)) Mbit/s for the application"]
+        var lines = [
+            "    \(oneDigit(record.duration.seconds)) s in all,"
+                + " \(oneDigit(goodput)) Mbit/s for the application",
+        ]
         if let first = record.firstByte { lines[0] += ", first byte after \(milliseconds(first))" }
         if record.lostAt != nil {
             lines.append(
-                "    handover: no byte for \(milliseconds(record.handoverGap)) at most in the second after the loss")
+                "    handover: no byte for \(milliseconds(record.handoverGap)) at most"
+                    + " in the second after the loss")
         }
         lines.append(
-            "    longest gap \(milliseconds(record.longestGap)), \(oneDigit(record.gapStart.seconds)) s into the download")
+            "    longest gap \(milliseconds(record.longestGap)),"
+                + " \(oneDigit(record.gapStart.seconds)) s into the download")
         return lines
     }
 
@@ -45,8 +50,8 @@ struct DemoSummary {
             head += pad("\(phase.name), \(oneDigit((phase.end - phase.start).seconds)) s", 26)
             let sum = max(phase.bytes.reduce(0, +), 1)
             for uplink in 0..<2 {
-                let bytes = phase.bytes[uplink], rate = Double(bytes) * 8
-                    / (phase.end - phase.start).seconds / 1e6
+                let bytes = phase.bytes[uplink]
+                let rate = Double(bytes) * 8 / (phase.end - phase.start).seconds / 1e6
                 rows[uplink] += pad("\(oneDigit(rate)) Mbit/s  \(percent(bytes, of: sum))", 26)
             }
         }

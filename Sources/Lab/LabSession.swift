@@ -139,8 +139,9 @@ private func withUnixAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>
     precondition(path.utf8.count < MemoryLayout.size(ofValue: address.sun_path), "socket path too long")
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
     return withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self,
-                             capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+        }
     }
 }
 

@@ -32,9 +32,9 @@ public struct Origin: Sendable {
         name.sin_port = address.port.bigEndian
         name.sin_addr.s_addr = address.address.v4.bigEndian
         let bound = withUnsafePointer(to: &name) {
-            $0.withMemoryRebound(
-                to: sockaddr.self,
-                capacity: 1) { bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
         }
         guard listener >= 0, bound == 0, listen(listener, 1024) == 0 else {
             throw LabError("can't listen on \(address): \(String(cString: strerror(errno)))")

@@ -75,6 +75,7 @@ public struct Interval: Hashable, Comparable, Sendable {
         Interval(nanoseconds: a.nanoseconds / b)
     }
     @inlinable public static func += (a: inout Interval, b: Interval) { a = a + b }
-    @inlinable public static prefix func
-        - (a: Interval) -> Interval { Interval(nanoseconds: 0 &- a.nanoseconds) }
+    @inlinable public static prefix func - (a: Interval) -> Interval {
+        Interval(nanoseconds: 0 &- a.nanoseconds)
+    }
 }

@@ -67,7 +67,8 @@ public final class ProxyServer: EngineDelegate {
             capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
         }
         for listener in settings.listeners {
-            listeners.append(try StreamListener(listener.address, loop: loop, log: log) { [unowned self] socket, _ in
+            listeners.append(try StreamListener(listener.address, loop: loop, log: log) {
+                [unowned self] socket, _ in
                 self.accepted(socket, listener)
             })
         }

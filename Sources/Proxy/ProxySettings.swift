@@ -23,7 +23,8 @@ public struct ProxyListener: Sendable {
         public var description: String {
             switch self {
             case .openToEverybody(let address):
-                "\(address) would let everybody in: listen on 127.0.0.1, or ask for a user name and a password"
+                "\(address) would let everybody in: listen on 127.0.0.1,"
+                    + " or ask for a user name and a password"
             }
         }
     }

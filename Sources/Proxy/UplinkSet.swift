@@ -31,10 +31,8 @@ final class UplinkSet {
         // A concentrator on this machine is reached by no interface with a default route.
         let addresses = settings.concentrator.map(\.socketAddress)
         if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
-            selectors = (addresses[0]?.address.isIPv4 == true ? Subnet("127.0.0.1") : Subnet("::1")).map {
-                [.source($0)]
-            }
-                ?? []
+            let isIPv4 = addresses[0]?.address.isIPv4 == true
+            selectors = Subnet(isIPv4 ? "127.0.0.1" : "::1").map { [.source($0)] } ?? []
         }
         monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop,
                                     log: log) { [unowned self] in self.handle($0) }

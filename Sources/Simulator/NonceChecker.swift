@@ -29,7 +29,8 @@ struct NonceChecker {
             let number = (last + 1).nearestPacketNumber(low: header.number)
             if number <= last {
                 failure = failure
-                    ?? "packet number \(number) after \(last) on path \(header.path), epoch \(epoch), session \(header.session)"
+                    ?? "packet number \(number) after \(last) on path \(header.path),"
+                    + " epoch \(epoch), session \(header.session)"
             }
             state[epoch] = max(last, number)
         } else {

@@ -154,11 +154,11 @@ extension UplinkPlan {
         let up = LinkConditions.drawn(hardship: hardship, from: &random)
         var down = random.chance(0.5) ? up : LinkConditions.drawn(hardship: hardship, from: &random)
         if random.chance(0.5) { down.delay = up.delay }
-        return UplinkPlan(up: up, down: down, isBackup: random.chance(0.15),
-                          radio: random.chance(0.15)
-                              ? .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
-                                                             wakeTime: random.interval(.milliseconds(100),
-                                                                                       .seconds(2))) : nil)
+        return UplinkPlan(
+            up: up, down: down, isBackup: random.chance(0.15),
+            radio: random.chance(0.15)
+                ? .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
+                        wakeTime: random.interval(.milliseconds(100), .seconds(2))) : nil)
     }
 
     /// Zero to three troubles in the first twelve seconds, each with its end.
@@ -178,9 +178,9 @@ extension UplinkPlan {
                 faults += [Fault(at: at, uplink: uplink, change: .outage(kind, direction)),
                            Fault(at: ends, uplink: uplink, change: .outage(.none, direction))]
             case 3:
-                faults += [Fault(at: at, uplink: uplink, change: .conditions(up: .drawn(hardship: 1, from: &random),
-                                                                             down: .drawn(hardship: 1,
-                                                                                          from: &random))),
+                faults += [Fault(at: at, uplink: uplink,
+                                 change: .conditions(up: .drawn(hardship: 1, from: &random),
+                                                     down: .drawn(hardship: 1, from: &random))),
                            Fault(at: ends, uplink: uplink, change: .conditions(up: up, down: down))]
             case 4:
                 faults.append(Fault(at: at, uplink: uplink, change: .rebind))

@@ -98,7 +98,8 @@ struct SegmentCarriage {
     }
 
     private static func text(_ what: String, _ s: Segment) -> String {
-        "\(what): sequence \(s.sequence.value) acknowledgement \(s.acknowledgement.value) flags \(s.flags.rawValue) window \(s.window) "
+        "\(what): sequence \(s.sequence.value) acknowledgement \(s.acknowledgement.value)"
+            + " flags \(s.flags.rawValue) window \(s.window) "
             + "options \(s.options.present.rawValue) DSS \(s.options.dss)"
     }
 

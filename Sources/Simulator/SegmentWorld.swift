@@ -84,7 +84,8 @@ public final class SegmentWorld {
             let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
             // Segments here have no checksum that would find flipped bits.
             let clean: (LinkConditions) -> LinkConditions = { $0.with { $0.corruption = 0 } }
-            lanes.append(Lane(up: VirtualLink(clean(uplink.up), pool: pool, seed: random.next(), radio: radio),
+            lanes.append(Lane(up: VirtualLink(clean(uplink.up), pool: pool, seed: random.next(),
+                                              radio: radio),
                               down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(),
                                                 radio: radio)))
         }
@@ -119,8 +120,10 @@ public final class SegmentWorld {
 
     /// One line on where both sides stand.
     public func describe() -> String {
-        "initiator wrote \(ends.initiator.written)/\(ends.initiator.supply.total) read \(ends.initiator.read)/\(ends.initiator.expected)"
-            + " over \(initiator.isOver), listener wrote \(ends.listener.written)/\(ends.listener.supply.total)"
+        "initiator wrote \(ends.initiator.written)/\(ends.initiator.supply.total)"
+            + " read \(ends.initiator.read)/\(ends.initiator.expected)"
+            + " over \(initiator.isOver),"
+            + " listener wrote \(ends.listener.written)/\(ends.listener.supply.total)"
             + " read \(ends.listener.read)/\(ends.listener.expected) over \(listener.isOver)"
     }
 
@@ -172,8 +175,8 @@ public final class SegmentWorld {
                 let engine = min(initiator.deadline, listener.deadline)
                 if engine > now { break }
                 if idleTurns > 10 {
-                    failure =
-                        "spins: deadline \(engine) at \(now) and nothing done (initiator \(initiator.deadline), listener \(listener.deadline))"
+                    failure = "spins: deadline \(engine) at \(now) and nothing done"
+                        + " (initiator \(initiator.deadline), listener \(listener.deadline))"
                 }
             }
             if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
@@ -236,7 +239,9 @@ public final class SegmentWorld {
             }
         } else if let index = subflows[entry].listener {
             listener.receive(segment, payload: payload, subflow: index, at: now)
-        } else if segment.flags.contains(.syn), !segment.flags.contains(.ack), !subflows[entry].listenerEnded {
+        } else if segment.flags.contains(.syn),
+                  !segment.flags.contains(.ack),
+                  !subflows[entry].listenerEnded {
             let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
             if segment.options.present.contains(.multipathCapable) {
                 isAccepted = true

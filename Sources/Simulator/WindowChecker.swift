@@ -57,9 +57,9 @@ struct WindowChecker {
         var length = Int(mapping.length)
         if segment.options.dss.dataFin, length > 0 { length -= 1 }
         if payloadLength > 0, length > 0, granted.distance(to: start + length) > 0, failure == nil {
-            failure =
-                "\(granted.distance(to: start + length)) bytes beyond the window on subflow \(subflow): " +
-                "offset \(initial.distance(to: start)), \(length) bytes, acknowledged \(initial.distance(to: acknowledged))"
+            failure = "\(granted.distance(to: start + length)) bytes beyond the window"
+                + " on subflow \(subflow): offset \(initial.distance(to: start)), \(length) bytes,"
+                + " acknowledged \(initial.distance(to: acknowledged))"
         }
     }
 }

@@ -89,12 +89,13 @@ public final class World {
             return withUnsafeBytes(of: words) { Key32($0) }
         }
         let client = StaticKeyPair(privateKey: key(&random)), server = StaticKeyPair(privateKey: key(&random))
-        var there =
-            EndpointConfiguration(role: .proxy(concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
-                                                       preSharedKey: nil), identity: client)
-        var back =
-            EndpointConfiguration(role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
-                                         identity: server)
+        var there = EndpointConfiguration(
+            role: .proxy(concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
+                         preSharedKey: nil),
+            identity: client)
+        var back = EndpointConfiguration(
+            role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
+            identity: server)
         there.connection = options.connection
         back.connection = options.connection
         there.mode = options.mode
@@ -171,8 +172,10 @@ public final class World {
 
     public func describe() -> String {
         streams.filter { !$0.isFinished }.map { s in
-            "stream \(s.number): wrote \(s.initiator.written)/\(s.initiator.supply.total) \(s.listener.written)/\(s.listener.supply.total)"
-                + " read \(s.initiator.read)/\(s.initiator.expected) \(s.listener.read)/\(s.listener.expected)"
+            "stream \(s.number): wrote \(s.initiator.written)/\(s.initiator.supply.total)"
+                + " \(s.listener.written)/\(s.listener.supply.total)"
+                + " read \(s.initiator.read)/\(s.initiator.expected)"
+                + " \(s.listener.read)/\(s.listener.expected)"
                 + (s.initiator.isFinished ? " initiator finished" : "")
                     + (s.listener.isFinished ? " listener finished" : "")
         }.joined(separator: "; ")

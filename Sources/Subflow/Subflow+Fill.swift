@@ -11,8 +11,8 @@ extension Subflow {
         precondition(openIsDue && (dataLength == 0 || configuration.earlyData))
         openIsDue = false
         fillSYN(&segment, receiveWindow: receiveWindow, at: now)
-        transmit(SpanRecord(sequence: sendNext, length: UInt32(dataLength), streamOffset: streamOffset, sentAt: now,
-                            flags: .syn), at: now)
+        transmit(SpanRecord(sequence: sendNext, length: UInt32(dataLength),
+                            streamOffset: streamOffset, sentAt: now, flags: .syn), at: now)
     }
 
     public func fillRetransmission(of span: SentSpan, _ segment: inout Segment, receiveWindow: Int,
@@ -29,8 +29,8 @@ extension Subflow {
                      optionRoom: optionRoom, at: now)
             if record.pointee.flags.contains(.fin) { segment.flags.insert(.fin) }
         }
-        let length = Int(record.pointee.length), wasTail = tail.isDue
-            && record.pointee.flags.isDisjoint(with: .lost)
+        let length = Int(record.pointee.length)
+        let wasTail = tail.isDue && record.pointee.flags.isDisjoint(with: .lost)
         record.pointee.sentAt = now
         let inFlight = board.inFlight
         board.resent(number)
@@ -61,8 +61,8 @@ extension Subflow {
             statistics.tailLossProbes += 1
             tail.sent(end: sendNext + length, repeatsOld: false)
         }
-        transmit(SpanRecord(sequence: sendNext, length: UInt32(length), streamOffset: streamOffset, sentAt: now,
-                            flags: []), at: now)
+        transmit(SpanRecord(sequence: sendNext, length: UInt32(length),
+                            streamOffset: streamOffset, sentAt: now, flags: []), at: now)
         recordWindowUse()
     }
 

@@ -153,9 +153,9 @@ extension Endpoint {
         if let item = uplinks.first(where: { $0.uplink.number == uplink }) {
             if single { openPaths(session, uplink: item.uplink, at: now) }
             // The answer has measured its path already.
-            if let path = session.paths.first(
-                where: { $0?.uplink == uplink && $0?.remote == remote })
-                ?? nil {
+            if let path = session.paths.first(where: {
+                $0?.uplink == uplink && $0?.remote == remote
+            }) ?? nil {
                 path.local = local
                 path.noteRTT(now - attempt.sentAt, at: now)
                 setHealth(.usable, session, path, at: now)

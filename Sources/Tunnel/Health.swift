@@ -169,8 +169,8 @@ extension Endpoint {
             return
         }
         let isSilent = path.flowSilence <= now
-            || (
-                path.awaitingSince < .distantFuture && path.awaitingSince + silencePatience(session, path) <= now)
+            || (path.awaitingSince < .distantFuture
+                && path.awaitingSince + silencePatience(session, path) <= now)
         if path.flowSilence <= now {
             path.flowSilence = .distantFuture
             path.flow = 0

@@ -67,9 +67,8 @@ extension Endpoint {
         }
         guard frame.epoch == session.current.epoch &+ 1 else { return }
         var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue,
-                                             preSharedKey: users[session.userNumber]
-                                                 .user.preSharedKey
-                                                 ?? .zero,
+                                             preSharedKey:
+                                                 users[session.userNumber].user.preSharedKey ?? .zero,
                                              ephemeral: random.key())
         guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch],
               noise.remoteStatic == users[session.userNumber].user.publicKey,

@@ -13,8 +13,8 @@ extension Endpoint {
                 where path.isOpen || path.health != .lost || path.nextNumber > 1 {
                 paths.append(describe(path, at: now))
             }
-            report.sessions.append(.init(number: session.slot, user: session.user, age: now
-                - session.openedAt,
+            report.sessions.append(.init(number: session.slot, user: session.user,
+                                         age: now - session.openedAt,
                                          mode: session.mode, paths: paths,
                                          connections: session.streams.count))
         }

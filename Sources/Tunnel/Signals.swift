@@ -108,8 +108,8 @@ extension Endpoint {
         }
         if timeout == .max { timeout = Limits.initialTimeout }
         session.signalInterval = session.signalInterval == .zero
-            ? max(timeout, Limits.leastSignalInterval) : min(session.signalInterval * 2,
-                                                             Limits.longestSignalInterval)
+            ? max(timeout, Limits.leastSignalInterval)
+            : min(session.signalInterval * 2, Limits.longestSignalInterval)
         session.signalAt = now + session.signalInterval
         arm(session, session.signalAt)
         markDirty(session)

@@ -175,9 +175,8 @@ extension Endpoint {
         guard stream.links[subflow].isUsed else { return }
         stream.links[subflow].isUsed = false
         session.numbers.release(stream.links[subflow].number,
-                                until: now
-                                    + (
-                                        session.isInitiator ? Limits.numberRest : Limits.listenerNumberRest))
+                                until: now + (session.isInitiator
+                                    ? Limits.numberRest : Limits.listenerNumberRest))
     }
 
     // MARK: What the connection says

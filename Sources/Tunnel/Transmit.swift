@@ -27,7 +27,7 @@ extension Endpoint {
         }
         if !flush(into: batch, at: now) { isFull = true }
         assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty
-            || deadline > now,
+                   || deadline > now,
                "the loop would spin")
         return isFull || !ready.isEmpty || !dirty.isEmpty || !outbox.isEmpty
     }

@@ -67,8 +67,9 @@ public enum CaptureFile {
         /// What a SYN says of the connection always fits; its data and their mapping follow.
         mutating func addSYN(_ segment: borrowing Segment, _ payload: Pieces) -> Bool {
             var syn = copy segment
-            syn.options.present.formIntersection([.maximumSegmentSize, .windowScale, .sackPermitted, .timestamps,
-                                                  .multipathCapable, .join])
+            syn.options.present.formIntersection([
+                .maximumSegmentSize, .windowScale, .sackPermitted, .timestamps, .multipathCapable, .join,
+            ])
             guard syn.options.fitsHeader else {
                 syn.options.present.remove(.join)
                 return add(syn, payload)

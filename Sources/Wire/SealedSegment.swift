@@ -301,8 +301,8 @@ public enum SealedSegment {
                                     _ fields: inout SealedContext.Fields, _ segment: inout Segment)
         throws(WireError) -> Int {
         let control = p.byte(start), era = control >> 5, data = control & Control.dataMask
-        let saysAll = control & (
-            Control.acknowledgement | Control.window) == Control.acknowledgement | Control.window
+        let saysAll = control & (Control.acknowledgement | Control.window)
+            == Control.acknowledgement | Control.window
         if !saysAll || data == Control.reference {
             guard let known = context.fields(era: era) else { throw .unknownReference }
             guard data != Control.reference || known.hasDataAcknowledgement else { throw .unknownReference }
@@ -339,8 +339,8 @@ public enum SealedSegment {
 
     private static func readGeneral(_ p: UnsafeRawPointer, _ count: Int, _ start: Int,
                                     _ context: inout SealedContext,
-                                    _ segment: inout Segment) throws(WireError) -> (headLength: Int,
-                                    payloadLength: Int) {
+                                    _ segment: inout Segment)
+        throws(WireError) -> (headLength: Int, payloadLength: Int) {
         let first = p.byte(0)
         guard start + 2 <= count else { throw .truncated }
         guard first & 0x0e == 0 else { throw .notASegmentFrame }

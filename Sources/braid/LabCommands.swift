@@ -16,8 +16,8 @@ struct LabCommand: ParsableCommand {
     @Option(help: "Rate and round-trip time of the first uplink.") var wifi = LinkSpecification.wifi
     @Option(help: "Rate and round-trip time of the second uplink.") var cellular = LinkSpecification.cellular
     @Option(help: "Where the lab's chance comes from.") var seed: UInt64 = 1
-    @Argument(parsing: .captureForPassthrough,
-              help: "The program and its arguments.") var program: [String] = []
+    @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.")
+    var program: [String] = []
 
     func run() throws {
         let program = program.first == "--" ? Array(program.dropFirst()) : program

@@ -33,8 +33,8 @@ struct ProxyCommand: ParsableCommand {
     @Option(help: "Listen here, such as mixed://127.0.0.1:1080; may be repeated.") var listen: [String] = []
     @Option(help: "full, backup or single.") var mode: String?
     @Option(help: "fast, checked or auto: when the application is answered.") var open: String?
-    @Option(
-        help: "An interface or address, such as wlan0 or wwan0,backup; may be repeated.") var uplink: [String] = []
+    @Option(help: "An interface or address, such as wlan0 or wwan0,backup; may be repeated.")
+    var uplink: [String] = []
 
     func run() throws {
         var overrides = Overrides()

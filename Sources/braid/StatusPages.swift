@@ -54,7 +54,8 @@ enum StatusPages {
               status.uplinks.map { ("uplink=\"\(label($0.name))\"", $0.isPresent ? "1" : "0") })
         let paths = status.sessions.flatMap { session in
             session.paths.map { path in
-                (labels: "session=\"\(session.number)\",user=\"\(label(session.user))\",path=\"\(path.number)\","
+                (labels: "session=\"\(session.number)\",user=\"\(label(session.user))\","
+                    + "path=\"\(path.number)\","
                     + "uplink=\"\(label(path.uplink))\"", path: path)
             }
         }

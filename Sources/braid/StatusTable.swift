@@ -9,8 +9,8 @@ enum StatusTable {
             "\(status.role) \(document.version), pid \(document.pid), up \(duration(status.uptimeSeconds)), "
                 + "on \(status.listen.joined(separator: " "))",
             "\(counted(status.sessions.count, "session")), \(counted(status.connections, "connection"))"
-                + (
-                    status.datagramsDropped > 0 ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : ""),
+                + (status.datagramsDropped > 0
+                    ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : ""),
         ]
         if !status.uplinks.isEmpty {
             let all = status.uplinks.map { uplink in
