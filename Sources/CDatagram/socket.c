@@ -9,9 +9,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#ifndef SO_ORIGINAL_DST
-#define SO_ORIGINAL_DST 80   // linux/netfilter_ipv4.h and ip6_tables.h, which clash with netinet/in.h
-#endif
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
@@ -78,14 +75,6 @@ int braid_remote_address(int fd, struct braid_address *out) {
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
     if (getpeername(fd, (struct sockaddr *)&name, &size) < 0) return -errno;
-    braid_from_sockaddr(&name, out);
-    return 0;
-}
-
-int braid_original_destination(int fd, int is_ipv4, struct braid_address *out) {
-    struct sockaddr_storage name;
-    socklen_t size = sizeof name;
-    if (getsockopt(fd, is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6, SO_ORIGINAL_DST, &name, &size) < 0) return -errno;
     braid_from_sockaddr(&name, out);
     return 0;
 }

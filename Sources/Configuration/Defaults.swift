@@ -17,8 +17,6 @@ public enum Defaults {
     public static let open = OpenPolicy.auto
     public static let congestion = CongestionAlgorithm.bbr
     public static let logLevel = LogLevel.info
-    /// What the concentrator refuses to dial where `egress` says nothing.
-    public static let egressDeny = ["private"]
 
     /// Applications' connections that a proxy serves at once.
     public static let proxyConnections = 20_000

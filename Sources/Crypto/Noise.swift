@@ -23,8 +23,6 @@ public struct NoiseHandshake {
     /// Bytes a message adds to its payload: message 1 (32 + 48 + 16) and message 2 (32 + 16).
     public static let overhead1 = 96
     public static let overhead2 = 48
-    /// Noise messages are at most this long (section 3).
-    public static let longestMessage = 65_535
 
     private enum Turn { case message1, message2, done }
 

@@ -51,7 +51,8 @@ public enum ConnectionError: Error, Equatable, Sendable {
 /// `nextSegment` and `readable` are valid until the next call that changes the connection.
 ///
 /// This file is its face and the application's side; `ConnectionReceive` takes segments,
-/// `ConnectionTransmit` makes them, `ConnectionHandshake` opens and joins, `ConnectionTimers` keeps time.
+/// `ConnectionTransmit` makes them, `ConnectionHandshake` opens and joins, `ConnectionTimers` keeps time
+/// and the paths' health.
 public final class Connection {
     public enum Role: Sendable { case initiator, listener }
     /// What happened since the last `takeEvents()`.
@@ -213,8 +214,6 @@ public final class Connection {
     public var isReadFinished: Bool { receiver.isFinReached && receiver.ring.count == 0 }
     /// The peer acknowledged everything written and our DATA_FIN.
     public var isWriteFinished: Bool { sender.isFinAcknowledged }
-    /// Bytes written that the peer has not acknowledged.
-    public var unacknowledgedBytes: Int { Int(sender.ring.end &- sender.acknowledged) }
 
     /// Ends both streams at once: RST with MP_FASTCLOSE on every subflow (RFC 8684 section 3.5).
     public func abort(at now: Instant) {
@@ -247,8 +246,7 @@ public final class Connection {
 
     // MARK: Subflows, seen from outside
 
-    /// One past the highest subflow index in use; nil entries are free.
-    public var subflowSlots: Int { members.count }
+    /// Nil where the index is free.
     public func subflow(_ index: Int) -> Subflow? { index < members.count ? members[index]?.tcp : nil }
     public func subflowPath(_ index: Int) -> Int? { index < members.count ? members[index]?.path : nil }
     /// Whether a living or opening subflow stands on `path`.

@@ -83,8 +83,6 @@ public final class EngineDriver {
         return number
     }
 
-    public func removeListenSocket(_ number: Int) { _ = detach(number) }
-
     /// The socket of an uplink, for status.
     public func socket(_ number: Int) -> DatagramSocket? {
         slots.indices.contains(number) ? slots[number]?.socket : nil

@@ -157,11 +157,6 @@ public final class StreamSocket {
 
     public var localAddress: SocketAddress? { address(braid_local_address) }
     public var remoteAddress: SocketAddress? { address(braid_remote_address) }
-    /// Where a connection redirected by the firewall (REDIRECT) was going; nil for any other.
-    public var originalDestination: SocketAddress? {
-        guard let local = localAddress else { return nil }
-        return address { braid_original_destination($0, local.address.isIPv4 ? 1 : 0, $1) }
-    }
 
     private func address(_ ask: (Int32, UnsafeMutablePointer<braid_address>) -> Int32) -> SocketAddress? {
         var out = braid_address()

@@ -13,8 +13,6 @@ struct WindowChecker {
     /// The greatest DATA_ACK it has sent.
     private var acknowledged: DataSequence
     private var scales: [UInt16: UInt8] = [:]   // by subflow port, from the receiver's SYN; never iterated
-    // by subflow port: data sequence minus subflow sequence, last mapping
-    private var offsets: [UInt16: UInt64] = [:]
     private(set) var failure: String?
 
     /// `senderKey`: the MPTCP key of the side whose data is watched. `allowance`: bytes that may be

@@ -117,7 +117,6 @@ public final class Subflow {
     var waitsForPacing = false
     /// The span `nextAction` asked to repeat.
     var repeating = Scoreboard.absent
-    var sentSinceAdvance = false
 
     // Timers, as values.
     var retransmissionAt = Instant.distantFuture
@@ -200,7 +199,6 @@ public final class Subflow {
     public var rttVariation: Interval { rtt.variation }
     /// Over the last 30 to 60 s; `.max` while unknown.
     public var minimumRTT: Interval { rtt.minimum }
-    public var latestRTT: Interval { rtt.latest }
     /// Whether any RTT was measured on this subflow itself.
     public var hasRTTSample: Bool { rtt.hasSample }
     public var retransmissionTimeout: Interval { rtt.timeout }
@@ -226,10 +224,6 @@ public final class Subflow {
     public func outstanding(_ i: Int) -> SentSpan {
         precondition(i >= 0 && i < board.count)
         return board.span(board.number(at: i))
-    }
-    /// When the oldest unacknowledged span was last sent; `.distantFuture` where none is.
-    public var oldestTransmission: Instant {
-        board.isEmpty ? .distantFuture : board.record(board.first).pointee.sentAt
     }
     /// Something was sent that the peer has not acknowledged cumulatively.
     public var hasUnacknowledged: Bool { !board.isEmpty }
@@ -272,16 +266,6 @@ public final class Subflow {
         // Nobody knows of a SYN that never went, and TIME-WAIT has nothing to take back.
         if (openIsDue && state == .synSent) || state == .timeWait { return enterClosed(.aborted) }
         pendingReset = .abort
-    }
-    /// Starts from a window that was known to fit (a path that returned).
-    public func seedWindow(_ bytes: Int) {
-        controller.seed(bytes)
-        updatePacing()
-    }
-    /// What the coupled controllers need of the connection's other subflows.
-    public var coupled: CoupledState? {
-        get { controller.coupled }
-        set { controller.coupled = newValue }
     }
 
     private var receivesAcknowledgements: Bool {

@@ -29,8 +29,6 @@ int braid_connect(int fd, const struct braid_address *to);
 int braid_accept(int fd, struct braid_address *from);
 int braid_local_address(int fd, struct braid_address *out);
 int braid_remote_address(int fd, struct braid_address *out);
-// Where a redirected (netfilter REDIRECT) connection was going.
-int braid_original_destination(int fd, int is_ipv4, struct braid_address *out);
 // The pending error of a socket (SO_ERROR), as a positive errno or 0.
 int braid_socket_error(int fd);
 int braid_set_reuse_address(int fd);

@@ -224,7 +224,6 @@ final class BBR: CongestionController {
         // The model keeps what it knows; the pacer spreads the first window.
     }
 
-    override func seed(_ bytes: Int) { window = max(bytes, minimumWindow) }
     override func undo() {
         if restoresWindow > 0 { window = max(window, restoresWindow); restoresWindow = 0 }
     }

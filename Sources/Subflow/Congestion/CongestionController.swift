@@ -25,18 +25,6 @@ public struct AcknowledgementSample: Sendable {
     public init() {}
 }
 
-/// What the owner knows of the other subflows of the connection, for the coupled controllers
-/// (RFC 6356, OLIA, BALIA).
-public struct CoupledState: Sendable {
-    /// The sum of the subflows' congestion windows in bytes.
-    public var totalWindow = 0
-    /// The sum over the subflows of window / RTT, in bytes per second.
-    public var totalRate = 0.0
-    /// The largest over the subflows of window / RTT², in bytes per second².
-    public var largestRateOverRTT = 0.0
-    public init() {}
-}
-
 /// Decides how much may be in flight and how fast it leaves. One per subflow.
 ///
 /// A class hierarchy rather than an existential: one allocation per subflow, a table call per event,
@@ -50,8 +38,6 @@ public class CongestionController {
     public internal(set) var threshold = Int.max
     /// The rate to pace at; zero: the subflow derives it from window and RTT.
     public internal(set) var pacingRate = Rate.zero
-    /// Set by the owner; nil for a subflow on its own.
-    public var coupled: CoupledState?
     let initialWindow: Int
     private var priorWindow = 0
     private var priorThreshold = 0
@@ -85,11 +71,6 @@ public class CongestionController {
             window = max(window / 2, initialWindow)
             left -= max(1, timeout.nanoseconds)
         }
-    }
-    /// Starts from a window that was known to fit.
-    func seed(_ bytes: Int) {
-        window = max(bytes, minimumWindow)
-        threshold = window
     }
 
     /// Remembers what a spurious recovery has to give back.

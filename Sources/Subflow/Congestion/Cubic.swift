@@ -89,12 +89,6 @@ final class Cubic: CongestionController {
         if let start = epoch { epoch = min(now, start + pause) }
     }
 
-    override func seed(_ bytes: Int) {
-        super.seed(bytes)
-        plateau = segments
-        epoch = nil
-    }
-
     override func remember() {
         super.remember()
         priorPlateau = plateau
