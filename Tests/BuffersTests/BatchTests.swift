@@ -6,7 +6,8 @@ private let here = IPAddress(v4: 0x0a000001)
 private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
 
 @Suite struct DatagramBatchTests {
-    private func add(_ batch: DatagramBatch, _ length: Int, lane: Int = 0, uplink: Int = 0, remote: SocketAddress = there,
+    private func add(_ batch: DatagramBatch, _ length: Int, lane: Int = 0, uplink: Int = 0,
+                     remote: SocketAddress = there,
                      local: IPAddress = here, mark: UInt8 = 0) -> Bool {
         guard let room = batch.reserve(lane: lane) else { return false }
         room.initializeMemory(as: UInt8.self, repeating: mark, count: length)
@@ -15,7 +16,9 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
     }
 
     /// (segment size, datagrams, length) of every run.
-    private func shape(_ batch: DatagramBatch) -> [[Int]] { batch.runs.map { [$0.segmentSize, $0.datagrams, $0.length] } }
+    private func shape(_ batch: DatagramBatch) -> [[Int]] {
+        batch.runs.map { [$0.segmentSize, $0.datagrams, $0.length] }
+    }
 
     @Test func equalSizesAreOneRunAndAShorterOneEndsIt() {
         let batch = DatagramBatch()
@@ -26,7 +29,8 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
 
     @Test func whatDiffersStartsARun() {
         let batch = DatagramBatch()
-        #expect(add(batch, 100) && add(batch, 100, uplink: 1) && add(batch, 100, uplink: 1, local: .unspecifiedV4))
+        #expect(add(batch, 100) && add(batch, 100, uplink: 1)
+            && add(batch, 100, uplink: 1, local: .unspecifiedV4))
         #expect(add(batch, 100, uplink: 1, remote: SocketAddress(there.address, port: 444), local: .unspecifiedV4))
         #expect(shape(batch) == Array(repeating: [100, 1, 100], count: 4))
         batch.removeAll()
@@ -35,7 +39,9 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
 
     @Test func lanesDoNotMix() {
         let batch = DatagramBatch()
-        for _ in 0..<3 { for lane in 0..<DatagramBatch.laneCount { #expect(add(batch, 50, lane: lane, uplink: lane)) } }
+        for _ in 0..<3 {
+            for lane in 0..<DatagramBatch.laneCount { #expect(add(batch, 50, lane: lane, uplink: lane)) }
+        }
         #expect(shape(batch) == Array(repeating: [50, 3, 150], count: DatagramBatch.laneCount))
         #expect(batch.runs.map(\.offset) == (0..<DatagramBatch.laneCount).map { $0 * batch.laneBytes })
     }
@@ -50,10 +56,12 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
     }
 
     @Test(arguments: 0..<20 as Range<UInt64>) func everyDatagramLiesInItsRun(_ seed: UInt64) {
-        var random = SeededRandom(seed: seed), expected = [[[UInt8]]](repeating: [], count: DatagramBatch.laneCount)
+        var random = SeededRandom(seed: seed),
+            expected = [[[UInt8]]](repeating: [], count: DatagramBatch.laneCount)
         let batch = DatagramBatch(laneBytes: 16 << 10)
         for i in 0..<400 {
-            let lane = Int(random.next() % 8), length = random.next() % 3 == 0 ? Int(random.next() % 2_048) + 1 : 700
+            let lane = Int(random.next() % 8)
+            let length = random.next() % 3 == 0 ? Int(random.next() % 2_048) + 1 : 700
             if add(batch, length, lane: lane, uplink: lane, mark: UInt8(i & 255)) {
                 expected[lane].append([UInt8](repeating: UInt8(i & 255), count: length))
             } else {

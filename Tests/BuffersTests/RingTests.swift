@@ -15,7 +15,8 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         for _ in 0..<250 {
             switch random.next() % 4 {
             case 0:
-                let wanted = Int(random.next() % 9_000), taken = bytes(end..<(end + wanted)).withUnsafeBytes { ring.append($0) }
+                let wanted = Int(random.next() % 9_000),
+                    taken = bytes(end..<(end + wanted)).withUnsafeBytes { ring.append($0) }
                 #expect(taken == min(wanted, limit - (end - base)))
                 end += taken
             case 1:
@@ -32,7 +33,8 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
                 let from = base + Int(random.next() % UInt64(end - base + 1)), n = Int(random.next() % UInt64(end - from + 1))
                 #expect(read(ring.pieces(from: UInt64(from), count: n)) == bytes(from..<(from + n)))
             }
-            #expect(ring.count == end - base && ring.space == limit - ring.count && ring.base == UInt64(base) && ring.end == UInt64(end))
+            #expect(ring.count == end - base && ring.space == limit - ring.count
+                && ring.base == UInt64(base) && ring.end == UInt64(end))
             #expect(ring.footprint <= max(4_096, 2 * limit))
         }
         #expect(read(ring.pieces(from: UInt64(base), count: end - base)) == bytes(base..<end))
@@ -45,7 +47,8 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         for _ in 0..<400 {
             // Mostly near the first hole, so that it fills.
             let first = Int(ring.end), spread = random.next() % 2 == 0 ? UInt64(limit) : 300
-            let start = min(max(first - 100 + Int(random.next() % spread), base), base + limit), n = min(Int(random.next() % 2_000), base + limit - start)
+            let start = min(max(first - 100 + Int(random.next() % spread), base), base + limit),
+                n = min(Int(random.next() % 2_000), base + limit - start)
             bytes(start..<(start + n)).withUnsafeBytes { ring.place($0, at: UInt64(start)) }
             ranges.insert(UInt64(start), UInt64(start + n))
             ring.advanceEnd(to: max(ring.end, ranges.contiguousEnd(from: ring.end)))
@@ -91,7 +94,9 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
                 #expect(ranges.insert(start, end) == naive.count - before)
             }
             #expect(Set(ranges.spans.flatMap { $0.start..<$0.end }) == naive)
-            for (a, b) in zip(ranges.spans, ranges.spans.dropFirst()) { #expect(a.end < b.start, "touching spans are one") }
+            for (a, b) in zip(ranges.spans, ranges.spans.dropFirst()) {
+                #expect(a.end < b.start, "touching spans are one")
+            }
             #expect(ranges.spans.allSatisfy { $0.start < $0.end } && ranges.count == ranges.spans.count)
             var reach = start
             while naive.contains(reach) { reach += 1 }

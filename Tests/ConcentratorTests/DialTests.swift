@@ -16,7 +16,8 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
 
     @Test func familiesTakeTurnsBeginningWithIPv6() {
         var queue = AddressQueue()
-        queue.take(v6: [ip("2600::1"), ip("2600::2"), ip("2600::3")], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
+        queue.take(v6: [ip("2600::1"), ip("2600::2"), ip("2600::3")],
+                   v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
         #expect(all(&queue) == ["2600::1", "1.0.0.1", "2600::2", "1.0.0.2", "2600::3"])
         #expect(!queue.sawDenied && queue.isComplete)
     }
@@ -49,7 +50,8 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
 }
 
 @Suite(.serialized) struct DialTests {
-    private func dial(_ target: Target, policy: EgressPolicy, timeout: Interval = .seconds(10)) throws -> DialStatus {
+    private func dial(_ target: Target, policy: EgressPolicy,
+                      timeout: Interval = .seconds(10)) throws -> DialStatus {
         let loop = try EventLoop()
         let dialer = try Dialer(loop: loop, policy: policy, timeout: timeout)
         var outcome: DialStatus?

@@ -7,7 +7,8 @@ import Testing
     private let text: String
 
     init() throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().deletingLastPathComponent()
         text = try String(contentsOf: root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
     }
 
@@ -23,7 +24,9 @@ import Testing
             ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),
             ("`limits.drain`", "\(Int(Defaults.drain.seconds)) s"),
         ]
-        for row in rows { #expect(text.contains("| \(row.key) | \(row.value) |"), "\(row.key) is \(row.value)") }
+        for row in rows {
+            #expect(text.contains("| \(row.key) | \(row.value) |"), "\(row.key) is \(row.value)")
+        }
     }
 
     @Test func everyKeyIsExplained() {
@@ -35,7 +38,9 @@ import Testing
     }
 
     @Test func exampleFilesAreRight() throws {
-        let examples = text.components(separatedBy: "```yaml\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
+        let examples = text.components(separatedBy: "```yaml\n").dropFirst().map {
+            $0.components(separatedBy: "```")[0]
+        }
         #expect(examples.count == 2)
         for (kind, example) in zip([ConfigurationKind.proxy, .concentrator], examples) {
             let scratch = Scratch()

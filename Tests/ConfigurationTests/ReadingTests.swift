@@ -102,7 +102,8 @@ import Wire
         overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1:444")
         overrides.set("listen", flag: "--listen", toList: ["127.0.0.1:2080", "mixed://127.0.0.1:2081"])
         overrides.set("uplinks", flag: "--uplink", toList: ["eth0", "10.0.0.0/8,backup"])
-        let configuration = try Scratch().proxy(goodProxy + "mode: full\nlog_level: error\n", overrides: overrides)
+        let configuration = try Scratch().proxy(goodProxy + "mode: full\nlog_level: error\n",
+                                                overrides: overrides)
         let proxy = configuration.settings
         #expect(proxy.mode == .single)
         #expect(configuration.program.logLevel == .error)
@@ -118,7 +119,10 @@ import Wire
         overrides.set("private_key_file", flag: "--private-key-file", to: "\(scratch.folder)/own.key")
         overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1")
         overrides.set("concentrator", "public_key", flag: "--public-key", to: Scratch.publicKey(2))
-        guard case .proxy(let proxy) = try Configuration.load(.proxy, file: nil, overrides: overrides) else { return }
+        guard case .proxy(let proxy) = try Configuration.load(.proxy, file: nil,
+                                                              overrides: overrides) else {
+            return
+        }
         #expect(proxy.settings.concentrator.map(\.description) == ["198.51.100.1:443"])
     }
 

@@ -17,21 +17,27 @@ final class Scratch {
     @discardableResult
     func write(_ text: String, to name: String, mode: Int = 0o600) -> String {
         let path = "\(folder)/\(name)"
-        _ = FileManager.default.createFile(atPath: path, contents: Data(text.utf8), attributes: [.posixPermissions: mode])
+        _ = FileManager.default.createFile(atPath: path, contents: Data(text.utf8),
+                                           attributes: [.posixPermissions: mode])
         return path
     }
 
     @discardableResult
-    func key(_ number: UInt8, in name: String) -> String { write(Scratch.privateKey(number).base64 + "\n", to: name) }
+    func key(_ number: UInt8, in name: String) -> String {
+        write(Scratch.privateKey(number).base64 + "\n", to: name)
+    }
 
     static func privateKey(_ number: UInt8) -> Key32 {
         [UInt8](repeating: number, count: 32).withUnsafeBytes { Key32($0) }
     }
 
-    static func publicKey(_ number: UInt8) -> String { StaticKeyPair(privateKey: privateKey(number)).publicKey.base64 }
+    static func publicKey(_ number: UInt8) -> String {
+        StaticKeyPair(privateKey: privateKey(number)).publicKey.base64
+    }
 
     /// The sentences about a file, with the scratch folder left out; empty where the file is right.
-    func sentences(_ kind: ConfigurationKind, _ text: String, overrides: Overrides = Overrides()) -> [String] {
+    func sentences(_ kind: ConfigurationKind, _ text: String,
+                   overrides: Overrides = Overrides()) -> [String] {
         let path = write(text, to: "\(kind.rawValue).yaml")
         do {
             _ = try Configuration.load(kind, file: path, overrides: overrides)

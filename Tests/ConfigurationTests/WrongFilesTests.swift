@@ -167,14 +167,17 @@ private let own = "private_key_file: own.key\n"
     }
 
     @Test func aFileThatIsNotThere() {
-        #expect(throws: ConfigurationErrors.self) { try Configuration.load(.proxy, file: "/nonexistent/proxy.yaml") }
+        #expect(throws: ConfigurationErrors.self) {
+            try Configuration.load(.proxy, file: "/nonexistent/proxy.yaml")
+        }
         do { _ = try Configuration.check(file: "/nonexistent/p.yaml") } catch {
             #expect(error.description == "/nonexistent/p.yaml: can't be read: No such file or directory")
         }
     }
 
     @Test func noPasswordInAnySentence() {
-        for text in ["listen: mixed://bob:hunter2@x:1", "listen: foo://bob:hunter2@127.0.0.1:1", "listen: bob:hunter2@:1"] {
+        for text in ["listen: mixed://bob:hunter2@x:1", "listen: foo://bob:hunter2@127.0.0.1:1",
+                     "listen: bob:hunter2@:1"] {
             let sentences = Scratch().sentences(.proxy, goodProxy + text)
             #expect(!sentences.isEmpty)
             #expect(!sentences.contains { $0.contains("hunter2") })

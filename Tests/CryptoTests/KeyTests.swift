@@ -64,9 +64,11 @@ import Testing
     }
 
     @Test func addresses() {
-        func hmac(_ sender: UInt64, _ receiver: UInt64, _ id: UInt8, _ address: String, _ port: UInt16 = 0) -> UInt64 {
+        func hmac(_ sender: UInt64, _ receiver: UInt64, _ id: UInt8, _ address: String,
+                  _ port: UInt16 = 0) -> UInt64 {
             hex(address).withUnsafeBytes {
-                MultipathHash.addAddress(senderKey: sender, receiverKey: receiver, id: id, address: $0, port: port)
+                MultipathHash.addAddress(senderKey: sender, receiverKey: receiver, id: id,
+                                         address: $0, port: port)
             }
         }
         #expect(hmac(keyB, keyA, 5, "c0000205") == 0xabd0659ab61b0dec)

@@ -9,7 +9,8 @@ private let vectors: [[String: String]] = {
     let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
     let blocks = text.components(separatedBy: "\n\n").filter { $0.contains("handshake=") }
     return blocks.map { block in
-        Dictionary(uniqueKeysWithValues: block.split(separator: "\n").filter { $0.contains("=") && !$0.hasPrefix("#") }.map {
+        Dictionary(uniqueKeysWithValues: block.split(separator: "\n")
+            .filter { $0.contains("=") && !$0.hasPrefix("#") }.map {
             let parts = $0.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             return (String(parts[0]), String(parts[1]))
         })
@@ -22,7 +23,8 @@ private struct Pair {
 
     init(_ v: [String: String], secret: String? = nil) {
         let server = StaticKeyPair(privateKey: key(v["resp_static"]!))
-        initiator = .initiator(local: StaticKeyPair(privateKey: key(v["init_static"]!)), remote: server.publicKey,
+        initiator = .initiator(local: StaticKeyPair(privateKey: key(v["init_static"]!)),
+                               remote: server.publicKey,
                                prologue: hex(v["prologue"] ?? ""), preSharedKey: key(v["preshared_key"]!),
                                ephemeral: key(v["gen_init_ephemeral"]!))
         responder = .responder(local: server, prologue: hex(v["prologue"] ?? ""),
@@ -47,7 +49,8 @@ private struct Pair {
 
         let client = pair.initiator.split(), server = pair.responder.split()
         #expect(client.send == server.receive && client.receive == server.send)
-        for (name, sender, receiver) in [("msg_2", client.send, server.receive), ("msg_3", server.send, client.receive)] {
+        for (name, sender, receiver) in [("msg_2", client.send, server.receive),
+                                         ("msg_3", server.send, client.receive)] {
             let plain = hex(v["\(name)_payload"]!), sealed = hex(v["\(name)_ciphertext"]!)
             #expect(plain.withUnsafeBytes { NoiseCipher.seal(key: sender, nonce: 0, associated: nil, $0) } == sealed)
             #expect(sealed.withUnsafeBytes { NoiseCipher.open(key: receiver, nonce: 0, associated: nil, $0) } == plain)
@@ -60,15 +63,20 @@ private struct Pair {
         for i in first.indices {
             var bad = first
             bad[i] ^= 1
-            // The highest bit of an X25519 key is ignored, so there the hash has to notice; bit 0 is always seen.
-            #expect(throws: NoiseError.self) { try bad.withUnsafeBytes { try pair.responder.readMessage($0) } }
+            // The highest bit of an X25519 key is ignored, so there the hash has to notice; bit 0 is
+            // always seen.
+            #expect(throws: NoiseError.self) {
+                try bad.withUnsafeBytes { try pair.responder.readMessage($0) }
+            }
             let prefix = Array(first[..<i])
             let expected: NoiseError = i < NoiseHandshake.overhead1 ? .tooShort : .notAuthentic
             #expect(throws: expected) { try prefix.withUnsafeBytes { try pair.responder.readMessage($0) } }
         }
         var top = first
         top[31] ^= 0x80
-        #expect(throws: NoiseError.notAuthentic) { try top.withUnsafeBytes { try pair.responder.readMessage($0) } }
+        #expect(throws: NoiseError.notAuthentic) {
+            try top.withUnsafeBytes { try pair.responder.readMessage($0) }
+        }
         // After all that the true message is still taken.
         #expect(try first.withUnsafeBytes { try pair.responder.readMessage($0) } == Array("hello".utf8))
 
@@ -76,7 +84,9 @@ private struct Pair {
         for i in second.indices {
             var bad = second
             bad[i] ^= 1
-            #expect(throws: NoiseError.self) { try bad.withUnsafeBytes { try pair.initiator.readMessage($0) } }
+            #expect(throws: NoiseError.self) {
+                try bad.withUnsafeBytes { try pair.initiator.readMessage($0) }
+            }
         }
         #expect(try second.withUnsafeBytes { try pair.initiator.readMessage($0) } == [7])
     }
@@ -88,7 +98,9 @@ private struct Pair {
         _ = try first.withUnsafeBytes { try pair.responder.readMessage($0) }
         var wrong = pair.responder
         let forged = try wrong.writeMessage(payload: [])
-        #expect(throws: NoiseError.notAuthentic) { try forged.withUnsafeBytes { try pair.initiator.readMessage($0) } }
+        #expect(throws: NoiseError.notAuthentic) {
+            try forged.withUnsafeBytes { try pair.initiator.readMessage($0) }
+        }
         pair.responder.setPreSharedKey(key(v["preshared_key"]!))
         let second = try pair.responder.writeMessage(payload: [])
         #expect(try second.withUnsafeBytes { try pair.initiator.readMessage($0) } == [])
@@ -107,7 +119,9 @@ private struct Pair {
     ]) func weakKeysAreRefused(_ point: String) throws {
         var pair = Pair(vectors[0])
         let message = hex(point) + [UInt8](repeating: 0, count: 64)
-        #expect(throws: NoiseError.weakKey) { try message.withUnsafeBytes { try pair.responder.readMessage($0) } }
+        #expect(throws: NoiseError.weakKey) {
+            try message.withUnsafeBytes { try pair.responder.readMessage($0) }
+        }
         var toWeak = NoiseHandshake.initiator(local: StaticKeyPair(privateKey: key(vectors[0]["init_static"]!)), remote: key(point),
                                               prologue: [], preSharedKey: .zero, ephemeral: key(vectors[0]["gen_init_ephemeral"]!))
         #expect(throws: NoiseError.weakKey) { try toWeak.writeMessage(payload: []) }
@@ -119,6 +133,8 @@ private struct Pair {
         let first = try pair.initiator.writeMessage(payload: [])
         #expect(throws: NoiseError.outOfOrder) { try pair.initiator.writeMessage(payload: []) }
         _ = try first.withUnsafeBytes { try pair.responder.readMessage($0) }
-        #expect(throws: NoiseError.outOfOrder) { try first.withUnsafeBytes { try pair.responder.readMessage($0) } }
+        #expect(throws: NoiseError.outOfOrder) {
+            try first.withUnsafeBytes { try pair.responder.readMessage($0) }
+        }
     }
 }

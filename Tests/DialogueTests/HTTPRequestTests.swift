@@ -33,8 +33,14 @@ private func name(_ host: String, _ port: UInt16) -> Target { Target(host: .name
         let bytes = Array(message.utf8)
         for n in 0..<bytes.count {
             var reader = HTTPRequestReader(credentials: nil)
-            guard case .needMore = withBytes(Array(bytes[..<n]), { reader.read($0) }) else { Issue.record("prefix of \(n)"); continue }
-            guard case .request(_, bytes.count) = withBytes(bytes, { reader.read($0) }) else { Issue.record("split at \(n)"); continue }
+            guard case .needMore = withBytes(Array(bytes[..<n]), { reader.read($0) }) else {
+                Issue.record("prefix of \(n)")
+                continue
+            }
+            guard case .request(_, bytes.count) = withBytes(bytes, { reader.read($0) }) else {
+                Issue.record("split at \(n)")
+                continue
+            }
         }
     }
 
@@ -150,10 +156,17 @@ private func name(_ host: String, _ port: UInt16) -> Target { Target(host: .name
 
     @Test func requestsFollowEachOther() throws {
         var reader = HTTPRequestReader(credentials: nil)
-        let one = Array("GET http://a/1 HTTP/1.1\r\nHost: a\r\n\r\n".utf8), two = Array("GET http://b/2 HTTP/1.1\r\nHost: b\r\n\r\n".utf8)
-        guard case .request(let first, let n) = withBytes(one + two, { reader.read($0) }) else { Issue.record("first"); return }
+        let one = Array("GET http://a/1 HTTP/1.1\r\nHost: a\r\n\r\n".utf8),
+            two = Array("GET http://b/2 HTTP/1.1\r\nHost: b\r\n\r\n".utf8)
+        guard case .request(let first, let n) = withBytes(one + two, { reader.read($0) }) else {
+            Issue.record("first")
+            return
+        }
         #expect(n == one.count && first.target == name("a", 80))
-        guard case .request(let second, two.count) = withBytes(two, { reader.read($0) }) else { Issue.record("second"); return }
+        guard case .request(let second, two.count) = withBytes(two, { reader.read($0) }) else {
+            Issue.record("second")
+            return
+        }
         #expect(second.target == name("b", 80))
     }
 

@@ -5,16 +5,20 @@ import Testing
 
 private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
-private func context(_ requestLine: String = "GET http://h/ HTTP/1.1", _ fields: String = "") -> HTTPResponseContext {
+private func context(_ requestLine: String = "GET http://h/ HTTP/1.1",
+                     _ fields: String = "") -> HTTPResponseContext {
     var reader = HTTPRequestReader(credentials: nil)
-    guard case .request(let r, _) = withBytes(Array("\(requestLine)\r\nHost: h\r\n\(fields)\r\n".utf8), { reader.read($0) }) else {
+    let request = Array("\(requestLine)\r\nHost: h\r\n\(fields)\r\n".utf8)
+    guard case .request(let r, _) = withBytes(request, { reader.read($0) }) else {
         fatalError("the test's request is wrong")
     }
     return HTTPResponseContext(r)
 }
 private func final(_ message: String, _ context: HTTPResponseContext = context()) -> HTTPResponse? {
     var reader = HTTPResponseReader(context)
-    guard case .final(let response, _) = withBytes(Array(message.utf8), { reader.read($0) }) else { return nil }
+    guard case .final(let response, _) = withBytes(Array(message.utf8), { reader.read($0) }) else {
+        return nil
+    }
     return response
 }
 
@@ -58,12 +62,23 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
 
     @Test func interimThenFinal() {
         var reader = HTTPResponseReader(context())
-        let early = Array("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".utf8), last = Array("HTTP/1.1 204 No Content\r\n\r\n".utf8)
-        guard case .interim(let head, early.count) = withBytes(early + last, { reader.read($0) }) else { Issue.record("interim"); return }
+        let early = Array("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".utf8),
+            last = Array("HTTP/1.1 204 No Content\r\n\r\n".utf8)
+        guard case .interim(let head, early.count) = withBytes(early + last,
+                                                               { reader.read($0) }) else {
+            Issue.record("interim")
+            return
+        }
         #expect(head == early)
-        guard case .final(_, last.count) = withBytes(last, { reader.read($0) }) else { Issue.record("final"); return }
+        guard case .final(_, last.count) = withBytes(last, { reader.read($0) }) else {
+            Issue.record("final")
+            return
+        }
         var old = HTTPResponseReader(context("GET http://h/ HTTP/1.0"))
-        guard case .interim(let none, _) = withBytes(early, { old.read($0) }) else { Issue.record("interim for 1.0"); return }
+        guard case .interim(let none, _) = withBytes(early, { old.read($0) }) else {
+            Issue.record("interim for 1.0")
+            return
+        }
         #expect(none.isEmpty)
     }
 
@@ -71,20 +86,34 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
         var reader = HTTPResponseReader(context())
         let early = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
         for _ in 0..<HTTPLimit.interimResponses {
-            guard case .interim = withBytes(early, { reader.read($0) }) else { Issue.record("too early"); return }
+            guard case .interim = withBytes(early, { reader.read($0) }) else {
+                Issue.record("too early")
+                return
+            }
         }
-        guard case .refused(.tooManyInterimResponses) = withBytes(early, { reader.read($0) }) else { Issue.record("never"); return }
+        guard case .refused(.tooManyInterimResponses) = withBytes(early, { reader.read($0) }) else {
+            Issue.record("never")
+            return
+        }
     }
 
     @Test func upgrade() {
         let ws = context("GET http://h/ HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n")
         let answer = Array("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: k\r\n\r\n".utf8)
         var reader = HTTPResponseReader(ws)
-        guard case .switching(let head, answer.count) = withBytes(answer + [1, 2], { reader.read($0) }) else { Issue.record("101"); return }
+        guard case .switching(let head, answer.count) = withBytes(answer + [1, 2],
+                                                                  { reader.read($0) }) else {
+            Issue.record("101")
+            return
+        }
         #expect(text(head) == "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         var other = HTTPResponseReader(context())
-        guard case .refused(.unexpectedUpgrade) = withBytes(answer, { other.read($0) }) else { Issue.record("unasked"); return }
-        #expect(final("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", ws)?.body == .length(1), "the origin may refuse to")
+        guard case .refused(.unexpectedUpgrade) = withBytes(answer, { other.read($0) }) else {
+            Issue.record("unasked")
+            return
+        }
+        #expect(final("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", ws)?.body == .length(1),
+                "the origin may refuse to")
     }
 
     @Test(arguments: [
@@ -94,7 +123,10 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
     ])
     func refused(_ message: String) {
         var reader = HTTPResponseReader(context())
-        guard case .refused(let error) = withBytes(Array(message.utf8), { reader.read($0) }) else { Issue.record("taken"); return }
+        guard case .refused(let error) = withBytes(Array(message.utf8), { reader.read($0) }) else {
+            Issue.record("taken")
+            return
+        }
         #expect(error.refusal.status == .badGateway)
     }
 
@@ -113,13 +145,17 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
 }
 
 @Suite struct HTTPBodyTests {
-    /// Reads `bytes` in pieces of `step`; the number of bytes that belonged to the body, and whether it ended.
-    private func length(_ framing: HTTPBodyFraming, _ bytes: [UInt8], step: Int) throws(HTTPBodyError) -> (Int, Bool) {
+    /// Reads `bytes` in pieces of `step`; the number of bytes that belonged to the body, and whether
+    /// it ended.
+    private func length(_ framing: HTTPBodyFraming, _ bytes: [UInt8],
+                        step: Int) throws(HTTPBodyError) -> (Int, Bool) {
         var reader = HTTPBodyReader(framing), at = 0
         while at < bytes.count, !reader.isFinished {
             let piece = Array(bytes[at..<min(bytes.count, at + step)])
             var n = 0, failure: HTTPBodyError?
-            withBytes(piece) { b in do throws(HTTPBodyError) { n = try reader.read(b) } catch { failure = error } }
+            withBytes(piece) { b in
+                do throws(HTTPBodyError) { n = try reader.read(b) } catch { failure = error }
+            }
             if let failure { throw failure }
             at += n
             if n < piece.count { break }
@@ -137,7 +173,9 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
             let (n, ended) = try length(.chunked, bytes + Array("GET".utf8), step: step)
             #expect(n == bytes.count && ended, "step \(step)")
         }
-        for n in 0..<bytes.count { #expect(try length(.chunked, Array(bytes[..<n]), step: 4).1 == false, "prefix of \(n)") }
+        for n in 0..<bytes.count {
+            #expect(try length(.chunked, Array(bytes[..<n]), step: 4).1 == false, "prefix of \(n)")
+        }
     }
 
     @Test(arguments: [

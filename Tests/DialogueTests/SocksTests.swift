@@ -18,7 +18,9 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         #expect(FrontDoor(firstByte: 4) == .socks4)
         #expect(FrontDoor(firstByte: 5) == .socks5)
         for letter in "CGPHOTDcg".utf8 { #expect(FrontDoor(firstByte: letter) == .http) }
-        for other in [0, 1, 3, 6, 0x16, 0x20, 0x30, 0x5b, 0x80, 0xff] as [UInt8] { #expect(FrontDoor(firstByte: other) == nil) }
+        for other in [0, 1, 3, 6, 0x16, 0x20, 0x30, 0x5b, 0x80, 0xff] as [UInt8] {
+            #expect(FrontDoor(firstByte: other) == nil)
+        }
     }
 
     @Test func credentials() {
@@ -48,7 +50,8 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     ] as [([UInt8], Target)])
     func opens(_ bytes: [UInt8], _ target: Target) {
         #expect(read(bytes) == .open(target, consumed: bytes.count))
-        #expect(read(bytes + Array("GET".utf8)) == .open(target, consumed: bytes.count), "what follows is left alone")
+        #expect(read(bytes + Array("GET".utf8)) == .open(target, consumed: bytes.count),
+                "what follows is left alone")
         for n in 0..<bytes.count { #expect(read(Array(bytes[..<n])) == .needMore, "prefix of \(n)") }
     }
 
@@ -76,8 +79,10 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
 
 @Suite struct Socks5Tests {
     /// Feeds `bytes` in pieces of `step`, acting on the dialogue's steps; what was replied and how it ended.
-    private func run(_ bytes: [UInt8], credentials: Credentials? = nil, step: Int = .max) -> (replies: [[UInt8]], end: DialogueStep, rest: Int) {
-        var dialogue = Socks5Dialogue(credentials: credentials), replies: [[UInt8]] = [], buffer: [UInt8] = [], fed = 0
+    private func run(_ bytes: [UInt8], credentials: Credentials? = nil,
+                     step: Int = .max) -> (replies: [[UInt8]], end: DialogueStep, rest: Int) {
+        var dialogue = Socks5Dialogue(credentials: credentials), replies: [[UInt8]] = [],
+            buffer: [UInt8] = [], fed = 0
         while true {
             switch withBytes(buffer, { dialogue.read($0) }) {
             case .needMore:
@@ -89,7 +94,8 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
                 replies.append(reply)
                 buffer.removeFirst(consumed)
             case .open(let target, let consumed):
-                return (replies, .open(target, consumed: consumed), buffer.count - consumed + bytes.count - fed)
+                return (replies, .open(target, consumed: consumed),
+                        buffer.count - consumed + bytes.count - fed)
             case .refused(let reply, let why):
                 return (replies, .refused(reply: reply, why), 0)
             }
@@ -116,7 +122,9 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
             #expect(locked.end == open && locked.rest == 1)
         }
         let whole: [UInt8] = [5, 2, 0, 2] + login + request
-        for n in 0..<whole.count { #expect(run(Array(whole[..<n]), credentials: alice).end == .needMore, "prefix of \(n)") }
+        for n in 0..<whole.count {
+            #expect(run(Array(whole[..<n]), credentials: alice).end == .needMore, "prefix of \(n)")
+        }
     }
 
     @Test func methods() {
@@ -130,7 +138,8 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     }
 
     @Test func wrongPasswords() {
-        for bad in [[1] + name("alice") + name("secreT"), [1] + name("bob") + name("secret"), [1, 0, 0]] as [[UInt8]] {
+        for bad in [[1] + name("alice") + name("secreT"), [1] + name("bob") + name("secret"),
+                    [1, 0, 0]] as [[UInt8]] {
             #expect(run([5, 1, 2] + bad, credentials: alice).end == .refused(reply: [1, 1], .wrongCredentials))
         }
         #expect(run([5, 1, 2, 5], credentials: alice).end == .refused(reply: [1, 1], .wrongVersion(5)))
@@ -181,7 +190,8 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         #expect(Target.Host("192.0.2.7") == v4.host)
         #expect(Target.Host("2001:DB8::7") == v6.host)
         #expect(Target.Host("a_b-c.example") == .name("a_b-c.example"))
-        for bad in ["", ".", "a b", "a/b", "ü.example", "fe80::1%eth0", "[::1]", "1:2", String(repeating: "a", count: 256)] {
+        for bad in ["", ".", "a b", "a/b", "ü.example", "fe80::1%eth0", "[::1]", "1:2",
+                    String(repeating: "a", count: 256)] {
             #expect(Target.Host(bad) == nil, "\(bad)")
         }
     }
@@ -189,7 +199,9 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     @Test func nothingTrapsWhateverTheBytes() {
         var random = SeededRandom(seed: 1)
         for _ in 0..<20_000 {
-            var bytes = (0..<Int.random(in: 0...24, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            var bytes = (0..<Int.random(in: 0...24, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
             if !bytes.isEmpty { bytes[0] = [1, 3, 4, 5].randomElement(using: &random)! }
             _ = withBytes(bytes) { Target.read($0) }
             _ = withBytes(bytes) { Socks4Dialogue(credentials: nil).read($0) }

@@ -16,7 +16,8 @@ import Testing
     func refused(_ text: String) { #expect(LinkSpecification(text) == nil) }
 
     @Test func printed() {
-        #expect(LinkSpecification.wifi.description == "8M/30ms" && LinkSpecification.cellular.description == "2M/100ms")
+        #expect(LinkSpecification.wifi.description == "8M/30ms"
+            && LinkSpecification.cellular.description == "2M/100ms")
         #expect(LinkSpecification("1.25M/1.5s")?.description == "1.25M/1.5s")
     }
 }

@@ -27,7 +27,11 @@ import Testing
             let four = IPAddress(v4: UInt32(truncatingIfNeeded: random.next()))
             #expect(IPAddress(four.description) == four)
             // Many zero groups, so that the shortening is exercised.
-            func word() -> UInt64 { (0..<4).reduce(0) { w, _ in w << 16 | (random.next() % 3 == 0 ? random.next() & 0xffff : 0) } }
+            func word() -> UInt64 {
+                (0..<4).reduce(0) { w, _ in
+                    w << 16 | (random.next() % 3 == 0 ? random.next() & 0xffff : 0)
+                }
+            }
             let six = IPAddress(v6High: word(), low: word())
             #expect(IPAddress(six.description) == six)
             let port = UInt16(truncatingIfNeeded: random.next())

@@ -9,7 +9,8 @@ import Wire
     static let framings: [ConnectionConfiguration.Framing] = [.sealed, .rawIP]
 
     /// Moves `bytes` from one side to the other, calling `step` every 20 ms of virtual time.
-    func transfer(_ pair: Pair, bytes: Int, upload: Bool, within limit: Interval, step: (Pair) -> Void = { _ in }) -> Int? {
+    func transfer(_ pair: Pair, bytes: Int, upload: Bool, within limit: Interval,
+                  step: (Pair) -> Void = { _ in }) -> Int? {
         let from = upload ? pair.initiator : pair.listener, to = upload ? pair.listener : pair.initiator
         var written = 0, read = 0
         let end = pair.now + limit
@@ -52,7 +53,8 @@ import Wire
         pair.run(for: .milliseconds(100))
         #expect(pair.join(path: 1))
         #expect(transfer(pair, bytes: 3_000_000, upload: false, within: .seconds(20)) == 3_000_000)
-        let joins = pair.log.filter { $0.segment.options.present.contains(.join) }.map(\.segment.options.join.form)
+        let joins = pair.log.filter { $0.segment.options.present.contains(.join) }
+            .map(\.segment.options.join.form)
         // The vectors of RFC 8684's arithmetic for these keys and nonces.
         #expect(joins.contains(.synAck(hmac: 0xe584_b0ec_47b5_ad3a, nonce: 0x5566_7788)))
         #expect(joins.contains(.ack(MPJoin.HMAC160(0x5c70_32b6_784d_f0c9, 0x56a9_0c9f_aadd_3750, 0x9877_98bf))))
@@ -177,7 +179,8 @@ import Wire
         forged.flags = [.rst, .ack]
         forged.options.present = [.fastClose]
         forged.options.fastClose.receiverKey = 42
-        pair.listener.receive(forged, payload: UnsafeRawBufferPointer(start: nil, count: 0), subflow: 0, at: pair.now)
+        pair.listener.receive(forged, payload: UnsafeRawBufferPointer(start: nil, count: 0),
+                              subflow: 0, at: pair.now)
         #expect(pair.listener.error == nil)
         pair.initiator.abort(at: pair.now)
         pair.run(for: .milliseconds(200))
@@ -194,7 +197,8 @@ import Wire
         syn.options.present = .join
         syn.options.join.form = .syn(token: 1, nonce: 2)
         #expect(pair.listener.acceptJoin(syn, payload: UnsafeRawBufferPointer(start: nil, count: 0), path: 1,
-                                         initialSequence: SubflowSequence(1), nonce: 3, estimate: nil, at: pair.now) == nil)
+                                         initialSequence: SubflowSequence(1), nonce: 3,
+                                         estimate: nil, at: pair.now) == nil)
     }
 
     /// In a session the request rides on the SYN and the answer comes one round trip later.

@@ -31,7 +31,8 @@ final class Pair {
     private var random = SeededRandom(seed: 7)
     var refusedJoins = 0
 
-    init(framing: ConnectionConfiguration.Framing, delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
+    init(framing: ConnectionConfiguration.Framing,
+         delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
          scheduler: SchedulerKind = .predictedArrival) {
         var c = ConnectionConfiguration()
         c.scheduler = scheduler
@@ -43,7 +44,8 @@ final class Pair {
     }
 
     func open(path: Int = 0) {
-        let index = initiator.open(path: path, localPort: nextPort, remotePort: 443, initialSequence: SubflowSequence(.max - 5),
+        let index = initiator.open(path: path, localPort: nextPort, remotePort: 443,
+                                   initialSequence: SubflowSequence(.max - 5),
                                    backup: false, estimate: nil, at: now)
         numbers[0][nextPort] = index
         nextPort += 1
@@ -52,7 +54,8 @@ final class Pair {
     @discardableResult func join(path: Int, backup: Bool = false) -> Bool {
         guard let index = initiator.join(path: path, localPort: nextPort, remotePort: 443,
                                          initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
-                                         addressID: AddressID(UInt8(path)), nonce: 0x1122_3344, backup: backup, estimate: nil, at: now)
+                                         addressID: AddressID(UInt8(path)), nonce: 0x1122_3344,
+                                         backup: backup, estimate: nil, at: now)
         else { return false }
         numbers[0][nextPort] = index
         nextPort += 1
@@ -64,7 +67,8 @@ final class Pair {
         let end = now + interval
         pump()
         while true {
-            let next = min(flights.map(\.at).min() ?? .distantFuture, min(initiator.deadline, listener.deadline))
+            let next = min(flights.map(\.at).min() ?? .distantFuture,
+                           min(initiator.deadline, listener.deadline))
             guard next <= end else { break }
             precondition(next >= now || next < now, "time is an order")
             now = max(now, next)
@@ -84,7 +88,8 @@ final class Pair {
                 emitted += 1
                 precondition(emitted < 100_000, "the engine spins")
                 let payload = Array(out.payload.first) + Array(out.payload.second)
-                let flight = Flight(at: now + delays[out.path], order: order, toListener: side == 0, path: out.path,
+                let flight = Flight(at: now + delays[out.path], order: order, toListener: side == 0,
+                                    path: out.path,
                                     port: side == 0 ? out.segment.sourcePort : out.segment.destinationPort,
                                     segment: out.segment, payload: payload)
                 order += 1
@@ -105,19 +110,23 @@ final class Pair {
     private func deliver(_ f: Flight) {
         let side = f.toListener ? 1 : 0
         let connection = f.toListener ? listener : initiator
-        while let gone = connection.takeEndedSubflow() { numbers[side] = numbers[side].filter { $0.value != gone } }
+        while let gone = connection.takeEndedSubflow() {
+            numbers[side] = numbers[side].filter { $0.value != gone }
+        }
         f.payload.withUnsafeBytes { bytes in
             if let index = numbers[side][f.port] {
                 connection.receive(f.segment, payload: bytes, subflow: index, at: now)
             } else if f.toListener, f.segment.flags.contains(.syn) {
                 let isn = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
                 if f.segment.options.present.contains(.join) {
-                    if let index = connection.acceptJoin(f.segment, payload: bytes, path: f.path, initialSequence: isn,
+                    if let index = connection.acceptJoin(f.segment, payload: bytes, path: f.path,
+                                                         initialSequence: isn,
                                                          nonce: 0x5566_7788, estimate: nil, at: now) {
                         numbers[1][f.port] = index
                     } else { refusedJoins += 1 }
                 } else {
-                    numbers[1][f.port] = connection.accept(f.segment, payload: bytes, path: f.path, initialSequence: isn,
+                    numbers[1][f.port] = connection.accept(f.segment, payload: bytes, path: f.path,
+                                                           initialSequence: isn,
                                                            estimate: nil, at: now)
                 }
             }

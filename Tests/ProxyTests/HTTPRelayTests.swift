@@ -3,7 +3,9 @@ import Testing
 @testable import Proxy
 
 /// Answers each request's head (and `body` bytes behind it) with what `respond` makes of it.
-private func http(_ respond: @escaping (String) -> (String, Bool)) -> ([UInt8], Bool) -> (send: [UInt8], close: Bool)? {
+private func http(_ respond: @escaping (String) -> (String, Bool)) -> ([UInt8],
+                                                                       Bool) -> (send: [UInt8],
+                                                                                          close: Bool)? {
     { read, ended in
         let text = String(decoding: read, as: UTF8.self)
         guard !ended else { return ([], true) }
@@ -12,7 +14,9 @@ private func http(_ respond: @escaping (String) -> (String, Bool)) -> ([UInt8], 
         return (Array(answer.utf8), closes)
     }
 }
-private func ok(_ body: String) -> String { "HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)" }
+private func ok(_ body: String) -> String {
+    "HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+}
 
 @Suite(.serialized) struct HTTPRelayTests {
     @Test func requestsFollowEachOtherToSeveralOrigins() throws {
@@ -56,7 +60,8 @@ private func ok(_ body: String) -> String { "HTTP/1.1 200 OK\r\nContent-Length: 
             #expect(String(decoding: application.expect(expected.utf8.count), as: UTF8.self) == expected)
         }
         application.wait { application.isEnded }
-        #expect(application.text == "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end" && !application.wasReset)
+        #expect(application.text == "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end"
+            && !application.wasReset)
     }
 
     @Test func bodiesAndExpect() throws {
@@ -65,7 +70,9 @@ private func ok(_ body: String) -> String { "HTTP/1.1 200 OK\r\nContent-Length: 
         let port = try street.origin { read, ended in
             let text = String(decoding: read, as: UTF8.self)
             if ended { return ([], true) }
-            if text.hasSuffix("100-continue\r\n\r\n") { return (Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), false) }
+            if text.hasSuffix("100-continue\r\n\r\n") {
+                return (Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), false)
+            }
             guard text.hasSuffix("0\r\n\r\n") || text.hasSuffix("end") else { return nil }
             return (Array(ok(text.hasSuffix("12345end") ? "123" : "xxx").utf8), false)
         }
@@ -84,7 +91,11 @@ private func ok(_ body: String) -> String { "HTTP/1.1 200 OK\r\nContent-Length: 
         let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
         let port = try street.origin { read, ended in
             let text = String(decoding: read, as: UTF8.self)
-            return ended ? ([], true) : text.hasSuffix("\r\n\r\n") ? (Array(answer.utf8), false) : (read, false)
+            return ended
+                ? ([], true)
+                : text.hasSuffix("\r\n\r\n")
+                ? (Array(answer.utf8), false)
+                : (read, false)
         }
         let application = try street.application()
         application.send("GET http://localhost:\(port)/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
@@ -103,7 +114,8 @@ private func ok(_ body: String) -> String { "HTTP/1.1 200 OK\r\nContent-Length: 
         }
         let closed = try street.closedPort()
         let refused = try get(closed)
-        #expect(refused.hasPrefix("HTTP/1.1 502 ") && refused.hasSuffix("localhost:\(closed) refused the connection.\n"))
+        #expect(refused.hasPrefix("HTTP/1.1 502 ")
+            && refused.hasSuffix("localhost:\(closed) refused the connection.\n"))
         let silent = try street.origin(http { _ in ("", true) })
         #expect(try get(silent).hasSuffix("localhost:\(silent) closed the connection without a response.\n"))
         let other = try street.origin(http { _ in ("220 mail\r\n\r\n", true) })

@@ -19,7 +19,8 @@ final class Street {
 
     init(credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto) throws {
         loop = try EventLoop()
-        let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()), concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
+        let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()),
+            concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         var there = ConcentratorSettings(identity: concentratorKey, listen: [SocketAddress("127.0.0.1:0")!],
                                          users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
@@ -28,17 +29,19 @@ final class Street {
         concentrator = try ConcentratorServer(there, loop: loop, log: log)
         let listener = try ProxyListener(address: SocketAddress("127.0.0.1:0")!, credentials: credentials)
         let port = concentrator.listen[0].port
-        var here = ProxySettings(identity: proxyKey, concentrator: [Target(host: .address(IPAddress("127.0.0.1")!), port: port)],
+        var here = ProxySettings(identity: proxyKey,
+                                 concentrator: [Target(host: .address(IPAddress("127.0.0.1")!), port: port)],
                                  concentratorKey: concentratorKey.publicKey, listeners: [listener])
         here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
         here.open = open
         proxy = try ProxyServer(here, loop: loop, log: log)
     }
 
-    /// A server that answers what it reads: `script` gets everything read so far, and returns what to send, once
-    /// it knows, and whether to close behind it. Returns its port.
+    /// A server that answers what it reads: `script` gets everything read so far, and returns what
+    /// to send, once it knows, and whether to close behind it. Returns its port.
     func origin(_ script: @escaping (_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)?) throws -> UInt16 {
-        let listener = try StreamListener(SocketAddress("127.0.0.1:0")!, loop: loop) { [unowned self] socket, _ in
+        let listener = try StreamListener(SocketAddress("127.0.0.1:0")!,
+                                          loop: loop) { [unowned self] socket, _ in
             guests.append(Guest(socket, script))
         }
         origins.append(listener)
@@ -117,7 +120,8 @@ final class Application {
 
     init(_ street: Street) throws {
         self.street = street
-        attempt = StreamSocket.connect(to: street.proxy.listen[0], loop: street.loop) { [unowned self] result in
+        attempt = StreamSocket.connect(to: street.proxy.listen[0],
+                                       loop: street.loop) { [unowned self] result in
             guard case .success(let socket) = result else { self.isEnded = true; return }
             self.socket = socket
             socket.watch.onReadable = { [unowned self] in self.read() }
@@ -132,7 +136,9 @@ final class Application {
     func finish() { wait { self.pending.isEmpty }; socket?.finishWriting() }
 
     /// Lets the loop run until `condition` holds, for 10 s at most.
-    @discardableResult func wait(_ condition: () -> Bool) -> Bool { street.loop.run(until: .seconds(10), condition) }
+    @discardableResult func wait(_ condition: () -> Bool) -> Bool {
+        street.loop.run(until: .seconds(10), condition)
+    }
     /// Waits for `count` bytes and takes them.
     func expect(_ count: Int) -> [UInt8] {
         wait { self.received.count >= count || self.isEnded }

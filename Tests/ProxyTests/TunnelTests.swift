@@ -8,7 +8,9 @@ import Wire
 private func name(_ host: String, _ port: UInt16) -> [UInt8] {
     [3, UInt8(host.utf8.count)] + Array(host.utf8) + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
 }
-private func loopback(_ port: UInt16) -> [UInt8] { [1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port)] }
+private func loopback(_ port: UInt16) -> [UInt8] {
+    [1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+}
 private func echo(_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)? { (read, ended) }
 
 @Suite(.serialized) struct TunnelTests {
@@ -61,7 +63,8 @@ private func echo(_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool
         #expect(try street.ask([4, 1, UInt8(closed >> 8), UInt8(truncatingIfNeeded: closed), 127, 0, 0, 1, 0])
             == Socks4Dialogue.reply(.rejected))
         let answer = try street.ask("CONNECT 127.0.0.1:\(closed) HTTP/1.1\r\n\r\n")
-        #expect(answer.hasPrefix("HTTP/1.1 502 ") && answer.hasSuffix("127.0.0.1:\(closed) refused the connection.\n"))
+        #expect(answer.hasPrefix("HTTP/1.1 502 ")
+            && answer.hasSuffix("127.0.0.1:\(closed) refused the connection.\n"))
         // Told yes at once, it can only be reset.
         let fast = try street.application()
         fast.send([5, 1, 0, 5, 1, 0] + name("localhost", closed))
@@ -92,7 +95,9 @@ private func echo(_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool
     @Test func aPortForEverybodyWantsAPassword() throws {
         for text in ["0.0.0.0:1080", "[::]:1080"] {
             let address = SocketAddress(text)!
-            #expect(throws: ProxyListener.Problem.openToEverybody(address)) { try ProxyListener(address: address) }
+            #expect(throws: ProxyListener.Problem.openToEverybody(address)) {
+                try ProxyListener(address: address)
+            }
             _ = try ProxyListener(address: address, credentials: Credentials(user: "u", password: "p"))
         }
     }

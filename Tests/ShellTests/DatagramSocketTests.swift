@@ -81,7 +81,8 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let loop = try EventLoop(), exchange = DatagramExchange()
         let server = try DatagramSocket(.listen(SocketAddress(.unspecifiedV4, port: 0)), loop: loop)
         let client = try DatagramSocket(.source(loopback, device: nil), loop: loop)
-        let asked = IPAddress(v4: 0x7f00_0309)   // 127.0.3.9: loopback too, but not what the kernel would choose
+        // 127.0.3.9: loopback too, but not what the kernel would choose
+        let asked = IPAddress(v4: 0x7f00_0309)
         _ = exchange.send(batch(2, size: 300, to: SocketAddress(asked, port: server.localAddress.port)),
                           uplink: 0, through: client)
         let got = collect(loop, exchange, server, 2)
@@ -122,7 +123,8 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
             let bytes = UnsafePointer((one.arena + run.offset).assumingMemoryBound(to: UInt8.self))
             let kept = client.waiting.append(.init(bytes: bytes, length: UInt32(run.length),
                                                    segment: UInt16(run.segmentSize),
-                                                   has_local: 0, remote: .init(run.remote), local: .init(run.local)))
+                                                   has_local: 0, remote: .init(run.remote),
+                                                   local: .init(run.local)))
             #expect(kept)
         }
         _ = exchange.send(batch(1, size: 700, to: server.localAddress), uplink: 0, through: client)

@@ -92,8 +92,10 @@ private final class Peer {
 
 @Suite struct EngineDriverTests {
     private func tunnel(_ loop: EventLoop) throws -> (proxy: EndOfTunnel, concentrator: EndOfTunnel) {
-        let proxyKeys = StaticKeyPair(privateKey: SystemRandom.key()), keys = StaticKeyPair(privateKey: SystemRandom.key())
-        let server = try DatagramSocket(.listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)), loop: loop)
+        let proxyKeys = StaticKeyPair(privateKey: SystemRandom.key()),
+            keys = StaticKeyPair(privateKey: SystemRandom.key())
+        let server = try DatagramSocket(.listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)),
+                                        loop: loop)
         let concentrator = EndOfTunnel(.init(role: .concentrator(users: [.init(name: "test", publicKey: proxyKeys.publicKey)]), identity: keys), loop)
         let proxy = EndOfTunnel(.init(role: .proxy(concentrator: [server.localAddress], publicKey: keys.publicKey, preSharedKey: nil),
                                       identity: proxyKeys), loop)
@@ -109,7 +111,8 @@ private final class Peer {
         let loop = try EventLoop()
         let (proxy, concentrator) = try tunnel(loop)
         let total = 3 << 20
-        let (application, atProxy) = try connectedPair(loop), (destination, atConcentrator) = try connectedPair(loop)
+        let (application, atProxy) = try connectedPair(loop),
+            (destination, atConcentrator) = try connectedPair(loop)
         var isAnswered = false
         concentrator.onIncoming = { stream in
             concentrator.driver.endpoint.answer(stream, with: .connected, at: loop.now())
@@ -123,7 +126,8 @@ private final class Peer {
         #expect(loop.run(until: .seconds(20)) { a.received > 200_000 })
         #expect(isAnswered)
         proxy.driver.removeUplink(0)
-        #expect(loop.run(until: .seconds(30)) { a.ended && b.ended }, "\(a.received) and \(b.received) of \(total)")
+        #expect(loop.run(until: .seconds(30)) { a.ended && b.ended },
+                "\(a.received) and \(b.received) of \(total)")
         #expect(a.received == total && b.received == total && a.wrong == 0 && b.wrong == 0)
         _ = loop.run(until: .seconds(2)) { proxy.ends.count == 1 && concentrator.ends.count == 1 }
         #expect(proxy.ends == [.finished] && concentrator.ends == [.finished])

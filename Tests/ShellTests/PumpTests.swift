@@ -41,7 +41,8 @@ private final class FakeStream: PumpedStream {
         throws -> (pump: Pump, stream: FakeStream, peer: StreamSocket, ends: Box<[Pump.End]>) {
         let (near, far) = try connectedPair(loop)
         let stream = FakeStream(), ends = Box<[Pump.End]>([])
-        let pump = Pump(socket: near, stream: stream, greeting: greeting, early: early) { ends.value.append($0) }
+        let pump = Pump(socket: near, stream: stream, greeting: greeting,
+                        early: early) { ends.value.append($0) }
         pump.start()
         return (pump, stream, far, ends)
     }
@@ -78,7 +79,8 @@ private final class FakeStream: PumpedStream {
         stream.isReadFinished = true
         pump.activity()
         #expect(loop.run(until: .seconds(2)) { seen.value.end != nil })
-        #expect(seen.value.end == .end && ends.value == [.finished] && stream.released == 1 && !stream.aborted)
+        #expect(seen.value.end == .end && ends.value == [.finished] && stream.released == 1
+            && !stream.aborted)
         #expect(pump.bytesIn == 7 && pump.bytesOut == 5)
     }
 
@@ -105,7 +107,8 @@ private final class FakeStream: PumpedStream {
         #expect(loop.run(until: .seconds(2)) { stream.outgoing.count == 1000 })
         let touches = stream.touches
         _ = loop.run(until: .milliseconds(30)) { false }
-        #expect(stream.outgoing.count == 1000 && stream.touches == touches, "it spins while there is no space")
+        #expect(stream.outgoing.count == 1000 && stream.touches == touches,
+                "it spins while there is no space")
         stream.sendLimit = 10_000
         pump.activity()
         #expect(loop.run(until: .seconds(2)) { stream.outgoing.count == 5000 })

@@ -47,7 +47,11 @@ private final class NameServer {
         asked.append("\(type == 28 ? "AAAA" : "A") \(name)")
         if silent.contains(name) { return nil }
         var records: [[UInt8]] = []
-        if type == 1 { records = (v4[name] ?? []).map { n in (0..<4).map { UInt8(truncatingIfNeeded: n >> (24 - 8 * UInt32($0))) } } }
+        if type == 1 {
+            records = (v4[name] ?? []).map { n in
+                (0..<4).map { UInt8(truncatingIfNeeded: n >> (24 - 8 * UInt32($0))) }
+            }
+        }
         if type == 28, let bytes = v6[name] { records = [bytes] }
         let exists = v4[name] != nil || v6[name] != nil
         var out: [UInt8] = [query[0], query[1], 0x81, exists ? 0x80 : 0x83, 0, 1, 0, UInt8(records.count), 0, 0, 0, 0] + question

@@ -12,14 +12,17 @@ import Testing
         let path = path("control.sock")
         // A thread of its own: the pool of tasks may be busy with other tests' loops.
         let client = inThread { () -> [String] in
-            for _ in 0..<500 where access(path, F_OK) != 0 { usleep(10_000) }   // the server appears a moment later
+            // the server appears a moment later
+            for _ in 0..<500 where access(path, F_OK) != 0 { usleep(10_000) }
             return ["status", "quit"].map { (try? ControlClient.ask(path: path, line: $0)) ?? "no answer" }
         }
         let mode = try serve(path)
         #expect(mode & 0o777 == 0o600)
         #expect(client() == ["<status>\nsecond line", "<quit>\nsecond line"])
         #expect(access(path, F_OK) != 0)
-        #expect { try ControlClient.ask(path: path, line: "status") } throws: { ($0 as? SystemError)?.code == ENOENT }
+        #expect { try ControlClient.ask(path: path, line: "status") } throws: {
+            ($0 as? SystemError)?.code == ENOENT
+        }
     }
 
     /// Serves until somebody says quit; the socket's mode.
@@ -47,7 +50,9 @@ import Testing
         name.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
         _ = withUnsafePointer(to: &name) { p in
-            p.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+            p.withMemoryRebound(to: sockaddr.self,
+                                capacity: 1) { bind(fd, $0,
+                                                    socklen_t(MemoryLayout<sockaddr_un>.size)) }
         }
         close(fd)
         #expect(access(path, F_OK) == 0)
@@ -72,7 +77,8 @@ import Testing
     func theStatusPage(request: String, code: String, body: String) throws {
         let loop = try EventLoop()
         let content = StatusPage.Content(html: { "<p>" }, json: { "{\"up\":1}" }, metrics: { "braid_up 1\n" })
-        let page = try StatusPage(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0), loop: loop, content: content)
+        let page = try StatusPage(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0), loop: loop,
+                                  content: content)
         var reply: [UInt8] = [], ended = false, client: StreamSocket?
         let attempt = StreamSocket.connect(to: page.address, loop: loop) { result in
             guard let socket = try? result.get() else { return }
@@ -80,7 +86,11 @@ import Testing
             _ = socket.write(Array("\(request)\r\nConnection: close\r\n\r\n".utf8))
             socket.watch.onReadable = {
                 withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { room in
-                    if case .bytes(let n) = socket.read(into: room) { reply += room[..<n] } else { ended = true }
+                    if case .bytes(let n) = socket.read(into: room) {
+                        reply += room[..<n]
+                    } else {
+                        ended = true
+                    }
                 }
             }
             socket.watch.wantsRead = true
@@ -95,7 +105,8 @@ import Testing
     }
 
     @Test func aLogRecordIsOneLine() {
-        let line = LineLog.line(level: .warning, label: "tunnel", message: "bad\nINFO forged \u{1b}[31m\u{202e}",
+        let line = LineLog.line(level: .warning, label: "tunnel",
+                                message: "bad\nINFO forged \u{1b}[31m\u{202e}",
                                 metadata: ["user": "a b", "n": "1", "q": "say \"x\""], at: 1_700_000_000_042_000_000)
         #expect(line == "2023-11-14T22:13:20.042Z warn tunnel: bad\\nINFO forged \\x1b[31m\\u{202e} n=1 q=\"say \\\"x\\\"\" user=\"a b\"\n")
     }
@@ -115,9 +126,13 @@ import Testing
         let net = try #require(Subnet("10.1.0.0/16"))
         #expect(net.contains(IPAddress("10.1.255.1")!) && !net.contains(IPAddress("10.2.0.1")!))
         #expect(Subnet("0.0.0.0/0")!.contains(IPAddress("8.8.8.8")!))
-        #expect(Subnet("192.0.2.7")!.contains(IPAddress("192.0.2.7")!) && !Subnet("192.0.2.7")!.contains(IPAddress("192.0.2.6")!))
-        #expect(Subnet("fd00::/8")!.contains(IPAddress("fd12::1")!) && !Subnet("fd00::/8")!.contains(IPAddress("fe80::1")!))
-        #expect(Subnet("2001:db8::/96")!.contains(IPAddress("2001:db8::5:6")!) && !Subnet("2001:db8::/96")!.contains(IPAddress("2001:db8::1:0:0")!))
-        #expect(Subnet("10.0.0.0/33") == nil && Subnet("10.0.0.0/") == nil && Subnet("x/8") == nil && Subnet("10.0.0.0/8/8") == nil)
+        #expect(Subnet("192.0.2.7")!.contains(IPAddress("192.0.2.7")!)
+            && !Subnet("192.0.2.7")!.contains(IPAddress("192.0.2.6")!))
+        #expect(Subnet("fd00::/8")!.contains(IPAddress("fd12::1")!)
+            && !Subnet("fd00::/8")!.contains(IPAddress("fe80::1")!))
+        #expect(Subnet("2001:db8::/96")!.contains(IPAddress("2001:db8::5:6")!)
+            && !Subnet("2001:db8::/96")!.contains(IPAddress("2001:db8::1:0:0")!))
+        #expect(Subnet("10.0.0.0/33") == nil && Subnet("10.0.0.0/") == nil && Subnet("x/8") == nil
+            && Subnet("10.0.0.0/8/8") == nil)
     }
 }

@@ -51,7 +51,11 @@ private final class Recorder {
         guard makeLinks() else { return false }
         // The kernel says "running" a moment after the carrier came.
         for _ in 0..<300 {
-            if let links = try? Netlink.snapshot().links, links.count == 5, links.allSatisfy(\.isUp) { return true }
+            if let links = try? Netlink.snapshot().links,
+               links.count == 5,
+               links.allSatisfy(\.isUp) {
+                return true
+            }
             usleep(10_000)
         }
         return false
@@ -82,7 +86,8 @@ private final class Recorder {
             #expect(ip("route add default via 10.2.0.1 dev wwan metric 600"))
             self.wait(loop, recorder, ["+wwan"])
             #expect(monitor.current.map(\.addresses) == [[IPAddress("10.1.0.2")!], [IPAddress("10.2.0.2")!]])
-            #expect(monitor.current[0].datagramLimit(isIPv4: true) == 1472 && monitor.current[0].datagramLimit(isIPv4: false) == 1452)
+            #expect(monitor.current[0].datagramLimit(isIPv4: true) == 1472
+                && monitor.current[0].datagramLimit(isIPv4: false) == 1452)
             // Routes go with the link, without a notification of their own.
             #expect(ip("link set wlan down"))
             self.wait(loop, recorder, ["-wlan"])
@@ -213,7 +218,8 @@ private final class Recorder {
                              local: .unspecifiedV4)
             }
             #expect(exchange.send(batch, uplink: 0, through: socket) == .sent)
-            #expect(socket.allowsFragments && !socket.usesSegmentation && socket.statistics.datagramsSent == 3)
+            #expect(socket.allowsFragments && !socket.usesSegmentation
+                && socket.statistics.datagramsSent == 3)
         }
     }
 

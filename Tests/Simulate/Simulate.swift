@@ -4,7 +4,8 @@ import Multipath
 import Simulator
 import Wire
 
-/// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in release mode.
+/// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in
+/// release mode.
 ///
 ///     simulate soak [--seeds A..B] [--world segments|tunnel] [--twice]
 ///     simulate one --seed N [--world segments|tunnel] [--trace]
@@ -22,7 +23,10 @@ import Wire
             while i < words.count {
                 switch words[i] {
                 case "--seeds":
-                    guard let parts = value()?.split(separator: "."), parts.count == 2, let a = UInt64(parts[0]), let b = UInt64(parts[1]),
+                    guard let parts = value()?.split(separator: "."),
+                          parts.count == 2,
+                          let a = UInt64(parts[0]),
+                          let b = UInt64(parts[1]),
                           a < b else { return nil }
                     seeds = a..<b
                 case "--seed":
@@ -44,7 +48,9 @@ import Wire
     static func main() {
 
         let words = Array(CommandLine.arguments.dropFirst())
-        guard let command = words.first, ["soak", "one"].contains(command), let arguments = Arguments(Array(words.dropFirst())) else {
+        guard let command = words.first,
+              ["soak", "one"].contains(command),
+              let arguments = Arguments(Array(words.dropFirst())) else {
             print("usage: simulate soak [--seeds A..B] [--world segments|tunnel] [--twice] [--quiet]\n" +
                   "       simulate one --seed N [--world segments|tunnel] [--trace]")
             exit(2)
@@ -61,7 +67,9 @@ import Wire
             simulated += result.length
             bytes += result.bytes
             var failure = result.failure
-            if failure == nil, arguments.twice, simulate(seed, arguments).trace != result.trace { failure = "not the same trace again" }
+            if failure == nil, arguments.twice, simulate(seed, arguments).trace != result.trace {
+                failure = "not the same trace again"
+            }
             if let failure {
                 failed += 1
                 print("seed \(seed): \(failure)")
@@ -89,7 +97,8 @@ import Wire
         let scenario = Scenario.drawn(seed: seed)
         if arguments.trace { describe(scenario) }
         if arguments.world == "segments" {
-            let world = SegmentWorld(scenario, seed: seed, configuration: SegmentWorld.drawnConfiguration(seed: seed))
+            let world = SegmentWorld(scenario, seed: seed,
+                                     configuration: SegmentWorld.drawnConfiguration(seed: seed))
             if arguments.trace { traceSegments(world) }
             world.run()
             return Result(failure: world.failure, trace: world.trace, length: world.now - .zero,
@@ -98,13 +107,16 @@ import Wire
         let world = World(scenario, seed: seed, options: .drawn(seed: seed))
         if arguments.trace { traceDatagrams(world) }
         world.run()
-        return Result(failure: world.failure, trace: world.trace, length: world.now - .zero, bytes: world.bytesRead)
+        return Result(failure: world.failure, trace: world.trace, length: world.now - .zero,
+                      bytes: world.bytesRead)
     }
 
     static func describe(_ scenario: Scenario) {
         for (i, uplink) in scenario.uplinks.enumerated() { print("uplink \(i): up \(uplink.up)\n          down \(uplink.down) radio \(uplink.radio as Any)") }
         for (i, stream) in scenario.streams.enumerated() { print("stream \(i): \(stream)") }
-        for fault in scenario.faults { print("fault at \(stamp(fault.at)): uplink \(fault.uplink) \(fault.change)") }
+        for fault in scenario.faults {
+            print("fault at \(stamp(fault.at)): uplink \(fault.uplink) \(fault.change)")
+        }
     }
 
     static func stamp(_ at: Instant) -> String {
@@ -122,17 +134,24 @@ import Wire
     static func describe(_ segment: borrowing Segment, _ payload: Int) -> String {
         let options = segment.options, flags = segment.flags.rawValue
         var line = "\(segment.sourcePort):\(segment.destinationPort) "
-        for (bit, name) in [(UInt8(2), "S"), (1, "F"), (4, "R"), (16, "A")] where flags & bit != 0 { line += name }
+        for (bit, name) in [(UInt8(2), "S"), (1, "F"), (4, "R"), (16, "A")] where flags & bit != 0 {
+            line += name
+        }
         line += " seq \(segment.sequence.value) ack \(segment.acknowledgement.value) win \(segment.window) len \(payload)"
         if options.present.contains(.sack) {
-            for i in 0..<options.sack.count { line += " [\(options.sack[i].start.value),\(options.sack[i].end.value))" }
+            for i in 0..<options.sack.count {
+                line += " [\(options.sack[i].start.value),\(options.sack[i].end.value))"
+            }
         }
         if options.present.contains(.dss) {
             if let ack = options.dss.acknowledgement { line += " dack \(ack.low32)" }
-            if let map = options.dss.mapping { line += " dsn \(map.dataSequence.low32) ssn \(map.subflowSequence) n \(map.length)" }
+            if let map = options.dss.mapping {
+                line += " dsn \(map.dataSequence.low32) ssn \(map.subflowSequence) n \(map.length)"
+            }
             if options.dss.dataFin { line += " DFIN" }
         }
-        for (kind, name) in [(SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"), (.priority, "PRIO"),
+        for (kind, name) in [(SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"),
+                             (.priority, "PRIO"),
                              (.fastClose, "FASTCLOSE"), (.reset, "TCPRST")] where options.present.contains(kind) {
             line += " " + name
         }

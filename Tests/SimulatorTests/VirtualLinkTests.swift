@@ -31,7 +31,8 @@ private final class Bench {
     }
 }
 
-private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_000), delay: .milliseconds(10), queueLimit: 5000)
+private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_000),
+                                             delay: .milliseconds(10), queueLimit: 5000)
 
 @Suite struct VirtualLinkTests {
     @Test func timesAreExact() {
@@ -63,7 +64,8 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
     @Test func aChangedRateAppliesToWhatWaits() {
         let bench = Bench(megabyteASecond)
         for _ in 0..<3 { bench.offer(1000, at: 0) }
-        bench.link.change(to: megabyteASecond.with { $0.rate = Rate(bytesPerSecond: 500_000) }, at: Instant(nanoseconds: 500_000))
+        bench.link.change(to: megabyteASecond.with { $0.rate = Rate(bytesPerSecond: 500_000) },
+                          at: Instant(nanoseconds: 500_000))
         bench.drain()
         #expect(bench.arrivals.map(\.at) == [11_000_000, 13_000_000, 15_000_000])
     }
@@ -84,9 +86,11 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
         bench.offer(1000, at: 0)
         bench.offer(1000, at: 0)
         // The first has left the transmitter, the second is in it and vanishes.
-        bench.link.change(to: megabyteASecond.with { $0.outage = .blackHole }, at: Instant(nanoseconds: 1_500_000))
+        bench.link.change(to: megabyteASecond.with { $0.outage = .blackHole },
+                          at: Instant(nanoseconds: 1_500_000))
         bench.offer(1000, at: 3_000_000)
-        bench.link.change(to: megabyteASecond.with { $0.outage = .stall }, at: Instant(nanoseconds: 4_000_000))
+        bench.link.change(to: megabyteASecond.with { $0.outage = .stall },
+                          at: Instant(nanoseconds: 4_000_000))
         bench.offer(1000, at: 5_000_000)
         bench.drain(before: 20_000_000)
         bench.link.change(to: megabyteASecond, at: Instant(nanoseconds: 20_000_000))
@@ -144,7 +148,8 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
 
     @Test func sameSeedSameFate() {
         func run(_ seed: UInt64) -> [Int64] {
-            let bench = Bench(megabyteASecond.with { $0.loss = .random(0.2); $0.reordering = 0.3 }, seed: seed)
+            let bench = Bench(megabyteASecond.with { $0.loss = .random(0.2); $0.reordering = 0.3 },
+                              seed: seed)
             for i in 0..<500 { bench.offer(100, at: Int64(i) * 300_000) }
             bench.drain()
             return bench.arrivals.map(\.at)

@@ -23,7 +23,8 @@ import Testing
     ]
 
     @Test(arguments: Array(0..<40) + onceFailedSegments) func segments(seed: UInt64) {
-        let world = SegmentWorld(.drawn(seed: seed), seed: seed, configuration: SegmentWorld.drawnConfiguration(seed: seed))
+        let world = SegmentWorld(.drawn(seed: seed), seed: seed,
+                                 configuration: SegmentWorld.drawnConfiguration(seed: seed))
         world.run()
         #expect(world.failure == nil, "seed \(seed)")
     }
@@ -72,7 +73,8 @@ import Testing
     @Test(arguments: [Fault.Change.removed, .outage(.blackHole, .both)]) func wifiIsLost(_ change: Fault.Change) {
         let world = download([Fault(at: .zero + .seconds(2), uplink: 0, change: change)], bytes: 3_000_000)
         #expect(world.failure == nil)
-        let gap = world.streams[0].initiator.log.longestGap(from: .zero + .seconds(2), to: .zero + .seconds(4))
+        let gap = world.streams[0].initiator.log.longestGap(from: .zero + .seconds(2),
+                                                            to: .zero + .seconds(4))
         #expect(gap < .seconds(2), "a gap of \(gap.milliseconds) ms")
     }
 

@@ -21,7 +21,8 @@ import Testing
         s.inject("FA", seq: 11, ack: 2)
         #expect(s.out() == ["A seq=2 ack=12"] && s.subflow.state == .timeWait)
         s.wait(2000)
-        #expect(s.subflow.state == .closed && s.subflow.failure == nil && s.subflow.deadline == .distantFuture)
+        #expect(s.subflow.state == .closed && s.subflow.failure == nil
+            && s.subflow.deadline == .distantFuture)
     }
 
     @Test func passiveClose() {
@@ -79,7 +80,8 @@ import Testing
     @Test func unmappedTextAndFINDoNotCount() {
         let s = Script()
         s.inject("FA", seq: 1, ack: 1, length: 5, usable: false)
-        #expect(s.arrival.text.isEmpty && !s.arrival.finished && s.subflow.receiveNext == Script.remoteISS + 1)
+        #expect(s.arrival.text.isEmpty && !s.arrival.finished
+            && s.subflow.receiveNext == Script.remoteISS + 1)
     }
 
     @Test func abort() {

@@ -50,11 +50,13 @@ import Wire
         }
         s.inject("SA", seq: 0, ack: 1)
         // Karn: no sample from a repeated SYN; RFC 6298 section 5.7.
-        #expect(!s.subflow.hasRTTSample && s.subflow.retransmissionTimeout == .seconds(3) && s.subflow.isEstablished)
+        #expect(!s.subflow.hasRTTSample && s.subflow.retransmissionTimeout == .seconds(3)
+            && s.subflow.isEstablished)
     }
 
     @Test func knownPathRepeatsSooner() {
-        let known = PathEstimate(smoothedRTT: .milliseconds(30), rttVariation: .milliseconds(5), minimumRTT: .milliseconds(25))
+        let known = PathEstimate(smoothedRTT: .milliseconds(30), rttVariation: .milliseconds(5),
+                                 minimumRTT: .milliseconds(25))
         let s = Script(established: false, estimate: known)
         _ = s.out()
         s.wait(200)

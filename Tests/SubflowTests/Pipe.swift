@@ -74,7 +74,8 @@ final class End {
                 return
             case .open(let room):
                 let n = min(room, total - written)
-                subflow.fillOpen(&s, dataLength: n, streamOffset: UInt64(written), receiveWindow: window, at: now)
+                subflow.fillOpen(&s, dataLength: n, streamOffset: UInt64(written),
+                                 receiveWindow: window, at: now)
                 emit(s, n, UInt64(written))
                 written += n
             case .retransmit(let span):
@@ -83,7 +84,8 @@ final class End {
             case .data(let room):
                 let n = min(room, subflow.sendSegmentSize, total - written)
                 if n == 0 { subflow.declineData(at: now); continue }
-                subflow.fillData(&s, length: n, streamOffset: UInt64(written), receiveWindow: window, optionRoom: 0, at: now)
+                subflow.fillData(&s, length: n, streamOffset: UInt64(written),
+                                 receiveWindow: window, optionRoom: 0, at: now)
                 emit(s, n, UInt64(written))
                 written += n
             case .finish:
@@ -167,7 +169,8 @@ final class Pipe {
 
     private func insert(_ f: Flying) {
         var i = flying.count
-        while i > 0, flying[i - 1].arrival < f.arrival { i -= 1 }   // latest first: the next is popped from the end
+        // latest first: the next is popped from the end
+        while i > 0, flying[i - 1].arrival < f.arrival { i -= 1 }
         flying.insert(f, at: i)
     }
 
@@ -176,7 +179,8 @@ final class Pipe {
             if b.subflow == nil {
                 guard f.segment.flags.contains(.syn), !f.segment.flags.contains(.ack) else { return }
                 let taken = configurationB.earlyData ? f.length : 0
-                b.subflow = Subflow(accepting: f.segment, payloadLength: f.length, configuration: configurationB,
+                b.subflow = Subflow(accepting: f.segment, payloadLength: f.length,
+                                    configuration: configurationB,
                                     initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
                                     estimate: nil, at: now)
                 if taken > 0 { b.place(0..<taken) }
@@ -188,7 +192,8 @@ final class Pipe {
         }
     }
 
-    /// Runs until both ends are closed, nothing more happens or `limit` is reached; the reason it failed, or nil.
+    /// Runs until both ends are closed, nothing more happens or `limit` is reached; the reason it
+    /// failed, or nil.
     func run(until limit: Instant) -> String? {
         var steps = 0
         while true {
@@ -201,7 +206,9 @@ final class Pipe {
             var next = a.subflow.deadline
             if let d = b.subflow?.deadline { next = min(next, d) }
             if let f = flying.last { next = min(next, f.arrival) }
-            if next == .distantFuture { return "nothing happens any more: \(a.subflow.state) \(b.subflow.state)" }
+            if next == .distantFuture {
+                return "nothing happens any more: \(a.subflow.state) \(b.subflow.state)"
+            }
             if next > limit { return "not over in time: \(a.subflow.state) \(b.subflow?.state ?? .closed) \(b.receivedBytes) \(a.receivedBytes)" }
             now = max(now, next)
             while let f = flying.last, f.arrival <= now {

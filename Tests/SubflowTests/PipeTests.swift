@@ -33,7 +33,8 @@ import Testing
             let totals = [0, 1, 1400, 20_000, 80_000]
             let pipe = Pipe(seed: seed &* 7919, a: totals.randomElement(using: &random)!,
                             b: totals.randomElement(using: &random)!, configurationA: ca, configurationB: cb,
-                            faults: faults, sequence: UInt32(truncatingIfNeeded: 0 &- random.next() % 100_000))
+                            faults: faults,
+                            sequence: UInt32(truncatingIfNeeded: 0 &- random.next() % 100_000))
             pipe.a.waitsForPeer = random.chance(0.3)
             let failure = pipe.run(until: Instant.zero + .seconds(600)) ?? pipe.verdict()
             #expect(failure == nil, "seed \(seed): \(failure ?? "")")

@@ -75,12 +75,14 @@ import Wire
         _ = s.out()
         #expect(s.last.options.present.contains(.timestamps))
         s.inject("SA", seq: 0, ack: 1, timestamp: 100)
-        #expect(s.out() == ["A seq=1 ack=1"] && s.last.options.timestamps.echo == 100 && s.subflow.sendSegmentSize == 988)
+        #expect(s.out() == ["A seq=1 ack=1"] && s.last.options.timestamps.echo == 100
+            && s.subflow.sendSegmentSize == 988)
         s.inject("A", seq: 1, ack: 1, length: 10, timestamp: 101)
         #expect(s.arrival.text == 0..<10)
         _ = s.out()
         s.inject("A", seq: 11, ack: 1, length: 10, timestamp: 50)
-        #expect(s.arrival.isUnacceptable && s.out() == ["A seq=1 ack=11"] && s.last.options.timestamps.echo == 101)
+        #expect(s.arrival.isUnacceptable && s.out() == ["A seq=1 ack=11"]
+            && s.last.options.timestamps.echo == 101)
         s.inject("A", seq: 11, ack: 1, length: 10)
         #expect(s.arrival.isUnacceptable)
     }
@@ -98,16 +100,22 @@ import Wire
                 }
                 let seq = near(s.subflow.receiveNext, Script.remoteISS)
                 let ack = near(s.subflow.sendUnacknowledged, Script.localISS)
-                let kinds = ["A", "A", "A", "A", "", "S", "SA", "FA", "F", "R", "RA"].randomElement(using: &random)!
+                let kinds = ["A", "A", "A", "A", "", "S", "SA", "FA", "F", "R",
+                             "RA"].randomElement(using: &random)!
                 var blocks: [Range<Int>] = []
                 for _ in 0..<random.next() % 5 {
                     let start = near(s.subflow.sendUnacknowledged, Script.localISS)
                     blocks.append(start..<start + Int(random.next() % 3000))
                 }
                 s.window = Int(random.next() % 100_000)
-                s.inject(random.chance(0.95) ? "A" : kinds, seq: random.chance(0.5) ? Script.remoteISS.distance(to: s.subflow.receiveNext) : seq,
-                         ack: ack, length: Int(random.next() % 2000), window: UInt16(truncatingIfNeeded: random.next()),
-                         sack: blocks, timestamp: random.chance(0.5) ? UInt32(truncatingIfNeeded: random.next()) : nil)
+                s.inject(random.chance(0.95) ? "A" : kinds,
+                         seq: random.chance(0.5)
+                             ? Script.remoteISS.distance(to: s.subflow.receiveNext) : seq,
+                         ack: ack, length: Int(random.next() % 2000),
+                         window: UInt16(truncatingIfNeeded: random.next()),
+                         sack: blocks,
+                         timestamp: random.chance(0.5)
+                             ? UInt32(truncatingIfNeeded: random.next()) : nil)
                 if random.chance(0.3) { s.toSend += Int(random.next() % 5000) }
                 if random.chance(0.01) { s.subflow.close(); s.toSend = 0 }
                 #expect(s.out().last != "endless")

@@ -161,7 +161,8 @@ import Testing
         for _ in 0..<1199 { s.wait(100); _ = s.out() }
         #expect(s.subflow.state == .established)
         s.wait(100)
-        #expect(s.subflow.state == .closed && s.subflow.failure == .timedOut && s.subflow.outstandingCount == 1)
+        #expect(s.subflow.state == .closed && s.subflow.failure == .timedOut
+            && s.subflow.outstandingCount == 1)
     }
 
     @Test func closedWindowIsProbed() {

@@ -20,9 +20,11 @@ final class Script {
     var arrival = Arrival()
 
     /// An active open; with `established`, the handshake is done after one round trip of `rtt`.
-    init(_ configuration: SubflowConfiguration = Script.plain, established: Bool = true, rtt: Interval = .milliseconds(100),
+    init(_ configuration: SubflowConfiguration = Script.plain, established: Bool = true,
+         rtt: Interval = .milliseconds(100),
          estimate: PathEstimate? = nil) {
-        subflow = Subflow(opening: configuration, localPort: 1000, remotePort: 443, initialSequence: Script.localISS,
+        subflow = Subflow(opening: configuration, localPort: 1000, remotePort: 443,
+                          initialSequence: Script.localISS,
                           estimate: estimate, at: now)
         guard established else { return }
         _ = out()
@@ -68,7 +70,8 @@ final class Script {
 
     /// `kinds`: letters S, A, F, R. `sack`: relative to our ISS.
     func inject(_ kinds: String, seq: Int, ack: Int = 0, length: Int = 0, window: UInt16 = 16_000,
-                sack: [Range<Int>] = [], timestamp: UInt32? = nil, options: Bool = true, usable: Bool = true) {
+                sack: [Range<Int>] = [], timestamp: UInt32? = nil, options: Bool = true,
+                usable: Bool = true) {
         var s = kinds.contains("S") && options ? Script.syn() : Segment()
         s.sourcePort = 443
         s.destinationPort = 1000
@@ -95,7 +98,8 @@ final class Script {
             s.options.present.insert(.timestamps)
             s.options.timestamps = Timestamps(value: timestamp, echo: 0)
         }
-        arrival = subflow.receive(s, payloadLength: length, textIsUsable: usable, receiveWindow: self.window, at: now)
+        arrival = subflow.receive(s, payloadLength: length, textIsUsable: usable,
+                                  receiveWindow: self.window, at: now)
     }
 
     /// Lets time pass.
@@ -123,7 +127,8 @@ final class Script {
             case .data(let room):
                 length = min(room, toSend, subflow.sendSegmentSize)
                 if length == 0 { subflow.declineData(at: now); continue }
-                subflow.fillData(&s, length: length, streamOffset: offset, receiveWindow: window, optionRoom: 0, at: now)
+                subflow.fillData(&s, length: length, streamOffset: offset, receiveWindow: window,
+                                 optionRoom: 0, at: now)
                 sent(length)
             case .finish: subflow.fillFinish(&s, receiveWindow: window, optionRoom: 0, at: now)
             case .acknowledge: subflow.fillAcknowledgement(&s, receiveWindow: window, optionRoom: 0, at: now)
@@ -144,7 +149,10 @@ final class Script {
         if s.flags.contains(.fin) { kinds += "F" }
         if s.flags.contains(.rst) { kinds += "R" }
         if s.flags.contains(.ack), length == 0 { kinds += "A" }
-        if length > 0 { kinds += kinds.contains("S") && s.flags.contains(.ack) ? "A+data" : kinds.isEmpty ? "data" : "+data" }
+        if length > 0 {
+            kinds += kinds.contains("S") && s.flags.contains(.ack)
+                ? "A+data" : kinds.isEmpty ? "data" : "+data"
+        }
         var line = "\(kinds) seq=\(Script.localISS.distance(to: s.sequence))"
         if s.flags.contains(.ack) { line += " ack=\(Script.remoteISS.distance(to: s.acknowledgement))" }
         if length > 0 { line += " len=\(length)" }

@@ -36,7 +36,8 @@ import Testing
         let probe = ProbeFrame(isAnswer: true, identifier: 0x1234, sentAt: 0x0102_0304_0506_0708)
         let p = bytes(ProbeFrame.size) { probe.write(into: $0) }
         #expect(p == [2, 0x12, 0x34, 1, 2, 3, 4, 5, 6, 7, 8])
-        let state = PathStateFrame(path: 3, generation: 0xfffe, incarnation: 9, isOpen: true, isBackup: true, mode: 2)
+        let state = PathStateFrame(path: 3, generation: 0xfffe, incarnation: 9, isOpen: true,
+                                   isBackup: true, mode: 2)
         let s = bytes(PathStateFrame.size) { state.write(into: $0) }
         #expect(s == [3, 3, 0xff, 0xfe, 9, 0x23])
         let close = CloseFrame(reason: .replaced), reset = SubflowResetFrame(number: 0xbeef, reason: 3)
@@ -65,7 +66,8 @@ import Testing
     }
 
     @Test func handshakePayloads() {
-        let hello = HelloPayload(hasHardwareAES: true, wantsFresh: true, index: 0x123456, instance: 7, timestamp: 9)
+        let hello = HelloPayload(hasHardwareAES: true, wantsFresh: true, index: 0x123456,
+                                 instance: 7, timestamp: 9)
         #expect(HelloPayload(hello.bytes) == hello)
         #expect(HelloPayload(Array(hello.bytes.dropLast())) == nil)
         #expect(HelloPayload([2] + hello.bytes.dropFirst()) == nil)

@@ -35,7 +35,8 @@ import Testing
         for seed in 10..<30 as Range<UInt64> {
             let world = World(seed: seed)
             for i in 0..<2 { world.up[i].loss = 0.6; world.down[i].loss = 0.6 }
-            #expect(world.run(.seconds(60)) { world.log.contains { $0.hasPrefix("C opened") } }, "seed \(seed)")
+            #expect(world.run(.seconds(60)) { world.log.contains { $0.hasPrefix("C opened") } },
+                    "seed \(seed)")
         }
     }
 
@@ -122,8 +123,10 @@ import Testing
             }
             for i in 0..<2 { world.up[i].loss = 0; world.down[i].loss = 0 }
             world.run(.seconds(12))
-            let ours = world.proxy.currentSession!.paths[0]!, theirs = world.concentrator.sessions[0]!.paths[0]!
-            #expect(ours.generation == theirs.generation && ours.incarnation == theirs.incarnation, "seed \(seed)")
+            let ours = world.proxy.currentSession!.paths[0]!,
+                theirs = world.concentrator.sessions[0]!.paths[0]!
+            #expect(ours.generation == theirs.generation && ours.incarnation == theirs.incarnation,
+                    "seed \(seed)")
             #expect(ours.health == .usable && theirs.health == .usable, "seed \(seed): \(world.log)")
             #expect(world.proxy.currentSession?.hasSignals == false)
         }
@@ -160,7 +163,11 @@ import Testing
         let start = Instant.zero
         #expect(table.allocate(at: start) == 1024)
         table.set(1024, slot: 5, subflow: 2)
-        if case .used(let e) = table.lookup(1024) { #expect(e.slot == 5 && e.subflow == 2) } else { Issue.record("not used") }
+        if case .used(let e) = table.lookup(1024) {
+            #expect(e.slot == 5 && e.subflow == 2)
+        } else {
+            Issue.record("not used")
+        }
         table.release(1024, until: start + .seconds(45))
         for _ in 0..<64_511 { let n = table.allocate(at: start)!; #expect(n != 1024) }
         #expect(table.allocate(at: start + .seconds(45)) != nil)

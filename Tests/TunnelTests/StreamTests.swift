@@ -9,7 +9,8 @@ import Testing
 @Suite struct StreamTests {
     private func expectClean(_ client: Client, received: Int, _ note: String = "") {
         #expect(client.status == .connected, "\(note)")
-        #expect(client.wrong == 0 && client.received == received, "\(note): \(client.received) of \(received), \(client.wrong) wrong")
+        #expect(client.wrong == 0 && client.received == received,
+                "\(note): \(client.received) of \(received), \(client.wrong) wrong")
         #expect(client.stream.connection.error == nil, "\(note)")
     }
 
@@ -35,7 +36,10 @@ import Testing
 
     @Test func bothPathsCarryADownload() {
         let world = World(seed: 3)
-        for i in 0..<2 { world.down[i].rate = .megabitsPerSecond(8); world.up[i].rate = .megabitsPerSecond(8) }
+        for i in 0..<2 {
+            world.down[i].rate = .megabitsPerSecond(8)
+            world.up[i].rate = .megabitsPerSecond(8)
+        }
         world.run(.seconds(1))
         let start = world.now
         let client = world.open(port: 8000)
@@ -80,10 +84,12 @@ import Testing
         if !silent { world.proxy.removeUplink(0, at: world.now) }
         world.run(.milliseconds(700)) { client.isDone }
         let gap = peer.longestGap
-        #expect(world.run(.seconds(60)) { client.isDone }, "\(mode) silent \(silent) upload \(upload): \(client.received)")
+        #expect(world.run(.seconds(60)) { client.isDone },
+                "\(mode) silent \(silent) upload \(upload): \(client.received)")
         expectClean(client, received: received, "\(mode) silent \(silent) upload \(upload)")
         print("handover \(mode) silent \(silent) upload \(upload): gap \(gap.milliseconds) ms")
-        #expect(gap < .milliseconds(silent ? 500 : 300), "\(mode) silent \(silent) upload \(upload): \(gap.milliseconds) ms")
+        #expect(gap < .milliseconds(silent ? 500 : 300),
+                "\(mode) silent \(silent) upload \(upload): \(gap.milliseconds) ms")
     }
 
     @Test(arguments: HandoverMode.allCases, [false, true])
@@ -94,7 +100,10 @@ import Testing
 
     @Test func aReturnedUplinkIsUsedAgain() {
         let world = World(seed: 50)
-        for i in 0..<2 { world.down[i].rate = .megabitsPerSecond(8); world.up[i].rate = .megabitsPerSecond(8) }
+        for i in 0..<2 {
+            world.down[i].rate = .megabitsPerSecond(8)
+            world.up[i].rate = .megabitsPerSecond(8)
+        }
         world.run(.seconds(1))
         let client = world.open(port: 12_000)
         world.run(.seconds(2))
@@ -162,7 +171,11 @@ import Testing
 
     @Test func keysChangeUnderTraffic() {
         let world = World(seed: 55, keyLifetime: .milliseconds(300))
-        for i in 0..<2 { world.down[i].loss = 0.01; world.up[i].loss = 0.01; world.down[i].rate = .megabitsPerSecond(10) }
+        for i in 0..<2 {
+            world.down[i].loss = 0.01
+            world.up[i].loss = 0.01
+            world.down[i].rate = .megabitsPerSecond(10)
+        }
         let client = world.open(port: 10_000)
         #expect(world.run(.seconds(60)) { client.isDone })
         expectClean(client, received: 10_000_000)
@@ -172,7 +185,9 @@ import Testing
 
     @Test func manyConnectionsAtOnce() {
         let world = World(seed: 56)
-        let clients = (0..<200).map { i in world.open(port: i % 2 == 0 ? 1 : 20, sending: i % 2 == 0 ? 5000 : 0) }
+        let clients = (0..<200).map { i in
+            world.open(port: i % 2 == 0 ? 1 : 20, sending: i % 2 == 0 ? 5000 : 0)
+        }
         #expect(world.run(.seconds(60)) { clients.allSatisfy { $0.isDone } })
         for (i, client) in clients.enumerated() { expectClean(client, received: i % 2 == 0 ? 5000 : 20_000) }
         world.run(.seconds(90))

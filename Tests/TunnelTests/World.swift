@@ -24,7 +24,14 @@ struct TestLink {
 /// Every stream the proxy opens is answered; the target's port says what the far side does: 1 echo,
 /// 2 sink, otherwise a source of `port * 1000` bytes.
 final class World {
-    struct Flight { var at: Instant; var order: Int; var toProxy: Bool; var uplink: Int; var bytes: [UInt8]; var from: SocketAddress }
+    struct Flight {
+        var at: Instant
+        var order: Int
+        var toProxy: Bool
+        var uplink: Int
+        var bytes: [UInt8]
+        var from: SocketAddress
+    }
 
     let proxy: Endpoint
     private(set) var concentrator: Endpoint
@@ -52,7 +59,8 @@ final class World {
         return bytes.withUnsafeBytes { Key32($0) }
     }
 
-    init(seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil, userIsKnown: Bool = true,
+    init(seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil,
+         userIsKnown: Bool = true,
          keyLifetime: Interval = .seconds(120), addUplinks: Bool = true) {
         random = SeededRandom(seed: seed)
         let mine = StaticKeyPair(privateKey: Self.key(1)), theirs = StaticKeyPair(privateKey: Self.key(2))
@@ -72,7 +80,11 @@ final class World {
         up = Array(repeating: TestLink(), count: uplinks)
         down = up
         externalPort = (0..<uplinks).map { 5000 + UInt16($0) }
-        if addUplinks { for i in 0..<uplinks { proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: backup == i), at: now) } }
+        if addUplinks {
+            for i in 0..<uplinks {
+                proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: backup == i), at: now)
+            }
+        }
     }
 
     func restartConcentrator() {
@@ -126,7 +138,8 @@ final class World {
             var at = run.offset
             while at < run.offset + run.length {
                 let n = min(run.segmentSize, run.offset + run.length - at)
-                put(Array(UnsafeRawBufferPointer(start: batch.arena + at, count: n)), fromProxy: fromProxy, run: run)
+                put(Array(UnsafeRawBufferPointer(start: batch.arena + at, count: n)),
+                    fromProxy: fromProxy, run: run)
                 at += n
             }
         }
@@ -151,9 +164,12 @@ final class World {
         link.carried += bytes.count
         let copies = random.chance(link.duplication) ? 2 : 1
         for _ in 0..<copies {
-            let extra = link.jitter > .zero ? Interval(nanoseconds: Int64(random.next() % UInt64(link.jitter.nanoseconds))) : .zero
+            let extra = link.jitter > .zero
+                ? Interval(nanoseconds: Int64(random.next() % UInt64(link.jitter.nanoseconds)))
+                : .zero
             order += 1
-            let flight = Flight(at: link.busyUntil + link.delay + extra, order: order, toProxy: !fromProxy, uplink: uplink,
+            let flight = Flight(at: link.busyUntil + link.delay + extra, order: order,
+                                toProxy: !fromProxy, uplink: uplink,
                                 bytes: bytes, from: fromProxy ? external(uplink) : Self.far)
             let place = flights.firstIndex { $0.at > flight.at } ?? flights.count
             flights.insert(flight, at: place)
@@ -165,7 +181,10 @@ final class World {
     func inject(_ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress) {
         var copy = bytes
         copy.withUnsafeMutableBytes {
-            if toProxy { proxy.receive($0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink, at: now) }
+            if toProxy {
+                proxy.receive($0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink,
+                              at: now)
+            }
             else { concentrator.receive($0, from: from, local: World.far.address, uplink: 0, at: now) }
         }
     }
@@ -208,7 +227,8 @@ final class World {
     static let period = 65_521
     static let pattern: [UInt8] = {
         var r = SeededRandom(seed: 1)
-        return (0..<period + 65_536).map { _ in UInt8(truncatingIfNeeded: r.next()) }.enumerated().reduce(into: []) { out, item in
+        return (0..<period + 65_536).map { _ in UInt8(truncatingIfNeeded: r.next()) }.enumerated()
+            .reduce(into: []) { out, item in
             out.append(item.offset < period ? item.element : out[item.offset - period])
         }
     }()
@@ -227,7 +247,10 @@ final class World {
             var at = 0
             while at < bytes.count {
                 let n = min(bytes.count - at, 65_536)
-                if memcmp(bytes.baseAddress! + at, table.baseAddress! + (offset + at) % period, n) != 0 { return false }
+                if memcmp(bytes.baseAddress! + at, table.baseAddress! + (offset + at) % period,
+                          n) != 0 {
+                    return false
+                }
                 at += n
             }
             return true
@@ -305,10 +328,16 @@ final class Server: Peer {
         if port == 1 {
             let n = echo.withUnsafeBytes { stream.connection.write($0, at: now) }
             echo.removeFirst(n)
-            if ended, echo.isEmpty, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
+            if ended, echo.isEmpty, !hasFinished {
+                stream.connection.finishWriting(at: now)
+                hasFinished = true
+            }
         } else {
             write(endpoint, at: now)
-            if sentCount == toSend, port > 9 || ended, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
+            if sentCount == toSend, port > 9 || ended, !hasFinished {
+                stream.connection.finishWriting(at: now)
+                hasFinished = true
+            }
         }
         endpoint.touched(stream, at: now)
         if isDone || failed { endpoint.release(stream, at: now) }

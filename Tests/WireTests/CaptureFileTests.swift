@@ -10,7 +10,8 @@ import Testing
         var out = [UInt8](repeating: 0, count: room)
         let n = out.withUnsafeMutableBytes { buffer in
             Pieces.of(payload) {
-                CaptureFile.write(s, payload: $0, from: RawSegmentTests.v6.0, to: RawSegmentTests.v6.1, at: 1_700_000_000_123_456_789,
+                CaptureFile.write(s, payload: $0, from: RawSegmentTests.v6.0,
+                                  to: RawSegmentTests.v6.1, at: 1_700_000_000_123_456_789,
                                   into: buffer.baseAddress!, capacity: room)
             }
         }
@@ -67,11 +68,13 @@ import Testing
         s.sequence = SubflowSequence(.max)
         s.options.multipathCapable = try OptionVector.named("capable-syn-ack").multipathCapable
         s.options.dss = try OptionVector.named("dss-ack-4-map-4").dss
-        s.options.present = [.maximumSegmentSize, .windowScale, .sackPermitted, .timestamps, .multipathCapable, .dss]
+        s.options.present = [.maximumSegmentSize, .windowScale, .sackPermitted, .timestamps,
+                             .multipathCapable, .dss]
         let packets = try Self.packets(s, [1, 2, 3, 4, 5])
         try #require(packets.count == 2)
         #expect(packets[0].payload == [] && packets[1].payload == [1, 2, 3, 4, 5])
-        #expect(packets[1].0.sequence.value == 0 && packets[1].0.flags == .ack && packets[1].0.options.present == .dss)
+        #expect(packets[1].0.sequence.value == 0 && packets[1].0.flags == .ack
+            && packets[1].0.options.present == .dss)
     }
 }
 
@@ -81,13 +84,15 @@ import Testing
         let a = RawSegmentTests.v4.0, b = RawSegmentTests.v4.1
         func record(_ s: Segment, _ payload: String, fromInitiator: Bool) {
             Pieces.of(Array(payload.utf8)) { pieces in
-                recorder.record(s, payload: pieces, from: fromInitiator ? a : b, to: fromInitiator ? b : a, at: 5) { bytes in
+                recorder.record(s, payload: pieces, from: fromInitiator ? a : b,
+                                to: fromInitiator ? b : a, at: 5) { bytes in
                     guard let read = try? RawSegmentTests.read(Array(bytes.dropFirst(16))) else { return }
                     shown.append((read.0, read.payload))
                 }
             }
         }
-        func segment(_ flags: ControlBits, _ sequence: UInt32, ports: (UInt16, UInt16), _ kinds: SegmentOptions.Kinds) -> Segment {
+        func segment(_ flags: ControlBits, _ sequence: UInt32, ports: (UInt16, UInt16),
+                     _ kinds: SegmentOptions.Kinds) -> Segment {
             var s = Segment()
             (s.sourcePort, s.destinationPort) = ports
             s.flags = flags
@@ -109,9 +114,11 @@ import Testing
         record(segment(.ack, 107, ports: out, .dss), "three", fromInitiator: true)
         #expect(shown.map { String(decoding: $0.payload, as: UTF8.self) } == ["", "", "other", "", "one", "two", "", "three"])
         #expect(shown[0].0.options.present == .multipathCapable && shown[0].0.sequence.value == 100)
-        #expect(shown[4].0.sequence.value == 101 && shown[4].0.flags == .ack && shown[4].0.acknowledgement.value == 901)
+        #expect(shown[4].0.sequence.value == 101 && shown[4].0.flags == .ack
+            && shown[4].0.acknowledgement.value == 901)
         #expect(shown[3].0.options.present == .multipathCapable && shown[3].0.acknowledgement.value == 101)
-        #expect(shown[6].0.sequence.value == 901 && shown[6].0.acknowledgement.value == 107 && shown[6].0.flags == .ack)
+        #expect(shown[6].0.sequence.value == 901 && shown[6].0.acknowledgement.value == 107
+            && shown[6].0.flags == .ack)
         #expect(shown[5].0.flags == .ack && shown[5].0.options.present == .dss)
     }
 }

@@ -16,8 +16,11 @@ import Testing
 
     @Test(arguments: OptionVector.all) func everyPrefixIsRefused(_ vector: OptionVector) {
         for n in 1..<vector.bytes.count {
-            #expect(throws: WireError.self) { try SegmentOptions(Array(vector.bytes[..<n]), flags: vector.flags) }
-            // The same bytes with a length that agrees with them: a form that does not exist, or another one that does.
+            #expect(throws: WireError.self) {
+                try SegmentOptions(Array(vector.bytes[..<n]), flags: vector.flags)
+            }
+            // The same bytes with a length that agrees with them: a form that does not exist, or
+            // another one that does.
             var shortened = Array(vector.bytes[..<n])
             guard n >= 2 else { continue }
             shortened[1] = UInt8(n)
@@ -29,15 +32,18 @@ import Testing
 
     @Test func fieldsOfMPCapable() throws {
         var option = try OptionVector.named("capable-syn").multipathCapable
-        #expect(option.version == 1 && option.hmacSHA256 && option.senderKey == nil && !option.checksumRequired)
+        #expect(option.version == 1 && option.hmacSHA256 && option.senderKey == nil
+            && !option.checksumRequired)
         option = try OptionVector.named("capable-data-checksum").multipathCapable
         #expect(option.checksumRequired && option.senderKey == 0x0001020304050607)
-        #expect(option.receiverKey == 0xa0a1a2a3a4a5a6a7 && option.dataLength == 5 && option.checksum == 0x2fe5)
+        #expect(option.receiverKey == 0xa0a1a2a3a4a5a6a7 && option.dataLength == 5
+            && option.checksum == 0x2fe5)
     }
 
     @Test func fieldsOfMPJoin() throws {
         let syn = try OptionVector.named("join-syn").join
-        #expect(syn.backup && syn.addressID.value == 1 && syn.form == .syn(token: 0xebaeb334, nonce: 0x11223344))
+        #expect(syn.backup && syn.addressID.value == 1
+            && syn.form == .syn(token: 0xebaeb334, nonce: 0x11223344))
         let answer = try OptionVector.named("join-syn-ack").join
         #expect(!answer.backup && answer.form == .synAck(hmac: 0xe584b0ec47b5ad3a, nonce: 0x55667788))
         let ack = try OptionVector.named("join-ack").join
@@ -84,7 +90,8 @@ import Testing
     }
 
     @Test func unknownOptionsAreSkipped() throws {
-        // An experimental option, an unknown MPTCP subtype, an MSS of a wrong length, then a real one, end, rubbish.
+        // An experimental option, an unknown MPTCP subtype, an MSS of a wrong length, then a real
+        // one, end, rubbish.
         let options = try SegmentOptions(unhex("fd04abcd 1e05f00000 020305 01 1e0350 00 ff"), flags: .ack)
         #expect(options.present == .priority)
     }

@@ -7,12 +7,14 @@ import Testing
     static let v4 = (IPAddress(v4: 0x0a000001), IPAddress(v4: 0xc0000205))
     static let v6 = (IPAddress("2001:db8::1")!, IPAddress("2001:db8::9")!)
 
-    static func write(_ s: Segment, _ payload: [UInt8], isIPv4: Bool, splitAt: Int = 0, capacity: Int = 4096) -> [UInt8]? {
+    static func write(_ s: Segment, _ payload: [UInt8], isIPv4: Bool, splitAt: Int = 0,
+                      capacity: Int = 4096) -> [UInt8]? {
         var out = [UInt8](repeating: 0xee, count: capacity + 64)
         let (from, to) = isIPv4 ? v4 : v6
         let n = out.withUnsafeMutableBytes { buffer in
             Pieces.of(payload, splitAt: splitAt) { pieces in
-                RawSegment.write(s, payload: pieces, from: from, to: to, into: buffer.baseAddress!, capacity: capacity)
+                RawSegment.write(s, payload: pieces, from: from, to: to, into: buffer.baseAddress!,
+                                 capacity: capacity)
             }
         }
         guard let n else { return nil }
@@ -20,7 +22,8 @@ import Testing
         return Array(out[..<n])
     }
 
-    static func read(_ packet: some Collection<UInt8>) throws -> (Segment, payload: [UInt8], IPAddress, IPAddress) {
+    static func read(_ packet: some Collection<UInt8>) throws -> (Segment, payload: [UInt8],
+                                                                  IPAddress, IPAddress) {
         let exact = UnsafeMutableRawBufferPointer.allocate(byteCount: packet.count, alignment: 1)
         defer { exact.deallocate() }
         exact.copyBytes(from: packet)
@@ -35,7 +38,8 @@ import Testing
         for _ in 0..<2000 {
             let s = random.segment(mostOptions: 3)
             let payload = random.bytes(random.below(100)), isIPv4 = random.chance(0.5)
-            guard let packet = Self.write(s, payload, isIPv4: isIPv4, splitAt: random.below(payload.count + 1)) else {
+            guard let packet = Self.write(s, payload, isIPv4: isIPv4,
+                                          splitAt: random.below(payload.count + 1)) else {
                 #expect(s.options.tightOctets > 40)
                 continue
             }
@@ -52,7 +56,10 @@ import Testing
         var random = SeededRandom(seed: 2)
         for _ in 0..<100 {
             let s = random.segment(mostOptions: 2)
-            guard let packet = Self.write(s, random.bytes(random.below(20)), isIPv4: random.chance(0.5)) else { continue }
+            guard let packet = Self.write(s, random.bytes(random.below(20)),
+                                          isIPv4: random.chance(0.5)) else {
+                continue
+            }
             for n in packet.indices {
                 #expect(throws: WireError.truncated) { try Self.read(packet[..<n]) }
             }
@@ -90,7 +97,8 @@ import Testing
         s.options.maximumSegmentSize = 1460
         s.options.windowScale = 7
         s.options.timestamps = Timestamps(value: 1, echo: 0)
-        s.options.present = [.maximumSegmentSize, .windowScale, .timestamps, .sackPermitted, .multipathCapable]
+        s.options.present = [.maximumSegmentSize, .windowScale, .timestamps, .sackPermitted,
+                             .multipathCapable]
         let packet = try #require(Self.write(s, [], isIPv4: true))
         #expect(hex(packet[40...]) == "020405b4" + "0402080a0000000100000000" + "01030307" + "1e040101")
     }
@@ -105,7 +113,8 @@ import Testing
             var out = [UInt8](repeating: 0, count: 2000)
             let n = out.withUnsafeMutableBytes { buffer in
                 Pieces.of(payload) {
-                    RawSegment.write(segment, payload: $0, from: from, to: to, into: buffer.baseAddress!, capacity: 2000)
+                    RawSegment.write(segment, payload: $0, from: from, to: to,
+                                     into: buffer.baseAddress!, capacity: 2000)
                 }
             }
             #expect(hex(out[20..<(n ?? 20)]) == hex(packet[20...]))
@@ -113,7 +122,8 @@ import Testing
     }
 
     @Test func optionsArePackedTighterWhenTheyMust() throws {
-        // Timestamps padded 12, DSS with everything 28, MP_PRIO 4: 44 padded, 41 tight; without the checksum 39.
+        // Timestamps padded 12, DSS with everything 28, MP_PRIO 4: 44 padded, 41 tight; without the
+        // checksum 39.
         var s = Segment()
         s.flags = .ack
         s.options.timestamps = Timestamps(value: 1, echo: 2)
@@ -142,7 +152,8 @@ import Testing
         #expect(Self.write(s, [], isIPv4: true, capacity: 40)?.count == 40)
         var room = [UInt8](repeating: 0, count: 200)
         #expect(room.withUnsafeMutableBytes {
-            RawSegment.write(s, payload: .empty, from: Self.v4.0, to: Self.v6.1, into: $0.baseAddress!, capacity: 200)
+            RawSegment.write(s, payload: .empty, from: Self.v4.0, to: Self.v6.1,
+                             into: $0.baseAddress!, capacity: 200)
         } == nil)
     }
 

@@ -2,8 +2,8 @@ import Measures
 import Testing
 @testable import Wire
 
-/// A channel that loses, repeats and reorders frames, with a crude TCP over it: what is read is exactly what was
-/// meant, or refused.
+/// A channel that loses, repeats and reorders frames, with a crude TCP over it: what is read is
+/// exactly what was meant, or refused.
 @Suite struct SealedOmissionTests {
     struct Frame {
         var bytes: [UInt8]
@@ -25,16 +25,22 @@ import Testing
 
     @Test(arguments: 0..<120) func exactUnderLossReorderingAndDuplication(_ seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
-        let chance = Chance(loss: random.unit() * 0.3, repeats: random.unit() * 0.2, reorder: random.unit() * 0.3,
-                            late: 1 + random.below(60), delay: 1 + random.below(20), change: [0, 0.01, 0.1, 0.9][random.below(4)], general: [0, 0.1, 0.6][random.below(3)])
+        let chance = Chance(loss: random.unit() * 0.3, repeats: random.unit() * 0.2,
+                            reorder: random.unit() * 0.3,
+                            late: 1 + random.below(60), delay: 1 + random.below(20),
+                            change: [0, 0.01, 0.1, 0.9][random.below(4)],
+                            general: [0, 0.1, 0.6][random.below(3)])
         let tally = Self.run(chance, ticks: 800, &random)
         #expect(tally.read > 100)
-        if chance.change <= 0.01, chance.loss < 0.1, chance.general == 0 { #expect(tally.bulk * 5 > tally.data, "hardly anything was left out") }
+        if chance.change <= 0.01, chance.loss < 0.1, chance.general == 0 {
+            #expect(tally.bulk * 5 > tally.data, "hardly anything was left out")
+        }
     }
 
     @Test func withoutLossAndChangesOnlyTheFirstRoundTripIsExplicit() {
         var random = SeededRandom(seed: 1)
-        let tally = Self.run(Chance(loss: 0, repeats: 0, reorder: 0, late: 1, delay: 5, change: 0), ticks: 2000, &random)
+        let tally = Self.run(Chance(loss: 0, repeats: 0, reorder: 0, late: 1, delay: 5, change: 0),
+                             ticks: 2000, &random)
         #expect(tally.refused == 0 && tally.acknowledged > 1_000_000)
         #expect((tally.data - tally.bulk) * 5 < tally.data)
     }
@@ -63,7 +69,8 @@ import Testing
                 next += 1
             }
             if next > base, random.chance(0.3) {
-                // A retransmission: of one segment, of two at once, or across a border; at times in the general form.
+                // A retransmission: of one segment, of two at once, or across a border; at times in
+                // the general form.
                 let from = base * unit + (random.chance(0.2) ? unit / 2 : 0)
                 let length = min(random.chance(0.3) ? 2 * unit : unit, next * unit - from)
                 var s = pair.data(from, length, ack: ack, window: offered, dataAck: dataAck)
@@ -97,7 +104,9 @@ import Testing
                 if let what = difference(frame.meant, s) { Issue.record("\(what)") }
                 let offset = pair.initiator.sendInitial.distance(to: s.sequence) - 1
                 // Half units: retransmissions may begin in the middle of one.
-                for half in stride(from: offset, to: offset + length, by: unit / 2) { got.insert(half / (unit / 2)) }
+                for half in stride(from: offset, to: offset + length, by: unit / 2) {
+                    got.insert(half / (unit / 2))
+                }
                 while got.contains(inOrder) { inOrder += 1 }
             }
             if !due.isEmpty, !random.chance(chance.loss) {

@@ -24,18 +24,22 @@ struct SealedPair {
         _ = try? carry(answer, [], fromInitiator: false)
     }
 
-    mutating func write(_ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true, fromInitiator: Bool) -> [UInt8] {
+    mutating func write(_ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true,
+                        fromInitiator: Bool) -> [UInt8] {
         var out = [UInt8](repeating: 0xee, count: SealedSegment.mostHead + 32)
         let n = out.withUnsafeMutableBytes { buffer in
             fromInitiator
-                ? SealedSegment.write(s, payloadLength: payload.count, runsToEnd: runsToEnd, context: &initiator, into: buffer.baseAddress!)
-                : SealedSegment.write(s, payloadLength: payload.count, runsToEnd: runsToEnd, context: &listener, into: buffer.baseAddress!)
+                ? SealedSegment.write(s, payloadLength: payload.count, runsToEnd: runsToEnd,
+                                      context: &initiator, into: buffer.baseAddress!)
+                : SealedSegment.write(s, payloadLength: payload.count, runsToEnd: runsToEnd,
+                                      context: &listener, into: buffer.baseAddress!)
         }
         if n > SealedSegment.mostHead || !out[n...].allSatisfy({ $0 == 0xee }) { Issue.record("written beyond the head") }
         return Array(out[..<n]) + payload
     }
 
-    mutating func read(_ frame: some Collection<UInt8>, byInitiator: Bool) throws -> (Segment, head: Int, payload: Int) {
+    mutating func read(_ frame: some Collection<UInt8>,
+                       byInitiator: Bool) throws -> (Segment, head: Int, payload: Int) {
         let exact = UnsafeMutableRawBufferPointer.allocate(byteCount: frame.count, alignment: 1)
         defer { exact.deallocate() }
         exact.copyBytes(from: frame)
@@ -50,13 +54,15 @@ struct SealedPair {
     mutating func carry(_ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true, fromInitiator: Bool) throws
         -> (segment: Segment, frame: [UInt8], head: Int, payload: Int) {
         let frame = write(s, payload, runsToEnd: runsToEnd, fromInitiator: fromInitiator)
-        let (back, head, length) = try read(frame + (runsToEnd ? [] : [0x01, 0x02]), byInitiator: !fromInitiator)
+        let (back, head, length) = try read(frame + (runsToEnd ? [] : [0x01, 0x02]),
+                                            byInitiator: !fromInitiator)
         if head + length != frame.count { Issue.record("\(head) + \(length) bytes of \(frame.count)") }
         return (back, frame, head, length)
     }
 
     /// A data segment of the initiator `offset` bytes behind its SYN.
-    func data(_ offset: Int, _ length: Int, ack: Int = 1, window: UInt16 = 500, dataAck: UInt64? = 77) -> Segment {
+    func data(_ offset: Int, _ length: Int, ack: Int = 1, window: UInt16 = 500,
+              dataAck: UInt64? = 77) -> Segment {
         var s = Segment()
         s.sourcePort = Self.number
         s.destinationPort = 443
@@ -126,7 +132,9 @@ struct SealedPair {
     @Test func randomSegmentsComeBack() throws {
         var random = SeededRandom(seed: 11)
         for _ in 0..<3_000 {
-            var pair = random.chance(0.8) ? SealedPair(initialSequences: (random.word(), random.word())) : SealedPair(initialSequences: nil)
+            var pair = random.chance(0.8)
+                ? SealedPair(initialSequences: (random.word(), random.word()))
+                : SealedPair(initialSequences: nil)
             var s = random.segment(mostOptions: 14)
             let fromInitiator = random.chance(0.5)
             (s.sourcePort, s.destinationPort) = fromInitiator ? (SealedPair.number, 443) : (443, SealedPair.number)
@@ -155,7 +163,8 @@ struct SealedPair {
             if random.chance(0.1), length > 0 { s.options.dss.mapping?.length &+= 1 }
             if random.chance(0.1), length == 0 { s.options.present = [] }
             s.options.dss.mapping?.subflowSequence = s.sequence.value &- pair.initiator.sendInitial.value
-            let back = try pair.carry(s, random.bytes(length), runsToEnd: random.chance(0.5), fromInitiator: true)
+            let back = try pair.carry(s, random.bytes(length), runsToEnd: random.chance(0.5),
+                                      fromInitiator: true)
             #expect(difference(s, back.segment) == nil)
         }
     }
@@ -202,7 +211,8 @@ struct SealedPair {
         var pair = SealedPair(initialSequences: nil)
         var syn = Segment()
         syn.flags = .syn
-        for (payload, runsToEnd) in [([UInt8](), true), ([1, 2], false), ([1, 2], true), ([UInt8](repeating: 0, count: 300), false)] {
+        for (payload, runsToEnd) in [([UInt8](), true), ([1, 2], false), ([1, 2], true),
+                                     ([UInt8](repeating: 0, count: 300), false)] {
             let frame = pair.write(syn, payload, runsToEnd: runsToEnd, fromInitiator: true)
             #expect(frame.withUnsafeBytes { SealedSegment.isInitialSYN($0) })
             #expect(frame.withUnsafeBytes { SealedSegment.peekNumber($0) } == SealedPair.number)

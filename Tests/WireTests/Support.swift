@@ -108,9 +108,13 @@ extension DSS {
     /// In four octets only the low bits of a number mean something.
     var onTheWire: DSS {
         var d = self
-        if acknowledgementWidth == .four, let a = acknowledgement { d.acknowledgement = DataSequence(UInt64(a.low32)) }
+        if acknowledgementWidth == .four, let a = acknowledgement {
+            d.acknowledgement = DataSequence(UInt64(a.low32))
+        }
         if acknowledgement == nil { d.acknowledgementWidth = .eight }
-        if let m = mapping, m.width == .four { d.mapping?.dataSequence = DataSequence(UInt64(m.dataSequence.low32)) }
+        if let m = mapping, m.width == .four {
+            d.mapping?.dataSequence = DataSequence(UInt64(m.dataSequence.low32))
+        }
         return d
     }
 }

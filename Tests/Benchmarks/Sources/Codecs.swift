@@ -34,11 +34,13 @@ enum CodecBenchmark {
         let source = UnsafeMutableRawBufferPointer.allocate(byteCount: payloadBytes, alignment: 64)
         defer { buffer.deallocate(); source.deallocate() }
         source.initializeMemory(as: UInt8.self, repeating: 7)
-        let payload = Pieces(first: UnsafeRawBufferPointer(source), second: UnsafeRawBufferPointer(start: nil, count: 0))
+        let payload = Pieces(first: UnsafeRawBufferPointer(source),
+                             second: UnsafeRawBufferPointer(start: nil, count: 0))
         let out = buffer.baseAddress!
         var figures: [Figure] = []
 
-        var sender = SealedContext(number: 40_000, isInitiator: true), receiver = SealedContext(number: 40_000, isInitiator: false)
+        var sender = SealedContext(number: 40_000, isInitiator: true),
+            receiver = SealedContext(number: 40_000, isInitiator: false)
         shakeHands(&sender, &receiver, out)
         var segment = bulkSegment(0), read = Segment(), failures = 0
         // First as in the first round trip, everything said; then as in a bulk transfer, after the peer has
@@ -49,11 +51,16 @@ enum CodecBenchmark {
                 segment.sequence = SubflowSequence(UInt32(truncatingIfNeeded: 1001 + i * payloadBytes))
                 segment.options.dss.mapping!.dataSequence = DataSequence(UInt64(1 + i * payloadBytes))
                 segment.options.dss.mapping!.subflowSequence = UInt32(truncatingIfNeeded: 1 + i * payloadBytes)
-                head = SealedSegment.write(segment, payloadLength: payloadBytes, runsToEnd: true, context: &sender, into: out)
+                head = SealedSegment.write(segment, payloadLength: payloadBytes, runsToEnd: true,
+                                           context: &sender, into: out)
             }, unit: "ns"))
             let frame = UnsafeRawBufferPointer(start: out, count: head + payloadBytes)
             figures.append(Figure(name: "sealed segment, read head, fields \(name)", value: nanoseconds(count: 200_000) { _ in
-                do { _ = try SealedSegment.read(frame, context: &receiver, into: &read) } catch { failures += 1 }
+                do {
+                    _ = try SealedSegment.read(frame, context: &receiver, into: &read)
+                } catch {
+                    failures += 1
+                }
             }, unit: "ns"))
             precondition(failures == 0, "the sealed segment can't be read")
             figures.append(Figure(name: "sealed segment, head on the line, fields \(name)", value: Double(head), unit: "bytes",
@@ -75,7 +82,8 @@ enum CodecBenchmark {
     }
 
     /// The peer's bare ACK of everything up to the end of `segment`.
-    private static func acknowledge(_ segment: Segment, from receiver: inout SealedContext, to sender: inout SealedContext,
+    private static func acknowledge(_ segment: Segment, from receiver: inout SealedContext,
+                                    to sender: inout SealedContext,
                                     _ out: UnsafeMutableRawPointer) {
         var ack = Segment(), read = Segment()
         ack.sourcePort = 443
@@ -84,25 +92,29 @@ enum CodecBenchmark {
         ack.sequence = SubflowSequence(5001)
         ack.acknowledgement = segment.sequence + payloadBytes
         let n = SealedSegment.write(ack, payloadLength: 0, runsToEnd: false, context: &receiver, into: out)
-        _ = try? SealedSegment.read(UnsafeRawBufferPointer(start: out, count: n), context: &sender, into: &read)
+        _ = try? SealedSegment.read(UnsafeRawBufferPointer(start: out, count: n), context: &sender,
+                                    into: &read)
     }
 
     /// SYN and SYN/ACK through both contexts, so that they know the initial sequence numbers.
-    private static func shakeHands(_ sender: inout SealedContext, _ receiver: inout SealedContext, _ out: UnsafeMutableRawPointer) {
+    private static func shakeHands(_ sender: inout SealedContext, _ receiver: inout SealedContext,
+                                   _ out: UnsafeMutableRawPointer) {
         var syn = Segment(), read = Segment()
         syn.sourcePort = 40_000
         syn.destinationPort = 443
         syn.flags = .syn
         syn.sequence = SubflowSequence(1000)
         var n = SealedSegment.write(syn, payloadLength: 0, runsToEnd: true, context: &sender, into: out)
-        _ = try? SealedSegment.read(UnsafeRawBufferPointer(start: out, count: n), context: &receiver, into: &read)
+        _ = try? SealedSegment.read(UnsafeRawBufferPointer(start: out, count: n),
+                                    context: &receiver, into: &read)
         syn.sourcePort = 443
         syn.destinationPort = 40_000
         syn.flags = [.syn, .ack]
         syn.sequence = SubflowSequence(5000)
         syn.acknowledgement = SubflowSequence(1001)
         n = SealedSegment.write(syn, payloadLength: 0, runsToEnd: true, context: &receiver, into: out)
-        _ = try? SealedSegment.read(UnsafeRawBufferPointer(start: out, count: n), context: &sender, into: &read)
+        _ = try? SealedSegment.read(UnsafeRawBufferPointer(start: out, count: n), context: &sender,
+                                    into: &read)
     }
 }
 
@@ -129,10 +141,12 @@ enum RecordBenchmark {
             let cipher = RecordCipher(suite: suite, key: .zero)
             var length = 0
             let seal = nanoseconds(count: 50_000) { i in
-                length = cipher.seal(path: 1, packetNumber: UInt64(i), associated: associated, head: head, payload: payload,
+                length = cipher.seal(path: 1, packetNumber: UInt64(i), associated: associated,
+                                     head: head, payload: payload,
                                      into: out.baseAddress!)
             }
-            length = cipher.seal(path: 1, packetNumber: 7, associated: associated, head: head, payload: payload, into: sealed.baseAddress!)
+            length = cipher.seal(path: 1, packetNumber: 7, associated: associated, head: head,
+                                 payload: payload, into: sealed.baseAddress!)
             var failures = 0
             let open = nanoseconds(count: 50_000) { _ in
                 // Opening is in place, so the record is put back each time; the copy is taken off below.

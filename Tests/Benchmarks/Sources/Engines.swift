@@ -42,14 +42,17 @@ enum ConnectionBenchmark {
             var data = 0
             while from.nextSegment(at: now, into: &out) {
                 let n = out.payload.first.count
-                if let base = out.payload.first.baseAddress { flat.baseAddress!.copyMemory(from: base, byteCount: n) }
+                if let base = out.payload.first.baseAddress {
+                    flat.baseAddress!.copyMemory(from: base, byteCount: n)
+                }
                 if let base = out.payload.second.baseAddress {
                     (flat.baseAddress! + n).copyMemory(from: base, byteCount: out.payload.second.count)
                 }
                 let payload = UnsafeRawBufferPointer(start: flat.baseAddress!, count: out.payload.count)
                 if payload.count > 0 { data += 1 }
                 if to === b, accepted < 0 {
-                    accepted = b.accept(out.segment, payload: payload, path: 0, initialSequence: SubflowSequence(9), estimate: nil, at: now)
+                    accepted = b.accept(out.segment, payload: payload, path: 0,
+                                        initialSequence: SubflowSequence(9), estimate: nil, at: now)
                 } else {
                     to.receive(out.segment, payload: payload, subflow: to === a ? ends.a : accepted, at: now)
                 }
@@ -67,11 +70,15 @@ enum ConnectionBenchmark {
             b.advance(to: now)
             _ = a.takeEvents()
             _ = b.takeEvents()
-            while case let space = a.writeSpace(1 << 16), space.count > 0 { a.commitWrite(space.count, at: now) }
+            while case let space = a.writeSpace(1 << 16), space.count > 0 {
+                a.commitWrite(space.count, at: now)
+            }
             dataSegments += carry(a, b)
             if accepted >= 0 { while case let n = b.readable.count, n > 0 { b.consume(n, at: now) } }
             _ = carry(b, a)
-            guard now < .zero + .seconds(600) else { return [Figure(name: "connection: stalled", value: Double(dataSegments), unit: "segments")] }
+            guard now < .zero + .seconds(600) else {
+                return [Figure(name: "connection: stalled", value: Double(dataSegments), unit: "segments")]
+            }
         }
         cost.segments += dataSegments
         cost.time = threadTime() - start
@@ -86,9 +93,11 @@ enum EndpointBenchmark {
         var now = Instant.zero
         func key(_ n: UInt8) -> Key32 { [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) } }
         let client = StaticKeyPair(privateKey: key(3)), server = StaticKeyPair(privateKey: key(5))
-        let there = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443), here = SocketAddress(IPAddress(v4: 0xc633_6401), port: 5000)
+        let there = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443),
+            here = SocketAddress(IPAddress(v4: 0xc633_6401), port: 5000)
         let proxy = Endpoint(configuration: EndpointConfiguration(
-            role: .proxy(concentrator: [there], publicKey: server.publicKey, preSharedKey: nil), identity: client), seed: key(7), at: now)
+            role: .proxy(concentrator: [there], publicKey: server.publicKey, preSharedKey: nil),
+            identity: client), seed: key(7), at: now)
         let concentrator = Endpoint(configuration: EndpointConfiguration(
             role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]), identity: server), seed: key(8), at: now)
         proxy.addUplink(Uplink(number: 0, name: "memory"), at: now)
@@ -146,7 +155,9 @@ enum EndpointBenchmark {
             }
             if read { proxy.touched(reader, at: now) }
             _ = carry(fromProxy: true)
-            guard now < .zero + .seconds(600) else { return [Figure(name: "endpoint: stalled", value: Double(datagrams), unit: "segments")] }
+            guard now < .zero + .seconds(600) else {
+                return [Figure(name: "endpoint: stalled", value: Double(datagrams), unit: "segments")]
+            }
         }
         cost.segments += datagrams
         cost.time = threadTime() - start

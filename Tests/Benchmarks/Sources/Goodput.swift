@@ -12,7 +12,8 @@ enum GoodputBenchmark {
         for (first, second) in pairs {
             for loss in [0.0, 0.01] {
                 let lossName = loss == 0 ? "" : ", 1 % loss"
-                let links = [link(first, delay: 15, queue: 0.2, loss), link(second, delay: 50, queue: second <= 2 ? 2 : 0.2, loss)]
+                let links = [link(first, delay: 15, queue: 0.2, loss),
+                             link(second, delay: 50, queue: second <= 2 ? 2 : 0.2, loss)]
                 let start = threadTime()
                 let both = megabitsPerSecond(links, simulated: &simulated)
                 taken += (threadTime() - start) / 1e9
