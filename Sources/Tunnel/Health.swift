@@ -235,7 +235,9 @@ extension Endpoint {
         path.flowSilence = .distantFuture
         path.flow = 0
         session.pathChanges &+= 1
-        say(.pathChanged(session: session.slot, path: path.number, health: health))
+        // A path that was just opened is not yet known to work; that is no news to anybody.
+        let isNew = path.isUntried || path.lastArrival == .zero
+        if health != .suspect || !isNew { say(.pathChanged(session: session.slot, path: path.number, health: health)) }
         for slot in session.streams {
             guard let stream = streams[slot] else { continue }
             stream.connection.setHealth(health, path: path.number, at: now)
