@@ -79,7 +79,9 @@ extension Connection {
                 member.tcp.pathReturned(at: now)
                 // A peer that gave the subflow up meanwhile answers with a reset, and a new one is joined.
                 member.tcp.requestAcknowledgement()
-            case .suspect: reinjectOutstanding(of: member)
+            case .suspect:
+                member.tcp.pathFellSilent(at: now)
+                reinjectOutstanding(of: member)
             case .lost:
                 if !mayMove(member) { retire(index, at: now) } else { member.proofDeadline = .distantFuture }
             }

@@ -10,7 +10,7 @@ extension Subflow {
         }
         var sample = AcknowledgementSample()
         // Without SACK what waited behind a repaired hole tells nothing of the path.
-        if delivery.newestOriginal != .distantFuture,
+        if delivery.newestOriginal != .distantFuture, delivery.newestOriginal >= roundTripsFrom,
            usesSelectiveAcknowledgement || !delivery.sawRetransmitted {
             sample.rtt = max(now - delivery.newestOriginal, RTTEstimator.granularity)
             rtt.add(sample.rtt, at: now)

@@ -119,9 +119,14 @@ extension Subflow {
         }
     }
 
+    /// The path answers nothing: what was sent until now will be acknowledged after the outage, if at all, and
+    /// tells nothing of the round trip.
+    public func pathFellSilent(at now: Instant) { roundTripsFrom = now }
+
     /// The path answers again after a silence: what timed out meanwhile goes again at once, instead of when a
     /// time-out comes up that has doubled with the length of the outage.
     public func pathReturned(at now: Instant) {
+        roundTripsFrom = now
         guard rtt.backoffs > 0 else { return }
         rtt.forgetBackoffs()
         switch state {

@@ -77,6 +77,8 @@ public final class Subflow {
     var largestInFlight = 0
     var windowUseEnd: SubflowSequence
     var lastTransmission = Instant.zero
+    /// Spans sent before it give no round trip: an outage lies between them and their acknowledgement.
+    var roundTripsFrom = Instant.zero
     /// The payload size that fits one segment both ways.
     public internal(set) var sendSegmentSize: Int
     var peerWindowBytes = 0

@@ -16,8 +16,7 @@ extension Endpoint {
         for remote in remotes where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(session, uplink, remote) else { continue }
             path.uplinkName = uplink.name
-            path.datagramLimit = min(DatagramBatch.longestDatagram,
-                                     uplink.datagramLimit - (remote.address.isIPv4 ? 0 : 20))
+            path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit)
             path.isBackup = uplink.isBackup && mode == .backup
             // In single mode a further path stays silent until it is needed.
             if mode == .single, session.hasUsablePath { continue }
