@@ -217,7 +217,7 @@ public final class Connection {
 
     /// Ends both streams at once: RST with MP_FASTCLOSE on every subflow (RFC 8684 section 3.5).
     public func abort(at now: Instant) {
-        guard error == nil, !(sender.isFinAcknowledged && receiver.isFinReached) else { return }
+        guard error == nil, !isFinished else { return }
         error = .localAbort
         isAborting = true
         for case let member? in members { member.tcp.abort() }
