@@ -9,6 +9,7 @@ import Wire
 ///
 ///     simulate soak [--seeds A..B] [--world segments|tunnel] [--twice]
 ///     simulate one --seed N [--world segments|tunnel] [--trace]
+///     simulate handovers [--seeds A..B]
 @main struct Simulate {
     struct Arguments {
         var seeds: Range<UInt64> = 0..<200
@@ -49,11 +50,15 @@ import Wire
 
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
-              ["soak", "one"].contains(command),
+              ["soak", "one", "handovers"].contains(command),
               let arguments = Arguments(Array(words.dropFirst())) else {
             print("usage: simulate soak [--seeds A..B] [--world segments|tunnel] [--twice] [--quiet]\n" +
-                  "       simulate one --seed N [--world segments|tunnel] [--trace]")
+                  "       simulate one --seed N [--world segments|tunnel] [--trace]\n" +
+                  "       simulate handovers [--seeds A..B]")
             exit(2)
+        }
+        if command == "handovers" {
+            exit(Handovers.run(seeds: words.contains("--seeds") ? arguments.seeds : 0..<9) ? 0 : 1)
         }
         exit(run(arguments) ? 0 : 1)
     }

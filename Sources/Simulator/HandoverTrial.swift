@@ -1,0 +1,204 @@
+import Measures
+import Multipath
+
+/// One handover in the simulator: an application on the paper's two links, one of which goes away and
+/// perhaps comes back. What `braid figures`, `braid handovers` and the engine's own tuning start from.
+public struct HandoverTrial: Hashable, Sendable {
+    public enum Application: Hashable, Sendable {
+        /// As much as the links carry, to the proxy or from it.
+        case download, upload
+        /// Blocks of `chunk` bytes every `period` to the proxy: the paper's 500 kbit/s.
+        case stream(chunk: Int, period: Interval)
+        /// The same both ways.
+        case voice(chunk: Int, period: Interval)
+
+        public static let paperStream = Application.stream(chunk: 625, period: .milliseconds(10))
+        /// 64 kbit/s in frames of 20 ms.
+        public static let paperVoice = Application.voice(chunk: 160, period: .milliseconds(20))
+    }
+    public enum Loss: String, Hashable, Sendable, CaseIterable {
+        /// The interface goes: the proxy is told, the concentrator is not.
+        case visible
+        /// Packets vanish both ways, and nobody is told.
+        case silent
+    }
+    public enum Link: Int, Hashable, Sendable, CaseIterable { case wifi, cellular }
+
+    public var application: Application
+    public var mode: HandoverMode
+    public var loss: Loss
+    public var lost = Link.wifi
+    /// After the loss; nil: never.
+    public var returnAfter: Interval?
+    public var wifi = UplinkPlan(.wifi)
+    public var cellular = UplinkPlan(.cellular)
+    /// Also the phase of the loss against the application's and the engine's clocks.
+    public var seed: UInt64
+    /// Applications that do nothing but stay open meanwhile.
+    public var idleStreams = 0
+    public var lossAfter = Interval.seconds(5)
+    /// How long is looked on after the loss.
+    public var tail = Interval.seconds(5)
+
+    public init(_ application: Application, _ mode: HandoverMode, _ loss: Loss, seed: UInt64 = 1) {
+        self.application = application
+        self.mode = mode
+        self.loss = loss
+        self.seed = seed
+    }
+
+    /// The session stands when the application begins.
+    public static let start = Instant.zero + .seconds(1)
+    /// From 0 to 200 ms, by the seed.
+    public var lossAt: Instant {
+        var random = SeededRandom(seed: seed ^ 0x6c6f_7373)
+        return Self.start + lossAfter + random.interval(.zero, .milliseconds(200))
+    }
+    public var returnAt: Instant? { returnAfter.map { lossAt + $0 } }
+
+    public var scenario: Scenario {
+        var wifi = wifi, cellular = cellular
+        wifi.isBackup = false
+        cellular.isBackup = mode != .full
+        let end = lossAt + tail
+        var streams = [plan(until: end)]
+        for _ in 0..<idleStreams {
+            streams.append(StreamPlan(at: .zero + .milliseconds(200), initiator: .bulk(1),
+                                      listener: .constantRate(chunk: 1, period: .seconds(3600), total: 2)))
+        }
+        var scenario = Scenario(uplinks: [wifi, cellular], streams: streams)
+        let i = lost.rawValue
+        switch loss {
+        case .visible: scenario.faults.append(Fault(at: lossAt, uplink: i, change: .removed))
+        case .silent:
+            scenario.faults.append(Fault(at: lossAt, uplink: i, change: .outage(.blackHole, .both)))
+        }
+        if let back = returnAt {
+            let change: Fault.Change = loss == .visible ? .returned : .outage(.none, .both)
+            scenario.faults.append(Fault(at: back, uplink: i, change: change))
+        }
+        return scenario
+    }
+
+    private func plan(until end: Instant) -> StreamPlan {
+        let lasting = end - Self.start
+        func constant(_ chunk: Int, _ period: Interval) -> Supply {
+            let count = Int(lasting.nanoseconds / period.nanoseconds) + 100
+            return .constantRate(chunk: chunk, period: period, total: count * chunk)
+        }
+        // More than both links carry until the end.
+        let plenty = Supply.bulk(2 * (wifi.down.rate ?? .zero).bytes(in: lasting)
+                                     + 2 * (cellular.down.rate ?? .zero).bytes(in: lasting))
+        switch application {
+        case .download: return StreamPlan(at: Self.start, initiator: .nothing, listener: plenty)
+        case .upload: return StreamPlan(at: Self.start, initiator: plenty, listener: .nothing)
+        case .stream(let chunk, let period):
+            return StreamPlan(at: Self.start, initiator: .nothing, listener: constant(chunk, period))
+        case .voice(let chunk, let period):
+            return StreamPlan(at: Self.start, initiator: constant(chunk, period),
+                              listener: constant(chunk, period))
+        }
+    }
+
+    /// Runs it to its end.
+    public func run(_ prepare: (World) -> Void = { _ in }) -> HandoverRecord {
+        var options = World.Options()
+        options.mode = mode
+        let world = World(scenario, seed: seed, options: options)
+        world.streams[0].initiator.log.keepsArrivals = true
+        world.streams[0].listener.log.keepsArrivals = true
+        let traffic = TrafficCount(self)
+        world.observer = { now, fromProxy, uplink, bytes in
+            traffic.note(now, fromProxy: fromProxy, uplink: uplink, bytes: bytes.count)
+        }
+        prepare(world)
+        world.run(until: lossAt + tail, mayStop: true)
+        let stream = world.streams[0]
+        let isUpload = if case .upload = application { true } else { false }
+        return HandoverRecord(trial: self, received: isUpload ? stream.listener.log : stream.initiator.log,
+                              sent: isUpload ? stream.initiator.log : stream.listener.log,
+                              traffic: traffic, failure: world.failure)
+    }
+}
+
+/// Datagrams of a trial by uplink, direction and time.
+public final class TrafficCount {
+    /// Datagrams until the loss, [from the proxy, to it] of each uplink.
+    public private(set) var before = [[0, 0], [0, 0]]
+    /// Datagrams without bulk in the first second after the loss: signals, probes, acknowledgements.
+    public private(set) var smallAfter = [[0, 0], [0, 0]]
+    /// The first bulk datagram on the lost link after its return, towards the receiver.
+    public private(set) var firstAfterReturn: Instant?
+    private let lossAt: Instant, returnAt: Instant
+    private let lost: Int
+    private let isUpload: Bool
+
+    init(_ trial: HandoverTrial) {
+        lossAt = trial.lossAt
+        returnAt = trial.returnAt ?? .distantFuture
+        lost = trial.lost.rawValue
+        isUpload = if case .upload = trial.application { true } else { false }
+    }
+
+    func note(_ now: Instant, fromProxy: Bool, uplink: Int, bytes: Int) {
+        let direction = fromProxy ? 0 : 1
+        if now < lossAt { before[uplink][direction] += 1 }
+        if now >= lossAt, now < lossAt + .seconds(1), bytes < 300 { smallAfter[uplink][direction] += 1 }
+        if now >= returnAt, firstAfterReturn == nil, uplink == lost, fromProxy == isUpload, bytes > 500 {
+            firstAfterReturn = now
+        }
+    }
+}
+
+/// What a trial brought.
+public struct HandoverRecord {
+    public let trial: HandoverTrial
+    /// The receiving application's arrivals; for voice, the proxy's side.
+    public let received: ReceptionLog
+    /// The other end's: for voice what went up.
+    public let sent: ReceptionLog
+    public let traffic: TrafficCount
+    public let failure: String?
+
+    /// The longest time without a byte that overlaps the time since the loss (or the return, if sooner).
+    public var longestGap: Interval {
+        let end = min(trial.lossAt + trial.tail, trial.returnAt ?? .distantFuture)
+        return received.longestGap(from: trial.lossAt, to: end)
+    }
+
+    /// From the loss until four fifths of the remaining link's rate arrive again for 200 ms; nil: never.
+    public var recovery: Interval? {
+        let window = Interval.milliseconds(200)
+        let left = trial.lost == .wifi ? trial.cellular : trial.wifi
+        let wanted = (left.down.rate ?? .zero).bytes(in: window) * 4 / 5
+        let arrivals = received.arrivals
+        var end = 0
+        for start in arrivals.indices where arrivals[start].at >= trial.lossAt && start > 0 {
+            while end < arrivals.count, arrivals[end].at <= arrivals[start].at + window { end += 1 }
+            if arrivals[end - 1].total - arrivals[start - 1].total >= wanted {
+                return arrivals[start].at - trial.lossAt
+            }
+        }
+        return nil
+    }
+
+    /// From the return of the link until data leaves on it again; nil: never.
+    public var timeToReturn: Interval? {
+        guard let back = trial.returnAt, let first = traffic.firstAfterReturn else { return nil }
+        return first - back
+    }
+
+    /// The median of a constant-rate stream's delays before the loss.
+    public var delayBefore: Interval? {
+        let before = received.delays.filter {
+            $0.at < trial.lossAt - .milliseconds(500) && $0.at > HandoverTrial.start + .seconds(1)
+        }.map(\.delay).sorted()
+        return before.isEmpty ? nil : before[before.count / 2]
+    }
+    /// How much longer the slowest block took after the loss.
+    public var extraDelay: Interval? {
+        guard let usual = delayBefore else { return nil }
+        let worst = received.delays.filter { $0.at > trial.lossAt - .seconds(1) }.map(\.delay).max()
+        return worst.map { $0 - usual }
+    }
+}
