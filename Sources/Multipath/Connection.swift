@@ -307,13 +307,15 @@ public final class Connection {
         return slowest
     }
 
-    /// An ACK goes on the subflow that last brought data, else on any.
-    func requestAcknowledgement() {
-        if lastDataMember < members.count, let m = members[lastDataMember], m.health == .usable, m.isAlive {
+    /// An ACK goes on the subflow that last brought data, else on any; never on `excluded`.
+    func requestAcknowledgement(besides excluded: MemberSubflow? = nil) {
+        if lastDataMember < members.count, let m = members[lastDataMember], m !== excluded,
+           m.health == .usable, m.isAlive {
             m.tcp.requestAcknowledgement()
             return
         }
-        for case let member? in members where member.isAlive && member.health == .usable {
+        for case let member? in members
+            where member !== excluded && member.isAlive && member.health == .usable {
             member.tcp.requestAcknowledgement()
             return
         }

@@ -34,6 +34,7 @@ extension Connection {
         takeJoin(segment, member: member, at: now)
         if !arrival.text.isEmpty {
             lastDataMember = index
+            member.lastText = now
             placeText(payload, arrival.text, placement, segment, member)
         }
         if segment.options.present.contains(.priority) {

@@ -68,12 +68,19 @@ extension Connection {
 
     // MARK: Path health
 
+    /// What arrived on a path so shortly before its end may not be known to the peer to have arrived.
+    private static let doubtfulAcknowledgements = Interval.seconds(1)
+
     public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
         for index in members.indices {
             guard let member = members[index], member.path == path, member.health != health else { continue }
             if health == .usable, member.health == .lost { repeatProof(member, at: now) }
             member.health = health
             inputChanged(at: now)
+            if health != .usable, member.lastText > now - Self.doubtfulAcknowledgements {
+                // Acknowledgements may have died with the path: the peer would send again what is here.
+                requestAcknowledgement(besides: member)
+            }
             switch health {
             case .usable:
                 member.tcp.pathReturned(at: now)

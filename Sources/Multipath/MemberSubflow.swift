@@ -31,6 +31,8 @@ final class MemberSubflow {
     var isVerified = false
     /// Answer with an 8-octet DATA_ACK, which says that the keys arrived.
     var owesWideAcknowledgement = false
+    /// When text last arrived on it.
+    var lastText = Instant.zero
     var mappings = ReceiveMappings()
     /// Timeouts of the TCP already turned into reinjections.
     var timeoutsSeen = 0

@@ -28,9 +28,19 @@ extension Endpoint {
     @inline(__always) func noteData(_ session: Session, _ path: Path, _ stream: StreamHandle,
                                     at now: Instant) {
         noteActivity(session, stream, at: now)
-        let gap = now - path.lastData
         path.lastData = now
-        if gap > .milliseconds(300) {
+        noteFlow(session, path, at: now)
+    }
+
+    /// An acknowledgement without data, while we send: the other half of such a flow.
+    @inline(__always) func noteAcknowledgement(_ session: Session, _ path: Path, at now: Instant) {
+        if now - path.lastEliciting < Limits.flowBreak { noteFlow(session, path, at: now) }
+    }
+
+    @inline(__always) private func noteFlow(_ session: Session, _ path: Path, at now: Instant) {
+        let gap = now - path.lastFlow
+        path.lastFlow = now
+        if gap > Limits.flowBreak {
             path.flow = 0
             path.flowGap = .zero
             path.flowSilence = .distantFuture
@@ -81,6 +91,14 @@ extension Endpoint {
         return bound
     }
 
+    /// How long the answer to a probe may take that silence has called for already: two witnesses need
+    /// less patience than one.
+    private func shortBound(_ session: Session, _ path: Path) -> Interval {
+        let bound = roundTripBound(session, path)
+        guard path.hasRTT else { return bound }
+        return min(bound, path.smoothedRTT + max(path.rttVariation * 2, Limits.leastVariation))
+    }
+
     // MARK: Probes
 
     func sendProbe(_ session: Session, _ path: Path, at now: Instant) {
@@ -97,7 +115,9 @@ extension Endpoint {
             path.probe.unanswered = 0
         }
         path.probe.sentAt = now
-        let patience = path.health == .usable ? roundTripBound(session, path) : path.probe.backoff
+        let patience = path.health == .usable
+            ? path.probe.needed == 1 ? shortBound(session, path) : roundTripBound(session, path)
+            : path.probe.backoff
         path.probe.verdictAt = now + patience
         arm(session, path.probe.verdictAt)
         markDirty(session)
@@ -168,12 +188,13 @@ extension Endpoint {
             if path.probe.verdictAt <= now { probeTimedOut(session, path, at: now) }
             return
         }
-        let isSilent = path.flowSilence <= now
-            || (path.awaitingSince < .distantFuture
-                && path.awaitingSince + silencePatience(session, path) <= now)
+        let isAwaiting = path.awaitingSince < .distantFuture
+        var isSilent = isAwaiting && path.awaitingSince + silencePatience(session, path) <= now
         if path.flowSilence <= now {
             path.flowSilence = .distantFuture
             path.flow = 0
+            // Acknowledgements end where nothing is left to acknowledge; data that was under way does not.
+            isSilent = isSilent || isAwaiting || now - path.lastData < Limits.flowBreak
         }
         if isSilent {
             path.probe.needed = 1
@@ -200,7 +221,9 @@ extension Endpoint {
         } else {
             if path.isUntried { foundDead(session, path, at: now) }
             let isWanted = session.isActive(at: now) || !session.hasUsablePath && !session.streams.isEmpty
-            let limit = isWanted ? Limits.longestSuspectProbe : Limits.longestIdleProbe
+            let isFresh = now - path.healthSince < Limits.freshSuspicion
+            let limit = !isWanted ? Limits.longestIdleProbe
+                : isFresh ? Limits.freshSuspectProbe : Limits.longestSuspectProbe
             path.probe.backoff = min(path.probe.backoff * 3 / 2, limit)
         }
         sendProbe(session, path, at: now)
@@ -224,6 +247,7 @@ extension Endpoint {
     func setHealth(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
         guard path.health != health else { return }
         path.health = health
+        path.healthSince = now
         if health == .usable {
             path.isUntried = false
             if path.isSilent {

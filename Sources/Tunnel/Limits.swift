@@ -50,6 +50,10 @@ enum Limits {
     /// A path's time-out while nothing was measured on it.
     static let initialTimeout = Interval.milliseconds(250)
     static let suspectProbe = Interval.milliseconds(50)
+    /// A suspect path is probed this often for its first minute while something is being transferred,
+    /// later only `longestSuspectProbe`.
+    static let freshSuspectProbe = Interval.milliseconds(80)
+    static let freshSuspicion = Interval.seconds(60)
     static let longestSuspectProbe = Interval.milliseconds(300)
     static let longestIdleProbe = Interval.seconds(5)
     /// Probes without an answer that make a path suspect even while datagrams arrive on it: it may be
@@ -59,9 +63,11 @@ enum Limits {
     static let longestSignalInterval = Interval.seconds(2)
     /// Bulk datagrams have no room for a signal; a separate one goes this often beside them.
     static let signalBesideBulk = Interval.milliseconds(10)
-    /// Data datagrams in a row that count as a flow whose silence is worth a probe.
+    /// Datagrams this far apart are no flow.
+    static let flowBreak = Interval.milliseconds(300)
+    /// Datagrams in a row that count as a flow whose silence is worth a probe.
     static let flowLength = 8
-    static let leastFlowSilence = Interval.milliseconds(40)
+    static let leastFlowSilence = Interval.milliseconds(30)
 
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)

@@ -47,12 +47,15 @@ final class Path {
 
     // Health.
     var health = PathHealth.lost
+    var healthSince = Instant.zero
     var lastArrival = Instant.zero
     var lastEliciting = Instant.zero
     /// Since when an answer is awaited; `.distantFuture` where none is.
     var awaitingSince = Instant.distantFuture
     var lastData = Instant.zero
-    /// Data datagrams in a row, and their average distance.
+    /// When a datagram of the flow last arrived: data, or acknowledgements of ours.
+    var lastFlow = Instant.zero
+    /// Such datagrams in a row, and their average distance.
     var flow = 0
     var flowGap = Interval.zero
     /// When the silence of a flow calls for a probe.

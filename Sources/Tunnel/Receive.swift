@@ -137,7 +137,11 @@ extension Endpoint {
             stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
             stream.links[entry.subflow].path = stream.connection.subflowPath(entry.subflow) ?? path.number
         }
-        if !payload.isEmpty { noteData(session, path, stream, at: now) }
+        if payload.isEmpty {
+            noteAcknowledgement(session, path, at: now)
+        } else {
+            noteData(session, path, stream, at: now)
+        }
         if capture != nil { captureIncoming(payload, path, at: now) }
         stream.connection.receive(incoming, payload: payload, subflow: entry.subflow, at: now)
         note(stream, at: now)

@@ -4,6 +4,21 @@ import Simulator
 
 /// `simulate handovers [--seeds A..B]`: the bar's handovers, each over the seeds: median (least to most).
 enum Handovers {
+    /// One trial, datagram by datagram from 20 ms before its loss to 600 ms after.
+    static func trace(_ words: [String], seed: UInt64) {
+        func has(_ word: String) -> Bool { words.contains(word) }
+        let mode = HandoverMode.allCases.first { has($0.rawValue) } ?? .full
+        let application = has("upload") ? HandoverTrial.Application.upload
+            : has("stream") ? .paperStream : .download
+        var trial = HandoverTrial(application, mode, has("silent") ? .silent : .visible, seed: seed)
+        if has("return") { trial.returnAfter = .seconds(3) }
+        let record = trial.run { world in
+            let from = (trial.returnAt ?? trial.lossAt) - .milliseconds(20), to = from + .milliseconds(620)
+            Simulate.traceDatagrams(world, from: from, to: to)
+        }
+        print("loss at \(Simulate.stamp(trial.lossAt)); gap \(record.longestGap.milliseconds) ms")
+    }
+
     struct Row {
         var name: String
         var bar: String

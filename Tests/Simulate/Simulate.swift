@@ -10,6 +10,7 @@ import Wire
 ///     simulate soak [--seeds A..B] [--world segments|tunnel] [--twice]
 ///     simulate one --seed N [--world segments|tunnel] [--trace]
 ///     simulate handovers [--seeds A..B]
+///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N --trace
 @main struct Simulate {
     struct Arguments {
         var seeds: Range<UInt64> = 0..<200
@@ -39,6 +40,8 @@ import Wire
                 case "--twice": twice = true
                 case "--trace": trace = true
                 case "--quiet": quiet = true
+                case "full", "backup", "single", "download", "upload", "stream", "visible", "silent", "return":
+                    break
                 default: return nil
                 }
                 i += 1
@@ -47,15 +50,18 @@ import Wire
     }
 
     static func main() {
-
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
               ["soak", "one", "handovers"].contains(command),
               let arguments = Arguments(Array(words.dropFirst())) else {
             print("usage: simulate soak [--seeds A..B] [--world segments|tunnel] [--twice] [--quiet]\n" +
                   "       simulate one --seed N [--world segments|tunnel] [--trace]\n" +
-                  "       simulate handovers [--seeds A..B]")
+                  "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]")
             exit(2)
+        }
+        if command == "handovers", words.contains("--trace") {
+            Handovers.trace(words, seed: arguments.seeds.lowerBound)
+            exit(0)
         }
         if command == "handovers" {
             exit(Handovers.run(seeds: words.contains("--seeds") ? arguments.seeds : 0..<9) ? 0 : 1)
@@ -163,17 +169,26 @@ import Wire
         return line
     }
 
-    static func traceDatagrams(_ world: World) {
-        world.noted = { print(stamp($0), "--", $1) }
-        world.proxy.capture = { segment, payload, _, _, now in
-            print("\(stamp(now)) proxy \(segment.destinationPort == 443 ? ">" : "<") " + describe(segment, payload.count))
+    static func traceDatagrams(_ world: World, from: Instant = .zero, to: Instant = .distantFuture) {
+        func isShown(_ now: Instant) -> Bool { from <= now && now <= to }
+        world.noted = { now, text in if isShown(now) { print(stamp(now), "--", text) } }
+        world.proxy.capture = { segment, payload, path, _, now in
+            guard isShown(now) else { return }
+            print("\(stamp(now)) proxy \(segment.destinationPort == 443 ? ">" : "<") "
+                      + describe(segment, payload.count))
         }
         world.concentrator.capture = { segment, payload, _, _, now in
-            print("\(stamp(now))                concentrator \(segment.destinationPort == 443 ? ">" : "<") " + describe(segment, payload.count))
+            guard isShown(now) else { return }
+            print("\(stamp(now))                concentrator \(segment.destinationPort == 443 ? ">" : "<") "
+                      + describe(segment, payload.count))
         }
+        let observer = world.observer
         world.observer = { now, fromProxy, uplink, bytes in
+            observer?(now, fromProxy, uplink, bytes)
+            guard isShown(now) else { return }
             let number = Int(bytes[5]) << 16 | Int(bytes[6]) << 8 | Int(bytes[7])
-            print("\(stamp(now)) \(uplink)\(fromProxy ? ">" : "<") kind \(bytes[0] >> 4) epoch \(bytes[0] & 3) path \(bytes[1]) number \(number) size \(bytes.count)")
+            print("\(stamp(now)) \(uplink)\(fromProxy ? ">" : "<") kind \(bytes[0] >> 4) epoch \(bytes[0] & 3) "
+                      + "path \(bytes[1]) number \(number) size \(bytes.count)")
         }
     }
 
