@@ -57,12 +57,12 @@ let package = Package(
         // Floor 7
         room("Proxy", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
         room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
-        room("Lab", ["Measures", "Buffers", "Crypto", "Simulator", "CLab"]),
+        room("Lab", ["Measures", "Buffers", "Crypto", "Multipath", "Simulator", "CLab"]),
         // Floor 8
         room("Configuration", ["Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
         .executableTarget(
             name: "braid",
-            dependencies: ["Measures", "Crypto", "Multipath", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab",
+            dependencies: ["Measures", "Crypto", "Multipath", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab", "Simulator",
                            argumentParser, logging],
             swiftSettings: fast),
         // Tests

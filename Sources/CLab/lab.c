@@ -8,6 +8,7 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <net/route.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -80,16 +81,26 @@ int braid_lab_new_namespace(void) {
 
 // ---- Devices ---------------------------------------------------------------------------------------
 
-// A socket that lives in `netns`, for its ioctls; the caller's thread stays where it is.
-static int socket_in(int netns) {
+static int socket_of(int netns, int type) {
     int home = own_namespace();
     if (home < 0) return home;
     int result = leave_for(netns);
-    int made = result < 0 ? result : socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int made = result < 0 ? result : socket(AF_INET, type | SOCK_CLOEXEC, 0);
     if (result == 0 && made < 0) made = -errno;
     if (result == 0) leave_for(home);
     close(home);
     return made;
+}
+
+// A socket for the namespace's ioctls.
+static int socket_in(int netns) { return socket_of(netns, SOCK_DGRAM); }
+
+int braid_lab_tcp(int netns) {
+    int fd = socket_of(netns, SOCK_STREAM), one = 1;
+    if (fd < 0) return fd;
+    // A block of a stream must not wait for the acknowledgement of the one before.
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return fd;
 }
 
 static int with_name(struct ifreq *request, const char *name) {
@@ -164,6 +175,12 @@ int braid_lab_default_route(int netns, const char *name, int metric) {
     int result = ioctl(fd, SIOCADDRT, &route) == 0 || errno == EEXIST ? 0 : -errno;
     close(fd);
     return result;
+}
+
+int braid_lab_wait(struct pollfd *polled, unsigned count, int64_t nanoseconds) {
+    struct timespec limit = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    int n = ppoll(polled, count, nanoseconds < 0 ? NULL : &limit, NULL);
+    return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
 }
 
 // ---- Children --------------------------------------------------------------------------------------

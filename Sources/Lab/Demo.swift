@@ -39,7 +39,7 @@ public struct Demo {
         let lab = try Lab([.wifi(options.wifi), .cellular(options.cellular)])
         let signals = try checked(braid_lab_signals(), "a signal descriptor")
         defer { close(signals) }
-        let pair = try DemoPair(options, lab)
+        let pair = try LabPair(.init(mode: options.mode, folder: options.folder), lab)
         try pair.start(interruptedBy: signals)
         let download = try DemoDownload(options, lab, signals)
         let result = try download.run()

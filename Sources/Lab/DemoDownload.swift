@@ -63,11 +63,6 @@ final class DemoDownload {
         }
     }
 
-    /// curl through the proxy. It never gives up by itself while anything may still come.
-    static func arguments(size: Int) -> [String] {
-        ["-sS", "--socks5-hostname", DemoPair.listen, "http://\(Lab.originAddress)/bytes/\(size)"]
-    }
-
     func run() throws -> Result {
         var ends: [Int32] = [0, 0]
         try checked(braid_lab_pipe(&ends), "a pipe")
@@ -76,7 +71,7 @@ final class DemoDownload {
         phaseCounters = counters()
         start = .monotonic
         lastDelivery = start
-        let curl = try lab.start("curl", Self.arguments(size: options.size), on: .client,
+        let curl = try lab.start("curl", LabPair.curl(size: options.size), on: .client,
                                  output: ends[1], errors: 2)
         close(ends[1])
         screen.begin(counters: phaseCounters)

@@ -40,6 +40,14 @@ public final class Lab {
             up = LinkConditions(rate: link.rate, delay: link.roundTrip / 2, queue: queue)
             down = up
         }
+
+        /// The same uplink with a simulated one's conditions.
+        func with(_ simulated: UplinkPlan) -> Plan {
+            var copy = self
+            copy.up = simulated.up
+            copy.down = simulated.down
+            return copy
+        }
     }
 
     public enum Side: Sendable { case client, server }
@@ -132,7 +140,12 @@ public final class Lab {
         try bringUp(number)
     }
 
-    // MARK: Programs
+    // MARK: Programs and sockets
+
+    /// A TCP socket in one of the namespaces; the caller closes it.
+    func socket(on side: Side) throws -> Int32 {
+        try checked(braid_lab_tcp(side == .client ? client : server), "a socket")
+    }
 
     /// Starts a program in one of the namespaces. Descriptors left out are /dev/null.
     public func start(_ program: String, _ arguments: [String], on side: Side, environment: [String] = [],

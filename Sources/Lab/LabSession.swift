@@ -98,6 +98,15 @@ func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Bool {
     return true
 }
 
+/// A new file, or an old one's place; false where it can't be written.
+@discardableResult
+func writeFile(_ path: String, _ text: String) -> Bool {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    return writeAll(descriptor, text)
+}
+
 /// A folder under $TMPDIR or /tmp that goes away with this value.
 final class TemporaryFolder {
     let path: String

@@ -41,6 +41,7 @@ public final class LinkEmulator: @unchecked Sendable {
     private var armed = Instant.distantFuture
     private var isStopping = false
     private var thread: pthread_t?
+    private var observer: ((Instant, Int, Direction, Int) -> Void)?
 
     public init() throws {
         epoll = try checked(braid_lab_epoll(), "epoll")
@@ -110,6 +111,12 @@ public final class LinkEmulator: @unchecked Sendable {
         locked { links(cable, direction)[0].statistics }
     }
 
+    /// `observer` is told of every packet a device hands over, with its cable, direction and bytes, on the
+    /// emulator's thread; with nil it has heard the last one when this returns.
+    func observe(_ observer: ((Instant, Int, Direction, Int) -> Void)?) {
+        locked { self.observer = observer }
+    }
+
     /// Starts the thread that moves the packets.
     public func start() throws {
         precondition(thread == nil)
@@ -161,12 +168,7 @@ public final class LinkEmulator: @unchecked Sendable {
                 _ = read(number == 0 ? timer : wake, scratch.baseAddress, 8)
                 if number == 0 { armed = .distantFuture }
             } else {
-                let cable = cables[Int(number - 2) / 2]
-                if number & 1 == 0 {
-                    take(from: cable.client, into: cable.up)
-                } else {
-                    take(from: cable.server, into: cable.down)
-                }
+                take(Int(number - 2) / 2, number & 1 == 0 ? .up : .down)
             }
         }
         var next = Instant.distantFuture
@@ -182,11 +184,14 @@ public final class LinkEmulator: @unchecked Sendable {
         return !isStopping
     }
 
-    private func take(from device: Int32, into link: VirtualLink) {
+    private func take(_ cable: Int, _ direction: Direction) {
+        let device = direction == .up ? cables[cable].client : cables[cable].server
+        let link = direction == .up ? cables[cable].up : cables[cable].down
         for _ in 0..<Self.batch {
             let count = read(device, scratch.baseAddress, scratch.count)
             // Nothing there, or the device is down.
             guard count > 0 else { return }
+            observer?(.monotonic, cable, direction, count)
             if let packet = pool.packet(copying: UnsafeRawBufferPointer(rebasing: scratch[..<count])) {
                 link.offer(packet, at: .monotonic)
             }

@@ -100,6 +100,9 @@ public struct HandoverTrial: Hashable, Sendable {
         }
     }
 
+    /// Whether the application's bulk goes from the proxy.
+    public var isUpload: Bool { if case .upload = application { true } else { false } }
+
     /// Runs it to its end.
     public func run(_ prepare: (World) -> Void = { _ in }) -> HandoverRecord {
         var options = World.Options()
@@ -114,7 +117,6 @@ public struct HandoverTrial: Hashable, Sendable {
         prepare(world)
         world.run(until: lossAt + tail, mayStop: true)
         let stream = world.streams[0]
-        let isUpload = if case .upload = application { true } else { false }
         return HandoverRecord(trial: self, received: isUpload ? stream.listener.log : stream.initiator.log,
                               sent: isUpload ? stream.initiator.log : stream.listener.log,
                               traffic: traffic, failure: world.failure)
@@ -123,7 +125,9 @@ public struct HandoverTrial: Hashable, Sendable {
 
 /// Datagrams of a trial by uplink, direction and time.
 public final class TrafficCount {
-    /// Datagrams until the loss, [from the proxy, to it] of each uplink.
+    /// Datagrams until the application began, [from the proxy, to it] of each uplink: the session's beginning.
+    public private(set) var beforeStart = [[0, 0], [0, 0]]
+    /// Datagrams from then until the loss.
     public private(set) var before = [[0, 0], [0, 0]]
     /// Datagrams without bulk in the first second after the loss: signals, probes, acknowledgements.
     public private(set) var smallAfter = [[0, 0], [0, 0]]
@@ -133,16 +137,18 @@ public final class TrafficCount {
     private let lost: Int
     private let isUpload: Bool
 
-    init(_ trial: HandoverTrial) {
+    public init(_ trial: HandoverTrial) {
         lossAt = trial.lossAt
         returnAt = trial.returnAt ?? .distantFuture
         lost = trial.lost.rawValue
-        isUpload = if case .upload = trial.application { true } else { false }
+        isUpload = trial.isUpload
     }
 
-    func note(_ now: Instant, fromProxy: Bool, uplink: Int, bytes: Int) {
+    /// A datagram of `bytes` was sent at `now` of the trial's time.
+    public func note(_ now: Instant, fromProxy: Bool, uplink: Int, bytes: Int) {
         let direction = fromProxy ? 0 : 1
-        if now < lossAt { before[uplink][direction] += 1 }
+        if now < HandoverTrial.start { beforeStart[uplink][direction] += 1 }
+        else if now < lossAt { before[uplink][direction] += 1 }
         if now >= lossAt, now < lossAt + .seconds(1), bytes < 300 { smallAfter[uplink][direction] += 1 }
         if now >= returnAt, firstAfterReturn == nil, uplink == lost, fromProxy == isUpload, bytes > 500 {
             firstAfterReturn = now
@@ -160,22 +166,34 @@ public struct HandoverRecord {
     public let traffic: TrafficCount
     public let failure: String?
 
+    public init(trial: HandoverTrial, received: ReceptionLog, sent: ReceptionLog, traffic: TrafficCount,
+                failure: String?) {
+        self.trial = trial
+        self.received = received
+        self.sent = sent
+        self.traffic = traffic
+        self.failure = failure
+    }
+
     /// The longest time without a byte that overlaps the time since the loss (or the return, if sooner).
     public var longestGap: Interval {
         let end = min(trial.lossAt + trial.tail, trial.returnAt ?? .distantFuture)
         return received.longestGap(from: trial.lossAt, to: end)
     }
 
-    /// From the loss until four fifths of the remaining link's rate arrive again for 200 ms; nil: never.
+    /// From the loss to the end of the longest gap after it, or later, from where on four fifths of the
+    /// remaining link's rate arrive for 200 ms; nil: never. Before that gap the lost link's last bytes
+    /// would count.
     public var recovery: Interval? {
         let window = Interval.milliseconds(200)
         let left = trial.lost == .wifi ? trial.cellular : trial.wifi
         let wanted = (left.down.rate ?? .zero).bytes(in: window) * 4 / 5
-        let arrivals = received.arrivals
-        var end = 0
+        let arrivals = received.arrivals, gap = longestGap
+        var end = 0, isOver = false
         for start in arrivals.indices where arrivals[start].at >= trial.lossAt && start > 0 {
+            isOver = isOver || arrivals[start].at - arrivals[start - 1].at >= gap
             while end < arrivals.count, arrivals[end].at <= arrivals[start].at + window { end += 1 }
-            if arrivals[end - 1].total - arrivals[start - 1].total >= wanted {
+            if isOver, arrivals[end - 1].total - arrivals[start - 1].total >= wanted {
                 return arrivals[start].at - trial.lossAt
             }
         }

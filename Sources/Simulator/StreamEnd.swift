@@ -127,7 +127,9 @@ public final class StreamEnd {
         }
         if taken > 0 {
             log.note(taken, total: read, at: now)
-            noteDelays(at: now)
+            if let peer, let began = peer.began {
+                log.noteDelays(of: peer.supply, began: began, total: read, at: now)
+            }
         }
         return taken > 0
     }
@@ -139,16 +141,6 @@ public final class StreamEnd {
         }
         read += bytes.count
         if read > expected { fail("\(read) bytes arrived of \(expected)") }
-    }
-
-    private func noteDelays(at now: Instant) {
-        guard let peer,
-              case .constantRate(let chunk, let period, let total) = peer.supply,
-              let began = peer.began else { return }
-        while log.delays.count * chunk < total, min((log.delays.count + 1) * chunk, total) <= read {
-            let produced = began + period * Int64(log.delays.count)
-            log.delays.append(.init(at: produced, delay: now - produced))
-        }
     }
 
     private func send(_ connection: Connection, at now: Instant) -> Bool {

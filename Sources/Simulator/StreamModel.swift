@@ -70,12 +70,15 @@ public struct ReceptionLog: Sendable {
     public private(set) var longestGap = Interval.zero
     public private(set) var longestGapBegan = Instant.zero
     /// Application delay of every chunk of a constant-rate stream.
-    public internal(set) var delays: [Sample] = []
+    public private(set) var delays: [Sample] = []
     /// Every arrival with its total, where `keepsArrivals` is set.
     public private(set) var arrivals: [(at: Instant, total: Int)] = []
     public var keepsArrivals = false
 
-    mutating func note(_ n: Int, total: Int, at now: Instant) {
+    public init() {}
+
+    /// `n` bytes came, `total` with those before.
+    public mutating func note(_ n: Int, total: Int, at now: Instant) {
         if let last, now - last > longestGap {
             longestGap = now - last
             longestGapBegan = last
@@ -86,6 +89,16 @@ public struct ReceptionLog: Sendable {
         while bins.count <= bin { bins.append(0) }
         bins[bin] += n
         if keepsArrivals { arrivals.append((now, total)) }
+    }
+
+    /// Takes down the delay of every chunk that is complete with `total` bytes, sent by `supply` from `began`
+    /// on; nothing for a supply that is not of constant rate.
+    public mutating func noteDelays(of supply: Supply, began: Instant, total: Int, at now: Instant) {
+        guard case .constantRate(let chunk, let period, let end) = supply else { return }
+        while delays.count * chunk < end, min((delays.count + 1) * chunk, end) <= total {
+            let produced = began + period * Int64(delays.count)
+            delays.append(.init(at: produced, delay: now - produced))
+        }
     }
 
     /// The longest gap that ends at or after `from` and begins before `to`; needs `keepsArrivals`.

@@ -16,7 +16,7 @@ import Glibc
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
             StatusCommand.self,
-            ModeCommand.self, DemoCommand.self, LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
+            ModeCommand.self, DemoCommand.self, HandoversCommand.self, LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
         ])
 
     static func main() {

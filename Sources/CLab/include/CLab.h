@@ -2,6 +2,7 @@
 // What the lab needs of Linux and Glibc's Swift overlay does not show: network namespaces, TUN devices,
 // addresses and routes, children that live in a namespace and die with their parent. IPv4, host byte order.
 // Every function that can fail returns a negative errno.
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,6 +24,8 @@ int braid_lab_tun(int netns, const char *name);
 int braid_lab_address(int netns, const char *name, uint32_t address, int prefix);
 /// Sets an interface up or down.
 int braid_lab_set_up(int netns, const char *name, int up);
+/// A TCP socket that lives in `netns`, without Nagle's delay; the caller's thread stays where it is.
+int braid_lab_tcp(int netns);
 /// A default route through a device; the smaller metric wins.
 int braid_lab_default_route(int netns, const char *name, int metric);
 
@@ -38,6 +41,8 @@ int braid_lab_pipe(int ends[2]);
 
 // ---- Time and readiness ----------------------------------------------------------------------------
 
+/// poll(2) with nanoseconds; negative: waits for ever. The number of descriptors that are ready.
+int braid_lab_wait(struct pollfd *polled, unsigned count, int64_t nanoseconds);
 int64_t braid_lab_now(void);   // CLOCK_MONOTONIC, nanoseconds
 /// Gives the calling thread a place before ordinary ones, where the system lets it.
 void braid_lab_hurry(void);

@@ -2,9 +2,19 @@ import CLab
 import Glibc
 import Measures
 
-/// The programs of the demo: origin and concentrator on the server's side, proxy on the client's.
-final class DemoPair {
-    private let options: Demo.Options
+/// The programs of a lab: origin and concentrator on the server's side, proxy on the client's.
+final class LabPair {
+    struct Settings {
+        /// The proxy's handover mode: full, backup or single. In the last two the cellular uplink is a
+        /// backup.
+        var mode = "full"
+        /// When the proxy answers an application: auto, fast or checked.
+        var open = "auto"
+        /// Where logs, configuration and captures stay; nil: a temporary folder without captures.
+        var folder: String?
+    }
+
+    private let settings: Settings
     private let lab: Lab
     private let temporary: TemporaryFolder
     private let braid: String
@@ -12,28 +22,29 @@ final class DemoPair {
     private var programs: [LabChild] = []
 
     /// Makes keys and configuration files.
-    init(_ options: Demo.Options, _ lab: Lab) throws {
-        self.options = options
+    init(_ settings: Settings, _ lab: Lab) throws {
+        self.settings = settings
         self.lab = lab
         temporary = try TemporaryFolder()
         braid = try ownExecutable()
-        folder = options.folder ?? temporary.path
-        if let kept = options.folder, mkdir(kept, 0o700) != 0, errno != EEXIST {
+        folder = settings.folder ?? temporary.path
+        if let kept = settings.folder, mkdir(kept, 0o700) != 0, errno != EEXIST {
             throw LabError("\(kept): \(String(cString: strerror(errno)))")
         }
         let proxyKey = try makeKey("proxy"), concentratorKey = try makeKey("concentrator")
-        let backup = options.mode == "full" ? "" : ", role: backup"
+        let backup = settings.mode == "full" ? "" : ", role: backup"
         let address = "\(Lab.concentratorAddress):443"
         try write("proxy.yaml", """
             concentrator: { address: "\(address)", public_key: "\(concentratorKey)" }
             private_key_file: "proxy.key"
-            listen: ["mixed://\(DemoPair.listen)"]
-            mode: \(options.mode)
+            listen: ["mixed://\(LabPair.listen)"]
+            mode: \(settings.mode)
+            open: \(settings.open)
             uplinks:
               - { interface: wlan0 }
               - { interface: wwan0\(backup) }
             control: "\(temporary.path)/proxy.sock"
-            \(capture("proxy"))
+            \(kept("proxy"))
             """)
         try write("concentrator.yaml", """
             listen: "\(address)"
@@ -41,12 +52,19 @@ final class DemoPair {
             users: [ { name: demo, public_key: "\(proxyKey)" } ]
             egress: { allow: ["\(Lab.originAddress)/32"] }
             control: "\(temporary.path)/concentrator.sock"
-            \(capture("concentrator"))
+            \(kept("concentrator"))
             """)
     }
 
     /// Where the proxy listens, in the client's namespace.
-    static let listen = "127.0.0.1:1080"
+    static let address = SocketAddress(IPAddress(v4: 0x7f00_0001), port: 1080)
+    static let listen = "\(address)"
+
+    /// What curl is told for a download of `size` bytes through the proxy. It never gives up by itself
+    /// while anything may still come.
+    static func curl(size: Int) -> [String] {
+        ["-sS", "--socks5-hostname", listen, "http://\(Lab.originAddress)/bytes/\(size)"]
+    }
 
     /// Starts the three and waits until a byte has come through all of them.
     func start(interruptedBy signals: Int32) throws {
@@ -55,9 +73,7 @@ final class DemoPair {
         try run("proxy", ["proxy", "--config", "\(folder)/proxy.yaml"], on: .client)
         let limit = Instant.monotonic + .seconds(10)
         while true {
-            let first = try lab.start("curl",
-                                      DemoDownload.arguments(size: 1)
-                                          + ["-o", "/dev/null", "-m", "3"],
+            let first = try lab.start("curl", Self.curl(size: 1) + ["-o", "/dev/null", "-m", "3"],
                                       on: .client)
             first.wait()
             if first.status == 0 { return }
@@ -105,16 +121,15 @@ final class DemoPair {
         return key
     }
 
-    private func capture(_ name: String) -> String {
-        options.folder == nil ? "" : "pcap: \"\(folder)/\(name).pcap\""
+    /// A kept folder holds captures, too.
+    private func kept(_ name: String) -> String {
+        settings.folder == nil ? "" : "log_level: debug\npcap: \"\(folder)/\(name).pcap\""
     }
 
     private func write(_ name: String, _ text: String) throws {
-        let descriptor = open("\(folder)/\(name)", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0, writeAll(descriptor, text + "\n") else {
+        guard writeFile("\(folder)/\(name)", text + "\n") else {
             throw LabError("\(folder)/\(name): \(String(cString: strerror(errno)))")
         }
-        close(descriptor)
     }
 
     private func contents(_ path: String) -> String? {

@@ -1,0 +1,83 @@
+import Measures
+import Multipath
+import Simulator
+
+/// One number of a handover, computed alike from a simulated and a measured record.
+public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
+    case longestGap = "longest_gap"
+    case recovery = "recovery"
+    case timeToReturn = "time_to_return"
+    case delayBefore = "delay_before"
+    case extraDelay = "extra_delay"
+    case silenceDown = "silence_down"
+    case silenceUp = "silence_up"
+    case sleepingPackets = "sleeping_packets"
+    case handshakePackets = "handshake_packets"
+    case firstByte = "first_byte"
+    case signalsOfOne = "signals_of_one"
+    case signalsOfMany = "signals_of_many"
+
+    /// For a table.
+    var label: String {
+        switch self {
+        case .longestGap: "longest gap"
+        case .recovery: "80 % of the other link again"
+        case .timeToReturn: "back: carries data after"
+        case .delayBefore: "delay before the loss"
+        case .extraDelay: "extra delay"
+        case .silenceDown: "silence inserted, down"
+        case .silenceUp: "silence inserted, up"
+        case .sleepingPackets: "sleeping uplink before the loss"
+        case .handshakePackets: "the same while the session began"
+        case .firstByte: "connect to first byte, p50"
+        case .signalsOfOne: "handover of 1 connection"
+        case .signalsOfMany: "handover of \(HandoverScenario.many) connections"
+        }
+    }
+
+    public var unit: String {
+        switch self {
+        case .sleepingPackets, .handshakePackets, .signalsOfOne, .signalsOfMany: "datagrams"
+        default: "ms"
+        }
+    }
+
+    /// Of a trial's record, in the figure's unit; nil where it never happened.
+    func value(_ record: HandoverRecord) -> Double? {
+        let trial = record.trial
+        switch self {
+        case .longestGap: return record.longestGap.milliseconds
+        case .recovery: return record.recovery?.milliseconds
+        case .timeToReturn: return record.timeToReturn?.milliseconds
+        case .delayBefore: return record.delayBefore?.milliseconds
+        case .extraDelay: return record.extraDelay?.milliseconds
+        case .silenceDown: return Playout().silence(record.received.delays, from: trial.lossAt).milliseconds
+        case .silenceUp: return Playout().silence(record.sent.delays, from: trial.lossAt).milliseconds
+        case .sleepingPackets: return Double(record.traffic.before[1].reduce(0, +))
+        case .handshakePackets: return Double(record.traffic.beforeStart[1].reduce(0, +))
+        case .signalsOfOne, .signalsOfMany:
+            return Double(record.traffic.smallAfter.reduce(0) { $0 + $1.reduce(0, +) })
+        case .firstByte: return nil
+        }
+    }
+
+    /// What it should be at most, from the bar in the design; nil where there is none.
+    func bar(_ scenario: HandoverScenario) -> Double? {
+        let isSilent = scenario.trial.loss == .silent, isFull = scenario.trial.mode == .full
+        switch self {
+        case .longestGap:
+            return scenario.application == .download || scenario.application == .upload
+                ? (isSilent ? 300 : 150) : nil
+        case .recovery: return scenario.trial.lost == .wifi ? (isSilent ? 500 : 300) : nil
+        case .timeToReturn: return scenario.trial.lost == .wifi ? (isSilent ? 100 : 150) : nil
+        case .delayBefore: return 18
+        case .extraDelay:
+            // A radio that sleeps takes 2 s to wake; full mode keeps it warm.
+            if scenario.application == .streamAsleep { return isFull ? 90 : 2200 }
+            return isSilent ? 230 : isFull ? 90 : 120
+        case .sleepingPackets: return 0
+        case .firstByte: return 35
+        case .silenceDown, .silenceUp, .handshakePackets, .signalsOfOne, .signalsOfMany: return nil
+        }
+    }
+}
