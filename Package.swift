@@ -79,6 +79,9 @@ let package = Package(
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
                           swiftSettings: fast),
+        // The engine as a host of its own, against the kernel's MPTCP (Tests/Interop).
+        .executableTarget(name: "mptcp-peer", dependencies: ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "CLab"],
+                          path: "Tests/Interop/Sources", swiftSettings: fast),
         // Figures of the engine; counts every allocation of its process.
         .target(name: "CountedMalloc", path: "Tests/Benchmarks/CountedMalloc"),
         .executableTarget(name: "benchmarks", dependencies: ["CountedMalloc", "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath",

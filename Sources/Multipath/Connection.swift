@@ -26,7 +26,10 @@ public struct ConnectionConfiguration: Sendable {
     public var receiveLimit = 8 << 20
     public enum Framing: Sendable { case sealed, rawIP }
     public var framing = Framing.sealed
+    /// Raw IP: asks for DSS checksums (MP_CAPABLE, flag A).
     public var requiresChecksum = false
+    /// Raw IP: asks the peer not to join to the address of the first subflow (MP_CAPABLE, flag C).
+    public var deniesInitialJoins = false
     public init() {}
 }
 
@@ -68,6 +71,8 @@ public final class Connection {
         public static let closed = Events(rawValue: 1 << 3)
         /// Subflows ended: see `takeEndedSubflow()`.
         public static let subflowEnded = Events(rawValue: 1 << 4)
+        /// Raw IP: the peer signalled addresses, see `takeAddressSignal()`.
+        public static let addresses = Events(rawValue: 1 << 5)
     }
 
     public let role: Role
@@ -83,6 +88,8 @@ public final class Connection {
     public struct Statistics: Sendable {
         public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
         public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
+        /// Raw IP only.
+        public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0, fallbacks = 0
         public init() {}
     }
     var counted = Statistics()
@@ -126,6 +133,7 @@ public final class Connection {
     var farewellUntil = Instant.distantFuture
     var lastDataMember = 0
     var isAborting = false
+    var raw = RawIPState()
     var totals: [(sent: Int, received: Int)] = []
 
     public init(role: Role, configuration: ConnectionConfiguration, localKey: UInt64, at now: Instant) {
@@ -273,7 +281,7 @@ public final class Connection {
     public func takeEndedSubflow() -> Int? { ended.popLast() }
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
-        guard remoteKey != nil, error == nil else { return false }
+        guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
         return !isFinished || (!farewellDone && !hasLivingMember)
     }
     /// Payload bytes sent and received on each path index since the start.

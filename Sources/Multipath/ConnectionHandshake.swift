@@ -31,6 +31,7 @@ extension Connection {
         let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: true,
                                    addressID: addressID, backup: backup)
         member.localNonce = nonce
+        member.localAddressID = addressID
         return add(member, at: now)
     }
 
@@ -38,6 +39,7 @@ extension Connection {
     public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
                        initialSequence: SubflowSequence,
                        estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
+        if configuration.framing == .rawIP { takeWishes(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
         var taken = 0
@@ -61,9 +63,9 @@ extension Connection {
     /// (the caller answers with RST).
     public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
                            initialSequence: SubflowSequence,
-                           nonce: UInt32, estimate: PathEstimate?, segmentSize: Int? = nil,
-                           at now: Instant) -> Int? {
-        guard syn.options.present.contains(.join),
+                           nonce: UInt32, addressID: AddressID? = nil, estimate: PathEstimate?,
+                           segmentSize: Int? = nil, at now: Instant) -> Int? {
+        guard syn.options.present.contains(.join), raw.plain == nil,
               case .syn(let token, let remoteNonce) = syn.options.join.form,
               token == localToken, error == nil, !isFinished || !farewellDone,
               livingSubflows < SchedulingCandidates.capacity else {
@@ -84,8 +86,11 @@ extension Connection {
         let tcp = Subflow(accepting: syn, payloadLength: offset == nil ? 0 : payload.count,
                           configuration: subflowConfiguration(segmentSize),
                           initialSequence: initialSequence, estimate: estimate, at: now)
+        let theirID = syn.options.join.addressID
         let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: false,
-                                   addressID: syn.options.join.addressID, backup: false)
+                                   addressID: addressID ?? theirID, backup: false)
+        member.localAddressID = member.addressID
+        member.remoteAddressID = theirID
         member.localNonce = nonce
         member.remoteNonce = remoteNonce
         member.backupByPeer = syn.options.join.backup
@@ -122,7 +127,9 @@ extension Connection {
         guard segment.options.present.contains(.multipathCapable), member.kind == .initial else { return }
         let option = segment.options.multipathCapable
         if member.isOpener {
-            guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey else { return }
+            guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey,
+                  Self.isUsable(option), raw.plain == nil else { return }
+            if configuration.framing == .rawIP { takeWishes(segment) }
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
             guard ours == localKey else { counted.dssErrors += 1; return }
@@ -171,6 +178,7 @@ extension Connection {
                 }
                 member.remoteNonce = nonce
                 member.backupByPeer = segment.options.join.backup
+                member.remoteAddressID = segment.options.join.addressID
                 member.isVerified = true
                 member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
@@ -211,8 +219,7 @@ extension Connection {
         guard member.tcp.canSendData, !member.isEnding else { return false }
         if configuration.framing == .sealed { return true }
         switch (member.kind, member.isOpener) {
-        case (.initial, true): return remoteKey != nil
-        case (.initial, false): return remoteKey != nil
+        case (.initial, _): return remoteKey != nil || raw.plain != nil
         case (.join, true): return member.peerHasProof   // RFC 8684 section 3.2: not before the fourth packet
         case (.join, false): return member.isVerified
         }
@@ -221,11 +228,13 @@ extension Connection {
     /// Adds MP_CAPABLE or MP_JOIN where the segment must carry it.
     func attachHandshake(_ segment: inout Segment, member: MemberSubflow, firstData: Int?, at now: Instant) {
         let isSYN = segment.flags.contains(.syn)
+        if isSYN, goesWithoutKeys(member) { return }
         switch member.kind {
         case .initial:
             guard isSYN || (member.isOpener && !member.peerHasProof && remoteKey != nil) else { return }
             var option = MPCapable()
-            option.checksumRequired = configuration.requiresChecksum
+            option.checksumRequired = configuration.requiresChecksum || raw.usesChecksums
+            option.deniesJoinToInitialAddress = configuration.deniesInitialJoins
             if !(isSYN && member.isOpener) { option.senderKey = localKey }
             if !isSYN { option.receiverKey = remoteKey }
             if let firstData, configuration.framing == .rawIP { option.dataLength = UInt16(firstData) }

@@ -14,6 +14,8 @@ extension Connection {
         case whole(UInt64)
         /// Pieces by the stored mappings.
         case byMappings
+        /// Into mappings that count only when their checksum is right (raw IP).
+        case unchecked
     }
 
     public func receive(_ segment: borrowing Segment, payload: UnsafeRawBufferPointer,
@@ -23,6 +25,7 @@ extension Connection {
         if fastClosed(by: segment, at: now) { return }
         takeKeys(segment, member: member)
         guard error == nil || isAborting else { return }
+        noticeFallback(segment, payloadLength: payload.count, member: member)
         let placement = payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
         if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
@@ -40,6 +43,9 @@ extension Connection {
         if segment.options.present.contains(.priority) {
             member.backupByPeer = segment.options.priority.backup
         }
+        if configuration.framing == .rawIP {
+            takeRawIPOptions(segment, finished: arrival.finished, member: member, at: now)
+        }
         if segment.options.present.contains(.dss) {
             takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
         } else if sender.acknowledged == 0, segment.flags.contains(.ack) {
@@ -50,7 +56,7 @@ extension Connection {
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
         if member.saysFarewell, member.tcp.finAcknowledged { farewellDone = true }
         // RFC 8684 section 3.3.3: a FIN ends the subflow only
-        if arrival.finished { member.isEnding = true; member.tcp.close() }
+        if arrival.finished, raw.plain == nil { member.isEnding = true; member.tcp.close() }
         settle(at: now)
         if !member.isAlive { retire(index, at: now) }
     }
@@ -59,6 +65,10 @@ extension Connection {
 
     private func placement(of segment: borrowing Segment, count: Int, member: MemberSubflow) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
+        if configuration.framing == .rawIP,
+           let found = rawPlacement(of: segment, position: position, count: count, member: member) {
+            return found
+        }
         if segment.options.present.contains(.dss),
            let mapping = segment.options.dss.mapping,
            mapping.length > 0 {
@@ -84,6 +94,22 @@ extension Connection {
         return isMapped(from: position, count: count, member: member) ? .byMappings : .none
     }
 
+    /// Plain TCP, an infinite mapping, or checksums decide first; nil: as inside a session.
+    private func rawPlacement(of segment: borrowing Segment, position: UInt32, count: Int,
+                              member: MemberSubflow) -> Placement? {
+        if segment.options.present.contains(.dss), let mapping = segment.options.dss.mapping,
+           mapping.length == 0 {
+            takeInfiniteMapping(mapping, member: member)
+        }
+        if let offset = plainOffset(of: segment, member: member) {
+            return receiver.accepts(end: offset &+ UInt64(count)) ? .whole(offset) : Placement.none
+        }
+        guard raw.usesChecksums else { return nil }
+        guard noteUnchecked(segment, member: member),
+              isUncheckedMapped(from: position, count: count, member: member) else { return Placement.none }
+        return .unchecked
+    }
+
     private func isMapped(from start: UInt32, count: Int, member: MemberSubflow) -> Bool {
         var position = start, left = count
         while left > 0 {
@@ -101,6 +127,13 @@ extension Connection {
         let bytes = UnsafeRawBufferPointer(rebasing: payload[text])
         switch placement {
         case .none: return
+        case .unchecked:
+            let base = member.relativeReceive(segment.sequence)
+            placeUnchecked(bytes, position: base &+ UInt32(text.lowerBound), member: member)
+            member.unchecked.removeAll {
+                let next = member.relativeReceive(member.tcp.receiveNext)
+                return Int32(bitPattern: $0.start &+ UInt32($0.bytes.count) &- next) <= 0
+            }
         case .whole(let offset):
             place(bytes, at: offset &+ UInt64(text.lowerBound), member: member, path: member.path)
         case .byMappings:
@@ -161,7 +194,7 @@ extension Connection {
         }
     }
 
-    private func dataAcknowledged() {
+    func dataAcknowledged() {
         discardAcknowledged()
         if wantsWritable { say(.writable); wantsWritable = false }
     }
@@ -194,7 +227,10 @@ extension Connection {
     /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684 section 3.5).
     private func fastClosed(by segment: borrowing Segment, at now: Instant) -> Bool {
         guard segment.options.present.contains(.fastClose) else { return false }
-        guard segment.options.fastClose.receiverKey == localKey else { counted.dssErrors += 1; return true }
+        guard segment.options.fastClose.receiverKey == localKey else {
+            counted.dssErrors += 1
+            return configuration.framing == .sealed
+        }
         if error == nil { error = .peerAborted }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
         say(.closed)

@@ -14,7 +14,7 @@ extension Connection {
             burstMember = -1
         }
         if phase == .control {
-            if controlSegment(at: now, into: &out) { return true }
+            if controlSegment(at: now, into: &out) || signalSegment(at: now, into: &out) { return true }
             phase = .data
             pacingWake = .distantFuture
         }
@@ -288,6 +288,7 @@ extension Connection {
     /// growing patience until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard sender.isFinDue, finDeadline <= now else { return false }
+        if sendsPlain { finishPlain(); return false }
         guard let member = finRepeats % 2 == 0 ? bestMember() : anotherMember() else {
             finDeadline = now + .milliseconds(100)   // no subflow may carry it yet
             return false
@@ -361,6 +362,19 @@ extension Connection {
         return false
     }
 
+    /// An address signal on an ACK of its own (raw IP).
+    private func signalSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        guard let member = signalMember else { return false }
+        begin(&out)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
+                                       optionRoom: SegmentOptions.room, at: now)
+        attach(&out.segment, member, mapping: nil, at: now)
+        attachSignal(&out.segment)
+        out.subflow = members.firstIndex { $0 === member } ?? 0
+        out.path = member.path
+        return true
+    }
+
     // MARK: Options
 
     /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which
@@ -380,16 +394,23 @@ extension Connection {
     private func attach(_ segment: inout Segment, _ member: MemberSubflow,
                         mapping: (offset: UInt64, length: Int, position: UInt32)?,
                         fin: Bool = false, at now: Instant) {
+        if segment.flags.isDisjoint(with: .syn), isPlain(mapping) {
+            return attachPlain(&segment, member: member, mapping: mapping)
+        }
         let wide = configuration.framing == .rawIP
         let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial
             && member.isOpener && !member.peerHasProof
-        attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now)
+        if !wide || isFirstRawData || (mapping == nil && !fin) {   // later data has its own mapping instead
+            attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now)
+        }
         if member.owesPriority, !segment.flags.contains(.syn) {
             segment.options.priority.backup = member.backupByUs
             segment.options.present.insert(.priority)
             member.owesPriority = false
         }
-        if isFirstRawData { return }   // MP_CAPABLE maps it (RFC 8684 section 3.1)
+        if isFirstRawData {   // MP_CAPABLE maps it (RFC 8684 section 3.1)
+            return addChecksum(&segment, offset: mapping!.offset, length: mapping!.length)
+        }
         var dss = DSS()
         var isThere = false
         if segment.flags.contains(.ack) || member.kind == .join, let first = remoteFirst,
@@ -423,10 +444,20 @@ extension Connection {
         else { return }
         segment.options.dss = dss
         segment.options.present.insert(.dss)
+        if wide {
+            addChecksum(&segment, offset: mapping?.offset ?? 0, length: mapping?.length ?? 0)
+            attachFail(&segment)
+        }
         if dss.acknowledgement != nil { receiver.advertised() }
     }
 
     private func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {
+        if raw.plain != nil { return }
+        if let failedAt = member.failedAt {
+            segment.options.fail.dataSequence = failedAt
+            segment.options.present.insert(.fail)
+            counted.failsSent += 1
+        }
         if isAborting, let remoteKey {
             segment.options.fastClose.receiverKey = remoteKey
             segment.options.present.insert(.fastClose)

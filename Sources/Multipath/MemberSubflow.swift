@@ -12,6 +12,9 @@ final class MemberSubflow {
     let kind: Kind
     let isOpener: Bool
     let addressID: AddressID
+    /// Whose address it is, at our end and at the peer's (raw IP; 0: the first subflow's).
+    var localAddressID = AddressID.initial
+    var remoteAddressID = AddressID.initial
     var localNonce: UInt32 = 0
     var remoteNonce: UInt32 = 0
     var health = PathHealth.usable
@@ -34,6 +37,10 @@ final class MemberSubflow {
     /// When text last arrived on it.
     var lastText = Instant.zero
     var mappings = ReceiveMappings()
+    /// Raw IP with checksums: what waits for the rest of its mapping.
+    var unchecked: [UncheckedMapping] = []
+    /// Where a wrong checksum was found that ends the subflow: goes with the RST as MP_FAIL.
+    var failedAt: DataSequence?
     /// Timeouts of the TCP already turned into reinjections.
     var timeoutsSeen = 0
     /// The lowest offset among copies it carries of other subflows' data, and the sequence behind

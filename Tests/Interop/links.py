@@ -1,0 +1,219 @@
+"""The kernel's host and the peer's, joined by up to three links.
+
+    kernel  v1 10.91.1.2 ── r1 10.91.1.1  router  t1 (TUN) ── mptcp-peer 10.92.1.2      fd91:1::2 … fd92:1::2
+            v2 10.91.2.2 ── r2 10.91.2.1          t2 (TUN) ── mptcp-peer 10.92.2.2
+
+Every address of the kernel's host reaches every address of the peer by its own link; the peer's replies take the
+link of the kernel's address.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SYSTEM = os.path.join(HERE, "..", "System")
+sys.path.append(SYSTEM)
+from world import Skip, need, seconds, sh  # noqa: E402
+
+PORT = 5000
+# Counters that must not move unless a test says so.
+QUIET = """MPJoinNoTokenFound MPJoinSynAckHMacFailure MPJoinAckHMacFailure MPJoinRejected DSSNotMatching
+    DSSCorruptionFallback DSSCorruptionReset InfiniteMapTx InfiniteMapRx DSSNoMatchTCP DataCsumErr AddAddrDrop
+    EchoAddTxDrop AddAddrTxDrop RmAddrDrop RmAddrTxDrop MismatchPortSynRx MismatchPortAckRx MPCapableFallbackACK
+    MPCapableFallbackSYNACK MPFallbackTokenInit MPFailTx MPFailRx MPFastcloseTx MPFastcloseRx MPCapableSYNTXDrop
+    MPCapableDataFallback DssFallback FallbackFailed Blackhole MPPrioTx MPPrioRx RmAddr RmAddrTx AddAddr AddAddrTx
+    EchoAdd EchoAddTx RmSubflow""".split()
+
+
+def kernel_address(link, v6=False):
+    return f"fd91:{link}::2" if v6 else f"10.91.{link}.2"
+
+
+def peer_address(link, v6=False):
+    return f"fd92:{link}::2" if v6 else f"10.92.{link}.2"
+
+
+class Links:
+    count = 0
+
+    def __init__(self, program, links=2):
+        Links.count += 1
+        self.program, self.notes, self.processes = program, [], []
+        self.kernel, self.router = f"kernel{Links.count}", f"router{Links.count}"
+        self.spaces = [self.kernel, self.router]
+        self.folder = tempfile.mkdtemp(prefix="braid-interop-")
+        self.capture = f"{self.folder}/peer.pcap"
+        self.peer_said = self.kernel_said = ""
+        for space in self.spaces:
+            sh(f"ip netns add {space} && ip -n {space} link set lo up")
+            self.inside(space, "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 "
+                               "net.ipv6.conf.all.accept_ra=0")
+        self.inside(self.router, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+        if not os.path.exists("/proc/sys/net/mptcp/enabled"):
+            raise Skip("this kernel has no MPTCP")
+        self.sysctl(enabled=1)
+        self.mptcp("limits set subflows 4 add_addr_accepted 4")
+        for link in range(1, links + 1):
+            self._link(link)
+
+    def _link(self, n):
+        k, r = self.kernel, self.router
+        sh(f"ip -n {k} link add v{n} type veth peer name r{n} netns {r}")
+        sh(f"ip -n {k} address add 10.91.{n}.2/24 dev v{n} && ip -n {k} address add fd91:{n}::2/64 dev v{n} nodad")
+        sh(f"ip -n {r} address add 10.91.{n}.1/24 dev r{n} && ip -n {r} address add fd91:{n}::1/64 dev r{n} nodad")
+        sh(f"ip -n {k} link set v{n} gso_max_segs 1 && ip -n {r} link set r{n} gso_max_segs 1")
+        sh(f"ip -n {k} link set v{n} up && ip -n {r} link set r{n} up")
+        sh(f"ip -n {r} tuntap add dev t{n} mode tun && ip -n {r} link set t{n} txqueuelen 5000 up")
+        sh(f"ip -n {r} route add 10.92.{n}.0/24 dev t{n} && ip -n {r} -6 route add fd92:{n}::/64 dev t{n}")
+        for family, prefix, source in (("-4", "10.9{}.{}.0/24", f"10.91.{n}"), ("-6", "fd9{}:{}::/64", f"fd91:{n}:")):
+            dot = "." if family == "-4" else ":"
+            sh(f"ip -n {k} {family} route add {prefix.format(2, n)} via {source}{dot}1 dev v{n}")
+            sh(f"ip -n {k} {family} route add default via {source}{dot}1 dev v{n} table 10{n}")
+            sh(f"ip -n {k} {family} rule add from {source}{dot}2 table 10{n}")
+
+    def inside(self, space, command):
+        return sh(f"ip netns exec {space} {command}")
+
+    def sysctl(self, **values):
+        for name, value in values.items():
+            self.inside(self.kernel, f"sysctl -qw net.mptcp.{name}={value}")
+
+    def mptcp(self, words):
+        """`ip mptcp` in the kernel's namespace."""
+        return sh(f"ip -n {self.kernel} mptcp {words}")
+
+    def shape(self, link, mbit, delay=0, limit=1000):
+        """A rate and a one-way delay (ms) in both directions."""
+        for space, device in ((self.kernel, f"v{link}"), (self.router, f"r{link}")):
+            sh(f"tc -n {space} qdisc replace dev {device} root netem rate {mbit}mbit delay {delay}ms limit {limit}")
+
+    def fail(self, link):
+        """A silent outage of the link, both directions."""
+        for space, device in ((self.kernel, f"v{link}"), (self.router, f"r{link}")):
+            sh(f"tc -n {space} qdisc replace dev {device} root netem loss 100%")
+
+    # ---- the two ends ----
+    def start_peer(self, role, target, *options, links=2, v6=()):
+        """`target`: what follows the role. The paths are the links in order, then IPv6 addresses of `v6`."""
+        words = [self.program, role, str(target)]
+        for n in range(1, links + 1):
+            words += ["--path", f"t{n}={peer_address(n)}"]
+        for n in v6:
+            words += ["--path", f"t{n}={peer_address(n, True)}"]
+        words += ["--capture", self.capture, *map(str, options)]
+        process = subprocess.Popen(["ip", "netns", "exec", self.router, *words], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        line = process.stderr.readline()
+        assert line == "ready\n", f"mptcp-peer: {line}{process.stderr.read()}"
+        return process
+
+    def start_kernel(self, *words):
+        process = subprocess.Popen(["ip", "netns", "exec", self.kernel, sys.executable, f"{HERE}/kernel.py",
+                                    *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        line = process.stdout.readline()
+        assert line == "ready\n", f"kernel.py: {line}{process.stderr.read()}"
+        return process
+
+    def end(self, process, patience=40):
+        try:
+            out, err = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            out, err = process.communicate(timeout=5)
+            err += " (did not end by itself)"
+        if not out.strip():
+            raise AssertionError(f"no result: {err.strip()[-600:]}")
+        return json.loads(out.strip().splitlines()[-1])
+
+    def serve(self, pattern="echo", size=100_000, *, kernel="echo", kernel_size=None, peer_options=(),
+              kernel_options=(), during=None, v6=(), to=None, links=2):
+        """The peer listens, the kernel connects. Both results."""
+        peer = self.start_peer("server", PORT, "--pattern", pattern, "--size", size, *peer_options, v6=v6, links=links)
+        target = to or peer_address(1)
+        end = self.start_kernel("client", target, PORT, kernel, kernel_size or size, *kernel_options)
+        return self._finish(peer, end, during)
+
+    def connect(self, pattern="echo", size=100_000, *, kernel="echo", kernel_size=None, peer_options=(),
+                kernel_options=(), during=None, v6=(), to=None, links=2):
+        """The kernel listens, the peer connects. Both results."""
+        address = to or kernel_address(1)
+        end = self.start_kernel("server", "::" if ":" in address else "0.0.0.0", PORT, kernel, kernel_size or size,
+                                *kernel_options)
+        target = f"[{address}]:{PORT}" if ":" in address else f"{address}:{PORT}"
+        peer = self.start_peer("client", target, "--pattern", pattern, "--size", size, *peer_options, v6=v6, links=links)
+        return self._finish(peer, end, during)
+
+    def _finish(self, peer, kernel, during):
+        if during:
+            during()
+        said = self.end(peer), self.end(kernel)
+        self.peer_said, self.kernel_said = (json.dumps(x) for x in said)
+        return said
+
+    # ---- what the kernel counted ----
+    def counters(self):
+        text = self.inside(self.kernel, "env NSTAT_HISTORY=/dev/null nstat -az 'MPTcpExt*'")
+        return {line.split()[0].removeprefix("MPTcpExt"): int(line.split()[1])
+                for line in text.splitlines() if line.startswith("MPTcpExt")}
+
+    def expect(self, **expected):
+        """The kernel's counters: those named have that value (or lie in that range, or pass that test), the QUIET
+        ones are 0."""
+        found = self.counters()
+        wrong = []
+        for name in QUIET:
+            expected.setdefault(name, 0)
+        for name, value in expected.items():
+            if name not in found:
+                if value:
+                    wrong.append(f"{name} does not exist")
+                continue
+            fits = (found[name] in value if isinstance(value, range)
+                    else value(found[name]) if callable(value) else found[name] == value)
+            if not fits:
+                wrong.append(f"{name} is {found[name]}, not {value if not callable(value) else 'as it should'}")
+        assert not wrong, "; ".join(wrong)
+        return found
+
+    def close(self, keep=False):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        for space in self.spaces:
+            subprocess.run(["ip", "netns", "delete", space], capture_output=True)
+        if keep:
+            print(f"     kept: {self.folder}")
+        else:
+            subprocess.run(["rm", "-rf", self.folder])
+
+    def last_words(self):
+        moved = {}
+        try:
+            moved = {name: n for name, n in self.counters().items() if n}
+        except AssertionError:
+            pass
+        return f"\npeer: {self.peer_said}\nkernel: {self.kernel_said}\ncounters: {moved}"
+
+
+# ---- judgements ----
+def same_streams(peer, kernel):
+    """Both ended without an error, and what one sent the other received."""
+    assert peer["error"] is None, f"the peer says: {peer['error']}"
+    assert kernel["error"] is None, f"the kernel's application says: {kernel['error']}"
+    for a, b, way in ((peer["sent"], kernel["received"], "peer to kernel"),
+                      (kernel["sent"], peer["received"], "kernel to peer")):
+        assert a == b, f"{way}: {a} became {b}"
+    assert peer["readFinished"] and peer["writeFinished"], "the peer saw no end of both streams"
+
+
+def wait_until(what, condition, patience=10):
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {patience} s"
+        time.sleep(0.02)
