@@ -132,6 +132,9 @@ public final class Connection {
     var farewellDone = false
     var farewellUntil = Instant.distantFuture
     var lastDataMember = 0
+    /// Index of the subflow that new data last went on.
+    var lastCarrier = 0
+    var shadowing: Shadowing
     var isAborting = false
     var raw = RawIPState()
     var totals: [(sent: Int, received: Int)] = []
@@ -147,6 +150,7 @@ public final class Connection {
                             limit: 2 * configuration.sendLimit, initialEdge: early)
         receiver = DataReceiver(limit: configuration.receiveLimit)
         scheduler = Scheduler(configuration.scheduler)
+        shadowing = Shadowing(at: now)
         idleDeadline = now + Self.idleRelease
     }
 

@@ -312,7 +312,9 @@ extension Connection {
             let span = member.tcp.outstanding(i)
             guard span.length > 0, !span.isDelivered else { continue }
             let end = span.streamOffset &+ UInt64(span.length)
-            if end > sender.acknowledged { sender.reinject(span.streamOffset, end) }
+            if end > sender.acknowledged, !shadowing.covers(span.streamOffset, end, besides: member) {
+                sender.reinject(span.streamOffset, end)
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ extension Connection {
                 if reinjection(at: now, into: &out) { return true }
                 if newData(at: now, into: &out) { return true }
                 if copyAhead(at: now, into: &out) { return true }
+                if shadow(at: now, into: &out) { return true }
                 if dataFin(at: now, into: &out) { return true }
                 armPersist(at: now)
             }
@@ -155,6 +156,7 @@ extension Connection {
     private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         let available = sender.sendable
         guard available > 0 else { return false }
+        if sender.backlog > Self.mostThin { shadowing.isBusy(at: now) }
         if burstMember < 0 || burstRoom < min(available, members[burstMember]?.segmentRoom ?? .max) {
             collectCandidates(segment: available, at: now)
             guard let i = scheduler.choose(candidates, backlog: sender.backlog,
@@ -166,13 +168,14 @@ extension Connection {
         guard let member = members[burstMember] else { burstMember = -1; return false }
         let n = min(available, member.segmentRoom, burstRoom)
         burstRoom -= n
+        lastCarrier = burstMember
         let offset = sender.next
         emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
         out.subflow = burstMember
         return true
     }
 
-    private func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,
+    func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,
                       at now: Instant, into out: inout OutgoingSegment) {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
@@ -194,7 +197,7 @@ extension Connection {
 
     /// Fills `candidates` with the subflows of the best standing that may carry data: usable and regular
     /// before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for backup).
-    private func collectCandidates(segment: Int, at now: Instant) {
+    func collectCandidates(segment: Int, at now: Instant) {
         var best = 4
         candidates.removeAll()
         for index in members.indices {
@@ -224,7 +227,7 @@ extension Connection {
         }
     }
 
-    private func fastestWithRoom() -> MemberSubflow? {
+    func fastestWithRoom() -> MemberSubflow? {
         var best = -1
         for i in 0..<candidates.count where candidates[i].room > 0 {
             if best < 0 || candidates[i].smoothedRTT < candidates[best].smoothedRTT { best = i }
@@ -245,43 +248,6 @@ extension Connection {
             }
         }
         return best
-    }
-
-    /// With nothing new to send, or the peer's window shut, what a slow path still owes goes again on the
-    /// fastest, once, where it arrives earlier there (Raiciu et al., NSDI'12, opportunistic reinjection).
-    private func copyAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard sender.hasUnacknowledged,
-              members.count > 1,
-              sender.backlog == 0 || sender.isWindowBlocked else { return false }
-        collectCandidates(segment: configuration.subflow.maximumSegmentSize, at: now)
-        guard candidates.count > 0, let fast = fastestWithRoom() else { return false }
-        let floor = max(sender.acknowledged, sender.copiedBelow)
-        var start = UInt64.max, end: UInt64 = 0
-        for case let slow? in members where slow !== fast && slow.isAlive {
-            let tcp = slow.tcp
-            guard tcp.outstandingCount > 0, tcp.smoothedRTT > fast.tcp.smoothedRTT * 5 / 4 else { continue }
-            let flight = Double(max(1, tcp.bytesInFlight))
-            var ahead = 0
-            for i in 0..<tcp.outstandingCount {
-                let span = tcp.outstanding(i)
-                ahead += span.length
-                let spanEnd = span.streamOffset &+ UInt64(span.length)
-                guard span.length > 0, !span.isDelivered, spanEnd > floor else { continue }
-                let remaining = tcp.smoothedRTT.seconds * min(1, Double(ahead) / flight)
-                if remaining > fast.tcp.smoothedRTT.seconds * 1.25, span.streamOffset < start {
-                    start = span.streamOffset
-                    end = spanEnd
-                }
-                break
-            }
-        }
-        guard start != .max else { return false }
-        start = max(start, sender.acknowledged)
-        let n = min(Int(end &- start), fast.segmentRoom)
-        sender.copiedBelow = start &+ UInt64(n)
-        counted.bytesReinjected += n
-        emit(fast, offset: start, length: n, isCopy: true, at: now, into: &out)
-        return true
     }
 
     /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length; repeated with

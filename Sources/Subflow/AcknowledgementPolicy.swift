@@ -4,12 +4,16 @@ import Measures
 struct AcknowledgementPolicy {
     /// Segments acknowledged at once at the start and after a pause, while the peer's window is small.
     static let quickSegments = 16
+    /// Segments this far apart are acknowledged each: on a slow link an ACK of two comes late, and the
+    /// window it opens leaves as a clump that stands in the queue.
+    static let sparse = Interval.milliseconds(3)
 
     private(set) var isDue = false
     private(set) var deadline = Instant.distantFuture
     private var quick = AcknowledgementPolicy.quickSegments
     private var pendingBytes = 0
     private var largest = 536
+    private var lastArrival = Instant.zero
     private let delay: Interval
 
     init(delay: Interval) { self.delay = delay }
@@ -20,6 +24,9 @@ struct AcknowledgementPolicy {
     @inline(__always) mutating func arrived(_ bytes: Int, at now: Instant) {
         if bytes > largest { largest = bytes }
         pendingBytes &+= bytes
+        let gap = now - lastArrival
+        lastArrival = now
+        if gap >= Self.sparse { isDue = true; return }
         if quick > 0 { quick &-= 1; isDue = true; return }
         // Every second full segment.
         if pendingBytes > largest { isDue = true; return }

@@ -3,7 +3,8 @@ import Measures
 /// Spreads what the window allows over the round trip, in bursts of about a millisecond's worth.
 struct Pacer {
     static let burst = Interval.milliseconds(1)
-    /// A burst is never smaller, so that it fills a GSO batch of two and draws an ACK.
+    /// A burst is never smaller, so that it fills a GSO batch of two and draws an ACK; on links so slow that
+    /// each segment draws one (`AcknowledgementPolicy.sparse`), one segment.
     static let smallestBurst = 2
 
     /// When everything sent so far would have left at the pacing rate.
@@ -27,7 +28,9 @@ struct Pacer {
             let ahead = Double((release - lastSent).nanoseconds) * (nanosecondsPerByte / old)
             release = lastSent + Interval(nanoseconds: Int64(ahead))
         }
-        quantum = max(Pacer.smallestBurst &* segmentSize,
+        let isSlow = Double(segmentSize) * nanosecondsPerByte
+            >= Double(AcknowledgementPolicy.sparse.nanoseconds)
+        quantum = max((isSlow ? 1 : Pacer.smallestBurst) &* segmentSize,
                       Int(bytesPerNanosecond * Double(Pacer.burst.nanoseconds)))
         quantumTime = Interval(nanoseconds: Int64(Double(quantum) * nanosecondsPerByte))
     }

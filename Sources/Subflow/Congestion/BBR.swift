@@ -82,6 +82,9 @@ final class BBR: CongestionController {
         if rtt > .zero, rtt <= minimumRTT || expired {
             minimumRTT = rtt
             minimumRTTAt = now
+        } else if rtt > .zero, rtt <= minimumRTT + minimumRTT / 32 {
+            // The queue was as good as empty by itself, as after every probe for bandwidth.
+            minimumRTTAt = now
         }
         return expired
     }
