@@ -96,6 +96,15 @@ extension Connection {
         }
     }
 
+    /// The peer's end of `path` has another address, which has shown that it receives.
+    /// `isElsewhere`: not only its port is another.
+    public func addressMoved(path: Int, isElsewhere: Bool, at now: Instant) {
+        for case let member? in members where member.path == path && member.isAlive {
+            member.tcp.addressMoved(isElsewhere: isElsewhere, at: now)
+            inputChanged(at: now)
+        }
+    }
+
     /// The first subflow of a session's connection outlives its path until the keys have arrived, since no
     /// other can be joined without them: it goes on over another path with the same numbers.
     func mayMove(_ member: MemberSubflow) -> Bool {

@@ -65,6 +65,7 @@ public final class World {
     let pool = PacketPool(slotSize: 2048, limit: 1 << 18)
     var random: SeededRandom
     var nonces = NonceChecker()
+    var addresses = AddressChecker()
     var nextFault = 0
     /// Dials that end at a time.
     var dials: [(at: Instant, stream: Stream)] = []
@@ -202,12 +203,14 @@ public final class World {
             if nextStranger <= now { disturb() }
             for i in lanes.indices {
                 while let packet = lanes[i].up.deliver(at: now) {
+                    addresses.arrived(from: lanes[i].publicAddress, bytes: packet.count)
                     concentrator.receive(packet.bytes, from: lanes[i].publicAddress,
                                          local: Self.concentratorAddress.address,
                                          uplink: 0, at: now)
                     busy = true
                 }
                 while let packet = lanes[i].down.deliver(at: now) {
+                    addresses.reached(lanes[i].publicAddress)
                     proxy.receive(packet.bytes, from: Self.concentratorAddress,
                                   local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
                                   uplink: i, at: now)
@@ -221,7 +224,7 @@ public final class World {
             busy = runTimedEnds() || busy
             busy = transmit(fromProxy: true) || busy
             busy = transmit(fromProxy: false) || busy
-            if let wrong = nonces.failure { failure = wrong }
+            if let wrong = nonces.failure ?? addresses.failure { failure = wrong }
             turns += 1
             if busy { idleTurns = 0 } else {
                 if min(proxy.deadline, concentrator.deadline) > now { break }
@@ -270,6 +273,7 @@ public final class World {
                 return
             }
         } else {
+            addresses.sent(to: run.remote, bytes: bytes.count)
             guard let found = lanes.firstIndex(where: { $0.publicAddress == run.remote }) else {
                 // An old address of an uplink whose NAT forgot it; or somebody who should get no answer.
                 if !wasPublic(run.remote) { failure = "the concentrator answers a stranger at \(run.remote)" }

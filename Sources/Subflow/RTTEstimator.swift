@@ -66,6 +66,10 @@ struct RTTEstimator {
         computeTimeout()
     }
 
+    /// The path leads somewhere else: the next sample is the first.
+    mutating func forget(_ configuration: borrowing SubflowConfiguration, at now: Instant) {
+        self = RTTEstimator(configuration, estimate: nil, at: now)
+    }
     mutating func backOff() { backoffs += 1 }
     /// The path is known to carry again; what its silence taught about time-outs is void.
     mutating func forgetBackoffs() { backoffs = 0 }

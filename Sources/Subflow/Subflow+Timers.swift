@@ -143,6 +143,30 @@ extension Subflow {
         updatePacing()
     }
 
+    /// The peer is reached at another address from now on: what is unacknowledged went to the old one, where
+    /// nobody is, and goes again at once. `isElsewhere`: by another network, of which nothing is known yet
+    /// (RFC 9000 section 9.4); where only a port changed, round trip and rate stay.
+    public func addressMoved(isElsewhere: Bool, at now: Instant) {
+        guard state != .closed else { return }
+        roundTripsFrom = now
+        if isElsewhere {
+            rtt.forget(configuration, at: now)
+            controller.restart()
+        }
+        rtt.forgetBackoffs()
+        if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
+        if !board.isEmpty {
+            if synAcknowledged {
+                recovery.enterTimeout(point: sendNext)
+                _ = board.markAllLost()
+            }
+            retransmissionAt = now + rtt.timeout
+        }
+        acknowledgements.request()
+        pacer.restart(at: now)
+        updatePacing()
+    }
+
     /// Everything sent was acknowledged, or the state is over.
     func disarmLossTimers() {
         retransmissionAt = .distantFuture

@@ -59,6 +59,10 @@ public final class Endpoint {
     var sessionDeadlines = DeadlineHeap()
     var handshakeAt: Instant { handshake?.nextAt ?? .distantFuture }
 
+    /// Where the record that is being read came from.
+    var arrivalSource = PathAddress(remote: SocketAddress(.unspecifiedV4, port: 0), local: .unspecifiedV4,
+                                    uplink: -1)
+
     // Reused for every segment.
     var incoming = Segment()
     var outgoing = OutgoingSegment()

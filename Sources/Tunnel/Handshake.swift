@@ -126,7 +126,13 @@ extension Endpoint {
             return
         }
         var noise = attempt.noise
-        let message = UnsafeRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
+        guard datagram.count > DatagramHeader.size + WelcomePayload.tokenSize else {
+            counters.malformed += 1
+            return
+        }
+        let split = datagram.count - WelcomePayload.tokenSize
+        let message = UnsafeRawBufferPointer(rebasing: datagram[DatagramHeader.size..<split])
+        let token = Int64(bigEndian: datagram.loadUnaligned(fromByteOffset: split, as: Int64.self))
         guard let bytes = try? noise.readMessage(message), let welcome = WelcomePayload(bytes),
               let suite = CipherSuite(rawValue: welcome.cipher) else {
             counters.notAuthentic += 1
@@ -159,6 +165,11 @@ extension Endpoint {
                 path.local = local
                 path.noteRTT(now - attempt.sentAt, at: now)
                 setHealth(.usable, session, path, at: now)
+                // Handed back, it shows that we receive where our datagrams come from.
+                if token < 0, let out = path.append(ProbeFrame.size) {
+                    ProbeFrame(isAnswer: true, identifier: 0, sentAt: token).write(into: out)
+                    markDirty(session)
+                }
             }
         }
         let streams = waiting
@@ -183,7 +194,8 @@ extension Endpoint {
     func receiveHello(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
                       uplink: Int, at now: Instant) {
         let message = UnsafeRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
-        if repeatWelcome(message, to: remote, local: local, uplink: uplink) { return }
+        let source = PathAddress(remote: remote, local: local, uplink: uplink)
+        if repeatWelcome(message, to: source, at: now) { return }
         guard message.count == NoiseHandshake.overhead1 + HelloPayload.size else {
             counters.refusedHellos += 1
             return
@@ -214,8 +226,7 @@ extension Endpoint {
             return
         }
         let bytesOut = Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer)
-        post(Outgoing(bytes: bytesOut, uplink: uplink, remote: remote, local: local))
-        guard living == nil else { return }
+        guard living == nil else { postWelcome(bytesOut, to: source, token: 0); return }
         let session = Session(slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
                               user: users[number].user.name, userNumber: number,
                               instance: hello.instance, suite: suite,
@@ -224,6 +235,7 @@ extension Endpoint {
         if unconfirmed.count == Limits.unconfirmedSessions { forget(unconfirmed.removeFirst().session) }
         unconfirmed.append(
             Unconfirmed(session: session, hello: Array(message), welcome: bytesOut, since: now))
+        postWelcome(bytesOut, to: source, token: token(session, for: source, at: now))
     }
 
     private func livingSession(user: Int, instance: UInt64) -> Session? {
@@ -236,14 +248,34 @@ extension Endpoint {
     }
 
     /// A copy of a hello that was answered already, by another path or repeated by the network.
-    private func repeatWelcome(_ message: UnsafeRawBufferPointer, to remote: SocketAddress,
-                               local: IPAddress, uplink: Int) -> Bool {
+    private func repeatWelcome(_ message: UnsafeRawBufferPointer, to source: PathAddress,
+                               at now: Instant) -> Bool {
         guard let i = unconfirmed.firstIndex(where: { message.elementsEqual($0.hello) }) else { return false }
         if unconfirmed[i].repeats < Limits.welcomeRepeats {
             unconfirmed[i].repeats += 1
-            post(Outgoing(bytes: unconfirmed[i].welcome, uplink: uplink, remote: remote, local: local))
+            postWelcome(unconfirmed[i].welcome, to: source,
+                        token: token(unconfirmed[i].session, for: source, at: now))
         }
         return true
+    }
+
+    private func postWelcome(_ welcome: [UInt8], to source: PathAddress, token: Int64) {
+        var bytes = welcome
+        for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: token >> shift)) }
+        post(Outgoing(bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
+    }
+
+    /// What the welcome to this address carries, and to no other: whoever hands it back receives there.
+    private func token(_ session: Session, for source: PathAddress, at now: Instant) -> Int64 {
+        if let i = session.welcomed.firstIndex(where: { $0.address == source }) {
+            session.welcomed[i].asks += 1
+            return session.welcomed[i].nonce
+        }
+        var check = AddressCheck(address: source, nonce: random.nonce())
+        check.askedAt = now
+        check.asks = 1
+        session.welcomed.append(check)
+        return check.nonce
     }
 
     /// The peer has spoken with the new keys: the session is real, and replaces the instance's older one.

@@ -137,9 +137,13 @@ extension Endpoint {
             }
             return
         }
-        let sample = now - Instant(nanoseconds: frame.sentAt)
-        guard sample > .zero, sample < .seconds(60), path.isOpen else { return }
-        path.noteRTT(sample, at: now)
+        answered(now - Instant(nanoseconds: frame.sentAt), session, path, at: now)
+    }
+
+    /// A probe's answer came, `sample` after it was asked for; zero where that can't be told.
+    func answered(_ sample: Interval, _ session: Session, _ path: Path, at now: Instant) {
+        guard sample >= .zero, sample < .seconds(60), path.isOpen else { return }
+        if sample > .zero { path.noteRTT(sample, at: now) }
         path.probe.isOutstanding = false
         path.probe.unanswered = 0
         path.probe.verdictAt = .distantFuture

@@ -15,6 +15,11 @@ enum Limits {
     static let outbox = 64
     /// Handshake attempts whose answer is still accepted.
     static let handshakeAttempts = 4
+    /// Datagrams held back for an address that has yet to show that it receives: a first window's worth.
+    static let heldDatagrams = 16
+    /// Full datagrams with which a path is opened that has to carry data at once: the concentrator may answer
+    /// three times as much before it knows that the address receives, which is its first window.
+    static let wakePadding = 4
     /// Resets sent for unknown subflow numbers in one turn, so that a confused peer is not echoed.
     static let resetsPerTurn = 16
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.

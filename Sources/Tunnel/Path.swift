@@ -29,8 +29,18 @@ final class Path {
     /// Opened, and no probe has gone unanswered since: single mode takes its chance with it.
     var isUntried = false
 
+    /// Full datagrams still to be sent ahead of an answer, each of which lets the peer send three.
+    var paddingDue = 0
     /// The peer was told that nothing is heard here (proxy).
     var isSilent = false
+
+    // Where the peer is (Addresses). The proxy sticks to the address it dialled.
+    /// The address has shown that it receives; until then it gets three times what came from it.
+    var isValidated: Bool
+    /// An address that has not: the path's own, or where not, a new one its datagrams come from.
+    var check: AddressCheck?
+    /// Sealed datagrams for an address that may get no more yet.
+    var held: [[UInt8]] = []
 
     // Records. Numbers start at 1 and never start again while the session lives, whatever the epoch and
     // the incarnation: no nonce is used twice.
@@ -76,7 +86,8 @@ final class Path {
     var captureAddresses: (local: IPAddress, remote: IPAddress)?
 
     init(number: Int, uplink: Int, uplinkName: String, remote: SocketAddress, local: IPAddress,
-         datagramLimit: Int) {
+         datagramLimit: Int, isValidated: Bool) {
+        self.isValidated = isValidated
         self.number = number
         lane = number % DatagramBatch.laneCount
         self.uplink = uplink
@@ -120,6 +131,13 @@ final class Path {
             minimumSince = now
         }
         minimumRTT = min(minimumRTT, sample)
+    }
+
+    /// The path leads somewhere else: what was measured means nothing there.
+    func forgetRTT() {
+        smoothedRTT = .zero
+        rttVariation = .zero
+        minimumBefore = .max
     }
 
     /// What a new subflow should expect; nil while nothing was measured.

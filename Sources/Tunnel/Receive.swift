@@ -37,18 +37,15 @@ extension Endpoint {
             guard !session.isInitiator else { counters.malformed += 1; return }
             path = Path(number: Int(header.path), uplink: uplink, uplinkName: "", remote: remote,
                         local: local,
-                        datagramLimit: remote.address.isIPv4 ? 1472 : 1452)
+                        datagramLimit: remote.address.isIPv4 ? 1472 : 1452, isValidated: false)
             session.paths[path.number] = path
         }
         let isNewest = number > path.replay.highest
         guard path.replay.accept(number) else { counters.replayed += 1; return }
         if !session.isConfirmed { confirm(session, at: now) }
         if keys === session.next { adoptNextKeys(session, at: now) }
-        if isNewest {
-            // Roaming: a NAT may have given the proxy another port; the newest record tells the truth.
-            if !session.isInitiator { path.remote = remote; path.uplink = uplink }
-            path.local = local
-        }
+        let source = PathAddress(remote: remote, local: local, uplink: uplink)
+        noteSource(source, bytes: datagram.count, isNewest: isNewest, session, path, at: now)
         path.loss.note(highest: path.replay.highest)
         path.receiveMeter.add(datagram.count, at: now)
         noteArrival(session, path, at: now)
@@ -80,7 +77,11 @@ extension Endpoint {
             return 1
         case .probe, .probeAnswer:
             guard let frame = ProbeFrame.read(bytes) else { return 0 }
-            receive(frame, session, path, at: now)
+            if frame.isAnswer, frame.isChallenge {
+                receiveProof(frame, session, path, at: now)
+            } else {
+                receive(frame, session, path, at: now)
+            }
             return ProbeFrame.size
         case .pathState, .pathStateEcho:
             guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths else { return 0 }

@@ -46,6 +46,8 @@ final class Session {
     /// At the concentrator: the answer to the latest message 1, repeated where that is.
     var rekeyAnswer: (message1: [UInt8], message2: [UInt8], epoch: UInt8)?
     var recordsSent: UInt64 = 0
+    /// At the concentrator, until the first record: where the welcome went, and what each copy asked.
+    var welcomed: [AddressCheck] = []
 
     var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
     /// Counts changes of paths: a connection that has joined at this value has nothing to look for.
@@ -103,6 +105,11 @@ final class Session {
     }
     var hasUsablePath: Bool {
         for case let path? in paths where path.health == .usable { return true }
+        return false
+    }
+    /// Payload came in the last second.
+    func wasReceiving(at now: Instant) -> Bool {
+        for case let path? in paths where path.lastData > .zero && now - path.lastData < .seconds(1) { return true }
         return false
     }
     /// Something is or was just being transferred: probing is worth its bytes.

@@ -49,7 +49,7 @@ extension Endpoint {
         }
         let path = Path(number: free, uplink: uplink.number, uplinkName: uplink.name, remote: remote,
                         local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
-                        datagramLimit: uplink.datagramLimit)
+                        datagramLimit: uplink.datagramLimit, isValidated: true)
         session.paths[free] = path
         return path
     }
@@ -62,6 +62,8 @@ extension Endpoint {
         path.incarnation &+= 1
         path.probe.isOutstanding = false
         path.probe.backoff = path.probeTimeout
+        // A download that hangs on this path can't wait until the concentrator has asked its address.
+        path.paddingDue = session.wasReceiving(at: now) && !session.hasUsablePath ? Limits.wakePadding : 0
         setHealth(.suspect, session, path, at: now)
         raise(session, path, at: now)
         sendProbe(session, path, at: now)
@@ -167,7 +169,7 @@ extension Endpoint {
             // Its own first datagram will tell where it leads; until then the signal's path stands in.
             path = Path(number: Int(frame.path), uplink: arrival.uplink, uplinkName: "",
                         remote: arrival.remote,
-                        local: arrival.local, datagramLimit: arrival.datagramLimit)
+                        local: arrival.local, datagramLimit: arrival.datagramLimit, isValidated: false)
             session.paths[path.number] = path
         }
         if let mode = HandoverMode(code: frame.mode), mode != session.mode { setMode(mode, session) }
@@ -177,6 +179,8 @@ extension Endpoint {
         if wasOpen, !frame.isOpen || isOther {
             path.isOpen = false
             path.probe = ProbeState()
+            // It comes back from another socket.
+            forgetAddress(path)
             setHealth(.lost, session, path, at: now)
         }
         path.isBackup = frame.isBackup
@@ -189,6 +193,7 @@ extension Endpoint {
         }
         guard frame.isOpen, !path.isOpen else { return }
         path.isOpen = true
+        askAddress(session, path, at: now)
         // Heard on itself, it works; announced over another one, it has to show that first.
         setHealth(path === arrival ? .usable : .suspect, session, path, at: now)
         // Where it leads is known only once it was heard; then it is asked at once.

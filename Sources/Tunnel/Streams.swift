@@ -320,6 +320,7 @@ extension Endpoint {
         if path.isOpen { return true }
         guard path.generation == 0 else { return false }
         path.isOpen = true
+        askAddress(session, path, at: now)
         setHealth(.usable, session, path, at: now)
         return true
     }

@@ -188,10 +188,41 @@ extension Endpoint {
         finish(out, plain: at + head - DatagramHeader.size, payload, session, path, batch, at: now)
     }
 
+    /// The question to an address that has not shown that it receives, in a datagram of its own.
+    private func sealChallenge(_ out: UnsafeMutableRawPointer, _ session: Session, _ path: Path,
+                               _ batch: DatagramBatch, at now: Instant) {
+        guard var check = path.check else { return }
+        check.isDue = false
+        check.asks += 1
+        check.askedAt = now
+        ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
+            .write(into: out + DatagramHeader.size)
+        let length = sealRecord(out, plain: ProbeFrame.size, .empty, session, path, at: now)
+        if check.allows(length) {
+            check.sent += length
+            batch.commit(lane: path.lane, length: length, uplink: check.address.uplink,
+                         remote: check.address.remote, local: check.address.local)
+        }
+        path.check = check
+    }
+
     /// Seals the plain bytes behind the header and the payload, and closes the datagram.
     private func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
                         _ session: Session, _ path: Path,
                         _ batch: DatagramBatch, at now: Instant) {
+        let length = sealRecord(out, plain: plain, payload, session, path, at: now)
+        if path.isValidated {
+            batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
+                         local: path.local)
+        } else {
+            commitUnproven(out, length, path, batch)
+        }
+        rekeyIfDue(session, at: now)
+    }
+
+    /// The datagram's length.
+    private func sealRecord(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
+                            _ session: Session, _ path: Path, at now: Instant) -> Int {
         let keys = session.current, number = path.takeNumber()
         DatagramHeader(kind: .record, epoch: keys.epoch, path: UInt8(path.number),
                        session: session.remoteIndex,
@@ -205,9 +236,7 @@ extension Endpoint {
         let length = DatagramHeader.size + sealed
         session.recordsSent &+= 1
         path.sendMeter.add(length, at: now)
-        batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
-                     local: path.local)
-        rekeyIfDue(session, at: now)
+        return length
     }
 
     // MARK: Dividing a segment
@@ -268,8 +297,8 @@ extension Endpoint {
             guard let session = sessions[slot], session.isDirty else { continue }
             session.isDirty = false
             var isLeft = false
-            for case let path? in session.paths where path.isOpen && (path.smallCount > 0 || path.signalDue) {
-                if !flush(session, path, batch, at: now) { isLeft = true }
+            for case let path? in session.paths where path.isOpen && path.hasWaiting {
+                if !flush(session, path, batch, isLast: true, at: now) { isLeft = true }
             }
             if isLeft {
                 isFull = true
@@ -283,9 +312,15 @@ extension Endpoint {
     }
 
     /// One datagram with the path's waiting frames, behind the pending signals; false where the lane is full.
-    private func flush(_ session: Session, _ path: Path, _ batch: DatagramBatch, at now: Instant) -> Bool {
-        guard path.isOpen, path.smallCount > 0 || path.signalDue else { return true }
+    /// `isLast`: nothing more follows on the path in this turn.
+    private func flush(_ session: Session, _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
+                       at now: Instant) -> Bool {
+        guard path.isOpen, path.hasWaiting else { return true }
         guard let out = batch.reserve(lane: path.lane) else { return false }
+        if path.check?.isDue == true {
+            sealChallenge(out, session, path, batch, at: now)
+            return flush(session, path, batch, isLast: isLast, at: now)
+        }
         let waiting = path.smallCount
         let signals = writeSignals(session, into: out + DatagramHeader.size, room: path.smallRoom)
         path.signalDue = false
@@ -293,9 +328,37 @@ extension Endpoint {
         guard signals + waiting > 0 else { return true }
         let frames = UnsafeRawBufferPointer(start: path.small, count: waiting)
         path.smallCount = 0
+        if path.paddingDue > 0, isLast {
+            return flushPadded(out, signals, frames, session, path, batch, at: now)
+        }
         finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
                path, batch, at: now)
+        if path.isValidated, path.check != nil {
+            let length = DatagramHeader.size + signals + waiting + RecordCipher.tagBytes
+            copyToCandidate(out, length, path, batch)
+        }
         return true
+    }
+
+    /// The first words on a path that has to carry data at once, then padding (RFC 9000 section 8.1).
+    private func flushPadded(_ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,
+                             _ session: Session, _ path: Path, _ batch: DatagramBatch,
+                             at now: Instant) -> Bool {
+        let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
+        var out = out, written = signals + frames.count
+        if let start = frames.baseAddress {
+            (out + DatagramHeader.size + signals).copyMemory(from: start, byteCount: frames.count)
+        }
+        while true {
+            (out + DatagramHeader.size + written).initializeMemory(
+                as: UInt8.self, repeating: FrameType.padding.rawValue, count: room - written)
+            finish(out, plain: room, .empty, session, path, batch, at: now)
+            written = 0
+            path.paddingDue -= 1
+            guard path.paddingDue > 0 else { return true }
+            guard let next = batch.reserve(lane: path.lane) else { return false }
+            out = next
+        }
     }
 
     /// The last words of a session that ends before the next batch: kept as ready datagrams.

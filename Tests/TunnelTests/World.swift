@@ -43,6 +43,8 @@ final class World {
     var log: [String] = []
     /// Sees every datagram that leaves: (to the proxy?, uplink, bytes); false drops it.
     var filter: ((Bool, Int, [UInt8]) -> Bool)?
+    /// Sees what is sent to an address where nobody is.
+    var strayed: ((SocketAddress, [UInt8]) -> Void)?
     var sent = 0
     var externalPort: [UInt16]
     static let far = SocketAddress(IPAddress(v4: 0xcb00_7107), port: 443)
@@ -149,8 +151,14 @@ final class World {
     private func put(_ bytes: [UInt8], fromProxy: Bool, run: DatagramBatch.Run) {
         // A concentrator has one socket: the destination tells the uplink.
         let uplink: Int
-        if fromProxy { uplink = run.uplink } else {
-            guard let i = up.indices.first(where: { external($0) == run.remote }) else { return }
+        if fromProxy {
+            uplink = run.uplink
+            if run.remote != Self.far { strayed?(run.remote, bytes); return }
+        } else {
+            guard let i = up.indices.first(where: { external($0) == run.remote }) else {
+                strayed?(run.remote, bytes)
+                return
+            }
             uplink = i
         }
         sent += 1

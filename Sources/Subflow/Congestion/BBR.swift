@@ -55,6 +55,18 @@ final class BBR: CongestionController {
     /// The bottleneck's rate as far as it is known; zero before the first sample.
     var estimate: Rate { bandwidth.best }
 
+    override func restart() {
+        super.restart()
+        phase = .startup
+        bandwidth = MaximumFilter()
+        fullBandwidth = .zero
+        flatRounds = 0
+        minimumRTT = .max
+        probeRTTEnds = .distantFuture
+        inFlightBound = .max
+        extra = 0
+    }
+
     private func product(_ gain: Double) -> Int {
         guard minimumRTT != .max, bandwidth.best > .zero else { return initialWindow }
         return Int(gain * Double(bandwidth.best.bytesPerSecond) * minimumRTT.seconds)

@@ -73,6 +73,13 @@ public class CongestionController {
         }
     }
 
+    /// What was learnt of the path is void: it leads somewhere else now.
+    func restart() {
+        window = initialWindow
+        threshold = .max
+        pacingRate = .zero
+    }
+
     /// Remembers what a spurious recovery has to give back.
     func remember() { priorWindow = window; priorThreshold = threshold }
     func undo() {

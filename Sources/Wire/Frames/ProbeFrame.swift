@@ -3,13 +3,17 @@
 /// ```
 /// byte 0      0x01 probe, 0x02 answer
 /// bytes 1-2   identifier, counted per path
-/// bytes 3-10  the asker's clock in nanoseconds; handed back unchanged
+/// bytes 3-10  the asker's clock in nanoseconds, or a number of chance with the highest bit set that asks
+///             an address whether it receives; handed back unchanged
 /// ```
 public struct ProbeFrame: Equatable, Sendable {
     public static let size = 11
     public var isAnswer: Bool
     public var identifier: UInt16
     public var sentAt: Int64
+
+    /// Not a clock but a number that only who receives at an address can know.
+    public var isChallenge: Bool { sentAt < 0 }
 
     public init(isAnswer: Bool, identifier: UInt16, sentAt: Int64) {
         self.isAnswer = isAnswer; self.identifier = identifier; self.sentAt = sentAt

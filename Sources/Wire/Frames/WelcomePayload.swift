@@ -6,9 +6,13 @@
 /// byte 2      cipher of records (`CipherSuite`'s raw value)
 /// bytes 3-5   the sender's session index
 /// ```
+///
+/// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed back like
+/// a probe's number in the first record, they show that the proxy receives there. Zero where nothing is asked.
 public struct WelcomePayload: Equatable, Sendable {
     public enum Outcome: UInt8, Sendable { case newSession = 0, stillAlive = 1 }
     public static let size = 6
+    public static let tokenSize = 8
     public static let version: UInt8 = 1
     public var outcome: Outcome
     public var cipher: UInt8

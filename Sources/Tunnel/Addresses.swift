@@ -1,0 +1,189 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Wire
+
+/// Where a path's datagrams come from, seen by the concentrator.
+struct PathAddress: Equatable {
+    var remote: SocketAddress
+    /// The address of ours that was asked, and the socket.
+    var local: IPAddress
+    var uplink: Int
+}
+
+/// An address that has not yet shown that it receives what is sent to it.
+struct AddressCheck {
+    let address: PathAddress
+    /// What only who receives there can hand back; negative, so that it is no clock.
+    let nonce: Int64
+    /// Bytes of UDP payload from there and to there.
+    var received = 0
+    var sent = 0
+    var askedAt = Instant.zero
+    var asks = 0
+    /// The question goes with the next flush, in a datagram of its own.
+    var isDue = false
+
+    /// RFC 9000 section 8.1: three times what came from an address, until it is validated.
+    func allows(_ bytes: Int) -> Bool { sent + bytes <= 3 * received }
+}
+
+/// Path validation at the concentrator (RFC 9000 sections 8.2 and 9.3): whoever copies or replays a proxy's
+/// datagrams from elsewhere must not move its traffic, nor have a stranger flooded.
+///
+/// The newest authentic datagram of a path tells where the proxy may be now. A probe with an unpredictable
+/// number asks there; traffic moves when the answer comes *from* there. Until then the old address stays in
+/// use, and small things go to both. The new one gets at most three times what came from it.
+extension Endpoint {
+    /// An authentic datagram of `bytes` came from `source`.
+    @inline(__always) func noteSource(_ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
+                                      _ path: Path, at now: Instant) {
+        arrivalSource = source
+        if session.isInitiator {
+            // The proxy keeps to the address it dialled, whatever a datagram says.
+            if isNewest { path.local = source.local }
+            return
+        }
+        if path.isValidated, path.check == nil, path.isAt(source) { return }
+        weigh(source, bytes: bytes, isNewest: isNewest, session, path, at: now)
+    }
+
+    private func weigh(_ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
+                       _ path: Path, at now: Instant) {
+        if path.isValidated, path.isAt(source) {
+            // Newer than the other address: whoever was there, the proxy has not moved.
+            if isNewest { path.check = nil }
+            return
+        }
+        if path.check?.address == source {
+            path.check?.received += bytes
+            if !path.isValidated { releaseHeld(path) }
+            askAgain(session, path, at: now)
+        } else if isNewest {
+            if !path.isValidated {
+                // Nothing better is known.
+                path.remote = source.remote
+                path.local = source.local
+                path.uplink = source.uplink
+            }
+            var check = session.welcomed.first { $0.address == source }
+                ?? AddressCheck(address: source, nonce: random.nonce())
+            check.received = bytes
+            path.check = check
+            session.welcomed.removeAll()
+            askAddress(session, path, at: now)
+        }
+    }
+
+    /// Asks the address that has yet to show that it receives.
+    func askAddress(_ session: Session, _ path: Path, at now: Instant) {
+        guard path.isOpen, path.check != nil else { return }
+        path.check?.isDue = true
+        markDirty(session)
+    }
+
+    /// Question or answer may have been lost: again when something comes from there.
+    private func askAgain(_ session: Session, _ path: Path, at now: Instant) {
+        guard let check = path.check, !check.isDue,
+              now - check.askedAt >= max(path.probeTimeout, Limits.suspectProbe) else { return }
+        askAddress(session, path, at: now)
+    }
+
+    /// A challenge came back.
+    func receiveProof(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
+        guard let check = path.check, check.nonce == frame.sentAt, check.address == arrivalSource else { return }
+        // Asked more than once, it can't be told which question it answers.
+        let sample = check.asks == 1 ? now - check.askedAt : .zero
+        path.check = nil
+        if path.isValidated {
+            move(session, path, to: check.address, at: now)
+        } else {
+            path.isValidated = true
+            releaseHeld(path)
+        }
+        answered(sample, session, path, at: now)
+    }
+
+    private func move(_ session: Session, _ path: Path, to address: PathAddress, at now: Instant) {
+        let isElsewhere = address.remote.address != path.remote.address
+        path.remote = address.remote
+        path.local = address.local
+        path.uplink = address.uplink
+        if isElsewhere { path.forgetRTT() }
+        for slot in session.streams {
+            guard let stream = streams[slot] else { continue }
+            stream.connection.addressMoved(path: path.number, isElsewhere: isElsewhere, at: now)
+            ready.append(stream)
+        }
+    }
+
+    /// The path was closed: what comes next comes from somewhere else.
+    func forgetAddress(_ path: Path) {
+        guard !isProxy, path.isValidated else { return }
+        path.isValidated = false
+        if path.check == nil || path.check?.address == path.address {
+            path.check = AddressCheck(address: path.address, nonce: random.nonce())
+        }
+        if let check = path.check {
+            path.remote = check.address.remote
+            path.local = check.address.local
+            path.uplink = check.address.uplink
+        }
+        path.held.removeAll()
+    }
+
+    // MARK: What may be sent
+
+    /// A datagram for an address that may get only so much.
+    func commitUnproven(_ out: UnsafeMutableRawPointer, _ length: Int, _ path: Path, _ batch: DatagramBatch) {
+        guard let check = path.check else { return }   // nobody is known there: as good as lost
+        if path.held.isEmpty, check.allows(length) {
+            path.check?.sent += length
+            batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
+                         local: path.local)
+        } else if path.held.count < Limits.heldDatagrams {
+            path.held.append(Array(UnsafeRawBufferPointer(start: out, count: length)))
+        }
+    }
+
+    /// Sends what was held back, as far as it may go now.
+    private func releaseHeld(_ path: Path) {
+        var sent = 0
+        for datagram in path.held {
+            if !path.isValidated {
+                guard path.check?.allows(datagram.count) == true else { break }
+                path.check?.sent += datagram.count
+            }
+            post(Outgoing(bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
+            sent += 1
+        }
+        path.held.removeFirst(sent)
+    }
+
+    /// The datagram just sent to the path's address goes to the new one, too, the same bytes: if the proxy
+    /// is there, its acknowledgements must not stop while it is asked.
+    func copyToCandidate(_ datagram: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
+                         _ batch: DatagramBatch) {
+        guard let check = path.check, check.allows(length),
+              let out = batch.reserve(lane: path.lane) else { return }
+        out.copyMemory(from: datagram, byteCount: length)
+        path.check?.sent += length
+        batch.commit(lane: path.lane, length: length, uplink: check.address.uplink,
+                     remote: check.address.remote, local: check.address.local)
+    }
+}
+
+extension Path {
+    var address: PathAddress { PathAddress(remote: remote, local: local, uplink: uplink) }
+    @inline(__always) func isAt(_ source: PathAddress) -> Bool {
+        source.remote == remote && source.local == local && source.uplink == uplink
+    }
+    /// Something waits for a flush.
+    var hasWaiting: Bool { smallCount > 0 || signalDue || paddingDue > 0 || check?.isDue == true }
+}
+
+extension KeyedRandom {
+    /// For a challenge: 63 bits of chance.
+    mutating func nonce() -> Int64 { Int64(bitPattern: next() | 1 << 63) }
+}
