@@ -29,6 +29,12 @@ struct AddressCheck {
     func allows(_ bytes: Int) -> Bool { sent + bytes <= 3 * received }
 }
 
+/// A sealed datagram for an address that may get no more yet.
+struct HeldDatagram {
+    var bytes: [UInt8]
+    var since: Instant
+}
+
 /// Path validation at the concentrator (RFC 9000 sections 8.2 and 9.3): whoever copies or replays a proxy's
 /// datagrams from elsewhere must not move its traffic, nor have a stranger flooded.
 ///
@@ -58,7 +64,7 @@ extension Endpoint {
         }
         if path.check?.address == source {
             path.check?.received += bytes
-            if !path.isValidated { releaseHeld(path) }
+            if !path.isValidated { releaseHeld(path, at: now) }
             askAgain(session, path, at: now)
         } else if isNewest {
             if !path.isValidated {
@@ -100,7 +106,7 @@ extension Endpoint {
             move(session, path, to: check.address, at: now)
         } else {
             path.isValidated = true
-            releaseHeld(path)
+            releaseHeld(path, at: now)
         }
         answered(sample, session, path, at: now)
     }
@@ -143,14 +149,17 @@ extension Endpoint {
             batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                          local: path.local)
         } else if path.held.count < Limits.heldDatagrams {
-            path.held.append(Array(UnsafeRawBufferPointer(start: out, count: length)))
+            path.held.append(HeldDatagram(bytes: Array(UnsafeRawBufferPointer(start: out, count: length)),
+                                          since: clock))
         }
     }
 
     /// Sends what was held back, as far as it may go now.
-    private func releaseHeld(_ path: Path) {
+    private func releaseHeld(_ path: Path, at now: Instant) {
+        // What waited longer than an answer takes was given up and sent again meanwhile.
+        path.held.removeAll { now - $0.since > Limits.longestHold }
         var sent = 0
-        for datagram in path.held {
+        for datagram in path.held.lazy.map(\.bytes) {
             if !path.isValidated {
                 guard path.check?.allows(datagram.count) == true else { break }
                 path.check?.sent += datagram.count

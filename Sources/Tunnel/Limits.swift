@@ -17,6 +17,7 @@ enum Limits {
     static let handshakeAttempts = 4
     /// Datagrams held back for an address that has yet to show that it receives: a first window's worth.
     static let heldDatagrams = 16
+    static let longestHold = Interval.milliseconds(500)
     /// Full datagrams with which a path is opened that has to carry data at once: the concentrator may answer
     /// three times as much before it knows that the address receives, which is its first window.
     static let wakePadding = 4

@@ -40,7 +40,7 @@ final class Path {
     /// An address that has not: the path's own, or where not, a new one its datagrams come from.
     var check: AddressCheck?
     /// Sealed datagrams for an address that may get no more yet.
-    var held: [[UInt8]] = []
+    var held: [HeldDatagram] = []
 
     // Records. Numbers start at 1 and never start again while the session lives, whatever the epoch and
     // the incarnation: no nonce is used twice.
