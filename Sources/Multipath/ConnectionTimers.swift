@@ -75,12 +75,19 @@ extension Connection {
     public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
         for index in members.indices {
             guard let member = members[index], member.path == path, member.health != health else { continue }
+            if member.owesLastWord, member.health == .lost {   // back before a word could be said
+                retire(index, at: now)
+                continue
+            }
             if health == .usable, member.health == .lost { repeatProof(member, at: now) }
             member.health = health
             inputChanged(at: now)
             if health != .usable, member.lastText > now - Self.doubtfulAcknowledgements {
                 // Acknowledgements may have died with the path: the peer would send again what is here.
                 requestAcknowledgement(besides: member)
+                // A listener hears of a loss by the initiator, whose subflow has ended already.
+                member.owesLastWord = configuration.framing == .sealed && !mayMove(member)
+                    && (health == .suspect || role == .initiator) && anotherPath(than: member) != nil
             }
             switch health {
             case .usable:
@@ -91,7 +98,8 @@ extension Connection {
                 member.tcp.pathFellSilent(at: now)
                 reinjectOutstanding(of: member)
             case .lost:
-                if !mayMove(member) { retire(index, at: now) } else { member.proofDeadline = .distantFuture }
+                if mayMove(member) { member.proofDeadline = .distantFuture }
+                else if !member.owesLastWord { retire(index, at: now) }
             }
         }
     }
@@ -103,6 +111,13 @@ extension Connection {
             member.tcp.addressMoved(isElsewhere: isElsewhere, at: now)
             inputChanged(at: now)
         }
+    }
+
+    /// A segment of the subflow came over another path than its own: what it acknowledges tells nothing of a
+    /// round trip.
+    public func heardElsewhere(subflow index: Int, at now: Instant) {
+        guard index < members.count, let member = members[index] else { return }
+        member.tcp.pathFellSilent(at: now)
     }
 
     /// The first subflow of a session's connection outlives its path until the keys have arrived, since no

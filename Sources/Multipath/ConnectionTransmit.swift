@@ -43,6 +43,10 @@ extension Connection {
         for index in members.indices {
             guard let member = members[index], !isHeld(member) else { continue }
             if !member.isAlive { retire(index, at: now); continue }
+            if member.owesLastWord {
+                if lastWord(index, member, at: now, into: &out) { return true }
+                if member.health == .lost { continue }
+            }
             switch member.tcp.nextAction(at: now) {
             case .open(let room):
                 open(member, room: room, at: now, into: &out)
@@ -59,6 +63,30 @@ extension Connection {
             return true
         }
         return false
+    }
+
+    /// What the subflow has received, said over another path: data waits for holes of other subflows, so that
+    /// the data acknowledgement alone does not tell, and the peer would send what is here once more.
+    private func lastWord(_ index: Int, _ member: MemberSubflow, at now: Instant,
+                          into out: inout OutgoingSegment) -> Bool {
+        member.owesLastWord = false
+        defer { if member.health == .lost { retire(index, at: now) } }
+        guard let path = anotherPath(than: member) else { return false }
+        begin(&out)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
+                                       optionRoom: optionRoom(member, mapping: false), at: now)
+        attach(&out.segment, member, mapping: nil, at: now)
+        out.subflow = index
+        out.path = path
+        return true
+    }
+
+    /// A path that works, of another subflow.
+    func anotherPath(than member: MemberSubflow) -> Int? {
+        for case let other? in members where other !== member && other.isAlive && other.health == .usable {
+            return other.path
+        }
+        return nil
     }
 
     /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which brings the

@@ -36,6 +36,8 @@ final class MemberSubflow {
     var owesWideAcknowledgement = false
     /// When text last arrived on it.
     var lastText = Instant.zero
+    /// Its path is gone or silent, and its last acknowledgement goes over another one.
+    var owesLastWord = false
     var mappings = ReceiveMappings()
     /// Raw IP with checksums: what waits for the rest of its mapping.
     var unchecked: [UncheckedMapping] = []

@@ -68,6 +68,8 @@ public final class Endpoint {
     var outgoing = OutgoingSegment()
     let headScratch = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 16)
     var resetsThisTurn = 0
+    /// Endings of paths in the datagram that is being read.
+    var endings: [PathStateFrame] = []
 
     var counters = DropCounters()
 

@@ -52,9 +52,18 @@ extension Endpoint {
         readFrames(UnsafeRawBufferPointer(start: record.baseAddress, count: length), session, path, at: now)
     }
 
-    /// Frames until the end, or until one that can't be read: then the rest means nothing.
+    /// Frames until the end, or until one that can't be read: then the rest means nothing. That a path is gone or
+    /// silent counts last: its subflows' last words come with the signal.
     private func readFrames(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
                             at now: Instant) {
+        readInOrder(plain, session, path, at: now)
+        if endings.isEmpty { return }
+        for ending in endings where !session.isClosing { receive(ending, session, path, at: now) }
+        endings.removeAll(keepingCapacity: true)
+    }
+
+    private func readInOrder(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
+                             at now: Instant) {
         var rest = plain
         while let first = rest.first {
             let taken: Int
@@ -85,7 +94,9 @@ extension Endpoint {
             return ProbeFrame.size
         case .pathState, .pathStateEcho:
             guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths else { return 0 }
-            receive(frame, session, path, at: now)
+            let isEnding = !frame.isEcho && (!frame.isOpen || frame.isSilent)
+            if isEnding, endings.count < Limits.paths { endings.append(frame) }
+            else { receive(frame, session, path, at: now) }
             return PathStateFrame.size
         case .rekey, .rekeyAnswer:
             guard let frame = RekeyFrame.read(bytes) else { return 0 }
@@ -137,6 +148,9 @@ extension Endpoint {
             // Before the keys are here the first subflow may have moved to another path.
             stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
             stream.links[entry.subflow].path = stream.connection.subflowPath(entry.subflow) ?? path.number
+        }
+        if stream.links[entry.subflow].path != path.number {
+            stream.connection.heardElsewhere(subflow: entry.subflow, at: now)
         }
         if payload.isEmpty {
             noteAcknowledgement(session, path, at: now)

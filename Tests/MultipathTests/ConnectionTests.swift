@@ -234,4 +234,27 @@ import Wire
         pair.run(for: .milliseconds(50))
         #expect(pair.read(pair.initiator, from: 0) == 700)
     }
+
+    /// Acknowledgements that died with a path are said again over the other one: nothing goes twice that arrived.
+    @Test func aLostPathHasALastWord() throws {
+        let pair = Pair(framing: .sealed, delays: [.milliseconds(15), .milliseconds(15)], scheduler: .roundRobin)
+        pair.open()
+        pair.run(for: .milliseconds(100))
+        #expect(pair.join(path: 1))
+        pair.run(for: .milliseconds(100))
+        _ = pair.write(pair.listener, from: 0, upTo: 20_000)
+        // All of it arrives; what the initiator says of it over path 0 does not.
+        pair.filter = { !($0.path == 0 && $0.toListener) }
+        pair.run(for: .milliseconds(16))
+        pair.initiator.setHealth(.lost, path: 0, at: pair.now)
+        let said = pair.log.count
+        pair.run(for: .milliseconds(16))
+        let word = try #require(pair.log[said...].first { $0.toListener && $0.path == 1 && $0.port == 5000 })
+        #expect(word.segment.flags.contains(.ack) && word.payload.isEmpty)
+        pair.listener.setHealth(.lost, path: 0, at: pair.now)
+        #expect(!pair.initiator.hasSubflow(path: 0))
+        #expect(pair.read(pair.initiator, from: 0) == 20_000)
+        pair.run(for: .milliseconds(100))
+        #expect(pair.listener.statistics.bytesReinjected == 0)
+    }
 }
