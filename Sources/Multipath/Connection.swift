@@ -269,6 +269,21 @@ public final class Connection {
         }
         return false
     }
+    /// Whether the handshake of a subflow on `path` is done and it is not ending.
+    public func isEstablished(path: Int) -> Bool {
+        for case let member? in members
+            where member.path == path && member.isAlive && !member.isEnding && member.tcp.state == .established {
+            return true
+        }
+        return false
+    }
+    /// Whether a subflow on `path` still has something to send or to hear there, if only its end.
+    public func livesOn(path: Int) -> Bool {
+        for case let member? in members where member.path == path && member.isAlive && member.tcp.state != .timeWait {
+            return true
+        }
+        return false
+    }
     /// The framing says by how many bytes the head of the data segment it just wrote exceeded a bulk
     /// segment's.
     public func noteHead(excess: Int, subflow index: Int) {

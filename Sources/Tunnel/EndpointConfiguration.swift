@@ -7,16 +7,20 @@ public struct Uplink: Sendable {
     public var number: Int
     public var name: String
     public var isBackup: Bool
+    /// A backup uplink's radio is kept awake by probes while something is being transferred.
+    public var isWarm: Bool
     /// The largest datagram payload (UDP) this uplink takes, 1472 for an MTU of 1500 over IPv4.
     public var datagramLimit: Int
     /// The family its socket speaks: only the concentrator's addresses of that family are tried through it.
     public var isIPv4: Bool
     /// The address its datagrams leave from, for status and captures; unspecified where it is not known.
     public var address: IPAddress
-    public init(number: Int, name: String, isBackup: Bool = false, datagramLimit: Int = 1472,
+    public init(number: Int, name: String, isBackup: Bool = false, isWarm: Bool = false,
+                datagramLimit: Int = 1472,
                 isIPv4: Bool = true,
                 address: IPAddress = .unspecifiedV4) {
         self.address = address
+        self.isWarm = isWarm
         self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit
         self.isIPv4 = isIPv4
     }

@@ -78,8 +78,9 @@ extension Endpoint {
             let datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
             if state.attempts.count == Limits.handshakeAttempts { state.attempts.removeFirst() }
             state.attempts.append(.init(noise: noise, index: index, datagram: datagram, sentAt: now))
-            // Single mode lets the other radios sleep as long as the first answers.
-            let onlyOne = mode == .single && state.count == 0
+            // Single mode lets the other radios sleep as long as the first answers, or one lost datagram
+            // keeps it from that.
+            let onlyOne = mode == .single && state.count < 2
             for uplink in raceOrder where !onlyOne || uplink.number == raceOrder.first?.number {
                 post(datagram, through: uplink)
             }
@@ -95,8 +96,14 @@ extension Endpoint {
     }
 
     private var raceOrder: [Uplink] {
-        uplinks.filter { $0.isUp && !$0.uplink.isBackup }.map(\.uplink)
-            + uplinks.filter { $0.isUp && $0.uplink.isBackup }.map(\.uplink)
+        // The uplink in use first: single mode would not have another one woken.
+        let used = currentSession.flatMap { session in
+            session.paths.first { $0?.health == .usable }??.uplink
+        }
+        func place(_ uplink: Uplink) -> Int {
+            uplink.number == used ? -1 : uplink.number + (uplink.isBackup ? 1 << 16 : 0)
+        }
+        return uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
     }
 
     private func post(_ datagram: [UInt8], through uplink: Uplink) {
@@ -154,10 +161,10 @@ extension Endpoint {
         currentSession = session
         if let old { end(old, reason: "replaced by a new session", at: now) }
         say(.sessionOpened(session: session.slot, user: session.user))
-        let single = mode == .single
+        let single = session.need == .single
         for item in uplinks where item.isUp && !single { openPaths(session, uplink: item.uplink, at: now) }
         if let item = uplinks.first(where: { $0.uplink.number == uplink }) {
-            if single { openPaths(session, uplink: item.uplink, at: now) }
+            if single { openPaths(session, uplink: item.uplink, only: remote, at: now) }
             // The answer has measured its path already.
             if let path = session.paths.first(where: {
                 $0?.uplink == uplink && $0?.remote == remote

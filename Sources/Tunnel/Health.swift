@@ -174,7 +174,8 @@ extension Endpoint {
     /// is being transferred, and NATs should not forget it.
     private func keepWarmAt(_ session: Session, _ path: Path, at now: Instant) -> Instant? {
         let last = max(path.probe.lastAnswer, path.probe.sentAt)
-        let isUsed = !path.isBackup && (mode != .single || !isProxy || carriesSubflows(session, path))
+        let isUsed = (!path.isBackup || path.isWarm)
+            && (session.need != .single || !isProxy || carriesSubflows(session, path))
         if isUsed, session.isActive(at: now) { return last + Limits.warmProbe }
         guard isProxy, !session.streams.isEmpty || isUsed else { return nil }
         return max(last, path.lastArrival) + Limits.keepalive
@@ -272,6 +273,7 @@ extension Endpoint {
             note(stream, at: now)
             ready.append(stream)
         }
+        if isProxy { watchSpare(session, at: now) }
         schedule(session, at: now)
     }
 
@@ -291,6 +293,7 @@ extension Endpoint {
         for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
         if session.previous != nil { due = min(due, session.previousUntil) }
         if let rekey = session.rekey { due = min(due, rekey.repeatAt) }
+        due = min(due, session.spareAt)
         if isProxy {
             // Doubt is looked at again and again while it lasts.
             if !session.hasUsablePath, !session.streams.isEmpty, handshake == nil {
@@ -306,6 +309,7 @@ extension Endpoint {
         guard !session.isClosing, session.isConfirmed else { return }
         for case let path? in session.paths { advance(session, path, to: now) }
         if session.signalAt <= now { repeatSignals(session, at: now) }
+        if session.spareAt <= now { watchSpare(session, at: now) }
         if session.previous != nil, session.previousUntil <= now { session.previous = nil }
         if let rekey = session.rekey, rekey.repeatAt <= now { repeatRekey(session, at: now) }
         if isProxy {

@@ -5,7 +5,7 @@ import Wire
 
 /// Which subflows exist for which connection on which path (the proxy decides).
 ///
-/// Full and backup mode: one on every usable path. Single mode: one, and the next where it no longer works.
+/// Full and backup mode: one on every usable path. Single mode: one, on the keeper (`Modes`).
 extension Endpoint {
     /// Opens what the connection lacks; true where something was opened.
     func manageSubflows(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
@@ -15,19 +15,15 @@ extension Endpoint {
            moveFirst(stream, first, session, at: now) {
             return true
         }
-        guard stream.joinedAt != session.pathChanges || stream.joinRetryAt <= now else { return false }
+        guard stream.joinedAt != session.pathChanges || stream.joinRetryAt <= now
+                || stream.isMoving(session.keeper) else { return false }
         guard stream.connection.canJoin else {
             stream.joinRetryAt = .distantFuture   // over, or asked again when the keys are known
             return false
         }
         stream.joinedAt = session.pathChanges
         stream.joinRetryAt = .distantFuture
-        if session.mode == .single {
-            if standsOnUsable(stream, session) { return false }
-            guard let path = bestPath(session),
-                  !stream.connection.hasSubflow(path: path.number) else { return false }
-            return join(stream, session, path, at: now)
-        }
+        if mode(of: stream, session) == .single { return keepOne(stream, session, at: now) }
         var opened = false
         for case let path? in session.paths
             where path.health == .usable && !stream.connection.hasSubflow(path: path.number) {
@@ -36,18 +32,15 @@ extension Endpoint {
         return opened
     }
 
-    private func standsOnUsable(_ stream: StreamHandle, _ session: Session) -> Bool {
-        for case let path? in session.paths
-            where isEligible(path, session) && stream.connection.hasSubflow(path: path.number) {
-            return true
+    /// Single mode: a subflow on the keeper, and where that stands none elsewhere.
+    private func keepOne(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
+        guard let keeper = keeper(session) else { return false }
+        if stream.connection.hasSubflow(path: keeper.number) {
+            let lived = stream.connection.livingSubflows
+            leaveSpare(stream, session, keeper, at: now)
+            return stream.connection.livingSubflows != lived
         }
-        return false
-    }
-
-    /// A path that works, or in single mode one that was just woken and has not been found dead: waiting for
-    /// its first answer would cost a round trip of the handover.
-    private func isEligible(_ path: Path, _ session: Session) -> Bool {
-        path.health == .usable || (path.isOpen && path.isUntried && session.mode == .single)
+        return join(stream, session, keeper, at: now)
     }
 
     /// The eligible path with the shortest round trip, a regular one before a backup one.
@@ -55,29 +48,22 @@ extension Endpoint {
         var best: Path?
         for case let path? in session.paths where isEligible(path, session) {
             guard let other = best else { best = path; continue }
-            let isBackup = isReserve(path), otherIsBackup = isReserve(other)
-            if isBackup != otherIsBackup ? !isBackup : path.probeTimeout < other.probeTimeout { best = path }
+            if path.isReserve != other.isReserve
+                ? !path.isReserve : path.probeTimeout < other.probeTimeout { best = path }
         }
         return best
     }
 
-    /// In single mode no path is called backup on the wire, but the uplink's role still says which
-    /// comes first.
-    private func isReserve(_ path: Path) -> Bool {
-        if path.isBackup { return true }
-        guard mode == .single else { return false }
-        return uplinks.contains { $0.uplink.number == path.uplink && $0.uplink.isBackup }
-    }
-
     private func openFirst(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
-        guard let path = bestPath(session),
+        let mode = mode(of: stream, session)
+        guard let path = mode == .single ? keeper(session) : bestPath(session),
               let number = session.numbers.allocate(at: now) else { return false }
         stream.isStarted = true
         let index = stream.connection.open(path: path.number, localPort: number,
                                            remotePort: SealedSegment.listenerPort,
                                            initialSequence: SubflowSequence(
                                                UInt32(truncatingIfNeeded: random.next())),
-                                           backup: path.isBackup, estimate: path.estimate,
+                                           backup: isBackup(path, for: stream, session), estimate: path.estimate,
                                            segmentSize: Self.segmentSize(
                                                datagramLimit: path.datagramLimit),
                                            at: now)
@@ -94,7 +80,7 @@ extension Endpoint {
                                                      UInt32(truncatingIfNeeded: random.next())),
                                                  addressID: AddressID(UInt8(path.number + 1)),
                                                  nonce: UInt32(truncatingIfNeeded: random.next()),
-                                                 backup: path.isBackup,
+                                                 backup: isBackup(path, for: stream, session),
                                                  estimate: path.estimate,
                                                  segmentSize: Self.segmentSize(
                                                      datagramLimit: path.datagramLimit),
@@ -142,22 +128,5 @@ extension Endpoint {
         guard stream.session >= 0, let session = sessions[stream.session], session.hasUsablePath,
               stream.connection.livingSubflows == 0 else { return }
         stream.connection.fail(.timedOut, at: now)
-    }
-
-    /// Single mode: nothing works any more; the next uplink's path is woken.
-    func wakeNext(_ session: Session, at now: Instant) {
-        guard session.isInitiator,
-              session.mode == .single,
-              !session.isClosing,
-              !session.hasUsablePath else { return }
-        for case let path? in session.paths where path.isOpen && path.isUntried { return }
-        for wantsBackup in [false, true] {
-            for item in uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
-                let isOpen = session.paths.contains { $0?.isOpen == true && $0?.uplink == item.uplink.number }
-                if isOpen { continue }
-                openPaths(session, uplink: item.uplink, at: now)
-                return
-            }
-        }
     }
 }

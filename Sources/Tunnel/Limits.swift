@@ -83,6 +83,11 @@ enum Limits {
     static let firstJoinRetry = Interval.milliseconds(100)
     static let longestJoinRetry = Interval.seconds(30)
 
+    /// Single mode: how long a path that nobody wants any more is kept for what is under way on it, and how
+    /// often it is looked at meanwhile.
+    static let leavePatience = Interval.seconds(3)
+    static let leaveInterval = Interval.milliseconds(50)
+
     /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to this.
     static let bulkHead = 12
     /// A frame of at most this many payload bytes shares a datagram with others.

@@ -18,7 +18,13 @@ final class Path {
 
     // What the proxy says of the path, and how often it changed its mind (PathStateFrame).
     var isOpen = false
+    /// Its uplink is a backup one, and the neediest connection is in backup mode: it rests.
     var isBackup = false
+    /// Its uplink has the role, whatever the mode; it is kept awake while something is transferred (proxy).
+    var isReserve = false
+    var isWarm = false
+    /// Single mode: when it is closed, even if subflows live on it still.
+    var leaveBy = Instant.distantFuture
     var generation: UInt16 = 0
     var incarnation: UInt8 = 0
     /// Our statement has not been echoed yet.

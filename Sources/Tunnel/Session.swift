@@ -52,7 +52,15 @@ final class Session {
     var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
     /// Counts changes of paths: a connection that has joined at this value has nothing to look for.
     var pathChanges: UInt32 = 1
+    /// What connections without a mode of their own have.
     var mode: HandoverMode
+    /// The neediest of that and the living connections' own, by which paths are open; and how many
+    /// connections have which of their own (`HandoverMode.code`).
+    var need: HandoverMode
+    var ownModes = [0, 0, 0]
+    /// Single mode: the path in use, and when to look again after those that are spare.
+    var keeper = -1
+    var spareAt = Instant.distantFuture
     var signalAt = Instant.distantFuture
     var signalInterval = Interval.zero
 
@@ -83,6 +91,7 @@ final class Session {
         self.instance = instance
         self.suite = suite
         self.mode = mode
+        need = mode
         openedAt = now
         isConfirmed = isInitiator
         current = EpochKeys(epoch: 0, suite: suite, keys: keys, since: now)

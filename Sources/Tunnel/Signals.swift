@@ -11,15 +11,19 @@ import Wire
 extension Endpoint {
     // MARK: Paths come and go (proxy)
 
-    /// Opens (again) the uplink's paths to each of the concentrator's addresses.
-    func openPaths(_ session: Session, uplink: Uplink, at now: Instant) {
+    /// Opens (again) the uplink's paths to each of the concentrator's addresses, or to `only` one.
+    func openPaths(_ session: Session, uplink: Uplink, only: SocketAddress? = nil, at now: Instant) {
         for remote in remotes where remote.address.isIPv4 == uplink.isIPv4 {
+            if let only, remote != only { continue }
             guard let path = pathFor(session, uplink, remote) else { continue }
             path.uplinkName = uplink.name
             path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit)
-            path.isBackup = uplink.isBackup && mode == .backup
-            // In single mode a further path stays silent until it is needed.
-            if mode == .single, session.hasUsablePath { continue }
+            path.isReserve = uplink.isBackup
+            path.isWarm = uplink.isWarm
+            path.isBackup = uplink.isBackup && session.need == .backup
+            // In single mode a further path stays silent until it is needed, or where it stands higher.
+            if session.need == .single, session.hasUsablePath, let keeper = keeper(session),
+               rank(path) >= rank(keeper) { continue }
             open(session, path, at: now)
         }
         schedule(session, at: now)
@@ -82,6 +86,7 @@ extension Endpoint {
         path.isOpen = false
         path.isUntried = false
         path.isSilent = false
+        path.leaveBy = .distantFuture
         path.smallCount = 0
         path.signalDue = false
         path.probe = ProbeState()
@@ -130,7 +135,7 @@ extension Endpoint {
     private func state(of path: Path, _ session: Session) -> PathStateFrame {
         PathStateFrame(path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
                        isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent,
-                       mode: session.mode.code)
+                       mode: session.need.code)
     }
 
     // MARK: What arrives
@@ -172,7 +177,11 @@ extension Endpoint {
                         local: arrival.local, datagramLimit: arrival.datagramLimit, isValidated: false)
             session.paths[path.number] = path
         }
-        if let mode = HandoverMode(code: frame.mode), mode != session.mode { setMode(mode, session) }
+        if let mode = HandoverMode(code: frame.mode), mode != session.mode {
+            session.mode = mode
+            session.need = mode
+            for slot in session.streams { streams[slot]?.connection.mode = mode }
+        }
         let wasOpen = path.isOpen, isOther = path.generation != 0 && frame.incarnation != path.incarnation
         path.generation = frame.generation
         path.incarnation = frame.incarnation
@@ -201,37 +210,6 @@ extension Endpoint {
         schedule(session, at: now)
     }
 
-    // MARK: Modes
-
-    /// Changes the mode of all sessions while connections live.
-    public func setMode(_ mode: HandoverMode, at now: Instant) {
-        clock = now
-        self.mode = mode
-        guard let session = currentSession else { return }
-        setMode(mode, session)
-        for item in uplinks where item.isUp {
-            for case let path? in session.paths where path.uplink == item.uplink.number {
-                let isBackup = item.uplink.isBackup && mode == .backup
-                guard path.isBackup != isBackup else { continue }
-                path.isBackup = isBackup
-                for slot in session.streams {
-                    guard let stream = streams[slot] else { continue }
-                    stream.connection.setBackup(isBackup, path: path.number, at: now)
-                    ready.append(stream)
-                }
-            }
-            openPaths(session, uplink: item.uplink, at: now)
-        }
-        for case let path? in session.paths where path.isOpen { raise(session, path, at: now) }
-        session.pathChanges &+= 1
-        for slot in session.streams { if let stream = streams[slot] { ready.append(stream) } }
-    }
-
-    private func setMode(_ mode: HandoverMode, _ session: Session) {
-        session.mode = mode
-        for slot in session.streams { streams[slot]?.connection.mode = mode }
-    }
-
     // MARK: Failed uplinks
 
     /// Tries uplinks again whose sending failed; no event may ever tell that they work.
@@ -241,20 +219,6 @@ extension Endpoint {
             let uplink = uplinks[i].uplink
             if let session = currentSession { openPaths(session, uplink: uplink, at: now) }
             if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
-        }
-    }
-}
-
-extension HandoverMode {
-    var code: UInt8 {
-        switch self { case .full: 0; case .backup: 1; case .single: 2 }
-    }
-    init?(code: UInt8) {
-        switch code {
-            case 0: self = .full
-            case 1: self = .backup
-            case 2: self = .single
-            default: return nil
         }
     }
 }

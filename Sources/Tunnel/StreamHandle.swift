@@ -33,6 +33,8 @@ public final class StreamHandle {
     /// Where it stands in `Session.streams`.
     var position = -1
     let target: Target?
+    /// The mode its listener gave it; nil: the session's.
+    var ownMode: HandoverMode?
     /// By subflow index.
     var links: [SubflowLink] = []
 
@@ -57,6 +59,11 @@ public final class StreamHandle {
     var joinRetries = 0
     /// Listener: when a connection without subflows is given up; `.distantFuture` while it has some.
     var orphanAt = Instant.distantFuture
+
+    /// Single mode: subflows beside the one on `keeper` are still to be ended.
+    func isMoving(_ keeper: Int) -> Bool {
+        keeper >= 0 && (ownMode ?? connection.mode) == .single && connection.livingSubflows > 1
+    }
 
     init(connection: Connection, session: Int, target: Target?) {
         self.connection = connection

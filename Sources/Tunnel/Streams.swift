@@ -10,18 +10,20 @@ extension Endpoint {
     // MARK: The owner's side
 
     /// Proxy: opens a connection to `target`; it waits for the session where there is none yet.
-    public func open(_ target: Target, at now: Instant) -> StreamHandle {
+    /// `mode`: its own, which it keeps whatever `setMode` says; nil for the session's.
+    public func open(_ target: Target, mode own: HandoverMode? = nil, at now: Instant) -> StreamHandle {
         precondition(isProxy)
         clock = now
         let connection = Connection(role: .initiator, configuration: configuration.connection,
                                     localKey: random.next(), at: now)
-        connection.mode = mode
+        connection.mode = own ?? mode
         var preface: [UInt8] = []
         preface.reserveCapacity(Target.longestEncoding)
         target.write(into: &preface)
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
         precondition(taken == preface.count, "a fresh send ring takes a preface")
         let stream = StreamHandle(connection: connection, session: -1, target: target)
+        stream.ownMode = own
         guard streamCount < configuration.mostConnections else {
             connection.fail(.sessionLost, at: now)
             stream.isAnswered = true
@@ -138,7 +140,8 @@ extension Endpoint {
         stream.session = session.slot
         stream.position = session.streams.count
         session.streams.append(stream.slot)
-        stream.connection.mode = session.mode
+        stream.connection.mode = mode(of: stream, session)
+        countMode(of: stream, by: 1, session, at: now)
         ready.append(stream)
         if session.isInitiator, session.streams.count == 1 { schedule(session, at: now) }
     }
@@ -157,6 +160,7 @@ extension Endpoint {
                 streams[last]?.position = stream.position
             }
             stream.position = -1
+            countMode(of: stream, by: -1, session, at: now)
         }
         tellEnd(stream)
         unregister(stream)

@@ -222,8 +222,8 @@ final class World {
 
     /// Opens a stream that sends `sending` bytes of the pattern and expects as many as the port says.
     @discardableResult
-    func open(port: UInt16, sending: Int = 0, target: Target? = nil) -> Client {
-        let stream = proxy.open(target ?? Target(host: .name("example.org"), port: port), at: now)
+    func open(port: UInt16, sending: Int = 0, target: Target? = nil, mode: HandoverMode? = nil) -> Client {
+        let stream = proxy.open(target ?? Target(host: .name("example.org"), port: port), mode: mode, at: now)
         let client = Client(stream, sending: sending)
         stream.owner = client
         clients.append(client)

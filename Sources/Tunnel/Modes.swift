@@ -1,0 +1,173 @@
+import Measures
+import Multipath
+import Wire
+
+/// Handover modes at the proxy: what each connection wants, which paths are open for the neediest of them,
+/// and how those that nobody wants any more fall silent.
+///
+/// A connection has the mode its listener gave it, else the session's, which `setMode` changes. In full and
+/// backup mode all paths are open. In single mode one is, the *keeper*; a better one (regular before backup,
+/// then in the order of the uplinks) takes over once it works.
+extension Endpoint {
+    /// Changes the mode of all connections that have none of their own, while they live.
+    public func setMode(_ mode: HandoverMode, at now: Instant) {
+        clock = now
+        self.mode = mode
+        guard let session = currentSession else { return }
+        session.mode = mode
+        for slot in session.streams {
+            guard let stream = streams[slot], stream.ownMode == nil else { continue }
+            adoptMode(stream, session, at: now)
+        }
+        session.pathChanges &+= 1
+        updateNeed(session, at: now)
+        watchSpare(session, at: now)
+    }
+
+    func mode(of stream: StreamHandle, _ session: Session) -> HandoverMode { stream.ownMode ?? session.mode }
+
+    /// The connection's mode is another: its subflows on backup uplinks change their part (MP_PRIO).
+    private func adoptMode(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        let mode = mode(of: stream, session)
+        stream.connection.mode = mode
+        for case let path? in session.paths where path.isReserve {
+            stream.connection.setBackup(mode == .backup, path: path.number, at: now)
+        }
+        ready.append(stream)
+    }
+
+    func isBackup(_ path: Path, for stream: StreamHandle, _ session: Session) -> Bool {
+        path.isReserve && mode(of: stream, session) == .backup
+    }
+
+    // MARK: What is needed
+
+    /// A connection came or went.
+    func countMode(of stream: StreamHandle, by difference: Int, _ session: Session, at now: Instant) {
+        guard session.isInitiator, let own = stream.ownMode else { return }
+        session.ownModes[Int(own.code)] += difference
+        updateNeed(session, at: now)
+    }
+
+    /// The neediest of the session's mode and those of its living connections.
+    private func needed(_ session: Session) -> HandoverMode {
+        for mode in [HandoverMode.full, .backup]
+            where session.mode == mode || session.ownModes[Int(mode.code)] > 0 { return mode }
+        return .single
+    }
+
+    private func updateNeed(_ session: Session, at now: Instant) {
+        let need = needed(session)
+        guard need != session.need, !session.isClosing else { return }
+        session.need = need
+        for item in uplinks where item.isUp {
+            let isBackup = item.uplink.isBackup && need == .backup
+            for case let path? in session.paths where path.uplink == item.uplink.number { path.isBackup = isBackup }
+            if need != .single { openPaths(session, uplink: item.uplink, at: now) }
+        }
+        for case let path? in session.paths where path.isOpen { raise(session, path, at: now) }
+        session.pathChanges &+= 1
+        for slot in session.streams { if let stream = streams[slot] { ready.append(stream) } }
+        watchSpare(session, at: now)
+    }
+
+    // MARK: The keeper
+
+    /// The lower, the better: regular uplinks first, then in their order.
+    func rank(_ path: Path) -> Int { path.uplink + (path.isReserve ? 1 << 16 : 0) }
+
+    /// A path that works; or where none does one that was just opened and has not been found dead: waiting
+    /// for its first answer would cost a round trip of the handover.
+    func isEligible(_ path: Path, _ session: Session) -> Bool {
+        path.health == .usable || (path.isOpen && path.isUntried && !session.hasUsablePath)
+    }
+
+    /// The one path of single mode. It changes only for one that works and stands higher, or when it
+    /// does not work any more.
+    func keeper(_ session: Session) -> Path? {
+        var best: Path?
+        for case let path? in session.paths where isEligible(path, session) {
+            guard let other = best else { best = path; continue }
+            let isBetter = rank(path) != rank(other) ? rank(path) < rank(other)
+                : other.number != session.keeper
+                    && (path.number == session.keeper || path.probeTimeout < other.probeTimeout)
+            if isBetter { best = path }
+        }
+        if let best { session.keeper = best.number }
+        return best
+    }
+
+    /// A path that nobody in single mode wants beside `keeper`. One that is better but silent is waited for.
+    func isSpare(_ path: Path, _ keeper: Path) -> Bool {
+        path !== keeper && (path.health == .usable || rank(path) >= rank(keeper))
+    }
+
+    /// Single mode: subflows beside the keeper's end in an orderly way once that stands; true while they live.
+    func leaveSpare(_ stream: StreamHandle, _ session: Session, _ keeper: Path, at now: Instant) {
+        guard keeper.health == .usable, stream.connection.isEstablished(path: keeper.number) else { return }
+        for case let path? in session.paths
+            where path.isOpen && isSpare(path, keeper) && stream.connection.hasSubflow(path: path.number) {
+            stream.connection.leave(path: path.number, at: now)
+        }
+    }
+
+    // MARK: Paths fall silent
+
+    /// Single mode: open paths beside the keeper are given up once no subflow lives on them, or after a
+    /// while. Called when paths change and while some are spare.
+    func watchSpare(_ session: Session, at now: Instant) {
+        session.spareAt = .distantFuture
+        guard session.isInitiator, !session.isClosing, session.need == .single, let keeper = keeper(session),
+              keeper.health == .usable else {
+            for case let path? in session.paths { path.leaveBy = .distantFuture }
+            return
+        }
+        for case let path? in session.paths where path.isOpen {
+            guard isSpare(path, keeper) else { path.leaveBy = .distantFuture; continue }
+            if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leavePatience }
+            if path.leaveBy <= now || !isInhabited(path, session) {
+                path.leaveBy = .distantFuture
+                close(session, path, at: now)
+            } else {
+                session.spareAt = now + Limits.leaveInterval
+                arm(session, session.spareAt)
+            }
+        }
+    }
+
+    private func isInhabited(_ path: Path, _ session: Session) -> Bool {
+        for slot in session.streams {
+            if let stream = streams[slot], stream.connection.livesOn(path: path.number) { return true }
+        }
+        return false
+    }
+
+    /// Nothing works any more, and not all uplinks have been tried: the next one's path is woken.
+    func wakeNext(_ session: Session, at now: Instant) {
+        guard session.isInitiator, session.need == .single, !session.isClosing,
+              !session.hasUsablePath else { return }
+        for case let path? in session.paths where path.isOpen && path.isUntried { return }
+        for wantsBackup in [false, true] {
+            for item in uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
+                let isOpen = session.paths.contains { $0?.isOpen == true && $0?.uplink == item.uplink.number }
+                if isOpen { continue }
+                openPaths(session, uplink: item.uplink, at: now)
+                return
+            }
+        }
+    }
+}
+
+extension HandoverMode {
+    var code: UInt8 {
+        switch self { case .full: 0; case .backup: 1; case .single: 2 }
+    }
+    init?(code: UInt8) {
+        switch code {
+            case 0: self = .full
+            case 1: self = .backup
+            case 2: self = .single
+            default: return nil
+        }
+    }
+}

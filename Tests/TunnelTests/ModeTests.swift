@@ -1,0 +1,137 @@
+import Measures
+import Multipath
+import Testing
+@testable import Tunnel
+
+/// Which paths are open in which mode, and what is sent on the others: nothing.
+@Suite struct ModeTests {
+    /// Datagrams either end sends by uplink 1 during `body`.
+    private func onSecond(_ world: World, _ body: () -> Void) -> Int {
+        let box = Box()
+        world.filter = { _, uplink, _ in
+            if uplink == 1 { box.count += 1 }
+            return true
+        }
+        body()
+        world.filter = nil
+        return box.count
+    }
+    private final class Box { var count = 0 }
+
+    @Test(arguments: [nil, 1]) func singleModeIsSilentWhileIdle(backup: Int?) {
+        let world = World(seed: 1, mode: .single, backup: backup)
+        #expect(onSecond(world) { world.run(.seconds(90)) } == 0)
+        #expect(world.proxy.report(at: world.now).sessions.count == 1)
+    }
+
+    @Test func aLostHelloWakesNobody() {
+        let world = World(seed: 2, mode: .single)
+        var dropped = false
+        var count = 0
+        world.filter = { _, uplink, _ in
+            if uplink == 1 { count += 1 }
+            defer { dropped = true }
+            return dropped
+        }
+        world.run(.seconds(5))
+        #expect(count == 0 && world.proxy.currentSession != nil)
+    }
+
+    @Test func singleModeIsSilentDuringADownload() {
+        let world = World(seed: 3, mode: .single)
+        let sent = onSecond(world) {
+            world.run(.seconds(1))
+            world.open(port: 8000)
+            world.open(port: 2, sending: 3_000_000)
+            world.run(.seconds(20)) { world.clients.allSatisfy(\.isDone) }
+        }
+        #expect(world.clients.allSatisfy { $0.isDone && $0.wrong == 0 })
+        #expect(sent == 0)
+        // And after a pause long enough to doubt the session.
+        #expect(onSecond(world) {
+            world.run(.seconds(50))
+            world.open(port: 100)
+            world.run(.seconds(5))
+        } == 0)
+    }
+
+    @Test(arguments: [HandoverMode.full, .backup]) func goingToSingleModeEndsTheOthers(from mode: HandoverMode) {
+        let world = World(seed: 4, mode: mode, backup: mode == .backup ? 1 : nil)
+        world.run(.seconds(1))
+        let client = world.open(port: 30_000)
+        world.run(.seconds(2))
+        #expect(client.stream.connection.livingSubflows == 2)
+        world.proxy.setMode(.single, at: world.now)
+        world.run(.seconds(2))
+        #expect(client.stream.connection.livingSubflows == 1)
+        #expect(onSecond(world) { world.run(.seconds(4)) } == 0)
+        #expect(client.stream.connection.statistics.bytesReinjected == 0, "wound down, not torn")
+        world.proxy.setMode(mode, at: world.now)
+        world.run(.milliseconds(500))
+        #expect(client.stream.connection.livingSubflows == 2)
+        #expect(world.run(.seconds(30)) { client.isDone })
+        #expect(client.wrong == 0 && client.received == 30_000_000)
+    }
+
+    @Test func aReturnedBetterUplinkTakesOver() {
+        let world = World(seed: 5, mode: .single)
+        world.run(.seconds(1))
+        let client = world.open(port: 60_000)
+        world.run(.seconds(1))
+        world.proxy.removeUplink(0, at: world.now)
+        world.run(.seconds(1))
+        #expect(client.stream.connection.hasSubflow(path: 1))
+        let returned = world.now
+        world.proxy.addUplink(Uplink(number: 0, name: "up0"), at: world.now)
+        world.run(.seconds(2)) { client.stream.connection.isEstablished(path: 0) }
+        #expect(world.now - returned < .milliseconds(100))
+        world.run(.seconds(3))
+        #expect(onSecond(world) { world.run(.seconds(3)) } == 0)
+        #expect(client.wrong == 0 && !client.failed)
+    }
+
+    @Test func aConnectionKeepsItsOwnMode() {
+        let world = World(seed: 6, mode: .single)
+        world.run(.seconds(1))
+        let plain = world.open(port: 60_000)
+        let full = world.open(port: 10_000, mode: .full)
+        world.run(.seconds(1))
+        #expect(full.stream.connection.livingSubflows == 2)
+        #expect(plain.stream.connection.livingSubflows == 1)
+        #expect(world.run(.seconds(20)) { full.isDone })
+        world.run(.seconds(4))
+        // The neediest is gone; the other uplink sleeps again.
+        #expect(onSecond(world) { world.run(.seconds(3)) } == 0)
+        let single = world.open(port: 60_000, mode: .single)
+        world.proxy.setMode(.full, at: world.now)
+        world.run(.seconds(1))
+        #expect(plain.stream.connection.livingSubflows == 2)
+        #expect(single.stream.connection.livingSubflows == 1)
+    }
+
+    @Test func backupBitsFollowTheConnectionsMode() {
+        let world = World(seed: 7, mode: .backup, backup: 1)
+        world.run(.seconds(1))
+        let plain = world.open(port: 20_000)
+        let full = world.open(port: 20_000, mode: .full)
+        world.run(.seconds(2))
+        #expect(plain.stream.connection.pathTotals(1).received == 0)
+        #expect(full.stream.connection.pathTotals(1).received > 100_000)
+        let before = full.stream.connection.pathTotals(1).received
+        world.proxy.setMode(.full, at: world.now)
+        world.run(.seconds(1))
+        #expect(plain.stream.connection.pathTotals(1).received > 0)
+        #expect(full.stream.connection.pathTotals(1).received > before)
+    }
+
+    @Test(arguments: [false, true]) func warmKeepsABackupAwake(isWarm: Bool) {
+        let world = World(seed: 8, mode: .backup, addUplinks: false)
+        world.proxy.addUplink(Uplink(number: 0, name: "up0"), at: world.now)
+        world.proxy.addUplink(Uplink(number: 1, name: "up1", isBackup: true, isWarm: isWarm), at: world.now)
+        world.run(.seconds(1))
+        world.open(port: 60_000)
+        world.run(.seconds(2))
+        let sent = onSecond(world) { world.run(.seconds(10)) }
+        #expect(isWarm ? sent >= 18 && sent < 60 : sent <= 4, "\(sent)")
+    }
+}
