@@ -1,9 +1,11 @@
 import Dialogue
 import Measures
+import Multipath
 import Proxy
 
 extension Field {
-    /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT`; without a scheme, `mixed`.
+    /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE]`; without a
+    /// scheme, `mixed`.
     func listener() -> ProxyListener? {
         guard let text = text() else { return nil }
         let shown = withoutPassword(text)
@@ -28,6 +30,13 @@ extension Field {
             credentials = found
             rest = rest[rest.index(after: at)...]
         }
+        var mode: HandoverMode?
+        if let mark = rest.lastIndex(of: "?") {
+            let setting = rest[rest.index(after: mark)...]
+            guard let found = handoverMode(setting) else { return nil }
+            mode = found
+            rest = rest[..<mark]
+        }
         if rest.hasSuffix("/") { rest = rest.dropLast() }
         let numeric = rest.hasPrefix("localhost:")
             ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
@@ -35,7 +44,7 @@ extension Field {
             return wrong("\"\(shown)\" is not a place to listen; \(form)")
         }
         do {
-            return try ProxyListener(scheme: scheme, address: address, credentials: credentials)
+            return try ProxyListener(scheme: scheme, address: address, credentials: credentials, mode: mode)
         } catch {
             switch error {
             case .openToEverybody: return wrong("""
@@ -44,6 +53,18 @@ extension Field {
                 """)
             }
         }
+    }
+
+    /// `mode=MODE` behind a listener's address.
+    private func handoverMode(_ setting: Substring) -> HandoverMode? {
+        let names = HandoverMode.allCases.map(\.rawValue)
+        let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0] == "mode" else {
+            return wrong("\"?\(setting)\" says nothing; write ?mode= and one of \(names.joined(separator: ", "))")
+        }
+        if let mode = HandoverMode(rawValue: String(parts[1])) { return mode }
+        let hint = nearestName(to: String(parts[1]), among: names).map { "; did you mean \"\($0)\"?" } ?? ""
+        return wrong("\"\(parts[1])\" is none of \(names.joined(separator: ", "))\(hint)")
     }
 
     /// A password has no place in a log or on a screen.

@@ -23,7 +23,7 @@ enum ConcentratorAddressKey: String, CaseIterable {
 }
 
 /// Keys of one of the `uplinks`.
-enum UplinkKey: String, CaseIterable { case interface, address, role }
+enum UplinkKey: String, CaseIterable { case interface, address, role, warm }
 
 /// The words for an uplink's part in the backup mode.
 enum UplinkRole: String, CaseIterable { case regular, backup }
@@ -150,6 +150,10 @@ extension Field {
     fileprivate func uplink() -> ProxySettings.UplinkChoice? {
         guard let table = Table<UplinkKey>(self) else { return nil }
         let role = table[.role].map { $0.choice(UplinkRole.self) } ?? .regular
+        let warm = table[.warm].map { $0.choice(Truth.self) } ?? .false
+        if warm == .true, role == .regular {
+            table[.warm]?.complain("is for backup uplinks; a regular one is kept awake by its use")
+        }
         let interface = table[.interface], address = table[.address]
         let selector: UplinkSelector?
         switch (interface, address) {
@@ -158,8 +162,8 @@ extension Field {
         case (.some, .some): return wrong("has both interface and address; an uplink is found by one of them")
         case (nil, nil): return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
         }
-        guard let role, let selector else { return nil }
-        return ProxySettings.UplinkChoice(selector, isBackup: role == .backup)
+        guard let role, let warm, let selector else { return nil }
+        return ProxySettings.UplinkChoice(selector, isBackup: role == .backup, isWarm: warm == .true)
     }
 
     /// A network device's name, as the kernel allows it; the device may come later.

@@ -22,6 +22,9 @@ extension Target {
     }
 }
 
+/// Yes or no, as YAML writes them.
+enum Truth: String, CaseIterable { case `true`, `false` }
+
 // What a field can hold. Each returns nil after saying what is wrong.
 extension Field {
     func text() -> String? {

@@ -5,7 +5,6 @@ import Wire
 
 /// The first stage: finds out which protocol the application speaks and where it wants to go.
 final class FrontDesk: Visitor {
-    private let listener: ProxyListener
     private var buffer: [UInt8] = []
     private var door: FrontDoor?
     private let socks4: Socks4Dialogue
@@ -13,12 +12,11 @@ final class FrontDesk: Visitor {
     private var requests: HTTPRequestReader
     private var timer: LoopTimer?
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
-        self.listener = listener
+    override init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
         socks4 = Socks4Dialogue(credentials: listener.credentials)
         socks5 = Socks5Dialogue(credentials: listener.credentials)
         requests = HTTPRequestReader(credentials: listener.credentials)
-        super.init(socket, server)
+        super.init(socket, server, listener)
     }
 
     override func start() {
@@ -122,6 +120,6 @@ final class FrontDesk: Visitor {
 
     private func enter(_ target: Target, _ style: TunnelClient.Style) {
         server.counters.visits += 1
-        handOver(to: TunnelClient(socket, server, target, style, early: buffer))
+        handOver(to: TunnelClient(socket, server, listener, target, style, early: buffer))
     }
 }

@@ -45,7 +45,6 @@ final class HTTPRelay: Visitor {
         var isAnswered = false
     }
 
-    private let listener: ProxyListener
     private var requests: HTTPRequestReader
     /// From the application and not used yet, from `used` on.
     private var buffer: [UInt8]
@@ -63,11 +62,10 @@ final class HTTPRelay: Visitor {
 
     init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, first: HTTPRequest,
          rest: [UInt8]) {
-        self.listener = listener
         requests = HTTPRequestReader(credentials: listener.credentials)
         buffer = rest
         exchange = Exchange(first, isOnUsedStream: false)
-        super.init(socket, server)
+        super.init(socket, server, listener)
     }
 
     override func start() {
@@ -187,7 +185,7 @@ final class HTTPRelay: Visitor {
             timer?.cancel()
             if request.kind == .connect {
                 handOver(
-                    to: TunnelClient(socket, server, request.target, .connect, early: Array(buffer[used...])))
+                    to: TunnelClient(socket, server, listener, request.target, .connect, early: Array(buffer[used...])))
                 return false
             }
             server.counters.visits += 1

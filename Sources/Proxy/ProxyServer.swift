@@ -127,7 +127,7 @@ public final class ProxyServer: EngineDelegate {
     // MARK: Streams
 
     func open(_ target: Target, owner: Visitor) -> StreamHandle {
-        let handle = driver.endpoint.open(target, at: loop.now())
+        let handle = driver.endpoint.open(target, mode: owner.listener.mode, at: loop.now())
         handle.owner = owner
         driver.kick()
         return handle

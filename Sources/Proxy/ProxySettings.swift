@@ -16,6 +16,8 @@ public struct ProxyListener: Sendable {
     public let scheme: Scheme
     public let address: SocketAddress
     public let credentials: Credentials?
+    /// Of the connections that come in here; nil: the proxy's, which `braid mode` changes.
+    public let mode: HandoverMode?
 
     /// Why there can't be such a listener.
     public enum Problem: Error, Equatable, CustomStringConvertible {
@@ -31,12 +33,13 @@ public struct ProxyListener: Sendable {
 
     /// An address that others can reach by any interface needs `credentials`.
     public init(scheme: Scheme = .mixed, address: SocketAddress,
-                credentials: Credentials? = nil) throws(Problem) {
+                credentials: Credentials? = nil, mode: HandoverMode? = nil) throws(Problem) {
         let isWildcard = address.address.high == 0 && address.address.low == 0
         if isWildcard, credentials == nil { throw .openToEverybody(address) }
         self.scheme = scheme
         self.address = address
         self.credentials = credentials
+        self.mode = mode
     }
 }
 
@@ -62,8 +65,10 @@ public struct ProxySettings: Sendable {
     public struct UplinkChoice: Sendable {
         public var selector: UplinkSelector
         public var isBackup: Bool
-        public init(_ selector: UplinkSelector, isBackup: Bool = false) {
-            self.selector = selector; self.isBackup = isBackup
+        /// A backup uplink's radio is kept awake while something is being transferred.
+        public var isWarm: Bool
+        public init(_ selector: UplinkSelector, isBackup: Bool = false, isWarm: Bool = false) {
+            self.selector = selector; self.isBackup = isBackup; self.isWarm = isWarm
         }
     }
     public var identity: StaticKeyPair

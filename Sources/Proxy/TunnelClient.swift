@@ -29,12 +29,13 @@ final class TunnelClient: Visitor {
     private var timer: LoopTimer?
     private let began: Instant
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ target: Target, _ style: Style, early: [UInt8]) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
+         _ style: Style, early: [UInt8]) {
         self.target = target
         self.style = style
         self.early = early
         began = server.loop.now()
-        super.init(socket, server)
+        super.init(socket, server, listener)
     }
 
     override func start() {

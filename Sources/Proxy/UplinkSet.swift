@@ -11,6 +11,7 @@ final class UplinkSet {
     private let driver: EngineDriver
     private let log: Logger
     private let backup: Set<UplinkSelector>
+    private let warm: Set<UplinkSelector>
     private var monitor: UplinkMonitor?
     private var selectors: [UplinkSelector]
     private let isAutomatic: Bool
@@ -28,6 +29,7 @@ final class UplinkSet {
         isAutomatic = settings.uplinks.isEmpty
         selectors = isAutomatic ? [.everyDefaultRoute] : settings.uplinks.map(\.selector)
         backup = Set(settings.uplinks.filter(\.isBackup).map(\.selector))
+        warm = Set(settings.uplinks.filter(\.isWarm).map(\.selector))
         // A concentrator on this machine is reached by no interface with a default route.
         let addresses = settings.concentrator.map(\.socketAddress)
         if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
@@ -113,6 +115,7 @@ final class UplinkSet {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let uplink = Uplink(number: number, name: candidate.name,
                                 isBackup: backup.contains(candidate.selector),
+                                isWarm: warm.contains(candidate.selector),
                                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
                                 address: candidate.addresses.first { $0.isIPv4 == isIPv4 } ?? .unspecifiedV4)
             driver.addUplink(uplink, socket: socket)

@@ -11,9 +11,12 @@ import Wire
 class Visitor: StreamOwner {
     let socket: StreamSocket
     unowned let server: ProxyServer
+    /// The port it came in by.
+    let listener: ProxyListener
     private(set) var isOver = false
 
-    init(_ socket: StreamSocket, _ server: ProxyServer) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
+        self.listener = listener
         self.socket = socket
         self.server = server
         super.init()
@@ -49,7 +52,7 @@ class Visitor: StreamOwner {
     }
 
     /// Sends `bytes`, then closes in order.
-    final func sayGoodbye(_ bytes: [UInt8]) { handOver(to: Farewell(socket, server, bytes)) }
+    final func sayGoodbye(_ bytes: [UInt8]) { handOver(to: Farewell(socket, server, listener, bytes)) }
 
     /// Gives back what the stage holds besides the socket.
     func willLeave() {}
@@ -61,9 +64,9 @@ final class Farewell: Visitor {
     private var bytes: [UInt8]
     private var timer: LoopTimer?
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ bytes: [UInt8]) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ bytes: [UInt8]) {
         self.bytes = bytes
-        super.init(socket, server)
+        super.init(socket, server, listener)
     }
 
     override func start() {

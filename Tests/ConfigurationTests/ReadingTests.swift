@@ -38,13 +38,13 @@ import Wire
             listen:
               - mixed://127.0.0.1:1080
               - "mixed://bob:s%40cr%3At@0.0.0.0:8080/"
-              - mixed://localhost:1081
+              - mixed://localhost:1081?mode=single
               - "[::1]:1080"
             mode: backup
             open: checked
             uplinks:
               - { interface: wlan0 }
-              - { address: 192.168.7.0/24, role: backup }
+              - { address: 192.168.7.0/24, role: backup, warm: true }
               - { address: "2001:db8::5", role: regular }
             status: 127.0.0.1:9090
             control: run/braid.sock
@@ -60,6 +60,8 @@ import Wire
             == ["127.0.0.1:1080", "0.0.0.0:8080", "127.0.0.1:1081", "[::1]:1080"])
         #expect(proxy.listeners[1].credentials?.user == Array("bob".utf8))
         #expect(proxy.listeners[1].credentials?.password == Array("s@cr:t".utf8))
+        #expect(proxy.listeners.map(\.mode) == [nil, nil, .single, nil])
+        #expect(proxy.uplinks.map(\.isWarm) == [false, true, false])
         #expect(proxy.mode == .backup)
         #expect(proxy.open == .checked)
         #expect(proxy.uplinks.map(\.selector)
