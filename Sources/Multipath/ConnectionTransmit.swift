@@ -247,7 +247,9 @@ extension Connection {
                 }
                 c.room = 0
             }
-            c.smoothedRTT = member.tcp.smoothedRTT
+            // What stood in its queue is gone by now, where nothing is in flight.
+            c.smoothedRTT = member.tcp.bytesInFlight > 0 ? member.tcp.smoothedRTT
+                : min(member.tcp.smoothedRTT, member.tcp.minimumRTT * 5 / 4)
             c.rttVariation = member.tcp.rttVariation
             c.congestionWindow = member.tcp.congestionWindow
             c.bytesInFlight = member.tcp.bytesInFlight

@@ -23,7 +23,8 @@ final class BBR: CongestionController {
     /// The bandwidth filter remembers this many rounds.
     static let filterRounds: UInt64 = 10
     static let lossTolerated = 0.08
-    /// Startup ends after this many rounds without a quarter more bandwidth.
+    /// Startup ends after this many rounds without a quarter more bandwidth, or after the first such round
+    /// in which every segment stood in a queue.
     static let fullPipeRounds = 3
 
     private(set) var phase = Phase.startup
@@ -31,6 +32,8 @@ final class BBR: CongestionController {
     private var bandwidth = MaximumFilter()
     private var fullBandwidth = Rate.zero
     private var flatRounds = 0
+    /// The shortest round trip of the round.
+    private var shortestInRound = Interval.max
     private var minimumRTT = Interval.max
     private var minimumRTTAt = Instant.zero
     private var probeRTTEnds = Instant.distantFuture
@@ -90,6 +93,7 @@ final class BBR: CongestionController {
 
     private func trackRTT(_ sample: borrowing AcknowledgementSample) -> Bool {
         let now = sample.now, rtt = sample.rtt
+        if rtt > .zero { shortestInRound = min(shortestInRound, rtt) }
         let expired = minimumRTT != .max && now > minimumRTTAt + Self.minimumRTTWindow
         if rtt > .zero, rtt <= minimumRTT || expired {
             minimumRTT = rtt
@@ -129,12 +133,15 @@ final class BBR: CongestionController {
     }
 
     private func judgeStartup(_ sample: borrowing AcknowledgementSample) {
+        let isQueueStanding = shortestInRound != .max
+            && shortestInRound > minimumRTT + max(minimumRTT / 4, Self.queueCeiling)
+        shortestInRound = .max
         guard phase == .startup, !sample.isApplicationLimited else { return }
         if bandwidth.best.bytesPerSecond >= fullBandwidth.bytesPerSecond &* 5 / 4 {
             fullBandwidth = bandwidth.best
             flatRounds = 0
         } else {
-            flatRounds += 1
+            flatRounds += isQueueStanding ? Self.fullPipeRounds : 1
         }
     }
 
@@ -201,7 +208,7 @@ final class BBR: CongestionController {
             restoresWindow = 0
         }
         if phase == .startup, flatRounds < Self.fullPipeRounds {
-            if window < target || bandwidth.best == .zero || rounds < 3 { window &+= sample.bytes }
+            if window < target || bandwidth.best == .zero { window &+= sample.bytes }
         } else {
             window = min(window &+ sample.bytes, target)
         }
