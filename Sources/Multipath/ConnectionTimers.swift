@@ -95,7 +95,7 @@ extension Connection {
                 // A peer that gave the subflow up meanwhile answers with a reset, and a new one is joined.
                 member.tcp.requestAcknowledgement()
             case .suspect:
-                member.tcp.pathFellSilent(at: now)
+                member.tcp.pathFellSilent()
                 reinjectOutstanding(of: member)
             case .lost:
                 if mayMove(member) { member.proofDeadline = .distantFuture }
@@ -141,7 +141,7 @@ extension Connection {
               mayMove(member) else { return }
         member.path = path
         member.health = .usable
-        member.tcp.pathChanged()
+        member.tcp.pathChanged(at: now)
         repeatProof(member, at: now)
         inputChanged(at: now)
     }

@@ -41,7 +41,8 @@ extension Subflow {
             sample.inFlight = board.inFlight
             sample.smoothedRTT = rtt.smoothed
             sample.minimumRTT = rtt.minimum
-            sample.deliveryRate = rate
+            // Time that passed in an outage says nothing of the rate.
+            sample.deliveryRate = delivery.sample.priorDeliveredAt < roundTripsFrom ? .zero : rate
             sample.isApplicationLimited = delivery.sample.isApplicationLimited
             sample.startsRound = startsRound
             sample.isWindowLimited = mayGrow

@@ -111,7 +111,8 @@ extension Subflow {
 
     /// The subflow goes on over another path: what may have been lost with the old one is said again at once
     /// (SYN, SYN/ACK or an ACK); data follows by its own timers.
-    public func pathChanged() {
+    public func pathChanged(at now: Instant) {
+        roundTripsFrom = now
         switch state {
         case .synSent, .synReceived: synIsDue = !openIsDue
         case .closed: break
@@ -119,9 +120,9 @@ extension Subflow {
         }
     }
 
-    /// The path answers nothing: what was sent until now will be acknowledged after the outage, if at all, and
-    /// tells nothing of the round trip.
-    public func pathFellSilent(at now: Instant) { roundTripsFrom = now }
+    /// The path answers nothing: what is sent until it returns will be acknowledged after the outage, if at
+    /// all, and tells nothing of round trip and rate.
+    public func pathFellSilent() { roundTripsFrom = .distantFuture }
 
     /// The path answers again after a silence: what timed out meanwhile goes again at once, instead of when a
     /// time-out comes up that has doubled with the length of the outage.

@@ -11,9 +11,10 @@ enum Handovers {
         let application = has("upload") ? HandoverTrial.Application.upload
             : has("stream") ? .paperStream : .download
         var trial = HandoverTrial(application, mode, has("silent") ? .silent : .visible, seed: seed)
+        if has("asleep") { trial.cellular.radio = .init(sleepsAfter: .seconds(3), wakeTime: .seconds(2)) }
         if has("return") { trial.returnAfter = .seconds(3) }
         let record = trial.run { world in
-            let from = (trial.returnAt ?? trial.lossAt) - .milliseconds(20), to = from + .milliseconds(620)
+            let from = (trial.returnAt ?? trial.lossAt) - .milliseconds(20), to = from + .seconds(4)
             Simulate.traceDatagrams(world, from: from, to: to)
         }
         print("loss at \(Simulate.stamp(trial.lossAt)); gap \(record.longestGap.milliseconds) ms")

@@ -40,7 +40,7 @@ import Wire
                 case "--twice": twice = true
                 case "--trace": trace = true
                 case "--quiet": quiet = true
-                case "full", "backup", "single", "download", "upload", "stream", "visible", "silent", "return":
+                case "full", "backup", "single", "download", "upload", "stream", "visible", "silent", "return", "asleep":
                     break
                 default: return nil
                 }
