@@ -45,12 +45,14 @@ public final class ConcentratorServer: EngineDelegate {
         configuration.connection = settings.connection
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = settings.mostConnections
+        configuration.joinsFirstAddress = settings.joinsFirstAddress
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        endpoint.setAnnounced(settings.announce, at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         var policy = settings.egress
         // `deny: []` denies nothing: there the concentrator's own addresses are targets like others.
         if policy.deniesPrivate {
-            policy.own += settings.listen.map(\.address).filter { $0.high != 0 || $0.low != 0 }
+            policy.own += (settings.listen + settings.announce).map(\.address).filter { $0.high != 0 || $0.low != 0 }
         }
         dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
         driver.delegate = self
@@ -71,7 +73,7 @@ public final class ConcentratorServer: EngineDelegate {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
-        case .answered: break
+        case .answered, .addressAnnounced: break
         case .sessionOpened(let session, let user):
             log.info("session opened", metadata: ["session": "\(session)", "user": "\(user)"])
         case .sessionClosed(let session, let reason):

@@ -9,6 +9,10 @@ public struct ConcentratorSettings: Sendable {
     public var identity: StaticKeyPair
     /// UDP addresses; at least one.
     public var listen: [SocketAddress]
+    /// Further UDP addresses by which proxies reach it, told to them.
+    public var announce: [SocketAddress] = []
+    /// Whether a session may have further paths to the address it began on.
+    public var joinsFirstAddress = true
     public var users: [EndpointConfiguration.User]
     public var egress = EgressPolicy()
     public var connection = ConnectionConfiguration()
@@ -22,6 +26,9 @@ public struct ConcentratorSettings: Sendable {
     public var capture: String?
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
+
+    /// What the sessions' tables hold.
+    public static let mostAnnounced = EndpointConfiguration.mostAnnounced
 
     public init(identity: StaticKeyPair, listen: [SocketAddress], users: [EndpointConfiguration.User]) {
         self.identity = identity

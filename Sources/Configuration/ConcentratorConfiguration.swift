@@ -12,7 +12,7 @@ public struct ConcentratorConfiguration: Sendable {
 
 /// Keys of a concentrator's file.
 enum ConcentratorKey: String, CaseIterable {
-    case listen, privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout",
+    case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout",
          status, control
     case logLevel = "log_level", pcap, congestion, limits
 }
@@ -40,6 +40,12 @@ extension ConcentratorConfiguration {
                 congestion: table[.congestion], limits: table[.limits]),
             folder: folder)
         let listen = ConcentratorConfiguration.listen(table[.listen])
+        let announce = ConcentratorConfiguration.announced(table[.announce])
+        let joinsFirst = table[.joinFirstAddress].map { $0.choice(Truth.self) } ?? .true
+        if joinsFirst == .false, table[.announce] == nil {
+            table[.joinFirstAddress]?.complain(
+                "leaves no address for further paths; name one with announce: [\"203.0.113.8:443\"]")
+        }
         let users = table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
             .map { ConcentratorConfiguration.users($0, folder: folder, own: common.identity?.publicKey) }
         let egress = ConcentratorConfiguration.egress(table[.egress])
@@ -48,9 +54,12 @@ extension ConcentratorConfiguration {
         guard report.problems.isEmpty,
               let identity = common.identity,
               let users,
+              let joinsFirst,
               let dialTimeout else { return nil }
         program = common.program
         settings = ConcentratorSettings(identity: identity, listen: listen, users: users)
+        settings.announce = announce
+        settings.joinsFirstAddress = joinsFirst == .true
         settings.egress = egress
         settings.dialTimeout = dialTimeout
         settings.connection = common.connection
@@ -70,6 +79,23 @@ extension ConcentratorConfiguration {
         for field in fields {
             guard let address = field.socketAddress(example: Defaults.concentratorListen) else { continue }
             if address.port == 0 { field.complain("port 0 is no port; proxies must know where to send") }
+            if found.contains(address) { field.complain("\(address) is listed twice; leave one of them out") }
+            found.append(address)
+        }
+        return found
+    }
+
+    private static func announced(_ field: Field?) -> [SocketAddress] {
+        guard let field, let fields = field.list() else { return [] }
+        if fields.count > ConcentratorSettings.mostAnnounced {
+            field.complain("has \(fields.count) addresses; \(ConcentratorSettings.mostAnnounced) can be announced")
+        }
+        var found: [SocketAddress] = []
+        for field in fields {
+            guard let address = field.socketAddress(example: "203.0.113.8:443") else { continue }
+            if address.port == 0 || address.address.isUnspecified {
+                field.complain("\(address) is no address to send to; give one by which proxies reach this machine")
+            }
             if found.contains(address) { field.complain("\(address) is listed twice; leave one of them out") }
             found.append(address)
         }

@@ -28,6 +28,8 @@ public final class ProxyServer: EngineDelegate {
     private var uplinks: UplinkSet?
     private var concentrator: ConcentratorAddresses?
     private var capture: SegmentCapture?
+    /// What the concentrator has announced besides the addresses of the configuration.
+    private var announced: [SocketAddress] = []
     private var sessions = 0
     private var notices = NoticeLimit()
     private let began: Instant
@@ -77,7 +79,7 @@ public final class ProxyServer: EngineDelegate {
         concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop,
                                                  log: log) { [unowned self] in
             self.driver.endpoint.setConcentrator($0, at: self.loop.now())
-            uplinks.setFamilies(of: $0)
+            uplinks.setFamilies(of: $0, announced: self.announced)
             self.driver.kick()
         }
         uplinks.start(known)
@@ -181,8 +183,17 @@ public final class ProxyServer: EngineDelegate {
         case .sessionClosed(let session, let reason):
             sessions = max(0, sessions - 1)
             concentrator?.isNeeded = sessions == 0
-            if sessions == 0 { silence?.arm(after: patience) }
+            if sessions == 0 {
+                silence?.arm(after: patience)
+                announced = []   // the next session tells its own
+            }
             log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
+        case .addressAnnounced(_, let address, let isThere):
+            announced.removeAll { $0 == address }
+            if isThere { announced.append(address) }
+            log.info(isThere ? "the concentrator has a further address" : "an address of the concentrator is gone",
+                     metadata: ["address": "\(address)"])
+            uplinks?.setFamilies(of: concentrator?.current ?? [], announced: announced)
         case .pathChanged(let session, let path, let health):
             log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)"])
         }

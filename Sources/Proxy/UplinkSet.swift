@@ -15,12 +15,16 @@ final class UplinkSet {
     private var monitor: UplinkMonitor?
     private var selectors: [UplinkSelector]
     private let isAutomatic: Bool
-    /// A name keeps its number for as long as the process lives.
-    private var names: [String] = []
+    /// The engine's uplink of this number: an interface or address with the family of its socket. It keeps
+    /// its number for as long as the process lives.
+    private struct Slot: Equatable {
+        var name: String
+        var isIPv4: Bool
+    }
+    private var slots: [Slot] = []
     private var present: [String: UplinkCandidate] = [:]
-    private var families = (v4: true, v6: true)
-    /// The family each uplink's socket was made for.
-    private var attachedV4: [String: Bool] = [:]
+    /// Of the configured addresses, and of those announced.
+    private var families = (v4: true, v6: true), further = (v4: false, v6: false)
     private var timer: LoopTimer?
 
     init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
@@ -55,12 +59,14 @@ final class UplinkSet {
         timer = nil
     }
 
-    func name(_ number: Int) -> String? { names.indices.contains(number) ? names[number] : nil }
+    func name(_ number: Int) -> String? { slots.indices.contains(number) ? slots[number].name : nil }
 
     var hasAny: Bool { !present.isEmpty }
 
     var states: [ServerStatus.UplinkState] {
-        names.map { name in
+        var names: [String] = []
+        for slot in slots where !names.contains(slot.name) { names.append(slot.name) }
+        return names.map { name in
             ServerStatus.UplinkState(name: name,
                                      isBackup: present[name].map { backup.contains($0.selector) }
                                          ?? false,
@@ -68,15 +74,12 @@ final class UplinkSet {
         }
     }
 
-    /// The families of the concentrator's addresses decide which sockets are of use.
-    func setFamilies(of addresses: [SocketAddress]) {
-        let new = (v4: addresses.contains { $0.address.isIPv4 },
-                   v6: addresses.contains { !$0.address.isIPv4 })
-        families = new
-        for name in names {
-            guard let candidate = present[name], attachedV4[name] != usesIPv4(candidate) else { continue }
-            attach(candidate)
-        }
+    /// The families of the concentrator's addresses decide which sockets are of use; `announced` are those it
+    /// has told of itself.
+    func setFamilies(of addresses: [SocketAddress], announced: [SocketAddress] = []) {
+        families = (v4: addresses.contains { $0.address.isIPv4 }, v6: addresses.contains { !$0.address.isIPv4 })
+        further = (v4: announced.contains { $0.address.isIPv4 }, v6: announced.contains { !$0.address.isIPv4 })
+        for candidate in present.values.sorted(by: { $0.name < $1.name }) { attach(candidate, onlyNew: true) }
     }
 
     private func handle(_ event: UplinkEvent) {
@@ -87,30 +90,41 @@ final class UplinkSet {
         case .vanished(let name):
             present[name] = nil
             log.notice("uplink vanished", metadata: ["uplink": "\(name)"])
-            if let number = names.firstIndex(of: name) { driver.removeUplink(number) }
+            for number in slots.indices where slots[number].name == name { driver.removeUplink(number) }
         }
     }
 
     private func attachMissing() {
-        for (number, name) in names.enumerated() {
-            if let candidate = present[name], driver.socket(number) == nil { attach(candidate) }
-        }
+        for candidate in present.values.sorted(by: { $0.name < $1.name }) { attach(candidate, onlyNew: true) }
     }
 
-    /// IPv4 where both ends have it: its header is shorter.
-    private func usesIPv4(_ candidate: UplinkCandidate) -> Bool { families.v4 && candidate.has(isIPv4: true) }
+    /// The families in which the uplink can reach the concentrator: IPv4 where both ends have it, since its
+    /// header is shorter, and a second one where the concentrator asked for that by announcing an address.
+    private func wanted(_ candidate: UplinkCandidate) -> [Bool] {
+        let hasV4 = candidate.has(isIPv4: true), hasV6 = candidate.has(isIPv4: false)
+        let usesV4 = hasV4 && (families.v4 || further.v4)
+        let usesV6 = hasV6 && (further.v6 || (families.v6 && !usesV4))
+        return (usesV4 ? [true] : []) + (usesV6 ? [false] : [])
+    }
 
-    private func attach(_ candidate: UplinkCandidate) {
-        let number = names.firstIndex(of: candidate.name) ?? names.count
-        if number == names.count { names.append(candidate.name) }
-        let isIPv4 = usesIPv4(candidate)
-        attachedV4[candidate.name] = isIPv4
-        guard isIPv4 || families.v6, let binding = candidate.binding(isIPv4: isIPv4) else {
+    /// Makes the uplink's sockets (again), or with `onlyNew` those that it lacks.
+    private func attach(_ candidate: UplinkCandidate, onlyNew: Bool = false) {
+        let wanted = wanted(candidate)
+        for number in slots.indices where slots[number].name == candidate.name
+            && !wanted.contains(slots[number].isIPv4) { driver.removeUplink(number) }
+        if wanted.isEmpty {
             log.notice("uplink has no address of the concentrator's family",
                        metadata: ["uplink": "\(candidate.name)"])
-            driver.removeUplink(number)
-            return
         }
+        for isIPv4 in wanted { attach(candidate, isIPv4: isIPv4, onlyNew: onlyNew) }
+    }
+
+    private func attach(_ candidate: UplinkCandidate, isIPv4: Bool, onlyNew: Bool) {
+        let slot = Slot(name: candidate.name, isIPv4: isIPv4)
+        let number = slots.firstIndex(of: slot) ?? slots.count
+        if number == slots.count { slots.append(slot) }
+        if onlyNew, driver.socket(number) != nil { return }
+        guard let binding = candidate.binding(isIPv4: isIPv4) else { return }
         do {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let uplink = Uplink(number: number, name: candidate.name,

@@ -9,7 +9,7 @@ public struct ServerStatus: Codable, Sendable {
         public var uplink: String
         public var local: String
         public var remote: String
-        /// `usable`, `suspect` or `lost`.
+        /// `usable`, `suspect`, `lost`, or `unreached`: its uplink works, but never reached this address.
         public var health: String
         public var isBackup: Bool
         public var rttMilliseconds: Double
@@ -71,7 +71,7 @@ public struct ServerStatus: Codable, Sendable {
 
 extension ServerStatus.Path {
     init(_ p: EndpointReport.Path) {
-        self.init(number: p.number, uplink: p.uplink, local: p.local, remote: p.remote, health: "\(p.health)",
+        self.init(number: p.number, uplink: p.uplink, local: p.local, remote: p.remote, health: p.isFutile ? "unreached" : "\(p.health)",
                   isBackup: p.isBackup, rttMilliseconds: p.smoothedRTT.milliseconds,
                   minimumRTTMilliseconds: p.minimumRTT.milliseconds, loss: p.loss,
                   sendBitsPerSecond: p.sendRate.bytesPerSecond &* 8,

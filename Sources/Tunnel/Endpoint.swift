@@ -33,6 +33,8 @@ public final class Endpoint {
     /// Looked up by key, never iterated.
     var userNumbers: [Key32: Int] = [:]
     var unconfirmed: [Unconfirmed] = []
+    /// Further addresses of ours, by address ID less one.
+    var announcements: [Announcement] = []
 
     let isProxy: Bool
     var mode: HandoverMode

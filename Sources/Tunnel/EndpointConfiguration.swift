@@ -46,6 +46,11 @@ public struct EndpointConfiguration: Sendable {
     /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard.
     public var epoch: UInt64 = 0
     public var mostConnections = 100_000
+    /// Addresses that `Endpoint.setAnnounced` takes.
+    public static let mostAnnounced = Limits.announcedAddresses
+    /// Concentrator: whether a session may have more than one path to the address it began on. Not where
+    /// that leads to one of several servers.
+    public var joinsFirstAddress = true
     /// How long a record key is used (the design says 120 s; tests shorten it).
     public var keyLifetime = Interval.seconds(120)
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }

@@ -9,6 +9,8 @@ public struct EndpointReport: Sendable {
         public var local: String
         public var remote: String
         public var health: PathHealth
+        /// Never answered, though another path of its uplink works: the two don't reach each other.
+        public var isFutile: Bool
         public var isBackup: Bool
         public var smoothedRTT: Interval
         public var minimumRTT: Interval

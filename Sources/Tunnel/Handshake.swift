@@ -107,7 +107,7 @@ extension Endpoint {
     }
 
     private func post(_ datagram: [UInt8], through uplink: Uplink) {
-        for remote in remotes where remote.address.isIPv4 == uplink.isIPv4 {
+        for remote in handshakeRemotes where remote.address.isIPv4 == uplink.isIPv4 {
             post(Outgoing(bytes: datagram, uplink: uplink.number, remote: remote,
                           local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6))
         }
@@ -156,6 +156,8 @@ extension Endpoint {
                               user: "", userNumber: -1, instance: instance, suite: suite,
                               keys: noise.split(), mode: mode,
                               numberCursor: random.next(), at: now)
+        session.firstRemote = remote
+        session.forbidsFirst = welcome.forbidsFirst
         sessions[state.slot] = session
         handshake = nil
         currentSession = session
@@ -164,13 +166,14 @@ extension Endpoint {
         let single = session.need == .single
         for item in uplinks where item.isUp && !single { openPaths(session, uplink: item.uplink, at: now) }
         if let item = uplinks.first(where: { $0.uplink.number == uplink }) {
-            if single { openPaths(session, uplink: item.uplink, only: remote, at: now) }
+            openFirstPath(session, uplink: item.uplink, to: remote, at: now)
             // The answer has measured its path already.
             if let path = session.paths.first(where: {
                 $0?.uplink == uplink && $0?.remote == remote
             }) ?? nil {
                 path.local = local
                 path.noteRTT(now - attempt.sentAt, at: now)
+                path.hasAnswered = true
                 setHealth(.usable, session, path, at: now)
                 // Handed back, it shows that we receive where our datagrams come from.
                 if token < 0, let out = path.append(ProbeFrame.size) {
@@ -226,7 +229,8 @@ extension Endpoint {
         let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
         let index = living?.localIndex ?? UInt32(slot) | salt << 16
         let welcome = WelcomePayload(outcome: living == nil ? .newSession : .stillAlive,
-                                     cipher: suite.rawValue, index: index)
+                                     cipher: suite.rawValue, index: index,
+                                     forbidsFirst: !configuration.joinsFirstAddress)
         guard let answer = try? noise.writeMessage(payload: welcome.bytes) else {
             if living == nil { freeSessions.append(slot) }
             counters.refusedHellos += 1
@@ -301,6 +305,7 @@ extension Endpoint {
             end(other, reason: "replaced by a new session", at: now)
         }
         say(.sessionOpened(session: session.slot, user: session.user))
+        announceAll(session, at: now)
         schedule(session, at: now)
     }
 

@@ -149,6 +149,7 @@ extension Endpoint {
         path.probe.verdictAt = .distantFuture
         path.probe.backoff = Limits.suspectProbe
         path.probe.lastAnswer = now
+        path.hasAnswered = true
         if isProxy, let i = uplinks.firstIndex(where: { $0.uplink.number == path.uplink }) {
             uplinks[i].proved()
         }
@@ -229,7 +230,9 @@ extension Endpoint {
             let isFresh = now - path.healthSince < Limits.freshSuspicion
             let limit = !isWanted ? Limits.longestIdleProbe
                 : isFresh ? Limits.freshSuspectProbe : Limits.longestSuspectProbe
-            path.probe.backoff = min(path.probe.backoff * 3 / 2, limit)
+            path.probe.backoff = isFutile(path, session)
+                ? min(path.probe.backoff * 2, Limits.longestFutileProbe)
+                : min(path.probe.backoff * 3 / 2, limit)
         }
         sendProbe(session, path, at: now)
     }
@@ -264,6 +267,7 @@ extension Endpoint {
         path.flowSilence = .distantFuture
         path.flow = 0
         session.pathChanges &+= 1
+        if health != .usable { askFutile(session, besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
         let isNew = path.isUntried || path.lastArrival == .zero
         if health != .suspect || !isNew { say(.pathChanged(session: session.slot, path: path.number, health: health)) }

@@ -16,7 +16,9 @@ extension Endpoint {
             return true
         }
         guard stream.joinedAt != session.pathChanges || stream.joinRetryAt <= now
-                || stream.isMoving(session.keeper) else { return false }
+                || stream.isMoving(session.keeper)
+                || (session.superseded >= 0 && stream.connection.hasSubflow(path: session.superseded))
+        else { return false }
         guard stream.connection.canJoin else {
             stream.joinRetryAt = .distantFuture   // over, or asked again when the keys are known
             return false
@@ -24,9 +26,12 @@ extension Endpoint {
         stream.joinedAt = session.pathChanges
         stream.joinRetryAt = .distantFuture
         if mode(of: stream, session) == .single { return keepOne(stream, session, at: now) }
-        var opened = false
+        let lived = stream.connection.livingSubflows
+        leaveSuperseded(stream, session, at: now)
+        var opened = stream.connection.livingSubflows != lived
         for case let path? in session.paths
-            where path.health == .usable && !stream.connection.hasSubflow(path: path.number) {
+            where path.health == .usable && path.number != session.superseded
+                && !stream.connection.hasSubflow(path: path.number) {
             opened = join(stream, session, path, at: now) || opened
         }
         return opened

@@ -61,6 +61,8 @@ enum Limits {
     static let freshSuspectProbe = Interval.milliseconds(80)
     static let freshSuspicion = Interval.seconds(60)
     static let longestSuspectProbe = Interval.milliseconds(300)
+    /// Of a pair of uplink and address that never answered, while another path of the uplink works.
+    static let longestFutileProbe = Interval.seconds(30)
     static let longestIdleProbe = Interval.seconds(5)
     /// Probes without an answer that make a path suspect even while datagrams arrive on it: it may be
     /// dead in our direction only.
@@ -87,6 +89,9 @@ enum Limits {
     /// often it is looked at meanwhile.
     static let leavePatience = Interval.seconds(3)
     static let leaveInterval = Interval.milliseconds(50)
+
+    /// Addresses a concentrator announces; the table's width.
+    static let announcedAddresses = 8
 
     /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to this.
     static let bulkHead = 12

@@ -74,7 +74,10 @@ extension Endpoint {
     // MARK: The keeper
 
     /// The lower, the better: regular uplinks first, then in their order.
-    func rank(_ path: Path) -> Int { path.uplink + (path.isReserve ? 1 << 16 : 0) }
+    func rank(_ path: Path, _ session: Session) -> Int {
+        let isForbidden = session.forbidsFirst && path.remote == session.firstRemote
+        return 2 * path.uplink + (isForbidden ? 1 : 0) + (path.isReserve ? 1 << 16 : 0)
+    }
 
     /// A path that works; or where none does one that was just opened and has not been found dead: waiting
     /// for its first answer would cost a round trip of the handover.
@@ -88,7 +91,7 @@ extension Endpoint {
         var best: Path?
         for case let path? in session.paths where isEligible(path, session) {
             guard let other = best else { best = path; continue }
-            let isBetter = rank(path) != rank(other) ? rank(path) < rank(other)
+            let isBetter = rank(path, session) != rank(other, session) ? rank(path, session) < rank(other, session)
                 : other.number != session.keeper
                     && (path.number == session.keeper || path.probeTimeout < other.probeTimeout)
             if isBetter { best = path }
@@ -98,40 +101,52 @@ extension Endpoint {
     }
 
     /// A path that nobody in single mode wants beside `keeper`. One that is better but silent is waited for.
-    func isSpare(_ path: Path, _ keeper: Path) -> Bool {
-        path !== keeper && (path.health == .usable || rank(path) >= rank(keeper))
+    func isSpare(_ path: Path, _ keeper: Path, _ session: Session) -> Bool {
+        path !== keeper && (path.health == .usable || rank(path, session) >= rank(keeper, session))
     }
 
     /// Single mode: subflows beside the keeper's end in an orderly way once that stands; true while they live.
     func leaveSpare(_ stream: StreamHandle, _ session: Session, _ keeper: Path, at now: Instant) {
         guard keeper.health == .usable, stream.connection.isEstablished(path: keeper.number) else { return }
         for case let path? in session.paths
-            where path.isOpen && isSpare(path, keeper) && stream.connection.hasSubflow(path: path.number) {
+            where path.isOpen && isSpare(path, keeper, session) && stream.connection.hasSubflow(path: path.number) {
             stream.connection.leave(path: path.number, at: now)
         }
     }
 
     // MARK: Paths fall silent
 
-    /// Single mode: open paths beside the keeper are given up once no subflow lives on them, or after a
-    /// while. Called when paths change and while some are spare.
+    /// Open paths that nobody wants any more (in single mode those beside the keeper) are given up once no
+    /// subflow lives on them, or after a while. Called when paths change and while some are spare.
     func watchSpare(_ session: Session, at now: Instant) {
         session.spareAt = .distantFuture
-        guard session.isInitiator, !session.isClosing, session.need == .single, let keeper = keeper(session),
-              keeper.health == .usable else {
-            for case let path? in session.paths { path.leaveBy = .distantFuture }
-            return
-        }
-        for case let path? in session.paths where path.isOpen {
-            guard isSpare(path, keeper) else { path.leaveBy = .distantFuture; continue }
+        session.superseded = -1
+        guard session.isInitiator, !session.isClosing else { return }
+        let keeper = session.need == .single ? keeper(session) : nil
+        for case let path? in session.paths {
+            let isBeside = keeper.map { $0.health == .usable && isSpare(path, $0, session) } ?? false
+            let isSuperseded = isSuperseded(path, session)
+            guard path.isOpen, isBeside || isSuperseded else { path.leaveBy = .distantFuture; continue }
             if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leavePatience }
             if path.leaveBy <= now || !isInhabited(path, session) {
                 path.leaveBy = .distantFuture
                 close(session, path, at: now)
             } else {
+                if isSuperseded { session.superseded = path.number }
                 session.spareAt = now + Limits.leaveInterval
                 arm(session, session.spareAt)
             }
+        }
+    }
+
+    /// Subflows on a superseded path end once another one of the connection stands.
+    func leaveSuperseded(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        guard session.superseded >= 0, stream.connection.hasSubflow(path: session.superseded) else { return }
+        for case let path? in session.paths
+            where path.number != session.superseded && path.health == .usable
+                && stream.connection.isEstablished(path: path.number) {
+            stream.connection.leave(path: session.superseded, at: now)
+            return
         }
     }
 

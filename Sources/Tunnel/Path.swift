@@ -23,7 +23,7 @@ final class Path {
     /// Its uplink has the role, whatever the mode; it is kept awake while something is transferred (proxy).
     var isReserve = false
     var isWarm = false
-    /// Single mode: when it is closed, even if subflows live on it still.
+    /// When it is closed since nobody wants it any more, even if subflows live on it still.
     var leaveBy = Instant.distantFuture
     var generation: UInt16 = 0
     var incarnation: UInt8 = 0
@@ -35,6 +35,8 @@ final class Path {
     /// Opened, and no probe has gone unanswered since: single mode takes its chance with it.
     var isUntried = false
 
+    /// A probe was answered since it was opened.
+    var hasAnswered = false
     /// Full datagrams still to be sent ahead of an answer, each of which lets the peer send three.
     var paddingDue = 0
     /// The peer was told that nothing is heard here (proxy).

@@ -112,6 +112,10 @@ extension Endpoint {
             guard let frame = SubflowResetFrame.read(bytes) else { return 0 }
             receive(frame, session, at: now)
             return SubflowResetFrame.size
+        case .addressState, .addressStateEcho:
+            guard let frame = AddressStateFrame.read(bytes) else { return 0 }
+            receive(frame, session, path, at: now)
+            return frame.size
         case nil:
             return 0
         }

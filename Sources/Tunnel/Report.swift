@@ -11,7 +11,7 @@ extension Endpoint {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths
                 where path.isOpen || path.health != .lost || path.nextNumber > 1 {
-                paths.append(describe(path, at: now))
+                paths.append(describe(path, session, at: now))
             }
             report.sessions.append(.init(number: session.slot, user: session.user,
                                          age: now - session.openedAt,
@@ -26,10 +26,10 @@ extension Endpoint {
         uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.local
     }
 
-    private func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
+    private func describe(_ path: Path, _ session: Session, at now: Instant) -> EndpointReport.Path {
         .init(number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
               remote: "\(path.remote)",
-              health: path.health, isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
+              health: path.health, isFutile: isFutile(path, session), isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
               minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
               sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
               bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)

@@ -64,6 +64,16 @@ final class Session {
     var signalAt = Instant.distantFuture
     var signalInterval = Interval.zero
 
+    /// At the concentrator: which of its announcements have not been echoed, a bit each.
+    var announcing = 0
+    /// At the proxy: what was announced, by address ID less one; the address the session began on, and whether
+    /// further paths may lead there.
+    var heard: [Announcement?] = Array(repeating: nil, count: Limits.announcedAddresses)
+    var firstRemote: SocketAddress?
+    var forbidsFirst = false
+    /// The path that ends since it must not have been joined; -1 for none.
+    var superseded = -1
+
     /// Connection slots, in no particular order.
     var streams: [Int] = []
     let numbers: NumberTable
@@ -109,6 +119,7 @@ final class Session {
     }
 
     var hasSignals: Bool {
+        if announcing != 0 { return true }
         for case let path? in paths where path.signalPending { return true }
         return false
     }

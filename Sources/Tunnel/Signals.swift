@@ -11,22 +11,32 @@ import Wire
 extension Endpoint {
     // MARK: Paths come and go (proxy)
 
-    /// Opens (again) the uplink's paths to each of the concentrator's addresses, or to `only` one.
-    func openPaths(_ session: Session, uplink: Uplink, only: SocketAddress? = nil, at now: Instant) {
-        for remote in remotes where remote.address.isIPv4 == uplink.isIPv4 {
-            if let only, remote != only { continue }
+    /// Opens (again) the uplink's paths to each of the concentrator's addresses.
+    func openPaths(_ session: Session, uplink: Uplink, at now: Instant) {
+        for remote in joinable(session) where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(session, uplink, remote) else { continue }
-            path.uplinkName = uplink.name
-            path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit)
-            path.isReserve = uplink.isBackup
-            path.isWarm = uplink.isWarm
-            path.isBackup = uplink.isBackup && session.need == .backup
+            prepare(path, session, uplink)
             // In single mode a further path stays silent until it is needed, or where it stands higher.
             if session.need == .single, session.hasUsablePath, let keeper = keeper(session),
-               rank(path) >= rank(keeper) { continue }
+               rank(path, session) >= rank(keeper, session) { continue }
             open(session, path, at: now)
         }
         schedule(session, at: now)
+    }
+
+    /// The session's first path, where the welcome came from.
+    func openFirstPath(_ session: Session, uplink: Uplink, to remote: SocketAddress, at now: Instant) {
+        guard let path = pathFor(session, uplink, remote) else { return }
+        prepare(path, session, uplink)
+        open(session, path, at: now)
+    }
+
+    private func prepare(_ path: Path, _ session: Session, _ uplink: Uplink) {
+        path.uplinkName = uplink.name
+        path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit)
+        path.isReserve = uplink.isBackup
+        path.isWarm = uplink.isWarm
+        path.isBackup = uplink.isBackup && session.need == .backup
     }
 
     /// The path of this pair, with the number it had before, or a new one, or one that nothing uses any more.
@@ -62,6 +72,7 @@ extension Endpoint {
         guard !path.isOpen else { return }
         path.isOpen = true
         path.isUntried = true
+        path.hasAnswered = false
         path.isSilent = false
         path.incarnation &+= 1
         path.probe.isOutstanding = false
@@ -123,6 +134,7 @@ extension Endpoint {
 
     /// Writes every pending signal that fits into `room` bytes; the bytes written.
     func writeSignals(_ session: Session, into out: UnsafeMutableRawPointer, room: Int) -> Int {
+        if session.announcing != 0 { return writeAnnouncements(session, into: out, room: room) }
         var written = 0
         for case let path? in session.paths where path.signalPending {
             guard written + PathStateFrame.size <= room else { break }

@@ -8,6 +8,8 @@ public enum EndpointEvent {
     case sessionClosed(session: Int, reason: String)
     /// A path came, went or changed its health; for logs and status.
     case pathChanged(session: Int, path: Int, health: PathHealth)
+    /// Proxy: the concentrator has a further address, or no longer.
+    case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
     /// Concentrator: dial `target`, then `answer(_:with:)`.
     case incoming(StreamHandle, target: Target, user: String)
     /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where the

@@ -154,6 +154,16 @@ private let own = "private_key_file: own.key\n"
                   "concentrator.yaml:3: egress.allow[0]: \"everything\" is not an address or a range such as 192.168.1.0/24"),
         WrongFile(goodConcentrator + "listen: 443",
                   "concentrator.yaml:3: listen: \"443\" is not an address with a port, such as 0.0.0.0:443"),
+        WrongFile(goodConcentrator + "announce: [\"0.0.0.0:443\"]",
+                  "concentrator.yaml:3: announce[0]: 0.0.0.0:443 is no address to send to; give one by which proxies "
+                      + "reach this machine"),
+        WrongFile(goodConcentrator + "announce: [203.0.113.8]",
+                  "concentrator.yaml:3: announce[0]: \"203.0.113.8\" is not an address with a port, such as 203.0.113.8:443"),
+        WrongFile(goodConcentrator + "announce: [\"203.0.113.8:443\", \"203.0.113.8:443\"]",
+                  "concentrator.yaml:3: announce[1]: 203.0.113.8:443 is listed twice; leave one of them out"),
+        WrongFile(goodConcentrator + "join_first_address: false",
+                  "concentrator.yaml:3: join_first_address: leaves no address for further paths; name one with "
+                      + "announce: [\"203.0.113.8:443\"]"),
         WrongFile(goodConcentrator + "dial_timeout: 0s",
                   "concentrator.yaml:3: dial_timeout: 0s is too short; give it from 1 s to 300 s"),
         WrongFile(goodProxy,

@@ -31,6 +31,8 @@ final class World {
         var uplink: Int
         var bytes: [UInt8]
         var from: SocketAddress
+        /// The concentrator's address it came to or from.
+        var server: SocketAddress
     }
 
     let proxy: Endpoint
@@ -48,6 +50,11 @@ final class World {
     var sent = 0
     var externalPort: [UInt16]
     static let far = SocketAddress(IPAddress(v4: 0xcb00_7107), port: 443)
+    /// A second address of the concentrator, and one of the other family.
+    static let also = SocketAddress(IPAddress(v4: 0xcb00_7108), port: 443)
+    static let six = SocketAddress(IPAddress(v6High: 0x2001_0db8_0000_0000, low: 7), port: 443)
+    /// What an uplink and an address of the concentrator don't say to each other.
+    var blocks: ((Int, SocketAddress) -> Bool)?
 
     private var flights: [Flight] = []
     private var order = 0
@@ -63,7 +70,7 @@ final class World {
 
     init(seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil,
          userIsKnown: Bool = true,
-         keyLifetime: Interval = .seconds(120), addUplinks: Bool = true) {
+         keyLifetime: Interval = .seconds(120), joinsFirst: Bool = true, addUplinks: Bool = true) {
         random = SeededRandom(seed: seed)
         let mine = StaticKeyPair(privateKey: Self.key(1)), theirs = StaticKeyPair(privateKey: Self.key(2))
         let shared = Self.key(3)
@@ -75,8 +82,10 @@ final class World {
         proxy = Endpoint(configuration: p, seed: Self.key(seed &+ 100), at: now)
         concentratorSetup = {
             let known = userIsKnown ? mine.publicKey : theirs.publicKey
-            return EndpointConfiguration(role: .concentrator(users: [.init(name: "alice", publicKey: known, preSharedKey: shared)]),
-                                         identity: theirs)
+            var c = EndpointConfiguration(role: .concentrator(users: [.init(name: "alice", publicKey: known, preSharedKey: shared)]),
+                                          identity: theirs)
+            c.joinsFirstAddress = joinsFirst
+            return c
         }
         concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(seed &+ 200), at: now)
         up = Array(repeating: TestLink(), count: uplinks)
@@ -153,7 +162,7 @@ final class World {
         let uplink: Int
         if fromProxy {
             uplink = run.uplink
-            if run.remote != Self.far { strayed?(run.remote, bytes); return }
+            if ![Self.far, Self.also, Self.six].contains(run.remote) { strayed?(run.remote, bytes); return }
         } else {
             guard let i = up.indices.first(where: { external($0) == run.remote }) else {
                 strayed?(run.remote, bytes)
@@ -161,6 +170,9 @@ final class World {
             }
             uplink = i
         }
+        let server = fromProxy ? run.remote
+            : [Self.also, Self.six].first { $0.address == run.local } ?? Self.far
+        if let blocks, blocks(uplink, server) { return }
         sent += 1
         if let filter, !filter(!fromProxy, uplink, bytes) { return }
         var link = fromProxy ? up[uplink] : down[uplink]
@@ -178,22 +190,25 @@ final class World {
             order += 1
             let flight = Flight(at: link.busyUntil + link.delay + extra, order: order,
                                 toProxy: !fromProxy, uplink: uplink,
-                                bytes: bytes, from: fromProxy ? external(uplink) : Self.far)
+                                bytes: bytes, from: fromProxy ? external(uplink) : server, server: server)
             let place = flights.firstIndex { $0.at > flight.at } ?? flights.count
             flights.insert(flight, at: place)
         }
     }
 
-    private func deliver(_ f: Flight) { inject(f.bytes, toProxy: f.toProxy, uplink: f.uplink, from: f.from) }
+    private func deliver(_ f: Flight) {
+        inject(f.bytes, toProxy: f.toProxy, uplink: f.uplink, from: f.from, local: f.server.address)
+    }
 
-    func inject(_ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress) {
+    func inject(_ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress,
+                local: IPAddress = World.far.address) {
         var copy = bytes
         copy.withUnsafeMutableBytes {
             if toProxy {
                 proxy.receive($0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink,
                               at: now)
             }
-            else { concentrator.receive($0, from: from, local: World.far.address, uplink: 0, at: now) }
+            else { concentrator.receive($0, from: from, local: local, uplink: 0, at: now) }
         }
     }
 
@@ -213,6 +228,7 @@ final class World {
         case .activity(let stream):
             (stream.owner as? Client)?.pump(endpoint, at: now)
             (stream.owner as? Server)?.pump(endpoint, at: now)
+        case .addressAnnounced(_, let address, let isThere): log.append("P \(address) \(isThere ? "there" : "gone")")
         case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
         case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
         case .pathChanged(let n, let path, let health):

@@ -12,4 +12,7 @@ public enum FrameType: UInt8, Sendable {
     case close = 0x07
     /// No subflow has this number here.
     case subflowReset = 0x08
+    /// A further address of the concentrator, repeated until echoed.
+    case addressState = 0x09
+    case addressStateEcho = 0x0a
 }

@@ -5,21 +5,23 @@
 /// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session is alive, go on with it
 /// byte 2      cipher of records (`CipherSuite`'s raw value)
 /// bytes 3-5   the sender's session index
+/// byte 6      bit 0: no further paths to the address this was sent from (RFC 8684's C flag)
 /// ```
 ///
 /// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed back like
 /// a probe's number in the first record, they show that the proxy receives there. Zero where nothing is asked.
 public struct WelcomePayload: Equatable, Sendable {
     public enum Outcome: UInt8, Sendable { case newSession = 0, stillAlive = 1 }
-    public static let size = 6
+    public static let size = 7
     public static let tokenSize = 8
     public static let version: UInt8 = 1
     public var outcome: Outcome
     public var cipher: UInt8
     public var index: UInt32
+    public var forbidsFirst: Bool
 
-    public init(outcome: Outcome, cipher: UInt8, index: UInt32) {
-        self.outcome = outcome; self.cipher = cipher; self.index = index
+    public init(outcome: Outcome, cipher: UInt8, index: UInt32, forbidsFirst: Bool = false) {
+        self.outcome = outcome; self.cipher = cipher; self.index = index; self.forbidsFirst = forbidsFirst
     }
 
     /// Nil for another version or an unknown outcome. Bytes behind the known ones are ignored.
@@ -30,6 +32,7 @@ public struct WelcomePayload: Equatable, Sendable {
         self.outcome = outcome
         cipher = bytes[2]
         index = bytes.withUnsafeBytes { $0.low24(3) }
+        forbidsFirst = bytes[6] & 1 != 0
     }
 
     public var bytes: [UInt8] {
@@ -39,6 +42,7 @@ public struct WelcomePayload: Equatable, Sendable {
             out.storeBytes(of: outcome.rawValue, toByteOffset: 1, as: UInt8.self)
             out.storeBytes(of: cipher, toByteOffset: 2, as: UInt8.self)
             out.store(low24: index, at: 3)
+            out.storeBytes(of: forbidsFirst ? 1 : 0, toByteOffset: 6, as: UInt8.self)
             count = Self.size
         }
     }
