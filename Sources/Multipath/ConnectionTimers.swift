@@ -117,7 +117,7 @@ extension Connection {
     /// round trip.
     public func heardElsewhere(subflow index: Int, at now: Instant) {
         guard index < members.count, let member = members[index] else { return }
-        member.tcp.pathFellSilent(at: now)
+        member.tcp.heardElsewhere(at: now)
     }
 
     /// The first subflow of a session's connection outlives its path until the keys have arrived, since no

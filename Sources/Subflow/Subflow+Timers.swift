@@ -120,6 +120,9 @@ extension Subflow {
         }
     }
 
+    /// An acknowledgement came by another path: what was sent until now tells nothing of this one.
+    public func heardElsewhere(at now: Instant) { roundTripsFrom = max(roundTripsFrom, now) }
+
     /// The path answers nothing: what is sent until it returns will be acknowledged after the outage, if at
     /// all, and tells nothing of round trip and rate.
     public func pathFellSilent() { roundTripsFrom = .distantFuture }
