@@ -274,7 +274,8 @@ class Pair:
                        f"users: [ {{ name: alice, public_key: \"{self.proxy_public}\" }} ]\n"
                        f"control: {self.control[1]}\nlog_level: debug\n{concentrator}")
         with open(self.files[0], "w") as file:
-            file.write(f"concentrator: {{ address: \"{listen}\", public_key: \"{self.concentrator_public}\" }}\n"
+            address = listen.replace("0.0.0.0", CONCENTRATOR)
+            file.write(f"concentrator: {{ address: \"{address}\", public_key: \"{self.concentrator_public}\" }}\n"
                        f"private_key_file: {self.proxy_key}\nmode: {mode}\n"
                        f"control: {self.control[0]}\nlog_level: debug\n")
             if uplinks:
