@@ -144,10 +144,9 @@ public final class Connection {
         self.configuration = configuration
         self.localKey = localKey
         localToken = MultipathHash.token(of: localKey)
-        // In a session the peer is known to take the first flight before it has told its window.
-        let early = configuration.framing == .sealed ? UInt64(64 << 10) : 0
         sender = DataSender(first: DataSequence(MultipathHash.initialDataSequence(of: localKey)) + 1,
-                            limit: 2 * configuration.sendLimit, initialEdge: early)
+                            limit: 2 * configuration.sendLimit,
+                            initialEdge: configuration.framing == .sealed ? Self.earlyWindow : 0)
         receiver = DataReceiver(limit: configuration.receiveLimit)
         scheduler = Scheduler(configuration.scheduler)
         shadowing = Shadowing(at: now)
@@ -158,6 +157,8 @@ public final class Connection {
 
     /// Least send space, before any congestion window is known.
     static let leastSendSpace = 256 << 10
+    /// In a session the peer is known to take the first flight before it has told its window.
+    private static let earlyWindow: UInt64 = 64 << 10
     /// After this long without use, empty rings give their memory back.
     static let idleRelease = Interval.seconds(2)
     /// A finished connection whose last words may be lost can be joined for this long.
@@ -242,6 +243,27 @@ public final class Connection {
         if isFinished { farewellDone = true } else if error == nil { error = reason }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
         say(.closed)
+        inputChanged(at: now)
+    }
+
+    /// Initiator: not one answer of the peer's has come.
+    public var isUnheard: Bool {
+        role == .initiator && error == nil && remoteKey == nil && sender.acknowledged == 0
+            && configuration.framing == .sealed
+    }
+
+    /// An unheard connection as it was before its first subflow: its session is gone, and it is opened anew
+    /// in another one.
+    public func startAgain(at now: Instant) {
+        precondition(isUnheard, "what the peer has answered can't be taken back")
+        members.removeAll()
+        ended.removeAll()
+        sender.startAgain(edge: Self.earlyWindow)
+        shadowing = Shadowing(at: now)
+        burstMember = -1
+        finRepeats = 0
+        finDeadline = now
+        persistDeadline = .distantFuture
         inputChanged(at: now)
     }
 

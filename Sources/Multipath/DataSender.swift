@@ -84,6 +84,15 @@ struct DataSender: ~Copyable {
     /// The bytes from the front of the reinjections were sent again up to `offset`.
     mutating func reinjected(to offset: UInt64) { reinjections.removeBelow(offset) }
 
+    /// Nothing of it has reached the peer: all of it goes again.
+    mutating func startAgain(edge: UInt64) {
+        precondition(acknowledged == 0 && ring.base == 0, "the peer has bytes of it already")
+        reinjections.removeBelow(next)
+        next = 0
+        copiedBelow = 0
+        self.edge = edge
+    }
+
     /// Gives back what nobody needs any more: below the DATA_ACK and below what living subflows may repeat.
     mutating func discard(heldFrom floor: UInt64) {
         let to = min(acknowledged, max(floor, ring.base))

@@ -161,7 +161,10 @@ extension Endpoint {
         sessions[state.slot] = session
         handshake = nil
         currentSession = session
-        if let old { end(old, reason: "replaced by a new session", at: now) }
+        if let old {
+            keepUnheard(of: old, at: now)
+            end(old, reason: "replaced by a new session", at: now)
+        }
         say(.sessionOpened(session: session.slot, user: session.user))
         let single = session.need == .single
         for item in uplinks where item.isUp && !single { openPaths(session, uplink: item.uplink, at: now) }

@@ -35,6 +35,8 @@ public final class StreamHandle {
     /// Where it stands in `Session.streams`.
     var position = -1
     let target: Target?
+    /// When it could first send in its session.
+    var attachedAt = Instant.zero
     /// The mode its listener gave it; nil: the session's.
     var ownMode: HandoverMode?
     /// By subflow index.

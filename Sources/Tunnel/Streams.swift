@@ -138,6 +138,7 @@ extension Endpoint {
 
     func attach(_ stream: StreamHandle, to session: Session, at now: Instant) {
         stream.session = session.slot
+        stream.attachedAt = now
         stream.position = session.streams.count
         session.streams.append(stream.slot)
         stream.connection.mode = mode(of: stream, session)
@@ -149,6 +150,12 @@ extension Endpoint {
     /// The connection is over, or its session is: out of all tables.
     func drop(_ stream: StreamHandle, from session: Session, at now: Instant) {
         guard stream.slot >= 0 else { return }
+        detach(stream, from: session, at: now)
+        tellEnd(stream)
+        unregister(stream)
+    }
+
+    private func detach(_ stream: StreamHandle, from session: Session, at now: Instant) {
         for i in stream.links.indices where stream.links[i].isUsed {
             releaseNumber(stream, i, session, at: now)
         }
@@ -162,8 +169,25 @@ extension Endpoint {
             stream.position = -1
             countMode(of: stream, by: -1, session, at: now)
         }
-        tellEnd(stream)
-        unregister(stream)
+    }
+
+    /// The concentrator knows nothing of `old` any more. What was opened in it since the concentrator was last
+    /// heard, and has got no answer, waits for the next session instead of failing: no concentrator
+    /// that could have dialled for it is there.
+    func keepUnheard(of old: Session, at now: Instant) {
+        for slot in old.streams {
+            guard let stream = streams[slot], stream.connection.isUnheard, !stream.isReleased,
+                  stream.attachedAt >= old.lastArrival else { continue }
+            detach(stream, from: old, at: now)
+            stream.connection.startAgain(at: now)
+            stream.links.removeAll()
+            stream.session = -1
+            stream.isStarted = false
+            stream.joinedAt = 0
+            stream.joinRetryAt = .distantFuture
+            streamDeadlines.set(stream.slot, .distantFuture)
+            waiting.append(stream)
+        }
     }
 
     private func tellEnd(_ stream: StreamHandle) {
