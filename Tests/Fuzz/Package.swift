@@ -1,0 +1,51 @@
+// swift-tools-version: 6.2
+// The fuzz targets: the house's own sources, instrumented for libFuzzer and with address checks
+// (docs/operations.md). A package of its own, so that the normal build knows nothing of it.
+import PackageDescription
+
+// Optimised, or the fuzzer would be slow; assertions stay, since they are what it looks for.
+let watched: [SwiftSetting] = [
+    .unsafeFlags(["-sanitize=fuzzer,address", "-assert-config", "Debug", "-enable-testing"]),
+]
+// What only stands between the configuration and its types is built as quickly as possible.
+let unwatched: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+func room(_ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = watched) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
+}
+
+let package = Package(
+    name: "fuzz",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLibevent", path: "Sources/CLibevent", pkgConfig: "libevent"),
+        .systemLibrary(name: "CLibcrypto", path: "Sources/CLibcrypto", pkgConfig: "libcrypto"),
+        .systemLibrary(name: "CMnl", path: "Sources/CMnl", pkgConfig: "libmnl"),
+        .target(name: "CIPSecMB", path: "Sources/CIPSecMB"),
+        .target(name: "CDatagram", path: "Sources/CDatagram"),
+        .target(name: "CFuzzer", path: "CFuzzer"),
+        room("Measures", []),
+        room("Buffers", ["Measures"]),
+        room("Wire", ["Measures", "Buffers"]),
+        room("Dialogue", ["Measures", "Wire"]),
+        room("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
+        room("Subflow", ["Measures", "Buffers", "Wire"]),
+        room("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
+        room("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        room("Shell", ["Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl", "CDatagram", logging], unwatched),
+        room("Proxy", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging], unwatched),
+        room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging], unwatched),
+        room("Configuration", ["Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
+        .executableTarget(
+            name: "fuzz",
+            dependencies: ["CFuzzer", "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Subflow", "Multipath", "Tunnel", "Configuration"],
+            path: "Program", swiftSettings: watched,
+            // gold, the default here, stumbles over what the sanitizers add.
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]),
+    ]
+)

@@ -1,0 +1,181 @@
+import Buffers
+import Glibc
+import Measures
+@testable import Wire
+
+/// First inputs for every target, made from real values: the fuzzer goes on from there.
+enum Seeds {
+    static func write(to folder: String) {
+        mkdir(folder, 0o755)
+        for (target, inputs) in all {
+            mkdir("\(folder)/\(target)", 0o755)
+            for (i, bytes) in inputs.enumerated() {
+                let path = "\(folder)/\(target)/seed-\(i)"
+                let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+                guard file >= 0, Glibc.write(file, bytes, bytes.count) == bytes.count else { fail("can't write \(path)") }
+                close(file)
+            }
+        }
+    }
+
+    static var all: [(String, [[UInt8]])] {
+        [("raw-segment", segments.flatMap { [[0] + packet($0, isIPv4: true), [1] + packet($0, isIPv4: false)] }),
+         ("sealed-segment", segments.map { [1, 0, 0, 3, 232, 255, 255, 255, 0] + sealed($0) }),
+         ("sealed-channel", [channel]),
+         ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
+         ("frames", frames), ("tunnel", programs), ("connection", programs + forgeries),
+         ("socks", socks), ("http", http), ("configuration", configurations),
+         ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers), ("mappings", numbers), ("replay", numbers),
+         ("scoreboard", numbers)]
+    }
+
+    // MARK: Segments
+
+    /// One with each option, and some with what occurs together.
+    static let segments: [Segment] = {
+        func make(_ flags: ControlBits, _ set: (inout SegmentOptions) -> Void) -> Segment {
+            var s = Segment()
+            (s.sourcePort, s.destinationPort) = (49_152, 443)
+            s.sequence = SubflowSequence(1_001)
+            s.acknowledgement = SubflowSequence(4_294_967_001)
+            s.window = 500
+            s.flags = flags
+            set(&s.options)
+            return s
+        }
+        func dss(_ o: inout SegmentOptions, _ change: (inout DSS) -> Void) {
+            o.dss = DSS()
+            o.present.insert(.dss)
+            change(&o.dss)
+        }
+        var mapping = DSS.Mapping()
+        mapping.dataSequence = DataSequence(0xe3db_22c6_785a_0d46)
+        mapping.subflowSequence = 1
+        mapping.length = 5
+        return [
+            make(.syn) { $0.present = [.maximumSegmentSize, .windowScale, .sackPermitted, .timestamps, .multipathCapable]
+                $0.maximumSegmentSize = 1460; $0.windowScale = 9 },
+            make([.syn, .ack]) { $0.present = .multipathCapable; $0.multipathCapable.senderKey = 0xa0a1_a2a3_a4a5_a6a7 },
+            make(.ack) { $0.present = .multipathCapable; $0.multipathCapable.senderKey = 0x0001_0203_0405_0607
+                $0.multipathCapable.receiverKey = 0xa0a1_a2a3_a4a5_a6a7; $0.multipathCapable.dataLength = 5 },
+            make(.syn) { $0.present = .join; $0.join.form = .syn(token: 0x8a85_1ff8, nonce: 0x1122_3344) },
+            make([.syn, .ack]) { $0.present = .join; $0.join.form = .synAck(hmac: 0xe584_b0ec_47b5_ad3a, nonce: 0x5566_7788) },
+            make(.ack) { $0.present = .join; $0.join.form = .ack(MPJoin.HMAC160(1, 2, 3)) },
+            make(.ack) { dss(&$0) { $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .four; $0.mapping = mapping
+                $0.mapping?.width = .four } },
+            make([.ack, .psh]) { dss(&$0) { $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .eight; $0.mapping = mapping
+                $0.mapping?.checksum = 0x2fe5 } },
+            make(.ack) { dss(&$0) { $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .four }
+                $0.present.insert(.sack)
+                for i in 0..<3 { $0.sack.append(.init(start: SubflowSequence(4_000 * UInt32(i + 1)), end: SubflowSequence(4_000 * UInt32(i + 1) + 1_400))) } },
+            make([.ack, .fin]) { dss(&$0) { $0.dataFin = true; $0.mapping = mapping } },
+            make(.ack) { $0.present = .addAddress; $0.addAddress.id = AddressID(5); $0.addAddress.address = IPAddress(v4: 0xc000_0205)
+                $0.addAddress.port = 4430; $0.addAddress.hmac = 0x7cd9_4624_4b24_bf98 },
+            make(.ack) { $0.present = .addAddress; $0.addAddress.isEcho = true; $0.addAddress.address = IPAddress(v6High: 0x2001_0db8 << 32, low: 9) },
+            make(.ack) { $0.present = [.removeAddress, .priority]; $0.removeAddress.append(AddressID(3)); $0.priority.backup = true },
+            make([.rst, .ack]) { $0.present = [.fail, .reset]; $0.reset.reason = 6 },
+            make(.ack) { $0.present = .fastClose; $0.fastClose.receiverKey = 0xa0a1_a2a3_a4a5_a6a7 },
+        ]
+    }()
+
+    static func packet(_ s: Segment, isIPv4: Bool) -> [UInt8] {
+        let from = isIPv4 ? IPAddress(v4: 0x0a00_0001) : IPAddress(v6High: 0xfd00 << 48, low: 1)
+        let to = isIPv4 ? IPAddress(v4: 0x0a00_0002) : IPAddress(v6High: 0xfd00 << 48, low: 2)
+        var out = [UInt8](repeating: 0, count: 200)
+        let n = out.withUnsafeMutableBytes { room in
+            Array("hello".utf8).withUnsafeBytes {
+                RawSegment.write(s, payload: Pieces(first: $0, second: Pieces.empty.second), from: from, to: to,
+                                 into: room.baseAddress!, capacity: room.count)
+            }
+        }
+        return Array(out[..<(n ?? 0)])
+    }
+
+    static func sealed(_ s: Segment) -> [UInt8] {
+        var contexts = SealedSegmentTarget.Contexts(1_000, 4_294_967_000)
+        return contexts.write(s, Array("hello".utf8), toEnd: true, fromInitiator: true)
+    }
+
+    static func optionBytes(_ s: Segment) -> [UInt8] {
+        var out = [UInt8](repeating: 0, count: 256)
+        let n = out.withUnsafeMutableBytes { s.options.write(to: $0.baseAddress!, padded: true) }
+        return Array(out[..<n])
+    }
+
+    static let channel: [UInt8] = [0, 0, 3, 232, 255, 255, 255, 0, 2, 40, 2, 40, 0x8e, 0, 0x8d, 0x84, 0x8e, 0, 14, 0, 2, 40, 2, 40, 14, 0, 1, 9, 2, 20]
+
+    static let frames: [[UInt8]] = [
+        [0x40, 1, 0, 0, 7, 0, 0, 9], [1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0], [2, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0],
+        [3, 1, 0, 2, 1, 1], [4, 1, 0, 2, 1, 3], [5, 1, 4, 1, 2, 3, 4], [7, 0], [8, 192, 0, 1],
+        [1, 3, 0, 0, 9] + [UInt8](repeating: 8, count: 16), [1, 0, 2, 0, 0, 9],
+        [3, 11] + Array("example.org".utf8) + [1, 187], [1, 192, 0, 2, 1, 0, 80], [4] + [UInt8](repeating: 1, count: 18),
+    ]
+
+    // MARK: Programs
+
+    static let programs: [[UInt8]] = [
+        [0, 1, 0, 0x80, 10, 0, 0, 16, 0, 1, 0x8a, 0, 0, 8, 0, 1, 10, 0, 4, 1, 0x8a, 0, 4, 1],
+        [0, 9, 16, 0, 5, 0, 2, 9, 1, 14, 2, 1, 0x85, 0, 1, 12, 3, 1, 0x72, 200],
+        [1, 6, 0, 11, 1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 6, 3, 1, 0, 2, 1, 1, 0x86, 0, 4, 8, 192, 0, 1, 1],
+        [0, 11, 0, 1, 0x1b, 3, 1, 0x2e, 1, 13, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 10, 1, 1, 2, 3, 0x72, 255, 0x72, 255],
+        [16, 12, 21, 1, 3, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x8c, 6, 1, 0, 2, 0, 0, 9, 1],
+        [8, 2, 255, 0x72, 255, 1, 1, 9, 1, 0, 1, 0x72, 255, 1],
+    ]
+    static let forgeries: [[UInt8]] = segments.map { s in
+        let block = optionBytes(s)
+        return [0, 0, 8, 4, 0, 0, 0x86, 0, s.flags.rawValue, 0, 0, 0, 0, 1, 244, UInt8(block.count)] + block + [0, 5, 0, 11, 1, 0]
+    }
+
+    static let numbers: [[UInt8]] = [
+        Array(0..<120), (0..<200).map { UInt8(truncatingIfNeeded: $0 &* 37 ^ $0 >> 3) },
+        [0, 16, 0, 0, 200, 1, 0, 4, 9, 2, 0, 9, 0, 0, 200, 3, 4, 0, 200, 5, 0, 1, 1, 255, 255],
+    ]
+
+    // MARK: Texts
+
+    static let socks: [[UInt8]] = [
+        [0, 0, 4, 1, 0, 80, 192, 0, 2, 1, 117, 0, 1], [0, 3, 4, 1, 0, 80, 0, 0, 0, 1, 117, 0] + Array("example.org".utf8) + [0, 9],
+        [0, 0, 5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 1, 187, 22], [0, 1, 5, 2, 0, 2, 5, 1, 0, 3, 11] + Array("example.org".utf8) + [1, 187],
+        [1, 2, 5, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0, 4] + [UInt8](repeating: 1, count: 18),
+        [2, 0, 0, 0, 0, 1, 192, 0, 2, 1, 0, 53, 1, 2], [2, 0, 0, 0, 0, 3, 3, 97, 46, 98, 0, 53, 7], [0, 0, 5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0],
+    ]
+    static let http: [[UInt8]] = [
+        [0, 3] + Array("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n".utf8),
+        [0, 3] + Array("GET http://example.org/a?b HTTP/1.1\r\nHost: example.org\r\nConnection: close, x\r\nX: y\r\n\r\n".utf8),
+        [3, 5] + Array("POST http://[2001:db8::1]:8080/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".utf8),
+        [16, 1] + Array("PUT http://e.org HTTP/1.0\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\nContent-Length: 3\r\n\r\nabc".utf8),
+        [0, 2] + Array("GET http://e.org/ HTTP/1.1\r\nHost: e.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".utf8),
+        [1, 4] + Array("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello".utf8),
+        [1, 4] + Array("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".utf8),
+        [129, 4] + Array("HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n".utf8),
+        [1, 4] + Array("HTTP/1.0 200\nTransfer-Encoding: gzip, chunked\n\n".utf8),
+        [20, 2] + Array("5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest".utf8), [2, 2] + Array("123456789".utf8),
+    ]
+    static let configurations: [[UInt8]] = [
+        [0] + Array(proxy.utf8), [1] + Array(concentrator.utf8), [2] + Array(concentrator.utf8), [2] + Array(proxy.utf8),
+        [0] + Array("concentrator: { address: 203.0.113.7, public_key: x }\nlimits: { connections: 1e3 }\nlisten: [\"mixed://u:p@0.0.0.0:1\"]\n".utf8),
+        [2] + Array("a: &x [1, 2]\nb: *x\n? c\n: !!str d\n--- \n...\n".utf8),
+    ]
+    private static let key = "rNIYAzKCJjsuRxwr5GOZLClHYmxbBGJYSi9O83QAtXg="
+    private static let proxy = """
+        concentrator: { address: ["203.0.113.7:443", "[2001:db8::7]:8443"], public_key: "\(key)" }
+        private_key_file: own.key
+        listen: ["mixed://127.0.0.1:1080", "mixed://bob:s%40c@127.0.0.1:8080/"]
+        mode: backup
+        open: checked
+        uplinks: [ { interface: wlan0 }, { address: 192.168.7.0/24, role: backup } ]
+        status: 127.0.0.1:9090
+        log_level: debug
+        congestion: newreno
+        limits: { connections: 1_000, send_buffer: 4 MiB, drain: 500ms }
+
+        """
+    private static let concentrator = """
+        listen: "0.0.0.0:443"
+        private_key_file: own.key
+        users: [ { name: alice, public_key: "\(key)" } ]
+        egress: { deny: [private, 192.0.2.0/24] }
+        status: 127.0.0.1:9091
+
+        """
+}

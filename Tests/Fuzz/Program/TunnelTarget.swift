@@ -1,0 +1,289 @@
+import Buffers
+@testable import Crypto
+import Measures
+import Multipath
+@testable import Tunnel
+import Wire
+
+/// A proxy and a concentrator with a session between them, and somebody who can do everything to their
+/// datagrams, even make authentic ones: no trap, no turn without an end.
+enum TunnelTarget {
+    static func run(_ input: inout Input) { TunnelBench(&input).run(&input) }
+}
+
+final class TunnelBench {
+    struct Flight {
+        var bytes: [UInt8]
+        var uplink: Int
+    }
+    static let far = SocketAddress(IPAddress(v4: 0xcb00_7107), port: 443)
+    static let keys = [3, 5, 7].map { n in [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) } }
+    static let client = StaticKeyPair(privateKey: keys[0]), server = StaticKeyPair(privateKey: keys[1])
+    nonisolated(unsafe) static let batch = DatagramBatch()
+
+    let proxy: Endpoint
+    let concentrator: Endpoint
+    var now = Instant.zero + .seconds(1)
+    var flights: [[Flight]] = [[], []]   // sent by the proxy, by the concentrator
+    var streams: [[StreamHandle]] = [[], []]
+    var timestamp: UInt64 = 1_800_000_000_000_000_000
+
+    init(_ input: inout Input) {
+        let form = input.byte()
+        var there = EndpointConfiguration(
+            role: .proxy(concentrator: [Self.far], publicKey: Self.server.publicKey, preSharedKey: nil), identity: Self.client)
+        var back = EndpointConfiguration(
+            role: .concentrator(users: [.init(name: "alice", publicKey: Self.client.publicKey)]), identity: Self.server)
+        there.epoch = 1_700_000_000_000_000_000
+        back.epoch = there.epoch
+        there.mode = HandoverMode.allCases[Int(form & 3) % 3]
+        there.connection.receiveLimit = 128 << 10
+        back.connection.receiveLimit = 128 << 10
+        there.keyLifetime = form & 8 != 0 ? .milliseconds(50) : .seconds(120)
+        proxy = Endpoint(configuration: there, seed: Self.keys[2], at: now)
+        concentrator = Endpoint(configuration: back, seed: Self.keys[0], at: now)
+        for i in 0..<2 { proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now) }
+        if form & 16 == 0 { settle() }
+        if form & 32 == 0 { open(name: "a.example", bytes: 300) }
+        if form & 64 == 0 { settle() }
+    }
+
+    func run(_ input: inout Input) {
+        var steps = 0
+        while !input.isEmpty, steps < 120 {
+            steps += 1
+            step(&input)
+            turn()
+        }
+        for _ in 0..<30 {
+            let next = min(proxy.deadline, concentrator.deadline)
+            guard next < .distantFuture else { break }
+            now = max(now, next)
+            turn()
+            flights = [[], []]
+        }
+    }
+
+    private func step(_ input: inout Input) {
+        let op = input.byte(), side = Int(op >> 7), isProxy = side == 0
+        switch op & 15 {
+        case 0: deliverAll(from: side)
+        case 1: settle()
+        case 2: now += .microseconds(Int64(input.byte()) << Int64(op >> 4 & 7) * 3)
+        case 3: if let f = pick(side, &input, keeping: false) { _ = f }
+        case 4: if let f = pick(side, &input, keeping: op & 16 != 0) { deliver(f.bytes, from: side, uplink: f.uplink) }
+        case 5: tamper(side, &input)
+        case 6, 7: inject(frames: input.take(input.below(400)), from: side, path: Int(op >> 4 & 3))
+        case 8: deliver(input.take(input.below(1_500)), from: side, uplink: Int(op >> 4 & 1))
+        case 9: open(name: "b.example", bytes: input.below(5_000))
+        case 10: use(side, &input)
+        case 11: manage(op, &input)
+        case 12: handshake(fromProxy: isProxy, input.take(Int(input.byte() & 63)))
+        case 13: segment(from: side, &input)
+        case 14: proxy.setMode(HandoverMode.allCases[Int(op >> 4) % 3], at: now)
+        default: endpoint(side).advance(to: now)
+        }
+    }
+
+    func endpoint(_ side: Int) -> Endpoint { side == 0 ? proxy : concentrator }
+
+    // MARK: Applications
+
+    func open(name: String, bytes: Int) {
+        guard streams[0].count < 6 else { return }
+        let stream = proxy.open(Target(host: .name(name), port: 80), at: now)
+        streams[0].append(stream)
+        write(stream, bytes)
+        proxy.touched(stream, at: now)
+    }
+
+    private func write(_ stream: StreamHandle, _ count: Int) {
+        let space = stream.connection.writeSpace(count)
+        guard !space.isEmpty else { return }
+        space.initializeMemory(as: UInt8.self, repeating: 65)
+        stream.connection.commitWrite(space.count, at: now)
+    }
+
+    private func use(_ side: Int, _ input: inout Input) {
+        guard !streams[side].isEmpty else { return }
+        let i = Int(input.byte()) % streams[side].count, stream = streams[side][i]
+        switch input.byte() % 8 {
+        case 0, 1: write(stream, input.below(9_000))
+        case 2, 3: stream.connection.consume(stream.connection.readable.count, at: now)
+        case 4: stream.connection.finishWriting(at: now)
+        case 5: stream.connection.abort(at: now)
+        default:
+            endpoint(side).release(stream, at: now)
+            streams[side].remove(at: i)
+            return
+        }
+        endpoint(side).touched(stream, at: now)
+    }
+
+    private func manage(_ op: UInt8, _ input: inout Input) {
+        let uplink = Int(op >> 4 & 1)
+        switch input.byte() % 5 {
+        case 0: proxy.removeUplink(uplink, at: now)
+        case 1: proxy.uplinkFailed(uplink, at: now)
+        case 2: proxy.setConcentrator(input.bit() ? [Self.far] : [], at: now)
+        default: proxy.addUplink(Uplink(number: uplink, name: "up\(uplink)", isBackup: op & 32 != 0), at: now)
+        }
+    }
+
+    // MARK: The way between them
+
+    func turn() {
+        for side in 0..<2 {
+            let end = endpoint(side)
+            end.advance(to: now)
+            var rounds = 0
+            while true {
+                while let event = end.nextEvent() { take(event, side) }
+                let more = end.transmit(into: Self.batch, at: now)
+                for run in Self.batch.runs {
+                    for i in 0..<run.datagrams where flights[side].count < 96 {
+                        let at = run.offset + i * run.segmentSize
+                        let n = min(run.segmentSize, run.offset + run.length - at)
+                        flights[side].append(Flight(
+                            bytes: Array(UnsafeRawBufferPointer(start: Self.batch.arena + at, count: n)),
+                            uplink: side == 0 ? run.uplink : Int(run.remote.port) - 5_000))
+                    }
+                }
+                Self.batch.removeAll()
+                rounds += 1
+                check(rounds < 2_000, "the turn does not end")
+                if !more, end.deadline > now { break }
+            }
+        }
+    }
+
+    private func take(_ event: EndpointEvent, _ side: Int) {
+        guard case .incoming(let stream, let target, _) = event else { return }
+        concentrator.answer(stream, with: target.port == 80 ? .connected : .connectionRefused, at: now)
+        if streams[1].count < 12 { streams[1].append(stream) } else { concentrator.release(stream, at: now) }
+    }
+
+    func settle() {
+        for _ in 0..<4 {
+            turn()
+            deliverAll(from: 0)
+            deliverAll(from: 1)
+            now += .milliseconds(10)
+        }
+        turn()
+    }
+
+    private func deliverAll(from side: Int) {
+        let all = flights[side]
+        flights[side] = []
+        for f in all { deliver(f.bytes, from: side, uplink: f.uplink) }
+    }
+
+    private func deliver(_ bytes: [UInt8], from side: Int, uplink: Int) {
+        withExact(bytes) { datagram in
+            if side == 0 {
+                concentrator.receive(datagram, from: SocketAddress(IPAddress(v4: 0xc000_020a), port: 5_000 + UInt16(uplink & 7)),
+                                     local: Self.far.address, uplink: 0, at: now)
+            } else {
+                proxy.receive(datagram, from: Self.far, local: IPAddress(v4: 0x0a00_0002), uplink: uplink & 1, at: now)
+            }
+        }
+    }
+
+    private func pick(_ side: Int, _ input: inout Input, keeping: Bool) -> Flight? {
+        guard !flights[side].isEmpty else { return nil }
+        let i = Int(input.byte()) % flights[side].count
+        return keeping ? flights[side][i] : flights[side].remove(at: i)
+    }
+
+    // MARK: Somebody with the keys
+
+    private func session(_ side: Int) -> Session? {
+        endpoint(side).sessions.first { $0 != nil } ?? nil
+    }
+
+    /// Frames sealed as `side` would seal them, under the next packet number its peer takes for new.
+    private func inject(frames: [UInt8], from side: Int, path: Int) {
+        guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else { return }
+        let number = (other.paths[path]?.replay.highest ?? 0) + 1
+        let header = DatagramHeader(kind: .record, epoch: mine.current.epoch, path: UInt8(path), session: mine.remoteIndex,
+                                    number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
+        var out = [UInt8](repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
+        out.withUnsafeMutableBytes { bytes in
+            header.write(into: bytes.baseAddress!)
+            frames.withUnsafeBytes { plain in
+                _ = mine.current.send.seal(path: UInt32(path), packetNumber: number,
+                                           associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
+                                           head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
+            }
+        }
+        deliver(out, from: side, uplink: path & 1)
+    }
+
+    /// Opens a datagram on its way, changes some bytes inside, and sends it on sealed again.
+    private func tamper(_ side: Int, _ input: inout Input) {
+        guard let f = pick(side, &input, keeping: false), let mine = session(side),
+              let header = f.bytes.withUnsafeBytes({ DatagramHeader($0) }), header.kind == .record,
+              Int(header.path) < mine.paths.count, let path = mine.paths[Int(header.path)] else { return }
+        var record = Array(f.bytes[DatagramHeader.size...])
+        let number = path.nextNumber.nearestPacketNumber(low: header.number)
+        let length = record.withUnsafeMutableBytes { bytes in
+            f.bytes.withUnsafeBytes { whole in
+                mine.current.send.open(path: UInt32(header.path), packetNumber: number,
+                                       associated: UnsafeRawBufferPointer(rebasing: whole[..<DatagramHeader.size]), record: bytes)
+            }
+        }
+        guard let length, length > 0 else { return }
+        var plain = Array(record[..<length])
+        for _ in 0..<(1 + input.byte() % 4) { plain[input.below(min(length, 128))] ^= input.byte() }
+        inject(frames: plain, from: side, path: Int(header.path))
+    }
+
+    /// A segment in the general form for a subflow that is there, near the numbers that are expected.
+    private func segment(from side: Int, _ input: inout Input) {
+        guard let other = session(1 - side) else { return }
+        let living = other.streams.compactMap { endpoint(1 - side).streams[$0] }
+        guard !living.isEmpty else { return }
+        let stream = living[Int(input.byte()) % living.count]
+        guard !stream.links.isEmpty else { return }
+        let i = Int(input.byte()) % stream.links.count, link = stream.links[i]
+        guard let tcp = stream.connection.subflow(i) else { return }
+        let flags = input.byte()
+        let sequence = tcp.receiveNext + Int(Int16(bitPattern: input.word()))
+        let acknowledgement = tcp.sendNext + Int(Int16(bitPattern: input.word()))
+        let options = input.take(Int(input.byte() & 63)), payload = input.below(300)
+        var frame: [UInt8] = [0xc0, UInt8(link.number >> 8), UInt8(link.number & 255), flags, UInt8(options.count)]
+        for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: sequence.value >> shift)) }
+        if flags & 0x10 != 0 {
+            for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: acknowledgement.value >> shift)) }
+        }
+        frame += [input.byte(), input.byte()] + options + [UInt8](repeating: 66, count: payload)
+        inject(frames: frame, from: side, path: link.path)
+    }
+
+    /// An authentic hello or welcome with a payload of the input's.
+    private func handshake(fromProxy: Bool, _ payload: [UInt8]) {
+        if fromProxy {
+            timestamp += 1
+            var noise = NoiseHandshake.initiator(local: Self.client, remote: Self.server.publicKey, prologue: Endpoint.prologue,
+                                                 preSharedKey: .zero, ephemeral: Self.keys[2])
+            var payload = payload
+            if payload.count == HelloPayload.size {
+                payload[0] = HelloPayload.version
+                for i in 0..<8 { payload[13 + i] = UInt8(truncatingIfNeeded: timestamp >> UInt64(56 - 8 * i)) }
+            }
+            guard let message = try? noise.writeMessage(payload: payload) else { return }
+            deliver([UInt8](repeating: 0, count: 8).enumerated().map { $0.offset == 0 ? 0x10 : $0.element } + message,
+                    from: 0, uplink: 0)
+            return
+        }
+        guard let attempt = proxy.handshake?.attempts.last else { return }
+        var noise = NoiseHandshake.responder(local: Self.server, prologue: Endpoint.prologue, preSharedKey: .zero,
+                                             ephemeral: Self.keys[1])
+        let read = attempt.datagram[DatagramHeader.size...].withUnsafeBytes { try? noise.readMessage($0) }
+        guard read != nil, let message = try? noise.writeMessage(payload: payload) else { return }
+        var head = [UInt8](repeating: 0, count: DatagramHeader.size)
+        head.withUnsafeMutableBytes { DatagramHeader(kind: .welcome, session: attempt.index).write(into: $0.baseAddress!) }
+        deliver(head + message, from: 1, uplink: 0)
+    }
+}
