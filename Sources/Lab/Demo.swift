@@ -40,7 +40,7 @@ public struct Demo {
         let signals = try checked(braid_lab_signals(), "a signal descriptor")
         defer { close(signals) }
         let pair = try LabPair(.init(mode: options.mode, folder: options.folder), lab)
-        try pair.start(interruptedBy: signals)
+        do { try pair.start(interruptedBy: signals) } catch is LabInterruption { return 130 }
         let download = try DemoDownload(options, lab, signals)
         let result = try download.run()
         lab.endChildren()

@@ -56,7 +56,7 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         case .sleepingPackets: return Double(record.traffic.before[1].reduce(0, +))
         case .handshakePackets: return Double(record.traffic.beforeStart[1].reduce(0, +))
         case .signalsOfOne, .signalsOfMany:
-            return Double(record.traffic.smallAfter.reduce(0) { $0 + $1.reduce(0, +) })
+            return Double(record.traffic.after.reduce(0) { $0 + $1.reduce(0, +) })
         case .firstByte: return nil
         }
     }

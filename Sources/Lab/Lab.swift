@@ -128,11 +128,9 @@ public final class Lab {
         try checked(braid_lab_set_up(client, plans[number].device, 0), "\(plans[number].device) down")
     }
 
-    /// Lets an uplink's packets vanish without telling anybody.
-    public func silence(_ number: Int) {
-        emulator.change(number) { $0.outage = .blackHole }
-        emulator.clear(number)
-    }
+    /// Lets an uplink's packets vanish without telling anybody. What flies already arrives, as in the simulator:
+    /// it is past the place where the others vanish.
+    public func silence(_ number: Int) { emulator.change(number) { $0.outage = .blackHole } }
 
     /// Ends `takeDown` and `silence`.
     public func restore(_ number: Int) throws {

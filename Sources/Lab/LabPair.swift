@@ -83,7 +83,7 @@ final class LabPair {
                         + lastWords().joined(separator: "\n"))
             }
             var pending = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
-            if poll(&pending, 1, 50) > 0 { throw LabError("interrupted") }
+            if poll(&pending, 1, 50) > 0 { throw LabInterruption() }
             guard Instant.monotonic < limit else {
                 throw LabError(
                     "no byte came through proxy and concentrator in 10 s\n"

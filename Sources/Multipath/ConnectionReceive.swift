@@ -52,6 +52,9 @@ extension Connection {
             // Before the first DATA_ACK (SYN/ACK, third packet) the window counts from the first byte.
             sender.openWindow(from: sender.sequence(at: 0), bytes: member.tcp.peerWindow)
         }
+        if !sender.doubtful.isEmpty, now - sender.doubtedAt >= member.tcp.minimumRTT {
+            sender.endDoubt()   // the peer has heard of the loss, or of data behind it, and acknowledged what it has
+        }
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
         if member.saysFarewell, member.tcp.finAcknowledged { farewellDone = true }
@@ -296,23 +299,36 @@ extension Connection {
     }
 
     /// Takes a subflow out: what it had not delivered goes again elsewhere.
-    func retire(_ index: Int, at now: Instant) {
+    func retire(_ index: Int, pathEnded: Bool = false, at now: Instant) {
         guard let member = members[index] else { return }
         members[index] = nil
-        reinjectOutstanding(of: member)
+        reinjectOutstanding(of: member, doubtingAt: pathEnded ? now : nil)
         ended.append(index)
         say(.subflowEnded)
         discardAcknowledged()
     }
 
     /// Everything sent on the subflow and not known to be delivered goes again, on whichever subflow is best.
-    func reinjectOutstanding(of member: MemberSubflow) {
-        guard !isFinished else { return }
+    ///
+    /// `doubtingAt`: its path has ended or fallen silent just now. Of what was sent up to a round trip before,
+    /// the first has arrived, and its acknowledgements were on their way back: it goes last, or the receiver
+    /// waits behind copies of what it has. For a third of the shortest round trip rather than half of it, since
+    /// the way back may be the shorter one.
+    func reinjectOutstanding(of member: MemberSubflow, doubtingAt now: Instant? = nil) {
+        guard !isFinished, member.tcp.outstandingCount > 0 else { return }
+        var surelyFrom = Instant.zero
+        if now != nil, member.tcp.hasRTTSample {
+            surelyFrom = member.tcp.outstanding(0).sentAt + member.tcp.minimumRTT / 3
+        }
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
             guard span.length > 0, !span.isDelivered else { continue }
             let end = span.streamOffset &+ UInt64(span.length)
-            if end > sender.acknowledged, !shadowing.covers(span.streamOffset, end, besides: member) {
+            guard end > sender.acknowledged,
+                  !shadowing.covers(span.streamOffset, end, besides: member) else { continue }
+            if let now, span.sentAt < surelyFrom, !span.isLost {
+                sender.doubt(span.streamOffset, end, at: now)
+            } else {
                 sender.reinject(span.streamOffset, end)
             }
         }

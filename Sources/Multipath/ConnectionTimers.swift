@@ -80,6 +80,7 @@ extension Connection {
                 continue
             }
             if health == .usable, member.health == .lost { repeatProof(member, at: now) }
+            let wasUsable = member.health == .usable
             member.health = health
             inputChanged(at: now)
             if health != .usable, member.lastText > now - Self.doubtfulAcknowledgements {
@@ -95,11 +96,14 @@ extension Connection {
                 // A peer that gave the subflow up meanwhile answers with a reset, and a new one is joined.
                 member.tcp.requestAcknowledgement()
             case .suspect:
+                // A listener hears of it with the subflow's last word, and has no doubts.
+                reinjectOutstanding(of: member, doubtingAt: role == .initiator && wasUsable ? now : nil)
                 member.tcp.pathFellSilent()
-                reinjectOutstanding(of: member)
             case .lost:
                 if mayMove(member) { member.proofDeadline = .distantFuture }
-                else if !member.owesLastWord { retire(index, at: now) }
+                else if !member.owesLastWord {
+                    retire(index, pathEnded: role == .initiator && wasUsable, at: now)
+                }
             }
         }
     }

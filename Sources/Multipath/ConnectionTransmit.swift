@@ -70,7 +70,7 @@ extension Connection {
     private func lastWord(_ index: Int, _ member: MemberSubflow, at now: Instant,
                           into out: inout OutgoingSegment) -> Bool {
         member.owesLastWord = false
-        defer { if member.health == .lost { retire(index, at: now) } }
+        defer { if member.health == .lost { retire(index, pathEnded: true, at: now) } }
         guard let path = anotherPath(than: member) else { return false }
         begin(&out)
         member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
@@ -105,6 +105,7 @@ extension Connection {
         let most = member.tcp.sendSegmentSize - Self.openingHeadroom
         // A joining SYN carries data only where nothing else can: else the scheduler knows better paths.
         if room > 0, member.isOpener, error == nil, member.kind == .initial || !hasCarrier(besides: member) {
+            if sender.reinjections.isEmpty, !sender.doubtful.isEmpty { sender.endDoubt() }
             if sender.reinjections.count > 0 {
                 offset = sender.reinjections[0].start
                 length = min(room, most, sender.reinjections[0].count)
@@ -170,6 +171,7 @@ extension Connection {
     // MARK: Data
 
     private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        if sender.reinjections.isEmpty, !sender.doubtful.isEmpty { sender.endDoubt() }
         guard sender.reinjections.count > 0 else { return false }
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)

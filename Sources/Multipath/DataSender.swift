@@ -20,6 +20,11 @@ struct DataSender: ~Copyable {
     private(set) var isFinAcknowledged = false
     /// Scheduled bytes that go again on another subflow, in data order: what blocks the receiver first.
     private(set) var reinjections = OffsetRanges()
+    /// Scheduled bytes whose path is gone, but that may have arrived before: they go after the reinjections, unless
+    /// a DATA_ACK covers them meanwhile.
+    private(set) var doubtful = OffsetRanges()
+    /// When the latest doubt began.
+    private(set) var doubtedAt = Instant.zero
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
 
@@ -65,6 +70,7 @@ struct DataSender: ~Copyable {
         guard offset <= next else { return false }
         acknowledged = offset
         reinjections.removeBelow(offset)
+        doubtful.removeBelow(offset)
         return true
     }
 
@@ -79,6 +85,18 @@ struct DataSender: ~Copyable {
     /// Notes that `start ..< end` must go again; what has a DATA_ACK is left out.
     mutating func reinject(_ start: UInt64, _ end: UInt64) {
         reinjections.insert(max(start, acknowledged), end)
+    }
+
+    /// Notes that `start ..< end` may have to go again.
+    mutating func doubt(_ start: UInt64, _ end: UInt64, at now: Instant) {
+        doubtful.insert(max(start, acknowledged), end)
+        doubtedAt = now
+    }
+
+    /// What is still in doubt goes again, in its place among the reinjections.
+    mutating func endDoubt() {
+        for i in 0..<doubtful.count { reinjections.insert(doubtful[i].start, doubtful[i].end) }
+        doubtful.removeAll()
     }
 
     /// The bytes from the front of the reinjections were sent again up to `offset`.

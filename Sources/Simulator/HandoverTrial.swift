@@ -129,8 +129,8 @@ public final class TrafficCount {
     public private(set) var beforeStart = [[0, 0], [0, 0]]
     /// Datagrams from then until the loss.
     public private(set) var before = [[0, 0], [0, 0]]
-    /// Datagrams without bulk in the first second after the loss: signals, probes, acknowledgements.
-    public private(set) var smallAfter = [[0, 0], [0, 0]]
+    /// Datagrams of the first second after the loss.
+    public private(set) var after = [[0, 0], [0, 0]]
     /// The first bulk datagram on the lost link after its return, towards the receiver.
     public private(set) var firstAfterReturn: Instant?
     private let lossAt: Instant, returnAt: Instant
@@ -149,7 +149,7 @@ public final class TrafficCount {
         let direction = fromProxy ? 0 : 1
         if now < HandoverTrial.start { beforeStart[uplink][direction] += 1 }
         else if now < lossAt { before[uplink][direction] += 1 }
-        if now >= lossAt, now < lossAt + .seconds(1), bytes < 300 { smallAfter[uplink][direction] += 1 }
+        if now >= lossAt, now < lossAt + .seconds(1) { after[uplink][direction] += 1 }
         if now >= returnAt, firstAfterReturn == nil, uplink == lost, fromProxy == isUpload, bytes > 500 {
             firstAfterReturn = now
         }

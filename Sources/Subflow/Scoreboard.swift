@@ -86,7 +86,8 @@ struct Scoreboard: ~Copyable {
         return SentSpan(sequence: r.pointee.sequence, length: Int(r.pointee.length),
                         streamOffset: r.pointee.streamOffset, isSYN: r.pointee.flags.contains(.syn),
                         isFIN: r.pointee.flags.contains(.fin),
-                        isDelivered: r.pointee.flags.contains(.delivered))
+                        isDelivered: r.pointee.flags.contains(.delivered),
+                        isLost: r.pointee.flags.contains(.lost), sentAt: r.pointee.sentAt)
     }
 
     // MARK: Sending

@@ -57,6 +57,10 @@ public struct SentSpan: Sendable {
     public var isFIN: Bool
     /// Acknowledged selectively.
     public var isDelivered: Bool
+    /// Held for lost and not sent again yet.
+    public var isLost: Bool
+    /// When it was last sent.
+    public var sentAt: Instant
 }
 
 /// What one received segment meant.

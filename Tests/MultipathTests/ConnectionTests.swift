@@ -257,4 +257,23 @@ import Wire
         pair.run(for: .milliseconds(100))
         #expect(pair.listener.statistics.bytesReinjected == 0)
     }
+
+    /// The path of an upload ends: what had time to arrive is not what goes first over the other one.
+    @Test func whatMayHaveArrivedGoesLast() throws {
+        let pair = Pair(framing: .sealed, delays: [.milliseconds(15), .milliseconds(50)])
+        pair.open()
+        pair.run(for: .milliseconds(100))
+        var written = pair.write(pair.initiator, from: 0, upTo: 4_000)
+        pair.run(for: .milliseconds(12))
+        written = pair.write(pair.initiator, from: written, upTo: 8_000)
+        pair.run(for: .milliseconds(5))
+        // The first 4,000 bytes arrived 2 ms ago, the acknowledgement is lost as are the others.
+        pair.filter = { $0.path != 0 && $0.toListener || $0.path == 1 }
+        pair.initiator.setHealth(.lost, path: 0, at: pair.now)
+        let said = pair.log.count
+        #expect(pair.join(path: 1))
+        pair.run(for: .milliseconds(1))
+        let first = try #require(pair.log[said...].first { $0.path == 1 && !$0.payload.isEmpty })
+        #expect(first.payload[0] == Pair.byte(4_000))
+    }
 }
