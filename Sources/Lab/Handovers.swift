@@ -13,6 +13,8 @@ public struct Handovers {
         public var seeds = 9
         /// Where each repetition's logs, configuration and captures stay; nil: nowhere.
         public var folder: String?
+        /// The programs, too, go before others: on a machine that is busy with something else.
+        public var hurriesPrograms = false
         public init() {}
     }
 
@@ -28,8 +30,8 @@ public struct Handovers {
         if let folder = options.folder, mkdir(folder, 0o700) != 0, errno != EEXIST {
             throw LabError("\(folder): \(String(cString: strerror(errno)))")
         }
-        // The application's clock must not wait for a time slice; children start without the privilege.
-        braid_lab_hurry()
+        // The application's clock must not wait for a time slice; children inherit only niceness.
+        if options.hurriesPrograms { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -15) } else { braid_lab_hurry() }
         var report = HandoverReport(repetitions: options.repetitions)
         print(HandoverReport.Figure.head)
         do {

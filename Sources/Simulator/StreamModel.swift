@@ -60,6 +60,7 @@ public struct ReceptionLog: Sendable {
     public struct Sample: Hashable, Sendable {
         public var at: Instant
         public var delay: Interval
+        public init(at: Instant, delay: Interval) { self.at = at; self.delay = delay }
     }
     /// Bytes per bin of `binWidth` since time zero.
     public private(set) var bins: [Int] = []
