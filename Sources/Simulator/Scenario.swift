@@ -57,6 +57,15 @@ public struct Fault: Hashable, Sendable {
         case conditions(up: LinkConditions, down: LinkConditions)
         /// A NAT on the way forgets the flow: the server sees another source port, the old one is dead.
         case rebind
+        /// A NAT's owner gets another address: the server sees that and another port.
+        case roam
+        /// The interface gets another address (DHCP, another WiFi of the same name), and the shell is told.
+        case renumbered
+        /// Datagrams too short for bulk payload (signals, echoes, probes, acknowledgements) are lost with this
+        /// probability. Zero ends it.
+        case smallLoss(Double, Direction)
+        /// The concentrator takes its second address back, or announces it again.
+        case announced(Bool)
         /// The owner changes the mode of its connections.
         case mode(HandoverMode)
     }
@@ -102,10 +111,38 @@ extension Scenario {
         for (i, uplink) in uplinks.enumerated() {
             scenario.faults += uplink.drawnFaults(uplink: i, from: &random)
         }
+        scenario.faults += furtherFaults(seed: seed, uplinks: count)
         // A stable order for equal times: that of the uplinks.
         scenario.faults = scenario.faults.enumerated()
             .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
         return scenario
+    }
+}
+
+extension Scenario {
+    /// Trouble with addresses and signals, in every second world; drawn apart, so that older seeds keep the rest.
+    private static func furtherFaults(seed: UInt64, uplinks: Int) -> [Fault] {
+        var random = SeededRandom(seed: seed ^ 0x6164_6472_6573_7300)
+        guard random.chance(0.5) else { return [] }
+        var faults: [Fault] = []
+        for _ in 0..<random.number(1...4) {
+            let uplink = random.number(0...(uplinks - 1))
+            let at = Instant.zero + random.interval(.milliseconds(20), .seconds(8))
+            switch random.number(0...4) {
+            case 0: faults.append(Fault(at: at, uplink: uplink, change: .renumbered))
+            case 1: faults.append(Fault(at: at, uplink: uplink, change: .roam))
+            case 2:
+                let ends = at + random.interval(.milliseconds(10), .seconds(2))
+                faults += [Fault(at: at, uplink: uplink, change: .announced(false)),
+                           Fault(at: ends, uplink: uplink, change: .announced(true))]
+            default:
+                let direction: Fault.Direction = random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
+                let ends = at + random.interval(.milliseconds(10), .seconds(3))
+                faults += [Fault(at: at, uplink: uplink, change: .smallLoss(0.3 + random.unit() * 0.7, direction)),
+                           Fault(at: ends, uplink: uplink, change: .smallLoss(0, direction))]
+            }
+        }
+        return faults
     }
 }
 
@@ -238,6 +275,12 @@ extension World.Options {
         if random.chance(0.3) { options.connection.sendLimit = random.number(20_000...300_000) }
         if random.chance(0.3) { options.connection.receiveLimit = random.number(20_000...300_000) }
         if random.chance(0.3) { options.connection.subflow.congestion = .newReno }
+        var further = SeededRandom(seed: seed ^ 0x616e_6e6f_756e_6365)
+        if further.chance(0.4) {
+            options.second = .drawn(hardship: further.unit(), from: &further)
+            if further.chance(0.2) { options.second?.outage = .blackHole }
+            options.joinsFirst = further.chance(0.7)
+        }
         return options
     }
 }

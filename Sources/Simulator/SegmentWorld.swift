@@ -392,7 +392,7 @@ public final class SegmentWorld {
         case .conditions(let newUp, let newDown):
             up.change(to: newUp.with { $0.corruption = 0; $0.outage = up.conditions.outage }, at: now)
             down.change(to: newDown.with { $0.corruption = 0; $0.outage = down.conditions.outage }, at: now)
-        case .rebind:
+        case .rebind, .roam, .renumbered, .smallLoss, .announced:
             break   // nothing here knows addresses
         case .mode(let mode):
             initiator.mode = mode

@@ -17,6 +17,10 @@ public final class World {
         public var dialDelay = Interval.milliseconds(1)
         /// The proxy waits for the dial before it writes (`open: checked`).
         public var waitsForDial = false
+        /// The way to a second address of the concentrator, each way; nil: there is none.
+        public var second: LinkConditions?
+        /// Whether further paths may lead to the first.
+        public var joinsFirst = true
         public init() {}
     }
 
@@ -55,13 +59,17 @@ public final class World {
     }
 
     struct Lane {
-        let up: VirtualLink
-        let down: VirtualLink
+        /// To and from the concentrator's addresses, one or two.
+        let ups: [VirtualLink]
+        let downs: [VirtualLink]
         var isDown = false
+        /// Probability that a short datagram is lost.
+        var smallLossUp = 0.0, smallLossDown = 0.0
         /// What the concentrator sees as this uplink's address at present.
         var publicAddress: SocketAddress
     }
     var lanes: [Lane] = []
+    var formerAddresses: [IPAddress] = []
     let pool = PacketPool(slotSize: 2048, limit: 1 << 18)
     var random: SeededRandom
     var nonces = NonceChecker()
@@ -72,9 +80,12 @@ public final class World {
     private let batch = DatagramBatch()
     private var started = 0       // streams begun, in the order of their times
     private var order: [Int] = []
-    private var nextStranger = Instant.zero
+    var nextStranger = Instant.zero
 
     static let concentratorAddress = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)   // 203.0.113.1
+    static let secondAddress = SocketAddress(IPAddress(v4: 0xcb00_7102), port: 443)
+    /// Shorter than any datagram with bulk payload.
+    static let smallDatagram = 300
     /// UDP and IPv4 headers.
     static let headerBytes = 28
     /// UDP payload in an MTU of 1500.
@@ -101,14 +112,20 @@ public final class World {
         back.connection = options.connection
         there.mode = options.mode
         back.mode = options.mode
+        back.joinsFirstAddress = options.joinsFirst
         there.epoch = 1_700_000_000_000_000_000
         back.epoch = there.epoch
         proxy = Endpoint(configuration: there, seed: key(&random), at: .zero)
         concentrator = Endpoint(configuration: back, seed: key(&random), at: .zero)
         for (i, uplink) in scenario.uplinks.enumerated() {
             let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
-            lanes.append(Lane(up: VirtualLink(uplink.up, pool: pool, seed: random.next(), radio: radio),
-                              down: VirtualLink(uplink.down, pool: pool, seed: random.next(), radio: radio),
+            var ups = [VirtualLink(uplink.up, pool: pool, seed: random.next(), radio: radio)]
+            var downs = [VirtualLink(uplink.down, pool: pool, seed: random.next(), radio: radio)]
+            if let second = options.second {
+                ups.append(VirtualLink(second, pool: pool, seed: random.next(), radio: radio))
+                downs.append(VirtualLink(second, pool: pool, seed: random.next(), radio: radio))
+            }
+            lanes.append(Lane(ups: ups, downs: downs,
                               publicAddress: SocketAddress(IPAddress(v4: 0xc633_6401 + UInt32(i)),
                                                            port: 20_000)))
             proxy.addUplink(Self.uplink(i, uplink), at: .zero)
@@ -116,6 +133,7 @@ public final class World {
         for (i, plan) in scenario.streams.enumerated() {
             streams.append(Stream(number: i, plan: plan, key: random.next()))
         }
+        if options.second != nil { concentrator.setAnnounced([Self.secondAddress], at: .zero) }
         order = streams.indices.sorted { (streams[$0].plan.at, $0) < (streams[$1].plan.at, $1) }
         if !options.hasStrangers { nextStranger = .distantFuture }
     }
@@ -167,7 +185,7 @@ public final class World {
         if failure != nil { return }
         let left = (proxy.report(at: now).connections, concentrator.report(at: now).connections)
         if left != (0, 0) { failure = "connections left behind: \(left)" }
-        for lane in lanes { lane.up.clear(at: now); lane.down.clear(at: now) }
+        for lane in lanes { for link in lane.ups + lane.downs { link.clear(at: now) } }
         if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
     }
 
@@ -184,7 +202,10 @@ public final class World {
 
     private var nextEvent: Instant {
         var next = min(proxy.deadline, concentrator.deadline, nextStranger)
-        for lane in lanes { next = min(next, lane.up.nextDelivery, lane.down.nextDelivery) }
+        for lane in lanes {
+            for link in lane.ups { next = min(next, link.nextDelivery) }
+            for link in lane.downs { next = min(next, link.nextDelivery) }
+        }
         for dial in dials { next = min(next, dial.at) }
         for stream in streams {
             if stream.handles.proxy != nil { next = min(next, stream.initiator.deadline) }
@@ -201,22 +222,7 @@ public final class World {
             var busy = false
             applyFaults()
             if nextStranger <= now { disturb() }
-            for i in lanes.indices {
-                while let packet = lanes[i].up.deliver(at: now) {
-                    addresses.arrived(from: lanes[i].publicAddress, bytes: packet.count)
-                    concentrator.receive(packet.bytes, from: lanes[i].publicAddress,
-                                         local: Self.concentratorAddress.address,
-                                         uplink: 0, at: now)
-                    busy = true
-                }
-                while let packet = lanes[i].down.deliver(at: now) {
-                    addresses.reached(lanes[i].publicAddress)
-                    proxy.receive(packet.bytes, from: Self.concentratorAddress,
-                                  local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
-                                  uplink: i, at: now)
-                    busy = true
-                }
-            }
+            busy = deliver() || busy
             proxy.advance(to: now)
             concentrator.advance(to: now)
             busy = startStreams() || busy
@@ -238,6 +244,31 @@ public final class World {
         }
         if let text = failure { failure = "\(text) [at \(now.nanoseconds / 1000) us]" }
     }
+
+    private func deliver() -> Bool {
+        var busy = false
+        for i in lanes.indices {
+            for (n, link) in lanes[i].ups.enumerated() {
+                while let packet = link.deliver(at: now) {
+                    addresses.arrived(from: lanes[i].publicAddress, bytes: packet.count)
+                    concentrator.receive(packet.bytes, from: lanes[i].publicAddress, local: Self.server(n).address,
+                                         uplink: 0, at: now)
+                    busy = true
+                }
+            }
+            for (n, link) in lanes[i].downs.enumerated() {
+                while let packet = link.deliver(at: now) {
+                    addresses.reached(lanes[i].publicAddress)
+                    proxy.receive(packet.bytes, from: Self.server(n), local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
+                                  uplink: i, at: now)
+                    busy = true
+                }
+            }
+        }
+        return busy
+    }
+
+    private static func server(_ n: Int) -> SocketAddress { n == 0 ? concentratorAddress : secondAddress }
 
     private func transmit(fromProxy: Bool) -> Bool {
         let endpoint = fromProxy ? proxy : concentrator
@@ -268,7 +299,8 @@ public final class World {
         let uplink: Int
         if fromProxy {
             uplink = run.uplink
-            guard run.remote == Self.concentratorAddress, lanes.indices.contains(uplink) else {
+            guard run.remote == Self.concentratorAddress || (run.remote == Self.secondAddress && options.second != nil),
+                  lanes.indices.contains(uplink) else {
                 failure = "the proxy sends to \(run.remote) through uplink \(uplink)"
                 return
             }
@@ -284,8 +316,11 @@ public final class World {
         trace.add(bytes, lane: uplink * 2 + (fromProxy ? 0 : 1), at: now)
         observer?(now, fromProxy, uplink, bytes)
         if lanes[uplink].isDown { return }
+        let smallLoss = fromProxy ? lanes[uplink].smallLossUp : lanes[uplink].smallLossDown
+        if smallLoss > 0, bytes.count < Self.smallDatagram, random.chance(smallLoss) { return }
+        let n = (fromProxy ? run.remote.address : run.local) == Self.secondAddress.address ? 1 : 0
         guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
-        (fromProxy ? lanes[uplink].up : lanes[uplink].down).offer(packet,
+        (fromProxy ? lanes[uplink].ups[n] : lanes[uplink].downs[n]).offer(packet,
                                                                   lineBytes: bytes.count
                                                                       + Self.headerBytes,
                                                                   at: now)
@@ -293,7 +328,7 @@ public final class World {
 
     /// Public addresses differ in the port from rebinding to rebinding, and never are those of strangers.
     private func wasPublic(_ address: SocketAddress) -> Bool {
-        lanes.contains { $0.publicAddress.address == address.address }
+        lanes.contains { $0.publicAddress.address == address.address } || formerAddresses.contains(address.address)
     }
 
     // MARK: Streams
@@ -383,62 +418,5 @@ public final class World {
             if atProxy { stream.handles.proxy = nil } else { stream.handles.concentrator = nil }
         }
         return true
-    }
-
-    // MARK: Strangers
-
-    /// Garbage, and headers that look right, to both ends from addresses that nobody has.
-    private func disturb() {
-        nextStranger = now + Interval(nanoseconds: Int64(random.next() % 50_000_000))
-        // 192.0.2.0/24
-        let stranger = SocketAddress(IPAddress(v4: 0xc000_0200 + UInt32(random.next() % 250)),
-                                     port: 9)
-        let count = Int(random.next() % 1400) + 1
-        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
-        defer { bytes.deallocate() }
-        for i in 0..<count { bytes[i] = UInt8(truncatingIfNeeded: random.next()) }
-        bytes[0] = [0x10, 0x20, 0x40, bytes[0]][Int(random.next() % 4)]
-        if random.chance(0.5) {
-            concentrator.receive(bytes, from: stranger, local: Self.concentratorAddress.address,
-                                 uplink: 0, at: now)
-        } else {
-            proxy.receive(bytes, from: stranger, local: IPAddress(v4: 0x0a00_0002), uplink: 0, at: now)
-        }
-    }
-
-    // MARK: Faults
-
-    private func applyFaults() {
-        while nextFault < scenario.faults.count, scenario.faults[nextFault].at <= now {
-            apply(scenario.faults[nextFault])
-            nextFault += 1
-        }
-    }
-
-    private func apply(_ fault: Fault) {
-        let i = fault.uplink
-        noted?(now, "uplink \(i): \(fault.change)")
-        let up = lanes[i].up, down = lanes[i].down
-        switch fault.change {
-        case .removed:
-            lanes[i].isDown = true
-            up.clear(at: now)
-            down.clear(at: now)
-            proxy.removeUplink(i, at: now)
-        case .returned:
-            lanes[i].isDown = false
-            lanes[i].publicAddress.port += 1   // a new socket
-            proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
-        case .outage(let outage, let direction):
-            if direction != .down { up.change(to: up.conditions.with { $0.outage = outage }, at: now) }
-            if direction != .up { down.change(to: down.conditions.with { $0.outage = outage }, at: now) }
-        case .conditions(let newUp, let newDown):
-            up.change(to: newUp.with { $0.outage = up.conditions.outage }, at: now)
-            down.change(to: newDown.with { $0.outage = down.conditions.outage }, at: now)
-        case .rebind:
-            lanes[i].publicAddress.port += 1
-        case .mode(let mode):
-            proxy.setMode(mode, at: now)
-        }
     }
 }

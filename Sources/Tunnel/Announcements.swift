@@ -119,12 +119,13 @@ extension Endpoint {
     func joinable(_ session: Session) -> [SocketAddress] {
         var all = remotes
         if let first = session.firstRemote {
-            if session.forbidsFirst { all.removeAll { $0 == first } } else if !all.contains(first) { all.append(first) }
+            if !all.contains(first) { all.append(first) }
         }
         for case let item? in session.heard where item.isThere && !all.contains(item.address) {
-            if session.forbidsFirst, item.address == session.firstRemote { continue }
             all.append(item.address)
         }
+        // With nothing that works the forbidden address is a chance still; at another server it is silence.
+        if session.forbidsFirst, session.hasUsablePath { all.removeAll { $0 == session.firstRemote } }
         return all
     }
 

@@ -147,6 +147,10 @@ extension Endpoint {
         }
         if welcome.outcome == .stillAlive {
             guard let session = currentSession else { return }
+            if !session.hasUsablePath, let item = uplinks.first(where: { $0.uplink.number == uplink }) {
+                // What asks and answers here is a path, even where none was to be.
+                openFirstPath(session, uplink: item.uplink, to: remote, at: now)
+            }
             revive(session, at: now)
             return
         }

@@ -19,6 +19,7 @@ import Testing
         9, 33, 46, 55, // the first subflow's path was lost before the keys had arrived
         1973, 2498,    // it came back, and nobody spoke first
         824, 1110,     // the last DATA_ACK was lost with its path, the connection forgotten
+        145, 190,      // the only path went before an address was announced, and the first was forbidden
         1891,          // bytes behind an unacknowledged SYN were let go, and then could not be repeated
     ]
 
