@@ -80,7 +80,7 @@ let package = Package(
         .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
                           swiftSettings: fast),
         // The engine as a host of its own, against the kernel's MPTCP (Tests/Interop).
-        .executableTarget(name: "mptcp-peer", dependencies: ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "CLab"],
+        .executableTarget(name: "mptcp-peer", dependencies: ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Simulator", "CLab"],
                           path: "Tests/Interop/Sources", swiftSettings: fast),
         // Figures of the engine; counts every allocation of its process.
         .target(name: "CountedMalloc", path: "Tests/Benchmarks/CountedMalloc"),

@@ -323,6 +323,8 @@ public final class Connection {
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
         guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
+        // RFC 8684 section 3.2: not before the peer is known to have both keys.
+        if configuration.framing == .rawIP, role == .initiator, !raw.peerHasKeys { return false }
         return !isFinished || (!farewellDone && !hasLivingMember)
     }
     /// Payload bytes sent and received on each path index since the start.

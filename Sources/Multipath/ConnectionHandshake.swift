@@ -167,6 +167,7 @@ extension Connection {
             let saysKeysArrived = configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
             if dss.acknowledgement != nil, saysKeysArrived {
                 member.peerHasProof = true
+                raw.peerHasKeys = true
                 member.proofDeadline = .distantFuture
             }
             return

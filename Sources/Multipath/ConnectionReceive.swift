@@ -269,7 +269,7 @@ extension Connection {
         guard isFinished, !subflowsClosed else { return }
         subflowsClosed = true
         farewellUntil = now + Self.farewellPatience
-        farewellDone = configuration.framing == .rawIP   // nobody joins again there
+        if configuration.framing == .rawIP { beginLinger(at: now) }
         for case let member? in members { sayFarewell(on: member) }
         if !saidClosed { saidClosed = true; say(.closed) }
     }

@@ -6,7 +6,7 @@ import Wire
 extension Connection {
     public var deadline: Instant {
         if phase != .done, hasWork { return phaseAt }
-        var next = min(min(pacingWake, persistDeadline), min(idleDeadline, addressDeadline))
+        var next = min(min(pacingWake, persistDeadline), min(idleDeadline, rawIPDeadline))
         if !farewellDone { next = min(next, farewellUntil) }
         if sender.isFinDue, livingSubflows > 0 { next = min(next, finDeadline) }
         for case let member? in members where !isHeld(member) {
@@ -36,7 +36,7 @@ extension Connection {
         }
         if farewellUntil <= now { farewellUntil = .distantFuture; farewellDone = true }
         if persistDeadline <= now { probeWindow(at: now) }
-        if addressDeadline <= now { repeatAdvertisements(at: now) }
+        if rawIPDeadline <= now { advanceRawIP(to: now) }
         if pacingWake <= now { pacingWake = .distantFuture; phase = .control }
         if sender.isFinDue, finDeadline <= now { phase = .control }
         if idleDeadline <= now { releaseIdle() }

@@ -41,7 +41,7 @@ class Links:
 
     def __init__(self, program, links=2):
         Links.count += 1
-        self.program, self.notes, self.processes = program, [], []
+        self.program, self.notes, self.processes, self.lines = program, [], [], {}
         self.kernel, self.router = f"kernel{Links.count}", f"router{Links.count}"
         self.spaces = [self.kernel, self.router]
         self.folder = tempfile.mkdtemp(prefix="braid-interop-")
@@ -66,6 +66,11 @@ class Links:
         sh(f"ip -n {r} address add 10.91.{n}.1/24 dev r{n} && ip -n {r} address add fd91:{n}::1/64 dev r{n} nodad")
         sh(f"ip -n {k} link set v{n} gso_max_segs 1 && ip -n {r} link set r{n} gso_max_segs 1")
         sh(f"ip -n {k} link set v{n} up && ip -n {r} link set r{n} up")
+        # Neighbours are known, so that no first packet waits for a discovery.
+        for a, mine, b, other, host in ((k, f"v{n}", r, f"r{n}", 1), (r, f"r{n}", k, f"v{n}", 2)):
+            there = json.loads(sh(f"ip -j -n {b} link show {other}"))[0]["address"]
+            for address in (f"10.91.{n}.{host}", f"fd91:{n}::{host}"):
+                sh(f"ip -n {a} neighbour replace {address} lladdr {there} dev {mine} nud permanent")
         sh(f"ip -n {r} tuntap add dev t{n} mode tun && ip -n {r} link set t{n} txqueuelen 5000 up")
         sh(f"ip -n {r} route add 10.92.{n}.0/24 dev t{n} && ip -n {r} -6 route add fd92:{n}::/64 dev t{n}")
         for family, prefix, source in (("-4", "10.9{}.{}.0/24", f"10.91.{n}"), ("-6", "fd9{}:{}::/64", f"fd91:{n}:")):
@@ -85,15 +90,9 @@ class Links:
         """`ip mptcp` in the kernel's namespace."""
         return sh(f"ip -n {self.kernel} mptcp {words}")
 
-    def shape(self, link, mbit, delay=0, limit=1000):
-        """A rate and a one-way delay (ms) in both directions."""
-        for space, device in ((self.kernel, f"v{link}"), (self.router, f"r{link}")):
-            sh(f"tc -n {space} qdisc replace dev {device} root netem rate {mbit}mbit delay {delay}ms limit {limit}")
-
-    def fail(self, link):
-        """A silent outage of the link, both directions."""
-        for space, device in ((self.kernel, f"v{link}"), (self.router, f"r{link}")):
-            sh(f"tc -n {space} qdisc replace dev {device} root netem loss 100%")
+    def shape(self, link, mbit, delay=0, queue=60, loss=0):
+        """A rate (Mbit/s), a one-way delay and a queue (ms), in both directions; before the peer starts."""
+        self.lines[link] = f"{link - 1} rate={mbit} delay={delay} queue={queue} loss={loss}"
 
     # ---- the two ends ----
     def start_peer(self, role, target, *options, links=2, v6=()):
@@ -103,7 +102,9 @@ class Links:
             words += ["--path", f"t{n}={peer_address(n)}"]
         for n in v6:
             words += ["--path", f"t{n}={peer_address(n, True)}"]
-        words += ["--capture", self.capture, *map(str, options)]
+        for line in self.lines.values():
+            words += ["--line", line]
+        words += ["--seconds", "15", "--capture", self.capture, *map(str, options)]
         process = subprocess.Popen(["ip", "netns", "exec", self.router, *words], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
@@ -119,7 +120,7 @@ class Links:
         assert line == "ready\n", f"kernel.py: {line}{process.stderr.read()}"
         return process
 
-    def end(self, process, patience=40):
+    def end(self, process, patience=10):
         try:
             out, err = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
@@ -151,9 +152,11 @@ class Links:
     def _finish(self, peer, kernel, during):
         if during:
             during()
-        said = self.end(peer), self.end(kernel)
-        self.peer_said, self.kernel_said = (json.dumps(x) for x in said)
-        return said
+        mine = self.end(peer, 20)
+        self.peer_said = json.dumps(mine)
+        theirs = self.end(kernel)
+        self.kernel_said = json.dumps(theirs)
+        return mine, theirs
 
     # ---- what the kernel counted ----
     def counters(self):

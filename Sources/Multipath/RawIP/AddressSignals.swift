@@ -116,12 +116,6 @@ extension Connection {
 
     // MARK: Time, and what leaves
 
-    var addressDeadline: Instant {
-        var next = Instant.distantFuture
-        for item in raw.awaitingEcho { next = min(next, item.deadline) }
-        return next
-    }
-
     func repeatAdvertisements(at now: Instant) {
         var i = 0
         while i < raw.awaitingEcho.count {

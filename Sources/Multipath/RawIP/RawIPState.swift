@@ -9,6 +9,9 @@ struct RawIPState {
     /// The peer takes no joins to the address of the first subflow (flag C).
     var peerDeniesInitialJoins = false
 
+    /// Initiator: the peer has shown that it has both keys.
+    var peerHasKeys = false
+
     /// How received bytes map to the data since the connection fell back to plain TCP; nil: it is MPTCP.
     var plain: PlainMapping?
     /// Offset of the first data that went after an MP_FAIL, and where the infinite mapping begins, which
@@ -17,6 +20,9 @@ struct RawIPState {
     /// We sent MP_FAIL; what still fails its checksum is taken as it is.
     var failWasSent = false
     var owesFail: DataSequence?
+
+    /// Both streams ended: a subflow that has not ended by then is reset.
+    var lingersUntil = Instant.distantFuture
 
     /// Address signals that wait to be sent, in order.
     var signals: [AddressSignal] = []

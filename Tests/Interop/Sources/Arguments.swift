@@ -1,5 +1,6 @@
 import Measures
 import Multipath
+import Simulator
 import Subflow
 
 /// What the command line asks for.
@@ -27,6 +28,7 @@ struct Arguments {
     var addressIDs: [IPAddress: AddressID] = [:]
     var backups: Set<Int> = []
     var capture: String?
+    var lines: [Int: LinkConditions] = [:]
     var plan: [Action] = []
     var mangling: [ManglingRule] = []
     var configuration = ConnectionConfiguration()
@@ -49,8 +51,10 @@ struct Arguments {
           --initial-window N      segments; --mss BYTES; --congestion bbr|cubic|newreno; --backup PATH
           --scheduler NAME        predicted-arrival or round-robin
           --give-up SECONDS       without an acknowledgement a subflow ends; --no-scaling: window scale 0
+          --line 'PATH rate=MBIT delay=MS queue=MS loss=P'   what the device's line is like, each way
           --at 'SECONDS ACTION'   join PATH [TO[:PORT]] [backup] | announce ADDRESS[:PORT] id=N | remove id=N |
-                                  prio PATH backup|regular | leave PATH | fastclose | finish | down PATH | up PATH.
+                                  prio PATH backup|regular | leave PATH | fastclose | finish | down PATH | up PATH |
+                                  cut PATH | mend PATH (a silent outage of its line).
                                   SECONDS count from the handshake. Repeatable
           --mangle 'in|out WHAT [KIND] [nth=A[-B]] [p=P] [path=N] [port=N]'
                                   WHAT: drop, strip (MPTCP options), flip (a payload bit), token, hmac, key, fastclose
@@ -83,6 +87,25 @@ struct Arguments {
         for (i, path) in paths.enumerated() where addressIDs[path.address] == nil {
             addressIDs[path.address] = AddressID(UInt8(i))
         }
+    }
+
+    private func line(_ words: ArraySlice<String>) throws -> LinkConditions {
+        var rate: Rate?, delay = Interval.zero, queue = Interval.milliseconds(100), loss = 0.0
+        for word in words {
+            let (name, text) = try pair(word, "--line")
+            let value = try parse(text, "--line") { Double($0) }
+            switch name {
+            case "rate": rate = Rate(bytesPerSecond: Int64(value * 125_000))
+            case "delay": delay = interval(value / 1000)
+            case "queue": queue = interval(value / 1000)
+            case "loss": loss = value
+            default: throw Complaint("--line: \(word) means nothing")
+            }
+        }
+        var made = rate.map { LinkConditions(rate: $0, delay: delay, queue: queue) }
+            ?? LinkConditions(rate: nil, delay: delay, queueLimit: 1 << 20)
+        if loss > 0 { made.loss = .random(loss) }
+        return made
     }
 
     private mutating func take(_ option: String, _ value: () throws -> String) throws {
@@ -119,6 +142,10 @@ struct Arguments {
         case "--at": plan.append(try Action(try value()))
         case "--mangle": mangling.append(try ManglingRule(try value()))
         case "--follow": follow = try number(Int.self)
+        case "--line":
+            let words = try value().split(separator: " ").map(String.init)
+            guard let first = words.first else { throw Complaint("--line is empty") }
+            lines[try parse(first, option) { Int($0) }] = try line(words.dropFirst())
         case "--capture": capture = try value()
         default: throw Complaint("\(option) is not an option")
         }
@@ -150,7 +177,7 @@ struct Action {
         case announce(IPAddress, port: UInt16?, id: AddressID)
         case remove(AddressID)
         case priority(path: Int, backup: Bool)
-        case leave(path: Int), down(path: Int), up(path: Int)
+        case leave(path: Int), down(path: Int), up(path: Int), cut(path: Int), mend(path: Int)
         case fastclose, finish
     }
     var at: Interval
@@ -187,6 +214,8 @@ struct Action {
         case "remove": what = .remove(try id())
         case "prio": what = .priority(path: try path(), backup: try next() == "backup")
         case "leave": what = .leave(path: try path())
+        case "cut": what = .cut(path: try path())
+        case "mend": what = .mend(path: try path())
         case "down": what = .down(path: try path())
         case "up": what = .up(path: try path())
         case "fastclose": what = .fastclose

@@ -1,6 +1,7 @@
 import Buffers
 import Measures
 import Multipath
+import Simulator
 import Subflow
 import Wire
 
@@ -10,6 +11,7 @@ final class Peer {
     private let devices: Devices
     private let capture: Capture?
     private let deviceOfPath: [Int]
+    private let lines: [Line]
     private(set) var application: Application
     private(set) var connection: Connection?
     private(set) var links: [Link] = []
@@ -45,12 +47,18 @@ final class Peer {
         self.arguments = arguments
         let devices = try Devices()
         self.devices = devices
-        deviceOfPath = try arguments.paths.map { try devices.attach($0.device) }
+        let deviceOfPath = try arguments.paths.map { try devices.attach($0.device) }
+        self.deviceOfPath = deviceOfPath
         capture = try arguments.capture.map { try Capture($0) }
         application = Application(arguments)
         random = SeededRandom(seed: arguments.seed)
         rules = arguments.mangling
         plan = arguments.plan.sorted { $0.at < $1.at }
+        lines = devices.descriptors.indices.map { device in
+            let path = deviceOfPath.firstIndex(of: device)!
+            let wild = LinkConditions(rate: nil, delay: .zero, queueLimit: 1 << 20)
+            return Line(device: device, arguments.lines[path] ?? wild, seed: arguments.seed &+ UInt64(device))
+        }
     }
 
     var mangled: [Int] { rules.map(\.done) }
@@ -72,11 +80,12 @@ final class Peer {
                 if now - overSince! >= interval(arguments.linger) { break }
             }
             var next = min(end, overSince.map { $0 + interval(arguments.linger) } ?? end)
+            for line in lines { next = min(next, line.deadline) }
             if let connection {
                 next = min(next, connection.deadline)
                 if let began {
                     next = min(next, application.deadline(began: began, at: now))
-                    if let action = plan.first { next = min(next, began + action.at) }
+                    if let action = plan.first(where: { began + $0.at > now }) { next = min(next, began + action.at) }
                 }
             }
             guard devices.wait(until: max(next, .zero)) else { error = "interrupted"; break }
@@ -91,9 +100,8 @@ final class Peer {
         if events.contains(.established), began == nil { began = now }
         if events.contains(.addresses) { hearSignals(connection, at: now) }
         if let began {
-            while let action = plan.first, began + action.at <= now {
-                plan.removeFirst()
-                perform(action.what, connection, at: now)
+            while let i = plan.firstIndex(where: { began + $0.at <= now && mayPerform($0.what, connection) }) {
+                perform(plan.remove(at: i).what, connection, at: now)
             }
             application.turn(connection, began: began, at: now)
         }
@@ -118,6 +126,14 @@ final class Peer {
         }
     }
 
+    /// A join or an announcement waits until the peer is known to have both keys.
+    private func mayPerform(_ what: Action.What, _ connection: Connection) -> Bool {
+        switch what {
+        case .join, .announce, .remove: connection.canJoin || connection.isPlain || connection.isReadFinished
+        default: true
+        }
+    }
+
     private func perform(_ what: Action.What, _ connection: Connection, at now: Instant) {
         switch what {
         case .join(let path, let to, let address, let backup):
@@ -130,6 +146,8 @@ final class Peer {
         case .leave(let path): for route in routesOf(path) { connection.leave(path: route, at: now) }
         case .down(let path): for route in routesOf(path) { connection.setHealth(.lost, path: route, at: now) }
         case .up(let path): for route in routesOf(path) { connection.setHealth(.usable, path: route, at: now) }
+        case .cut(let path): lines[deviceOfPath[path]].cut(true, at: now)
+        case .mend(let path): lines[deviceOfPath[path]].cut(false, at: now)
         case .fastclose: connection.abort(at: now)
         case .finish: application.wantsFinish = true
         }
@@ -170,6 +188,9 @@ final class Peer {
 
     private func join(_ path: Int, to remote: SocketAddress, backup: Bool, at now: Instant) {
         guard let connection, path < arguments.paths.count else { return }
+        if arguments.isClient, connection.peerDeniesInitialJoins, remote == arguments.remote {
+            return heard.append("no join to the initial address")
+        }
         let local = SocketAddress(arguments.paths[path].address, port: freshPort())
         guard local.address.isIPv4 == remote.address.isIPv4,
               let route = route(local: local.address, remote: remote.address),
@@ -190,12 +211,16 @@ final class Peer {
             var packets = 0
             while packets < 64, let n = devices.receive(device, into: buffer) {
                 packets += 1
-                receive(UnsafeMutableRawBufferPointer(rebasing: buffer[0..<n]), device: device, at: now)
+                lines[device].offer(UnsafeRawBufferPointer(rebasing: buffer[0..<n]), outward: false, at: now)
+            }
+            while let packet = lines[device].inward.deliver(at: now) { receive(packet.bytes, at: now) }
+            while let packet = lines[device].outward.deliver(at: now) {
+                devices.send(device, UnsafeRawBufferPointer(packet.bytes))
             }
         }
     }
 
-    private func receive(_ packet: UnsafeMutableRawBufferPointer, device: Int, at now: Instant) {
+    private func receive(_ packet: UnsafeMutableRawBufferPointer, at now: Instant) {
         let ends: (payload: Range<Int>, from: IPAddress, to: IPAddress)
         do { ends = try RawSegment.read(UnsafeRawBufferPointer(packet), into: &segment) } catch {
             // Router solicitations and the like are no segments.
@@ -299,6 +324,11 @@ final class Peer {
         }
         let packet = UnsafeRawBufferPointer(start: scratch.baseAddress! + pieces.count, count: n)
         capture?.add(packet)
-        devices.send(deviceOfPath[path], packet)
+        let now = devices.now
+        let line = lines[deviceOfPath[path]]
+        line.offer(packet, outward: true, at: now)
+        while let packet = line.outward.deliver(at: now) {
+            devices.send(line.device, UnsafeRawBufferPointer(packet.bytes))
+        }
     }
 }
