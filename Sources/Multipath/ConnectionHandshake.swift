@@ -231,6 +231,13 @@ extension Connection {
         }
     }
 
+    /// Raw IP, initiator: the third packet of the handshake has not gone, or may have been lost.
+    func owesKeys(_ member: MemberSubflow) -> Bool {
+        guard configuration.framing == .rawIP, member.kind == .initial, member.isOpener, raw.plain == nil
+        else { return false }
+        return !member.peerHasProof && (member.proofSentAt == .distantFuture || raw.finSentAt >= member.proofSentAt)
+    }
+
     /// Adds MP_CAPABLE or MP_JOIN where the segment must carry it.
     func attachHandshake(_ segment: inout Segment, member: MemberSubflow, firstData: Int?, at now: Instant) {
         let isSYN = segment.flags.contains(.syn)
@@ -246,6 +253,7 @@ extension Connection {
             if let firstData, configuration.framing == .rawIP { option.dataLength = UInt16(firstData) }
             segment.options.multipathCapable = option
             segment.options.present.insert(.multipathCapable)
+            if !isSYN { member.proofSentAt = now }
         case .join:
             guard let remoteKey,
                   isSYN || (member.isOpener && member.isVerified && !member.peerHasProof)

@@ -322,7 +322,9 @@ extension Connection {
         }
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
-            guard span.length > 0, !span.isDelivered else { continue }
+            // Braid takes data to its place in whatever order a subflow brings it; others first order the
+            // subflow, and what was acknowledged selectively is lost with it.
+            guard span.length > 0, !span.isDelivered || configuration.framing == .rawIP else { continue }
             let end = span.streamOffset &+ UInt64(span.length)
             guard end > sender.acknowledged,
                   !shadowing.covers(span.streamOffset, end, besides: member) else { continue }

@@ -291,9 +291,20 @@ extension Connection {
             finDeadline = now + .milliseconds(100)   // no subflow may carry it yet
             return false
         }
+        if owesKeys(member) {   // the third packet of the handshake goes ahead, since a DATA_FIN has no room for keys
+            finDeadline = now
+            begin(&out)
+            member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
+                                           optionRoom: optionRoom(member, mapping: false), at: now)
+            attach(&out.segment, member, mapping: nil, at: now)
+            out.subflow = members.firstIndex { $0 === member } ?? 0
+            out.path = member.path
+            return true
+        }
         let patience = max(member.tcp.retransmissionTimeout, .milliseconds(100))
             * Int64(1 << min(finRepeats, 7))
         finRepeats += 1
+        raw.finSentAt = now
         finDeadline = now + min(patience, Self.longestFinPatience)
         begin(&out)
         member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,

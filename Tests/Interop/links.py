@@ -94,6 +94,11 @@ class Links:
         """A rate (Mbit/s), a one-way delay and a queue (ms), in both directions; before the peer starts."""
         self.lines[link] = f"{link - 1} rate={mbit} delay={delay} queue={queue} loss={loss}"
 
+    def fail(self, link):
+        """Silence between one address of the kernel and everybody, both directions."""
+        for way in ("from", "to"):
+            sh(f"ip -n {self.router} rule add {way} {kernel_address(link)} blackhole priority 1")
+
     # ---- the two ends ----
     def start_peer(self, role, target, *options, links=2, v6=()):
         """`target`: what follows the role. The paths are the links in order, then IPv6 addresses of `v6`."""
@@ -152,7 +157,7 @@ class Links:
     def _finish(self, peer, kernel, during):
         if during:
             during()
-        mine = self.end(peer, 20)
+        mine = self.end(peer, 45)
         self.peer_said = json.dumps(mine)
         theirs = self.end(kernel)
         self.kernel_said = json.dumps(theirs)

@@ -230,7 +230,7 @@ def test_a_backup_is_used_when_the_other_link_dies(w):
 def test_a_backup_of_the_kernel_is_used_when_the_other_link_dies(w):
     slow(w)
     w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 3 subflow backup")
-    peer, kernel = w.serve(size=900_000, peer_options=["--at", "0.3 cut 0"])
+    peer, kernel = w.serve(size=900_000, during=lambda: (time.sleep(0.3), w.fail(1)))
     same_streams(peer, kernel)
     carried(peer, 2)
     w.expect(MPJoinSynTx=1, MPJoinSynAckRx=1)

@@ -11,6 +11,8 @@ struct RawIPState {
 
     /// Initiator: the peer has shown that it has both keys.
     var peerHasKeys = false
+    /// When a DATA_FIN last went.
+    var finSentAt = Instant.zero
 
     /// How received bytes map to the data since the connection fell back to plain TCP; nil: it is MPTCP.
     var plain: PlainMapping?
