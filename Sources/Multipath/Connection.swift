@@ -24,6 +24,8 @@ public struct ConnectionConfiguration: Sendable {
     public var sendLimit = 16 << 20
     /// Bytes offered as receive window at most; the working window follows the application.
     public var receiveLimit = 8 << 20
+    /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows have grown.
+    public var leastSendSpace = 256 << 10
     public enum Framing: Sendable { case sealed, rawIP }
     public var framing = Framing.sealed
     /// Raw IP: asks for DSS checksums (MP_CAPABLE, flag A).
@@ -155,8 +157,6 @@ public final class Connection {
 
     // MARK: The application's side
 
-    /// Least send space, before any congestion window is known.
-    static let leastSendSpace = 256 << 10
     /// In a session the peer is known to take the first flight before it has told its window.
     private static let earlyWindow: UInt64 = 64 << 10
     /// After this long without use, empty rings give their memory back.
@@ -169,7 +169,7 @@ public final class Connection {
     private var workingSendLimit: Int {
         var windows = 0
         for m in members { if let m { windows += m.tcp.congestionWindow } }
-        return min(configuration.sendLimit, max(Self.leastSendSpace, 4 * windows))
+        return min(configuration.sendLimit, max(configuration.leastSendSpace, 4 * windows))
     }
 
     /// A contiguous piece of the send ring to write into; empty when full or finished. What is empty now

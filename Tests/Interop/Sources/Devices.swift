@@ -11,6 +11,7 @@ final class Devices {
     private let timer: Int32
 
     init() throws {
+        braid_lab_hurry()
         epoll = try Devices.checked(braid_lab_epoll(), "epoll")
         timer = try Devices.checked(braid_lab_timer(), "a timer")
         _ = braid_lab_epoll_add(epoll, timer, 0)
