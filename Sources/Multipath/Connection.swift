@@ -28,6 +28,9 @@ public struct ConnectionConfiguration: Sendable {
     public var leastSendSpace = 256 << 10
     public enum Framing: Sendable { case sealed, rawIP }
     public var framing = Framing.sealed
+    /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684 section 3.1: a
+    /// middlebox may drop what it does not know).
+    public var timeoutsBeforePlainSYN = 2
     /// Raw IP: asks for DSS checksums (MP_CAPABLE, flag A).
     public var requiresChecksum = false
     /// Raw IP: asks the peer not to join to the address of the first subflow (MP_CAPABLE, flag C).
@@ -324,7 +327,7 @@ public final class Connection {
     public var canJoin: Bool {
         guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
         // RFC 8684 section 3.2: not before the peer is known to have both keys.
-        if configuration.framing == .rawIP, role == .initiator, !raw.peerHasKeys { return false }
+        if configuration.framing == .rawIP, role == .initiator, !raw.peerHasKeys, hasLivingMember { return false }
         return !isFinished || (!farewellDone && !hasLivingMember)
     }
     /// Payload bytes sent and received on each path index since the start.

@@ -161,6 +161,8 @@ extension Connection {
     /// MP_JOIN's second and third packet, and the evidence that the peer has our proof.
     func takeJoin(_ segment: borrowing Segment, member: MemberSubflow, at now: Instant) {
         let options = segment.options.present
+        let isLongEnough = now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4
+        let isEvidence = saysProofArrived(segment)
         if member.kind == .initial {
             guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
             let dss = segment.options.dss
@@ -200,13 +202,22 @@ extension Connection {
                 member.isVerified = true
                 // RFC 8684 section 3.2: the fourth packet, which lets the peer send data.
                 member.tcp.requestAcknowledgement()
+            case .ack where !member.isOpener && configuration.framing == .rawIP:
+                // Repeated, since our answer was lost.
+                member.tcp.requestAcknowledgement()
             default: break
             }
         } else if member.isOpener, !segment.flags.contains(.syn), member.proofSentAt < .distantFuture,
-                  now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4 {
+                  isLongEnough || isEvidence {
             member.peerHasProof = true
             member.proofDeadline = .distantFuture
         }
+    }
+
+    /// On raw IP a listener sends data on a joined subflow only after it has verified the proof.
+    private func saysProofArrived(_ segment: borrowing Segment) -> Bool {
+        guard configuration.framing == .rawIP, segment.options.present.contains(.dss) else { return false }
+        return segment.options.dss.mapping != nil
     }
 
     /// No early exit on a byte: the comparison of HMACs takes the same time whatever they hold.

@@ -256,7 +256,7 @@ extension Connection {
         // not known to the peer (any more).
         if livingSubflows == 0, !isFinished,
            member.kind == .initial && neverOpened || counted.joinsRefused >= 3
-               || configuration.framing == .rawIP {
+               || configuration.framing == .rawIP && !neverOpened {
             fail(.peerAborted, at: now)
         }
     }

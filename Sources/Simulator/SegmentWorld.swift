@@ -69,6 +69,9 @@ public final class SegmentWorld {
         self.scenario = scenario
         random = SeededRandom(seed: seed)
         let keys = (random.next(), random.next())
+        // This world's listener knows no plain TCP.
+        var configuration = configuration
+        configuration.timeoutsBeforePlainSYN = .max
         initiator = Connection(role: .initiator, configuration: configuration, localKey: keys.0, at: .zero)
         listener = Connection(role: .listener, configuration: configuration, localKey: keys.1, at: .zero)
         carriage = SegmentCarriage(isSealed: configuration.framing == .sealed)

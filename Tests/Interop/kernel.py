@@ -102,10 +102,10 @@ def main():
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stream.bind((address, port))
         stream.listen(8)
-        print("ready", flush=True)
+        print("ready", file=sys.stderr, flush=True)
         listener, (stream, _) = stream, stream.accept()
     else:
-        print("ready", flush=True)
+        print("ready", file=sys.stderr, flush=True)
         if "from" in options:
             stream.bind((options["from"], 0))
         stream.connect((address, port))

@@ -121,7 +121,7 @@ class Links:
         process = subprocess.Popen(["ip", "netns", "exec", self.kernel, sys.executable, f"{HERE}/kernel.py",
                                     *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
-        line = process.stdout.readline()
+        line = process.stderr.readline()
         assert line == "ready\n", f"kernel.py: {line}{process.stderr.read()}"
         return process
 
@@ -133,7 +133,7 @@ class Links:
             out, err = process.communicate(timeout=5)
             err += " (did not end by itself)"
         if not out.strip():
-            raise AssertionError(f"no result: {err.strip()[-600:]}")
+            raise AssertionError(f"no result, exit code {process.returncode}: {err.strip()[-600:]}")
         return json.loads(out.strip().splitlines()[-1])
 
     def serve(self, pattern="echo", size=100_000, *, kernel="echo", kernel_size=None, peer_options=(),

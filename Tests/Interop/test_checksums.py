@@ -72,7 +72,7 @@ def test_corrupted_to_us_on_the_only_subflow(w):
         assert peer["sent"] == kernel["received"] and peer["error"] is None and kernel["error"] is None
         assert peer["counters"]["checksumFailures"] == 1 and peer["counters"]["failsSent"] == 1 and peer["plain"]
         if pattern == "sink":
-            assert peer["counters"]["infiniteMappings"] == 1
+            assert peer["counters"]["infiniteMappings"] >= 1
     w.expect(MPFailRx=2, MPFailTx=2, InfiniteMapTx=range(1, 3), InfiniteMapRx=range(0, 2), DssFallback=range(0, 3))
 
 

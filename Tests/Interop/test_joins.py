@@ -105,7 +105,7 @@ def test_a_wrong_hmac_in_the_answer_is_refused_by_us(w):
 def test_a_wrong_hmac_of_the_kernel_is_refused_by_us(w):
     w.shape(1, 20, 2)
     w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
-    peer, kernel = w.serve(size=400_000, peer_options=["--mangle", "in hmac third path=0 p=1"])
+    peer, kernel = w.serve(size=400_000, peer_options=["--mangle", "in hmac join"])
     same_streams(peer, kernel)
     assert peer["counters"]["hmacFailures"] >= 1
     w.expect(MPJoinSynTx=1, MPJoinSynAckRx=1, MPJoinAckRx=0)

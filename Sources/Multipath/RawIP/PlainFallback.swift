@@ -13,10 +13,6 @@ extension Connection {
     /// The peer takes no joins to the address of the first subflow (RFC 8684 section 3.1, flag C).
     public var peerDeniesInitialJoins: Bool { raw.peerDeniesInitialJoins }
 
-    /// A SYN is repeated with MP_CAPABLE this often before it goes without (section 3.1: a middlebox may
-    /// drop what it does not know).
-    static let timeoutsBeforePlainSYN = 2
-
     /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B).
     static func isUsable(_ option: MPCapable) -> Bool {
         option.version == 1 && option.hmacSHA256 && !option.extensible
@@ -61,7 +57,7 @@ extension Connection {
     /// A SYN without MP_CAPABLE: a listener's answer to one without it, an initiator's when nobody answered.
     func goesWithoutKeys(_ member: MemberSubflow) -> Bool {
         guard configuration.framing == .rawIP, member.kind == .initial else { return false }
-        return raw.plain != nil || (member.isOpener && member.tcp.backoffs >= Self.timeoutsBeforePlainSYN)
+        return raw.plain != nil || (member.isOpener && member.tcp.backoffs >= configuration.timeoutsBeforePlainSYN)
     }
 
     /// What we send is plain TCP: since the connection fell back, or since data went behind an MP_FAIL.
@@ -105,9 +101,9 @@ extension Connection {
 
     /// A mapping of length 0 turns MPTCP off from its subflow sequence number on (section 3.7).
     func takeInfiniteMapping(_ mapping: DSS.Mapping, member: MemberSubflow) {
-        guard configuration.framing == .rawIP, raw.plain == nil,
-              let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else { return }
         counted.infiniteMappings += 1
+        guard raw.plain == nil,
+              let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else { return }
         // Mapped bytes that wait for the rest of their checksummed mapping are taken as they are.
         releaseUnchecked(of: member)
         fallBack(position: mapping.subflowSequence, offset: offset)
