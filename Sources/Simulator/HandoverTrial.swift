@@ -213,10 +213,11 @@ public struct HandoverRecord {
         }.map(\.delay).sorted()
         return before.isEmpty ? nil : before[before.count / 2]
     }
-    /// How much longer the slowest block took after the loss.
+    /// How much longer the slowest block took after the loss (until the return, if there is one).
     public var extraDelay: Interval? {
         guard let usual = delayBefore else { return nil }
-        let worst = received.delays.filter { $0.at > trial.lossAt - .seconds(1) }.map(\.delay).max()
+        let from = trial.lossAt - .seconds(1), to = trial.returnAt ?? .distantFuture
+        let worst = received.delays.filter { $0.at > from && $0.at < to }.map(\.delay).max()
         return worst.map { $0 - usual }
     }
 }
