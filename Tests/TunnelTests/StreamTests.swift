@@ -169,6 +169,20 @@ import Testing
         expectClean(fresh, received: 100_000)
     }
 
+    @Test(arguments: [5, 60]) func aRestartBehindAnIdleProxyCostsNoRequest(idle: Int64) {
+        let world = World(seed: 60)
+        let first = world.open(port: 100)
+        #expect(world.run(.seconds(5)) { first.isDone })
+        world.run(.seconds(idle))
+        world.restartConcentrator()
+        world.run(.seconds(idle))
+        let asked = world.now
+        let next = world.open(port: 100)
+        #expect(world.run(.seconds(10)) { next.isDone })
+        expectClean(next, received: 100_000)
+        #expect(world.now - asked < .seconds(6))
+    }
+
     @Test func keysChangeUnderTraffic() {
         let world = World(seed: 55, keyLifetime: .milliseconds(300))
         for i in 0..<2 {
