@@ -105,7 +105,8 @@ struct DataSender: ~Copyable {
     /// Nothing of it has reached the peer: all of it goes again.
     mutating func startAgain(edge: UInt64) {
         precondition(acknowledged == 0 && ring.base == 0, "the peer has bytes of it already")
-        reinjections.removeBelow(next)
+        reinjections.removeAll()
+        doubtful.removeAll()
         next = 0
         copiedBelow = 0
         self.edge = edge
