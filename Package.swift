@@ -75,7 +75,7 @@ let package = Package(
         tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
         tests("Shell", ["Shell", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
-        tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Measures"]),
+        tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
                           swiftSettings: fast),

@@ -35,6 +35,9 @@ public struct ConnectionConfiguration: Sendable {
     public var requiresChecksum = false
     /// Raw IP: asks the peer not to join to the address of the first subflow (MP_CAPABLE, flag C).
     public var deniesInitialJoins = false
+    /// False for experiments only: a backup subflow carries nothing while a regular one lives, though that one
+    /// times out (RFC 8684 leaves it open), and thin streams go once.
+    public var aidsHandover = true
     public init() {}
 }
 

@@ -52,7 +52,7 @@ extension Connection {
     /// nothing better to do. When the first path dies its bytes are on their way already; a signal and its
     /// answer would take a round trip of the slower path.
     func shadow(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard mode == .full, configuration.framing == .sealed, members.count > 1,
+        guard mode == .full, configuration.framing == .sealed, configuration.aidsHandover, members.count > 1,
               sender.backlog == 0, sender.hasUnacknowledged, shadowing.mayCopy(at: now),
               lastCarrier < members.count, let carrier = members[lastCarrier], carrier.health == .usable
         else { return false }

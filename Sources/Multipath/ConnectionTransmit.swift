@@ -228,13 +228,14 @@ extension Connection {
     /// Fills `candidates` with the subflows of the best standing that may carry data: usable and regular
     /// before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for backup).
     func collectCandidates(segment: Int, at now: Instant) {
-        var best = 4
+        var best = 8
         candidates.removeAll()
         for index in members.indices {
             guard let member = members[index],
                   member.health == .usable,
                   mayCarryData(member) else { continue }
-            let standing = (member.isStale ? 2 : 0) + (member.isBackup ? 1 : 0)
+            let standing = (member.isStale ? 2 : 0)
+                + (member.isBackup ? configuration.aidsHandover ? 1 : 4 : 0)
             if standing > best { continue }
             if standing < best { best = standing; candidates.removeAll() }
             var c = SchedulingCandidate()

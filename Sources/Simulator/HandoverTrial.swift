@@ -1,5 +1,6 @@
 import Measures
 import Multipath
+import Tunnel
 
 /// One handover in the simulator: an application on the paper's two links, one of which goes away and
 /// perhaps comes back. What `braid figures`, `braid handovers` and the engine's own tuning start from.
@@ -11,6 +12,8 @@ public struct HandoverTrial: Hashable, Sendable {
         case stream(chunk: Int, period: Interval)
         /// The same both ways.
         case voice(chunk: Int, period: Interval)
+        /// These bytes to the proxy, `chunk` every `period`.
+        case recording([UInt8], chunk: Int, period: Interval)
 
         public static let paperStream = Application.stream(chunk: 625, period: .milliseconds(10))
         /// 64 kbit/s in frames of 20 ms.
@@ -36,6 +39,8 @@ public struct HandoverTrial: Hashable, Sendable {
     public var seed: UInt64
     /// Applications that do nothing but stay open meanwhile.
     public var idleStreams = 0
+    /// How losses are signaled; anything but `.reliable` is an experiment.
+    public var signaling = Signaling.reliable
     public var lossAfter = Interval.seconds(5)
     /// How long is looked on after the loss.
     public var tail = Interval.seconds(5)
@@ -97,6 +102,11 @@ public struct HandoverTrial: Hashable, Sendable {
         case .voice(let chunk, let period):
             return StreamPlan(at: Self.start, initiator: constant(chunk, period),
                               listener: constant(chunk, period))
+        case .recording(let bytes, let chunk, let period):
+            var plan = StreamPlan(at: Self.start, initiator: .nothing,
+                                  listener: .constantRate(chunk: chunk, period: period, total: bytes.count))
+            plan.recording = bytes
+            return plan
         }
     }
 
@@ -107,6 +117,7 @@ public struct HandoverTrial: Hashable, Sendable {
     public func run(_ prepare: (World) -> Void = { _ in }) -> HandoverRecord {
         var options = World.Options()
         options.mode = mode
+        options.signaling = signaling
         let world = World(scenario, seed: seed, options: options)
         world.streams[0].initiator.log.keepsArrivals = true
         world.streams[0].listener.log.keepsArrivals = true
@@ -185,19 +196,8 @@ public struct HandoverRecord {
     /// remaining link's rate arrive for 200 ms; nil: never. Before that gap the lost link's last bytes
     /// would count.
     public var recovery: Interval? {
-        let window = Interval.milliseconds(200)
         let left = trial.lost == .wifi ? trial.cellular : trial.wifi
-        let wanted = (left.down.rate ?? .zero).bytes(in: window) * 4 / 5
-        let arrivals = received.arrivals, gap = longestGap
-        var end = 0, isOver = false
-        for start in arrivals.indices where arrivals[start].at >= trial.lossAt && start > 0 {
-            isOver = isOver || arrivals[start].at - arrivals[start - 1].at >= gap
-            while end < arrivals.count, arrivals[end].at <= arrivals[start].at + window { end += 1 }
-            if isOver, arrivals[end - 1].total - arrivals[start - 1].total >= wanted {
-                return arrivals[start].at - trial.lossAt
-            }
-        }
-        return nil
+        return received.recovery(after: trial.lossAt, gap: longestGap, rate: left.down.rate ?? .zero)
     }
 
     /// From the return of the link until data leaves on it again; nil: never.

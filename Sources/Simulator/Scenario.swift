@@ -34,6 +34,8 @@ public struct StreamPlan: Hashable, Sendable {
     public var listener: Supply
     public var initiatorReader = Reader.eager
     public var listenerReader = Reader.eager
+    /// What the listener sends, as many bytes as `listener` says; empty: pseudo-random bytes.
+    public var recording: [UInt8] = []
     public init(at: Instant = .zero, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
                 listenerReader: Reader = .eager) {
         self.at = at

@@ -38,11 +38,11 @@ public final class StreamEnd {
         self.reader = reader
     }
 
-    /// The two ends of one stream. `key` gives its bytes.
+    /// The two ends of one stream. `key` gives its bytes; what the listener sends may be a recording.
     public static func pair(key: UInt64, initiator: Supply, listener: Supply,
-                            initiatorReader: Reader = .eager,
-                            listenerReader: Reader = .eager) -> (initiator: StreamEnd, listener: StreamEnd) {
-        var there = StreamPattern(key: key), back = StreamPattern(key: ~key)
+                            initiatorReader: Reader = .eager, listenerReader: Reader = .eager,
+                            recording: [UInt8] = []) -> (initiator: StreamEnd, listener: StreamEnd) {
+        var there = StreamPattern(key: key), back = StreamPattern(key: ~key, recording: recording)
         if case .echo = listener { back = there }
         if case .echo = initiator { there = back }
         let a = StreamEnd(outgoing: there, incoming: back, supply: initiator,

@@ -113,4 +113,20 @@ public struct ReceptionLog: Sendable {
         }
         return longest
     }
+
+    /// From `moment` to the end of the first gap as long as `gap`, or later, from where on four fifths of `rate`
+    /// arrive for 200 ms; nil: never. Needs `keepsArrivals`.
+    public func recovery(after moment: Instant, gap: Interval, rate: Rate) -> Interval? {
+        let window = Interval.milliseconds(200)
+        let wanted = rate.bytes(in: window) * 4 / 5
+        var end = 0, isOver = false
+        for start in arrivals.indices where arrivals[start].at >= moment && start > 0 {
+            isOver = isOver || arrivals[start].at - arrivals[start - 1].at >= gap
+            while end < arrivals.count, arrivals[end].at <= arrivals[start].at + window { end += 1 }
+            if isOver, arrivals[end - 1].total - arrivals[start - 1].total >= wanted {
+                return arrivals[start].at - moment
+            }
+        }
+        return nil
+    }
 }

@@ -17,6 +17,8 @@ public final class World {
         public var dialDelay = Interval.milliseconds(1)
         /// The proxy waits for the dial before it writes (`open: checked`).
         public var waitsForDial = false
+        /// Anything but `.reliable` is an experiment.
+        public var signaling = Signaling.reliable
         /// The way to a second address of the concentrator, each way; nil: there is none.
         public var second: LinkConditions?
         /// Whether further paths may lead to the first.
@@ -37,6 +39,10 @@ public final class World {
     public var noted: ((Instant, String) -> Void)?
     /// Called for every datagram sent: from the proxy or not, uplink, bytes.
     public var observer: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Void)?
+    /// Asked for every datagram sent, after `observer`, with the same: true where it is lost at once.
+    public var loses: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Bool)?
+    /// Called for every datagram that arrives, before it is opened: at the concentrator or not, uplink, bytes.
+    public var arriving: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Void)?
 
     /// One application stream with its two ends.
     public final class Stream {
@@ -53,7 +59,8 @@ public final class World {
             (initiator, listener) = StreamEnd.pair(key: key, initiator: plan.initiator,
                                                    listener: plan.listener,
                                                    initiatorReader: plan.initiatorReader,
-                                                   listenerReader: plan.listenerReader)
+                                                   listenerReader: plan.listenerReader,
+                                                   recording: plan.recording)
         }
         public var isFinished: Bool { initiator.isFinished && listener.isFinished }
     }
@@ -112,6 +119,8 @@ public final class World {
         back.connection = options.connection
         there.mode = options.mode
         back.mode = options.mode
+        there.signaling = options.signaling
+        back.signaling = options.signaling
         back.joinsFirstAddress = options.joinsFirst
         there.epoch = 1_700_000_000_000_000_000
         back.epoch = there.epoch
@@ -251,6 +260,7 @@ public final class World {
             for (n, link) in lanes[i].ups.enumerated() {
                 while let packet = link.deliver(at: now) {
                     addresses.arrived(from: lanes[i].publicAddress, bytes: packet.count)
+                    arriving?(now, true, i, UnsafeRawBufferPointer(packet.bytes))
                     concentrator.receive(packet.bytes, from: lanes[i].publicAddress, local: Self.server(n).address,
                                          uplink: 0, at: now)
                     busy = true
@@ -259,6 +269,7 @@ public final class World {
             for (n, link) in lanes[i].downs.enumerated() {
                 while let packet = link.deliver(at: now) {
                     addresses.reached(lanes[i].publicAddress)
+                    arriving?(now, false, i, UnsafeRawBufferPointer(packet.bytes))
                     proxy.receive(packet.bytes, from: Self.server(n), local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
                                   uplink: i, at: now)
                     busy = true
@@ -316,6 +327,7 @@ public final class World {
         trace.add(bytes, lane: uplink * 2 + (fromProxy ? 0 : 1), at: now)
         observer?(now, fromProxy, uplink, bytes)
         if lanes[uplink].isDown { return }
+        if let loses, loses(now, fromProxy, uplink, bytes) { return }
         let smallLoss = fromProxy ? lanes[uplink].smallLossUp : lanes[uplink].smallLossDown
         if smallLoss > 0, bytes.count < Self.smallDatagram, random.chance(smallLoss) { return }
         let n = (fromProxy ? run.remote.address : run.local) == Self.secondAddress.address ? 1 : 0

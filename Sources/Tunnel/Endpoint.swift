@@ -18,6 +18,10 @@ public final class Endpoint {
     public var capture: ((_ segment: borrowing Segment, _ payload: Pieces, _ from: SocketAddress,
                           _ to: SocketAddress, _ at: Instant) -> Void)?
 
+    /// Called before a record with address signals is sealed: path, packet number, and whether one of them
+    /// says that a path is closed. For experiments and tests that lose signals; nil costs nothing.
+    public var signalCarried: ((_ path: UInt8, _ number: UInt64, _ removes: Bool) -> Void)?
+
     // The proxy's end: where to go, through what, and what is known of the concentrator.
     var remotes: [SocketAddress]
     let remoteKey: Key32
@@ -79,6 +83,7 @@ public final class Endpoint {
         var configuration = configuration
         configuration.connection.framing = .sealed
         configuration.connection.subflow.earlyData = true
+        configuration.connection.aidsHandover = configuration.signaling == .reliable
         configuration.connection.subflow.maximumSegmentSize = Self.segmentSize(datagramLimit: 1472)
         self.configuration = configuration
         random = KeyedRandom(seed: seed)

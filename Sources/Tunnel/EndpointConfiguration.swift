@@ -26,6 +26,19 @@ public struct Uplink: Sendable {
     }
 }
 
+/// What carries the news of a lost uplink. Everything but `.reliable` is there to be measured beside it
+/// (section 5 of the paper, `braid figures`): nobody who runs Braid wants it.
+public enum Signaling: String, CaseIterable, Sendable {
+    /// Signals are repeated until echoed, and silence on a path is noticed without any.
+    case reliable
+    /// Signals are repeated until echoed, but nothing else helps: silence makes no path suspect, backup
+    /// subflows carry data only once every regular one is gone, nothing is copied ahead of need. What the
+    /// paper proposes.
+    case echoed
+    /// The same, and a signal goes once, without an echo, as REMOVE_ADDR does in RFC 6824.
+    case once
+}
+
 public struct EndpointConfiguration: Sendable {
     public struct User: Sendable {
         public var name: String
@@ -43,6 +56,8 @@ public struct EndpointConfiguration: Sendable {
     public var identity: StaticKeyPair
     public var connection = ConnectionConfiguration()
     public var mode = HandoverMode.full
+    /// For experiments only; the same at both ends.
+    public var signaling = Signaling.reliable
     /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard.
     public var epoch: UInt64 = 0
     public var mostConnections = 100_000

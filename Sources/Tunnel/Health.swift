@@ -213,7 +213,9 @@ extension Endpoint {
 
     private func probeTimedOut(_ session: Session, _ path: Path, at now: Instant) {
         path.probe.unanswered += 1
-        if path.health == .usable {
+        if path.health == .usable, configuration.signaling != .reliable {
+            // An experiment without this help.
+        } else if path.health == .usable {
             let heard = path.lastArrival >= path.probe.sentAt
             if path.probe.unanswered >= (heard ? Limits.unansweredWhileHearing : path.probe.needed) {
                 path.probe.backoff = Limits.suspectProbe

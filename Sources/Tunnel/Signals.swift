@@ -144,6 +144,17 @@ extension Endpoint {
         return written
     }
 
+    /// Pending signals are about to leave in the next record on `path`.
+    func signalsLeave(_ session: Session, on path: Path) {
+        if let signalCarried {
+            let removes = session.paths.contains { $0.map { $0.signalPending && !$0.isOpen } ?? false }
+            signalCarried(UInt8(path.number), path.nextNumber, removes)
+        }
+        guard configuration.signaling == .once else { return }
+        for case let path? in session.paths { path.signalPending = false }
+        session.signalAt = .distantFuture
+    }
+
     private func state(of path: Path, _ session: Session) -> PathStateFrame {
         PathStateFrame(path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
                        isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent,
@@ -166,7 +177,7 @@ extension Endpoint {
         // Echoed always, also what is old or known: the echo before may have been lost.
         var echo = frame
         echo.isEcho = true
-        if let out = arrival.append(PathStateFrame.size) {
+        if configuration.signaling != .once, let out = arrival.append(PathStateFrame.size) {
             echo.write(into: out)
             markDirty(session)
         }

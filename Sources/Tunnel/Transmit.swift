@@ -178,6 +178,7 @@ extension Endpoint {
                 path.signalDue = true
                 markDirty(session)
             }
+            if at > DatagramHeader.size { signalsLeave(session, on: path) }
         }
         if at == DatagramHeader.size, room > 0, payload.count >= 1000 {
             let padding = min(room, max(0, Limits.bulkHead - head))
@@ -324,7 +325,10 @@ extension Endpoint {
         let waiting = path.smallCount
         let signals = writeSignals(session, into: out + DatagramHeader.size, room: path.smallRoom)
         path.signalDue = false
-        if signals > 0 { path.lastSignal = now }
+        if signals > 0 {
+            path.lastSignal = now
+            signalsLeave(session, on: path)
+        }
         guard signals + waiting > 0 else { return true }
         let frames = UnsafeRawBufferPointer(start: path.small, count: waiting)
         path.smallCount = 0

@@ -16,7 +16,8 @@ import Glibc
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
             StatusCommand.self,
-            ModeCommand.self, DemoCommand.self, HandoversCommand.self, LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
+            ModeCommand.self, DemoCommand.self, HandoversCommand.self, FiguresCommand.self,
+            LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
         ])
 
     static func main() {
@@ -69,7 +70,13 @@ enum Output {
     /// False where the other end is closed or the disk is full.
     @discardableResult
     static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) -> Bool {
-        var rest = Array(text.utf8)[...]
+        write(Array(text.utf8), to: descriptor)
+    }
+
+    /// The same for bytes.
+    @discardableResult
+    static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+        var rest = bytes[...]
         while !rest.isEmpty {
             let n = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if n < 0, errno == EINTR { continue }

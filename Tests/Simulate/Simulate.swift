@@ -10,6 +10,7 @@ import Wire
 ///     simulate soak [--seeds A..B] [--world segments|tunnel] [--twice]
 ///     simulate one --seed N [--world segments|tunnel] [--trace]
 ///     simulate handovers [--seeds A..B]
+///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N --trace
 @main struct Simulate {
     struct Arguments {
@@ -52,11 +53,12 @@ import Wire
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
-              ["soak", "one", "handovers"].contains(command),
+              ["soak", "one", "handovers", "signals"].contains(command),
               let arguments = Arguments(Array(words.dropFirst())) else {
             print("usage: simulate soak [--seeds A..B] [--world segments|tunnel] [--twice] [--quiet]\n" +
                   "       simulate one --seed N [--world segments|tunnel] [--trace]\n" +
-                  "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]")
+                  "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n" +
+                  "       simulate signals [--seeds A..B] [--twice] [--trace]")
             exit(2)
         }
         if command == "handovers", words.contains("--trace") {
@@ -66,6 +68,7 @@ import Wire
         if command == "handovers" {
             exit(Handovers.run(seeds: words.contains("--seeds") ? arguments.seeds : 0..<9) ? 0 : 1)
         }
+        if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }
         exit(run(arguments) ? 0 : 1)
     }
 
