@@ -47,6 +47,7 @@ class Links:
         self.folder = tempfile.mkdtemp(prefix="braid-interop-")
         self.capture = f"{self.folder}/peer.pcap"
         self.peer_said = self.kernel_said = ""
+        self.seed = 0
         for space in self.spaces:
             sh(f"ip netns add {space} && ip -n {space} link set lo up")
             self.inside(space, "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 "
@@ -109,7 +110,8 @@ class Links:
             words += ["--path", f"t{n}={peer_address(n, True)}"]
         for line in self.lines.values():
             words += ["--line", line]
-        words += ["--seconds", "15", "--capture", self.capture, *map(str, options)]
+        self.seed += 1   # other ports and numbers each time: the kernel remembers the last ones
+        words += ["--seed", str(self.seed), "--seconds", "15", "--capture", self.capture, *map(str, options)]
         process = subprocess.Popen(["ip", "netns", "exec", self.router, *words], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
         self.processes.append(process)

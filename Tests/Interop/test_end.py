@@ -80,7 +80,7 @@ def test_a_wrong_key_is_ignored_by_the_kernel(w):
 
 def test_a_wrong_key_is_ignored_by_us(w):
     w.shape(1, 10, 2)
-    peer, kernel = w.connect(size=300_000, peer_options=["--mangle", "in fastclose ack nth=20"])
+    peer, kernel = w.connect("source", 300_000, kernel="sink", peer_options=["--mangle", "in fastclose ack nth=20"])
     same_streams(peer, kernel)
     assert peer["mangled"] == [1]
     w.expect()
