@@ -193,8 +193,7 @@ extension Connection {
             case .ack(let hmac) where !member.isOpener && !member.isVerified:
                 let expected = MultipathHash.join(keys: remoteKey, localKey,
                                                   nonces: member.remoteNonce, member.localNonce)
-                let difference = expected.0 ^ hmac.a | expected.1 ^ hmac.b | UInt64(expected.2 ^ hmac.c)
-                guard constantTimeEqual(difference, 0) else {
+                guard MultipathHash.matches(expected, (hmac.a, hmac.b, hmac.c)) else {
                     counted.hmacFailures += 1
                     reset(member, reason: MPReset.multipathSpecific)
                     return
