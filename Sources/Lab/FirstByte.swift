@@ -4,8 +4,8 @@ import Measures
 import Multipath
 import Simulator
 
-/// Small objects over new connections, one after the other: how long from `connect` to the first byte. The proxy
-/// answers at once (`open: fast`), as it does for host names; what a resolver takes is left out.
+/// Small objects over new connections, one after the other: how long from `connect` to the first byte.
+/// The proxy answers at once (`open: fast`), as it does for host names; what a resolver takes is left out.
 struct FirstByte {
     var mode: HandoverMode
 

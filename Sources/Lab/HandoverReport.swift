@@ -59,7 +59,9 @@ extension HandoverReport.Figure {
         let never = measuredValues.filter { $0 == nil }.count
         if never > 0 { notes.append(never == measuredValues.count ? "never" : "never \(never) times") }
         if missesBar { notes.append("misses the bar") }
-        if !simulatedValues.isEmpty, disagrees { notes.append("differs from the simulator by more than a third") }
+        if !simulatedValues.isEmpty, disagrees {
+            notes.append("differs from the simulator by more than a third")
+        }
         let what = unit == "ms" ? "\(name.label), ms" : "\(name.label), \(unit)"
         return pad("  " + what, 46) + pad(measured.map { number($0.median) } ?? "-", 8)
             + pad(measured.map { "\(number($0.least)) to \(number($0.most))" } ?? "", 18)

@@ -3,8 +3,9 @@ import Glibc
 import Measures
 import Simulator
 
-/// One trial on real sockets: a lab of its own, proxy and concentrator as processes, an application through the
-/// proxy's SOCKS port. Both ends of the application live in this process, so that one clock times both.
+/// One trial on real sockets: a lab of its own, proxy and concentrator as processes, an application
+/// through the proxy's SOCKS port. Both ends of the application live in this process, so that one clock
+/// times both.
 final class HandoverRun {
     private let trial: HandoverTrial
     private let lab: Lab
@@ -43,7 +44,9 @@ final class HandoverRun {
     }
 
     private func attempt() throws -> HandoverRecord {
-        lab.emulator.observe { [packets] in packets.append(.init(at: $0, uplink: $1, isUp: $2 == .up, bytes: $3)) }
+        lab.emulator.observe { [packets] in
+            packets.append(.init(at: $0, uplink: $1, isUp: $2 == .up, bytes: $3))
+        }
         try pair.start(interruptedBy: signals)
         if let radio = trial.cellular.radio {
             lab.emulator.setRadio(HandoverTrial.Link.cellular.rawValue, (radio.sleepsAfter, radio.wakeTime))
@@ -68,7 +71,8 @@ final class HandoverRun {
 
     /// A stream that was never heard of again.
     private func silence(_ receiver: SocketEnd) -> String? {
-        guard case .constantRate(_, let period, _) = trial.scenario.streams[0].listener, period > .seconds(1) else {
+        guard case .constantRate(_, let period, _) = trial.scenario.streams[0].listener,
+              period > .seconds(1) else {
             let end = trial.lossAt + trial.tail
             return receiver.log.last ?? .zero < end - .seconds(1) ? "no byte in the last second" : nil
         }
@@ -125,8 +129,10 @@ final class HandoverRun {
                 helpers.append(try Helper(first.does))
                 agenda.removeFirst()
             }
-            var polled = [client.polled, server.polled, pollfd(fd: signals, events: Int16(POLLIN), revents: 0)]
-            let due = min(agenda.first?.at ?? end, end, client.deadline(after: now), server.deadline(after: now))
+            var polled = [client.polled, server.polled,
+                          pollfd(fd: signals, events: Int16(POLLIN), revents: 0)]
+            let due = min(agenda.first?.at ?? end, end, client.deadline(after: now),
+                          server.deadline(after: now))
             _ = braid_lab_wait(&polled, 3, max(0, (due - now).nanoseconds))
             if polled[2].revents != 0 { throw LabInterruption() }
             // Whatever woke us: the instant is taken after it.
@@ -203,7 +209,9 @@ final class Helper: @unchecked Sendable {
             do { try helper.work() } catch { helper.failure = error }
             return nil
         }, Unmanaged.passRetained(self).toOpaque())
-        guard result == 0 else { throw LabError("can't start a thread: \(String(cString: strerror(result)))") }
+        guard result == 0 else {
+            throw LabError("can't start a thread: \(String(cString: strerror(result)))")
+        }
     }
 
     /// Until it is done; why it failed.

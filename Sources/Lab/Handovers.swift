@@ -31,7 +31,11 @@ public struct Handovers {
             throw LabError("\(folder): \(String(cString: strerror(errno)))")
         }
         // The application's clock must not wait for a time slice; children inherit only niceness.
-        if options.hurriesPrograms { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -15) } else { braid_lab_hurry() }
+        if options.hurriesPrograms {
+            setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -15)
+        } else {
+            braid_lab_hurry()
+        }
         var report = HandoverReport(repetitions: options.repetitions)
         print(HandoverReport.Figure.head)
         do {
@@ -66,8 +70,9 @@ public struct Handovers {
                 simulated: .init(here), measuredValues: there, simulatedValues: here)
         }
         return HandoverReport.Scenario(
-            name: scenario.name, application: scenario.application.rawValue, mode: scenario.trial.mode.rawValue,
-            loss: scenario.trial.loss.rawValue, lost: "\(scenario.trial.lost)", figures: figures,
+            name: scenario.name, application: scenario.application.rawValue,
+            mode: scenario.trial.mode.rawValue, loss: scenario.trial.loss.rawValue,
+            lost: "\(scenario.trial.lost)", figures: figures,
             failures: failures)
     }
 }

@@ -39,14 +39,17 @@ final class SocketEnd {
 
     /// When time alone gives it something to write.
     func deadline(after now: Instant) -> Instant {
-        guard failure == nil, !isBlocked, let began, let next = supply.nextProduction(after: now - began) else {
+        guard failure == nil, !isBlocked, let began,
+              let next = supply.nextProduction(after: now - began) else {
             return .distantFuture
         }
         return began + next
     }
 
     /// What to wait for: also room, where a write found none.
-    var polled: pollfd { pollfd(fd: descriptor, events: Int16(isBlocked ? POLLIN | POLLOUT : POLLIN), revents: 0) }
+    var polled: pollfd {
+        pollfd(fd: descriptor, events: Int16(isBlocked ? POLLIN | POLLOUT : POLLIN), revents: 0)
+    }
 
     /// Reads what is there and writes what is due.
     func turn(at now: Instant) {
@@ -107,7 +110,8 @@ final class LabListener {
         descriptor = try lab.socket(on: .server)
         var one: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
-        let bound = withSocketAddress(SocketAddress(Lab.originAddress, port: Self.port)) { bind(descriptor, $0, $1) }
+        let address = SocketAddress(Lab.originAddress, port: Self.port)
+        let bound = withSocketAddress(address) { bind(descriptor, $0, $1) }
         guard bound == 0, listen(descriptor, 1024) == 0 else {
             let why = String(cString: strerror(errno))
             close(descriptor)
@@ -148,7 +152,8 @@ struct SocksConnection {
         guard send([5, 1, 0]), receive(2) == [5, 0] else { throw failed("the proxy wants a password") }
         let address = Lab.originAddress.v4, port = LabListener.port
         // CONNECT to an IPv4 address.
-        let request: [UInt8] = [5, 1, 0, 1] + (0..<4).map { UInt8(truncatingIfNeeded: address >> (24 - 8 * $0)) }
+        let request: [UInt8] = [5, 1, 0, 1]
+            + (0..<4).map { UInt8(truncatingIfNeeded: address >> (24 - 8 * $0)) }
         guard send(request + [UInt8(port >> 8), UInt8(port & 255)]) else { throw failed("the proxy hung up") }
     }
 
@@ -156,7 +161,8 @@ struct SocksConnection {
     func finish() throws {
         let answer = receive(10)
         guard answer.count == 10, answer[1] == 0 else {
-            throw failed(answer.count == 10 ? "the proxy refused: SOCKS error \(answer[1])" : "the proxy hung up")
+            throw failed(answer.count == 10
+                ? "the proxy refused: SOCKS error \(answer[1])" : "the proxy hung up")
         }
     }
 
@@ -187,6 +193,8 @@ func withSocketAddress<R>(_ address: SocketAddress, _ body: (UnsafePointer<socka
     name.sin_port = address.port.bigEndian
     name.sin_addr.s_addr = address.address.v4.bigEndian
     return withUnsafePointer(to: &name) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
     }
 }

@@ -25,7 +25,8 @@ struct HandoversCommand: ParsableCommand {
     var json: String?
     @Option(help: "Simulated seeds of each scenario.") var seeds = 9
     @Flag(help: "Leave the simulator out.") var noSimulation = false
-    @Flag(help: "Give the programs a priority, too: for a machine that is busy with something else.") var hurry = false
+    @Flag(help: "Give the programs a priority, too: for a machine that is busy with something else.")
+    var hurry = false
     @Flag(help: "Only say what would be run and how long it takes.") var list = false
     @Option(help: "Keep logs, configuration and captures of every run below this folder.") var keep: String?
 
