@@ -125,7 +125,10 @@ extension Endpoint {
             all.append(item.address)
         }
         // With nothing that works the forbidden address is a chance still; at another server it is silence.
-        if session.forbidsFirst, session.hasUsablePath { all.removeAll { $0 == session.firstRemote } }
+        // A session that begins at this instant has its first path.
+        if session.forbidsFirst, session.hasUsablePath || clock == session.openedAt {
+            all.removeAll { $0 == session.firstRemote }
+        }
         return all
     }
 
