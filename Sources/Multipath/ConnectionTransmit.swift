@@ -90,9 +90,9 @@ extension Connection {
     }
 
     /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which brings the
-    /// key that its HMAC needs.
+    /// key that its HMAC needs. One that ends meanwhile says so without it.
     func isHeld(_ member: MemberSubflow) -> Bool {
-        member.kind == .join && !member.isOpener && remoteKey == nil
+        member.kind == .join && !member.isOpener && remoteKey == nil && error == nil
     }
 
     /// A SYN can't be cut in two like other data, and its options take more bytes than a data segment's head

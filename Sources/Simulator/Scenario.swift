@@ -36,6 +36,8 @@ public struct StreamPlan: Hashable, Sendable {
     public var listenerReader = Reader.eager
     /// What the listener sends, as many bytes as `listener` says; empty: pseudo-random bytes.
     public var recording: [UInt8] = []
+    /// Both applications make calls drawn from this seed (`CallsEnd`) instead.
+    public var calls: UInt64?
     public init(at: Instant = .zero, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
                 listenerReader: Reader = .eager) {
         self.at = at

@@ -3,26 +3,26 @@ import Measures
 import Multipath
 
 /// A simulated application at one end of a connection: produces, reads, and checks every byte.
-public final class StreamEnd {
+public class StreamEnd {
     public let supply: Supply
     public let reader: Reader
     /// What the other end will send in all.
     public let expected: Int
-    public private(set) var written = 0
-    public private(set) var read = 0
+    public internal(set) var written = 0
+    public internal(set) var read = 0
     public var log = ReceptionLog()
     /// The first thing that was wrong; nil while all is right.
-    public private(set) var failure: String?
+    public internal(set) var failure: String?
     /// Aborts the connection when this much was read (both ends must expect it).
     public var abortsAfterReading: Int?
     /// Whether the connection may end in an error without that being a failure.
     public var toleratesError = false
     /// When it produced its first byte.
-    public private(set) var began: Instant?
-    public private(set) var finishedAt: Instant?
+    public internal(set) var began: Instant?
+    public internal(set) var finishedAt: Instant?
 
-    private let outgoing: StreamPattern
-    private let incoming: StreamPattern
+    let outgoing: StreamPattern
+    let incoming: StreamPattern
     private var lastTurn = Instant.zero
     private var isWritingFinished = false
     private var isAborted = false
@@ -55,6 +55,12 @@ public final class StreamEnd {
     }
 
     public var isFinished: Bool { finishedAt != nil }
+    /// One phrase on where it stands.
+    var standing: String {
+        "wrote \(written)/\(supply.total) read \(read)/\(expected)" + (isFinished ? " finished" : "")
+    }
+    /// It ended the connection before all was said: the peer may see an error.
+    var hasBrokenOff: Bool { isAborted }
 
     /// When time alone gives it something to do.
     public var deadline: Instant {
@@ -96,7 +102,7 @@ public final class StreamEnd {
         return didSomething
     }
 
-    private func fail(_ text: String) { if failure == nil { failure = text } }
+    func fail(_ text: String) { if failure == nil { failure = text } }
 
     private func readAllowance(at now: Instant) -> Int {
         switch reader {
@@ -134,7 +140,7 @@ public final class StreamEnd {
         return taken > 0
     }
 
-    private func check(_ bytes: UnsafeRawBufferPointer) {
+    func check(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count > 0 else { return }
         if let wrong = incoming.firstDifference(bytes, from: UInt64(read)) {
             fail("wrong byte at offset \(read + wrong) of \(expected)")

@@ -56,13 +56,20 @@ public final class World {
         init(number: Int, plan: StreamPlan, key: UInt64) {
             self.number = number
             self.plan = plan
+            if let seed = plan.calls {
+                (initiator, listener) = CallsEnd.pair(key: key, seed: seed)
+                return
+            }
             (initiator, listener) = StreamEnd.pair(key: key, initiator: plan.initiator,
                                                    listener: plan.listener,
                                                    initiatorReader: plan.initiatorReader,
                                                    listenerReader: plan.listenerReader,
                                                    recording: plan.recording)
         }
-        public var isFinished: Bool { initiator.isFinished && listener.isFinished }
+        public var isFinished: Bool {
+            // Where the initiator was gone at once, the listener may never have heard of it.
+            initiator.isFinished && (listener.isFinished || (initiator.hasBrokenOff && handles.concentrator == nil))
+        }
     }
 
     struct Lane {
@@ -200,13 +207,14 @@ public final class World {
 
     public func describe() -> String {
         streams.filter { !$0.isFinished }.map { s in
-            "stream \(s.number): wrote \(s.initiator.written)/\(s.initiator.supply.total)"
-                + " \(s.listener.written)/\(s.listener.supply.total)"
-                + " read \(s.initiator.read)/\(s.initiator.expected)"
-                + " \(s.listener.read)/\(s.listener.expected)"
-                + (s.initiator.isFinished ? " initiator finished" : "")
-                    + (s.listener.isFinished ? " listener finished" : "")
+            "stream \(s.number): initiator \(s.initiator.standing)\(subflows(s.handles.proxy)),"
+                + " listener \(s.listener.standing)\(subflows(s.handles.concentrator))"
         }.joined(separator: "; ")
+    }
+
+    private func subflows(_ handle: StreamHandle?) -> String {
+        guard let connection = handle?.connection else { return "" }
+        return " " + (0..<256).compactMap { i in connection.subflow(i).map { "\($0.state)" } }.joined(separator: "/")
     }
 
     private var nextEvent: Instant {
@@ -392,7 +400,7 @@ public final class World {
         case .answered(let handle, let status):
             guard let stream = handle.owner as? Stream else { return }
             stream.isConnected = true
-            if status != .connected { failure = "stream \(stream.number) answered \(status)" }
+            if status != .connected, !stream.listener.hasBrokenOff { failure = "stream \(stream.number) answered \(status)" }
             turn(stream, atProxy: true)
         case .activity(let handle):
             guard let stream = handle.owner as? Stream else { return }

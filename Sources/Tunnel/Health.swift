@@ -299,7 +299,7 @@ extension Endpoint {
         for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
         if session.previous != nil { due = min(due, session.previousUntil) }
         if let rekey = session.rekey { due = min(due, rekey.repeatAt) }
-        due = min(due, session.spareAt)
+        due = min(due, min(session.spareAt, session.lastWordsAt))
         if isProxy {
             // Doubt is looked at again and again while it lasts.
             if !session.hasUsablePath, !session.streams.isEmpty, handshake == nil {
@@ -316,6 +316,7 @@ extension Endpoint {
         for case let path? in session.paths { advance(session, path, to: now) }
         if session.signalAt <= now { repeatSignals(session, at: now) }
         if session.spareAt <= now { watchSpare(session, at: now) }
+        if session.lastWordsAt <= now { repeatLastWords(session, at: now) }
         if session.previous != nil, session.previousUntil <= now { session.previous = nil }
         if let rekey = session.rekey, rekey.repeatAt <= now { repeatRekey(session, at: now) }
         if isProxy {

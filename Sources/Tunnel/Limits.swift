@@ -80,6 +80,11 @@ enum Limits {
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)
     static let listenerNumberRest = Interval.seconds(10)
+    /// Resets of broken connections that are repeated, while no word comes that the peer knows, from the first
+    /// interval on, which doubles; less long than a number rests, since it names nothing else meanwhile.
+    static let lastWords = 4_096
+    static let firstLastWord = Interval.milliseconds(250)
+    static let lastWordLife = Interval.seconds(40)
     /// A connection without a subflow is kept this long by a listener whose peer could join.
     static let orphanPatience = Interval.seconds(30)
     static let firstJoinRetry = Interval.milliseconds(100)

@@ -228,7 +228,7 @@ extension Endpoint {
     /// The peer has no such subflow: ours ends as if an RST had come.
     private func receive(_ frame: SubflowResetFrame, _ session: Session, at now: Instant) {
         guard case .used(let entry) = session.numbers.lookup(frame.number),
-              let stream = streams[entry.slot] else { return }
+              let stream = streams[entry.slot] else { return forgetLastWord(frame.number, session) }
         // A SYN is never answered so: this answers something that overtook it.
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)

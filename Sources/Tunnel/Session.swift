@@ -80,6 +80,10 @@ final class Session {
     /// Listener: connections by their token, for joins. Looked up, never iterated.
     var tokens: [UInt32: Int] = [:]
 
+    /// Resets of connections this end broke off, repeated until the peer knows.
+    var lastWords: [LastWord] = []
+    var lastWordsAt = Instant.distantFuture
+
     var lastArrival: Instant
     var lastActivity: Instant
     /// The stream that moved payload most recently: its subflows know the paths' round trips best.

@@ -123,6 +123,10 @@ extension Endpoint {
         guard let out = path.append(length) else { return }   // the same as a loss; no datagram is that small
         out.copyMemory(from: headScratch, byteCount: head)
         copy(payload, to: out + head)
+        if outgoing.segment.flags.contains(.rst), stream.connection.error != nil {
+            remember(lastWord: UnsafeRawBufferPointer(start: out, count: length),
+                     number: stream.links[outgoing.subflow].number, session, at: now)
+        }
         markDirty(session)
     }
 

@@ -7,8 +7,8 @@ import Wire
 /// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in
 /// release mode.
 ///
-///     simulate soak [--seeds A..B] [--world segments|tunnel] [--twice]
-///     simulate one --seed N [--world segments|tunnel] [--trace]
+///     simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice]
+///     simulate one --seed N [--world segments|tunnel|calls] [--trace]
 ///     simulate handovers [--seeds A..B]
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N --trace
@@ -36,7 +36,7 @@ import Wire
                     guard let text = value(), let a = UInt64(text) else { return nil }
                     seeds = a..<(a + 1)
                 case "--world":
-                    guard let name = value(), ["segments", "tunnel"].contains(name) else { return nil }
+                    guard let name = value(), ["segments", "tunnel", "calls"].contains(name) else { return nil }
                     world = name
                 case "--twice": twice = true
                 case "--trace": trace = true
@@ -55,8 +55,8 @@ import Wire
         guard let command = words.first,
               ["soak", "one", "handovers", "signals"].contains(command),
               let arguments = Arguments(Array(words.dropFirst())) else {
-            print("usage: simulate soak [--seeds A..B] [--world segments|tunnel] [--twice] [--quiet]\n" +
-                  "       simulate one --seed N [--world segments|tunnel] [--trace]\n" +
+            print("usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice] [--quiet]\n" +
+                  "       simulate one --seed N [--world segments|tunnel|calls] [--trace]\n" +
                   "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n" +
                   "       simulate signals [--seeds A..B] [--twice] [--trace]")
             exit(2)
@@ -108,7 +108,7 @@ import Wire
     }
 
     static func simulate(_ seed: UInt64, _ arguments: Arguments) -> Result {
-        let scenario = Scenario.drawn(seed: seed)
+        let scenario = arguments.world == "calls" ? Scenario.drawnCalls(seed: seed) : Scenario.drawn(seed: seed)
         if arguments.trace { describe(scenario) }
         if arguments.world == "segments" {
             let world = SegmentWorld(scenario, seed: seed,

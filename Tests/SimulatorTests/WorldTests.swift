@@ -36,6 +36,18 @@ import Testing
         #expect(world.failure == nil, "seed \(seed)")
     }
 
+    /// Random calls of both applications; kept are seeds that once failed.
+    static let onceFailedCalls: [UInt64] = [
+        232, 327,              // the reset of a broken connection was lost, and its peer had nothing to say
+        447, 628, 1049, 1412,  // a broken listener whose joins waited for a key never sent their resets
+    ]
+
+    @Test(arguments: Array(0..<15) + onceFailedCalls) func calls(seed: UInt64) {
+        let world = World(.drawnCalls(seed: seed), seed: seed, options: .drawn(seed: seed))
+        world.run()
+        #expect(world.failure == nil, "seed \(seed)")
+    }
+
     @Test(arguments: [3, 14, 15] as [UInt64]) func sameSeedSameTrace(seed: UInt64) {
         func run(_ seed: UInt64) -> Trace {
             let world = World(.drawn(seed: seed), seed: seed, options: .drawn(seed: seed))
