@@ -230,10 +230,7 @@ extension Connection {
     /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684 section 3.5).
     private func fastClosed(by segment: borrowing Segment, at now: Instant) -> Bool {
         guard segment.options.present.contains(.fastClose) else { return false }
-        guard segment.options.fastClose.receiverKey == localKey else {
-            counted.dssErrors += 1
-            return configuration.framing == .sealed
-        }
+        guard segment.options.fastClose.receiverKey == localKey else { counted.dssErrors += 1; return true }
         if error == nil { error = .peerAborted }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
         say(.closed)
