@@ -22,6 +22,8 @@ final class BBR: CongestionController {
     static let probeRTTGain = 0.75
     /// The bandwidth filter remembers this many rounds.
     static let filterRounds: UInt64 = 10
+    /// Share of a round's segments; two standard deviations more must be lost, since three of a small round's
+    /// twenty may be chance.
     static let lossTolerated = 0.08
     /// Startup ends after this many rounds without a quarter more bandwidth, or after the first such round
     /// in which every segment stood in a queue.
@@ -120,12 +122,14 @@ final class BBR: CongestionController {
     }
 
     private func judgeLoss(_ sample: borrowing AcknowledgementSample) {
-        let total = deliveredInRound &+ lostInRound
-        if total > 8 &* segmentSize, Double(lostInRound) > Self.lossTolerated * Double(total) {
+        let total = Double(deliveredInRound &+ lostInRound) / Double(segmentSize)
+        let lost = Double(lostInRound) / Double(segmentSize)
+        let tolerated = Self.lossTolerated * total
+        if lost > tolerated + 2 * tolerated.squareRoot() {
             inFlightBound = max(min(sample.priorInFlight, product(1.25)), minimumWindow)
             if phase == .startup { flatRounds = Self.fullPipeRounds }
         } else if inFlightBound != .max, sample.isWindowLimited {
-            inFlightBound &+= max(inFlightBound / 16, segmentSize)
+            inFlightBound &+= max(inFlightBound / 4, segmentSize)
             if inFlightBound > product(Self.windowGain) &+ extra { inFlightBound = .max }
         }
         lostInRound = 0
