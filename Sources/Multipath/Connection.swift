@@ -140,6 +140,8 @@ public final class Connection {
     var farewellDone = false
     var farewellUntil = Instant.distantFuture
     var lastDataMember = 0
+    /// When payload last came or went.
+    var lastPayload: Instant
     /// Index of the subflow that new data last went on.
     var lastCarrier = 0
     var shadowing: Shadowing
@@ -158,6 +160,7 @@ public final class Connection {
         receiver = DataReceiver(limit: configuration.receiveLimit)
         scheduler = Scheduler(configuration.scheduler)
         shadowing = Shadowing(at: now)
+        lastPayload = now
         idleDeadline = now + Self.idleRelease
     }
 
@@ -193,6 +196,7 @@ public final class Connection {
 
     public func commitWrite(_ n: Int, at now: Instant) {
         sender.ring.commit(n)
+        lastPayload = now
         inputChanged(at: now)
     }
 
@@ -318,6 +322,13 @@ public final class Connection {
         guard index < members.count, let member = members[index] else { return }
         member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
     }
+    /// Whether a subflow lives on a path that is known to work.
+    public var hasUsableSubflow: Bool {
+        for case let member? in members where member.isAlive && !member.isEnding && member.health == .usable {
+            return true
+        }
+        return false
+    }
     /// Subflows that are neither ended nor ending.
     public var livingSubflows: Int {
         var n = 0
@@ -332,6 +343,17 @@ public final class Connection {
         // RFC 8684 section 3.2: not before the peer is known to have both keys.
         if configuration.framing == .rawIP, role == .initiator, !raw.peerHasKeys, hasLivingMember { return false }
         return !isFinished || (!farewellDone && !hasLivingMember)
+    }
+    /// The listener's token, once its key is known (initiator).
+    public var peerToken: UInt32? { remoteKey == nil ? nil : remoteToken }
+    /// Nothing is under way or waiting, either way, and no payload came or went for `time`.
+    public func isQuiet(for time: Interval, at now: Instant) -> Bool {
+        remoteKey != nil && error == nil && !isFinished && !wantsSubflow && !receiver.hasHoles
+            && now - lastPayload > time
+    }
+    /// Something is to be sent or acknowledged by the peer.
+    public var wantsSubflow: Bool {
+        error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
     }
     /// Payload bytes sent and received on each path index since the start.
     public func pathTotals(_ path: Int) -> (sent: Int, received: Int) {

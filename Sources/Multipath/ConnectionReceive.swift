@@ -38,6 +38,7 @@ extension Connection {
         if !arrival.text.isEmpty {
             lastDataMember = index
             member.lastText = now
+            lastPayload = now
             placeText(payload, arrival.text, placement, segment, member)
         }
         if segment.options.present.contains(.priority) {

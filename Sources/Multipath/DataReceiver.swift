@@ -30,6 +30,8 @@ struct DataReceiver: ~Copyable {
     /// Offset of the next byte expected: what DATA_ACK says (without DATA_FIN).
     var next: UInt64 { ring.end }
     var isFinReached: Bool { finOffset == ring.end }
+    /// Bytes wait for others before them.
+    var hasHoles: Bool { !arrived.isEmpty }
     var isEmpty: Bool { ring.count == 0 && arrived.isEmpty }
     /// Bytes acceptable beyond `next`; never takes back what was advertised.
     var offered: Int { Int(max(ring.base &+ UInt64(window), advertisedEdge) &- ring.end) }

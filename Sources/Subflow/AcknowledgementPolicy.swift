@@ -7,6 +7,8 @@ struct AcknowledgementPolicy {
     /// Segments this far apart are acknowledged each: on a slow link an ACK of two comes late, and the
     /// window it opens leaves as a clump that stands in the queue.
     static let sparse = Interval.milliseconds(3)
+    /// Shorter ones are questions and answers; an ACK rides on what follows.
+    static let leastBulk = 536
 
     private(set) var isDue = false
     private(set) var deadline = Instant.distantFuture
@@ -26,8 +28,8 @@ struct AcknowledgementPolicy {
         pendingBytes &+= bytes
         let gap = now - lastArrival
         lastArrival = now
-        if gap >= Self.sparse { isDue = true; return }
         if quick > 0 { quick &-= 1; isDue = true; return }
+        if gap >= Self.sparse, bytes >= Self.leastBulk { isDue = true; return }
         // Every second full segment.
         if pendingBytes > largest { isDue = true; return }
         if deadline == .distantFuture { deadline = now + delay }

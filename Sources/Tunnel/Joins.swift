@@ -23,6 +23,7 @@ extension Endpoint {
             stream.joinRetryAt = .distantFuture   // over, or asked again when the keys are known
             return false
         }
+        if staysDormant(stream, session, at: now) { return false }
         stream.joinedAt = session.pathChanges
         stream.joinRetryAt = .distantFuture
         if mode(of: stream, session) == .single { return keepOne(stream, session, at: now) }
@@ -112,6 +113,8 @@ extension Endpoint {
     /// A subflow ended that the paths give no reason for: another try, with growing patience.
     func retryJoin(_ stream: StreamHandle, at now: Instant) {
         guard isProxy, stream.connection.error == nil, stream.joinRetryAt == .distantFuture else { return }
+        if stream.session >= 0, let session = sessions[stream.session],
+           staysDormant(stream, session, at: now) { return }
         var patience = Limits.firstJoinRetry
         for _ in 0..<min(stream.joinRetries, 10) { patience = min(patience * 2, Limits.longestJoinRetry) }
         stream.joinRetries += 1

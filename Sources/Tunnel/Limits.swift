@@ -87,6 +87,11 @@ enum Limits {
     static let lastWordLife = Interval.seconds(40)
     /// A connection without a subflow is kept this long by a listener whose peer could join.
     static let orphanPatience = Interval.seconds(30)
+    /// Single mode: a connection without payload for so long leaves its lost path later, at leisure, each
+    /// in its own time.
+    static let quiet = Interval.seconds(2)
+    static let dormancy = Interval.seconds(12)
+    static let dormancySpread = Interval.milliseconds(100)
     static let firstJoinRetry = Interval.milliseconds(100)
     static let longestJoinRetry = Interval.seconds(30)
 

@@ -108,6 +108,10 @@ extension Endpoint {
                 reason: "closed by the peer (\(frame.reason.map { "\($0)" } ?? "unknown reason"))",
                 at: now)
             return CloseFrame.size
+        case .joinRequest:
+            guard let frame = JoinRequestFrame.read(bytes) else { return 0 }
+            receive(frame, session, at: now)
+            return JoinRequestFrame.size
         case .subflowReset:
             guard let frame = SubflowResetFrame.read(bytes) else { return 0 }
             receive(frame, session, at: now)

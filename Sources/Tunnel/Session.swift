@@ -77,7 +77,7 @@ final class Session {
     /// Connection slots, in no particular order.
     var streams: [Int] = []
     let numbers: NumberTable
-    /// Listener: connections by their token, for joins. Looked up, never iterated.
+    /// Connections by the listener's token, for joins and requests of such. Looked up, never iterated.
     var tokens: [UInt32: Int] = [:]
 
     /// Resets of connections this end broke off, repeated until the peer knows.

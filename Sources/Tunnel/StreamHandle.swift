@@ -61,6 +61,9 @@ public final class StreamHandle {
     var joinedAt: UInt32 = 0
     var joinRetryAt = Instant.distantFuture
     var joinRetries = 0
+    /// Listener: when the proxy is asked again for a subflow, and how often it was.
+    var joinRequestAt = Instant.distantFuture
+    var joinRequests = 0
     /// Listener: when a connection without subflows is given up; `.distantFuture` while it has some.
     var orphanAt = Instant.distantFuture
 

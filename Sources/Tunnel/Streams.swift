@@ -159,7 +159,9 @@ extension Endpoint {
         for i in stream.links.indices where stream.links[i].isUsed {
             releaseNumber(stream, i, session, at: now)
         }
-        if !session.isInitiator { session.tokens[stream.connection.localToken] = nil }
+        if let token = session.isInitiator ? stream.connection.peerToken : stream.connection.localToken {
+            session.tokens[token] = nil
+        }
         if stream.position >= 0 {
             let last = session.streams.removeLast()
             if last != stream.slot {
@@ -213,6 +215,10 @@ extension Endpoint {
     func note(_ stream: StreamHandle, at now: Instant) {
         let events = stream.connection.takeEvents()
         if events.isEmpty { return }
+        if isProxy, events.contains(.established), stream.session >= 0, let session = sessions[stream.session],
+           let token = stream.connection.peerToken {
+            session.tokens[token] = stream.slot
+        }
         if events.contains(.subflowEnded), stream.session >= 0, let session = sessions[stream.session] {
             while let subflow = stream.connection.takeEndedSubflow() {
                 if subflow < stream.links.count { releaseNumber(stream, subflow, session, at: now) }

@@ -91,7 +91,9 @@ extension Endpoint {
             return
         }
         noteOrphan(stream, session, at: now)
-        let due = min(min(stream.connection.deadline, stream.joinRetryAt), stream.orphanAt)
+        requestJoin(stream, session, at: now)
+        let due = min(min(stream.connection.deadline, stream.joinRetryAt),
+                      min(stream.orphanAt, stream.joinRequestAt))
         assert(due > now, "a connection with nothing to send has no deadline in the past")
         streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
     }

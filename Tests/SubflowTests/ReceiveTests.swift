@@ -42,6 +42,16 @@ import Wire
         #expect(s.arrival.text.isEmpty && s.arrival.newlyDelivered == 100 && s.out() == ["A seq=101 ack=1"])
     }
 
+    /// A slow link's segments are acknowledged each.
+    @Test func sparseSegmentsAreAcknowledgedEach() {
+        let s = Script()
+        for i in 0..<20 {
+            s.inject("A", seq: 1 + 1000 * i, ack: 1, length: 1000)
+            #expect(s.out() == ["A seq=1 ack=\(1001 + 1000 * i)"])
+            s.wait(3)
+        }
+    }
+
     @Test func acknowledgementsAreDelayedAfterTheStart() {
         let s = Script()
         for i in 0..<16 {
@@ -52,7 +62,9 @@ import Wire
         #expect(s.out() == [] && s.subflow.deadline == s.now + .milliseconds(25))
         s.inject("A", seq: 17_001, ack: 1, length: 1000)
         #expect(s.out() == ["A seq=1 ack=18001"])
+        s.wait(3)
         s.inject("A", seq: 18_001, ack: 1, length: 10)
+        #expect(s.out() == [])
         s.wait(25)
         #expect(s.out() == ["A seq=1 ack=18011"])
         s.inject("A", seq: 18_011, ack: 1, length: 10)

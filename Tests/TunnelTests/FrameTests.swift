@@ -49,6 +49,10 @@ import Testing
         s.withUnsafeBytes { #expect(PathStateFrame.read($0) == state) }
         c.withUnsafeBytes { #expect(CloseFrame.read($0) == close) }
         r.withUnsafeBytes { #expect(SubflowResetFrame.read($0) == reset) }
+        let join = JoinRequestFrame(token: 0xdead_beef)
+        let j = bytes(JoinRequestFrame.size) { join.write(into: $0) }
+        #expect(j == [0x0b, 0xde, 0xad, 0xbe, 0xef])
+        j.withUnsafeBytes { #expect(JoinRequestFrame.read($0) == join) }
         let message = [UInt8](1...100)
         let k = bytes(RekeyFrame.headSize + 100) { out in
             message.withUnsafeBytes { RekeyFrame(isAnswer: false, epoch: 5, message: $0).write(into: out) }
@@ -58,7 +62,7 @@ import Testing
         }
         for (all, read) in [(p, { ProbeFrame.read($0) != nil }), (s, { PathStateFrame.read($0) != nil }),
                             (c, { CloseFrame.read($0) != nil }), (r, { SubflowResetFrame.read($0) != nil }),
-                            (k, { RekeyFrame.read($0) != nil })] as [([UInt8], (UnsafeRawBufferPointer) -> Bool)] {
+                            (j, { JoinRequestFrame.read($0) != nil }), (k, { RekeyFrame.read($0) != nil })] as [([UInt8], (UnsafeRawBufferPointer) -> Bool)] {
             for n in 0..<all.count {
                 all.withUnsafeBytes { #expect(!read(UnsafeRawBufferPointer(rebasing: $0[..<n]))) }
             }

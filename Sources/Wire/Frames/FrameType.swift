@@ -15,4 +15,6 @@ public enum FrameType: UInt8, Sendable {
     /// A further address of the concentrator, repeated until echoed.
     case addressState = 0x09
     case addressStateEcho = 0x0a
+    /// A connection without a subflow has something to send.
+    case joinRequest = 0x0b
 }

@@ -247,6 +247,7 @@ enum FramesTarget {
             if let x = ProbeFrame.read(b) { same(x, ProbeFrame.size, ProbeFrame.read) { $0.write(into: $1) } }
             if let x = PathStateFrame.read(b) { same(x, PathStateFrame.size, PathStateFrame.read) { $0.write(into: $1) } }
             if let x = CloseFrame.read(b) { same(x, CloseFrame.size, CloseFrame.read) { $0.write(into: $1) } }
+            if let x = JoinRequestFrame.read(b) { same(x, JoinRequestFrame.size, JoinRequestFrame.read) { $0.write(into: $1) } }
             if let x = SubflowResetFrame.read(b) { same(x, SubflowResetFrame.size, SubflowResetFrame.read) { $0.write(into: $1) } }
             if let x = RekeyFrame.read(b) {
                 withExact([UInt8](repeating: 0, count: x.size)) { out in

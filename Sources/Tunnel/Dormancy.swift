@@ -1,0 +1,47 @@
+import Measures
+import Multipath
+import Wire
+
+/// Single mode: a connection that nobody is using has no hurry to leave a lost path.
+///
+/// Two hundred open connections would join two hundred times at once, in the middle of a handover, on the
+/// slower link. A quiet one joins when either end has something to say, or at leisure. The listener can't
+/// open a subflow; it asks for one.
+extension Endpoint {
+    /// Whether the connection may stay without a working subflow for now; its leisurely join is then set.
+    func staysDormant(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
+        guard mode(of: stream, session) == .single, !stream.connection.hasUsableSubflow,
+              stream.connection.isQuiet(for: Limits.quiet, at: now) else { return false }
+        if stream.joinRetryAt <= now { return false }
+        let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
+        if stream.joinRetryAt == .distantFuture { stream.joinRetryAt = leisure }
+        return true
+    }
+
+    /// Listener: a connection without a subflow that works has something to send.
+    func requestJoin(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        guard !session.isInitiator, !stream.connection.hasUsableSubflow, stream.connection.wantsSubflow else {
+            stream.joinRequestAt = .distantFuture
+            stream.joinRequests = 0
+            return
+        }
+        if stream.joinRequests > 0, stream.joinRequestAt > now { return }
+        var patience = Limits.initialTimeout
+        if let path = bestPath(session), let out = path.append(JoinRequestFrame.size) {
+            JoinRequestFrame(token: stream.connection.localToken).write(into: out)
+            noteEliciting(session, path, at: now)
+            markDirty(session)
+            patience = path.probeTimeout
+        }
+        for _ in 0..<min(stream.joinRequests, 6) { patience = patience * 2 }
+        stream.joinRequests += 1
+        stream.joinRequestAt = now + min(patience, Limits.longestSignalInterval)
+    }
+
+    func receive(_ frame: JoinRequestFrame, _ session: Session, at now: Instant) {
+        guard session.isInitiator, let slot = session.tokens[frame.token], let stream = streams[slot],
+              !stream.connection.hasUsableSubflow else { return }
+        stream.joinRetryAt = now
+        ready.append(stream)
+    }
+}
