@@ -107,6 +107,7 @@ extension Endpoint {
         guard let path = bestPath(session), path.number != number else { return false }
         stream.connection.move(subflow: first, to: path.number, at: now)
         stream.links[first].path = path.number
+        stream.links[first].context.forgetRecords()
         return true
     }
 

@@ -54,6 +54,8 @@ final class Path {
     // the incarnation: no nonce is used twice.
     private(set) var nextNumber: UInt64 = 1
     var replay = ReplayWindow()
+    /// The number of the record that is being read.
+    var arriving: UInt64 = 0
 
     // Round trip (RFC 6298 section 2), from probes.
     private(set) var smoothedRTT = Interval.zero

@@ -42,6 +42,7 @@ extension Endpoint {
         }
         let isNewest = number > path.replay.highest
         guard path.replay.accept(number) else { counters.replayed += 1; return }
+        path.arriving = number
         if !session.isConfirmed { confirm(session, at: now) }
         if keys === session.next { adoptNextKeys(session, at: now) }
         let source = PathAddress(remote: remote, local: local, uplink: uplink)
@@ -134,6 +135,9 @@ extension Endpoint {
             return readUnknown(frame, number, session, path, at: now)
         }
         let lengths: (headLength: Int, payloadLength: Int)
+        // A subflow's last word comes by another path than its own.
+        stream.links[entry.subflow].context.record
+            = stream.links[entry.subflow].path == path.number ? path.arriving : .max
         do {
             lengths = try SealedSegment.read(frame, context: &stream.links[entry.subflow].context,
                                              into: &incoming)
@@ -155,6 +159,7 @@ extension Endpoint {
            stream.links[entry.subflow].path != path.number {
             // Before the keys are here the first subflow may have moved to another path.
             stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
+            stream.links[entry.subflow].context.forgetRecords()
             stream.links[entry.subflow].path = stream.connection.subflowPath(entry.subflow) ?? path.number
         }
         if stream.links[entry.subflow].path != path.number {

@@ -41,6 +41,8 @@ public struct SealedContext: Sendable {
         /// Where the segment that said them ends in sequence space.
         var end = SubflowSequence(0)
         var era: UInt8 = 0
+        /// The record it came in.
+        var record: UInt64 = 0
     }
 
     // What this end sends.
@@ -59,6 +61,10 @@ public struct SealedContext: Sendable {
     var receiveInitial = SubflowSequence(0)
     var even = Slot()
     var odd = Slot()
+    /// Packet number of the record that the next segment to be read came in, on the subflow's path. What names an
+    /// era was sent after the proposal that made it, so in a later record; a segment from an older one is a
+    /// straggler from six eras ago or more. Zero or `.max`: not known, and not checked.
+    public var record: UInt64 = 0
 
     /// The initial sequence numbers are learnt from the SYNs written and read. A number that is used again
     /// needs a new context.
@@ -121,22 +127,32 @@ public struct SealedContext: Sendable {
     /// The values of an era, where they are still here.
     @inline(__always) func fields(era: UInt8) -> Fields? {
         let slot = era & 1 == 0 ? even : odd
-        return slot.era == era && era != 0 ? slot.fields : nil
+        return slot.era == era && era != 0 && record >= slot.record ? slot.fields : nil
     }
 
     /// A compact segment that ends at `end` said `fields` and referred to `era`.
     @inline(__always) mutating func proposed(_ fields: Fields, after era: UInt8, end: SubflowSequence) {
         let next = Self.following(era)
+        let number = record == .max ? 0 : record
         if next & 1 == 0 {
-            even.take(fields, era: next, end: end)
+            guard record >= odd.record else { return }
+            even.take(fields, era: next, end: end, record: number)
         } else {
-            odd.take(fields, era: next, end: end)
+            guard record >= even.record else { return }
+            odd.take(fields, era: next, end: end, record: number)
         }
+    }
+
+    /// The subflow goes on over another path, whose records are counted by themselves.
+    public mutating func forgetRecords() {
+        even.record = 0
+        odd.record = 0
     }
 }
 
 extension SealedContext.Slot {
-    @inline(__always) mutating func take(_ fields: SealedContext.Fields, era: UInt8, end: SubflowSequence) {
+    @inline(__always) mutating func take(_ fields: SealedContext.Fields, era: UInt8, end: SubflowSequence,
+                                         record: UInt64) {
         if self.era == era {
             guard self.end.isBefore(end) else { return }
         } else if self.era != 0 {
@@ -144,6 +160,6 @@ extension SealedContext.Slot {
             let ahead = (era &+ 6 &- self.era) % 6
             guard ahead == 2 else { return }
         }
-        self = SealedContext.Slot(fields: fields, end: end, era: era)
+        self = SealedContext.Slot(fields: fields, end: end, era: era, record: record)
     }
 }
