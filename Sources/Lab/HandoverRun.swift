@@ -121,12 +121,12 @@ final class HandoverRun {
             if isVisible { try lab.takeDown(number) } else { lab.silence(number) }
         })]
         if let back = trial.returnAt { agenda.append((back, { try lab.restore(number) })) }
-        var helpers: [Helper] = []
-        defer { for helper in helpers { helper.wait() } }
+        var tasks: [SideTask] = []
+        defer { for task in tasks { task.wait() } }
         while now < end, client.failure == nil, server.failure == nil {
             if let first = agenda.first, first.at <= now {
                 // The kernel takes its time to take an interface down; the application doesn't wait for it.
-                helpers.append(try Helper(first.does))
+                tasks.append(try SideTask(first.does))
                 agenda.removeFirst()
             }
             var polled = [client.polled, server.polled,
@@ -140,7 +140,7 @@ final class HandoverRun {
             server.turn(at: now)
             client.turn(at: now)
         }
-        for helper in helpers { if let failure = helper.wait() { throw failure } }
+        for task in tasks { if let failure = task.wait() { throw failure } }
     }
 
     private func wait(until instant: Instant) throws {
@@ -195,7 +195,7 @@ final class PacketLog {
 struct LabInterruption: Error {}
 
 /// A piece of work on a thread of its own.
-final class Helper: @unchecked Sendable {
+final class SideTask: @unchecked Sendable {
     // Safe to share: the thread writes `failure` before it ends, the others read it after joining it.
     private let work: () throws -> Void
     private var failure: (any Error)?
@@ -205,8 +205,8 @@ final class Helper: @unchecked Sendable {
     init(_ work: @escaping () throws -> Void) throws {
         self.work = work
         let result = pthread_create(&thread, nil, { context in
-            let helper = Unmanaged<Helper>.fromOpaque(context!).takeRetainedValue()
-            do { try helper.work() } catch { helper.failure = error }
+            let task = Unmanaged<SideTask>.fromOpaque(context!).takeRetainedValue()
+            do { try task.work() } catch { task.failure = error }
             return nil
         }, Unmanaged.passRetained(self).toOpaque())
         guard result == 0 else {

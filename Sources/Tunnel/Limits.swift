@@ -58,7 +58,7 @@ enum Limits {
     static let suspectProbe = Interval.milliseconds(50)
     /// A suspect path is probed this often for its first minute while something is being transferred,
     /// later only `longestSuspectProbe`.
-    static let freshSuspectProbe = Interval.milliseconds(80)
+    static let freshSuspectProbe = Interval.milliseconds(50)
     static let freshSuspicion = Interval.seconds(60)
     static let longestSuspectProbe = Interval.milliseconds(300)
     /// Of a pair of uplink and address that never answered, while another path of the uplink works.
