@@ -7,7 +7,7 @@ extension Connection {
     public var deadline: Instant {
         if phase != .done, hasWork { return phaseAt }
         var next = min(min(pacingWake, persistDeadline), min(idleDeadline, rawIPDeadline))
-        if !farewellDone { next = min(next, farewellUntil) }
+        next = min(next, farewellUntil)
         if sender.isFinDue, livingSubflows > 0 { next = min(next, finDeadline) }
         for case let member? in members where !isHeld(member) {
             next = min(next, min(member.tcp.deadline, member.proofDeadline))
@@ -34,7 +34,12 @@ extension Connection {
             }
             if !member.isAlive { retire(index, at: now) }
         }
-        if farewellUntil <= now { farewellUntil = .distantFuture; farewellDone = true }
+        if farewellUntil <= now {
+            farewellUntil = .distantFuture
+            farewellDone = true
+            // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for ever.
+            for index in members.indices where members[index] != nil { retire(index, at: now) }
+        }
         if persistDeadline <= now { probeWindow(at: now) }
         if rawIPDeadline <= now { advanceRawIP(to: now) }
         if pacingWake <= now { pacingWake = .distantFuture; phase = .control }
