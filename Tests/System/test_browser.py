@@ -1,7 +1,7 @@
 """A real browser loads a page of sixty objects through the proxy."""
 import shutil
 
-from world import Skip, seconds
+from runner import Skip, seconds
 
 
 @seconds(120)

@@ -4,7 +4,8 @@ import shutil
 import subprocess
 import sys
 
-from world import HERE, Skip, need
+from runner import Skip
+from world import HERE, need
 
 
 def captured(w, size=3_000_000):

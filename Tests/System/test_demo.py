@@ -4,8 +4,7 @@ import signal
 import subprocess
 import time
 
-from lab import check
-from world import Skip, seconds
+from runner import Skip, check, seconds
 
 
 def demo(world, *options, limit=100):

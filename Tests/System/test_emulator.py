@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 import time
 
-from lab import check, in_lab
-from world import Skip
+from lab import in_lab
+from runner import Skip, check
 
 
 def measure(braid, name, **options):
@@ -61,7 +61,7 @@ def test_ordinary_user(world):
     try:
         os.chmod(folder, 0o755)
         here = os.path.dirname(os.path.abspath(__file__))
-        for file in (world.braid, *(os.path.join(here, name) for name in ("emulator_inside.py", "lab.py", "world.py"))):
+        for file in (world.braid, *(os.path.join(here, name) for name in ("emulator_inside.py", "lab.py", "runner.py"))):
             shutil.copy(file, folder)
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         measure(f"{folder}/{os.path.basename(world.braid)}", "outage link_down", prefix=nobody, folder=folder)

@@ -5,8 +5,7 @@ import subprocess
 import tempfile
 import xml.etree.ElementTree as xml
 
-from lab import check
-from world import seconds
+from runner import check, seconds
 
 FIGURES = ["figure-1", "figure-2a", "figure-2b", "figure-3", "section-5"]
 

@@ -4,8 +4,7 @@ import os
 import subprocess
 import tempfile
 
-from lab import between, check
-from world import Skip, seconds
+from runner import Skip, between, check, seconds
 
 
 def handovers(world, *options, limit=100):

@@ -4,7 +4,8 @@ import random
 import socket
 import struct
 
-from world import CONCENTRATOR, content_hash, seconds
+from runner import seconds
+from world import CONCENTRATOR, content_hash
 
 SEND_GARBAGE = """
 import random, socket, sys, time

@@ -2,7 +2,8 @@
 import json
 import time
 
-from world import CONCENTRATOR, content_hash, need, seconds, sh
+from runner import between, seconds
+from world import CONCENTRATOR, content_hash, need, sh
 
 SECOND = "10.81.3.3"
 
@@ -11,7 +12,7 @@ def checked(w, client, size, bound):
     result = client.result()
     assert result["bytes"] == size and result["sha256"] == content_hash(size), f"wrong bytes: {result}"
     w.notes.append(f"longest gap {result['gap'] * 1000:.0f} ms")
-    assert result["gap"] < bound, f"nothing arrived for {result['gap']:.2f} s"
+    between(result["gap"], 0, bound, "the longest gap in s")
 
 
 def rebind(w, first):
@@ -129,7 +130,8 @@ def test_no_further_path_to_the_first_address(w):
     block(w, CONCENTRATOR)
     size = 3_000_000
     result = w.start_client("download", size).result()
-    assert result["sha256"] == content_hash(size) and result["gap"] < 1
+    assert result["sha256"] == content_hash(size)
+    between(result["gap"], 0, 1, "the longest gap in s")
 
 
 def test_an_announced_ipv6_address(w):

@@ -16,23 +16,13 @@ import sys
 import tempfile
 import time
 
+from runner import Skip
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONCENTRATOR = "10.81.3.2"
 ORIGIN = "10.81.3.10"
 ORIGIN6 = "fd00:81:3::10"
 RESOLVER = "10.81.3.53"
-
-
-class Skip(Exception):
-    """This test can't run here, and why."""
-
-
-def seconds(limit):
-    """Gives a test more time than a minute."""
-    def mark(test):
-        test.seconds = limit
-        return test
-    return mark
 
 
 def need(*programs):
