@@ -10,12 +10,12 @@ import Wire
 /// What a session would do is done by the script: subflows are opened on every uplink, joined again when
 /// they end, and path health is set by the faults (an interface event at the initiator at once, at the
 /// listener one link delay later; a silent outage makes the path suspect on both sides after a while).
-public final class SegmentWorld {
+public final class SegmentWorld: InstantLoop {
     public let scenario: Scenario
-    public private(set) var now = Instant.zero
+    public internal(set) var now = Instant.zero
     public private(set) var trace = Trace()
     /// The first thing that went wrong.
-    public private(set) var failure: String?
+    public internal(set) var failure: String?
     public let initiator: Connection
     public let listener: Connection
     public let ends: (initiator: StreamEnd, listener: StreamEnd)
@@ -28,8 +28,6 @@ public final class SegmentWorld {
     static let lineOverhead = 64
     static let firstPort: UInt16 = 40_000
     static let listenerPort: UInt16 = 443
-    /// No engine needs more turns at one instant.
-    static let mostTurns = 5_000
     static let rejoinAfter = Interval.milliseconds(250)
 
     let pool = PacketPool(slotSize: 4096, limit: 1 << 17)
@@ -104,17 +102,7 @@ public final class SegmentWorld {
     /// `mayStop`.
     public func run(until limit: Instant? = nil, mayStop: Bool = false) {
         let end = limit ?? (scenario.faults.last?.at ?? .zero) + scenario.patience + .seconds(60)
-        while failure == nil {
-            runInstant()
-            if failure != nil || (isOver && nextFault == scenario.faults.count) { break }
-            let next = nextEvent
-            if next > end {
-                if !mayStop { failure = "stuck at \(end): " + describe() }
-                now = end
-                break
-            }
-            now = max(now, next)
-        }
+        runInstants(until: end, mayStop: mayStop)
         if failure == nil, !mayStop {
             for lane in lanes { lane.up.clear(at: now); lane.down.clear(at: now) }
             if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
@@ -132,7 +120,10 @@ public final class SegmentWorld {
 
     // MARK: One instant
 
-    private var nextEvent: Instant {
+    var isFinished: Bool { isOver && nextFault == scenario.faults.count }
+    var engineDeadline: Instant { min(initiator.deadline, listener.deadline) }
+
+    var nextEvent: Instant {
         var next = min(initiator.deadline, listener.deadline)
         next = min(next, ends.initiator.deadline, ends.listener.deadline)
         for lane in lanes { next = min(next, lane.up.nextDelivery, lane.down.nextDelivery) }
@@ -144,47 +135,33 @@ public final class SegmentWorld {
         return next
     }
 
-    private func runInstant() {
-        var turns = 0, idleTurns = 0
-        while failure == nil {
-            var busy = false
-            applyFaults()
-            for i in lanes.indices {
-                while let packet = lanes[i].up.deliver(at: now) {
-                    receive(packet, atInitiator: false, path: i)
-                    busy = true
-                }
-                while let packet = lanes[i].down.deliver(at: now) {
-                    receive(packet, atInitiator: true, path: i)
-                    busy = true
-                }
+    func turn() -> Bool {
+        var busy = false
+        applyFaults()
+        for i in lanes.indices {
+            while let packet = lanes[i].up.deliver(at: now) {
+                receive(packet, atInitiator: false, path: i)
+                busy = true
             }
-            initiator.advance(to: now)
-            listener.advance(to: now)
-            openSubflows()
-            _ = initiator.takeEvents()
-            _ = listener.takeEvents()
-            busy = ends.initiator.turn(initiator, at: now) || busy
-            if isAccepted { busy = ends.listener.turn(listener, at: now) || busy }
-            busy = transmit(fromInitiator: true) || busy
-            busy = transmit(fromInitiator: false) || busy
-            collectEnded()
-            if let wrong = ends.initiator.failure { failure = "initiator: \(wrong)" }
-            if let wrong = ends.listener.failure { failure = "listener: \(wrong)" }
-            if let wrong = carriage.failure ?? toListener.failure ?? toInitiator.failure { failure = wrong }
-            turns += 1
-            if busy { idleTurns = 0 } else {
-                idleTurns += 1
-                let engine = min(initiator.deadline, listener.deadline)
-                if engine > now { break }
-                if idleTurns > 10 {
-                    failure = "spins: deadline \(engine) at \(now) and nothing done"
-                        + " (initiator \(initiator.deadline), listener \(listener.deadline))"
-                }
+            while let packet = lanes[i].down.deliver(at: now) {
+                receive(packet, atInitiator: true, path: i)
+                busy = true
             }
-            if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
         }
-        if let text = failure { failure = "\(text) [at \(Double(now.nanoseconds) / 1e9) s]" }
+        initiator.advance(to: now)
+        listener.advance(to: now)
+        openSubflows()
+        _ = initiator.takeEvents()
+        _ = listener.takeEvents()
+        busy = ends.initiator.turn(initiator, at: now) || busy
+        if isAccepted { busy = ends.listener.turn(listener, at: now) || busy }
+        busy = transmit(fromInitiator: true) || busy
+        busy = transmit(fromInitiator: false) || busy
+        collectEnded()
+        if let wrong = ends.initiator.failure { failure = "initiator: \(wrong)" }
+        if let wrong = ends.listener.failure { failure = "listener: \(wrong)" }
+        if let wrong = carriage.failure ?? toListener.failure ?? toInitiator.failure { failure = wrong }
+        return busy
     }
 
     private func transmit(fromInitiator: Bool) -> Bool {

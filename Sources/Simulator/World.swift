@@ -7,7 +7,7 @@ import Wire
 
 /// A proxy and a concentrator as they are, shells and kernels left out: endpoints joined by virtual links
 /// with a NAT on every uplink, a virtual clock that jumps from event to event, applications at both ends.
-public final class World {
+public final class World: InstantLoop {
     public struct Options: Sendable {
         public var connection = ConnectionConfiguration()
         public var mode = HandoverMode.full
@@ -92,8 +92,8 @@ public final class World {
     /// Dials that end at a time.
     var dials: [(at: Instant, stream: Stream)] = []
     private let batch = DatagramBatch()
-    private var started = 0       // streams begun, in the order of their times
-    private var order: [Int] = []
+    var started = 0       // streams begun, in the order of their times
+    var order: [Int] = []
     var nextStranger = Instant.zero
 
     static let concentratorAddress = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)   // 203.0.113.1
@@ -104,7 +104,6 @@ public final class World {
     static let headerBytes = 28
     /// UDP payload in an MTU of 1500.
     static let datagramLimit = 1472
-    static let mostTurns = 5_000
 
     public init(_ scenario: Scenario, seed: UInt64, options: Options = Options()) {
         self.scenario = scenario
@@ -173,17 +172,7 @@ public final class World {
         let end = limit
             ?? max(scenario.faults.last?.at ?? .zero, scenario.streams.last?.at ?? .zero)
             + scenario.patience
-        while failure == nil {
-            runInstant()
-            if failure != nil || isFinished { break }
-            let next = nextEvent
-            if next > end {
-                if !mayStop { failure = "stuck at \(end.nanoseconds / 1_000_000) ms: " + describe() }
-                now = end
-                break
-            }
-            now = max(now, next)
-        }
+        runInstants(until: end, mayStop: mayStop)
         if failure == nil, !mayStop { windUp() }
     }
 
@@ -217,7 +206,7 @@ public final class World {
         return " " + (0..<256).compactMap { i in connection.subflow(i).map { "\($0.state)" } }.joined(separator: "/")
     }
 
-    private var nextEvent: Instant {
+    var nextEvent: Instant {
         var next = min(proxy.deadline, concentrator.deadline, nextStranger)
         for lane in lanes {
             for link in lane.ups { next = min(next, link.nextDelivery) }
@@ -233,33 +222,21 @@ public final class World {
         return next
     }
 
-    private func runInstant() {
-        var turns = 0, idleTurns = 0
-        while failure == nil {
-            var busy = false
-            applyFaults()
-            if nextStranger <= now { disturb() }
-            busy = deliver() || busy
-            proxy.advance(to: now)
-            concentrator.advance(to: now)
-            busy = startStreams() || busy
-            busy = drainEvents() || busy
-            busy = runTimedEnds() || busy
-            busy = transmit(fromProxy: true) || busy
-            busy = transmit(fromProxy: false) || busy
-            if let wrong = nonces.failure ?? addresses.failure { failure = wrong }
-            turns += 1
-            if busy { idleTurns = 0 } else {
-                if min(proxy.deadline, concentrator.deadline) > now { break }
-                idleTurns += 1
-                if idleTurns > 10 {
-                    failure =
-                        "spins: nothing done, deadlines \(proxy.deadline) and \(concentrator.deadline)"
-                }
-            }
-            if turns > Self.mostTurns { failure = "more than \(turns) turns at one instant" }
-        }
-        if let text = failure { failure = "\(text) [at \(now.nanoseconds / 1000) us]" }
+    var engineDeadline: Instant { min(proxy.deadline, concentrator.deadline) }
+
+    func turn() -> Bool {
+        applyFaults()
+        if nextStranger <= now { disturb() }
+        var busy = deliver()
+        proxy.advance(to: now)
+        concentrator.advance(to: now)
+        busy = startStreams() || busy
+        busy = drainEvents() || busy
+        busy = runTimedEnds() || busy
+        busy = transmit(fromProxy: true) || busy
+        busy = transmit(fromProxy: false) || busy
+        if let wrong = nonces.failure ?? addresses.failure { failure = wrong }
+        return busy
     }
 
     private func deliver() -> Bool {
@@ -349,94 +326,5 @@ public final class World {
     /// Public addresses differ in the port from rebinding to rebinding, and never are those of strangers.
     private func wasPublic(_ address: SocketAddress) -> Bool {
         lanes.contains { $0.publicAddress.address == address.address } || formerAddresses.contains(address.address)
-    }
-
-    // MARK: Streams
-
-    private func startStreams() -> Bool {
-        var any = false
-        while started < order.count, streams[order[started]].plan.at <= now {
-            let stream = streams[order[started]]
-            started += 1
-            any = true
-            let handle = proxy.open(Target(host: .name("s\(stream.number).example"), port: 80), at: now)
-            handle.owner = stream
-            stream.handles.proxy = handle
-            if !options.waitsForDial { turn(stream, atProxy: true) }
-        }
-        var i = 0
-        while i < dials.count {
-            guard dials[i].at <= now else { i += 1; continue }
-            let stream = dials.remove(at: i).stream
-            any = true
-            guard let handle = stream.handles.concentrator else { continue }
-            concentrator.answer(handle, with: .connected, at: now)
-            stream.isAnswered = true
-            turn(stream, atProxy: false)
-        }
-        return any
-    }
-
-    private func drainEvents() -> Bool {
-        var any = false
-        while let event = proxy.nextEvent() { any = true; take(event, atProxy: true) }
-        while let event = concentrator.nextEvent() { any = true; take(event, atProxy: false) }
-        return any
-    }
-
-    private func take(_ event: EndpointEvent, atProxy: Bool) {
-        switch event {
-        case .incoming(let handle, let target, let user):
-            guard case .name(let name) = target.host, let number = Int(name.dropFirst().prefix { $0 != "." }),
-                  streams.indices.contains(number), user == "user", target.port == 80,
-                  streams[number].handles.concentrator == nil else {
-                failure = "unexpected incoming stream to \(target) of \(user)"
-                return
-            }
-            let stream = streams[number]
-            handle.owner = stream
-            stream.handles.concentrator = handle
-            dials.append((now + options.dialDelay, stream))
-        case .answered(let handle, let status):
-            guard let stream = handle.owner as? Stream else { return }
-            stream.isConnected = true
-            if status != .connected, !stream.listener.hasBrokenOff { failure = "stream \(stream.number) answered \(status)" }
-            turn(stream, atProxy: true)
-        case .activity(let handle):
-            guard let stream = handle.owner as? Stream else { return }
-            turn(stream, atProxy: atProxy)
-        default:
-            noted?(now, "\(atProxy ? "proxy" : "concentrator"): \(event)")
-        }
-    }
-
-    private func runTimedEnds() -> Bool {
-        var any = false
-        for stream in streams {
-            if stream.handles.proxy != nil, stream.initiator.deadline <= now {
-                any = turn(stream, atProxy: true) || any
-            }
-            if stream.handles.concentrator != nil, stream.isAnswered, stream.listener.deadline <= now {
-                any = turn(stream, atProxy: false) || any
-            }
-        }
-        return any
-    }
-
-    @discardableResult private func turn(_ stream: Stream, atProxy: Bool) -> Bool {
-        let endpoint = atProxy ? proxy : concentrator, end = atProxy ? stream.initiator : stream.listener
-        guard let handle = atProxy ? stream.handles.proxy : stream.handles.concentrator else { return false }
-        guard atProxy ? !options.waitsForDial || stream.isConnected : stream.isAnswered else { return false }
-        guard end.turn(handle.connection, at: now) else { return false }
-        if let wrong = end.failure {
-            failure =
-                "stream \(stream.number) at the \(atProxy ? "proxy" : "concentrator"): \(wrong)"
-        }
-        endpoint.touched(handle, at: now)
-        if end.isFinished {
-            endpoint.release(handle, at: now)
-            if atProxy { stream.handles.proxy = nil } else { stream.handles.concentrator = nil }
-        }
-        return true
     }
 }

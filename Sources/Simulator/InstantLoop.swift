@@ -1,0 +1,52 @@
+import Measures
+
+/// What every world does with time: all there is to do at one instant, then a jump to the next.
+protocol InstantLoop: AnyObject {
+    var now: Instant { get set }
+    /// The first thing that went wrong; ends the run.
+    var failure: String? { get set }
+    /// Everything is done, nothing more is awaited.
+    var isFinished: Bool { get }
+    /// When anything is next to be done.
+    var nextEvent: Instant { get }
+    /// The engines' part of that: one that is due and does nothing spins.
+    var engineDeadline: Instant { get }
+    /// Does everything that is due once; whether anything was.
+    func turn() -> Bool
+    /// Where the run stands, for its failure.
+    func describe() -> String
+}
+
+extension InstantLoop {
+    /// Runs until `isFinished`, a failure or `end`; reaching that is a failure unless `mayStop`.
+    func runInstants(until end: Instant, mayStop: Bool) {
+        while failure == nil {
+            runInstant()
+            if failure != nil || isFinished { break }
+            let next = nextEvent
+            if next > end {
+                if !mayStop { failure = "stuck at \(end.nanoseconds / 1_000_000) ms: " + describe() }
+                now = end
+                break
+            }
+            now = max(now, next)
+        }
+    }
+
+    func runInstant() {
+        // No engine needs more turns at one instant.
+        let mostTurns = 5_000
+        var turns = 0, idleTurns = 0
+        while failure == nil {
+            let isBusy = turn()
+            turns += 1
+            if isBusy { idleTurns = 0 } else {
+                if engineDeadline > now { break }
+                idleTurns += 1
+                if idleTurns > 10 { failure = "spins: nothing done, deadline \(engineDeadline); " + describe() }
+            }
+            if turns > mostTurns { failure = "more than \(turns) turns at one instant" }
+        }
+        if let text = failure { failure = "\(text) [at \(now.nanoseconds / 1000) us]" }
+    }
+}
