@@ -295,26 +295,15 @@ public final class Connection {
     public func subflowPath(_ index: Int) -> Int? { index < members.count ? members[index]?.path : nil }
     /// Whether a living or opening subflow stands on `path`.
     public func hasSubflow(path: Int) -> Bool {
-        for case let member? in members
-            where member.path == path && member.isAlive && !member.isEnding {
-            return true
-        }
-        return false
+        hasMember { $0.path == path && $0.isAlive && !$0.isEnding }
     }
     /// Whether the handshake of a subflow on `path` is done and it is not ending.
     public func isEstablished(path: Int) -> Bool {
-        for case let member? in members
-            where member.path == path && member.isAlive && !member.isEnding && member.tcp.state == .established {
-            return true
-        }
-        return false
+        hasMember { $0.path == path && $0.isAlive && !$0.isEnding && $0.tcp.state == .established }
     }
     /// Whether a subflow on `path` still has something to send or to hear there, if only its end.
     public func livesOn(path: Int) -> Bool {
-        for case let member? in members where member.path == path && member.isAlive && member.tcp.state != .timeWait {
-            return true
-        }
-        return false
+        hasMember { $0.path == path && $0.isAlive && $0.tcp.state != .timeWait }
     }
     /// The framing says by how many bytes the head of the data segment it just wrote exceeded a bulk
     /// segment's.
@@ -324,10 +313,7 @@ public final class Connection {
     }
     /// Whether a subflow lives on a path that is known to work.
     public var hasUsableSubflow: Bool {
-        for case let member? in members where member.isAlive && !member.isEnding && member.health == .usable {
-            return true
-        }
-        return false
+        hasMember { $0.isAlive && !$0.isEnding && $0.health == .usable }
     }
     /// Subflows that are neither ended nor ending.
     public var livingSubflows: Int {
@@ -362,8 +348,10 @@ public final class Connection {
 
     // MARK: Shared by the extensions
 
-    var hasLivingMember: Bool {
-        for case let member? in members where member.isAlive { return true }
+    var hasLivingMember: Bool { hasMember { $0.isAlive } }
+
+    @inline(__always) private func hasMember(where fits: (MemberSubflow) -> Bool) -> Bool {
+        for case let member? in members where fits(member) { return true }
         return false
     }
 

@@ -44,7 +44,7 @@ extension Endpoint {
         announcements[i].generation &+= 1
         for case let session? in sessions where session.isConfirmed && !session.isClosing {
             session.announcing |= 1 << i
-            session.signalInterval = .zero
+            session.signals.renew()
             repeatSignals(session, at: now)
         }
     }
@@ -53,7 +53,7 @@ extension Endpoint {
     func announceAll(_ session: Session, at now: Instant) {
         for i in announcements.indices where announcements[i].isThere { session.announcing |= 1 << i }
         guard session.announcing != 0 else { return }
-        session.signalInterval = .zero
+        session.signals.renew()
         repeatSignals(session, at: now)
     }
 
@@ -79,17 +79,11 @@ extension Endpoint {
             guard !session.isInitiator, announcements.indices.contains(i),
                   announcements[i].generation == frame.generation else { return }
             session.announcing &= ~(1 << i)
-            if !session.hasSignals { session.signalAt = .distantFuture }
+            noteEcho(session)
             return
         }
         guard session.isInitiator, (1...Limits.announcedAddresses).contains(Int(frame.id)) else { return }
-        // Echoed always, also what is old or known: the echo before may have been lost.
-        var echo = frame
-        echo.isEcho = true
-        if let out = arrival.append(echo.size) {
-            echo.write(into: out)
-            markDirty(session)
-        }
+        echo(frame, session, arrival)
         let known = session.heard[Int(frame.id) - 1]
         if let known, !frame.generation.isNewer(than: known.generation) { return }
         session.heard[Int(frame.id) - 1] = Announcement(address: frame.address, isThere: frame.isThere,

@@ -21,11 +21,10 @@ extension Endpoint {
     /// Listener: a connection without a subflow that works has something to send.
     func requestJoin(_ stream: StreamHandle, _ session: Session, at now: Instant) {
         guard !session.isInitiator, !stream.connection.hasUsableSubflow, stream.connection.wantsSubflow else {
-            stream.joinRequestAt = .distantFuture
-            stream.joinRequests = 0
+            stream.joinRequest.stop()
             return
         }
-        if stream.joinRequests > 0, stream.joinRequestAt > now { return }
+        if stream.joinRequest.isRunning, stream.joinRequest.at > now { return }
         var patience = Limits.initialTimeout
         if let path = bestPath(session), let out = path.append(JoinRequestFrame.size) {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
@@ -33,9 +32,7 @@ extension Endpoint {
             markDirty(session)
             patience = path.probeTimeout
         }
-        for _ in 0..<min(stream.joinRequests, 6) { patience = patience * 2 }
-        stream.joinRequests += 1
-        stream.joinRequestAt = now + min(patience, Limits.longestSignalInterval)
+        stream.joinRequest.said(at: now, first: patience, longest: Limits.longestSignalInterval)
     }
 
     func receive(_ frame: JoinRequestFrame, _ session: Session, at now: Instant) {

@@ -295,10 +295,10 @@ extension Endpoint {
     /// The session's next deadline from all its timers.
     func schedule(_ session: Session, at now: Instant) {
         guard !session.isClosing, session.isConfirmed else { return }
-        var due = session.signalAt
+        var due = session.signals.at
         for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
         if session.previous != nil { due = min(due, session.previousUntil) }
-        if let rekey = session.rekey { due = min(due, rekey.repeatAt) }
+        if let rekey = session.rekey { due = min(due, rekey.again.at) }
         due = min(due, min(session.spareAt, session.lastWordsAt))
         if isProxy {
             // Doubt is looked at again and again while it lasts.
@@ -314,11 +314,11 @@ extension Endpoint {
     func advance(_ session: Session, to now: Instant) {
         guard !session.isClosing, session.isConfirmed else { return }
         for case let path? in session.paths { advance(session, path, to: now) }
-        if session.signalAt <= now { repeatSignals(session, at: now) }
+        if session.signals.at <= now { repeatSignals(session, at: now) }
         if session.spareAt <= now { watchSpare(session, at: now) }
         if session.lastWordsAt <= now { repeatLastWords(session, at: now) }
         if session.previous != nil, session.previousUntil <= now { session.previous = nil }
-        if let rekey = session.rekey, rekey.repeatAt <= now { repeatRekey(session, at: now) }
+        if let rekey = session.rekey, rekey.again.at <= now { repeatRekey(session, at: now) }
         if isProxy {
             if !session.hasUsablePath,
                !session.streams.isEmpty,

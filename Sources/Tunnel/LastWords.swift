@@ -9,17 +9,17 @@ struct LastWord {
     let number: UInt16
     let frame: [UInt8]
     let until: Instant
-    var nextAt: Instant
-    var interval: Interval
+    var again = Repeater()
 }
 
 extension Endpoint {
     /// A reset that belongs to an end by our side was written.
     func remember(lastWord frame: UnsafeRawBufferPointer, number: UInt16, _ session: Session, at now: Instant) {
         if session.lastWords.count == Limits.lastWords { session.lastWords.removeFirst() }
-        session.lastWords.append(LastWord(number: number, frame: Array(frame), until: now + Limits.lastWordLife,
-                                          nextAt: now + Limits.firstLastWord, interval: Limits.firstLastWord))
-        session.lastWordsAt = min(session.lastWordsAt, now + Limits.firstLastWord)
+        var word = LastWord(number: number, frame: Array(frame), until: now + Limits.lastWordLife)
+        word.again.said(at: now, first: Limits.firstLastWord, longest: Limits.lastWordLife)
+        session.lastWords.append(word)
+        session.lastWordsAt = min(session.lastWordsAt, word.again.at)
         arm(session, session.lastWordsAt)
     }
 
@@ -30,9 +30,8 @@ extension Endpoint {
 
     func repeatLastWords(_ session: Session, at now: Instant) {
         var next = Instant.distantFuture
-        for i in session.lastWords.indices where session.lastWords[i].nextAt <= now {
-            session.lastWords[i].interval = session.lastWords[i].interval * 2
-            session.lastWords[i].nextAt = now + session.lastWords[i].interval
+        for i in session.lastWords.indices where session.lastWords[i].again.at <= now {
+            session.lastWords[i].again.said(at: now, first: Limits.firstLastWord, longest: Limits.lastWordLife)
             for case let path? in session.paths where path.isOpen && path.health == .usable {
                 let word = session.lastWords[i].frame
                 guard let out = path.append(word.count) else { continue }
@@ -40,8 +39,8 @@ extension Endpoint {
                 markDirty(session)
             }
         }
-        session.lastWords.removeAll { $0.nextAt > $0.until }
-        for word in session.lastWords { next = min(next, word.nextAt) }
+        session.lastWords.removeAll { $0.again.at > $0.until }
+        for word in session.lastWords { next = min(next, word.again.at) }
         session.lastWordsAt = next
     }
 }

@@ -29,6 +29,7 @@ enum Limits {
     /// A record's key is replaced after this time (or `recordsPerKey`), at the next sending.
     static let keyLifetime = Interval.seconds(120)
     static let recordsPerKey: UInt64 = 1 << 60
+    static let longestRekeyWait = Interval.seconds(10)
     /// How long the replaced key still opens: late datagrams come within the deepest queue's delay.
     static let oldKeyLifetime = Interval.seconds(5)
 

@@ -22,8 +22,7 @@ extension Endpoint {
                                              preSharedKey: preSharedKey, ephemeral: random.key())
         let epoch = session.current.epoch &+ 1
         guard let message = try? noise.writeMessage(payload: [epoch]) else { return }
-        session.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message, repeatAt: now,
-                                     interval: Limits.initialTimeout)
+        session.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message)
         repeatRekey(session, at: now)
     }
 
@@ -37,10 +36,9 @@ extension Endpoint {
                 || (path.health == other.health && path.probeTimeout < other.probeTimeout) { best = path }
         }
         if let best { append(rekey.message, isAnswer: false, epoch: rekey.epoch, session, best) }
-        rekey.repeatAt = now + rekey.interval
-        rekey.interval = min(rekey.interval * 2, .seconds(10))
+        rekey.again.said(at: now, first: Limits.initialTimeout, longest: Limits.longestRekeyWait)
         session.rekey = rekey
-        arm(session, rekey.repeatAt)
+        arm(session, rekey.again.at)
     }
 
     private func append(_ message: [UInt8], isAnswer: Bool, epoch: UInt8, _ session: Session, _ path: Path) {

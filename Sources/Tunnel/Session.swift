@@ -61,8 +61,8 @@ final class Session {
     /// Single mode: the path in use, and when to look again after those that are spare.
     var keeper = -1
     var spareAt = Instant.distantFuture
-    var signalAt = Instant.distantFuture
-    var signalInterval = Interval.zero
+    /// When unechoed signals are repeated.
+    var signals = Repeater()
 
     /// At the concentrator: which of its announcements have not been echoed, a bit each.
     var announcing = 0
@@ -144,6 +144,5 @@ struct RekeyAttempt {
     var epoch: UInt8
     var noise: NoiseHandshake
     var message: [UInt8]
-    var repeatAt: Instant
-    var interval: Interval
+    var again = Repeater()
 }

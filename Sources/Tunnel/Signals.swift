@@ -111,24 +111,22 @@ extension Endpoint {
         guard session.isInitiator else { return }
         path.generation &+= 1
         path.signalPending = true
-        session.signalInterval = .zero
+        session.signals.renew()
         repeatSignals(session, at: now)
     }
 
     /// Makes the pending signals due on every live path, and sets the timer that does so again.
     func repeatSignals(_ session: Session, at now: Instant) {
-        guard session.hasSignals else { session.signalAt = .distantFuture; return }
+        guard session.hasSignals else { session.signals.stop(); return }
         var timeout = Interval.max
         for case let path? in session.paths where path.isOpen {
             path.signalDue = true
             timeout = min(timeout, path.probeTimeout)
         }
         if timeout == .max { timeout = Limits.initialTimeout }
-        session.signalInterval = session.signalInterval == .zero
-            ? max(timeout, Limits.leastSignalInterval)
-            : min(session.signalInterval * 2, Limits.longestSignalInterval)
-        session.signalAt = now + session.signalInterval
-        arm(session, session.signalAt)
+        session.signals.said(at: now, first: max(timeout, Limits.leastSignalInterval),
+                             longest: Limits.longestSignalInterval)
+        arm(session, session.signals.at)
         markDirty(session)
     }
 
@@ -152,7 +150,7 @@ extension Endpoint {
         }
         guard configuration.signaling == .once else { return }
         for case let path? in session.paths { path.signalPending = false }
-        session.signalAt = .distantFuture
+        session.signals.stop()
     }
 
     private func state(of path: Path, _ session: Session) -> PathStateFrame {
@@ -170,18 +168,26 @@ extension Endpoint {
                   path.generation == frame.generation
             else { return }
             path.signalPending = false
-            if !session.hasSignals { session.signalAt = .distantFuture }
+            noteEcho(session)
             return
         }
         guard !session.isInitiator else { return }
-        // Echoed always, also what is old or known: the echo before may have been lost.
+        echo(frame, session, arrival)
+        apply(frame, session, arrival, at: now)
+    }
+
+    /// Echoed always, also what is old or known: the echo before may have been lost.
+    func echo<Frame: SignalFrame>(_ frame: Frame, _ session: Session, _ arrival: Path) {
+        guard configuration.signaling != .once, let out = arrival.append(frame.length) else { return }
         var echo = frame
         echo.isEcho = true
-        if configuration.signaling != .once, let out = arrival.append(PathStateFrame.size) {
-            echo.write(into: out)
-            markDirty(session)
-        }
-        apply(frame, session, arrival, at: now)
+        echo.write(into: out)
+        markDirty(session)
+    }
+
+    /// One signal less waits for its echo.
+    func noteEcho(_ session: Session) {
+        if !session.hasSignals { session.signals.stop() }
     }
 
     /// The concentrator takes the proxy's word, where it is newer than what it has.
@@ -245,3 +251,13 @@ extension Endpoint {
         }
     }
 }
+
+/// A frame that is repeated until it comes back as an echo.
+protocol SignalFrame {
+    var isEcho: Bool { get set }
+    /// Bytes on the wire.
+    var length: Int { get }
+    func write(into out: UnsafeMutableRawPointer)
+}
+extension PathStateFrame: SignalFrame { var length: Int { Self.size } }
+extension AddressStateFrame: SignalFrame { var length: Int { size } }

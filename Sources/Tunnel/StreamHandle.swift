@@ -62,8 +62,7 @@ public final class StreamHandle {
     var joinRetryAt = Instant.distantFuture
     var joinRetries = 0
     /// Listener: when the proxy is asked again for a subflow, and how often it was.
-    var joinRequestAt = Instant.distantFuture
-    var joinRequests = 0
+    var joinRequest = Repeater()
     /// Listener: when a connection without subflows is given up; `.distantFuture` while it has some.
     var orphanAt = Instant.distantFuture
 

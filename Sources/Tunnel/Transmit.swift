@@ -93,7 +93,7 @@ extension Endpoint {
         noteOrphan(stream, session, at: now)
         requestJoin(stream, session, at: now)
         let due = min(min(stream.connection.deadline, stream.joinRetryAt),
-                      min(stream.orphanAt, stream.joinRequestAt))
+                      min(stream.orphanAt, stream.joinRequest.at))
         assert(due > now, "a connection with nothing to send has no deadline in the past")
         streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
     }
@@ -178,7 +178,7 @@ extension Endpoint {
         guard let out = batch.reserve(lane: path.lane) else { return }   // `hasRoom` was asked before
         var at = DatagramHeader.size
         let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
-        if session.signalAt < .distantFuture {
+        if session.signals.isRunning {
             at += writeSignals(session, into: out + at, room: room)
             if at == DatagramHeader.size, now - path.lastSignal > Limits.signalBesideBulk {
                 path.signalDue = true
@@ -213,10 +213,11 @@ extension Endpoint {
         path.check = check
     }
 
-    /// Seals the plain bytes behind the header and the payload, and closes the datagram.
+    /// Seals the plain bytes behind the header and the payload, and closes the datagram; its length.
+    @discardableResult
     private func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
                         _ session: Session, _ path: Path,
-                        _ batch: DatagramBatch, at now: Instant) {
+                        _ batch: DatagramBatch, at now: Instant) -> Int {
         let length = sealRecord(out, plain: plain, payload, session, path, at: now)
         if path.isValidated {
             batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
@@ -225,6 +226,7 @@ extension Endpoint {
             commitUnproven(out, length, path, batch)
         }
         rekeyIfDue(session, at: now)
+        return length
     }
 
     /// The datagram's length.
@@ -341,12 +343,9 @@ extension Endpoint {
         if path.paddingDue > 0, isLast {
             return flushPadded(out, signals, frames, session, path, batch, at: now)
         }
-        finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
-               path, batch, at: now)
-        if path.isValidated, path.check != nil {
-            let length = DatagramHeader.size + signals + waiting + RecordCipher.tagBytes
-            copyToCandidate(out, length, path, batch)
-        }
+        let length = finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
+                            path, batch, at: now)
+        if path.isValidated, path.check != nil { copyToCandidate(out, length, path, batch) }
         return true
     }
 
