@@ -8,6 +8,7 @@ link of the kernel's address.
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ class Links:
         self.kernel, self.router = f"kernel{Links.count}", f"router{Links.count}"
         self.spaces = [self.kernel, self.router]
         self.folder = tempfile.mkdtemp(prefix="braid-interop-")
-        self.capture = f"{self.folder}/peer.pcap"
+        self.capture = ""   # of the peer that was started last
         self.peer_said = self.kernel_said = ""
         self.seed = 0
         for space in self.spaces:
@@ -113,6 +114,7 @@ class Links:
         for line in self.lines.values():
             words += ["--line", line]
         self.seed += 1   # other ports and numbers each time: the kernel remembers the last ones
+        self.capture = f"{self.folder}/peer{self.seed}.pcap"
         words += ["--seed", str(self.seed), "--seconds", "15", "--capture", self.capture, *map(str, options)]
         process = subprocess.Popen(["ip", "netns", "exec", self.router, *words], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
@@ -141,31 +143,49 @@ class Links:
         return json.loads(out.strip().splitlines()[-1])
 
     def serve(self, pattern="echo", size=100_000, *, kernel="echo", kernel_size=None, peer_options=(),
-              kernel_options=(), during=None, v6=(), to=None, links=2):
-        """The peer listens, the kernel connects. Both results."""
+              kernel_options=(), during=None, v6=(), to=None, links=2, wrong=()):
+        """The peer listens, the kernel connects. Both results. `wrong`: see `judge`."""
         peer = self.start_peer("server", PORT, "--pattern", pattern, "--size", size, *peer_options, v6=v6, links=links)
         target = to or peer_address(1)
         end = self.start_kernel("client", target, PORT, kernel, kernel_size or size, *kernel_options)
-        return self._finish(peer, end, during)
+        return self._finish(peer, end, during, wrong)
 
     def connect(self, pattern="echo", size=100_000, *, kernel="echo", kernel_size=None, peer_options=(),
-                kernel_options=(), during=None, v6=(), to=None, links=2):
-        """The kernel listens, the peer connects. Both results."""
+                kernel_options=(), during=None, v6=(), to=None, links=2, wrong=()):
+        """The kernel listens, the peer connects. Both results. `wrong`: see `judge`."""
         address = to or kernel_address(1)
         end = self.start_kernel("server", "::" if ":" in address else "0.0.0.0", PORT, kernel, kernel_size or size,
                                 *kernel_options)
         target = f"[{address}]:{PORT}" if ":" in address else f"{address}:{PORT}"
         peer = self.start_peer("client", target, "--pattern", pattern, "--size", size, *peer_options, v6=v6, links=links)
-        return self._finish(peer, end, during)
+        return self._finish(peer, end, during, wrong)
 
-    def _finish(self, peer, kernel, during):
+    def _finish(self, peer, kernel, during, wrong):
         if during:
             during()
         mine = self.end(peer, 45)
         self.peer_said = json.dumps(mine)
         theirs = self.end(kernel)
         self.kernel_said = json.dumps(theirs)
+        self.judged = self.judge(wrong, mine["error"])
         return mine, theirs
+
+    def judge(self, wrong, error=None):
+        """What `mptcp_check` says of the last capture. `wrong`: patterns of what it must find, since the test made
+        it, and may find; None: it isn't asked, since a changed segment makes the rest unreadable."""
+        if wrong is None:
+            return None
+        words = ["--linux", "--most", "1000"] + (["--allow-unfinished"] if error else [])
+        checked = subprocess.run([sys.executable, f"{SYSTEM}/mptcp_check.py", self.capture, *words],
+                                 capture_output=True, text=True)
+        assert checked.returncode in (0, 1), f"mptcp_check: {checked.stderr[-800:]}"
+        result = json.loads(checked.stdout)
+        found = result["first_violations"]
+        strange = [v for v in found if not any(re.search(pattern, v) for pattern in wrong)]
+        assert not strange, f"mptcp_check: {len(strange)} violations: " + "; ".join(strange[:6])
+        missing = [pattern for pattern in wrong if not any(re.search(pattern, v) for v in found)]
+        assert not missing, f"mptcp_check did not find {missing}"
+        return result
 
     # ---- what the kernel counted ----
     def counters(self):

@@ -93,7 +93,8 @@ def test_a_forged_announcement_is_ignored_by_us(w):
 def test_a_forged_announcement_is_ignored_by_the_kernel(w):
     slow(w)
     peer, kernel = w.serve(size=400_000, peer_options=["--at", f"0 announce {peer_address(2)} id=1",
-                                                       "--mangle", "out hmac add"])
+                                                       "--mangle", "out hmac add"],
+                           wrong=["wrong HMAC in ADD_ADDR"])
     same_streams(peer, kernel)
     w.expect(AddAddr=0, EchoAddTx=0, MPJoinSynTx=0, AddAddrDrop=0)
 

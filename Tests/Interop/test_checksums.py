@@ -40,7 +40,8 @@ def test_corrupted_to_us_on_one_of_two_subflows(w):
 def test_corrupted_to_the_kernel_on_one_of_two_subflows(w):
     w.shape(1, 10, 2), w.shape(2, 10, 2)
     peer, kernel = w.connect(size=900_000, peer_options=["--checksum", "--at", "0.02 join 1",
-                                                         "--mangle", "out flip path=1 nth=30"])
+                                                         "--mangle", "out flip path=1 nth=30"],
+                             wrong=["wrong DSS checksum", "differ from those sent before"])
     same_streams(peer, kernel)
     assert peer["subflows"][1]["reset"], peer["subflows"][1]
     w.expect(MPJoinAckRx=1, MPFailTx=1, DataCsumErr=1, DSSCorruptionReset=range(0, 2))
@@ -55,7 +56,7 @@ def test_corrupted_to_the_kernel_on_the_only_subflow(w):
     """MP_FAIL from the kernel; ours in answer, and the infinite mapping; then plain TCP with the changed bytes."""
     w.shape(1, 10, 2)
     peer, kernel = w.connect("source", 600_000, kernel="source", kernel_size=600_000,
-                             peer_options=["--checksum", "--mangle", "out flip nth=40"])
+                             peer_options=["--checksum", "--mangle", "out flip nth=40"], wrong=["wrong DSS checksum"])
     changed_once(peer["sent"], kernel["received"], "peer to kernel")
     assert kernel["sent"] == peer["received"] and peer["error"] is None and kernel["error"] is None
     assert peer["counters"]["failsReceived"] >= 1 and peer["counters"]["failsSent"] == 1 and peer["plain"]

@@ -72,7 +72,8 @@ def test_the_kernel_aborts_as_initiator(w):
 
 def test_a_wrong_key_is_ignored_by_the_kernel(w):
     w.shape(1, 10, 2)
-    peer, kernel = w.connect(size=300_000, peer_options=["--mangle", "out fastclose ack nth=20"])
+    peer, kernel = w.connect(size=300_000, peer_options=["--mangle", "out fastclose ack nth=20"],
+                             wrong=["MP_FASTCLOSE with a wrong key"])
     same_streams(peer, kernel)
     assert peer["mangled"] == [1]
     w.expect(MPFastcloseRx=range(0, 2))

@@ -71,7 +71,8 @@ def test_the_kernel_joins_the_address_we_announce(w):
 
 def test_an_unknown_token_is_reset_by_the_kernel(w):
     w.shape(1, 20, 2)
-    peer, kernel = w.connect(size=400_000, peer_options=["--at", "0.02 join 1", "--mangle", "out token join"])
+    peer, kernel = w.connect(size=400_000, peer_options=["--at", "0.02 join 1", "--mangle", "out token join"],
+                             wrong=["MP_JOIN with an unknown token"])
     same_streams(peer, kernel)
     assert peer["counters"]["joinsRefused"] == 1 and peer["subflows"][1]["reset"]
     w.expect(MPJoinNoTokenFound=1, MPJoinSynRx=1, MPJoinAckRx=0)
@@ -88,7 +89,8 @@ def test_an_unknown_token_is_reset_by_us(w):
 
 def test_a_wrong_hmac_is_refused_by_the_kernel(w):
     w.shape(1, 20, 2)
-    peer, kernel = w.connect(size=400_000, peer_options=["--at", "0.02 join 1", "--mangle", "out hmac join"])
+    peer, kernel = w.connect(size=400_000, peer_options=["--at", "0.02 join 1", "--mangle", "out hmac join"],
+                             wrong=["wrong HMAC in the third packet of a join"])
     same_streams(peer, kernel)
     assert peer["subflows"][1]["reset"]
     w.expect(MPJoinSynRx=1, MPJoinAckRx=0, MPJoinAckHMacFailure=lambda n: n >= 1)

@@ -4,12 +4,14 @@
 Written from the RFC alone and sharing no code with Braid, so that the two can disagree. It follows every
 connection of the capture and asserts:
 
-  * IP and TCP checksums, tokens, the HMACs of MP_JOIN and ADD_ADDR, the keys of MP_CAPABLE and MP_FASTCLOSE;
+  * IP and TCP checksums, the form of every option, tokens, the HMACs of MP_JOIN and ADD_ADDR, the keys of
+    MP_CAPABLE and MP_FASTCLOSE; an echo repeats what was announced, an address ID means one address;
   * every payload byte is mapped, a mapping never changes, and a byte sent again (retransmitted or reinjected on
-    another subflow) is the same byte;
-  * a DATA_ACK never goes back (on one subflow; and on the whole connection in the direction in which the
-    capturing host sends), nor beyond the data seen;
-  * no data lies beyond the right edge of the window that the capture has shown;
+    another subflow) is the same byte; every mapping has its checksum where they are agreed, and it is right;
+  * a DATA_ACK never goes back (on one subflow, unless a peer is Linux; and on the whole connection in the direction in which the
+    capturing host sends), nor beyond the data seen; no TCP acknowledgement goes beyond what was sent;
+  * no data lies beyond the right edge of the window that the capture has shown, and the capturing host never
+    takes back an edge that it has shown;
   * both directions end with a DATA_FIN behind the last byte, with no hole before it, that is acknowledged;
     or the connection is aborted by MP_FASTCLOSE.
 
@@ -17,179 +19,13 @@ Prints a summary as JSON; exits with 1 where something is wrong and with 2 where
 """
 import argparse
 import bisect
-import hashlib
-import hmac
 import json
 import mmap
-import socket
 import struct
 import sys
 
-FIN, SYN, RST, ACK = 1, 2, 4, 16
-MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
-
-
-# --- the file ---------------------------------------------------------------------------------------------
-
-def packets(data):
-    """Yields (number, seconds, IP packet) of a pcap file."""
-    if len(data) < 24:
-        raise ValueError("too short for a pcap file")
-    magic = bytes(data[:4])
-    forms = {b"\xa1\xb2\xc3\xd4": (">", 1e6), b"\xd4\xc3\xb2\xa1": ("<", 1e6),
-             b"\xa1\xb2\x3c\x4d": (">", 1e9), b"\x4d\x3c\xb2\xa1": ("<", 1e9)}
-    if magic not in forms:
-        raise ValueError("not a pcap file")
-    order, ticks = forms[magic]
-    link = struct.unpack(order + "I", data[20:24])[0] & 0xffff
-    skip = {101: 0, 228: 0, 229: 0, 12: 0, 1: 14, 113: 16, 276: 20}.get(link)
-    if skip is None:
-        raise ValueError("link type %d is not handled" % link)
-    at, number = 24, 0
-    while at + 16 <= len(data):
-        seconds, fraction, length, original = struct.unpack_from(order + "IIII", data, at)
-        at += 16
-        if at + length > len(data):
-            raise ValueError("the last record is cut short")
-        number += 1
-        if length == original:
-            yield number, seconds + fraction / ticks, data[at + skip:at + length]
-        at += length
-
-
-def ones_sum(data):
-    if len(data) & 1:
-        data = bytes(data) + b"\0"
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total > 0xffff:
-        total = (total & 0xffff) + (total >> 16)
-    return total
-
-
-class Packet:
-    __slots__ = ("number", "time", "source", "target", "seq", "ack", "flags", "window", "options", "payload", "faults",
-                 "scale")
-
-
-def parse(number, time, ip, thorough):
-    """An IP packet with TCP in it; None for others."""
-    if len(ip) < 40:
-        return None
-    if ip[0] >> 4 == 4:
-        head, total = (ip[0] & 15) * 4, struct.unpack_from("!H", ip, 2)[0]
-        if ip[9] != 6 or total > len(ip):
-            return None
-        family, addresses, tcp = socket.AF_INET, ip[12:20], ip[head:total]
-        ip_fault = thorough and ones_sum(ip[:head]) != 0xffff
-    elif ip[0] >> 4 == 6:
-        if ip[6] != 6:
-            return None
-        family, addresses, tcp = socket.AF_INET6, ip[8:40], ip[40:40 + struct.unpack_from("!H", ip, 4)[0]]
-        ip_fault = False
-    else:
-        return None
-    if len(tcp) < 20:
-        return None
-    p = Packet()
-    p.number, p.time, p.faults, p.scale = number, time, [], None
-    if ip_fault:
-        p.faults.append("wrong IP checksum")
-    # The pseudo-header: addresses, length, protocol.
-    if thorough and ones_sum(bytes(addresses) + struct.pack("!II", len(tcp), 6) + bytes(tcp)) != 0xffff:
-        p.faults.append("wrong TCP checksum")
-    half = len(addresses) // 2
-    sport, dport, p.seq, p.ack, offset, p.flags, p.window = struct.unpack_from("!HHIIBBH", tcp)
-    p.source = (socket.inet_ntop(family, addresses[:half]), sport)
-    p.target = (socket.inet_ntop(family, addresses[half:]), dport)
-    offset = (offset >> 4) * 4
-    if offset < 20 or offset > len(tcp):
-        return None
-    p.payload = tcp[offset:]
-    p.options = []
-    at = 20
-    while at < offset:
-        kind = tcp[at]
-        if kind == 0:
-            break
-        if kind == 1:
-            at += 1
-            continue
-        length = tcp[at + 1] if at + 1 < offset else 0
-        if length < 2 or at + length > offset:
-            p.faults.append("malformed TCP options")
-            break
-        if kind == 3 and length == 3:
-            p.scale = min(tcp[at + 2], 14)
-        elif kind == 30 and length >= 3:
-            p.options.append((tcp[at + 2] >> 4, bytes(tcp[at:at + length])))
-        at += length
-    return p
-
-
-def u64(b, at):
-    return struct.unpack_from("!Q", b, at)[0]
-
-
-def dss(o):
-    """DATA_FIN, (DATA_ACK, octets) or None, (DSN, octets, SSN, length, checksum) or None."""
-    bits, at, ack, mapping = o[3], 4, None, None
-    if bits & 1:
-        n = 8 if bits & 2 else 4
-        ack = (int.from_bytes(o[at:at + n], "big"), n)
-        at += n
-    if bits & 4:
-        n = 8 if bits & 8 else 4
-        ssn, length = struct.unpack_from("!IH", o, at + n)
-        checksum = struct.unpack_from("!H", o, at + n + 6)[0] if len(o) >= at + n + 8 else None
-        mapping = (int.from_bytes(o[at:at + n], "big"), n, ssn, length, checksum)
-        at += n + 6
-    return bool(bits & 0x10), ack, mapping
-
-
-# --- what the RFC defines ---------------------------------------------------------------------------------
-
-def key_hash(key):
-    return hashlib.sha256(key).digest()
-
-
-def mac(first, second, message):
-    return hmac.new(first + second, message, hashlib.sha256).digest()
-
-
-def widen(low, octets, near):
-    """The 64-bit number next to `near` with these low 32 bits."""
-    if octets == 8:
-        return low
-    return near + ((low - near + (1 << 31)) & MASK32) - (1 << 31)
-
-
-class Ranges:
-    """Half-open ranges of integers, merged."""
-
-    def __init__(self):
-        self.starts, self.ends = [], []
-
-    def add(self, a, b):
-        if a >= b:
-            return
-        i = bisect.bisect_left(self.ends, a)
-        j = bisect.bisect_right(self.starts, b)
-        if i < j:
-            a, b = min(a, self.starts[i]), max(b, self.ends[j - 1])
-        self.starts[i:j], self.ends[i:j] = [a], [b]
-
-    def common(self, a, b):
-        """The parts of a..b that are in here."""
-        i, out = bisect.bisect_right(self.ends, a), []
-        while i < len(self.starts) and self.starts[i] < b:
-            out.append((max(a, self.starts[i]), min(b, self.ends[i])))
-            i += 1
-        return out
-
-    def reach(self, a):
-        """How far from `a` on there is no hole."""
-        i = bisect.bisect_right(self.starts, a) - 1
-        return self.ends[i] if i >= 0 and self.ends[i] >= a else a
+from mptcp_packets import (ACK, ADD_ADDR, CAPABLE, DSS, FAIL, FASTCLOSE, FIN, JOIN, MASK32, MASK64, PRIO, REMOVE_ADDR, RST, SYN,
+                           Ranges, dss, inet_name, key_hash, mac, ones_sum, packets, parse, u64, widen)
 
 
 class Stream:
@@ -202,7 +38,10 @@ class Stream:
         self.fin = None         # offset that the DATA_FIN takes
         self.acked = 0          # highest DATA_ACK for this direction
         self.edge = None        # right edge of the window offered for this direction
-        self.regressions = []   # DATA_ACKs (for this direction) that went back on the connection
+        self.regressions = []   # DATA_ACKs or edges (for this direction) that went back on the connection
+        self.announced = set()  # what ADD_ADDR named: ID, address, port
+        self.ids = {}           # address by ID, of subflows and ADD_ADDR
+        self.unverified = []    # packet, mapping and checksum of what came in several pieces
 
     def set_key(self, key):
         self.key = key
@@ -236,13 +75,17 @@ class Half:
         self.seen = Ranges()    # payload by SSN
         self.pending = []       # payload without a mapping yet
         self.acked = None       # highest DATA_ACK sent in this direction of this subflow
+        self.end = 0            # highest relative sequence number sent, with SYN and FIN
 
 
 class Subflow:
-    def __init__(self, connection, initiator, join):
-        self.connection, self.initiator, self.join = connection, initiator, join
+    """`opener`: 0 where the connection's initiator opened it, 1 the listener. Halves are the opener's first."""
+
+    def __init__(self, connection, address, join, opener):
+        self.connection, self.address, self.join, self.opener = connection, address, join, opener
         self.halves = (Half(), Half())
         self.nonces = [None, None]
+        self.spoke = [False, False]   # whether a packet behind the SYN had an MPTCP option
 
 
 # --- the check --------------------------------------------------------------------------------------------
@@ -251,7 +94,9 @@ class Check:
     def __init__(self, side, linux):
         self.side, self.linux = side, linux
         self.connections, self.flows, self.tokens = [], {}, {}
-        self.violations, self.count = [], {"packets": 0, "plain": 0, "strays": 0, "joins": 0, "hmacs": 0, "addresses": 0}
+        self.violations, self.count = [], dict.fromkeys((
+            "packets", "plain", "strays", "joins", "hmacs", "addresses", "echoes", "removals", "priorities", "fails",
+            "fastcloses", "checksums"), 0)
         self.first_syns, self.keys = {}, {}
 
     def wrong(self, p, what):
@@ -286,8 +131,8 @@ class Check:
         if flow.connection is None:
             self.count["plain"] += 1
             return
-        side = 0 if p.source == flow.initiator else 1
-        half = flow.halves[side]
+        side = 0 if p.source == flow.address else 1
+        half, other = flow.halves[side], flow.halves[1 - side]
         if p.flags & SYN:
             if half.iss is None:
                 half.iss, half.scale = p.seq, p.scale
@@ -296,12 +141,33 @@ class Check:
                 return self.wrong(p, "a second initial sequence number on one subflow")
         if half.iss is None:
             return self.wrong(p, "data before the SYN/ACK") if len(p.payload) else None
-        self.options(p, flow, side)
+        self.sequence(p, half, other)
+        if flow.connection.fallback:
+            self.count["plain"] += 1
+        elif not self.falls_back(p, flow, side):
+            self.options(p, flow, side)
+
+    def sequence(self, p, half, other):
+        """TCP's own numbers: nobody acknowledges what was not sent."""
+        span = len(p.payload) + bool(p.flags & SYN) + bool(p.flags & FIN)
+        half.end = max(half.end, widen((p.seq - half.iss) & MASK32, 4, half.end) + span)
+        if p.flags & ACK and not p.flags & RST and other.iss is not None:
+            acknowledged = widen((p.ack - other.iss) & MASK32, 4, other.end)
+            if acknowledged > other.end:
+                self.wrong(p, "TCP acknowledges %d, %d were sent" % (acknowledged, other.end))
+
+    def falls_back(self, p, flow, side):
+        """A first subflow whose handshake, or whose first data, comes without an MPTCP option (RFC 8684 section 3.7)."""
+        if flow.join or p.options or p.flags & RST or p.flags & (SYN | ACK) == SYN:
+            return False
+        spoke = flow.spoke[side]
+        flow.connection.fallback = bool(p.flags & SYN or not spoke and (side == 0 or p.payload))
+        return flow.connection.fallback
 
     def open(self, p, pair):
         capable = next((o for s, o in p.options if s == 0), None)
         join = next((o for s, o in p.options if s == 1), None)
-        connection = None
+        connection, opener = None, 0
         if capable is not None:
             if capable[2] & 15 != 1 or not capable[3] & 1:
                 self.wrong(p, "MP_CAPABLE without version 1 or HMAC-SHA256")
@@ -317,12 +183,10 @@ class Check:
             found = self.tokens.get(join[4:8])
             if found is None:
                 self.wrong(p, "MP_JOIN with an unknown token %s" % join[4:8].hex())
-            elif found[1] != 1:
-                self.wrong(p, "MP_JOIN by the listener")
             else:
-                connection = found[0]
+                connection, opener = found[0], 1 - found[1]
                 self.count["joins"] += 1
-        flow = Subflow(connection, p.source, join is not None)
+        flow = Subflow(connection, p.source, join is not None, opener)
         if join is not None and len(join) == 12:
             flow.nonces[0] = join[8:12]
         if connection:
@@ -331,32 +195,50 @@ class Check:
         return flow
 
     def options(self, p, flow, side):
-        connection = flow.connection
-        mine, theirs = connection.streams[side], connection.streams[1 - side]
+        connection, who = flow.connection, side ^ flow.opener
+        mine, theirs = connection.streams[who], connection.streams[1 - who]
+        flow.spoke[side] |= bool(p.options) and not p.flags & SYN
         mapping = ack = None
         for subtype, o in p.options:
-            if subtype == 0:
+            if subtype == CAPABLE:
                 self.capable(p, connection, side, o)
                 if len(o) >= 22:
                     checksum = struct.unpack_from("!H", o, 22)[0] if len(o) >= 24 else None
                     mapping = (False, (mine.origin or 0) & MASK64, 8, 1, struct.unpack_from("!H", o, 20)[0], checksum)
-            elif subtype == 1:
+            elif subtype == JOIN:
                 self.join(p, flow, side, o)
-            elif subtype == 2:
+            elif subtype == DSS:
+                if p.flags & SYN and self.linux:   # inside a Braid session data rides on the SYN, elsewhere never
+                    self.wrong(p, "DSS on a SYN")
                 fin, ack, m = dss(o)
                 if m:
                     mapping = (fin,) + m
-            elif subtype == 3 and not o[2] & 1:
+            elif subtype == ADD_ADDR:
                 self.address(p, mine, theirs, o)
-            elif subtype == 7:
+            elif subtype == REMOVE_ADDR:
+                self.count["removals"] += 1
+                for number in o[3:]:
+                    mine.ids.pop(number, None)
+            elif subtype == PRIO:
+                self.count["priorities"] += 1
+            elif subtype == FAIL:
+                self.count["fails"] += 1
+            elif subtype == FASTCLOSE:
+                self.count["fastcloses"] += 1
                 if theirs.key and o[4:12] != theirs.key:
                     self.wrong(p, "%s: MP_FASTCLOSE with a wrong key" % connection.name)
                 else:
                     connection.aborted = True
+        if len({subtype for subtype, _ in p.options}) < len(p.options):
+            self.wrong(p, "%s: two MPTCP options of one kind" % connection.name)
         if mine.key is None or theirs.key is None:
             return
         self.map_and_payload(p, flow, side, mapping)
         self.acknowledge(p, flow, side, ack)
+
+    def means(self, p, stream, number, address):
+        if stream.ids.setdefault(number, address) != address:
+            self.wrong(p, "address ID %d means %s, not %s" % (number, stream.ids[number], address))
 
     def capable(self, p, connection, side, o):
         stream = connection.streams[side]
@@ -373,7 +255,10 @@ class Check:
     def join(self, p, flow, side, o):
         if not flow.join:
             return self.wrong(p, "MP_JOIN on a subflow that began otherwise")
-        keys = [s.key for s in flow.connection.streams]
+        # The opener's key first, then its peer's.
+        keys = [s.key for s in flow.connection.streams][::-1 if flow.opener else 1]
+        if len(o) < 24:
+            self.means(p, flow.connection.streams[side ^ flow.opener], o[3], p.source[0])
         if len(o) == 16 and side == 1:
             flow.nonces[1] = o[12:16]
         if None in keys or None in flow.nonces or len(o) == 12:
@@ -388,8 +273,15 @@ class Check:
     def address(self, p, mine, theirs, o):
         if mine.key is None or theirs.key is None:
             return
+        if o[2] & 1:
+            self.count["echoes"] += 1
+            if o[3:] not in theirs.announced:
+                self.wrong(p, "an echo of an address that was not announced")
+            return
         self.count["addresses"] += 1
         body = o[3:-8]
+        mine.announced.add(body)
+        self.means(p, mine, body[0], inet_name(body[1:5] if len(body) < 17 else body[1:17]))
         if len(body) in (5, 17):
             body += b"\0\0"
         if mac(mine.key, theirs.key, body)[-8:] != o[-8:]:
@@ -397,7 +289,7 @@ class Check:
 
     def map_and_payload(self, p, flow, side, mapping):
         connection, half = flow.connection, flow.halves[side]
-        stream = connection.streams[side]
+        stream = connection.streams[side ^ flow.opener]
         # Relative to the initial sequence number; the first byte behind a SYN has 1. Unwrapped.
         first = widen((p.seq - half.iss + (1 if p.flags & SYN else 0)) & MASK32, 4, half.highest)
         payload = bytes(p.payload)
@@ -415,14 +307,23 @@ class Check:
                 stream.fin = offset + data
             if data:
                 self.add_mapping(p, connection, half, widen(ssn, 4, first), data, offset)
-            if connection.checksums and checksum is not None and data == len(payload):
-                head = struct.pack("!QIHH", (stream.origin + offset) & MASK64, ssn, length, checksum)
-                if ones_sum(head + payload) != 0xffff:
-                    self.wrong(p, "%s: wrong DSS checksum" % connection.name)
+            if connection.checksums != (checksum is not None):
+                self.wrong(p, "%s: a mapping %s a checksum" % (connection.name, "with" if checksum else "without"))
+            elif checksum is not None:
+                stream.unverified.append((p, ssn, length, offset, data, checksum))
+                if data == 0 or data <= len(payload) and widen(ssn, 4, first) == first:
+                    self.verify(stream.unverified.pop(), connection, stream, payload[:data])
         if payload:
             half.pending.append((p, first, payload))
         if half.pending and (payload or mapping) and not connection.fallback:
             half.pending = [left for item in half.pending for left in self.place(flow, side, *item)]
+
+    def verify(self, item, connection, stream, payload):
+        p, ssn, length, offset, data, checksum = item
+        self.count["checksums"] += 1
+        head = struct.pack("!QIHH", (stream.origin + offset) & MASK64, ssn, length, checksum)
+        if ones_sum(head + payload) != 0xffff:
+            self.wrong(p, "%s: wrong DSS checksum" % connection.name)
 
     def add_mapping(self, p, connection, half, ssn, length, offset):
         i = bisect.bisect_left(half.mappings, (ssn, 0, 0))
@@ -438,7 +339,7 @@ class Check:
 
     def place(self, flow, side, p, ssn, payload):
         """Puts the mapped part of a payload into the stream; yields what has no mapping."""
-        half, connection = flow.halves[side], flow.connection
+        half = flow.halves[side]
         end = ssn + len(payload)
         at = ssn
         while at < end:
@@ -455,11 +356,12 @@ class Check:
                 at = stop
                 continue
             stop = min(end, covering[0] + covering[1])
-            self.deliver(p, connection, half, side, at, covering[2] + at - covering[0], payload[at - ssn:stop - ssn])
+            self.deliver(p, flow, side, at, covering[2] + at - covering[0], payload[at - ssn:stop - ssn])
             at = stop
 
-    def deliver(self, p, connection, half, side, ssn, offset, data):
-        stream = connection.streams[side]
+    def deliver(self, p, flow, side, ssn, offset, data):
+        connection, half = flow.connection, flow.halves[side]
+        stream = connection.streams[side ^ flow.opener]
         end = offset + len(data)
         if offset < 0:
             return self.wrong(p, "%s: data before its first byte" % connection.name)
@@ -492,7 +394,7 @@ class Check:
     def acknowledge(self, p, flow, side, ack):
         """What a packet of `side` says about the data of the other side."""
         connection, half = flow.connection, flow.halves[side]
-        stream = connection.streams[1 - side]
+        stream = connection.streams[1 ^ side ^ flow.opener]
         # RFC 7323 section 2.2: both SYNs must have the option, and a SYN's own window is not scaled.
         is_scaled = not p.flags & SYN and None not in (half.scale, flow.halves[1 - side].scale)
         window = p.window << (half.scale if is_scaled else 0)
@@ -506,26 +408,37 @@ class Check:
         finished = stream.fin is not None and reach >= stream.fin
         if offset > reach + (1 if finished else 0):
             self.wrong(p, "%s: DATA_ACK %d beyond the data seen, %d" % (connection.name, offset, reach))
-        if half.acked is not None and offset < half.acked:
-            self.wrong(p, "%s: DATA_ACK went back on one subflow, %d to %d" % (connection.name, half.acked, offset))
+        if half.acked is not None and offset < half.acked and not self.linux:
+            self.wrong(p, "%s: DATA_ACK of %s:%d went back on one subflow, %d to %d"
+                       % (connection.name, *p.source, half.acked, offset))
         half.acked = max(half.acked or 0, offset)
         if offset < stream.acked:
             stream.regressions.append("packet %d: %s: DATA_ACK went back, %d to %d"
                                       % (p.number, connection.name, stream.acked, offset))
         stream.acked = max(stream.acked, offset)
-        if not p.flags & RST:
-            stream.edge = max(stream.edge or 0, offset + window)
+        if p.flags & RST:
+            return
+        # A window is told in steps of its scale: less than one of them is no edge taken back.
+        if stream.edge is not None and offset + window <= stream.edge - (1 << (half.scale or 0)) and not p.flags & SYN:
+            stream.regressions.append("packet %d: %s: the window's edge went back, %d to %d"
+                                      % (p.number, connection.name, stream.edge, offset + window))
+        stream.edge = max(stream.edge or 0, offset + window)
 
     def finish(self, allow_unfinished):
         finished = unfinished = aborted = 0
         for c in self.connections:
+            for stream in c.streams:
+                for item in stream.unverified:
+                    offset, data = item[3:5]
+                    if stream.seen.reach(offset) >= offset + data and not c.fallback:
+                        self.verify(item, c, stream, bytes(stream.content[offset:offset + data]))
             for flow in c.subflows:
                 for half in flow.halves:
                     for p, ssn, payload in half.pending:
                         if not c.fallback:
                             self.wrong(p, "%s: %d bytes at subflow sequence %d are not mapped" % (c.name, len(payload), ssn))
-            if c.aborted:
-                aborted += 1
+            if c.aborted or c.fallback:
+                aborted += c.aborted
                 continue
             missing = [self.unfinished(s, ("initiator", "listener")[i]) for i, s in enumerate(c.streams)]
             missing = [m for m in missing if m]
@@ -566,7 +479,8 @@ def main():
     parser.add_argument("--side", choices=("initiator", "listener"), help="which end captured (found out if left out)")
     parser.add_argument("--ignore-checksums", action="store_true", help="of IP and TCP, for hosts that offload them")
     parser.add_argument("--linux", action="store_true",
-                        help="a peer is Linux, whose window probes carry other bytes below the DATA_ACK")
+                        help="a peer is Linux: its window probes carry other bytes below the DATA_ACK, and where an application "
+                             "reads while segments come in, two processors send acknowledgements in the wrong order")
     parser.add_argument("--most", type=int, default=50, help="violations to print (default 50)")
     arguments = parser.parse_args()
     check = Check(arguments.side, arguments.linux)
