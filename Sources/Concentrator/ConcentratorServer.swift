@@ -24,7 +24,6 @@ public final class ConcentratorServer: EngineDelegate {
     private var notices = NoticeLimit()
     private let began: Instant
     private var shutdown: Shutdown?
-    private var capture: SegmentCapture?
 
     struct Counters {
         var incoming = 0, connected = 0
@@ -56,9 +55,7 @@ public final class ConcentratorServer: EngineDelegate {
         }
         dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
         driver.delegate = self
-        if let path = settings.capture {
-            capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
-        }
+        if let path = settings.capture { try driver.record(to: path) }
         for address in settings.listen {
             let socket = try DatagramSocket(.listen(address), loop: loop)
             driver.addListenSocket(socket)
@@ -127,10 +124,7 @@ public final class ConcentratorServer: EngineDelegate {
 
     private func finish() {
         for departure in Array(departures.values) { departure.cut() }
-        driver.endpoint.shutDown(at: loop.now())
-        driver.flush()
-        driver.stop()
-        capture?.close(driver.endpoint)
+        driver.end()
         log.notice("stopped")
         onStopped?()
     }

@@ -27,7 +27,6 @@ public final class ProxyServer: EngineDelegate {
     private var visitors: [ObjectIdentifier: Visitor] = [:]
     private var uplinks: UplinkSet?
     private var concentrator: ConcentratorAddresses?
-    private var capture: SegmentCapture?
     /// What the concentrator has announced besides the addresses of the configuration.
     private var announced: [SocketAddress] = []
     private var sessions = 0
@@ -65,9 +64,7 @@ public final class ProxyServer: EngineDelegate {
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         driver.delegate = self
-        if let path = settings.capture {
-            capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
-        }
+        if let path = settings.capture { try driver.record(to: path) }
         for listener in settings.listeners {
             listeners.append(try StreamListener(listener.address, loop: loop, log: log) {
                 [unowned self] socket, _ in
@@ -243,10 +240,7 @@ public final class ProxyServer: EngineDelegate {
         silence = nil
         uplinks?.stop()
         concentrator?.stop()
-        driver.endpoint.shutDown(at: loop.now())
-        driver.flush()
-        driver.stop()
-        capture?.close(driver.endpoint)
+        driver.end()
         log.notice("stopped")
         onStopped?()
     }

@@ -36,6 +36,7 @@ public final class EngineDriver {
     private let exchange = DatagramExchange()
     private let batch = DatagramBatch()
     private var timer: LoopTimer?
+    private var capture: SegmentCapture?
     private var isDue = true
     private var isStopped = false
 
@@ -116,15 +117,20 @@ public final class EngineDriver {
         loop.turnAgain()
     }
 
-    /// Stops taking turns: for the end of the process, after the last datagrams were sent.
-    public func stop() {
+    /// Records every segment that is sent or received from now on in a pcap file.
+    public func record(to path: String) throws(SystemError) {
+        capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
+    }
+
+    /// The end of the process: the sessions' last words are sent in one more turn, then there are no more.
+    public func end() {
+        endpoint.shutDown(at: now)
+        turn()
         isStopped = true
         timer?.cancel()
         for number in slots.indices { _ = detach(number) }
+        capture?.close(endpoint)
     }
-
-    /// Takes a turn now: for the last words of a process that stops.
-    public func flush() { turn() }
 
     private func drain(_ number: Int) {
         guard let socket = socket(number) else { return }
