@@ -75,8 +75,10 @@ public final class ConcentratorServer: EngineDelegate {
             log.info("session opened", metadata: ["session": "\(session)", "user": "\(user)"])
         case .sessionClosed(let session, let reason):
             log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
-        case .pathChanged(let session, let path, let health):
-            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)"])
+        case .pathChanged(let session, let path, _, let remote, let health):
+            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "remote": "\(remote)"])
+        case .pathMoved(let session, let path, let from, let to):
+            log.info("path moved", metadata: ["session": "\(session)", "path": "\(path)", "from": "\(from)", "to": "\(to)"])
         }
     }
 

@@ -191,8 +191,10 @@ public final class ProxyServer: EngineDelegate {
             log.info(isThere ? "the concentrator has a further address" : "an address of the concentrator is gone",
                      metadata: ["address": "\(address)"])
             uplinks?.setFamilies(of: concentrator?.current ?? [], announced: announced)
-        case .pathChanged(let session, let path, let health):
-            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)"])
+        case .pathChanged(let session, let path, let uplink, let remote, let health):
+            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
+                                                 "remote": "\(remote)"])
+        case .pathMoved: break
         }
     }
 

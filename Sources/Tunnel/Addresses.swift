@@ -113,6 +113,7 @@ extension Endpoint {
 
     private func move(_ session: Session, _ path: Path, to address: PathAddress, at now: Instant) {
         let isElsewhere = address.remote.address != path.remote.address
+        say(.pathMoved(session: session.slot, path: path.number, from: path.remote, to: address.remote))
         path.remote = address.remote
         path.local = address.local
         path.uplink = address.uplink

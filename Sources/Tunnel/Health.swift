@@ -272,7 +272,10 @@ extension Endpoint {
         if health != .usable { askFutile(session, besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
         let isNew = path.isUntried || path.lastArrival == .zero
-        if health != .suspect || !isNew { say(.pathChanged(session: session.slot, path: path.number, health: health)) }
+        if health != .suspect || !isNew {
+            say(.pathChanged(session: session.slot, path: path.number, uplink: path.uplinkName, remote: path.remote,
+                             health: health))
+        }
         for slot in session.streams {
             guard let stream = streams[slot] else { continue }
             stream.connection.setHealth(health, path: path.number, at: now)

@@ -7,7 +7,10 @@ public enum EndpointEvent {
     case sessionOpened(session: Int, user: String)
     case sessionClosed(session: Int, reason: String)
     /// A path came, went or changed its health; for logs and status.
-    case pathChanged(session: Int, path: Int, health: PathHealth)
+    /// `uplink`: its name at the proxy, empty at the concentrator.
+    case pathChanged(session: Int, path: Int, uplink: String, remote: SocketAddress, health: PathHealth)
+    /// Concentrator: the path's datagrams come from another address, which has shown that it receives there.
+    case pathMoved(session: Int, path: Int, from: SocketAddress, to: SocketAddress)
     /// Proxy: the concentrator has a further address, or no longer.
     case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
     /// Concentrator: dial `target`, then `answer(_:with:)`.

@@ -49,6 +49,7 @@ def rebinding(w, kind):
     rebind(w, 30000)
     w.wait(lambda: ports(pair) and all(30000 <= port < 30100 for port in ports(pair)), "the new port", 5)
     checked(w, client, 10_000_000, 1.0)
+    assert "path moved" in w.text("concentrator"), "the log does not tell that the address moved"
 
 
 def test_a_nat_forgets_during_a_download(w):

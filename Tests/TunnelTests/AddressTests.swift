@@ -41,6 +41,7 @@ import Testing
         #expect(world.concentrator.sessions[0]!.paths[0]!.remote == world.external(0))
         #expect(before.congestionWindow > window / 2)
         #expect(world.log.filter { $0.contains("suspect") }.isEmpty)
+        #expect(world.log.filter { $0.contains("moved") } == ["C 0 path 0 moved to \(world.external(0))"])
     }
 
     @Test func anUploadGoesOnMeanwhile() {

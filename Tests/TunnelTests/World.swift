@@ -231,8 +231,9 @@ final class World {
         case .addressAnnounced(_, let address, let isThere): log.append("P \(address) \(isThere ? "there" : "gone")")
         case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
         case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
-        case .pathChanged(let n, let path, let health):
+        case .pathChanged(let n, let path, _, _, let health):
             log.append("\(isProxy ? "P" : "C") \(n) path \(path) \(health) at \(now.nanoseconds / 1_000_000)")
+        case .pathMoved(let n, let path, _, let to): log.append("\(isProxy ? "P" : "C") \(n) path \(path) moved to \(to)")
         }
     }
 
