@@ -326,8 +326,8 @@ public final class Connection {
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
         guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
-        // RFC 8684 section 3.2: not before the peer is known to have both keys.
-        if configuration.framing == .rawIP, role == .initiator, !raw.peerHasKeys, hasLivingMember { return false }
+        // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring one.
+        if configuration.framing == .rawIP, !raw.peerHasKeys, hasLivingMember { return false }
         return !isFinished || (!farewellDone && !hasLivingMember)
     }
     /// The listener's token, once its key is known (initiator).

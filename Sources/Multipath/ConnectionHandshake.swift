@@ -137,7 +137,13 @@ extension Connection {
             if configuration.framing == .rawIP { takeWishes(segment) }
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
-            guard ours == localKey else { counted.dssErrors += 1; return }
+            guard ours == localKey else {
+                counted.dssErrors += 1
+                // RFC 8684 section 3.1: somebody under way has changed the handshake.
+                if configuration.framing == .rawIP, remoteKey == nil { fallBack(position: 1, offset: 0) }
+                return
+            }
+            if option.dataLength != nil { raw.peerHasKeys = true }
             if remoteKey == nil { learn(remoteKey: theirs) }
             guard remoteKey == theirs else { counted.dssErrors += 1; return }
             member.isVerified = true
@@ -164,6 +170,7 @@ extension Connection {
         let isLongEnough = now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4
         let isEvidence = saysProofArrived(segment)
         if member.kind == .initial {
+            if options.contains(.dss), !member.isOpener, remoteKey != nil { raw.peerHasKeys = true }
             guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
             let dss = segment.options.dss
             let saysKeysArrived = configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
@@ -206,11 +213,22 @@ extension Connection {
                 member.tcp.requestAcknowledgement()
             default: break
             }
+        } else if lacksProof(segment, member) {
+            reset(member, reason: MPReset.multipathSpecific)
         } else if member.isOpener, !segment.flags.contains(.syn), member.proofSentAt < .distantFuture,
                   isLongEnough || isEvidence {
             member.peerHasProof = true
             member.proofDeadline = .distantFuture
         }
+    }
+
+    /// RFC 8684 section 3.2: a SYN/ACK without MP_JOIN, or a third packet without it. Inside a session data may
+    /// precede that.
+    private func lacksProof(_ segment: borrowing Segment, _ member: MemberSubflow) -> Bool {
+        guard !member.isVerified else { return false }
+        let flags = segment.flags
+        if member.isOpener { return flags.isSuperset(of: [.syn, .ack]) }
+        return configuration.framing == .rawIP && !flags.contains(.syn)
     }
 
     /// On raw IP a listener sends data on a joined subflow only after it has verified the proof.

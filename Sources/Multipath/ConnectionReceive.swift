@@ -22,13 +22,18 @@ extension Connection {
                         subflow index: Int, at now: Instant) {
         guard index < members.count, let member = members[index] else { return }
         inputChanged(at: now)
-        if fastClosed(by: segment, at: now) { return }
+        let isRaw = configuration.framing == .rawIP
+        if isRaw, !isCredible(segment, count: payload.count, member, at: now) {
+            return receiveWithoutOptions(segment, count: payload.count, subflow: index, at: now)
+        }
+        if fastClosed(by: segment, on: member, at: now) { return }
         takeKeys(segment, member: member)
         guard error == nil || isAborting else { return }
         noticeFallback(segment, payloadLength: payload.count, member: member)
         let placement = payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
         if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
+        if isRaw { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(segment, payloadLength: payload.count, textIsUsable: usable,
                                          receiveWindow: 2 * configuration.receiveLimit, at: now)
         if arrival.wasReset { return wasReset(index, segment, at: now) }
@@ -44,13 +49,17 @@ extension Connection {
         if segment.options.present.contains(.priority) {
             member.backupByPeer = segment.options.priority.backup
         }
-        if configuration.framing == .rawIP {
+        if isRaw {
             takeRawIPOptions(segment, finished: arrival.finished, member: member, at: now)
+            noteBareAcknowledgement(segment, delivered: arrival.newlyDelivered, member)
         }
         if segment.options.present.contains(.dss) {
-            takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
-        } else if sender.acknowledged == 0, segment.flags.contains(.ack) {
-            // Before the first DATA_ACK (SYN/ACK, third packet) the window counts from the first byte.
+            // RFC 8684 section 3.7: behind an infinite mapping a DATA_ACK may be wrong.
+            if !isRaw || !sendsPlain {
+                takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
+            }
+        } else if segment.options.present.contains(.multipathCapable), segment.flags.contains(.ack) {
+            // In the handshake (SYN/ACK, third packet) the window counts from the first byte.
             sender.openWindow(from: sender.sequence(at: 0), bytes: member.tcp.peerWindow)
         }
         if !sender.doubtful.isEmpty, now - sender.doubtedAt >= member.tcp.minimumRTT {
@@ -58,10 +67,13 @@ extension Connection {
         }
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
-        if member.saysFarewell, member.tcp.finAcknowledged { farewellDone = true }
-        // RFC 8684 section 3.3.3: a FIN ends the subflow only
-        if arrival.finished, raw.plain == nil { member.isEnding = true; member.tcp.close() }
         settle(at: now)
+        // RFC 8684 section 3.3.3: a FIN ends the subflow only
+        if arrival.finished, raw.plain == nil, !isRaw || livingSubflows > 1 || isFinished {
+            member.isEnding = true
+            member.tcp.close()
+        }
+        if member.saysFarewell, member.tcp.finAcknowledged { farewellIsHeard(at: now) }
         if !member.isAlive { retire(index, at: now) }
     }
 
@@ -108,6 +120,8 @@ extension Connection {
         if let offset = plainOffset(of: segment, member: member) {
             return receiver.accepts(end: offset &+ UInt64(count)) ? .whole(offset) : Placement.none
         }
+        guard member.resetReason == nil, member.kind == .initial || member.isVerified else { return Placement.none }
+        guard checksumIsAsAgreed(segment, member) else { return Placement.none }
         guard raw.usesChecksums else { return nil }
         guard noteUnchecked(segment, member: member),
               isUncheckedMapped(from: position, count: count, member: member) else { return Placement.none }
@@ -229,24 +243,34 @@ extension Connection {
     // MARK: Ends
 
     /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684 section 3.5).
-    private func fastClosed(by segment: borrowing Segment, at now: Instant) -> Bool {
+    private func fastClosed(by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant) -> Bool {
         guard segment.options.present.contains(.fastClose) else { return false }
         guard segment.options.fastClose.receiverKey == localKey else { counted.dssErrors += 1; return true }
         if error == nil { error = .peerAborted }
-        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        let isReset = segment.flags.contains(.rst)
+        for index in members.indices {
+            guard let member = members[index] else { continue }
+            // Others want every subflow reset; inside a session the frame alone ends all of them.
+            if configuration.framing == .sealed || (isReset && member === closed) {
+                retire(index, at: now)
+            } else {
+                member.tcp.abort()
+            }
+        }
         say(.closed)
         return true
     }
 
-    private func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
+    func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
         guard let member = members[index] else { return }
         let neverOpened = !member.tcp.synAcknowledged
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
         if isFinished, neverOpened { farewellDone = true }   // the peer knows no such connection any more
-        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection:
-        // it had that, too.
-        if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged {
+        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection: it had that,
+        // too. Only a refused join says so; a subflow's reset may come of a path that the peer lost.
+        if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged,
+           neverOpened {
             sender.assumeFinAcknowledged()
             return settle(at: now)
         }
@@ -254,7 +278,7 @@ extension Connection {
         // not known to the peer (any more).
         if livingSubflows == 0, !isFinished,
            member.kind == .initial && neverOpened || counted.joinsRefused >= 3
-               || configuration.framing == .rawIP && !neverOpened {
+               || configuration.framing == .rawIP && !neverOpened && !sender.isOnlyFinUnacknowledged {
             fail(.peerAborted, at: now)
         }
     }
@@ -267,9 +291,15 @@ extension Connection {
         guard isFinished, !subflowsClosed else { return }
         subflowsClosed = true
         farewellUntil = now + Self.farewellPatience
-        if configuration.framing == .rawIP { beginLinger(at: now) }
         for case let member? in members { sayFarewell(on: member) }
+        if raw.plain != nil { farewellIsHeard(at: now) }   // it has no other subflow, and its FIN is the stream's
         if !saidClosed { saidClosed = true; say(.closed) }
+    }
+
+    /// The peer is known to know that both streams ended.
+    private func farewellIsHeard(at now: Instant) {
+        farewellDone = true
+        if configuration.framing == .rawIP { beginLinger(at: now) }
     }
 
     /// The FIN, and every segment with it, says that everything was received.
@@ -300,6 +330,10 @@ extension Connection {
     func retire(_ index: Int, pathEnded: Bool = false, at now: Instant) {
         guard let member = members[index] else { return }
         members[index] = nil
+        // On raw IP a peer ends its last subflow in order only when it knows of both ends.
+        if configuration.framing == .rawIP, isFinished, member.tcp.failure == nil, !member.isAlive {
+            farewellDone = true
+        }
         reinjectOutstanding(of: member, doubtingAt: pathEnded ? now : nil)
         ended.append(index)
         say(.subflowEnded)

@@ -223,6 +223,7 @@ extension Connection {
         count(path: member.path, sent: length)
         counted.bytesSent += length
         if isCopy { member.carriesCopy(of: offset) } else { sender.scheduled(length) }
+        raw.signalsFrom = .zero
     }
 
     /// Fills `candidates` with the subflows of the best standing that may carry data: usable and regular
@@ -250,6 +251,7 @@ extension Connection {
                 }
                 c.room = 0
             }
+            if configuration.framing == .rawIP { keepToSubflowWindow(&c, size: size, member) }
             // What stood in its queue is gone by now, where nothing is in flight.
             c.smoothedRTT = member.tcp.bytesInFlight > 0 ? member.tcp.smoothedRTT
                 : min(member.tcp.smoothedRTT, member.tcp.minimumRTT * 5 / 4)
@@ -374,7 +376,8 @@ extension Connection {
 
     /// An address signal on an ACK of its own (raw IP).
     private func signalSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard let member = signalMember else { return false }
+        guard let member = signalMember(at: now) else { return false }
+        signalLeft(at: now)
         begin(&out)
         member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
                                        optionRoom: SegmentOptions.room, at: now)
@@ -473,7 +476,7 @@ extension Connection {
             segment.options.present.insert(.fastClose)
         } else {
             segment.options.reset.reason = member.resetReason ?? MPReset.unspecified
-            segment.options.reset.transient = false
+            segment.options.reset.transient = MPReset.isTransient(segment.options.reset.reason)
             segment.options.present.insert(.reset)
         }
     }

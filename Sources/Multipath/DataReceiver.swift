@@ -60,17 +60,33 @@ struct DataReceiver: ~Copyable {
             offset = ring.end
         }
         arrivedInRound += bytes.count
-        ring.place(bytes, at: offset)
         if offset == ring.end, arrived.isEmpty {   // the common case: in order, nothing waits
+            ring.place(bytes, at: offset)
             ring.advanceEnd(to: end)
             return true
         }
+        placeBesides(bytes, at: offset)
         duplicateBytes += bytes.count - arrived.insert(offset, end)
         let reached = arrived.contiguousEnd(from: ring.end)
         guard reached > ring.end else { return false }
         ring.advanceEnd(to: reached)
         arrived.removeBelow(reached)
         return true
+    }
+
+    /// Bytes ahead of a hole: of what came before the first copy stays (RFC 8684 section 3.3.1).
+    private mutating func placeBesides(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
+        let end = offset &+ UInt64(bytes.count)
+        var from = offset
+        for i in 0..<arrived.count where from < end && arrived[i].end > from {
+            let to = min(end, arrived[i].start)
+            if to > from {
+                let first = Int(from &- offset)
+                ring.place(UnsafeRawBufferPointer(rebasing: bytes[first..<(first + Int(to &- from))]), at: from)
+            }
+            from = max(from, arrived[i].end)
+        }
+        if from < end { ring.place(UnsafeRawBufferPointer(rebasing: bytes[Int(from &- offset)...]), at: from) }
     }
 
     /// Notes where the stream ends; false where that contradicts what is known.

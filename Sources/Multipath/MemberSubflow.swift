@@ -32,6 +32,11 @@ final class MemberSubflow {
     var proofDeadline = Instant.distantFuture
     /// The peer's proof was verified (listener), or its HMAC in the SYN/ACK (opener).
     var isVerified = false
+    /// A DSS with a DATA_ACK came on it: DSS gets through in both directions (raw IP; section 3.7).
+    var hasDataAcknowledgement = false
+    /// Raw IP: segments in a row whose text no mapping covers, and when the first of them came.
+    var unmapped = 0
+    var unmappedFrom = Instant.zero
     /// Answer with an 8-octet DATA_ACK, which says that the keys arrived.
     var owesWideAcknowledgement = false
     /// When text last arrived on it.

@@ -266,7 +266,7 @@ public final class SegmentWorld: InstantLoop {
 
     private func wantsJoin(_ path: Int) -> Bool {
         isOpened && !lanes[path].isDown && !initiator.hasSubflow(path: path) && !initiator.isOver
-            && !ends.initiator.isFinished && initiator.canJoin
+            && initiator.canJoin
     }
 
     private func openSubflows() {

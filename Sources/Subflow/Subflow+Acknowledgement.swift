@@ -63,7 +63,8 @@ extension Subflow {
         if usesSelectiveAcknowledgement {
             if segment.options.present.contains(.sack) { readBlocks(segment, at: now, &delivery) }
         } else if !delivery.advanced, payloadLength == 0, hadWindow == peerWindowBytes, !board.isEmpty,
-                  acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]) {
+                  acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]),
+                  segment.options.present.isDisjoint(with: SegmentOptions.multipathSignals) {
             duplicateAcknowledgements += 1
             return settle(delivery, priorInFlight: priorInFlight, isDuplicate: true, at: now)
         }

@@ -131,8 +131,8 @@ extension Subflow {
 
     /// RFC 9293 section 3.4, a little wider: an ACK without text may be older than what it acknowledges, and
     /// may stand at the window's edge.
-    private func isAcceptable(offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
-                              window: Int) -> Bool {
+    func isAcceptable(offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
+                      window: Int) -> Bool {
         if extent == 0 { return offset <= window && (offset >= 0 || lastAcknowledged.isAtOrBefore(sequence)) }
         return offset &+ extent > 0
             && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
@@ -141,16 +141,19 @@ extension Subflow {
     /// RFC 7323 section 5: PAWS.
     private func passesTimestampCheck(_ segment: borrowing Segment, at now: Instant) -> Bool {
         guard usesTimestamps, !segment.flags.contains(.rst) else { return true }
-        guard segment.options.present.contains(.timestamps) else { return false }
-        let value = segment.options.timestamps.value
-        let isOlder = Int32(bitPattern: value &- recentTimestamp) < 0
-        // Section 5.5: after 24 days TS.Recent says nothing.
-        if isOlder, now - recentTimestampAt < .seconds(24 * 86_400) { return false }
+        guard hasCurrentTimestamp(segment, at: now) else { return false }
         if segment.sequence.isAtOrBefore(lastAcknowledged) {
-            recentTimestamp = value
+            recentTimestamp = segment.options.timestamps.value
             recentTimestampAt = now
         }
         return true
+    }
+
+    func hasCurrentTimestamp(_ segment: borrowing Segment, at now: Instant) -> Bool {
+        guard segment.options.present.contains(.timestamps) else { return false }
+        let isOlder = Int32(bitPattern: segment.options.timestamps.value &- recentTimestamp) < 0
+        // Section 5.5: after 24 days TS.Recent says nothing.
+        return !isOlder || now - recentTimestampAt >= .seconds(24 * 86_400)
     }
 
     private func refuse(_ segment: borrowing Segment, sequence: SubflowSequence, offset: Int,

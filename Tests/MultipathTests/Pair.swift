@@ -23,6 +23,8 @@ final class Pair {
     var delays: [Interval]
     /// Return false to lose the segment.
     var filter: (Flight) -> Bool = { _ in true }
+    /// What a middlebox does to a segment under way; the log has it unchanged.
+    var change: (inout Flight) -> Void = { _ in }
     var log: [Flight] = []
     private var flights: [Flight] = []
     private var order = 0
@@ -33,10 +35,12 @@ final class Pair {
 
     init(framing: ConnectionConfiguration.Framing,
          delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
-         scheduler: SchedulerKind = .predictedArrival) {
+         scheduler: SchedulerKind = .predictedArrival,
+         adjust: (inout ConnectionConfiguration) -> Void = { _ in }) {
         var c = ConnectionConfiguration()
         c.scheduler = scheduler
         c.framing = framing
+        adjust(&c)
         configuration = c
         self.delays = delays
         initiator = Connection(role: .initiator, configuration: c, localKey: 0x0001_0203_0405_0607, at: .zero)
@@ -94,7 +98,10 @@ final class Pair {
                                     segment: out.segment, payload: payload)
                 order += 1
                 log.append(flight)
-                if filter(flight) { flights.append(flight) }
+                guard filter(flight) else { continue }
+                var changed = flight
+                change(&changed)
+                flights.append(changed)
             }
         }
     }
@@ -106,6 +113,14 @@ final class Pair {
             deliver(first)
         }
     }
+
+    /// The last segment logged that way on a path, to be forged from.
+    func last(toListener: Bool, path: Int = 0, where fits: (Flight) -> Bool = { _ in true }) -> Flight? {
+        log.last { $0.toListener == toListener && $0.path == path && fits($0) }
+    }
+
+    /// Hands a segment over at once, whoever made it.
+    func inject(_ flight: Flight) { deliver(flight) }
 
     private func deliver(_ f: Flight) {
         let side = f.toListener ? 1 : 0

@@ -89,6 +89,13 @@ import Testing
         }
     }
 
+    /// RFC 8684 section 3.1: with flag B the length may be another one, and the option is ignored, not the segment.
+    @Test func anExtendedMPCapableIsReadAsFarAsItIsKnown() throws {
+        let option = try SegmentOptions(unhex("1e080141 aabbccdd"), flags: .syn).multipathCapable
+        #expect(option.extensible && option.hmacSHA256 && option.senderKey == nil)
+        #expect(throws: WireError.self) { try SegmentOptions(unhex("1e080101 aabbccdd"), flags: .syn) }
+    }
+
     @Test func unknownOptionsAreSkipped() throws {
         // An experimental option, an unknown MPTCP subtype, an MSS of a wrong length, then a real
         // one, end, rubbish.

@@ -15,9 +15,15 @@ extension Connection {
     // MARK: The owner's side
 
     /// Tells the peer of a further address of ours, until it echoes it. `port` nil: the connection's own.
-    /// Nothing happens before both keys are known.
+    /// Nothing happens before both keys are known. An identifier that means another address is taken back first
+    /// (RFC 8684 section 3.4.1).
     public func announce(_ address: IPAddress, port: UInt16?, id: AddressID, at now: Instant) {
         guard configuration.framing == .rawIP, raw.plain == nil, let remoteKey else { return }
+        if let known = raw.announced.first(where: { $0.id == id }) {
+            if known.address != address { withdraw(id, at: now) }
+        }
+        raw.announced.removeAll { $0.id == id }
+        raw.announced.append((id, address))
         var option = AddAddress()
         option.id = id
         option.address = address
@@ -33,6 +39,7 @@ extension Connection {
     public func withdraw(_ id: AddressID, at now: Instant) {
         guard configuration.framing == .rawIP, raw.plain == nil, remoteKey != nil else { return }
         raw.awaitingEcho.removeAll { $0.option.id == id }
+        raw.announced.removeAll { $0.id == id }
         var option = RemoveAddress()
         option.append(id)
         raw.signals.append(.remove(option))
@@ -132,10 +139,22 @@ extension Connection {
         }
     }
 
+    /// More acknowledgements than these in a row, for the sake of signals alone, might be taken for a sign of
+    /// congestion (RFC 8684 section 3).
+    private static let mostSignalsInRow = 2
+
     /// The subflow for the next signal: one that carries data, else one whose handshake is done.
-    var signalMember: MemberSubflow? {
-        guard !raw.signals.isEmpty else { return nil }
+    func signalMember(at now: Instant) -> MemberSubflow? {
+        guard !raw.signals.isEmpty, raw.signalsFrom <= now else { return nil }
         return bestMember()
+    }
+
+    /// A round trip lies between every two signals and the next ones, unless data goes meanwhile.
+    func signalLeft(at now: Instant) {
+        raw.signalsInRow += 1
+        guard raw.signalsInRow >= Self.mostSignalsInRow else { return }
+        raw.signalsInRow = 0
+        raw.signalsFrom = now + slowestRoundTrip
     }
 
     /// One signal, on an ACK of its own. Of the 40 bytes an IPv6 address with a port leaves none for a

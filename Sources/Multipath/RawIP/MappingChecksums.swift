@@ -120,6 +120,7 @@ extension Connection {
             guard member.unchecked[i].isComplete else { continue }
             let mapping = member.unchecked.remove(at: i)
             if mapping.isIntact { placeChecked(mapping, member) } else { failed(mapping, member) }
+            if member.resetReason != nil { return }   // what follows on it is no better (section 3.7)
         }
     }
 

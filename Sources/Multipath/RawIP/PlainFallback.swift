@@ -13,9 +13,10 @@ extension Connection {
     /// The peer takes no joins to the address of the first subflow (RFC 8684 section 3.1, flag C).
     public var peerDeniesInitialJoins: Bool { raw.peerDeniesInitialJoins }
 
-    /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B).
-    static func isUsable(_ option: MPCapable) -> Bool {
-        option.version == 1 && option.hmacSHA256 && !option.extensible
+    /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B). An offer on a SYN may
+    /// be of a later version, and is answered with ours (section 3.1).
+    static func isUsable(_ option: MPCapable, isOffer: Bool = false) -> Bool {
+        (isOffer ? option.version >= 1 : option.version == 1) && option.hmacSHA256 && !option.extensible
     }
 
     /// Looks at a segment of the first subflow before its text is placed: where options are missing that an
@@ -32,13 +33,19 @@ extension Connection {
         }
         guard segment.options.present.isDisjoint(with: SegmentOptions.multipath) else { return }
         if raw.failWasSent, payloadLength > 0, livingSubflows == 1 { return fallBackHere(member) }
-        if !member.isOpener {
-            if remoteKey == nil { fallBack(position: 1, offset: 0) }
-        } else if !member.peerHasProof, remoteKey != nil {
+        let first = member.tcp.initialSendSequence + 1
+        if !member.isOpener, remoteKey == nil {
+            fallBack(position: 1, offset: 0)
+        } else if !member.isOpener, !member.hasDataAcknowledgement, livingSubflows == 1,
+                  flags.contains(.ack), first.isBefore(acknowledgement) {
+            // Our data is acknowledged without a DSS (section 3.7): after the handshake no option gets through.
+            raw.infinite = (first: sender.next, from: sender.acknowledged)
+            fallBackHere(member)
+        } else if member.isOpener, !member.peerHasProof, remoteKey != nil {
             // What acknowledges our data, or brings some, without a DSS: the keys did not get through.
-            let first = member.tcp.initialSendSequence + 1
             guard payloadLength > 0 || first.isBefore(acknowledgement) else { return }
             member.proofDeadline = .distantFuture
+            raw.infinite = (first: sender.next, from: sender.acknowledged)
             fallBack(position: 1, offset: 0)
         }
     }
@@ -46,7 +53,8 @@ extension Connection {
     /// A listener's view of MP_CAPABLE on the SYN, an initiator's of the SYN/ACK: what both sides then do.
     func takeWishes(_ segment: borrowing Segment) {
         let option = segment.options.multipathCapable
-        guard segment.options.present.contains(.multipathCapable), Self.isUsable(option) else {
+        guard segment.options.present.contains(.multipathCapable),
+              Self.isUsable(option, isOffer: role == .listener) else {
             if role == .listener { fallBack(position: 1, offset: 0) }
             return
         }

@@ -9,7 +9,7 @@ struct RawIPState {
     /// The peer takes no joins to the address of the first subflow (flag C).
     var peerDeniesInitialJoins = false
 
-    /// Initiator: the peer has shown that it has both keys.
+    /// A DSS came on the first subflow, or data that MP_CAPABLE maps: the peer has both keys (section 3.1).
     var peerHasKeys = false
     /// When a DATA_FIN last went.
     var finSentAt = Instant.zero
@@ -23,11 +23,16 @@ struct RawIPState {
     var failWasSent = false
     var owesFail: DataSequence?
 
-    /// Both streams ended: a subflow that has not ended by then is reset.
+    /// Both streams ended, and the peer knows it: a subflow that has not ended by then is reset.
     var lingersUntil = Instant.distantFuture
 
     /// Address signals that wait to be sent, in order.
     var signals: [AddressSignal] = []
+    /// How many of them went in a row, and when the next may.
+    var signalsInRow = 0
+    var signalsFrom = Instant.zero
+    /// Addresses announced and not taken back.
+    var announced: [(id: AddressID, address: IPAddress)] = []
     /// Advertisements that wait for their echo.
     var awaitingEcho: [Advertisement] = []
     /// Verified signals of the peer, for the owner.

@@ -40,7 +40,8 @@ public struct MPCapable: Hashable, Sendable {
 
     /// Which length is right follows from the segment: SYN 4, SYN/ACK 12, ACK 20 or more.
     ///
-    /// Of another version only the version is read (section 3.1: the listener answers with its own).
+    /// Of another version only version and flags are read, and with flag B the form may be another one
+    /// (section 3.1).
     static func read(_ p: UnsafeRawPointer, length: Int, flags: ControlBits) throws(WireError) -> MPCapable {
         var option = MPCapable()
         guard length >= 4 else { throw .malformedMultipathOption(subtype: MultipathSubtype.capable) }
@@ -57,7 +58,10 @@ public struct MPCapable: Hashable, Sendable {
         case 20, 22, 24: flags.isDisjoint(with: .syn)
         default: false
         }
-        guard isRight else { throw .malformedMultipathOption(subtype: MultipathSubtype.capable) }
+        guard isRight else {
+            if option.extensible { return option }
+            throw .malformedMultipathOption(subtype: MultipathSubtype.capable)
+        }
         if length >= 12 { option.senderKey = p.word64(4) }
         if length >= 20 { option.receiverKey = p.word64(12) }
         if length >= 22 { option.dataLength = p.word16(20) }

@@ -10,6 +10,8 @@ extension SegmentOptions {
     /// The kinds that belong to RFC 8684.
     public static let multipath: Kinds = [.multipathCapable, .join, .dss, .addAddress, .removeAddress,
                                           .priority, .fail, .fastClose, .reset]
+    /// Those that may stand on an ACK of their own: it is no sign of a loss (RFC 8684 section 3).
+    public static let multipathSignals = multipath.subtracting(.dss)
 
     /// Bytes of the 40 that those options of `kinds` take that are present, each padded to a multiple of four
     /// as on raw IP. The whole header fits where `octets()` is at most `room`; often also where it

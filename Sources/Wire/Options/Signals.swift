@@ -77,6 +77,11 @@ public struct MPReset: Hashable, Sendable {
     public static let unacceptablePerformance: UInt8 = 5
     public static let middleboxInterference: UInt8 = 6
 
+    /// Whether another subflow on the same path may do better (section 3.6).
+    public static func isTransient(_ reason: UInt8) -> Bool {
+        reason == lackOfResources || reason == tooMuchOutstandingData || reason == unacceptablePerformance
+    }
+
     static let octets = 4
 
     func write(to p: UnsafeMutableRawPointer) {
