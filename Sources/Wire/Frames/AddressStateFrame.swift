@@ -6,7 +6,7 @@ import Measures
 ///
 /// ```
 /// byte 0      0x09 state, 0x0a echo
-/// byte 1      address ID, 1 to 15
+/// byte 1      address ID, 1 to 8
 /// bytes 2-3   generation, one more with every change; compared modulo 2^16
 /// byte 4      bit 0 there (ADD_ADDR; else REMOVE_ADDR), bit 1 IPv6
 /// bytes 5-6   UDP port
