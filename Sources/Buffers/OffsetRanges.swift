@@ -45,12 +45,18 @@ public struct OffsetRanges {
 
     /// Where the range that contains `offset` ends; `offset` itself where none does.
     public func contiguousEnd(from offset: UInt64) -> UInt64 {
-        for s in spans where s.start <= offset && offset < s.end { return s.end }
+        for s in spans {
+            if s.start > offset { break }
+            if offset < s.end { return s.end }
+        }
         return offset
     }
 
     public func contains(_ start: UInt64, _ end: UInt64) -> Bool {
-        for s in spans where s.start <= start && end <= s.end { return true }
+        for s in spans {
+            if s.start > start { break }
+            if end <= s.end { return true }
+        }
         return false
     }
 

@@ -77,14 +77,16 @@ struct DataReceiver: ~Copyable {
     /// Bytes ahead of a hole: of what came before the first copy stays (RFC 8684 section 3.3.1).
     private mutating func placeBesides(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let end = offset &+ UInt64(bytes.count)
-        var from = offset
-        for i in 0..<arrived.count where from < end && arrived[i].end > from {
+        var from = offset, i = arrived.count
+        while i > 0, arrived[i - 1].end > offset { i -= 1 }   // what is new lies at the end, mostly
+        while i < arrived.count, from < end {
             let to = min(end, arrived[i].start)
             if to > from {
                 let first = Int(from &- offset)
                 ring.place(UnsafeRawBufferPointer(rebasing: bytes[first..<(first + Int(to &- from))]), at: from)
             }
             from = max(from, arrived[i].end)
+            i += 1
         }
         if from < end { ring.place(UnsafeRawBufferPointer(rebasing: bytes[Int(from &- offset)...]), at: from) }
     }
