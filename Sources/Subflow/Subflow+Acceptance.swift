@@ -2,8 +2,8 @@ import Measures
 import Wire
 
 extension Subflow {
-    /// Whether `receive` would look into this segment: the checks of RFC 9293 section 3.10.7, RFC 5961 and RFC 7323
-    /// without their consequences. An owner asks before it acts upon options of its own (RFC 8684 section 3).
+    /// Whether `receive` would look into this segment: the checks of RFC 9293 section 3.10.7, RFC 5961 and RFC
+    /// 7323 without their consequences. An owner asks before it acts upon options of its own (RFC 8684 section 3).
     public func wouldAccept(_ segment: borrowing Segment, payloadLength: Int, receiveWindow: Int,
                             at now: Instant) -> Bool {
         let flags = segment.flags

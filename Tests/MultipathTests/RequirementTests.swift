@@ -86,12 +86,16 @@ import Wire
         let pair = established()
         let start = pair.log.count
         for i in 1...5 {
-            pair.initiator.announce(IPAddress(v4: 0xc000_0200 + UInt32(i)), port: nil, id: AddressID(UInt8(i)), at: pair.now)
+            pair.initiator.announce(IPAddress(v4: 0xc000_0200 + UInt32(i)), port: nil, id: AddressID(UInt8(i)),
+                                    at: pair.now)
+        }
+        func announced() -> Int {
+            pair.log[start...].filter { $0.toListener && $0.segment.options.present.contains(.addAddress) }.count
         }
         pair.run(for: .milliseconds(10))
-        #expect(pair.log[start...].filter { $0.toListener && $0.segment.options.present.contains(.addAddress) }.count == 2)
+        #expect(announced() == 2)
         pair.run(for: .milliseconds(400))
-        #expect(pair.log[start...].filter { $0.toListener && $0.segment.options.present.contains(.addAddress) }.count == 5)
+        #expect(announced() == 5)
     }
 
     // MARK: Section 3.1
@@ -232,7 +236,9 @@ import Wire
     /// Section 3.3.1: of what came twice, ahead of a hole, the first copy counts.
     @Test func theFirstCopyStays() {
         var receiver = DataReceiver(limit: 1 << 16)
-        func place(_ bytes: [UInt8], _ offset: UInt64) { bytes.withUnsafeBytes { _ = receiver.place($0, at: offset) } }
+        func place(_ bytes: [UInt8], _ offset: UInt64) {
+            bytes.withUnsafeBytes { _ = receiver.place($0, at: offset) }
+        }
         place([2, 2], 4)
         place([3], 8)
         place([9, 9, 9, 9, 9, 9, 9], 3)
@@ -327,7 +333,8 @@ import Wire
     @Test func dataAcknowledgedWithoutDSSResetsAJoinedSubflow() {
         let pair = established()
         pair.change = { flight in
-            if flight.path == 1, flight.segment.options.present.isDisjoint(with: .join) { flight.segment.options.present = [] }
+            guard flight.path == 1, flight.segment.options.present.isDisjoint(with: .join) else { return }
+            flight.segment.options.present = []
         }
         #expect(pair.join(path: 1))
         pair.run(for: .milliseconds(300))
@@ -338,7 +345,8 @@ import Wire
         var bare = pair.last(toListener: false, path: 1)!
         bare.segment.flags = .ack
         bare.segment.options.present = []
-        bare.segment.acknowledgement = pair.last(toListener: true, path: 1) { !$0.payload.isEmpty }!.segment.sequence + 10
+        let data = pair.last(toListener: true, path: 1) { !$0.payload.isEmpty }!
+        bare.segment.acknowledgement = data.segment.sequence + 10
         bare.payload = []
         pair.inject(bare)
         pair.run(for: .milliseconds(10))
@@ -365,20 +373,45 @@ import Wire
             && $0.segment.options.dss.mapping?.length == 0 })
     }
 
+    /// One subflow, but the changed data is not the next: there is no place from which it could be plain TCP.
+    @Test func failedDataAheadOfAHoleResetsTheSubflow() {
+        let pair = established { $0.requiresChecksum = true }
+        var data = 0
+        pair.filter = { flight in
+            if flight.toListener, !flight.payload.isEmpty { data += 1 }
+            return !(flight.toListener && data == 1)
+        }
+        pair.change = { if $0.toListener, data == 2, !$0.payload.isEmpty { $0.payload[0] ^= 1 } }
+        _ = pair.write(pair.initiator, from: 1000, upTo: 6000)
+        pair.run(for: .milliseconds(40))
+        let reset = resets(pair, toListener: false).first
+        #expect(reset?.segment.options.present.contains(.fail) == true)
+        #expect(reset?.segment.options.fail.dataSequence == DataSequence(0xe3db_22c6_785a_0d45) + 1001 + 1400)
+        #expect(pair.listener.readable.count == 0)
+    }
+
     @Test func textThatStaysWithoutAMappingResetsTheSubflow() {
         let pair = established()
         #expect(pair.join(path: 1))
         pair.run(for: .milliseconds(300))
-        pair.change = { if $0.toListener, $0.path == 0 { $0.segment.options.present.subtract(SegmentOptions.multipath) } }
+        pair.change = { flight in
+            guard flight.toListener, flight.path == 0 else { return }
+            flight.segment.options.present.subtract(SegmentOptions.multipath)
+        }
         _ = pair.write(pair.initiator, from: 1000, upTo: 200_000)
         pair.run(for: .seconds(8))
         #expect(resets(pair, toListener: false).first?.segment.options.reset.reason == MPReset.middleboxInterference)
         #expect(pair.read(pair.listener, from: 1000) == 200_000)
     }
 
-    @Test func aReservedExtensionMeansPlainTCP() {
+    /// Flag B, or no algorithm we know.
+    @Test(arguments: [true, false]) func anOfferWithoutWhatWeKnowMeansPlainTCP(_ isExtended: Bool) {
         let pair = Pair(framing: .rawIP)
-        pair.change = { if $0.toListener { $0.segment.options.multipathCapable.extensible = true } }
+        pair.change = { flight in
+            guard flight.toListener else { return }
+            if isExtended { flight.segment.options.multipathCapable.extensible = true }
+            else { flight.segment.options.multipathCapable.hmacSHA256 = false }
+        }
         pair.open()
         pair.run(for: .milliseconds(100))
         #expect(pair.listener.isPlain && pair.initiator.isPlain)

@@ -12,6 +12,8 @@ import Testing
         316, 495,  // a writer waiting for bytes that only a finished subflow held
         327,       // DATA_FIN repeated on one deaf subflow only
         438,       // a window told by the third packet was not taken
+        4439,      // a reset was taken for the proof that the peer had our DATA_FIN
+        6660, 7117,   // a finished connection on raw IP could not be joined for its last words
     ]
     static let onceFailed: [UInt64] = [
         0,             // a finished connection's join retry kept a deadline in the past

@@ -15,13 +15,24 @@ enum WireDocument {
         var testDescription: String { (head + [meaning]).joined(separator: " ") }
     }
 
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+
+    /// A file of the repository; empty where there is none.
+    static func text(_ path: String) -> String {
+        (try? String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)) ?? ""
+    }
+
+    /// Every Swift file below a folder, with its path before it.
+    static func sources(_ folder: String) -> String {
+        let files = FileManager.default.subpaths(atPath: root.appendingPathComponent(folder).path) ?? []
+        return files.filter { $0.hasSuffix(".swift") }.map { "\($0)\n" + text("\(folder)/\($0)") }.joined(separator: "\n")
+    }
+
     /// The lines of every fenced block of that name: `head… | bytes | meaning`.
     static func examples(_ block: String) -> [Example] {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let text = (try? String(contentsOf: root.appendingPathComponent("docs/wire.md"), encoding: .utf8)) ?? ""
         var examples: [Example] = [], isInside = false
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+        for line in text("docs/wire.md").split(separator: "\n", omittingEmptySubsequences: false) {
             if line.hasPrefix("```") { isInside = line == "```\(block)"; continue }
             guard isInside else { continue }
             let parts = line.split(separator: "|", maxSplits: 2, omittingEmptySubsequences: false)
@@ -132,5 +143,20 @@ enum WireDocument {
             }
         }
         #expect(hex(out[..<(n ?? 0)]) == hex(example.bytes))
+    }
+
+    /// What docs/deviations.md names in backquotes (files, functions, fields) is there.
+    @Test func everyNameInDeviationsIsThere() {
+        let known = WireDocument.sources("Sources") + WireDocument.sources("Tests")
+        let parts = WireDocument.text("docs/deviations.md").split(separator: "`", omittingEmptySubsequences: false)
+        #expect(parts.count > 200)
+        for i in stride(from: 1, to: parts.count, by: 2) where !["Raw", "RawIP"].contains(parts[i]) {
+            for name in parts[i].split(whereSeparator: { !$0.isLetter && !$0.isNumber && $0 != "_" })
+                where !["Raw", "Tests", "Sources", "py"].contains(name) {
+                let isThere = known.contains(name) || FileManager.default.fileExists(
+                    atPath: WireDocument.root.appendingPathComponent(String(parts[i])).path)
+                #expect(isThere, "\(parts[i]): \(name)")
+            }
+        }
     }
 }

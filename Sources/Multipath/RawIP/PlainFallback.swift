@@ -13,8 +13,8 @@ extension Connection {
     /// The peer takes no joins to the address of the first subflow (RFC 8684 section 3.1, flag C).
     public var peerDeniesInitialJoins: Bool { raw.peerDeniesInitialJoins }
 
-    /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B). An offer on a SYN may
-    /// be of a later version, and is answered with ours (section 3.1).
+    /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B). An offer on a SYN
+    /// may be of a later version, and is answered with ours (section 3.1).
     static func isUsable(_ option: MPCapable, isOffer: Bool = false) -> Bool {
         (isOffer ? option.version >= 1 : option.version == 1) && option.hmacSHA256 && !option.extensible
     }

@@ -4,8 +4,8 @@ import Wire
 
 /// Time on raw IP: announcements that nobody echoed, subflows that do not end.
 extension Connection {
-    /// After the peer is known to know that both streams ended, a subflow on a dead path is not waited for longer
-    /// than this.
+    /// After the peer is known to know that both streams ended, a subflow on a dead path is not waited for
+    /// longer than this.
     private static let longestLinger = Interval.seconds(2)
 
     var rawIPDeadline: Instant {

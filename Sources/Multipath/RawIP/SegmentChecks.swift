@@ -2,16 +2,19 @@ import Measures
 import Subflow
 import Wire
 
-/// What others may do wrong on raw IP, or a middlebox to what they do right: segments that belong to nothing, and
-/// subflows on which options do not get through.
+/// What others may do wrong on raw IP, or a middlebox to what they do right: segments that belong to nothing,
+/// and subflows on which options do not get through.
 extension Connection {
     /// RFC 8684 section 3: TCP's own checks come before every MPTCP option.
-    func isCredible(_ segment: borrowing Segment, count: Int, _ member: MemberSubflow, at now: Instant) -> Bool {
-        member.tcp.wouldAccept(segment, payloadLength: count, receiveWindow: 2 * configuration.receiveLimit, at: now)
+    func isCredible(_ segment: borrowing Segment, count: Int, _ member: MemberSubflow,
+                    at now: Instant) -> Bool {
+        member.tcp.wouldAccept(segment, payloadLength: count,
+                               receiveWindow: 2 * configuration.receiveLimit, at: now)
     }
 
     /// What is not credible goes to the TCP alone, which answers as RFC 5961 says.
-    func receiveWithoutOptions(_ segment: borrowing Segment, count: Int, subflow index: Int, at now: Instant) {
+    func receiveWithoutOptions(_ segment: borrowing Segment, count: Int, subflow index: Int,
+                               at now: Instant) {
         guard error == nil || isAborting, let member = members[index] else { return }
         let arrival = member.tcp.receive(segment, payloadLength: count, textIsUsable: false,
                                          receiveWindow: 2 * configuration.receiveLimit, at: now)
@@ -38,8 +41,8 @@ extension Connection {
     private static let mostUnmapped = 4
     private static let unmappedPatience = Interval.seconds(1)
 
-    /// Text that no mapping covers is not taken, and the peer repeats it. Where that goes on, options do not get
-    /// through any more (RFC 8684 sections 3.3.1 and 3.7).
+    /// Text that no mapping covers is not taken, and the peer repeats it. Where that goes on, options do not
+    /// get through any more (RFC 8684 sections 3.3.1 and 3.7).
     func noteUnmapped(_ segment: borrowing Segment, count: Int, _ member: MemberSubflow, at now: Instant) {
         guard count > 0, raw.plain == nil, remoteKey != nil else { return }
         let position = member.relativeReceive(segment.sequence)
@@ -67,8 +70,9 @@ extension Connection {
         }
     }
 
-    /// RFC 8684 section 3.3.5: a subflow carries no more than its own window takes, which a middlebox may have made
-    /// smaller than the connection's. One with nothing under way may send a segment: its answer tells the window.
+    /// RFC 8684 section 3.3.5: a subflow carries no more than its own window takes, which a middlebox may have
+    /// made smaller than the connection's. One with nothing under way may send a segment: its answer tells the
+    /// window.
     func keepToSubflowWindow(_ candidate: inout SchedulingCandidate, size: Int, _ member: MemberSubflow) {
         let outstanding = member.tcp.sendUnacknowledged.distance(to: member.tcp.sendNext)
         let room = outstanding == 0 ? max(size, member.tcp.peerWindow) : member.tcp.peerWindow - outstanding
