@@ -70,6 +70,8 @@ struct ReceiveTracker {
         if low < high || (isFIN && finPosition == end) { return (text, .ahead) }
         guard length > 0 || isFIN else { return (text, .nothing) }
         if end <= position || ranges.contains(start, end) {
+            // RFC 2883 section 4 (3): the block it lies in comes second.
+            if start > position { noteRecent(start) }
             noteDuplicate(start, end)
             return (text, .duplicate)
         }

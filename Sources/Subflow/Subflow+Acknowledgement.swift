@@ -79,6 +79,7 @@ extension Subflow {
         let acknowledgement = segment.acknowledgement
         if configuration.windowScope == .subflow {
             let sequenceAge = windowSequence.distance(to: segment.sequence)
+            guard sendUnacknowledged.isAtOrBefore(acknowledgement) else { return }
             guard sequenceAge > 0 || (sequenceAge == 0 && windowAcknowledgement.isAtOrBefore(acknowledgement))
             else { return }
             windowSequence = segment.sequence
@@ -87,6 +88,10 @@ extension Subflow {
         peerWindowBytes = Int(segment.window) << Int(peerScale)
         largestPeerWindow = max(largestPeerWindow, peerWindowBytes)
         if peerWindowBytes > 0 { persistAt = .distantFuture; persistBackoffs = 0 }
+        // RFC 9293 section 3.8.6.1: a peer that answers with a closed window is not given up.
+        if configuration.windowScope == .subflow, peerWindowBytes == 0, !board.isEmpty {
+            giveUpAt = now + configuration.giveUpAfter
+        }
     }
 
     private func acknowledgeUpTo(_ acknowledgement: SubflowSequence, at now: Instant,

@@ -106,13 +106,21 @@ extension Subflow {
         }
         let extent = payloadLength &+ (flags.contains(.fin) ? 1 : 0)
         let offset = receiver.next.distance(to: sequence)
-        guard passesTimestampCheck(segment, at: now),
+        if usesTimestamps, !flags.contains(.rst), !segment.options.present.contains(.timestamps) {
+            // RFC 7323 section 3.2: silently.
+            arrival.isUnacceptable = true
+            return
+        }
+        let isOld = usesTimestamps && !flags.contains(.rst) ? !hasCurrentTimestamp(segment, at: now) : false
+        guard !isOld,
               isAcceptable(offset: offset, extent: extent, payloadLength: payloadLength, sequence: sequence,
                            window: receiveWindow) else {
             return refuse(segment, sequence: sequence, offset: offset, payloadLength: payloadLength,
-                          at: now, &arrival)
+                          isOld: isOld, at: now, &arrival)
         }
-        if flags.contains(.rst) { return receiveReset(offset: offset, at: now, &arrival) }
+        if flags.contains(.rst) {
+            return receiveReset(offset: offset, window: receiveWindow, at: now, &arrival)
+        }
         if flags.contains(.ack) {
             guard acceptAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival) else {
                 arrival.isUnacceptable = true
@@ -124,6 +132,7 @@ extension Subflow {
                   configuration.earlyData else { arrival.isUnacceptable = true; return }
         }
         lastArrival = now
+        takeTimestamp(segment, at: now)
         receiveText(sequence, payloadLength: payloadLength, isFIN: flags.contains(.fin),
                     isUsable: textIsUsable,
                     receiveWindow: receiveWindow, at: now, &arrival)
@@ -138,17 +147,7 @@ extension Subflow {
             && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
     }
 
-    /// RFC 7323 section 5: PAWS.
-    private func passesTimestampCheck(_ segment: borrowing Segment, at now: Instant) -> Bool {
-        guard usesTimestamps, !segment.flags.contains(.rst) else { return true }
-        guard hasCurrentTimestamp(segment, at: now) else { return false }
-        if segment.sequence.isAtOrBefore(lastAcknowledged) {
-            recentTimestamp = segment.options.timestamps.value
-            recentTimestampAt = now
-        }
-        return true
-    }
-
+    /// RFC 7323 section 5.3, R1 (PAWS).
     func hasCurrentTimestamp(_ segment: borrowing Segment, at now: Instant) -> Bool {
         guard segment.options.present.contains(.timestamps) else { return false }
         let isOlder = Int32(bitPattern: segment.options.timestamps.value &- recentTimestamp) < 0
@@ -156,8 +155,16 @@ extension Subflow {
         return !isOlder || now - recentTimestampAt >= .seconds(24 * 86_400)
     }
 
+    /// RFC 7323 section 5.3, R3: only of a segment that is acceptable in every respect, or anybody could push
+    /// TS.Recent ahead and have the peer's segments refused.
+    private func takeTimestamp(_ segment: borrowing Segment, at now: Instant) {
+        guard usesTimestamps, segment.sequence.isAtOrBefore(lastAcknowledged) else { return }
+        recentTimestamp = segment.options.timestamps.value
+        recentTimestampAt = now
+    }
+
     private func refuse(_ segment: borrowing Segment, sequence: SubflowSequence, offset: Int,
-                        payloadLength: Int,
+                        payloadLength: Int, isOld: Bool,
                         at now: Instant, _ arrival: inout Arrival) {
         arrival.isUnacceptable = true
         guard !segment.flags.contains(.rst) else { return }
@@ -165,15 +172,15 @@ extension Subflow {
             statistics.duplicatesReceived += 1
             if usesSelectiveAcknowledgement { receiver.noteOldDuplicate(sequence, length: payloadLength) }
         }
-        if state == .timeWait, segment.flags.contains(.fin) { enterTimeWait(at: now) }
+        if state == .timeWait, segment.flags.contains(.fin), !isOld { enterTimeWait(at: now) }
         if !openIsDue { acknowledgements.request() }
     }
 
     /// RFC 5961 section 3.2.
-    private func receiveReset(offset: Int, at now: Instant, _ arrival: inout Arrival) {
+    private func receiveReset(offset: Int, window: Int, at now: Instant, _ arrival: inout Arrival) {
         guard offset == 0 else {
             arrival.isUnacceptable = true
-            if offset > 0, challenges.allow(at: now) { acknowledgements.request() }
+            if offset > 0, offset < window, challenges.allow(at: now) { acknowledgements.request() }
             return
         }
         arrival.wasReset = true
@@ -197,10 +204,7 @@ extension Subflow {
             peerWindowBytes = Int(segment.window) << Int(peerScale)
             windowSequence = segment.sequence
             windowAcknowledgement = segment.acknowledgement
-        } else if offset > outstanding {
-            acknowledgements.request()
-            return false
-        } else if offset < -largestPeerWindow {
+        } else if offset > outstanding || offset < -largestPeerWindow {
             // RFC 5961 section 5.2.
             if challenges.allow(at: now) { acknowledgements.request() }
             return false
@@ -270,6 +274,7 @@ extension Subflow {
         if usesTimestamps { sendSegmentSize = max(1, sendSegmentSize - 12) }
         controller.segmentSize = sendSegmentSize
         peerWindowBytes = Int(syn.window)
+        largestPeerWindow = peerWindowBytes
         windowSequence = syn.sequence
         windowAcknowledgement = syn.flags.contains(.ack) ? syn.acknowledgement : sendUnacknowledged
         updatePacing()

@@ -82,7 +82,8 @@ public final class Subflow {
     /// The payload size that fits one segment both ways.
     public internal(set) var sendSegmentSize: Int
     var peerWindowBytes = 0
-    var largestPeerWindow = 65_535
+    /// The largest the peer ever offered: MAX.SND.WND (RFC 5961 section 5.2).
+    var largestPeerWindow = 0
     // The segment the window was last taken from: SND.WL1, SND.WL2.
     var windowSequence = SubflowSequence(0)
     var windowAcknowledgement = SubflowSequence(0)

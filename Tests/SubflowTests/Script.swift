@@ -10,6 +10,8 @@ import Wire
 final class Script {
     static let localISS = SubflowSequence(0xffff_ff00)   // wraps early in every test
     static let remoteISS = SubflowSequence(0xffff_fff0)
+    /// The initial sequence numbers of this script.
+    let ours: SubflowSequence, theirs: SubflowSequence
     var subflow: Subflow
     var now = Instant.zero + .seconds(100)
     var window = 100_000
@@ -18,14 +20,20 @@ final class Script {
     var offset: UInt64 = 0
     var last = Segment()
     var arrival = Arrival()
+    /// The timestamp of the segments a table injects; nil: without.
+    var clock: UInt32?
+    /// What the latest `out` let go, with the lengths of the payloads.
+    var sent: [(segment: Segment, length: Int)] = []
 
     /// An active open; with `established`, the handshake is done after one round trip of `rtt`.
     init(_ configuration: SubflowConfiguration = Script.plain, established: Bool = true,
          rtt: Interval = .milliseconds(100),
-         estimate: PathEstimate? = nil) {
+         estimate: PathEstimate? = nil, ours: SubflowSequence = localISS,
+         theirs: SubflowSequence = remoteISS) {
+        self.ours = ours
+        self.theirs = theirs
         subflow = Subflow(opening: configuration, localPort: 1000, remotePort: 443,
-                          initialSequence: Script.localISS,
-                          estimate: estimate, at: now)
+                          initialSequence: ours, estimate: estimate, at: now)
         guard established else { return }
         _ = out()
         now += rtt
@@ -33,10 +41,13 @@ final class Script {
         precondition(out() == ["A seq=1 ack=1"] && subflow.state == .established)
     }
 
-    /// A passive open from a SYN.
-    init(accepting configuration: SubflowConfiguration, length: Int = 0, established: Bool = false) {
-        subflow = Subflow(accepting: Script.syn(), payloadLength: length, configuration: configuration,
-                          initialSequence: Script.localISS, estimate: nil, at: now)
+    /// A passive open from a SYN, `Script.syn` where none is given.
+    init(accepting configuration: SubflowConfiguration, length: Int = 0, established: Bool = false,
+         syn: Segment? = nil, ours: SubflowSequence = localISS, theirs: SubflowSequence = remoteISS) {
+        self.ours = ours
+        self.theirs = theirs
+        subflow = Subflow(accepting: syn ?? Script.syn(theirs), payloadLength: length,
+                          configuration: configuration, initialSequence: ours, estimate: nil, at: now)
         guard established else { return }
         _ = out()
         now += .milliseconds(100)
@@ -55,11 +66,11 @@ final class Script {
         return c
     }
 
-    static func syn() -> Segment {
+    static func syn(_ sequence: SubflowSequence) -> Segment {
         var s = Segment()
         s.sourcePort = 443
         s.destinationPort = 1000
-        s.sequence = remoteISS
+        s.sequence = sequence
         s.flags = .syn
         s.window = 65_535
         s.options.present = [.maximumSegmentSize, .windowScale, .sackPermitted]
@@ -72,12 +83,33 @@ final class Script {
     func inject(_ kinds: String, seq: Int, ack: Int = 0, length: Int = 0, window: UInt16 = 16_000,
                 sack: [Range<Int>] = [], timestamp: UInt32? = nil, options: Bool = true,
                 usable: Bool = true) {
-        var s = kinds.contains("S") && options ? Script.syn() : Segment()
+        var s = segment(kinds, seq: seq, ack: ack, options: options)
+        s.window = window
+        if !sack.isEmpty {
+            s.options.present.insert(.sack)
+            for r in sack {
+                s.options.sack.append(.init(start: ours + r.lowerBound, end: ours + r.upperBound))
+            }
+        }
+        if let timestamp {
+            s.options.present.insert(.timestamps)
+            s.options.timestamps = Timestamps(value: timestamp, echo: 0)
+        }
+        inject(s, length: length, usable: usable)
+    }
+
+    func inject(_ segment: Segment, length: Int, usable: Bool = true) {
+        arrival = subflow.receive(segment, payloadLength: length, textIsUsable: usable,
+                                  receiveWindow: window, at: now)
+    }
+
+    /// A segment of the peer's; a SYN with the options of `Script.syn`.
+    func segment(_ kinds: String, seq: Int, ack: Int = 0, options: Bool = true) -> Segment {
+        var s = kinds.contains("S") && options ? Script.syn(theirs) : Segment()
         s.sourcePort = 443
         s.destinationPort = 1000
-        s.sequence = Script.remoteISS + seq
-        s.acknowledgement = Script.localISS + ack
-        s.window = window
+        s.sequence = theirs + seq
+        s.acknowledgement = ours + ack
         s.flags = []
         for k in kinds {
             switch k {
@@ -85,21 +117,10 @@ final class Script {
             case "A": s.flags.insert(.ack)
             case "F": s.flags.insert(.fin)
             case "R": s.flags.insert(.rst)
-            default: preconditionFailure()
+            default: preconditionFailure("no control bit \(k)")
             }
         }
-        if !sack.isEmpty {
-            s.options.present.insert(.sack)
-            for r in sack {
-                s.options.sack.append(.init(start: Script.localISS + r.lowerBound, end: Script.localISS + r.upperBound))
-            }
-        }
-        if let timestamp {
-            s.options.present.insert(.timestamps)
-            s.options.timestamps = Timestamps(value: timestamp, echo: 0)
-        }
-        arrival = subflow.receive(s, payloadLength: length, textIsUsable: usable,
-                                  receiveWindow: self.window, at: now)
+        return s
     }
 
     /// Lets time pass.
@@ -111,6 +132,7 @@ final class Script {
     /// Everything that goes out now, in words.
     func out() -> [String] {
         var lines: [String] = []
+        sent = []
         while lines.count < 1000 {
             var s = Segment(), length = 0
             switch subflow.nextAction(at: now) {
@@ -120,7 +142,7 @@ final class Script {
             case .open(let room):
                 length = min(room, toSend)
                 subflow.fillOpen(&s, dataLength: length, streamOffset: offset, receiveWindow: window, at: now)
-                sent(length)
+                consumed(length)
             case .retransmit(let span):
                 length = span.length
                 subflow.fillRetransmission(of: span, &s, receiveWindow: window, optionRoom: 0, at: now)
@@ -129,19 +151,20 @@ final class Script {
                 if length == 0 { subflow.declineData(at: now); continue }
                 subflow.fillData(&s, length: length, streamOffset: offset, receiveWindow: window,
                                  optionRoom: 0, at: now)
-                sent(length)
+                consumed(length)
             case .finish: subflow.fillFinish(&s, receiveWindow: window, optionRoom: 0, at: now)
             case .acknowledge: subflow.fillAcknowledgement(&s, receiveWindow: window, optionRoom: 0, at: now)
             case .probe: subflow.fillProbe(&s, receiveWindow: window, optionRoom: 0, at: now)
             case .reset: subflow.fillReset(&s)
             }
             last = s
+            sent.append((s, length))
             lines.append(describe(s, length))
         }
         return lines + ["endless"]
     }
 
-    private func sent(_ n: Int) { toSend -= n; offset += UInt64(n) }
+    private func consumed(_ n: Int) { toSend -= n; offset += UInt64(n) }
 
     private func describe(_ s: Segment, _ length: Int) -> String {
         var kinds = ""
@@ -153,14 +176,14 @@ final class Script {
             kinds += kinds.contains("S") && s.flags.contains(.ack)
                 ? "A+data" : kinds.isEmpty ? "data" : "+data"
         }
-        var line = "\(kinds) seq=\(Script.localISS.distance(to: s.sequence))"
-        if s.flags.contains(.ack) { line += " ack=\(Script.remoteISS.distance(to: s.acknowledgement))" }
+        var line = "\(kinds) seq=\(ours.distance(to: s.sequence))"
+        if s.flags.contains(.ack) { line += " ack=\(theirs.distance(to: s.acknowledgement))" }
         if length > 0 { line += " len=\(length)" }
         if s.options.present.contains(.sack) {
             var parts: [String] = []
             for i in 0..<s.options.sack.count {
                 let b = s.options.sack[i]
-                parts.append("\(Script.remoteISS.distance(to: b.start))-\(Script.remoteISS.distance(to: b.end))")
+                parts.append("\(theirs.distance(to: b.start))-\(theirs.distance(to: b.end))")
             }
             line += " sack=" + parts.joined(separator: ",")
         }
