@@ -70,28 +70,35 @@ struct LossDetection {
 struct TailLossProbe {
     /// A probe is to be sent: new data where the owner has some, the last span again otherwise.
     var isDue = false
-    /// `sendNext` when the probe went; nil while none is out.
+    /// `sendNext` when the probe went; nil while nothing is to be judged.
     private(set) var end: SubflowSequence?
     private var repeatsOld = false
+    private var flightIsOver = false
+
+    /// Whether a probe is out: a second one would say nothing.
+    var isOut: Bool { end != nil && !flightIsOver }
 
     mutating func sent(end: SubflowSequence, repeatsOld: Bool) {
         self.end = end
         self.repeatsOld = repeatsOld
+        flightIsOver = false
         isDue = false
     }
 
     mutating func cancel() { isDue = false; end = nil }
 
+    /// Everything was acknowledged. What the probe was good for may show only with the next flight, which may
+    /// be probed again (RFC 8985 would wait for the verdict first, a quiet connection's whole next request).
+    mutating func endFlight() { isDue = false; flightIsOver = true }
+
     /// Section 7.4.2: whether the acknowledgement shows that the probe repaired a loss unseen otherwise.
+    /// `isRepeat`: it says only what the one before said.
     mutating func acknowledged(_ acknowledgement: SubflowSequence, sawDuplicate: Bool,
-                               sawBlocks: Bool) -> Bool {
+                               isRepeat: Bool) -> Bool {
         guard let end, end.isAtOrBefore(acknowledgement) else { return false }
-        if !repeatsOld || sawDuplicate { self.end = nil; return false }
-        if end.isBefore(acknowledgement) { self.end = nil; return true }
-        // The ACK that reaches the end may be the original's: a second one without blocks settles it.
-        if !sawBlocks, hasReachedEnd { self.end = nil; hasReachedEnd = false; return false }
-        hasReachedEnd = true
-        return false
+        let repaired = end.isBefore(acknowledgement)
+        // The ACK that reaches the end may be the original's; a second one is the probe's.
+        if !repeatsOld || sawDuplicate || repaired || isRepeat { self.end = nil }
+        return repeatsOld && !sawDuplicate && repaired
     }
-    private var hasReachedEnd = false
 }

@@ -14,6 +14,8 @@ struct Delivery {
     /// The peer reported a duplicate (D-SACK).
     var sawDuplicate = false
     var sawBlocks = false
+    /// A duplicate ACK (RFC 5681 section 2) without blocks.
+    var isRepeat = false
     var sample = RateSample()
 }
 
@@ -62,6 +64,8 @@ extension Subflow {
         if delivery.advanced { acknowledgeUpTo(acknowledgement, at: now, &delivery) }
         if usesSelectiveAcknowledgement {
             if segment.options.present.contains(.sack) { readBlocks(segment, at: now, &delivery) }
+            delivery.isRepeat = !delivery.advanced && !delivery.sawBlocks && payloadLength == 0
+                && hadWindow == peerWindowBytes
         } else if !delivery.advanced, payloadLength == 0, hadWindow == peerWindowBytes, !board.isEmpty,
                   acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]),
                   segment.options.present.isDisjoint(with: SegmentOptions.multipathSignals) {

@@ -18,11 +18,13 @@ extension Subflow {
         let (rate, startsRound) = sampler.finish(delivery.sample, minimumRTT: rtt.minimum, at: now)
         judgeSpuriousness(delivery)
         if tail.acknowledged(sendUnacknowledged, sawDuplicate: delivery.sawDuplicate,
-                             sawBlocks: delivery.sawBlocks),
+                             isRepeat: delivery.isRepeat),
            recovery.phase == .open {
             // RFC 8985 section 7.4.2: the probe repaired a loss that nothing else shows.
             controller.congestionEvent(inFlight: board.inFlight, at: now)
         }
+        // RFC 6582 section 3.2, step 3: with the ACK that ends recovery the window is the threshold.
+        let wasFast = recovery.phase == .fast
         if recovery.isActive, recovery.point.isAtOrBefore(sendUnacknowledged) {
             recovery.leave()
             loss.recoveryEnded()
@@ -34,7 +36,8 @@ extension Subflow {
         if recovery.phase == .fast {
             reduceProportionally(delivery, isDuplicate: isDuplicate, lostSpans: lostSpans)
         }
-        if recovery.phase != .fast || controller.governsRecovery, delivery.bytes > 0 {
+        let mayJudge = (!wasFast && recovery.phase != .fast) || controller.governsRecovery
+        if mayJudge, delivery.bytes > 0 {
             sample.now = now
             sample.bytes = delivery.bytes
             sample.priorInFlight = priorInFlight
@@ -55,7 +58,8 @@ extension Subflow {
 
     private func rearmTimers(progress: Bool, at now: Instant) {
         if board.isEmpty {
-            disarmLossTimers()
+            stopLossTimers()
+            tail.endFlight()
             memoryReleaseAt = now + Subflow.memoryLifetime
         } else if progress {
             giveUpAt = now + configuration.giveUpAfter

@@ -95,7 +95,7 @@ extension Subflow {
               synAcknowledged,
               recovery.phase == .open,
               board.deliveredCount == 0,
-              board.lostCount == 0, tail.end == nil, !board.isEmpty, rtt.backoffs == 0 else {
+              board.lostCount == 0, !tail.isOut, !board.isEmpty, rtt.backoffs == 0 else {
             tailProbeAt = .distantFuture
             return
         }
@@ -171,12 +171,17 @@ extension Subflow {
         updatePacing()
     }
 
-    /// Everything sent was acknowledged, or the state is over.
-    func disarmLossTimers() {
+    /// Everything sent was acknowledged.
+    func stopLossTimers() {
         retransmissionAt = .distantFuture
         tailProbeAt = .distantFuture
         reorderingAt = .distantFuture
         giveUpAt = .distantFuture
+    }
+
+    /// The state is over.
+    func disarmLossTimers() {
+        stopLossTimers()
         tail.cancel()
     }
 

@@ -99,8 +99,10 @@ import Testing
     func limitRows(_ row: Row, _ start: InitialSequences) { row.run(at: start) }
 
     /// Ten challenges a second, of all kinds together.
-    static let limit: [Row] = [("RST", "R seq=500"), ("SYN", "S seq=500"), ("old ACK", "A seq=1 ack=-20000 len=3"),
-                               ("ACK of the future", "A seq=1 ack=900 len=3")].map { name, segment in
+    static let limit: [Row] = [
+        ("RST", "R seq=500"), ("SYN", "S seq=500"), ("old ACK", "A seq=1 ack=-20000 len=3"),
+        ("ACK of the future", "A seq=1 ack=900 len=3"),
+    ].map { name, segment in
         Row("RFC 5961 7", "\(name): challenge ACKs are throttled",
             String(repeating: "< \(segment)\n> A seq=1 ack=1\n", count: 10)
                 + String(repeating: "< \(segment)\n= same refused\n", count: 5)

@@ -51,7 +51,8 @@ import Testing
             < A seq=1 ack=12
             = finWait2
             """),
-        Row("RFC 9293 3.10.7.4 eighth", "FIN-WAIT-1, FIN that acknowledges ours: TIME-WAIT", in: .finWait1, """
+        Row("RFC 9293 3.10.7.4 eighth",
+            "FIN-WAIT-1, FIN that acknowledges ours: TIME-WAIT", in: .finWait1, """
             < FA seq=1 ack=2
             > A seq=2 ack=2
             = timeWait finished
@@ -104,7 +105,8 @@ import Testing
             < A seq=2 ack=12
             = closed failure=none
             """),
-        Row("RFC 9293 3.6 case 2", "CLOSE-WAIT: data may still be sent, then FIN: LAST-ACK", in: .closeWait, """
+        Row("RFC 9293 3.6 case 2",
+            "CLOSE-WAIT: data may still be sent, then FIN: LAST-ACK", in: .closeWait, """
             ! send 1500
             > data seq=1 ack=2 len=1000
             > data seq=1001 ack=2 len=500
@@ -112,7 +114,8 @@ import Testing
             > FA seq=1501 ack=2
             = lastAck
             """),
-        Row("RFC 9293 3.6 case 1", "FIN-WAIT-2: half closed, for as long as the peer likes", in: .finWait2, """
+        Row("RFC 9293 3.6 case 1",
+            "FIN-WAIT-2: half closed, for as long as the peer likes", in: .finWait2, """
             + 1000000
             = finWait2
             < A seq=1 ack=2 len=10
@@ -143,13 +146,15 @@ import Testing
     func repeatedRows(_ row: Row, _ start: InitialSequences) { row.run(at: start) }
 
     static let repeated: [Row] = [Place.closeWait, .closing, .lastAck, .timeWait].map {
-        Row("RFC 9293 3.10.7.4 eighth", "\($0.rawValue), FIN again: acknowledged again, state kept", in: $0, """
+        Row("RFC 9293 3.10.7.4 eighth",
+            "\($0.rawValue), FIN again: acknowledged again, state kept", in: $0, """
             < FA seq=1 ack=\($0.unacknowledged)
             > \($0.answer)
             = same refused
             """)
     } + [
-        Row("RFC 9293 3.10.7.4 fifth", "LAST-ACK, FIN again with the ACK of ours: not acceptable, so only ACKed",
+        Row("RFC 9293 3.10.7.4 fifth",
+            "LAST-ACK, FIN again with the ACK of ours: not acceptable, so only ACKed",
             in: .lastAck, """
             < FA seq=1 ack=2
             > A seq=2 ack=2
@@ -157,7 +162,8 @@ import Testing
             < A seq=2 ack=2
             = closed
             """),
-        Row("RFC 9293 3.10.7.4 eighth", "TIME-WAIT ends after its time (deviation: two RTOs)", in: .timeWait, """
+        Row("RFC 9293 3.10.7.4 eighth",
+            "TIME-WAIT ends after its time (deviation: two RTOs)", in: .timeWait, """
             + 499
             = timeWait
             + 1

@@ -82,7 +82,8 @@ import Testing
             < RA seq=0 ack=2
             = synSent same refused
             """),
-        Row("RFC 9293 3.10.7.3 second", "RST with an acceptable ACK: connection reset, CLOSED", in: .synSent, """
+        Row("RFC 9293 3.10.7.3 second",
+            "RST with an acceptable ACK: connection reset, CLOSED", in: .synSent, """
             < RA seq=7 ack=1
             = closed failure=reset
             """),
@@ -95,7 +96,8 @@ import Testing
             > A seq=1 ack=1
             = established una=1 nxt=1 rcv=1 wnd=500 taken
             """),
-        Row("RFC 9293 3.10.7.3 fourth", "... where our SYN is acknowledged it is not repeated", in: .synSent, """
+        Row("RFC 9293 3.10.7.3 fourth",
+            "... where our SYN is acknowledged it is not repeated", in: .synSent, """
             < SA seq=0 ack=1
             > A seq=1 ack=1
             + 10000
@@ -153,7 +155,8 @@ import Testing
     func synReceivedRows(_ row: Row, _ start: InitialSequences) { row.run(at: start) }
 
     static let synReceived = [
-        Row("RFC 9293 3.10.7.4 first", "not acceptable: an ACK of what is expected, drop", in: .synReceived, """
+        Row("RFC 9293 3.10.7.4 first",
+            "not acceptable: an ACK of what is expected, drop", in: .synReceived, """
             < A seq=200000 ack=1
             > A seq=1 ack=1
             = synReceived same refused
@@ -220,7 +223,8 @@ import Testing
             < A seq=1 ack=1
             = established
             """),
-        Row("RFC 9293 3.10.7.4 seventh", "text with the ACK that completes the handshake", in: .synReceived, """
+        Row("RFC 9293 3.10.7.4 seventh",
+            "text with the ACK that completes the handshake", in: .synReceived, """
             < A seq=1 ack=1 len=10
             > A seq=1 ack=11
             = established rcv=11 text=0-10

@@ -30,7 +30,8 @@ import Testing
             > A seq=1 ack=1
             = srtt=1 rto=200
             """),
-        Row("RFC 6298 2.4", "... or what is configured", in: .synSent, with: { $0.minimumRTO = .seconds(1) }, """
+        Row("RFC 6298 2.4",
+            "... or what is configured", in: .synSent, with: { $0.minimumRTO = .seconds(1) }, """
             + 100
             < SA seq=0 ack=1
             > A seq=1 ack=1
@@ -236,7 +237,8 @@ import Testing
             < A seq=1 ack=1001
             = backoffs=0 rto=300
             """),
-        timer("RFC 5681 3.1", "a time-out: the threshold is half, the window one segment, then slow start", """
+        timer("RFC 5681 3.1",
+            "a time-out: the threshold is half, the window one segment, then slow start", """
             < A seq=1 ack=1
             ! send 10000
             \(LossTable.data(1..<10_001))

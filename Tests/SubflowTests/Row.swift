@@ -20,14 +20,14 @@ struct InitialSequences: Sendable, CustomTestStringConvertible {
 ///
 /// A script is read line by line, numbers relative to both initial sequence numbers:
 ///
-///     < A seq=1 ack=1 len=10     inject a segment (bits S, A, F, R, or -); `<<`: and don't look yet what goes out
+///     < A seq=1 ack=1 len=10     inject a segment (bits S, A, F, R, or -); `<<`: don't look yet at what goes
 ///     > A seq=1 ack=11           exactly this goes out after the line before; no such line: nothing does
 ///     + 200                      200 ms pass (24d: days)
 ///     ! send 3000                the owner: send, close, abort, acknowledge, probe, window
 ///     = established rcv=11       the state (`check`)
 ///
-/// `>` lines are the words of `Script.out`, then what else the segment must have (win, mss, scale, sackok, ts,
-/// echo) or must not have (-scale).
+/// `>` lines are the words of `Script.out`, then what else the segment must have (win, mss, scale,
+/// sackok, ts, echo) or must not have (-scale).
 struct Row: Sendable, CustomTestStringConvertible {
     let section: String, text: String
     let place: Place
@@ -35,7 +35,8 @@ struct Row: Sendable, CustomTestStringConvertible {
     let lines: String
 
     init(_ section: String, _ text: String, in place: Place = .established,
-         with configure: @escaping @Sendable (inout SubflowConfiguration) -> Void = { _ in }, _ lines: String) {
+         with configure: @escaping @Sendable (inout SubflowConfiguration) -> Void = { _ in },
+         _ lines: String) {
         self.section = section
         self.text = text
         self.place = place
@@ -50,7 +51,8 @@ struct Row: Sendable, CustomTestStringConvertible {
         configure(&configuration)
         let script = place.make(configuration, ours: SubflowSequence(start.ours),
                                 theirs: SubflowSequence(start.theirs))
-        var reader = RowReader(script: script, title: "\(testDescription) (\(place), \(start.testDescription))")
+        var reader = RowReader(script: script,
+                               title: "\(testDescription) (\(place), \(start.testDescription))")
         for line in lines.split(separator: "\n") { reader.read(line.split(separator: " ").map(String.init)) }
         reader.finish()
     }
@@ -83,7 +85,8 @@ struct RowReader {
         event = words.joined(separator: " ")
         switch kind {
         case "<", "<<": inject(rest)
-        case "+": script.wait(rest[0].hasSuffix("d") ? Int64(rest[0].dropLast())! * 86_400_000 : Int64(rest[0])!)
+        case "+" where rest[0].hasSuffix("d"): script.wait(Int64(rest[0].dropLast())! * 86_400_000)
+        case "+": script.wait(Int64(rest[0])!)
         case "!": act(rest)
         default: Issue.record("\(title): no line begins with \(kind)")
         }
@@ -102,7 +105,7 @@ struct RowReader {
                 let has = details(script.sent[i].segment)
                 for word in words where Self.isDetail(word) {
                     let isAbsent = word.hasPrefix("-")
-                    let found = isAbsent ? has.contains { $0.hasPrefix(word.dropFirst()) } : has.contains(word)
+                    let found = has.contains { isAbsent ? $0.hasPrefix(word.dropFirst()) : $0 == word }
                     #expect(found != isAbsent, "\(title): \(word) after \(event), has \(has)")
                 }
             }
@@ -165,7 +168,8 @@ struct RowReader {
             case "noscale": changes.append { $0.options.present.remove(.windowScale) }
             case "mss": changes.append { $0.options.maximumSegmentSize = UInt16(value)! }
             case "scale":
-                changes.append { $0.options.present.insert(.windowScale); $0.options.windowScale = UInt8(value)! }
+                changes.append { $0.options.windowScale = UInt8(value)! }
+                changes.append { $0.options.present.insert(.windowScale) }
             case "sack":
                 for pair in value.split(separator: ",") {
                     let ends = pair.split(separator: "-").map { Int($0)! }
@@ -197,7 +201,8 @@ struct RowReader {
             switch parts[0] {
             case "same": holds = now == before
             case "taken": holds = !arrival.isUnacceptable
-            case "refused": holds = arrival.isUnacceptable && arrival.text.isEmpty && arrival.newlyDelivered == 0
+            case "refused":
+                holds = arrival.isUnacceptable && arrival.text.isEmpty && arrival.newlyDelivered == 0
             case "finished": holds = arrival.finished
             case "text":
                 holds = parts[1] == "\(arrival.text.lowerBound)-\(arrival.text.upperBound)"

@@ -8,11 +8,13 @@ import Testing
     /// Segments of 500 bytes, as in the examples of both documents, where 5000 is 1 here.
     static let reports: [Row] = [
         Row("RFC 2018 4 case 1", "the first four arrive, the last four are lost: no blocks",
-            (0..<4).map { "< A seq=\(1 + 500 * $0) ack=1 len=500\n> A seq=1 ack=\(501 + 500 * $0)\n" }.joined()),
+            [1, 501, 1001, 1501].map { "< A seq=\($0) ack=1 len=500\n> A seq=1 ack=\($0 + 500)\n" }.joined()),
         Row("RFC 2018 4 case 2", "the first is lost, the others arrive",
-            (1..<8).map { "< A seq=\(1 + 500 * $0) ack=1 len=500\n> A seq=1 ack=1 sack=501-\(501 + 500 * $0)\n" }
-                .joined()),
-        Row("RFC 2018 4 case 3", "the second, fourth, sixth and eighth are lost; the fourth, then the second come", """
+            stride(from: 501, to: 4001, by: 500).map {
+                "< A seq=\($0) ack=1 len=500\n> A seq=1 ack=1 sack=501-\($0 + 500)\n"
+            }.joined()),
+        Row("RFC 2018 4 case 3",
+            "the second, fourth, sixth and eighth are lost; the fourth, then the second come", """
             < A seq=1 ack=1 len=500
             > A seq=1 ack=501
             < A seq=1001 ack=1 len=500
@@ -114,7 +116,8 @@ import Testing
             < A seq=1 ack=10001
             = spans=0 flight=0
             """),
-        Row("RFC 2018 8", "reneging: after a time-out what the peer dropped goes again", LossTable.tenInFlight() + """
+        Row("RFC 2018 8",
+            "reneging: after a time-out what the peer dropped goes again", LossTable.tenInFlight() + """
             < A seq=1 ack=1 sack=1001-10001
             > data seq=1 ack=1 len=1000
             < A seq=1 ack=1001
@@ -125,7 +128,8 @@ import Testing
             < A seq=1 ack=2001
             \(LossTable.data(2001..<4001))
             """),
-        Row("RFC 2018 5.1", "after a time-out without that sign, blocks still count", LossTable.tenInFlight() + """
+        Row("RFC 2018 5.1",
+            "after a time-out without that sign, blocks still count", LossTable.tenInFlight() + """
             < A seq=1 ack=1 sack=2001-10001
             > data seq=1 ack=1 len=1000
             > data seq=1001 ack=1 len=1000
@@ -136,13 +140,15 @@ import Testing
             < A seq=1 ack=10001
             = spans=0 flight=0
             """),
-        Row("RFC 2018 5", "blocks beyond SND.NXT, empty and reversed ones say nothing", LossTable.tenInFlight() + """
+        Row("RFC 2018 5",
+            "blocks beyond SND.NXT, empty and reversed ones say nothing", LossTable.tenInFlight() + """
             < A seq=1 ack=1 sack=10001-11001,5001-5001,3001-2001
             = delivered=0 flight=10000 recovery=false
             < A seq=1 ack=1 sack=9001-10002
             = delivered=0 flight=10000
             """),
-        Row("RFC 2018 5", "a block that covers part of a segment delivers none of it", LossTable.tenInFlight() + """
+        Row("RFC 2018 5",
+            "a block that covers part of a segment delivers none of it", LossTable.tenInFlight() + """
             < A seq=1 ack=1 sack=1501-2501
             = delivered=0 flight=10000
             < A seq=1 ack=1 sack=1501-3001
@@ -167,7 +173,8 @@ import Testing
             < A seq=1 ack=3001 sack=1-1001
             = delivered=0 flight=7000 recovery=false
             """),
-        Row("RFC 2883 5", "... nor one above it, which stands within the second block", LossTable.tenInFlight() + """
+        Row("RFC 2883 5",
+            "... nor one above it, which stands within the second block", LossTable.tenInFlight() + """
             < A seq=1 ack=1 sack=1001-2001
             = delivered=1000
             < A seq=1 ack=1 sack=1001-2001,1001-2001

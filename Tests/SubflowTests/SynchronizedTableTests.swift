@@ -12,7 +12,8 @@ import Testing
         return [
             Row("RFC 9293 3.10.7.4 first", "SEG.SEQ left of the window, no text: ACK and drop", in: place,
                 old.map { "< A seq=\(n + $0) ack=\(una)\n> \(answer)\n= same refused\n" }.joined()),
-            Row("RFC 9293 3.10.7.4 first", "SEG.SEQ right of the window, no text: ACK and drop", in: place, """
+            Row("RFC 9293 3.10.7.4 first",
+                "SEG.SEQ right of the window, no text: ACK and drop", in: place, """
                 < A seq=\(n + 100_001) ack=\(una)
                 > \(answer)
                 = same refused
@@ -20,7 +21,8 @@ import Testing
                 > \(answer)
                 = same refused
                 """),
-            Row("RFC 9293 3.10.7.4 first", "text wholly left of the window: ACK (D-SACK) and drop", in: place, """
+            Row("RFC 9293 3.10.7.4 first",
+                "text wholly left of the window: ACK (D-SACK) and drop", in: place, """
                 < A seq=\(n - 50) ack=\(una) len=50
                 > \(answer) sack=\(n - 50)-\(n)
                 = same refused

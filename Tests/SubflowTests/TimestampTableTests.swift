@@ -35,7 +35,8 @@ import Testing
             < S seq=0 noscale
             > SA seq=0 ack=1 -scale mss=1000 sackok
             """),
-        Row("RFC 2018 2", "SACK not permitted in the SYN: not in the SYN/ACK, and no blocks", in: .synSent, """
+        Row("RFC 2018 2",
+            "SACK not permitted in the SYN: not in the SYN/ACK, and no blocks", in: .synSent, """
             < S seq=0 nosack
             > SA seq=0 ack=1 -sackok scale=7
             < A seq=1 ack=1
