@@ -11,8 +11,8 @@ extension Subflow {
         let outstanding = sendUnacknowledged.distance(to: sendNext)
         if state == .closed { return false }
         if state == .synSent {
-            if flags.contains(.ack) { return acknowledged > 0 && acknowledged <= outstanding }
-            return flags.contains(.syn) && !flags.contains(.rst)
+            guard flags.contains(.ack) else { return flags.contains(.syn) && !flags.contains(.rst) }
+            return acknowledged > 0 && acknowledged <= outstanding && !flags.isDisjoint(with: [.syn, .rst])
         }
         var sequence = segment.sequence
         if flags.contains(.syn) {

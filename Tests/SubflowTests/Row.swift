@@ -186,7 +186,13 @@ struct RowReader {
             segment.options.present.insert(.timestamps)
             segment.options.timestamps = Timestamps(value: clock, echo: 0)
         }
+        let wouldAccept = script.subflow.wouldAccept(segment, payloadLength: length,
+                                                     receiveWindow: script.window, at: script.now)
         script.inject(segment, length: length, usable: isUsable)
+        // A RST that is only challenged is looked into, but not obeyed.
+        let isChallenged = segment.flags.contains(.rst) && script.arrival.isUnacceptable
+        #expect(wouldAccept != script.arrival.isUnacceptable || isChallenged,
+                "\(title): wouldAccept at \(words.joined(separator: " "))")
     }
 
     // MARK: The state
