@@ -68,7 +68,8 @@ extension SegmentOptions {
         if present.contains(.timestamps) { w.append("timestamps \(timestamps.value) \(timestamps.echo)") }
         if present.contains(.windowScale) { w.append("window scale \(windowScale)") }
         if present.contains(.sack) {
-            w.append("SACK " + (0..<sack.count).map { "\(sack[$0].start.value)-\(sack[$0].end.value)" }.joined(separator: " "))
+            let blocks = (0..<sack.count).map { "\(sack[$0].start.value)-\(sack[$0].end.value)" }
+            w.append("SACK " + blocks.joined(separator: " "))
         }
         if present.contains(.multipathCapable) { w.append(multipathCapable.words) }
         if present.contains(.join) { w.append(join.words) }
@@ -89,8 +90,8 @@ extension SegmentOptions {
 extension Segment {
     func words(payload: some Collection<UInt8>) -> String {
         var names: [String] = []
-        for (name, bit) in [("SYN", ControlBits.syn), ("FIN", .fin), ("RST", .rst), ("PSH", .psh), ("URG", .urg), ("ACK", .ack)]
-            where flags.contains(bit) { names.append(name) }
+        for (name, bit) in [("SYN", ControlBits.syn), ("FIN", .fin), ("RST", .rst), ("PSH", .psh),
+                            ("URG", .urg), ("ACK", .ack)] where flags.contains(bit) { names.append(name) }
         var w = [names.isEmpty ? "no flags" : names.joined(separator: " "), "seq \(sequence.value)"]
         if flags.contains(.ack) { w.append("ack \(acknowledgement.value)") }
         w.append("window \(window)")
@@ -117,9 +118,10 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
         case .padding: return ("padding", [0])
         case .probe, .probeAnswer:
             guard let f = ProbeFrame.read(all) else { return nil }
-            let what = f.isChallenge ? (f.isAnswer ? "challenge's answer" : "challenge") : (f.isAnswer ? "answer" : "probe")
-            return ("\(what) \(f.identifier), \(f.isChallenge ? hex(UInt64(bitPattern: f.sentAt)) : "\(f.sentAt) ns")",
-                    written(ProbeFrame.size, f.write))
+            let what = f.isChallenge ? (f.isAnswer ? "challenge's answer" : "challenge")
+                : (f.isAnswer ? "answer" : "probe")
+            let value = f.isChallenge ? hex(UInt64(bitPattern: f.sentAt)) : "\(f.sentAt) ns"
+            return ("\(what) \(f.identifier), \(value)", written(ProbeFrame.size, f.write))
         case .pathState, .pathStateEcho:
             guard let f = PathStateFrame.read(all) else { return nil }
             let state = [f.isOpen ? "open" : "closed", f.isBackup ? "backup" : nil, f.isSilent ? "silent" : nil]
@@ -154,14 +156,17 @@ func datagramWords(_ name: String, _ bytes: [UInt8]) -> (words: String, written:
         guard let h = bytes.withUnsafeBytes({ DatagramHeader($0) }) else { return nil }
         var out = [UInt8](repeating: 0, count: DatagramHeader.size)
         out.withUnsafeMutableBytes { h.write(into: $0.baseAddress!) }
-        return ("\(h.kind), epoch \(h.epoch), path \(h.path), session \(String(h.session, radix: 16)), number \(h.number)", out)
+        let session = String(h.session, radix: 16)
+        return ("\(h.kind), epoch \(h.epoch), path \(h.path), session \(session), number \(h.number)", out)
     case "hello":
         guard let p = HelloPayload(bytes) else { return nil }
-        return ("\(p.hasHardwareAES ? "AES in hardware, " : "")\(p.wantsFresh ? "fresh, " : "")index \(String(p.index, radix: 16)),"
-            + " instance \(hex(p.instance)), time \(p.timestamp)", p.bytes)
+        let wishes = (p.hasHardwareAES ? "AES in hardware, " : "") + (p.wantsFresh ? "fresh, " : "")
+        return (wishes + "index \(String(p.index, radix: 16)), instance \(hex(p.instance)), time \(p.timestamp)",
+                p.bytes)
     case "welcome":
         guard let p = WelcomePayload(bytes) else { return nil }
-        return ("\(p.outcome), cipher \(p.cipher), index \(String(p.index, radix: 16))\(p.forbidsFirst ? ", C" : "")", p.bytes)
+        let index = String(p.index, radix: 16)
+        return ("\(p.outcome), cipher \(p.cipher), index \(index)\(p.forbidsFirst ? ", C" : "")", p.bytes)
     case "target":
         guard case .target(let t, let length) = bytes.withUnsafeBytes({ Target.read($0) }), length == bytes.count
         else { return nil }

@@ -26,7 +26,8 @@ enum WireDocument {
     /// Every Swift file below a folder, with its path before it.
     static func sources(_ folder: String) -> String {
         let files = FileManager.default.subpaths(atPath: root.appendingPathComponent(folder).path) ?? []
-        return files.filter { $0.hasSuffix(".swift") }.map { "\($0)\n" + text("\(folder)/\($0)") }.joined(separator: "\n")
+        return files.filter { $0.hasSuffix(".swift") }.map { "\($0)\n" + text("\(folder)/\($0)") }
+            .joined(separator: "\n")
     }
 
     /// The lines of every fenced block of that name: `head… | bytes | meaning`.
@@ -38,8 +39,8 @@ enum WireDocument {
             let parts = line.split(separator: "|", maxSplits: 2, omittingEmptySubsequences: false)
                 .map { $0.trimmingCharacters(in: .whitespaces) }
             guard parts.count == 3 else { continue }
-            examples.append(Example(head: parts[0].split(separator: " ").map(String.init), bytes: bytes(parts[1]),
-                                    meaning: parts[2]))
+            examples.append(Example(head: parts[0].split(separator: " ").map(String.init),
+                                    bytes: bytes(parts[1]), meaning: parts[2]))
         }
         return examples
     }
@@ -55,7 +56,8 @@ enum WireDocument {
 }
 
 @Suite struct DocumentTests {
-    @Test(arguments: WireDocument.examples("options")) func anOptionMeansWhatIsSaid(_ example: WireDocument.Example) throws {
+    @Test(arguments: WireDocument.examples("options"))
+    func anOptionMeansWhatIsSaid(_ example: WireDocument.Example) throws {
         let flags = ControlBits(letters: example.head.joined())
         let options = try SegmentOptions(example.bytes, flags: flags)
         #expect(options.words.joined(separator: "; ") == example.meaning)
@@ -68,23 +70,28 @@ enum WireDocument {
         for vector in OptionVector.all { #expect(shown.contains(hex(vector.bytes)), "\(vector.name)") }
         var kinds: SegmentOptions.Kinds = []
         for example in WireDocument.examples("options") {
-            kinds.formUnion(try SegmentOptions(example.bytes, flags: ControlBits(letters: example.head.joined())).present)
+            let flags = ControlBits(letters: example.head.joined())
+            kinds.formUnion(try SegmentOptions(example.bytes, flags: flags).present)
         }
         #expect(kinds.rawValue == (1 << 14) - 1)
     }
 
-    @Test(arguments: WireDocument.examples("refused")) func whatIsRefusedIsRefused(_ example: WireDocument.Example) {
-        #expect(throws: WireError.self) { try SegmentOptions(example.bytes, flags: ControlBits(letters: example.head.joined())) }
+    @Test(arguments: WireDocument.examples("refused"))
+    func whatIsRefusedIsRefused(_ example: WireDocument.Example) {
+        let flags = ControlBits(letters: example.head.joined())
+        #expect(throws: WireError.self) { try SegmentOptions(example.bytes, flags: flags) }
     }
 
     /// Options that are skipped, or read in part.
-    @Test(arguments: WireDocument.examples("skipped")) func whatIsSkippedIsSkipped(_ example: WireDocument.Example) throws {
+    @Test(arguments: WireDocument.examples("skipped"))
+    func whatIsSkippedIsSkipped(_ example: WireDocument.Example) throws {
         let options = try SegmentOptions(example.bytes, flags: ControlBits(letters: example.head.joined()))
         let words = options.words.joined(separator: "; ")
         #expect((words.isEmpty ? "nothing" : words) == example.meaning)
     }
 
-    @Test(arguments: WireDocument.examples("frames")) func aFrameMeansWhatIsSaid(_ example: WireDocument.Example) throws {
+    @Test(arguments: WireDocument.examples("frames"))
+    func aFrameMeansWhatIsSaid(_ example: WireDocument.Example) throws {
         let (words, written) = try #require(frameWords(example.bytes))
         #expect(words == example.meaning)
         #expect(hex(written) == hex(example.bytes))
@@ -96,16 +103,16 @@ enum WireDocument {
         for type in 0x0c...0x7f as ClosedRange<UInt8> { #expect(FrameType(rawValue: type) == nil) }
     }
 
-    @Test(arguments: WireDocument.examples("datagrams")) func whatStandsAroundFramesMeansWhatIsSaid(
-        _ example: WireDocument.Example
-    ) throws {
+    @Test(arguments: WireDocument.examples("datagrams"))
+    func whatStandsAroundFramesMeansWhatIsSaid(_ example: WireDocument.Example) throws {
         let (words, written) = try #require(datagramWords(example.head.first ?? "", example.bytes))
         #expect(words == example.meaning)
         #expect(hex(written) == hex(example.bytes))
     }
 
     @Test func everyDialStatusIsThere() {
-        #expect(WireDocument.examples("datagrams").filter { $0.head == ["status"] }.count == DialStatus.allCases.count)
+        let shown = WireDocument.examples("datagrams").filter { $0.head == ["status"] }
+        #expect(shown.count == DialStatus.allCases.count)
     }
 
     /// One subflow's segments in the order they are sent; each is read by the other end, and written by its own.
@@ -118,7 +125,8 @@ enum WireDocument {
             #expect(fromInitiator || example.head == ["<"])
             // LL 0: nothing may follow in the datagram; else two bytes of the next frame do.
             let runsToEnd = example.bytes[0] >> 4 & 3 == 0
-            let (segment, head, length) = try pair.read(example.bytes + (runsToEnd ? [] : [0, 0]), byInitiator: !fromInitiator)
+            let frame = example.bytes + (runsToEnd ? [] : [0, 0])
+            let (segment, head, length) = try pair.read(frame, byInitiator: !fromInitiator)
             #expect(head + length == example.bytes.count, "\(example)")
             let payload = Array(example.bytes[head...])
             #expect(segment.words(payload: payload) == example.meaning)
@@ -127,7 +135,8 @@ enum WireDocument {
         }
     }
 
-    @Test(arguments: WireDocument.examples("packets")) func aPacketMeansWhatIsSaid(_ example: WireDocument.Example) throws {
+    @Test(arguments: WireDocument.examples("packets"))
+    func aPacketMeansWhatIsSaid(_ example: WireDocument.Example) throws {
         var segment = Segment()
         let packet = UnsafeMutableRawBufferPointer.allocate(byteCount: example.bytes.count, alignment: 1)
         defer { packet.deallocate() }
@@ -139,7 +148,8 @@ enum WireDocument {
         var out = [UInt8](repeating: 0, count: 200)
         let n = Pieces.of(payload) { pieces in
             out.withUnsafeMutableBytes {
-                RawSegment.write(segment, payload: pieces, from: ends.from, to: ends.to, into: $0.baseAddress!, capacity: 200)
+                RawSegment.write(segment, payload: pieces, from: ends.from, to: ends.to, into: $0.baseAddress!,
+                                 capacity: 200)
             }
         }
         #expect(hex(out[..<(n ?? 0)]) == hex(example.bytes))
