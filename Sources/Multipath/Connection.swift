@@ -62,8 +62,8 @@ public enum ConnectionError: Error, Equatable, Sendable {
 /// `nextSegment` and `readable` are valid until the next call that changes the connection.
 ///
 /// This file is its face and the application's side; `ConnectionReceive` takes segments,
-/// `ConnectionTransmit` makes them, `ConnectionHandshake` opens and joins, `ConnectionTimers` keeps time
-/// and the paths' health.
+/// `ConnectionTransmit` makes them with `ConnectionOptions`, `ConnectionHandshake` opens and joins,
+/// `ConnectionTimers` keeps time and the paths' health.
 public final class Connection {
     public enum Role: Sendable { case initiator, listener }
     /// What happened since the last `takeEvents()`.
@@ -132,6 +132,8 @@ public final class Connection {
     var persistBackoff = 0
     var idleDeadline = Instant.distantFuture
     var wantsWritable = false
+    /// When the application last had more to write than there was space for.
+    var writerHeldAt = Instant(nanoseconds: .min / 2)
     var saidEstablished = false
     var saidClosed = false
     var subflowsClosed = false
@@ -173,12 +175,16 @@ public final class Connection {
     /// A finished connection whose last words may be lost can be joined for this long.
     static let farewellPatience = Interval.seconds(60)
 
-    /// Written bytes kept at most at present: four windows' worth keeps every path busy across a round trip
-    /// of acknowledgements and a turn of the loop.
-    private var workingSendLimit: Int {
+    /// Bytes the application may write at present. Two windows' worth that waits to be scheduled keeps every
+    /// path busy across a turn of the loop. Eight may wait for acknowledgement: where a repair is lost as
+    /// well, a slow path's hole stays for three of its round trips, and the others go on meanwhile.
+    private var sendRoom: Int {
         var windows = 0
         for m in members { if let m { windows += m.tcp.congestionWindow } }
-        return min(configuration.sendLimit, max(configuration.leastSendSpace, 4 * windows))
+        let least = configuration.leastSendSpace, most = configuration.sendLimit
+        let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
+        return min(min(most, max(least, 8 * windows)) - unacknowledged,
+                   min(most, max(least, 2 * windows)) - sender.backlog)
     }
 
     /// A contiguous piece of the send ring to write into; empty when full or finished. What is empty now
@@ -186,8 +192,7 @@ public final class Connection {
     public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
         guard sender.finOffset == nil, error == nil else { return none }
-        let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
-        let room = min(wanted, workingSendLimit - unacknowledged)
+        let room = min(wanted, sendRoom)
         guard room > 0 else { wantsWritable = true; return none }
         let piece = sender.ring.appendSpace(room)
         if piece.isEmpty { wantsWritable = true }

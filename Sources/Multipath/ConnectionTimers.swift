@@ -24,8 +24,11 @@ extension Connection {
             if member.tcp.deadline <= now { member.tcp.advance(to: now); phase = .control }
             if member.tcp.statistics.timeouts > member.timeoutsSeen {
                 member.timeoutsSeen = member.tcp.statistics.timeouts
-                // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow.
-                if livingSubflows > 1 { reinjectOutstanding(of: member) }
+                // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow. Once: the copies
+                // are that one's care, and a path that fell silent gave its data away at once.
+                if livingSubflows > 1, member.health == .usable, member.tcp.backoffs <= 1 {
+                    reinjectOutstanding(of: member)
+                }
             }
             if member.proofDeadline <= now {
                 member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))

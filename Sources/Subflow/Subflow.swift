@@ -215,6 +215,8 @@ public final class Subflow {
     public var pacingRate: Rate { pacer.rate }
     /// Measured delivery rate (BBR draft style samples, smoothed), zero while unknown.
     public var deliveryRate: Rate { sampler.smoothed }
+    /// The rate that congestion control expects to go on with; zero where it tells none but by its window.
+    public var expectedRate: Rate { controller.expectedRate }
     /// The next time pacing lets a segment go; in the past where it does not bind.
     public var pacingRelease: Instant { pacer.release }
     /// The peer's window in bytes, scaled, as of the latest acceptable segment.

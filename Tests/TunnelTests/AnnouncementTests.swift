@@ -97,7 +97,10 @@ import Testing
         let world = World(seed: 4)
         world.concentrator.setAnnounced([World.also], at: world.now)
         world.blocks = { uplink, server in uplink == 1 && server == World.also }
-        for i in 0..<2 { world.down[i].rate = Rate(bytesPerSecond: 20_000) }   // a long transfer, few segments
+        for i in 0..<2 {   // a long transfer, few segments, with room for more than three in the queue
+            world.down[i].rate = Rate(bytesPerSecond: 20_000)
+            world.down[i].queue = .seconds(2)
+        }
         world.run(.seconds(1))
         world.open(port: 60_000)
         world.run(.seconds(60))

@@ -10,10 +10,15 @@ public struct SchedulingCandidate: Sendable {
     public var rttVariation = Interval.zero
     public var congestionWindow = 0
     public var bytesInFlight = 0
+    /// What its congestion control knows the path to carry; zero where it does not.
+    public var measuredRate = Rate.zero
     public init() {}
 
-    /// Its throughput as the window allows it, bytes per second; at least 1.
-    var rate: Double { max(1, Double(congestionWindow) / max(1e-4, smoothedRTT.seconds)) }
+    /// Its throughput, bytes per second, at least 1: as measured, else as the window allows it.
+    var rate: Double {
+        measuredRate > .zero ? max(1, Double(measuredRate.bytesPerSecond))
+            : max(1, Double(congestionWindow) / max(1e-4, smoothedRTT.seconds))
+    }
 }
 
 /// At most eight subflows are looked at for one segment: more than a host has uplinks.

@@ -25,17 +25,20 @@ final class BBR: CongestionController {
     /// Share of a round's segments; two standard deviations more must be lost, since three of a small round's
     /// twenty may be chance.
     static let lossTolerated = 0.08
-    /// Startup ends after this many rounds without a quarter more bandwidth, or after the first such round
-    /// in which every segment stood in a queue.
+    /// Startup ends after this many rounds without a quarter more bandwidth, or with this many
+    /// acknowledgements in a row whose segments stood in a queue (RFC 9406 takes eight, too).
     static let fullPipeRounds = 3
+    static let queuedInARow = 8
+    /// Fewer lost segments in a round don't end startup, whatever their share (draft section 5.3.1.3).
+    static let startupLosses = 6
 
     private(set) var phase = Phase.startup
     private var rounds: UInt64 = 0
     private var bandwidth = MaximumFilter()
     private var fullBandwidth = Rate.zero
     private var flatRounds = 0
-    /// The shortest round trip of the round.
-    private var shortestInRound = Interval.max
+    /// Acknowledgements in a row whose segments stood in a queue.
+    private var queued = 0
     private var minimumRTT = Interval.max
     private var minimumRTTAt = Instant.zero
     private var probeRTTEnds = Instant.distantFuture
@@ -56,6 +59,7 @@ final class BBR: CongestionController {
     override var minimumWindow: Int { 4 &* segmentSize }
     override var governsRecovery: Bool { true }
     override var isInSlowStart: Bool { phase == .startup }
+    override var expectedRate: Rate { phase == .startup ? .zero : bandwidth.best }
 
     /// The bottleneck's rate as far as it is known; zero before the first sample.
     var estimate: Rate { bandwidth.best }
@@ -95,7 +99,6 @@ final class BBR: CongestionController {
 
     private func trackRTT(_ sample: borrowing AcknowledgementSample) -> Bool {
         let now = sample.now, rtt = sample.rtt
-        if rtt > .zero { shortestInRound = min(shortestInRound, rtt) }
         let expired = minimumRTT != .max && now > minimumRTTAt + Self.minimumRTTWindow
         if rtt > .zero, rtt <= minimumRTT || expired {
             minimumRTT = rtt
@@ -104,10 +107,18 @@ final class BBR: CongestionController {
             // The queue was as good as empty by itself, as after every probe for bandwidth.
             minimumRTTAt = now
         }
+        if rtt > .zero {
+            queued = rtt > minimumRTT + max(minimumRTT / 4, Self.queueCeiling) ? queued &+ 1 : 0
+            // The pipe is full, whether or not the application could fill it for a whole round. The first
+            // flight may have been one burst, of which every link makes a queue.
+            if phase == .startup, rounds < 2 { queued = 0 }
+            if phase == .startup, queued >= Self.queuedInARow { flatRounds = Self.fullPipeRounds }
+        }
         return expired
     }
 
     private func measureClumps(_ sample: borrowing AcknowledgementSample) {
+        guard phase != .startup else { clumpStart = sample.now; return }
         let expected = bandwidth.best.bytes(in: sample.now - clumpStart)
         if clumpBytes <= expected {
             clumpStart = sample.now
@@ -125,7 +136,8 @@ final class BBR: CongestionController {
         let total = Double(deliveredInRound &+ lostInRound) / Double(segmentSize)
         let lost = Double(lostInRound) / Double(segmentSize)
         let tolerated = Self.lossTolerated * total
-        if lost > tolerated + 2 * tolerated.squareRoot() {
+        if lost > tolerated + 2 * tolerated.squareRoot(),
+           phase != .startup || lost >= Double(Self.startupLosses) {
             inFlightBound = max(min(sample.priorInFlight, product(1.25)), minimumWindow)
             if phase == .startup { flatRounds = Self.fullPipeRounds }
         } else if inFlightBound != .max, sample.isWindowLimited {
@@ -137,15 +149,12 @@ final class BBR: CongestionController {
     }
 
     private func judgeStartup(_ sample: borrowing AcknowledgementSample) {
-        let isQueueStanding = shortestInRound != .max
-            && shortestInRound > minimumRTT + max(minimumRTT / 4, Self.queueCeiling)
-        shortestInRound = .max
         guard phase == .startup, !sample.isApplicationLimited else { return }
         if bandwidth.best.bytesPerSecond >= fullBandwidth.bytesPerSecond &* 5 / 4 {
             fullBandwidth = bandwidth.best
             flatRounds = 0
         } else {
-            flatRounds += isQueueStanding ? Self.fullPipeRounds : 1
+            flatRounds += 1
         }
     }
 
@@ -184,7 +193,10 @@ final class BBR: CongestionController {
             // Up until the queue shows, but not for ever: the window may not let so much out.
             done = elapsed > minimumRTT && (isFull || inFlight >= product(gain) || elapsed > minimumRTT * 3)
         } else if gain < 1 {
-            done = elapsed > minimumRTT || inFlight <= product(1)
+            // Down until the queue is gone that the way up has built (draft section 5.3.3.5): ended by time,
+            // each cycle would leave some of it. Where no more than the least window flies, none is seen.
+            done = inFlight <= max(product(1), minimumWindow)
+                || elapsed > minimumRTT * 4 + Self.queueCeiling * 5
         } else {
             done = elapsed > minimumRTT
         }

@@ -50,6 +50,8 @@ public class CongestionController {
 
     var minimumWindow: Int { 2 &* segmentSize }
     var isInSlowStart: Bool { window < threshold }
+    /// The path's rate where it is known; zero where the window alone tells, or while that still grows fast.
+    var expectedRate: Rate { .zero }
     /// Whether it governs its own window during fast recovery instead of PRR (BBR does).
     var governsRecovery: Bool { false }
 

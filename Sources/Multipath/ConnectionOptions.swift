@@ -1,0 +1,99 @@
+import Buffers
+import Measures
+import Subflow
+import Wire
+
+/// What MPTCP adds to a segment on its way out: keys and HMACs, mapping and data acknowledgement, MP_PRIO, the
+/// reason of a reset.
+extension Connection {
+    /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which
+    /// stand alone, or a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
+    func optionRoom(_ member: MemberSubflow, mapping: Bool) -> Int {
+        let priority = member.owesPriority ? 4 : 0
+        guard configuration.framing == .rawIP else { return (mapping ? 20 : 8) + priority }
+        if member.isOpener, !member.peerHasProof { return 24 + priority }
+        return (mapping ? 28 : 12) + priority
+    }
+
+    func begin(_ out: inout OutgoingSegment) {
+        out.segment.reset()
+        out.payload = .empty
+    }
+
+    func attach(_ segment: inout Segment, _ member: MemberSubflow,
+                        mapping: (offset: UInt64, length: Int, position: UInt32)?,
+                        fin: Bool = false, at now: Instant) {
+        if segment.flags.isDisjoint(with: .syn), isPlain(mapping) {
+            return attachPlain(&segment, member: member, mapping: mapping)
+        }
+        let wide = configuration.framing == .rawIP
+        let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial
+            && member.isOpener && !member.peerHasProof
+        if !wide || isFirstRawData || (mapping == nil && !fin) {   // later data has its own mapping instead
+            attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now)
+        }
+        if member.owesPriority, !segment.flags.contains(.syn) {
+            segment.options.priority.backup = member.backupByUs
+            segment.options.present.insert(.priority)
+            member.owesPriority = false
+        }
+        if isFirstRawData {   // MP_CAPABLE maps it (RFC 8684 section 3.1)
+            return addChecksum(&segment, offset: mapping!.offset, length: mapping!.length)
+        }
+        var dss = DSS()
+        var isThere = false
+        if segment.flags.contains(.ack) || member.kind == .join, let first = remoteFirst,
+           !(wide && segment.flags.contains(.syn)) {
+            dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
+            dss.acknowledgementWidth = wide || (member.owesWideAcknowledgement && mapping == nil)
+                ? .eight : .four
+            if dss.acknowledgementWidth == .eight { member.owesWideAcknowledgement = false }
+            isThere = true
+        }
+        if let mapping {
+            var m = DSS.Mapping()
+            m.dataSequence = sender.sequence(at: mapping.offset)
+            m.width = wide ? .eight : .four
+            m.subflowSequence = mapping.position
+            m.length = UInt16(mapping.length)
+            dss.mapping = m
+            isThere = true
+        } else if fin, let finOffset = sender.finOffset {
+            var m = DSS.Mapping()
+            m.dataSequence = sender.sequence(at: finOffset)
+            m.width = wide ? .eight : .four
+            m.length = 1
+            dss.mapping = m
+            dss.dataFin = true
+            isThere = true
+        }
+        // Keys or an HMAC leave no room for a DSS beside timestamps in the 40 bytes of a real TCP header.
+        guard isThere,
+              !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join]))
+        else { return }
+        segment.options.dss = dss
+        segment.options.present.insert(.dss)
+        if wide {
+            addChecksum(&segment, offset: mapping?.offset ?? 0, length: mapping?.length ?? 0)
+            attachFail(&segment)
+        }
+        if dss.acknowledgement != nil { receiver.advertised() }
+    }
+
+    func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {
+        if raw.plain != nil { return }
+        if let failedAt = member.failedAt {
+            segment.options.fail.dataSequence = failedAt
+            segment.options.present.insert(.fail)
+            counted.failsSent += 1
+        }
+        if isAborting, let remoteKey {
+            segment.options.fastClose.receiverKey = remoteKey
+            segment.options.present.insert(.fastClose)
+        } else {
+            segment.options.reset.reason = member.resetReason ?? MPReset.unspecified
+            segment.options.reset.transient = MPReset.isTransient(segment.options.reset.reason)
+            segment.options.present.insert(.reset)
+        }
+    }
+}
