@@ -5,7 +5,9 @@ import PackageDescription
 
 // Optimised, or the fuzzer would be slow; assertions stay, since they are what it looks for.
 let watched: [SwiftSetting] = [
-    .unsafeFlags(["-sanitize=fuzzer,address", "-assert-config", "Debug", "-enable-testing"]),
+    .unsafeFlags(["-sanitize=fuzzer,address", "-assert-config", "Debug", "-enable-testing",
+                  // As in the product: the tests look for overlapping accesses.
+                  "-enforce-exclusivity=unchecked"]),
 ]
 // What only stands between the configuration and its types is built as quickly as possible.
 let unwatched: [SwiftSetting] = [.unsafeFlags(["-Onone"])]

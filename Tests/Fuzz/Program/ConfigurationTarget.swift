@@ -1,5 +1,7 @@
 import Configuration
 import Glibc
+import Measures
+import Wire
 
 /// Configuration files of either kind: read, or refused with sentences, never anything else.
 enum ConfigurationTarget {
@@ -28,6 +30,7 @@ enum ConfigurationTarget {
 
     static func run(_ input: inout Input) {
         let form = input.byte(), path = folder + "/it.yaml"
+        if form == 3 { return host(String(decoding: input.rest(), as: UTF8.self)) }
         write(input.rest(), to: path)
         do throws(ConfigurationErrors) {
             switch form % 3 {
@@ -38,6 +41,21 @@ enum ConfigurationTarget {
         } catch {
             check(!error.problems.isEmpty, "refused without a sentence")
             for problem in error.problems { check(problem.description.utf8.count > 10, "no sentence: \(problem)") }
+        }
+    }
+
+    /// A host and a port that can be read are the same when they are written and read again, together and apart.
+    private static func host(_ text: String) {
+        guard let target = Target(hostAndPort: text) else { return }
+        check(Target(hostAndPort: target.description) == target, "\(target) is another one")
+        let host = switch target.host {
+        case .name(let name): [name]
+        case .address(let address) where address.isIPv4: ["\(address)"]
+        case .address(let address): ["\(address)", "[\(address)]"]
+        }
+        for text in host {
+            check(Target(hostAndPort: text) == nil, "\(text) has no port")
+            check(Target(hostAndPort: text, defaultPort: target.port) == target, "\(text) is another host")
         }
     }
 }

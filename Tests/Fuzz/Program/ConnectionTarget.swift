@@ -4,13 +4,22 @@ import Multipath
 import Subflow
 @testable import Wire
 
-/// Two connections over raw IP whose segments are lost, repeated, forged and changed on the way: no trap, no
-/// turn without an end, whatever a peer or a middlebox does.
+/// Two connections whose segments are lost, repeated, reordered, forged and changed on the way: no trap, no
+/// turn without an end, whatever a peer or a middlebox does. Where nothing is forged or changed, what one side
+/// reads is what the other one wrote, and all of it once nothing is lost any more.
 enum ConnectionTarget {
-    static func run(_ input: inout Input) { ConnectionBench(&input).run(&input) }
+    static func run(_ input: inout Input) { ConnectionBench(&input).run(&input, steps: 200, alone: 40) }
 }
 
-final class ConnectionBench {
+final class ConnectionBench: Bench {
+    /// What an input may do besides losing, repeating and reordering.
+    struct Rules: OptionSet {
+        var rawValue: UInt8
+        /// Nothing is forged or changed.
+        static let honest = Rules(rawValue: 1)
+        /// Neither end gives up by itself.
+        static let patient = Rules(rawValue: 2)
+    }
     struct Flight {
         var segment: Segment
         var payload: [UInt8]
@@ -23,9 +32,20 @@ final class ConnectionBench {
     var numbers: [[UInt16: Int]] = [[:], [:]]
     var nextPort: UInt16 = 5000
     var out = OutgoingSegment()
+    let rules: Rules
+    /// By the side that writes.
+    var writings = [Writing(start: 7), Writing(start: 30_011)]
+    var isHonest = true
+    /// When something last arrived, by the side that sent it.
+    var heard: [Instant]
+    /// A path was given up, or one side did not hear the other for long: the connection may end with an error.
+    var isExcused = false
+    private static let patience = Interval.seconds(3)
 
     init(_ input: inout Input) {
         let form = input.byte()
+        rules = Rules(rawValue: input.byte())
+        heard = [now, now]
         var c = ConnectionConfiguration()
         c.framing = form & 1 != 0 ? .sealed : .rawIP
         c.requiresChecksum = form & 2 != 0 && c.framing == .rawIP
@@ -45,26 +65,39 @@ final class ConnectionBench {
         if form & 64 == 0 { settle() }
     }
 
-    func run(_ input: inout Input) {
-        var steps = 0
-        while !input.isEmpty, steps < 200 {
-            steps += 1
-            step(&input)
-            pump()
-        }
-        // Whatever happened: with time alone both ends come to rest and never spin.
-        for _ in 0..<40 {
-            let next = min(ends[0].deadline, ends[1].deadline)
-            guard next < .distantFuture else { break }
-            now = max(now, next)
-            for end in ends { end.advance(to: now) }
-            pump()
-            flights = [[], []]
-            check(min(ends[0].deadline, ends[1].deadline) > now, "a deadline in the past after a whole turn")
-        }
+    var deadline: Instant { min(ends[0].deadline, ends[1].deadline) }
+    var isUnderWay: Bool { !flights[0].isEmpty || !flights[1].isEmpty }
+    func loseAll() { flights = [[], []] }
+
+    func turn() {
+        for end in ends { end.advance(to: now) }
+        pump()
     }
 
-    private func step(_ input: inout Input) {
+    func restore() {
+        for path in 0..<4 { for end in ends { end.setHealth(.usable, path: path, at: now) } }
+    }
+
+    func attend() {
+        if ends[0].livingSubflows == 0, ends[0].canJoin { join(path: 0, backup: false) }
+        for side in 0..<2 { read(side, .max) }
+    }
+
+    var missing: String? {
+        // One that can't be joined is its owner's to give up.
+        if let error = ends[0].error ?? ends[1].error {
+            return isExcused || !rules.contains(.patient) ? nil : "the connection ended (\(error))"
+        }
+        if ends[0].livingSubflows == 0, !ends[0].canJoin { return nil }
+        for side in 0..<2 {
+            let w = writings[side]
+            if w.read < w.written { return "\(w.written - w.read) bytes of side \(side) have not arrived" }
+            if w.isFinished, !ends[1 - side].isReadFinished { return "the end of side \(side)'s bytes has not arrived" }
+        }
+        return nil
+    }
+
+    func step(_ input: inout Input) {
         let op = input.byte(), side = Int(op >> 7), end = ends[side]
         switch op & 15 {
         case 0, 1: settle()
@@ -72,42 +105,60 @@ final class ConnectionBench {
         case 3: if !flights[side].isEmpty { flights[side].remove(at: Int(input.byte()) % flights[side].count) }
         case 4:
             now += .microseconds(Int64(input.byte()) << Int64(op >> 4 & 7) * 2)
+            isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
             for end in ends { end.advance(to: now) }
-        case 5: change(from: side, &input)
-        case 6, 7: forge(to: side, &input)
-        case 8: write(end, 1 + input.below(9_000))
-        case 9: end.consume(min(end.readable.count, input.below(20_000)), at: now)
+        case 5 where !rules.contains(.honest): change(from: side, &input)
+        case 6 where !rules.contains(.honest), 7 where !rules.contains(.honest): forge(to: side, &input)
+        case 5: cut(from: side, &input)
+        case 6, 7: deliver(from: side, at: Int(input.byte()), keeping: op & 16 != 0)
+        case 8: write(side, 1 + input.below(9_000))
+        case 9: read(side, input.below(20_000))
         case 10:
             switch input.byte() % 8 {
-            case 0, 1, 2: end.finishWriting(at: now)
-            case 3: end.abort(at: now)
-            case 4: end.fail(.sessionLost, at: now)
+            case 0, 1, 2:
+                end.finishWriting(at: now)
+                writings[side].isFinished = true
+            case 3 where !rules.contains(.patient): end.abort(at: now)
+            case 4 where !rules.contains(.patient): end.fail(.sessionLost, at: now)
             default: break
             }
         case 11: join(path: Int(input.byte() & 3), backup: op & 16 != 0)
-        case 12: end.setHealth([.usable, .suspect, .lost][Int(input.byte()) % 3], path: Int(op >> 4 & 3), at: now)
+        case 12:
+            isExcused = true
+            end.setHealth([.usable, .suspect, .lost][Int(input.byte()) % 3], path: Int(op >> 4 & 3), at: now)
         case 13:
             let id = AddressID(input.byte())
+            isExcused = true
             if op & 16 != 0 { end.withdraw(id, at: now) } else {
                 end.announce(op & 32 != 0 ? IPAddress(v4: input.word()) : IPAddress(v6High: input.word(), low: input.word()),
                              port: op & 64 != 0 ? input.word() : nil, id: id, at: now)
             }
-        case 14: if op & 16 != 0 { end.leave(path: Int(input.byte() & 3), at: now) } else {
+        case 14: if op & 16 != 0 {
+            isExcused = true
+            end.leave(path: Int(input.byte() & 3), at: now)
+        } else {
             end.setBackup(op & 32 != 0, path: Int(input.byte() & 3), at: now)
         }
         default: while end.takeAddressSignal() != nil {}
         }
     }
 
-    private func write(_ end: Connection, _ count: Int) {
+    private func write(_ side: Int, _ count: Int) {
+        let end = ends[side]
         var left = count
         while left > 0 {
             let space = end.writeSpace(left)
             if space.isEmpty { break }
-            space.initializeMemory(as: UInt8.self, repeating: UInt8(left & 255))
+            writings[side].fill(space)
             end.commitWrite(space.count, at: now)
             left -= space.count
         }
+    }
+
+    private func read(_ side: Int, _ most: Int) {
+        let pieces = ends[side].readable, n = min(most, pieces.count)
+        writings[1 - side].take(n, of: pieces, checks: isHonest)
+        ends[side].consume(n, at: now)
     }
 
     private func join(path: Int, backup: Bool) {
@@ -126,20 +177,25 @@ final class ConnectionBench {
     private func settle() {
         for _ in 0..<4 {
             pump()
-            for side in 0..<2 {
-                let all = flights[side]
-                flights[side] = []
-                for flight in all { deliver(flight, from: side) }
-            }
+            deliverAll()
             now += .milliseconds(10)
             for end in ends { end.advance(to: now) }
         }
         pump()
     }
 
+    func deliverAll() {
+        for side in 0..<2 {
+            let all = flights[side]
+            flights[side] = []
+            for flight in all { deliver(flight, from: side) }
+        }
+    }
+
     func pump() {
         for (side, end) in ends.enumerated() {
             _ = end.takeEvents()
+            if isHonest, case .protocolViolation(let what) = end.error { fail("nobody did, but: \(what)") }
             var sent = 0
             while end.nextSegment(at: now, into: &out) {
                 sent += 1
@@ -163,6 +219,7 @@ final class ConnectionBench {
 
     private func deliver(_ f: Flight, from side: Int) {
         let other = 1 - side, end = ends[other]
+        heard[side] = now
         withExact(f.payload) { bytes in
             let text = UnsafeRawBufferPointer(bytes)
             if let index = numbers[other][f.port] {
@@ -178,6 +235,21 @@ final class ConnectionBench {
                 }
             }
         }
+    }
+
+    /// A segment in two that may overlap, perhaps beside the whole: what a middlebox may do, as each says what its
+    /// bytes are (RFC 8684 section 3.3.1).
+    private func cut(from side: Int, _ input: inout Input) {
+        guard !flights[side].isEmpty else { return }
+        let i = Int(input.byte()) % flights[side].count, whole = flights[side][i], n = whole.payload.count
+        let from = 1 + input.below(max(n, 1)), to = from + input.below(max(n - from, 1)), keeps = input.bit()
+        guard n > 1, from < n, !whole.segment.flags.contains(.syn) else { return }
+        var front = whole, back = whole
+        front.payload = Array(whole.payload[..<to])
+        front.segment.flags.remove(.fin)
+        back.payload = Array(whole.payload[from...])
+        back.segment.sequence = whole.segment.sequence + from
+        flights[side].replaceSubrange(i...i, with: keeps ? [front, whole, back] : [front, back])
     }
 
     /// A segment with some of its bytes changed, checksums mended: what a middlebox does.
@@ -200,6 +272,7 @@ final class ConnectionBench {
         }
         RawSegmentTarget.mend(&packet)
         guard let (payload, _, _) = packet.withUnsafeBytes({ try? RawSegment.read($0, into: &flight.segment) }) else { return }
+        isHonest = false
         flight.payload = Array(packet[payload])
         deliver(flight, from: side)
     }
@@ -221,6 +294,7 @@ final class ConnectionBench {
             (try? s.options.read(UnsafeRawPointer(bytes.baseAddress!), count: block.count, flags: s.flags)) != nil
         }
         guard isRight else { return }
+        isHonest = false
         let payload = [UInt8](repeating: 7, count: input.below(1_500))
         withExact(payload) { ends[side].receive(s, payload: UnsafeRawBufferPointer($0), subflow: index, at: now) }
     }

@@ -12,6 +12,9 @@ enum SocksTarget {
         if form & 2 != 0 { return datagram(bytes) }
         let whole = dialogue(bytes, step: max(bytes.count, 1), credentials)
         check(dialogue(bytes, step: 1 + cut % 7, credentials) == whole, "cut otherwise, understood otherwise")
+        let naive = NaiveSocks.read(bytes, wantsPassword: credentials != nil)
+        let opens = whole.last?.hasPrefix("open") ?? false
+        check(opens ? whole == naive : naive == nil, "\(whole), and not \(naive ?? [])")
     }
 
     /// All replies, what ended it, and the bytes left for the application.
@@ -69,12 +72,11 @@ enum HTTPTarget {
     private static func requests(_ bytes: [UInt8], _ cut: Int, _ credentials: Credentials?) {
         let whole = request(bytes, bytes.count, credentials)
         check(request(bytes, cut, credentials).text == whole.text, "cut otherwise, understood otherwise")
-        guard let found = whole.request, found.kind != .connect else { return }
+        guard let found = whole.request else { return }
+        check(!bytes.starts(with: "\r\n\r\n\r\n".utf8), "more empty lines than a careless application sends")
+        if found.kind == .connect { return }
         // What goes to the origin is one head, with nothing behind it that could be a second request.
-        var again = HTTPHeadReader()
-        guard case .head(_, found.head.count) = found.head.withUnsafeBytes({ again.read($0) }) else {
-            fail("the rewritten head is not one head: \(String(decoding: found.head, as: UTF8.self))")
-        }
+        isOneHead(found.head)
         let text = String(decoding: found.head, as: UTF8.self).lowercased()
         check(text.split(separator: "\r\n").count { $0.hasPrefix("host:") } == 1, "one Host")
         check(!text.contains("\r\nproxy-authorization:"), "the proxy's password goes no further")
@@ -134,15 +136,25 @@ enum HTTPTarget {
         return said
     }
 
+    /// For every reader, however it ends lines: CR and LF only together, an empty line only at the end.
     private static func isOneHead(_ head: [UInt8]) {
-        var again = HTTPHeadReader()
-        guard case .head(_, head.count) = head.withUnsafeBytes({ again.read($0) }) else { fail("the rewritten head is not one head") }
+        let text = { String(decoding: head, as: UTF8.self) }
+        check(head.suffix(4).elementsEqual([13, 10, 13, 10]), "no end of the head: \(text())")
+        for (i, b) in head.enumerated() {
+            check((b == 13) == (i + 1 < head.count && head[i + 1] == 10), "a line's end in halves: \(text())")
+            check(b != 10 || i > 0 && head[i - 1] == 13, "a line's end in halves: \(text())")
+            check(b != 0, "a zero: \(text())")
+            let isEmptyLine = b == 10 && i >= 3 && head[i - 2] == 10
+            check(!isEmptyLine || i + 1 == head.count, "two heads: \(text())")
+        }
     }
 
     private static func body(_ bytes: [UInt8], _ cut: Int, _ framing: HTTPBodyFraming) {
         let whole = length(bytes, bytes.count, framing)
         check(length(bytes, cut, framing) == whole, "cut otherwise, understood otherwise")
         if case .length(let n) = framing, whole.isFinished { check(UInt64(whole.taken) == n, "as long as said") }
+        guard framing == .chunked else { return }
+        check(NaiveChunks.length(bytes) == (whole.isFinished ? whole.taken : nil), "where the chunks end")
     }
 
     struct Extent: Equatable { var taken = 0, isFinished = false, error: HTTPBodyError? }

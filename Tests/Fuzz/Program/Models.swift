@@ -17,7 +17,7 @@ enum ByteRingTarget {
             salt &+= 37
             switch op {
             case 0:
-                let bytes = pattern(input.below(9_000), &salt)
+                let bytes = pattern(amount(&input, 9_000, from: base + UInt64(kept.count)), &salt)
                 let taken = bytes.withUnsafeBytes { ring.append($0) }
                 check(taken == max(0, min(bytes.count, limit - kept.count)), "append takes what fits")
                 for i in 0..<taken { ahead[base + UInt64(kept.count + i)] = nil }
@@ -34,7 +34,7 @@ enum ByteRingTarget {
                 }
                 ring.commit(n)
             case 2:
-                let start = input.below(limit + 1), bytes = pattern(min(input.below(3_000), limit - start), &salt)
+                let start = input.below(limit + 1), bytes = pattern(min(amount(&input, 3_000, from: base + UInt64(start)), limit - start), &salt)
                 guard start >= kept.count else { continue }
                 bytes.withUnsafeBytes { ring.place($0, at: base + UInt64(start)) }
                 for (i, b) in bytes.enumerated() { ahead[base + UInt64(start + i)] = b }
@@ -55,6 +55,12 @@ enum ByteRingTarget {
             let pieces = ring.pieces(from: base + UInt64(from), count: kept.count - from)
             check(Array(pieces.first) + Array(pieces.second) == Array(kept[from...]), "other bytes")
         }
+    }
+
+    /// A length below `most`, or one that ends at a multiple of 4,096, where a ring may wrap, or close to it.
+    private static func amount(_ input: inout Input, _ most: Int, from start: UInt64) -> Int {
+        let n = input.below(most)
+        return n & 1 == 0 ? max(0, 4_096 - Int(start & 4_095) + n % 5 - 2) : n
     }
 
     static func pattern(_ n: Int, _ salt: inout UInt8) -> [UInt8] {
@@ -100,11 +106,14 @@ enum RangesTarget {
 enum ReassemblyTarget {
     static func byte(_ offset: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: (offset &* 2_654_435_761) >> 11) }
 
+    /// Bytes that arrived, by offset: kept from input to input, as 256 kB take long to make.
+    nonisolated(unsafe) private static var has = [Bool](repeating: false, count: 1 << 18)
+
     static func run(_ input: inout Input) {
         let limit = 4_096 + input.below(60_000)
         var receiver = DataReceiver(limit: limit), now = Instant.zero
-        var has = [Bool](repeating: false, count: 1 << 18)
-        var next = 0, taken = 0, fin: Int?
+        var next = 0, taken = 0, highest = 0, fin: Int?
+        defer { for i in 0..<highest { has[i] = false } }
         while !input.isEmpty, next < 190_000 {
             switch input.byte() % 5 {
             case 0, 1:
@@ -116,6 +125,7 @@ enum ReassemblyTarget {
                 let bytes = (start..<(start + length)).map { byte(UInt64($0)) }
                 let before = next
                 for i in start..<(start + length) { has[i] = true }
+                highest = length > 0 ? max(highest, start + length) : highest
                 while has[next] { next += 1 }
                 let moved = bytes.withUnsafeBytes { receiver.place($0, at: UInt64(start)) }
                 check(moved == (next > before), "moved or not")
@@ -130,7 +140,7 @@ enum ReassemblyTarget {
                 taken += n
             case 3:
                 let at = next + input.below(5_000)
-                let isRight = fin.map { $0 == at } ?? !has[at...].contains(true)
+                let isRight = fin.map { $0 == at } ?? (at >= highest)
                 check(receiver.finish(at: UInt64(at)) == isRight, "where it ends")
                 if isRight { fin = at }
             default:
@@ -147,7 +157,7 @@ enum ReassemblyTarget {
 /// `ReceiveMappings` beside a table with the data offset of every byte.
 enum MappingsTarget {
     static func run(_ input: inout Input) {
-        var mappings = ReceiveMappings(), offsets: [Int: UInt64] = [:]
+        var mappings = ReceiveMappings(), offsets: [Int: UInt64] = [:], ever: [Int: UInt64] = [:]
         let base: UInt32 = input.bit() ? 1 : .max - 300
         var from = 0
         while !input.isEmpty {
@@ -155,15 +165,20 @@ enum MappingsTarget {
             case 0:
                 let start = from + input.below(500), length = 1 + input.below(60)
                 let offset = UInt64(input.bit() ? start + 1_000 : input.below(2_000))
-                var agrees = true
+                var agrees = true, agreed = true
                 for i in 0..<length {
                     if let known = offsets[start + i], known != offset + UInt64(i) { agrees = false }
+                    if let known = ever[start + i], known != offset + UInt64(i) { agreed = false }
                 }
                 let taken = mappings.insert(start: base &+ UInt32(start), length: UInt32(length), offset: offset)
                 // Of a mapping that was forgotten in part the rest is still known: it may be refused for it.
                 check(agrees || !taken, "a mapping that contradicts another")
+                check(taken || !agreed, "a mapping that contradicts none is refused")
                 guard taken else { continue }
-                for i in 0..<length where start + i >= from { offsets[start + i] = offset + UInt64(i) }
+                for i in 0..<length {
+                    offsets[start + i] = offset + UInt64(i)
+                    ever[start + i] = offset + UInt64(i)
+                }
             case 1:
                 let position = from + input.below(600)
                 let found = mappings.locate(base &+ UInt32(position))
@@ -184,9 +199,13 @@ enum MappingsTarget {
 /// `ReplayWindow` beside a set of all numbers.
 enum ReplayTarget {
     static func run(_ input: inout Input) {
-        var window = ReplayWindow(), seen: Set<UInt64> = [0], highest: UInt64 = 0
+        var window = ReplayWindow(), seen: Set<UInt64> = [0], taken: [UInt64] = [], highest: UInt64 = 0
         while !input.isEmpty {
-            let number: UInt64 = switch input.byte() % 4 {
+            let number: UInt64 = switch input.byte() % 6 {
+            // Once more what was taken, and as far ahead of it as the window is wide, give or take a block.
+            case 3: taken.isEmpty ? 1 : taken[input.below(min(taken.count, 256))]
+            case 4: (taken.isEmpty ? 1 : taken[input.below(min(taken.count, 256))])
+                + ReplayWindow.width + 64 - UInt64(input.byte() % 130)
             case 0: highest &+ UInt64(input.byte())
             case 1: highest &+ UInt64(input.word(UInt16.self))
             case 2: highest - min(highest, UInt64(input.word(UInt16.self)))
@@ -198,7 +217,7 @@ enum ReplayTarget {
             check(window.isFresh(number) == isFresh, "\(number) behind \(highest)")
             if input.bit() { continue }
             check(window.accept(number) == isFresh, "\(number) taken behind \(highest)")
-            seen.insert(number)
+            if seen.insert(number).inserted { taken.append(number) }
             highest = max(highest, number)
             check(window.highest == highest, "the highest")
         }

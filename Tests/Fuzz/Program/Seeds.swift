@@ -21,9 +21,9 @@ enum Seeds {
     static var all: [(String, [[UInt8]])] {
         [("raw-segment", segments.flatMap { [[0] + packet($0, isIPv4: true), [1] + packet($0, isIPv4: false)] }),
          ("sealed-segment", segments.map { [1, 0, 0, 3, 232, 255, 255, 255, 0] + sealed($0) }),
-         ("sealed-channel", [channel]),
+         ("sealed-channel", [channel, general]),
          ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
-         ("frames", frames), ("tunnel", programs), ("connection", programs + forgeries),
+         ("frames", frames), ("tunnel", programs + sessions), ("connection", programs + transfers),
          ("socks", socks), ("http", http), ("configuration", configurations),
          ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers), ("mappings", numbers), ("replay", numbers),
          ("scoreboard", numbers)]
@@ -104,7 +104,12 @@ enum Seeds {
 
     static let channel: [UInt8] = [0, 0, 3, 232, 255, 255, 255, 0, 2, 40, 2, 40, 0x8e, 0, 0x8d, 0x84, 0x8e, 0, 14, 0, 2, 40, 2, 40, 14, 0, 1, 9, 2, 20]
 
+    /// A window is said and arrives, another one is said and lost, the bytes come again in the general form.
+    static let general: [UInt8] = [0, 0, 3, 232, 255, 255, 255, 0, 0, 0, 9, 2, 39, 14, 0, 0, 0, 10, 2, 39, 30, 0, 26, 40, 39, 14, 0,
+                                   0x85, 0x84, 0x8e, 0, 2, 39, 14, 0]
+
     static let frames: [[UInt8]] = [
+        [9, 3, 0, 1, 1, 1, 187, 192, 0, 2, 1], [10, 3, 0, 1, 3, 1, 187] + [UInt8](repeating: 5, count: 16),
         [0x40, 1, 0, 0, 7, 0, 0, 9], [1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0], [2, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0],
         [3, 1, 0, 2, 1, 1], [4, 1, 0, 2, 1, 3], [5, 1, 4, 1, 2, 3, 4], [7, 0], [8, 192, 0, 1],
         [1, 3, 0, 0, 9] + [UInt8](repeating: 8, count: 16), [1, 0, 2, 0, 0, 9],
@@ -113,7 +118,11 @@ enum Seeds {
 
     // MARK: Programs
 
-    static let programs: [[UInt8]] = [
+    /// Behind the first byte, the form, stand the rules: anything goes, or nothing is forged and nobody gives up.
+    static var programs: [[UInt8]] {
+        (bare + forgeries).flatMap { bytes in [0, 3].map { [bytes[0], $0] + bytes.dropFirst() } }
+    }
+    private static let bare: [[UInt8]] = [
         [0, 1, 0, 0x80, 10, 0, 0, 16, 0, 1, 0x8a, 0, 0, 8, 0, 1, 10, 0, 4, 1, 0x8a, 0, 4, 1],
         [0, 9, 16, 0, 5, 0, 2, 9, 1, 14, 2, 1, 0x85, 0, 1, 12, 3, 1, 0x72, 200],
         [1, 6, 0, 11, 1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 6, 3, 1, 0, 2, 1, 1, 0x86, 0, 4, 8, 192, 0, 1, 1],
@@ -121,7 +130,19 @@ enum Seeds {
         [16, 12, 21, 1, 3, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x8c, 6, 1, 0, 2, 0, 0, 9, 1],
         [8, 2, 255, 0x72, 255, 1, 1, 9, 1, 0, 1, 0x72, 255, 1],
     ]
-    static let forgeries: [[UInt8]] = segments.map { s in
+    /// Both sides of a connection write and read for a while on two paths, of which one loses, falls silent and goes.
+    private static let transfers: [[UInt8]] = ([0, 1, 2, 8, 16, 33] as [UInt8]).map { form in
+        let round: [UInt8] = [8, 31, 64, 0x88, 16, 0, 3, 0, 3, 2, 5, 1, 100, 9, 1, 0, 0x54, 200, 0, 0x89, 78, 0, 9, 78, 0]
+        let silence: [UInt8] = [12, 1], loss: [UInt8] = [0x1c, 2], end: [UInt8] = [10, 0, 0x8a, 0, 0]
+        return [[form, 3, 11, 1, 0], round, round, silence, round, loss, round, end].flatMap { $0 }
+    }
+    /// Streams of a session write and read for a while; an uplink goes and comes back.
+    private static let sessions: [[UInt8]] = ([0, 1, 2, 8] as [UInt8]).map { form in
+        let round: [UInt8] = [10, 0, 0, 31, 64, 0, 0x8a, 0, 2, 0x8a, 0, 0, 16, 0, 1, 10, 0, 2, 3, 0, 0x32, 40, 1]
+        let goes: [UInt8] = [11, 0], comes: [UInt8] = [11, 3], end: [UInt8] = [10, 0, 4, 0x8a, 0, 4, 1]
+        return [[form, 3, 9, 4, 0, 1], round, round, goes, round, round, comes, round, end].flatMap { $0 }
+    }
+    private static let forgeries: [[UInt8]] = segments.map { s in
         let block = optionBytes(s)
         return [0, 0, 8, 4, 0, 0, 0x86, 0, s.flags.rawValue, 0, 0, 0, 0, 1, 244, UInt8(block.count)] + block + [0, 5, 0, 11, 1, 0]
     }
@@ -137,6 +158,8 @@ enum Seeds {
         [0, 0, 4, 1, 0, 80, 192, 0, 2, 1, 117, 0, 1], [0, 3, 4, 1, 0, 80, 0, 0, 0, 1, 117, 0] + Array("example.org".utf8) + [0, 9],
         [0, 0, 5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 1, 187, 22], [0, 1, 5, 2, 0, 2, 5, 1, 0, 3, 11] + Array("example.org".utf8) + [1, 187],
         [1, 2, 5, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0, 4] + [UInt8](repeating: 1, count: 18),
+        [0, 5, 4, 1, 0, 80, 0, 0, 1, 0, 0, 9], [0, 6, 4, 1, 0, 80, 0, 0, 0, 255, 117, 0] + Array("a.b".utf8) + [0],
+        [1, 1, 5, 3, 0, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0, 3, 3, 97, 46, 98, 0, 80, 9],
         [2, 0, 0, 0, 0, 1, 192, 0, 2, 1, 0, 53, 1, 2], [2, 0, 0, 0, 0, 3, 3, 97, 46, 98, 0, 53, 7], [0, 0, 5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0],
     ]
     static let http: [[UInt8]] = [
@@ -149,11 +172,19 @@ enum Seeds {
         [1, 4] + Array("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".utf8),
         [129, 4] + Array("HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n".utf8),
         [1, 4] + Array("HTTP/1.0 200\nTransfer-Encoding: gzip, chunked\n\n".utf8),
+        [0, 6] + Array(("POST http://e.org/ HTTP/1.1\r\nHost: e.org\r\nConnection: content-length, close, content-type\r\n"
+            + "Content-Type: text/plain\r\nContent-Length: 999999999999999999\r\n\r\nx").utf8),
+        [0, 6] + Array("POST http://e.org/ HTTP/1.1\r\nHost: e.org\r\nContent-Length: 999999999999999999999\r\n\r\nx".utf8),
+        [0, 1] + Array("\r\n\r\n\r\nGET http://e.org/ HTTP/1.1\r\nHost: e.org\r\n\r\n".utf8),
+        [0, 1] + Array("\r\n\r\nGET http://e.org/ HTTP/1.1\r\nHost: e.org\r\nA: \u{fc}\tb\r\nConnection: host\r\n\r\n".utf8),
+        [20, 1] + Array("1f\r\n0123456789abcdef0123456789abcde\r\n00;x\r\nA: b\r\nC: d\r\n\r\nGET".utf8),
         [20, 2] + Array("5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest".utf8), [2, 2] + Array("123456789".utf8),
     ]
     static let configurations: [[UInt8]] = [
         [0] + Array(proxy.utf8), [1] + Array(concentrator.utf8), [2] + Array(concentrator.utf8), [2] + Array(proxy.utf8),
         [0] + Array("concentrator: { address: 203.0.113.7, public_key: x }\nlimits: { connections: 1e3 }\nlisten: [\"mixed://u:p@0.0.0.0:1\"]\n".utf8),
+        [3] + Array("192.0.2.1:443".utf8), [3] + Array("[2001:db8::1]:443".utf8), [3] + Array("name.example:80".utf8),
+        [0] + Array("limits: { send_buffer: 9999999999999999 MiB, drain: 9999999999999999m, connections: 9_999_999_999_999_999_999 }\n".utf8),
         [2] + Array("a: &x [1, 2]\nb: *x\n? c\n: !!str d\n--- \n...\n".utf8),
     ]
     private static let key = "rNIYAzKCJjsuRxwr5GOZLClHYmxbBGJYSi9O83QAtXg="

@@ -6,12 +6,28 @@ import Multipath
 import Wire
 
 /// A proxy and a concentrator with a session between them, and somebody who can do everything to their
-/// datagrams, even make authentic ones: no trap, no turn without an end.
+/// datagrams, even make authentic ones: no trap, no turn without an end. Where nothing authentic is made or
+/// changed, streams bring what was written, and all of it once nothing is lost any more.
 enum TunnelTarget {
-    static func run(_ input: inout Input) { TunnelBench(&input).run(&input) }
+    static func run(_ input: inout Input) { TunnelBench(&input).run(&input, steps: 120, alone: 12) }
 }
 
-final class TunnelBench {
+final class TunnelBench: Bench {
+    /// What an input may do besides losing, repeating and reordering.
+    struct Rules: OptionSet {
+        var rawValue: UInt8
+        /// Nobody has the keys.
+        static let honest = Rules(rawValue: 1)
+        /// Nobody aborts or lets go.
+        static let patient = Rules(rawValue: 2)
+    }
+    /// One stream and its two handles, by side; what each side wrote.
+    struct Talk {
+        var handles: [StreamHandle?]
+        var writings: [Writing]
+        /// Somebody let go of it, or it was refused: nothing is promised.
+        var isVoid = false
+    }
     struct Flight {
         var bytes: [UInt8]
         var uplink: Int
@@ -25,11 +41,23 @@ final class TunnelBench {
     let concentrator: Endpoint
     var now = Instant.zero + .seconds(1)
     var flights: [[Flight]] = [[], []]   // sent by the proxy, by the concentrator
-    var streams: [[StreamHandle]] = [[], []]
+    var talks: [Talk] = []
+    /// The handles in use, with the number of their talk; none where somebody with the keys made the stream.
+    var streams: [[(handle: StreamHandle, talk: Int?)]] = [[], []]
+    let rules: Rules
+    var isHonest = true
+    var hasUplink = [true, true]
+    /// When something last arrived, by the side that sent it.
+    var heard: [Instant]
+    /// The proxy had nowhere to go, or one side did not hear the other for long: a stream may end with an error.
+    var isExcused = false
+    private static let patience = Interval.seconds(10)
     var timestamp: UInt64 = 1_800_000_000_000_000_000
 
     init(_ input: inout Input) {
         let form = input.byte()
+        rules = Rules(rawValue: input.byte())
+        heard = [now, now]
         var there = EndpointConfiguration(
             role: .proxy(concentrator: [Self.far], publicKey: Self.server.publicKey, preSharedKey: nil), identity: Self.client)
         var back = EndpointConfiguration(
@@ -44,38 +72,30 @@ final class TunnelBench {
         concentrator = Endpoint(configuration: back, seed: Self.keys[0], at: now)
         for i in 0..<2 { proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now) }
         if form & 16 == 0 { settle() }
-        if form & 32 == 0 { open(name: "a.example", bytes: 300) }
+        if form & 32 == 0 { open(bytes: 300) }
         if form & 64 == 0 { settle() }
     }
 
-    func run(_ input: inout Input) {
-        var steps = 0
-        while !input.isEmpty, steps < 120 {
-            steps += 1
-            step(&input)
-            turn()
-        }
-        for _ in 0..<30 {
-            let next = min(proxy.deadline, concentrator.deadline)
-            guard next < .distantFuture else { break }
-            now = max(now, next)
-            turn()
-            flights = [[], []]
-        }
-    }
+    var deadline: Instant { min(proxy.deadline, concentrator.deadline) }
+    var isUnderWay: Bool { !flights[0].isEmpty || !flights[1].isEmpty }
+    func loseAll() { flights = [[], []] }
 
-    private func step(_ input: inout Input) {
+    func step(_ input: inout Input) {
         let op = input.byte(), side = Int(op >> 7), isProxy = side == 0
         switch op & 15 {
         case 0: deliverAll(from: side)
         case 1: settle()
-        case 2: now += .microseconds(Int64(input.byte()) << Int64(op >> 4 & 7) * 3)
+        case 2:
+            now += .microseconds(Int64(input.byte()) << Int64(op >> 4 & 7) * 3)
+            isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
         case 3: if let f = pick(side, &input, keeping: false) { _ = f }
         case 4: if let f = pick(side, &input, keeping: op & 16 != 0) { deliver(f.bytes, from: side, uplink: f.uplink) }
+        case 5...7 where rules.contains(.honest), 12...13 where rules.contains(.honest):
+            if let f = pick(side, &input, keeping: op & 16 != 0) { deliver(f.bytes, from: side, uplink: f.uplink) }
         case 5: tamper(side, &input)
         case 6, 7: inject(frames: input.take(input.below(400)), from: side, path: Int(op >> 4 & 3))
         case 8: deliver(input.take(input.below(1_500)), from: side, uplink: Int(op >> 4 & 1))
-        case 9: open(name: "b.example", bytes: input.below(5_000))
+        case 9: open(bytes: input.below(5_000))
         case 10: use(side, &input)
         case 11: manage(op, &input)
         case 12: handshake(fromProxy: isProxy, input.take(Int(input.byte() & 63)))
@@ -89,32 +109,53 @@ final class TunnelBench {
 
     // MARK: Applications
 
-    func open(name: String, bytes: Int) {
+    func open(bytes: Int) {
         guard streams[0].count < 6 else { return }
-        let stream = proxy.open(Target(host: .name(name), port: 80), at: now)
-        streams[0].append(stream)
-        write(stream, bytes)
+        let number = talks.count
+        let stream = proxy.open(target(number), at: now)
+        talks.append(Talk(handles: [stream, nil], writings: (0..<2).map { Writing(start: number * 401 + $0 * 30_011) }))
+        streams[0].append((stream, number))
+        write(0, streams[0].count - 1, bytes)
         proxy.touched(stream, at: now)
     }
 
-    private func write(_ stream: StreamHandle, _ count: Int) {
+    /// Every stream's is another one, so that both ends know which it is. Every fourth is refused.
+    private func target(_ number: Int) -> Target { Target(host: .name("\(number).example"), port: UInt16(1_000 + number)) }
+    private func status(_ number: Int) -> DialStatus { number & 3 == 3 ? .connectionRefused : .connected }
+
+    private func write(_ side: Int, _ index: Int, _ count: Int) {
+        let (stream, talk) = streams[side][index]
         let space = stream.connection.writeSpace(count)
         guard !space.isEmpty else { return }
-        space.initializeMemory(as: UInt8.self, repeating: 65)
+        if let talk { talks[talk].writings[side].fill(space) } else { space.initializeMemory(as: UInt8.self, repeating: 65) }
         stream.connection.commitWrite(space.count, at: now)
+    }
+
+    private func read(_ side: Int, _ index: Int) {
+        let (stream, talk) = streams[side][index]
+        let pieces = stream.connection.readable
+        // The owner reads once it knows whom it talks to.
+        guard side == 1 || stream.isAnswered else { return }
+        if let talk { talks[talk].writings[1 - side].take(pieces.count, of: pieces, checks: isHonest) }
+        stream.connection.consume(pieces.count, at: now)
     }
 
     private func use(_ side: Int, _ input: inout Input) {
         guard !streams[side].isEmpty else { return }
-        let i = Int(input.byte()) % streams[side].count, stream = streams[side][i]
+        let i = Int(input.byte()) % streams[side].count, (stream, talk) = streams[side][i]
         switch input.byte() % 8 {
-        case 0, 1: write(stream, input.below(9_000))
-        case 2, 3: stream.connection.consume(stream.connection.readable.count, at: now)
-        case 4: stream.connection.finishWriting(at: now)
-        case 5: stream.connection.abort(at: now)
+        case 0, 1: write(side, i, input.below(9_000))
+        case 2, 3: read(side, i)
+        case 4:
+            stream.connection.finishWriting(at: now)
+            if let talk { talks[talk].writings[side].isFinished = true }
+        case 5...7 where rules.contains(.patient): return
+        case 5:
+            stream.connection.abort(at: now)
         default:
             endpoint(side).release(stream, at: now)
             streams[side].remove(at: i)
+            if let talk { talks[talk].isVoid = true }
             return
         }
         endpoint(side).touched(stream, at: now)
@@ -123,11 +164,54 @@ final class TunnelBench {
     private func manage(_ op: UInt8, _ input: inout Input) {
         let uplink = Int(op >> 4 & 1)
         switch input.byte() % 5 {
-        case 0: proxy.removeUplink(uplink, at: now)
+        case 0:
+            proxy.removeUplink(uplink, at: now)
+            hasUplink[uplink] = false
+            isExcused = isExcused || !hasUplink.contains(true)
         case 1: proxy.uplinkFailed(uplink, at: now)
-        case 2: proxy.setConcentrator(input.bit() ? [Self.far] : [], at: now)
-        default: proxy.addUplink(Uplink(number: uplink, name: "up\(uplink)", isBackup: op & 32 != 0), at: now)
+        case 2:
+            let isKnown = input.bit()
+            proxy.setConcentrator(isKnown ? [Self.far] : [], at: now)
+            isExcused = isExcused || !isKnown
+        default: addUplink(uplink, isBackup: op & 32 != 0)
         }
+    }
+
+    private func addUplink(_ number: Int, isBackup: Bool) {
+        proxy.addUplink(Uplink(number: number, name: "up\(number)", isBackup: isBackup), at: now)
+        hasUplink[number] = true
+    }
+
+    // MARK: Once faults have ended
+
+    func restore() {
+        proxy.setConcentrator([Self.far], at: now)
+        for i in 0..<2 where !hasUplink[i] { addUplink(i, isBackup: false) }
+    }
+
+    func attend() {
+        for side in 0..<2 {
+            for i in streams[side].indices where streams[side][i].handle.connection.readable.count > 0 {
+                read(side, i)
+                endpoint(side).touched(streams[side][i].handle, at: now)
+            }
+        }
+    }
+
+    var missing: String? {
+        for (number, talk) in talks.enumerated() where !talk.isVoid {
+            if let error = talk.handles.compactMap({ $0?.connection.error }).first {
+                if isExcused || !rules.contains(.patient) { continue }
+                return "stream \(number) ended (\(error))"
+            }
+            if talk.handles[1] == nil { return "stream \(number) has not come" }
+            for side in 0..<2 {
+                let w = talk.writings[side], reader = talk.handles[1 - side]!.connection
+                if w.read < w.written { return "\(w.written - w.read) bytes of stream \(number), side \(side), have not arrived" }
+                if w.isFinished, !reader.isReadFinished { return "the end of stream \(number), side \(side), has not arrived" }
+            }
+        }
+        return nil
     }
 
     // MARK: The way between them
@@ -158,19 +242,35 @@ final class TunnelBench {
     }
 
     private func take(_ event: EndpointEvent, _ side: Int) {
-        guard case .incoming(let stream, let target, _) = event else { return }
-        concentrator.answer(stream, with: target.port == 80 ? .connected : .connectionRefused, at: now)
-        if streams[1].count < 12 { streams[1].append(stream) } else { concentrator.release(stream, at: now) }
+        if isHonest, case .answered(let stream, let answer) = event {
+            guard let number = talks.firstIndex(where: { $0.handles[0] === stream }) else { fail("an answer to nobody") }
+            check(answer == status(number) || stream.connection.error != nil, "stream \(number) was answered \(answer)")
+        }
+        guard case .incoming(let stream, let asked, _) = event else { return }
+        let number = talks.indices.first { target($0) == asked && talks[$0].handles[1] == nil }
+        check(number != nil || !isHonest, "nobody asked for \(asked)")
+        if let number {
+            talks[number].handles[1] = stream
+            talks[number].isVoid = talks[number].isVoid || status(number) != .connected
+        }
+        concentrator.answer(stream, with: status(number ?? 0), at: now)
+        if streams[1].count < 12 { streams[1].append((stream, number)) } else {
+            concentrator.release(stream, at: now)
+            if let number { talks[number].isVoid = true }
+        }
     }
 
     func settle() {
         for _ in 0..<4 {
             turn()
-            deliverAll(from: 0)
-            deliverAll(from: 1)
+            deliverAll()
             now += .milliseconds(10)
         }
         turn()
+    }
+
+    func deliverAll() {
+        for side in 0..<2 { deliverAll(from: side) }
     }
 
     private func deliverAll(from side: Int) {
@@ -180,6 +280,7 @@ final class TunnelBench {
     }
 
     private func deliver(_ bytes: [UInt8], from side: Int, uplink: Int) {
+        heard[side] = now
         withExact(bytes) { datagram in
             if side == 0 {
                 concentrator.receive(datagram, from: SocketAddress(IPAddress(v4: 0xc000_020a), port: 5_000 + UInt16(uplink & 7)),
@@ -205,6 +306,7 @@ final class TunnelBench {
     /// Frames sealed as `side` would seal them, under the next packet number its peer takes for new.
     private func inject(frames: [UInt8], from side: Int, path: Int) {
         guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else { return }
+        isHonest = false
         let number = (other.paths[path]?.replay.highest ?? 0) + 1
         let header = DatagramHeader(kind: .record, epoch: mine.current.epoch, path: UInt8(path), session: mine.remoteIndex,
                                     number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
@@ -263,6 +365,7 @@ final class TunnelBench {
 
     /// An authentic hello or welcome with a payload of the input's.
     private func handshake(fromProxy: Bool, _ payload: [UInt8]) {
+        isHonest = false
         if fromProxy {
             timestamp += 1
             var noise = NoiseHandshake.initiator(local: Self.client, remote: Self.server.publicKey, prologue: Endpoint.prologue,
