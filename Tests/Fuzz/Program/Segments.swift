@@ -220,7 +220,8 @@ enum OptionsTarget {
             guard (try? first.read(UnsafeRawPointer(p), count: bytes.count, flags: flags)) != nil else { return }
             let tight = first.tightOctets, padded = first.octets()
             check(tight <= SegmentOptions.mostOctets && tight <= bytes.count, "more bytes than were read")
-            check(tight == known(block), "\(tight) bytes understood, \(known(block)) meant something")
+            let known = known(block, head: first.multipathCapable.octets)
+            check(tight == known, "\(tight) bytes understood, \(known) meant something")
             for isPadded in [false, true] {
                 let room = isPadded ? padded : tight
                 withExact([UInt8](repeating: 0, count: room)) { out in
@@ -245,7 +246,7 @@ enum OptionsTarget {
 
 extension OptionsTarget {
     /// Bytes of the options that mean something, as the block's own lengths say: of each kind the last one.
-    private static func known(_ block: [UInt8]) -> Int {
+    private static func known(_ block: [UInt8], head: Int) -> Int {
         var lengths: [Int: Int] = [:], at = 0
         while at < block.count, block[at] != 0 {
             let kind = Int(block[at])
@@ -255,8 +256,8 @@ extension OptionsTarget {
             case 2 where length == 4, 3 where length == 3, 4 where length == 2, 8 where length == 10,
                  5 where [10, 18, 26, 34].contains(length):
                 lengths[kind] = length
-            // Of another version of MP_CAPABLE only the head is read.
-            case 30 where block[at + 2] >> 4 == 0 && block[at + 2] != 1: lengths[256] = 4
+            // Of another version of MP_CAPABLE, or one with an extension, perhaps only the head is read.
+            case 30 where block[at + 2] >> 4 == 0 && (block[at + 2] != 1 || block[at + 3] & 0x40 != 0): lengths[256] = head
             case 30 where block[at + 2] >> 4 <= 8: lengths[256 + Int(block[at + 2] >> 4)] = length
             default: break
             }

@@ -211,6 +211,17 @@ final class TunnelBench: Bench {
                 if w.isFinished, !reader.isReadFinished { return "the end of stream \(number), side \(side), has not arrived" }
             }
         }
+        return disagreement
+    }
+
+    /// A path that only one end holds for open, although every change of it is repeated until echoed.
+    private var disagreement: String? {
+        guard !isExcused, let here = proxy.currentSession else { return nil }
+        for case let there? in concentrator.sessions where there.localIndex == here.remoteIndex {
+            for i in here.paths.indices where (here.paths[i]?.isOpen ?? false) != (there.paths[i]?.isOpen ?? false) {
+                return "path \(i) is open at one end only"
+            }
+        }
         return nil
     }
 
@@ -279,7 +290,7 @@ final class TunnelBench: Bench {
         for f in all { deliver(f.bytes, from: side, uplink: f.uplink) }
     }
 
-    private func deliver(_ bytes: [UInt8], from side: Int, uplink: Int) {
+    func deliver(_ bytes: [UInt8], from side: Int, uplink: Int) {
         heard[side] = now
         withExact(bytes) { datagram in
             if side == 0 {
@@ -291,102 +302,9 @@ final class TunnelBench: Bench {
         }
     }
 
-    private func pick(_ side: Int, _ input: inout Input, keeping: Bool) -> Flight? {
+    func pick(_ side: Int, _ input: inout Input, keeping: Bool) -> Flight? {
         guard !flights[side].isEmpty else { return nil }
         let i = Int(input.byte()) % flights[side].count
         return keeping ? flights[side][i] : flights[side].remove(at: i)
-    }
-
-    // MARK: Somebody with the keys
-
-    private func session(_ side: Int) -> Session? {
-        endpoint(side).sessions.first { $0 != nil } ?? nil
-    }
-
-    /// Frames sealed as `side` would seal them, under the next packet number its peer takes for new.
-    private func inject(frames: [UInt8], from side: Int, path: Int) {
-        guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else { return }
-        isHonest = false
-        let number = (other.paths[path]?.replay.highest ?? 0) + 1
-        let header = DatagramHeader(kind: .record, epoch: mine.current.epoch, path: UInt8(path), session: mine.remoteIndex,
-                                    number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
-        var out = [UInt8](repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
-        out.withUnsafeMutableBytes { bytes in
-            header.write(into: bytes.baseAddress!)
-            frames.withUnsafeBytes { plain in
-                _ = mine.current.send.seal(path: UInt32(path), packetNumber: number,
-                                           associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
-                                           head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
-            }
-        }
-        deliver(out, from: side, uplink: path & 1)
-    }
-
-    /// Opens a datagram on its way, changes some bytes inside, and sends it on sealed again.
-    private func tamper(_ side: Int, _ input: inout Input) {
-        guard let f = pick(side, &input, keeping: false), let mine = session(side),
-              let header = f.bytes.withUnsafeBytes({ DatagramHeader($0) }), header.kind == .record,
-              Int(header.path) < mine.paths.count, let path = mine.paths[Int(header.path)] else { return }
-        var record = Array(f.bytes[DatagramHeader.size...])
-        let number = path.nextNumber.nearestPacketNumber(low: header.number)
-        let length = record.withUnsafeMutableBytes { bytes in
-            f.bytes.withUnsafeBytes { whole in
-                mine.current.send.open(path: UInt32(header.path), packetNumber: number,
-                                       associated: UnsafeRawBufferPointer(rebasing: whole[..<DatagramHeader.size]), record: bytes)
-            }
-        }
-        guard let length, length > 0 else { return }
-        var plain = Array(record[..<length])
-        for _ in 0..<(1 + input.byte() % 4) { plain[input.below(min(length, 128))] ^= input.byte() }
-        inject(frames: plain, from: side, path: Int(header.path))
-    }
-
-    /// A segment in the general form for a subflow that is there, near the numbers that are expected.
-    private func segment(from side: Int, _ input: inout Input) {
-        guard let other = session(1 - side) else { return }
-        let living = other.streams.compactMap { endpoint(1 - side).streams[$0] }
-        guard !living.isEmpty else { return }
-        let stream = living[Int(input.byte()) % living.count]
-        guard !stream.links.isEmpty else { return }
-        let i = Int(input.byte()) % stream.links.count, link = stream.links[i]
-        guard let tcp = stream.connection.subflow(i) else { return }
-        let flags = input.byte()
-        let sequence = tcp.receiveNext + Int(Int16(bitPattern: input.word()))
-        let acknowledgement = tcp.sendNext + Int(Int16(bitPattern: input.word()))
-        let options = input.take(Int(input.byte() & 63)), payload = input.below(300)
-        var frame: [UInt8] = [0xc0, UInt8(link.number >> 8), UInt8(link.number & 255), flags, UInt8(options.count)]
-        for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: sequence.value >> shift)) }
-        if flags & 0x10 != 0 {
-            for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: acknowledgement.value >> shift)) }
-        }
-        frame += [input.byte(), input.byte()] + options + [UInt8](repeating: 66, count: payload)
-        inject(frames: frame, from: side, path: link.path)
-    }
-
-    /// An authentic hello or welcome with a payload of the input's.
-    private func handshake(fromProxy: Bool, _ payload: [UInt8]) {
-        isHonest = false
-        if fromProxy {
-            timestamp += 1
-            var noise = NoiseHandshake.initiator(local: Self.client, remote: Self.server.publicKey, prologue: Endpoint.prologue,
-                                                 preSharedKey: .zero, ephemeral: Self.keys[2])
-            var payload = payload
-            if payload.count == HelloPayload.size {
-                payload[0] = HelloPayload.version
-                for i in 0..<8 { payload[13 + i] = UInt8(truncatingIfNeeded: timestamp >> UInt64(56 - 8 * i)) }
-            }
-            guard let message = try? noise.writeMessage(payload: payload) else { return }
-            deliver([UInt8](repeating: 0, count: 8).enumerated().map { $0.offset == 0 ? 0x10 : $0.element } + message,
-                    from: 0, uplink: 0)
-            return
-        }
-        guard let attempt = proxy.handshake?.attempts.last else { return }
-        var noise = NoiseHandshake.responder(local: Self.server, prologue: Endpoint.prologue, preSharedKey: .zero,
-                                             ephemeral: Self.keys[1])
-        let read = attempt.datagram[DatagramHeader.size...].withUnsafeBytes { try? noise.readMessage($0) }
-        guard read != nil, let message = try? noise.writeMessage(payload: payload) else { return }
-        var head = [UInt8](repeating: 0, count: DatagramHeader.size)
-        head.withUnsafeMutableBytes { DatagramHeader(kind: .welcome, session: attempt.index).write(into: $0.baseAddress!) }
-        deliver(head + message, from: 1, uplink: 0)
     }
 }
