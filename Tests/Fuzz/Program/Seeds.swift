@@ -136,15 +136,17 @@ enum Seeds {
         let silence: [UInt8] = [12, 1], loss: [UInt8] = [0x1c, 2], end: [UInt8] = [10, 0, 0x8a, 0, 0]
         return [[form, 3, 11, 1, 0], round, round, silence, round, loss, round, end].flatMap { $0 }
     }
-    /// Keys are changed often, and everything arrives twice; three streams end, the first one first.
-    private static let renewals: [[UInt8]] = {
-        let twice: [UInt8] = [0x14, 0, 0x14, 0, 0x14, 1, 0x14, 1, 0, 0x94, 0, 0x94, 0, 0x80]
-        let round: [UInt8] = [10, 0, 0, 1, 0, 0x32, 200] + twice + twice
+    /// Keys are renewed while answers are late; streams end, the first one first; a path's states arrive in the wrong
+    /// order; many small writes.
+    private static let episodes: [[UInt8]] = {
+        let renewal: [UInt8] = [10, 0, 0, 1, 0, 0x32, 200, 0x42, 100, 0x42, 100, 0, 0x80, 0, 0x80, 10, 0, 0, 1, 0, 1, 0x8a, 0, 2, 1]
         let ends: [UInt8] = [10, 0, 4, 0x8a, 0, 4, 1, 0x62, 10, 1, 10, 2, 4, 0x8a, 2, 4, 1, 0x62, 20, 1, 10, 1, 4, 0x8a, 1, 4, 1]
-        return [[[8, 3, 1], round, round, round].flatMap { $0 }, [0, 3, 9, 1, 0, 9, 0, 50, 1] + ends]
+        let small: [UInt8] = [10, 0, 0, 1, 244, 1, 0x8a, 0, 2, 0x8a, 0, 0, 2, 0, 1, 10, 0, 2, 1]
+        return [[[8, 3, 1], renewal, renewal, renewal].flatMap { $0 }, [0, 3, 9, 1, 0, 9, 0, 50, 1] + ends,
+                [0, 3, 1, 0x1b, 0, 0x1b, 3, 0x10, 0x80, 1, 1], [0, 3, 1] + (0..<12).flatMap { _ in small }]
     }()
     /// Streams of a session write and read for a while; an uplink goes and comes back.
-    private static let sessions: [[UInt8]] = renewals + ([0, 1, 2, 8] as [UInt8]).map { form in
+    private static let sessions: [[UInt8]] = episodes + ([0, 1, 2, 8] as [UInt8]).map { form in
         let round: [UInt8] = [10, 0, 0, 31, 64, 0, 0x8a, 0, 2, 0x8a, 0, 0, 16, 0, 1, 10, 0, 2, 3, 0, 0x32, 40, 1]
         let goes: [UInt8] = [11, 0], comes: [UInt8] = [11, 3], end: [UInt8] = [10, 0, 4, 0x8a, 0, 4, 1]
         return [[form, 3, 9, 4, 0, 1], round, round, goes, round, round, comes, round, end].flatMap { $0 }

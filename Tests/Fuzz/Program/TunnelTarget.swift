@@ -83,7 +83,9 @@ final class TunnelBench: Bench {
     func step(_ input: inout Input) {
         let op = input.byte(), side = Int(op >> 7), isProxy = side == 0
         switch op & 15 {
-        case 0: deliverAll(from: side)
+        case 0:
+            if op & 16 != 0 { flights[side].reverse() }
+            deliverAll(from: side)
         case 1: settle()
         case 2:
             now += .microseconds(Int64(input.byte()) << Int64(op >> 4 & 7) * 3)
@@ -125,10 +127,14 @@ final class TunnelBench: Bench {
 
     private func write(_ side: Int, _ index: Int, _ count: Int) {
         let (stream, talk) = streams[side][index]
-        let space = stream.connection.writeSpace(count)
-        guard !space.isEmpty else { return }
-        if let talk { talks[talk].writings[side].fill(space) } else { space.initializeMemory(as: UInt8.self, repeating: 65) }
-        stream.connection.commitWrite(space.count, at: now)
+        var left = count
+        while left > 0 {
+            let space = stream.connection.writeSpace(left)
+            if space.isEmpty { return }
+            if let talk { talks[talk].writings[side].fill(space) } else { space.initializeMemory(as: UInt8.self, repeating: 65) }
+            stream.connection.commitWrite(space.count, at: now)
+            left -= space.count
+        }
     }
 
     private func read(_ side: Int, _ index: Int) {
