@@ -238,7 +238,7 @@ extension Connection {
     }
 
     /// No early exit on a byte: the comparison of HMACs takes the same time whatever they hold.
-    private func constantTimeEqual(_ a: UInt64, _ b: UInt64) -> Bool {
+    func constantTimeEqual(_ a: UInt64, _ b: UInt64) -> Bool {
         var difference = a ^ b
         difference |= difference >> 32
         difference |= difference >> 16

@@ -59,8 +59,10 @@ extension Connection {
                 takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
             }
         } else if segment.options.present.contains(.multipathCapable), segment.flags.contains(.ack) {
-            // In the handshake (SYN/ACK, third packet) the window counts from the first byte.
-            sender.openWindow(from: sender.sequence(at: 0), bytes: member.tcp.peerWindow)
+            // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That of a SYN/ACK isn't
+            // scaled, and Linux later keeps to what its scale can say of it, up to a step less.
+            let step = segment.flags.contains(.syn) && isRaw ? member.tcp.peerWindowStep : 1
+            sender.openWindow(from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
         if !sender.doubtful.isEmpty, now - sender.doubtedAt >= member.tcp.minimumRTT {
             sender.endDoubt()   // the peer has heard of the loss, or of data behind it, and acknowledged what it has

@@ -20,12 +20,14 @@ extension Connection {
         }
         if phase == .data {
             if error == nil {
+                if keysAhead(at: now, into: &out) { return true }
                 if reinjection(at: now, into: &out) { return true }
                 if newData(at: now, into: &out) { return true }
                 if copyAhead(at: now, into: &out) { return true }
                 if shadow(at: now, into: &out) { return true }
                 if dataFin(at: now, into: &out) { return true }
                 armPersist(at: now)
+                armRepeat(at: now)
             }
             phase = .tail
         }
@@ -295,6 +297,27 @@ extension Connection {
         return best
     }
 
+    /// Raw IP: the third packet of the handshake goes ahead of the first data. Both carry the keys: a listener that
+    /// sees later data first, since the one segment with keys was lost, would take the connection for plain TCP.
+    private func keysAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        guard configuration.framing == .rawIP, role == .initiator, remoteKey != nil else { return false }
+        for case let member? in members
+            where member.proofSentAt == .distantFuture && member.tcp.state == .established && owesKeys(member) {
+            acknowledge(on: member, at: now, into: &out)
+            return true
+        }
+        return false
+    }
+
+    private func acknowledge(on member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment) {
+        begin(&out)
+        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
+                                       optionRoom: optionRoom(member, mapping: false), at: now)
+        attach(&out.segment, member, mapping: nil, at: now)
+        out.subflow = members.firstIndex { $0 === member } ?? 0
+        out.path = member.path
+    }
+
     /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length; repeated with
     /// growing patience until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
@@ -306,12 +329,7 @@ extension Connection {
         }
         if owesKeys(member) {   // the third packet of the handshake goes ahead, since a DATA_FIN has no room for keys
             finDeadline = now
-            begin(&out)
-            member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
-                                           optionRoom: optionRoom(member, mapping: false), at: now)
-            attach(&out.segment, member, mapping: nil, at: now)
-            out.subflow = members.firstIndex { $0 === member } ?? 0
-            out.path = member.path
+            acknowledge(on: member, at: now, into: &out)
             return true
         }
         let patience = max(member.tcp.retransmissionTimeout, .milliseconds(100))

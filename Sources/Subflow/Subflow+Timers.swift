@@ -192,6 +192,11 @@ extension Subflow {
         timeWaitAt = now + min(rtt.timeout * 2, configuration.maximumTimeWait)
     }
 
+    private var hasUnacknowledgedText: Bool {
+        for i in 0..<board.count where outstanding(i).length > 0 { return true }
+        return false
+    }
+
     func enterClosed(_ failure: Failure?) {
         state = .closed
         self.failure = failure
@@ -205,8 +210,9 @@ extension Subflow {
         probeIsDue = false
         waitsForPacing = false
         if failure != .aborted { pendingReset = .none }
-        // After a failure the owner still wants to see what was not acknowledged.
-        guard failure == nil else { return }
+        // After a failure, or a reset while the last text was under way, the owner still wants to see what was not
+        // acknowledged: it goes again on another subflow.
+        guard failure == nil, !hasUnacknowledgedText else { return }
         board.removeAll()
         board.releaseMemory()
     }

@@ -221,6 +221,8 @@ public final class Subflow {
     public var pacingRelease: Instant { pacer.release }
     /// The peer's window in bytes, scaled, as of the latest acceptable segment.
     public var peerWindow: Int { peerWindowBytes }
+    /// What one step of the peer's scaled window is, bytes.
+    public var peerWindowStep: Int { 1 << Int(peerScale) }
     public var receiveNext: SubflowSequence { receiver.next }
     /// Whether something ahead of `receiveNext` has arrived.
     public var hasReceiveGap: Bool { receiver.hasGap }

@@ -37,6 +37,20 @@ import Testing
         #expect(s.subflow.state == .closed && s.subflow.failure == nil)
     }
 
+    /// Both sides have closed, so a reset is no error; but what it cut off must go again on another subflow.
+    @Test func textCutOffByAResetAfterBothClosedIsKept() {
+        let s = Script()
+        s.inject("FA", seq: 1, ack: 1)
+        s.toSend = 10
+        _ = s.out()
+        s.subflow.close()
+        _ = s.out()
+        #expect(s.subflow.state == .lastAck)
+        s.inject("R", seq: 2)
+        #expect(s.subflow.state == .closed && s.subflow.failure == nil && s.arrival.wasReset)
+        #expect(s.subflow.outstandingCount > 0 && s.subflow.outstanding(0).length == 10)
+    }
+
     @Test func simultaneousClose() {
         let s = Script()
         s.subflow.close()

@@ -23,6 +23,7 @@ final class End {
     var receivedBytes = 0
     var duplicateText = 0
     var finished = false
+    var wasReset = false
     var isClosing = false
     var window = 1 << 20
     /// `close()` only once the peer finished too.
@@ -41,6 +42,7 @@ final class End {
             place(Int(flying.offset) + arrival.text.lowerBound..<Int(flying.offset) + arrival.text.upperBound)
         }
         if arrival.finished { finished = true }
+        if arrival.wasReset { wasReset = true }
     }
 
     func place(_ text: Range<Int>) {
@@ -228,7 +230,10 @@ final class Pipe {
         }
         if a.duplicateText + b.duplicateText > 0 { return "bytes twice" }
         if !a.finished || !b.finished { return "no end of stream" }
-        if a.subflow.bytesInFlight != 0 || b.subflow.bytesInFlight != 0 { return "bytes still in flight" }
+        // What the answer to a closed end cut off stays, for its owner to send elsewhere.
+        if a.subflow.bytesInFlight != 0 && !a.wasReset || b.subflow.bytesInFlight != 0 && !b.wasReset {
+            return "bytes still in flight"
+        }
         return nil
     }
 }

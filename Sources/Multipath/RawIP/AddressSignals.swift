@@ -90,8 +90,8 @@ extension Connection {
             return
         }
         guard let remoteKey, let hmac = option.hmac,
-              hmac == Self.proof(sender: remoteKey, receiver: localKey, option.id, option.address,
-                                 option.port) else {
+              constantTimeEqual(hmac, Self.proof(sender: remoteKey, receiver: localKey, option.id, option.address,
+                                                 option.port)) else {
             counted.hmacFailures += 1
             return
         }
@@ -143,10 +143,10 @@ extension Connection {
     /// congestion (RFC 8684 section 3).
     private static let mostSignalsInRow = 2
 
-    /// The subflow for the next signal: one that carries data, else one whose handshake is done.
+    /// The subflow for the next signal: the best one, but not beside keys, which leave no room for an address.
     func signalMember(at now: Instant) -> MemberSubflow? {
-        guard !raw.signals.isEmpty, raw.signalsFrom <= now else { return nil }
-        return bestMember()
+        guard !raw.signals.isEmpty, raw.signalsFrom <= now, let member = bestMember() else { return nil }
+        return member.isOpener && !member.peerHasProof ? nil : member
     }
 
     /// A round trip lies between every two signals and the next ones, unless data goes meanwhile.

@@ -85,7 +85,10 @@ extension Connection {
     }
 
     func isUncheckedMapped(from start: UInt32, count: Int, member: MemberSubflow) -> Bool {
-        var position = start, left = count
+        // What is repeated needs no mapping again: it was judged when it first came.
+        let next = member.relativeReceive(member.tcp.receiveNext)
+        let repeated = min(count, max(0, Int(Int32(bitPattern: next &- start))))
+        var position = start &+ UInt32(repeated), left = count - repeated
         while left > 0 {
             guard let i = unchecked(at: position, member) else { return false }
             let m = member.unchecked[i]

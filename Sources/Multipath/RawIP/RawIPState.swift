@@ -23,6 +23,12 @@ struct RawIPState {
     var failWasSent = false
     var owesFail: DataSequence?
 
+    /// When data goes again that the subflows have delivered and the peer has not acknowledged; how often it did in
+    /// vain, and from where.
+    var repeatAt = Instant.distantFuture
+    var repeats = 0
+    var repeatedFrom: UInt64 = 0
+
     /// Both streams ended, and the peer knows it: a subflow that has not ended by then is reset.
     var lingersUntil = Instant.distantFuture
 

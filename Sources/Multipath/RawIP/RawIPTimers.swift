@@ -9,7 +9,7 @@ extension Connection {
     private static let longestLinger = Interval.seconds(2)
 
     var rawIPDeadline: Instant {
-        var next = raw.lingersUntil
+        var next = min(raw.lingersUntil, raw.repeatAt)
         for item in raw.awaitingEcho { next = min(next, item.deadline) }
         if !raw.signals.isEmpty, raw.signalsFrom > phaseAt { next = min(next, raw.signalsFrom) }
         return next
@@ -18,6 +18,7 @@ extension Connection {
     func advanceRawIP(to now: Instant) {
         repeatAdvertisements(at: now)
         if !raw.signals.isEmpty, raw.signalsFrom <= now { phase = .control }
+        if raw.repeatAt <= now { repeatData() }
         guard raw.lingersUntil <= now else { return }
         raw.lingersUntil = .distantFuture
         for case let member? in members where member.isAlive {
@@ -25,6 +26,38 @@ extension Connection {
             member.resetReason = MPReset.tooMuchOutstandingData
             member.tcp.abort()
         }
+        phase = .control
+    }
+
+    // MARK: Data that was delivered and is not acknowledged
+
+    /// A peer may drop what it acknowledged on a subflow and not yet by a DATA_ACK (RFC 8684 section 3.3.5); Linux
+    /// does with data beyond the window it remembers to have offered. Where nothing is under way any more that could
+    /// bring a DATA_ACK, the data goes again after a time-out.
+    func armRepeat(at now: Instant) {
+        guard configuration.framing == .rawIP else { return }
+        let from = sender.acknowledged
+        guard raw.plain == nil, sender.hasUnacknowledged, sender.reinjections.isEmpty, !hasTextUnderWay,
+              let member = bestMember() else { raw.repeatAt = .distantFuture; return }
+        if raw.repeatedFrom != from { raw.repeatedFrom = from; raw.repeats = 0; raw.repeatAt = .distantFuture }
+        guard raw.repeatAt == .distantFuture else { return }
+        raw.repeatAt = now + max(member.tcp.retransmissionTimeout, Self.leastRepeatPatience) * Int64(1 << min(raw.repeats, 6))
+    }
+
+    private static let leastRepeatPatience = Interval.milliseconds(200)
+    /// Segments that go again at once: the first is missing, of the others nothing is known.
+    private static let repeatedSegments = 16
+
+    private var hasTextUnderWay: Bool {
+        for case let member? in members where member.isAlive && member.tcp.outstandingCount > 0 { return true }
+        return false
+    }
+
+    private func repeatData() {
+        raw.repeatAt = .distantFuture
+        raw.repeats += 1
+        let most = UInt64(Self.repeatedSegments * configuration.subflow.maximumSegmentSize)
+        sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + most))
         phase = .control
     }
 
