@@ -107,6 +107,17 @@ def test_an_address_that_leads_nowhere(w):
     w.expect(AddAddr=1, EchoAddTx=1, MPJoinSynTx=range(1, 3), MPJoinSynAckRx=0)
 
 
+def test_an_address_of_the_kernel_that_leads_nowhere(w):
+    """We try to join it in vain."""
+    slow(w)
+    w.mptcp("endpoint add 10.91.2.99 id 3 signal")
+    peer, kernel = w.connect(size=500_000, peer_options=["--follow", 1])
+    same_streams(peer, kernel)
+    assert peer["heard"][0] == "add 3 10.91.2.99" and len(peer["subflows"]) == 2
+    assert peer["subflows"][1]["segmentsOut"] >= 1 and peer["subflows"][1]["segmentsIn"] == 0
+    w.expect(AddAddrTx=1, EchoAdd=1, MPJoinSynRx=0)
+
+
 def test_a_lost_announcement_is_repeated(w):
     slow(w)
     peer, kernel = w.serve(size=1_500_000, peer_options=["--at", f"0 announce {peer_address(2)} id=1",

@@ -2,6 +2,7 @@
 import subprocess
 
 from links import kernel_address, need, peer_address, same_streams
+from mptcp_packets import CAPABLE, packets, parse
 from test_joins import carried
 
 
@@ -45,6 +46,18 @@ def test_the_kernel_joins(w):
     same_streams(peer, kernel)
     carried(peer, 2)
     assert judged(w, peer)["joins"] >= 1
+
+
+def test_mp_capable_with_data(w):
+    """The first data of either initiator carries both keys (RFC 8684 section 3.1)."""
+    w.shape(1, 20, 10)   # data follows the third packet before anybody has answered that
+    for run, port in ((w.connect, 5000), (w.serve, 5000)):
+        peer, kernel = run(size=20_000)
+        same_streams(peer, kernel)
+        with open(w.capture, "rb") as file:
+            found = [parse(number, at, ip, False) for number, at, ip in packets(file.read())]
+        first = [p for p in found if p and p.target[1] == port and len(p.payload)][0]
+        assert [(kind, len(option)) for kind, option in first.options] == [(CAPABLE, 22)], first.options
 
 
 def test_checksums_and_loss(w):

@@ -55,26 +55,28 @@ def changed_once(a, b, what):
 def test_corrupted_to_the_kernel_on_the_only_subflow(w):
     """MP_FAIL from the kernel; ours in answer, and the infinite mapping; then plain TCP with the changed bytes."""
     w.shape(1, 10, 2)
-    peer, kernel = w.connect("source", 600_000, kernel="source", kernel_size=600_000,
-                             peer_options=["--checksum", "--mangle", "out flip nth=40"], wrong=["wrong DSS checksum"])
-    changed_once(peer["sent"], kernel["received"], "peer to kernel")
-    assert kernel["sent"] == peer["received"] and peer["error"] is None and kernel["error"] is None
-    assert peer["counters"]["failsReceived"] >= 1 and peer["counters"]["failsSent"] == 1 and peer["plain"]
-    w.expect(MPFailTx=1, MPFailRx=1, DataCsumErr=1, InfiniteMapRx=1, DssFallback=range(0, 2))
+    for run in (w.connect, w.serve):
+        peer, kernel = run("source", 600_000, kernel="source", kernel_size=600_000,
+                           peer_options=["--checksum", "--mangle", "out flip nth=40"], wrong=["wrong DSS checksum"])
+        changed_once(peer["sent"], kernel["received"], "peer to kernel")
+        assert kernel["sent"] == peer["received"] and peer["error"] is None and kernel["error"] is None
+        assert peer["counters"]["failsReceived"] >= 1 and peer["counters"]["failsSent"] == 1 and peer["plain"]
+    w.expect(MPFailTx=2, MPFailRx=2, DataCsumErr=2, InfiniteMapRx=2, DssFallback=range(0, 3))
 
 
 def test_corrupted_to_us_on_the_only_subflow(w):
     """Ours goes first; the kernel's infinite mapping ends MPTCP, or ours where data of ours is sooner."""
     w.shape(1, 10, 2)
-    for pattern in ("sink", "source"):
-        peer, kernel = w.connect(pattern, 600_000, kernel="source", kernel_size=600_000,
-                                 peer_options=["--checksum", "--mangle", "in flip nth=40"])
-        changed_once(kernel["sent"], peer["received"], "kernel to peer")
-        assert peer["sent"] == kernel["received"] and peer["error"] is None and kernel["error"] is None
-        assert peer["counters"]["checksumFailures"] == 1 and peer["counters"]["failsSent"] == 1 and peer["plain"]
-        if pattern == "sink":
-            assert peer["counters"]["infiniteMappings"] >= 1
-    w.expect(MPFailRx=2, MPFailTx=2, InfiniteMapTx=range(1, 3), InfiniteMapRx=range(0, 2), DssFallback=range(0, 3))
+    for run in (w.connect, w.serve):
+        for pattern in ("sink", "source"):
+            peer, kernel = run(pattern, 600_000, kernel="source", kernel_size=600_000,
+                               peer_options=["--checksum", "--mangle", "in flip nth=40"])
+            changed_once(kernel["sent"], peer["received"], "kernel to peer")
+            assert peer["sent"] == kernel["received"] and peer["error"] is None and kernel["error"] is None
+            assert peer["counters"]["checksumFailures"] == 1 and peer["counters"]["failsSent"] == 1 and peer["plain"]
+            if pattern == "sink":
+                assert peer["counters"]["infiniteMappings"] >= 1
+    w.expect(MPFailRx=4, MPFailTx=4, InfiniteMapTx=range(2, 5), InfiniteMapRx=range(0, 3), DssFallback=range(0, 5))
 
 
 # ---- fallback ----

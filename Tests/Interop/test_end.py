@@ -76,7 +76,7 @@ def test_a_wrong_key_is_ignored_by_the_kernel(w):
                              wrong=["MP_FASTCLOSE with a wrong key"])
     same_streams(peer, kernel)
     assert peer["mangled"] == [1]
-    w.expect(MPFastcloseRx=range(0, 2))
+    w.expect()
 
 
 def test_a_wrong_key_is_ignored_by_us(w):

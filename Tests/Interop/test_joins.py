@@ -1,5 +1,7 @@
 """Further subflows, opened by either side."""
-from links import PORT, kernel_address, peer_address, same_streams
+import time
+
+from links import kernel_address, peer_address, same_streams
 
 
 def carried(peer, number, least=1):
@@ -119,6 +121,31 @@ def test_a_join_after_the_end_is_refused(w):
                              peer_options=["--at", "0.4 join 1", "--linger", 0.6, "--seconds", 5])
     same_streams(peer, kernel)
     w.expect(MPJoinAckRx=0)
+
+
+def test_a_join_after_a_data_fin_is_refused_by_the_kernel(w):
+    """After its own, and after ours: only a connection open both ways takes joins there. The transfer goes on."""
+    w.shape(1, 10, 2), w.shape(2, 10, 2)
+    for ours, theirs in ((900_000, 10_000), (10_000, 900_000)):
+        peer, kernel = w.connect("source", ours, kernel="source", kernel_size=theirs,
+                                 peer_options=["--at", "0.4 join 1"])
+        same_streams(peer, kernel)
+        assert peer["subflows"][1]["reset"] and peer["subflows"][1]["bytesIn"] + peer["subflows"][1]["bytesOut"] == 0
+    w.expect(MPJoinSynRx=2, MPJoinAckRx=0, MPJoinRejected=2)
+
+
+def test_the_kernel_opens_none_after_a_data_fin(w):
+    w.shape(1, 10, 2), w.shape(2, 10, 2)
+
+    def during():
+        time.sleep(0.4)
+        w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
+    for ours, theirs in ((900_000, 10_000), (10_000, 900_000)):
+        peer, kernel = w.serve("source", ours, kernel="source", kernel_size=theirs, during=during)
+        same_streams(peer, kernel)
+        assert len(peer["subflows"]) == 1
+        w.mptcp("endpoint flush")
+    w.expect(MPJoinSynTx=0)
 
 
 def test_joins_cross(w):

@@ -1,7 +1,8 @@
 """Receive windows, large and small and shut; rates over two links."""
 import time
 
-from links import kernel_address, same_streams
+from links import PORT, between, kernel_address, peer_address, same_streams
+from test_joins import carried
 
 
 def test_a_slow_reader_of_ours(w):
@@ -62,26 +63,41 @@ def test_with_timestamps_and_without_sack(w):
 
 # ---- two links together ----
 
+def two_kernels(w, size):
+    """What the kernel's own receiver takes for the same transfer, on the same lines, seconds."""
+    links = w.another(2)
+    links.lines = w.lines
+    try:
+        other = links.other_kernel()
+        end = links.start_kernel("server", "0.0.0.0", PORT, "source", size)
+        sink = links.start_kernel("client", kernel_address(1), PORT, "sink", 0, f"from={peer_address(1)}", space=other)
+        result = links.end(sink, 40)
+        links.end(end)
+        assert result["received"]["bytes"] == size and links.counters()["MPJoinAckRx"] == 1
+        return result["seconds"]
+    finally:
+        links.close()
+
+
 def within(w, first, second, size):
-    """Our sending: in no more than size / (0.9 of the sum of the rates) + 0.4 s. The kernel's sending, which its own
-    scheduler and CUBIC decide: a quarter more; the note tells how it fared. The best of up to three tries counts: what
-    the machine did meanwhile for others only ever makes it slower."""
+    """Our sending and the kernel's, each in no more than size / (0.9 of the sum of the rates) + 0.4 s. The kernel's
+    also in no more than it takes to another kernel: over 30 Mbit/s with 50 ms and 10 with 1 ms its slow start on the
+    first link takes it 2.78 to 2.84 s, to us 2.70 to 2.75 (we acknowledge each of these segments at once, and our
+    window never holds it up), the bound being 2.62."""
     (rate_a, delay_a), (rate_b, delay_b) = first, second
     w.shape(1, rate_a, delay_a, queue=100), w.shape(2, rate_b, delay_b, queue=100)
     limit = size * 8 / (0.9 * (rate_a + rate_b) * 1e6) + 0.4
-    slow = []
     for way in ("to the kernel", "to us"):
         mine, theirs = ("source", "sink") if way == "to the kernel" else ("sink", "source")
-        for _ in range(3):
-            peer, kernel = w.connect(mine, size, kernel=theirs, peer_options=["--at", "0 join 1"])
-            same_streams(peer, kernel)
-            took = kernel["seconds"] if way == "to the kernel" else peer["readSeconds"]
-            w.notes.append(f"{way} {took:.2f} s of {limit:.2f}")
-            if took <= limit * (1 if way == "to the kernel" else 1.25):
-                break
-        else:
-            slow.append(way)
-    assert not slow, f"too slow: {', '.join(w.notes)}"
+        peer, kernel = w.connect(mine, size, kernel=theirs, peer_options=["--at", "0 join 1"])
+        same_streams(peer, kernel)
+        carried(peer, 2)
+        took = kernel["seconds"] if way == "to the kernel" else peer["readSeconds"]
+        w.notes.append(f"{way} {took:.2f} s of {limit:.2f}")
+        if way == "to us" and took > limit:
+            limit = two_kernels(w, size)
+            w.notes.append(f"between two kernels {limit:.2f} s")
+        between(took, 0, limit, f"the time {way}")
 
 
 def test_two_links_10_and_10(w):

@@ -370,7 +370,8 @@ class Check:
             if not p.flags & SYN:
                 self.wrong(p, "%s: data before any window" % connection.name)
         elif end > stream.edge:
-            self.wrong(p, "%s: data up to %d beyond the window's edge %d" % (connection.name, end, stream.edge))
+            self.wrong(p, "%s: data of %s:%d up to %d beyond the window's edge %d"
+                       % (connection.name, *p.source, end, stream.edge))
         if stream.fin is not None and end > stream.fin:
             self.wrong(p, "%s: data behind the DATA_FIN" % connection.name)
         if len(stream.content) < end:

@@ -9,9 +9,11 @@ struct Arguments {
         var device: String
         var address: IPAddress
     }
-    enum Pattern: String { case echo, sink, source, halfClose = "half-close", idle }
+    enum Pattern: String, CaseIterable { case echo, sink, source, halfClose = "half-close", idle }
 
     var isClient = false
+    /// A relay's devices, by twos; otherwise empty.
+    var pairs: [(String, String)] = []
     var pattern = Pattern.echo
     var paths: [Path] = []
     /// The server's port.
@@ -33,37 +35,6 @@ struct Arguments {
     var mangling: [ManglingRule] = []
     var configuration = ConnectionConfiguration()
 
-    static let usage = """
-        usage: mptcp-peer client REMOTE:PORT|server PORT --path DEVICE=ADDRESS... [OPTION...]
-
-        One MPTCP connection of Braid's engine over raw IP, on TUN devices that exist. Prints one JSON object.
-
-          --path DEVICE=ADDRESS   an address of this peer, behind that device; the first one opens. Repeatable
-          --id ADDRESS=N          the address ID of an address (otherwise its number among the paths, 0 first)
-          --pattern NAME          echo (client: writes and reads back; server: writes back), source (writes --size
-                                  bytes and ends), sink (only reads), half-close (reads to the end, then writes),
-                                  idle (neither, until the peer or the plan ends it)
-          --size BYTES            what this side writes (100000)
-          --seed N                of content, keys and sequence numbers (1)
-          --seconds S             give up after this long (30)
-          --window BYTES          receive window at most; --read-rate BYTES (a second), --read-after SECONDS
-          --checksum              ask for DSS checksums; --deny-joins: the C flag; --timestamps; --no-sack
-          --initial-window N      segments; --mss BYTES; --congestion bbr|cubic|newreno; --backup PATH
-          --scheduler NAME        predicted-arrival or round-robin
-          --give-up SECONDS       without an acknowledgement a subflow ends; --no-scaling: window scale 0
-          --line 'PATH rate=MBIT delay=MS queue=MS loss=P'   what the device's line is like, each way
-          --at 'SECONDS ACTION'   join PATH [TO[:PORT]] [backup] | announce ADDRESS[:PORT] id=N | remove id=N |
-                                  prio PATH backup|regular | leave PATH | fastclose | finish | down PATH | up PATH |
-                                  cut PATH | mend PATH (a silent outage of its line).
-                                  SECONDS count from the handshake. Repeatable
-          --mangle 'in|out WHAT [KIND] [nth=A[-B]] [p=P] [path=N] [port=N]'
-                                  WHAT: drop, strip (MPTCP options), flip (a payload bit), token, hmac, key, fastclose
-                                  (adds one with a wrong key). KIND: any, syn, synack, third, data, ack, fin, join,
-                                  capable, add, remove, handshake. Repeatable
-          --follow PATH           join from this path to every address the peer announces
-          --capture FILE          pcap of what passes the devices
-        """
-
     init(_ words: [String]) throws {
         configuration.framing = .rawIP
         // As much as a kernel's send buffer grows to: a bulk sender's backlog fills every link.
@@ -74,18 +45,43 @@ struct Arguments {
             guard let word = left.popFirst() else { throw Complaint("\(what) is missing") }
             return word
         }
-        let role = try next("client or server")
-        let target = try next("an address or a port")
+        let role = try next("client, server or relay")
         switch role {
         case "client":
             isClient = true
-            remote = try parse(target, "REMOTE:PORT") { SocketAddress($0) }
+            let target = try next("the address to connect to, REMOTE:PORT,")
+            remote = try parse(target, "client", "an address and a port, such as 10.0.0.1:5000 or [fd00::1]:5000") {
+                SocketAddress($0)
+            }
             port = remote!.port
-        case "server": port = try parse(target, "PORT") { UInt16($0) }
-        default: throw Complaint("\(role) is neither client nor server")
+        case "server":
+            port = try parse(try next("the port to listen on"), "server", "a port, 1 to 65535") { UInt16($0) }
+        case "relay":
+            while let word = left.first, !word.hasPrefix("--") {
+                pairs.append(try pair(word, "relay"))
+                left = left.dropFirst()
+            }
+            guard !pairs.isEmpty else { throw Complaint("relay: no DEVICE=DEVICE is given") }
+        default: throw Complaint("\(role) is not client, server or relay")
         }
         while let option = left.popFirst() { try take(option) { try next("the value of \(option)") } }
-        guard !paths.isEmpty else { throw Complaint("no --path is given") }
+        try checkPaths(ofRelay: role == "relay")
+    }
+
+    /// Every number of a path means one of those given.
+    private mutating func checkPaths(ofRelay isRelay: Bool) throws {
+        let known = isRelay ? pairs.count : paths.count
+        guard known > 0 else { throw Complaint("no --path is given; a peer needs one DEVICE=ADDRESS at least") }
+        let named = lines.keys.map { ("--line", $0) } + backups.map { ("--backup", $0) }
+            + (follow.map { [("--follow", $0)] } ?? [])
+            + plan.compactMap { action in action.path.map { ("--at", $0) } }
+        for (option, path) in named where !(0..<known).contains(path) {
+            throw Complaint("\(option): there is no path \(path); the paths given are 0 to \(known - 1)")
+        }
+        if isRelay { return }
+        if let remote, paths[0].address.isIPv4 != remote.address.isIPv4 {
+            throw Complaint("\(paths[0].address), the first path's address, can't reach \(remote): IPv4 and IPv6")
+        }
         for (i, path) in paths.enumerated() where addressIDs[path.address] == nil {
             addressIDs[path.address] = AddressID(UInt8(i))
         }
@@ -95,13 +91,13 @@ struct Arguments {
         var rate: Rate?, delay = Interval.zero, queue = Interval.milliseconds(100), loss = 0.0
         for word in words {
             let (name, text) = try pair(word, "--line")
-            let value = try parse(text, "--line") { Double($0) }
+            let value = try parse(text, "--line", "a number, 0 or more") { Double($0).flatMap { $0 >= 0 ? $0 : nil } }
             switch name {
-            case "rate": rate = Rate(bytesPerSecond: Int64(value * 125_000))
+            case "rate" where value > 0 && value < 1e6: rate = Rate(bytesPerSecond: Int64(value * 125_000))
             case "delay": delay = interval(value / 1000)
             case "queue": queue = interval(value / 1000)
-            case "loss": loss = value
-            default: throw Complaint("--line: \(word) means nothing")
+            case "loss" where value <= 1: loss = value
+            default: throw Complaint("--line: \(word) is not rate=MBIT, delay=MS, queue=MS or loss=P (0 to 1)")
             }
         }
         var made = rate.map { LinkConditions(rate: $0, delay: delay, queue: queue) }
@@ -111,43 +107,51 @@ struct Arguments {
     }
 
     private mutating func take(_ option: String, _ value: () throws -> String) throws {
-        func number<T: LosslessStringConvertible>(_: T.Type) throws -> T {
-            try parse(value(), option) { T($0) }
+        func count(_ range: ClosedRange<Int>) throws -> Int {
+            try parse(value(), option, "a whole number, \(range.lowerBound) to \(range.upperBound)") {
+                Int($0).flatMap { range.contains($0) ? $0 : nil }
+            }
         }
+        func duration() throws -> Double {
+            try parse(value(), option, "a number of seconds, 0 to 1000000") {
+                Double($0).flatMap { (0...1e6).contains($0) ? $0 : nil }
+            }
+        }
+        func path() throws -> Int { try count(0...255) }
         switch option {
         case "--path":
             let (device, address) = try pair(try value(), option)
-            paths.append(Path(device: device, address: try parse(address, option) { IPAddress($0) }))
+            paths.append(Path(device: device, address: try parse(address, option, "an IP address") { IPAddress($0) }))
         case "--id":
             let (address, id) = try pair(try value(), option)
-            addressIDs[try parse(address, option) { IPAddress($0) }] = AddressID(try parse(id, option) { UInt8($0) })
-        case "--pattern": pattern = try parse(try value(), option) { Pattern(rawValue: $0) }
-        case "--size": size = try number(Int.self)
-        case "--seed": seed = try number(UInt64.self)
-        case "--seconds": seconds = try number(Double.self)
-        case "--linger": linger = try number(Double.self)
-        case "--window": configuration.receiveLimit = try number(Int.self)
-        case "--read-rate": readRate = try number(Int.self)
-        case "--read-after": readAfter = try number(Double.self)
+            addressIDs[try parse(address, option, "an IP address") { IPAddress($0) }] =
+                AddressID(try parse(id, option, "0 to 255") { UInt8($0) })
+        case "--pattern": pattern = try choice(try value(), option)
+        case "--size": size = try count(0...1 << 40)
+        case "--seed": seed = UInt64(try count(0...Int.max))
+        case "--seconds": seconds = try duration()
+        case "--linger": linger = try duration()
+        case "--window": configuration.receiveLimit = try count(1...1 << 30)
+        case "--read-rate": readRate = try count(1...1 << 40)
+        case "--read-after": readAfter = try duration()
         case "--checksum": configuration.requiresChecksum = true
         case "--deny-joins": configuration.deniesInitialJoins = true
         case "--timestamps": configuration.subflow.timestamps = true
         case "--no-sack": configuration.subflow.selectiveAcknowledgement = false
         case "--no-scaling": configuration.subflow.windowScale = 0
-        case "--initial-window": configuration.subflow.initialWindowSegments = try number(Int.self)
-        case "--mss": configuration.subflow.maximumSegmentSize = try number(Int.self)
-        case "--congestion":
-            configuration.subflow.congestion = try parse(try value(), option) { CongestionAlgorithm(rawValue: $0) }
-        case "--scheduler": configuration.scheduler = try parse(try value(), option) { SchedulerKind(rawValue: $0) }
-        case "--give-up": configuration.subflow.giveUpAfter = interval(try number(Double.self))
-        case "--backup": backups.insert(try number(Int.self))
+        case "--initial-window": configuration.subflow.initialWindowSegments = try count(1...1000)
+        case "--mss": configuration.subflow.maximumSegmentSize = try count(88...1460)
+        case "--congestion": configuration.subflow.congestion = try choice(try value(), option)
+        case "--scheduler": configuration.scheduler = try choice(try value(), option)
+        case "--give-up": configuration.subflow.giveUpAfter = interval(try duration())
+        case "--backup": backups.insert(try path())
         case "--at": plan.append(try Action(try value()))
         case "--mangle": mangling.append(try ManglingRule(try value()))
-        case "--follow": follow = try number(Int.self)
+        case "--follow": follow = try path()
         case "--line":
             let words = try value().split(separator: " ").map(String.init)
             guard let first = words.first else { throw Complaint("--line is empty") }
-            lines[try parse(first, option) { Int($0) }] = try line(words.dropFirst())
+            lines[try parse(first, option, "the number of a path") { Int($0) }] = try line(words.dropFirst())
         case "--capture": capture = try value()
         default: throw Complaint("\(option) is not an option")
         }
@@ -161,68 +165,18 @@ struct Complaint: Error {
 
 func interval(_ seconds: Double) -> Interval { .nanoseconds(Int64(seconds * 1e9)) }
 
-func parse<T>(_ text: String, _ what: String, _ read: (String) -> T?) throws -> T {
-    guard let value = read(text) else { throw Complaint("\(what): \(text) can't be read") }
+func parse<T>(_ text: String, _ option: String, _ wanted: String, _ read: (String) -> T?) throws -> T {
+    guard let value = read(text) else { throw Complaint("\(option): \(text) is not \(wanted)") }
     return value
+}
+
+/// One of the names of `T`.
+func choice<T: CaseIterable & RawRepresentable<String>>(_ text: String, _ option: String) throws -> T {
+    try parse(text, option, "one of " + T.allCases.map(\.rawValue).joined(separator: ", ")) { T(rawValue: $0) }
 }
 
 func pair(_ text: String, _ what: String) throws -> (String, String) {
     let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
     guard parts.count == 2 else { throw Complaint("\(what): \(text) is not NAME=VALUE") }
     return (parts[0], parts[1])
-}
-
-/// One thing the peer does at a time after the handshake.
-struct Action {
-    enum What {
-        case join(path: Int, to: SocketAddress?, address: IPAddress?, backup: Bool)
-        case announce(IPAddress, port: UInt16?, id: AddressID)
-        case remove(AddressID)
-        case priority(path: Int, backup: Bool)
-        case leave(path: Int), down(path: Int), up(path: Int), cut(path: Int), mend(path: Int)
-        case fastclose, finish
-    }
-    var at: Interval
-    var what: What
-
-    init(_ text: String) throws {
-        var words = text.split(separator: " ").map(String.init)[...]
-        func next() throws -> String {
-            guard let word = words.popFirst() else { throw Complaint("--at '\(text)' ends too early") }
-            return word
-        }
-        func path() throws -> Int { try parse(try next(), "--at") { Int($0) } }
-        func id() throws -> AddressID {
-            let (name, value) = try pair(try next(), "--at")
-            guard name == "id" else { throw Complaint("--at '\(text)' needs id=N") }
-            return AddressID(try parse(value, "--at") { UInt8($0) })
-        }
-        at = interval(try parse(try next(), "--at") { Double($0) })
-        switch try next() {
-        case "join":
-            let number = try path()
-            let backup = words.last == "backup"
-            if backup { _ = words.popLast() }
-            let target = words.popFirst()
-            what = .join(path: number, to: target.flatMap { SocketAddress($0) },
-                         address: target.flatMap { IPAddress($0) }, backup: backup)
-        case "announce":
-            let target = try next()
-            let whole = SocketAddress(target)
-            guard let address = whole?.address ?? IPAddress(target) else {
-                throw Complaint("--at '\(text)': \(target) is no address")
-            }
-            what = .announce(address, port: whole?.port, id: try id())
-        case "remove": what = .remove(try id())
-        case "prio": what = .priority(path: try path(), backup: try next() == "backup")
-        case "leave": what = .leave(path: try path())
-        case "cut": what = .cut(path: try path())
-        case "mend": what = .mend(path: try path())
-        case "down": what = .down(path: try path())
-        case "up": what = .up(path: try path())
-        case "fastclose": what = .fastclose
-        case "finish": what = .finish
-        default: throw Complaint("--at '\(text)' names no action")
-        }
-    }
 }

@@ -26,6 +26,9 @@ final class Devices {
     /// Attaches to a TUN device of this namespace; the index of one that is attached already.
     func attach(_ name: String) throws -> Int {
         if let known = names.firstIndex(of: name) { return known }
+        guard if_nametoindex(name) != 0 else {
+            throw Complaint("there is no device \(name); ip tuntap add dev \(name) mode tun makes one")
+        }
         let home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
         let made = try Devices.checked(braid_lab_tun(home, name), "TUN device \(name)")
         close(home)

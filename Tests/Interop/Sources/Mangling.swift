@@ -20,7 +20,10 @@ struct ManglingRule {
     init(_ text: String) throws {
         var words = text.split(separator: " ").map(String.init)[...]
         guard let way = words.popFirst(), ["in", "out"].contains(way), let name = words.popFirst(),
-              let what = What(rawValue: name) else { throw Complaint("--mangle '\(text)' can't be read") }
+              let what = What(rawValue: name) else {
+            throw Complaint("--mangle '\(text)' does not begin with in or out and what to do: drop, strip, flip, token, "
+                            + "hmac, key or fastclose")
+        }
         isOutgoing = way == "out"
         self.what = what
         if what == .flip { kind = .data }
@@ -29,12 +32,14 @@ struct ManglingRule {
             let (name, value) = try pair(word, "--mangle")
             switch name {
             case "nth":
-                let ends = try value.split(separator: "-").map { try parse(String($0), "--mangle") { Int($0) } }
-                guard let first = ends.first, ends.last! >= first else { throw Complaint("--mangle: nth=\(value)") }
+                let ends = try value.split(separator: "-").map { try parse(String($0), "--mangle", "a number") { Int($0) } }
+                guard let first = ends.first, ends.last! >= first else {
+                    throw Complaint("--mangle '\(text)': nth=\(value) is neither a number nor a range such as 2-5")
+                }
                 nth = first...ends.last!
-            case "p": probability = try parse(value, "--mangle") { Double($0) }
-            case "path": path = try parse(value, "--mangle") { Int($0) }
-            case "port": port = try parse(value, "--mangle") { UInt16($0) }
+            case "p": probability = try parse(value, "--mangle: p", "0 to 1") { Double($0).flatMap { (0...1).contains($0) ? $0 : nil } }
+            case "path": path = try parse(value, "--mangle: path", "a number") { Int($0) }
+            case "port": port = try parse(value, "--mangle: port", "a port") { UInt16($0) }
             default: throw Complaint("--mangle '\(text)': \(word) means nothing")
             }
         }

@@ -75,7 +75,7 @@ final class Peer {
             receiveAll(at: now)
             turn(at: now)
             transmit(at: now)
-            if let connection, connection.isOver {
+            if let connection, connection.isOver, connection.error != nil || application.sawEnd {
                 overSince = overSince ?? now
                 if now - overSince! >= interval(arguments.linger) { break }
             }

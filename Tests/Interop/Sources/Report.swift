@@ -7,14 +7,25 @@ import Multipath
 @main struct Program {
     static func main() {
         do {
-            let arguments = try Arguments(Array(CommandLine.arguments.dropFirst()))
+            let words = Array(CommandLine.arguments.dropFirst())
+            if words.contains("--help") || words.contains("-h") {
+                print(Arguments.usage)
+                exit(0)
+            }
+            let arguments = try Arguments(words)
+            if !arguments.pairs.isEmpty {
+                let relay = try Relay(arguments)
+                say("ready\n")
+                relay.run()
+                exit(0)
+            }
             let peer = try Peer(arguments)
             say("ready\n")
             peer.run()
             print(report(peer, arguments))
             exit(peer.error == nil ? 0 : 1)
         } catch let complaint as Complaint {
-            say("mptcp-peer: \(complaint.text)\n\n\(Arguments.usage)\n")
+            say("mptcp-peer: \(complaint.text) (mptcp-peer --help tells more)\n")
         } catch {
             say("mptcp-peer: \(error)\n")
         }
