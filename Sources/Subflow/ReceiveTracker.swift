@@ -49,7 +49,7 @@ struct ReceiveTracker {
         var low = max(start, position)
         var high = min(end, position &+ UInt64(window), finPosition)
         trim(&low, &high)
-        let had = position
+        let had = position, hadGap = !ranges.isEmpty
         if low < high {
             guard low == position || ranges.count < ReceiveTracker.rangeLimit else {
                 return (0..<0, .refused)
@@ -65,7 +65,7 @@ struct ReceiveTracker {
         }
         let text = low < high ? Int(low &- start)..<Int(high &- start) : 0..<0
         if position != had {
-            return (text, had == position &- 1 && hasFinished || !isGapless ? .filledGap : .inOrder)
+            return (text, hadGap || (hasFinished && had == position &- 1) ? .filledGap : .inOrder)
         }
         if low < high || (isFIN && finPosition == end) { return (text, .ahead) }
         guard length > 0 || isFIN else { return (text, .nothing) }
@@ -77,8 +77,6 @@ struct ReceiveTracker {
         }
         return (text, .refused)
     }
-
-    private var isGapless: Bool { ranges.isEmpty && recentCount == 0 }
 
     /// Cuts off what the ends have in common with what is there.
     private func trim(_ low: inout UInt64, _ high: inout UInt64) {
