@@ -6,39 +6,42 @@ from mptcp_packets import ACK, SYN, packets, parse
 from test_joins import carried
 
 
-def test_a_silent_link_as_initiator(w):
-    w.shape(1, 10, 5), w.shape(2, 10, 5)
-    peer, kernel = w.connect(size=900_000, peer_options=["--at", "0.02 join 1", "--at", "0.3 cut 1"])
-    same_streams(peer, kernel)
-    carried(peer, 2)
-    assert peer["counters"]["bytesReinjected"] > 0
-    w.expect(MPJoinSynRx=1, MPJoinAckRx=1)
+def silent(as_initiator, link):
+    """One of two links falls silent in the middle: all goes on over the other."""
+    def test(w):
+        w.shape(1, 10, 5), w.shape(2, 10, 5)
+        if as_initiator:
+            peer, kernel = w.connect(size=900_000, peer_options=["--at", "0.02 join 1", "--at", f"0.3 cut {link - 1}"])
+        else:
+            w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
+            peer, kernel = w.serve(size=900_000, during=lambda: (time.sleep(0.3), w.fail(link)))
+        same_streams(peer, kernel)
+        carried(peer, 2)
+        assert peer["counters"]["bytesReinjected"] > 0
+        w.expect(**(dict(MPJoinSynRx=1, MPJoinAckRx=1) if as_initiator else dict(MPJoinSynTx=1, MPJoinSynAckRx=1)))
+    return test
 
 
-def test_the_first_link_goes_silent_as_initiator(w):
-    w.shape(1, 10, 5), w.shape(2, 10, 5)
-    peer, kernel = w.connect(size=900_000, peer_options=["--at", "0.02 join 1", "--at", "0.3 cut 0"])
-    same_streams(peer, kernel)
-    carried(peer, 2)
-    w.expect(MPJoinSynRx=1, MPJoinAckRx=1)
+test_the_second_link_goes_silent_as_initiator = silent(True, 2)
+test_the_first_link_goes_silent_as_initiator = silent(True, 1)
+test_the_second_link_goes_silent_as_listener = silent(False, 2)
+test_the_first_link_goes_silent_as_listener = silent(False, 1)
 
 
-def test_a_silent_link_as_listener(w):
-    w.shape(1, 10, 5), w.shape(2, 10, 5)
-    w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
-    peer, kernel = w.serve(size=900_000, during=lambda: (time.sleep(0.3), w.fail(2)))
-    same_streams(peer, kernel)
-    carried(peer, 2)
-    w.expect(MPJoinSynTx=1, MPJoinSynAckRx=1)
+def both_silent(*mended):
+    """Both links fall silent; those of `mended` come back after a second: the transfer goes on."""
+    def test(w):
+        w.shape(1, 10, 5), w.shape(2, 10, 5)
+        words = ["0.02 join 1", "0.3 cut 0", "0.3 cut 1", *(f"1.3 mend {path}" for path in mended)]
+        peer, kernel = w.connect(size=900_000, peer_options=[word for item in words for word in ("--at", item)])
+        same_streams(peer, kernel)
+        w.expect(MPJoinSynRx=1, MPJoinAckRx=1)
+    return test
 
 
-def test_the_first_link_goes_silent_as_listener(w):
-    w.shape(1, 10, 5), w.shape(2, 10, 5)
-    w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
-    peer, kernel = w.serve(size=900_000, during=lambda: (time.sleep(0.3), w.fail(1)))
-    same_streams(peer, kernel)
-    carried(peer, 2)
-    w.expect(MPJoinSynTx=1, MPJoinSynAckRx=1)
+test_both_links_go_silent_for_a_while = both_silent(0, 1)
+test_both_links_go_silent_and_the_first_comes_back = both_silent(0)
+test_both_links_go_silent_and_the_second_comes_back = both_silent(1)
 
 
 def test_our_interface_goes(w):
@@ -62,22 +65,6 @@ def test_the_interface_of_the_kernel_goes(w):
     same_streams(peer, kernel)
     carried(peer, 2)
     w.expect(MPJoinSynTx=1, MPJoinSynAckRx=1, RmAddrTx=range(0, 2), RmSubflow=range(0, 2))
-
-
-def test_both_links_go_silent_for_a_while(w):
-    w.shape(1, 10, 5), w.shape(2, 10, 5)
-    peer, kernel = w.connect(size=900_000, peer_options=[
-        "--at", "0.02 join 1", "--at", "0.3 cut 0", "--at", "0.3 cut 1", "--at", "1.3 mend 0", "--at", "1.3 mend 1"])
-    same_streams(peer, kernel)
-    w.expect(MPJoinSynRx=1, MPJoinAckRx=1)
-
-
-def test_both_links_go_silent_and_one_comes_back(w):
-    w.shape(1, 10, 5), w.shape(2, 10, 5)
-    peer, kernel = w.connect(size=900_000, peer_options=[
-        "--at", "0.02 join 1", "--at", "0.3 cut 0", "--at", "0.3 cut 1", "--at", "1.1 mend 1"])
-    same_streams(peer, kernel)
-    w.expect(MPJoinSynRx=1, MPJoinAckRx=1)
 
 
 THIRD = ["--mangle", "out drop handshake p=0.3 nth=1-4", "--mangle", "in drop handshake p=0.3 nth=1-4", "--seconds", 40]
