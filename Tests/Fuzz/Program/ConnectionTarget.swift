@@ -81,7 +81,8 @@ final class ConnectionBench: Bench {
     }
 
     func attend() {
-        if ends[0].livingSubflows == 0, ends[0].canJoin { join(path: 0, backup: false) }
+        // A listener that has lost its last subflow says so by a session's other means.
+        if !isUnderWay, ends.contains(where: { $0.livingSubflows == 0 }), ends[0].canJoin { join(path: 0, backup: false) }
         for side in 0..<2 { read(side, .max) }
     }
 
