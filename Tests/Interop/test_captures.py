@@ -20,7 +20,7 @@ def judged(w, peer):
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         return [line.split("\t") for line in result.stdout.splitlines()]
-    bad = fields("_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0", "frame.number", "_ws.col.Info")
+    bad = fields("_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0", "frame.number", "_ws.col.Info", "_ws.expert.message")
     assert not bad, f"{len(bad)} malformed frames, such as {bad[:3]}"
     capable = fields("tcp.options.mptcp.subtype == 0 && mptcp.expected_token", "mptcp.expected_token", "mptcp.expected_idsn")
     tokens, numbers = {int(row[0]) for row in capable}, {int(row[1]) for row in capable if row[1]}
@@ -37,6 +37,7 @@ def test_we_join(w):
     same_streams(peer, kernel)
     carried(peer, 2)
     assert judged(w, peer)["joins"] >= 1
+    w.expect()
 
 
 def test_the_kernel_joins(w):
@@ -58,6 +59,7 @@ def test_mp_capable_with_data(w):
             found = [parse(number, at, ip, False) for number, at, ip in packets(file.read())]
         first = [p for p in found if p and p.target[1] == port and len(p.payload)][0]
         assert [(kind, len(option)) for kind, option in first.options] == [(CAPABLE, 22)], first.options
+    w.expect()
 
 
 def test_checksums_and_loss(w):
@@ -65,6 +67,7 @@ def test_checksums_and_loss(w):
     peer, kernel = w.connect(size=500_000, peer_options=["--checksum", "--at", "0 join 1"])
     same_streams(peer, kernel)
     judged(w, peer)
+    w.expect()
 
 
 def test_ipv6(w):
@@ -72,6 +75,7 @@ def test_ipv6(w):
                              peer_options=["--mss", 1360, "--at", "0 join 1"])
     same_streams(peer, kernel)
     judged(w, peer)
+    w.expect()
 
 
 def test_an_abort(w):

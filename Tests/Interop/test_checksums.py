@@ -153,6 +153,7 @@ def test_plain_tcp_has_half_close_and_a_window(w):
                                peer_options=["--window", 20_000, "--read-rate", 400_000])
             same_streams(peer, kernel)
             assert peer["plain"]
+    w.expect()
 
 
 def test_plain_tcp_with_loss(w):
@@ -160,6 +161,7 @@ def test_plain_tcp_with_loss(w):
     for run in (w.connect, w.serve):
         peer, kernel = run(size=300_000, kernel_options=["proto=tcp"])
         same_streams(peer, kernel)
+    w.expect()
 
 
 def test_a_reset_in_plain_tcp(w):

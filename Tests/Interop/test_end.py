@@ -38,6 +38,7 @@ def test_an_idle_connection_closes(w):
     for run in (w.connect, w.serve):
         peer, kernel = run("idle", 0, kernel="idle", peer_options=["--at", "0.2 finish"])
         same_streams(peer, kernel)
+    w.expect()
 
 
 def test_we_abort(w):

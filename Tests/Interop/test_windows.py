@@ -10,6 +10,7 @@ def test_a_slow_reader_of_ours(w):
         peer, kernel = run("sink", 0, kernel="source", kernel_size=400_000,
                            peer_options=["--window", 30_000, "--read-rate", 300_000])
         same_streams(peer, kernel)
+    w.expect()
 
 
 def test_our_window_shuts(w):
@@ -19,6 +20,7 @@ def test_our_window_shuts(w):
                            peer_options=["--window", 30_000, "--read-after", 1.5])
         same_streams(peer, kernel)
         assert peer["readSeconds"] > 1.4
+    w.expect()
 
 
 def test_the_window_of_the_kernel_shuts(w):
@@ -26,23 +28,27 @@ def test_the_window_of_the_kernel_shuts(w):
     for run in (w.connect, w.serve):
         peer, kernel = run("source", 300_000, kernel="sink", kernel_options=["after=1.5", "buffer=16384"])
         same_streams(peer, kernel)
+    w.expect()
 
 
 def test_the_window_of_the_kernel_shuts_and_its_update_is_lost(w):
     peer, kernel = w.connect("source", 300_000, kernel="sink", kernel_options=["after=1.0", "buffer=16384"],
                              peer_options=["--at", "0.9 cut 0", "--at", "1.6 mend 0"])
     same_streams(peer, kernel)
+    w.expect()
 
 
 def test_a_slow_reader_at_the_kernel(w):
     peer, kernel = w.connect("source", 300_000, kernel="sink", kernel_options=["rate=200000", "buffer=16384"])
     same_streams(peer, kernel)
+    w.expect()
 
 
 def test_without_window_scaling(w):
     for run in (w.connect, w.serve):
         peer, kernel = run(size=300_000, peer_options=["--no-scaling", "--window", 60_000])
         same_streams(peer, kernel)
+    w.expect()
 
 
 def test_a_large_window(w):
@@ -50,6 +56,7 @@ def test_a_large_window(w):
     for run in (w.connect, w.serve):
         peer, kernel = run("sink", 0, kernel="source", kernel_size=4_000_000)
         same_streams(peer, kernel)
+    w.expect()
 
 
 def test_with_timestamps_and_without_sack(w):
@@ -59,6 +66,7 @@ def test_with_timestamps_and_without_sack(w):
         same_streams(peer, kernel)
         peer, kernel = w.serve(size=300_000, peer_options=options)
         same_streams(peer, kernel)
+    w.expect()
 
 
 # ---- two links together ----
