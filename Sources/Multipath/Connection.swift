@@ -179,12 +179,17 @@ public final class Connection {
     /// path busy across a turn of the loop. Eight may wait for acknowledgement: where a repair is lost as
     /// well, a slow path's hole stays for three of its round trips, and the others go on meanwhile.
     private var sendRoom: Int {
-        var windows = 0
-        for m in members { if let m { windows += m.tcp.congestionWindow } }
+        let windows = allWindows
         let least = configuration.leastSendSpace, most = configuration.sendLimit
         let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
         return min(min(most, max(least, 8 * windows)) - unacknowledged,
                    min(most, max(least, 2 * windows)) - sender.backlog)
+    }
+
+    var allWindows: Int {
+        var windows = 0
+        for m in members { if let m { windows += m.tcp.congestionWindow } }
+        return windows
     }
 
     /// A contiguous piece of the send ring to write into; empty when full or finished. What is empty now

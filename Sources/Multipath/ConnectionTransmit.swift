@@ -195,8 +195,7 @@ extension Connection {
             guard let i = scheduler.choose(candidates, backlog: expectedBacklog(at: now),
                                            segment: configuration.subflow.maximumSegmentSize)
             else { burstMember = -1; return false }
-            burstMember = candidates[i].subflow
-            burstRoom = candidates[i].room
+            (burstMember, burstRoom) = (candidates[i].subflow, candidates[i].room)
         }
         guard let member = members[burstMember] else { burstMember = -1; return false }
         let n = min(available, member.segmentRoom, burstRoom)
@@ -210,10 +209,11 @@ extension Connection {
 
     /// A writer that was held back this recently will go on: its next bytes are a turn of the loop away.
     private static let writerMemory = Interval.milliseconds(10)
-    /// What waits to be scheduled; without end where the application has more than the ring takes: a full
-    /// ring is what the windows make it, and says nothing of how long the fast path alone would take.
+    /// What waits to be scheduled. Of an application that has more than the ring takes that tells little; then it
+    /// is what may be out unacknowledged: what takes longer than that on a slower path stops the others.
     private func expectedBacklog(at now: Instant) -> Int {
-        sender.finOffset == nil && now - writerHeldAt <= Self.writerMemory ? .max : sender.backlog
+        guard sender.finOffset == nil, now - writerHeldAt <= Self.writerMemory else { return sender.backlog }
+        return max(sender.backlog, DataReceiver.initialWindow, 8 * allWindows)
     }
 
     func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,

@@ -189,7 +189,8 @@ public final class Subflow {
         sendSegmentSize = configuration.maximumSegmentSize
         controller = CongestionController.make(
             configuration.congestion, segmentSize: configuration.maximumSegmentSize,
-            initialWindow: configuration.initialWindowSegments * configuration.maximumSegmentSize)
+            initialWindow: min(configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max)
+                * configuration.maximumSegmentSize)
         usesTimestamps = configuration.timestamps
         usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement
         usesScaling = true

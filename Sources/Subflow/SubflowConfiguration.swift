@@ -41,8 +41,12 @@ public struct PathEstimate: Sendable {
     public var smoothedRTT: Interval
     public var rttVariation: Interval
     public var minimumRTT: Interval
-    public init(smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval) {
+    /// Others begin on the path now, too: the first flight has no more than this many segments.
+    public var mostInitialSegments: Int
+    public init(smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval,
+                mostInitialSegments: Int = .max) {
         self.smoothedRTT = smoothedRTT; self.rttVariation = rttVariation; self.minimumRTT = minimumRTT
+        self.mostInitialSegments = mostInitialSegments
     }
 }
 

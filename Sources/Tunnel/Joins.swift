@@ -69,7 +69,7 @@ extension Endpoint {
                                            remotePort: SealedSegment.listenerPort,
                                            initialSequence: SubflowSequence(
                                                UInt32(truncatingIfNeeded: random.next())),
-                                           backup: isBackup(path, for: stream, session), estimate: path.estimate,
+                                           backup: isBackup(path, for: stream, session), estimate: path.estimate(at: now),
                                            segmentSize: Self.segmentSize(
                                                datagramLimit: path.datagramLimit),
                                            at: now)
@@ -87,7 +87,7 @@ extension Endpoint {
                                                  addressID: AddressID(UInt8(path.number + 1)),
                                                  nonce: UInt32(truncatingIfNeeded: random.next()),
                                                  backup: isBackup(path, for: stream, session),
-                                                 estimate: path.estimate,
+                                                 estimate: path.estimate(at: now),
                                                  segmentSize: Self.segmentSize(
                                                      datagramLimit: path.datagramLimit),
                                                  at: now)

@@ -51,6 +51,10 @@ enum Limits {
     static let waitingHandshakePatience = Interval.seconds(2)
     static let idleHandshakePatience = Interval.seconds(10)
 
+    /// Segments that the first flights of all subflows may have that begin on a path within a second, and what
+    /// each has at least: 64 downloads at once would else begin with six seconds of a 2 Mbit/s link.
+    static let firstFlights = 64
+    static let leastFirstFlight = 4
     /// What the peer may hold back an acknowledgement (its delayed-ACK timer).
     static let peerAckDelay = Interval.milliseconds(25)
     static let leastVariation = Interval.milliseconds(20)

@@ -150,11 +150,18 @@ final class Path {
         minimumBefore = .max
     }
 
-    /// What a new subflow should expect; nil while nothing was measured.
-    var estimate: PathEstimate? {
+    // Subflows that began on it within a second of the first of them: their first flights meet in its queue.
+    private var begun = 0
+    private var begunSince = Instant.zero
+
+    /// What a subflow that begins now should expect; nil while nothing was measured.
+    func estimate(at now: Instant) -> PathEstimate? {
+        if now - begunSince > .seconds(1) { begun = 0; begunSince = now }
+        begun += 1
         guard hasRTT else { return nil }
         return PathEstimate(smoothedRTT: smoothedRTT, rttVariation: rttVariation,
-                            minimumRTT: min(minimumRTT, minimumBefore))
+                            minimumRTT: min(minimumRTT, minimumBefore),
+                            mostInitialSegments: max(Limits.leastFirstFlight, Limits.firstFlights / begun))
     }
     var leastRTT: Interval { min(minimumRTT, minimumBefore) }
 

@@ -308,7 +308,7 @@ extension Endpoint {
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
         let index = connection.accept(incoming, payload: payload, path: path.number,
                                       initialSequence: sequence,
-                                      estimate: path.estimate,
+                                      estimate: path.estimate(at: now),
                                       segmentSize: Self.segmentSize(
                                           datagramLimit: path.datagramLimit),
                                       at: now)
@@ -335,7 +335,7 @@ extension Endpoint {
         let nonce = UInt32(truncatingIfNeeded: random.next())
         guard let index = stream.connection.acceptJoin(incoming, payload: payload,
                                                        path: path.number, initialSequence: sequence,
-                                                       nonce: nonce, estimate: path.estimate,
+                                                       nonce: nonce, estimate: path.estimate(at: now),
                                                        segmentSize: Self.segmentSize(
                                                            datagramLimit: path.datagramLimit),
                                                        at: now)

@@ -2,7 +2,7 @@ import Glibc
 
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
-///     benchmarks [--json] [codec] [record] [connection] [endpoint] [goodput]
+///     benchmarks [--json] [codec] [record] [connection] [endpoint] [goodput] [floor]
 ///
 /// Without a name all are run. Build with `-c release`. What the real programs cost on loopback
 /// (`programs`: CPU seconds per gigabyte) is measured by Tests/System, not here.
@@ -13,6 +13,7 @@ import Glibc
         ("connection", ConnectionBenchmark.run),
         ("endpoint", EndpointBenchmark.run),
         ("goodput", GoodputBenchmark.run),
+        ("floor", FloorBenchmark.run),
     ]
 
     static func main() {
