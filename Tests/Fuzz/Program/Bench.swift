@@ -92,6 +92,9 @@ struct Writing {
         }
     }
 
+    /// There is another reader, which has read nothing yet.
+    mutating func startAgain() { read = 0 }
+
     /// The reader takes the first `n` bytes of what it has.
     mutating func take(_ n: Int, of pieces: Pieces, checks: Bool) {
         if checks {

@@ -107,7 +107,7 @@ final class ConnectionBench: Bench {
         case 2: deliver(from: side, at: Int(input.byte()), keeping: op & 16 != 0)
         case 3: if !flights[side].isEmpty { flights[side].remove(at: Int(input.byte()) % flights[side].count) }
         case 4:
-            now += .microseconds(Int64(input.byte()) << Int64(op >> 4 & 7) * 2)
+            now += .microseconds(Int64(input.byte()) << (Int64(op >> 4 & 7) * 2))
             isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
             for end in ends { end.advance(to: now) }
         case 5 where !rules.contains(.honest): change(from: side, &input)
