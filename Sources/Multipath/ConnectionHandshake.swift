@@ -116,6 +116,7 @@ extension Connection {
 
     private func add(_ member: MemberSubflow, at now: Instant) -> Int {
         inputChanged(at: now)
+        raw.orphanedUntil = .distantFuture
         if subflowsClosed { sayFarewell(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
             members[free] = member

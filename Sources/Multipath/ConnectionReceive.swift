@@ -278,9 +278,9 @@ extension Connection {
         }
         // A connection whose first subflow is refused, or whose joins are refused with none left, is
         // not known to the peer (any more).
+        if livingSubflows == 0, configuration.framing == .rawIP, raw.plain == nil { beginOrphanage(at: now) }
         if livingSubflows == 0, !isFinished,
-           member.kind == .initial && neverOpened || counted.joinsRefused >= 3
-               || configuration.framing == .rawIP && !neverOpened && !sender.isOnlyFinUnacknowledged {
+           member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || raw.plain != nil {
             fail(.peerAborted, at: now)
         }
     }

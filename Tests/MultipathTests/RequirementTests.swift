@@ -301,6 +301,24 @@ import Wire
         #expect(Set(resets(pair, toListener: false).map(\.path)) == (isReset ? [1] : [0, 1]))
     }
 
+    /// Section 4: a reset ends its subflow only. Another one may come for a while, even where it was the last.
+    @Test(arguments: [true, false]) func aResetOfTheLastSubflowLeavesTimeForAnother(_ joins: Bool) throws {
+        let pair = established()
+        pair.initiator.setHealth(.lost, path: 0, at: pair.now)
+        var reset = try #require(pair.last(toListener: true))
+        reset.segment.sequence += reset.payload.count
+        reset.segment.flags = [.rst, .ack]
+        reset.segment.options.present = []
+        reset.payload = []
+        pair.inject(reset)
+        #expect(pair.listener.livingSubflows == 0 && pair.listener.error == nil)
+        pair.run(for: .seconds(2))
+        if joins { #expect(pair.join(path: 1)) }
+        pair.run(for: .seconds(20))
+        #expect(pair.listener.error == (joins ? nil : .peerAborted))
+        #expect(pair.listener.livingSubflows == (joins ? 1 : 0))
+    }
+
     @Test func aResetThatAsksForAnotherSubflowSaysSo() {
         for reason in 0...6 as ClosedRange<UInt8> {
             #expect(MPReset.isTransient(reason) == [MPReset.lackOfResources, MPReset.tooMuchOutstandingData,

@@ -13,6 +13,7 @@ import Testing
         327,       // DATA_FIN repeated on one deaf subflow only
         438,       // a window told by the third packet was not taken
         4439,      // a reset was taken for the proof that the peer had our DATA_FIN
+        5298,      // a reset of the last subflow on raw IP ended the connection at once
         6660, 7117,   // a finished connection on raw IP could not be joined for its last words
     ]
     static let onceFailed: [UInt64] = [

@@ -29,6 +29,8 @@ struct RawIPState {
     var repeats = 0
     var repeatedFrom: UInt64 = 0
 
+    /// The last subflow was reset: for so long another one may come.
+    var orphanedUntil = Instant.distantFuture
     /// Both streams ended, and the peer knows it: a subflow that has not ended by then is reset.
     var lingersUntil = Instant.distantFuture
 

@@ -9,7 +9,7 @@ extension Connection {
     private static let longestLinger = Interval.seconds(2)
 
     var rawIPDeadline: Instant {
-        var next = min(raw.lingersUntil, raw.repeatAt)
+        var next = min(raw.lingersUntil, min(raw.repeatAt, raw.orphanedUntil))
         for item in raw.awaitingEcho { next = min(next, item.deadline) }
         if !raw.signals.isEmpty, raw.signalsFrom > phaseAt { next = min(next, raw.signalsFrom) }
         return next
@@ -19,6 +19,10 @@ extension Connection {
         repeatAdvertisements(at: now)
         if !raw.signals.isEmpty, raw.signalsFrom <= now { phase = .control }
         if raw.repeatAt <= now { repeatData() }
+        if raw.orphanedUntil <= now {
+            raw.orphanedUntil = .distantFuture
+            if livingSubflows == 0, !isFinished { fail(.peerAborted, at: now) }
+        }
         guard raw.lingersUntil <= now else { return }
         raw.lingersUntil = .distantFuture
         for case let member? in members where member.isAlive {
@@ -60,6 +64,13 @@ extension Connection {
         sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + most))
         phase = .control
     }
+
+    // MARK: The end
+
+    /// A reset ends its subflow only (RFC 8684 section 4); a peer that has given up the connection makes no other.
+    private static let orphanPatience = Interval.seconds(10)
+
+    func beginOrphanage(at now: Instant) { raw.orphanedUntil = min(raw.orphanedUntil, now + Self.orphanPatience) }
 
     func beginLinger(at now: Instant) {
         if raw.lingersUntil == .distantFuture { raw.lingersUntil = now + Self.longestLinger }
