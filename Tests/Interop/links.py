@@ -22,6 +22,8 @@ from runner import Skip, between, check, seconds  # noqa: E402
 from world import need, sh  # noqa: E402
 
 PORT = 5000
+# What an application of the kernel is told of a reset: whether it reads or writes first.
+GONE = ("ConnectionResetError", "BrokenPipeError")
 # Counters that must not move unless a test says so.
 QUIET = """MPJoinNoTokenFound MPJoinSynAckHMacFailure MPJoinAckHMacFailure MPJoinRejected DSSNotMatching
     DSSCorruptionFallback DSSCorruptionReset InfiniteMapTx InfiniteMapRx DSSNoMatchTCP DataCsumErr AddAddrDrop

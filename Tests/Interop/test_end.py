@@ -1,5 +1,5 @@
 """How a connection ends: DATA_FIN, half-close, both at once, MP_FASTCLOSE."""
-from links import kernel_address, same_streams
+from links import GONE, kernel_address, same_streams
 from test_joins import carried
 
 
@@ -29,7 +29,7 @@ def test_nothing_was_sent(w):
 def test_data_fin_is_lost(w):
     for run in (w.connect, w.serve):
         peer, kernel = run("source", 30_000, kernel="source",
-                           peer_options=["--mangle", "out drop ack nth=3-9", "--mangle", "in drop fin nth=1"])
+                           peer_options=["--mangle", "out drop ack nth=3-7", "--mangle", "in drop fin nth=1"])
         same_streams(peer, kernel)
     w.expect(MPCapableSYNTX=1, MPCapableSYNRX=1)
 
@@ -44,7 +44,7 @@ def test_an_idle_connection_closes(w):
 def test_we_abort(w):
     w.shape(1, 10, 2), w.shape(2, 10, 2)
     peer, kernel = w.connect(size=3_000_000, peer_options=["--at", "0.02 join 1", "--at", "0.4 fastclose"])
-    assert peer["error"] == "localAbort" and kernel["error"] == "ConnectionResetError", (peer["error"], kernel["error"])
+    assert peer["error"] == "localAbort" and kernel["error"] in GONE, (peer["error"], kernel["error"])
     carried(peer, 2)
     w.expect(MPJoinSynRx=1, MPJoinAckRx=1, MPFastcloseRx=lambda n: n >= 1)
 
@@ -52,7 +52,7 @@ def test_we_abort(w):
 def test_we_abort_as_listener(w):
     w.shape(1, 10, 2)
     peer, kernel = w.serve(size=3_000_000, peer_options=["--at", "0.4 fastclose"])
-    assert peer["error"] == "localAbort" and kernel["error"] == "ConnectionResetError", (peer["error"], kernel["error"])
+    assert peer["error"] == "localAbort" and kernel["error"] in GONE, (peer["error"], kernel["error"])
     w.expect(MPFastcloseRx=1)
 
 
