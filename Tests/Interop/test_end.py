@@ -29,7 +29,7 @@ def test_nothing_was_sent(w):
 def test_data_fin_is_lost(w):
     for run in (w.connect, w.serve):
         peer, kernel = run("source", 30_000, kernel="source",
-                           peer_options=["--mangle", "out drop ack nth=3-7", "--mangle", "in drop fin nth=1"])
+                           peer_options=["--mangle", "out drop ack nth=2-4", "--seconds", 40, "--mangle", "in drop fin nth=1"])
         same_streams(peer, kernel)
     w.expect(MPCapableSYNTX=1, MPCapableSYNRX=1)
 
