@@ -12,6 +12,8 @@ struct HandshakeState {
         var index: UInt32
         var datagram: [UInt8]
         var sentAt: Instant
+        /// It asked for a fresh session although the old one lives.
+        var insists: Bool
     }
     /// The session slot kept for the outcome.
     let slot: Int
@@ -77,7 +79,8 @@ extension Endpoint {
         if hasUplinks, let message = try? noise.writeMessage(payload: payload.bytes) {
             let datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
             if state.attempts.count == Limits.handshakeAttempts { state.attempts.removeFirst() }
-            state.attempts.append(.init(noise: noise, index: index, datagram: datagram, sentAt: now))
+            state.attempts.append(.init(noise: noise, index: index, datagram: datagram, sentAt: now,
+                                        insists: state.insist))
             // Single mode lets the other radios sleep as long as the first answers, or one lost datagram
             // keeps it from that.
             let onlyOne = mode == .single && state.count < 2
@@ -166,7 +169,7 @@ extension Endpoint {
         handshake = nil
         currentSession = session
         if let old {
-            keepUnheard(of: old, at: now)
+            if !attempt.insists { keepUnheard(of: old, at: now) }
             end(old, reason: "replaced by a new session", at: now)
         }
         say(.sessionOpened(session: session.slot, user: session.user))

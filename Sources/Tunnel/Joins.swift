@@ -122,6 +122,14 @@ extension Endpoint {
         stream.joinRetryAt = now + patience
     }
 
+    /// The first subflow was given up before an answer came: nothing can be joined to it, and opening it anew
+    /// might make the same request twice.
+    func endUnopened(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        guard session.isInitiator, stream.isStarted, stream.connection.error == nil,
+              stream.connection.peerToken == nil, stream.connection.livingSubflows == 0 else { return }
+        stream.connection.fail(.timedOut, at: now)
+    }
+
     /// A listener's connection whose last subflow ended waits for the proxy to join again.
     func noteOrphan(_ stream: StreamHandle, _ session: Session, at now: Instant) {
         guard !session.isInitiator,

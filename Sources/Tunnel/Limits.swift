@@ -60,6 +60,8 @@ enum Limits {
     static let leastVariation = Interval.milliseconds(20)
     /// A path's time-out while nothing was measured on it.
     static let initialTimeout = Interval.milliseconds(250)
+    /// And whatever was: a process that stood still for minutes measures them, and would wait for as long.
+    static let longestTimeout = Interval.seconds(10)
     static let suspectProbe = Interval.milliseconds(50)
     /// A suspect path is probed this often for its first minute while something is being transferred,
     /// later only `longestSuspectProbe`.
@@ -85,6 +87,10 @@ enum Limits {
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)
     static let listenerNumberRest = Interval.seconds(10)
+    /// How long, and how many at most, the SYNs that opened connections are remembered: a proxy repeats one for up
+    /// to two minutes, and it may be under way for minutes more.
+    static let openingMemory = Interval.seconds(600)
+    static let openings = 2_048
     /// Resets of broken connections that are repeated, while no word comes that the peer knows, from the first
     /// interval on, which doubles; less long than a number rests, since it names nothing else meanwhile.
     static let lastWords = 4_096

@@ -167,7 +167,8 @@ final class Path {
 
     /// Within this time a probe should be answered.
     var probeTimeout: Interval {
-        hasRTT ? smoothedRTT + max(rttVariation * 4, Limits.leastVariation) : Limits.initialTimeout
+        guard hasRTT else { return Limits.initialTimeout }
+        return min(smoothedRTT + max(rttVariation * 4, Limits.leastVariation), Limits.longestTimeout)
     }
 }
 

@@ -80,6 +80,8 @@ final class Session {
     /// Connections by the listener's token, for joins and requests of such. Looked up, never iterated.
     var tokens: [UInt32: Int] = [:]
 
+    /// At the concentrator: what opened its latest connections.
+    var openings = Openings()
     /// Resets of connections this end broke off, repeated until the peer knows.
     var lastWords: [LastWord] = []
     var lastWordsAt = Instant.distantFuture

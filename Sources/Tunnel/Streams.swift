@@ -175,7 +175,8 @@ extension Endpoint {
 
     /// The concentrator knows nothing of `old` any more. What was opened in it since the concentrator was last
     /// heard, and has got no answer, waits for the next session instead of failing: no concentrator
-    /// that could have dialled for it is there.
+    /// that could have dialled for it is there. (Where the old session lived on and a fresh one was insisted on,
+    /// it may have been dialled: there it fails, so that no request is made twice.)
     func keepUnheard(of old: Session, at now: Instant) {
         for slot in old.streams {
             guard let stream = streams[slot], stream.connection.isUnheard, !stream.isReleased,
@@ -295,10 +296,15 @@ extension Endpoint {
                           at now: Instant) {
         var context = context
         guard admit(session, path, at: now) else { return }
+        if session.openings.contains(context.number, incoming.sequence, at: now) {
+            refuse(&context, payload.count, MPReset.unspecified, session, path, at: now)
+            return
+        }
         guard streamCount < configuration.mostConnections else {
             refuse(&context, payload.count, MPReset.lackOfResources, session, path, at: now)
             return
         }
+        session.openings.remember(context.number, incoming.sequence, at: now)
         var connection: Connection
         repeat {
             connection = Connection(role: .listener, configuration: configuration.connection,

@@ -84,6 +84,7 @@ extension Endpoint {
 
     /// After a connection has nothing more to send: its events, its deadline, its end.
     private func settle(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        endUnopened(stream, session, at: now)
         note(stream, at: now)
         guard stream.slot >= 0, !stream.isReady else { return }
         if stream.connection.isOver {

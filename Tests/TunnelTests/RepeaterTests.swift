@@ -21,3 +21,13 @@ import Testing
     say()
     #expect(waits.last == 50)
 }
+
+/// A process that stood still measures a round trip of minutes.
+@Test func noRoundTripMakesAPathsTimeOutLongerThanTenSeconds() {
+    let path = Path(number: 0, uplink: 0, uplinkName: "", remote: World.far, local: .unspecifiedV4,
+                    datagramLimit: 1472, isValidated: true)
+    path.noteRTT(.milliseconds(30), at: .zero)
+    #expect(path.probeTimeout < .milliseconds(120))
+    path.noteRTT(.seconds(534), at: .zero)
+    #expect(path.probeTimeout == .seconds(10))
+}

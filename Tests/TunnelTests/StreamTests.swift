@@ -183,6 +183,44 @@ import Testing
         #expect(world.now - asked < .seconds(6))
     }
 
+    /// Only handshakes reach the proxy: the concentrator has dialled, and must not be asked to do so again.
+    @Test func aFreshSessionRepeatsNoRequestThatMayHaveBeenDialled() {
+        let world = World(seed: 61)
+        #expect(world.run(.seconds(1)) { world.proxy.currentSession != nil })
+        world.filter = { toProxy, _, bytes in !toProxy || bytes[0] >> 4 != DatagramHeader.Kind.record.rawValue }
+        let client = world.open(port: 2, sending: 500)
+        #expect(world.run(.seconds(30)) { world.log.filter { $0.contains("P opened") }.count == 2 })
+        world.filter = nil
+        #expect(world.run(.seconds(10)) { client.failed })
+        world.run(.seconds(5))
+        #expect(world.servers.count == 1, "dialled \(world.servers.count) times")
+    }
+
+    /// A SYN repeated and held up for minutes, when the concentrator has long forgotten the subflow it opened.
+    @Test func aLateSYNOpensNothingTwice() {
+        let world = World(seed: 62)
+        #expect(world.run(.seconds(1)) { world.proxy.currentSession != nil })
+        world.filter = { toProxy, _, _ in !toProxy }
+        _ = world.open(port: 2, sending: 500)
+        #expect(world.run(.seconds(1)) { world.servers.count == 1 })
+        for i in world.up.indices { world.up[i].delay = .seconds(160) }
+        world.run(.seconds(290))
+        #expect(world.servers.count == 1, "dialled \(world.servers.count) times")
+    }
+
+    /// Nothing came for longer than a SYN is repeated: the application is told, whatever becomes of the session.
+    @Test func whatWasNeverAnsweredIsGivenUp() {
+        let world = World(seed: 63)
+        #expect(world.run(.seconds(1)) { world.proxy.currentSession != nil })
+        world.filter = { _, _, _ in false }
+        let client = world.open(port: 2, sending: 500)
+        #expect(world.run(.seconds(125)) { client.failed })
+        #expect(client.status == .generalFailure)
+        world.filter = nil
+        let next = world.open(port: 100)
+        #expect(world.run(.seconds(20)) { next.isDone })
+    }
+
     @Test func keysChangeUnderTraffic() {
         let world = World(seed: 55, keyLifetime: .milliseconds(300))
         for i in 0..<2 {
