@@ -1,7 +1,7 @@
 """A real browser loads a page of sixty objects through the proxy."""
 import shutil
 
-from runner import Skip, seconds
+from runner import OutOfBounds, Skip, seconds
 
 
 @seconds(120)
@@ -15,5 +15,7 @@ def test_sixty_objects(w):
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--proxy-server={proxy}",
             f"--user-data-dir={w.folder}/{proxy[:4]}", "--virtual-time-budget=20000", "--dump-dom", "http://origin.test/page/60"],
             timeout=55)
-        assert b"60 loaded" in result.stdout, f"{proxy}: {result.stdout[-300:]} {result.stderr[-500:]}"
+        # On a busy machine the browser sometimes writes the page before it is complete: another try.
+        if b"60 loaded" not in result.stdout:
+            raise OutOfBounds(f"{proxy}: {result.stdout[-300:]} {result.stderr[-500:]}")
     pair.alive()

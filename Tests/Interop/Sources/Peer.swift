@@ -119,7 +119,8 @@ final class Peer {
             case .added(let id, let address, let port):
                 heard.append("add \(id.value) \(address)" + (port.map { " \($0)" } ?? ""))
                 guard let path = arguments.follow else { continue }
-                join(path, to: SocketAddress(address, port: port ?? arguments.port), backup: false, at: now)
+                let there = SocketAddress(address, port: port ?? arguments.port)
+                plan.append(Action(at: .zero, what: .join(path: path, to: there, address: nil, backup: false)))
             case .removed(let id): heard.append("remove \(id.value)")
             case .echoed(let id): heard.append("echo \(id.value)")
             }

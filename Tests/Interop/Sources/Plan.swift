@@ -23,6 +23,11 @@ struct Action {
         }
     }
 
+    init(at: Interval, what: What) {
+        self.at = at
+        self.what = what
+    }
+
     init(_ text: String) throws {
         var words = text.split(separator: " ").map(String.init)[...]
         func next() throws -> String {
