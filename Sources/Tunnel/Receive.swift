@@ -53,8 +53,9 @@ extension Endpoint {
         readFrames(UnsafeRawBufferPointer(start: record.baseAddress, count: length), session, path, at: now)
     }
 
-    /// Frames until the end, or until one that can't be read: then the rest means nothing. That a path is gone or
-    /// silent counts last: its subflows' last words come with the signal.
+    /// Frames until the end, or until one whose length is not known: then the rest means nothing. One that is not
+    /// understood is passed over. That a path is gone or silent counts last: its subflows' last words come
+    /// with the signal.
     private func readFrames(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
                             at now: Instant) {
         readInOrder(plain, session, path, at: now)
@@ -67,70 +68,69 @@ extension Endpoint {
                              at now: Instant) {
         var rest = plain
         while let first = rest.first {
-            let taken: Int
-            if first & SealedSegment.frameBit != 0 {
-                taken = readSegment(rest, session, path, at: now)
-            } else {
-                taken = readFrame(rest, session, path, at: now)
+            let isSegment = first & SealedSegment.frameBit != 0
+            guard let extent = isSegment ? SealedSegment.extent(rest) : FrameType.extent(rest) else {
+                counters.badFrames += 1
+                return
             }
-            guard taken > 0 else { counters.badFrames += 1; return }
-            if session.isClosing || taken >= rest.count { return }
-            rest = UnsafeRawBufferPointer(start: rest.baseAddress! + taken, count: rest.count - taken)
+            let frame = UnsafeRawBufferPointer(rebasing: rest[..<extent])
+            if isSegment {
+                if !readSegment(frame, session, path, at: now) { counters.badSegments += 1 }
+            } else {
+                if !readFrame(frame, session, path, at: now) { counters.badFrames += 1 }
+            }
+            if session.isClosing { return }
+            rest = UnsafeRawBufferPointer(rebasing: rest[extent...])
         }
     }
 
-    /// The bytes the frame took; 0 where it is malformed or of an unknown type.
+    /// False where the frame is malformed or of an unknown type.
     private func readFrame(_ bytes: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
-                           at now: Instant) -> Int {
+                           at now: Instant) -> Bool {
         switch FrameType(rawValue: bytes[0]) {
         case .padding:
-            return 1
+            break
         case .probe, .probeAnswer:
-            guard let frame = ProbeFrame.read(bytes) else { return 0 }
+            guard let frame = ProbeFrame.read(bytes) else { return false }
             if frame.isAnswer, frame.isChallenge {
                 receiveProof(frame, session, path, at: now)
             } else {
                 receive(frame, session, path, at: now)
             }
-            return ProbeFrame.size
         case .pathState, .pathStateEcho:
-            guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths else { return 0 }
+            guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths else { return false }
             let isEnding = !frame.isEcho && (!frame.isOpen || frame.isSilent)
             if isEnding, endings.count < Limits.paths { endings.append(frame) }
             else { receive(frame, session, path, at: now) }
-            return PathStateFrame.size
         case .rekey, .rekeyAnswer:
-            guard let frame = RekeyFrame.read(bytes) else { return 0 }
+            guard let frame = RekeyFrame.read(bytes) else { return false }
             receive(frame, session, path, at: now)
-            return frame.size
         case .close:
-            guard let frame = CloseFrame.read(bytes) else { return 0 }
+            guard let frame = CloseFrame.read(bytes) else { return false }
             end(session,
                 reason: "closed by the peer (\(frame.reason.map { "\($0)" } ?? "unknown reason"))",
                 at: now)
-            return CloseFrame.size
         case .joinRequest:
-            guard let frame = JoinRequestFrame.read(bytes) else { return 0 }
+            guard let frame = JoinRequestFrame.read(bytes) else { return false }
             receive(frame, session, at: now)
-            return JoinRequestFrame.size
         case .subflowReset:
-            guard let frame = SubflowResetFrame.read(bytes) else { return 0 }
+            guard let frame = SubflowResetFrame.read(bytes) else { return false }
             receive(frame, session, at: now)
-            return SubflowResetFrame.size
         case .addressState, .addressStateEcho:
-            guard let frame = AddressStateFrame.read(bytes) else { return 0 }
+            guard let frame = AddressStateFrame.read(bytes) else { return false }
             receive(frame, session, path, at: now)
-            return frame.size
         case nil:
-            return 0
+            return false
         }
+        return true
     }
 
     // MARK: Segments
 
+    /// False where the segment can't be read; TCP takes it for a loss.
     private func readSegment(_ frame: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
-                             at now: Instant) -> Int {
-        guard let number = SealedSegment.peekNumber(frame) else { return 0 }
+                             at now: Instant) -> Bool {
+        guard let number = SealedSegment.peekNumber(frame) else { return false }
         guard case .used(let entry) = session.numbers.lookup(number), let stream = streams[entry.slot] else {
             return readUnknown(frame, number, session, path, at: now)
         }
@@ -141,13 +141,7 @@ extension Endpoint {
         do {
             lengths = try SealedSegment.read(frame, context: &stream.links[entry.subflow].context,
                                              into: &incoming)
-        } catch .unknownReference {
-            // TCP takes it for a loss; without its length the frames behind it are lost too.
-            counters.badSegments += 1
-            return frame.count
-        } catch {
-            return 0
-        }
+        } catch { return false }
         let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength,
                                              count: lengths.payloadLength)
         if isNewIncarnation(stream, entry.subflow, session) {
@@ -174,7 +168,7 @@ extension Endpoint {
         stream.connection.receive(incoming, payload: payload, subflow: entry.subflow, at: now)
         note(stream, at: now)
         ready.append(stream)
-        return lengths.headLength + lengths.payloadLength
+        return true
     }
 
     /// A SYN for a number that is in use here with another initial sequence number: the peer has long
@@ -196,22 +190,21 @@ extension Endpoint {
     /// A segment whose number means nothing here: a SYN may open something, all else is answered by a reset.
     private func readUnknown(_ frame: UnsafeRawBufferPointer, _ number: UInt16, _ session: Session,
                              _ path: Path,
-                             at now: Instant) -> Int {
+                             at now: Instant) -> Bool {
         var context = SealedContext(number: number, isInitiator: false)
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
-        if SealedSegment.isBeforeAnswer(frame) { return frame.count }
+        if SealedSegment.isBeforeAnswer(frame) { return true }
         guard SealedSegment.isInitialSYN(frame), !session.isInitiator else {
             resetUnknown(number, path, session)
-            return frame.count   // how far it reaches is not known without its context
+            return true
         }
         guard let lengths = try? SealedSegment.read(frame, context: &context,
                                                     into: &incoming) else {
-            return 0
+            return false
         }
-        let taken = lengths.headLength + lengths.payloadLength
         // A number that rests: a SYN of the past, repeated. One that was freed for reuse is free by now.
         session.numbers.wake(at: now)
-        if case .resting = session.numbers.lookup(number) { return taken }
+        if case .resting = session.numbers.lookup(number) { return true }
         let payload = UnsafeRawBufferPointer(start: frame.baseAddress! + lengths.headLength,
                                              count: lengths.payloadLength)
         if capture != nil { captureIncoming(payload, path, at: now) }
@@ -223,7 +216,7 @@ extension Endpoint {
         } else {
             refuse(&context, payload.count, MPReset.unspecified, session, path, at: now)
         }
-        return taken
+        return true
     }
 
     private func resetUnknown(_ number: UInt16, _ path: Path, _ session: Session) {

@@ -5,11 +5,14 @@ import Measures
 /// segment already says. docs/wire.md draws it byte by byte.
 ///
 /// ```
-/// compact  1 0 LL M EEE │ number 2 │ [length 1|2] │ sequence 4 │ [data sequence 4]
+/// compact  1 0 L 0 M EEE │ number 2 │ [length 1|2] │ sequence 4 │ [data sequence 4]
 ///          │ [control 1 │ [acknowledgement 4] │ [window 2] │ [data acknowledgement 4] │ [SACK]]
-/// general  1 1 LL 0 0 0 U │ number 2 │ [length 1|2] │ flags 1 │ options length 1 │ sequence 4
+/// general  1 1 L 0 0 0 0 U │ number 2 │ [length 1|2] │ flags 1 │ options length 1 │ sequence 4
 ///          │ [acknowledgement 4] │ window 2 │ [urgent pointer 2] │ options
 /// ```
+/// The length is that of all behind it, so that who knows no such subflow can pass over the frame; a frame
+/// without one (L 0) runs to the end of the datagram. The payload is what the head leaves.
+///
 /// A bulk data segment takes `bulkHead` bytes before its payload.
 public enum SealedSegment {
     /// Bit 7 of a frame's first byte: set in segment frames, clear in all others.
@@ -27,9 +30,10 @@ public enum SealedSegment {
     private static let mapBit: UInt8 = 0x08
     private static let eraMask: UInt8 = 0x07
     private static let urgentBit: UInt8 = 0x01
-    /// How the payload's length is said (LL): not at all (to the end of the datagram), in one byte,
-    /// in two, none.
-    private static let runsOn: UInt8 = 0, oneByte: UInt8 = 1, twoBytes: UInt8 = 2, isEmpty: UInt8 = 3
+    /// The frame says its length (L); else it runs to the end of the datagram.
+    private static let lengthBit: UInt8 = 0x20
+    /// Bits of the first byte that nothing is assigned to: with one of them set a segment is not understood.
+    private static let compactZeros: UInt8 = 0x10, generalZeros: UInt8 = 0x1e
 
     /// The control byte: era ‖ PSH ‖ acknowledgement said ‖ window said ‖ how the data
     /// acknowledgement stands.
@@ -48,50 +52,83 @@ public enum SealedSegment {
         return p.word16(1)
     }
 
+    /// The bytes of the segment frame at the start of `rest`, whoever knows its subflow; nil where it is cut short.
+    @inline(__always) public static func extent(_ rest: UnsafeRawBufferPointer) -> Int? {
+        guard rest.count >= 3, let p = rest.baseAddress else { return nil }
+        guard p.byte(0) & lengthBit != 0 else { return rest.count }
+        guard rest.count >= 4 else { return nil }
+        let high = Int(p.byte(3))
+        guard high >= 0x80 else { return 4 &+ high <= rest.count ? 4 &+ high : nil }
+        guard rest.count >= 5 else { return nil }
+        let end = 5 &+ ((high & 0x7f) << 8 | Int(p.byte(4)))
+        return end <= rest.count ? end : nil
+    }
+
     /// Whether the frame is a SYN without ACK, for which a context may be made.
     public static func isInitialSYN(_ frame: UnsafeRawBufferPointer) -> Bool {
-        guard frame.count >= 6, let p = frame.baseAddress else { return false }
-        let first = p.byte(0)
-        guard first & (frameBit | generalBit) == frameBit | generalBit else { return false }
-        let flags = ControlBits(rawValue: p.byte(3 + lengthOctets(first)))
+        guard let flags = peekFlags(frame) else { return false }
         return flags.contains(.syn) && !flags.contains(.ack)
     }
 
     /// Whether the frame is a segment without ACK, SYN and RST: data sent before the peer's SYN/ACK came.
     public static func isBeforeAnswer(_ frame: UnsafeRawBufferPointer) -> Bool {
-        guard frame.count >= 6, let p = frame.baseAddress else { return false }
-        let first = p.byte(0)
-        guard first & (frameBit | generalBit) == frameBit | generalBit else { return false }
-        return ControlBits(rawValue: p.byte(3 + lengthOctets(first))).isDisjoint(with: [.ack, .syn, .rst])
+        guard let flags = peekFlags(frame) else { return false }
+        return flags.isDisjoint(with: [.ack, .syn, .rst])
+    }
+
+    /// The flags of a segment in the general form.
+    private static func peekFlags(_ frame: UnsafeRawBufferPointer) -> ControlBits? {
+        guard frame.count >= 6, let p = frame.baseAddress else { return nil }
+        guard p.byte(0) & (frameBit | generalBit) == frameBit | generalBit else { return nil }
+        return ControlBits(rawValue: p.byte(bodyStart(p)))
+    }
+
+    /// Where the part behind number and length begins; there are at least four bytes where a length is said.
+    @inline(__always) private static func bodyStart(_ p: UnsafeRawPointer) -> Int {
+        p.byte(0) & lengthBit == 0 ? 3 : p.byte(3) < 0x80 ? 4 : 5
     }
 
     // MARK: Out
 
     /// Writes the frame's head, at most `mostHead` bytes, and returns its length; the payload follows it.
     ///
-    /// With `runsToEnd` nothing may follow the payload in the datagram. The context moves on as though the
-    /// segment were sent: where it is not, that is the same as a loss (or put a copy of the context back).
+    /// With `runsToEnd` nothing may follow the payload in the datagram; without, there are at most 32,000 bytes of
+    /// it. The context moves on as though the segment were sent: where it is not, that is the same as a loss
+    /// (or put a copy of the context back).
     public static func write(_ s: borrowing Segment, payloadLength: Int, runsToEnd: Bool,
                              context: inout SealedContext, into p: UnsafeMutableRawPointer) -> Int {
-        precondition(payloadLength >= 0 && payloadLength <= 65_535)
-        let wantsLength = payloadLength == 0
-            ? isEmpty : runsToEnd ? runsOn : payloadLength < 256 ? oneByte : twoBytes
+        precondition(payloadLength >= 0 && payloadLength <= (runsToEnd ? 65_535 : 32_000))
         p.put(context.number, 1)
-        var at = 3
-        if wantsLength == oneByte {
-            p.put(UInt8(truncatingIfNeeded: payloadLength), 3)
-            at = 4
-        } else if wantsLength == twoBytes {
-            p.put(UInt16(truncatingIfNeeded: payloadLength), 3)
-            at = 5
+        guard !runsToEnd else { return writeBody(s, payloadLength, 0, &context, p, 3) }
+        let start = payloadLength < 0x80 ? 4 : 5
+        var at = writeBody(s, payloadLength, lengthBit, &context, p, start)
+        let body = at - start + payloadLength
+        if body < 0x80 {
+            p.put(UInt8(truncatingIfNeeded: body), 3)
+            return at
         }
+        if start == 4 {
+            // The head is what makes it long.
+            (p + 5).copyMemory(from: p + 4, byteCount: at - 4)
+            at += 1
+        }
+        p.put(UInt16(truncatingIfNeeded: body) | 0x8000, 3)
+        return at
+    }
+
+    /// All behind number and length, and the first byte; where the head ends.
+    @inline(__always)
+    private static func writeBody(_ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
+                                  _ context: inout SealedContext, _ p: UnsafeMutableRawPointer,
+                                  _ start: Int) -> Int {
         guard isCompact(s, payloadLength, context) else {
-            return writeGeneral(s, payloadLength, wantsLength << 4, &context, p, at)
+            return writeGeneral(s, payloadLength, lengthBits, &context, p, start)
         }
+        var at = start
         let relative = s.sequence.value &- context.sendInitial.value
         p.put(relative, at)
         at &+= 4
-        var first = frameBit | wantsLength << 4
+        var first = frameBit | lengthBits
         var fields = SealedContext.Fields()
         fields.acknowledgement = s.acknowledgement.value
         fields.window = s.window
@@ -206,32 +243,28 @@ public enum SealedSegment {
         (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
     }
 
-    @inline(__always) private static func lengthOctets(_ first: UInt8) -> Int {
-        let code = first >> 4 & 3
-        return code == oneByte ? 1 : code == twoBytes ? 2 : 0
-    }
-
     // MARK: In
 
     /// Reads one segment frame, which begins at the start of `frame`; the payload is the
-    /// `payloadLength` bytes after the head. On an error nothing of the context has changed and
-    /// `segment` is undefined.
+    /// `payloadLength` bytes after the head, and the frame's last. On an error nothing of the context has
+    /// changed and `segment` is undefined; `extent` tells where the next frame begins.
     public static func read(_ frame: UnsafeRawBufferPointer, context: inout SealedContext,
                             into segment: inout Segment)
         throws(WireError) -> (headLength: Int, payloadLength: Int) {
-        guard frame.count >= 3, let p = frame.baseAddress else { throw .truncated }
+        guard let count = extent(frame), let p = frame.baseAddress else { throw .truncated }
         let first = p.byte(0)
         guard first & frameBit != 0 else { throw .notASegmentFrame }
         guard p.word16(1) == context.number else { throw .wrongSubflow }
-        let start = 3 &+ lengthOctets(first)
+        let start = bodyStart(p)
         guard first & generalBit == 0 else {
-            return try readGeneral(p, frame.count, start, &context, &segment)
+            return try readGeneral(p, count, start, &context, &segment)
         }
+        guard first & compactZeros == 0 else { throw .notASegmentFrame }
         guard context.knowsSendInitial, context.knowsReceiveInitial else { throw .unknownInitialSequence }
 
         let hasMapping = first & mapBit != 0
         var head = start &+ (hasMapping ? 8 : 4)
-        guard head <= frame.count else { throw .truncated }
+        guard head <= count else { throw .truncated }
         let relative = p.word32(start)
         segment.sequence = context.receiveInitial + Int(relative)
         segment.flags = .ack
@@ -243,14 +276,14 @@ public enum SealedSegment {
             guard let known = context.fields(era: first & eraMask) else { throw .unknownReference }
             fields = known
         } else {
-            guard head < frame.count else { throw .truncated }
+            guard head < count else { throw .truncated }
             proposal = p.byte(head) >> 5
             fields = SealedContext.Fields()
-            head = try readControl(p, frame.count, head, context, &fields, &segment)
+            head = try readControl(p, count, head, context, &fields, &segment)
         }
         segment.acknowledgement = SubflowSequence(fields.acknowledgement)
         segment.window = fields.window
-        let payloadLength = try payloadLength(p, first, head, frame.count)
+        let payloadLength = min(count &- head, 65_535)
         if hasMapping || fields.hasDataAcknowledgement {
             segment.options.present.insert(.dss)
             segment.options.dss = DSS()
@@ -274,20 +307,6 @@ public enum SealedSegment {
         }
         context.received(acknowledgement: segment.acknowledgement)
         return (head, payloadLength)
-    }
-
-    @inline(__always)
-    private static func payloadLength(_ p: UnsafeRawPointer, _ first: UInt8, _ head: Int, _ count: Int)
-        throws(WireError) -> Int {
-        let left = count &- head
-        let length = switch first >> 4 & 3 {
-        case oneByte: Int(p.byte(3))
-        case twoBytes: Int(p.word16(3))
-        case runsOn: min(left, 65_535)
-        default: 0
-        }
-        guard length <= left else { throw .truncated }
-        return length
     }
 
     @inline(__always) private static func setPorts(_ context: SealedContext, _ segment: inout Segment) {
@@ -343,7 +362,7 @@ public enum SealedSegment {
         throws(WireError) -> (headLength: Int, payloadLength: Int) {
         let first = p.byte(0)
         guard start + 2 <= count else { throw .truncated }
-        guard first & 0x0e == 0 else { throw .notASegmentFrame }
+        guard first & generalZeros == 0 else { throw .notASegmentFrame }
         let flags = ControlBits(rawValue: p.byte(start)), octets = Int(p.byte(start + 1))
         let hasAck = flags.contains(.ack), hasUrgent = first & urgentBit != 0
         var at = start + 2
@@ -357,10 +376,9 @@ public enum SealedSegment {
         segment.window = p.word16(at)
         segment.urgentPointer = hasUrgent ? p.word16(at + 2) : 0
         try segment.options.read(p + options, count: octets, flags: flags)
-        let length = try payloadLength(p, first, options + octets, count)
         setPorts(context, &segment)
         if flags.contains(.syn) { context.received(initialSequence: segment.sequence) }
         if hasAck { context.received(acknowledgement: segment.acknowledgement) }
-        return (options + octets, length)
+        return (options + octets, min(count - options - octets, 65_535))
     }
 }

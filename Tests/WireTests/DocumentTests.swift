@@ -103,6 +103,19 @@ enum WireDocument {
         for type in 0x0c...0x7f as ClosedRange<UInt8> { #expect(FrameType(rawValue: type) == nil) }
     }
 
+    /// Where a frame ends, said by nothing but its own bytes.
+    @Test(arguments: WireDocument.examples("lengths") + WireDocument.examples("frames"))
+    func aFrameIsAsLongAsIsSaid(_ example: WireDocument.Example) {
+        func extent(_ bytes: [UInt8]) -> Int? {
+            bytes.withUnsafeBytes { bytes[0] & 0x80 == 0 ? FrameType.extent($0) : SealedSegment.extent($0) }
+        }
+        guard example.meaning != "no end" else { return #expect(extent(example.bytes) == nil) }
+        let length = Int(example.meaning) ?? example.bytes.count
+        #expect(extent(example.bytes) == length && length == example.bytes.count)
+        #expect(extent(example.bytes + [0x40, 9, 0xff]) == length)
+        for n in 1..<length { #expect(extent(Array(example.bytes[..<n])) == nil, "\(n) bytes") }
+    }
+
     @Test(arguments: WireDocument.examples("datagrams"))
     func whatStandsAroundFramesMeansWhatIsSaid(_ example: WireDocument.Example) throws {
         let (words, written) = try #require(datagramWords(example.head.first ?? "", example.bytes))
@@ -123,8 +136,8 @@ enum WireDocument {
         for example in story {
             let fromInitiator = example.head == [">"]
             #expect(fromInitiator || example.head == ["<"])
-            // LL 0: nothing may follow in the datagram; else two bytes of the next frame do.
-            let runsToEnd = example.bytes[0] >> 4 & 3 == 0
+            // L 0: nothing may follow in the datagram; else two bytes of the next frame do.
+            let runsToEnd = example.bytes[0] & 0x20 == 0
             let frame = example.bytes + (runsToEnd ? [] : [0, 0])
             let (segment, head, length) = try pair.read(frame, byInitiator: !fromInitiator)
             #expect(head + length == example.bytes.count, "\(example)")

@@ -117,15 +117,15 @@ struct SealedPair {
 
     @Test func pureAcknowledgementsAreSmall() throws {
         var pair = SealedPair()
-        #expect(try pair.carry(pair.acknowledgement(of: 9), [], fromInitiator: false).head == 18)
+        #expect(try pair.carry(pair.acknowledgement(of: 9), [], runsToEnd: false, fromInitiator: false).head == 19)
         var s = pair.acknowledgement(of: 10_000)
         for i in 0..<3 {
             let start = s.acknowledgement + 1400 * (2 * i + 1)
             s.options.sack.append(SACKBlocks.Block(start: start, end: start + 1400))
         }
         s.options.present.insert(.sack)
-        let back = try pair.carry(s, [], fromInitiator: false)
-        #expect(back.head <= 18 + 13)
+        let back = try pair.carry(s, [], runsToEnd: false, fromInitiator: false)
+        #expect(back.head <= 19 + 13)
         #expect(difference(s, back.segment) == nil)
     }
 
@@ -234,6 +234,22 @@ struct SealedPair {
         var referring = frame
         referring[0] |= 3
         #expect(throws: WireError.unknownReference) { try pair.read(referring, byInitiator: false) }
+    }
+
+    /// A head that makes the frame longer than its payload promises takes a second byte of length.
+    @Test func everyLengthIsPassedOver() throws {
+        for length in Array(0..<300) + [1_500, 32_000] {
+            var pair = SealedPair()
+            let payload = [UInt8](repeating: 9, count: length)
+            for s in [pair.data(0, length), pair.data(length, length)] {
+                let frame = pair.write(s, payload, runsToEnd: false, fromInitiator: true)
+                let rest = frame.count - 4 - (frame[3] < 0x80 ? 0 : 1)
+                #expect((frame[3] < 0x80) == (rest < 0x80))
+                #expect((frame + [1, 2]).withUnsafeBytes { SealedSegment.extent($0) } == frame.count)
+                let (back, _, n) = try pair.read(frame + [1, 2], byInitiator: false)
+                #expect(n == length && difference(s, back) == nil)
+            }
+        }
     }
 
     @Test func theContextIsSmall() { #expect(MemoryLayout<SealedContext>.size <= 128) }

@@ -20,6 +20,8 @@ public struct AddressStateFrame: Equatable, Sendable {
     public var isThere: Bool
     public var address: SocketAddress
     public var size: Int { address.address.isIPv4 ? 11 : 23 }
+    /// Of a frame with these flags in byte 4.
+    static func size(flags: UInt8) -> Int { flags & 2 == 0 ? 11 : 23 }
 
     public init(isEcho: Bool = false, id: UInt8, generation: UInt16, isThere: Bool, address: SocketAddress) {
         self.isEcho = isEcho; self.id = id; self.generation = generation; self.isThere = isThere
