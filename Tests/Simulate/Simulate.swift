@@ -11,6 +11,7 @@ import Wire
 ///     simulate one --seed N [--world segments|tunnel|calls] [--trace]
 ///     simulate handovers [--seeds A..B]
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
+///     simulate silences [--seeds A..B] [--trace]
 ///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N --trace
 @main struct Simulate {
     struct Arguments {
@@ -53,12 +54,13 @@ import Wire
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
-              ["soak", "one", "handovers", "signals"].contains(command),
+              ["soak", "one", "handovers", "signals", "silences"].contains(command),
               let arguments = Arguments(Array(words.dropFirst())) else {
             print("usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice] [--quiet]\n" +
                   "       simulate one --seed N [--world segments|tunnel|calls] [--trace]\n" +
                   "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n" +
-                  "       simulate signals [--seeds A..B] [--twice] [--trace]")
+                  "       simulate signals [--seeds A..B] [--twice] [--trace]\n" +
+                  "       simulate silences [--seeds A..B] [--trace]")
             exit(2)
         }
         if command == "handovers", words.contains("--trace") {
@@ -68,6 +70,7 @@ import Wire
         if command == "handovers" {
             exit(Handovers.run(seeds: words.contains("--seeds") ? arguments.seeds : 0..<9) ? 0 : 1)
         }
+        if command == "silences" { exit(Silences.run(arguments) ? 0 : 1) }
         if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }
         exit(run(arguments) ? 0 : 1)
     }
