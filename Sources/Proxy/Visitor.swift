@@ -10,8 +10,7 @@ import Wire
 /// The server keeps exactly one visitor for an application's socket; a stage hands the socket to the next.
 class Visitor: StreamOwner {
     let socket: StreamSocket
-    /// Keeps this visitor until it has left.
-    let server: ProxyServer
+    unowned let server: ProxyServer
     /// The port it came in by.
     let listener: ProxyListener
     private(set) var isOver = false
@@ -44,7 +43,10 @@ class Visitor: StreamOwner {
     final func handOver(to next: Visitor) {
         guard !isOver else { return }
         isOver = true
-        socket.watch.rest()
+        socket.watch.onReadable = nil
+        socket.watch.onWritable = nil
+        socket.watch.wantsRead = false
+        socket.watch.wantsWrite = false
         willLeave()
         server.replace(self, by: next)
     }
@@ -68,11 +70,11 @@ final class Farewell: Visitor {
     }
 
     override func start() {
-        let timer = server.loop.timer(for: self) { $0.close() }
+        let timer = server.loop.timer { [unowned self] in self.close() }
         timer.arm(after: ProxyLimit.farewell)
         self.timer = timer
-        socket.watch.onReadable(for: self) { $0.discard() }
-        socket.watch.onWritable(for: self) { $0.send() }
+        socket.watch.onReadable = { [unowned self] in self.discard() }
+        socket.watch.onWritable = { [unowned self] in self.send() }
         socket.watch.wantsRead = true
         send()
     }

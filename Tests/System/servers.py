@@ -102,7 +102,7 @@ class WebServer6(WebServer):
 
 
 class Names(socketserver.DatagramRequestHandler):
-    """Answers A and AAAA for NAMES; `silent.test` never, anything else doesn't exist."""
+    """Answers A and AAAA for NAMES; names in `silent.test` never, anything else doesn't exist."""
 
     def handle(self):
         query = self.rfile.read()
@@ -112,7 +112,7 @@ class Names(socketserver.DatagramRequestHandler):
             at += 1 + query[at]
         kind, = struct.unpack_from(">H", query, at + 1)
         question, name = query[12:at + 5], ".".join(labels)
-        if name == "silent.test":
+        if name.endswith("silent.test"):
             return
         v4, v6 = NAMES.get(name, (None, None))
         found = {1: v4, 28: v6}.get(kind, []) if v4 is not None else []

@@ -106,6 +106,10 @@ class World:
         sh(f"ip -n {near_space} address add {near_address} dev {near} && ip -n {near_space} link set {near} up")
         sh(f"ip -n {far_space} address add {far_address} dev {far} && ip -n {far_space} link set {far} up")
 
+    def address(self, address):
+        """One more address of the server's host."""
+        sh(f"ip -n {self.net} address add {address} dev eth0")
+
     def route(self, uplink):
         """The default route that a DHCP client would set; it goes when the link goes."""
         number, metric = (1, 100) if uplink == "wifi" else (2, 200)
@@ -214,8 +218,9 @@ class World:
         return path, sh([self.braid, "keygen", path]).strip()
 
     def pair(self, proxy="", concentrator="egress: { deny: [] }\n", listen=f"{CONCENTRATOR}:443", mode="full",
-             uplinks=("wifi", "cell"), proxy_flags=(), concentrator_flags=(), wait=True, limits=""):
-        return Pair(self, proxy, concentrator, listen, mode, uplinks, proxy_flags, concentrator_flags, wait, limits)
+             uplinks=("wifi", "cell"), proxy_flags=(), concentrator_flags=(), wait=True, limits="", others=()):
+        """`others`: further users, as (name, public key)."""
+        return Pair(self, proxy, concentrator, listen, mode, uplinks, proxy_flags, concentrator_flags, wait, limits, others)
 
     def curl(self, *arguments, proxy="--socks5-hostname 127.0.0.1:1080", limit=60):
         """curl on the application's host, through the proxy."""
@@ -250,7 +255,7 @@ class Client:
 class Pair:
     """A concentrator and a proxy that know each other."""
 
-    def __init__(self, world, proxy, concentrator, listen, mode, uplinks, proxy_flags, concentrator_flags, wait, limits):
+    def __init__(self, world, proxy, concentrator, listen, mode, uplinks, proxy_flags, concentrator_flags, wait, limits, others):
         self.world = world
         number = sum(1 for name in world.logs if name.startswith("proxy"))
         self.names = [f"proxy{number or ''}", f"concentrator{number or ''}"]
@@ -259,9 +264,11 @@ class Pair:
         folder = world.folder
         self.control = [f"{folder}/{name}.sock" for name in self.names]
         self.files = [f"{folder}/{name}.yaml" for name in self.names]
+        users = ", ".join(f"{{ name: {name}, public_key: \"{key}\" }}"
+                          for name, key in [("alice", self.proxy_public), *others])
         with open(self.files[1], "w") as file:
             file.write(f"listen: \"{listen}\"\nprivate_key_file: {self.concentrator_key}\n"
-                       f"users: [ {{ name: alice, public_key: \"{self.proxy_public}\" }} ]\n"
+                       f"users: [ {users} ]\n"
                        f"control: {self.control[1]}\nlog_level: debug\n{concentrator}")
         with open(self.files[0], "w") as file:
             address = listen.replace("0.0.0.0", CONCENTRATOR)
