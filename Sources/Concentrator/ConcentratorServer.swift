@@ -71,6 +71,11 @@ public final class ConcentratorServer: EngineDelegate {
         case .activity(let handle): handle.streamOwner?.activity()
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .answered, .addressAnnounced: break
+        case .helloRefused(let user, let remote, let reason):
+            log.notice("hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
+        case .strangerRefused(let key, let remote):
+            log.notice("a proxy whose key is none of a user's: to admit it, add it to users",
+                       metadata: ["public_key": "\(key.base64)", "remote": "\(remote)"])
         case .sessionOpened(let session, let user):
             log.info("session opened", metadata: ["session": "\(session)", "user": "\(user)"])
         case .sessionClosed(let session, let reason):
@@ -146,5 +151,31 @@ public final class ConcentratorServer: EngineDelegate {
             status.counters.append(.init("dials_failed_total{reason=\"\(failure)\"}", count))
         }
         return status
+    }
+}
+
+extension HelloRefusal {
+    /// What the log says of it.
+    var summary: String {
+        switch self {
+        case .old(let lag):
+            "asked again: its time is \(lag.text) behind an earlier one's (a clock that was set back, or a replay)"
+        case .ahead(let lead): "asked again: its clock is \(lead.text) ahead of ours"
+        case .otherInstance(let lag):
+            "asked again: its time is \(lag.text) behind that of another process with the same key"
+        case .tooMany: "refused: the user sends too many"
+        case .noSession: "refused: all sessions are taken"
+        }
+    }
+}
+
+extension Interval {
+    /// As a person says it.
+    fileprivate var text: String {
+        let s = seconds
+        if s < 1 { return "\(Int(milliseconds)) ms" }
+        if s < 120 { return "\(Int(s)) s" }
+        if s < 7200 { return "\(Int(s / 60)) minutes" }
+        return s < 172_800 ? "\(Int(s / 3600)) hours" : "\(Int(s / 86_400)) days"
     }
 }

@@ -1,4 +1,5 @@
 import Buffers
+import CLibcrypto
 
 /// What a peer did wrong in a handshake.
 public enum NoiseError: Error, Equatable {
@@ -24,122 +25,172 @@ public struct NoiseHandshake {
     public static let overhead1 = 96
     public static let overhead2 = 48
 
-    private enum Turn { case message1, message2, done }
+    private enum Turn { case message1, payload1, message2, done }
+
+    /// Everything secret in one place on the heap, wiped when the last copy of the handshake goes.
+    private final class State {
+        var local: StaticKeyPair
+        /// The responder's comes with its message, when the first one has proved authentic.
+        var ephemeral: StaticKeyPair?
+        var preSharedKey: Key32
+        var symmetric: SymmetricState
+        var remoteEphemeral = Key32.zero
+        var remoteStatic: Key32?
+        var turn = Turn.message1
+
+        init(_ local: StaticKeyPair, _ ephemeral: StaticKeyPair?, _ preSharedKey: Key32, _ remoteStatic: Key32?,
+             _ symmetric: SymmetricState) {
+            self.local = local
+            self.ephemeral = ephemeral
+            self.preSharedKey = preSharedKey
+            self.remoteStatic = remoteStatic
+            self.symmetric = symmetric
+        }
+        func copy() -> State {
+            let other = State(local, ephemeral, preSharedKey, remoteStatic, symmetric)
+            other.remoteEphemeral = remoteEphemeral
+            other.turn = turn
+            return other
+        }
+        deinit {
+            withUnsafeMutableBytes(of: &local) { OPENSSL_cleanse($0.baseAddress, $0.count) }
+            withUnsafeMutableBytes(of: &ephemeral) { OPENSSL_cleanse($0.baseAddress, $0.count) }
+            withUnsafeMutableBytes(of: &preSharedKey) { OPENSSL_cleanse($0.baseAddress, $0.count) }
+            withUnsafeMutableBytes(of: &symmetric) { OPENSSL_cleanse($0.baseAddress, $0.count) }
+        }
+    }
 
     private let isInitiator: Bool
-    private let local: StaticKeyPair
-    private let ephemeral: StaticKeyPair
-    private var preSharedKey: Key32
-    private var symmetric: SymmetricState
-    private var remoteEphemeral = Key32.zero
-    private var turn = Turn.message1
+    private var state: State
 
     /// The peer's static key, once known.
-    public private(set) var remoteStatic: Key32?
+    public var remoteStatic: Key32? { state.remoteStatic }
 
     /// The side that writes message 1. `ephemeral` is a fresh private key, used for this handshake only.
     public static func initiator(local: StaticKeyPair, remote: Key32, prologue: [UInt8], preSharedKey: Key32,
                                  ephemeral: Key32) -> NoiseHandshake {
-        NoiseHandshake(isInitiator: true, local, remote, prologue, preSharedKey, ephemeral)
+        NoiseHandshake(isInitiator: true, local, remote, prologue, preSharedKey,
+                       StaticKeyPair(privateKey: ephemeral))
     }
 
-    /// The side that reads message 1. Where the pre-shared key depends on who is asking, pass any and set
-    /// the right one between the messages.
-    public static func responder(local: StaticKeyPair, prologue: [UInt8], preSharedKey: Key32,
-                                 ephemeral: Key32) -> NoiseHandshake {
-        NoiseHandshake(isInitiator: false, local, nil, prologue, preSharedKey, ephemeral)
+    /// The side that reads message 1. What its answer needs is given by `prepare` between the messages.
+    public static func responder(local: StaticKeyPair, prologue: [UInt8]) -> NoiseHandshake {
+        NoiseHandshake(isInitiator: false, local, nil, prologue, .zero, nil)
     }
 
     private init(isInitiator: Bool, _ local: StaticKeyPair, _ remote: Key32?, _ prologue: [UInt8],
-                 _ preSharedKey: Key32, _ ephemeral: Key32) {
+                 _ preSharedKey: Key32, _ ephemeral: StaticKeyPair?) {
         self.isInitiator = isInitiator
-        self.local = local
-        self.ephemeral = StaticKeyPair(privateKey: ephemeral)
-        self.preSharedKey = preSharedKey
-        remoteStatic = remote
-        symmetric = SymmetricState(protocolName: "Noise_IKpsk2_25519_ChaChaPoly_SHA256")
+        var symmetric = SymmetricState(protocolName: "Noise_IKpsk2_25519_ChaChaPoly_SHA256")
         prologue.withUnsafeBytes { symmetric.mixHash($0) }
         symmetric.mixHash(isInitiator ? remote! : local.publicKey)   // the pre-message: <- s
+        state = State(local, ephemeral, preSharedKey, remote, symmetric)
     }
 
-    /// The responder finds the pre-shared key by the initiator's static key: set it between the messages.
-    public mutating func setPreSharedKey(_ key: Key32) { preSharedKey = key }
+    /// Responder, between the messages: the pre-shared key, which depends on who is asking, and a fresh private
+    /// key, made only now that somebody is.
+    public mutating func prepare(preSharedKey: Key32, ephemeral: Key32) {
+        let next = state.copy()
+        next.preSharedKey = preSharedKey
+        next.ephemeral = StaticKeyPair(privateKey: ephemeral)
+        state = next
+    }
 
     /// Message 1 (initiator) or message 2 (responder) with `payload` inside.
     public mutating func writeMessage(payload: [UInt8]) throws(NoiseError) -> [UInt8] {
-        var next = self, out: [UInt8] = []
+        let next = state.copy()
+        guard let ephemeral = next.ephemeral else { throw .outOfOrder }
+        var out: [UInt8] = []
         out.reserveCapacity(Self.overhead1 + payload.count)
-        switch (turn, isInitiator) {
+        switch (next.turn, isInitiator) {
         case (.message1, true):
-            next.addEphemeral(&out)
-            try next.symmetric.mixSecret(ephemeral.privateKey, remoteStatic!)        // es
-            local.publicKey.withBytes { out += next.symmetric.seal($0) }             // s
-            try next.symmetric.mixSecret(local.privateKey, remoteStatic!)            // ss
+            Self.addEphemeral(ephemeral, next, &out)
+            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteStatic!)    // es
+            next.local.publicKey.withBytes { out += next.symmetric.seal($0) }         // s
+            try next.symmetric.mixSecret(next.local.privateKey, next.remoteStatic!)   // ss
             next.turn = .message2
         case (.message2, false):
-            next.addEphemeral(&out)
-            try next.symmetric.mixSecret(ephemeral.privateKey, remoteEphemeral)      // ee
-            try next.symmetric.mixSecret(ephemeral.privateKey, remoteStatic!)        // se
-            next.symmetric.mixKeyAndHash(preSharedKey)                               // psk
+            Self.addEphemeral(ephemeral, next, &out)
+            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteEphemeral)  // ee
+            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteStatic!)    // se
+            next.symmetric.mixKeyAndHash(next.preSharedKey)                           // psk
             next.turn = .done
         default: throw .outOfOrder
         }
         payload.withUnsafeBytes { out += next.symmetric.seal($0) }
-        self = next
+        state = next
         return out
+    }
+
+    /// Responder: who says to be asking, after one multiplication instead of two. Only `readMessage` of the same
+    /// message then shows whether it is true.
+    public mutating func readSender(_ message: UnsafeRawBufferPointer) throws(NoiseError) -> Key32 {
+        guard !isInitiator, state.turn == .message1 else { throw .outOfOrder }
+        guard message.count >= Self.overhead1 else { throw .tooShort }
+        let next = state.copy()
+        Self.takeEphemeral(message, next)
+        try next.symmetric.mixSecret(next.local.privateKey, next.remoteEphemeral)     // es
+        let key = try next.symmetric.open(message[32..<80])                           // s
+        let remote = key.withUnsafeBytes { Key32($0) }
+        next.remoteStatic = remote
+        next.turn = .payload1
+        state = next
+        return remote
     }
 
     /// The payload of message 1 (at the responder) or message 2 (at the initiator).
     public mutating func readMessage(_ message: UnsafeRawBufferPointer) throws(NoiseError) -> [UInt8] {
-        var next = self, payload: [UInt8]
-        switch (turn, isInitiator) {
-        case (.message1, false):
+        if !isInitiator, state.turn == .message1 {
+            var sent = self
+            _ = try sent.readSender(message)
+            let payload = try sent.readMessage(message)
+            self = sent
+            return payload
+        }
+        let next = state.copy(), payload: [UInt8]
+        switch (next.turn, isInitiator) {
+        case (.payload1, false):
             guard message.count >= Self.overhead1 else { throw .tooShort }
-            next.takeEphemeral(message)
-            try next.symmetric.mixSecret(local.privateKey, next.remoteEphemeral)     // es
-            let key = try next.symmetric.open(message[32..<80])                      // s
-            let remote = key.withUnsafeBytes { Key32($0) }
-            try next.symmetric.mixSecret(local.privateKey, remote)                   // ss
+            try next.symmetric.mixSecret(next.local.privateKey, next.remoteStatic!)   // ss
             payload = try next.symmetric.open(message[80...])
-            next.remoteStatic = remote
             next.turn = .message2
         case (.message2, true):
-            guard message.count >= Self.overhead2 else { throw .tooShort }
-            next.takeEphemeral(message)
-            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteEphemeral) // ee
-            try next.symmetric.mixSecret(local.privateKey, next.remoteEphemeral)     // se
-            next.symmetric.mixKeyAndHash(preSharedKey)                               // psk
+            guard message.count >= Self.overhead2, let ephemeral = next.ephemeral else { throw .tooShort }
+            Self.takeEphemeral(message, next)
+            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteEphemeral)  // ee
+            try next.symmetric.mixSecret(next.local.privateKey, next.remoteEphemeral) // se
+            next.symmetric.mixKeyAndHash(next.preSharedKey)                           // psk
             payload = try next.symmetric.open(message[32...])
             next.turn = .done
         default: throw .outOfOrder
         }
-        self = next
+        state = next
         return payload
     }
 
     /// After the second message: the two record keys (section 5.2, Split).
     public func split() -> TransportKeys {
-        precondition(turn == .done, "split before the second message")
-        let (first, second) = symmetric.split()
+        precondition(state.turn == .done, "split before the second message")
+        let (first, second) = state.symmetric.split()
         return isInitiator
             ? TransportKeys(send: first, receive: second)
             : TransportKeys(send: second, receive: first)
     }
 
     /// After the second message: the hash of the whole handshake, for channel binding (section 11.2).
-    public var handshakeHash: Key32 { symmetric.hash }
+    public var handshakeHash: Key32 { state.symmetric.hash }
 
     // In a handshake with a pre-shared key an ephemeral key is also mixed into the key (section 9.2).
-    private mutating func addEphemeral(_ out: inout [UInt8]) {
-        ephemeral.publicKey.withBytes { out += Array($0) }
-        symmetric.mixHash(ephemeral.publicKey)
-        symmetric.mixKey(ephemeral.publicKey)
+    private static func addEphemeral(_ key: StaticKeyPair, _ state: State, _ out: inout [UInt8]) {
+        key.publicKey.withBytes { out += Array($0) }
+        state.symmetric.mixHash(key.publicKey)
+        state.symmetric.mixKey(key.publicKey)
     }
 
-    private mutating func takeEphemeral(_ message: UnsafeRawBufferPointer) {
-        remoteEphemeral = Key32(UnsafeRawBufferPointer(rebasing: message[..<32]))
-        symmetric.mixHash(remoteEphemeral)
-        symmetric.mixKey(remoteEphemeral)
+    private static func takeEphemeral(_ message: UnsafeRawBufferPointer, _ state: State) {
+        state.remoteEphemeral = Key32(UnsafeRawBufferPointer(rebasing: message[..<32]))
+        state.symmetric.mixHash(state.remoteEphemeral)
+        state.symmetric.mixKey(state.remoteEphemeral)
     }
 }
 

@@ -170,7 +170,7 @@ public final class ProxyServer: EngineDelegate {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
         case .answered(let handle, let status): handle.streamOwner?.answered(status)
-        case .incoming: break
+        case .incoming, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
             sessions += 1
             concentrator?.isNeeded = false

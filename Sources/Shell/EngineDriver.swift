@@ -150,6 +150,7 @@ public final class EngineDriver {
         // Then one instant for all the rest: what is due at it is done before the engine names its next
         // deadline.
         let now = loop.now()
+        endpoint.setWallClock(EventLoop.wallClock(), at: now)
         endpoint.advance(to: now)
         isDue = isLeft
         if sendBatches(at: now) { isDue = true }

@@ -25,6 +25,8 @@ public final class Endpoint {
     // The proxy's end: where to go, through what, and what is known of the concentrator.
     var remotes: [SocketAddress]
     let remoteKey: Key32
+    let remoteKeys: HelloKeys
+    var cookies: [HeldCookie] = []
     let preSharedKey: Key32
     var uplinks: [UplinkState] = []
     var handshake: HandshakeState?
@@ -36,7 +38,14 @@ public final class Endpoint {
     var users: [UserState] = []
     /// Looked up by key, never iterated.
     var userNumbers: [Key32: Int] = [:]
-    var unconfirmed: [Unconfirmed] = []
+    var gate: HelloGate?
+    /// Sessions that answered a hello, by its first MAC; the MACs, the oldest first.
+    var unconfirmed: [Bytes16: Unconfirmed] = [:]
+    var unconfirmedOrder: [Bytes16] = []
+    /// Hellos of nobody we know that are told.
+    var strangers = TokenBucket(rate: Limits.strangerRate, burst: Limits.strangerBurst)
+    /// The records of this turn are served: hellos may be opened.
+    var hellosAreDue = false
     /// Further addresses of ours, by address ID less one.
     var announcements: [Announcement] = []
 
@@ -45,6 +54,8 @@ public final class Endpoint {
     var random: KeyedRandom
     /// The latest `now` that was handed in.
     var clock: Instant
+    /// Unix time at `Instant.zero` in nanoseconds, by the latest word of the shell.
+    var epoch: UInt64
 
     var sessions: [Session?] = []
     var freeSessions: [Int] = []
@@ -89,22 +100,26 @@ public final class Endpoint {
         random = KeyedRandom(seed: seed)
         mode = configuration.mode
         clock = now
+        epoch = configuration.epoch
         switch configuration.role {
         case .proxy(let addresses, let key, let shared):
             isProxy = true
             remotes = addresses
             remoteKey = key
+            remoteKeys = HelloKeys(concentrator: key)
             preSharedKey = shared ?? .zero
             instance = random.next()
         case .concentrator(let list):
             isProxy = false
             remotes = []
             remoteKey = .zero
+            remoteKeys = HelloKeys(concentrator: .zero)
             preSharedKey = .zero
             for user in list where userNumbers[user.publicKey] == nil {
                 userNumbers[user.publicKey] = users.count
-                users.append(UserState(user: user))
+                users.append(UserState(user: user, wallClock: wallClock(at: now)))
             }
+            gate = HelloGate(publicKey: configuration.identity.publicKey, random: &random, at: now)
         }
         events.reserveCapacity(256)
         dirty.reserveCapacity(64)
@@ -169,6 +184,13 @@ public final class Endpoint {
 
     // MARK: Datagrams and time
 
+    /// Unix time in nanoseconds, as the system believes at `now`. It may be wrong, and be set right later: asked for
+    /// in every turn, so that each attempt has the present one.
+    public func setWallClock(_ nanoseconds: UInt64, at now: Instant) {
+        epoch = nanoseconds &- UInt64(bitPattern: now.nanoseconds)
+    }
+    func wallClock(at now: Instant) -> UInt64 { epoch &+ UInt64(bitPattern: now.nanoseconds) }
+
     /// Takes one datagram, opening it in place. `local`: the address it came to, where the socket
     /// serves several.
     public func receive(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
@@ -187,6 +209,9 @@ public final class Endpoint {
         case .welcome:
             guard isProxy else { counters.malformed += 1; return }
             receiveWelcome(header, datagram, from: remote, local: local, uplink: uplink, at: now)
+        case .cookie:
+            guard isProxy else { counters.malformed += 1; return }
+            receiveCookie(datagram, from: remote, uplink: uplink, at: now)
         }
     }
 
@@ -197,7 +222,7 @@ public final class Endpoint {
             return clock
         }
         var next = min(streamDeadlines.next, sessionDeadlines.next)
-        next = min(next, handshakeAt)
+        next = min(next, min(handshakeAt, gate?.nextAt(clock) ?? .distantFuture))
         for uplink in uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
         return next
     }
@@ -256,13 +281,6 @@ struct UplinkState {
     mutating func retry() { isUp = true; retryAt = .distantFuture }
     /// A path through it was answered.
     mutating func proved() { patience = .milliseconds(200) }
-}
-
-/// A user of the concentrator.
-struct UserState {
-    let user: EndpointConfiguration.User
-    /// The greatest timestamp of an authentic hello: a replayed one is not greater.
-    var greatestTimestamp: UInt64 = 0
 }
 
 /// A handshake datagram for the next batch.

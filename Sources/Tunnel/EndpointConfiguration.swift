@@ -58,7 +58,8 @@ public struct EndpointConfiguration: Sendable {
     public var mode = HandoverMode.full
     /// For experiments only; the same at both ends.
     public var signaling = Signaling.reliable
-    /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard.
+    /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard, until
+    /// `Endpoint.setWallClock` says otherwise.
     public var epoch: UInt64 = 0
     public var mostConnections = 100_000
     /// Addresses that `Endpoint.setAnnounced` takes.

@@ -10,7 +10,9 @@ struct HandshakeState {
     struct Attempt {
         var noise: NoiseHandshake
         var index: UInt32
+        /// As far as its second MAC, which depends on the cookie of the uplink and address it goes by.
         var datagram: [UInt8]
+        var mac1: Bytes16
         var sentAt: Instant
         /// It asked for a fresh session although the old one lives.
         var insists: Bool
@@ -23,22 +25,25 @@ struct HandshakeState {
     /// "Still alive" answers that no record followed: after the third a fresh session is asked for.
     var aliveAnswers = 0
     var insist: Bool { aliveAnswers >= 3 }
+    /// What the concentrator wants to see in the next hello, and until when; how often it asked in a row.
+    var challenge = Bytes16.zero
+    var challengeUntil = Instant.zero
+    var challenges = 0
 }
 
-/// A session that answered a hello and waits for a first record.
-struct Unconfirmed {
-    var session: Session
-    var hello: [UInt8]
-    var welcome: [UInt8]
-    var repeats = 0
-    var since: Instant
+/// A cookie of the concentrator's for what comes from `uplink` to `remote`.
+struct HeldCookie {
+    let uplink: Int
+    let remote: SocketAddress
+    var cookie: Bytes16
+    var until: Instant
+    /// The attempt that came again with it: once.
+    var usedFor: UInt32
 }
 
-/// Opening sessions: Noise IKpsk2, one round trip, raced on every uplink.
+/// The proxy opens a session: Noise IKpsk2, one round trip, raced on every uplink.
 extension Endpoint {
-    static let prologue = Array("braid 1".utf8)
-
-    // MARK: Proxy
+    static let prologue = Array("braid 2".utf8)
 
     /// Starts trying, where nobody does yet.
     func beginHandshake(at now: Instant) {
@@ -54,7 +59,7 @@ extension Endpoint {
            uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number }) {
             return
         }
-        post(latest.datagram, through: uplink)
+        post(latest, through: uplink, at: now)
     }
 
     func endHandshake() {
@@ -71,21 +76,25 @@ extension Endpoint {
         let payload = HelloPayload(hasHardwareAES: CipherSuite.hasHardwareAES,
                                    wantsFresh: state.insist || currentSession == nil,
                                    index: index, instance: instance,
-                                   timestamp: configuration.epoch &+ UInt64(bitPattern: now.nanoseconds))
+                                   timestamp: wallClock(at: now),
+                                   challenge: now < state.challengeUntil ? state.challenge : .zero)
         var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey,
                                              prologue: Self.prologue,
                                              preSharedKey: preSharedKey, ephemeral: random.key())
         // A configured key of small order can't work; the answer never comes, which is what the user sees.
         if hasUplinks, let message = try? noise.writeMessage(payload: payload.bytes) {
-            let datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
+            var datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
+            let mac1 = datagram.withUnsafeBytes { remoteKeys.mac1($0) }
+            withUnsafeBytes(of: mac1) { datagram += $0 }
+            let attempt = HandshakeState.Attempt(noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
+                                                 insists: state.insist)
             if state.attempts.count == Limits.handshakeAttempts { state.attempts.removeFirst() }
-            state.attempts.append(.init(noise: noise, index: index, datagram: datagram, sentAt: now,
-                                        insists: state.insist))
+            state.attempts.append(attempt)
             // Single mode lets the other radios sleep as long as the first answers, or one lost datagram
             // keeps it from that.
             let onlyOne = mode == .single && state.count < 2
             for uplink in raceOrder where !onlyOne || uplink.number == raceOrder.first?.number {
-                post(datagram, through: uplink)
+                post(attempt, through: uplink, at: now)
             }
         }
         let limit = waiting.isEmpty ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
@@ -109,18 +118,57 @@ extension Endpoint {
         return uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
     }
 
-    private func post(_ datagram: [UInt8], through uplink: Uplink) {
+    private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
         for remote in handshakeRemotes where remote.address.isIPv4 == uplink.isIPv4 {
-            post(Outgoing(bytes: datagram, uplink: uplink.number, remote: remote,
-                          local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6))
+            let held = cookies.firstIndex { $0.uplink == uplink.number && $0.remote == remote && $0.until > now }
+            if let held { cookies[held].usedFor = attempt.index }
+            post(attempt, uplink.number, remote, held.map { cookies[$0].cookie })
         }
+    }
+
+    /// The second MAC is zero without a cookie.
+    private func post(_ attempt: HandshakeState.Attempt, _ uplink: Int, _ remote: SocketAddress,
+                      _ cookie: Bytes16?) {
+        var bytes = attempt.datagram
+        let mac2 = cookie.map { cookie in bytes.withUnsafeBytes { MessageAuthentication(key: cookie)($0) } } ?? .zero
+        withUnsafeBytes(of: mac2) { bytes += $0 }
+        post(Outgoing(bytes: bytes, uplink: uplink, remote: remote,
+                      local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6))
+    }
+
+    /// The concentrator is busy: the hello goes again with its cookie, once, and later ones have it at once.
+    func receiveCookie(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, uplink: Int,
+                       at now: Instant) {
+        guard let attempts = handshake?.attempts, datagram.count == CookieDatagram.size else {
+            counters.unknownSession += 1
+            return
+        }
+        let bytes = UnsafeRawBufferPointer(datagram)
+        let nonce = UnsafeRawBufferPointer(rebasing: bytes[CookieDatagram.nonce..<CookieDatagram.sealed])
+        let sealed = UnsafeRawBufferPointer(rebasing: bytes[CookieDatagram.sealed...])
+        for attempt in attempts.reversed() {
+            guard let cookie = remoteKeys.open(cookie: sealed, nonce: nonce, mac1: attempt.mac1) else { continue }
+            let held = HeldCookie(uplink: uplink, remote: remote, cookie: cookie, until: now + Limits.cookieLifetime,
+                                  usedFor: attempt.index)
+            if let i = cookies.firstIndex(where: { $0.uplink == uplink && $0.remote == remote }) {
+                // One that comes again, or for a hello that had one.
+                if cookies[i].usedFor == attempt.index { return }
+                cookies[i] = held
+            } else {
+                if cookies.count == Limits.heldCookies { cookies.removeFirst() }
+                cookies.append(held)
+            }
+            post(attempt, uplink, remote, cookie)
+            return
+        }
+        counters.notAuthentic += 1
     }
 
     func post(_ item: Outgoing) {
         if outbox.count < Limits.outbox { outbox.append(item) }
     }
 
-    private static func datagram(_ header: DatagramHeader, _ message: [UInt8]) -> [UInt8] {
+    static func datagram(_ header: DatagramHeader, _ message: [UInt8]) -> [UInt8] {
         var out = [UInt8](repeating: 0, count: DatagramHeader.size)
         out.withUnsafeMutableBytes { header.write(into: $0.baseAddress!) }
         return out + message
@@ -148,6 +196,7 @@ extension Endpoint {
             counters.notAuthentic += 1
             return
         }
+        if welcome.outcome == .challenge { answer(welcome.challenge, attempt.index, at: now); return }
         if welcome.outcome == .stillAlive {
             guard let session = currentSession else { return }
             if !session.hasUsablePath, let item = uplinks.first(where: { $0.uplink.number == uplink }) {
@@ -200,128 +249,24 @@ extension Endpoint {
         schedule(session, at: now)
     }
 
+    /// The concentrator can't tell this hello from a replay, since our clock says something else than it expects:
+    /// the next one holds what it has just made up.
+    private func answer(_ challenge: Bytes16, _ index: UInt32, at now: Instant) {
+        guard var state = handshake else { return }
+        state.attempts.removeAll { $0.index == index }
+        state.challenges += 1
+        state.challenge = challenge
+        state.challengeUntil = now + Limits.challengeLifetime
+        handshake = state
+        if state.challenges <= Limits.promptAnswers { repeatHandshake(at: now) }
+    }
+
     /// The concentrator still has the session, so the network is there again: ask the paths at once.
     private func revive(_ session: Session, at now: Instant) {
         if now - session.lastArrival < Limits.sessionDoubt { endHandshake(); return }
         handshake?.attempts.removeAll()
         handshake?.aliveAnswers += 1
         for case let path? in session.paths where path.isOpen { sendProbe(session, path, at: now) }
-    }
-
-    // MARK: Concentrator
-
-    /// A hello: answered only where it is authentic, of a user, of this version and newer than all before.
-    func receiveHello(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
-                      uplink: Int, at now: Instant) {
-        let message = UnsafeRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
-        let source = PathAddress(remote: remote, local: local, uplink: uplink)
-        if repeatWelcome(message, to: source, at: now) { return }
-        guard message.count == NoiseHandshake.overhead1 + HelloPayload.size else {
-            counters.refusedHellos += 1
-            return
-        }
-        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.prologue,
-                                             preSharedKey: .zero,
-                                             ephemeral: random.key())
-        guard let bytes = try? noise.readMessage(message),
-              let hello = HelloPayload(bytes),
-              let key = noise.remoteStatic,
-              let number = userNumbers[key], hello.timestamp > users[number].greatestTimestamp else {
-            counters.refusedHellos += 1
-            return
-        }
-        users[number].greatestTimestamp = hello.timestamp
-        noise.setPreSharedKey(users[number].user.preSharedKey ?? .zero)
-        let suite = CipherSuite.hasHardwareAES && hello.hasHardwareAES
-            ? CipherSuite.aes256GCM : .chaCha20Poly1305
-        let living = hello.wantsFresh ? nil : livingSession(user: number, instance: hello.instance)
-        guard let slot = living?.slot ?? takeSessionSlot() else { counters.refusedHellos += 1; return }
-        let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
-        let index = living?.localIndex ?? UInt32(slot) | salt << 16
-        let welcome = WelcomePayload(outcome: living == nil ? .newSession : .stillAlive,
-                                     cipher: suite.rawValue, index: index,
-                                     forbidsFirst: !configuration.joinsFirstAddress)
-        guard let answer = try? noise.writeMessage(payload: welcome.bytes) else {
-            if living == nil { freeSessions.append(slot) }
-            counters.refusedHellos += 1
-            return
-        }
-        let bytesOut = Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer)
-        guard living == nil else { postWelcome(bytesOut, to: source, token: 0); return }
-        let session = Session(slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
-                              user: users[number].user.name, userNumber: number,
-                              instance: hello.instance, suite: suite,
-                              keys: noise.split(), mode: mode, numberCursor: 0, at: now)
-        sessions[slot] = session
-        if unconfirmed.count == Limits.unconfirmedSessions { forget(unconfirmed.removeFirst().session) }
-        unconfirmed.append(
-            Unconfirmed(session: session, hello: Array(message), welcome: bytesOut, since: now))
-        postWelcome(bytesOut, to: source, token: token(session, for: source, at: now))
-    }
-
-    private func livingSession(user: Int, instance: UInt64) -> Session? {
-        for case let session? in sessions
-            where session.isConfirmed && session.userNumber == user
-                && session.instance == instance {
-            return session
-        }
-        return nil
-    }
-
-    /// A copy of a hello that was answered already, by another path or repeated by the network.
-    private func repeatWelcome(_ message: UnsafeRawBufferPointer, to source: PathAddress,
-                               at now: Instant) -> Bool {
-        guard let i = unconfirmed.firstIndex(where: { message.elementsEqual($0.hello) }) else { return false }
-        if unconfirmed[i].repeats < Limits.welcomeRepeats {
-            unconfirmed[i].repeats += 1
-            postWelcome(unconfirmed[i].welcome, to: source,
-                        token: token(unconfirmed[i].session, for: source, at: now))
-        }
-        return true
-    }
-
-    private func postWelcome(_ welcome: [UInt8], to source: PathAddress, token: Int64) {
-        var bytes = welcome
-        for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: token >> shift)) }
-        post(Outgoing(bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
-    }
-
-    /// What the welcome to this address carries, and to no other: whoever hands it back receives there.
-    private func token(_ session: Session, for source: PathAddress, at now: Instant) -> Int64 {
-        if let i = session.welcomed.firstIndex(where: { $0.address == source }) {
-            session.welcomed[i].asks += 1
-            return session.welcomed[i].nonce
-        }
-        var check = AddressCheck(address: source, nonce: random.nonce())
-        check.askedAt = now
-        check.asks = 1
-        session.welcomed.append(check)
-        return check.nonce
-    }
-
-    /// The peer has spoken with the new keys: the session is real, and replaces the instance's older one.
-    func confirm(_ session: Session, at now: Instant) {
-        session.isConfirmed = true
-        session.lastArrival = now
-        // Its other attempts are answered, but not used: the proxy has chosen.
-        for item in unconfirmed
-            where item.session !== session && item.session.userNumber == session.userNumber
-            && item.session.instance == session.instance { forget(item.session) }
-        unconfirmed.removeAll {
-            $0.session.userNumber == session.userNumber && $0.session.instance == session.instance
-        }
-        for case let other? in sessions where other !== session && other.isConfirmed
-            && other.userNumber == session.userNumber && other.instance == session.instance {
-            end(other, reason: "replaced by a new session", at: now)
-        }
-        say(.sessionOpened(session: session.slot, user: session.user))
-        announceAll(session, at: now)
-        schedule(session, at: now)
-    }
-
-    private func forget(_ session: Session) {
-        sessions[session.slot] = nil
-        freeSessions.append(session.slot)
     }
 
     // MARK: Slots
@@ -343,6 +288,7 @@ extension Endpoint {
             drop(stream, from: session, at: now)
         }
         session.streams.removeAll()
+        if session.userNumber >= 0 { users[session.userNumber].sessions.removeAll { $0 == session.slot } }
         sessions[session.slot] = nil
         freeSessions.append(session.slot)
         sessionDeadlines.set(session.slot, .distantFuture)

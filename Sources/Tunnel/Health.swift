@@ -315,7 +315,8 @@ extension Endpoint {
     }
 
     func advance(_ session: Session, to now: Instant) {
-        guard !session.isClosing, session.isConfirmed else { return }
+        guard !session.isClosing else { return }
+        guard session.isConfirmed else { expire(session, at: now); return }
         for case let path? in session.paths { advance(session, path, to: now) }
         if session.signals.at <= now { repeatSignals(session, at: now) }
         if session.spareAt <= now { watchSpare(session, at: now) }

@@ -6,13 +6,59 @@ enum Limits {
     static let paths = 16
     /// Sessions an endpoint holds; the slot takes 16 of the index's 24 bits.
     static let sessions = 65_536
-    /// Sessions that answered a hello and have not been spoken to yet; the oldest is dropped. A user's key
-    /// is needed to make one, so this bounds what one stolen or restless key costs.
-    static let unconfirmedSessions = 64
+    /// Sessions that answered a hello and have not been spoken to yet, of all users and of one; the oldest (of
+    /// that user) is dropped. A proxy repeats itself within 250 ms, and gives an answer 2 s at least.
+    static let unconfirmedSessions = 512
+    static let unconfirmedPerUser = 16
+    static let unconfirmedLifetime = Interval.seconds(15)
+
+    // Hellos before they are opened (HelloGate). A multiplication on the curve takes some 40 microseconds, a
+    // handshake five: 2,000 a second are less than a tenth of a core, and 400 sessions.
+    static let multiplicationRate = 2_000.0
+    static let multiplicationBurst = 400.0
+    /// Opened in one turn, and the time until the next ones: half a millisecond that others wait.
+    static let multiplicationsPerTurn = 10
+    static let helloPause = Interval.microseconds(500)
+    /// Hellos that wait to be opened, and how many without a cookie.
+    static let queuedHellos = 64
+    static let unprovenHellos = 8
+    /// Cookies are asked for until this long after the last strain.
+    static let loadMemory = Interval.seconds(1)
+    /// A secret makes cookies for so long, and is taken for as long again.
+    static let cookieLifetime = Interval.seconds(120)
+    /// Under load: hellos with a cookie, and cookies, of one address (IPv6: of one /64). An office behind one
+    /// address has 20 proxies or so; each asks four times in its first second.
+    static let sourceHelloRate = 20.0
+    static let sourceHelloBurst = 40.0
+    static let cookieRate = 20.0
+    static let cookieBurst = 40.0
+    /// Of one user: hellos with the right keys that are answered, and challenges. Sixteen proxies that lost
+    /// their concentrator ask at once, then every second or two.
+    static let userHelloRate = 10.0
+    static let userHelloBurst = 40.0
+    static let challengeRate = 4.0
+    static let challengeBurst = 16.0
+    /// How far a proxy's clock may be ahead of ours: its stamp is remembered, and none below it counts.
+    static let stampLead: UInt64 = 600_000_000_000
+    /// A hello sent this long before the concentrator began is taken for a replay.
+    static let stampAge: UInt64 = 120_000_000_000
+    /// A challenge waits for its hello so long: a round trip and a repetition or two.
+    static let challengeLifetime = Interval.seconds(10)
+    /// Challenges in a row that a proxy answers at once; the next ones in its own time.
+    static let promptAnswers = 3
+    /// The same trouble with the same user's hellos is told again after this time.
+    static let refusalSilence = Interval.seconds(60)
+    /// Hellos of unknown users that are told: 5 at once, one every 10 s.
+    static let strangerRate = 0.1
+    static let strangerBurst = 5.0
+    /// Cookies a proxy holds, a pair of uplink and address each.
+    static let heldCookies = 32
     /// How often one cached welcome is repeated to copies of its hello: every uplink to every address.
     static let welcomeRepeats = 32
-    /// Handshake datagrams waiting for the next batch; more are dropped, the peer repeats itself.
-    static let outbox = 64
+    /// Handshake datagrams waiting for the next batch; more are dropped, the peer repeats itself. Cookies
+    /// leave some of the room to others.
+    static let outbox = 128
+    static let outboxCookies = 64
     /// Handshake attempts whose answer is still accepted.
     static let handshakeAttempts = 4
     /// Datagrams held back for an address that has yet to show that it receives: a first window's worth.

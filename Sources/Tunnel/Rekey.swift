@@ -5,7 +5,7 @@ import Wire
 /// Fresh keys inside a living session: a Noise handshake in frames, so nothing of the old keys helps an
 /// attacker with the new ones. The proxy asks; the concentrator changes over when the proxy has.
 extension Endpoint {
-    static let rekeyPrologue = Array("braid 1 rekey".utf8)
+    static let rekeyPrologue = Array("braid 2 rekey".utf8)
 
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(_ session: Session, at now: Instant) {
@@ -64,13 +64,15 @@ extension Endpoint {
             return
         }
         guard frame.epoch == session.current.epoch &+ 1 else { return }
-        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue,
-                                             preSharedKey:
-                                                 users[session.userNumber].user.preSharedKey ?? .zero,
-                                             ephemeral: random.key())
-        guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch],
-              noise.remoteStatic == users[session.userNumber].user.publicKey,
-              let answer = try? noise.writeMessage(payload: [frame.epoch]) else {
+        let user = users[session.userNumber].user
+        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue)
+        guard let sender = try? noise.readSender(frame.message), sender == user.publicKey,
+              let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
+            counters.badFrames += 1
+            return
+        }
+        noise.prepare(preSharedKey: user.preSharedKey ?? .zero, ephemeral: random.key())
+        guard let answer = try? noise.writeMessage(payload: [frame.epoch]) else {
             counters.badFrames += 1
             return
         }

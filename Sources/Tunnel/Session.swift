@@ -46,6 +46,8 @@ final class Session {
     /// At the concentrator: the answer to the latest message 1, repeated where that is.
     var rekeyAnswer: (message1: [UInt8], message2: [UInt8], epoch: UInt8)?
     var recordsSent: UInt64 = 0
+    /// At the concentrator, until the first record: the first MAC of the hello that made it.
+    var hello: Bytes16?
     /// At the concentrator, until the first record: where the welcome went, and what each copy asked.
     var welcomed: [AddressCheck] = []
 

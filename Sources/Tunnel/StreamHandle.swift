@@ -1,3 +1,4 @@
+import Crypto
 import Measures
 import Multipath
 import Wire
@@ -13,6 +14,10 @@ public enum EndpointEvent {
     case pathMoved(session: Int, path: Int, from: SocketAddress, to: SocketAddress)
     /// Proxy: the concentrator has a further address, or no longer.
     case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
+    /// Concentrator: a user's authentic hello did not begin a session as it was. At once, then seldom.
+    case helloRefused(user: String, remote: SocketAddress, reason: HelloRefusal)
+    /// Concentrator: somebody who knows our public key, and has the private one to `key`, is no user. Seldom.
+    case strangerRefused(key: Key32, remote: SocketAddress)
     /// Concentrator: dial `target`, then `answer(_:with:)`.
     case incoming(StreamHandle, target: Target, user: String)
     /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where the

@@ -11,6 +11,10 @@ extension Endpoint {
     /// Writes what is due into `batch` until nothing is left (false) or the batch is full (true).
     public func transmit(into batch: DatagramBatch, at now: Instant) -> Bool {
         clock = now
+        if hellosAreDue {
+            hellosAreDue = false
+            openHellos(at: now)
+        }
         for lane in 0..<DatagramBatch.laneCount where !hasRoom(batch, lane) { return true }
         guard postHandshakes(into: batch) else { return true }
         var isFull = false
@@ -26,6 +30,11 @@ extension Endpoint {
             if isFull { break }
         }
         if !flush(into: batch, at: now) { isFull = true }
+        if !isFull, let due = gate?.nextAt(now), due <= now {
+            // Hellos are opened when the records have left.
+            hellosAreDue = true
+            return true
+        }
         assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty
                    || deadline > now,
                "the loop would spin")

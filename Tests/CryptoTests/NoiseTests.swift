@@ -27,9 +27,9 @@ private struct Pair {
                                remote: server.publicKey,
                                prologue: hex(v["prologue"] ?? ""), preSharedKey: key(v["preshared_key"]!),
                                ephemeral: key(v["gen_init_ephemeral"]!))
-        responder = .responder(local: server, prologue: hex(v["prologue"] ?? ""),
-                               preSharedKey: secret.map(key) ?? key(v["preshared_key"]!),
-                               ephemeral: key(v["gen_resp_ephemeral"]!))
+        responder = .responder(local: server, prologue: hex(v["prologue"] ?? ""))
+        responder.prepare(preSharedKey: secret.map(key) ?? key(v["preshared_key"]!),
+                          ephemeral: key(v["gen_resp_ephemeral"]!))
     }
 }
 
@@ -101,7 +101,7 @@ private struct Pair {
         #expect(throws: NoiseError.notAuthentic) {
             try forged.withUnsafeBytes { try pair.initiator.readMessage($0) }
         }
-        pair.responder.setPreSharedKey(key(v["preshared_key"]!))
+        pair.responder.prepare(preSharedKey: key(v["preshared_key"]!), ephemeral: key(v["gen_resp_ephemeral"]!))
         let second = try pair.responder.writeMessage(payload: [])
         #expect(try second.withUnsafeBytes { try pair.initiator.readMessage($0) } == [])
         #expect(pair.initiator.split().send == pair.responder.split().receive)

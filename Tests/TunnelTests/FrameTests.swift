@@ -1,3 +1,4 @@
+import Measures
 import Testing
 @testable import Wire
 
@@ -16,7 +17,7 @@ import Testing
             #expect(DatagramHeader(all) == header)
             for n in 0..<8 { #expect(DatagramHeader(UnsafeRawBufferPointer(rebasing: all[..<n])) == nil) }
         }
-        for kind in [0, 3, 5, 15] as [UInt8] {
+        for kind in [0, 5, 6, 15] as [UInt8] {
             [kind << 4, 0, 0, 0, 0, 0, 0, 0].withUnsafeBytes { #expect(DatagramHeader($0) == nil) }
         }
         ([0x44, 0, 0, 0, 0, 0, 0, 0] as [UInt8]).withUnsafeBytes { #expect(DatagramHeader($0) == nil) }
@@ -71,7 +72,7 @@ import Testing
 
     @Test func handshakePayloads() {
         let hello = HelloPayload(hasHardwareAES: true, wantsFresh: true, index: 0x123456,
-                                 instance: 7, timestamp: 9)
+                                 instance: 7, timestamp: 9, challenge: Bytes16(a: 5, b: 6))
         #expect(HelloPayload(hello.bytes) == hello)
         #expect(HelloPayload(Array(hello.bytes.dropLast())) == nil)
         #expect(HelloPayload([2] + hello.bytes.dropFirst()) == nil)
@@ -79,6 +80,9 @@ import Testing
         #expect(WelcomePayload(welcome.bytes) == welcome)
         #expect(WelcomePayload(Array(welcome.bytes.dropLast())) == nil)
         #expect(WelcomePayload([1, 9] + welcome.bytes.dropFirst(2)) == nil)
+        let challenge = WelcomePayload(challenge: Bytes16(a: 1, b: 2), cipher: 2)
+        #expect(WelcomePayload(challenge.bytes) == challenge)
+        #expect(WelcomePayload(Array(challenge.bytes.dropLast())) == nil)
     }
 
     @Test func generationsCompareModulo() {

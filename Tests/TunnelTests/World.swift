@@ -35,6 +35,7 @@ final class World {
         var server: SocketAddress
     }
 
+    static let epoch: UInt64 = 1_700_000_000_000_000_000
     let proxy: Endpoint
     private(set) var concentrator: Endpoint
     private let concentratorSetup: () -> EndpointConfiguration
@@ -77,7 +78,7 @@ final class World {
         var p = EndpointConfiguration(role: .proxy(concentrator: [Self.far], publicKey: theirs.publicKey, preSharedKey: shared),
                                       identity: mine)
         p.mode = mode
-        p.epoch = 1_700_000_000_000_000_000
+        p.epoch = Self.epoch
         p.keyLifetime = keyLifetime
         proxy = Endpoint(configuration: p, seed: Self.key(seed &+ 100), at: now)
         concentratorSetup = {
@@ -85,6 +86,7 @@ final class World {
             var c = EndpointConfiguration(role: .concentrator(users: [.init(name: "alice", publicKey: known, preSharedKey: shared)]),
                                           identity: theirs)
             c.joinsFirstAddress = joinsFirst
+            c.epoch = Self.epoch
             return c
         }
         concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(seed &+ 200), at: now)
@@ -229,6 +231,8 @@ final class World {
             (stream.owner as? Client)?.pump(endpoint, at: now)
             (stream.owner as? Server)?.pump(endpoint, at: now)
         case .addressAnnounced(_, let address, let isThere): log.append("P \(address) \(isThere ? "there" : "gone")")
+        case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
+        case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
         case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
         case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
         case .pathChanged(let n, let path, _, _, let health):

@@ -161,12 +161,14 @@ func datagramWords(_ name: String, _ bytes: [UInt8]) -> (words: String, written:
     case "hello":
         guard let p = HelloPayload(bytes) else { return nil }
         let wishes = (p.hasHardwareAES ? "AES in hardware, " : "") + (p.wantsFresh ? "fresh, " : "")
-        return (wishes + "index \(String(p.index, radix: 16)), instance \(hex(p.instance)), time \(p.timestamp)",
-                p.bytes)
+        let challenge = p.challenge == .zero ? "" : ", challenge \(hex(withUnsafeBytes(of: p.challenge) { Array($0) }))"
+        let index = String(p.index, radix: 16)
+        return (wishes + "index \(index), instance \(hex(p.instance)), time \(p.timestamp)" + challenge, p.bytes)
     case "welcome":
         guard let p = WelcomePayload(bytes) else { return nil }
         let index = String(p.index, radix: 16)
-        return ("\(p.outcome), cipher \(p.cipher), index \(index)\(p.forbidsFirst ? ", C" : "")", p.bytes)
+        let challenge = p.challenge == .zero ? "" : " \(hex(withUnsafeBytes(of: p.challenge) { Array($0) }))"
+        return ("\(p.outcome)\(challenge), cipher \(p.cipher), index \(index)\(p.forbidsFirst ? ", C" : "")", p.bytes)
     case "target":
         guard case .target(let t, let length) = bytes.withUnsafeBytes({ Target.read($0) }), length == bytes.count
         else { return nil }

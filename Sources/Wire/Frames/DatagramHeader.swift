@@ -12,6 +12,8 @@ public struct DatagramHeader: Equatable, Sendable {
         case hello = 1
         /// Noise message 2 follows.
         case welcome = 2
+        /// The concentrator is busy: the hello is to come again with the cookie that follows.
+        case cookie = 3
         /// Sealed frames and a tag follow.
         case record = 4
     }

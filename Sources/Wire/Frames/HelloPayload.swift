@@ -1,3 +1,5 @@
+import Measures
+
 /// The payload of Noise message 1, from the proxy.
 ///
 /// ```
@@ -5,20 +7,23 @@
 /// byte 1       bit 0: AES in hardware; bit 1: a new session even if the old one still lives
 /// bytes 2-4    the sender's session index: the answer and all records carry it
 /// bytes 5-12   instance: drawn once by the sending process; its sessions replace one another
-/// bytes 13-20  Unix time in nanoseconds: must exceed every earlier one of the same static key
+/// bytes 13-20  Unix time in nanoseconds, as far as the sender knows it
+/// bytes 21-36  the challenge of a welcome that held one; zero where there was none
 /// ```
 public struct HelloPayload: Equatable, Sendable {
-    public static let size = 21
+    public static let size = 37
     public static let version: UInt8 = 1
     public var hasHardwareAES: Bool
     public var wantsFresh: Bool
     public var index: UInt32
     public var instance: UInt64
     public var timestamp: UInt64
+    public var challenge: Bytes16
 
-    public init(hasHardwareAES: Bool, wantsFresh: Bool, index: UInt32, instance: UInt64, timestamp: UInt64) {
+    public init(hasHardwareAES: Bool, wantsFresh: Bool, index: UInt32, instance: UInt64, timestamp: UInt64,
+                challenge: Bytes16 = .zero) {
         self.hasHardwareAES = hasHardwareAES; self.wantsFresh = wantsFresh; self.index = index
-        self.instance = instance; self.timestamp = timestamp
+        self.instance = instance; self.timestamp = timestamp; self.challenge = challenge
     }
 
     /// Nil for another version. Bytes behind the known ones are ignored, so that there may be some.
@@ -26,8 +31,8 @@ public struct HelloPayload: Equatable, Sendable {
         guard bytes.count >= Self.size, bytes[0] == Self.version else { return nil }
         hasHardwareAES = bytes[1] & 1 != 0
         wantsFresh = bytes[1] & 2 != 0
-        (index, instance, timestamp) = bytes.withUnsafeBytes {
-            ($0.low24(2), $0.bigEndian(5, as: UInt64.self), $0.bigEndian(13, as: UInt64.self))
+        (index, instance, timestamp, challenge) = bytes.withUnsafeBytes {
+            ($0.low24(2), $0.bigEndian(5, as: UInt64.self), $0.bigEndian(13, as: UInt64.self), Bytes16($0, at: 21))
         }
     }
 
@@ -40,6 +45,7 @@ public struct HelloPayload: Equatable, Sendable {
             out.store(low24: index, at: 2)
             out.store(bigEndian: instance, at: 5)
             out.store(bigEndian: timestamp, at: 13)
+            challenge.write(into: out + 21)
             count = Self.size
         }
     }

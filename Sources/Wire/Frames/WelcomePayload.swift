@@ -1,27 +1,41 @@
+import Measures
+
 /// The payload of Noise message 2, from the concentrator.
 ///
 /// ```
 /// byte 0      version, 1
-/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session is alive, go on with it
+/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session is alive, go on with it;
+///             2 no session: the next hello is to hold the challenge
 /// byte 2      cipher of records (`CipherSuite`'s raw value)
 /// bytes 3-5   the sender's session index
 /// byte 6      bit 0: no further paths to the address this was sent from (RFC 8684's C flag)
+/// bytes 7-22  outcome 2 only: the challenge
 /// ```
 ///
 /// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed back like
 /// a probe's number in the first record, they show that the proxy receives there. Zero where nothing is asked.
 public struct WelcomePayload: Equatable, Sendable {
-    public enum Outcome: UInt8, Sendable { case newSession = 0, stillAlive = 1 }
+    public enum Outcome: UInt8, Sendable { case newSession = 0, stillAlive = 1, challenge = 2 }
     public static let size = 7
+    /// With a challenge.
+    public static let longestSize = 23
     public static let tokenSize = 8
     public static let version: UInt8 = 1
     public var outcome: Outcome
     public var cipher: UInt8
     public var index: UInt32
     public var forbidsFirst: Bool
+    /// Zero but for `Outcome.challenge`.
+    public private(set) var challenge = Bytes16.zero
 
     public init(outcome: Outcome, cipher: UInt8, index: UInt32, forbidsFirst: Bool = false) {
         self.outcome = outcome; self.cipher = cipher; self.index = index; self.forbidsFirst = forbidsFirst
+    }
+
+    /// No session, but what the next hello must hold to get one.
+    public init(challenge: Bytes16, cipher: UInt8) {
+        self.init(outcome: .challenge, cipher: cipher, index: 0)
+        self.challenge = challenge
     }
 
     /// Nil for another version or an unknown outcome. Bytes behind the known ones are ignored.
@@ -33,10 +47,14 @@ public struct WelcomePayload: Equatable, Sendable {
         cipher = bytes[2]
         index = bytes.withUnsafeBytes { $0.low24(3) }
         forbidsFirst = bytes[6] & 1 != 0
+        if outcome == .challenge {
+            guard bytes.count >= Self.longestSize else { return nil }
+            challenge = bytes.withUnsafeBytes { Bytes16($0, at: Self.size) }
+        }
     }
 
     public var bytes: [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: Self.size) { buffer, count in
+        [UInt8](unsafeUninitializedCapacity: Self.longestSize) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)
             out.storeBytes(of: Self.version, as: UInt8.self)
             out.storeBytes(of: outcome.rawValue, toByteOffset: 1, as: UInt8.self)
@@ -44,6 +62,9 @@ public struct WelcomePayload: Equatable, Sendable {
             out.store(low24: index, at: 3)
             out.storeBytes(of: forbidsFirst ? 1 : 0, toByteOffset: 6, as: UInt8.self)
             count = Self.size
+            guard outcome == .challenge else { return }
+            challenge.write(into: out + Self.size)
+            count = Self.longestSize
         }
     }
 }

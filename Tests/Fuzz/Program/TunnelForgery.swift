@@ -83,15 +83,18 @@ extension TunnelBench {
                 for i in 0..<8 { payload[13 + i] = UInt8(truncatingIfNeeded: timestamp >> UInt64(56 - 8 * i)) }
             }
             guard let message = try? noise.writeMessage(payload: payload) else { return }
-            deliver([UInt8](repeating: 0, count: 8).enumerated().map { $0.offset == 0 ? 0x10 : $0.element } + message,
-                    from: 0, uplink: 0)
+            var datagram: [UInt8] = [0x10, 0, 0, 0, 0, 0, 0, 0] + message
+            let keys = HelloKeys(concentrator: Self.server.publicKey)
+            withUnsafeBytes(of: datagram.withUnsafeBytes { keys.mac1($0) }) { datagram += $0 }
+            deliver(datagram + [UInt8](repeating: 0, count: 16), from: 0, uplink: 0)
             return
         }
         guard let attempt = proxy.handshake?.attempts.last else { return }
-        var noise = NoiseHandshake.responder(local: Self.server, prologue: Endpoint.prologue, preSharedKey: .zero,
-                                             ephemeral: Self.keys[1])
-        let read = attempt.datagram[DatagramHeader.size...].withUnsafeBytes { try? noise.readMessage($0) }
-        guard read != nil, let message = try? noise.writeMessage(payload: payload) else { return }
+        var noise = NoiseHandshake.responder(local: Self.server, prologue: Endpoint.prologue)
+        let read = attempt.datagram[HelloDatagram.message].withUnsafeBytes { try? noise.readMessage($0) }
+        guard read != nil else { return }
+        noise.prepare(preSharedKey: .zero, ephemeral: Self.keys[1])
+        guard let message = try? noise.writeMessage(payload: payload) else { return }
         var head = [UInt8](repeating: 0, count: DatagramHeader.size)
         head.withUnsafeMutableBytes { DatagramHeader(kind: .welcome, session: attempt.index).write(into: $0.baseAddress!) }
         deliver(head + message, from: 1, uplink: 0)

@@ -1,0 +1,79 @@
+import Crypto
+import Measures
+import Wire
+
+/// A user of the concentrator: what is known of its hellos, and what it may have.
+struct UserState {
+    let user: EndpointConfiguration.User
+    /// The slots of its sessions that a record has confirmed, the oldest first.
+    var sessions: [Int] = []
+
+    /// The greatest time of a hello that was not far ahead of the clock, and whose it was: a replay's is not greater.
+    private(set) var greatestStamp: UInt64
+    private var greatestInstance: UInt64 = 0
+    /// What a hello with another time has to hold: one at a time, the same for all who ask.
+    private var challenge: (value: Bytes16, until: Instant)?
+
+    var hellos = TokenBucket(rate: Limits.userHelloRate, burst: Limits.userHelloBurst)
+    var challenges = TokenBucket(rate: Limits.challengeRate, burst: Limits.challengeBurst)
+    /// When which trouble was told last, by `HelloRefusal.number`.
+    private var told: [Instant?] = Array(repeating: nil, count: HelloRefusal.count)
+
+    /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever sent it.
+    init(user: EndpointConfiguration.User, wallClock: UInt64) {
+        self.user = user
+        greatestStamp = wallClock > Limits.stampAge ? wallClock - Limits.stampAge : 0
+    }
+
+    /// Nil: the sender of this authentic hello is here and now. A time that is far ahead does not become the
+    /// greatest, or nobody with the right one could ever follow.
+    mutating func judge(_ hello: HelloPayload, wallClock: UInt64, at now: Instant) -> HelloRefusal? {
+        let isFar = hello.timestamp > wallClock &+ Limits.stampLead
+        let isNewer = hello.timestamp > greatestStamp
+        if let challenge, now < challenge.until, hello.challenge == challenge.value {
+            self.challenge = nil
+        } else if isFar {
+            return .ahead(by: Self.interval(hello.timestamp, wallClock))
+        } else if !isNewer {
+            let lag = Self.interval(greatestStamp, hello.timestamp)
+            return greatestInstance == hello.instance || greatestInstance == 0 ? .old(by: lag) : .otherInstance(by: lag)
+        }
+        if isNewer, !isFar {
+            greatestStamp = hello.timestamp
+            greatestInstance = hello.instance
+        }
+        return nil
+    }
+
+    private static func interval(_ later: UInt64, _ earlier: UInt64) -> Interval {
+        Interval(nanoseconds: Int64(clamping: later - min(earlier, later)))
+    }
+
+    /// The challenge that waits for its hello, or a new one.
+    mutating func liveChallenge(at now: Instant, make: () -> Bytes16) -> Bytes16 {
+        if let challenge, now < challenge.until { return challenge.value }
+        let value = make()
+        challenge = (value, now + Limits.challengeLifetime)
+        return value
+    }
+
+    /// Whether to tell it: at once, then seldom.
+    mutating func isNews(_ refusal: HelloRefusal, at now: Instant) -> Bool {
+        if let last = told[refusal.number], now - last < Limits.refusalSilence { return false }
+        told[refusal.number] = now
+        return true
+    }
+}
+
+extension HelloRefusal {
+    static let count = 5
+    var number: Int {
+        switch self {
+        case .old: 0
+        case .ahead: 1
+        case .otherInstance: 2
+        case .tooMany: 3
+        case .noSession: 4
+        }
+    }
+}
