@@ -124,7 +124,7 @@ public final class ConcentratorServer: EngineDelegate {
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
         log.notice("stopping", metadata: ["connections": "\(departures.count)"])
-        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [unowned self] in self.finish() }
+        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
         shutdown.noteRemaining(departures.count)
     }

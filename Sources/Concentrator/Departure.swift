@@ -9,7 +9,8 @@ final class Departure: StreamOwner {
     let target: Target
     let user: String
     private let handle: StreamHandle
-    private unowned let server: ConcentratorServer
+    /// Keeps this departure until it has left.
+    private let server: ConcentratorServer
     private let began: Instant
     private var dial: Dial?
     private var pump: Pump?
@@ -26,7 +27,7 @@ final class Departure: StreamOwner {
 
     /// Begins to dial.
     func start() {
-        dial = Dial(target, server.dialer) { [unowned self] in self.dialled($0) }
+        dial = Dial(target, server.dialer) { [weak self] in self?.dialled($0) }
     }
 
     private func dialled(_ outcome: Dial.Outcome) {
@@ -42,7 +43,7 @@ final class Departure: StreamOwner {
             server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
             server.driver.kick()
             let pump = Pump(socket: socket, handle: handle,
-                            driver: server.driver) { [unowned self] in self.ended($0) }
+                            driver: server.driver) { [weak self] in self?.ended($0) }
             self.pump = pump
             pump.start()
         }

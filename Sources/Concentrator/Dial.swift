@@ -50,8 +50,8 @@ final class Dial {
         self.dialer = dialer
         self.target = target
         self.done = done
-        deadline = dialer.loop.timer { [unowned self] in self.finish(.failed(.timedOut)) }
-        delay = dialer.loop.timer { [unowned self] in self.delayEnded() }
+        deadline = dialer.loop.timer(for: self) { $0.finish(.failed(.timedOut)) }
+        delay = dialer.loop.timer(for: self) { $0.delayEnded() }
         deadline?.arm(after: dialer.timeout)
         switch target.host {
         case .address(let address):

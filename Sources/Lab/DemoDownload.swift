@@ -56,9 +56,9 @@ final class DemoDownload {
         screen = DemoScreen(options)
         record.expectedHash = Origin.hash(count: options.size)
         if options.loss != .none {
-            agenda.append((options.lossAt, { [unowned self] in try lose() }))
+            agenda.append((options.lossAt, { [weak self] in try self?.lose() }))
             if let back = options.returnAfter {
-                agenda.append((options.lossAt + back, { [unowned self] in try bringBack() }))
+                agenda.append((options.lossAt + back, { [weak self] in try self?.bringBack() }))
             }
         }
     }

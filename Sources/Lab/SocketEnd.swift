@@ -15,7 +15,7 @@ final class SocketEnd {
     private let outgoing: StreamPattern, incoming: StreamPattern
     private let other: Supply
     private var isBlocked = false
-    private unowned let buffer: SocketBuffer
+    private let buffer: SocketBuffer
     private weak var peer: SocketEnd?
 
     init(_ descriptor: Int32, sends supply: Supply, _ outgoing: StreamPattern, gets other: Supply,

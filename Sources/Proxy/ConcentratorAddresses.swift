@@ -38,7 +38,7 @@ final class ConcentratorAddresses {
         current = answers.flatMap { $0 }
         let hasNames = targets.contains { $0.socketAddress == nil }
         resolver = hasNames ? try Resolver(loop: loop) : nil
-        timer = hasNames ? loop.timer { [unowned self] in self.resolveAll() } : nil
+        timer = hasNames ? loop.timer(for: self) { $0.resolveAll() } : nil
     }
 
     func start() { resolveAll() }

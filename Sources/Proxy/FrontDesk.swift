@@ -20,10 +20,10 @@ final class FrontDesk: Visitor {
     }
 
     override func start() {
-        let timer = server.loop.timer { [unowned self] in self.slow() }
+        let timer = server.loop.timer(for: self) { $0.slow() }
         timer.arm(after: ProxyLimit.dialogue)
         self.timer = timer
-        socket.watch.onReadable = { [unowned self] in self.readable() }
+        socket.watch.onReadable(for: self) { $0.readable() }
         socket.watch.wantsRead = true
     }
 

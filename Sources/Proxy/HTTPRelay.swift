@@ -69,9 +69,9 @@ final class HTTPRelay: Visitor {
     }
 
     override func start() {
-        timer = server.loop.timer { [unowned self] in self.timeUp() }
-        socket.watch.onReadable = { [unowned self] in self.fill(); self.turn() }
-        socket.watch.onWritable = { [unowned self] in self.turn() }
+        timer = server.loop.timer(for: self) { $0.timeUp() }
+        socket.watch.onReadable(for: self) { $0.fill(); $0.turn() }
+        socket.watch.onWritable(for: self) { $0.turn() }
         if let exchange { connect(exchange.request) }
         turn()
     }
@@ -378,10 +378,10 @@ final class HTTPRelay: Visitor {
         timer = nil
         let pump = Pump(socket: socket, handle: origin.handle, driver: server.driver,
                         greeting: outgoing + head,
-                        early: Array(buffer[used...])) { [unowned self] _ in
-            self.origin?.handle.owner = nil
-            self.origin = nil   // the pump released it
-            self.leave()
+                        early: Array(buffer[used...])) { [weak self] _ in
+            self?.origin?.handle.owner = nil
+            self?.origin = nil   // the pump released it
+            self?.leave()
         }
         buffer = []
         used = 0

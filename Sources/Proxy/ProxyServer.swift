@@ -67,21 +67,22 @@ public final class ProxyServer: EngineDelegate {
         if let path = settings.capture { try driver.record(to: path) }
         for listener in settings.listeners {
             listeners.append(try StreamListener(listener.address, loop: loop, log: log) {
-                [unowned self] socket, _ in
-                self.accepted(socket, listener)
+                [weak self] socket, _ in
+                self?.accepted(socket, listener)
             })
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
         concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop,
-                                                 log: log) { [unowned self] in
+                                                 log: log) { [weak self] in
+            guard let self else { return }
             self.driver.endpoint.setConcentrator($0, at: self.loop.now())
             uplinks.setFamilies(of: $0, announced: self.announced)
             self.driver.kick()
         }
         uplinks.start(known)
         concentrator?.start()
-        silence = loop.timer { [unowned self] in self.stillSilent() }
+        silence = loop.timer(for: self) { $0.stillSilent() }
         silence?.arm(after: patience)
         log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
         for listener in settings.listeners where listener.credentials == nil && !listener.address.address.isLoopback {
@@ -232,7 +233,7 @@ public final class ProxyServer: EngineDelegate {
         if let shutdown { shutdown.endNow(); return }
         log.notice("stopping", metadata: ["clients": "\(visitors.count)"])
         listeners.forEach { $0.close() }
-        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [unowned self] in self.finish() }
+        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
         shutdown.noteRemaining(visitors.count)
     }

@@ -41,7 +41,7 @@ final class TunnelClient: Visitor {
     override func start() {
         let handle = server.open(target, owner: self)
         self.handle = handle
-        let timer = server.loop.timer { [unowned self] in self.answered(.timedOut) }
+        let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
         timer.arm(after: ProxyLimit.answer)
         self.timer = timer
         if server.settings.open.answersAtOnce(target) {
@@ -80,7 +80,7 @@ final class TunnelClient: Visitor {
     private func startPump(_ handle: StreamHandle) {
         let pump = Pump(socket: socket, handle: handle, driver: server.driver,
                         greeting: style.reply(.connected, target, server),
-                        early: early) { [unowned self] in self.ended($0) }
+                        early: early) { [weak self] in self?.ended($0) }
         early = []
         self.pump = pump
         pump.start()

@@ -41,8 +41,8 @@ final class UplinkSet {
             selectors = Subnet(isIPv4 ? "127.0.0.1" : "::1").map { [.source($0)] } ?? []
         }
         monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop,
-                                    log: log) { [unowned self] in self.handle($0) }
-        timer = driver.loop.timer { [unowned self] in self.attachMissing() }
+                                    log: log) { [weak self] in self?.handle($0) }
+        timer = driver.loop.timer(for: self) { $0.attachMissing() }
     }
 
     /// Begins to watch; `known` are the concentrator's addresses as far as they are known.

@@ -10,7 +10,8 @@ import Wire
 /// The server keeps exactly one visitor for an application's socket; a stage hands the socket to the next.
 class Visitor: StreamOwner {
     let socket: StreamSocket
-    unowned let server: ProxyServer
+    /// Keeps this visitor until it has left.
+    let server: ProxyServer
     /// The port it came in by.
     let listener: ProxyListener
     private(set) var isOver = false
@@ -43,10 +44,7 @@ class Visitor: StreamOwner {
     final func handOver(to next: Visitor) {
         guard !isOver else { return }
         isOver = true
-        socket.watch.onReadable = nil
-        socket.watch.onWritable = nil
-        socket.watch.wantsRead = false
-        socket.watch.wantsWrite = false
+        socket.watch.rest()
         willLeave()
         server.replace(self, by: next)
     }
@@ -70,11 +68,11 @@ final class Farewell: Visitor {
     }
 
     override func start() {
-        let timer = server.loop.timer { [unowned self] in self.close() }
+        let timer = server.loop.timer(for: self) { $0.close() }
         timer.arm(after: ProxyLimit.farewell)
         self.timer = timer
-        socket.watch.onReadable = { [unowned self] in self.discard() }
-        socket.watch.onWritable = { [unowned self] in self.send() }
+        socket.watch.onReadable(for: self) { $0.discard() }
+        socket.watch.onWritable(for: self) { $0.send() }
         socket.watch.wantsRead = true
         send()
     }

@@ -23,7 +23,7 @@ public final class CaptureWriter {
         self.log = log
         descriptor = fd
         buffer = .allocate(byteCount: Self.capacity, alignment: 16)
-        flushTimer = loop.timer { [unowned self] in self.flush() }
+        flushTimer = loop.timer(for: self) { $0.flush() }
     }
 
     deinit {

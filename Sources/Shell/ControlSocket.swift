@@ -74,7 +74,7 @@ public final class ControlServer {
         self.loop = loop
         self.handler = handler
         watch = loop.watch(descriptor)
-        watch.onReadable = { [unowned self] in self.acceptAll() }
+        watch.onReadable(for: self) { $0.acceptAll() }
         watch.wantsRead = true
     }
 
@@ -130,7 +130,7 @@ public final class ControlServer {
             _ = fcntl(fd, F_SETFD, FD_CLOEXEC)
             _ = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)
             guard visitors.count < Self.mostVisitors else { Glibc.close(fd); continue }
-            let visitor = Visitor(loop, fd, handler) { [unowned self] in self.visitors[$0] = nil }
+            let visitor = Visitor(loop, fd, handler) { [weak self] in self?.visitors[$0] = nil }
             visitors[ObjectIdentifier(visitor)] = visitor
         }
     }
@@ -150,10 +150,10 @@ private final class Visitor {
         socket = StreamSocket(loop: loop, descriptor: fd)
         self.handler = handler
         self.gone = gone
-        timer = loop.timer { [unowned self] in self.leave() }
+        timer = loop.timer(for: self) { $0.leave() }
         timer?.arm(after: ControlServer.patience)
-        socket.watch.onReadable = { [unowned self] in self.read() }
-        socket.watch.onWritable = { [unowned self] in self.write() }
+        socket.watch.onReadable(for: self) { $0.read() }
+        socket.watch.onWritable(for: self) { $0.write() }
         socket.watch.wantsRead = true
     }
 

@@ -50,7 +50,7 @@ public final class EngineDriver {
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
         self.loop = loop
-        timer = loop.timer { [unowned self] in self.isDue = true }
+        timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in
             guard let self, self.isDue, !self.isStopped else { return }
             self.turn()
@@ -93,10 +93,10 @@ public final class EngineDriver {
         precondition(number >= 0 && number < Self.mostUplinks)
         while slots.count <= number { slots.append(nil) }
         slots[number] = Slot(socket: socket)
-        socket.watch.onReadable = { [unowned self] in self.drain(number) }
-        socket.watch.onWritable = { [unowned self] in
-            guard let socket = self.socket(number) else { return }
-            self.note(self.exchange.sendWaiting(through: socket), number)
+        socket.watch.onReadable(for: self) { $0.drain(number) }
+        socket.watch.onWritable(for: self) { driver in
+            guard let socket = driver.socket(number) else { return }
+            driver.note(driver.exchange.sendWaiting(through: socket), number)
         }
         socket.watch.wantsRead = true
     }

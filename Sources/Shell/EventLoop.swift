@@ -105,8 +105,15 @@ public final class EventLoop {
 
     // MARK: Sources
 
-    /// A one-shot timer, not yet armed. Keep it; it is cancelled when it is released.
+    /// A one-shot timer, not yet armed. Keep it; it is cancelled when it is released. Whoever keeps it uses
+    /// `timer(for:_:)`.
     public func timer(_ action: @escaping () -> Void) -> LoopTimer { LoopTimer(loop: self, action) }
+
+    /// A one-shot timer that its `owner` keeps. `owner` is held while `action` runs and not longer, so `action`
+    /// must get at it by its argument alone.
+    public func timer<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void) -> LoopTimer {
+        LoopTimer(loop: self, whileLiving(owner, action))
+    }
 
     /// Watches a descriptor; nothing is enabled yet.
     public func watch(_ descriptor: Int32) -> FileWatch { FileWatch(loop: self, descriptor) }
@@ -114,6 +121,15 @@ public final class EventLoop {
     /// Runs `action` in the loop when the signal arrives, for as long as the loop lives.
     public func onSignal(_ number: Int32, _ action: @escaping () -> Void) {
         signals.append(SignalWatch(loop: self, number, action))
+    }
+}
+
+/// `action` for the owner of a callback: called with it where it lives still, and it lives until `action` has
+/// ended, whatever `action` lets go.
+func whileLiving<Owner: AnyObject>(_ owner: Owner, _ action: @escaping (Owner) -> Void) -> () -> Void {
+    { [weak owner] in
+        guard let owner else { return }
+        withExtendedLifetime(owner) { action(owner) }
     }
 }
 
@@ -148,7 +164,8 @@ public final class LoopTimer {
 
     private func fire() {
         deadline = .distantFuture
-        action()
+        // The action may release the timer.
+        withExtendedLifetime(self) { action() }
     }
 
     /// Fires once after `delay` (at once for one in the past), replacing what was armed.

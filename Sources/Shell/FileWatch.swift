@@ -4,12 +4,12 @@ import Measures
 
 /// Readiness of one descriptor: persistent, level-triggered read and write events, each enabled on its own.
 ///
-/// Does not own the descriptor: call `cancel()` before closing it. Handlers may cancel or release the watch.
+/// Does not own the descriptor: call `cancel()` before closing it. Handlers may cancel or release the watch,
+/// and release their own owner: it is held for as long as the handler runs, and not longer.
 public final class FileWatch {
     public let descriptor: Int32
-    /// Called while readable and `wantsRead`. Capture the owner weakly or `unowned`; `cancel()` forgets it.
-    public var onReadable: (() -> Void)?
-    public var onWritable: (() -> Void)?
+    private var readable: (() -> Void)?
+    private var writable: (() -> Void)?
 
     private let loop: EventLoop
     private var readEvent: OpaquePointer?
@@ -38,29 +38,47 @@ public final class FileWatch {
         }
     }
 
-    /// Ends both events and forgets the handlers.
-    public func cancel() {
+    // MARK: Handlers
+
+    /// Calls `action` while the descriptor is readable and `wantsRead`, for as long as `owner` lives. The watch
+    /// does not keep `owner`, so `action` must get at it by its argument alone.
+    public func onReadable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void) {
+        readable = whileLiving(owner, action)
+    }
+
+    /// The same while it is writable and `wantsWrite`.
+    public func onWritable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void) {
+        writable = whileLiving(owner, action)
+    }
+
+    /// Disables both events and forgets the handlers; others may follow.
+    public func rest() {
         wantsRead = false
         wantsWrite = false
-        free()
-        onReadable = nil
-        onWritable = nil
+        readable = nil
+        writable = nil
     }
+
+    /// Ends both events and forgets the handlers.
+    public func cancel() {
+        rest()
+        free()
+    }
+
+    private func run(_ action: (() -> Void)?) { withExtendedLifetime(self) { action?() } }
 
     // Two literals, since a C callback can't tell which of two events it serves without asking for the flags.
     private func makeReadEvent() -> OpaquePointer? {
         event_new(loop.base, descriptor, Int16(EV_READ | EV_PERSIST), { _, _, context in
             let watch = Unmanaged<FileWatch>.fromOpaque(context!).takeUnretainedValue()
-            let action = watch.onReadable
-            action?()
+            watch.run(watch.readable)
         }, Unmanaged.passUnretained(self).toOpaque())
     }
 
     private func makeWriteEvent() -> OpaquePointer? {
         event_new(loop.base, descriptor, Int16(EV_WRITE | EV_PERSIST), { _, _, context in
             let watch = Unmanaged<FileWatch>.fromOpaque(context!).takeUnretainedValue()
-            let action = watch.onWritable
-            action?()
+            watch.run(watch.writable)
         }, Unmanaged.passUnretained(self).toOpaque())
     }
 

@@ -101,14 +101,10 @@ public final class Pump {
 
     /// Begins to move bytes; call once.
     public func start() {
-        // One call each: the pump may be released within it.
-        socket.watch.onReadable = { [unowned self] in self.socketReadable() }
-        socket.watch.onWritable = { [unowned self] in self.socketWritable() }
+        socket.watch.onReadable(for: self) { $0.fromSocket(); $0.settle() }
+        socket.watch.onWritable(for: self) { $0.toSocket(); $0.settle() }
         activity()
     }
-
-    private func socketReadable() { fromSocket(); settle() }
-    private func socketWritable() { toSocket(); settle() }
 
     /// The stream has bytes, space, an end or an error.
     public func activity() {

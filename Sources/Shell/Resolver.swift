@@ -100,10 +100,9 @@ public final class Resolver {
     public func resolve(_ name: String, changed: @escaping (Resolution) -> Void) -> Resolution {
         rereadConfiguration()
         let resolution = Resolution(name, changed)
-        let timer = loop.timer { [unowned resolution] in
-            let kept = resolution
-            kept.settle(isIPv4: true, .failed(.timedOut))
-            kept.settle(isIPv4: false, .failed(.timedOut))
+        let timer = loop.timer(for: resolution) {
+            $0.settle(isIPv4: true, .failed(.timedOut))
+            $0.settle(isIPv4: false, .failed(.timedOut))
         }
         timer.arm(after: timeout)
         resolution.timer = timer
@@ -196,8 +195,8 @@ public final class Resolver {
         guard lookups.count < Self.mostLookups, question.resolution.isWanted else { return false }
         var key: ObjectIdentifier?
         let lookup = SystemLookup(question.resolution.name, isIPv4: question.isIPv4,
-                                  loop: loop) { [unowned self] found in
-            if let key { self.lookups[key] = nil }
+                                  loop: loop) { [weak self] found in
+            if let key { self?.lookups[key] = nil }
             question.resolution.settle(isIPv4: question.isIPv4,
                                        found.isEmpty ? .failed(.notFound) : .addresses(found))
         }

@@ -14,7 +14,8 @@ public final class SegmentCapture {
         self.writer = writer
         CaptureFile.header.withUnsafeBytes { writer.append($0) }
         let epoch = EventLoop.epoch()
-        endpoint.capture = { [unowned self] segment, payload, from, to, at in
+        // Kept by the endpoint until `close`.
+        endpoint.capture = { [self] segment, payload, from, to, at in
             let time = epoch &+ UInt64(bitPattern: at.nanoseconds)
             self.recorder.record(segment, payload: payload, from: from.address, to: to.address, at: time) {
                 writer.append($0)

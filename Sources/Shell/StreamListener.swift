@@ -45,7 +45,7 @@ public final class StreamListener {
         descriptor = fd
         reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
         watch = loop.watch(fd)
-        watch.onReadable = { [unowned self] in self.acceptAll() }
+        watch.onReadable(for: self) { $0.acceptAll() }
         watch.wantsRead = true
     }
 
@@ -103,7 +103,7 @@ public final class StreamListener {
         }
         reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
         watch.wantsRead = false
-        let timer = pause ?? loop.timer { [unowned self] in self.watch.wantsRead = true }
+        let timer = pause ?? loop.timer(for: self) { $0.watch.wantsRead = true }
         timer.arm(after: Self.pauseTime)
         pause = timer
     }

@@ -41,7 +41,7 @@ public final class StreamSocket {
             let result = braid_connect(descriptor, &address)
             guard result == 0 || result == -EINPROGRESS else { fail(loop, -result); return }
             self.socket = socket
-            socket.watch.onWritable = { [unowned self] in self.settle() }
+            socket.watch.onWritable(for: self) { $0.settle() }
             socket.watch.wantsWrite = true
         }
 
@@ -54,8 +54,8 @@ public final class StreamSocket {
 
         /// Fails in the next iteration: nobody expects an answer before `connect` returned.
         private func fail(_ loop: EventLoop, _ code: Int32) {
-            let timer = loop.timer { [unowned self] in
-                self.finish(.failure(SystemError("connect to \(self.remote)", code: code)))
+            let timer = loop.timer(for: self) {
+                $0.finish(.failure(SystemError("connect to \($0.remote)", code: code)))
             }
             timer.arm(after: .zero)
             deferred = timer
@@ -65,8 +65,7 @@ public final class StreamSocket {
             guard let socket else { return }
             let code = braid_socket_error(socket.descriptor)
             self.socket = nil
-            socket.watch.wantsWrite = false
-            socket.watch.onWritable = nil
+            socket.watch.rest()
             if code == 0 { finish(.success(socket)) } else {
                 socket.close()
                 finish(.failure(SystemError("connect to \(remote)", code: code)))

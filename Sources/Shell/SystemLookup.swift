@@ -21,7 +21,7 @@ final class SystemLookup {
         self.done = done
         guard pipe(&ends) == 0 else { return nil }
         let watch = loop.watch(ends[0])
-        watch.onReadable = { [unowned self] in self.finish() }
+        watch.onReadable(for: self) { $0.finish() }
         watch.wantsRead = true
         self.watch = watch
         var thread = pthread_t()

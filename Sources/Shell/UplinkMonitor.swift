@@ -91,9 +91,9 @@ public final class UplinkMonitor {
         let events = try Netlink.openEvents()
         self.events = events
         watch = loop.watch(mnl_socket_get_fd(events))
-        retry = loop.timer { [unowned self] in self.look() }
-        watch.onReadable = { [unowned self] in
-            if let events = self.events, Netlink.drainEvents(events) { self.look() }
+        retry = loop.timer(for: self) { $0.look() }
+        watch.onReadable(for: self) {
+            if let events = $0.events, Netlink.drainEvents(events) { $0.look() }
         }
     }
 

@@ -24,7 +24,7 @@ enum Program {
         raiseFileLimit()
         do {
             let loop = try EventLoop()
-            let service = try start(loop) { [unowned loop] in loop.stop() }
+            let service = try start(loop) { [weak loop] in loop?.stop() }
             let control = ControlDesk.open(role, program, service, loop)
             let page = try program.status.map { try StatusPage($0, loop: loop, content: pages(of: service)) }
             var signals = 0

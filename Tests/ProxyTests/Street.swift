@@ -37,12 +37,17 @@ final class Street {
         proxy = try ProxyServer(here, loop: loop, log: log)
     }
 
+    /// Visitors keep their server until they have left.
+    deinit {
+        for _ in 0..<2 { proxy.stop(); concentrator.stop() }
+    }
+
     /// A server that answers what it reads: `script` gets everything read so far, and returns what
     /// to send, once it knows, and whether to close behind it. Returns its port.
     func origin(_ script: @escaping (_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)?) throws -> UInt16 {
         let listener = try StreamListener(SocketAddress("127.0.0.1:0")!,
-                                          loop: loop) { [unowned self] socket, _ in
-            guests.append(Guest(socket, script))
+                                          loop: loop) { [weak self] socket, _ in
+            self?.guests.append(Guest(socket, script))
         }
         origins.append(listener)
         return listener.address.port
@@ -79,8 +84,8 @@ private final class Guest {
     init(_ socket: StreamSocket, _ script: @escaping ([UInt8], Bool) -> (send: [UInt8], close: Bool)?) {
         self.socket = socket
         self.script = script
-        socket.watch.onReadable = { [unowned self] in self.readable() }
-        socket.watch.onWritable = { [unowned self] in self.flush() }
+        socket.watch.onReadable(for: self) { $0.readable() }
+        socket.watch.onWritable(for: self) { $0.flush() }
         socket.watch.wantsRead = true
     }
 
@@ -102,7 +107,11 @@ private final class Guest {
     }
 
     private func flush() {
-        if case .bytes(let n) = socket.write(pending) { pending.removeFirst(n) }
+        switch socket.write(pending) {
+        case .bytes(let n): pending.removeFirst(n)
+        case .blocked: break
+        case .failed: socket.close(); return
+        }
         socket.watch.wantsWrite = !pending.isEmpty
         if pending.isEmpty, closes { socket.close() }
     }
@@ -116,16 +125,19 @@ final class Application {
     private(set) var isEnded = false
     private(set) var wasReset = false
     private var pending: [UInt8] = []
+    /// Bytes after which it reads no more.
+    var readsUpTo = Int.max
     var text: String { String(decoding: received, as: UTF8.self) }
 
     init(_ street: Street) throws {
         self.street = street
         attempt = StreamSocket.connect(to: street.proxy.listen[0],
-                                       loop: street.loop) { [unowned self] result in
+                                       loop: street.loop) { [weak self] result in
+            guard let self else { return }
             guard case .success(let socket) = result else { self.isEnded = true; return }
             self.socket = socket
-            socket.watch.onReadable = { [unowned self] in self.read() }
-            socket.watch.onWritable = { [unowned self] in self.flush() }
+            socket.watch.onReadable(for: self) { $0.read() }
+            socket.watch.onWritable(for: self) { $0.flush() }
             socket.watch.wantsRead = true
         }
         wait { self.socket != nil || self.isEnded }
@@ -134,11 +146,18 @@ final class Application {
     func send(_ bytes: [UInt8]) { pending += bytes; flush() }
     func send(_ text: String) { send(Array(text.utf8)) }
     func finish() { wait { self.pending.isEmpty }; socket?.finishWriting() }
+    /// Closes with RST.
+    func reset() { socket?.reset(); socket = nil; isEnded = true }
+    /// Closes as the end of a process does: with RST where something is unread.
+    func close() { socket?.close(); socket = nil; isEnded = true }
+    var isAlive: Bool { socket != nil && !isEnded }
 
     /// Lets the loop run until `condition` holds, for 10 s at most.
     @discardableResult func wait(_ condition: () -> Bool) -> Bool {
         street.loop.run(until: .seconds(10), condition)
     }
+    /// Lets the loop run a few times.
+    func wait(turns: Int) { for _ in 0..<turns { _ = street.loop.run(until: .milliseconds(1)) { false } } }
     /// Waits for `count` bytes and takes them.
     func expect(_ count: Int) -> [UInt8] {
         wait { self.received.count >= count || self.isEnded }
@@ -156,7 +175,9 @@ final class Application {
     private func read() {
         withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { space in
             switch socket!.read(into: space) {
-            case .bytes(let n): received.append(contentsOf: space[..<n])
+            case .bytes(let n):
+                received.append(contentsOf: space[..<n])
+                if received.count >= readsUpTo { socket!.watch.wantsRead = false }
             case .end: isEnded = true; socket!.watch.wantsRead = false
             case .blocked: break
             case .failed: isEnded = true; wasReset = true; socket!.watch.wantsRead = false

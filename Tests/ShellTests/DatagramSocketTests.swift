@@ -25,7 +25,7 @@ private let loopback = IPAddress(v4: 0x7f00_0001)
 private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: DatagramSocket, _ count: Int)
     -> [(byte: UInt8, size: Int, from: SocketAddress, local: IPAddress)] {
     var got: [(byte: UInt8, size: Int, from: SocketAddress, local: IPAddress)] = []
-    socket.watch.onReadable = {
+    socket.watch.onReadable(for: socket) { socket in
         _ = exchange.receive(from: socket) { datagram, from, local in
             let same = datagram.allSatisfy { $0 == datagram[0] }
             got.append((same ? datagram[0] : 0xff, datagram.count, from, local))
@@ -129,7 +129,7 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         }
         _ = exchange.send(batch(1, size: 700, to: server.localAddress), uplink: 0, through: client)
         #expect(client.watch.wantsWrite && client.statistics.datagramsSent == 0)
-        client.watch.onWritable = { _ = exchange.sendWaiting(through: client) }
+        client.watch.onWritable(for: client) { client in _ = exchange.sendWaiting(through: client) }
         let got = collect(loop, exchange, server, 7)
         #expect(got.map(\.size) == [500, 500, 501, 501, 502, 502, 700])
         #expect(client.waiting.isEmpty && !client.watch.wantsWrite)

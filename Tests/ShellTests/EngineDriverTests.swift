@@ -59,8 +59,8 @@ private final class Peer {
     init(_ socket: StreamSocket, send: Int) {
         self.socket = socket
         toSend = send
-        socket.watch.onReadable = { [unowned self] in self.read() }
-        socket.watch.onWritable = { [unowned self] in self.write() }
+        socket.watch.onReadable(for: self) { $0.read() }
+        socket.watch.onWritable(for: self) { $0.write() }
         socket.watch.wantsRead = true
         socket.watch.wantsWrite = true
     }

@@ -59,10 +59,67 @@ import Testing
         #expect(pipe(&ends) == 0)
         defer { close(ends[0]); close(ends[1]) }
         var watch: FileWatch? = loop.watch(ends[0])
-        watch?.onReadable = { watch?.cancel(); watch = nil; loop.stop() }
+        watch?.onReadable(for: loop) { watch?.cancel(); watch = nil; $0.stop() }
         watch?.wantsRead = true
         write(ends[1], "x", 1)
         loop.run()
         #expect(watch == nil)
+    }
+
+    /// What a callback uses lives for as long as the callback runs, whatever it lets go.
+    private final class Owner {
+        let loop: EventLoop
+        var watch: FileWatch?
+        var timer: LoopTimer?
+        var keeper: Keeper?
+        var log: [String] = []
+        init(_ loop: EventLoop) { self.loop = loop }
+        /// Lets everything go that keeps this object, then uses it.
+        func leave() {
+            keeper?.owner = nil
+            watch?.cancel()
+            watch = nil
+            timer = nil
+            log.append("after")
+            loop.stop()
+        }
+    }
+    private final class Keeper { var owner: Owner? }
+
+    @Test(arguments: [true, false]) func anOwnerLivesThroughItsOwnRelease(_ byTimer: Bool) throws {
+        let loop = try EventLoop()
+        var ends: [Int32] = [0, 0]
+        #expect(pipe(&ends) == 0)
+        defer { close(ends[0]); close(ends[1]) }
+        let keeper = Keeper()
+        weak var seen: Owner?
+        do {
+            let owner = Owner(loop)
+            owner.keeper = keeper
+            keeper.owner = owner
+            seen = owner
+            if byTimer {
+                owner.timer = loop.timer(for: owner) { $0.leave(); $0.leave() }
+                owner.timer?.arm(after: .zero)
+            } else {
+                owner.watch = loop.watch(ends[0])
+                owner.watch?.onReadable(for: owner) { $0.leave(); $0.leave() }
+                owner.watch?.wantsRead = true
+                write(ends[1], "x", 1)
+            }
+        }
+        loop.run()
+        #expect(keeper.owner == nil && seen == nil, "and not longer")
+    }
+
+    @Test func theCallbackOfAnOwnerThatIsGoneDoesNothing() throws {
+        let loop = try EventLoop()
+        var called = false
+        var owner: Keeper? = Keeper()
+        let timer = loop.timer(for: owner!) { _ in called = true }
+        owner = nil
+        timer.arm(after: .zero)
+        _ = loop.run(until: .milliseconds(20)) { called }
+        #expect(!called)
     }
 }

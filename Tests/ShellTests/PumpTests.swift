@@ -50,7 +50,7 @@ private final class FakeStream: PumpedStream {
     /// Reads from `socket` until its end, an error or `limit` bytes.
     private func reader(_ socket: StreamSocket) -> Box<(bytes: [UInt8], end: StreamSocket.ReadResult?)> {
         let box = Box<(bytes: [UInt8], end: StreamSocket.ReadResult?)>(([], nil))
-        socket.watch.onReadable = { [unowned socket] in
+        socket.watch.onReadable(for: socket) { socket in
             withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { room in
                 switch socket.read(into: room) {
                 case .bytes(let n): box.value.bytes += room[..<n]

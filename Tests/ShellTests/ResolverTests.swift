@@ -17,9 +17,9 @@ private final class NameServer {
         self.loop = loop
         socket = try DatagramSocket(.listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)), loop: loop)
         let exchange = DatagramExchange()
-        socket.watch.onReadable = { [unowned self] in
-            _ = exchange.receive(from: self.socket) { query, from, _ in
-                guard let reply = self.answer(Array(query)) else { return }
+        socket.watch.onReadable(for: self) { server in
+            _ = exchange.receive(from: server.socket) { query, from, _ in
+                guard let reply = server.answer(Array(query)) else { return }
                 var departure = braid_departure()
                 reply.withUnsafeBytes { bytes in
                     departure.bytes = bytes.bindMemory(to: UInt8.self).baseAddress
@@ -27,7 +27,7 @@ private final class NameServer {
                     departure.remote = braid_address(from)
                     let out = braid_sender_create(1)!
                     _ = braid_sender_add(out, &departure)
-                    _ = braid_send(out, self.socket.descriptor, 0)
+                    _ = braid_send(out, server.socket.descriptor, 0)
                     braid_sender_free(out)
                 }
             }

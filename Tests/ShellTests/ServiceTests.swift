@@ -84,7 +84,7 @@ import Testing
             guard let socket = try? result.get() else { return }
             client = socket
             _ = socket.write(Array("\(request)\r\nConnection: close\r\n\r\n".utf8))
-            socket.watch.onReadable = {
+            socket.watch.onReadable(for: socket) { socket in
                 withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { room in
                     if case .bytes(let n) = socket.read(into: room) {
                         reply += room[..<n]

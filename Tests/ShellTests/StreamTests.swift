@@ -26,7 +26,7 @@ func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: S
         #expect(client.write(Array("hello".utf8)) == .bytes(5))
         client.finishWriting()
         var got: [UInt8] = [], ended = false
-        server.watch.onReadable = {
+        server.watch.onReadable(for: server) { server in
             withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
                 switch server.read(into: room) {
                 case .bytes(let n): got += room[..<n]
@@ -68,7 +68,7 @@ func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: S
         let (client, server) = try connectedPair(loop)
         client.reset()
         var result: StreamSocket.ReadResult?
-        server.watch.onReadable = {
+        server.watch.onReadable(for: server) { server in
             withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { result = server.read(into: $0) }
             server.watch.wantsRead = false
         }
