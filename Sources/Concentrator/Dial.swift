@@ -175,7 +175,7 @@ struct AddressQueue {
     }
 
     private mutating func add(_ addresses: [IPAddress], _ policy: EgressPolicy) {
-        for address in addresses {
+        for address in addresses.map(\.unmapped) {
             guard policy.allows(address) else { sawDenied = true; continue }
             if address.isIPv4 { v4.append(address) } else { v6.append(address) }
         }

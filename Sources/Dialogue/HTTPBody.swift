@@ -17,8 +17,8 @@ public struct HTTPBodyReader: Sendable {
     private enum State: Sendable {
         case counted(UInt64)
         case untilClose
-        /// In a chunk's size line: digits so far, the value, whether an extension began, whether CR was seen.
-        case size(digits: Int, value: UInt64, inExtension: Bool, afterCR: Bool)
+        /// In a chunk's size line: digits so far, the value, and the part of the line.
+        case size(digits: Int, value: UInt64, SizeLine)
         case data(UInt64)
         /// Behind a chunk's data: 0 expects CR, 1 expects LF.
         case dataEnd(Int)
@@ -26,6 +26,7 @@ public struct HTTPBodyReader: Sendable {
         case trailer(isEmpty: Bool, afterCR: Bool)
         case finished
     }
+    private enum SizeLine: Sendable { case digits, space, extensions, end }
     private var state: State
     /// Bytes of the present size line, or of all trailers.
     private var lineLength = 0
@@ -35,7 +36,7 @@ public struct HTTPBodyReader: Sendable {
         case .none, .length(0): .finished
         case .length(let n): .counted(n)
         case .untilClose: .untilClose
-        case .chunked: .size(digits: 0, value: 0, inExtension: false, afterCR: false)
+        case .chunked: .size(digits: 0, value: 0, .digits)
         }
     }
 
@@ -71,9 +72,9 @@ public struct HTTPBodyReader: Sendable {
                 guard bytes[at] == (seen == 0 ? ASCII.cr : ASCII.lf) else { throw .missingLineEnd }
                 at += 1
                 state = seen == 0
-                    ? .dataEnd(1) : .size(digits: 0, value: 0, inExtension: false, afterCR: false)
-            case .size(let digits, let value, let inExtension, let afterCR):
-                try readSize(bytes[at], digits, value, inExtension, afterCR)
+                    ? .dataEnd(1) : .size(digits: 0, value: 0, .digits)
+            case .size(let digits, let value, let part):
+                try readSize(bytes[at], digits, value, part)
                 at += 1
             case .trailer(let isEmpty, let afterCR):
                 try readTrailer(bytes[at], isEmpty, afterCR)
@@ -84,32 +85,37 @@ public struct HTTPBodyReader: Sendable {
     }
 
     /// RFC 9112 section 7.1: chunk-size [ chunk-ext ] CRLF.
-    private mutating func readSize(_ byte: UInt8, _ digits: Int, _ value: UInt64, _ inExtension: Bool,
-                                   _ afterCR: Bool) throws(HTTPBodyError) {
+    private mutating func readSize(_ byte: UInt8, _ digits: Int, _ value: UInt64,
+                                   _ part: SizeLine) throws(HTTPBodyError) {
         lineLength += 1
         guard lineLength <= HTTPLimit.chunkLine else { throw .chunkLineTooLong }
-        if afterCR {
+        if part == .end {
             guard byte == ASCII.lf else { throw .missingLineEnd }
             lineLength = 0
             state = value == 0 ? .trailer(isEmpty: true, afterCR: false) : .data(value)
             return
         }
-        if let digit = Self.hexadecimal(byte), !inExtension {
+        if part == .digits, let digit = Self.hexadecimal(byte) {
             // 15 digits are 2^60 bytes; more can only be meant to overflow somebody's counter.
             guard digits < 15 else { throw .chunkTooLong }
-            state = .size(digits: digits + 1, value: value << 4 | digit, inExtension: false, afterCR: false)
+            state = .size(digits: digits + 1, value: value << 4 | digit, .digits)
             return
         }
         guard digits > 0 else { throw .malformedChunkSize }
         switch byte {
         case ASCII.cr:
-            state = .size(digits: digits, value: value, inExtension: inExtension, afterCR: true)
+            state = .size(digits: digits, value: value, .end)
         case ASCII.lf, 0:
             throw .missingLineEnd
-        case UInt8(ascii: ";"), ASCII.space, ASCII.tab:
-            state = .size(digits: digits, value: value, inExtension: true, afterCR: false)
+        case _ where part == .extensions:
+            break
+        case UInt8(ascii: ";"):
+            state = .size(digits: digits, value: value, .extensions)
+        // Some origins pad the size; behind the padding only an extension may come, never another size.
+        case ASCII.space, ASCII.tab:
+            state = .size(digits: digits, value: value, .space)
         default:
-            guard inExtension else { throw .malformedChunkSize }
+            throw .malformedChunkSize
         }
     }
 

@@ -62,15 +62,16 @@ public struct HTTPHeadReader: Sendable {
         case refused(HTTPHeadError)
     }
 
-    private let toleratesBareLineFeed: Bool
+    private let isLenient: Bool
     private var scanned = 0
     private var lineStart = 0
     private var leadingEmptyLines = 0
     private var lines: [Range<Int>] = []
 
-    /// `toleratesBareLineFeed`: takes a line feed alone as a line's end, as RFC 9112 section 2.2 allows; old
-    /// origins send it. From an application it is refused, as two readers may disagree about it.
-    public init(toleratesBareLineFeed: Bool = false) { self.toleratesBareLineFeed = toleratesBareLineFeed }
+    /// `isLenient`: for responses. A line feed alone is a line's end (RFC 9112 section 2.2), space before a
+    /// field's colon is removed (section 5.1) and folded fields are unfolded (section 5.2), since old origins
+    /// send all three. From an application they are refused, as two readers may disagree about them.
+    public init(isLenient: Bool = false) { self.isLenient = isLenient }
 
     /// `bytes` are all bytes since the message's start: those of the last call and what came since.
     public mutating func read(_ bytes: UnsafeRawBufferPointer) -> Reading {
@@ -78,7 +79,7 @@ public struct HTTPHeadReader: Sendable {
             let byte = bytes[scanned]
             let afterCarriageReturn = scanned > lineStart && bytes[scanned - 1] == ASCII.cr
             if byte == ASCII.lf {
-                guard afterCarriageReturn || toleratesBareLineFeed else { return .refused(.bareLineFeed) }
+                guard afterCarriageReturn || isLenient else { return .refused(.bareLineFeed) }
                 let line = lineStart..<(afterCarriageReturn ? scanned - 1 : scanned)
                 scanned += 1
                 lineStart = scanned
@@ -105,14 +106,22 @@ public struct HTTPHeadReader: Sendable {
         return .needMore
     }
 
-    private func finish(_ bytes: UnsafeRawBufferPointer) -> Reading {
+    private mutating func finish(_ received: UnsafeRawBufferPointer) -> Reading {
+        var bytes = Array(received)
+        if isLenient { unfold(&bytes) }
         var fields: [HTTPField] = []
         fields.reserveCapacity(lines.count - 1)
         for line in lines.dropFirst() {
             // RFC 9112 section 5.2: a fold is refused, as two readers may see two messages.
             if ASCII.isSpace(bytes[line.lowerBound]) { return .refused(.foldedField) }
-            guard let colon = line.first(where: { bytes[$0] == UInt8(ascii: ":") }), colon > line.lowerBound,
-                  bytes.slice(line.lowerBound..<colon).allSatisfy(ASCII.isToken) else {
+            guard let colon = line.first(where: { bytes[$0] == UInt8(ascii: ":") }) else {
+                return .refused(.malformedField)
+            }
+            var name = line.lowerBound..<colon
+            while isLenient, let last = name.last, ASCII.isSpace(bytes[last]) {
+                name = name.lowerBound..<last
+            }
+            guard !name.isEmpty, bytes[name].allSatisfy(ASCII.isToken) else {
                 return .refused(.malformedField)
             }
             var value = (colon + 1)..<line.upperBound
@@ -120,9 +129,22 @@ public struct HTTPHeadReader: Sendable {
                 value = (first + 1)..<value.upperBound
             }
             while let last = value.last, ASCII.isSpace(bytes[last]) { value = value.lowerBound..<last }
-            fields.append(HTTPField(name: line.lowerBound..<colon, value: value))
+            fields.append(HTTPField(name: name, value: value))
         }
-        return .head(HTTPHead(bytes: Array(bytes), startLine: lines[0], fields: fields), length: bytes.count)
+        return .head(HTTPHead(bytes: bytes, startLine: lines[0], fields: fields), length: bytes.count)
+    }
+
+    /// RFC 9112 section 5.2: each fold becomes spaces. Section 2.2: a line that begins with white space
+    /// behind the start line belongs to no field and is dropped.
+    private mutating func unfold(_ bytes: inout [UInt8]) {
+        var whole = [lines[0]]
+        for line in lines.dropFirst() {
+            guard ASCII.isSpace(bytes[line.lowerBound]) else { whole.append(line); continue }
+            guard whole.count > 1, let last = whole.popLast() else { continue }
+            for i in last.upperBound..<line.lowerBound { bytes[i] = ASCII.space }
+            whole.append(last.lowerBound..<line.upperBound)
+        }
+        lines = whole
     }
 }
 

@@ -26,6 +26,10 @@ public struct HTTPRefusal: Error, Hashable, Sendable {
     /// A plain sentence for the person in front of the application.
     public var sentence: String
 
+    /// What the application showed in place of the right name and password; nil where it showed nothing or
+    /// was refused for another reason.
+    public var wrongCredentials: [UInt8]?
+
     public init(_ status: Status, _ sentence: String) { self.status = status; self.sentence = sentence }
 
     /// The whole response; the connection is closed behind it. `toHead`: without the body, which a response

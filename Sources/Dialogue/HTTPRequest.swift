@@ -131,7 +131,9 @@ extension HTTPRequest {
            let plain = Base64.decode(ASCII.trimmed(parts[1])),
            let colon = plain.firstIndex(of: UInt8(ascii: ":")),
            credentials.matches(user: plain[..<colon], password: plain[(colon + 1)...]) { return }
-        throw HTTPRefusal(.proxyAuthenticationRequired, "The user name or the password is wrong.")
+        var refusal = HTTPRefusal(.proxyAuthenticationRequired, "The user name or the password is wrong.")
+        refusal.wrongCredentials = Array(values[0])
+        throw refusal
     }
 
     /// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
@@ -252,6 +254,11 @@ struct AbsoluteForm {
         let scheme = "http://"
         guard text.count > scheme.utf8.count, ASCII.equals(text.prefix(scheme.utf8.count), scheme) else {
             let isHTTPS = text.count > 8 && ASCII.equals(text.prefix(8), "https://")
+            if !isHTTPS, let scheme = Self.scheme(text) {
+                throw HTTPRefusal(.notImplemented, """
+                    This proxy fetches http URLs only; for \(scheme) use its SOCKS5 door or a tunnel by CONNECT.
+                    """)
+            }
             throw HTTPRefusal(.badRequest, isHTTPS
                 ? "This proxy takes https URLs only through CONNECT."
                 : "This is a proxy: it wants a whole http:// URL or CONNECT.")
@@ -268,6 +275,22 @@ struct AbsoluteForm {
         } else if path.first != UInt8(ascii: "/") {
             path.insert(UInt8(ascii: "/"), at: 0)
         }
+    }
+
+    /// The scheme of `scheme://...` (RFC 3986 section 3.1), in lower case; nil where the text is no URL.
+    private static func scheme(_ text: ArraySlice<UInt8>) -> String? {
+        guard let colon = text.firstIndex(of: UInt8(ascii: ":")), text[colon...].starts(with: "://".utf8),
+              (1...16).contains(colon - text.startIndex) else { return nil }
+        let name = ASCII.lowercased(text[..<colon])
+        let isScheme = name.utf8.enumerated().allSatisfy { index, byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"): true
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."):
+                index > 0
+            default: false
+            }
+        }
+        return isScheme ? name : nil
     }
 }
 

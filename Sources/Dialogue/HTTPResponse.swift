@@ -61,7 +61,7 @@ public struct HTTPResponseReader: Sendable {
         case refused(HTTPResponseError)
     }
     private let context: HTTPResponseContext
-    private var heads = HTTPHeadReader(toleratesBareLineFeed: true)
+    private var heads = HTTPHeadReader(isLenient: true)
     private var interimResponses = 0
 
     public init(_ context: HTTPResponseContext) { self.context = context }
@@ -72,7 +72,7 @@ public struct HTTPResponseReader: Sendable {
         case .needMore: return .needMore
         case .refused(let error): return .refused(.malformedHead(error))
         case .head(let head, let length):
-            heads = HTTPHeadReader(toleratesBareLineFeed: true)
+            heads = HTTPHeadReader(isLenient: true)
             do throws(HTTPResponseError) {
                 return try understand(head, length)
             } catch {
@@ -110,7 +110,8 @@ public struct HTTPResponseReader: Sendable {
         if context.isHead || line.status == 204 || line.status == 304 { return .none }
         let codings = head.list("transfer-encoding")
         if !codings.isEmpty {
-            guard !line.isVersion10 else { throw .ambiguousLength }
+            // RFC 9112 section 6.1 calls it faulty in HTTP/1.0; it is read as browsers and curl read it, and the
+            // stream serves no other request.
             return codings.last == "chunked" ? .chunked : .untilClose
         }
         var length: UInt64?

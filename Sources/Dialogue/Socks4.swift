@@ -44,7 +44,7 @@ public struct Socks4Dialogue: Sendable {
         case .needMore: return .needMore
         case .tooLong: return refuse(.fieldTooLong)
         case .end(let end):
-            guard let host = Target.Host(nameBytes: bytes.slice((userEnd + 1)..<end)) else {
+            guard let host = Target.Host(bracketedOrBare: bytes.slice((userEnd + 1)..<end)) else {
                 return refuse(.invalidName)
             }
             return .open(Target(host: host, port: port), consumed: end + 1)

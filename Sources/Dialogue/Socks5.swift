@@ -86,6 +86,13 @@ public struct Socks5Dialogue: Sendable {
         return .reply([1, 0], consumed: end)
     }
 
+    /// The message with user and password at the front of `bytes`, as far as it is there.
+    public static func credentialBytes(of bytes: [UInt8]) -> ArraySlice<UInt8> {
+        guard bytes.count > 2, bytes.count > 2 + Int(bytes[1]) else { return bytes[...] }
+        let userEnd = 2 + Int(bytes[1])
+        return bytes.prefix(userEnd + 1 + Int(bytes[userEnd]))
+    }
+
     /// VER, CMD, RSV, ATYP, DST.ADDR, DST.PORT.
     private mutating func readRequest(_ bytes: UnsafeRawBufferPointer) -> DialogueStep {
         guard bytes.count >= 1 else { return .needMore }

@@ -9,6 +9,11 @@ public struct IPAddress: Hashable, Sendable {
     @inlinable public init(v6High: UInt64, low: UInt64) { high = v6High; self.low = low; isIPv4 = false }
     @inlinable public var v4: UInt32 { UInt32(truncatingIfNeeded: low) }
 
+    /// The IPv4 address in an IPv4-mapped IPv6 one (RFC 4291 section 2.5.5.2), else itself.
+    public var unmapped: IPAddress {
+        !isIPv4 && high == 0 && low >> 32 == 0xffff ? IPAddress(v4: UInt32(truncatingIfNeeded: low)) : self
+    }
+
     public static let unspecifiedV4 = IPAddress(v4: 0)
     public static let unspecifiedV6 = IPAddress(v6High: 0, low: 0)
 }

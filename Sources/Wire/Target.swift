@@ -42,7 +42,8 @@ extension Target {
 
     /// Reads ATYP, address and port from the front of `bytes` (RFC 1928 section 5).
     ///
-    /// A name that is an IP address in text becomes that address, so that nobody has to look twice.
+    /// A name that is an IP address in text, IPv6 also in brackets, becomes that address, and an IPv4-mapped
+    /// IPv6 address the IPv4 one, so that nobody has to look twice.
     public static func read(_ bytes: UnsafeRawBufferPointer) -> TargetReading {
         guard bytes.count >= 1 else { return .needMore }
         switch bytes[0] {
@@ -54,15 +55,15 @@ extension Target {
             guard bytes.count >= 19 else { return .needMore }
             let high: UInt64 = load(bytes, 1), low: UInt64 = load(bytes, 9)
             let address = IPAddress(v6High: UInt64(bigEndian: high), low: UInt64(bigEndian: low))
-            return .target(Target(host: .address(address), port: port(bytes, 17)), length: 19)
+            return .target(Target(host: .address(address.unmapped), port: port(bytes, 17)), length: 19)
         case AddressType.name:
             guard bytes.count >= 2 else { return .needMore }
             let length = Int(bytes[1])
             guard length > 0 else { return .invalidName }
             let present = UnsafeRawBufferPointer(rebasing: bytes[2..<min(2 + length, bytes.count)])
-            guard present.allSatisfy(isNameByte) else { return .invalidName }
+            guard present.allSatisfy(isNameOrBracketByte) else { return .invalidName }
             guard bytes.count >= 4 + length else { return .needMore }
-            guard let host = Host(nameBytes: present) else { return .invalidName }
+            guard let host = Host(bracketedOrBare: present) else { return .invalidName }
             return .target(Target(host: host, port: port(bytes, 2 + length)), length: 4 + length)
         case let other:
             return .unknownAddressType(other)
@@ -105,13 +106,31 @@ extension Target {
     }
 }
 
+extension Target {
+    fileprivate static func isNameOrBracketByte(_ b: UInt8) -> Bool {
+        isNameByte(b) || b == UInt8(ascii: "[") || b == UInt8(ascii: "]")
+    }
+}
+
 extension Target.Host {
+    /// As `init(nameBytes:)`, and an IPv6 address in the brackets of a URL: some applications pass on what
+    /// stood there.
+    public init?(bracketedOrBare bytes: UnsafeRawBufferPointer) {
+        guard bytes.first == UInt8(ascii: "["), bytes.last == UInt8(ascii: "]"), bytes.count > 2 else {
+            self.init(nameBytes: bytes)
+            return
+        }
+        let inner = UnsafeRawBufferPointer(rebasing: bytes[1..<(bytes.count - 1)])
+        guard inner.contains(UInt8(ascii: ":")) else { return nil }
+        self.init(nameBytes: inner)
+    }
+
     /// A host name or an IP address in text (IPv6 without brackets); nil for what is neither.
     public init?(nameBytes bytes: UnsafeRawBufferPointer) {
         guard (1...255).contains(bytes.count), bytes.allSatisfy(Target.isNameByte) else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
         if let address = IPAddress(text) {
-            self = .address(address)
+            self = .address(address.unmapped)
         } else {
             guard !text.utf8.contains(0x3a), text.utf8.first != 0x2e else { return nil }
             self = .name(text)

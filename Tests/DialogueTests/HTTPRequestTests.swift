@@ -117,7 +117,8 @@ private func name(_ host: String, _ port: UInt16) -> Target { Target(host: .name
 
     @Test(arguments: [
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 400), ("GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-        ("GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400), ("GET http:///x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 501), ("RETR FTPS+x://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 501), ("GET 1p://h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET http://h/ HTTP/1.1\r\nHost : h\r\n\r\n", 400), ("GET http://h/ HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", 400), ("GET http://[[::1]]/ HTTP/1.1\r\nHost: h\r\n\r\n", 400), ("GET http:///x HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET http://u:p@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400), ("GET http://h/#f HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET http://h:0/ HTTP/1.1\r\nHost: h\r\n\r\n", 400), ("GET http://h:70000/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET http://[h]/ HTTP/1.1\r\nHost: h\r\n\r\n", 400), ("GET http://[1.2.3.4]/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),

@@ -57,7 +57,28 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
         #expect(text(old.head).hasPrefix("HTTP/1.1 200 OK\r\n"))
         let client = try #require(final("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", context("GET http://h/ HTTP/1.0")))
         #expect(!client.clientKeepsAlive && text(client.head).contains("Connection: close\r\n"))
-        #expect(final("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") == nil)
+        let chunked = try #require(final("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n"))
+        #expect(chunked.body == .chunked && !chunked.originKeepsAlive && chunked.clientKeepsAlive)
+        #expect(text(chunked.head) == "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    }
+
+    @Test(arguments: [
+        ("Content-Length : 5", "Content-Length: 5\r\n"), ("Content-Length \t : 5", "Content-Length: 5\r\n"),
+        ("X: a\r\n b", "X: a   b\r\n"), ("X: a\r\n\tb\r\n  c\r\nY: d", "X: a  \tb    c\r\nY: d\r\n"),
+        ("X:\r\n a", "X: a\r\n"), ("X: a\r\n \r\nY: b", "X: a\r\nY: b\r\n"),
+        (" lost\r\n also\r\nY: b", "Y: b\r\n"), ("Transfer-Encoding:\r\n chunked", "Transfer-Encoding: chunked\r\n"),
+        ("Content-Length\r\n : 5", "Content-Length: 5\r\n"),
+    ])
+    func oldFormsOfFields(_ fields: String, _ expected: String) throws {
+        for end in ["\r\n", "\n"] {
+            let lines = fields.replacing("\r\n", with: end)
+            let response = try #require(final("HTTP/1.1 200 OK\(end)\(lines)\(end)\(end)"))
+            // A line's end of one byte leaves one space less.
+            let head = text(response.head).replacing("Connection: close\r\n", with: "")
+            let wanted = end == "\n" ? expected.replacing("a   b", with: "a  b").replacing("a  \tb    c", with: "a \tb   c")
+                : expected
+            #expect(head == "HTTP/1.1 200 OK\r\n\(wanted)\r\n")
+        }
     }
 
     @Test func interimThenFinal() {
@@ -119,7 +140,8 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
     @Test(arguments: [
         "HTTP/2 200\r\n\r\n", "ICY 200 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1  200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX y: a\r\n\r\n", "HTTP/1.1 200 OK\r\nX\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n 6\r\n\r\n", "HTTP/1.1 200 OK\r\n: a\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "HTTP/1.1\r\n\r\n",
     ])
     func refused(_ message: String) {
         var reader = HTTPResponseReader(context())
@@ -165,7 +187,7 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
 
     @Test(arguments: [
         "5\r\nhello\r\n0\r\n\r\n", "5;a=\"b c\"\r\nhello\r\nA\r\n0123456789\r\n000\r\n\r\n", "0\r\n\r\n",
-        "1\r\n\n\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n", "5 \r\nhello\r\n0;x\r\n\r\n",
+        "1\r\n\n\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n", "5 \r\nhello\r\n0;x\r\n\r\n", "5 \t;a b\r\nhello\r\n0;5 5\r\n\r\n",
     ])
     func chunks(_ body: String) throws {
         let bytes = Array(body.utf8)
@@ -181,6 +203,7 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
     @Test(arguments: [
         ("x\r\n", .malformedChunkSize), ("\r\n", .malformedChunkSize), ("-1\r\n", .malformedChunkSize), ("5\n", .missingLineEnd),
         ("5\rx", .missingLineEnd), ("5\r\nhelloX", .missingLineEnd), ("5\r\nhello\rX", .missingLineEnd), ("5;a\n", .missingLineEnd),
+        ("5 5\r\n", .malformedChunkSize), ("5\t5\r\n", .malformedChunkSize), ("5 x\r\n", .malformedChunkSize), ("5  a;b\r\n", .malformedChunkSize),
         ("1000000000000000\r\n", .chunkTooLong), ("0x5\r\n", .malformedChunkSize), ("0\r\nA: b\n", .missingLineEnd),
         ("0\r\n\rX", .missingLineEnd), ("5;" + String(repeating: "a", count: 4096), .chunkLineTooLong),
         ("0\r\n" + String(repeating: "a: b\r\n", count: 4000), .trailersTooLong),

@@ -109,6 +109,10 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         ([3] + name("example.org") + [1, 187], example),
         ([4, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x1f, 0x90], v6),
         ([3] + name("2001:db8::7") + [0x1f, 0x90], v6),
+        ([3] + name("[2001:db8::7]") + [0x1f, 0x90], v6),
+        // IPv4-mapped (RFC 4291 section 2.5.5.2).
+        ([4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7, 0, 80], v4),
+        ([3] + name("::ffff:192.0.2.7") + [0, 80], v4), ([3] + name("[::ffff:c000:207]") + [0, 80], v4),
     ] as [([UInt8], Target)])
     func connects(_ address: [UInt8], _ target: Target) {
         let request: [UInt8] = [5, 1, 0] + address
@@ -151,6 +155,10 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         #expect(end([5, 3]) == .refused(reply: Socks5Dialogue.reply(.commandNotSupported), .commandNotSupported(3)))
         #expect(end([5, 1, 0, 2]) == .refused(reply: Socks5Dialogue.reply(.addressTypeNotSupported), .addressTypeNotSupported(2)))
         #expect(end([5, 1, 0, 1, 1, 2, 3, 4, 0, 0]) == .refused(reply: Socks5Dialogue.reply(.generalFailure), .portZero))
+        for bad in ["[", "[]", "[a]", "[192.0.2.7]", "[::1", "::1]", "[[::1]]", "[::1]x", "a[b"] {
+            #expect(end([5, 1, 0, 3] + name(bad) + [0, 80])
+                == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName), "\(bad)")
+        }
         #expect(end([5, 1, 0, 3, 0]) == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName))
         #expect(end([5, 1, 0, 3, 2, 0x61, 0]) == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName))
         #expect(end([4]) == .refused(reply: Socks5Dialogue.reply(.generalFailure), .wrongVersion(4)))
