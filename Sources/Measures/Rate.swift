@@ -28,6 +28,11 @@ public struct Rate: Hashable, Comparable, Sendable {
     public static let zero = Rate(bytesPerSecond: 0)
     @inlinable public var megabitsPerSecond: Double { Double(bytesPerSecond) / 125_000 }
 
+    /// How many bytes are under way at `gain` times this rate in a round trip, rounded down.
+    @inlinable public func product(_ gain: Double, _ roundTrip: Interval) -> Int {
+        Int(saturatingInt64(gain * Double(bytesPerSecond) * roundTrip.seconds))
+    }
+
     /// How long `bytes` take at this rate; for ever at rate zero.
     @inlinable public func time(for bytes: Int) -> Interval {
         bytesPerSecond <= 0
@@ -45,6 +50,6 @@ public struct Rate: Hashable, Comparable, Sendable {
     }
     /// This rate times a gain, such as BBR's pacing gain.
     @inlinable public func scaled(by gain: Double) -> Rate {
-        Rate(bytesPerSecond: Int64(Double(bytesPerSecond) * gain))
+        Rate(bytesPerSecond: saturatingInt64(Double(bytesPerSecond) * gain))
     }
 }

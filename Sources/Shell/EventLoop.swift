@@ -176,7 +176,8 @@ public final class LoopTimer {
         guard instant != deadline else { return }
         guard instant != .distantFuture else { cancel(); return }
         deadline = instant
-        let wait = max(0, (instant - EventLoop.monotonic()).nanoseconds)
+        // A century at most: what is later is as good as never, and its sums stay in their type.
+        let wait = min(max(0, (instant - EventLoop.monotonic()).nanoseconds), 1 << 61)
         // Rounded up to libevent's microseconds: never early.
         let microseconds = (wait + 999) / 1_000
         var tv = timeval(tv_sec: Int(microseconds / 1_000_000), tv_usec: Int(microseconds % 1_000_000))

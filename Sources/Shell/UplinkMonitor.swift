@@ -33,6 +33,10 @@ public struct UplinkCandidate: Hashable, Sendable {
     /// Whether a default route of the family leads through the interface.
     public var hasDefaultRouteV4 = false, hasDefaultRouteV6 = false
 
+    /// Bytes of MTU below which a link is no uplink: a datagram must hold a handshake, and a segment behind its
+    /// heads.
+    static let leastMTU = 640
+
     /// The largest UDP payload without fragments; an Internet path is taken for no wider than Ethernet.
     public func datagramLimit(isIPv4: Bool) -> Int { min(mtu, 1500) - (isIPv4 ? 28 : 48) }
     public func has(isIPv4: Bool) -> Bool { addresses.contains { $0.isIPv4 == isIPv4 } }
@@ -124,21 +128,14 @@ public final class UplinkMonitor {
         current = found
         // Those that went first: what they carried must not wait for what comes.
         for old in before where !found.contains(where: { $0.name == old.name }) {
-            log.info("uplink gone", metadata: ["uplink": "\(old.name)"])
             handler(.vanished(name: old.name))
         }
         for new in found {
             guard let old = before.first(where: { $0.name == new.name }) else {
-                log.info("uplink found", metadata: ["uplink": "\(new.name)", "interface": "\(new.interface)",
-                                                     "addresses": "\(new.addresses)"])
                 handler(.appeared(new))
                 continue
             }
-            if new.needsNewSockets(since: old) {
-                log.info("uplink changed", metadata: ["uplink": "\(new.name)",
-                                                      "addresses": "\(new.addresses)"])
-                handler(.changed(new))
-            }
+            if new.needsNewSockets(since: old) { handler(.changed(new)) }
         }
     }
 
@@ -181,7 +178,7 @@ public final class UplinkMonitor {
             addresses = addresses.filter(range.contains).prefix(1).map { $0 }
             name = range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
         }
-        guard !addresses.isEmpty else { return nil }
+        guard !addresses.isEmpty, link.mtu >= UplinkCandidate.leastMTU else { return nil }
         return UplinkCandidate(name: name, selector: selector, interface: link.name,
                                interfaceIndex: link.index, addresses: addresses, mtu: link.mtu,
                                hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)

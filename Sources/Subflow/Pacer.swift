@@ -18,9 +18,14 @@ struct Pacer {
 
     var rate: Rate { nanosecondsPerByte == 0 ? .zero : Rate(bytesPerSecond: Int64(1e9 / nanosecondsPerByte)) }
 
+    /// A byte a second to a terabyte: within them no conversion below can leave its type, whatever the
+    /// measurements are made of.
+    private static let slowest = 1e-9, fastest = 1e3
+
     /// `rate` zero: unpaced.
-    mutating func setRate(_ bytesPerNanosecond: Double, segmentSize: Int) {
-        guard bytesPerNanosecond > 0 else { nanosecondsPerByte = 0; isHeld = false; return }
+    mutating func setRate(_ rate: Double, segmentSize: Int) {
+        guard rate > 0 else { nanosecondsPerByte = 0; isHeld = false; return }
+        let bytesPerNanosecond = min(max(rate, Self.slowest), Self.fastest)
         let old = nanosecondsPerByte
         nanosecondsPerByte = 1 / bytesPerNanosecond
         if old > nanosecondsPerByte, release > lastSent {

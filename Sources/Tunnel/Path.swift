@@ -207,6 +207,8 @@ struct RateMeter {
         since = now
     }
     func value(at now: Instant) -> Rate {
+        // A window begins with its first datagram: what this one holds is older than a second and a half.
+        if now - since > .seconds(2) { return .zero }
         var copy = self
         if now - since >= Self.window { copy.roll(at: now) }
         return copy.rate

@@ -21,10 +21,9 @@ extension Endpoint {
         preface.reserveCapacity(Target.longestEncoding)
         target.write(into: &preface)
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
-        precondition(taken == preface.count, "a fresh send ring takes a preface")
         let stream = StreamHandle(connection: connection, session: -1, target: target)
         stream.ownMode = own
-        guard streamCount < configuration.mostConnections else {
+        guard streamCount < configuration.mostConnections, taken == preface.count else {
             connection.fail(.sessionLost, at: now)
             stream.isAnswered = true
             say(.answered(stream, .tooManyConnections))
@@ -53,7 +52,8 @@ extension Endpoint {
         guard !stream.isAnswered, stream.connection.error == nil else { return }
         stream.isAnswered = true
         let taken = withUnsafeBytes(of: status.rawValue) { stream.connection.write($0, at: now) }
-        precondition(taken == 1, "nothing was written before the dial status")
+        // There is always room for a first byte; where there should be none the stream ends.
+        guard taken == 1 else { stream.connection.abort(at: now); touched(stream, at: now); return }
         if status != .connected {
             stream.isRefused = true
             stream.connection.finishWriting(at: now)

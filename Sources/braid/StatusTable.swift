@@ -85,7 +85,8 @@ enum StatusTable {
     }
 
     static func duration(_ seconds: Double) -> String {
-        let s = Int(seconds)
+        // From another process: what is no time is shown as some.
+        let s = Int(min(max(seconds, 0), 1e12))
         return switch s {
         case ..<60: "\(s) s"
         case ..<3600: "\(s / 60) min \(s % 60) s"

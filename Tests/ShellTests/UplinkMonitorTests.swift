@@ -45,6 +45,19 @@ private final class Recorder {
     }
 }
 
+@Suite struct UplinkCandidateTests {
+    @Test(arguments: [(68, 0), (639, 0), (640, 1), (1500, 1)]) func aLinkTooNarrowForASegmentIsNone(_ mtu: Int, _ count: Int) {
+        var snapshot = NetworkSnapshot()
+        snapshot.links = [.init(index: 2, name: "tun0", mtu: mtu, isUp: true, isLoopback: false)]
+        snapshot.addresses = [.init(interface: 2, address: IPAddress(v4: 0x0a01_0002), isTemporary: false)]
+        snapshot.defaultRoutes = [.init(interface: 2, isIPv4: true)]
+        for selector in [UplinkSelector.everyDefaultRoute, .interface("tun0"), .source(Subnet("10.1.0.0/24")!)] {
+            let found = UplinkMonitor.candidates(in: snapshot, selectors: [selector], families: (true, true))
+            #expect(found.count == count)
+        }
+    }
+}
+
 @Suite(.enabled(if: geteuid() == 0, "network namespaces need root")) struct UplinkMonitorTests {
     /// Two veth pairs, wlan and wwan, each with an address; up and running.
     private func links() -> Bool {

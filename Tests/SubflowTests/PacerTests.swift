@@ -14,6 +14,27 @@ import Testing
         #expect(pacer.room(at: start + .milliseconds(10)) > 0)
     }
 
+    // Measurements may say anything: the first rate of a burst that was acknowledged at once, a path of minutes.
+    @Test(arguments: [1e-300, 1e-12, 1, 9.3e9, 1e300, .infinity] as [Double])
+    func noRateLeavesItsType(_ rate: Double) {
+        var pacer = Pacer(), now = Instant(nanoseconds: 1_000_000_000)
+        for other in [rate, 1e-300, rate, 1e300, rate] {
+            pacer.setRate(other, segmentSize: 1436)
+            for _ in 0..<4 {
+                _ = pacer.room(at: now)
+                pacer.sent(65_535, at: now)
+                now += .seconds(100)
+            }
+            #expect(pacer.rate > .zero)
+        }
+    }
+
+    @Test func noProductLeavesItsType() {
+        let fast = Rate(bytes: .max, in: .nanoseconds(1))
+        #expect(fast.scaled(by: 2.885).bytesPerSecond == .max && fast.product(2, .seconds(60)) == .max)
+        #expect(Rate(bytesPerSecond: 1000).product(2, .milliseconds(100)) == 200)
+    }
+
     // What a first answer of one byte says about the rate is nothing.
     @Test func bbrStartsAtThePaceOfItsInitialWindow() {
         let bbr = BBR(segmentSize: 1436, initialWindow: 14_360)

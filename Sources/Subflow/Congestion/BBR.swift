@@ -78,7 +78,7 @@ final class BBR: CongestionController {
 
     private func product(_ gain: Double) -> Int {
         guard minimumRTT != .max, bandwidth.best > .zero else { return initialWindow }
-        return Int(gain * Double(bandwidth.best.bytesPerSecond) * minimumRTT.seconds)
+        return bandwidth.best.product(gain, minimumRTT)
     }
 
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
