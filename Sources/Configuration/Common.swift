@@ -22,6 +22,7 @@ public struct ProgramConfiguration: Sendable {
 enum LimitKey: String, CaseIterable {
     case connections, connectionsPerUser = "connections_per_user", sendBuffer = "send_buffer"
     case receiveWindow = "receive_window", drain
+    case dialogue, idleBody = "idle_body", unauthenticated
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -46,6 +47,9 @@ struct Common {
     var connections: Int?
     var connectionsPerUser = Defaults.connectionsPerUser
     var drain = Defaults.drain
+    var dialogue = Defaults.dialogue
+    var idleBody = Defaults.idleBody
+    var unauthenticated = Defaults.unauthenticated
 
     init(_ fields: CommonFields, folder: String) {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map { StaticKeyPair(privateKey: $0) }
@@ -72,6 +76,9 @@ struct Common {
             connection.receiveLimit = size.bytes
         }
         if let time = limits[.drain]?.interval(in: Defaults.drainRange) { drain = time }
+        if let time = limits[.dialogue]?.interval(in: Defaults.dialogueRange) { dialogue = time }
+        if let time = limits[.idleBody]?.interval(in: Defaults.idleBodyRange) { idleBody = time }
+        if let count = limits[.unauthenticated]?.number(in: Defaults.connectionsRange) { unauthenticated = count }
     }
 }
 

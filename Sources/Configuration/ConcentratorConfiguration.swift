@@ -39,6 +39,11 @@ extension ConcentratorConfiguration {
                 capture: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits]),
             folder: folder)
+        if let field = table[.limits], let limits = Table<LimitKey>(field) {
+            for key in [LimitKey.dialogue, .idleBody, .unauthenticated] {
+                limits[key]?.complain("is the proxy's to limit; no application connects to a concentrator")
+            }
+        }
         let listen = ConcentratorConfiguration.listen(table[.listen])
         let announce = ConcentratorConfiguration.announced(table[.announce])
         let joinsFirst = table[.joinFirstAddress].map { $0.choice(Truth.self) } ?? .true

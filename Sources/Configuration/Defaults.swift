@@ -32,9 +32,18 @@ public enum Defaults {
     /// How long a dial at the concentrator may take, all addresses of the name together.
     public static let dialTimeout = Interval.seconds(10)
 
+    /// How long an application may take from its connection to the end of its SOCKS dialogue or HTTP head.
+    public static let dialogue = Interval.seconds(30)
+    /// How long an HTTP request and its response may stand still.
+    public static let idleBody = Interval.seconds(900)
+    /// Connections that have not shown a password yet, on one listener that asks for one.
+    public static let unauthenticated = 256
+
     /// Ranges a limit is held to; outside of them nothing good happens.
     public static let connectionsRange = 1...1_000_000
     public static let bufferRange = ByteCount.kibibytes(64)...ByteCount.mebibytes(1024)
     public static let drainRange = Interval.zero...Interval.seconds(3600)
+    public static let dialogueRange = Interval.seconds(1)...Interval.seconds(300)
+    public static let idleBodyRange = Interval.seconds(1)...Interval.seconds(86_400)
     public static let dialTimeoutRange = Interval.seconds(1)...Interval.seconds(300)
 }

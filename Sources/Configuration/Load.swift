@@ -10,6 +10,15 @@ public enum Configuration: Sendable {
 /// The two kinds of file.
 public enum ConfigurationKind: String, Sendable {
     case proxy, concentrator
+
+    /// The kind of file that alone has the key; nil where both or none have it.
+    static func only(having key: String) -> ConfigurationKind? {
+        switch (ProxyKey(rawValue: key) != nil, ConcentratorKey(rawValue: key) != nil) {
+        case (true, false): .proxy
+        case (false, true): .concentrator
+        default: nil
+        }
+    }
 }
 
 /// What flags of the command line say; they win over the file.
@@ -88,9 +97,7 @@ extension Configuration {
         let report = Report()
         let root = try tree(of: file, report: report)
         guard let kind = root.kind else {
-            report.say(
-                .file(file),
-                "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)")
+            report.say(.file(file), root.whyOfNoKind)
             throw ConfigurationErrors(problems: report.sorted)
         }
         return try read(root, kind: kind, folder: folder(of: file), report: report)
@@ -158,11 +165,26 @@ extension Configuration {
 extension Item {
     /// Which kind of file this is, by the keys that only one kind has; nil where they don't tell.
     fileprivate var kind: ConfigurationKind? {
-        guard case .table(let entries) = content else { return nil }
-        let forProxy = ProxyKey.allCases.map(\.rawValue),
-            forConcentrator = ConcentratorKey.allCases.map(\.rawValue)
-        let proxy = entries.count { forProxy.contains($0.key) && !forConcentrator.contains($0.key) }
-        let concentrator = entries.count { forConcentrator.contains($0.key) && !forProxy.contains($0.key) }
-        return proxy == concentrator ? nil : proxy > concentrator ? .proxy : .concentrator
+        let (proxy, concentrator) = keysOfOneKind
+        if proxy.count == concentrator.count { return nil }
+        return proxy.count > concentrator.count ? .proxy : .concentrator
+    }
+
+    /// The file's keys that only one kind has, in the order of the file.
+    private var keysOfOneKind: (proxy: [String], concentrator: [String]) {
+        guard case .table(let entries) = content else { return ([], []) }
+        let keys = entries.map(\.key)
+        return (keys.filter { ConfigurationKind.only(having: $0) == .proxy },
+                keys.filter { ConfigurationKind.only(having: $0) == .concentrator })
+    }
+
+    /// The end of a sentence about a file whose keys don't tell its kind.
+    fileprivate var whyOfNoKind: String {
+        let (proxy, concentrator) = keysOfOneKind
+        guard !proxy.isEmpty else {
+            return "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)"
+        }
+        return "has keys of a proxy (\(proxy.joined(separator: ", "))) and of a concentrator"
+            + " (\(concentrator.joined(separator: ", "))); each of the two has a file of its own"
     }
 }

@@ -9,6 +9,13 @@ import Wire
 public struct ProxyConfiguration: Sendable {
     public var program: ProgramConfiguration
     public var settings: ProxySettings
+
+    /// What is allowed and yet worth a thought, in sentences.
+    public var warnings: [String] {
+        settings.listeners.filter(\.isOpenToOthers).map {
+            "whoever reaches \($0.address) may use the proxy: no password is asked for"
+        }
+    }
 }
 
 /// Keys of a proxy's file.
@@ -44,6 +51,9 @@ extension ProxyConfiguration {
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
             limits[.connectionsPerUser]?.complain("is the concentrator's to limit; a proxy has one user")
         }
+        var clients = ClientLimits()
+        (clients.dialogue, clients.idleBody, clients.unauthenticated)
+            = (common.dialogue, common.idleBody, common.unauthenticated)
         let peer = table.required(
             .concentrator, "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }")
             .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
@@ -66,6 +76,7 @@ extension ProxyConfiguration {
         settings.uplinks = uplinks
         settings.connection = common.connection
         settings.mostClients = common.connections ?? Defaults.proxyConnections
+        settings.clients = clients
         settings.capture = common.capture
         settings.drain = common.drain
     }
@@ -94,12 +105,9 @@ extension ProxyConfiguration {
             guard let fields = field.list() else { return nil }
             guard !fields.isEmpty else { return field.wrong("is empty; give at least one HOST:PORT") }
             return fields.map { field -> Target? in
-                guard let text = field.text() else { return nil }
-                guard let found = Target(hostAndPort: text, defaultPort: Defaults.concentratorPort) else {
-                    return field.wrong("\"\(text)\" is not HOST:PORT, such as 203.0.113.7:443")
-                }
+                guard let found = field.hostAndPort(defaultPort: Defaults.concentratorPort) else { return nil }
                 if case .address(let address) = found.host, address.isUnspecified {
-                    return field.wrong("\(text) is no address to send to; give the concentrator's own")
+                    return field.wrong("\(found) is no address to send to; give the concentrator's own")
                 }
                 return found
             }.reduce([]) { all, one in all.flatMap { all in one.map { all + [$0] } } }

@@ -43,6 +43,10 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
         for entry in entries where !known.contains(entry.key) {
             let hint = nearestName(to: entry.key, among: known).map { "did you mean \"\($0)\"?" }
                 ?? "known here are \(known.joined(separator: ", "))"
+            if name.isEmpty, let kind = ConfigurationKind.only(having: entry.key) {
+                report.say(entry.keyPlace, "\(entry.key) belongs in the file of a \(kind.rawValue), which is another one")
+                continue
+            }
             let inside = name.isEmpty ? "" : " in \(name)"
             report.say(entry.keyPlace, "unknown key \"\(entry.key)\"\(inside); \(hint)")
         }

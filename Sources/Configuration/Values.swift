@@ -4,10 +4,20 @@ import Shell
 import Wire
 
 extension Target {
+    /// `text` as an IPv6 address, where it may also be an IPv6 address with a port behind it:
+    /// `2001:db8::7:443`. Without brackets nobody can tell.
+    static func isAmbiguous(_ text: String) -> Bool {
+        guard IPAddress(text)?.isIPv4 == false, let colon = text.lastIndex(of: ":") else { return false }
+        let port = text[text.index(after: colon)...]
+        return port.utf8.allSatisfy { (0x30...0x39).contains($0) } && UInt16(port) != nil
+            && IPAddress(text[..<colon]) != nil
+    }
+
     /// Reads `192.0.2.1:443`, `[2001:db8::1]:443`, `name.example:443`, and each without a port where
     /// `defaultPort` is given; nil for anything else.
     public init?(hostAndPort text: String, defaultPort: UInt16? = nil) {
         var hostText = text[...], port = defaultPort
+        guard !Self.isAmbiguous(text) else { return nil }
         let isBareIPv6 = IPAddress(text).map { !$0.isIPv4 } ?? false
         if !isBareIPv6, !text.hasSuffix("]"), let colon = text.lastIndex(of: ":") {
             guard let number = UInt16(text[text.index(after: colon)...]), number > 0 else { return nil }
@@ -68,6 +78,18 @@ extension Field {
             return wrong("\(text) is too \(count < range.lowerBound.bytes ? "small" : "large"); \(limits)")
         }
         return ByteCount(count)
+    }
+
+    /// A host with a port, such as 203.0.113.7:443.
+    func hostAndPort(defaultPort: UInt16) -> Target? {
+        guard let text = text() else { return nil }
+        if let found = Target(hostAndPort: text, defaultPort: defaultPort) { return found }
+        if Target.isAmbiguous(text), let colon = text.lastIndex(of: ":") {
+            return wrong("""
+                \(text) may end in a port or not; write [\(text[..<colon])]\(text[colon...]) or [\(text)]:\(defaultPort)
+                """)
+        }
+        return wrong("\"\(text)\" is not HOST:PORT, such as 203.0.113.7:443")
     }
 
     /// A time with a unit (ms, s, m) inside `range`.

@@ -3,7 +3,8 @@ import Measures
 import Shell
 import Wire
 
-/// The first stage: finds out which protocol the application speaks and where it wants to go.
+/// The first stage: finds out which protocol the application speaks and where it wants to go. It takes so long
+/// and no longer, whatever comes, and looks at nothing while its source pauses after wrong passwords.
 final class FrontDesk: Visitor {
     private var buffer: [UInt8] = []
     private var door: FrontDoor?
@@ -11,23 +12,30 @@ final class FrontDesk: Visitor {
     private var socks5: Socks5Dialogue
     private var requests: HTTPRequestReader
     private var timer: LoopTimer?
+    private let source: Source
+    /// Runs while its source pauses.
+    private var pause: LoopTimer?
 
-    override init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ stranger: Stranger) {
+        source = stranger.source
         socks4 = Socks4Dialogue(credentials: listener.credentials)
         socks5 = Socks5Dialogue(credentials: listener.credentials)
         requests = HTTPRequestReader(credentials: listener.credentials)
-        super.init(socket, server, listener)
+        super.init(socket, server, listener, stranger: stranger)
     }
 
     override func start() {
         let timer = server.loop.timer(for: self) { $0.slow() }
-        timer.arm(after: ProxyLimit.dialogue)
+        timer.arm(after: server.settings.clients.dialogue)
         self.timer = timer
         socket.watch.onReadable(for: self) { $0.readable() }
         socket.watch.wantsRead = true
     }
 
-    override func willLeave() { timer = nil }
+    override func willLeave() {
+        timer = nil
+        pause = nil
+    }
 
     private func slow() {
         server.log.debug("dialogue took too long")
@@ -49,7 +57,7 @@ final class FrontDesk: Visitor {
 
     /// Goes as far as the bytes at hand allow.
     private func step() {
-        while !isOver, !buffer.isEmpty {
+        while !isOver, !buffer.isEmpty, !waitsForPause() {
             guard let door = door ?? open() else { return }
             self.door = door
             let goesOn = switch door {
@@ -59,6 +67,16 @@ final class FrontDesk: Visitor {
             }
             if !goesOn { return }
         }
+    }
+
+    /// Whether its source pauses: then it looks on afterwards. What comes meanwhile is kept, and an end is seen.
+    private func waitsForPause() -> Bool {
+        guard listener.credentials != nil,
+              let end = server.guesses.pauseEnd(source, at: server.loop.now()) else { return false }
+        let timer = pause ?? server.loop.timer(for: self) { $0.step() }
+        timer.arm(at: end)
+        pause = timer
+        return true
     }
 
     /// Which door the first byte opens; closes where this listener has no such door.
@@ -93,6 +111,9 @@ final class FrontDesk: Visitor {
         case .refused(let reply, let why):
             server.counters.refusedDialogues += 1
             server.log.debug("dialogue refused", metadata: ["why": "\(why)"])
+            if why == .wrongCredentials, style == .socks5 {
+                server.wrongPassword(Socks5Dialogue.credentialBytes(of: buffer), from: source, on: listener)
+            }
             sayGoodbye(reply)
             return false
         }
@@ -113,6 +134,9 @@ final class FrontDesk: Visitor {
         case .refused(let refusal):
             server.counters.refusedDialogues += 1
             server.log.debug("request refused", metadata: ["why": "\(refusal.sentence)"])
+            if let shown = refusal.wrongCredentials {
+                server.wrongPassword(shown[...], from: source, on: listener)
+            }
             sayGoodbye(refusal.reply())
         }
         return false

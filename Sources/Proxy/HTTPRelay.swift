@@ -55,7 +55,10 @@ final class HTTPRelay: Visitor {
     private var origin: Origin?
     private var clientEnded = false
     private var pump: Pump?
+    /// Ends a dial, an exchange that stands still, or the wait for another request.
     private var timer: LoopTimer?
+    /// When a byte of the exchange moved last, in either direction.
+    private var progressAt = Instant.zero
 
     /// Bytes of a body passed on for one event, so that one fast connection can't keep the loop.
     private static let mostPerTurn = 1 << 20
@@ -81,7 +84,7 @@ final class HTTPRelay: Visitor {
     override func answered(_ status: DialStatus) {
         guard status != .connected else {
             origin?.isAnswered = true
-            timer?.cancel()
+            watchProgress()
             return
         }
         guard pump == nil, let exchange, let origin, !isOver else { return }
@@ -98,14 +101,25 @@ final class HTTPRelay: Visitor {
         turn()
     }
 
-    /// Armed while the concentrator is asked to dial, and between requests.
     private func timeUp() {
-        if exchange == nil {
-            sayGoodbye(outgoing)
-        } else if origin?.isAnswered == false {
-            answered(.timedOut)
-        }
+        guard let exchange else { sayGoodbye(outgoing); return }
+        if origin?.isAnswered == false { answered(.timedOut); return }
+        let limit = server.settings.clients.idleBody
+        guard server.loop.now() - progressAt >= limit else { timer?.arm(at: progressAt + limit); return }
+        server.log.debug("stood still for too long", metadata: ["target": "\(exchange.request.target)"])
+        refuse(HTTPRefusal(.gatewayTimeout,
+                           "Nothing came from \(exchange.request.target) for \(Int(limit.seconds)) seconds."),
+               exchange)
     }
+
+    /// From now on the exchange must not stand still.
+    private func watchProgress() {
+        guard exchange != nil else { return }
+        progressAt = server.loop.now()
+        timer?.arm(at: progressAt + server.settings.clients.idleBody)
+    }
+
+    private func noteProgress() { progressAt = server.loop.now() }
 
     override func cut() { if let pump { pump.cancel() } else { super.cut() } }
 
@@ -146,7 +160,9 @@ final class HTTPRelay: Visitor {
         let room = min(ProxyLimit.buffer - buffer.count, server.scratch.count)
         guard room > 0 else { return }
         switch socket.read(into: UnsafeMutableRawBufferPointer(rebasing: server.scratch[..<room])) {
-        case .bytes(let n): buffer.append(contentsOf: server.scratch[..<n])
+        case .bytes(let n):
+            buffer.append(contentsOf: server.scratch[..<n])
+            noteProgress()
         case .blocked: break
         case .end: clientEnded = true
         case .failed: cut()
@@ -199,11 +215,12 @@ final class HTTPRelay: Visitor {
         if let origin, origin.target == request.target, origin.handle.connection.error == nil,
            origin.handle.connection.readable.count == 0, !origin.handle.connection.isReadFinished {
             exchange = Exchange(request, isOnUsedStream: true)
+            if origin.isAnswered { watchProgress() } else { timer?.arm(after: server.settings.clients.answer) }
             return
         }
         dropOrigin()
         exchange = Exchange(request, isOnUsedStream: false)
-        timer?.arm(after: ProxyLimit.answer)
+        timer?.arm(after: server.settings.clients.answer)
         origin = Origin(handle: server.open(request.target, owner: self), target: request.target)
     }
 
@@ -235,6 +252,7 @@ final class HTTPRelay: Visitor {
                                  at: server.driver.now)
             }
             guard taken > 0 else { return }
+            noteProgress()
             used += taken
             now.approvedUp -= taken
         }
@@ -271,6 +289,7 @@ final class HTTPRelay: Visitor {
             if connection.isReadFinished || connection.error != nil { originEnded(now) }
             return false
         }
+        noteProgress()
         let before = now.gathered.count
         now.gathered.append(contentsOf: piece.prefix(HTTPLimit.head + 1))
         let length = now.gathered.count
@@ -305,8 +324,11 @@ final class HTTPRelay: Visitor {
 
     private func passBodyOn(_ connection: Connection) -> Bool {
         guard var now = exchange else { return false }
-        defer { if !isOver { exchange = now } }
         var moved = 0
+        defer {
+            if !isOver { exchange = now }
+            if moved > 0 { noteProgress() }
+        }
         while !(now.responseBody.isFinished && now.approvedDown == 0) {
             let piece = connection.readable.first
             guard !piece.isEmpty else {
@@ -343,7 +365,7 @@ final class HTTPRelay: Visitor {
         exchange = nil
         if !response.originKeepsAlive || !done.requestIsSent { dropOrigin() }
         if response.clientKeepsAlive, done.requestIsSent {
-            timer?.arm(after: ProxyLimit.idleHTTP)
+            timer?.arm(after: server.settings.clients.idleHTTP)
         } else {
             sayGoodbye(outgoing)
         }

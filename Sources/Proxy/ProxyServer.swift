@@ -23,7 +23,12 @@ public final class ProxyServer: EngineDelegate {
     /// Where sockets are read into before it is known what the bytes are; used within one call only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
     public private(set) var mode: HandoverMode
+    /// After wrong passwords, on all listeners that ask for one.
+    private(set) var guesses = GuessPauses()
     private var listeners: [StreamListener] = []
+    /// Of each listener, in their order, those in their dialogue.
+    private var strangers: [Strangers<Visitor>] = []
+    private var lastNumber: UInt64 = 0
     private var visitors: [ObjectIdentifier: Visitor] = [:]
     private var uplinks: UplinkSet?
     private var concentrator: ConcentratorAddresses?
@@ -41,6 +46,7 @@ public final class ProxyServer: EngineDelegate {
 
     struct Counters {
         var accepted = 0, turnedAway = 0, refusedDialogues = 0, visits = 0, failedDials = 0
+        var wrongPasswords = 0, crowdedOut = 0
     }
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
@@ -65,11 +71,13 @@ public final class ProxyServer: EngineDelegate {
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         driver.delegate = self
         if let path = settings.capture { try driver.record(to: path) }
-        for listener in settings.listeners {
+        for (index, listener) in settings.listeners.enumerated() {
             listeners.append(try StreamListener(listener.address, loop: loop, log: log) {
-                [weak self] socket, _ in
-                self?.accepted(socket, listener)
+                [weak self] socket, from in
+                self?.accepted(socket, listener, Stranger(source: Source(from.address), listener: index))
             })
+            strangers.append(Strangers(most: settings.clients.mostStrangers(
+                listener, of: settings.listeners.count, mostClients: settings.mostClients)))
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
@@ -85,7 +93,7 @@ public final class ProxyServer: EngineDelegate {
         silence = loop.timer(for: self) { $0.stillSilent() }
         silence?.arm(after: patience)
         log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
-        for listener in settings.listeners where listener.credentials == nil && !listener.address.address.isLoopback {
+        for listener in settings.listeners where listener.isOpenToOthers {
             log.warning("whoever reaches this address may use the proxy: no password is asked for",
                         metadata: ["on": "\(listener.address)"])
         }
@@ -95,7 +103,12 @@ public final class ProxyServer: EngineDelegate {
 
     // MARK: Visitors
 
-    private func accepted(_ socket: StreamSocket, _ listener: ProxyListener) {
+    func nextNumber() -> UInt64 {
+        lastNumber &+= 1
+        return lastNumber
+    }
+
+    private func accepted(_ socket: StreamSocket, _ listener: ProxyListener, _ stranger: Stranger) {
         counters.accepted += 1
         guard visitors.count < settings.mostClients else {
             counters.turnedAway += 1
@@ -106,21 +119,46 @@ public final class ProxyServer: EngineDelegate {
             socket.reset()
             return
         }
-        admit(FrontDesk(socket, self, listener))
+        admit(FrontDesk(socket, self, listener, stranger))
     }
 
     private func admit(_ visitor: Visitor) {
         visitors[ObjectIdentifier(visitor)] = visitor
+        if let stranger = visitor.stranger,
+           let crowdedOut = strangers[stranger.listener].add(visitor, number: visitor.number, from: stranger.source) {
+            counters.crowdedOut += 1
+            if let silent = notices.pass(at: loop.now()) {
+                log.notice("too many connections in their dialogue: the oldest is closed",
+                           metadata: ["on": "\(visitor.listener.address)", "not_logged_before": "\(silent)"])
+            }
+            crowdedOut.cut()
+        }
         visitor.start()
     }
 
     func replace(_ visitor: Visitor, by next: Visitor) {
-        visitors[ObjectIdentifier(visitor)] = nil
+        forget(visitor)
         admit(next)
     }
 
-    func left(_ visitor: Visitor) {
+    private func forget(_ visitor: Visitor) {
         visitors[ObjectIdentifier(visitor)] = nil
+        if let stranger = visitor.stranger {
+            strangers[stranger.listener].remove(visitor.number, from: stranger.source)
+        }
+    }
+
+    /// Somebody showed a wrong name or password, told from others by `shown`.
+    func wrongPassword(_ shown: ArraySlice<UInt8>, from source: Source, on listener: ProxyListener) {
+        counters.wrongPasswords += 1
+        guesses.noteWrong(source, hash: shown.hashValue, at: loop.now())
+        guard let silent = notices.pass(at: loop.now()) else { return }
+        log.notice("wrong user name or password",
+                   metadata: ["from": "\(source)", "on": "\(listener.address)", "not_logged_before": "\(silent)"])
+    }
+
+    func left(_ visitor: Visitor) {
+        forget(visitor)
         shutdown?.noteRemaining(visitors.count)
     }
 
@@ -259,6 +297,8 @@ public final class ProxyServer: EngineDelegate {
             .init("clients_turned_away_total", counters.turnedAway), .init("requests_total", counters.visits),
             .init("dialogues_refused_total", counters.refusedDialogues),
             .init("dials_failed_total", counters.failedDials),
+            .init("wrong_passwords_total", counters.wrongPasswords),
+            .init("clients_crowded_out_total", counters.crowdedOut),
         ]
         return status
     }

@@ -19,6 +19,9 @@ public struct ProxyListener: Sendable {
     /// Of the connections that come in here; nil: the proxy's, which `braid mode` changes.
     public let mode: HandoverMode?
 
+    /// Whether others than this machine may use it without a password.
+    public var isOpenToOthers: Bool { credentials == nil && !address.address.isLoopback }
+
     /// Why there can't be such a listener.
     public enum Problem: Error, Equatable, CustomStringConvertible {
         case openToEverybody(SocketAddress)
@@ -84,6 +87,7 @@ public struct ProxySettings: Sendable {
     public var connection = ConnectionConfiguration()
     /// Applications served at once; those beyond are turned away.
     public var mostClients = 20_000
+    public var clients = ClientLimits()
     /// A pcap file of what travels inside the tunnel.
     public var capture: String?
     /// How long living connections may go on after `stop()`.
@@ -98,14 +102,32 @@ public struct ProxySettings: Sendable {
     }
 }
 
-/// Time and size limits of the front doors.
-enum ProxyLimit {
-    /// From the connection to the end of the dialogue; RFC 1928 leaves it open.
-    static let dialogue = Interval.seconds(30)
+/// How long applications may take, and how many may be undecided.
+public struct ClientLimits: Sendable {
+    /// From the connection to the end of the dialogue, whatever comes meanwhile; RFC 1928 leaves it open.
+    public var dialogue = Interval.seconds(30)
     /// For the concentrator's answer about a dial: its own limit is 10 s, the rest is for finding it.
-    static let answer = Interval.seconds(30)
+    public var answer = Interval.seconds(30)
     /// Between two requests of an HTTP application.
-    static let idleHTTP = Interval.seconds(120)
+    public var idleHTTP = Interval.seconds(120)
+    /// For an HTTP request and its response while not a byte of either moves; as long as Squid's read_timeout,
+    /// since applications poll long and people pause films.
+    public var idleBody = Interval.seconds(900)
+    /// Connections that have not shown a password yet, on one listener that asks for one.
+    public var unauthenticated = 256
+
+    public init() {}
+
+    /// How many may be in their dialogue at once on a listener: never so many that they take those that other
+    /// listeners need.
+    func mostStrangers(_ listener: ProxyListener, of listeners: Int, mostClients: Int) -> Int {
+        let share = max(1, mostClients / (2 * max(1, listeners)))
+        return listener.credentials == nil ? share : min(unauthenticated, share)
+    }
+}
+
+/// Time and size limits of the front doors that nobody needs to change.
+enum ProxyLimit {
     /// For a refused application to read its answer and close.
     static let farewell = Interval.seconds(2)
     /// Bytes kept of an application that sends ahead; more than one HTTP head, since it must fit.

@@ -42,7 +42,7 @@ final class TunnelClient: Visitor {
         let handle = server.open(target, owner: self)
         self.handle = handle
         let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
-        timer.arm(after: ProxyLimit.answer)
+        timer.arm(after: server.settings.clients.answer)
         self.timer = timer
         if server.settings.open.answersAtOnce(target) {
             startPump(handle)

@@ -14,12 +14,19 @@ class Visitor: StreamOwner {
     let server: ProxyServer
     /// The port it came in by.
     let listener: ProxyListener
+    /// While it has not said yet what it wants: it counts against the listener's limit of such connections.
+    let stranger: Stranger?
+    /// Ascending with the visitors of a server.
+    let number: UInt64
     private(set) var isOver = false
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
+         stranger: Stranger? = nil) {
         self.listener = listener
         self.socket = socket
         self.server = server
+        self.stranger = stranger
+        number = server.nextNumber()
         super.init()
     }
 
@@ -50,7 +57,9 @@ class Visitor: StreamOwner {
     }
 
     /// Sends `bytes`, then closes in order.
-    final func sayGoodbye(_ bytes: [UInt8]) { handOver(to: Farewell(socket, server, listener, bytes)) }
+    final func sayGoodbye(_ bytes: [UInt8]) {
+        handOver(to: Farewell(socket, server, listener, bytes, stranger: stranger))
+    }
 
     /// Gives back what the stage holds besides the socket.
     func willLeave() {}
@@ -62,9 +71,10 @@ final class Farewell: Visitor {
     private var bytes: [UInt8]
     private var timer: LoopTimer?
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ bytes: [UInt8]) {
+    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ bytes: [UInt8],
+         stranger: Stranger?) {
         self.bytes = bytes
-        super.init(socket, server, listener)
+        super.init(socket, server, listener, stranger: stranger)
     }
 
     override func start() {

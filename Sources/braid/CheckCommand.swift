@@ -14,6 +14,7 @@ struct CheckCommand: ParsableCommand {
         case .proxy(let proxy):
             print("\(config): a proxy's configuration, nothing wrong")
             print("  this proxy's public key: \(proxy.settings.identity.publicKey.base64)")
+            for warning in proxy.warnings { print("  warning: \(warning)") }
         case .concentrator(let concentrator):
             print("\(config): a concentrator's configuration, nothing wrong")
             print("  this concentrator's public key: \(concentrator.settings.identity.publicKey.base64)")

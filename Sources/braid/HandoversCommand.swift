@@ -93,4 +93,6 @@ extension HandoverTrial.Link: ExpressibleByArgument {
         guard let found = Self.allCases.first(where: { "\($0)" == argument }) else { return nil }
         self = found
     }
+    public static var allValueStrings: [String] { allCases.map { "\($0)" } }
+    public var defaultValueDescription: String { "\(self)" }
 }

@@ -23,6 +23,9 @@ import Testing
             ("`limits.send_buffer`", "\(Defaults.sendBuffer.bytes >> 20) MiB"),
             ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),
             ("`limits.drain`", "\(Int(Defaults.drain.seconds)) s"),
+            ("`limits.dialogue`", "\(Int(Defaults.dialogue.seconds)) s"),
+            ("`limits.idle_body`", "\(Int(Defaults.idleBody.seconds)) s"),
+            ("`limits.unauthenticated`", "\(Defaults.unauthenticated)"),
         ]
         for row in rows {
             #expect(text.contains("| \(row.key) | \(row.value) |"), "\(row.key) is \(row.value)")

@@ -45,7 +45,8 @@ private let own = "private_key_file: own.key\n"
                       + "mode, open, uplinks, status, control, log_level, pcap, congestion, limits"),
         WrongFile(goodProxy + "mode: [full]", "proxy.yaml:3: mode: must be one value, not a list or a table"),
         WrongFile(goodProxy + "limits: many",
-                  "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain"),
+                  "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "
+                      + "dialogue, idle_body, unauthenticated"),
         WrongFile(goodProxy + "limits: { connections: many }",
                   "proxy.yaml:3: limits.connections: \"many\" is not a whole number; give one from 1 to 1000000"),
         WrongFile(own + "concentrator: 203.0.113.7:443",
@@ -61,6 +62,13 @@ private let own = "private_key_file: own.key\n"
         WrongFile(goodProxy + "status: 9090", "proxy.yaml:3: status: \"9090\" is not an address with a port, such as 127.0.0.1:9090"),
         WrongFile(own + "concentrator: { address: \"203.0.113:443\", public_key: \"\(key)\" }",
                   "proxy.yaml:2: concentrator.address: \"203.0.113:443\" is not HOST:PORT, such as 203.0.113.7:443"),
+        WrongFile(own + "concentrator: { address: \"2001:db8::7:443\", public_key: \"\(key)\" }",
+                  "proxy.yaml:2: concentrator.address: 2001:db8::7:443 may end in a port or not; "
+                      + "write [2001:db8::7]:443 or [2001:db8::7:443]:443"),
+        WrongFile(goodProxy + "users: [ { name: alice, public_key: \"\(key)\" } ]\nmode: full",
+                  "proxy.yaml:3: users belongs in the file of a concentrator, which is another one"),
+        WrongFile(goodProxy + "limits: { dialogue: 0 s }",
+                  "proxy.yaml:3: limits.dialogue: 0 s is too short; give it from 1 s to 300 s"),
         WrongFile(own + "concentrator: { address: \"0.0.0.0:443\", public_key: \"\(key)\" }",
                   "proxy.yaml:2: concentrator.address: 0.0.0.0:443 is no address to send to; give the concentrator's own"),
         WrongFile(own + "concentrator: { address: \"203.0.113.7:443\", public_key: abc }",
@@ -191,6 +199,27 @@ private let own = "private_key_file: own.key\n"
         do { _ = try Configuration.check(file: "/nonexistent/p.yaml") } catch {
             #expect(error.description == "/nonexistent/p.yaml: can't be read: No such file or directory")
         }
+    }
+
+    @Test func aFileForBothSides() {
+        let scratch = Scratch()
+        for (text, sentence) in [
+            (goodProxy + "users: []",
+             "has keys of a proxy (concentrator) and of a concentrator (users); each of the two has a file of its own"),
+            ("log_level: info", "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)"),
+        ] {
+            let path = scratch.write(text, to: "both.yaml")
+            do { _ = try Configuration.check(file: path); Issue.record("taken") } catch {
+                #expect(error.description == "\(path): \(sentence)")
+            }
+        }
+    }
+
+    @Test func anOpenListenerIsMentioned() throws {
+        let scratch = Scratch()
+        #expect(try scratch.proxy(goodProxy).warnings == [])
+        #expect(try scratch.proxy(goodProxy + "listen: [\"mixed://192.168.1.5:1080\", \"mixed://u:p@192.168.1.5:1081\"]").warnings
+            == ["whoever reaches 192.168.1.5:1080 may use the proxy: no password is asked for"])
     }
 
     @Test func noPasswordInAnySentence() {

@@ -17,7 +17,8 @@ final class Street {
     private var origins: [StreamListener] = []
     private var guests: [Guest] = []
 
-    init(credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto) throws {
+    init(credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto,
+         mostClients: Int = 20_000, clients: ClientLimits = ClientLimits(), secondListener: Bool = false) throws {
         loop = try EventLoop()
         let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()),
             concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
@@ -32,6 +33,9 @@ final class Street {
         var here = ProxySettings(identity: proxyKey,
                                  concentrator: [Target(host: .address(IPAddress("127.0.0.1")!), port: port)],
                                  concentratorKey: concentratorKey.publicKey, listeners: [listener])
+        if secondListener { here.listeners.append(try ProxyListener(address: SocketAddress("127.0.0.1:0")!)) }
+        here.mostClients = mostClients
+        here.clients = clients
         here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
         here.open = open
         proxy = try ProxyServer(here, loop: loop, log: log)
@@ -61,7 +65,7 @@ final class Street {
     }
 
     /// An application's connection to the proxy.
-    func application() throws -> Application { try Application(self) }
+    func application(on listener: Int = 0) throws -> Application { try Application(self, listener) }
 
     /// Sends `bytes` on a connection of its own and returns what came back until the proxy closed.
     func ask(_ bytes: [UInt8]) throws -> [UInt8] {
@@ -129,9 +133,9 @@ final class Application {
     var readsUpTo = Int.max
     var text: String { String(decoding: received, as: UTF8.self) }
 
-    init(_ street: Street) throws {
+    init(_ street: Street, _ listener: Int) throws {
         self.street = street
-        attempt = StreamSocket.connect(to: street.proxy.listen[0],
+        attempt = StreamSocket.connect(to: street.proxy.listen[listener],
                                        loop: street.loop) { [weak self] result in
             guard let self else { return }
             guard case .success(let socket) = result else { self.isEnded = true; return }

@@ -56,5 +56,5 @@ extension Street {
     }
 
     /// Applications the proxy serves now.
-    var clients: Int { proxy.status().counters.first { $0.name == "clients" }?.value ?? -1 }
+    var clients: Int { count("clients") }
 }

@@ -1,0 +1,65 @@
+import Measures
+
+/// Who connects to a listener, as far as limits are concerned: an IPv4 address, or the /64 of an IPv6 one,
+/// all of which one host may use.
+struct Source: Hashable, CustomStringConvertible {
+    private let address: IPAddress
+    init(_ address: IPAddress) {
+        let address = address.unmapped
+        self.address = address.isIPv4 ? address : IPAddress(v6High: address.high, low: 0)
+    }
+    var description: String { address.isIPv4 ? "\(address)" : "\(address)/64" }
+}
+
+/// Pauses after wrong passwords, for each source by itself, growing with their number.
+///
+/// While a source pauses, nothing it sends on a listener with a password is looked at. What it sends then waits,
+/// so that a right password from the same address (one of many behind a NAT) comes through when the pause ends.
+/// The same wrong password once more, as from an application whose setting is old, tells nobody anything and
+/// counts for nothing.
+struct GuessPauses {
+    /// After the first wrong password, doubled with each further one: about 240 guesses an hour, where 5,300 a
+    /// second went through without it. A typing mistake costs half a second; the longest is shorter than the
+    /// time a dialogue may take, so that a right password that had to wait is heard.
+    static let shortest = Interval.milliseconds(500), longest = Interval.seconds(15)
+    /// Without a wrong password for so long, a source is like new.
+    static let memory = Interval.seconds(1800)
+    /// Sources remembered; beyond them the one that has been quiet longest is forgotten.
+    static let mostSources = 4096
+
+    private struct Record {
+        var wrong = 0
+        var lastHash = 0
+        var lastAt = Instant.zero
+        var pausedUntil = Instant.zero
+    }
+    private var records: [Source: Record] = [:]
+    var count: Int { records.count }
+
+    /// When what `source` sends may be looked at again; nil: now.
+    func pauseEnd(_ source: Source, at now: Instant) -> Instant? {
+        guard let record = records[source], record.pausedUntil > now else { return nil }
+        return record.pausedUntil
+    }
+
+    /// `source` has shown a wrong name or password; `hash` tells one from another.
+    mutating func noteWrong(_ source: Source, hash: Int, at now: Instant) {
+        if records[source] == nil, records.count >= Self.mostSources { forgetOldest(at: now) }
+        var record = records[source] ?? Record()
+        if record.wrong > 0, now - record.lastAt > Self.memory { record = Record() }
+        guard record.wrong == 0 || record.lastHash != hash else { return }
+        let pause = min(Self.longest, Self.shortest * Int64(1 << min(record.wrong, 10)))
+        record.wrong = min(record.wrong + 1, 64)
+        record.lastHash = hash
+        record.lastAt = now
+        record.pausedUntil = now + pause
+        records[source] = record
+    }
+
+    /// Makes room: those that are like new, else the quietest.
+    private mutating func forgetOldest(at now: Instant) {
+        records = records.filter { now - $0.value.lastAt <= Self.memory }
+        guard records.count >= Self.mostSources else { return }
+        if let oldest = records.min(by: { $0.value.lastAt < $1.value.lastAt }) { records[oldest.key] = nil }
+    }
+}
