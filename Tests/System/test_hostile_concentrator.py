@@ -25,9 +25,8 @@ class Trap:
     def spring(self, behave, length, until=lambda fake: False, requests=6):
         """The proxy meets `behave` for `length` seconds while an application asks."""
         fake = Concentrator(self.w.net, (CONCENTRATOR, PORT), self.identity, behave)
-        applications = [self.w.start(self.w.app, ["curl", "-sS", "--max-time", str(length + 12), "--socks5-hostname",
-                                                  "127.0.0.1:1080", "http://origin.test/where"], "curl")
-                        for _ in range(requests)]
+        asks = f"while :; do curl -sS --max-time {length + 12} --socks5-hostname 127.0.0.1:1080 http://origin.test/where; sleep 0.05; done"
+        applications = [self.w.start(self.w.app, ["bash", "-c", asks], "curl") for _ in range(requests)]
         first, end = time.monotonic() + 12, None  # the proxy has to notice that its session is gone
         while not until(fake):
             if fake.latest and end is None:
@@ -83,8 +82,9 @@ def test_welcomes_that_are_none(w):
 
 
 @seconds(90)
-def test_answers_that_no_listener_gives(w):
-    """Every stream is answered with another dial status and then with nonsense."""
+def test_answers_and_frames_that_no_concentrator_sends(w):
+    """Every stream is answered with another dial status and then with nonsense; between that come frames of every kind
+    by the hundred in a datagram, and at last the end of the session."""
     trap = Trap(w)
     chance = random.Random(11)
 
@@ -96,33 +96,16 @@ def test_answers_that_no_listener_gives(w):
             return b"".join(nonsense.segment(chance, value[0]) for _ in range(chance.randrange(1, 4)))[:1400]
         if what == "idle":
             streams = [s for s in session.streams.values() if s.irs is not None][-20:]
-            return b"".join(nonsense.segment(chance, s) for s in streams)[:1400]
-        return None
-
-    fake = trap.spring(behave, 4, requests=30)
-    w.notes.append(f"{fake.records} records of the proxy's")
-    check(fake.records > 100, "the proxy was hardly spoken to")
-    trap.end()
-
-
-@seconds(90)
-def test_frames_that_no_concentrator_sends(w):
-    """Each kind by the hundred in a datagram, for every datagram of the proxy's; and at last the end of the session."""
-    trap = Trap(w)
-    chance = random.Random(13)
-
-    def behave(session, what, value):
-        if what == "syn":
-            return value.syn_ack() + value.data(b"\0")
-        if what in ("turn", "idle"):
-            for _ in range(6):
+            session.send(b"".join(nonsense.segment(chance, s) for s in streams)[:1400])
+            for _ in range(4):
                 session.stage += 1
                 session.send(nonsense.flood(chance, session.stage))
-            if session.stage > 1500:
+            if session.stage > 600:
                 session.send(frames.close(chance.randrange(5)))
         return None
 
-    fake = trap.spring(behave, 5)
+    fake = trap.spring(behave, 5, requests=8)
     w.notes.append(f"{fake.records} records, {fake.hellos} hellos of the proxy's")
+    check(fake.records > 100, "the proxy was hardly spoken to")
     check(fake.hellos < 200, f"the proxy sent {fake.hellos} hellos in 5 s")
     trap.end()

@@ -13,9 +13,9 @@ from world import CONCENTRATOR, HERE
 class Flood:
     """hostile_peer.floods on the application's host."""
 
-    def __init__(self, a, kind, length, rate=10_000):
-        self.w, self.name = a.w, f"flood-{kind}"
-        self.process = a.w.start(a.w.app, [sys.executable, "-m", "hostile_peer.floods", kind, CONCENTRATOR, str(PORT),
+    def __init__(self, a, kind, length, rate=10_000, port=PORT):
+        self.w, self.name = a.w, f"flood-{kind}-{len(a.w.logs)}"
+        self.process = a.w.start(a.w.app, [sys.executable, "-m", "hostile_peer.floods", kind, CONCENTRATOR, str(port),
                                            str(rate), str(length), a.public.hex()], self.name, cwd=HERE)
         a.w.wait(lambda: "begun" in a.w.text(self.name), "the flood")
 

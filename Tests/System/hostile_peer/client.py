@@ -216,12 +216,12 @@ class Stream:
     """One connection of one subflow. `acknowledges`: whether it answers by itself."""
 
     def __init__(self, session, first, number=None, mss=1400, window=0xffff, scale=9, path=0, sends=True,
-                 acknowledges=True, keeps=True):
+                 acknowledges=True, keeps=True, key=None, iss=None):
         self.session, self.path, self.scale = session, path, scale
         self.acknowledges, self.keeps = acknowledges, keeps
         self.number = number if number is not None else session.next_number()
-        self.key, self.other_key = os.urandom(8), None
-        self.iss, self.irs = random.getrandbits(32), None
+        self.key, self.other_key = key or os.urandom(8), None
+        self.iss, self.irs = random.getrandbits(32) if iss is None else iss, None
         self.dsn = options.initial_dsn(self.key) + 1 & (1 << 64) - 1
         self.reader = segments.Reader(self.iss)
         self.next = self.iss + 1 & 0xffffffff

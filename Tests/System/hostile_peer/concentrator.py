@@ -50,8 +50,8 @@ class Concentrator:
 
     def hello(self, datagram, source):
         self.hellos += 1
-        state = noise.Handshake(self.identity, handshake.FORMATS[handshake.VERSION], pre_shared=self.pre_shared)
-        payload = state.read_first(datagram[8:-32] if handshake.VERSION > 1 else datagram[8:])
+        state = noise.Handshake(self.identity, handshake.PROLOGUE, pre_shared=self.pre_shared)
+        payload = state.read_first(datagram[8:-handshake.MACS])
         session = Session(self, int.from_bytes(payload[2:5], "big"), source)
         answer = self.behave(session, "hello", payload)
         if answer is None:

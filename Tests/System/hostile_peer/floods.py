@@ -16,13 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from . import handshake, records
 
-SIZE = 8 + 96 + (37 if handshake.VERSION > 1 else 21)  # of a hello without its MACs
+SIZE = 141  # of a hello without its MACs
 
 
 def garbage():
-    size = SIZE + (32 if handshake.VERSION > 1 else 0)
     while True:
-        yield records.header(records.HELLO) + os.urandom(size - 8)
+        yield records.header(records.HELLO) + os.urandom(SIZE + handshake.MACS - 8)
 
 
 def known(public):
