@@ -70,7 +70,7 @@ public final class ConcentratorServer: EngineDelegate {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
-        case .answered, .addressAnnounced: break
+        case .answered, .addressAnnounced, .sessionDoubted: break
         case .helloRefused(let user, let remote, let reason):
             log.notice("hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
         case .strangerRefused(let key, let remote):

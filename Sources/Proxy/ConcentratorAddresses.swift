@@ -3,13 +3,15 @@ import Measures
 import Shell
 import Wire
 
-/// The concentrator's addresses, its names resolved at the start and again while there is no session: it may
-/// have moved.
+/// The concentrator's addresses, its names resolved at the start, and again while there is no session or its
+/// session is in doubt: it may have moved.
 final class ConcentratorAddresses {
-    /// From one round of resolution to the next while no session is up, doubled up to the longest.
-    private static let shortest = Interval.seconds(2), longest = Interval.seconds(60)
+    /// From one round of resolution to the next while it is needed, doubled up to the longest: a change of
+    /// address is found within seconds, however long it took to come.
+    private static let shortest = Interval.seconds(1), longest = Interval.seconds(4)
 
     private let targets: [Target]
+    private let loop: EventLoop
     private let log: Logger
     private let changed: ([SocketAddress]) -> Void
     private let resolver: Resolver?
@@ -17,9 +19,10 @@ final class ConcentratorAddresses {
     private var answers: [[SocketAddress]]
     private(set) var current: [SocketAddress] = []
     private var timer: LoopTimer?
+    private var complaints = NoticeLimit(1, in: .seconds(60))
     private var patience = ConcentratorAddresses.shortest
 
-    /// Whether no session is up, so that looking again is worth it.
+    /// Whether no session is up, or it is in doubt, so that looking again is worth it.
     var isNeeded = true {
         didSet {
             guard isNeeded != oldValue else { return }
@@ -31,6 +34,7 @@ final class ConcentratorAddresses {
     init(_ targets: [Target], loop: EventLoop, log: Logger,
          changed: @escaping ([SocketAddress]) -> Void) throws(SystemError) {
         self.targets = targets
+        self.loop = loop
         self.log = log
         self.changed = changed
         answers = targets.map { target in target.socketAddress.map { [$0] } ?? [] }
@@ -66,7 +70,9 @@ final class ConcentratorAddresses {
         if found.isEmpty {
             guard resolution.isComplete else { return }
             // The addresses known before are better than none.
-            log.warning("cannot resolve the concentrator's name", metadata: ["name": "\(resolution.name)"])
+            if complaints.pass(at: loop.now()) != nil {
+                log.warning("cannot resolve the concentrator's name", metadata: ["name": "\(resolution.name)"])
+            }
             return
         }
         // While one family is still asked for, what is known of the other stays.

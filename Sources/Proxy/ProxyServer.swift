@@ -230,7 +230,12 @@ public final class ProxyServer: EngineDelegate {
             log.info(isThere ? "the concentrator has a further address" : "an address of the concentrator is gone",
                      metadata: ["address": "\(address)"])
             uplinks?.setFamilies(of: concentrator?.current ?? [], announced: announced)
+        case .sessionDoubted(let session):
+            // Perhaps it is not there any more: whoever has a name looks it up again.
+            concentrator?.isNeeded = true
+            log.info("the concentrator is silent", metadata: ["session": "\(session)"])
         case .pathChanged(let session, let path, let uplink, let remote, let health):
+            if health == .usable, sessions > 0 { concentrator?.isNeeded = false }
             log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
                                                  "remote": "\(remote)"])
         case .pathMoved: break
@@ -257,13 +262,32 @@ public final class ProxyServer: EngineDelegate {
 
     // MARK: Control
 
-    /// Changes the handover mode, also of living connections.
-    public func setMode(_ mode: HandoverMode) {
-        guard mode != self.mode else { return }
+    /// Changes the handover mode, also of living connections. Nil, or why it can't be had.
+    @discardableResult public func setMode(_ mode: HandoverMode) -> String? {
+        if mode == .backup, uplinks?.hasBackup != true { return Self.noBackup(uplinks?.knownNames ?? []) }
+        guard mode != self.mode else { return nil }
         self.mode = mode
         driver.endpoint.setMode(mode, at: loop.now())
         driver.kick()
         log.notice("mode is now \(mode.rawValue)")
+        return nil
+    }
+
+    private static func noBackup(_ names: [String]) -> String {
+        "no uplink has the role backup, so that all would go on carrying data: give it to one first with "
+            + "braid uplink NAME backup" + (names.isEmpty ? "" : " (NAME: \(names.joined(separator: ", ")))")
+    }
+
+    /// Changes the role of an uplink, while connections live on. Nil, or why that is not possible.
+    public func setRole(_ role: UplinkRole, of name: String) -> String? {
+        guard let uplinks else { return "the proxy has ended" }
+        guard uplinks.setRole(role, of: name) else {
+            let names = uplinks.knownNames
+            return "there is no uplink \(name)"
+                + (names.isEmpty ? "; there is none at present" : ", only \(names.joined(separator: ", "))")
+        }
+        driver.kick()
+        return nil
     }
 
     /// Stops accepting and ends when the last application has, or after `drain`; called again, at once.

@@ -3,10 +3,22 @@ import Measures
 import Shell
 import Tunnel
 
+/// What an uplink is used for.
+public enum UplinkRole: String, CaseIterable, Sendable {
+    /// Carries data in every mode.
+    case regular
+    /// In backup mode only where no regular one works.
+    case backup
+    /// Not at all.
+    case off
+}
+
 /// The proxy's uplinks: what the monitor reports, as sockets of the engine with numbers that stay.
 final class UplinkSet {
     /// How soon a socket that could not be bound is tried again.
     private static let retry = Interval.seconds(1)
+    /// Roles of their own that uplinks may have been given, absent ones included.
+    private static let mostRoles = 64
 
     private let driver: EngineDriver
     private let log: Logger
@@ -15,17 +27,32 @@ final class UplinkSet {
     private var monitor: UplinkMonitor?
     private var selectors: [UplinkSelector]
     private let isAutomatic: Bool
-    /// The engine's uplink of this number: an interface or address with the family of its socket. It keeps
-    /// its number for as long as the process lives.
-    private struct Slot: Equatable {
-        var name: String
-        var isIPv4: Bool
+    /// The engine's uplink of a number: an interface or address with the family of its socket.
+    private var numbers = UplinkNumbers()
+    /// What a socket is bound to, by number; it stays as long as that is there.
+    fileprivate struct Place: Equatable {
+        var interface: String
+        var index: Int
+        var address: IPAddress
+        var mtu: Int
+        var since: Instant
     }
-    private var slots: [Slot] = []
+    private var places: [Place?] = Array(repeating: nil, count: UplinkNumbers.most)
     private var present: [String: UplinkCandidate] = [:]
+    /// Given to a living process (`braid uplink`), by name.
+    private var roles: [String: UplinkRole] = [:]
+    /// Names for which there was no number left.
+    private var refused: Set<String> = []
+    private var notices = NoticeLimit()
     /// Of the configured addresses, and of those announced.
     private var families = (v4: true, v6: true), further = (v4: false, v6: false)
     private var timer: LoopTimer?
+    /// Runs while an uplink was never heard.
+    private var listening: LoopTimer?
+    /// Those whose silence the log has told of, by number.
+    private var told: Set<Int> = []
+    /// How long an uplink may be silent while others are heard, and the datagrams it must have sent.
+    private static let silence = Interval.seconds(5), leastSent = 3
 
     init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
         self.driver = driver
@@ -43,6 +70,7 @@ final class UplinkSet {
         monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop,
                                     log: log) { [weak self] in self?.handle($0) }
         timer = driver.loop.timer(for: self) { $0.attachMissing() }
+        listening = driver.loop.timer(for: self) { $0.listen() }
     }
 
     /// Begins to watch; `known` are the concentrator's addresses as far as they are known.
@@ -57,21 +85,87 @@ final class UplinkSet {
     func stop() {
         monitor?.stop()
         timer = nil
+        listening = nil
     }
 
-    func name(_ number: Int) -> String? { slots.indices.contains(number) ? slots[number].name : nil }
+    func name(_ number: Int) -> String? { numbers.name(number) }
 
     var hasAny: Bool { !present.isEmpty }
 
     var states: [ServerStatus.UplinkState] {
-        var names: [String] = []
-        for slot in slots where !names.contains(slot.name) { names.append(slot.name) }
+        let known = numbers.names
+        let names = known + present.keys.filter { !known.contains($0) }.sorted()
         return names.map { name in
-            ServerStatus.UplinkState(name: name,
-                                     isBackup: present[name].map { backup.contains($0.selector) }
-                                         ?? false,
-                                     isPresent: present[name] != nil)
+            ServerStatus.UplinkState(name: name, isBackup: role(name) == .backup, isOff: role(name) == .off,
+                                     isPresent: present[name] != nil, problem: problem(name))
         }
+    }
+
+    // MARK: Uplinks that are never heard
+
+    private func problem(_ name: String) -> String? {
+        guard let candidate = present[name] else { return nil }
+        for (number, isIPv4) in numbers.held(name) where isDeaf(number) {
+            return UplinkDiagnosis.reason(candidate, isIPv4: isIPv4,
+                                          others: present.values.filter { $0.name != name }
+                                              .sorted { $0.name < $1.name })
+        }
+        return nil
+    }
+
+    /// It sends, others are heard, and nothing ever came on it.
+    private func isDeaf(_ number: Int) -> Bool {
+        guard let socket = driver.socket(number), let since = places[number]?.since,
+              driver.now - since >= Self.silence, socket.statistics.datagramsReceived == 0,
+              socket.statistics.datagramsSent >= Self.leastSent else { return false }
+        return places.indices.contains { driver.socket($0)?.statistics.datagramsReceived ?? 0 > 0 }
+    }
+
+    private func listen() {
+        var isOpen = false
+        for name in present.keys.sorted() {
+            for (number, _) in numbers.held(name) {
+                if driver.socket(number)?.statistics.datagramsReceived ?? 0 == 0 { isOpen = true }
+                guard isDeaf(number), told.insert(number).inserted, let problem = problem(name) else { continue }
+                log.warning("nothing was ever heard on an uplink",
+                            metadata: ["uplink": "\(name)", "why": "\(problem)"])
+            }
+        }
+        if isOpen { listening?.arm(after: Self.silence) }
+    }
+
+    // MARK: Roles
+
+    private func role(_ name: String) -> UplinkRole {
+        if let role = roles[name] { return role }
+        return present[name].map { backup.contains($0.selector) } ?? false ? .backup : .regular
+    }
+
+    /// Whether an uplink has the role, present or not.
+    var hasBackup: Bool {
+        if roles.values.contains(.backup) { return true }
+        guard !backup.isEmpty else { return false }
+        // Those of the configuration, as far as they were not given another role meanwhile.
+        let others = present.values.filter { backup.contains($0.selector) && roles[$0.name] != nil }
+        return others.count < backup.count
+    }
+
+    /// The names a person may give a role: all that are there or were.
+    var knownNames: [String] { states.map(\.name) }
+
+    /// Gives the uplink a role while it lives; false where there is no such uplink.
+    func setRole(_ role: UplinkRole, of name: String) -> Bool {
+        guard present[name] != nil || numbers.names.contains(name),
+              roles[name] != nil || roles.count < Self.mostRoles else { return false }
+        guard self.role(name) != role else { return true }
+        roles[name] = role
+        log.notice("uplink has another role", metadata: ["uplink": "\(name)", "role": "\(role.rawValue)"])
+        for (number, _) in numbers.held(name) where role != .off {
+            driver.setUplinkRole(number, isBackup: role == .backup)
+        }
+        if let candidate = present[name] { attach(candidate) }
+        if role == .off { attachRefused() }
+        return true
     }
 
     /// The families of the concentrator's addresses decide which sockets are of use; `announced` are those it
@@ -79,67 +173,114 @@ final class UplinkSet {
     func setFamilies(of addresses: [SocketAddress], announced: [SocketAddress] = []) {
         families = (v4: addresses.contains { $0.address.isIPv4 }, v6: addresses.contains { !$0.address.isIPv4 })
         further = (v4: announced.contains { $0.address.isIPv4 }, v6: announced.contains { !$0.address.isIPv4 })
-        for candidate in present.values.sorted(by: { $0.name < $1.name }) { attach(candidate, onlyNew: true) }
+        attachMissing()
     }
 
-    private func handle(_ event: UplinkEvent) {
+    func handle(_ event: UplinkEvent) {
         switch event {
         case .appeared(let candidate), .changed(let candidate):
             present[candidate.name] = candidate
             attach(candidate)
         case .vanished(let name):
             present[name] = nil
-            log.notice("uplink vanished", metadata: ["uplink": "\(name)"])
-            for number in slots.indices where slots[number].name == name { driver.removeUplink(number) }
+            refused.remove(name)
+            for (number, _) in numbers.held(name) { detach(number) }
+            attachRefused()
+        }
+    }
+
+    /// One that found no number may have one that was let go.
+    private func attachRefused() {
+        for name in refused.sorted() {
+            refused.remove(name)
+            if let candidate = present[name] { attach(candidate) }
+            if refused.contains(name) { return }
         }
     }
 
     private func attachMissing() {
-        for candidate in present.values.sorted(by: { $0.name < $1.name }) { attach(candidate, onlyNew: true) }
+        for candidate in present.values.sorted(by: { $0.name < $1.name }) { attach(candidate) }
     }
 
     /// The families in which the uplink can reach the concentrator: IPv4 where both ends have it, since its
     /// header is shorter, and a second one where the concentrator asked for that by announcing an address.
     private func wanted(_ candidate: UplinkCandidate) -> [Bool] {
+        if role(candidate.name) == .off { return [] }
         let hasV4 = candidate.has(isIPv4: true), hasV6 = candidate.has(isIPv4: false)
         let usesV4 = hasV4 && (families.v4 || further.v4)
         let usesV6 = hasV6 && (further.v6 || (families.v6 && !usesV4))
         return (usesV4 ? [true] : []) + (usesV6 ? [false] : [])
     }
 
-    /// Makes the uplink's sockets (again), or with `onlyNew` those that it lacks.
-    private func attach(_ candidate: UplinkCandidate, onlyNew: Bool = false) {
+    private func detach(_ number: Int) {
+        driver.removeUplink(number)
+        places[number] = nil
+        numbers.release(number)
+    }
+
+    /// Makes the sockets that the uplink lacks. One stays while its own address does: another family's
+    /// addresses come and go without it.
+    private func attach(_ candidate: UplinkCandidate) {
         let wanted = wanted(candidate)
-        for number in slots.indices where slots[number].name == candidate.name
-            && !wanted.contains(slots[number].isIPv4) { driver.removeUplink(number) }
-        if wanted.isEmpty {
+        for (number, isIPv4) in numbers.held(candidate.name) where !wanted.contains(isIPv4) { detach(number) }
+        if wanted.isEmpty, role(candidate.name) != .off {
             log.notice("uplink has no address of the concentrator's family",
                        metadata: ["uplink": "\(candidate.name)"])
         }
-        for isIPv4 in wanted { attach(candidate, isIPv4: isIPv4, onlyNew: onlyNew) }
+        for isIPv4 in wanted { attach(candidate, isIPv4: isIPv4) }
     }
 
-    private func attach(_ candidate: UplinkCandidate, isIPv4: Bool, onlyNew: Bool) {
-        let slot = Slot(name: candidate.name, isIPv4: isIPv4)
-        let number = slots.firstIndex(of: slot) ?? slots.count
-        if number == slots.count { slots.append(slot) }
-        if onlyNew, driver.socket(number) != nil { return }
-        guard let binding = candidate.binding(isIPv4: isIPv4) else { return }
+    private func attach(_ candidate: UplinkCandidate, isIPv4: Bool) {
+        guard candidate.mtu >= 1280 else {
+            if notices.pass(at: driver.now) != nil {
+                log.warning("cannot use uplink: its packets have less than 1,280 bytes",
+                            metadata: ["uplink": "\(candidate.name)", "mtu": "\(candidate.mtu)"])
+            }
+            for (number, family) in numbers.held(candidate.name) where family == isIPv4 { detach(number) }
+            return
+        }
+        guard let number = numbers.take(.init(name: candidate.name, isIPv4: isIPv4)) else {
+            if refused.insert(candidate.name).inserted, let silent = notices.pass(at: driver.now) {
+                log.warning("uplink is not used until another one vanishes: there are too many",
+                            metadata: ["uplink": "\(candidate.name)", "most": "\(UplinkNumbers.most)",
+                                       "not_logged_before": "\(silent)"])
+            }
+            return
+        }
+        let old = places[number]
+        if let old, driver.socket(number) != nil, old.isThere(in: candidate) {
+            driver.retryUplink(number)   // a route may have come back
+            return
+        }
+        guard let address = candidate.addresses.first(where: { $0.isIPv4 == isIPv4 }),
+              let binding = candidate.binding(isIPv4: isIPv4) else { return detach(number) }
         do {
             let socket = try DatagramSocket(binding, loop: driver.loop)
-            let uplink = Uplink(number: number, name: candidate.name,
-                                isBackup: backup.contains(candidate.selector),
+            let role = role(candidate.name)
+            let uplink = Uplink(number: number, name: candidate.name, isBackup: role == .backup,
                                 isWarm: warm.contains(candidate.selector),
                                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
-                                address: candidate.addresses.first { $0.isIPv4 == isIPv4 } ?? .unspecifiedV4)
+                                address: address)
+            places[number] = Place(interface: candidate.interface, index: candidate.interfaceIndex,
+                                   address: address, mtu: candidate.mtu, since: driver.now)
+            told.remove(number)
+            listening?.arm(after: Self.silence)
             driver.addUplink(uplink, socket: socket)
             log.info("uplink", metadata: ["uplink": "\(candidate.name)", "from": "\(uplink.address)",
-                                          "role": "\(uplink.isBackup ? "backup" : "regular")"])
+                                          "role": "\(role.rawValue)"])
         } catch {
             log.warning("cannot use uplink", metadata: ["uplink": "\(candidate.name)", "why": "\(error)"])
-            driver.removeUplink(number)
+            detach(number)
             timer?.arm(after: Self.retry)
         }
+    }
+}
+
+extension UplinkSet.Place {
+    /// Whether a socket that stands here is right for what the system shows now.
+    func isThere(in candidate: UplinkCandidate) -> Bool {
+        interface == candidate.interface && index == candidate.interfaceIndex && mtu == candidate.mtu
+            && candidate.addresses.contains(address)
     }
 }
 

@@ -45,7 +45,8 @@ public final class EngineDriver {
     /// Events handed out, and batches sent, in one turn.
     private static let mostEvents = 4096
     private static let mostBatches = 16
-    static let mostUplinks = 256
+    /// Numbers that uplinks may have: 0 up to here. The proxy's numbering keeps to far fewer.
+    public static let mostUplinks = 256
 
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
@@ -62,8 +63,10 @@ public final class EngineDriver {
 
     // MARK: Sockets
 
-    /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is replaced.
+    /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is replaced; one
+    /// out of range is refused.
     public func addUplink(_ uplink: Uplink, socket: DatagramSocket) {
+        guard (0..<Self.mostUplinks).contains(uplink.number) else { socket.close(); return }
         removeUplink(uplink.number)
         attach(socket, uplink.number)
         endpoint.addUplink(uplink, at: now)
@@ -75,6 +78,17 @@ public final class EngineDriver {
         guard detach(number) else { return }
         endpoint.removeUplink(number, at: now)
         kick()
+    }
+
+    /// Proxy: the uplink's part is another, while its connections live.
+    public func setUplinkRole(_ number: Int, isBackup: Bool) {
+        endpoint.setUplinkRole(number, isBackup: isBackup, at: now)
+        kick()
+    }
+
+    /// Proxy: an uplink that failed may work again.
+    public func retryUplink(_ number: Int) {
+        if endpoint.retryUplink(number, at: now) { kick() }
     }
 
     /// Concentrator: a socket for all sessions; its uplink number.
@@ -90,7 +104,6 @@ public final class EngineDriver {
     }
 
     private func attach(_ socket: DatagramSocket, _ number: Int) {
-        precondition(number >= 0 && number < Self.mostUplinks)
         while slots.count <= number { slots.append(nil) }
         slots[number] = Slot(socket: socket)
         socket.watch.onReadable(for: self) { $0.drain(number) }
@@ -186,6 +199,10 @@ public final class EngineDriver {
     }
 
     private func note(_ result: DatagramExchange.SendResult, _ number: Int) {
+        for item in exchange.takeTooLong() {
+            endpoint.datagramTooLong(item.bytes, uplink: number, remote: item.remote, at: loop.now())
+            isDue = true
+        }
         switch result {
         case .sent:
             if slots[number]?.hasFailed == true { slots[number]?.hasFailed = false }

@@ -16,6 +16,8 @@ public struct ServerStatus: Codable, Sendable {
         public var minimumRTTMilliseconds: Double
         /// Share of datagrams lost recently, 0 to 1.
         public var loss: Double
+        /// Bytes of the longest IP packet that is sent, as found by probes; 0 while not even 1,280 are known to pass.
+        public var packetSize: Int
         public var sendBitsPerSecond: Int64
         public var receiveBitsPerSecond: Int64
         public var bytesSent: Int
@@ -33,10 +35,15 @@ public struct ServerStatus: Codable, Sendable {
     public struct UplinkState: Codable, Sendable {
         public var name: String
         public var isBackup: Bool
+        /// Not used, as somebody wished (`braid uplink NAME off`).
+        public var isOff: Bool
         /// Whether the system shows it at present.
         public var isPresent: Bool
-        public init(name: String, isBackup: Bool, isPresent: Bool) {
-            self.name = name; self.isBackup = isBackup; self.isPresent = isPresent
+        /// Why it is probably of no use: it sends, and nothing was ever heard on it.
+        public var problem: String?
+        public init(name: String, isBackup: Bool, isOff: Bool = false, isPresent: Bool, problem: String? = nil) {
+            self.name = name; self.isBackup = isBackup; self.isOff = isOff; self.isPresent = isPresent
+            self.problem = problem
         }
     }
     /// One number that only grows or one level, by its name in the metrics (`braid_` is put in front).
@@ -74,6 +81,7 @@ extension ServerStatus.Path {
         self.init(number: p.number, uplink: p.uplink, local: p.local, remote: p.remote, health: p.isFutile ? "unreached" : "\(p.health)",
                   isBackup: p.isBackup, rttMilliseconds: p.smoothedRTT.milliseconds,
                   minimumRTTMilliseconds: p.minimumRTT.milliseconds, loss: p.loss,
+                  packetSize: p.packetSize,
                   sendBitsPerSecond: p.sendRate.bytesPerSecond &* 8,
                   receiveBitsPerSecond: p.receiveRate.bytesPerSecond &* 8,
                   bytesSent: p.bytesSent, bytesReceived: p.bytesReceived)

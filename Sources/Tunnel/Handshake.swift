@@ -49,6 +49,7 @@ extension Endpoint {
     func beginHandshake(at now: Instant) {
         guard isProxy, handshake == nil, let slot = takeSessionSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
+        if let session = currentSession, !session.hasUsablePath { say(.sessionDoubted(session: session.slot)) }
         repeatHandshake(at: now)
     }
 

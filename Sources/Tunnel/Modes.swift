@@ -24,6 +24,29 @@ extension Endpoint {
         watchSpare(session, at: now)
     }
 
+    /// Changes an uplink's part while connections live: the peer is told of paths (path state) and of
+    /// subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
+    public func setUplinkRole(_ number: Int, isBackup: Bool, at now: Instant) {
+        clock = now
+        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
+              uplinks[i].uplink.isBackup != isBackup else { return }
+        uplinks[i].uplink.isBackup = isBackup
+        guard let session = currentSession, !session.isClosing else { return }
+        for case let path? in session.paths where path.uplink == number {
+            path.isReserve = isBackup
+            path.isBackup = isBackup && session.need == .backup
+            for slot in session.streams {
+                guard let stream = streams[slot] else { continue }
+                stream.connection.setBackup(self.isBackup(path, for: stream, session), path: path.number, at: now)
+            }
+            if path.isOpen { raise(session, path, at: now) }
+        }
+        session.pathChanges &+= 1
+        for slot in session.streams { if let stream = streams[slot] { ready.append(stream) } }
+        for item in uplinks where item.isUp { openPaths(session, uplink: item.uplink, at: now) }
+        watchSpare(session, at: now)
+    }
+
     func mode(of stream: StreamHandle, _ session: Session) -> HandoverMode { stream.ownMode ?? session.mode }
 
     /// The connection's mode is another: its subflows on backup uplinks change their part (MP_PRIO).

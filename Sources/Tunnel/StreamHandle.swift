@@ -7,6 +7,9 @@ import Wire
 public enum EndpointEvent {
     case sessionOpened(session: Int, user: String)
     case sessionClosed(session: Int, reason: String)
+    /// Proxy: nothing works any more and the concentrator is silent; it may have another address by now.
+    /// A path that becomes usable ends the doubt.
+    case sessionDoubted(session: Int)
     /// A path came, went or changed its health; for logs and status.
     /// `uplink`: its name at the proxy, empty at the concentrator.
     case pathChanged(session: Int, path: Int, uplink: String, remote: SocketAddress, health: PathHealth)

@@ -16,7 +16,7 @@ import Glibc
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
             StatusCommand.self,
-            ModeCommand.self, DemoCommand.self, HandoversCommand.self, FiguresCommand.self,
+            ModeCommand.self, UplinkCommand.self, DemoCommand.self, HandoversCommand.self, FiguresCommand.self,
             LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
         ])
 

@@ -44,8 +44,9 @@ enum Control {
 enum ControlDesk {
     static let refusal = "error: "
 
-    /// `status` brings JSON, `mode M` brings `ok`; anything else is refused.
-    static func answer(_ line: String, status: () -> String, setMode: ((String) -> String?)?) -> String {
+    /// `status` brings JSON, `mode M` and `uplink NAME ROLE` bring `ok`; anything else is refused.
+    static func answer(_ line: String, status: () -> String, setMode: ((String) -> String?)?,
+                       setRole: ((String, String) -> String?)?) -> String {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("status", 1): return status()
@@ -54,6 +55,11 @@ enum ControlDesk {
                 return refusal + "the mode is the proxy's to choose, not the concentrator's\n"
             }
             return setMode(words[1]).map { refusal + $0 + "\n" } ?? "ok\n"
+        case ("uplink", 3):
+            guard let setRole else {
+                return refusal + "uplinks are the proxy's, not the concentrator's\n"
+            }
+            return setRole(words[1], words[2]).map { refusal + $0 + "\n" } ?? "ok\n"
         default: return refusal + "not understood: \(line.prefix(40))\n"
         }
     }

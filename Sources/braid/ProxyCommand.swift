@@ -58,8 +58,13 @@ struct ProxyCommand: ParsableCommand {
                     guard let mode = HandoverMode(rawValue: word) else {
                         return "\(word) is none of full, backup, single"
                     }
-                    server.setMode(mode)
-                    return nil
+                    return server.setMode(mode)
+                },
+                setRole: { name, word in
+                    guard let role = UplinkRole(rawValue: word) else {
+                        return "\(word) is none of regular, backup, off"
+                    }
+                    return server.setRole(role, of: name)
                 })
         }
     }

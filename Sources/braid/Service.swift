@@ -11,6 +11,8 @@ struct Service {
     var stop: () -> Void
     /// Nil where the mode is not its to choose. Returns what is wrong with the word, nil where nothing is.
     var setMode: ((String) -> String?)?
+    /// The same for an uplink's name and its role.
+    var setRole: ((_ uplink: String, _ role: String) -> String?)?
 }
 
 /// Runs a service until a signal ends it: log, control socket, status page, signals, service manager.
@@ -71,7 +73,8 @@ extension ControlDesk {
         let path = program.control ?? ControlPath.standard(role.rawValue)
         do {
             return try ControlServer(path: path, loop: loop) { line in
-                answer(line, status: { StatusDocument(service.status()).json }, setMode: service.setMode)
+                answer(line, status: { StatusDocument(service.status()).json }, setMode: service.setMode,
+                       setRole: service.setRole)
             }
         } catch {
             Logger(label: "control").warning(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Multipath
+import Proxy
 
 /// How `status` and `mode` find the process they talk to.
 struct ControlOptions: ParsableArguments {
@@ -54,4 +55,24 @@ struct ModeCommand: ParsableCommand {
     }
 }
 
+struct UplinkCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "uplink",
+        abstract: "Changes the role of an uplink of a running proxy, while its connections live.",
+        discussion: """
+            regular: carries data in every mode. backup: in mode backup only when no regular one works. \
+            off: is not used. The role lasts until the proxy ends; the configuration's is written in `uplinks`.
+            """)
+
+    @Argument(help: "The uplink, as braid status calls it.") var name: String
+    @Argument(help: "regular, backup or off.") var role: UplinkRole
+    @OptionGroup var control: ControlOptions
+
+    func run() throws {
+        _ = try Control.ask("uplink \(name) \(role.rawValue)", at: control.control)
+        print("\(name) is now \(role.rawValue)")
+    }
+}
+
+extension UplinkRole: ExpressibleByArgument {}
 extension HandoverMode: ExpressibleByArgument {}

@@ -14,9 +14,12 @@ enum StatusTable {
         ]
         if !status.uplinks.isEmpty {
             let all = status.uplinks.map { uplink in
-                uplink.name + (uplink.isBackup ? " (backup)" : "") + (uplink.isPresent ? "" : " (not there)")
+                uplink.name + (uplink.isOff ? " (off)" : uplink.isBackup ? " (backup)" : "") + (uplink.isPresent ? "" : " (not there)")
             }
             lines.append("uplinks: " + all.joined(separator: ", "))
+            for uplink in status.uplinks {
+                if let problem = uplink.problem { lines.append("  \(uplink.name): nothing was ever heard; \(problem)") }
+            }
         }
         if status.sessions.isEmpty {
             lines.append(
@@ -32,18 +35,19 @@ enum StatusTable {
     }
 
     static let heads = [
-        "path", "uplink", "state", "rtt", "least", "loss", "sending", "receiving", "sent",
+        "path", "uplink", "state", "rtt", "least", "loss", "mtu", "sending", "receiving", "sent",
         "received", "from", "to",
     ]
     /// Columns of numbers stand right.
-    private static let right: Set = ["rtt", "least", "loss", "sending", "receiving", "sent", "received"]
+    private static let right: Set = ["rtt", "least", "loss", "mtu", "sending", "receiving", "sent", "received"]
 
     static func rows(_ session: ServerStatus.Session) -> [[String]] {
         session.paths.map { path in
             [
                 "\(path.number)", path.uplink, path.health + (path.isBackup ? ", backup" : ""),
                 milliseconds(path.rttMilliseconds), milliseconds(path.minimumRTTMilliseconds),
-                String(format: "%.1f %%", path.loss * 100), rate(path.sendBitsPerSecond),
+                String(format: "%.1f %%", path.loss * 100),
+                path.packetSize > 0 ? "\(path.packetSize)" : "-", rate(path.sendBitsPerSecond),
                 rate(path.receiveBitsPerSecond),
                 bytes(path.bytesSent), bytes(path.bytesReceived), path.local, path.remote,
             ]

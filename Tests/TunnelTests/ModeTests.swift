@@ -55,6 +55,40 @@ import Testing
         } == 0)
     }
 
+    /// An uplink's role changes while a download runs: the other end stops using it, and begins again.
+    @Test func anUplinkBecomesABackupWhileConnectionsLive() {
+        let world = World(seed: 31, mode: .backup)
+        world.run(.seconds(1))
+        world.open(port: 30_000)
+        world.run(.seconds(1))
+        world.proxy.setUplinkRole(1, isBackup: true, at: world.now)
+        world.run(.milliseconds(500))
+        let before = world.down[1].carried
+        world.run(.seconds(1))
+        #expect(world.down[1].carried - before < 5_000, "a backup uplink carries data")
+        world.proxy.setUplinkRole(1, isBackup: false, at: world.now)
+        world.run(.milliseconds(500))
+        let after = world.down[1].carried
+        world.run(.seconds(1))
+        #expect(world.down[1].carried - after > 500_000, "a regular uplink rests")
+        world.run(.seconds(60)) { world.clients.allSatisfy(\.isDone) }
+        #expect(world.clients.allSatisfy { $0.isDone && $0.wrong == 0 })
+    }
+
+    @Test func singleModeGoesToTheUplinkThatIsRegularNow() {
+        let world = World(seed: 32, mode: .single)
+        world.run(.seconds(1))
+        world.open(port: 30_000)
+        world.run(.seconds(1))
+        world.proxy.setUplinkRole(0, isBackup: true, at: world.now)
+        world.run(.seconds(2))
+        let before = (world.down[0].carried, world.down[1].carried)
+        world.run(.seconds(1))
+        #expect(world.down[0].carried - before.0 < 5_000 && world.down[1].carried - before.1 > 500_000)
+        world.run(.seconds(60)) { world.clients.allSatisfy(\.isDone) }
+        #expect(world.clients.allSatisfy { $0.isDone && $0.wrong == 0 })
+    }
+
     @Test(arguments: [HandoverMode.full, .backup]) func goingToSingleModeEndsTheOthers(from mode: HandoverMode) {
         let world = World(seed: 4, mode: mode, backup: mode == .backup ? 1 : nil)
         world.run(.seconds(1))

@@ -233,6 +233,7 @@ final class World {
         case .addressAnnounced(_, let address, let isThere): log.append("P \(address) \(isThere ? "there" : "gone")")
         case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
+        case .sessionDoubted(let n): log.append("P doubted \(n) at \(now.nanoseconds / 1_000_000)")
         case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
         case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
         case .pathChanged(let n, let path, _, _, let health):

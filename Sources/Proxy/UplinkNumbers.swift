@@ -1,0 +1,62 @@
+/// The numbers by which the engine knows the proxy's sockets: one for each interface (or address) and
+/// family, from 0 on, few, and given again.
+///
+/// A name that comes back gets the number it had, as long as nobody else needed it: the engine still knows the
+/// round trips of its paths. A new name gets a number never used, else the one that has been free the longest.
+struct UplinkNumbers {
+    /// Sockets at once: a session has no more paths.
+    static let most = 16
+
+    struct Key: Hashable {
+        var name: String
+        var isIPv4: Bool
+    }
+    private struct Slot {
+        var key: Key
+        var isHeld: Bool
+        /// When it was let go, counted in releases.
+        var released: UInt64
+    }
+    private var slots: [Slot] = []
+    private var releases: UInt64 = 0
+
+    /// The number in use for `key`; nil where there is none.
+    func number(of key: Key) -> Int? { slots.firstIndex { $0.key == key && $0.isHeld } }
+
+    /// The name of a number, of the latest owner where it is free; nil where it was never given.
+    func name(_ number: Int) -> String? { slots.indices.contains(number) ? slots[number].key.name : nil }
+
+    /// The number for `key`, in use from now on; nil where all are.
+    mutating func take(_ key: Key) -> Int? {
+        let known = slots.firstIndex { $0.key == key }
+        if known == nil, slots.count < Self.most {
+            slots.append(Slot(key: key, isHeld: true, released: 0))
+            return slots.count - 1
+        }
+        let free = slots.indices.filter { !slots[$0].isHeld }.min { slots[$0].released < slots[$1].released }
+        guard let number = known ?? free else { return nil }
+        slots[number] = Slot(key: key, isHeld: true, released: 0)
+        return number
+    }
+
+    /// The number may be given again.
+    mutating func release(_ number: Int) {
+        guard slots.indices.contains(number), slots[number].isHeld else { return }
+        releases += 1
+        slots[number].isHeld = false
+        slots[number].released = releases
+    }
+
+    /// Numbers in use whose name is `name`, with the family of each.
+    func held(_ name: String) -> [(number: Int, isIPv4: Bool)] {
+        slots.indices.filter { slots[$0].isHeld && slots[$0].key.name == name }
+            .map { ($0, slots[$0].key.isIPv4) }
+    }
+
+    /// Every name that has a number or had one until somebody else needed it, in the order of the numbers.
+    var names: [String] {
+        var out: [String] = []
+        for slot in slots where !out.contains(slot.key.name) { out.append(slot.key.name) }
+        return out
+    }
+}
