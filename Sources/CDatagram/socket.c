@@ -126,10 +126,18 @@ int braid_set_packet_info(int fd, int is_ipv4) {
     return is_ipv4 ? option(fd, IPPROTO_IP, IP_PKTINFO, 1) : option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 }
 
-int braid_set_fragments(int fd, int is_ipv4, int allowed) {
-    return is_ipv4 ? option(fd, IPPROTO_IP, IP_MTU_DISCOVER, allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO)
-                   : option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
-                            allowed ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_DO);
+int braid_send_through(int fd, int is_ipv4, unsigned interface) {
+    uint32_t index = htonl(interface);
+    return setsockopt(fd, is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6, is_ipv4 ? IP_UNICAST_IF : IPV6_UNICAST_IF, &index,
+                      sizeof index) < 0 ? -errno : 0;
+}
+
+int braid_forbid_fragments(int fd, int is_ipv4) {
+    // PROBE: DF is set, and what a router said of the path (or somebody in its name) is not believed; only what is
+    // longer than the interface takes is refused (EMSGSIZE).
+    if (is_ipv4) return option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    int e = option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+    return e ? e : option(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
 }
 
 int braid_random(void *out, size_t count) {

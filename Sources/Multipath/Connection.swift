@@ -51,6 +51,15 @@ public struct OutgoingSegment {
     public init() {}
 }
 
+/// Payload bytes of segments on a path.
+public struct SegmentSizes: Equatable, Sendable {
+    /// Announced: what the path may take one day.
+    public var most: Int
+    /// Sent at present.
+    public var limit: Int
+    public init(most: Int, limit: Int) { self.most = most; self.limit = limit }
+}
+
 /// Why a connection ended before its streams did.
 public enum ConnectionError: Error, Equatable, Sendable {
     case peerAborted, localAbort, timedOut, sessionLost, protocolViolation(String)
@@ -125,6 +134,8 @@ public final class Connection {
     var phaseAt = Instant.zero
     var burstMember = -1
     var burstRoom = 0
+    /// Where a subflow's data went unanswered.
+    var unansweredPath: Int?
     var pacingWake = Instant.distantFuture
     var finDeadline = Instant.zero
     var finRepeats = 0

@@ -7,11 +7,11 @@ import Wire
 /// Opening and joining: MP_CAPABLE (RFC 8684 section 3.1) and MP_JOIN (section 3.2).
 extension Connection {
     /// The initiator's first subflow: SYN with MP_CAPABLE. Returns the subflow's index.
-    /// `segmentSize`: payload bytes a segment on this path may have; nil for the configured size.
+    /// `sizes`: payload bytes a segment on this path may have; nil for the configured size.
     public func open(path: Int, localPort: UInt16, remotePort: UInt16,
                      initialSequence: SubflowSequence, backup: Bool,
-                     estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
-        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort,
+                     estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant) -> Int {
+        let tcp = Subflow(opening: subflowConfiguration(sizes), localPort: localPort,
                           remotePort: remotePort,
                           initialSequence: initialSequence, estimate: estimate, at: now)
         let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: true,
@@ -22,10 +22,10 @@ extension Connection {
     /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known.
     public func join(path: Int, localPort: UInt16, remotePort: UInt16,
                      initialSequence: SubflowSequence, addressID: AddressID,
-                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, segmentSize: Int? = nil,
+                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, sizes: SegmentSizes? = nil,
                      at now: Instant) -> Int? {
         guard canJoin else { return nil }
-        let tcp = Subflow(opening: subflowConfiguration(segmentSize), localPort: localPort,
+        let tcp = Subflow(opening: subflowConfiguration(sizes), localPort: localPort,
                           remotePort: remotePort,
                           initialSequence: initialSequence, estimate: estimate, at: now)
         let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: true,
@@ -38,7 +38,7 @@ extension Connection {
     /// The listener's first subflow, from a SYN with MP_CAPABLE.
     public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
                        initialSequence: SubflowSequence,
-                       estimate: PathEstimate?, segmentSize: Int? = nil, at now: Instant) -> Int {
+                       estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant) -> Int {
         if configuration.framing == .rawIP { takeWishes(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
@@ -51,7 +51,7 @@ extension Connection {
             taken = payload.count
         }
         let tcp = Subflow(accepting: syn, payloadLength: taken,
-                          configuration: subflowConfiguration(segmentSize),
+                          configuration: subflowConfiguration(sizes),
                           initialSequence: initialSequence, estimate: estimate, at: now)
         let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: false,
                                    addressID: .initial, backup: false)
@@ -64,7 +64,7 @@ extension Connection {
     public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
                            initialSequence: SubflowSequence,
                            nonce: UInt32, addressID: AddressID? = nil, estimate: PathEstimate?,
-                           segmentSize: Int? = nil, at now: Instant) -> Int? {
+                           sizes: SegmentSizes? = nil, at now: Instant) -> Int? {
         guard syn.options.present.contains(.join), raw.plain == nil,
               case .syn(let token, let remoteNonce) = syn.options.join.form,
               token == localToken, error == nil, !isFinished || !farewellDone,
@@ -84,7 +84,7 @@ extension Connection {
             if let start = offset, !receiver.accepts(end: start &+ UInt64(payload.count)) { offset = nil }
         }
         let tcp = Subflow(accepting: syn, payloadLength: offset == nil ? 0 : payload.count,
-                          configuration: subflowConfiguration(segmentSize),
+                          configuration: subflowConfiguration(sizes),
                           initialSequence: initialSequence, estimate: estimate, at: now)
         let theirID = syn.options.join.addressID
         let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: false,
@@ -106,11 +106,14 @@ extension Connection {
     /// 2 Mbit/s and 100 ms is full from the first round trip on after a handover, and they are paced.
     private static let sessionInitialWindow = 16
 
-    private func subflowConfiguration(_ segmentSize: Int?) -> SubflowConfiguration {
+    private func subflowConfiguration(_ sizes: SegmentSizes?) -> SubflowConfiguration {
         var c = configuration.subflow
         c.earlyData = configuration.framing == .sealed
         if configuration.framing == .sealed { c.initialWindowSegments = Self.sessionInitialWindow }
-        if let segmentSize { c.maximumSegmentSize = segmentSize }
+        if let sizes {
+            c.maximumSegmentSize = sizes.most
+            c.segmentLimit = sizes.limit
+        }
         return c
     }
 

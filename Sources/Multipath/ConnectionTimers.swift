@@ -21,7 +21,11 @@ extension Connection {
     public func advance(to now: Instant) {
         for index in members.indices {
             guard let member = members[index] else { continue }
-            if member.tcp.deadline <= now { member.tcp.advance(to: now); phase = .control }
+            if member.tcp.deadline <= now {
+                member.tcp.advance(to: now)
+                phase = .control
+                if member.tcp.isUnanswered { unansweredPath = member.path }
+            }
             if member.tcp.statistics.timeouts > member.timeoutsSeen {
                 member.timeoutsSeen = member.tcp.statistics.timeouts
                 // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow. Once: the copies
@@ -73,6 +77,22 @@ extension Connection {
         idleDeadline = .distantFuture
         if sender.ring.count == 0 { sender.ring.releaseIfEmpty() }
         if receiver.isEmpty { receiver.ring.releaseIfEmpty() }
+    }
+
+    /// A path on which a subflow timed out or was about to, since last asked.
+    public func takeUnansweredPath() -> Int? {
+        defer { unansweredPath = nil }
+        return unansweredPath
+    }
+
+    /// The path takes segments of at most `size` payload bytes from now on (`Subflow.limitSegments`).
+    public func limitSegments(to size: Int, path: Int, repeatsAll: Bool, at now: Instant) {
+        for case let member? in members where member.path == path && member.isAlive {
+            member.tcp.limitSegments(to: size, repeatsAll: repeatsAll, at: now)
+            member.headExcess = 0
+            if repeatsAll { inputChanged(at: now) }
+        }
+        burstMember = -1
     }
 
     // MARK: Path health

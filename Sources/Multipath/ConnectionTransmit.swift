@@ -104,7 +104,7 @@ extension Connection {
     private func open(_ member: MemberSubflow, room: Int, at now: Instant, into out: inout OutgoingSegment) {
         begin(&out)
         var length = 0, offset = sender.next, isCopy = false
-        let most = member.tcp.sendSegmentSize - Self.openingHeadroom
+        let most = min(member.tcp.sendSegmentSize, configuration.subflow.openingLimit) - Self.openingHeadroom
         // A joining SYN carries data only where nothing else can: else the scheduler knows better paths.
         if room > 0, member.isOpener, error == nil, member.kind == .initial || !hasCarrier(besides: member) {
             if sender.reinjections.isEmpty, !sender.doubtful.isEmpty { sender.endDoubt() }

@@ -7,6 +7,8 @@ import Measures
 public final class DatagramExchange {
     private let receiver: OpaquePointer
     private let sender: OpaquePointer
+    /// What was longer than its interface takes, and where it was to go; the owner takes it away.
+    private var tooLong: [(bytes: Int, remote: SocketAddress)] = []
 
     /// Messages taken by one `receive`: each is up to 64 kB of coalesced datagrams.
     public static let receiveSlots = 16
@@ -92,6 +94,13 @@ public final class DatagramExchange {
         return result
     }
 
+    /// The lengths of datagrams that no interface took since last asked, with their destinations.
+    public func takeTooLong() -> [(bytes: Int, remote: SocketAddress)] {
+        if tooLong.isEmpty { return [] }
+        defer { tooLong.removeAll() }
+        return tooLong
+    }
+
     /// Sends what waited for room; called when the socket is writable.
     func sendWaiting(through socket: DatagramSocket) -> SendResult {
         var result = SendResult.sent
@@ -169,8 +178,8 @@ public final class DatagramExchange {
         socket.statistics.bytesSent += Int(d.length)
     }
 
-    /// Message `i` was refused with `code`: its datagrams are tried one by one, in fragments where they
-    /// are too long. False where the kernel has no room for the first one.
+    /// Message `i` was refused with `code`: its datagrams are tried one by one, and dropped where they are
+    /// longer than the interface takes. False where the kernel has no room for the first one.
     private func sendSingly(_ i: Int, after code: Int32, _ socket: DatagramSocket) -> Bool {
         let d = braid_sender_at(sender, UInt32(i))!.pointee, total = datagrams(d)
         let refusedRun = d.segment > 0 && [EINVAL, EIO, EOPNOTSUPP, EMSGSIZE, ENOPROTOOPT].contains(code)
@@ -190,10 +199,13 @@ public final class DatagramExchange {
             }
             switch -n {
             case EINTR, ECONNREFUSED: continue
-            case EMSGSIZE where !socket.allowsFragments:
-                // Better in fragments than not at all, until the engine learns the path's limit.
-                socket.allowsFragments = true
-                _ = braid_set_fragments(socket.descriptor, socket.isIPv4 ? 1 : 0, 1)
+            case EMSGSIZE:
+                // The interface takes less; the rest is as long.
+                if tooLong.count < Self.sendSlots {
+                    tooLong.append((d.segment == 0 ? Int(d.length) : Int(d.segment), SocketAddress(d.remote)))
+                }
+                socket.statistics.datagramsDropped += total - sent
+                return true
             case EAGAIN where sent == 0: return false
             default:
                 socket.statistics.datagramsDropped += total - sent

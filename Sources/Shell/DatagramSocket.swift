@@ -12,8 +12,9 @@ public final class DatagramSocket {
     public enum Binding: Hashable, Sendable {
         /// Out through an interface, whatever its address.
         case device(String, isIPv4: Bool)
-        /// From a source address; with a device also out through it (ignored where that is not permitted).
-        case source(IPAddress, device: String?)
+        /// From a source address; with a device also out through it. What comes for the address is taken by
+        /// whichever interface it comes: of two in one subnet the kernel answers for both addresses on either.
+        case source(IPAddress, device: String?, index: Int = 0)
         /// A server's socket: answers leave from the address that was asked.
         case listen(SocketAddress)
     }
@@ -32,8 +33,6 @@ public final class DatagramSocket {
     public internal(set) var statistics = Statistics()
     /// Whether runs go out as one UDP_SEGMENT message; ends with the first refusal.
     public internal(set) var usesSegmentation = true
-    /// Whether a datagram was longer than the path takes, so that the socket lets the network fragment.
-    public internal(set) var allowsFragments = false
     let isIPv4: Bool
     private var isOpen = true
     var waiting = WaitingRuns()
@@ -45,7 +44,7 @@ public final class DatagramSocket {
         self.binding = binding
         switch binding {
         case .device(_, let v4): isIPv4 = v4
-        case .source(let a, _): isIPv4 = a.isIPv4
+        case .source(let a, _, _): isIPv4 = a.isIPv4
         case .listen(let a): isIPv4 = a.address.isIPv4
         }
         let fd = try checked(braid_socket_datagram(isIPv4 ? 1 : 0), "open a UDP socket")
@@ -59,7 +58,7 @@ public final class DatagramSocket {
         watch = loop.watch(fd)
         braid_set_buffers(fd, Int32(Self.kernelBuffer))
         _ = braid_set_coalescing(fd)
-        _ = braid_set_fragments(fd, isIPv4 ? 1 : 0, 0)
+        _ = braid_forbid_fragments(fd, isIPv4 ? 1 : 0)
     }
 
     deinit { close() }
@@ -78,11 +77,14 @@ public final class DatagramSocket {
         case .device(let name, _):
             try checked(braid_bind_device(fd, name), "bind to interface \(name)")
             try checked(braid_bind(fd, &local), "bind on \(name)")
-        case .source(let address, let device):
+        case .source(let address, let device, let index):
             local = braid_address(address)
             try checked(braid_bind(fd, &local), "bind to \(address)")
-            // Without the right to it, the routing rules for the source address decide.
-            if let device { _ = braid_bind_device(fd, device) }
+            // Where neither is permitted, the routing rules for the source address decide.
+            if index > 0 { _ = braid_send_through(fd, isIPv4 ? 1 : 0, UInt32(truncatingIfNeeded: index)) }
+            // IPv6 prefers the route of the lowest metric to the interface asked for, unless the socket is bound to
+            // that; and an interface answers for its own addresses only.
+            if let device, !isIPv4 || index == 0 { _ = braid_bind_device(fd, device) }
         case .listen(let address):
             local = braid_address(address)
             if address.address.isUnspecified {

@@ -15,6 +15,8 @@ struct NetworkSnapshot: Equatable {
     struct Address: Equatable {
         var interface: Int
         var address: IPAddress
+        /// Bits of its subnet.
+        var prefix = 128
         /// Replaced every so often (RFC 8981); of use only where there is no other.
         var isTemporary: Bool
     }
@@ -225,6 +227,7 @@ enum Netlink {
         if !isIPv4, flags & failed != 0 || (flags & tentative != 0 && flags & optimistic == 0) { return nil }
         guard Int32(head.ifa_scope) != Int32(RT_SCOPE_LINK.rawValue) else { return nil }
         return NetworkSnapshot.Address(interface: Int(head.ifa_index), address: address,
+                                       prefix: Int(head.ifa_prefixlen),
                                        isTemporary: !isIPv4 && flags & secondaryOrTemporary != 0)
     }
 

@@ -30,6 +30,8 @@ public struct UplinkCandidate: Hashable, Sendable {
     public var addresses: [IPAddress]
     /// Of the link, in bytes.
     public var mtu: Int
+    /// The subnets of its addresses.
+    public var subnets: [Subnet] = []
     /// Whether a default route of the family leads through the interface.
     public var hasDefaultRouteV4 = false, hasDefaultRouteV6 = false
 
@@ -43,8 +45,7 @@ public struct UplinkCandidate: Hashable, Sendable {
     /// How a socket of the family is bound to this uplink; nil without an address of it.
     public func binding(isIPv4: Bool) -> DatagramSocket.Binding? {
         guard let address = addresses.first(where: { $0.isIPv4 == isIPv4 }) else { return nil }
-        if case .source = selector { return .source(address, device: interface) }
-        return .device(interface, isIPv4: isIPv4)
+        return .source(address, device: interface, index: interfaceIndex)
     }
 
     /// Whether sockets made for `old` may be wrong or could be better for `self`.
@@ -181,6 +182,8 @@ public final class UplinkMonitor {
         guard !addresses.isEmpty, link.mtu >= UplinkCandidate.leastMTU else { return nil }
         return UplinkCandidate(name: name, selector: selector, interface: link.name,
                                interfaceIndex: link.index, addresses: addresses, mtu: link.mtu,
+                               subnets: all.filter { addresses.contains($0.address) }
+                                   .map { Subnet($0.address, prefix: $0.prefix) },
                                hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)
     }
 }

@@ -37,6 +37,8 @@ public struct LinkConditions: Hashable, Sendable {
     /// Probability that one to three bits of a packet are flipped.
     public var corruption = 0.0
     public var outage = Outage.none
+    /// The longest packet it takes, with all its headers; longer ones vanish and nobody is told. Nil: any.
+    public var mtu: Int?
 
     public init(rate: Rate?, delay: Interval, queueLimit: Int) {
         self.rate = rate

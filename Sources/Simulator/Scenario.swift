@@ -59,6 +59,8 @@ public struct Fault: Hashable, Sendable {
         /// Silent: nobody is told. `.none` ends it.
         case outage(LinkConditions.Outage, Direction)
         case conditions(up: LinkConditions, down: LinkConditions)
+        /// The longest packet is another from now on, and nobody is told; nil: any.
+        case mtu(Int?, Direction)
         /// A NAT on the way forgets the flow: the server sees another source port, the old one is dead.
         case rebind
         /// A NAT's owner gets another address: the server sees that and another port.
@@ -116,6 +118,7 @@ extension Scenario {
             scenario.faults += uplink.drawnFaults(uplink: i, from: &random)
         }
         scenario.faults += furtherFaults(seed: seed, uplinks: count)
+        scenario.narrow(seed: seed)
         // A stable order for equal times: that of the uplinks.
         scenario.faults = scenario.faults.enumerated()
             .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
@@ -147,6 +150,24 @@ extension Scenario {
             }
         }
         return faults
+    }
+}
+
+extension Scenario {
+    /// Packets of fewer than 1,500 bytes, from the start or from some moment on, in every third world; drawn apart,
+    /// too. The first uplink takes 1,280, or nothing might ever arrive.
+    mutating func narrow(seed: UInt64) {
+        var random = SeededRandom(seed: seed ^ 0x6e61_7272_6f77_0000)
+        guard random.chance(0.33) else { return }
+        for i in uplinks.indices {
+            let least = i > 0 && random.chance(0.2) ? 600 : 1280
+            if random.chance(0.5) { uplinks[i].up.mtu = random.number(least...1500) }
+            if random.chance(0.5) { uplinks[i].down.mtu = random.number(least...1500) }
+            guard random.chance(0.4) else { continue }
+            let direction: Fault.Direction = random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
+            faults.append(Fault(at: .zero + random.interval(.milliseconds(20), .seconds(6)), uplink: i,
+                                change: .mtu(random.number(least...1500), direction)))
+        }
     }
 }
 

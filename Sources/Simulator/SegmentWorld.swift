@@ -84,7 +84,7 @@ public final class SegmentWorld: InstantLoop {
         for uplink in scenario.uplinks {
             let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
             // Segments here have no checksum that would find flipped bits.
-            let clean: (LinkConditions) -> LinkConditions = { $0.with { $0.corruption = 0 } }
+            let clean: (LinkConditions) -> LinkConditions = { $0.with { $0.corruption = 0; $0.mtu = nil } }
             lanes.append(Lane(up: VirtualLink(clean(uplink.up), pool: pool, seed: random.next(),
                                               radio: radio),
                               down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(),
@@ -370,10 +370,10 @@ public final class SegmentWorld: InstantLoop {
             chores.append((now + notices, .health(health, path: path, atInitiator: true)))
             chores.append((now + notices, .health(health, path: path, atInitiator: false)))
         case .conditions(let newUp, let newDown):
-            up.change(to: newUp.with { $0.corruption = 0; $0.outage = up.conditions.outage }, at: now)
-            down.change(to: newDown.with { $0.corruption = 0; $0.outage = down.conditions.outage }, at: now)
-        case .rebind, .roam, .renumbered, .smallLoss, .announced:
-            break   // nothing here knows addresses
+            up.change(to: newUp.with { $0.corruption = 0; $0.mtu = nil; $0.outage = up.conditions.outage }, at: now)
+            down.change(to: newDown.with { $0.corruption = 0; $0.mtu = nil; $0.outage = down.conditions.outage }, at: now)
+        case .rebind, .roam, .renumbered, .smallLoss, .announced, .mtu:
+            break   // nothing here knows addresses, nor probes the length of datagrams
         case .mode(let mode):
             initiator.mode = mode
             listener.mode = mode

@@ -16,6 +16,8 @@ public final class VirtualLink {
         public var droppedLoss = 0
         /// By an outage, or `clear()`.
         public var droppedOutage = 0
+        /// Longer than the link takes.
+        public var droppedSize = 0
         public var reordered = 0, duplicated = 0, corrupted = 0
         /// The deepest the queue ever was, in bytes.
         public var deepestQueue = 0
@@ -60,6 +62,7 @@ public final class VirtualLink {
         statistics.packetsOffered += 1
         let bytes = lineBytes ?? packet.count
         if conditions.outage == .blackHole { statistics.droppedOutage += 1; return }
+        if let mtu = conditions.mtu, bytes > mtu { statistics.droppedSize += 1; return }
         if isTransmitting || !waiting.isEmpty || conditions.outage == .stall,
            backlog + bytes > conditions.queueLimit {
             statistics.droppedQueue += 1

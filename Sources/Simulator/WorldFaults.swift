@@ -50,8 +50,11 @@ extension World {
             change(i, direction) { $0.outage = outage }
         case .conditions(let newUp, let newDown):
             let up = lanes[i].ups[0], down = lanes[i].downs[0]
-            up.change(to: newUp.with { $0.outage = up.conditions.outage }, at: now)
-            down.change(to: newDown.with { $0.outage = down.conditions.outage }, at: now)
+            up.change(to: newUp.with { $0.outage = up.conditions.outage; $0.mtu = up.conditions.mtu }, at: now)
+            down.change(to: newDown.with { $0.outage = down.conditions.outage; $0.mtu = down.conditions.mtu },
+                        at: now)
+        case .mtu(let mtu, let direction):
+            change(i, direction) { $0.mtu = mtu }
         case .roam:
             moveAddress(i)
         case .renumbered:

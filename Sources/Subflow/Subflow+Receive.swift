@@ -268,11 +268,11 @@ extension Subflow {
         }
         // RFC 9293 section 3.7.1: 536 where the peer says nothing. Less than 64 would be an attack.
         let offered = present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
-        sendSegmentSize = max(min(64, configuration.maximumSegmentSize),
-                              min(configuration.maximumSegmentSize, offered))
+        negotiatedSegmentSize = max(min(64, configuration.maximumSegmentSize),
+                                    min(configuration.maximumSegmentSize, offered))
         // RFC 6691: the MSS does not count options.
-        if usesTimestamps { sendSegmentSize = max(1, sendSegmentSize - 12) }
-        controller.segmentSize = sendSegmentSize
+        if usesTimestamps { negotiatedSegmentSize = max(1, negotiatedSegmentSize - 12) }
+        adoptSegmentSize()
         peerWindowBytes = Int(syn.window)
         largestPeerWindow = peerWindowBytes
         windowSequence = syn.sequence

@@ -81,6 +81,9 @@ public final class Subflow {
     var roundTripsFrom = Instant.zero
     /// The payload size that fits one segment both ways.
     public internal(set) var sendSegmentSize: Int
+    /// What both ends allow, and what the path takes at present.
+    var negotiatedSegmentSize: Int
+    private var segmentLimit: Int
     var peerWindowBytes = 0
     /// The largest the peer ever offered: MAX.SND.WND (RFC 5961 section 5.2).
     var largestPeerWindow = 0
@@ -186,11 +189,13 @@ public final class Subflow {
         receiver = ReceiveTracker(next: receiveNext)
         lastAcknowledged = receiveNext
         acknowledgements = AcknowledgementPolicy(delay: configuration.delayedAcknowledgement)
-        sendSegmentSize = configuration.maximumSegmentSize
+        negotiatedSegmentSize = configuration.maximumSegmentSize
+        segmentLimit = configuration.segmentLimit
+        let size = min(configuration.maximumSegmentSize, configuration.segmentLimit)
+        sendSegmentSize = size
         controller = CongestionController.make(
-            configuration.congestion, segmentSize: configuration.maximumSegmentSize,
-            initialWindow: min(configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max)
-                * configuration.maximumSegmentSize)
+            configuration.congestion, segmentSize: size,
+            initialWindow: min(configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max) * size)
         usesTimestamps = configuration.timestamps
         usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement
         usesScaling = true
@@ -258,6 +263,35 @@ public final class Subflow {
         acknowledgements.request()
         declined = false
     }
+    /// The path takes segments of at most `size` payload bytes from now on. With `repeatsAll` what is
+    /// unacknowledged was too long for it and goes again at once; the owner cuts what is still longer.
+    public func limitSegments(to size: Int, repeatsAll: Bool, at now: Instant) {
+        segmentLimit = size
+        adoptSegmentSize()
+        guard repeatsAll, state != .closed else { return }
+        rtt.forgetBackoffs()
+        if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
+        if !board.isEmpty {
+            if synAcknowledged {
+                recovery.enterTimeout(point: sendNext)
+                _ = board.markAllLost()
+            }
+            retransmissionAt = now + rtt.timeout
+        }
+        pacer.restart(at: now)
+        updatePacing()
+    }
+
+    /// What was negotiated, as far as the path takes it.
+    func adoptSegmentSize() {
+        sendSegmentSize = max(1, min(negotiatedSegmentSize, segmentLimit))
+        controller.segmentSize = sendSegmentSize
+        updatePacing()
+    }
+
+    /// A time-out has passed without an acknowledgement, or a probe of the tail is due.
+    public var isUnanswered: Bool { rtt.backoffs > 0 || tail.isDue }
+
     public func requestProbe() {
         guard isEstablished || state == .synReceived else { return }
         probeIsDue = true

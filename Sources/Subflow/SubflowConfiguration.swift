@@ -5,6 +5,10 @@ public enum CongestionAlgorithm: String, CaseIterable, Sendable { case bbr, cubi
 public struct SubflowConfiguration: Sendable {
     /// The most payload bytes in one segment we send, and the MSS we announce.
     public var maximumSegmentSize = 1400
+    /// The most payload bytes in one segment we send at present, whatever we announce: `limitSegments` changes it.
+    public var segmentLimit = Int.max
+    /// The most payload bytes on a SYN, which can't be cut when it is repeated.
+    public var openingLimit = Int.max
     /// RFC 6928.
     public var initialWindowSegments = 10
     public var congestion = CongestionAlgorithm.bbr

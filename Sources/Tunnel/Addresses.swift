@@ -117,7 +117,10 @@ extension Endpoint {
         path.remote = address.remote
         path.local = address.local
         path.uplink = address.uplink
-        if isElsewhere { path.forgetRTT() }
+        if isElsewhere {
+            path.forgetRTT()
+            restartSizes(session, path, at: now)
+        }
         for slot in session.streams {
             guard let stream = streams[slot] else { continue }
             stream.connection.addressMoved(path: path.number, isElsewhere: isElsewhere, at: now)
@@ -190,7 +193,7 @@ extension Path {
         source.remote == remote && source.local == local && source.uplink == uplink
     }
     /// Something waits for a flush.
-    var hasWaiting: Bool { smallCount > 0 || signalDue || paddingDue > 0 || check?.isDue == true }
+    var hasWaiting: Bool { longQuestion != nil || longAnswer != nil || mtu.hasProbe || smallCount > 0 || signalDue || paddingDue > 0 || check?.isDue == true }
 }
 
 extension KeyedRandom {

@@ -80,6 +80,9 @@ public final class Endpoint {
     var arrivalSource = PathAddress(remote: SocketAddress(.unspecifiedV4, port: 0), local: .unspecifiedV4,
                                     uplink: -1)
 
+    /// How long its datagram was.
+    var arrivalBytes = 0
+
     // Reused for every segment.
     var incoming = Segment()
     var outgoing = OutgoingSegment()
@@ -96,6 +99,9 @@ public final class Endpoint {
         configuration.connection.subflow.earlyData = true
         configuration.connection.aidsHandover = configuration.signaling == .reliable
         configuration.connection.subflow.maximumSegmentSize = Self.segmentSize(datagramLimit: 1472)
+        // A SYN can't be cut in two: it is never longer than what every path takes.
+        configuration.connection.subflow.openingLimit
+            = Self.segmentSize(datagramLimit: Self.baseDatagram(isIPv4: false))
         self.configuration = configuration
         random = KeyedRandom(seed: seed)
         mode = configuration.mode
@@ -168,6 +174,16 @@ public final class Endpoint {
         closePaths(uplink: number, at: now)
     }
 
+    /// An uplink that failed may work again (a route came back): it is tried at once. False where it works.
+    public func retryUplink(_ number: Int, at now: Instant) -> Bool {
+        clock = now
+        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
+              !uplinks[i].isUp else { return false }
+        uplinks[i].retryAt = now
+        retryUplinks(at: now)
+        return true
+    }
+
     /// The concentrator's addresses, in order of preference, replacing those of the configuration:
     /// its name was resolved (again). Empty at first where a name is not known yet. Living paths
     /// stay as they are.
@@ -176,9 +192,15 @@ public final class Endpoint {
         clock = now
         guard addresses != remotes else { return }
         remotes = addresses
-        for item in uplinks where item.isUp {
-            if let session = currentSession { openPaths(session, uplink: item.uplink, at: now) }
-            if currentSession == nil || handshake != nil { handshakeOn(item.uplink, at: now) }
+        if let session = currentSession {
+            for item in uplinks where item.isUp { openPaths(session, uplink: item.uplink, at: now) }
+        }
+        // Whoever waits for an answer asks the new addresses at once, whatever the patience was for the old.
+        if handshake != nil {
+            handshake?.count = 0
+            repeatHandshake(at: now)
+        } else if currentSession == nil, hasUplinks {
+            beginHandshake(at: now)
         }
     }
 
@@ -238,6 +260,7 @@ public final class Endpoint {
         while let slot = streamDeadlines.popDue(at: now) {
             guard let stream = streams[slot] else { continue }
             stream.connection.advance(to: now)
+            doubtSize(stream, at: now)
             if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }
             note(stream, at: now)
             ready.append(stream)

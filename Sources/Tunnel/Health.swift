@@ -78,7 +78,7 @@ extension Endpoint {
 
     /// The probe time-out, or that of the latest stream's subflow on the path, which knows the queue
     /// it stands in.
-    private func roundTripBound(_ session: Session, _ path: Path) -> Interval {
+    func roundTripBound(_ session: Session, _ path: Path) -> Interval {
         var bound = path.probeTimeout
         guard session.lastStream >= 0,
               session.lastStream < streams.count,
@@ -102,14 +102,23 @@ extension Endpoint {
     // MARK: Probes
 
     func sendProbe(_ session: Session, _ path: Path, at now: Instant) {
-        guard let out = path.append(ProbeFrame.size) else {
+        path.probe.identifier &+= 1
+        let isLong = path.mtu.asksBase(at: now)
+        // The proxy is to know that full datagrams don't reach it, or it would wait for data on this path.
+        let isNarrow = !isProxy && path.health == .suspect && !path.mtu.isProven
+        let purpose: ProbeFrame.Purpose = isLong ? .long : isNarrow ? .narrow : .life
+        let frame = ProbeFrame(isAnswer: false, identifier: ProbeFrame.identifier(count: path.probe.identifier, purpose),
+                               sentAt: now.nanoseconds)
+        if isLong {
+            path.longQuestion = frame
+            path.mtu.askedBase(at: now)
+        } else if let out = path.append(ProbeFrame.size) {
+            frame.write(into: out)
+        } else {
             path.probe.verdictAt = now + Limits.suspectProbe
             arm(session, path.probe.verdictAt)
             return
         }
-        path.probe.identifier &+= 1
-        ProbeFrame(isAnswer: false, identifier: path.probe.identifier,
-                   sentAt: now.nanoseconds).write(into: out)
         if !path.probe.isOutstanding {
             path.probe.isOutstanding = true
             path.probe.unanswered = 0
@@ -126,16 +135,27 @@ extension Endpoint {
     func receive(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
         guard frame.isAnswer else {
             // Answered where it came from; a peer that asks more than a datagram holds asks again.
-            if let out = path.append(ProbeFrame.size) {
-                ProbeFrame(isAnswer: true, identifier: frame.identifier,
-                           sentAt: frame.sentAt).write(into: out)
+            var answer = frame
+            answer.isAnswer = true
+            if !isProxy, frame.isLong, arrivalBytes >= Limits.leastBaseDatagram {
+                path.longAnswer = answer
                 markDirty(session)
+            } else if let out = path.append(ProbeFrame.size) {
+                answer.write(into: out)
+                markDirty(session)
+            }
+            if isProxy, frame.purpose == .narrow, path.isOpen, path.mtu.doubtBase() {
+                sizeChanged(.shrank, session, path, at: now)
             }
             // Who asks on a path we took for dead is alive: ask back at once.
             if path.isOpen, path.health == .suspect, now - path.probe.sentAt >= Limits.suspectProbe {
                 sendProbe(session, path, at: now)
             }
             return
+        }
+        if frame.isSize { return sizeAnswered(frame, session, path, at: now) }
+        if frame.isLong, path.isOpen, !isProxy || arrivalBytes >= Limits.leastBaseDatagram {
+            basePassed(session, path, at: now)
         }
         answered(now - Instant(nanoseconds: frame.sentAt), session, path, at: now)
     }
@@ -144,12 +164,20 @@ extension Endpoint {
     func answered(_ sample: Interval, _ session: Session, _ path: Path, at now: Instant) {
         guard sample >= .zero, sample < .seconds(60), path.isOpen else { return }
         if sample > .zero { path.noteRTT(sample, at: now) }
+        path.probe.lastAnswer = now
+        path.hasAnswered = true
+        path.mtu.shortAnswered(at: now, roundTrip: path.smoothedRTT)
+        arm(session, path.mtu.deadline)
+        guard path.mtu.isProven || path.health == .usable else {
+            // It lives, but full datagrams have yet to show that they pass.
+            if path.mtu.asksBase(at: now), path.longQuestion == nil,
+               now - path.probe.sentAt >= Limits.leastVariation { sendProbe(session, path, at: now) }
+            return
+        }
         path.probe.isOutstanding = false
         path.probe.unanswered = 0
         path.probe.verdictAt = .distantFuture
         path.probe.backoff = Limits.suspectProbe
-        path.probe.lastAnswer = now
-        path.hasAnswered = true
         if isProxy, let i = uplinks.firstIndex(where: { $0.uplink.number == path.uplink }) {
             uplinks[i].proved()
         }
@@ -162,8 +190,8 @@ extension Endpoint {
     /// When the path next wants attention, `.distantFuture` where never.
     func pathDeadline(_ session: Session, _ path: Path, at now: Instant) -> Instant {
         guard path.isOpen else { return .distantFuture }
-        if path.probe.isOutstanding { return path.probe.verdictAt }
-        var due = path.flowSilence
+        if path.probe.isOutstanding { return min(path.probe.verdictAt, path.mtu.deadline) }
+        var due = min(path.flowSilence, path.mtu.deadline)
         if path.awaitingSince < .distantFuture {
             due = min(due, path.awaitingSince + silencePatience(session, path))
         }
@@ -190,6 +218,7 @@ extension Endpoint {
 
     func advance(_ session: Session, _ path: Path, to now: Instant) {
         guard path.isOpen else { return }
+        advanceSize(session, path, to: now)
         if path.probe.isOutstanding {
             if path.probe.verdictAt <= now { probeTimedOut(session, path, at: now) }
             return
@@ -205,6 +234,7 @@ extension Endpoint {
         if isSilent {
             path.probe.needed = 1
             sendProbe(session, path, at: now)
+            doubtSize(session, path, at: now)
         } else if let due = keepWarmAt(session, path, at: now), due <= now {
             path.probe.needed = 2
             sendProbe(session, path, at: now)
@@ -217,7 +247,8 @@ extension Endpoint {
             // An experiment without this help.
         } else if path.health == .usable {
             let heard = path.lastArrival >= path.probe.sentAt
-            if path.probe.unanswered >= (heard ? Limits.unansweredWhileHearing : path.probe.needed) {
+            let most = path.mtu.isProven ? Limits.unansweredWhileHearing : PathMTU.mostTries
+            if path.probe.unanswered >= (heard ? most : path.probe.needed) {
                 path.probe.backoff = Limits.suspectProbe
                 setHealth(.suspect, session, path, at: now)
                 if session.isInitiator {

@@ -70,8 +70,7 @@ extension Endpoint {
                                            initialSequence: SubflowSequence(
                                                UInt32(truncatingIfNeeded: random.next())),
                                            backup: isBackup(path, for: stream, session), estimate: path.estimate(at: now),
-                                           segmentSize: Self.segmentSize(
-                                               datagramLimit: path.datagramLimit),
+                                           sizes: path.segmentSizes,
                                            at: now)
         link(stream, index, SealedContext(number: number, isInitiator: true), path.number, session)
         return true
@@ -88,8 +87,7 @@ extension Endpoint {
                                                  nonce: UInt32(truncatingIfNeeded: random.next()),
                                                  backup: isBackup(path, for: stream, session),
                                                  estimate: path.estimate(at: now),
-                                                 segmentSize: Self.segmentSize(
-                                                     datagramLimit: path.datagramLimit),
+                                                 sizes: path.segmentSizes,
                                                  at: now)
         else { return false }
         link(stream, index, SealedContext(number: number, isInitiator: true), path.number, session)
@@ -106,6 +104,7 @@ extension Endpoint {
         if let path = session.paths[number], path.isOpen, isEligible(path, session) { return false }
         guard let path = bestPath(session), path.number != number else { return false }
         stream.connection.move(subflow: first, to: path.number, at: now)
+        stream.connection.limitSegments(to: path.segmentSizes.limit, path: path.number, repeatsAll: false, at: now)
         stream.links[first].path = path.number
         stream.links[first].context.forgetRecords()
         return true

@@ -160,6 +160,12 @@ enum Limits {
     /// Addresses a concentrator announces; the table's width.
     static let announcedAddresses = 8
 
+    /// Bytes of an IP packet with which every path begins and which it must take to carry data; less than half of
+    /// the room to an Ethernet's 1,500 is lost until the first probe is answered.
+    static let basePacket = 1280
+    /// A question in a datagram of at least so many bytes (UDP payload) is answered as long: an IPv6 base datagram.
+    static let leastBaseDatagram = 1232
+
     /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to this.
     static let bulkHead = 12
     /// A frame of at most this many payload bytes shares a datagram with others.

@@ -14,7 +14,12 @@ final class Path {
     var uplinkName: String
     var remote: SocketAddress
     var local: IPAddress
-    var datagramLimit: Int
+    /// How long datagrams may be.
+    var mtu: PathMTU
+    var datagramLimit: Int { mtu.current }
+    /// A question and an answer of the base size, in datagrams of their own with the next flush.
+    var longQuestion: ProbeFrame?
+    var longAnswer: ProbeFrame?
 
     // What the proxy says of the path, and how often it changed its mind (PathStateFrame).
     var isOpen = false
@@ -104,7 +109,7 @@ final class Path {
         self.uplinkName = uplinkName
         self.remote = remote
         self.local = local
-        self.datagramLimit = datagramLimit
+        mtu = PathMTU(base: Endpoint.baseDatagram(isIPv4: remote.address.isIPv4), ceiling: datagramLimit)
         small = .allocate(byteCount: DatagramBatch.longestDatagram, alignment: 16)
     }
     deinit { small.deallocate() }

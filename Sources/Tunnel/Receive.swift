@@ -37,7 +37,7 @@ extension Endpoint {
             guard !session.isInitiator else { counters.malformed += 1; return }
             path = Path(number: Int(header.path), uplink: uplink, uplinkName: "", remote: remote,
                         local: local,
-                        datagramLimit: remote.address.isIPv4 ? 1472 : 1452, isValidated: false)
+                        datagramLimit: Self.longestDatagram(isIPv4: remote.address.isIPv4), isValidated: false)
             session.paths[path.number] = path
         }
         let isNewest = number > path.replay.highest
@@ -46,6 +46,7 @@ extension Endpoint {
         if !session.isConfirmed { confirm(session, at: now) }
         if keys === session.next { adoptNextKeys(session, at: now) }
         let source = PathAddress(remote: remote, local: local, uplink: uplink)
+        arrivalBytes = datagram.count
         noteSource(source, bytes: datagram.count, isNewest: isNewest, session, path, at: now)
         path.loss.note(highest: path.replay.highest)
         path.receiveMeter.add(datagram.count, at: now)
@@ -155,6 +156,8 @@ extension Endpoint {
             stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
             stream.links[entry.subflow].context.forgetRecords()
             stream.links[entry.subflow].path = stream.connection.subflowPath(entry.subflow) ?? path.number
+            stream.connection.limitSegments(to: path.segmentSizes.limit, path: path.number, repeatsAll: false,
+                                            at: now)
         }
         if stream.links[entry.subflow].path != path.number {
             stream.connection.heardElsewhere(subflow: entry.subflow, at: now)

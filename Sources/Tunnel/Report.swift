@@ -31,6 +31,8 @@ extension Endpoint {
               remote: "\(path.remote)",
               health: path.health, isFutile: isFutile(path, session), isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
               minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
+              packetSize: path.mtu.isProven
+                  ? path.datagramLimit + Self.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
               sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
               bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)
     }

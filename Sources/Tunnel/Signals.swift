@@ -32,8 +32,9 @@ extension Endpoint {
     }
 
     private func prepare(_ path: Path, _ session: Session, _ uplink: Uplink) {
+        // Numbers are given again: what was measured belongs to another interface.
+        if path.uplinkName != uplink.name { path.forgetRTT() }
         path.uplinkName = uplink.name
-        path.datagramLimit = min(DatagramBatch.longestDatagram, uplink.datagramLimit)
         path.isReserve = uplink.isBackup
         path.isWarm = uplink.isWarm
         path.isBackup = uplink.isBackup && session.need == .backup
@@ -74,6 +75,7 @@ extension Endpoint {
         path.isUntried = true
         path.hasAnswered = false
         path.isSilent = false
+        restartSizes(session, path, at: now)
         path.incarnation &+= 1
         path.probe.isOutstanding = false
         path.probe.backoff = path.probeTimeout
@@ -100,6 +102,8 @@ extension Endpoint {
         path.leaveBy = .distantFuture
         path.smallCount = 0
         path.signalDue = false
+        path.longQuestion = nil
+        path.longAnswer = nil
         path.probe = ProbeState()
         setHealth(.lost, session, path, at: now)
         raise(session, path, at: now)
@@ -203,7 +207,9 @@ extension Endpoint {
             // Its own first datagram will tell where it leads; until then the signal's path stands in.
             path = Path(number: Int(frame.path), uplink: arrival.uplink, uplinkName: "",
                         remote: arrival.remote,
-                        local: arrival.local, datagramLimit: arrival.datagramLimit, isValidated: false)
+                        local: arrival.local,
+                        datagramLimit: Self.longestDatagram(isIPv4: arrival.remote.address.isIPv4),
+                        isValidated: false)
             session.paths[path.number] = path
         }
         if let mode = HandoverMode(code: frame.mode), mode != session.mode {
@@ -217,6 +223,9 @@ extension Endpoint {
         if wasOpen, !frame.isOpen || isOther {
             path.isOpen = false
             path.probe = ProbeState()
+            path.longQuestion = nil
+            path.longAnswer = nil
+            restartSizes(session, path, at: now)
             // It comes back from another socket.
             forgetAddress(path)
             setHealth(.lost, session, path, at: now)

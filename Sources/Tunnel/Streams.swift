@@ -315,8 +315,7 @@ extension Endpoint {
         let index = connection.accept(incoming, payload: payload, path: path.number,
                                       initialSequence: sequence,
                                       estimate: path.estimate(at: now),
-                                      segmentSize: Self.segmentSize(
-                                          datagramLimit: path.datagramLimit),
+                                      sizes: path.segmentSizes,
                                       at: now)
         let stream = StreamHandle(connection: connection, session: session.slot, target: nil)
         register(stream)
@@ -342,8 +341,7 @@ extension Endpoint {
         guard let index = stream.connection.acceptJoin(incoming, payload: payload,
                                                        path: path.number, initialSequence: sequence,
                                                        nonce: nonce, estimate: path.estimate(at: now),
-                                                       segmentSize: Self.segmentSize(
-                                                           datagramLimit: path.datagramLimit),
+                                                       sizes: path.segmentSizes,
                                                        at: now)
         else {
             refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)

@@ -173,6 +173,7 @@ extension Endpoint {
             head = writeFirstPart(count - rest, stream)
         }
         let payload = rest == 0 ? outgoing.payload : prefix(outgoing.payload, count - rest)
+        path.mtu.sent(DatagramHeader.size + head + payload.count + RecordCipher.tagBytes, at: now)
         if capture != nil { captureOutgoing(outgoing.segment, payload, path, at: now) }
         seal(head: head, payload, session, path, batch, at: now)
         guard rest > 0 else { return }
@@ -225,7 +226,7 @@ extension Endpoint {
 
     /// Seals the plain bytes behind the header and the payload, and closes the datagram; its length.
     @discardableResult
-    private func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
+    func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
                         _ session: Session, _ path: Path,
                         _ batch: DatagramBatch, at now: Instant) -> Int {
         let length = sealRecord(out, plain: plain, payload, session, path, at: now)
@@ -340,6 +341,11 @@ extension Endpoint {
             sealChallenge(out, session, path, batch, at: now)
             return flush(session, path, batch, isLast: isLast, at: now)
         }
+        // Ahead of the short ones: where those are answered, these should have been.
+        if path.longQuestion != nil || path.longAnswer != nil || path.mtu.hasProbe {
+            guard flushProbes(session, path, batch, at: now) else { return false }
+            return flush(session, path, batch, isLast: isLast, at: now)
+        }
         let waiting = path.smallCount
         let signals = writeSignals(session, into: out + DatagramHeader.size, room: path.smallRoom)
         path.signalDue = false
@@ -363,7 +369,7 @@ extension Endpoint {
     private func flushPadded(_ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,
                              _ session: Session, _ path: Path, _ batch: DatagramBatch,
                              at now: Instant) -> Bool {
-        let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
+        let room = max(path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes, signals + frames.count)
         var out = out, written = signals + frames.count
         if let start = frames.baseAddress {
             (out + DatagramHeader.size + signals).copyMemory(from: start, byteCount: frames.count)

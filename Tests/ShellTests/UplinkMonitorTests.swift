@@ -130,7 +130,8 @@ private final class Recorder {
                                             handler: recorder.note)
             monitor.start()
             #expect(recorder.take() == ["+wwan"])
-            #expect(monitor.current[0].binding(isIPv4: true) == .device("wwan", isIPv4: true))
+            #expect(monitor.current[0].binding(isIPv4: true) 
+                == .source(IPAddress("10.2.0.2")!, device: "wwan", index: monitor.current[0].interfaceIndex))
             // Another address beside the first, and lifetimes: nothing to do.
             #expect(ip("addr add 10.2.0.3/24 dev wwan",
                        "addr change 10.2.0.2/24 dev wwan valid_lft 1000 preferred_lft 500"))
@@ -161,8 +162,8 @@ private final class Recorder {
                                             families: (true, false), loop: loop, handler: recorder.note)
             monitor.start()
             #expect(recorder.take() == ["+10.1.0.0/16"])
-            #expect(monitor.current[0].binding(isIPv4: true) == .source(IPAddress("10.1.0.2")!,
-                                                                        device: "wlan"))
+            #expect(monitor.current[0].binding(isIPv4: true) 
+                == .source(IPAddress("10.1.0.2")!, device: "wlan", index: monitor.current[0].interfaceIndex))
             // The range moves to another interface.
             #expect(ip("addr del 10.1.0.2/24 dev wlan"))
             self.wait(loop, recorder, ["-10.1.0.0/16"])
@@ -218,21 +219,29 @@ private final class Recorder {
         }
     }
 
-    @Test func longDatagramsAreFragmentedRatherThanLost() throws {
+    /// No IP fragment ever leaves: what the interface does not take is told, one by one and in runs.
+    @Test(arguments: [1, 3]) func whatIsTooLongIsToldAndNotFragmented(datagrams: Int) throws {
         try inNamespace {
             try #require(self.links() && ip("link set wlan mtu 1280",
                                             "neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev wlan"))
             let loop = try EventLoop(), exchange = DatagramExchange()
             let socket = try DatagramSocket(.device("wlan", isIPv4: true), loop: loop)
-            let batch = DatagramBatch()
-            for _ in 0..<3 {
-                memset(batch.reserve(lane: 0)!, 1, 1400)
-                batch.commit(lane: 0, length: 1400, uplink: 0, remote: SocketAddress("10.1.0.9:9")!,
-                             local: .unspecifiedV4)
+            let batch = DatagramBatch(), remote = SocketAddress("10.1.0.9:9")!
+            func put(_ size: Int) {
+                memset(batch.reserve(lane: 0)!, 1, size)
+                batch.commit(lane: 0, length: size, uplink: 0, remote: remote, local: .unspecifiedV4)
             }
+            for _ in 0..<datagrams { put(1400) }
+            let before = self.packets("wlan")
             #expect(exchange.send(batch, uplink: 0, through: socket) == .sent)
-            #expect(socket.allowsFragments && !socket.usesSegmentation
-                && socket.statistics.datagramsSent == 3)
+            let told = exchange.takeTooLong()
+            #expect(told.map(\.bytes) == [1400] && told.map(\.remote) == [remote])
+            #expect(exchange.takeTooLong().isEmpty)
+            #expect(socket.statistics.datagramsSent == 0 && self.packets("wlan") == before)
+            batch.removeAll()
+            for _ in 0..<datagrams { put(1252) }
+            #expect(exchange.send(batch, uplink: 0, through: socket) == .sent)
+            #expect(socket.usesSegmentation && socket.statistics.datagramsSent == datagrams)
         }
     }
 

@@ -157,7 +157,7 @@ def test_a_second_signal_ends_at_once(w):
 
 def test_mode_changes_while_a_download_runs(w):
     import subprocess
-    pair = w.pair()
+    pair = w.pair(uplinks=("wifi", "cell,backup"))
     w.limit(wifi=20, cell=10)
     client = w.start_client("download", 10_000_000)
     for mode in ("backup", "single", "full"):

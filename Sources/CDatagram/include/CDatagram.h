@@ -53,8 +53,10 @@ ssize_t braid_write2(int fd, const void *a, size_t a_count, const void *b, size_
 int braid_set_coalescing(int fd);
 // Asks for the address each datagram was sent to.
 int braid_set_packet_info(int fd, int is_ipv4);
-// Forbids (0: DF on everything, errors for what does not fit) or allows (1) IP fragments.
-int braid_set_fragments(int fd, int is_ipv4, int allowed);
+// What is sent leaves through the interface, whatever comes in by which one (IP_UNICAST_IF, IPV6_UNICAST_IF).
+int braid_send_through(int fd, int is_ipv4, unsigned interface);
+// DF on everything, and an error for what is longer than the interface takes: no IP fragment ever leaves.
+int braid_forbid_fragments(int fd, int is_ipv4);
 
 // One reception: a datagram, or several of `segment` bytes each (the last may be shorter).
 struct braid_arrival {

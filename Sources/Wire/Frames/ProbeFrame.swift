@@ -2,7 +2,9 @@
 ///
 /// ```
 /// byte 0      0x01 probe, 0x02 answer
-/// bytes 1-2   identifier, counted per path
+/// bytes 1-2   identifier: two bits of purpose (0 life, 1 life in a datagram of the base size, 2 datagram size,
+///             3 life where the asker's datagrams of the base size go unanswered), then 14 bits counted per path,
+///             or for purpose 2 the datagram's bytes of UDP payload
 /// bytes 3-10  the asker's clock in nanoseconds, or a number of chance with the highest bit set that asks
 ///             an address whether it receives; handed back unchanged
 /// ```
@@ -11,6 +13,26 @@ public struct ProbeFrame: Equatable, Sendable {
     public var isAnswer: Bool
     public var identifier: UInt16
     public var sentAt: Int64
+
+    public enum Purpose: UInt16, Sendable { case life, long, size, narrow }
+    public var purpose: Purpose {
+        switch identifier >> 14 {
+        case 0: .life
+        case 1: .long
+        case 2: .size
+        default: .narrow
+        }
+    }
+    /// A question about life, in a datagram of the base size: the concentrator's answer is as long.
+    public var isLong: Bool { purpose == .long }
+    /// A question whether a datagram of so many bytes passes.
+    public var isSize: Bool { purpose == .size }
+    public var size: Int { Int(identifier & 0x3fff) }
+
+    public static func identifier(count: UInt16, _ purpose: Purpose) -> UInt16 {
+        count & 0x3fff | purpose.rawValue << 14
+    }
+    public static func identifier(size: Int) -> UInt16 { UInt16(truncatingIfNeeded: size) & 0x3fff | 0x8000 }
 
     /// Not a clock but a number that only who receives at an address can know.
     public var isChallenge: Bool { sentAt < 0 }

@@ -1,0 +1,250 @@
+import Measures
+
+/// How long a path's datagrams may be in our direction, found by probes of their own (RFC 8899, DPLPMTUD).
+///
+/// Sizes are bytes of UDP payload. A path begins with datagrams of the base size, which must show that they
+/// pass; longer ones are tried with probe datagrams whose loss means nothing else. Where full datagrams go
+/// unanswered while short ones are, a probe of the size in use tells whether it is a black hole.
+///
+/// The owner says what happened and when, sends a probe of each size that `takeProbe` names, and does what the
+/// returned change calls for.
+struct PathMTU {
+    enum Change: Equatable {
+        case none
+        /// Full datagrams are longer from now on.
+        case grew
+        /// Full datagrams are shorter: what was sent longer may be lost. The base size must prove itself anew.
+        case shrank
+    }
+
+    private enum State: Equatable {
+        /// Nothing of the base size was answered yet (RFC 8899 section 5.2: BASE).
+        case unproven
+        /// SEARCHING: a size is being tried, for the `tries`th time, until `verdictAt`.
+        case trying(size: Int, tries: Int, sentAt: Instant, verdictAt: Instant)
+        /// SEARCH_COMPLETE, until it is worth looking again.
+        case settled(until: Instant)
+        /// Full datagrams went unanswered: are it those of this size?
+        case verifying(tries: Int, sentAt: Instant, verdictAt: Instant)
+    }
+
+    /// RFC 8899 section 5.1.2, MAX_PROBES; sizes between two known ones are given up sooner.
+    static let mostTries = 3, mostSearchTries = 2
+    /// The search ends when the size is known to so many bytes.
+    static let precision = 8
+    /// PMTU_RAISE_TIMER (section 5.1.1): a route may have become wider.
+    static let raiseInterval = Interval.seconds(600)
+    /// After a black hole, doubled from one to the next up to `raiseInterval`.
+    static let firstRetry = Interval.seconds(2)
+    /// Nothing at all was heard during a search: it is begun again after this.
+    static let silentRetry = Interval.seconds(5)
+    /// A short probe was answered: a full one sent before it has so much time left at least.
+    static let leastGrace = Interval.milliseconds(10)
+
+    /// Of full datagrams.
+    private(set) var current: Int
+    private(set) var base: Int
+    /// What the interface takes, or an Ethernet's worth.
+    private(set) var ceiling: Int
+    private var state = State.unproven
+    /// The least size known not to pass.
+    private var tooLong: Int
+    private var retry = PathMTU.firstRetry
+    /// Sizes of probes that wait for the next flush: a size, and how often.
+    private var due: (size: Int, count: Int) = (0, 0)
+    /// When a full datagram last left, and when one was last known to pass.
+    private var lastFull = Instant.zero
+    private var lastVerified = Instant.zero
+    // How often the base size was asked for, and when it may be again though short answers come.
+    private var baseAsked = 0
+    private var baseAt = Instant.zero
+
+    init(base: Int, ceiling: Int) {
+        self.base = min(base, ceiling)
+        self.ceiling = ceiling
+        current = self.base
+        tooLong = ceiling + 1
+    }
+
+    /// Datagrams of the base size are known to pass.
+    var isProven: Bool { state != .unproven }
+    var hasProbe: Bool { due.count > 0 }
+
+    var deadline: Instant {
+        switch state {
+        case .unproven: .distantFuture
+        case .trying(_, _, _, let at), .verifying(_, _, let at): at
+        case .settled(let until): until
+        }
+    }
+
+    // MARK: The base size
+
+    /// Whether a probe of the path's life should be as long as the base size: at first, and later where short
+    /// ones are answered, ever more rarely.
+    func asksBase(at now: Instant) -> Bool {
+        !isProven && (baseAsked < Self.mostTries || now >= baseAt)
+    }
+
+    mutating func askedBase(at now: Instant) {
+        baseAsked += 1
+        let doublings = min(max(0, baseAsked - Self.mostTries), 7)
+        baseAt = now + .milliseconds(50) * Int64(1 << doublings)
+    }
+
+    /// A datagram of the base size was answered.
+    mutating func basePassed(at now: Instant, timeout: Interval) {
+        guard state == .unproven else { return }
+        baseAsked = 0
+        lastVerified = now
+        if tooLong <= ceiling {
+            // A black hole was found: what lies above is looked at later.
+            state = .settled(until: now + retry)
+        } else {
+            tryNext(at: now, timeout: timeout)
+        }
+    }
+
+    /// The path leads somewhere else, or begins anew: nothing is known.
+    mutating func restart(base: Int, ceiling: Int) -> Change {
+        let before = current
+        self = PathMTU(base: base, ceiling: ceiling)
+        return before > current ? .shrank : .none
+    }
+
+    // MARK: Probes
+
+    /// The size of a probe that is to be sent now.
+    mutating func takeProbe() -> Int? {
+        guard due.count > 0 else { return nil }
+        due.count -= 1
+        return due.size
+    }
+
+    /// A probe of `size`, sent at `sentAt`, was answered.
+    mutating func answered(size: Int, sentAt: Instant, at now: Instant, timeout: Interval) -> Change {
+        switch state {
+        case .trying(let tried, _, _, _) where tried == size:
+            current = size
+            retry = Self.firstRetry
+            tryNext(at: now, timeout: timeout)
+            return .grew
+        case .verifying(_, let asked, _) where size == current && sentAt >= asked:
+            lastVerified = now
+            search(at: now, timeout: timeout)
+            return .none
+        default: return .none
+        }
+    }
+
+    /// A short probe was answered: those that left before it should be, too.
+    mutating func shortAnswered(at now: Instant, roundTrip: Interval) {
+        guard case .verifying(let tries, let sentAt, let at) = state, sentAt < now else { return }
+        let verdict = now + max(roundTrip / 4, Self.leastGrace)
+        if verdict < at { state = .verifying(tries: tries, sentAt: sentAt, verdictAt: verdict) }
+    }
+
+    /// Time passes. `answered`: when a short probe last was. `heard`: the latest moment of which it is known that
+    /// what left then could arrive. `isWanted`: something is being transferred.
+    mutating func advance(to now: Instant, timeout: Interval, answered: Instant, heard: Instant,
+                          isWanted: Bool) -> Change {
+        guard deadline <= now else { return .none }
+        switch state {
+        case .unproven: return .none
+        case .settled:
+            guard isWanted else { state = .settled(until: now + .seconds(60)); return .none }
+            tooLong = ceiling + 1
+            tryNext(at: now, timeout: timeout)
+            return .none
+        case .trying(let size, let tries, let sentAt, _):
+            let most = size == ceiling ? Self.mostTries : Self.mostSearchTries
+            if tries < most {
+                probe(size, count: 1)
+                state = .trying(size: size, tries: tries + 1, sentAt: now, verdictAt: now + timeout)
+            } else if max(heard, answered) >= sentAt {
+                tooLong = min(tooLong, size)
+                tryNext(at: now, timeout: timeout)
+            } else {
+                state = .settled(until: now + Self.silentRetry)   // silence tells nothing of sizes
+            }
+            return .none
+        case .verifying(let tries, let sentAt, _):
+            if answered > sentAt { return blackHole(at: now) }
+            // Nothing is heard: that tells of the path, not of its datagrams.
+            guard tries < Self.mostTries else { search(at: now, timeout: timeout); return .none }
+            probe(current, count: 2)
+            state = .verifying(tries: tries + 1, sentAt: now, verdictAt: now + timeout)
+            return .none
+        }
+    }
+
+    private mutating func probe(_ size: Int, count: Int) { due = (size, count) }
+
+    /// The next size to try: the longest possible one first, which most paths take, then by halves.
+    private mutating func tryNext(at now: Instant, timeout: Interval) {
+        let size = tooLong > ceiling ? ceiling : current + (tooLong - current) / 2
+        guard tooLong - current > Self.precision || size == ceiling, size > current else {
+            state = .settled(until: now + Self.raiseInterval)
+            return
+        }
+        probe(size, count: 1)
+        state = .trying(size: size, tries: 1, sentAt: now, verdictAt: now + timeout)
+    }
+
+    private mutating func search(at now: Instant, timeout: Interval) {
+        if tooLong > ceiling, current < ceiling { tryNext(at: now, timeout: timeout) } else {
+            state = .settled(until: now + Self.raiseInterval)
+        }
+    }
+
+    // MARK: Black holes
+
+    /// A full datagram left.
+    @inline(__always) mutating func sent(_ size: Int, at now: Instant) { if size >= base { lastFull = now } }
+
+    /// Data went unanswered for longer than a round trip: it may be the length of its datagrams. True where a
+    /// probe is due, and a short one with it.
+    mutating func doubt(at now: Instant, timeout: Interval) -> Bool {
+        guard lastFull > lastVerified else { return false }
+        switch state {
+        case .unproven, .verifying: return false
+        case .trying, .settled: break
+        }
+        if current == base { return doubtBase() }
+        // Two at once: one of them may be lost for another reason.
+        probe(current, count: 2)
+        state = .verifying(tries: 1, sentAt: now, verdictAt: now + timeout)
+        return true
+    }
+
+    /// The peer's full datagrams don't arrive: both directions must show again that the base size passes. False
+    /// where that is under way.
+    mutating func doubtBase() -> Bool {
+        guard isProven else { return false }
+        current = base
+        baseAsked = 0
+        due = (0, 0)
+        state = .unproven
+        return true
+    }
+
+    /// The system refused a datagram of `size` bytes: longer than the interface takes.
+    mutating func refused(_ size: Int, at now: Instant, timeout: Interval) -> Change {
+        guard size > base else { return .none }
+        tooLong = min(tooLong, size)
+        if size <= current { return blackHole(at: now) }
+        if case .trying(let tried, _, _, _) = state, tried >= size { tryNext(at: now, timeout: timeout) }
+        return .none
+    }
+
+    private mutating func blackHole(at now: Instant) -> Change {
+        tooLong = min(tooLong, current)
+        current = base
+        due = (0, 0)
+        baseAsked = 0
+        baseAt = now
+        retry = min(retry * 2, Self.raiseInterval)
+        state = .unproven
+        return .shrank
+    }
+}

@@ -1,0 +1,151 @@
+import Measures
+import Testing
+@testable import Tunnel
+
+/// The search for a path's datagram size, one input after the other.
+@Suite struct PathMTUTests {
+    private static let bound = Interval.milliseconds(100)
+    private var now = Instant.zero + .seconds(1)
+    private var mtu = PathMTU(base: 1252, ceiling: 1472)
+
+    /// A path that takes `size` bytes: probes are answered after 40 ms, or run into their verdict. The number sent.
+    private mutating func settle(_ size: Int, until limit: Int = 100) -> Int {
+        var sent = 0
+        while sent < limit {
+            if let probe = mtu.takeProbe() {
+                sent += 1
+                let asked = now
+                if probe <= size {
+                    now += .milliseconds(40)
+                    _ = mtu.answered(size: probe, sentAt: asked, at: now, timeout: Self.bound)
+                }
+            } else if mtu.deadline < now + .seconds(1) {
+                now = max(now, mtu.deadline)
+                _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
+            } else {
+                return sent
+            }
+        }
+        return sent
+    }
+
+    @Test mutating func theBaseSizeIsAskedThreeTimesThenEverMoreRarely() {
+        #expect(mtu.current == 1252 && !mtu.isProven)
+        var asked: [Int64] = []
+        for _ in 0..<4_000 {
+            if mtu.asksBase(at: now) {
+                mtu.askedBase(at: now)
+                asked.append((now.nanoseconds - 1_000_000_000) / 1_000_000)
+            }
+            now += .milliseconds(10)
+        }
+        #expect(asked.prefix(3) == [0, 10, 20])
+        #expect(asked.count < 20 && asked.last! > 25_000)
+    }
+
+    @Test mutating func mostPathsTakeTheLongestAtOnce() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        #expect(mtu.isProven && settle(1472) == 1 && mtu.current == 1472)
+        #expect(mtu.deadline > now + .seconds(500))
+    }
+
+    @Test(arguments: [1252, 1260, 1300, 1372, 1392, 1412, 1464, 1471])
+    mutating func theSearchEndsJustBelowWhatPasses(size: Int) {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        let probes = settle(size)
+        #expect(probes <= 20 && mtu.current <= size && mtu.current > size - PathMTU.precision - 1,
+                "\(mtu.current) after \(probes)")
+    }
+
+    @Test mutating func silenceTellsNothingOfSizes() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        while mtu.deadline < now + .seconds(1) {
+            _ = mtu.takeProbe()
+            now = mtu.deadline
+            _ = mtu.advance(to: now, timeout: Self.bound, answered: .zero, heard: .zero, isWanted: true)
+        }
+        // The path is back, and takes everything.
+        now = mtu.deadline
+        _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
+        #expect(settle(1472) == 1 && mtu.current == 1472)
+    }
+
+    @Test mutating func aBlackHoleIsFoundWhileShortOnesAreAnswered() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        let began = now
+        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
+        #expect(isDoubted)
+        #expect(mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472 && mtu.takeProbe() == nil)
+        now += .milliseconds(40)
+        mtu.shortAnswered(at: now, roundTrip: .milliseconds(40))
+        now = mtu.deadline
+        #expect(now - began <= .milliseconds(60))
+        let change = mtu.advance(to: now, timeout: Self.bound, answered: began + .milliseconds(40), heard: now,
+                                 isWanted: true)
+        #expect(change == .shrank && mtu.current == 1252 && !mtu.isProven)
+        // The base size shows that it passes, and after a while what lies above is tried again.
+        mtu.basePassed(at: now, timeout: Self.bound)
+        #expect(!mtu.hasProbe && mtu.deadline >= now + PathMTU.firstRetry)
+        now = mtu.deadline
+        _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
+        _ = settle(1380)
+        #expect(mtu.current > 1370 && mtu.current <= 1380)
+    }
+
+    @Test mutating func aProbeThatIsAnsweredEndsTheDoubt() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        let asked = now
+        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
+        #expect(isDoubted)
+        now += .milliseconds(40)
+        let change = mtu.answered(size: 1472, sentAt: asked, at: now, timeout: Self.bound)
+        let again = mtu.doubt(at: now, timeout: Self.bound)
+        #expect(change == .none && mtu.current == 1472 && !again, "nothing full left since")
+    }
+
+    @Test mutating func anOutageIsNoBlackHole() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        let answered = now
+        now += .seconds(1)
+        mtu.sent(1472, at: now)
+        _ = mtu.doubt(at: now, timeout: Self.bound)
+        for _ in 0..<10 where mtu.deadline < now + .seconds(1) {
+            now = mtu.deadline
+            let change = mtu.advance(to: now, timeout: Self.bound, answered: answered, heard: answered, isWanted: true)
+            #expect(change == .none)
+        }
+        #expect(mtu.current == 1472)
+    }
+
+    @Test mutating func shortDatagramsAreNeverDoubted() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        now += .seconds(1)
+        mtu.sent(300, at: now)
+        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
+        #expect(!isDoubted)
+    }
+
+    @Test mutating func theBaseSizeIsDoubtedToo() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1252)
+        now += .seconds(1)
+        mtu.sent(1252, at: now)
+        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
+        #expect(isDoubted && !mtu.isProven && mtu.asksBase(at: now))
+    }
+
+    @Test mutating func whatTheInterfaceRefusesShrinksAtOnce() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        _ = settle(1472)
+        #expect(mtu.refused(1000, at: now, timeout: Self.bound) == .none)
+        #expect(mtu.refused(1472, at: now, timeout: Self.bound) == .shrank && mtu.current == 1252)
+    }
+}
