@@ -88,6 +88,9 @@ public final class ProxyServer: EngineDelegate {
             uplinks.setFamilies(of: $0, announced: self.announced)
             self.driver.kick()
         }
+        if settings.mode == .backup, !uplinks.hasBackup {
+            log.warning("mode backup, but no uplink has the role backup, so that all carry data")
+        }
         uplinks.start(known)
         concentrator?.start()
         silence = loop.timer(for: self) { $0.stillSilent() }
