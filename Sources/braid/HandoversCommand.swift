@@ -94,5 +94,4 @@ extension HandoverTrial.Link: ExpressibleByArgument {
         self = found
     }
     public static var allValueStrings: [String] { allCases.map { "\($0)" } }
-    public var defaultValueDescription: String { "\(self)" }
 }

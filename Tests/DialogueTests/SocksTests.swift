@@ -47,6 +47,7 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         ([4, 1, 1, 187, 0, 0, 0, 255] + Array("someone".utf8) + [0] + Array("example.org".utf8) + [0], example),
         // A name that is an address becomes the address.
         ([4, 1, 0, 80, 0, 0, 0, 1, 0] + Array("192.0.2.7".utf8) + [0], v4),
+        ([4, 1, 0x1f, 0x90, 0, 0, 0, 1, 0] + Array("[2001:db8::7]".utf8) + [0], v6),
     ] as [([UInt8], Target)])
     func opens(_ bytes: [UInt8], _ target: Target) {
         #expect(read(bytes) == .open(target, consumed: bytes.count))

@@ -18,7 +18,8 @@ final class Street {
     private var guests: [Guest] = []
 
     init(credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto,
-         mostClients: Int = 20_000, clients: ClientLimits = ClientLimits(), secondListener: Bool = false) throws {
+         mostClients: Int = 20_000, clients: ClientLimits = ClientLimits(), secondListener: Bool = false,
+         dialTimeout: Interval = .seconds(3)) throws {
         loop = try EventLoop()
         let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()),
             concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
@@ -26,7 +27,7 @@ final class Street {
         var there = ConcentratorSettings(identity: concentratorKey, listen: [SocketAddress("127.0.0.1:0")!],
                                          users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
         there.egress.deniesPrivate = denies
-        there.dialTimeout = .seconds(3)
+        there.dialTimeout = dialTimeout
         concentrator = try ConcentratorServer(there, loop: loop, log: log)
         let listener = try ProxyListener(address: SocketAddress("127.0.0.1:0")!, credentials: credentials)
         let port = concentrator.listen[0].port

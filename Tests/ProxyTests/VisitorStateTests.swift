@@ -15,7 +15,7 @@ private enum Event: CaseIterable {
 @Suite(.serialized) struct VisitorStateTests {
     @Test(arguments: VisitorState.all) func anApplicationHurtsOnlyItself(_ state: VisitorState) throws {
         let street = try Street(credentials: state.hasPassword ? Credentials(user: "u", password: "p") : nil,
-                                open: .checked)
+                                open: .checked, dialTimeout: .seconds(1))
         let origins = try StateOrigins(street)
         let witness = try street.witness(origins[.echo], hasPassword: state.hasPassword)
         for event in Event.allCases {
