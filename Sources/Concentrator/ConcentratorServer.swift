@@ -22,6 +22,7 @@ public final class ConcentratorServer: EngineDelegate {
     private var departures: [ObjectIdentifier: Departure] = [:]
     private var connectionsOfUser: [String: Int] = [:]
     private var notices = NoticeLimit()
+    private var news = SessionNews()
     private let began: Instant
     private var shutdown: Shutdown?
 
@@ -77,14 +78,24 @@ public final class ConcentratorServer: EngineDelegate {
             log.notice("a proxy whose key is none of a user's: to admit it, add it to users",
                        metadata: ["public_key": "\(key.base64)", "remote": "\(remote)"])
         case .sessionOpened(let session, let user):
-            log.info("session opened", metadata: ["session": "\(session)", "user": "\(user)"])
+            news.opened(session, of: user)
+            tell("session opened", session, ["user": "\(user)"])
         case .sessionClosed(let session, let reason):
-            log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
+            tell("session closed", session, ["reason": "\(reason)"])
+            news.closed(session)
         case .pathChanged(let session, let path, _, let remote, let health):
-            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "remote": "\(remote)"])
+            tell("path \(health)", session, ["path": "\(path)", "remote": "\(remote)"])
         case .pathMoved(let session, let path, let from, let to):
-            log.info("path moved", metadata: ["session": "\(session)", "path": "\(path)", "from": "\(from)", "to": "\(to)"])
+            tell("path moved", session, ["path": "\(path)", "from": "\(from)", "to": "\(to)"])
         }
+    }
+
+    private func tell(_ what: Logger.Message, _ session: Int, _ details: Logger.Metadata) {
+        guard let silent = news.pass(session, at: loop.now()) else { return }
+        var metadata = details
+        metadata["session"] = "\(session)"
+        if silent > 0 { metadata["not_logged_before"] = "\(silent)" }
+        log.info(what, metadata: metadata)
     }
 
     private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {

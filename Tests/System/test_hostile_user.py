@@ -127,6 +127,22 @@ def test_dials_by_the_thousand(w):
     a.end()
 
 
+def test_paths_that_come_and_go(w):
+    """A path's state is its proxy's to say, 200 times in a datagram: the log does not grow with it."""
+    a = Attack(w)
+    session = a.session()
+    log = len(w.text(a.pair.names[1]))
+    for _ in range(20):
+        session.send(*[session.state(i % 4, incarnation=1 + i // 4, bits=[1, 5, 0, 3][i // 4 % 4]) for i in range(200)])
+        session.pump(0.01)
+    a.serves("beside the states")
+    lines = [line for line in w.text(a.pair.names[1])[log:].splitlines() if " info " in line]
+    w.notes.append(f"{len(lines)} lines")
+    check(len(lines) < 200, f"4,000 states wrote {len(lines)} lines into the log")
+    session.close()
+    a.end()
+
+
 def test_streams_that_never_say_where(w):
     """Opened as they should be, but the target does not come: a user's own limit is all they take."""
     a = Attack(w)

@@ -1,0 +1,25 @@
+import Measures
+import Shell
+
+/// How much of what happens to sessions and paths is logged: of each user so many records in a span of time.
+///
+/// A path's state is its proxy's to say, 200 times in a datagram; 100 of those wrote 1.1 MB of log. Counted by user, so
+/// that nobody hides what is said of others.
+struct SessionNews {
+    /// Records of one user, and the span in which they may come: a drive through many cells has fewer.
+    static let most = 60
+    static let span = Interval.seconds(60)
+
+    private var users: [Int: String] = [:]
+    private var limits: [String: NoticeLimit] = [:]
+
+    /// Notes whose session it is; before anything else is asked about it.
+    mutating func opened(_ session: Int, of user: String) { users[session] = user }
+    mutating func closed(_ session: Int) { users[session] = nil }
+
+    /// Nil: keep quiet. Otherwise speak, and mention this many records that were not spoken of.
+    mutating func pass(_ session: Int, at now: Instant) -> Int? {
+        guard let user = users[session] else { return 0 }
+        return limits[user, default: NoticeLimit(Self.most, in: Self.span)].pass(at: now)
+    }
+}
