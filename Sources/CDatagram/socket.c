@@ -34,6 +34,15 @@ int braid_socket_unix(int is_datagram, int is_non_blocking) {
     return fd < 0 ? -errno : fd;
 }
 
+int braid_peer(int fd, uint32_t *user, int32_t *process) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return -errno;
+    *user = peer.uid;
+    *process = peer.pid;
+    return 0;
+}
+
 int braid_bind(int fd, const struct braid_address *to) {
     struct sockaddr_storage name;
     socklen_t size = braid_to_sockaddr(to, &name);

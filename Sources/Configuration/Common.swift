@@ -16,6 +16,8 @@ public struct ProgramConfiguration: Sendable {
     /// The control socket for `braid status` and `braid mode`; nil: `ControlPath.standard`.
     public var control: String?
     public var logLevel = Defaults.logLevel
+    /// The user that a process started as root becomes; nil: `Privileges.dedicatedUser`, where it exists.
+    public var user: String?
 }
 
 /// Keys of `limits`.
@@ -34,6 +36,7 @@ struct CommonFields {
     var capture: Field?
     var congestion: Field?
     var limits: Field?
+    var user: Field?
 }
 
 /// What both kinds of file say.
@@ -56,6 +59,7 @@ struct Common {
         program.status = fields.status?.socketAddress(example: "127.0.0.1:9090")
         program.control = fields.control?.controlPath(relativeTo: folder)
         if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
+        program.user = fields.user?.userName()
         capture = fields.capture?.path(relativeTo: folder)
         connection.subflow.congestion = fields.congestion?.choice(CongestionAlgorithm.self)
             ?? Defaults.congestion
@@ -83,6 +87,15 @@ struct Common {
 }
 
 extension Field {
+    /// The name of a user of this machine.
+    fileprivate func userName() -> String? {
+        guard let name = text() else { return nil }
+        guard Privileges.User(name: name) != nil else {
+            return wrong("\"\(name)\" is no user of this machine; make it with: useradd --system \(name)")
+        }
+        return name
+    }
+
     /// A path that fits into a Unix socket's address.
     fileprivate func controlPath(relativeTo folder: String) -> String? {
         guard let path = path(relativeTo: folder) else { return nil }

@@ -13,7 +13,7 @@ public struct ConcentratorConfiguration: Sendable {
 /// Keys of a concentrator's file.
 enum ConcentratorKey: String, CaseIterable {
     case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout",
-         status, control
+         status, control, user
     case logLevel = "log_level", pcap, congestion, limits
 }
 
@@ -37,7 +37,7 @@ extension ConcentratorConfiguration {
                 privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
                 capture: table[.pcap],
-                congestion: table[.congestion], limits: table[.limits]),
+                congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
             for key in [LimitKey.dialogue, .idleBody, .unauthenticated] {

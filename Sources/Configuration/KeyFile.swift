@@ -45,8 +45,15 @@ public enum KeyFile {
         return key
     }
 
-    /// Writes a key to a new file of mode 0600; an existing file is never touched.
+    /// Writes a key to a new file of mode 0600; an existing file is never touched. A missing folder is made,
+    /// for its owner alone, where only that one is missing: a longer way is more likely a slip of the pen.
     public static func write(_ key: Key32, to path: String) throws(Failure) {
+        if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
+            let folder = String(path[..<slash])
+            if mkdir(folder, 0o700) != 0, errno == ENOENT {
+                throw Failure(description: "can't be written: make its folder with: mkdir -p \(folder)")
+            }
+        }
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             if errno == EEXIST { throw Failure(description: "exists already; keys are never written over") }

@@ -20,7 +20,7 @@ public struct ProxyConfiguration: Sendable {
 
 /// Keys of a proxy's file.
 enum ProxyKey: String, CaseIterable {
-    case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status, control
+    case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status, control, user
     case logLevel = "log_level", pcap, congestion, limits
 }
 
@@ -46,7 +46,7 @@ extension ProxyConfiguration {
                 privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
                 capture: table[.pcap],
-                congestion: table[.congestion], limits: table[.limits]),
+                congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
             limits[.connectionsPerUser]?.complain("is the concentrator's to limit; a proxy has one user")

@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import Measures
 import Tunnel
+import Wire
 
 /// What the engine's driver tells its owner.
 public protocol EngineDelegate: AnyObject {
@@ -149,8 +150,15 @@ public final class EngineDriver {
         guard let socket = socket(number) else { return }
         isDue = true
         let now = loop.now(), endpoint = endpoint
+        var datagrams = 0, handshakes = 0
+        defer {
+            loop.record.datagrams += datagrams
+            loop.record.handshakes += handshakes
+        }
         for _ in 0..<Self.receiveRounds {
             let more = exchange.receive(from: socket) { datagram, from, local in
+                datagrams += 1
+                if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
                 endpoint.receive(datagram, from: from, local: local, uplink: number, at: now)
             }
             if !more { return }
@@ -187,6 +195,7 @@ public final class EngineDriver {
         for _ in 0..<Self.mostBatches {
             let more = endpoint.transmit(into: batch, at: now)
             if !batch.isEmpty {
+                loop.record.datagramsSent += batch.runs.reduce(0) { $0 + $1.datagrams }
                 for number in slots.indices {
                     guard let socket = slots[number]?.socket else { continue }
                     note(exchange.send(batch, uplink: number, through: socket), number)

@@ -15,6 +15,10 @@ public final class EventLoop {
     private var isStopping = false
     private var wantsTurn = false
     private var isDispatching = false
+    /// What the turn that is under way has done so far.
+    var record = TurnRecord()
+    private var longestTurn = Interval.seconds(1 << 30)
+    private var turnIsLong: ((TurnRecord) -> Void)?
 
     public init() throws(SystemError) {
         guard let configuration = event_config_new() else {
@@ -93,7 +97,23 @@ public final class EventLoop {
         isDispatching = true
         _ = event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
         isDispatching = false
-        for hook in hooks { hook() }
+        for hook in hooks { perform(.engine, hook) }
+        if record.duration > longestTurn { turnIsLong?(record) }
+        record = TurnRecord()
+    }
+
+    /// Runs a handler and notes how long it took: one look at the clock for each, and one for the first.
+    @inline(__always)
+    func perform(_ part: TurnRecord.Part, _ handler: () -> Void) {
+        if !record.hasBegun { record.begin(at: Self.monotonic()) }
+        handler()
+        record.end(part, at: Self.monotonic())
+    }
+
+    /// `report` is called after each turn that took longer than `limit`, of whichever parts it was made.
+    public func reportTurns(longerThan limit: Interval, _ report: @escaping (TurnRecord) -> Void) {
+        longestTurn = limit
+        turnIsLong = report
     }
 
     /// Runs `hook` after the ready events of every iteration, for as long as the loop lives.
@@ -165,7 +185,7 @@ public final class LoopTimer {
     private func fire() {
         deadline = .distantFuture
         // The action may release the timer.
-        withExtendedLifetime(self) { action() }
+        withExtendedLifetime(self) { loop.perform(.timer, action) }
     }
 
     /// Fires once after `delay` (at once for one in the past), replacing what was armed.
@@ -193,12 +213,16 @@ public final class LoopTimer {
 private final class SignalWatch {
     private let event: OpaquePointer
     private let action: () -> Void
+    // Its signals end with the loop.
+    private unowned let loop: EventLoop
 
     init(loop: EventLoop, _ number: Int32, _ action: @escaping () -> Void) {
+        self.loop = loop
         self.action = action
         event = unassignedEvent()
         event_assign(event, loop.base, number, Int16(EV_SIGNAL | EV_PERSIST), { _, _, context in
-            Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue().action()
+            let watch = Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue()
+            watch.loop.perform(.signal, watch.action)
         }, Unmanaged.passUnretained(self).toOpaque())
         event_add(event, nil)
     }

@@ -65,7 +65,10 @@ public final class FileWatch {
         free()
     }
 
-    private func run(_ action: (() -> Void)?) { withExtendedLifetime(self) { action?() } }
+    private func run(_ action: (() -> Void)?) {
+        guard let action else { return }
+        withExtendedLifetime(self) { loop.perform(.socket, action) }
+    }
 
     // Two literals, since a C callback can't tell which of two events it serves without asking for the flags.
     private func makeReadEvent() -> OpaquePointer? {

@@ -77,17 +77,9 @@ struct LineLog: LogHandler {
         if quotes { out += "\"" }
         for c in text.unicodeScalars {
             switch c {
-            case "\n": out += "\\n"
-            case "\r": out += "\\r"
-            case "\t": out += "\\t"
             case "\"" where quotes: out += "\\\""
             case "\\" where quotes: out += "\\\\"
-            // C0, DEL, C1, and what makes a terminal or viewer break or reorder lines.
-            case _ where c.value < 0x20 || (0x7f...0x9f).contains(c.value):
-                out += "\\x" + (c.value < 16 ? "0" : "") + String(c.value, radix: 16)
-            case "\u{2028}", "\u{2029}", "\u{202a}"..."\u{202e}", "\u{2066}"..."\u{2069}":
-                out += "\\u{" + String(c.value, radix: 16) + "}"
-            default: out.unicodeScalars.append(c)
+            default: Printable.append(c, to: &out)
             }
         }
         if quotes { out += "\"" }

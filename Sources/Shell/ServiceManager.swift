@@ -1,10 +1,25 @@
 import CDatagram
 import Glibc
+import Measures
 
 /// What systemd wants to hear of a `Type=notify` service; nothing happens without $NOTIFY_SOCKET.
 public enum ServiceManager {
     public static func ready() { tell("READY=1") }
     public static func stopping() { tell("STOPPING=1") }
+    /// The loop goes round: to be said twice in each `watchdogInterval`.
+    public static func alive() { tell("WATCHDOG=1") }
+
+    /// The unit's WatchdogSec; nil where there is none or where it is meant for another process
+    /// (sd_watchdog_enabled(3)).
+    public static func watchdogInterval(
+        _ variable: (String) -> String? = { name in getenv(name).map { String(cString: $0) } }
+    ) -> Interval? {
+        guard let time = variable("WATCHDOG_USEC").flatMap(Int64.init), time > 0,
+              time < Int64.max / 1000 else { return nil }
+        if let process = variable("WATCHDOG_PID"), process != "\(getpid())" { return nil }
+        return .microseconds(max(time, 2_000))
+    }
+
     public static func status(_ text: String) {
         tell("STATUS=" + text.split(whereSeparator: \.isNewline).joined(separator: " "))
     }

@@ -9,8 +9,8 @@ enum Control {
         let answer = try path.map { try reply(to: request, at: $0) } ?? onlyAnswer(to: request)
         // Refusals are told apart by their first word: see `ControlDesk`.
         if answer.hasPrefix(ControlDesk.refusal) {
-            throw Complaint.input(
-                String(answer.dropFirst(ControlDesk.refusal.count).prefix { !$0.isNewline }))
+            let sentence = answer.dropFirst(ControlDesk.refusal.count).prefix { !$0.isNewline }
+            throw Complaint.input(Printable.text(String(sentence.prefix(1000))))
         }
         return answer
     }
@@ -35,7 +35,13 @@ enum Control {
         do {
             return try ControlClient.ask(path: path, line: request)
         } catch {
-            throw Complaint.failure("nobody answers at \(path): \(SystemError.text(error.code))")
+            switch error {
+            case .system(let error):
+                throw Complaint.failure("nobody answers at \(path): \(SystemError.text(error.code))")
+            case .stranger(let user):
+                throw Complaint.failure(
+                    "\(path) belongs to user \(user): only processes of yours and root's are asked")
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ struct CommonFlags: ParsableArguments {
     @Option(help: "A file with a private key, as braid keygen writes it.") var privateKeyFile: String?
     @Option(help: "Address and port of the status page, such as 127.0.0.1:9090.") var status: String?
     @Option(help: "The control socket for braid status.") var control: String?
+    @Option(help: "The user a process started as root becomes.") var user: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
     @Option(help: "Write what travels inside the tunnel to this pcap file.") var pcap: String?
 
@@ -17,6 +18,7 @@ struct CommonFlags: ParsableArguments {
         overrides.set("private_key_file", flag: "--private-key-file", to: privateKeyFile)
         overrides.set("status", flag: "--status", to: status)
         overrides.set("control", flag: "--control", to: control)
+        overrides.set("user", flag: "--user", to: user)
         overrides.set("log_level", flag: "--log-level", to: logLevel)
         overrides.set("pcap", flag: "--pcap", to: pcap)
     }

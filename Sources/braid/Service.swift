@@ -22,6 +22,7 @@ enum Program {
         _ role: ConfigurationKind, _ program: ProgramConfiguration,
         start: (_ loop: EventLoop, _ stopped: @escaping () -> Void) throws(SystemError) -> Service
     ) throws {
+        Privileges.forbidDumps()
         LogSetup.bootstrap(level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info)
         raiseFileLimit()
         do {
@@ -39,13 +40,42 @@ enum Program {
             }
             // A terminal that closes is no reason to drop everybody's connections.
             signal(SIGHUP, SIG_IGN)
+            // Whatever needs root is open by now.
+            try leaveRoot(for: program.user, role)
+            let watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             ServiceManager.ready()
-            loop.run()
+            withExtendedLifetime(watchdog) { loop.run() }
             control?.close()
             page?.close()
         } catch {
             throw Complaint.failure("can't \(error)")
         }
+    }
+
+    /// Becomes the configured user, or the dedicated one where there is one; nothing for a process that isn't
+    /// root's.
+    private static func leaveRoot(for name: String?, _ role: ConfigurationKind) throws(SystemError) {
+        let log = Logger(label: "service")
+        let user = Privileges.User(name: name ?? Privileges.dedicatedUser)
+        guard Privileges.isRoot else {
+            if let name, user?.isCurrent != true {
+                log.warning("only root can become another user; goes on as it is", metadata: ["user": "\(name)"])
+            }
+            return
+        }
+        guard let user else {
+            guard let name else {
+                log.notice("""
+                    runs as root: to have it run as a user without rights, make one with useradd --system \
+                    \(Privileges.dedicatedUser), or name one as user: in the configuration
+                    """)
+                return
+            }
+            throw SystemError("become the user \(name)", code: ENOENT)
+        }
+        guard !user.isRoot else { return }
+        try Privileges.become(user, bindsToInterfaces: role == .proxy)
+        log.info("gave up root", metadata: ["user": "\(user.name)"])
     }
 
     private static func pages(of service: Service) -> StatusPage.Content {
@@ -71,13 +101,19 @@ extension ControlDesk {
         _ role: ConfigurationKind, _ program: ProgramConfiguration, _ service: Service, _ loop: EventLoop
     ) -> ControlServer? {
         let path = program.control ?? ControlPath.standard(role.rawValue)
+        let log = Logger(label: "control")
         do {
-            return try ControlServer(path: path, loop: loop) { line in
+            let server = try ControlServer(path: path, loop: loop) { line in
                 answer(line, status: { StatusDocument(service.status()).json }, setMode: service.setMode,
                        setRole: service.setRole)
             }
+            if let process = server.predecessor {
+                log.notice("took the control socket over from a process that is still there",
+                           metadata: ["path": "\(path)", "process": "\(process)"])
+            }
+            return server
         } catch {
-            Logger(label: "control").warning(
+            log.warning(
                 "no control socket, so braid status can't ask: \(error)", metadata: ["path": "\(path)"])
             return nil
         }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Multipath
 import Proxy
+import Shell
 
 /// How `status` and `mode` find the process they talk to.
 struct ControlOptions: ParsableArguments {
@@ -22,9 +23,10 @@ struct StatusCommand: ParsableCommand {
         repeat {
             let answer = try Control.ask("status", at: control.control)
             if json {
-                show(watch ? answer.replacing("\n", with: "") + "\n" : answer)
+                let text = Printable.json(answer)
+                show(watch ? text.replacing("\n", with: "") + "\n" : text)
             } else {
-                let lines = StatusTable.lines(try StatusDocument(json: answer))
+                let lines = StatusTable.lines(try StatusDocument(json: answer)).map(Printable.text)
                 // On a terminal the new picture stands where the old one stood.
                 let clear = watch && isatty(STDOUT_FILENO) != 0 ? "\u{1b}[H\u{1b}[2J" : ""
                 show(clear + lines.joined(separator: "\n") + "\n")

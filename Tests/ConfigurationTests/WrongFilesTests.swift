@@ -22,7 +22,7 @@ private let own = "private_key_file: own.key\n"
                   "proxy.yaml:3: unknown key \"Mode\"; did you mean \"mode\"?"),
         WrongFile(goodProxy + "colour: blue",
                   "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
-                      + "open, uplinks, status, control, log_level, pcap, congestion, limits"),
+                      + "open, uplinks, status, control, user, log_level, pcap, congestion, limits"),
         WrongFile(goodProxy + "uplinks:\n  - interfaec: wlan0",
                   "proxy.yaml:4: unknown key \"interfaec\" in uplinks[0]; did you mean \"interface\"?",
                   "proxy.yaml:4: uplinks[0]: needs interface (such as wlan0) or address (such as 192.168.1.0/24)"),
@@ -42,7 +42,7 @@ private let own = "private_key_file: own.key\n"
                   "proxy.yaml:3: uplinks: is empty; name one, or leave the key out to use every interface with a default route"),
         // Types
         WrongFile("- one\n- two", "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
-                      + "mode, open, uplinks, status, control, log_level, pcap, congestion, limits"),
+                      + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits"),
         WrongFile(goodProxy + "mode: [full]", "proxy.yaml:3: mode: must be one value, not a list or a table"),
         WrongFile(goodProxy + "limits: many",
                   "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "

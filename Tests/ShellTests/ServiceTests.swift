@@ -8,66 +8,6 @@ import Testing
 @Suite struct ServiceTests {
     private func path(_ name: String) -> String { "/tmp/braid-test-\(getpid())-\(name)" }
 
-    @Test func theControlSocketAnswers() throws {
-        let path = path("control.sock")
-        // A thread of its own: the pool of tasks may be busy with other tests' loops.
-        let client = inThread { () -> [String] in
-            // the server appears a moment later
-            for _ in 0..<500 where access(path, F_OK) != 0 { usleep(10_000) }
-            return ["status", "quit"].map { (try? ControlClient.ask(path: path, line: $0)) ?? "no answer" }
-        }
-        let mode = try serve(path)
-        #expect(mode & 0o777 == 0o600)
-        #expect(client() == ["<status>\nsecond line", "<quit>\nsecond line"])
-        #expect(access(path, F_OK) != 0)
-        #expect { try ControlClient.ask(path: path, line: "status") } throws: {
-            ($0 as? SystemError)?.code == ENOENT
-        }
-    }
-
-    /// Serves until somebody says quit; the socket's mode.
-    private func serve(_ path: String) throws -> mode_t {
-        let loop = try EventLoop()
-        var quits = false
-        let server = try ControlServer(path: path, loop: loop) { line in
-            if line == "quit" { quits = true }
-            return "<\(line)>\nsecond line"
-        }
-        var about = stat()
-        stat(path, &about)
-        #expect { try ControlServer(path: path, loop: loop) { $0 } } throws: { ($0 as? SystemError)?.code == EADDRINUSE }
-        #expect(loop.run(until: .seconds(5)) { quits })
-        _ = loop.run(until: .milliseconds(20)) { false }
-        server.close()
-        return about.st_mode
-    }
-
-    @Test func aDeadProcessesSocketIsReplaced() throws {
-        let path = path("dead.sock")
-        defer { unlink(path) }
-        let fd = braid_socket_unix(0, 0)
-        var name = sockaddr_un()
-        name.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &name.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
-        _ = withUnsafePointer(to: &name) { p in
-            p.withMemoryRebound(to: sockaddr.self,
-                                capacity: 1) { bind(fd, $0,
-                                                    socklen_t(MemoryLayout<sockaddr_un>.size)) }
-        }
-        close(fd)
-        #expect(access(path, F_OK) == 0)
-        let server = try ControlServer(path: path, loop: EventLoop()) { $0 }
-        server.close()
-    }
-
-    @Test func aFileInTheWayStays() throws {
-        let path = path("file.sock")
-        close(open(path, O_CREAT | O_WRONLY, 0o600))
-        defer { unlink(path) }
-        #expect(throws: SystemError.self) { try ControlServer(path: path, loop: EventLoop()) { $0 } }
-        #expect(access(path, F_OK) == 0)
-    }
-
     @Test(arguments: [("GET /status HTTP/1.1\r\nHost: localhost", "200", "{\"up\":1}"),
                       ("GET / HTTP/1.1\r\nHost: 127.0.0.1:9090", "200", "<p>"),
                       ("GET /metrics HTTP/1.0", "200", "braid_up 1"),

@@ -20,6 +20,8 @@ int braid_socket_stream(int is_ipv4);
 // A close-on-exec Unix socket. The kinds of sockets are named here only: which Clang module shows
 // SOCK_STREAM and its like to Swift depends on the order of the build.
 int braid_socket_unix(int is_datagram, int is_non_blocking);
+/// The user and the process at the other end of a connected Unix socket (SO_PEERCRED).
+int braid_peer(int fd, uint32_t *user, int32_t *process);
 int braid_bind(int fd, const struct braid_address *to);
 // SO_BINDTODEVICE: only this interface's routes count from now on.
 int braid_bind_device(int fd, const char *interface);
@@ -99,3 +101,8 @@ int braid_send(struct braid_sender *s, int fd, unsigned first);
 // Sends the datagrams of message `i` one by one, from the `skip`th on: how many went, or a negative
 // errno about the first.
 int braid_send_singly(struct braid_sender *s, int fd, unsigned i, unsigned skip);
+/// No core file, and no other process of this user may look into this one's memory (PR_SET_DUMPABLE).
+int braid_forbid_dumps(void);
+/// Becomes another user for good, with no group but `group` and no capability, or CAP_NET_RAW alone.
+int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets);
+

@@ -31,6 +31,11 @@ public struct DatagramHeader: Equatable, Sendable {
         self.session = session & 0xff_ffff; self.number = number & 0xff_ffff
     }
 
+    /// Whether a datagram is, or pretends to be, something else than a session's record.
+    @inlinable public static func isOfHandshake(_ bytes: UnsafeMutableRawBufferPointer) -> Bool {
+        bytes.isEmpty || bytes[0] >> 4 != Kind.record.rawValue
+    }
+
     /// Nil for a datagram that is too short or of no known kind.
     @inlinable public init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= Self.size,

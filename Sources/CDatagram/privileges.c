@@ -1,0 +1,44 @@
+// What a process may do and show: no memory in a core file, and no more rights than its work needs.
+#define _GNU_SOURCE
+#include "CDatagram.h"
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef PR_SET_NO_NEW_PRIVS
+#define PR_SET_NO_NEW_PRIVS 38
+#endif
+
+int braid_forbid_dumps(void) {
+    struct rlimit none = {0, 0};
+    int failed = setrlimit(RLIMIT_CORE, &none) < 0 ? -errno : 0;
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : failed;
+}
+
+// All capabilities but those of `keep`, for this thread. Threads made later begin with the same.
+static int keep_only(uint64_t keep) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {
+        {(uint32_t)keep, (uint32_t)keep, 0}, {(uint32_t)(keep >> 32), (uint32_t)(keep >> 32), 0}};
+    return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets) {
+    uint64_t keep = keeps_raw_sockets ? UINT64_C(1) << CAP_NET_RAW : 0;
+    // What is not in the bounding set can't be had again by executing a file, whatever bits it has.
+    for (int i = 0; i < 64; i++)
+        if (!(keep >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno == EINVAL) break;
+    if (keep && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) return -errno;
+    if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0 || setresuid(user, user, user) < 0)
+        return -errno;
+    int failed = keep_only(keep);
+    if (failed) return failed;
+    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
+    if (user != 0 && (setresuid(0, 0, 0) == 0 || geteuid() == 0)) return -EPERM; // it must not be undone
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
+}

@@ -1,0 +1,57 @@
+import CDatagram
+import Glibc
+
+/// What the process may do, and what others may see of it.
+public enum Privileges {
+    /// The user a process of root's becomes where the configuration names none and this one exists.
+    public static let dedicatedUser = "braid"
+
+    /// A user of the machine, as the process can become it.
+    public struct User: Equatable, Sendable {
+        public var name: String
+        var number: uid_t
+        var group: gid_t
+
+        /// Nil where the machine has no such user.
+        public init?(name: String) {
+            guard let entry = getpwnam(name) else { return nil }
+            self.name = name
+            number = entry.pointee.pw_uid
+            group = entry.pointee.pw_gid
+        }
+
+        public var isRoot: Bool { number == 0 }
+        public var isCurrent: Bool { number == geteuid() }
+    }
+
+    /// Keys and what applications say stay out of core files and out of other processes' reach.
+    public static func forbidDumps() { _ = braid_forbid_dumps() }
+
+    public static var isRoot: Bool { geteuid() == 0 }
+
+    /// Becomes `user` for good, with no capability left.
+    /// - Parameter bindsToInterfaces: sockets will be bound to interfaces (SO_BINDTODEVICE). Linux 5.7 and
+    ///   later let everybody do that with a socket that is bound to none; before, CAP_NET_RAW is kept for it.
+    public static func become(_ user: User, bindsToInterfaces: Bool) throws(SystemError) {
+        let keeps = bindsToInterfaces && !anybodyMayBindToInterfaces
+        try checked(braid_become(user.number, user.group, keeps ? 1 : 0), "become the user \(user.name)")
+    }
+
+    private static var anybodyMayBindToInterfaces: Bool {
+        var about = utsname()
+        guard uname(&about) == 0 else { return false }
+        let release = withUnsafeBytes(of: &about.release) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        return isLinux57OrLater(release)
+    }
+
+    /// `release` as uname(2) has it, such as "6.1.0-18-amd64".
+    static func isLinux57OrLater(_ release: String) -> Bool {
+        let numbers = release.split(separator: ".", maxSplits: 2).prefix(2).map { part in
+            Int(part.prefix { $0.isASCII && $0.isNumber }) ?? 0
+        }
+        guard numbers.count == 2 else { return false }
+        return numbers[0] > 5 || (numbers[0] == 5 && numbers[1] >= 7)
+    }
+}
