@@ -40,7 +40,7 @@ struct HostsFile {
     }
 
     /// The file's text, the first megabyte at most.
-    private static func read(_ path: String) -> String? {
+    static func read(_ path: String) -> String? {
         guard let file = fopen(path, "re") else { return nil }
         defer { fclose(file) }
         var bytes = [UInt8](repeating: 0, count: 1 << 20)

@@ -72,7 +72,7 @@ final class SystemLookup {
         case AF_INET:
             return IPAddress(v4: UInt32(bigEndian: raw.load(as: sockaddr_in.self).sin_addr.s_addr))
         case AF_INET6:
-            return Resolver.v6(raw + MemoryLayout<sockaddr_in6>.offset(of: \.sin6_addr)!)
+            return NameServer.v6(raw + MemoryLayout<sockaddr_in6>.offset(of: \.sin6_addr)!)
         default: return nil
         }
     }

@@ -5,11 +5,16 @@ import Testing
 @testable import Shell
 
 /// A name server on loopback with fixed answers.
-private final class NameServer {
+private final class ScriptedServer {
     let socket: DatagramSocket
     let loop: EventLoop
     var asked: [String] = []
     var silent: Set<String> = []
+    /// Of every answer, where not 0: 2 is SERVFAIL, 5 REFUSED.
+    var responseCode: UInt8 = 0
+    var isDead = false
+    var delay = Interval.zero
+    private var delayed: [LoopTimer] = []
     var v4: [String: [UInt32]] = [:]
     var v6: [String: [UInt8]] = [:]
 
@@ -20,19 +25,25 @@ private final class NameServer {
         socket.watch.onReadable(for: self) { server in
             _ = exchange.receive(from: server.socket) { query, from, _ in
                 guard let reply = server.answer(Array(query)) else { return }
-                var departure = braid_departure()
-                reply.withUnsafeBytes { bytes in
-                    departure.bytes = bytes.bindMemory(to: UInt8.self).baseAddress
-                    departure.length = UInt32(bytes.count)
-                    departure.remote = braid_address(from)
-                    let out = braid_sender_create(1)!
-                    _ = braid_sender_add(out, &departure)
-                    _ = braid_send(out, server.socket.descriptor, 0)
-                    braid_sender_free(out)
-                }
+                let timer = server.loop.timer(for: server) { $0.send(reply, to: from) }
+                timer.arm(after: server.delay)
+                server.delayed.append(timer)
             }
         }
         socket.watch.wantsRead = true
+    }
+
+    private func send(_ reply: [UInt8], to from: SocketAddress) {
+        var departure = braid_departure()
+        reply.withUnsafeBytes { bytes in
+            departure.bytes = bytes.bindMemory(to: UInt8.self).baseAddress
+            departure.length = UInt32(bytes.count)
+            departure.remote = braid_address(from)
+            let out = braid_sender_create(1)!
+            _ = braid_sender_add(out, &departure)
+            _ = braid_send(out, socket.descriptor, 0)
+            braid_sender_free(out)
+        }
     }
 
     /// RFC 1035 section 4: header, the question again, answers that point at its name.
@@ -45,7 +56,10 @@ private final class NameServer {
         let name = labels.joined(separator: ".").lowercased(), type = query[at + 2]
         let question = query[12..<(at + 5)]
         asked.append("\(type == 28 ? "AAAA" : "A") \(name)")
-        if silent.contains(name) { return nil }
+        if isDead || silent.contains(name) { return nil }
+        if responseCode != 0 {
+            return [query[0], query[1], 0x81, 0x80 | responseCode, 0, 1, 0, 0, 0, 0, 0, 0] + question
+        }
         var records: [[UInt8]] = []
         if type == 1 {
             records = (v4[name] ?? []).map { n in
@@ -61,8 +75,8 @@ private final class NameServer {
 }
 
 @Suite struct ResolverTests {
-    private func set(_ loop: EventLoop, timeout: Interval = .seconds(5)) throws -> (NameServer, Resolver) {
-        let server = try NameServer(loop)
+    private func set(_ loop: EventLoop, timeout: Interval = .seconds(5)) throws -> (ScriptedServer, Resolver) {
+        let server = try ScriptedServer(loop)
         server.v4["two.example"] = [0xc000_0201, 0xc000_0202]
         server.v6["two.example"] = [0x20, 1, 0xd, 0xb8] + Array(repeating: 0, count: 11) + [7]
         server.v4["old.example"] = [0xc000_0203]
@@ -127,5 +141,127 @@ private final class NameServer {
         _ = loop.run(until: .milliseconds(50)) { called }
         #expect(!called)
         withExtendedLifetime(server) {}
+    }
+
+    // MARK: Several servers
+
+    private final class ServersFile {
+        let path: String
+        init(_ name: String) { path = "/tmp/braid-test-\(getpid())-\(name).conf" }
+        deinit { unlink(path) }
+
+        func write(_ servers: [ScriptedServer], options: String = "") {
+            // A new file in its place, as those who change the real one do it.
+            let lines = servers.map { "nameserver \($0.socket.localAddress)\n" }.joined()
+            let file = fopen(path + ".new", "w")
+            fputs(lines + options + "\n", file)
+            fclose(file)
+            rename(path + ".new", path)
+        }
+    }
+
+    private func servers(_ loop: EventLoop, _ file: ServersFile,
+                         options: String = "") throws -> (ScriptedServer, ScriptedServer, Resolver) {
+        let first = try ScriptedServer(loop), second = try ScriptedServer(loop)
+        first.v4["internal.example"] = [0x0a00_0001]
+        second.v4["public.example"] = [0xc000_0201]
+        file.write([first, second], options: options)
+        return (first, second, try Resolver(loop: loop, configurationPath: file.path))
+    }
+
+    /// The second server knows nothing of the inner names, and its "no" would be believed.
+    @Test func theFirstServerIsAsked() throws {
+        let loop = try EventLoop(), file = ServersFile("order")
+        let (first, second, resolver) = try servers(loop, file)
+        second.isDead = true
+        for _ in 0..<8 {
+            #expect(ask(loop, resolver, "internal.example").v4.addresses == [IPAddress("10.0.0.1")!])
+        }
+        #expect(first.asked.count == 16 && second.asked.isEmpty)
+        #expect(ask(loop, resolver, "nowhere.example").failure == .notFound)
+        #expect(second.asked.isEmpty, "a no is an answer")
+    }
+
+    @Test func theNextIsAskedAfterATimeOut() throws {
+        let loop = try EventLoop(), file = ServersFile("silent")
+        let (first, second, resolver) = try servers(loop, file, options: "options timeout:1")
+        first.isDead = true
+        #expect(ask(loop, resolver, "public.example").v4.addresses == [IPAddress("192.0.2.1")!])
+        #expect(Set(first.asked) == ["A public.example", "AAAA public.example"] && first.asked.count == 2)
+        withExtendedLifetime(second) {}
+    }
+
+    /// With five seconds for each time-out: nobody waits for one here.
+    @Test(arguments: [UInt8(1), 2, 4, 5])
+    func aFailureIsNotATimeOut(code: UInt8) throws {
+        let loop = try EventLoop(), file = ServersFile("failure\(code)")
+        let (first, second, resolver) = try servers(loop, file, options: "options timeout:5 attempts:5")
+        first.responseCode = code
+        for _ in 0..<3 {
+            let found = ask(loop, resolver, "public.example")
+            #expect(found.isComplete && found.v4.addresses == [IPAddress("192.0.2.1")!])
+        }
+        second.responseCode = code
+        for _ in 0..<3 {
+            let asked = first.asked.count
+            let none = ask(loop, resolver, "public.example")
+            #expect(none.isComplete && none.failure == .serverFailed)
+            #expect(first.asked.count == asked + 2, "what failed is not asked again for one question")
+        }
+        first.responseCode = 0
+        #expect(ask(loop, resolver, "internal.example").v4.addresses.count == 1, "it may work the next time")
+    }
+
+    @Test func oneFailsAndOneIsSilent() throws {
+        let loop = try EventLoop(), file = ServersFile("both")
+        let (first, second, resolver) = try servers(loop, file, options: "options timeout:1 attempts:1")
+        first.responseCode = 2
+        second.isDead = true
+        #expect(ask(loop, resolver, "public.example").failure == .serverFailed)
+    }
+
+    /// The first is slow, not dead: what it says after the second was asked too counts.
+    @Test func aLateAnswerIsAnAnswer() throws {
+        let loop = try EventLoop(), file = ServersFile("late")
+        let (first, second, resolver) = try servers(loop, file, options: "options timeout:1")
+        first.delay = .milliseconds(1500)
+        second.isDead = true
+        #expect(ask(loop, resolver, "internal.example").v4.addresses.count == 1)
+        #expect(!second.asked.isEmpty && first.asked.count == 2)
+    }
+
+    @Test func aChangedFileIsNoticed() throws {
+        let loop = try EventLoop(), file = ServersFile("changed")
+        let (first, second, resolver) = try servers(loop, file, options: "options timeout:1")
+        #expect(ask(loop, resolver, "public.example").failure == .notFound)
+        file.write([second])
+        #expect(ask(loop, resolver, "public.example").v4.addresses.count == 1)
+        // In the middle of a question: the laptop moved to another network.
+        second.isDead = true
+        let moved = resolver.resolve("internal.example") { _ in }
+        #expect(loop.run(until: .seconds(4)) { second.asked.contains("A internal.example") })
+        file.write([first], options: "options timeout:1")
+        #expect(loop.run(until: .seconds(4)) { moved.isComplete })
+        #expect(moved.v4.addresses.count == 1)
+    }
+
+    @Test func theFilesWords() {
+        let text = """
+            # nameserver 192.0.2.9
+            domain example.org
+            nameserver 192.0.2.1
+            nameserver\t2001:db8::1
+             nameserver 192.0.2.3:5353
+            nameserver 192.0.2.4
+            options ndots:5 timeout:4 attempts:3 rotate
+            """
+        let read = ResolverConfiguration(text)
+        #expect(read.servers == ["192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.3:5353"])
+        #expect(read.timeout == .seconds(4) && read.attempts == 3 && read.limit == .seconds(8))
+        let none = ResolverConfiguration("options timeout:0 attempts:99999999999999999999 timeout:x")
+        #expect(none.servers == ["127.0.0.1:53"] && none.timeout == .seconds(1) && none.attempts == 2)
+        #expect(ResolverConfiguration("options timeout:900 attempts:900").timeout == .seconds(5))
+        #expect(ResolverConfiguration("options attempts:900").attempts == 5)
+        #expect(ResolverConfiguration("nameserver 192.0.2.1").limit == .seconds(4))
     }
 }
