@@ -4,8 +4,8 @@ import Wire
 public struct HTTPRefusal: Error, Hashable, Sendable {
     public enum Status: Int, Sendable {
         case badRequest = 400, methodNotAllowed = 405, proxyAuthenticationRequired = 407, uriTooLong = 414
-        case headersTooLarge = 431, notImplemented = 501, badGateway = 502, gatewayTimeout = 504
-        case versionNotSupported = 505
+        case headersTooLarge = 431, notImplemented = 501, badGateway = 502, serviceUnavailable = 503
+        case gatewayTimeout = 504, versionNotSupported = 505
 
         var phrase: String {
             switch self {
@@ -16,6 +16,7 @@ public struct HTTPRefusal: Error, Hashable, Sendable {
             case .headersTooLarge: "Request Header Fields Too Large"
             case .notImplemented: "Not Implemented"
             case .badGateway: "Bad Gateway"
+            case .serviceUnavailable: "Service Unavailable"
             case .gatewayTimeout: "Gateway Timeout"
             case .versionNotSupported: "HTTP Version Not Supported"
             }

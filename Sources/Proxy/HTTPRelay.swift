@@ -92,6 +92,10 @@ final class HTTPRelay: Visitor {
         refuse(server.refusal(status, origin.target), exchange)
     }
 
+    override func unreachable(_ status: DialStatus) {
+        if origin?.isAnswered == false { answered(status) }
+    }
+
     override func activity() {
         if let pump { pump.activity(); return }
         if exchange == nil, let connection = origin?.handle.connection,
@@ -220,6 +224,11 @@ final class HTTPRelay: Visitor {
         }
         dropOrigin()
         exchange = Exchange(request, isOnUsedStream: false)
+        if let obstacle = server.obstacle {
+            server.turnedAway(obstacle)
+            refuse(obstacle.refusal, Exchange(request, isOnUsedStream: false))
+            return
+        }
         timer?.arm(after: server.settings.clients.answer)
         origin = Origin(handle: server.open(request.target, owner: self), target: request.target)
     }

@@ -34,15 +34,12 @@ public final class ProxyServer: EngineDelegate {
     private var concentrator: ConcentratorAddresses?
     /// What the concentrator has announced besides the addresses of the configuration.
     private var announced: [SocketAddress] = []
-    private var sessions = 0
+    private var reachability = Reachability()
     private var notices = NoticeLimit()
     private let began: Instant
     private var shutdown: Shutdown?
     /// Runs while no session is up.
     private var silence: LoopTimer?
-    private var patience = ProxyServer.firstPatience
-    /// How long the concentrator may be silent before the log says so, doubled from one time to the next.
-    private static let firstPatience = Interval.seconds(5), longestPatience = Interval.seconds(320)
 
     struct Counters {
         var accepted = 0, turnedAway = 0, refusedDialogues = 0, visits = 0, failedDials = 0
@@ -92,9 +89,10 @@ public final class ProxyServer: EngineDelegate {
             log.warning("mode backup, but no uplink has the role backup, so that all carry data")
         }
         uplinks.start(known)
+        _ = reachability.noteUplinks(changes: uplinks.changes)
         concentrator?.start()
         silence = loop.timer(for: self) { $0.stillSilent() }
-        silence?.arm(after: patience)
+        silence?.arm(after: reachability.wait)
         log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
         for listener in settings.listeners where listener.isOpenToOthers {
             log.warning("whoever reaches this address may use the proxy: no password is asked for",
@@ -201,9 +199,27 @@ public final class ProxyServer: EngineDelegate {
 
     /// What an HTTP application is told: without a session it is not the target that was silent.
     func refusal(_ status: DialStatus, _ target: Target) -> HTTPRefusal {
-        guard status == .timedOut, sessions == 0 else { return HTTPRefusal(status, target: target) }
-        return HTTPRefusal(.gatewayTimeout, uplinks?.hasAny == true ? "The concentrator does not answer." :
-                               "There is no uplink to reach the concentrator by.")
+        if let obstacle { return obstacle.refusal }
+        guard status == .timedOut, reachability.sessions == 0 else {
+            return HTTPRefusal(status, target: target)
+        }
+        return Reachability.Obstacle.noAnswer.refusal
+    }
+
+    /// Why a request can't be served now, where that is known.
+    var obstacle: Reachability.Obstacle? {
+        if reachability.sessions == 0, reachability.noteUplinks(changes: uplinks?.changes ?? 0) {
+            silence?.arm(after: reachability.wait)
+        }
+        return reachability.obstacle(hasUplink: uplinks?.hasAny == true,
+                                     hasAddress: concentrator?.current.isEmpty == false)
+    }
+
+    /// A request was refused for `obstacle`; the next one may be luckier.
+    func turnedAway(_ obstacle: Reachability.Obstacle) {
+        counters.failedDials += 1
+        driver.endpoint.hastenHandshake(at: loop.now())
+        driver.kick()
     }
 
     // MARK: Events
@@ -214,16 +230,15 @@ public final class ProxyServer: EngineDelegate {
         case .answered(let handle, let status): handle.streamOwner?.answered(status)
         case .incoming, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
-            sessions += 1
+            reachability.sessionOpened()
             concentrator?.isNeeded = false
             silence?.cancel()
-            patience = Self.firstPatience
             log.info("session opened", metadata: ["session": "\(session)"])
         case .sessionClosed(let session, let reason):
-            sessions = max(0, sessions - 1)
-            concentrator?.isNeeded = sessions == 0
-            if sessions == 0 {
-                silence?.arm(after: patience)
+            reachability.sessionClosed()
+            concentrator?.isNeeded = reachability.sessions == 0
+            if reachability.sessions == 0 {
+                silence?.arm(after: reachability.wait)
                 announced = []   // the next session tells its own
             }
             log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
@@ -247,15 +262,18 @@ public final class ProxyServer: EngineDelegate {
 
     /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log names all causes.
     private func stillSilent() {
-        guard sessions == 0 else { return }
-        if let uplinks, uplinks.hasAny, let concentrator, !concentrator.current.isEmpty {
+        let hasAddress = concentrator?.current.isEmpty == false
+        let obstacle = reachability.waited(hasUplink: uplinks?.hasAny == true, hasAddress: hasAddress)
+        guard let obstacle else { return }
+        if obstacle == .noAnswer, let concentrator {
             log.warning("""
                 no answer from the concentrator: it is not running, its UDP port can't be reached, or one of the two \
                 does not have the other's public key
                 """, metadata: ["concentrator": "\(concentrator.current.map(\.description).joined(separator: " "))"])
-            patience = min(patience * 2, Self.longestPatience)
         }
-        silence?.arm(after: patience)
+        silence?.arm(after: reachability.wait)
+        // Those who wait are told what those who come are told.
+        for visitor in Array(visitors.values) { visitor.unreachable(obstacle.status) }
     }
 
     public func uplinkFailed(_ number: Int, _ error: SystemError) {

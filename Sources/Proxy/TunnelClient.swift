@@ -39,6 +39,11 @@ final class TunnelClient: Visitor {
     }
 
     override func start() {
+        if let obstacle = server.obstacle {
+            server.turnedAway(obstacle)
+            sayGoodbye(style.reply(obstacle.status, target, server))
+            return
+        }
         let handle = server.open(target, owner: self)
         self.handle = handle
         let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
@@ -67,6 +72,10 @@ final class TunnelClient: Visitor {
         } else {
             sayGoodbye(style.reply(status, target, server))
         }
+    }
+
+    override func unreachable(_ status: DialStatus) {
+        if timer != nil { answered(status) }
     }
 
     override func activity() {

@@ -53,6 +53,8 @@ final class UplinkSet {
     private var told: Set<Int> = []
     /// How long an uplink may be silent while others are heard, and the datagrams it must have sent.
     private static let silence = Interval.seconds(5), leastSent = 3
+    /// How often an uplink came or changed.
+    private(set) var changes = 0
 
     init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
         self.driver = driver
@@ -179,6 +181,7 @@ final class UplinkSet {
     func handle(_ event: UplinkEvent) {
         switch event {
         case .appeared(let candidate), .changed(let candidate):
+            changes += 1
             present[candidate.name] = candidate
             attach(candidate)
         case .vanished(let name):

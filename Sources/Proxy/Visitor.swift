@@ -33,6 +33,9 @@ class Visitor: StreamOwner {
     /// Takes the socket over; called once, when the server knows the visitor.
     func start() {}
 
+    /// There is no session to the concentrator, and it is known why; who waits for one is told so.
+    func unreachable(_ status: DialStatus) {}
+
     /// Ends with a reset; whatever stood behind it ends too.
     func cut() {
         socket.reset()
