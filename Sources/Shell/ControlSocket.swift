@@ -7,6 +7,11 @@ public enum ControlPath {
     /// `NAME.sock` in /run/braid for root, else in $XDG_RUNTIME_DIR/braid, else in /tmp/braid-UID.
     public static func standard(_ name: String) -> String { directory() + "/\(name).sock" }
 
+    /// Where `NAME` may be asked: its own place, and for root also that of the service of deploy/systemd.
+    public static func places(_ name: String) -> [String] {
+        [standard(name)] + (geteuid() == 0 ? ["/run/braid-\(name)/\(name).sock"] : [])
+    }
+
     static func directory() -> String {
         if geteuid() == 0 { return "/run/braid" }
         if let runtime = getenv("XDG_RUNTIME_DIR"), runtime.pointee != 0 {

@@ -214,7 +214,7 @@ private final class SignalWatch {
     private let event: OpaquePointer
     private let action: () -> Void
     // Its signals end with the loop.
-    private unowned let loop: EventLoop
+    private weak var loop: EventLoop?
 
     init(loop: EventLoop, _ number: Int32, _ action: @escaping () -> Void) {
         self.loop = loop
@@ -222,7 +222,7 @@ private final class SignalWatch {
         event = unassignedEvent()
         event_assign(event, loop.base, number, Int16(EV_SIGNAL | EV_PERSIST), { _, _, context in
             let watch = Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue()
-            watch.loop.perform(.signal, watch.action)
+            watch.loop?.perform(.signal, watch.action)
         }, Unmanaged.passUnretained(self).toOpaque())
         event_add(event, nil)
     }

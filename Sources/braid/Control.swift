@@ -16,7 +16,7 @@ enum Control {
     }
 
     private static func onlyAnswer(to request: String) throws -> String {
-        let paths = [ConfigurationKind.proxy, .concentrator].map { ControlPath.standard($0.rawValue) }
+        let paths = [ConfigurationKind.proxy, .concentrator].flatMap { ControlPath.places($0.rawValue) }
         // Asked for its status first, so that nothing is changed while it isn't clear in which of them.
         let living = paths.filter { (try? ControlClient.ask(path: $0, line: "status")) != nil }
         switch living.count {

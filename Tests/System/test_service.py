@@ -246,7 +246,9 @@ def test_it_runs_where_there_is_no_swift(w):
         os.makedirs(root + os.path.dirname(path), exist_ok=True)
         shutil.copy(path, root + path)
     shutil.copy(w.braid, f"{root}/braid")
-    inside = lambda *arguments: subprocess.run(["chroot", root, "/braid", *arguments], capture_output=True, text=True, env={})
+
+    def inside(*arguments):
+        return subprocess.run([shutil.which("chroot"), root, "/braid", *arguments], capture_output=True, text=True, env={})
     version = inside("--version")
     check(version.returncode == 0 and version.stdout.startswith("braid "), f"{version}")
     # keygen makes the folder that is missing, and says what to do where more than that is.
