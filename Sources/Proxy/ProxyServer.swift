@@ -253,7 +253,7 @@ public final class ProxyServer: EngineDelegate {
             concentrator?.isNeeded = true
             log.info("the concentrator is silent", metadata: ["session": "\(session)"])
         case .pathChanged(let session, let path, let uplink, let remote, let health):
-            if health == .usable, sessions > 0 { concentrator?.isNeeded = false }
+            if health == .usable, reachability.sessions > 0 { concentrator?.isNeeded = false }
             log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
                                                  "remote": "\(remote)"])
         case .pathMoved: break
