@@ -42,12 +42,12 @@ extension Endpoint {
     /// A probe of the datagram size was answered.
     func sizeAnswered(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
         let change = path.mtu.answered(size: frame.size, sentAt: Instant(nanoseconds: frame.sentAt), at: now,
-                                       timeout: roundTripBound(session, path))
+                                       timeout: roundTripBound(session, path) * 2)
         sizeChanged(change, session, path, at: now)
     }
 
     func basePassed(_ session: Session, _ path: Path, at now: Instant) {
-        path.mtu.basePassed(at: now, timeout: roundTripBound(session, path))
+        path.mtu.basePassed(at: now, timeout: roundTripBound(session, path) * 2)
         sizeChanged(.none, session, path, at: now)
     }
 
@@ -69,9 +69,13 @@ extension Endpoint {
     func advanceSize(_ session: Session, _ path: Path, to now: Instant) {
         guard path.mtu.deadline <= now else { return }
         let isWanted = path.health == .usable && session.isActive(at: now)
-        let change = path.mtu.advance(to: now, timeout: roundTripBound(session, path),
+        let change = path.mtu.advance(to: now, timeout: roundTripBound(session, path) * 2,
                                       answered: path.probe.lastAnswer, heard: path.lastArrival - path.leastRTT,
                                       isWanted: isWanted)
+        if path.mtu.takesShort(), path.health == .usable, !path.probe.isOutstanding {
+            path.probe.needed = 2
+            sendProbe(session, path, at: now)
+        }
         sizeChanged(change, session, path, at: now)
     }
 

@@ -36,6 +36,8 @@ struct PathMTU {
     static let raiseInterval = Interval.seconds(600)
     /// After a black hole, doubled from one to the next up to `raiseInterval`.
     static let firstRetry = Interval.seconds(2)
+    /// Answers are taken for so long.
+    static let latest = Interval.seconds(10)
     /// Nothing at all was heard during a search: it is begun again after this.
     static let silentRetry = Interval.seconds(5)
     /// A short probe was answered: a full one sent before it has so much time left at least.
@@ -52,6 +54,8 @@ struct PathMTU {
     private var retry = PathMTU.firstRetry
     /// Sizes of probes that wait for the next flush: a size, and how often.
     private var due: (size: Int, count: Int) = (0, 0)
+    /// A short probe goes along with the last try of a size, so that silence tells something of it.
+    private var wantsShort = false
     /// When a full datagram last left, and when one was last known to pass.
     private var lastFull = Instant.zero
     private var lastVerified = Instant.zero
@@ -129,6 +133,13 @@ struct PathMTU {
             retry = Self.firstRetry
             tryNext(at: now, timeout: timeout)
             return .grew
+        case .trying, .settled:
+            // Late, behind a queue longer than was thought: it passes all the same.
+            guard size > current, size <= ceiling, sentAt <= now, now - sentAt < Self.latest else { return .none }
+            current = size
+            if tooLong <= size { tooLong = ceiling + 1 }
+            tryNext(at: now, timeout: timeout)
+            return .grew
         case .verifying(_, let asked, _) where size == current && sentAt >= asked:
             lastVerified = now
             search(at: now, timeout: timeout)
@@ -160,6 +171,7 @@ struct PathMTU {
             let most = size == ceiling ? Self.mostTries : Self.mostSearchTries
             if tries < most {
                 probe(size, count: 1)
+                wantsShort = tries + 1 == most
                 state = .trying(size: size, tries: tries + 1, sentAt: now, verdictAt: now + timeout)
             } else if max(heard, answered) >= sentAt {
                 tooLong = min(tooLong, size)
@@ -176,6 +188,12 @@ struct PathMTU {
             state = .verifying(tries: tries + 1, sentAt: now, verdictAt: now + timeout)
             return .none
         }
+    }
+
+    /// Whether a short probe is to go with the next one.
+    mutating func takesShort() -> Bool {
+        defer { wantsShort = false }
+        return wantsShort
     }
 
     private mutating func probe(_ size: Int, count: Int) { due = (size, count) }

@@ -70,6 +70,20 @@ import Testing
         #expect(settle(1472) == 1 && mtu.current == 1472)
     }
 
+    /// Behind a queue that is longer than was thought.
+    @Test mutating func aLateAnswerCounts() {
+        mtu.basePassed(at: now, timeout: Self.bound)
+        let asked = now
+        while mtu.takeProbe() == 1472 || mtu.deadline < now + .milliseconds(150) {
+            now += Self.bound
+            _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
+            if now > asked + .milliseconds(400) { break }
+        }
+        #expect(mtu.answered(size: 1472, sentAt: asked, at: now, timeout: Self.bound) == .grew && mtu.current == 1472)
+        let never = mtu.answered(size: 1900, sentAt: asked, at: now, timeout: Self.bound)
+        #expect(never == .none && mtu.current == 1472)
+    }
+
     @Test mutating func aBlackHoleIsFoundWhileShortOnesAreAnswered() {
         mtu.basePassed(at: now, timeout: Self.bound)
         _ = settle(1472)
