@@ -248,18 +248,30 @@ extension Connection {
     private func fastClosed(by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant) -> Bool {
         guard segment.options.present.contains(.fastClose) else { return false }
         guard segment.options.fastClose.receiverKey == localKey else { counted.dssErrors += 1; return true }
+        if abortByPeer(key: localKey, at: now) { return true }
         if error == nil { error = .peerAborted }
         let isReset = segment.flags.contains(.rst)
         for index in members.indices {
             guard let member = members[index] else { continue }
-            // Others want every subflow reset; inside a session the frame alone ends all of them.
-            if configuration.framing == .sealed || (isReset && member === closed) {
+            // Others want every subflow reset.
+            if isReset && member === closed {
                 retire(index, at: now)
             } else {
                 member.tcp.abort()
             }
         }
         say(.closed)
+        return true
+    }
+
+    /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends all of them.
+    /// False where it is not this connection's, and on raw IP.
+    public func abortByPeer(key: UInt64, at now: Instant) -> Bool {
+        guard configuration.framing == .sealed, key == localKey else { return false }
+        if error == nil { error = .peerAborted }
+        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        say(.closed)
+        inputChanged(at: now)
         return true
     }
 

@@ -24,6 +24,8 @@ final class TunnelClient: Visitor {
     private let target: Target
     private let style: Style
     private var early: [UInt8]
+    /// Bytes for the target went ahead of the dial's answer.
+    private var hasSentAhead = false
     private var handle: StreamHandle?
     private var pump: Pump?
     private var timer: LoopTimer?
@@ -51,11 +53,42 @@ final class TunnelClient: Visitor {
         self.timer = timer
         if server.settings.open.answersAtOnce(target) {
             startPump(handle)
-        } else if !early.isEmpty {
-            // What the application sent ahead travels with the request all the same.
-            let taken = early.withUnsafeBytes { handle.connection.write($0, at: server.driver.now) }
-            early.removeFirst(taken)
-            server.touched(handle)
+        } else {
+            forwardEarly(handle)
+            watchForDeparture()
+        }
+    }
+
+    // MARK: Waiting for the dial
+
+    /// What the application sends ahead travels with the request all the same, as far as there is room.
+    private func forwardEarly(_ handle: StreamHandle) {
+        guard !early.isEmpty else { return }
+        let taken = early.withUnsafeBytes { handle.connection.write($0, at: server.driver.now) }
+        early.removeFirst(taken)
+        hasSentAhead = true
+        server.touched(handle)
+    }
+
+    /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN where it has sent
+    /// nothing for the target yet (with a request sent ahead, a FIN may be a half-close).
+    private func watchForDeparture() {
+        socket.watch.onReadable = { [weak self] in self?.readAhead() }
+        socket.watch.wantsRead = early.isEmpty
+    }
+
+    private func readAhead() {
+        guard pump == nil, !isOver, let handle else { return }
+        switch socket.read(into: server.scratch) {
+        case .blocked: break
+        case .bytes(let n):
+            early += server.scratch[..<n]
+            forwardEarly(handle)
+            socket.watch.wantsRead = early.isEmpty
+        case .end:
+            socket.watch.wantsRead = false
+            if !hasSentAhead { cut() }   // the pump reads the end once more, if it is a half-close
+        case .failed: cut()
         }
     }
 

@@ -99,6 +99,8 @@ public struct SilentLossTrial: Hashable, Sendable {
         prepare(world)
         world.run(until: lossAt + Self.tail, mayStop: true)
         let log = world.streams[0].initiator.log
+        // Handles and streams hold each other.
+        for stream in world.streams { stream.handles = (nil, nil) }
         let rate = Double(LinkConditions.cellular.rate?.bytesPerSecond ?? 1)
         let step = log.binWidth, first = Int((lossAt + Self.grace).nanoseconds / step.nanoseconds) + 1
         let last = Int((lossAt + Self.tail).nanoseconds / step.nanoseconds) - 1

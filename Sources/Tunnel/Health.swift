@@ -333,7 +333,7 @@ extension Endpoint {
         for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
         if session.previous != nil { due = min(due, session.previousUntil) }
         if let rekey = session.rekey { due = min(due, rekey.again.at) }
-        due = min(due, min(session.spareAt, session.lastWordsAt))
+        due = min(due, min(session.spareAt, session.resets.deadline))
         if isProxy {
             // Doubt is looked at again and again while it lasts.
             if !session.hasUsablePath, !session.streams.isEmpty, handshake == nil {
@@ -351,7 +351,7 @@ extension Endpoint {
         for case let path? in session.paths { advance(session, path, to: now) }
         if session.signals.at <= now { repeatSignals(session, at: now) }
         if session.spareAt <= now { watchSpare(session, at: now) }
-        if session.lastWordsAt <= now { repeatLastWords(session, at: now) }
+        if session.resets.deadline <= now { repeatResets(session, at: now) }
         if session.previous != nil, session.previousUntil <= now { session.previous = nil }
         if let rekey = session.rekey, rekey.again.at <= now { repeatRekey(session, at: now) }
         if isProxy {

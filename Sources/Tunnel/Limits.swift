@@ -67,8 +67,9 @@ enum Limits {
     /// Full datagrams with which a path is opened that has to carry data at once: the concentrator may answer
     /// three times as much before it knows that the address receives, which is its first window.
     static let wakePadding = 4
-    /// Resets sent for unknown subflow numbers in one turn, so that a confused peer is not echoed.
-    static let resetsPerTurn = 16
+    /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram holds. They are
+    /// shorter than what asks for them, and are not answered.
+    static let resetsPerTurn = 512
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
 
@@ -137,11 +138,12 @@ enum Limits {
     /// to two minutes, and it may be under way for minutes more.
     static let openingMemory = Interval.seconds(600)
     static let openings = 2_048
-    /// Resets of broken connections that are repeated, while no word comes that the peer knows, from the first
-    /// interval on, which doubles; less long than a number rests, since it names nothing else meanwhile.
-    static let lastWords = 4_096
-    static let firstLastWord = Interval.milliseconds(250)
-    static let lastWordLife = Interval.seconds(40)
+    /// Resets of aborted connections that are repeated, while no word comes that the peer knows, after a round
+    /// trip and then with doubling waits; less long than a number rests, since it names nothing else meanwhile.
+    static let unconfirmedResets = 4_096
+    static let resetMemory = Interval.seconds(40)
+    /// A datagram full of them goes on a path; the next follows after this: 12 Mbit/s at most.
+    static let resetPause = Interval.milliseconds(1)
     /// A connection without a subflow is kept this long by a listener whose peer could join.
     static let orphanPatience = Interval.seconds(30)
     /// Single mode: a connection without payload for so long leaves its lost path later, at leisure, each

@@ -62,6 +62,13 @@ final class NumberTable {
         restingNumbers.append((number, until))
     }
 
+    /// A number that `allocate` gave is not to be used for a subflow, and rests until `until`.
+    func rest(_ number: UInt16, until: Instant) {
+        guard case .free = lookup(number) else { return }
+        store(number, Self.resting)
+        restingNumbers.append((number, until))
+    }
+
     /// Frees the numbers that have rested.
     func wake(at now: Instant) {
         while restingHead < restingNumbers.count, restingNumbers[restingHead].until <= now {

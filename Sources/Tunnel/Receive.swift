@@ -169,6 +169,10 @@ extension Endpoint {
         }
         if capture != nil { captureIncoming(payload, path, at: now) }
         stream.connection.receive(incoming, payload: payload, subflow: entry.subflow, at: now)
+        // A reset that ended the connection need not be repeated.
+        if incoming.flags.contains(.rst), stream.connection.error == .peerAborted {
+            resetUnknown(number, path, session)
+        }
         note(stream, at: now)
         ready.append(stream)
         return true
@@ -198,6 +202,7 @@ extension Endpoint {
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
         if SealedSegment.isBeforeAnswer(frame) { return true }
         guard SealedSegment.isInitialSYN(frame), !session.isInitiator else {
+            if SealedSegment.isReset(frame) { abort(byKeyIn: frame, &context, session, at: now) }
             resetUnknown(number, path, session)
             return true
         }
@@ -222,9 +227,30 @@ extension Endpoint {
         return true
     }
 
+    /// An abort whose subflow is gone here: the key in it still tells which connection it means (RFC 8684
+    /// section 3.5), which would else wait for a join that never comes.
+    private func abort(byKeyIn frame: UnsafeRawBufferPointer, _ context: inout SealedContext,
+                       _ session: Session, at now: Instant) {
+        guard !session.isInitiator, resetsThisTurn < Limits.resetsPerTurn,
+              (try? SealedSegment.read(frame, context: &context, into: &incoming)) != nil,
+              incoming.options.present.contains(.fastClose) else { return }
+        let key = incoming.options.fastClose.receiverKey
+        guard let slot = session.tokens[MultipathHash.token(of: key)], let stream = streams[slot],
+              stream.connection.abortByPeer(key: key, at: now) else { return }
+        note(stream, at: now)
+        ready.append(stream)
+    }
+
+    /// What is known of a number that nothing has here: the reset of the connection that had it, where the peer has
+    /// not confirmed it, since a subflow's end alone would leave the connection waiting; and that there is no such
+    /// subflow.
     private func resetUnknown(_ number: UInt16, _ path: Path, _ session: Session) {
-        guard resetsThisTurn < Limits.resetsPerTurn,
-              let out = path.append(SubflowResetFrame.size) else { return }
+        guard resetsThisTurn < Limits.resetsPerTurn else { return }
+        if let frame = session.resets.frame(of: number), let out = path.append(frame.count) {
+            frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+            markDirty(session)
+        }
+        guard let out = path.append(SubflowResetFrame.size) else { return }
         resetsThisTurn += 1
         SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
         markDirty(session)
@@ -233,7 +259,7 @@ extension Endpoint {
     /// The peer has no such subflow: ours ends as if an RST had come.
     private func receive(_ frame: SubflowResetFrame, _ session: Session, at now: Instant) {
         guard case .used(let entry) = session.numbers.lookup(frame.number),
-              let stream = streams[entry.slot] else { return forgetLastWord(frame.number, session) }
+              let stream = streams[entry.slot] else { return session.resets.confirm(frame.number) }
         // A SYN is never answered so: this answers something that overtook it.
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)

@@ -85,8 +85,7 @@ final class Session {
     /// At the concentrator: what opened its latest connections.
     var openings = Openings()
     /// Resets of connections this end broke off, repeated until the peer knows.
-    var lastWords: [LastWord] = []
-    var lastWordsAt = Instant.distantFuture
+    var resets = UnconfirmedResets()
 
     var lastArrival: Instant
     var lastActivity: Instant

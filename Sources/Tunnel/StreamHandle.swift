@@ -65,6 +65,8 @@ public final class StreamHandle {
     var isAnswered = false
     /// The owner has let go.
     var isReleased = false
+    /// A reset left that told the peer of an abort, or should have.
+    var saidReset = false
     /// Listener: the dial failed; what still comes is dropped.
     var isRefused = false
 

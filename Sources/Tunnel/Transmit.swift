@@ -97,6 +97,7 @@ extension Endpoint {
         note(stream, at: now)
         guard stream.slot >= 0, !stream.isReady else { return }
         if stream.connection.isOver {
+            remember(unsaidAbortOf: stream, session, at: now)
             drop(stream, from: session, at: now)
             return
         }
@@ -131,14 +132,15 @@ extension Endpoint {
         let head = SealedSegment.write(outgoing.segment, payloadLength: payload.count, runsToEnd: false,
                                        context: &stream.links[outgoing.subflow].context, into: headScratch)
         let length = head + payload.count
+        if outgoing.segment.flags.contains(.rst), let error = stream.connection.error, error != .peerAborted {
+            stream.saidReset = true
+            remember(reset: UnsafeRawBufferPointer(start: headScratch, count: head),
+                     number: stream.links[outgoing.subflow].number, session, at: now)
+        }
         if length > path.smallRoom, !flush(session, path, batch, at: now) { return }
         guard let out = path.append(length) else { return }   // the same as a loss; no datagram is that small
         out.copyMemory(from: headScratch, byteCount: head)
         copy(payload, to: out + head)
-        if outgoing.segment.flags.contains(.rst), stream.connection.error != nil {
-            remember(lastWord: UnsafeRawBufferPointer(start: out, count: length),
-                     number: stream.links[outgoing.subflow].number, session, at: now)
-        }
         markDirty(session)
     }
 

@@ -76,6 +76,11 @@ public enum SealedSegment {
         return flags.isDisjoint(with: [.ack, .syn, .rst])
     }
 
+    /// Whether the frame is an RST, which is always in the general form.
+    public static func isReset(_ frame: UnsafeRawBufferPointer) -> Bool {
+        peekFlags(frame)?.contains(.rst) ?? false
+    }
+
     /// The flags of a segment in the general form.
     private static func peekFlags(_ frame: UnsafeRawBufferPointer) -> ControlBits? {
         guard frame.count >= 6, let p = frame.baseAddress else { return nil }
