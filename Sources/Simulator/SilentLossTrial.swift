@@ -29,6 +29,18 @@ public struct SilentLossTrial: Hashable, Sendable {
             cellular.radio = .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(10)),
                                    wakeTime: random.interval(.milliseconds(100), .seconds(2)))
         }
+        if random.chance(0.4) {
+            // A cellular link that is not as even as the paper's; what it carries stays the same.
+            if random.chance(0.7) {
+                cellular.down.reordering = random.scaled(0.01, 0.3)
+                cellular.down.reorderDelay = random.interval(.milliseconds(1), .milliseconds(40))
+                cellular.up.reordering = cellular.down.reordering
+                cellular.up.reorderDelay = cellular.down.reorderDelay
+            }
+            if random.chance(0.5) { cellular.down.loss = .random(random.scaled(0.0005, 0.01)) }
+            if random.chance(0.5) { cellular.up.loss = .random(random.scaled(0.0005, 0.01)) }
+            if random.chance(0.3) { cellular.down.duplication = random.scaled(0.001, 0.02) }
+        }
         let age = random.chance(0.2) ? Interval.seconds(1)
             : random.chance(0.5) ? random.interval(.seconds(2), .seconds(60))
             : random.interval(.seconds(60), .seconds(900))

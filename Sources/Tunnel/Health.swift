@@ -163,7 +163,11 @@ extension Endpoint {
     /// A probe's answer came, `sample` after it was asked for; zero where that can't be told.
     func answered(_ sample: Interval, _ session: Session, _ path: Path, at now: Instant) {
         guard sample >= .zero, sample < .seconds(60), path.isOpen else { return }
-        if sample > .zero { path.noteRTT(sample, at: now) }
+        // An answer that ends a silence measures that (a link that stalled hands over what waited in it): believed
+        // for its whole length, the next silence would be awaited for minutes as long. A round trip that has
+        // really become so long shows again, and counts for twice as much each time.
+        let most = path.health == .usable ? sample : max(Limits.longestStallSample, path.probeTimeout * 2)
+        if sample > .zero { path.noteRTT(min(sample, most), at: now) }
         path.probe.lastAnswer = now
         path.hasAnswered = true
         path.mtu.shortAnswered(at: now, roundTrip: path.smoothedRTT)

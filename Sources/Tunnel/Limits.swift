@@ -109,6 +109,8 @@ enum Limits {
     static let initialTimeout = Interval.milliseconds(250)
     /// And whatever was: a process that stood still for minutes measures them, and would wait for as long.
     static let longestTimeout = Interval.seconds(10)
+    /// What an answer that ends a silence counts for as a round trip, at most, where less was known.
+    static let longestStallSample = Interval.milliseconds(500)
     static let suspectProbe = Interval.milliseconds(50)
     /// A suspect path is probed this often for its first minute while something is being transferred,
     /// later only `longestSuspectProbe`.

@@ -156,6 +156,11 @@ final class Application {
     /// Closes as the end of a process does: with RST where something is unread.
     func close() { socket?.close(); socket = nil; isEnded = true }
     var isAlive: Bool { socket != nil && !isEnded }
+    /// Closes at once, with what was sent out of the way.
+    func leave(resetting: Bool) {
+        wait { self.pending.isEmpty }
+        if resetting { socket?.reset() } else { socket?.close() }
+    }
 
     /// Lets the loop run until `condition` holds, for 10 s at most.
     @discardableResult func wait(_ condition: () -> Bool) -> Bool {
