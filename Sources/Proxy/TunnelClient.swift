@@ -73,7 +73,7 @@ final class TunnelClient: Visitor {
     /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN where it has sent
     /// nothing for the target yet (with a request sent ahead, a FIN may be a half-close).
     private func watchForDeparture() {
-        socket.watch.onReadable = { [weak self] in self?.readAhead() }
+        socket.watch.onReadable(for: self) { $0.readAhead() }
         socket.watch.wantsRead = early.isEmpty
     }
 
