@@ -7,6 +7,12 @@ public struct Pieces {
         self.second = second
     }
     @inlinable public var count: Int { first.count + second.count }
+    /// The first `n` bytes, or all where there are fewer.
+    public func prefix(_ n: Int) -> Pieces {
+        if n >= count { return self }
+        return Pieces(first: UnsafeRawBufferPointer(rebasing: first.prefix(n)),
+                      second: UnsafeRawBufferPointer(rebasing: second.prefix(max(0, n - first.count))))
+    }
     public static var empty: Pieces {
         Pieces(first: UnsafeRawBufferPointer(start: nil, count: 0),
                second: UnsafeRawBufferPointer(start: nil, count: 0))
@@ -29,10 +35,22 @@ public struct ByteRing: ~Copyable {
     private var storage: UnsafeMutableRawPointer?
     private var capacity = 0   // zero or a power of two
 
-    static let smallest = 4096
+    private let share: MemoryShare?
 
-    public init(limit: Int) { self.limit = limit }
-    deinit { storage?.deallocate() }
+    static let smallest = 4096
+    /// Every ring may have this much whatever the share says, so that every stream gets on: its owner paid for it
+    /// when the connection began.
+    public static let prepaid = 8192
+
+    /// `share`: whom the memory is put down to.
+    public init(limit: Int, share: MemoryShare? = nil) {
+        self.limit = limit
+        self.share = share
+    }
+    deinit {
+        if capacity > Self.prepaid { share?.change(by: Self.prepaid - capacity) }
+        storage?.deallocate()
+    }
 
     public var count: Int { Int(end &- base) }
     /// Bytes that may still be appended.
@@ -43,12 +61,46 @@ public struct ByteRing: ~Copyable {
     /// A contiguous piece to write up to `wanted` bytes into; shorter at the wrap or the limit,
     /// empty when full.
     public mutating func appendSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
-        let room = min(wanted, space)
+        var room = min(wanted, space)
+        if count + room > capacity { room = min(room, affordable(count + room) - count) }
         guard room > 0 else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
         ensure(count + room)
         let at = Int(truncatingIfNeeded: end) & (capacity - 1)
         return UnsafeMutableRawBufferPointer(start: storage! + at, count: min(room, capacity - at))
     }
+
+    /// Whether `needed` bytes from `base` on have or may get memory.
+    @inline(__always) public func canHold(_ needed: Int) -> Bool {
+        needed <= capacity || needed <= Self.prepaid || extra(Self.size(for: needed)) <= share?.free ?? .max
+    }
+
+    /// The most bytes that should be promised to hold: what has memory already, or a part of what is free, so that
+    /// later ones get some as well.
+    @inline(__always) public func promisable(_ wanted: Int) -> Int {
+        guard wanted > capacity, let share else { return wanted }
+        return min(wanted, max(capacity, Self.prepaid, share.free / Self.part))
+    }
+
+    /// Of what is free, one ring takes at most this part at once.
+    private static let part = 4
+
+    /// The largest size up to that for `needed` bytes that the share allows.
+    private func affordable(_ needed: Int) -> Int {
+        guard let share else { return needed }
+        let free = share.free / Self.part
+        var size = Self.size(for: needed)
+        while size > max(capacity, Self.prepaid), extra(size) > free { size >>= 1 }
+        return max(size, capacity)
+    }
+
+    private static func size(for needed: Int) -> Int {
+        var size = smallest
+        while size < needed { size <<= 1 }
+        return size
+    }
+
+    /// What the share is charged for growing to `size`.
+    private func extra(_ size: Int) -> Int { max(0, size - Self.prepaid) - max(0, capacity - Self.prepaid) }
 
     /// Declares that `n` bytes of the last `appendSpace` were written.
     public mutating func commit(_ n: Int) {
@@ -114,22 +166,37 @@ public struct ByteRing: ~Copyable {
         guard count == 0, let old = storage else { return }
         old.deallocate()
         storage = nil
-        capacity = 0
+        charge(0)
+    }
+
+    /// Gives back what the bytes kept don't need. The caller knows that nothing is placed ahead of `end`.
+    public mutating func shrink() {
+        if count == 0 { releaseIfEmpty(); return }
+        let size = Self.size(for: count)
+        if size < capacity { move(to: size, keeping: count) }
+    }
+
+    private mutating func charge(_ size: Int) {
+        if let share { share.change(by: extra(size)) }
+        capacity = size
     }
 
     /// Grows to hold `needed` bytes from `base`, keeping every byte at its offset.
     private mutating func ensure(_ needed: Int) {
         guard needed > capacity else { return }
-        var larger = max(capacity, Self.smallest)
-        while larger < needed { larger <<= 1 }
-        let fresh = UnsafeMutableRawPointer.allocate(byteCount: larger, alignment: 64)
+        // Placed bytes beyond `end` count too, so the whole old ring moves.
+        move(to: Self.size(for: needed), keeping: capacity)
+    }
+
+    /// Moves the `kept` bytes from `base` on into memory of `size`.
+    private mutating func move(to size: Int, keeping kept: Int) {
+        let fresh = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 64)
         if let old = storage {
-            // Placed bytes beyond `end` count too, so the whole old ring moves.
-            var from = base, left = capacity
+            var from = base, left = kept
             while left > 0 {
                 let a = Int(truncatingIfNeeded: from) & (capacity - 1),
-                    b = Int(truncatingIfNeeded: from) & (larger - 1)
-                let n = min(left, capacity - a, larger - b)
+                    b = Int(truncatingIfNeeded: from) & (size - 1)
+                let n = min(left, capacity - a, size - b)
                 (fresh + b).copyMemory(from: old + a, byteCount: n)
                 from &+= UInt64(n)
                 left -= n
@@ -137,6 +204,6 @@ public struct ByteRing: ~Copyable {
             old.deallocate()
         }
         storage = fresh
-        capacity = larger
+        charge(size)
     }
 }

@@ -20,7 +20,6 @@ public final class ConcentratorServer: EngineDelegate {
     let dialer: Dialer
     var counters = Counters()
     private var departures: [ObjectIdentifier: Departure] = [:]
-    private var connectionsOfUser: [String: Int] = [:]
     private var notices = NoticeLimit()
     private var news = SessionNews()
     private let began: Instant
@@ -45,16 +44,21 @@ public final class ConcentratorServer: EngineDelegate {
         configuration.connection = settings.connection
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = settings.mostConnections
+        configuration.mostConnectionsPerUser = settings.mostConnectionsPerUser
+        configuration.mostHalfOpenPerUser = settings.mostHalfOpenPerUser
+        configuration.memory = settings.memory
+        configuration.memoryPerUser = settings.memoryPerUser
+        configuration.mostSessionsPerUser = settings.mostSessionsPerUser
         configuration.joinsFirstAddress = settings.joinsFirstAddress
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         endpoint.setAnnounced(settings.announce, at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         var policy = settings.egress
-        // `deny: []` denies nothing: there the concentrator's own addresses are targets like others.
-        if policy.deniesPrivate {
-            policy.own += (settings.listen + settings.announce).map(\.address).filter { $0.high != 0 || $0.low != 0 }
-        }
-        dialer = try Dialer(loop: loop, policy: policy, timeout: settings.dialTimeout)
+        // By these it is reached from elsewhere: behind a NAT they are no address of an interface.
+        policy.own += (settings.listen + settings.announce).map(\.address).filter { $0.high != 0 || $0.low != 0 }
+            .map { Subnet($0, prefix: 128) }
+        dialer = try Dialer(loop: loop, policy: policy, personal: settings.userEgress,
+                            timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
         driver.delegate = self
         if let path = settings.capture { try driver.record(to: path) }
         for address in settings.listen {
@@ -77,6 +81,8 @@ public final class ConcentratorServer: EngineDelegate {
         case .strangerRefused(let key, let remote):
             log.notice("a proxy whose key is none of a user's: to admit it, add it to users",
                        metadata: ["public_key": "\(key.base64)", "remote": "\(remote)"])
+        case .limited(let user, let limit):
+            log.warning("a user has met a limit", metadata: ["user": "\(user)", "limit": "\(limit.label)"])
         case .sessionOpened(let session, let user):
             news.opened(session, of: user)
             tell("session opened", session, ["user": "\(user)"])
@@ -102,13 +108,9 @@ public final class ConcentratorServer: EngineDelegate {
         counters.incoming += 1
         let departure = Departure(handle, target: target, user: user, server: self)
         departures[ObjectIdentifier(departure)] = departure
-        connectionsOfUser[user, default: 0] += 1
         handle.owner = departure
         if shutdown != nil {
             departure.refuse(.generalFailure)
-        } else if departures.count > settings.mostConnections
-            || connectionsOfUser[user, default: 0] > settings.mostConnectionsPerUser {
-            departure.refuse(.tooManyConnections)
         } else {
             departure.start()
         }
@@ -124,8 +126,6 @@ public final class ConcentratorServer: EngineDelegate {
 
     func left(_ departure: Departure) {
         departures[ObjectIdentifier(departure)] = nil
-        let left = connectionsOfUser[departure.user, default: 1] - 1
-        connectionsOfUser[departure.user] = left > 0 ? left : nil
         shutdown?.noteRemaining(departures.count)
     }
 
@@ -150,13 +150,20 @@ public final class ConcentratorServer: EngineDelegate {
     // MARK: Watching
 
     public func status() -> ServerStatus {
+        let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(role: "concentrator", uptime: loop.now() - began,
-                                  listen: listen.map { "udp://\($0)" },
-                                  report: driver.endpoint.report(at: loop.now()))
+                                  listen: listen.map { "udp://\($0)" }, report: report)
         status.connections = departures.count
         status.counters = [
             .init("connections_total", counters.incoming), .init("dials_connected_total", counters.connected),
+            .init("dials_under_way", dialer.dials.running), .init("dials_waiting", dialer.dials.waiting),
+            .init("lookups_under_way", dialer.lookUps.running), .init("lookups_waiting", dialer.lookUps.waiting),
         ]
+        status.counters.append(.init("memory_bytes", report.memory))
+        status.counters.append(.init("memory_limit_bytes", report.memoryLimit))
+        for (limit, count) in zip(UserLimit.allCases, report.turnedAway) {
+            status.counters.append(.init("turned_away_total{limit=\"\(limit.label)\"}", count))
+        }
         for failure in DialStatus.allCases.dropFirst() {
             let count = counters.refused[Int(failure.rawValue)]
             status.counters.append(.init("dials_failed_total{reason=\"\(failure)\"}", count))

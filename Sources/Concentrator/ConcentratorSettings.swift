@@ -15,6 +15,8 @@ public struct ConcentratorSettings: Sendable {
     public var joinsFirstAddress = true
     public var users: [EndpointConfiguration.User]
     public var egress = EgressPolicy()
+    /// By user name; whoever has none keeps to `egress` alone.
+    public var userEgress: [String: EgressRules] = [:]
     public var connection = ConnectionConfiguration()
     /// How long one dial may take, its name's resolution included.
     public var dialTimeout = Interval.seconds(10)
@@ -22,6 +24,15 @@ public struct ConcentratorSettings: Sendable {
     public var mostConnections = 100_000
     /// Connections of one user at once, dials included.
     public var mostConnectionsPerUser = 50_000
+    /// Connections of one user whose target has not arrived, and its sessions; the oldest is replaced.
+    public var mostHalfOpenPerUser = 256
+    public var mostSessionsPerUser = 16
+    /// Bytes that connections may hold in all, and those of one user.
+    public var memory = SystemMemory.limit() / 2
+    public var memoryPerUser = Int.max
+    /// Dials and look-ups of names under way at once.
+    public var dials = Turns.Most(inAll: 4_096, perUser: 512)
+    public var lookUps = Turns.Most(inAll: 480, perUser: 64)
     /// A pcap file of what travels inside the tunnel.
     public var capture: String?
     /// How long living connections may go on after `stop()`.

@@ -27,7 +27,7 @@ final class Departure: StreamOwner {
 
     /// Begins to dial.
     func start() {
-        dial = Dial(target, server.dialer) { [weak self] in self?.dialled($0) }
+        dial = Dial(target, user: user, server.dialer) { [weak self] in self?.dialled($0) }
     }
 
     private func dialled(_ outcome: Dial.Outcome) {

@@ -7,14 +7,35 @@ import Wire
 final class Dialer {
     let loop: EventLoop
     let resolver: Resolver
-    let policy: EgressPolicy
     let timeout: Interval
+    private let policy: EgressPolicy
+    private let personal: [String: EgressRules]
+    private let local: LocalAddresses
+    /// What users take by turns.
+    let dials: Turns
+    let lookUps: Turns
 
-    init(loop: EventLoop, policy: EgressPolicy, timeout: Interval) throws(SystemError) {
+    /// `personal`: the rules of those users who have some.
+    init(loop: EventLoop, policy: EgressPolicy, personal: [String: EgressRules] = [:],
+         timeout: Interval, dials: Turns.Most = Turns.Most(inAll: 4_096, perUser: 512),
+         lookUps: Turns.Most = Turns.Most(inAll: 480, perUser: 64),
+         resolver: Resolver? = nil) throws(SystemError) {
+        self.dials = Turns(dials)
+        self.lookUps = Turns(lookUps)
         self.loop = loop
         self.policy = policy
+        self.personal = personal
         self.timeout = timeout
-        resolver = try Resolver(loop: loop)
+        local = LocalAddresses(loop: loop)
+        self.resolver = if let resolver { resolver } else { try Resolver(loop: loop) }
+    }
+
+    /// What holds for the user at this moment.
+    func policy(for user: String) -> EgressPolicy {
+        var policy = policy
+        policy.own += local.ranges
+        if let rules = personal[user] { policy.personal = rules }
+        return policy
     }
 }
 
@@ -35,30 +56,37 @@ final class Dial {
 
     private let dialer: Dialer
     private let target: Target
+    private let user: String
     private var done: ((Outcome) -> Void)?
     private var resolution: Resolver.Resolution?
+    private var place: Turns.Place?
+    private var lookUp: Turns.Place?
     private var deadline: LoopTimer?
     /// Ends the wait for AAAA, then the time an attempt stays alone.
     private var delay: LoopTimer?
     private var hasStarted = false
-    private var queue = AddressQueue()
+    private var queue: AddressQueue
     private var attempts: [(address: IPAddress, attempt: StreamSocket.Attempt)] = []
     private var failure: DialStatus?
 
     /// `done` is called once, from the loop, unless the dial is cancelled or released before.
-    init(_ target: Target, _ dialer: Dialer, done: @escaping (Outcome) -> Void) {
+    init(_ target: Target, user: String = "", _ dialer: Dialer, done: @escaping (Outcome) -> Void) {
         self.dialer = dialer
         self.target = target
+        self.user = user
+        queue = AddressQueue(port: target.port)
         self.done = done
         deadline = dialer.loop.timer(for: self) { $0.finish(.failed(.timedOut)) }
         delay = dialer.loop.timer(for: self) { $0.delayEnded() }
         deadline?.arm(after: dialer.timeout)
         switch target.host {
         case .address(let address):
-            queue.complete(with: address, policy: dialer.policy)
+            queue.complete(with: address, policy: dialer.policy(for: user))
             delay?.arm(after: .zero)   // never answers before `init` returned
         case .name(let name):
-            resolution = dialer.resolver.resolve(name) { [weak self] in self?.resolved($0) }
+            let lookUp = dialer.lookUps.enter(user) { [weak self] in self?.ask(name) }
+            self.lookUp = lookUp
+            if lookUp.isRunning { ask(name) }
         }
     }
 
@@ -67,8 +95,12 @@ final class Dial {
     /// Gives the dial up without a word.
     func cancel() {
         done = nil
+        place?.leave()
+        place = nil
         resolution?.cancel()
         resolution = nil
+        lookUp?.leave()
+        lookUp = nil
         attempts.forEach { $0.attempt.cancel() }
         attempts = []
         deadline = nil
@@ -77,12 +109,18 @@ final class Dial {
 
     // MARK: Names
 
-    private func resolved(_ resolution: Resolver.Resolution) {
+    private func ask(_ name: String) {
         guard done != nil else { return }
-        queue.absorb(resolution, policy: dialer.policy)
+        resolution = dialer.resolver.resolve(name) { [weak self] in self?.resolved($0) }
+    }
+
+    private func resolved(_ resolution: Resolver.Resolution) {
+        if resolution.isComplete { lookUp?.leave() }
+        guard done != nil else { return }
+        queue.absorb(resolution, policy: dialer.policy(for: user))
         if hasStarted {
             // A family that came late joins; it need not wait where nothing else is under way.
-            if attempts.isEmpty { tryNext() }
+            if attempts.isEmpty, place?.isRunning == true { tryNext() }
             return
         }
         switch (resolution.v6, resolution.v4) {
@@ -96,13 +134,16 @@ final class Dial {
 
     private func start() {
         hasStarted = true
-        tryNext()
+        guard place == nil else { return }
+        let place = dialer.dials.enter(user) { [weak self] in self?.tryNext() }
+        self.place = place
+        if place.isRunning { tryNext() }
     }
 
     // MARK: Addresses
 
     private func tryNext() {
-        guard done != nil else { return }
+        guard done != nil, place?.isRunning == true else { return }
         delay?.cancel()
         guard let address = queue.next() else {
             if attempts.isEmpty, queue.isComplete { finish(.failed(failure ?? whyNoAddress)) }
@@ -120,6 +161,13 @@ final class Dial {
         attempts.removeAll { $0.address == address }
         switch result {
         case .success(let socket):
+            // An address may have become this machine's own since it was judged.
+            guard dialer.policy(for: user).allows(address, port: target.port) else {
+                socket.reset()
+                failure = .denied
+                tryNext()
+                return
+            }
             finish(.connected(socket, SocketAddress(address, port: target.port)))
         case .failure(let error):
             let status = DialStatus(errno: error.code)
@@ -147,6 +195,7 @@ final class Dial {
 /// Addresses not yet tried, IPv6 first and then by turns (RFC 8305 section 4), with those the policy denies
 /// left out.
 struct AddressQueue {
+    private let port: UInt16
     private var v4: [IPAddress] = []
     private var v6: [IPAddress] = []
     private var hasV4 = false, hasV6 = false
@@ -156,6 +205,8 @@ struct AddressQueue {
 
     /// No further addresses will come.
     private(set) var isComplete = false
+
+    init(port: UInt16) { self.port = port }
 
     mutating func complete(with address: IPAddress, policy: EgressPolicy) {
         add([address], policy)
@@ -176,7 +227,7 @@ struct AddressQueue {
 
     private mutating func add(_ addresses: [IPAddress], _ policy: EgressPolicy) {
         for address in addresses.map(\.unmapped) {
-            guard policy.allows(address) else { sawDenied = true; continue }
+            guard policy.allows(address, port: port) else { sawDenied = true; continue }
             if address.isIPv4 { v4.append(address) } else { v6.append(address) }
         }
     }

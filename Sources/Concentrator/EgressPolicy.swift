@@ -1,29 +1,49 @@
 import Measures
 import Shell
 
-/// Which addresses the concentrator dials, judged after a name was resolved, so that no name leads around it.
+/// Which addresses and ports the concentrator dials for a user, judged after a name was resolved, so that no
+/// name leads around it.
+///
+/// The user's own rules are asked first, then those for all; in each the exceptions (`allow`) before the
+/// refusals (`deny`). Port 25 is open only where an exception names it.
 public struct EgressPolicy: Sendable {
-    /// Everything that is not the public Internet, and the metadata services of clouds.
-    public var deniesPrivate = true
-    public var deny: [Subnet] = []
-    /// Exceptions from both of the above.
-    public var allow: [Subnet] = []
-    /// The concentrator's own addresses: what listens there was not meant for users.
-    public var own: [IPAddress] = []
+    /// For all users.
+    public var rules = EgressRules(deniesPrivate: true)
+    /// For the user who asks.
+    public var personal = EgressRules()
+    /// Spam is what an open port 25 is known for: the address of the concentrator would soon be on every list.
+    public var deniesMail = true
+    /// This machine's addresses: what listens there was not meant for users.
+    public var own: [Subnet] = []
+
+    static let mailPort: UInt16 = 25
 
     public init() {}
 
-    /// Whether `address` may be dialled. An IPv6 address that carries an IPv4 one is judged by both:
-    /// routers and translators may deliver to the inner one.
-    public func allows(_ address: IPAddress) -> Bool {
-        let candidates = [address] + Self.embedded(in: address)
-        return candidates.allSatisfy(allowsAlone)
+    /// Whether `port` of `address` may be dialled. An IPv6 address that carries an IPv4 one is judged by both,
+    /// since routers and translators may deliver to the inner one; a mapped one is nothing but the inner one.
+    public func allows(_ address: IPAddress, port: UInt16) -> Bool {
+        if let inner = address.mappedIPv4 { return allowsAlone(inner, port) }
+        return allowsAlone(address, port) && Self.embedded(in: address).allSatisfy { allowsAlone($0, port) }
     }
 
-    private func allowsAlone(_ address: IPAddress) -> Bool {
-        if allow.contains(where: { $0.contains(address) }) { return true }
-        if deny.contains(where: { $0.contains(address) }) || own.contains(address) { return false }
-        return !(deniesPrivate && Self.notPublic.contains { $0.contains(address) })
+    private func allowsAlone(_ address: IPAddress, _ port: UInt16) -> Bool {
+        for rules in [personal, rules] {
+            if rules.allow.contains(where: { covers($0, address, port) }) { return true }
+            if rules.deny.contains(where: { $0.covers(address, port: port) }) { return false }
+            if rules.deniesPrivate, isPrivate(address) { return false }
+        }
+        return !(deniesMail && port == Self.mailPort)
+    }
+
+    /// A range that was opened for something else does not open mail.
+    private func covers(_ rule: EgressRule, _ address: IPAddress, _ port: UInt16) -> Bool {
+        if deniesMail, port == Self.mailPort, rule.ports == nil { return false }
+        return rule.covers(address, port: port)
+    }
+
+    private func isPrivate(_ address: IPAddress) -> Bool {
+        Self.notPublic.contains { $0.contains(address) } || own.contains { $0.contains(address) }
     }
 
     /// The IPv4 addresses inside an IPv6 one: mapped and compatible (RFC 4291 section 2.5.5), NAT64
@@ -36,12 +56,20 @@ public struct EgressPolicy: Sendable {
         // ::ffff:0:a.b.c.d (RFC 2765)
         if a.high == 0, a.low >> 48 == 0xffff { return [IPAddress(v4: low32)] }
         if a.high == 0x0064_ff9b_0000_0000, a.low >> 32 == 0 { return [IPAddress(v4: low32)] }
-        if a.high >> 16 == 0x0064_ff9b_0001 { return [IPAddress(v4: low32)] }
+        if a.high >> 16 == 0x0064_ff9b_0001 { return [IPAddress(v4: low32), behind48(a)] }
         if a.high >> 48 == 0x2002 { return [IPAddress(v4: UInt32(truncatingIfNeeded: a.high >> 16))] }
         if a.high >> 32 == 0x2001_0000 {
             return [IPAddress(v4: UInt32(truncatingIfNeeded: a.high)), IPAddress(v4: ~low32)]
         }
+        // ISATAP (RFC 5214 section 6.1), with the universal bit or without.
+        if a.low >> 32 & 0xfdff_ffff == 0x0000_5efe { return [IPAddress(v4: low32)] }
         return []
+    }
+
+    /// RFC 6052 section 2.2: behind a prefix of 48 bits the IPv4 address lies on both sides of bits 64 to 71.
+    private static func behind48(_ a: IPAddress) -> IPAddress {
+        IPAddress(v4: UInt32(truncatingIfNeeded: a.high & 0xffff) << 16
+            | UInt32(truncatingIfNeeded: a.low >> 40 & 0xffff))
     }
 
     /// IANA's special-purpose registries (RFC 6890 and its updates) without what is reachable everywhere, and
@@ -60,5 +88,13 @@ public struct EgressPolicy: Sendable {
     ].map { text in
         guard let subnet = Subnet(text) else { preconditionFailure("\(text) is not a range") }
         return subnet
+    }
+}
+
+extension IPAddress {
+    /// The IPv4 address that an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) stands for.
+    var mappedIPv4: IPAddress? {
+        guard !isIPv4, high == 0, low >> 32 == 0xffff else { return nil }
+        return IPAddress(v4: UInt32(truncatingIfNeeded: low))
     }
 }

@@ -1,3 +1,4 @@
+import Concentrator
 import Crypto
 import Measures
 import Multipath
@@ -25,6 +26,9 @@ enum LimitKey: String, CaseIterable {
     case connections, connectionsPerUser = "connections_per_user", sendBuffer = "send_buffer"
     case receiveWindow = "receive_window", drain
     case dialogue, idleBody = "idle_body", unauthenticated
+    case halfOpenPerUser = "half_open_per_user", sessionsPerUser = "sessions_per_user"
+    case memory, memoryPerUser = "memory_per_user"
+    case dials, dialsPerUser = "dials_per_user", lookUps = "lookups", lookUpsPerUser = "lookups_per_user"
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -53,6 +57,14 @@ struct Common {
     var dialogue = Defaults.dialogue
     var idleBody = Defaults.idleBody
     var unauthenticated = Defaults.unauthenticated
+    /// The concentrator's, for its users.
+    var halfOpenPerUser = Defaults.halfOpenPerUser
+    var sessionsPerUser = Defaults.sessionsPerUser
+    /// Nil: the default of the kind.
+    var memory: Int?
+    var memoryPerUser: Int?
+    var dials = Turns.Most(inAll: Defaults.dials, perUser: Defaults.dialsPerUser)
+    var lookUps = Turns.Most(inAll: Defaults.lookUps, perUser: Defaults.lookUpsPerUser)
 
     init(_ fields: CommonFields, folder: String) {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map { StaticKeyPair(privateKey: $0) }
@@ -73,6 +85,14 @@ struct Common {
         if let count = limits[.connectionsPerUser]?.number(in: Defaults.connectionsRange) {
             connectionsPerUser = count
         }
+        halfOpenPerUser = limits[.halfOpenPerUser]?.number(in: Defaults.perUserRange) ?? halfOpenPerUser
+        sessionsPerUser = limits[.sessionsPerUser]?.number(in: Defaults.perUserRange) ?? sessionsPerUser
+        memory = limits[.memory]?.bytes(in: Defaults.memoryRange)?.bytes
+        memoryPerUser = limits[.memoryPerUser]?.bytes(in: Defaults.memoryRange)?.bytes
+        dials.inAll = limits[.dials]?.number(in: Defaults.perUserRange) ?? dials.inAll
+        dials.perUser = limits[.dialsPerUser]?.number(in: Defaults.perUserRange) ?? dials.perUser
+        lookUps.inAll = limits[.lookUps]?.number(in: Defaults.lookUpsRange) ?? lookUps.inAll
+        lookUps.perUser = limits[.lookUpsPerUser]?.number(in: Defaults.lookUpsRange) ?? lookUps.perUser
         if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) {
             connection.sendLimit = size.bytes
         }

@@ -19,10 +19,10 @@ enum ConcentratorKey: String, CaseIterable {
 
 /// Keys of one of the `users`.
 enum UserKey: String, CaseIterable {
-    case name, publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file"
+    case name, publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file", egress
 }
 
-/// Keys of `egress`.
+/// Keys of `egress`, the concentrator's and a user's.
 enum EgressKey: String, CaseIterable { case deny, allow }
 
 extension ConcentratorConfiguration {
@@ -62,7 +62,8 @@ extension ConcentratorConfiguration {
               let joinsFirst,
               let dialTimeout else { return nil }
         program = common.program
-        settings = ConcentratorSettings(identity: identity, listen: listen, users: users)
+        settings = ConcentratorSettings(identity: identity, listen: listen, users: users.map(\.user))
+        for user in users { settings.userEgress[user.user.name] = user.egress }
         settings.announce = announce
         settings.joinsFirstAddress = joinsFirst == .true
         settings.egress = egress
@@ -70,6 +71,12 @@ extension ConcentratorConfiguration {
         settings.connection = common.connection
         settings.mostConnections = common.connections ?? Defaults.concentratorConnections
         settings.mostConnectionsPerUser = common.connectionsPerUser
+        settings.mostHalfOpenPerUser = common.halfOpenPerUser
+        settings.mostSessionsPerUser = common.sessionsPerUser
+        settings.memory = common.memory ?? SystemMemory.limit() / Defaults.concentratorMemoryPart
+        settings.memoryPerUser = common.memoryPerUser ?? settings.memory / Defaults.userMemoryPart
+        settings.dials = common.dials
+        settings.lookUps = common.lookUps
         settings.capture = common.capture
         settings.drain = common.drain
     }
@@ -107,55 +114,72 @@ extension ConcentratorConfiguration {
         return found
     }
 
-    private static func users(_ field: Field, folder: String, own: Key32?) -> [EndpointConfiguration.User] {
+    private static func users(_ field: Field, folder: String, own: Key32?) -> [ConfiguredUser] {
         guard let fields = field.list() else { return [] }
         if fields.isEmpty {
             field.complain(
                 "is empty, so nobody could connect; add one with a name and a public_key")
         }
-        var found: [EndpointConfiguration.User] = []
+        var found: [ConfiguredUser] = []
         for field in fields {
-            guard let user = field.user(folder: folder) else { continue }
-            if found.contains(where: { $0.name == user.name }) {
+            guard let configured = field.user(folder: folder) else { continue }
+            let user = configured.user
+            if found.contains(where: { $0.user.name == user.name }) {
                 field.complain("the name \"\(user.name)\" is used twice; every user has its own")
             }
-            if let other = found.first(where: { $0.publicKey == user.publicKey }) {
-                field.complain("\(user.name) has the public key of \(other.name); every user has its own")
+            if let other = found.first(where: { $0.user.publicKey == user.publicKey }) {
+                field.complain("\(user.name) has the public key of \(other.user.name); every user has its own")
             }
             if user.publicKey == own {
                 field.complain(
                     "\(user.name) has this concentrator's own public key;"
                         + " it must be that of the user's proxy")
             }
-            found.append(user)
+            found.append(configured)
         }
         return found
     }
 
     private static func egress(_ field: Field?) -> EgressPolicy {
-        var egress = EgressPolicy()
-        guard let field, let table = Table<EgressKey>(field) else { return egress }
-        if let deny = table[.deny] {
-            egress.deniesPrivate = false
-            for member in deny.list() ?? [] {
-                if case .text("private") = member.item.content { egress.deniesPrivate = true; continue }
-                if let range = member.egressRange() { egress.deny.append(range) }
-            }
+        var policy = EgressPolicy()
+        guard let field, let table = Table<EgressKey>(field) else { return policy }
+        policy.rules = EgressRules(table, isPrivateDenied: table[.deny] == nil)
+        // An empty list is meant: whoever writes it denies nothing.
+        if case .list(let members)? = table[.deny]?.item.content, members.isEmpty { policy.deniesMail = false }
+        return policy
+    }
+}
+
+/// One of the `users`, with its own `egress`.
+struct ConfiguredUser {
+    var user: EndpointConfiguration.User
+    var egress: EgressRules?
+}
+
+extension EgressRules {
+    /// `isPrivateDenied`: whether it is without being named.
+    fileprivate init(_ table: Table<EgressKey>, isPrivateDenied: Bool) {
+        self.init(deniesPrivate: isPrivateDenied)
+        for member in table[.deny]?.list() ?? [] {
+            if case .text("private") = member.item.content { deniesPrivate = true; continue }
+            if let rule = member.egressRule(words: ["private"]) { deny.append(rule) }
         }
-        egress.allow = (table[.allow]?.list() ?? []).compactMap { $0.subnet() }
-        return egress
+        allow = (table[.allow]?.list() ?? []).compactMap { $0.egressRule(words: []) }
     }
 }
 
 extension Field {
-    fileprivate func user(folder: String) -> EndpointConfiguration.User? {
+    fileprivate func user(folder: String) -> ConfiguredUser? {
         guard let table = Table<UserKey>(self) else { return nil }
         let name = table.required(.name, "it stands in logs and in braid status").flatMap { $0.userName() }
         let key = table.required(.publicKey,
                                  "it is what braid keygen printed for this user's proxy")?.publicKey()
         let preSharedKey = table[.preSharedKeyFile]?.key(relativeTo: folder)
+        let egress = table[.egress].flatMap { Table<EgressKey>($0) }
+            .map { EgressRules($0, isPrivateDenied: false) }
         guard let name, let key else { return nil }
-        return EndpointConfiguration.User(name: name, publicKey: key, preSharedKey: preSharedKey)
+        return ConfiguredUser(
+            user: EndpointConfiguration.User(name: name, publicKey: key, preSharedKey: preSharedKey), egress: egress)
     }
 
     /// Something that fits into a log line.
@@ -168,12 +192,13 @@ extension Field {
         return text
     }
 
-    fileprivate func egressRange() -> Subnet? {
+    /// A range with or without ports; `words` are what else may stand there.
+    fileprivate func egressRule(words: [String]) -> EgressRule? {
         guard let text = text() else { return nil }
-        guard let range = Subnet(text) else {
-            let hint = nearestName(to: text, among: ["private"]).map { "; did you mean \"\($0)\"?" } ?? ""
-            return wrong("\"\(text)\" is neither \"private\" nor a range such as 198.51.100.0/24\(hint)")
-        }
-        return range
+        if let rule = EgressRule(text) { return rule }
+        let hint = nearestName(to: text, among: words).map { "; did you mean \"\($0)\"?" } ?? ""
+        let others = words.isEmpty ? "not" : "neither \"\(words[0])\" nor"
+        return wrong("\"\(text)\" is \(others) a range such as 198.51.100.0/24, 198.51.100.7:25"
+                         + " or [2001:db8::/32]:8000-8999\(hint)")
     }
 }

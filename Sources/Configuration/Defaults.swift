@@ -23,6 +23,19 @@ public enum Defaults {
     /// Connections of all users that a concentrator serves at once, and of one user.
     public static let concentratorConnections = 100_000
     public static let connectionsPerUser = 50_000
+    /// Of one user: connections without their whole target, and sessions.
+    public static let halfOpenPerUser = 256
+    public static let sessionsPerUser = 16
+    /// Parts of the machine's memory (or of what its control group may have) that connections may hold, and
+    /// of that one user's.
+    public static let proxyMemoryPart = 4
+    public static let concentratorMemoryPart = 2
+    public static let userMemoryPart = 2
+    /// Dials and look-ups of names under way at once, of all users and of one.
+    public static let dials = 4_096
+    public static let dialsPerUser = 512
+    public static let lookUps = 480
+    public static let lookUpsPerUser = 64
     /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
     public static let sendBuffer = ByteCount.mebibytes(16)
     /// The most one connection may have on its way to us: a second at 64 Mbit/s.
@@ -41,7 +54,11 @@ public enum Defaults {
 
     /// Ranges a limit is held to; outside of them nothing good happens.
     public static let connectionsRange = 1...1_000_000
+    public static let perUserRange = 1...100_000
+    /// The resolver holds 1024 questions, of which a name makes two.
+    public static let lookUpsRange = 1...500
     public static let bufferRange = ByteCount.kibibytes(64)...ByteCount.mebibytes(1024)
+    public static let memoryRange = ByteCount.mebibytes(4)...ByteCount.mebibytes(16 << 20)
     public static let drainRange = Interval.zero...Interval.seconds(3600)
     public static let dialogueRange = Interval.seconds(1)...Interval.seconds(300)
     public static let idleBodyRange = Interval.seconds(1)...Interval.seconds(86_400)

@@ -77,6 +77,7 @@ extension ProxyConfiguration {
         settings.connection = common.connection
         settings.mostClients = common.connections ?? Defaults.proxyConnections
         settings.clients = clients
+        settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.capture = common.capture
         settings.drain = common.drain
     }

@@ -98,6 +98,8 @@ public final class Connection {
     public let localToken: UInt32
     public internal(set) var remoteKey: UInt64?
     public internal(set) var error: ConnectionError?
+    /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
+    public internal(set) var wasTurnedAway = false
     /// For the owner.
     public var tag = 0
     public var mode = HandoverMode.full
@@ -162,20 +164,31 @@ public final class Connection {
     var raw = RawIPState()
     var totals: [(sent: Int, received: Int)] = []
 
-    public init(role: Role, configuration: ConnectionConfiguration, localKey: UInt64, at now: Instant) {
+    /// `memory`: whom its memory is put down to.
+    public init(role: Role, configuration: ConnectionConfiguration, localKey: UInt64,
+                memory: MemoryShare? = nil, at now: Instant) {
+        self.memory = memory
+        memory?.change(by: Self.memoryCost)
         self.role = role
         self.configuration = configuration
         self.localKey = localKey
         localToken = MultipathHash.token(of: localKey)
         sender = DataSender(first: DataSequence(MultipathHash.initialDataSequence(of: localKey)) + 1,
-                            limit: 2 * configuration.sendLimit,
+                            limit: 2 * configuration.sendLimit, share: memory,
                             initialEdge: configuration.framing == .sealed ? Self.earlyWindow : 0)
-        receiver = DataReceiver(limit: configuration.receiveLimit)
+        receiver = DataReceiver(limit: configuration.receiveLimit, share: memory)
         scheduler = Scheduler(configuration.scheduler)
         shadowing = Shadowing(at: now)
         lastPayload = now
         idleDeadline = now + Self.idleRelease
     }
+
+    deinit { memory?.change(by: -Self.memoryCost) }
+
+    /// What a connection costs beside what its rings have beyond `ByteRing.prepaid`, bytes: that much for each of
+    /// the two, and what else it needs on its paths.
+    public static let memoryCost = 2 * ByteRing.prepaid + (16 << 10)
+    private let memory: MemoryShare?
 
     // MARK: The application's side
 

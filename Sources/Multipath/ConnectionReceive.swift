@@ -278,6 +278,8 @@ extension Connection {
     func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
         guard let member = members[index] else { return }
         let neverOpened = !member.tcp.synAcknowledged
+        if neverOpened, member.kind == .initial, segment.options.present.contains(.reset),
+           segment.options.reset.reason == MPReset.lackOfResources { wasTurnedAway = true }
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
         if isFinished, neverOpened { farewellDone = true }   // the peer knows no such connection any more

@@ -72,11 +72,12 @@ extension Connection {
             + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
     }
 
-    /// Idle and empty rings give their memory back: ten thousand idle connections must be cheap.
+    /// Idle rings give back the memory that they don't need: ten thousand idle connections must be cheap, and so
+    /// must a thousand that stand still with a few bytes left.
     private func releaseIdle() {
         idleDeadline = .distantFuture
-        if sender.ring.count == 0 { sender.ring.releaseIfEmpty() }
-        if receiver.isEmpty { receiver.ring.releaseIfEmpty() }
+        sender.ring.shrink()
+        if !receiver.hasHoles { receiver.ring.shrink() }
     }
 
     /// A path on which a subflow timed out or was about to, since last asked.

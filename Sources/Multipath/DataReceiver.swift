@@ -10,7 +10,7 @@ struct DataReceiver: ~Copyable {
 
     var ring: ByteRing
     private var arrived = OffsetRanges()
-    private(set) var window: Int
+    private var wanted: Int
     /// The highest right edge told to the peer, as an offset; a promise that is kept.
     private(set) var advertisedEdge: UInt64 = 0
     /// Where the peer's DATA_FIN stands.
@@ -21,11 +21,14 @@ struct DataReceiver: ~Copyable {
     private var roundEnd = Instant.zero
     private var arrivedInRound = 0
 
-    init(limit: Int) {
+    init(limit: Int, share: MemoryShare? = nil) {
         self.limit = limit
-        window = min(limit, Self.initialWindow)
-        ring = ByteRing(limit: 2 * limit)
+        wanted = min(limit, Self.initialWindow)
+        ring = ByteRing(limit: 2 * limit, share: share)
     }
+
+    /// What is offered beyond what was taken: no more than the memory of whoever it is for allows.
+    private var window: Int { ring.promisable(wanted) }
 
     /// Offset of the next byte expected: what DATA_ACK says (without DATA_FIN).
     var next: UInt64 { ring.end }
@@ -40,8 +43,11 @@ struct DataReceiver: ~Copyable {
     mutating func advertised() { advertisedEdge = max(advertisedEdge, ring.end &+ UInt64(offered)) }
 
     /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and harmless).
+    ///
+    /// Where memory has run out since it was promised, what would need more counts as lost: it is repeated until the
+    /// application has taken what stands before it.
     func accepts(end: UInt64) -> Bool {
-        end <= max(ring.base &+ UInt64(window), advertisedEdge)
+        (end <= ring.base || ring.canHold(Int(end &- ring.base))) && end <= max(ring.base &+ UInt64(window), advertisedEdge)
             && !(finOffset.map { end > $0 } ?? false)
     }
 
@@ -106,14 +112,14 @@ struct DataReceiver: ~Copyable {
     mutating func consume(_ n: Int, roundTrip: Interval, at now: Instant) {
         ring.discard(to: ring.base &+ UInt64(n))
         guard now >= roundEnd else { return }
-        if arrivedInRound * 2 > window, ring.count < window / 4 { window = min(limit, max(window, arrivedInRound * 4)) }
+        if arrivedInRound * 2 > wanted, ring.count < wanted / 4 { wanted = min(limit, max(wanted, arrivedInRound * 4)) }
         arrivedInRound = 0
         roundEnd = now + max(roundTrip, .milliseconds(1))
     }
 
     /// Whether the window opened so far beyond what the peer knows that it should be told.
     func deservesUpdate(segment: Int) -> Bool {
-        let edge = ring.base &+ UInt64(window)
+        let window = window, edge = ring.base &+ UInt64(window)
         guard edge > advertisedEdge else { return false }
         let gain = Int(edge &- advertisedEdge), known = Int(advertisedEdge &- min(advertisedEdge, ring.end))
         return gain >= window / 2 || (known < 2 * segment && gain >= min(2 * segment, window / 2))

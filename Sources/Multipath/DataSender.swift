@@ -28,9 +28,9 @@ struct DataSender: ~Copyable {
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
 
-    init(first: DataSequence, limit: Int, initialEdge: UInt64) {
+    init(first: DataSequence, limit: Int, share: MemoryShare? = nil, initialEdge: UInt64) {
         self.first = first
-        ring = ByteRing(limit: limit)
+        ring = ByteRing(limit: limit, share: share)
         edge = initialEdge
     }
 

@@ -64,6 +64,7 @@ public final class ProxyServer: EngineDelegate {
         configuration.mode = settings.mode
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = settings.mostClients
+        configuration.memory = settings.memory
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         driver.delegate = self
@@ -256,7 +257,7 @@ public final class ProxyServer: EngineDelegate {
             if health == .usable, reachability.sessions > 0 { concentrator?.isNeeded = false }
             log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
                                                  "remote": "\(remote)"])
-        case .pathMoved: break
+        case .pathMoved, .limited: break
         }
     }
 
@@ -332,10 +333,11 @@ public final class ProxyServer: EngineDelegate {
     }
 
     public func status() -> ServerStatus {
+        let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(role: "proxy", uptime: loop.now() - began,
                                   listen: zip(settings.listeners,
                                               listen).map { "\($0.scheme.rawValue)://\($1)" },
-                                  report: driver.endpoint.report(at: loop.now()))
+                                  report: report)
         status.uplinks = uplinks?.states ?? []
         status.counters = [
             .init("clients", visitors.count), .init("clients_accepted_total", counters.accepted),
@@ -344,6 +346,7 @@ public final class ProxyServer: EngineDelegate {
             .init("dials_failed_total", counters.failedDials),
             .init("wrong_passwords_total", counters.wrongPasswords),
             .init("clients_crowded_out_total", counters.crowdedOut),
+            .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
         ]
         return status
     }

@@ -88,6 +88,8 @@ public struct ProxySettings: Sendable {
     /// Applications served at once; those beyond are turned away.
     public var mostClients = 20_000
     public var clients = ClientLimits()
+    /// Bytes that connections may hold in the tunnel.
+    public var memory = SystemMemory.limit() / 4
     /// A pcap file of what travels inside the tunnel.
     public var capture: String?
     /// How long living connections may go on after `stop()`.

@@ -40,12 +40,18 @@ public final class EngineDriver {
     private var capture: SegmentCapture?
     private var isDue = true
     private var isStopped = false
+    /// What the sockets of applications may still move before the next turn, bytes; each may move a little
+    /// whatever it says.
+    var allowance = EngineDriver.bytesPerTurn
 
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
     private static let receiveRounds = 4
     /// Events handed out, and batches sent, in one turn.
     private static let mostEvents = 4096
     private static let mostBatches = 16
+    /// What one turn moves about, bytes: of datagrams received, of datagrams sent, and from and to the sockets of
+    /// applications each. A turn is what anybody's small request waits for: a third of a millisecond each here.
+    static let bytesPerTurn = 256 << 10
     /// Numbers that uplinks may have: 0 up to here. The proxy's numbering keeps to far fewer.
     public static let mostUplinks = 256
 
@@ -54,7 +60,9 @@ public final class EngineDriver {
         self.loop = loop
         timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in
-            guard let self, self.isDue, !self.isStopped else { return }
+            guard let self else { return }
+            self.allowance = Self.bytesPerTurn
+            guard self.isDue, !self.isStopped else { return }
             self.turn()
         }
         loop.turnAgain()
@@ -155,7 +163,8 @@ public final class EngineDriver {
             loop.record.datagrams += datagrams
             loop.record.handshakes += handshakes
         }
-        for _ in 0..<Self.receiveRounds {
+        let before = socket.statistics.bytesReceived
+        for _ in 0..<Self.receiveRounds where socket.statistics.bytesReceived - before < Self.bytesPerTurn {
             let more = exchange.receive(from: socket) { datagram, from, local in
                 datagrams += 1
                 if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
@@ -184,6 +193,8 @@ public final class EngineDriver {
     /// Whether there may be more.
     private func handOutEvents() -> Bool {
         for _ in 0..<Self.mostEvents {
+            // Each pump moves a little even so: thousands of them are not one turn's work.
+            if allowance <= -Self.bytesPerTurn { return true }
             guard let event = endpoint.nextEvent() else { return false }
             delegate?.handle(event)
         }
@@ -192,10 +203,12 @@ public final class EngineDriver {
 
     /// Whether there is more.
     private func sendBatches(at now: Instant) -> Bool {
-        for _ in 0..<Self.mostBatches {
+        var bytes = 0
+        for _ in 0..<Self.mostBatches where bytes < Self.bytesPerTurn {
             let more = endpoint.transmit(into: batch, at: now)
             if !batch.isEmpty {
                 loop.record.datagramsSent += batch.runs.reduce(0) { $0 + $1.datagrams }
+                for i in 0..<batch.runs.count { bytes += batch.runs[i].length }
                 for number in slots.indices {
                     guard let socket = slots[number]?.socket else { continue }
                     note(exchange.send(batch, uplink: number, through: socket), number)

@@ -47,6 +47,38 @@ enum Netlink {
         return out
     }
 
+    /// Everything the kernel delivers to this machine: the addresses of its interfaces, link-local ones and
+    /// those of interfaces that are down too, and whatever `ip route add local` names.
+    static func localRanges() throws(SystemError) -> Set<Subnet> {
+        guard let socket = mnl_socket_open2(NETLINK_ROUTE, O_CLOEXEC) else {
+            throw SystemError("open netlink", code: errno)
+        }
+        defer { mnl_socket_close(socket) }
+        guard mnl_socket_bind(socket, 0, 0) == 0 else { throw SystemError("bind netlink", code: errno) }
+        var out: Set<Subnet> = []
+        try dump(socket, UInt16(RTM_GETADDR)) { message in
+            guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR) else { return }
+            var local: IPAddress?, other: IPAddress?
+            forEachAttribute(message, after: MemoryLayout<ifaddrmsg>.size) { type, bytes in
+                if type == Int(IFA_LOCAL) { local = address(bytes) }
+                if type == Int(IFA_ADDRESS) { other = address(bytes) }
+            }
+            // The far end of a point-to-point link (IFA_ADDRESS beside IFA_LOCAL) is another machine.
+            if let found = local ?? other { out.insert(Subnet(found, prefix: 128)) }
+        }
+        try dump(socket, UInt16(RTM_GETROUTE)) { message in
+            guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
+                  let head = payload(message, as: rtmsg.self),
+                  [Int(RTN_LOCAL), Int(RTN_ANYCAST)].contains(Int(head.rtm_type)) else { return }
+            forEachAttribute(message, after: MemoryLayout<rtmsg>.size) { type, bytes in
+                if type == Int(RTA_DST.rawValue), let found = address(bytes) {
+                    out.insert(Subnet(found, prefix: Int(head.rtm_dst_len)))
+                }
+            }
+        }
+        return out
+    }
+
     /// A non-blocking socket that hears of changes of links, addresses and routes.
     static func openEvents() throws(SystemError) -> OpaquePointer {
         let flags = O_CLOEXEC | O_NONBLOCK   // the same bits as SOCK_CLOEXEC and SOCK_NONBLOCK
@@ -86,7 +118,9 @@ enum Netlink {
     private static func isRelevant(_ message: UnsafePointer<nlmsghdr>) -> Bool {
         switch Int(message.pointee.nlmsg_type) {
         case Int(RTM_NEWLINK), Int(RTM_DELLINK), Int(RTM_NEWADDR), Int(RTM_DELADDR): return true
-        case Int(RTM_NEWROUTE), Int(RTM_DELROUTE): return payload(message, as: rtmsg.self)?.rtm_dst_len == 0
+        case Int(RTM_NEWROUTE), Int(RTM_DELROUTE):
+            guard let head = payload(message, as: rtmsg.self) else { return false }
+            return head.rtm_dst_len == 0 || Int(head.rtm_type) == Int(RTN_LOCAL)
         default: return false
         }
     }

@@ -21,6 +21,14 @@ public protocol PumpedStream: AnyObject {
     func touched()
     /// The pump is done with the stream.
     func release()
+    /// What may be moved before others' turn, bytes, and what was. All of a turn's pumps share it.
+    var allowance: Int { get }
+    func moved(_ n: Int)
+}
+
+extension PumpedStream {
+    public var allowance: Int { .max }
+    public func moved(_ n: Int) {}
 }
 
 /// A `StreamHandle` of an engine, for a pump.
@@ -45,6 +53,8 @@ public final class EngineStream: PumpedStream {
     public func abort() { connection.abort(at: driver.now) }
     public func touched() { driver.endpoint.touched(handle, at: driver.now); driver.kick() }
     public func release() { driver.endpoint.release(handle, at: driver.now); driver.kick() }
+    public var allowance: Int { driver.allowance }
+    public func moved(_ n: Int) { driver.allowance -= n }
 }
 
 /// Moves bytes between one TCP socket and one stream of the engine, both ways, until both ends are done.
@@ -76,9 +86,11 @@ public final class Pump {
     private var isOver = false
 
     // The first read of a connection should not make its ring large; a busy one earns larger reads.
-    private static let smallestRead = 16 << 10, largestRead = 256 << 10
-    /// Bytes moved each way for one event, so that one fast connection can't keep the loop.
-    private static let mostPerEvent = 1 << 20
+    private static let smallestRead = 16 << 10, largestRead = 128 << 10
+    /// Bytes moved each way for one event: of what the turn still allows a part, so that nobody gets all of it,
+    /// and a little always.
+    private var mostPerEvent: Int { max(Self.smallestRead, min(Self.mostAtOnce, stream.allowance / 2)) }
+    private static let mostAtOnce = 128 << 10
 
     /// `greeting` goes to the socket ahead of the stream's bytes (such as an HTTP proxy's reply); `early`
     /// was already read from the socket and goes into the stream first.
@@ -124,8 +136,9 @@ public final class Pump {
     private func fromSocket() {
         guard !isOver, !socketEnded, forwardEarly() else { return }
         var moved = 0
-        while moved < Self.mostPerEvent {
-            let space = stream.writeSpace(readSize)
+        let most = mostPerEvent
+        while moved < most {
+            let space = stream.writeSpace(min(readSize, most - moved))
             if space.isEmpty { socket.watch.wantsRead = false; break }
             switch socket.read(into: space) {
             case .bytes(let n):
@@ -150,13 +163,14 @@ public final class Pump {
                 return
             }
         }
-        if moved >= Self.mostPerEvent { socket.watch.wantsRead = true }
+        if moved >= most { socket.watch.wantsRead = true }
         finishEvent(moved)
     }
 
     private func finishEvent(_ moved: Int) {
         guard moved > 0 else { return }
         bytesIn += moved
+        stream.moved(moved)
         stream.touched()
     }
 
@@ -187,8 +201,9 @@ public final class Pump {
         guard !isOver, !streamEnded else { return }
         guard sendGreeting() else { return }
         var moved = 0
-        while moved < Self.mostPerEvent {
-            let pieces = stream.readable
+        let most = mostPerEvent
+        while moved < most {
+            let pieces = stream.readable.prefix(most - moved)
             if pieces.count == 0 { socket.watch.wantsWrite = false; break }
             switch socket.write(pieces) {
             case .bytes(let n):
@@ -204,7 +219,7 @@ public final class Pump {
                 return
             }
         }
-        if moved >= Self.mostPerEvent { socket.watch.wantsWrite = true }
+        if moved >= most { socket.watch.wantsWrite = stream.readable.count > 0 }
         finishWrite(moved)
         if stream.isReadFinished {
             streamEnded = true
@@ -216,6 +231,7 @@ public final class Pump {
     private func finishWrite(_ moved: Int) {
         guard moved > 0 else { return }
         bytesOut += moved
+        stream.moved(moved)
         stream.touched()
     }
 

@@ -49,6 +49,10 @@ public final class Endpoint {
     /// Further addresses of ours, by address ID less one.
     var announcements: [Announcement] = []
 
+    /// What connections may hold; at a proxy all of it is for its own.
+    let memory: MemoryBudget
+    let ownMemory: MemoryShare
+
     let isProxy: Bool
     var mode: HandoverMode
     var random: KeyedRandom
@@ -92,6 +96,7 @@ public final class Endpoint {
     var endings: [PathStateFrame] = []
 
     var counters = DropCounters()
+    var turnedAway = LimitCounters()
 
     public init(configuration: EndpointConfiguration, seed: Key32, at now: Instant) {
         var configuration = configuration
@@ -107,6 +112,8 @@ public final class Endpoint {
         mode = configuration.mode
         clock = now
         epoch = configuration.epoch
+        memory = MemoryBudget(limit: configuration.memory)
+        ownMemory = MemoryShare(of: memory, isOnlyOne: true)
         switch configuration.role {
         case .proxy(let addresses, let key, let shared):
             isProxy = true
@@ -123,7 +130,8 @@ public final class Endpoint {
             preSharedKey = .zero
             for user in list where userNumbers[user.publicKey] == nil {
                 userNumbers[user.publicKey] = users.count
-                users.append(UserState(user: user, wallClock: wallClock(at: now)))
+                let share = MemoryShare(of: memory, most: configuration.memoryPerUser)
+                users.append(UserState(user: user, memory: share, wallClock: wallClock(at: now)))
             }
             gate = HelloGate(publicKey: configuration.identity.publicKey, random: &random, at: now)
         }
@@ -262,6 +270,7 @@ public final class Endpoint {
             stream.connection.advance(to: now)
             doubtSize(stream, at: now)
             if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }
+            if stream.prefaceUntil <= now { giveUpHalfOpen(stream, at: now) }
             note(stream, at: now)
             ready.append(stream)
         }
@@ -321,57 +330,5 @@ struct DropCounters {
     var total: Int {
         malformed + unknownSession + notAuthentic + replayed + badFrames + badSegments
             + refusedHellos
-    }
-}
-
-/// An intrusive queue of streams that have something to send.
-struct ReadyQueue {
-    private var head: StreamHandle?
-    private var tail: StreamHandle?
-    var isEmpty: Bool { head == nil }
-
-    mutating func append(_ stream: StreamHandle) {
-        guard !stream.isReady else { return }
-        stream.isReady = true
-        if let tail { tail.nextReady = stream } else { head = stream }
-        tail = stream
-    }
-    /// Puts a stream back whose turn was cut short.
-    mutating func prepend(_ stream: StreamHandle) {
-        guard !stream.isReady else { return }
-        stream.isReady = true
-        stream.nextReady = head
-        head = stream
-        if tail == nil { tail = stream }
-    }
-    mutating func popFirst() -> StreamHandle? {
-        guard let stream = head else { return nil }
-        head = stream.nextReady
-        if head == nil { tail = nil }
-        stream.nextReady = nil
-        stream.isReady = false
-        return stream
-    }
-}
-
-/// An intrusive queue of streams whose owner is to be told.
-struct ToldQueue {
-    private var head: StreamHandle?
-    private var tail: StreamHandle?
-    var isEmpty: Bool { head == nil }
-
-    mutating func append(_ stream: StreamHandle) {
-        guard !stream.isTold else { return }
-        stream.isTold = true
-        if let tail { tail.nextTold = stream } else { head = stream }
-        tail = stream
-    }
-    mutating func popFirst() -> StreamHandle? {
-        guard let stream = head else { return nil }
-        head = stream.nextTold
-        if head == nil { tail = nil }
-        stream.nextTold = nil
-        stream.isTold = false
-        return stream
     }
 }

@@ -35,5 +35,10 @@ public struct EndpointReport: Sendable {
     public var sessions: [Session] = []
     public var connections = 0
     public var datagramsDropped = 0
+    /// What the limits of users turned away, by `UserLimit.rawValue`.
+    public var turnedAway: [Int] = []
+    /// Bytes that connections hold, and may hold.
+    public var memory = 0
+    public var memoryLimit = 0
     public init() {}
 }

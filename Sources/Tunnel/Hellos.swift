@@ -252,6 +252,7 @@ extension Endpoint {
             guard let other = sessions[slot], other.instance == session.instance else { continue }
             end(other, reason: "replaced by a new session", at: now)
         }
+        makeRoom(for: session, at: now)
         users[session.userNumber].sessions.append(session.slot)
         say(.sessionOpened(session: session.slot, user: session.user))
         announceAll(session, at: now)

@@ -53,6 +53,12 @@ enum Limits {
     static let strangerBurst = 5.0
     /// Cookies a proxy holds, a pair of uplink and address each.
     static let heldCookies = 32
+    /// A connection that has not said whither for so long is given up. A proxy says it in the SYN.
+    static let longestPreface = Interval.seconds(10)
+    /// Connections of a user that wind up after their end, beyond those it may have open.
+    static let leastWindingUp = 1_000
+    /// How often it is told that a user met a limit.
+    static let limitSilence = Interval.seconds(10)
     /// How often one cached welcome is repeated to copies of its hello: every uplink to every address.
     static let welcomeRepeats = 32
     /// Handshake datagrams waiting for the next batch; more are dropped, the peer repeats itself. Cookies

@@ -7,6 +7,9 @@ extension Endpoint {
         var report = EndpointReport()
         report.connections = streamCount
         report.datagramsDropped = counters.total
+        report.turnedAway = turnedAway.counts
+        report.memory = memory.used
+        report.memoryLimit = memory.limit
         for case let session? in sessions where session.isConfirmed {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths

@@ -28,6 +28,8 @@ public enum EndpointEvent {
     case answered(StreamHandle, DialStatus)
     /// Bytes to read, space to write, or the end: look at `handle.connection`.
     case activity(StreamHandle)
+    /// Concentrator: the user met a limit. Seldom, whatever he does.
+    case limited(user: String, UserLimit)
 }
 
 /// One application connection in a session, from `open` or `.incoming` until `release`.
@@ -43,6 +45,10 @@ public final class StreamHandle {
 
     /// The endpoint's slot; -1 once the connection is over.
     var slot = -1
+    /// Concentrator: the number of the user for whom it counts; -1 for none.
+    var user = -1
+    /// Concentrator: until when its target must be there; `.distantFuture` once it is.
+    var prefaceUntil = Instant.distantFuture
     /// Where it stands in `Session.streams`.
     var position = -1
     let target: Target?
@@ -56,6 +62,9 @@ public final class StreamHandle {
     // Intrusive queues: of streams to transmit, and of streams to tell the owner of.
     var nextReady: StreamHandle?
     var isReady = false
+    /// Where in `ReadyQueue` it is or last was, and whether it filled its last visit.
+    var readyIn = 0
+    var isBulk = false
     var nextTold: StreamHandle?
     var isTold = false
 

@@ -15,7 +15,7 @@ extension Endpoint {
         precondition(isProxy)
         clock = now
         let connection = Connection(role: .initiator, configuration: configuration.connection,
-                                    localKey: random.next(), at: now)
+                                    localKey: random.next(), memory: ownMemory, at: now)
         connection.mode = own ?? mode
         var preface: [UInt8] = []
         preface.reserveCapacity(Target.longestEncoding)
@@ -23,7 +23,7 @@ extension Endpoint {
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
         let stream = StreamHandle(connection: connection, session: -1, target: target)
         stream.ownMode = own
-        guard streamCount < configuration.mostConnections, taken == preface.count else {
+        guard streamCount < configuration.mostConnections, ownMemory.free >= 0, taken == preface.count else {
             connection.fail(.sessionLost, at: now)
             stream.isAnswered = true
             say(.answered(stream, .tooManyConnections))
@@ -74,6 +74,7 @@ extension Endpoint {
         clock = now
         guard !stream.isReleased else { return }
         stream.isReleased = true
+        countRelease(stream)
         stream.owner = nil
         if !stream.isRefused {
             if stream.connection.isReadFinished {
@@ -99,11 +100,7 @@ extension Endpoint {
         for stream in waiting { fail(stream, at: now) }
         waiting.removeAll()
         for case let session? in sessions where session.isConfirmed {
-            for case let path? in session.paths where path.isOpen {
-                path.smallCount = 0
-                if let out = path.append(CloseFrame.size) { CloseFrame(reason: .shutDown).write(into: out) }
-            }
-            flushClosing(session, at: now)
+            sayClosed(session, .shutDown, at: now)
             end(session, reason: "shut down", at: now)
         }
     }
@@ -129,6 +126,7 @@ extension Endpoint {
 
     private func unregister(_ stream: StreamHandle) {
         guard stream.slot >= 0 else { return }
+        countEnd(stream)
         streamDeadlines.set(stream.slot, .distantFuture)
         streams[stream.slot] = nil
         freeStreams.append(stream.slot)
@@ -197,7 +195,7 @@ extension Endpoint {
         guard !stream.isReleased else { return }
         if isProxy, !stream.isAnswered {
             stream.isAnswered = true
-            say(.answered(stream, .generalFailure))
+            say(.answered(stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure))
         }
         if isProxy || stream.isStarted { told.append(stream) }
     }
@@ -259,7 +257,7 @@ extension Endpoint {
             say(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
             stream.isAnswered = true
-            say(.answered(stream, .generalFailure))
+            say(.answered(stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure))
         }
     }
 
@@ -278,6 +276,7 @@ extension Endpoint {
         case .target(let target, let length):
             stream.connection.consume(length, at: now)
             stream.isStarted = true
+            countTarget(stream)
             guard stream.session >= 0, let session = sessions[stream.session] else { return }
             say(.incoming(stream, target: target, user: session.user))
             if stream.connection.readable.count > 0 || stream.connection.isReadFinished {
@@ -304,11 +303,18 @@ extension Endpoint {
             refuse(&context, payload.count, MPReset.lackOfResources, session, path, at: now)
             return
         }
+        var isHalfOpen = true
+        if case .target = Target.read(payload) { isHalfOpen = false }
+        if let limit = limitReached(by: session.userNumber, isHalfOpen: isHalfOpen) {
+            refuse(&context, payload.count, MPReset.lackOfResources, session, path, at: now)
+            turnedAway(by: limit, user: session.userNumber, at: now)
+            return
+        }
         session.openings.remember(context.number, incoming.sequence, at: now)
         var connection: Connection
         repeat {
             connection = Connection(role: .listener, configuration: configuration.connection,
-                                    localKey: random.next(), at: now)
+                                    localKey: random.next(), memory: users[session.userNumber].memory, at: now)
         } while session.tokens[connection.localToken] != nil
         connection.mode = session.mode
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
@@ -319,6 +325,7 @@ extension Endpoint {
                                       at: now)
         let stream = StreamHandle(connection: connection, session: session.slot, target: nil)
         register(stream)
+        countOpening(stream, user: session.userNumber, at: now)
         attach(stream, to: session, at: now)
         session.tokens[connection.localToken] = stream.slot
         link(stream, index, context, path.number, session)

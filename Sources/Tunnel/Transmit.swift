@@ -62,17 +62,22 @@ extension Endpoint {
 
     // MARK: One connection's turn
 
+    /// What a segment counts besides its payload, bytes: about its head and its share of a datagram.
+    private static let chargedHead = 64
+
     private enum Visit { case nothingLeft, more, batchFull }
 
     private func visit(_ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch,
                        at now: Instant) -> Visit {
-        var left = Limits.segmentsPerVisit
+        var left = Limits.segmentsPerVisit, bytes = 0
+        defer { ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left) }
         while left > 0 {
             guard stream.connection.nextSegment(at: now, into: &outgoing) else {
                 if manageSubflows(stream, session, at: now) { continue }
                 return .nothingLeft
             }
             left -= 1
+            bytes += outgoing.payload.count + Self.chargedHead
             guard let path = carrier(session), outgoing.subflow < stream.links.count,
                   stream.links[outgoing.subflow].isUsed else { continue }
             send(stream, session, path, batch, at: now)
@@ -104,7 +109,7 @@ extension Endpoint {
         noteOrphan(stream, session, at: now)
         requestJoin(stream, session, at: now)
         let due = min(min(stream.connection.deadline, stream.joinRetryAt),
-                      min(stream.orphanAt, stream.joinRequest.at))
+                      min(stream.orphanAt, min(stream.joinRequest.at, stream.prefaceUntil)))
         assert(due > now, "a connection with nothing to send has no deadline in the past")
         streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
     }

@@ -1,3 +1,4 @@
+import Buffers
 import Crypto
 import Measures
 import Wire
@@ -7,6 +8,8 @@ struct UserState {
     let user: EndpointConfiguration.User
     /// The slots of its sessions that a record has confirmed, the oldest first.
     var sessions: [Int] = []
+    var load = UserLoad()
+    let memory: MemoryShare
 
     /// The greatest time of a hello that was not far ahead of the clock, and whose it was: a replay's is not greater.
     private(set) var greatestStamp: UInt64
@@ -20,8 +23,9 @@ struct UserState {
     private var told: [Instant?] = Array(repeating: nil, count: HelloRefusal.count)
 
     /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever sent it.
-    init(user: EndpointConfiguration.User, wallClock: UInt64) {
+    init(user: EndpointConfiguration.User, memory: MemoryShare, wallClock: UInt64) {
         self.user = user
+        self.memory = memory
         greatestStamp = wallClock > Limits.stampAge ? wallClock - Limits.stampAge : 0
     }
 

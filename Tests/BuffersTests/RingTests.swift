@@ -107,3 +107,73 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         #expect(ranges.isEmpty)
     }
 }
+
+/// What rings take of a budget, and what they are refused.
+@Suite struct MemoryTests {
+    private static let prepaid = ByteRing.prepaid
+
+    private func fill(_ ring: inout ByteRing, _ n: Int) -> Int {
+        [UInt8](repeating: 7, count: n).withUnsafeBytes { ring.append($0) }
+    }
+
+    @Test func whatIsTakenIsGivenBack() {
+        let budget = MemoryBudget(limit: 16 << 20), share = MemoryShare(of: budget)
+        do {
+            var ring = ByteRing(limit: 1 << 20, share: share)
+            #expect(fill(&ring, Self.prepaid) == Self.prepaid && share.used == 0)
+            #expect(fill(&ring, 100_000) == 100_000)
+            #expect(share.used == (128 << 10) - Self.prepaid && budget.used == share.used)
+            ring.discard(to: ring.end - 5000)
+            ring.shrink()
+            #expect(ring.footprint == 8192 && share.used == 0 && ring.count == 5000)
+            let kept = ring.pieces(from: ring.base, count: 5000)
+            #expect(kept.first.allSatisfy { $0 == 7 } && kept.second.allSatisfy { $0 == 7 } && kept.count == 5000)
+            #expect(fill(&ring, 60_000) == 60_000 && share.used > 0)
+            ring.discard(to: ring.end)
+            ring.releaseIfEmpty()
+            #expect(share.used == 0)
+            #expect(fill(&ring, 60_000) == 60_000 && share.used > 0)
+        }
+        #expect(share.used == 0 && budget.used == 0, "a ring that ends gives all back")
+    }
+
+    /// However many rings there are, they keep to the budget, and each gets what was paid for it.
+    @Test func ringsKeepToTheBudget() {
+        let budget = MemoryBudget(limit: 4 << 20), share = MemoryShare(of: budget)
+        func grow(_ left: Int) {
+            guard left > 0 else { return }
+            var ring = ByteRing(limit: 16 << 20, share: share)
+            let taken = fill(&ring, 2 << 20)
+            #expect(taken >= Self.prepaid && share.used <= budget.limit / 2, "no user has more than half")
+            #expect(!ring.canHold(8 << 20) && ring.canHold(Self.prepaid))
+            grow(left - 1)
+        }
+        grow(60)
+        #expect(budget.used == 0)
+    }
+
+    @Test func aUserAlwaysFindsRoom() {
+        let budget = MemoryBudget(limit: 64 << 20)
+        let shares = (0..<7).map { _ in MemoryShare(of: budget) }
+        for share in shares {
+            #expect(share.free >= budget.limit >> 8)
+            while share.free >= 4096 { share.change(by: 4096) }
+        }
+        #expect(budget.free > 0)
+        let alone = MemoryShare(of: MemoryBudget(limit: 1000), isOnlyOne: true)
+        alone.change(by: 900)
+        #expect(alone.free == 100)
+        #expect(MemoryShare(of: budget, most: 5000).free <= 5000)
+    }
+
+    /// A window is a promise: it shrinks with what is left, long before nothing is.
+    @Test func promisesShrink() {
+        let budget = MemoryBudget(limit: 16 << 20), share = MemoryShare(of: budget)
+        let ring = ByteRing(limit: 16 << 20, share: share)
+        #expect(ring.promisable(1 << 20) == 1 << 20 && ring.promisable(8 << 20) == 2 << 20)
+        share.change(by: 7 << 20)
+        #expect(ring.promisable(1 << 20) == 256 << 10)
+        share.change(by: 4 << 20)
+        #expect(ring.promisable(1 << 20) == Self.prepaid)
+    }
+}

@@ -15,7 +15,7 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
     }
 
     @Test func familiesTakeTurnsBeginningWithIPv6() {
-        var queue = AddressQueue()
+        var queue = AddressQueue(port: 443)
         queue.take(v6: [ip("2600::1"), ip("2600::2"), ip("2600::3")],
                    v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
         #expect(all(&queue) == ["2600::1", "1.0.0.1", "2600::2", "1.0.0.2", "2600::3"])
@@ -23,13 +23,13 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
     }
 
     @Test func deniedOnesAreLeftOut() {
-        var queue = AddressQueue()
+        var queue = AddressQueue(port: 443)
         queue.take(v6: [ip("::1")], v4: [ip("127.0.0.1"), ip("1.0.0.1")], isComplete: true, EgressPolicy())
         #expect(all(&queue) == ["1.0.0.1"] && queue.sawDenied)
     }
 
     @Test func aLateFamilyIsTakenOnce() {
-        var queue = AddressQueue()
+        var queue = AddressQueue(port: 443)
         queue.take(v6: [], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: false, EgressPolicy())
         #expect(queue.next() == ip("1.0.0.1"))
         queue.take(v6: [ip("2600::1")], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
@@ -37,7 +37,7 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
     }
 
     @Test func thereIsALimit() {
-        var queue = AddressQueue()
+        var queue = AddressQueue(port: 443)
         queue.take(v6: [], v4: (1...100).map { ip("1.0.0.\($0)") }, isComplete: true, EgressPolicy())
         #expect(all(&queue).count == Dial.mostAddresses)
     }
@@ -67,7 +67,7 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
     }
     private var open: EgressPolicy {
         var policy = EgressPolicy()
-        policy.deniesPrivate = false
+        policy.rules.deniesPrivate = false
         return policy
     }
 
@@ -85,5 +85,22 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
         #expect(try dial(Target(host: .name("localhost"), port: 80), policy: EgressPolicy()) == .denied)
         #expect(try dial(Target(host: .address(ip("127.0.0.1")), port: 80), policy: EgressPolicy()) == .denied)
         #expect(try dial(Target(host: .address(ip("::ffff:169.254.169.254")), port: 80), policy: EgressPolicy()) == .denied)
+    }
+
+    /// Every address of this machine, whatever interface it is on and whatever range it lies in.
+    @Test func thisMachineIsDenied() throws {
+        let loop = try EventLoop()
+        let dialer = try Dialer(loop: loop, policy: EgressPolicy(), timeout: .seconds(10))
+        let policy = dialer.policy(for: "alice")
+        let local = LocalAddresses(loop: loop)
+        #expect(local.contains(ip("127.0.0.1")))
+        for range in local.ranges { #expect(!policy.allows(range.address, port: 80), "\(range)") }
+        #expect(policy.own.contains { $0.contains(ip("127.0.0.1")) })
+    }
+
+    @Test func aMappedAddressIsDialledAsIPv4() {
+        var queue = AddressQueue(port: 443)
+        queue.take(v6: [ip("::ffff:8.8.8.8")], v4: [], isComplete: true, EgressPolicy())
+        #expect(queue.next() == ip("8.8.8.8"))
     }
 }

@@ -15,14 +15,14 @@ import Testing
         // An IPv4 address inside an IPv6 one is judged too.
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::7f00:1",
         "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::1", "2002:c0a8:101::5", "2001:0:102:304::f5ff:fffe",
-        "2001:0:a00:1::1234:5678",
+        "2001:0:a00:1::1234:5678", "2600::5efe:10.0.0.1", "2600::200:5efe:10.0.0.1", "64:ff9b:1:a00:0:100::",
     ])
     func privateIsDenied(_ text: String) throws {
         let address = try #require(IPAddress(text))
-        #expect(!EgressPolicy().allows(address))
+        #expect(!EgressPolicy().allows(address, port: 443))
         var open = EgressPolicy()
-        open.deniesPrivate = false
-        #expect(open.allows(address), "[] denies nothing")
+        open.rules.deniesPrivate = false
+        #expect(open.allows(address, port: 443), "[] denies nothing")
     }
 
     @Test(arguments: [
@@ -31,21 +31,61 @@ import Testing
         "2606:4700::1111", "2a00:1450::1", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1",
     ])
     func publicIsAllowed(_ text: String) throws {
-        #expect(EgressPolicy().allows(try #require(IPAddress(text))))
+        #expect(EgressPolicy().allows(try #require(IPAddress(text)), port: 443))
+    }
+
+    private func judge(_ policy: EgressPolicy) -> (String, UInt16) -> Bool {
+        { policy.allows(IPAddress($0)!, port: $1) }
     }
 
     @Test func exceptionsAndRefusals() {
         var policy = EgressPolicy()
-        policy.allow = [Subnet("10.1.0.0/16")!, Subnet("fd12::/16")!]
-        policy.deny = [Subnet("8.8.0.0/16")!, Subnet("2a00::/16")!]
-        policy.own = [IPAddress("1.2.3.4")!]
-        #expect(policy.allows(IPAddress("10.1.2.3")!) && !policy.allows(IPAddress("10.2.2.3")!))
-        #expect(policy.allows(IPAddress("fd12::1")!) && !policy.allows(IPAddress("fd13::1")!))
-        #expect(!policy.allows(IPAddress("8.8.8.8")!) && policy.allows(IPAddress("8.9.8.8")!))
-        #expect(!policy.allows(IPAddress("2a00::1")!))
-        #expect(!policy.allows(IPAddress("1.2.3.4")!) && !policy.allows(IPAddress("::ffff:1.2.3.4")!))
+        policy.rules.allow = [EgressRule("10.1.0.0/16")!, EgressRule("fd12::/16")!, EgressRule("10.3.0.0/16:22-23")!]
+        policy.rules.deny = [EgressRule("8.8.0.0/16")!, EgressRule("2a00::/16")!, EgressRule("*:6667")!]
+        policy.own = [Subnet("1.2.3.4")!]
+        var allows = judge(policy)
+        #expect(allows("10.1.2.3", 443) && !allows("10.2.2.3", 443))
+        #expect(allows("10.3.0.1", 22) && allows("10.3.0.1", 23) && !allows("10.3.0.1", 24) && !allows("10.3.0.1", 443))
+        #expect(allows("fd12::1", 443) && !allows("fd13::1", 443))
+        #expect(!allows("8.8.8.8", 443) && allows("8.9.8.8", 443) && !allows("8.9.8.8", 6667))
+        #expect(!allows("2a00::1", 443))
+        #expect(!allows("1.2.3.4", 443) && !allows("::ffff:1.2.3.4", 443) && !allows("64:ff9b::1.2.3.4", 443))
         // The inner address is denied whatever the outer one is.
-        policy.allow.append(Subnet("64:ff9b::/96")!)
-        #expect(!policy.allows(IPAddress("64:ff9b::8.8.8.8")!))
+        policy.rules.allow.append(EgressRule("64:ff9b::/96")!)
+        allows = judge(policy)
+        #expect(!allows("64:ff9b::8.8.8.8", 443))
     }
+
+    @Test func mailIsDeniedUnlessNamed() {
+        var policy = EgressPolicy()
+        #expect(!judge(policy)("9.9.9.9", 25) && judge(policy)("9.9.9.9", 587) && !judge(policy)("2600::1", 25))
+        policy.rules.allow = [EgressRule("9.9.0.0/16")!, EgressRule("10.0.0.0/8")!]
+        #expect(!judge(policy)("9.9.9.9", 25) && !judge(policy)("10.0.0.1", 25), "opened for something else")
+        policy.rules.allow.append(EgressRule("10.0.0.5:25")!)
+        #expect(judge(policy)("10.0.0.5", 25) && !judge(policy)("10.0.0.6", 25))
+        policy.personal.allow = [EgressRule("*:20-30")!]
+        #expect(judge(policy)("9.9.9.9", 25))
+    }
+
+    @Test func aUsersRulesAreAskedFirst() {
+        var policy = EgressPolicy()
+        policy.rules.allow = [EgressRule("10.1.0.0/16")!]
+        policy.rules.deny = [EgressRule("9.0.0.0/8")!]
+        policy.personal.allow = [EgressRule("9.9.9.9:53")!]
+        policy.personal.deny = [EgressRule("10.1.0.5")!, EgressRule("*:8080")!]
+        let allows = judge(policy)
+        #expect(allows("9.9.9.9", 53) && !allows("9.9.9.9", 443), "an exception of his own")
+        #expect(allows("10.1.0.4", 443) && !allows("10.1.0.5", 443) && !allows("1.1.1.1", 8080))
+        #expect(!allows("192.168.0.1", 443) && allows("1.1.1.1", 443))
+        policy.rules.deniesPrivate = false
+        policy.personal.deniesPrivate = true
+        #expect(!judge(policy)("192.168.0.1", 443) && !judge(policy)("10.1.0.4", 443))
+    }
+
+    @Test(arguments: ["1.2.3.4:0", "1.2.3.4:", "1.2.3.4:70000", "1.2.3.4:5-", "1.2.3.4:9-5", "*", "*:", "2001:db8::/32:80-90",
+                      "[1.2.3.4]:80", "[2001:db8::]", "1.2.3.4/33:80", "a.example:80", "", ":", "*:+5", "10.0.0.0/8:80:90"])
+    func notARule(_ text: String) { #expect(EgressRule(text) == nil) }
+
+    @Test(arguments: ["10.0.0.0/8", "10.0.0.5/32:25", "[2001:db8::/32]:8000-8999", "*:25", "::/0", "*:1-65535"])
+    func rulesAreReadAndWritten(_ text: String) { #expect(EgressRule(text)?.description == text) }
 }

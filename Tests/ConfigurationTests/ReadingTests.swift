@@ -82,19 +82,31 @@ import Wire
         let concentrator = try Scratch().concentrator(goodConcentrator).settings
         #expect(concentrator.listen == [SocketAddress("0.0.0.0:443")!])
         #expect(concentrator.users.map(\.name) == ["alice"])
-        #expect(concentrator.egress.deniesPrivate)
+        #expect(concentrator.egress.rules.deniesPrivate && concentrator.egress.deniesMail)
         #expect(concentrator.dialTimeout == .seconds(10))
     }
 
     @Test func egress() throws {
         let scratch = Scratch()
         let none = try scratch.concentrator(goodConcentrator + "egress: { deny: [] }").settings
-        #expect(!none.egress.deniesPrivate && none.egress.deny.isEmpty)
+        #expect(none.egress.rules == EgressRules() && !none.egress.deniesMail)
         let some = try scratch.concentrator(
             goodConcentrator + "egress: { deny: [private, 198.51.100.0/24], allow: [10.1.0.0/16, \"fd00::/8\"] }").settings
-        #expect(some.egress.deniesPrivate)
-        #expect(some.egress.deny == [Subnet("198.51.100.0/24")!])
-        #expect(some.egress.allow.map(\.description) == ["10.1.0.0/16", "fd00::/8"])
+        #expect(some.egress.rules.deniesPrivate && some.egress.deniesMail)
+        #expect(some.egress.rules.deny == [EgressRule(Subnet("198.51.100.0/24")!)])
+        #expect(some.egress.rules.allow.map(\.description) == ["10.1.0.0/16", "fd00::/8"])
+        let only = try scratch.concentrator(goodConcentrator + "egress: { allow: [\"10.0.0.5:25\"] }").settings
+        #expect(only.egress.rules.deniesPrivate, "what is left out has its default")
+    }
+
+    @Test func egressOfOneUser() throws {
+        let user = goodConcentrator.replacing(
+            " } ]", with: ", egress: { deny: [\"*:1-1023\", private], allow: [\"10.9.0.1:22\", \"[fd00::/8]:8000-8999\"] } } ]")
+        let settings = try Scratch().concentrator(user).settings
+        #expect(settings.userEgress == ["alice": EgressRules(
+            deniesPrivate: true, deny: [EgressRule(nil, ports: 1...1023)],
+            allow: [EgressRule(Subnet("10.9.0.1")!, ports: 22...22), EgressRule(Subnet("fd00::/8")!, ports: 8000...8999)])])
+        #expect(try Scratch().concentrator(goodConcentrator).settings.userEgress == [:])
     }
 
     @Test func flagsWinOverTheFile() throws {

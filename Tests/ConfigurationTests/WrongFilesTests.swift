@@ -46,7 +46,8 @@ private let own = "private_key_file: own.key\n"
         WrongFile(goodProxy + "mode: [full]", "proxy.yaml:3: mode: must be one value, not a list or a table"),
         WrongFile(goodProxy + "limits: many",
                   "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "
-                      + "dialogue, idle_body, unauthenticated"),
+                      + "dialogue, idle_body, unauthenticated, half_open_per_user, sessions_per_user, memory, memory_per_user, "
+                      + "dials, dials_per_user, lookups, lookups_per_user"),
         WrongFile(goodProxy + "limits: { connections: many }",
                   "proxy.yaml:3: limits.connections: \"many\" is not a whole number; give one from 1 to 1000000"),
         WrongFile(own + "concentrator: 203.0.113.7:443",
@@ -156,10 +157,21 @@ private let own = "private_key_file: own.key\n"
         WrongFile(own + "users: [ { name: me, public_key: \"\(Scratch.publicKey(1))\" } ]",
                   "concentrator.yaml:2: users[0]: me has this concentrator's own public key; it must be that of the user's proxy"),
         WrongFile(goodConcentrator + "egress: { deny: [privat] }",
-                  "concentrator.yaml:3: egress.deny[0]: \"privat\" is neither \"private\" nor a range such as 198.51.100.0/24; "
-                      + "did you mean \"private\"?"),
+                  "concentrator.yaml:3: egress.deny[0]: \"privat\" is neither \"private\" nor "
+                      + "a range such as 198.51.100.0/24, 198.51.100.7:25 or [2001:db8::/32]:8000-8999; did you mean \"private\"?"),
         WrongFile(goodConcentrator + "egress: { allow: [everything] }",
-                  "concentrator.yaml:3: egress.allow[0]: \"everything\" is not an address or a range such as 192.168.1.0/24"),
+                  "concentrator.yaml:3: egress.allow[0]: \"everything\" is not "
+                      + "a range such as 198.51.100.0/24, 198.51.100.7:25 or [2001:db8::/32]:8000-8999"),
+        WrongFile(goodConcentrator + "egress: { deny: [\"10.0.0.0/8:0\"] }",
+                  "concentrator.yaml:3: egress.deny[0]: \"10.0.0.0/8:0\" is neither \"private\" nor "
+                      + "a range such as 198.51.100.0/24, 198.51.100.7:25 or [2001:db8::/32]:8000-8999"),
+        WrongFile(goodConcentrator.replacing(" } ]", with: ", egress: { denny: [private] } } ]"),
+                  "concentrator.yaml:2: unknown key \"denny\" in users[0].egress; did you mean \"deny\"?"),
+        WrongFile(goodConcentrator.replacing(" } ]", with: ", egress: { allow: [\"*:80-22\"] } } ]"),
+                  "concentrator.yaml:2: users[0].egress.allow[0]: \"*:80-22\" is not "
+                      + "a range such as 198.51.100.0/24, 198.51.100.7:25 or [2001:db8::/32]:8000-8999"),
+        WrongFile(goodConcentrator.replacing(" } ]", with: ", egress: private } ]"),
+                  "concentrator.yaml:2: users[0].egress: must be a table with the keys deny, allow"),
         WrongFile(goodConcentrator + "listen: 443",
                   "concentrator.yaml:3: listen: \"443\" is not an address with a port, such as 0.0.0.0:443"),
         WrongFile(goodConcentrator + "announce: [\"0.0.0.0:443\"]",

@@ -26,7 +26,7 @@ final class Street {
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         var there = ConcentratorSettings(identity: concentratorKey, listen: [SocketAddress("127.0.0.1:0")!],
                                          users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
-        there.egress.deniesPrivate = denies
+        there.egress.rules.deniesPrivate = denies
         there.dialTimeout = dialTimeout
         concentrator = try ConcentratorServer(there, loop: loop, log: log)
         let listener = try ProxyListener(address: SocketAddress("127.0.0.1:0")!, credentials: credentials)

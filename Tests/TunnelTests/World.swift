@@ -22,7 +22,7 @@ struct TestLink {
 /// Two endpoints joined in memory by lossy uplinks, and a clock that jumps from event to event.
 ///
 /// Every stream the proxy opens is answered; the target's port says what the far side does: 1 echo,
-/// 2 sink, otherwise a source of `port * 1000` bytes.
+/// 2 sink, 3 deaf, otherwise a source of `port * 1000` bytes.
 final class World {
     struct Flight {
         var at: Instant
@@ -71,7 +71,8 @@ final class World {
 
     init(seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil,
          userIsKnown: Bool = true,
-         keyLifetime: Interval = .seconds(120), joinsFirst: Bool = true, addUplinks: Bool = true) {
+         keyLifetime: Interval = .seconds(120), joinsFirst: Bool = true, addUplinks: Bool = true,
+         limits: ((inout EndpointConfiguration) -> Void)? = nil) {
         random = SeededRandom(seed: seed)
         let mine = StaticKeyPair(privateKey: Self.key(1)), theirs = StaticKeyPair(privateKey: Self.key(2))
         let shared = Self.key(3)
@@ -87,6 +88,7 @@ final class World {
                                           identity: theirs)
             c.joinsFirstAddress = joinsFirst
             c.epoch = Self.epoch
+            limits?(&c)
             return c
         }
         concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(seed &+ 200), at: now)
@@ -230,6 +232,7 @@ final class World {
         case .activity(let stream):
             (stream.owner as? Client)?.pump(endpoint, at: now)
             (stream.owner as? Server)?.pump(endpoint, at: now)
+        case .limited(let user, let limit): log.append("C \(user) met \(limit.label)")
         case .addressAnnounced(_, let address, let isThere): log.append("P \(address) \(isThere ? "there" : "gone")")
         case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
@@ -335,8 +338,10 @@ class Peer {
 
 final class Client: Peer {
     var status: DialStatus?
+    /// Reads nothing.
+    var isDeaf = false
     func pump(_ endpoint: Endpoint, at now: Instant) {
-        _ = read(endpoint, at: now)
+        if !isDeaf { _ = read(endpoint, at: now) }
         write(endpoint, at: now)
         if sentCount == toSend, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
         endpoint.touched(stream, at: now)
@@ -354,6 +359,7 @@ final class Server: Peer {
         super.init(stream, sending: port > 9 ? port * 1000 : 0)
     }
     func pump(_ endpoint: Endpoint, at now: Instant) {
+        if port == 3, stream.connection.error == nil { return }
         echo += read(endpoint, at: now, keep: port == 1)
         if port == 1 {
             let n = echo.withUnsafeBytes { stream.connection.write($0, at: now) }

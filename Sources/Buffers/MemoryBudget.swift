@@ -1,0 +1,44 @@
+/// Bytes that connections may hold in all: their rings, and for each a sum that covers the rest of it.
+public final class MemoryBudget {
+    /// The most they should hold.
+    public let limit: Int
+    public private(set) var used = 0
+
+    public init(limit: Int) { self.limit = limit }
+
+    /// What may still be taken; below zero where more was taken than there should be.
+    public var free: Int { limit - used }
+
+    fileprivate func change(by n: Int) { used += n }
+}
+
+/// What one user holds of a budget.
+///
+/// However much he asks for, some is left: he may hold as much as is free besides. So one user gets half of the
+/// budget at most, two a third each, and the next one always finds room (Choudhury and Hahne, 1998, with a
+/// factor of one).
+public final class MemoryShare {
+    public let budget: MemoryBudget
+    public private(set) var used = 0
+    private let most: Int
+    private let isOnlyOne: Bool
+
+    /// `most`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything to.
+    public init(of budget: MemoryBudget, most: Int = .max, isOnlyOne: Bool = false) {
+        self.budget = budget
+        self.most = most
+        self.isOnlyOne = isOnlyOne
+    }
+
+    /// What he may still take; below zero where he has more than his share by now.
+    public var free: Int {
+        // What he takes is missing from what is free besides.
+        min(most - used, isOnlyOne ? budget.free : (budget.free - used) / 2)
+    }
+
+    /// Notes that he took (or, below zero, gave back) so many bytes.
+    public func change(by n: Int) {
+        used += n
+        budget.change(by: n)
+    }
+}

@@ -1,0 +1,168 @@
+/// Streams that have something to send, in fair turns: first between users, then between a user's streams.
+///
+/// Between users by deficit round robin (Shreedhar and Varghese, 1995): each may send a quantum of bytes before
+/// the next one's turn, and what a visit takes beyond that is missing from his next quantum. Of one user's streams
+/// those with little to say go ahead of those that filled their last visit, one of which comes after every
+/// `mostAhead` of them. Intrusive: nothing is allocated but a user's first entry.
+struct ReadyQueue {
+    private struct List {
+        var head: StreamHandle?
+        var tail: StreamHandle?
+    }
+
+    private struct Flow {
+        var thin = List()
+        var bulk = List()
+        /// Thin streams in a row.
+        var ahead = 0
+        var credit = 0
+        var isActive = false
+        var nextActive = -1
+        var isEmpty: Bool { thin.head == nil && bulk.head == nil }
+    }
+
+    /// What a user may send before the next one's turn, bytes: a visit's worth.
+    static let quantum = 48 << 10
+    /// What a visit counts at least, bytes: looking costs, too.
+    static let leastCharge = 256
+    /// Segments in one visit from which on a stream is bulk.
+    static let bulkSegments = 16
+    private static let mostAhead = 8
+
+    /// By user number plus one; the first one is for streams of no user, at a proxy all.
+    private var flows: [Flow] = [Flow()]
+    private var firstActive = -1
+    private var lastActive = -1
+    private(set) var count = 0
+
+    var isEmpty: Bool { count == 0 }
+
+    /// Takes the stream in where it is not in already.
+    mutating func append(_ stream: StreamHandle) { insert(stream, atFront: false) }
+    /// Puts a stream back whose turn was cut short.
+    mutating func prepend(_ stream: StreamHandle) { insert(stream, atFront: true) }
+
+    private mutating func insert(_ stream: StreamHandle, atFront: Bool) {
+        guard !stream.isReady else { return }
+        stream.isReady = true
+        count += 1
+        let index = stream.user + 1
+        while flows.count <= index { flows.append(Flow()) }
+        stream.readyIn = index
+        if stream.isBulk { Self.add(stream, to: &flows[index].bulk, atFront: atFront) }
+        else { Self.add(stream, to: &flows[index].thin, atFront: atFront) }
+        if !flows[index].isActive { activate(index) }
+    }
+
+    private static func add(_ stream: StreamHandle, to list: inout List, atFront: Bool) {
+        if atFront {
+            stream.nextReady = list.head
+            list.head = stream
+            if list.tail == nil { list.tail = stream }
+        } else {
+            if let tail = list.tail { tail.nextReady = stream } else { list.head = stream }
+            list.tail = stream
+        }
+    }
+
+    private static func take(_ list: inout List) -> StreamHandle? {
+        guard let stream = list.head else { return nil }
+        list.head = stream.nextReady
+        if list.head == nil { list.tail = nil }
+        stream.nextReady = nil
+        return stream
+    }
+
+    private mutating func activate(_ index: Int) {
+        flows[index].isActive = true
+        flows[index].nextActive = -1
+        if lastActive >= 0 { flows[lastActive].nextActive = index } else { firstActive = index }
+        lastActive = index
+    }
+
+    private mutating func deactivateFirst() -> Int {
+        let index = firstActive
+        firstActive = flows[index].nextActive
+        if firstActive < 0 { lastActive = -1 }
+        flows[index].isActive = false
+        return index
+    }
+
+    mutating func popFirst() -> StreamHandle? {
+        while firstActive >= 0 {
+            let index = firstActive
+            if flows[index].isEmpty {
+                flows[deactivateFirst()].credit = 0   // who had nothing to send saved nothing up
+                continue
+            }
+            if flows[index].credit <= 0 {
+                flows[index].credit += Self.quantum
+                // Alone he goes on at once.
+                if flows[index].nextActive >= 0 { activate(deactivateFirst()) }
+                continue
+            }
+            let bulkIsDue = flows[index].thin.head == nil
+                || (flows[index].ahead >= Self.mostAhead && flows[index].bulk.head != nil)
+            flows[index].ahead = bulkIsDue ? 0 : flows[index].ahead + 1
+            let taken = bulkIsDue ? Self.take(&flows[index].bulk) : Self.take(&flows[index].thin)
+            guard let stream = taken else { continue }
+            stream.isReady = false
+            count -= 1
+            return stream
+        }
+        return nil
+    }
+
+    /// A visit of the stream is over: what it sent.
+    mutating func charge(_ stream: StreamHandle, bytes: Int, segments: Int) {
+        flows[stream.readyIn].credit -= max(bytes, Self.leastCharge)
+        if segments >= Self.bulkSegments { stream.isBulk = true }
+        else if segments < Self.bulkSegments / 4 { stream.isBulk = false }
+    }
+}
+
+/// Streams whose owner is to be told, users in turn.
+struct ToldQueue {
+    private struct Flow {
+        var head: StreamHandle?
+        var tail: StreamHandle?
+        var isActive = false
+        var nextActive = -1
+    }
+    private var flows: [Flow] = [Flow()]
+    private var firstActive = -1
+    private var lastActive = -1
+
+    var isEmpty: Bool { firstActive < 0 }
+
+    mutating func append(_ stream: StreamHandle) {
+        guard !stream.isTold else { return }
+        stream.isTold = true
+        let index = stream.user + 1
+        while flows.count <= index { flows.append(Flow()) }
+        if let tail = flows[index].tail { tail.nextTold = stream } else { flows[index].head = stream }
+        flows[index].tail = stream
+        if !flows[index].isActive { activate(index) }
+    }
+
+    private mutating func activate(_ index: Int) {
+        flows[index].isActive = true
+        flows[index].nextActive = -1
+        if lastActive >= 0 { flows[lastActive].nextActive = index } else { firstActive = index }
+        lastActive = index
+    }
+
+    mutating func popFirst() -> StreamHandle? {
+        let index = firstActive
+        guard index >= 0, let stream = flows[index].head else { return nil }
+        flows[index].head = stream.nextTold
+        if flows[index].head == nil { flows[index].tail = nil }
+        stream.nextTold = nil
+        stream.isTold = false
+        firstActive = flows[index].nextActive
+        if firstActive < 0 { lastActive = -1 }
+        flows[index].isActive = false
+        if flows[index].head != nil { activate(index) }
+        return stream
+    }
+}
