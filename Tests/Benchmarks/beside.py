@@ -135,7 +135,7 @@ def carried(braid, folder):
     """Bytes that the concentrator has sent to its users so far."""
     status = json.loads(subprocess.run([braid, "status", "--json", "--control", f"{folder}/c.sock"], check=True,
                                        capture_output=True).stdout)
-    return sum(path["bytesSent"] for session in status["sessions"] for path in session["paths"])
+    return sum(path["bytes_sent"] for session in status["sessions"] for path in session["paths"])
 
 
 def show(name, alone, beside):
