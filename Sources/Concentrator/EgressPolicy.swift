@@ -23,7 +23,7 @@ public struct EgressPolicy: Sendable {
     /// Whether `port` of `address` may be dialled. An IPv6 address that carries an IPv4 one is judged by both,
     /// since routers and translators may deliver to the inner one; a mapped one is nothing but the inner one.
     public func allows(_ address: IPAddress, port: UInt16) -> Bool {
-        if let inner = address.mappedIPv4 { return allowsAlone(inner, port) }
+        let address = address.unmapped
         return allowsAlone(address, port) && Self.embedded(in: address).allSatisfy { allowsAlone($0, port) }
     }
 
@@ -88,13 +88,5 @@ public struct EgressPolicy: Sendable {
     ].map { text in
         guard let subnet = Subnet(text) else { preconditionFailure("\(text) is not a range") }
         return subnet
-    }
-}
-
-extension IPAddress {
-    /// The IPv4 address that an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) stands for.
-    var mappedIPv4: IPAddress? {
-        guard !isIPv4, high == 0, low >> 32 == 0xffff else { return nil }
-        return IPAddress(v4: UInt32(truncatingIfNeeded: low))
     }
 }

@@ -20,13 +20,13 @@ public final class LocalAddresses {
 
     public init(loop: EventLoop, log: Logger = Logger(label: "addresses")) {
         self.log = log
-        look = loop.timer { [unowned self] in self.list() }
+        look = loop.timer(for: self) { $0.list() }
         do throws(SystemError) {
             let events = try Netlink.openEvents()
             self.events = events
             let watch = loop.watch(mnl_socket_get_fd(events))
             self.watch = watch
-            watch.onReadable = { [unowned self] in self.changed() }
+            watch.onReadable(for: self) { $0.changed() }
             watch.wantsRead = true
         } catch {
             log.warning("changes of this machine's addresses are not heard", metadata: ["error": "\(error)"])

@@ -27,7 +27,7 @@ private final class NameServer {
         }
         port = UInt16(bigEndian: address.sin_port)
         watch = loop.watch(descriptor)
-        watch.onReadable = { [unowned self] in self.serve() }
+        watch.onReadable(for: self) { $0.serve() }
         watch.wantsRead = true
     }
 
