@@ -1,6 +1,7 @@
 /// Disjoint half-open ranges of 64-bit offsets in ascending order; what arrived ahead of its turn.
 ///
-/// A sorted array: in practice a handful of ranges, changed near the end. Keeps its memory.
+/// A sorted array with its first range anywhere in it: found by halving, taken from the front for nothing.
+/// A new range in the middle moves the shorter side. Its owner limits their number. Keeps its memory.
 public struct OffsetRanges {
     public struct Span: Hashable, Sendable {
         public var start: UInt64
@@ -8,57 +9,107 @@ public struct OffsetRanges {
         @inlinable public init(start: UInt64, end: UInt64) { self.start = start; self.end = end }
         @inlinable public var count: Int { Int(end &- start) }
     }
-    public private(set) var spans: [Span] = []
+    /// What was taken from the front lies before `head`.
+    private var items: [Span] = []
+    private var head = 0
     public init() {}
 
-    public var isEmpty: Bool { spans.isEmpty }
-    public var count: Int { spans.count }
-    public subscript(i: Int) -> Span { spans[i] }
+    public var spans: ArraySlice<Span> { items[head...] }
+    public var isEmpty: Bool { head == items.count }
+    public var count: Int { items.count &- head }
+    public subscript(i: Int) -> Span { items[head &+ i] }
+
+    /// The index of the first range that ends after `offset`; `count` where none does.
+    public func firstIndex(endingAfter offset: UInt64) -> Int {
+        // What is new lies at the end, mostly.
+        if head == items.count || items[items.count &- 1].end <= offset { return count }
+        var low = head, high = items.count &- 1
+        while low < high {
+            let middle = (low &+ high) >> 1
+            if items[middle].end <= offset { low = middle &+ 1 } else { high = middle }
+        }
+        return low &- head
+    }
 
     /// Adds `start ..< end`, merging what it touches; the number of bytes that were not there before.
     @discardableResult public mutating func insert(_ start: UInt64, _ end: UInt64) -> Int {
         guard start < end else { return 0 }
-        var i = spans.count
-        while i > 0, spans[i - 1].end >= start { i -= 1 }   // first span that touches or lies after `start`
-        var merged = Span(start: start, end: end), fresh = merged.count, j = i
-        while j < spans.count, spans[j].start <= end {
-            let a = max(spans[j].start, start), b = min(spans[j].end, end)
-            if a < b { fresh -= Int(b - a) }
-            merged.start = min(merged.start, spans[j].start)
-            merged.end = max(merged.end, spans[j].end)
-            j += 1
+        // The first range that touches or lies after `start`.
+        let i = head &+ (start == 0 ? 0 : firstIndex(endingAfter: start &- 1))
+        guard i < items.count, items[i].start <= end else {
+            insert(Span(start: start, end: end), at: i)
+            return Int(end &- start)
         }
-        if j == i { spans.insert(merged, at: i) } else {
-            spans[i] = merged
-            if j > i + 1 { spans.removeSubrange((i + 1)..<j) }
+        var fresh = Int(end &- start), j = i
+        var merged = Span(start: min(start, items[i].start), end: end)
+        while j < items.count, items[j].start <= end {
+            let a = max(items[j].start, start), b = min(items[j].end, end)
+            if a < b { fresh &-= Int(b &- a) }
+            merged.end = max(merged.end, items[j].end)
+            j &+= 1
         }
+        items[i] = merged
+        if j > i &+ 1 { remove(i &+ 1, j) }
         return fresh
+    }
+
+    private mutating func insert(_ span: Span, at i: Int) {
+        if head == items.count {
+            removeAll()
+            items.append(span)
+        } else if head > 0, i &- head < items.count &- i {
+            for k in head..<i { items[k &- 1] = items[k] }
+            head &-= 1
+            items[i &- 1] = span
+        } else {
+            items.insert(span, at: i)
+        }
+    }
+
+    /// Takes `from ..< to` out, positions in `items`.
+    private mutating func remove(_ from: Int, _ to: Int) {
+        if from &- head < items.count &- to {
+            var k = from
+            while k > head {
+                k &-= 1
+                items[k &+ (to &- from)] = items[k]
+            }
+            head &+= to &- from
+        } else {
+            items.removeSubrange(from..<to)
+        }
     }
 
     /// Forgets everything below `offset`.
     public mutating func removeBelow(_ offset: UInt64) {
-        var drop = 0
-        while drop < spans.count, spans[drop].end <= offset { drop += 1 }
-        if drop > 0 { spans.removeSubrange(0..<drop) }
-        if let first = spans.first, first.start < offset { spans[0].start = offset }
+        if head == items.count { return }
+        head &+= items[head].end > offset ? 0 : firstIndex(endingAfter: offset)
+        if head == items.count { return removeAll() }
+        if items[head].start < offset { items[head].start = offset }
+        // Taken out of the memory when it is more than half of it: each range is moved once.
+        if head > 32, head > items.count / 2 {
+            items.removeSubrange(0..<head)
+            head = 0
+        }
+    }
+
+    /// The range that contains `offset`.
+    public func span(containing offset: UInt64) -> Span? {
+        let i = firstIndex(endingAfter: offset)
+        return i < count && self[i].start <= offset ? self[i] : nil
     }
 
     /// Where the range that contains `offset` ends; `offset` itself where none does.
-    public func contiguousEnd(from offset: UInt64) -> UInt64 {
-        for s in spans {
-            if s.start > offset { break }
-            if offset < s.end { return s.end }
-        }
-        return offset
-    }
+    public func contiguousEnd(from offset: UInt64) -> UInt64 { span(containing: offset)?.end ?? offset }
 
+    /// Whether one range holds all of `start ..< end`; of an empty one, whether its place touches a range.
     public func contains(_ start: UInt64, _ end: UInt64) -> Bool {
-        for s in spans {
-            if s.start > start { break }
-            if end <= s.end { return true }
-        }
-        return false
+        let i = end == 0 ? 0 : firstIndex(endingAfter: end &- 1)
+        return i < count && self[i].start <= start
     }
 
-    public mutating func removeAll() { spans.removeAll(keepingCapacity: true) }
+    public mutating func removeAll() {
+        items.removeAll(keepingCapacity: true)
+        head = 0
+    }
 }

@@ -355,6 +355,11 @@ public final class Connection {
         for case let member? in members where member.isAlive && !member.isEnding { n += 1 }
         return n
     }
+    /// Subflows in any state, those that are ending included.
+    var memberCount: Int { members.count { $0 != nil } }
+    /// The most of them at once, at a listener: their indices are a byte in the session's table, and each turn
+    /// looks at all.
+    static let mostMembers = 2 * SchedulingCandidates.capacity
     /// Indices of subflows that ended since last asked, one at a time: their numbers may be used again.
     public func takeEndedSubflow() -> Int? { ended.popLast() }
     /// Whether `join` may be called now: both keys are known and the streams are not over.

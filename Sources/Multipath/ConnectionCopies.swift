@@ -21,7 +21,7 @@ extension Connection {
             guard tcp.outstandingCount > 0, tcp.smoothedRTT > fast.tcp.smoothedRTT * 5 / 4 else { continue }
             let flight = Double(max(1, tcp.bytesInFlight))
             var ahead = 0
-            for i in 0..<tcp.outstandingCount {
+            for i in 0..<min(tcp.outstandingCount, Self.spansLookedAt) {
                 let span = tcp.outstanding(i)
                 ahead += span.length
                 let spanEnd = span.streamOffset &+ UInt64(span.length)
@@ -42,6 +42,9 @@ extension Connection {
         emit(fast, offset: start, length: n, isCopy: true, at: now, into: &out)
         return true
     }
+
+    /// The first hole of a slow path is among its oldest spans.
+    private static let spansLookedAt = 256
 
     // MARK: Thin streams
 

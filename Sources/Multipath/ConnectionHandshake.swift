@@ -68,7 +68,7 @@ extension Connection {
         guard syn.options.present.contains(.join), raw.plain == nil,
               case .syn(let token, let remoteNonce) = syn.options.join.form,
               token == localToken, error == nil, !isFinished || !farewellDone,
-              livingSubflows < SchedulingCandidates.capacity else {
+              livingSubflows < SchedulingCandidates.capacity, memberCount < Self.mostMembers else {
             counted.joinsRefused += 1
             return nil
         }
@@ -81,7 +81,7 @@ extension Connection {
            let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1,
            Int(mapping.length) == payload.count {
             offset = dataOffset(of: mapping.dataSequence, width: mapping.width)
-            if let start = offset, !receiver.accepts(end: start &+ UInt64(payload.count)) { offset = nil }
+            if let start = offset, !receiver.accepts(start, start &+ UInt64(payload.count)) { offset = nil }
         }
         let tcp = Subflow(accepting: syn, payloadLength: offset == nil ? 0 : payload.count,
                           configuration: subflowConfiguration(sizes),

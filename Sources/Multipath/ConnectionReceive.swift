@@ -83,6 +83,9 @@ extension Connection {
 
     private func placement(of segment: borrowing Segment, count: Int, member: MemberSubflow) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
+        if !segment.flags.contains(.syn) {
+            member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
+        }
         if configuration.framing == .rawIP,
            let found = rawPlacement(of: segment, position: position, count: count, member: member) {
             return found
@@ -96,7 +99,7 @@ extension Connection {
             let fin = segment.options.dss.dataFin ? 1 : 0
             let length = Int(mapping.length) - fin
             if mapping.subflowSequence == position, length == count {
-                return receiver.accepts(end: offset &+ UInt64(count)) ? .whole(offset) : .none
+                return receiver.accepts(offset, offset &+ UInt64(count)) ? .whole(offset) : .none
             }
             guard length > 0 else { return .none }
             guard member.mappings.insert(start: mapping.subflowSequence, length: UInt32(length),
@@ -120,7 +123,7 @@ extension Connection {
             takeInfiniteMapping(mapping, member: member)
         }
         if let offset = plainOffset(of: segment, member: member) {
-            return receiver.accepts(end: offset &+ UInt64(count)) ? .whole(offset) : Placement.none
+            return receiver.accepts(offset, offset &+ UInt64(count)) ? .whole(offset) : Placement.none
         }
         guard member.resetReason == nil, member.kind == .initial || member.isVerified else { return Placement.none }
         guard checksumIsAsAgreed(segment, member) else { return Placement.none }
@@ -132,14 +135,15 @@ extension Connection {
 
     private func isMapped(from start: UInt32, count: Int, member: MemberSubflow) -> Bool {
         var position = start, left = count
-        while left > 0 {
+        for _ in 0..<ReceiveMappings.mostPerSegment where left > 0 {
             guard let (offset, n) = member.mappings.locate(position) else { return false }
             let step = min(n, left)
-            guard receiver.accepts(end: offset &+ UInt64(step)) else { return false }
+            assert(step > 0)
+            guard receiver.accepts(offset, offset &+ UInt64(step)) else { return false }
             position = position &+ UInt32(step)
             left -= step
         }
-        return true
+        return left == 0
     }
 
     private func placeText(_ payload: UnsafeRawBufferPointer, _ text: Range<Int>, _ placement: Placement,

@@ -7,6 +7,11 @@ struct DataReceiver: ~Copyable {
     let limit: Int
     /// A window that suffices for the first round trips; it grows with what the application takes.
     static let initialWindow = 1 << 20
+    /// The most ranges ahead of a hole, over all subflows; what would make one more is not taken and comes again.
+    static let rangeLimit = 2048
+    /// The same for text of less than `smallText` bytes, of which a datagram may hold a hundred segments.
+    static let smallRangeLimit = 256
+    static let smallText = 256
 
     var ring: ByteRing
     private var arrived = OffsetRanges()
@@ -42,13 +47,18 @@ struct DataReceiver: ~Copyable {
     /// Notes that a segment tells the peer `offered`.
     mutating func advertised() { advertisedEdge = max(advertisedEdge, ring.end &+ UInt64(offered)) }
 
-    /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and harmless).
+    /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and harmless), and
+    /// there is a place for one more range, where it makes one. Asked before the subflow's TCP takes the text,
+    /// which is never repeated afterwards.
     ///
     /// Where memory has run out since it was promised, what would need more counts as lost: it is repeated until the
     /// application has taken what stands before it.
-    func accepts(end: UInt64) -> Bool {
-        (end <= ring.base || ring.canHold(Int(end &- ring.base))) && end <= max(ring.base &+ UInt64(window), advertisedEdge)
-            && !(finOffset.map { end > $0 } ?? false)
+    func accepts(_ start: UInt64, _ end: UInt64) -> Bool {
+        guard end <= ring.base || ring.canHold(Int(end &- ring.base)),
+              end <= max(ring.base &+ UInt64(window), advertisedEdge),
+              !(finOffset.map { end > $0 } ?? false) else { return false }
+        let limit = end &- start < Self.smallText ? Self.smallRangeLimit : Self.rangeLimit
+        return arrived.count < limit || start <= ring.end || arrived.span(containing: start &- 1) != nil
     }
 
     /// Places bytes at their offset; true where `next` moved.
@@ -83,8 +93,7 @@ struct DataReceiver: ~Copyable {
     /// Bytes ahead of a hole: of what came before the first copy stays (RFC 8684 section 3.3.1).
     private mutating func placeBesides(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
         let end = offset &+ UInt64(bytes.count)
-        var from = offset, i = arrived.count
-        while i > 0, arrived[i - 1].end > offset { i -= 1 }   // what is new lies at the end, mostly
+        var from = offset, i = arrived.firstIndex(endingAfter: offset)
         while i < arrived.count, from < end {
             let to = min(end, arrived[i].start)
             if to > from {

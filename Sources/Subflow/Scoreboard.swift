@@ -40,16 +40,23 @@ struct SpanRecord {
 /// The retransmission queue: spans in sequence order in a power-of-two ring, and threaded through it the
 /// spans in flight in the order of their latest transmission, which is what RACK walks.
 ///
+/// Spans held for lost are a list of their own, in the same order, by the same links. Which are delivered and
+/// which lost is said once more by a bit each, so that a block of thousands already known is passed in a few
+/// steps: a peer may repeat it as often as it likes.
+///
 /// A span has a number that stays the same while the ring grows. Memory is taken with the first span and
 /// given back by `releaseMemory()`; in between it only grows.
 struct Scoreboard: ~Copyable {
     static let absent = UInt32.max
-    /// The most spans in flight: 2^18 of 1400 bytes are 10 Gbit/s over 290 ms.
-    static let limit = 1 << 18
+    /// The most spans in flight: of 1400 bytes they are 22 MB, more than a connection's send ring holds.
+    static let limit = 1 << 14
     private static let numberMask: UInt32 = 0x7fff_ffff
     private static let smallest = 16
 
     private var records: UnsafeMutablePointer<SpanRecord>?
+    /// By place in the ring.
+    private var deliveredBits = SpanBits()
+    private var lostBits = SpanBits()
     private(set) var capacity = 0
     /// The number of the oldest span.
     private(set) var first: UInt32 = 0
@@ -63,11 +70,16 @@ struct Scoreboard: ~Copyable {
     private(set) var lostCount = 0
     /// Spans delivered out of order.
     private(set) var deliveredCount = 0
-    /// No lost span has a smaller index than this one's.
-    private var lostHint: UInt32 = 0
+    /// Ends of the list of lost spans by transmission time.
+    private var oldestLost = Scoreboard.absent
+    private var newestLost = Scoreboard.absent
 
     init() {}
-    deinit { records?.deallocate() }
+    deinit {
+        records?.deallocate()
+        deliveredBits.free()
+        lostBits.free()
+    }
 
     var isEmpty: Bool { count == 0 }
     var isFull: Bool { count >= Scoreboard.limit }
@@ -107,8 +119,7 @@ struct Scoreboard: ~Copyable {
     mutating func resent(_ n: UInt32) {
         let r = record(n)
         if r.pointee.flags.contains(.lost) {
-            r.pointee.flags.remove(.lost)
-            lostCount &-= 1
+            leaveLost(n)
             inFlight &+= Int(r.pointee.length)
         } else {
             unlink(n)
@@ -123,6 +134,7 @@ struct Scoreboard: ~Copyable {
     mutating func markDelivered(_ n: UInt32) {
         leaveFlight(n)
         record(n).pointee.flags.insert(.delivered)
+        deliveredBits.set(place(n))
         deliveredCount &+= 1
     }
 
@@ -131,17 +143,31 @@ struct Scoreboard: ~Copyable {
         unlink(n)
         inFlight &-= Int(r.pointee.length)
         r.pointee.flags.insert(.lost)
-        if lostCount == 0 || index(of: n) < index(of: lostHint) { lostHint = n }
+        lostBits.set(place(n))
         lostCount &+= 1
+        // What is lost was the oldest in flight, mostly, and sent after all that were lost before it.
+        var older = newestLost
+        let sent = r.pointee.sentAt
+        while older != Scoreboard.absent, record(older).pointee.sentAt > sent {
+            older = record(older).pointee.older
+        }
+        let newer = older == Scoreboard.absent ? oldestLost : record(older).pointee.newer
+        r.pointee.older = older
+        r.pointee.newer = newer
+        if older == Scoreboard.absent { oldestLost = n } else { record(older).pointee.newer = n }
+        if newer == Scoreboard.absent { newestLost = n } else { record(newer).pointee.older = n }
     }
 
     /// Removes the oldest span, whatever its state.
     mutating func removeFirst() {
         let r = record(first)
-        if r.pointee.flags.contains(.delivered) { deliveredCount &-= 1 } else { leaveFlight(first) }
-        let next = (first &+ 1) & Scoreboard.numberMask
-        if lostHint == first { lostHint = next }
-        first = next
+        if r.pointee.flags.contains(.delivered) {
+            deliveredCount &-= 1
+            deliveredBits.clear(place(first))
+        } else {
+            leaveFlight(first)
+        }
+        first = (first &+ 1) & Scoreboard.numberMask
         count &-= 1
     }
 
@@ -157,15 +183,27 @@ struct Scoreboard: ~Copyable {
     }
 
     /// The lost span with the lowest sequence number.
-    mutating func nextLost() -> UInt32? {
+    func nextLost() -> UInt32? {
         guard lostCount > 0 else { return nil }
-        var i = index(of: lostHint)
+        let i = next(in: lostBits, inverted: 0, from: 0)
+        assert(i < count, "a lost span is counted but not there")
+        return i < count ? number(at: i) : nil
+    }
+
+    /// The first index from `index` on whose span is not delivered; `count` where there is none.
+    func nextUndelivered(from index: Int) -> Int { next(in: deliveredBits, inverted: .max, from: index) }
+
+    /// The first index from `index` on whose bit, xor `inverted`, is set: a step for each 64 spans.
+    private func next(in bits: borrowing SpanBits, inverted: UInt64, from index: Int) -> Int {
+        let width = min(64, capacity)
+        var i = index
         while i < count {
-            let n = number(at: i)
-            if record(n).pointee.flags.contains(.lost) { lostHint = n; return n }
-            i &+= 1
+            let at = place(number(at: i)), left = width &- (at & (width &- 1))
+            let skip = min(left, ((bits.word(at) ^ inverted) >> UInt64(at & 63)).trailingZeroBitCount)
+            i &+= skip
+            if skip < left { break }
         }
-        preconditionFailure("a lost span is counted but not there")
+        return min(i, count)
     }
 
     /// Holds everything in flight for lost; the number of payload bytes.
@@ -177,29 +215,41 @@ struct Scoreboard: ~Copyable {
 
     /// Nothing was lost after all: spans held for lost are in flight as of their latest transmission.
     mutating func reviveLost() {
-        var i = count &- 1
-        while i >= 0, lostCount > 0 {
-            let n = number(at: i), r = record(n)
-            if r.pointee.flags.contains(.lost) {
-                r.pointee.flags.remove(.lost)
-                lostCount &-= 1
-                inFlight &+= Int(r.pointee.length)
-                linkByTime(n)
-            }
-            i &-= 1
+        var n = oldestLost
+        while n != Scoreboard.absent {
+            let r = record(n)
+            r.pointee.flags.remove(.lost)
+            lostBits.clear(place(n))
+            inFlight &+= Int(r.pointee.length)
+            n = r.pointee.newer
         }
+        merge(oldestLost)
+        lostCount = 0
+        oldestLost = Scoreboard.absent
+        newestLost = Scoreboard.absent
     }
 
     /// RFC 2018 section 8: the receiver may have dropped what it acknowledged selectively.
     mutating func forgetDeliveries() {
+        var forgotten: [UInt32] = []
+        forgotten.reserveCapacity(deliveredCount)
         for i in 0..<count {
             let n = number(at: i), r = record(n)
             guard r.pointee.flags.contains(.delivered) else { continue }
             r.pointee.flags.remove(.delivered)
-            deliveredCount &-= 1
+            deliveredBits.clear(place(n))
             inFlight &+= Int(r.pointee.length)
-            linkByTime(n)
+            forgotten.append(n)
         }
+        deliveredCount = 0
+        forgotten.sort {
+            let a = record($0).pointee.sentAt, b = record($1).pointee.sentAt
+            return a == b ? index(of: $0) < index(of: $1) : a < b
+        }
+        for (i, n) in forgotten.enumerated() {
+            record(n).pointee.newer = i + 1 < forgotten.count ? forgotten[i + 1] : Scoreboard.absent
+        }
+        merge(forgotten.first ?? Scoreboard.absent)
     }
 
     /// The index of the first span that starts at or after `sequence`; `count` where none does.
@@ -221,6 +271,8 @@ struct Scoreboard: ~Copyable {
         precondition(count == 0)
         records?.deallocate()
         records = nil
+        deliveredBits.deallocate()
+        lostBits.deallocate()
         capacity = 0
     }
 
@@ -230,15 +282,26 @@ struct Scoreboard: ~Copyable {
 
     // MARK: The list by time
 
+    /// Where a span stands in the ring.
+    @inline(__always) private func place(_ n: UInt32) -> Int { Int(n) & (capacity &- 1) }
+
     private mutating func leaveFlight(_ n: UInt32) {
         let r = record(n)
         if r.pointee.flags.contains(.lost) {
-            r.pointee.flags.remove(.lost)
-            lostCount &-= 1
+            leaveLost(n)
         } else {
             unlink(n)
             inFlight &-= Int(r.pointee.length)
         }
+    }
+
+    private mutating func leaveLost(_ n: UInt32) {
+        let r = record(n), older = r.pointee.older, newer = r.pointee.newer
+        if older == Scoreboard.absent { oldestLost = newer } else { record(older).pointee.newer = newer }
+        if newer == Scoreboard.absent { newestLost = older } else { record(newer).pointee.older = older }
+        r.pointee.flags.remove(.lost)
+        lostBits.clear(place(n))
+        lostCount &-= 1
     }
 
     private mutating func linkNewest(_ n: UInt32) {
@@ -255,18 +318,21 @@ struct Scoreboard: ~Copyable {
         if newer == Scoreboard.absent { newestSent = older } else { record(newer).pointee.older = older }
     }
 
-    private mutating func linkByTime(_ n: UInt32) {
-        let sent = record(n).pointee.sentAt
-        var next = oldestSent
-        while next != Scoreboard.absent, record(next).pointee.sentAt < sent {
-            next = record(next).pointee.newer
+    /// Puts a list of spans that begins with `start`, in the order of transmission, into that of what is in
+    /// flight: one pass through both.
+    private mutating func merge(_ start: UInt32) {
+        var a = oldestSent, b = start, last = Scoreboard.absent
+        while b != Scoreboard.absent {
+            let takesB = a == Scoreboard.absent || record(b).pointee.sentAt < record(a).pointee.sentAt
+            let n = takesB ? b : a
+            if takesB { b = record(n).pointee.newer } else { a = record(n).pointee.newer }
+            record(n).pointee.older = last
+            if last == Scoreboard.absent { oldestSent = n } else { record(last).pointee.newer = n }
+            last = n
         }
-        guard next != Scoreboard.absent else { return linkNewest(n) }
-        let older = record(next).pointee.older
-        record(n).pointee.older = older
-        record(n).pointee.newer = next
-        record(next).pointee.older = n
-        if older == Scoreboard.absent { oldestSent = n } else { record(older).pointee.newer = n }
+        guard last != Scoreboard.absent else { return }
+        record(last).pointee.newer = a
+        if a == Scoreboard.absent { newestSent = last } else { record(a).pointee.older = last }
     }
 
     private mutating func grow() {
@@ -279,5 +345,33 @@ struct Scoreboard: ~Copyable {
         records?.deallocate()
         records = fresh
         capacity = larger
+        deliveredBits.resize(larger)
+        lostBits.resize(larger)
+        for i in 0..<count {
+            let n = number(at: i), flags = record(n).pointee.flags
+            if flags.contains(.delivered) { deliveredBits.set(place(n)) }
+            if flags.contains(.lost) { lostBits.set(place(n)) }
+        }
     }
+}
+
+/// A bit for each place of a ring.
+private struct SpanBits {
+    private var words: UnsafeMutablePointer<UInt64>?
+
+    /// For `count` places, all clear.
+    mutating func resize(_ count: Int) {
+        deallocate()
+        let size = (count &+ 63) >> 6
+        words = UnsafeMutablePointer<UInt64>.allocate(capacity: size)
+        words!.initialize(repeating: 0, count: size)
+    }
+    mutating func deallocate() {
+        free()
+        words = nil
+    }
+    func free() { words?.deallocate() }
+    @inline(__always) func word(_ place: Int) -> UInt64 { words.unsafelyUnwrapped[place >> 6] }
+    @inline(__always) func set(_ place: Int) { words.unsafelyUnwrapped[place >> 6] |= 1 << UInt64(place & 63) }
+    @inline(__always) func clear(_ place: Int) { words.unsafelyUnwrapped[place >> 6] &= ~(1 << UInt64(place & 63)) }
 }

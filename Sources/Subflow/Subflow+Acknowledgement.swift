@@ -19,38 +19,6 @@ struct Delivery {
     var sample = RateSample()
 }
 
-/// The blocks of the last acknowledgement: what they cover needs no second look.
-struct SeenBlocks {
-    private var blocks = InlineArray<4, SACKBlocks.Block>(
-        repeating: SACKBlocks.Block(start: SubflowSequence(0), end: SubflowSequence(0)))
-    private(set) var count = 0
-
-    mutating func removeAll() { count = 0 }
-    mutating func append(_ block: SACKBlocks.Block) {
-        guard count < 4 else { return }
-        blocks[count] = block
-        count &+= 1
-    }
-
-    /// The first part of `from ..< end` that none covers.
-    func uncovered(from: SubflowSequence, to end: SubflowSequence) -> SACKBlocks.Block? {
-        var start = from, moved = true
-        while moved {
-            moved = false
-            for i in 0..<count where blocks[i].start.isAtOrBefore(start) && start.isBefore(blocks[i].end) {
-                start = blocks[i].end
-                moved = true
-            }
-        }
-        guard start.isBefore(end) else { return nil }
-        var stop = end
-        for i in 0..<count where start.isBefore(blocks[i].start) && blocks[i].start.isBefore(stop) {
-            stop = blocks[i].start
-        }
-        return SACKBlocks.Block(start: start, end: stop)
-    }
-}
-
 extension Subflow {
     /// An acceptable ACK field, its SACK blocks and its window.
     func processAcknowledgement(_ segment: borrowing Segment, payloadLength: Int, at now: Instant,
@@ -111,6 +79,7 @@ extension Subflow {
             if !record.pointee.flags.contains(.delivered) { note(record, at: now, &delivery) }
             board.removeFirst()
         }
+        blocks.advance(by: acknowledgement.value &- sendUnacknowledged.value)
         sendUnacknowledged = acknowledgement
     }
 
@@ -155,17 +124,19 @@ extension Subflow {
         let count = segment.options.sack.count
         for i in 0..<count {
             let block = segment.options.sack[i]
-            guard block.start.isBefore(block.end) else { continue }
             if i == 0, isDuplicateReport(block, next: count > 1 ? segment.options.sack[1] : nil) {
                 delivery.sawDuplicate = true
                 continue
             }
-            guard sendUnacknowledged.isAtOrBefore(block.start),
-                  block.end.isAtOrBefore(sendNext) else { continue }
-            fresh.append(block)
-            var cursor = block.start
-            while let part = blocks.uncovered(from: cursor, to: block.end) {
-                deliver(part, of: block, at: now, &delivery)
+            guard let whole = SeenBlocks.part(of: block, unacknowledged: sendUnacknowledged,
+                                              next: sendNext) else { continue }
+            fresh.append(whole)
+            var cursor = whole.start
+            // The last blocks leave at most one part more than they are.
+            for _ in 0...SACKBlocks.capacity {
+                guard let part = blocks.uncovered(from: cursor, to: whole.end) else { break }
+                assert(part.start >= cursor && part.end > part.start, "a part lies further on than the last")
+                deliver(part, of: whole, at: now, &delivery)
                 cursor = part.end
             }
         }
@@ -174,25 +145,35 @@ extension Subflow {
 
     /// RFC 2883 section 4: the first block repeats what is acknowledged, or lies within the second.
     private func isDuplicateReport(_ block: SACKBlocks.Block, next: SACKBlocks.Block?) -> Bool {
-        if block.start.isBefore(sendUnacknowledged) { return block.end.isAtOrBefore(sendUnacknowledged) }
-        guard let next else { return false }
-        return next.start.isAtOrBefore(block.start) && block.end.isAtOrBefore(next.end)
+        let length = block.end.value &- block.start.value
+        guard length > 0 else { return false }
+        let behind = sendUnacknowledged.value &- block.start.value
+        if block.start.isBefore(sendUnacknowledged) { return length <= behind }
+        guard let next, SeenBlocks.part(of: block, unacknowledged: sendUnacknowledged, next: sendNext) != nil
+        else { return false }
+        let width = next.end.value &- next.start.value
+        let start = block.start.value &- next.start.value
+        return start < width && length <= width &- start
     }
 
-    private func deliver(_ part: SACKBlocks.Block, of block: SACKBlocks.Block, at now: Instant,
+    /// Marks the spans that `part` covers; `whole`: the block it is of, of which the rest was seen before.
+    private func deliver(_ part: SeenBlocks.Part, of whole: SeenBlocks.Part, at now: Instant,
                          _ delivery: inout Delivery) {
-        var i = board.firstIndex(startingAtOrAfter: part.start)
+        let base = sendUnacknowledged
+        var i = board.firstIndex(startingAtOrAfter: base + Int(part.start))
         // The span before may have been covered in part by the last acknowledgement, and wholly by this.
-        if i > 0, block.start.isAtOrBefore(board.record(board.number(at: i - 1)).pointee.sequence) { i -= 1 }
+        if i > 0, base.distance(to: board.record(board.number(at: i - 1)).pointee.sequence) >= Int(whole.start) {
+            i -= 1
+        }
         while i < board.count {
             let number = board.number(at: i), record = board.record(number)
-            guard record.pointee.sequence.isBefore(part.end),
-                  record.pointee.end.isAtOrBefore(block.end) else { break }
+            let start = base.distance(to: record.pointee.sequence)
+            guard start < Int(part.end), start &+ record.pointee.extent <= Int(whole.end) else { break }
             if !record.pointee.flags.contains(.delivered) {
                 note(record, at: now, &delivery)
                 board.markDelivered(number)
             }
-            i += 1
+            i = board.nextUndelivered(from: i &+ 1)
         }
     }
 }

@@ -266,9 +266,9 @@ extension Subflow {
             recentTimestamp = syn.options.timestamps.value
             recentTimestampAt = now
         }
-        // RFC 9293 section 3.7.1: 536 where the peer says nothing. Less than 64 would be an attack.
+        // RFC 9293 section 3.7.1: 536 where the peer says nothing.
         let offered = present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
-        negotiatedSegmentSize = max(min(64, configuration.maximumSegmentSize),
+        negotiatedSegmentSize = max(min(configuration.leastSegmentSize, configuration.maximumSegmentSize),
                                     min(configuration.maximumSegmentSize, offered))
         // RFC 6691: the MSS does not count options.
         if usesTimestamps { negotiatedSegmentSize = max(1, negotiatedSegmentSize - 12) }

@@ -9,6 +9,10 @@ public struct SubflowConfiguration: Sendable {
     public var segmentLimit = Int.max
     /// The most payload bytes on a SYN, which can't be cut when it is repeated.
     public var openingLimit = Int.max
+    /// The least payload of a full segment, whatever smaller MSS the peer announces. A segment of 64 bytes costs
+    /// what one of 1,400 does: on raw IP anybody may have a reason, inside a session 536 (RFC 9293 section 3.7.1)
+    /// fits any datagram.
+    public var leastSegmentSize = 64
     /// RFC 6928.
     public var initialWindowSegments = 10
     public var congestion = CongestionAlgorithm.bbr

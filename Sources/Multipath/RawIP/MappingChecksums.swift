@@ -93,7 +93,8 @@ extension Connection {
             guard let i = unchecked(at: position, member) else { return false }
             let m = member.unchecked[i]
             let step = min(left, m.bytes.count - Int(position &- m.start))
-            guard receiver.accepts(end: m.offset &+ UInt64(position &- m.start) &+ UInt64(step))
+            guard receiver.accepts(m.offset &+ UInt64(position &- m.start),
+                                   m.offset &+ UInt64(position &- m.start) &+ UInt64(step))
             else { return false }
             position &+= UInt32(step)
             left -= step

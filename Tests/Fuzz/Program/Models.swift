@@ -118,7 +118,7 @@ enum ReassemblyTarget {
             switch input.byte() % 5 {
             case 0, 1:
                 let start = max(0, next - 2_000 + input.below(limit + 4_000)), length = input.below(3_000)
-                let accepted = receiver.accepts(end: UInt64(start + length))
+                let accepted = receiver.accepts(UInt64(start), UInt64(start + length))
                 check(!accepted || start + length <= taken + limit, "accepts beyond the limit")
                 if let fin { check(!accepted || start + length <= fin, "accepts beyond the end") }
                 guard accepted else { continue }
