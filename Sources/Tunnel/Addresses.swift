@@ -121,11 +121,7 @@ extension Endpoint {
             path.forgetRTT()
             restartSizes(session, path, at: now)
         }
-        for slot in session.streams {
-            guard let stream = streams[slot] else { continue }
-            stream.connection.addressMoved(path: path.number, isElsewhere: isElsewhere, at: now)
-            ready.append(stream)
-        }
+        addressChanged(session, path, isElsewhere: isElsewhere, at: now)
     }
 
     /// The path was closed: what comes next comes from somewhere else.

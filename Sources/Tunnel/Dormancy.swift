@@ -36,8 +36,10 @@ extension Endpoint {
     }
 
     func receive(_ frame: JoinRequestFrame, _ session: Session, at now: Instant) {
-        guard session.isInitiator, let slot = session.tokens[frame.token], let stream = streams[slot],
-              !stream.connection.hasUsableSubflow else { return }
+        guard session.isInitiator, let slot = session.tokens[frame.token], let stream = streams[slot]
+        else { return }
+        catchUp(stream, session, at: now)
+        guard !stream.connection.hasUsableSubflow else { return }
         stream.joinRetryAt = now
         ready.append(stream)
     }

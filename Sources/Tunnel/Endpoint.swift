@@ -75,6 +75,11 @@ public final class Endpoint {
     var events: [EndpointEvent] = []
     var eventsTaken = 0
     var dirty: [Int] = []
+    /// Sessions with connections that have not heard of all changes of their paths.
+    var walking: [Int] = []
+    /// A record's frames are being read.
+    var isReading = false
+    var statesInDatagram = 0
     var outbox: [Outgoing] = []
     var streamDeadlines = DeadlineHeap()
     var sessionDeadlines = DeadlineHeap()
@@ -103,6 +108,7 @@ public final class Endpoint {
         configuration.connection.framing = .sealed
         configuration.connection.subflow.earlyData = true
         configuration.connection.aidsHandover = configuration.signaling == .reliable
+        configuration.connection.subflow.leastSegmentSize = Limits.leastSegmentSize
         configuration.connection.subflow.maximumSegmentSize = Self.segmentSize(datagramLimit: 1472)
         // A SYN can't be cut in two: it is never longer than what every path takes.
         configuration.connection.subflow.openingLimit
@@ -248,7 +254,7 @@ public final class Endpoint {
     /// When `advance` or `transmit` next has something to do; not later than the present where events wait.
     public var deadline: Instant {
         if !ready.isEmpty || !told.isEmpty || eventsTaken < events.count || !dirty.isEmpty
-            || !outbox.isEmpty {
+            || !outbox.isEmpty || !walking.isEmpty {
             return clock
         }
         var next = min(streamDeadlines.next, sessionDeadlines.next)
@@ -260,6 +266,7 @@ public final class Endpoint {
     public func advance(to now: Instant) {
         clock = now
         resetsThisTurn = 0
+        walkOn(at: now)
         while let slot = sessionDeadlines.popDue(at: now) {
             guard let session = sessions[slot] else { continue }
             session.scheduled = .distantFuture
@@ -267,6 +274,7 @@ public final class Endpoint {
         }
         while let slot = streamDeadlines.popDue(at: now) {
             guard let stream = streams[slot] else { continue }
+            if stream.session >= 0, let session = sessions[stream.session] { catchUp(stream, session, at: now) }
             stream.connection.advance(to: now)
             doubtSize(stream, at: now)
             if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }

@@ -75,7 +75,8 @@ public struct EndpointConfiguration: Sendable {
     /// Concentrator: whether a session may have more than one path to the address it began on. Not where
     /// that leads to one of several servers.
     public var joinsFirstAddress = true
-    /// How long a record key is used (the design says 120 s; tests shorten it).
+    /// How long a record key is used (the design says 120 s; tests shorten it). A concentrator makes new ones no
+    /// oftener than four times in that.
     public var keyLifetime = Interval.seconds(120)
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
 }

@@ -279,11 +279,7 @@ extension Endpoint {
     private func foundDead(_ session: Session, _ path: Path, at now: Instant) {
         path.isUntried = false
         session.pathChanges &+= 1
-        for slot in session.streams {
-            guard let stream = streams[slot] else { continue }
-            stream.connection.setHealth(.suspect, path: path.number, at: now)
-            ready.append(stream)
-        }
+        healthChanged(.suspect, session, path, at: now)
         wakeNext(session, at: now)
     }
 
@@ -311,12 +307,7 @@ extension Endpoint {
             say(.pathChanged(session: session.slot, path: path.number, uplink: path.uplinkName, remote: path.remote,
                              health: health))
         }
-        for slot in session.streams {
-            guard let stream = streams[slot] else { continue }
-            stream.connection.setHealth(health, path: path.number, at: now)
-            note(stream, at: now)
-            ready.append(stream)
-        }
+        healthChanged(health, session, path, at: now)
         if isProxy { watchSpare(session, at: now) }
         schedule(session, at: now)
     }

@@ -76,6 +76,15 @@ enum Limits {
     /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram holds. They are
     /// shorter than what asks for them, and are not answered.
     static let resetsPerTurn = 512
+    /// The least payload of a full segment, bytes (RFC 9293 section 3.7.1): whoever announces less gets this.
+    static let leastSegmentSize = 536
+    /// Resting numbers freed in one go.
+    static let numbersPerWake = 256
+    /// Changes of paths that one datagram may announce: a proxy says each path's state once.
+    static let statesPerDatagram = 2 * paths
+    /// Connections that are told of a path's change at once, in the datagram that said it; the others hear of it
+    /// in the following turns, or before they are used.
+    static let streamsPerWalk = 64
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
 
@@ -83,6 +92,10 @@ enum Limits {
     static let keyLifetime = Interval.seconds(120)
     static let recordsPerKey: UInt64 = 1 << 60
     static let longestRekeyWait = Interval.seconds(10)
+    /// A concentrator makes new keys this often at most (each costs four Diffie-Hellman operations, 180
+    /// microseconds); a proxy looks at an answer to its rekey this often.
+    static let rekeyInterval = Interval.seconds(10)
+    static let rekeyAnswerInterval = Interval.milliseconds(50)
     /// How long the replaced key still opens: late datagrams come within the deepest queue's delay.
     static let oldKeyLifetime = Interval.seconds(5)
 

@@ -71,7 +71,8 @@ final class NumberTable {
 
     /// Frees the numbers that have rested.
     func wake(at now: Instant) {
-        while restingHead < restingNumbers.count, restingNumbers[restingHead].until <= now {
+        let last = min(restingNumbers.count, restingHead + Limits.numbersPerWake)
+        while restingHead < last, restingNumbers[restingHead].until <= now {
             let number = restingNumbers[restingHead].number
             if case .resting = lookup(number) { store(number, Self.free) }
             restingHead += 1

@@ -86,6 +86,8 @@ final class Path {
     /// When the silence of a flow calls for a probe.
     var flowSilence = Instant.distantFuture
     var probe = ProbeState()
+    /// What its connections are to hear of.
+    var changes = Changes()
 
     // Statistics.
     var sendMeter = RateMeter()

@@ -59,6 +59,9 @@ extension Endpoint {
     /// with the signal.
     private func readFrames(_ plain: UnsafeRawBufferPointer, _ session: Session, _ path: Path,
                             at now: Instant) {
+        isReading = true
+        statesInDatagram = 0
+        defer { isReading = false }
         readInOrder(plain, session, path, at: now)
         if endings.isEmpty { return }
         for ending in endings where !session.isClosing { receive(ending, session, path, at: now) }
@@ -99,9 +102,10 @@ extension Endpoint {
                 receive(frame, session, path, at: now)
             }
         case .pathState, .pathStateEcho:
-            guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths else { return false }
-            let isEnding = !frame.isEcho && (!frame.isOpen || frame.isSilent)
-            if isEnding, endings.count < Limits.paths { endings.append(frame) }
+            statesInDatagram += 1
+            guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths,
+                  statesInDatagram <= Limits.statesPerDatagram else { return false }
+            if !frame.isEcho, !frame.isOpen || frame.isSilent { endings.append(frame) }
             else { receive(frame, session, path, at: now) }
         case .rekey, .rekeyAnswer:
             guard let frame = RekeyFrame.read(bytes) else { return false }
@@ -135,6 +139,7 @@ extension Endpoint {
         guard case .used(let entry) = session.numbers.lookup(number), let stream = streams[entry.slot] else {
             return readUnknown(frame, number, session, path, at: now)
         }
+        catchUp(stream, session, at: now)
         let lengths: (headLength: Int, payloadLength: Int)
         // A subflow's last word comes by another path than its own.
         stream.links[entry.subflow].context.record
@@ -260,6 +265,7 @@ extension Endpoint {
     private func receive(_ frame: SubflowResetFrame, _ session: Session, at now: Instant) {
         guard case .used(let entry) = session.numbers.lookup(frame.number),
               let stream = streams[entry.slot] else { return session.resets.confirm(frame.number) }
+        catchUp(stream, session, at: now)
         // A SYN is never answered so: this answers something that overtook it.
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)

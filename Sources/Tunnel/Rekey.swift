@@ -63,7 +63,9 @@ extension Endpoint {
             append(old.message2, isAnswer: true, epoch: old.epoch, session, path)
             return
         }
-        guard frame.epoch == session.current.epoch &+ 1 else { return }
+        guard frame.epoch == session.current.epoch &+ 1, now >= session.rekeyAllowedAt else { return }
+        // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is answered.
+        session.rekeyAllowedAt = now + min(Limits.rekeyInterval, configuration.keyLifetime / 4)
         let user = users[session.userNumber].user
         var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue)
         guard let sender = try? noise.readSender(frame.message), sender == user.publicKey,
@@ -82,7 +84,9 @@ extension Endpoint {
     }
 
     private func takeRekeyAnswer(_ frame: RekeyFrame, _ session: Session, at now: Instant) {
-        guard let rekey = session.rekey, rekey.epoch == frame.epoch else { return }
+        guard let rekey = session.rekey, rekey.epoch == frame.epoch, now >= session.rekeyAllowedAt
+        else { return }
+        session.rekeyAllowedAt = now + Limits.rekeyAnswerInterval
         var noise = rekey.noise
         guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
             counters.badFrames += 1

@@ -45,6 +45,8 @@ final class Session {
     var rekey: RekeyAttempt?
     /// At the concentrator: the answer to the latest message 1, repeated where that is.
     var rekeyAnswer: (message1: [UInt8], message2: [UInt8], epoch: UInt8)?
+    /// Before it no message of a rekey is looked into: each costs Diffie-Hellman operations.
+    var rekeyAllowedAt = Instant.zero
     var recordsSent: UInt64 = 0
     /// At the concentrator, until the first record: the first MAC of the hello that made it.
     var hello: Bytes16?
@@ -52,6 +54,8 @@ final class Session {
     var welcomed: [AddressCheck] = []
 
     var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
+    /// What changed on the paths, and which connections have not heard of it.
+    var changes = PathChanges()
     /// Counts changes of paths: a connection that has joined at this value has nothing to look for.
     var pathChanges: UInt32 = 1
     /// What connections without a mode of their own have.

@@ -215,7 +215,7 @@ extension Endpoint {
         if let mode = HandoverMode(code: frame.mode), mode != session.mode {
             session.mode = mode
             session.need = mode
-            for slot in session.streams { streams[slot]?.connection.mode = mode }
+            modeChanged(session, at: now)
         }
         let wasOpen = path.isOpen, isOther = path.generation != 0 && frame.incarnation != path.incarnation
         path.generation = frame.generation

@@ -52,6 +52,8 @@ public final class StreamHandle {
     /// Where it stands in `Session.streams`.
     var position = -1
     let target: Target?
+    /// The last change of its session's paths that it heard of (`PathChanges.latest`).
+    var heardOf: UInt64 = 0
     /// When it could first send in its session.
     var attachedAt = Instant.zero
     /// The mode its listener gave it; nil: the session's.

@@ -139,6 +139,7 @@ extension Endpoint {
         stream.attachedAt = now
         stream.position = session.streams.count
         session.streams.append(stream.slot)
+        stream.heardOf = session.changes.latest
         stream.connection.mode = mode(of: stream, session)
         countMode(of: stream, by: 1, session, at: now)
         ready.append(stream)
@@ -343,6 +344,7 @@ extension Endpoint {
             refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
             return
         }
+        catchUp(stream, session, at: now)
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
         let nonce = UInt32(truncatingIfNeeded: random.next())
         guard let index = stream.connection.acceptJoin(incoming, payload: payload,

@@ -17,6 +17,7 @@ extension Endpoint {
         }
         for lane in 0..<DatagramBatch.laneCount where !hasRoom(batch, lane) { return true }
         guard postHandshakes(into: batch) else { return true }
+        walkOn(at: now)
         var isFull = false
         while let stream = ready.popFirst() {
             guard stream.slot >= 0,
@@ -35,7 +36,7 @@ extension Endpoint {
             hellosAreDue = true
             return true
         }
-        assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty
+        assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty || !walking.isEmpty
                    || deadline > now,
                "the loop would spin")
         return isFull || !ready.isEmpty || !dirty.isEmpty || !outbox.isEmpty
@@ -69,6 +70,7 @@ extension Endpoint {
 
     private func visit(_ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch,
                        at now: Instant) -> Visit {
+        catchUp(stream, session, at: now)
         var left = Limits.segmentsPerVisit, bytes = 0
         defer { ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left) }
         while left > 0 {

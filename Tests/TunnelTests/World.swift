@@ -88,6 +88,7 @@ final class World {
                                           identity: theirs)
             c.joinsFirstAddress = joinsFirst
             c.epoch = Self.epoch
+            c.keyLifetime = keyLifetime
             limits?(&c)
             return c
         }

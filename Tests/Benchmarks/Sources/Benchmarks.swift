@@ -2,7 +2,7 @@ import Glibc
 
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
-///     benchmarks [--json] [codec] [record] [connection] [endpoint] [goodput] [floor]
+///     benchmarks [--json] [codec] [record] [connection] [endpoint] [goodput] [floor] [worst]
 ///
 /// Without a name all are run. Build with `-c release`. What the real programs cost on loopback
 /// (`programs`: CPU seconds per gigabyte) is measured by Tests/System, not here.
@@ -14,6 +14,7 @@ import Glibc
         ("endpoint", EndpointBenchmark.run),
         ("goodput", GoodputBenchmark.run),
         ("floor", FloorBenchmark.run),
+        ("worst", WorstBenchmark.run),
     ]
 
     static func main() {

@@ -69,6 +69,7 @@ final class TunnelBench: Bench {
         there.connection.receiveLimit = 128 << 10
         back.connection.receiveLimit = 128 << 10
         there.keyLifetime = form & 8 != 0 ? .milliseconds(50) : .seconds(120)
+        back.keyLifetime = there.keyLifetime
         proxy = Endpoint(configuration: there, seed: Self.keys[2], at: now)
         concentrator = Endpoint(configuration: back, seed: Self.keys[0], at: now)
         for i in 0..<2 { proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now) }

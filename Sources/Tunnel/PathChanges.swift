@@ -1,0 +1,121 @@
+import Measures
+import Multipath
+
+/// How the connections of a session hear of what changed on its paths: each by itself, before it is used or
+/// when its turn comes.
+///
+/// A datagram may say of 32 paths that they are gone, and a session may have 100,000 connections. So a change is
+/// only noted where it is read; `advance` and `transmit` tell `Limits.streamsPerWalk` connections each time.
+struct PathChanges {
+    /// Counts changes; a connection remembers the last one it has heard of.
+    private(set) var latest: UInt64 = 1
+    /// Connections that the walk through the session's list has not come to yet, and where it stands.
+    private(set) var left = 0
+    private var cursor = 0
+    var isWalking: Bool { left > 0 }
+
+    /// Another change, of which `count` connections are to hear.
+    mutating func note(_ count: Int) -> UInt64 {
+        latest &+= 1
+        left = count
+        return latest
+    }
+
+    /// The place of the next connection to tell in a list of `count`; nil at the end of the walk. The list may
+    /// have changed since the last step.
+    mutating func next(of count: Int) -> Int? {
+        guard left > 0, count > 0 else { left = 0; return nil }
+        left &-= 1
+        if cursor >= count { cursor = 0 }
+        defer { cursor &+= 1 }
+        return cursor
+    }
+}
+
+extension Path {
+    /// When something last changed on the path that connections hear of (`PathChanges.latest`); when it was
+    /// last lost, and when it last moved: to another network, or to another port only.
+    struct Changes {
+        var any: UInt64 = 0
+        var lost: UInt64 = 0
+        var moved: UInt64 = 0
+        var movedElsewhere: UInt64 = 0
+    }
+}
+
+extension Endpoint {
+    /// The connections' mode changed.
+    func modeChanged(_ session: Session, at now: Instant) { noteChange(session, nil, at: now) }
+
+    /// The path's health as its connections see it changed to `health`.
+    func healthChanged(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
+        let change = noteChange(session, path, at: now)
+        if health == .lost { path.changes.lost = change }
+        tellAtOnce(session, at: now)
+    }
+
+    func addressChanged(_ session: Session, _ path: Path, isElsewhere: Bool, at now: Instant) {
+        let change = noteChange(session, path, at: now)
+        path.changes.moved = change
+        if isElsewhere { path.changes.movedElsewhere = change }
+        tellAtOnce(session, at: now)
+    }
+
+    @discardableResult
+    private func noteChange(_ session: Session, _ path: Path?, at now: Instant) -> UInt64 {
+        let wasWalking = session.changes.isWalking
+        let change = session.changes.note(session.streams.count)
+        path?.changes.any = change
+        if session.changes.isWalking, !wasWalking { walking.append(session.slot) }
+        return change
+    }
+
+    /// What our own clock or uplinks say concerns all connections now; what a datagram says can wait until it
+    /// is read to its end.
+    private func tellAtOnce(_ session: Session, at now: Instant) {
+        if isReading { return }
+        while let place = session.changes.next(of: session.streams.count) {
+            if let stream = streams[session.streams[place]] { tell(stream, session, at: now) }
+        }
+    }
+
+    /// Tells connections of what has changed: some of each session that has such.
+    func walkOn(at now: Instant) {
+        guard !walking.isEmpty else { return }
+        var budget = Limits.streamsPerWalk
+        while budget > 0, let slot = walking.last {
+            guard let session = sessions[slot], !session.isClosing,
+                  let place = session.changes.next(of: session.streams.count) else {
+                walking.removeLast()
+                continue
+            }
+            budget -= 1
+            if let stream = streams[session.streams[place]] { tell(stream, session, at: now) }
+        }
+    }
+
+    /// The connection hears of what it has not heard of yet. Called before it is used.
+    @inline(__always) func catchUp(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        if stream.heardOf != session.changes.latest { tell(stream, session, at: now) }
+    }
+
+    private func tell(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+        let heard = stream.heardOf
+        guard heard != session.changes.latest else { return }
+        stream.heardOf = session.changes.latest
+        for case let path? in session.paths where path.changes.any > heard {
+            // Lost and open again meanwhile: its subflows ended all the same.
+            if path.changes.lost > heard {
+                stream.connection.setHealth(.lost, path: path.number, at: now)
+            }
+            if path.changes.moved > heard {
+                stream.connection.addressMoved(path: path.number,
+                                               isElsewhere: path.changes.movedElsewhere > heard, at: now)
+            }
+            stream.connection.setHealth(path.health, path: path.number, at: now)
+        }
+        if !session.isInitiator { stream.connection.mode = session.mode }
+        note(stream, at: now)
+        ready.append(stream)
+    }
+}

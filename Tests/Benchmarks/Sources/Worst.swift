@@ -1,0 +1,443 @@
+import Buffers
+import Crypto
+import Glibc
+import Measures
+import Multipath
+import Subflow
+import Tunnel
+import Wire
+
+/// The worst datagrams an authenticated user is known to be able to send, after the worst histories known:
+/// what each costs the concentrator, in microseconds of CPU, beside an ordinary full data datagram.
+///
+/// A scenario is played several times from the same seed, and each of its datagrams counts with the least it
+/// cost: what else the machine did in one of them is left out, what the datagram itself costs is not.
+enum WorstBenchmark {
+    private static let plays = 3
+
+    static func run() -> [Figure] {
+        var figures: [Figure] = []
+        for scenario in Scenario.all {
+            var least: [Double] = []
+            for _ in 0..<plays {
+                let costs = scenario.play(HostilePair(scenario))
+                if least.isEmpty { least = costs }
+                for i in 0..<min(least.count, costs.count) { least[i] = min(least[i], costs[i]) }
+            }
+            least.sort()
+            guard let most = least.last else { continue }
+            figures.append(Figure(name: "worst: \(scenario.name), median of \(least.count)",
+                                  value: least[least.count / 2] / 1000, unit: "us"))
+            figures.append(Figure(name: "worst: \(scenario.name), most", value: most / 1000, unit: "us",
+                                  aim: "at most 50"))
+        }
+        return figures
+    }
+}
+
+/// A way to be a nuisance.
+private struct Scenario: Sendable {
+    var name: String
+    /// The datagram size of the user's uplink, which says its MSS.
+    var datagramLimit = 1_472
+    var streams = 1
+    /// Plays it; the cost of each datagram in nanoseconds.
+    var play: @Sendable (HostilePair) -> [Double]
+
+    static let all: [Scenario] = [
+        Scenario(name: "ordinary full data datagram") { pair in pair.upload(500) },
+        Scenario(name: "ordinary full data datagrams, all cores cold", streams: 200) { pair in pair.upload(200) },
+        Scenario(name: "SACK storm, MSS 64", datagramLimit: 110) { pair in pair.sackStorm() },
+        Scenario(name: "SACK storm, MSS 536", datagramLimit: 576) { pair in pair.sackStorm() },
+        Scenario(name: "SACK storm, MSS 1400") { pair in pair.sackStorm() },
+        Scenario(name: "everything acknowledged at once, MSS 536", datagramLimit: 576) { pair in
+            pair.fillWindow()
+            return [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: pair.outstanding)]))]
+        },
+        Scenario(name: "last segment acknowledged selectively, then reset", datagramLimit: 576) { pair in
+            pair.fillWindow()
+            let most = pair.outstanding
+            var costs = [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: 0, [most - 500..<most])]))]
+            pair.tick()
+            costs.append(pair.cost(pair.resets([pair.number])))
+            return costs
+        },
+        Scenario(name: "one-byte ranges") { pair in pair.holes(size: 1, datagrams: 200) },
+        Scenario(name: "ranges of 300 bytes, then one-byte fillings") { pair in
+            pair.holes(size: 300, datagrams: 1_000, gap: 1) + pair.fillings(size: 300, gap: 1)
+        },
+        Scenario(name: "one-byte mappings, far apart") { pair in pair.mappings(datagrams: 120) },
+        Scenario(name: "path states, 10,000 streams", streams: 10_000) { pair in
+            (0..<40).map { turn in pair.cost(pair.states(turn) { _ in 0 }) }
+        },
+        Scenario(name: "modes, 10,000 streams", streams: 10_000) { pair in
+            (0..<40).map { turn in pair.cost(pair.states(turn) { UInt8($0 % 3) }) }
+        },
+        Scenario(name: "rekeys", play: { pair in (0..<20).map { _ in pair.cost(pair.rekeys()) } }),
+        Scenario(name: "resets of unknown subflows") { pair in
+            (0..<40).map { turn in pair.cost(pair.resets((0..<340).map { UInt16(truncatingIfNeeded: turn * 340 + $0) })) }
+        },
+        Scenario(name: "resets of 2,000 subflows", streams: 2_000) { pair in
+            (0..<6).map { turn in pair.cost(pair.resets((0..<340).compactMap { pair.number(of: turn * 340 + $0) })) }
+        },
+        Scenario(name: "joins to unknown connections") { pair in
+            (0..<40).map { turn in pair.cost(pair.joins(turn, token: 77)) }
+        },
+        Scenario(name: "joins to one connection") { pair in
+            (0..<40).map { turn in pair.cost(pair.joins(turn, token: pair.token)) }
+        },
+        Scenario(name: "new connections") { pair in (0..<40).map { turn in pair.cost(pair.openings(turn)) } },
+        Scenario(name: "segments of unknown subflows") { pair in
+            (0..<40).map { _ in pair.cost(pair.frames(of: (0..<60).map { _ in (Segment(), 1) }, number: 60_000)) }
+        },
+        Scenario(name: "probes") { pair in (0..<40).map { _ in pair.cost(pair.probes()) } },
+        Scenario(name: "padding") { pair in
+            (0..<40).map { _ in pair.cost([UInt8](repeating: FrameType.padding.rawValue, count: 1_430)) }
+        },
+    ]
+}
+
+/// A concentrator, a proxy that opens the session and its connections, and a user with the proxy's keys.
+private final class HostilePair {
+    static func key(_ n: UInt8) -> Key32 { [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) } }
+    static let there = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)
+    static let here = SocketAddress(IPAddress(v4: 0xc633_6401), port: 5000)
+
+    let proxy: Endpoint, concentrator: Endpoint
+    let batch = DatagramBatch()
+    var now = Instant.zero + .seconds(1)
+    var accepted: [StreamHandle] = []
+    var opened: [StreamHandle] = []
+    private var generation: UInt16 = 1_000
+    private var next: UInt16 = 50_000
+    private let head = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 16)
+    deinit { head.deallocate() }
+
+    init(_ scenario: Scenario) {
+        let client = StaticKeyPair(privateKey: Self.key(3)), server = StaticKeyPair(privateKey: Self.key(5))
+        var mine = EndpointConfiguration(
+            role: .proxy(concentrator: [Self.there], publicKey: server.publicKey, preSharedKey: nil), identity: client)
+        var other = EndpointConfiguration(
+            role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]), identity: server)
+        // A large window soon: what matters is what it holds, not how it came.
+        mine.connection.subflow.congestion = .newReno
+        mine.connection.subflow.paced = false
+        other.connection.subflow = mine.connection.subflow
+        mine.connection.receiveLimit = 16 << 20
+        other.connection.receiveLimit = 16 << 20
+        proxy = Endpoint(configuration: mine, seed: Self.key(7), at: now)
+        concentrator = Endpoint(configuration: other, seed: Self.key(8), at: now)
+        proxy.addUplink(Uplink(number: 0, name: "memory", datagramLimit: scenario.datagramLimit), at: now)
+        for _ in 0..<scenario.streams {
+            opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
+            if opened.count % 100 == 0 { turn() }
+        }
+        for _ in 0..<20 { turn() }
+        precondition(accepted.count == scenario.streams, "\(accepted.count) of \(scenario.streams) connections")
+    }
+
+    // MARK: The honest part
+
+    func turn() {
+        now += .microseconds(200)
+        proxy.advance(to: now)
+        concentrator.advance(to: now)
+        while proxy.nextEvent() != nil {}
+        answer()
+        carry(proxy) { self.receive($0) }
+        carry(concentrator) { self.proxy.receive($0, from: Self.there, local: Self.here.address, uplink: 0, at: self.now) }
+    }
+
+    private func answer() {
+        while let event = concentrator.nextEvent() {
+            if case .incoming(let handle, _, _) = event {
+                accepted.append(handle)
+                concentrator.answer(handle, with: .connected, at: now)
+            }
+        }
+    }
+
+    private func receive(_ datagram: UnsafeMutableRawBufferPointer) {
+        concentrator.receive(datagram, from: Self.here, local: Self.there.address, uplink: 0, at: now)
+    }
+
+    private func carry(_ from: Endpoint, _ take: (UnsafeMutableRawBufferPointer) -> Void) {
+        var more = true
+        while more {
+            more = from.transmit(into: batch, at: now)
+            for run in batch.runs {
+                for i in 0..<run.datagrams {
+                    let n = min(run.segmentSize, run.length - i * run.segmentSize)
+                    take(UnsafeMutableRawBufferPointer(start: batch.arena + run.offset + i * run.segmentSize, count: n))
+                }
+            }
+            batch.removeAll()
+        }
+    }
+
+    /// Time goes by; what the concentrator sends is lost.
+    func tick() {
+        now += .microseconds(200)
+        concentrator.advance(to: now)
+        answer()
+        carry(concentrator) { _ in }
+    }
+
+    /// The cost of each of `count` full datagrams of an upload.
+    func upload(_ count: Int) -> [Double] {
+        var costs: [Double] = [], i = 0
+        while costs.count < count {
+            let stream = opened[i % opened.count], reader = accepted[i % opened.count]
+            i += 1
+            while case let space = stream.connection.writeSpace(1 << 16), space.count > 0 {
+                stream.connection.commitWrite(space.count, at: now)
+            }
+            proxy.touched(stream, at: now)
+            now += .microseconds(200)
+            carry(proxy) { datagram in
+                let start = threadTime()
+                self.receive(datagram)
+                if datagram.count > 1_400 { costs.append(threadTime() - start) }
+            }
+            while case let n = reader.connection.readable.count, n > 0 { reader.connection.consume(n, at: now) }
+            concentrator.touched(reader, at: now)
+            turn()
+        }
+        return costs
+    }
+
+    // MARK: The other part
+
+    /// What `frames` cost in one datagram.
+    func cost(_ frames: [UInt8]) -> Double {
+        tick()
+        guard var datagram = proxy.forge(frames, path: 0) else { preconditionFailure("no session") }
+        return datagram.withUnsafeMutableBytes { bytes in
+            let start = threadTime()
+            receive(bytes)
+            return threadTime() - start
+        }
+    }
+
+    var tcp: Subflow { accepted[0].connection.subflow(0)! }
+    var number: UInt16 { tcp.remotePort }
+    var token: UInt32 { accepted[0].connection.localToken }
+    var outstanding: Int { tcp.sendUnacknowledged.distance(to: tcp.sendNext) }
+    func number(of i: Int) -> UInt16? {
+        i < accepted.count ? accepted[i].connection.subflow(0)?.remotePort : nil
+    }
+
+    /// A download that is acknowledged until the window is large, and then no more.
+    func fillWindow() {
+        var quiet = 0
+        while quiet < 20 {
+            let before = outstanding
+            while case let space = accepted[0].connection.writeSpace(1 << 20), space.count > 0 {
+                accepted[0].connection.commitWrite(space.count, at: now)
+            }
+            concentrator.touched(accepted[0], at: now)
+            if before < 6 << 20, tcp.congestionWindow < 14 << 20, now < .zero + .seconds(30) {
+                turn()
+                let reader = opened[0].connection
+                while case let n = reader.readable.count, n > 0 { reader.consume(n, at: now) }
+                proxy.touched(opened[0], at: now)
+            } else {
+                tick()
+                quiet = outstanding > before ? 0 : quiet + 1
+            }
+        }
+    }
+
+    /// An acknowledgement of `bytes` more, with blocks counted from SND.UNA.
+    func acknowledgement(upTo bytes: Int, _ blocks: [Range<Int>] = []) -> (Segment, Int) {
+        var s = Segment()
+        s.flags = .ack
+        s.sequence = tcp.receiveNext
+        s.acknowledgement = tcp.sendUnacknowledged + bytes
+        s.window = 60_000
+        for block in blocks {
+            s.options.sack.append(SACKBlocks.Block(start: tcp.sendUnacknowledged + block.lowerBound,
+                                                   end: tcp.sendUnacknowledged + block.upperBound))
+        }
+        if !blocks.isEmpty { s.options.present.insert(.sack) }
+        return (s, 0)
+    }
+
+    /// As many of the segments as fit a datagram.
+    func frames(of segments: [(Segment, Int)], number given: UInt16? = nil) -> [UInt8] {
+        var all: [UInt8] = []
+        for (segment, length) in segments {
+            var context = SealedContext(number: given ?? number, isInitiator: true)
+            let n = SealedSegment.write(segment, payloadLength: length, runsToEnd: false, context: &context, into: head)
+            guard all.count + n + length <= 1_430 else { break }
+            all += UnsafeRawBufferPointer(start: head, count: n)
+            all += [UInt8](repeating: 65, count: length)
+        }
+        return all
+    }
+
+    func sackStorm() -> [Double] {
+        fillWindow()
+        let most = outstanding, size = tcp.sendSegmentSize
+        var costs: [Double] = [], at = size
+        // First every other segment, so that nothing is one piece.
+        while at + size < most, costs.count < 600 {
+            var segments: [(Segment, Int)] = []
+            for _ in 0..<25 where at + 8 * size < most {
+                segments.append(acknowledgement(upTo: 0, (0..<4).map { (at + 2 * $0 * size)..<(at + (2 * $0 + 1) * size) }))
+                at += 8 * size
+            }
+            if segments.isEmpty { break }
+            costs.append(cost(frames(of: segments)))
+        }
+        // Then blocks over all of it, never those of the acknowledgement before.
+        let whole = most / size * size
+        for turn in 0..<40 {
+            let segments = (0..<25).map { i in
+                let cut = size * (1 + (turn * 25 + i) % (whole / size - 2))
+                return acknowledgement(upTo: 0, i & 1 == 0 ? [size..<whole, size..<cut + size] : [cut..<whole, size..<cut + size])
+            }
+            costs.append(cost(frames(of: segments)))
+        }
+        // Nothing was lost after all.
+        for _ in 0..<20 {
+            costs.append(cost(frames(of: (0..<25).map { _ in acknowledgement(upTo: 0, [-size..<0, size..<whole]) })))
+        }
+        return costs
+    }
+
+    private func data(at place: Int, size: Int, mapped: Int? = nil) -> (Segment, Int) {
+        var s = Segment()
+        s.flags = .ack
+        s.sequence = tcp.receiveNext + place
+        s.acknowledgement = tcp.sendNext
+        s.window = 60_000
+        s.options.present = .dss
+        var mapping = DSS.Mapping()
+        let first = DataSequence(MultipathHash.initialDataSequence(of: opened[0].connection.localKey)) + 1
+        let received = tcp.initialReceiveSequence.distance(to: tcp.receiveNext) - 1
+        mapping.dataSequence = first + received + place
+        mapping.width = .four
+        mapping.subflowSequence = s.sequence.value &- tcp.initialReceiveSequence.value &+ UInt32(mapped ?? 0)
+        mapping.length = UInt16(size)
+        s.options.dss.mapping = mapping
+        return (s, size)
+    }
+
+    func holes(size: Int, datagrams: Int, gap: Int = 1) -> [Double] {
+        var at = gap, costs: [Double] = []
+        for _ in 0..<datagrams {
+            var segments: [(Segment, Int)] = [], room = 1_400
+            while room > size + 40 {
+                segments.append(data(at: at, size: size))
+                at += size + gap
+                room -= size + 40
+            }
+            costs.append(cost(frames(of: segments)))
+        }
+        return costs
+    }
+
+    /// From the last hole to the first.
+    func fillings(size: Int, gap: Int) -> [Double] {
+        (0..<20).map { turn in
+            cost(frames(of: (0..<30).map { data(at: (size + gap) * (1 + 600 - 30 * turn - $0), size: gap) }))
+        }
+    }
+
+    func mappings(datagrams: Int) -> [Double] {
+        (0..<datagrams).map { turn in
+            cost(frames(of: (0..<34).map { i in
+                var (s, _) = data(at: 5_000, size: 1)
+                s.options.dss.mapping!.subflowSequence &+= UInt32(20_000 + 2 * (turn * 34 + i))
+                return (s, 2)
+            }))
+        }
+    }
+
+    func states(_ turn: Int, mode: (Int) -> UInt8) -> [UInt8] {
+        var all: [UInt8] = []
+        for i in 0..<230 {
+            generation &+= 1
+            var bytes = [UInt8](repeating: 0, count: PathStateFrame.size)
+            let frame = PathStateFrame(path: UInt8(i % 15 + 1), generation: generation, incarnation: UInt8(turn & 255),
+                                       isOpen: (i / 15 + turn) & 1 == 0, isBackup: false, isSilent: false, mode: mode(i))
+            bytes.withUnsafeMutableBytes { frame.write(into: $0.baseAddress!) }
+            all += bytes
+        }
+        return all
+    }
+
+    func rekeys() -> [UInt8] {
+        var all: [UInt8] = []
+        for i in 0..<14 {
+            next &+= 1
+            var message = [UInt8](repeating: UInt8(i), count: 97)
+            message[0] = UInt8(next & 255)
+            let frame = message.withUnsafeBytes { m in
+                var bytes = [UInt8](repeating: 0, count: RekeyFrame.headSize + m.count)
+                bytes.withUnsafeMutableBytes { RekeyFrame(isAnswer: false, epoch: 1, message: m).write(into: $0.baseAddress!) }
+                return bytes
+            }
+            all += frame
+        }
+        return all
+    }
+
+    func resets(_ numbers: [UInt16]) -> [UInt8] {
+        numbers.flatMap { number in
+            var bytes = [UInt8](repeating: 0, count: SubflowResetFrame.size)
+            bytes.withUnsafeMutableBytes { SubflowResetFrame(number: number, reason: 0).write(into: $0.baseAddress!) }
+            return bytes
+        }
+    }
+
+    private func syn() -> Segment {
+        var s = Segment()
+        s.flags = .syn
+        next &+= 1
+        s.sequence = SubflowSequence(UInt32(next) << 8)
+        s.window = 60_000
+        s.options.present = [.maximumSegmentSize, .windowScale, .sackPermitted]
+        s.options.maximumSegmentSize = 1_400
+        s.options.windowScale = 9
+        return s
+    }
+
+    private func many(_ make: () -> Segment) -> [UInt8] {
+        var all: [UInt8] = []
+        while true {
+            let one = frames(of: [(make(), 0)], number: next)
+            if all.count + one.count > 1_430 { return all }
+            all += one
+        }
+    }
+
+    func joins(_ turn: Int, token: UInt32) -> [UInt8] {
+        many {
+            var s = syn()
+            s.options.present.insert(.join)
+            s.options.join.form = .syn(token: token, nonce: UInt32(next))
+            return s
+        }
+    }
+
+    func openings(_ turn: Int) -> [UInt8] {
+        many {
+            var s = syn()
+            s.options.present.insert(.multipathCapable)
+            s.options.multipathCapable = MPCapable()
+            return s
+        }
+    }
+
+    func probes() -> [UInt8] {
+        (0..<130).flatMap { i in
+            var bytes = [UInt8](repeating: 0, count: ProbeFrame.size)
+            bytes.withUnsafeMutableBytes {
+                ProbeFrame(isAnswer: i & 1 == 0, identifier: UInt16(i), sentAt: now.nanoseconds - 5_000).write(into: $0.baseAddress!)
+            }
+            return bytes
+        }
+    }
+}

@@ -1,0 +1,140 @@
+import Crypto
+import Measures
+import Multipath
+import Testing
+@testable import Tunnel
+@testable import Wire
+
+/// What a user with keys can make an endpoint do: no more than the datagram is worth.
+@Suite struct BoundTests {
+    private func session(_ endpoint: Endpoint) throws -> Session { try #require(endpoint.sessions.first ?? nil) }
+
+    private func world(_ seed: UInt64, streams: Int) throws -> World {
+        let world = World(seed: seed)
+        for _ in 0..<streams {   // that stay open and say nothing
+            let stream = world.proxy.open(Target(host: .name("example.org"), port: 1), at: world.now)
+            let client = Client(stream, sending: 0)
+            client.hasFinished = true
+            stream.owner = client
+            world.clients.append(client)
+        }
+        #expect(world.run(.seconds(5)) { world.concentrator.streamCount == streams })
+        _ = world.run(.seconds(3))
+        #expect(world.concentrator.streams.compactMap { $0 }.count == streams)
+        return world
+    }
+
+    private func state(_ path: UInt8, _ generation: UInt16, isOpen: Bool, mode: UInt8 = 0) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: PathStateFrame.size)
+        bytes.withUnsafeMutableBytes {
+            PathStateFrame(path: path, generation: generation, incarnation: 9, isOpen: isOpen, isBackup: false,
+                           isSilent: false, mode: mode).write(into: $0.baseAddress!)
+        }
+        return bytes
+    }
+
+    /// 2,000 connections hear of a lost path one after the other, none of them in the datagram that said it, and
+    /// all of them soon.
+    @Test func connectionsHearOfAPathInTheirTurn() throws {
+        let world = try world(801, streams: 2_000)
+        let theirs = try session(world.concentrator)
+        let path = try #require(theirs.paths[1])
+        #expect(world.concentrator.streams.compactMap { $0 }.allSatisfy { $0.connection.hasSubflow(path: 1) })
+        try SkippedFrameTests.inject(state(1, path.generation &+ 1, isOpen: false), toProxy: false, world)
+        #expect(path.health == .lost)
+        #expect(theirs.changes.left == 2_000)
+        world.filter = { _, _, _ in false }
+        _ = world.run(.milliseconds(20))
+        #expect(!theirs.changes.isWalking && world.concentrator.walking.isEmpty)
+        #expect(world.concentrator.streams.compactMap { $0 }.allSatisfy { !$0.connection.hasSubflow(path: 1) })
+    }
+
+    /// Lost and open again before a connection heard of either: its subflow there ended all the same.
+    @Test func aPathThatIsLostAndOpenInOneDatagram() throws {
+        let world = try world(802, streams: 5)
+        let theirs = try session(world.concentrator)
+        let path = try #require(theirs.paths[1])
+        world.filter = { _, _, _ in false }
+        let generation = path.generation
+        try SkippedFrameTests.inject(
+            state(1, generation &+ 1, isOpen: true) + state(1, generation &+ 2, isOpen: true, mode: 2),
+            toProxy: false, world)
+        _ = world.run(.milliseconds(20))
+        for stream in world.concentrator.streams.compactMap({ $0 }) {
+            #expect(!stream.connection.hasSubflow(path: 1))
+            #expect(stream.connection.mode == .single)
+        }
+    }
+
+    /// More path states than paths are no news.
+    @Test func pathStatesPerDatagram() throws {
+        let world = try world(803, streams: 1)
+        let theirs = try session(world.concentrator), path = try #require(theirs.paths[0])
+        let generation = path.generation
+        let frames = (1...200).flatMap { state(0, generation &+ UInt16($0), isOpen: true) }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        #expect(path.generation == generation &+ UInt16(Limits.statesPerDatagram))
+    }
+
+    /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or wrong.
+    @Test func rekeysAreRare() throws {
+        let world = try world(804, streams: 1)
+        let theirs = try session(world.concentrator)
+        let wrong = { (salt: UInt8) -> [UInt8] in [5, 1, 96] + [UInt8](repeating: salt, count: 96) }
+        let before = world.concentrator.counters.badFrames
+        try SkippedFrameTests.inject((1...13).flatMap { wrong($0) }, toProxy: false, world)
+        #expect(world.concentrator.counters.badFrames == before + 1)
+        let allowed = theirs.rekeyAllowedAt
+        #expect(allowed == world.now + Limits.rekeyInterval)
+        _ = world.run(.seconds(9))
+        try SkippedFrameTests.inject(wrong(77), toProxy: false, world)
+        #expect(world.concentrator.counters.badFrames == before + 1)
+        _ = world.run(.seconds(2))
+        try SkippedFrameTests.inject(wrong(78), toProxy: false, world)
+        #expect(world.concentrator.counters.badFrames == before + 2)
+    }
+
+    /// Joins whose subflows end at once, as many as there are numbers: their indices must fit a byte.
+    @Test func joinsThatEndAtOnce() throws {
+        let world = try world(805, streams: 1)
+        let stream = try #require(world.concentrator.streams.compactMap { $0 }.first)
+        world.filter = { toProxy, _, _ in !toProxy }
+        for round in 0..<400 {
+            var syn = Segment()
+            syn.flags = .syn
+            syn.sequence = SubflowSequence(1_000)
+            syn.window = 1_000
+            syn.options.present = [.join, .sackPermitted]
+            syn.options.join.form = .syn(token: stream.connection.localToken, nonce: 1)
+            let number = UInt16(60_000 + round)
+            try SkippedFrameTests.inject(frame(syn, number), toProxy: false, world)
+            guard let index = stream.links.lastIndex(where: { $0.isUsed && $0.number == number }),
+                  let tcp = stream.connection.subflow(index) else { continue }
+            _ = world.run(.microseconds(100))
+            var fin = Segment()
+            fin.flags = [.ack, .fin]
+            fin.sequence = SubflowSequence(1_001)
+            fin.acknowledgement = tcp.initialSendSequence + 1
+            fin.window = 1_000
+            try SkippedFrameTests.inject(frame(fin, number), toProxy: false, world)
+        }
+        #expect(stream.links.count <= 2 * SchedulingCandidates.capacity)
+    }
+
+    private func frame(_ segment: Segment, _ number: UInt16) -> [UInt8] {
+        var context = SealedContext(number: number, isInitiator: true)
+        let out = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 1)
+        defer { out.deallocate() }
+        let n = SealedSegment.write(segment, payloadLength: 0, runsToEnd: false, context: &context, into: out)
+        return Array(UnsafeRawBufferPointer(start: out, count: n))
+    }
+
+    /// An MSS of 64 is taken for one of 536.
+    @Test func theLeastSegmentSize() {
+        var configuration = ConnectionConfiguration()
+        #expect(configuration.subflow.leastSegmentSize == 64)
+        let world = World(seed: 806)
+        configuration = world.concentrator.configuration.connection
+        #expect(configuration.subflow.leastSegmentSize == 536)
+    }
+}
