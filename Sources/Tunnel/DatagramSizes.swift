@@ -30,12 +30,7 @@ extension Endpoint {
         if path.mtu.hasProbe { markDirty(session) }
         arm(session, path.mtu.deadline)
         guard change != .none else { return }
-        let size = Self.segmentSize(datagramLimit: path.datagramLimit)
-        for slot in session.streams {
-            guard let stream = streams[slot] else { continue }
-            stream.connection.limitSegments(to: size, path: path.number, repeatsAll: change == .shrank, at: now)
-            ready.append(stream)
-        }
+        sizesChanged(session, path, isSmaller: change == .shrank, at: now)
         if change == .shrank, path.isOpen { sendProbe(session, path, at: now) }
     }
 

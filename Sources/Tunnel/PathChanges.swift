@@ -37,9 +37,13 @@ extension Path {
     /// last lost, and when it last moved: to another network, or to another port only.
     struct Changes {
         var any: UInt64 = 0
+        var health: UInt64 = 0
         var lost: UInt64 = 0
         var moved: UInt64 = 0
         var movedElsewhere: UInt64 = 0
+        /// When its datagrams last had another size, and when a smaller one.
+        var sized: UInt64 = 0
+        var shrank: UInt64 = 0
     }
 }
 
@@ -50,6 +54,7 @@ extension Endpoint {
     /// The path's health as its connections see it changed to `health`.
     func healthChanged(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
         let change = noteChange(session, path, at: now)
+        path.changes.health = change
         if health == .lost { path.changes.lost = change }
         tellAtOnce(session, at: now)
     }
@@ -58,6 +63,13 @@ extension Endpoint {
         let change = noteChange(session, path, at: now)
         path.changes.moved = change
         if isElsewhere { path.changes.movedElsewhere = change }
+        tellAtOnce(session, at: now)
+    }
+
+    func sizesChanged(_ session: Session, _ path: Path, isSmaller: Bool, at now: Instant) {
+        let change = noteChange(session, path, at: now)
+        path.changes.sized = change
+        if isSmaller { path.changes.shrank = change }
         tellAtOnce(session, at: now)
     }
 
@@ -108,11 +120,17 @@ extension Endpoint {
             if path.changes.lost > heard {
                 stream.connection.setHealth(.lost, path: path.number, at: now)
             }
+            if path.changes.sized > heard {
+                stream.connection.limitSegments(to: Self.segmentSize(datagramLimit: path.datagramLimit),
+                                                path: path.number, repeatsAll: path.changes.shrank > heard, at: now)
+            }
             if path.changes.moved > heard {
                 stream.connection.addressMoved(path: path.number,
                                                isElsewhere: path.changes.movedElsewhere > heard, at: now)
             }
-            stream.connection.setHealth(path.health, path: path.number, at: now)
+            if path.changes.health > heard {
+                stream.connection.setHealth(path.health, path: path.number, at: now)
+            }
         }
         if !session.isInitiator { stream.connection.mode = session.mode }
         note(stream, at: now)
