@@ -346,13 +346,16 @@ private final class HostilePair {
     }
 
     func mappings(datagrams: Int) -> [Double] {
-        (0..<datagrams).map { turn in
-            cost(frames(of: (0..<34).map { i in
+        var costs: [Double] = []
+        // One too many ends the subflow.
+        while costs.count < datagrams, accepted[0].connection.subflow(0)?.state == .established {
+            costs.append(cost(frames(of: (0..<34).map { i in
                 var (s, _) = data(at: 5_000, size: 1)
-                s.options.dss.mapping!.subflowSequence &+= UInt32(20_000 + 2 * (turn * 34 + i))
+                s.options.dss.mapping!.subflowSequence &+= UInt32(20_000 + 2 * (costs.count * 34 + i))
                 return (s, 2)
-            }))
+            })))
         }
+        return costs
     }
 
     func states(_ turn: Int, mode: (Int) -> UInt8) -> [UInt8] {
