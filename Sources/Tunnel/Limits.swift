@@ -80,7 +80,8 @@ enum Limits {
     static let leastSegmentSize = 536
     /// Resting numbers freed in one go.
     static let numbersPerWake = 256
-    /// Changes of paths that one datagram may announce: a proxy says each path's state once.
+    /// Changes of paths that one datagram may announce: a proxy says each path's state once. An address, of which a
+    /// concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
     /// Connections that are told of a path's change at once, in the datagram that said it; the others hear of it
     /// in the following turns, or before they are used.

@@ -122,7 +122,9 @@ extension Endpoint {
             guard let frame = SubflowResetFrame.read(bytes) else { return false }
             receive(frame, session, at: now)
         case .addressState, .addressStateEcho:
-            guard let frame = AddressStateFrame.read(bytes) else { return false }
+            statesInDatagram += 2
+            guard let frame = AddressStateFrame.read(bytes), statesInDatagram <= Limits.statesPerDatagram
+            else { return false }
             receive(frame, session, path, at: now)
         case nil:
             return false
