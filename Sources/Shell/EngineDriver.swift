@@ -42,7 +42,7 @@ public final class EngineDriver {
     private var isStopped = false
     /// What the sockets of applications may still move before the next turn, bytes; each may move a little
     /// whatever it says.
-    var allowance = EngineDriver.bytesPerTurn
+    var allowance = 0
 
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
     private static let receiveRounds = 4
@@ -52,16 +52,21 @@ public final class EngineDriver {
     /// What one turn moves about, bytes: of datagrams received, of datagrams sent, and from and to the sockets of
     /// applications each. A turn is what anybody's small request waits for: a third of a millisecond each here.
     static let bytesPerTurn = 256 << 10
+    /// At a proxy, where nobody waits but its own user: fewer and larger writes.
+    static let proxysBytesPerTurn = 1 << 20
+    private let bytesPerTurn: Int
     /// Numbers that uplinks may have: 0 up to here. The proxy's numbering keeps to far fewer.
     public static let mostUplinks = 256
 
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
         self.loop = loop
+        bytesPerTurn = if case .proxy = endpoint.configuration.role { Self.proxysBytesPerTurn } else { Self.bytesPerTurn }
+        allowance = bytesPerTurn
         timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in
             guard let self else { return }
-            self.allowance = Self.bytesPerTurn
+            self.allowance = bytesPerTurn
             guard self.isDue, !self.isStopped else { return }
             self.turn()
         }
@@ -164,7 +169,7 @@ public final class EngineDriver {
             loop.record.handshakes += handshakes
         }
         let before = socket.statistics.bytesReceived
-        for _ in 0..<Self.receiveRounds where socket.statistics.bytesReceived - before < Self.bytesPerTurn {
+        for _ in 0..<Self.receiveRounds where socket.statistics.bytesReceived - before < bytesPerTurn {
             let more = exchange.receive(from: socket) { datagram, from, local in
                 datagrams += 1
                 if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
@@ -194,7 +199,7 @@ public final class EngineDriver {
     private func handOutEvents() -> Bool {
         for _ in 0..<Self.mostEvents {
             // Each pump moves a little even so: thousands of them are not one turn's work.
-            if allowance <= -Self.bytesPerTurn { return true }
+            if allowance <= -bytesPerTurn { return true }
             guard let event = endpoint.nextEvent() else { return false }
             delegate?.handle(event)
         }
@@ -204,7 +209,7 @@ public final class EngineDriver {
     /// Whether there is more.
     private func sendBatches(at now: Instant) -> Bool {
         var bytes = 0
-        for _ in 0..<Self.mostBatches where bytes < Self.bytesPerTurn {
+        for _ in 0..<Self.mostBatches where bytes < bytesPerTurn {
             let more = endpoint.transmit(into: batch, at: now)
             if !batch.isEmpty {
                 loop.record.datagramsSent += batch.runs.reduce(0) { $0 + $1.datagrams }
