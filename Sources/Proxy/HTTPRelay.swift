@@ -75,6 +75,7 @@ final class HTTPRelay: Visitor {
         timer = server.loop.timer(for: self) { $0.timeUp() }
         socket.watch.onReadable(for: self) { $0.fill(); $0.turn() }
         socket.watch.onWritable(for: self) { $0.turn() }
+        socket.onDeath(for: self) { relay, _ in relay.cut() }
         if let exchange { connect(exchange.request) }
         turn()
     }
@@ -152,6 +153,7 @@ final class HTTPRelay: Visitor {
         if let origin { server.touched(origin.handle) }
         socket.watch.wantsRead = !clientEnded && buffer.count - used < ProxyLimit.buffer
         socket.watch.wantsWrite = isWaitingToWrite
+        socket.deathWatch?.isNeeded = !socket.watch.wantsRead && !isWaitingToWrite
     }
 
     /// Reads once from the application.

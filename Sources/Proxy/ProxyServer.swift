@@ -23,6 +23,8 @@ public final class ProxyServer: EngineDelegate {
     /// Where sockets are read into before it is known what the bytes are; used within one call only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
     public private(set) var mode: HandoverMode
+    /// Applications served at once: as configured, or as many as there are descriptors.
+    private let mostClients: Int
     /// After wrong passwords, on all listeners that ask for one.
     private(set) var guesses = GuessPauses()
     private var listeners: [StreamListener] = []
@@ -54,6 +56,8 @@ public final class ProxyServer: EngineDelegate {
         self.loop = loop
         self.log = log
         mode = settings.mode
+        // Beyond it nobody could be accepted, and silent ones would be in the way of all others.
+        mostClients = min(settings.mostClients, DescriptorLimit.mostConnections)
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
         var configuration = EndpointConfiguration(
@@ -63,7 +67,7 @@ public final class ProxyServer: EngineDelegate {
         configuration.connection = settings.connection
         configuration.mode = settings.mode
         configuration.epoch = EventLoop.epoch()
-        configuration.mostConnections = settings.mostClients
+        configuration.mostConnections = mostClients
         configuration.memory = settings.memory
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
@@ -75,7 +79,7 @@ public final class ProxyServer: EngineDelegate {
                 self?.accepted(socket, listener, Stranger(source: Source(from.address), listener: index))
             })
             strangers.append(Strangers(most: settings.clients.mostStrangers(
-                listener, of: settings.listeners.count, mostClients: settings.mostClients)))
+                listener, of: settings.listeners.count, mostClients: mostClients)))
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
@@ -95,6 +99,10 @@ public final class ProxyServer: EngineDelegate {
         silence = loop.timer(for: self) { $0.stillSilent() }
         silence?.arm(after: reachability.wait)
         log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
+        if mostClients < settings.mostClients {
+            log.notice("fewer clients than configured: raise the limit of open files",
+                       metadata: ["most": "\(mostClients)", "configured": "\(settings.mostClients)"])
+        }
         for listener in settings.listeners where listener.isOpenToOthers {
             log.warning("whoever reaches this address may use the proxy: no password is asked for",
                         metadata: ["on": "\(listener.address)"])
@@ -112,11 +120,11 @@ public final class ProxyServer: EngineDelegate {
 
     private func accepted(_ socket: StreamSocket, _ listener: ProxyListener, _ stranger: Stranger) {
         counters.accepted += 1
-        guard visitors.count < settings.mostClients else {
+        guard visitors.count < mostClients else {
             counters.turnedAway += 1
             if let silent = notices.pass(at: loop.now()) {
                 log.notice("turned away: too many clients",
-                           metadata: ["most": "\(settings.mostClients)", "not_logged_before": "\(silent)"])
+                           metadata: ["most": "\(mostClients)", "not_logged_before": "\(silent)"])
             }
             socket.reset()
             return

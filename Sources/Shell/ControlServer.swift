@@ -14,6 +14,8 @@ public final class ControlServer {
     private let handler: (String) -> String
     private var socket: Listening?
     private var look: LoopTimer?
+    /// Runs while the process has no descriptor left to accept with.
+    private var pause: LoopTimer?
     private var visitors: [ObjectIdentifier: Visitor] = [:]
     private var isOpen = true
 
@@ -43,7 +45,7 @@ public final class ControlServer {
         self.path = path
         self.loop = loop
         self.handler = handler
-        predecessor = Self.living(at: path)
+        if case .process(let process) = Self.answerer(at: path) { predecessor = process }
         socket = try listen()
         look = loop.timer(for: self) { $0.takePlaceIfFree(again: lookInterval) }
         look?.arm(after: lookInterval)
@@ -56,6 +58,7 @@ public final class ControlServer {
         guard isOpen else { return }
         isOpen = false
         look = nil
+        pause = nil
         leavePlace()
         visitors.removeAll()
     }
@@ -102,17 +105,27 @@ public final class ControlServer {
         return Listening(descriptor: descriptor, watch: watch, device: about.st_dev, inode: about.st_ino)
     }
 
-    /// The process that listens at `path`; nil where none does.
-    private static func living(at path: String) -> pid_t? {
-        guard let descriptor = try? controlSocket(nonBlocking: true) else { return nil }
+    private enum Answerer {
+        case nobody, process(pid_t)
+        /// It could not be asked, for want of a descriptor or since too many wait there.
+        case unknown
+    }
+
+    /// Who listens at `path`.
+    private static func answerer(at path: String) -> Answerer {
+        guard let descriptor = try? controlSocket(nonBlocking: true) else { return .unknown }
         defer { Glibc.close(descriptor) }
-        guard (try? withUnixAddress(path) { connect(descriptor, $0, $1) == 0 }) == true else { return nil }
-        return ControlTrust.peer(descriptor)?.process
+        guard let code = try? withUnixAddress(path, { connect(descriptor, $0, $1) == 0 ? 0 : errno }) else {
+            return .nobody
+        }
+        if code == EAGAIN { return .unknown }
+        guard code == 0 else { return .nobody }
+        return ControlTrust.peer(descriptor).map { .process($0.process) } ?? .unknown
     }
 
     private func takePlaceIfFree(again interval: Interval) {
         guard isOpen else { return }
-        if Self.living(at: path) == nil {
+        if case .nobody = Self.answerer(at: path) {
             leavePlace()
             socket = try? listen()   // tried again the next time
         }
@@ -121,10 +134,21 @@ public final class ControlServer {
 
     // MARK: Visitors
 
+    private func acceptLater() {
+        socket?.watch.wantsRead = false
+        let timer = pause ?? loop.timer(for: self) { $0.socket?.watch.wantsRead = true }
+        timer.arm(after: StreamListener.pauseTime)
+        pause = timer
+    }
+
     private func acceptAll() {
         while let socket {
             let descriptor = accept(socket.descriptor, nil, nil)
-            guard descriptor >= 0 else { return }
+            guard descriptor >= 0 else {
+                // Who waits stays in the queue: without a pause the loop would do nothing but find that out.
+                if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(errno) { acceptLater() }
+                return
+            }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
             guard visitors.count < Self.mostVisitors, let peer = ControlTrust.peer(descriptor),

@@ -1,5 +1,6 @@
 import CLibevent
 import Glibc
+import Logging
 import Measures
 
 /// The one loop of a process, on libevent: readiness, timers, signals and the clock.
@@ -34,6 +35,12 @@ public final class EventLoop {
             throw SystemError("create an event loop", code: errno)
         }
         self.base = base
+        // What it warns of, its caller is told too; on standard error it may be thousands of lines a second.
+        event_set_log_callback { severity, text in
+            guard let text else { return }
+            Logger(label: "libevent").log(level: severity >= EVENT_LOG_ERR ? .error : .debug,
+                                          "\(String(cString: text))")
+        }
         // Writing to a closed socket is an error of that socket, never the end of the process.
         signal(SIGPIPE, SIG_IGN)
     }

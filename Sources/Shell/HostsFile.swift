@@ -21,8 +21,8 @@ struct HostsFile {
         guard about.st_mtim.tv_sec != modified.tv_sec || about.st_mtim.tv_nsec != modified.tv_nsec else {
             return
         }
+        guard let text = Self.read(path) else { return }   // tried again the next time
         modified = about.st_mtim
-        guard let text = Self.read(path) else { return }
         addresses = Self.parse(text)
     }
 

@@ -112,7 +112,8 @@ public final class Pump {
     }
 
     /// Begins to move bytes; call once.
-    public func start() {
+    public func start(lookingEvery interval: Interval = DeathWatch.interval) {
+        socket.onDeath(every: interval, for: self) { $0.end(.socketFailed($1)) }
         socket.watch.onReadable(for: self) { $0.fromSocket(); $0.settle() }
         socket.watch.onWritable(for: self) { $0.toSocket(); $0.settle() }
         activity()
@@ -255,7 +256,13 @@ public final class Pump {
     // MARK: The end
 
     private func settle() {
-        if !isOver, socketEnded, streamEnded { end(.finished) }
+        guard !isOver else { return }
+        if socketEnded, streamEnded { end(.finished); return }
+        // Held up, or half closed: a reset is seen all the same.
+        let isUnwatched = !socket.watch.wantsRead && !socket.watch.wantsWrite
+        if let deathWatch = socket.deathWatch, deathWatch.isNeeded != isUnwatched {
+            deathWatch.isNeeded = isUnwatched
+        }
     }
 
     private func end(_ reason: End) {

@@ -23,21 +23,28 @@ public final class StatusPage {
     private let http: OpaquePointer
     private let content: Content
     private let isLocal: Bool
+    private let listener: OpaquePointer?
+    private let loop: EventLoop
+    private var again: LoopTimer?
+    /// Until it is tried again, where there was no descriptor.
+    private static let pauseTime = Interval.seconds(1)
     private var isOpen = true
 
     public init(_ address: SocketAddress, loop: EventLoop, content: Content) throws(SystemError) {
         guard let http = evhttp_new(loop.base) else {
             throw SystemError("set up the status page", code: ENOMEM)
         }
-        guard let listener = evhttp_bind_socket_with_handle(http, "\(address.address)", address.port) else {
+        guard let bound = evhttp_bind_socket_with_handle(http, "\(address.address)", address.port) else {
             let code = errno
             evhttp_free(http)
             throw SystemError("listen on \(address) for the status page", code: code)
         }
-        var bound = braid_address(address)
-        _ = braid_local_address(evhttp_bound_socket_get_fd(listener), &bound)
-        self.address = SocketAddress(bound)
+        var local = braid_address(address)
+        _ = braid_local_address(evhttp_bound_socket_get_fd(bound), &local)
+        self.address = SocketAddress(local)
+        self.loop = loop
         self.http = http
+        listener = evhttp_bound_socket_get_listener(bound)
         self.content = content
         isLocal = address.address.isIPv4 ? address.address.v4 >> 24 == 127
                                          : address.address == IPAddress(v6High: 0, low: 1)
@@ -48,6 +55,7 @@ public final class StatusPage {
         evhttp_set_gencb(http, { request, context in
             Unmanaged<StatusPage>.fromOpaque(context!).takeUnretainedValue().answer(request!)
         }, Unmanaged.passUnretained(self).toOpaque())
+        pauseOnErrors()
     }
 
     deinit { close() }
@@ -55,7 +63,24 @@ public final class StatusPage {
     public func close() {
         guard isOpen else { return }
         isOpen = false
+        again = nil
         evhttp_free(http)
+    }
+
+    /// Without a descriptor whoever waits stays in the queue, and the loop would do nothing but find that out.
+    private func pauseOnErrors() {
+        guard let listener else { return }
+        // The argument is evhttp's, so that the page can't be told: it listens again once a second, whether it
+        // had stopped or not.
+        evconnlistener_set_error_cb(listener) { listener, _ in evconnlistener_disable(listener) }
+        let again = loop.timer(for: self) { $0.listenAgain() }
+        again.arm(after: Self.pauseTime)
+        self.again = again
+    }
+
+    private func listenAgain() {
+        if let listener { evconnlistener_enable(listener) }
+        again?.arm(after: Self.pauseTime)
     }
 
     private func answer(_ request: OpaquePointer) {

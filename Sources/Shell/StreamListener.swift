@@ -19,7 +19,8 @@ public final class StreamListener {
     /// Most connections accepted in one iteration of the loop, so that others get their turn.
     private static let mostPerTurn = 64
     private static let backlog: Int32 = 1024
-    private static let pauseTime = Interval.milliseconds(100)
+    /// Until it is tried again, where there was no descriptor.
+    static let pauseTime = Interval.milliseconds(100)
 
     /// Listens on `address` (port 0: one of the system's, see `address` afterwards).
     public init(
@@ -67,6 +68,11 @@ public final class StreamListener {
         var from = braid_address()
         for _ in 0..<Self.mostPerTurn {
             let fd = braid_accept(descriptor, &from)
+            if fd >= DescriptorLimit.forConnections {
+                Glibc.close(fd)
+                exhausted(EMFILE)
+                return
+            }
             if fd >= 0 {
                 if saidExhausted {
                     saidExhausted = false

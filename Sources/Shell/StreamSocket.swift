@@ -7,11 +7,15 @@ import Measures
 public final class StreamSocket {
     public let descriptor: Int32
     public let watch: FileWatch
+    /// For while neither `watch.wantsRead` nor `watch.wantsWrite` is set.
+    public private(set) var deathWatch: DeathWatch?
+    private let loop: EventLoop
     private var isOpen = true
 
     /// Takes over a connected, non-blocking descriptor.
     public init(loop: EventLoop, descriptor: Int32) {
         self.descriptor = descriptor
+        self.loop = loop
         watch = loop.watch(descriptor)
         // Small writes leave at once: whoever wrote them decided what belongs together.
         _ = braid_set_no_delay(descriptor)
@@ -19,6 +23,15 @@ public final class StreamSocket {
     }
 
     deinit { close() }
+
+    /// Calls `action` with the error where the connection dies while `deathWatch` is needed.
+    public func onDeath<Owner: AnyObject>(every interval: Interval = DeathWatch.interval, for owner: Owner,
+                                          _ action: @escaping (Owner, Int32) -> Void) {
+        deathWatch?.cancel()
+        let deathWatch = DeathWatch(descriptor, loop: loop, every: interval)
+        deathWatch.onDeath(for: owner, action)
+        self.deathWatch = deathWatch
+    }
 
     // MARK: Connecting
 
@@ -37,6 +50,7 @@ public final class StreamSocket {
             let descriptor = braid_socket_stream(remote.address.isIPv4 ? 1 : 0)
             guard descriptor >= 0 else { fail(loop, -descriptor); return }
             let socket = StreamSocket(loop: loop, descriptor: descriptor)
+            guard descriptor < DescriptorLimit.forConnections else { fail(loop, EMFILE); return }
             var address = braid_address(remote)
             let result = braid_connect(descriptor, &address)
             guard result == 0 || result == -EINPROGRESS else { fail(loop, -result); return }
@@ -142,6 +156,8 @@ public final class StreamSocket {
     public func close() {
         guard isOpen else { return }
         isOpen = false
+        deathWatch?.cancel()
+        deathWatch = nil
         watch.cancel()
         Glibc.close(descriptor)
     }

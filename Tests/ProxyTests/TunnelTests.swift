@@ -80,6 +80,36 @@ private func echo(_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool
         }
     }
 
+    /// By a reset or an ordinary close, long before the dial has its own end; the concentrator dials no longer.
+    @Test(arguments: [true, false]) func whoLeavesDuringTheDialIsForgotten(_ resets: Bool) throws {
+        let street = try Street(open: .checked, dialTimeout: .seconds(60))
+        let origins = try StateOrigins(street), port = origins[.hanging]
+        let dialogues: [[UInt8]] = [
+            [5, 1, 0, 5, 1, 0] + loopback(port), [4, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port), 127, 0, 0, 1, 0],
+            Array("CONNECT 127.0.0.1:\(port) HTTP/1.1\r\n\r\n".utf8),
+        ]
+        for dialogue in dialogues {
+            let application = try street.application()
+            application.send(dialogue)
+            #expect(application.wait { street.concentrator.status().connections == 1 })
+            if resets { application.reset() } else { application.close() }
+            #expect(application.wait { street.clients == 0 && street.concentrator.status().connections == 0 })
+        }
+    }
+
+    /// What comes after the request is passed on though the dial has not ended, and its end too.
+    @Test func bytesDuringTheDialArePassedOn() throws {
+        let street = try Street(open: .checked)
+        let port = try street.origin { read, ended in ended ? (read + [0x21], true) : (read, false) }
+        let application = try street.application()
+        application.send([5, 1, 0, 5, 1, 0] + name("localhost", port))
+        for byte in Array("hello".utf8) { application.send([byte]) }
+        application.finish()
+        #expect(application.expect(12) == [5, 0] + Socks5Dialogue.reply(.succeeded))
+        application.wait { application.isEnded }
+        #expect(application.received == Array("hello!".utf8) && !application.wasReset)
+    }
+
     @Test func passwords() throws {
         let street = try Street(credentials: Credentials(user: "u", password: "p")!)
         let port = try street.origin(echo)

@@ -43,7 +43,7 @@ private final class FakeStream: PumpedStream {
         let stream = FakeStream(), ends = Box<[Pump.End]>([])
         let pump = Pump(socket: near, stream: stream, greeting: greeting,
                         early: early) { ends.value.append($0) }
-        pump.start()
+        pump.start(lookingEvery: .milliseconds(20))
         return (pump, stream, far, ends)
     }
 
@@ -138,6 +138,35 @@ private final class FakeStream: PumpedStream {
         peer.reset()
         #expect(loop.run(until: .seconds(2)) { !ends.value.isEmpty })
         #expect(ends.value == [.socketFailed(ECONNRESET)] && stream.aborted && stream.released == 1)
+        withExtendedLifetime(pump) {}
+    }
+
+    /// The stream takes nothing, so nobody reads from the socket: its reset is noticed all the same.
+    @Test func aSocketResetWhileTheStreamIsFullAbortsIt() throws {
+        let loop = try EventLoop()
+        let (pump, stream, peer, ends) = try make(loop)
+        stream.sendLimit = 1000
+        #expect(peer.write([UInt8](repeating: 7, count: 5000)) == .bytes(5000))
+        #expect(loop.run(until: .seconds(2)) { stream.outgoing.count == 1000 })
+        _ = loop.run(until: .milliseconds(100)) { false }
+        #expect(ends.value.isEmpty, "nothing has happened to it")
+        peer.reset()
+        #expect(loop.run(until: .seconds(10)) { !ends.value.isEmpty })
+        #expect(ends.value == [.socketFailed(ECONNRESET)] && stream.aborted && stream.released == 1)
+        withExtendedLifetime(pump) {}
+    }
+
+    /// The application is done with sending, then dies while its destination says nothing.
+    @Test func aHalfClosedSocketThatIsResetAbortsTheStream() throws {
+        let loop = try EventLoop()
+        let (pump, stream, peer, ends) = try make(loop)
+        peer.finishWriting()
+        #expect(loop.run(until: .seconds(2)) { stream.isWriteEnded })
+        _ = loop.run(until: .milliseconds(100)) { false }
+        #expect(ends.value.isEmpty, "half closed is not dead")
+        peer.reset()
+        #expect(loop.run(until: .seconds(10)) { !ends.value.isEmpty })
+        #expect(stream.aborted && stream.released == 1)
         withExtendedLifetime(pump) {}
     }
 

@@ -76,8 +76,9 @@ def test_a_slow_reader_gets_every_byte(w):
 
 
 def test_descriptors_run_out(w):
-    """With 64 descriptors and 150 callers: no spinning, and afterwards everything works."""
-    pair = w.pair(limits="ulimit -n 64")
+    """With 64 descriptors and 150 callers: no spinning, and afterwards everything works. The status page and the
+    control socket answer meanwhile, and the log is not filled."""
+    pair = w.pair(limits="ulimit -n 64", proxy="status: 127.0.0.1:9090\n")
     script = """
 import socket, time
 held = []
@@ -90,7 +91,10 @@ time.sleep(4)
     client = w.start(w.app, ["python3", "-c", script], "callers")
     time.sleep(1.5)
     before = cpu(pair.proxy.pid)
+    assert w.curl("http://127.0.0.1:9090/metrics", proxy="--noproxy *", limit=5).returncode == 0
+    assert pair.status() is not None, "the control socket does not answer"
     time.sleep(2)
+    between(os.path.getsize(w.logs["proxy"]), 0, 200_000, "bytes of log")
     used = cpu(pair.proxy.pid) - before
     w.notes.append(f"{used / 2 * 100:.0f} % CPU")
     between(used, 0, 0.6, "CPU time in 2 s in s")
