@@ -30,22 +30,37 @@ extension Item {
                 self = Item(content: .table([]), place: .file(file))
                 return
             }
-            self.init(root, file: file, report: report)
+            var left = Self.mostValues
+            self.init(root, file: file, report: report, left: &left)
             place = .file(file)
+            guard left > 0 else {
+                report.say(.file(file), "has more than \(Self.mostValues) values; aliases count where they stand")
+                return nil
+            }
         } catch {
             report.say(error, file: file)
             return nil
         }
     }
 
-    private init(_ node: Node, file: String, report: Report) {
+    /// Ten lines of aliases of aliases are a thousand million values.
+    private static let mostValues = 100_000
+
+    /// `left`: how many more values may be taken; at zero the rest is left out.
+    private init(_ node: Node, file: String, report: Report, left: inout Int) {
         place = node.mark.map { .line($0.line, of: file) } ?? .file(file)
+        guard left > 0 else { content = .nothing; return }
+        left -= 1
         switch node {
         case .scalar(let scalar):
             let isNull = scalar.style == .plain && ["", "~", "null"].contains(scalar.string)
             content = isNull ? .nothing : .text(scalar.string)
         case .sequence(let nodes):
-            content = .list(nodes.map { Item($0, file: file, report: report) })
+            var items: [Item] = []
+            for node in nodes where left > 0 {
+                items.append(Item(node, file: file, report: report, left: &left))
+            }
+            content = .list(items)
         case .mapping(let pairs):
             content = .table(pairs.compactMap { key, value in
                 let place = key.mark.map { Place.line($0.line, of: file) } ?? .file(file)
@@ -54,7 +69,7 @@ extension Item {
                     return nil
                 }
                 return Entry(key: name.string, keyPlace: place,
-                             value: Item(value, file: file, report: report))
+                             value: Item(value, file: file, report: report, left: &left))
             })
         case .alias:
             content = .nothing

@@ -59,10 +59,8 @@ final class NameServer {
                               ("max-inflight:", "1024"), ("initial-probe-timeout:", "3600")] {
             evdns_base_set_option(base, name, value)
         }
-        guard evdns_base_nameserver_ip_add(base, address) == 0 else {
-            evdns_base_free(base, 0)
-            return nil
-        }
+        // Everything is set, so that `deinit` runs here too, and frees the base.
+        guard evdns_base_nameserver_ip_add(base, address) == 0 else { return nil }
     }
 
     deinit { evdns_base_free(base, 0) }

@@ -129,11 +129,17 @@ private let own = "private_key_file: own.key\n"
                   "proxy.yaml:3: \"mode\" is written twice in one table; leave one of them out"),
         WrongFile("listen: [\"mixed://127.0.0.1:1080\"\nmode: full",
                   "proxy.yaml:2: this is not YAML: did not find expected ',' or ']' (column 1)"),
+        WrongFile(aliases, "proxy.yaml: has more than 100000 values; aliases count where they stand"),
         WrongFile("mode: fulll\nopn: fast\nstatus: here\n" + own + peer,
                   "proxy.yaml:1: mode: \"fulll\" is none of full, backup, single; did you mean \"full\"?",
                   "proxy.yaml:2: unknown key \"opn\"; did you mean \"open\"?",
                   "proxy.yaml:3: status: \"here\" is not an address with a port, such as 127.0.0.1:9090"),
     ]
+
+    /// 9^30 values in 31 lines.
+    static let aliases: String = (0..<30).reduce("a0: &a0 [x, x, x, x, x, x, x, x, x]\n") { text, n in
+        text + "a\(n + 1): &a\(n + 1) [" + (0..<9).map { _ in "*a\(n)" }.joined(separator: ", ") + "]\n"
+    }
 
     @Test(arguments: proxies) func proxy(_ wrong: WrongFile) {
         let scratch = Scratch()

@@ -169,6 +169,19 @@ private final class ScriptedServer {
         return (first, second, try Resolver(loop: loop, configurationPath: file.path))
     }
 
+    /// An address that is none crashed: its server was freed twice.
+    @Test(arguments: ["999.1.1.1", "[::1", "::%", "fe80::1%nosuch", "\u{0}", "1.2.3.4:99999999999999999999"])
+    func aBrokenServerLineIsSurvived(server: String) throws {
+        let loop = try EventLoop(), path = "/tmp/braid-test-\(getpid())-\(server.utf8.count)-broken.conf"
+        defer { unlink(path) }
+        let text = Array("nameserver \(server)\nnameserver \(server)\n".utf8)
+        let file = fopen(path, "w")
+        fwrite(text, 1, text.count, file)
+        fclose(file)
+        let resolver = try Resolver(loop: loop, timeout: .seconds(1), configurationPath: path)
+        #expect(ask(loop, resolver, "two.example").failure != nil)
+    }
+
     /// The second server knows nothing of the inner names, and its "no" would be believed.
     @Test func theFirstServerIsAsked() throws {
         let loop = try EventLoop(), file = ServersFile("order")
