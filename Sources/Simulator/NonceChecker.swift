@@ -13,7 +13,8 @@ struct NonceChecker {
         var path: UInt8
     }
     private struct Recent {
-        static let size: UInt64 = 64
+        /// A datagram held back for an unproven address leaves up to half a second after its number was taken.
+        static let size: UInt64 = 1_024
         var highest: UInt64
         /// The tag (its last eight bytes) of each of the latest numbers; zero where it was not sent.
         var tags = [UInt64](repeating: 0, count: Int(size))

@@ -27,6 +27,9 @@ struct AddressCheck {
 
     /// RFC 9000 section 8.1: three times what came from an address, until it is validated.
     func allows(_ bytes: Int) -> Bool { sent + bytes <= 3 * received }
+    /// Data leaves room for the question, or it might never be asked again: what is held back takes all that
+    /// acknowledgements allow.
+    func allowsData(_ bytes: Int) -> Bool { allows(bytes + Limits.questionRoom) }
 }
 
 /// A sealed datagram for an address that may get no more yet.
@@ -92,7 +95,8 @@ extension Endpoint {
     /// Question or answer may have been lost: again when something comes from there.
     private func askAgain(_ session: Session, _ path: Path, at now: Instant) {
         guard let check = path.check, !check.isDue,
-              now - check.askedAt >= max(path.probeTimeout, Limits.suspectProbe) else { return }
+              now - check.askedAt >= max(min(path.probeTimeout, Limits.longestQuestionWait), Limits.suspectProbe)
+        else { return }
         askAddress(session, path, at: now)
     }
 
@@ -144,7 +148,7 @@ extension Endpoint {
     /// A datagram for an address that may get only so much.
     func commitUnproven(_ out: UnsafeMutableRawPointer, _ length: Int, _ path: Path, _ batch: DatagramBatch) {
         guard let check = path.check else { return }   // nobody is known there: as good as lost
-        if path.held.isEmpty, check.allows(length) {
+        if path.held.isEmpty, check.allowsData(length) {
             path.check?.sent += length
             batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                          local: path.local)
@@ -161,7 +165,7 @@ extension Endpoint {
         var sent = 0
         for datagram in path.held.lazy.map(\.bytes) {
             if !path.isValidated {
-                guard path.check?.allows(datagram.count) == true else { break }
+                guard path.check?.allowsData(datagram.count) == true else { break }
                 path.check?.sent += datagram.count
             }
             post(Outgoing(bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
@@ -174,7 +178,7 @@ extension Endpoint {
     /// is there, its acknowledgements must not stop while it is asked.
     func copyToCandidate(_ datagram: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
                          _ batch: DatagramBatch) {
-        guard let check = path.check, check.allows(length),
+        guard let check = path.check, check.allowsData(length),
               let out = batch.reserve(lane: path.lane) else { return }
         out.copyMemory(from: datagram, byteCount: length)
         path.check?.sent += length

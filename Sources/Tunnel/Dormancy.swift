@@ -11,11 +11,22 @@ extension Endpoint {
     /// Whether the connection may stay without a working subflow for now; its leisurely join is then set.
     func staysDormant(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
         guard mode(of: stream, session) == .single, !stream.connection.hasUsableSubflow,
-              stream.connection.isQuiet(for: Limits.quiet, at: now) else { return false }
+              stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, session, at: now)) else { return false }
         if stream.joinRetryAt <= now { return false }
         let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
         if stream.joinRetryAt == .distantFuture { stream.joinRetryAt = leisure }
         return true
+    }
+
+    /// When its paths were last heard: how long nothing has come since then tells nothing of the connection, whose
+    /// payload stopped with the path. The silence of a path may take seconds to be believed.
+    private func lastHeard(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Instant {
+        var last: Instant?
+        for link in stream.links where link.isUsed {
+            guard let path = session.paths[link.path] else { continue }
+            last = max(last ?? path.lastArrival, path.lastArrival)
+        }
+        return min(now, last ?? now)
     }
 
     /// Listener: a connection without a subflow that works has something to send.

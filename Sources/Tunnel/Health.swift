@@ -166,8 +166,11 @@ extension Endpoint {
         // An answer that ends a silence measures that (a link that stalled hands over what waited in it): believed
         // for its whole length, the next silence would be awaited for minutes as long. A round trip that has
         // really become so long shows again, and counts for twice as much each time.
-        let most = path.health == .usable ? sample : max(Limits.longestStallSample, path.probeTimeout * 2)
-        if sample > .zero { path.noteRTT(min(sample, most), at: now) }
+        let isUsable = path.health == .usable
+        let most = isUsable ? sample : max(Limits.longestStallSample, path.probeTimeout * 2)
+        // What was asked during the silence, and is answered behind the answer that ended it, measures nothing.
+        let isOld = isUsable && path.healthSince > .zero && now - sample < path.healthSince
+        if sample > .zero, !isOld || !path.hasRTT { path.noteRTT(min(sample, most), at: now) }
         path.probe.lastAnswer = now
         path.hasAnswered = true
         path.mtu.shortAnswered(at: now, roundTrip: path.smoothedRTT)

@@ -69,6 +69,11 @@ enum Limits {
     static let handshakeAttempts = 4
     /// Datagrams held back for an address that has yet to show that it receives: a first window's worth.
     static let heldDatagrams = 16
+    /// Of the three times as much that an address may get before it has answered: for the question, twice.
+    static let questionRoom = 80
+    /// An unanswered question is repeated at least this often while something comes from there, whatever round
+    /// trip was measured on the path before.
+    static let longestQuestionWait = Interval.milliseconds(250)
     static let longestHold = Interval.milliseconds(500)
     /// Full datagrams with which a path is opened that has to carry data at once: the concentrator may answer
     /// three times as much before it knows that the address receives, which is its first window.

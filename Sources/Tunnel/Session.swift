@@ -134,6 +134,10 @@ final class Session {
         for case let path? in paths where path.signalPending { return true }
         return false
     }
+    func hasUsablePath(besides path: Path) -> Bool {
+        paths.contains { $0.map { $0 !== path && $0.isOpen && $0.health == .usable } ?? false }
+    }
+
     var hasUsablePath: Bool {
         for case let path? in paths where path.health == .usable { return true }
         return false

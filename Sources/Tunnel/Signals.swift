@@ -231,7 +231,10 @@ extension Endpoint {
             setHealth(.lost, session, path, at: now)
         }
         path.isBackup = frame.isBackup
-        if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable, path !== arrival {
+        // By the path itself it comes first where only our direction is dead; with no other path it would only
+        // stop what may yet arrive.
+        if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable,
+           path !== arrival || session.hasUsablePath(besides: path) {
             // A download's receiver hears first that its path fell silent; our own answers may be on
             // their way yet.
             path.probe.backoff = Limits.suspectProbe

@@ -220,12 +220,12 @@ extension Endpoint {
                                _ batch: DatagramBatch, at now: Instant) {
         guard var check = path.check else { return }
         check.isDue = false
-        check.asks += 1
-        check.askedAt = now
         ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
             .write(into: out + DatagramHeader.size)
         let length = sealRecord(out, plain: ProbeFrame.size, .empty, session, path, at: now)
         if check.allows(length) {
+            check.asks += 1
+            check.askedAt = now
             check.sent += length
             batch.commit(lane: path.lane, length: length, uplink: check.address.uplink,
                          remote: check.address.remote, local: check.address.local)
