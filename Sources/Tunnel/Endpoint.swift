@@ -80,6 +80,7 @@ public final class Endpoint {
     /// A record's frames are being read.
     var isReading = false
     var statesInDatagram = 0
+    var endsInDatagram = 0
     var outbox: [Outgoing] = []
     var streamDeadlines = DeadlineHeap()
     var sessionDeadlines = DeadlineHeap()

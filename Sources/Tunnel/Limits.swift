@@ -88,6 +88,9 @@ enum Limits {
     /// Changes of paths that one datagram may announce: a proxy says each path's state once. An address, of which a
     /// concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
+    /// Subflows that the subflow resets of one datagram may end, a microsecond and a half each; of the others one
+    /// hears again with the next segment that is sent on them.
+    static let endsPerDatagram = 32
     /// Connections that are told of a path's change at once, in the datagram that said it; the others hear of it
     /// in the following turns, or before they are used.
     static let streamsPerWalk = 64

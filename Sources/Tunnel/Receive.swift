@@ -61,6 +61,7 @@ extension Endpoint {
                             at now: Instant) {
         isReading = true
         statesInDatagram = 0
+        endsInDatagram = 0
         defer { isReading = false }
         readInOrder(plain, session, path, at: now)
         if endings.isEmpty { return }
@@ -268,6 +269,8 @@ extension Endpoint {
         guard case .used(let entry) = session.numbers.lookup(frame.number),
               let stream = streams[entry.slot] else { return session.resets.confirm(frame.number) }
         catchUp(stream, session, at: now)
+        endsInDatagram += 1
+        guard endsInDatagram <= Limits.endsPerDatagram else { return }
         // A SYN is never answered so: this answers something that overtook it.
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)

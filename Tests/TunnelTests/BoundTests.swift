@@ -76,6 +76,23 @@ import Testing
         #expect(path.generation == generation &+ UInt16(Limits.statesPerDatagram))
     }
 
+    /// One datagram of reset frames ends a few subflows only; the others go on.
+    @Test func resetsPerDatagram() throws {
+        let world = try world(807, streams: 100)
+        let streams = world.concentrator.streams.compactMap { $0 }
+        world.filter = { _, _, _ in false }
+        let before = streams.reduce(0) { $0 + $1.connection.livingSubflows }
+        let frames = streams.flatMap { stream -> [UInt8] in
+            var bytes = [UInt8](repeating: 0, count: SubflowResetFrame.size)
+            bytes.withUnsafeMutableBytes {
+                SubflowResetFrame(number: stream.links[0].number, reason: 0).write(into: $0.baseAddress!)
+            }
+            return bytes
+        }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        #expect(streams.reduce(0) { $0 + $1.connection.livingSubflows } == before - Limits.endsPerDatagram)
+    }
+
     /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or wrong.
     @Test func rekeysAreRare() throws {
         let world = try world(804, streams: 1)

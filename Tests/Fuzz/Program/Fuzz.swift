@@ -15,7 +15,7 @@ import Glibc
     static let targets: [(name: String, run: Target)] = [
         ("raw-segment", RawSegmentTarget.run), ("sealed-segment", SealedSegmentTarget.run),
         ("sealed-channel", SealedChannelTarget.run), ("options", OptionsTarget.run), ("frames", FramesTarget.run),
-        ("tunnel", TunnelTarget.run), ("connection", ConnectionTarget.run),
+        ("tunnel", TunnelTarget.run), ("hostile", HostileTarget.run), ("connection", ConnectionTarget.run),
         ("socks", SocksTarget.run), ("http", HTTPTarget.run), ("configuration", ConfigurationTarget.run),
         ("reassembly", ReassemblyTarget.run), ("byte-ring", ByteRingTarget.run), ("ranges", RangesTarget.run),
         ("mappings", MappingsTarget.run), ("replay", ReplayTarget.run), ("scoreboard", ScoreboardTarget.run),

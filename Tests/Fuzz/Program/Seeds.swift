@@ -23,11 +23,39 @@ enum Seeds {
          ("sealed-segment", segments.map { [1, 0, 0, 3, 232, 255, 255, 255, 0] + sealed($0) }),
          ("sealed-channel", [channel, general]),
          ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
-         ("frames", frames), ("tunnel", programs + sessions), ("connection", programs + transfers),
+         ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks), ("connection", programs + transfers),
          ("socks", socks), ("http", http), ("configuration", configurations),
          ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers), ("mappings", numbers), ("replay", numbers),
          ("scoreboard", numbers)]
     }
+
+    // MARK: Attacks
+
+    /// What was found in the field, in the form of `HostileBench.step`: side, form, rules, then steps.
+    static let attacks: [[UInt8]] = {
+        let user: [UInt8] = [0, 0, 0], concentrator: [UInt8] = [1, 0, 0]
+        /// Steps that leave about a megabyte unacknowledged.
+        let window: [UInt8] = [0, 8, 11, 0, 9, 8, 11, 0, 9, 8, 11, 0, 9, 8, 11, 1, 1]
+        var all: [[UInt8]] = []
+        for side in [user, concentrator] {
+            // Three ACKs, two with blocks of the other half of sequence space: they chained for ever.
+            all.append(side + [8, 11, 1, 20, 1, 20]
+                       + [3, 0, 0, 2, 0, 0, 0, 1, 4, 0xec, 0x78, 5, 0x4e, 0x20, 2, 0x03, 0xe8, 5, 0, 1, 0, 0]
+                       + [3, 0, 0, 16, 0, 0, 0, 2, 0, 0, 1, 20, 1, 20]
+                       + [3, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0, 0x27, 0x10, 0, 0])
+            // Every other segment, then all of it, again and again.
+            all.append(side + window + [3, 0, 0, 2, 24, 40, 0, 0, 0x02, 0x18, 0, 0x04, 0x30, 0x0b, 0xb8]
+                       + [3, 0, 0, 2, 90, 40, 0, 1, 0, 1, 2, 0, 0, 1, 0, 2, 0, 0])
+            // One-byte ranges; one-byte mappings; a flood of each other frame.
+            all.append(side + [0, 3, 0, 0, 12, 90, 40, 0, 1, 0, 0, 1, 3, 0, 0, 12, 90, 40, 0, 3, 0, 0, 2])
+            all.append(side + [0, 3, 0, 0, 77, 90, 40, 1, 1, 0, 16, 0, 2])
+            for kind in [0, 1, 2, 10, 3, 11, 4, 5, 13, 6, 7, 15, 64, 128] as [UInt8] {
+                all.append(side + [0, 7, 7, 0, 7, 7, 0, 7, 7, 0, 7, 7, 0, 0, 5, kind, 255, 23, 1, 1])
+            }
+            for form in [0, 1, 2, 3] as [UInt8] { all.append(side + [0, 6, form, 31, 15, 6, form, 31, 15]) }
+        }
+        return all
+    }()
 
     // MARK: Segments
 

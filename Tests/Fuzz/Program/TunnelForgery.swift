@@ -11,7 +11,8 @@ extension TunnelBench {
     }
 
     /// Frames sealed as `side` would seal them, under the next packet number its peer takes for new.
-    func inject(frames: [UInt8], from side: Int, path: Int) {
+    /// `spent` hears what the datagram cost its receiver, nanoseconds of CPU.
+    func inject(frames: [UInt8], from side: Int, path: Int, _ spent: ((Double) -> Void)? = nil) {
         guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else { return }
         isHonest = false
         let number = (other.paths[path]?.replay.highest ?? 0) + 1
@@ -26,7 +27,7 @@ extension TunnelBench {
                                            head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }
         }
-        deliver(out, from: side, uplink: path & 1)
+        deliver(out, from: side, uplink: path & 1, spent)
     }
 
     /// Opens a datagram on its way, changes some bytes inside, and sends it on sealed again.

@@ -52,10 +52,12 @@ final class TunnelBench: Bench {
     /// The proxy had nowhere to go, or one side did not hear the other for long: a stream may end with an error, or
     /// need longer than a run lasts.
     var isExcused = false
+    /// Streams the concentrator's owner keeps; it lets go of more.
+    var mostStreams = 12
     private static let patience = Interval.seconds(10)
     var timestamp: UInt64 = 1_800_000_000_000_000_000
 
-    init(_ input: inout Input) {
+    init(_ input: inout Input, receiveLimit: Int = 128 << 10) {
         let form = input.byte()
         rules = Rules(rawValue: input.byte())
         heard = [now, now]
@@ -66,8 +68,8 @@ final class TunnelBench: Bench {
         there.epoch = 1_700_000_000_000_000_000
         back.epoch = there.epoch
         there.mode = HandoverMode.allCases[Int(form & 3) % 3]
-        there.connection.receiveLimit = 128 << 10
-        back.connection.receiveLimit = 128 << 10
+        there.connection.receiveLimit = receiveLimit
+        back.connection.receiveLimit = receiveLimit
         there.keyLifetime = form & 8 != 0 ? .milliseconds(50) : .seconds(120)
         back.keyLifetime = there.keyLifetime
         proxy = Endpoint(configuration: there, seed: Self.keys[2], at: now)
@@ -126,6 +128,13 @@ final class TunnelBench: Bench {
     /// Every stream's is another one, so that both ends know which it is. Every fourth is refused.
     private func target(_ number: Int) -> Target { Target(host: .name("\(number).example"), port: UInt16(1_000 + number)) }
     private func status(_ number: Int) -> DialStatus { number & 3 == 3 ? .connectionRefused : .connected }
+
+    /// A stream without a limit on their number, of which nothing is promised.
+    func openOne() {
+        guard proxy.streamCount < 1_000 else { return }
+        isHonest = false
+        streams[0].append((proxy.open(Target(host: .name("one"), port: 9), at: now), nil))
+    }
 
     private func write(_ side: Int, _ index: Int, _ count: Int) {
         let (stream, talk) = streams[side][index]
@@ -282,7 +291,7 @@ final class TunnelBench: Bench {
             talks[number].isVoid = talks[number].isVoid || status(number) != .connected
         }
         concentrator.answer(stream, with: status(number ?? 0), at: now)
-        if streams[1].count < 12 { streams[1].append((stream, number)) } else {
+        if streams[1].count < mostStreams { streams[1].append((stream, number)) } else {
             concentrator.release(stream, at: now)
             if let number { talks[number].isVoid = true }
         }
@@ -307,9 +316,11 @@ final class TunnelBench: Bench {
         for f in all { deliver(f.bytes, from: side, uplink: f.uplink) }
     }
 
-    func deliver(_ bytes: [UInt8], from side: Int, uplink: Int) {
+    func deliver(_ bytes: [UInt8], from side: Int, uplink: Int, _ spent: ((Double) -> Void)? = nil) {
         heard[side] = now
         withExact(bytes) { datagram in
+            let start = Work.time()
+            defer { spent?(Work.time() - start) }
             if side == 0 {
                 concentrator.receive(datagram, from: SocketAddress(IPAddress(v4: 0xc000_020a), port: 5_000 + UInt16(uplink & 7)),
                                      local: Self.far.address, uplink: 0, at: now)
