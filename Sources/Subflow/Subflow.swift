@@ -195,7 +195,9 @@ public final class Subflow {
         sendSegmentSize = size
         controller = CongestionController.make(
             configuration.congestion, segmentSize: size,
-            initialWindow: min(configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max) * size)
+            // In bytes: a path whose datagrams have yet to grow is as wide as it will be.
+            initialWindow: min(configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max)
+                * configuration.maximumSegmentSize)
         usesTimestamps = configuration.timestamps
         usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement
         usesScaling = true

@@ -113,6 +113,7 @@ extension Endpoint {
             releaseHeld(path, at: now)
         }
         answered(sample, session, path, at: now)
+        if path.isOpen, path.mtu.asksBase(at: now), path.longQuestion == nil { sendProbe(session, path, at: now) }
     }
 
     private func move(_ session: Session, _ path: Path, to address: PathAddress, at now: Instant) {

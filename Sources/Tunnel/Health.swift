@@ -103,7 +103,8 @@ extension Endpoint {
 
     func sendProbe(_ session: Session, _ path: Path, at now: Instant) {
         path.probe.identifier &+= 1
-        let isLong = path.mtu.asksBase(at: now)
+        // An address that may get only so much yet gets data, not questions.
+        let isLong = path.isValidated && path.mtu.asksBase(at: now)
         // The proxy is to know that full datagrams don't reach it, or it would wait for data on this path.
         let isNarrow = !isProxy && path.health == .suspect && !path.mtu.isProven
         let purpose: ProbeFrame.Purpose = isLong ? .long : isNarrow ? .narrow : .life

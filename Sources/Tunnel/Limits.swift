@@ -68,7 +68,7 @@ enum Limits {
     /// Handshake attempts whose answer is still accepted.
     static let handshakeAttempts = 4
     /// Datagrams held back for an address that has yet to show that it receives: a first window's worth.
-    static let heldDatagrams = 16
+    static let heldDatagrams = 24
     /// Of the three times as much that an address may get before it has answered: for the question, twice.
     static let questionRoom = 80
     /// An unanswered question is repeated at least this often while something comes from there, whatever round
@@ -77,7 +77,7 @@ enum Limits {
     static let longestHold = Interval.milliseconds(500)
     /// Full datagrams with which a path is opened that has to carry data at once: the concentrator may answer
     /// three times as much before it knows that the address receives, which is its first window.
-    static let wakePadding = 4
+    static let wakePadding = 6
     /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram holds. They are
     /// shorter than what asks for them, and are not answered.
     static let resetsPerTurn = 512

@@ -327,7 +327,9 @@ extension Endpoint {
             session.isDirty = false
             var isLeft = false
             for case let path? in session.paths where path.isOpen && path.hasWaiting {
-                if !flush(session, path, batch, isLast: true, at: now) { isLeft = true }
+                // Probes of the datagram size last: on a slow line each takes as long as a segment.
+                if !flush(session, path, batch, isLast: true, at: now)
+                    || !flushProbes(session, path, batch, at: now) { isLeft = true }
             }
             if isLeft {
                 isFull = true
@@ -350,10 +352,8 @@ extension Endpoint {
             sealChallenge(out, session, path, batch, at: now)
             return flush(session, path, batch, isLast: isLast, at: now)
         }
-        // Ahead of the short ones: where those are answered, these should have been.
-        if path.longQuestion != nil || path.longAnswer != nil || path.mtu.hasProbe {
-            guard flushProbes(session, path, batch, at: now) else { return false }
-            return flush(session, path, batch, isLast: isLast, at: now)
+        if isLast, path.smallCount == 0, !path.signalDue, path.paddingDue == 0 {
+            return flushProbes(session, path, batch, at: now)
         }
         let waiting = path.smallCount
         let signals = writeSignals(session, into: out + DatagramHeader.size, room: path.smallRoom)
