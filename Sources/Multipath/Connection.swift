@@ -193,7 +193,7 @@ public final class Connection {
     // MARK: The application's side
 
     /// In a session the peer is known to take the first flight before it has told its window.
-    private static let earlyWindow: UInt64 = 64 << 10
+    static let earlyWindow: UInt64 = 64 << 10
     /// After this long without use, empty rings give their memory back.
     static let idleRelease = Interval.seconds(2)
     /// A finished connection whose last words may be lost can be joined for this long.

@@ -35,7 +35,7 @@ extension Connection {
         if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
         if isRaw { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(segment, payloadLength: payload.count, textIsUsable: usable,
-                                         receiveWindow: 2 * configuration.receiveLimit, at: now)
+                                         receiveWindow: subflowWindow, at: now)
         if arrival.wasReset { return wasReset(index, segment, at: now) }
         if arrival.isUnacceptable { return }
         if arrival.established, !saidEstablished { saidEstablished = true; say(.established) }
@@ -77,6 +77,13 @@ extension Connection {
         }
         if member.saysFarewell, member.tcp.finAcknowledged { farewellIsHeard(at: now) }
         if !member.isAlive { retire(index, at: now) }
+    }
+
+    /// How far ahead of what it expects a subflow takes text: in a session at least a first flight, sent before the
+    /// window was known, and as much again of what other subflows owe.
+    private var subflowWindow: Int {
+        let window = 2 * configuration.receiveLimit
+        return configuration.framing == .sealed ? max(window, 2 * Int(Self.earlyWindow)) : window
     }
 
     // MARK: Text

@@ -49,6 +49,7 @@ extension Connection {
                 if lastWord(index, member, at: now, into: &out) { return true }
                 if member.health == .lost { continue }
             }
+            if configuration.framing == .sealed { member.tcp.awaitedOffset = sender.acknowledged }
             switch member.tcp.nextAction(at: now) {
             case .open(let room):
                 open(member, room: room, at: now, into: &out)
@@ -177,12 +178,27 @@ extension Connection {
         guard sender.reinjections.count > 0 else { return false }
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)
-        guard let member = fastestWithRoom() else { return false }
+        guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else { return false }
         let n = min(front.count, member.segmentRoom)
         counted.bytesReinjected += n
         emit(member, offset: front.start, length: n, isCopy: true, at: now, into: &out)
         sender.reinjected(to: front.start &+ UInt64(n))
         return true
+    }
+
+    /// A subflow with room for nothing but its own losses, for what the peer lacks first: the losses may lie so far
+    /// ahead that the peer can't keep them before. One segment a time-out, and one for each that has arrived.
+    private func repairing(awaiting offset: UInt64) -> MemberSubflow? {
+        guard configuration.framing == .sealed, offset == sender.acknowledged else { return nil }
+        for i in 0..<candidates.count {
+            guard let member = members[candidates[i].subflow], member.tcp.isRepairingTimeout,
+                  member.awaitedSent != offset || member.awaitedSentAfter != member.tcp.statistics.timeouts
+            else { continue }
+            member.awaitedSent = offset
+            member.awaitedSentAfter = member.tcp.statistics.timeouts
+            return member
+        }
+        return nil
     }
 
     private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {

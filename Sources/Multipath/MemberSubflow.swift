@@ -48,6 +48,9 @@ final class MemberSubflow {
     var unchecked: [UncheckedMapping] = []
     /// Where a wrong checksum was found that ends the subflow: goes with the RST as MP_FAIL.
     var failedAt: DataSequence?
+    /// What the peer lacked first when it went on this subflow ahead of its losses, and after how many timeouts.
+    var awaitedSent = UInt64.max
+    var awaitedSentAfter = 0
     /// Timeouts of the TCP already turned into reinjections.
     var timeoutsSeen = 0
     /// The lowest offset among copies it carries of other subflows' data, and the sequence behind

@@ -190,6 +190,20 @@ struct Scoreboard: ~Copyable {
         return i < count ? number(at: i) : nil
     }
 
+    /// The first lost span that carries the byte at `offset` of the stream.
+    func lost(carrying offset: UInt64) -> UInt32? {
+        guard lostCount > 0 else { return nil }
+        var i = next(in: lostBits, inverted: 0, from: 0)
+        while i < count {
+            let r = record(number(at: i))
+            if offset >= r.pointee.streamOffset, offset &- r.pointee.streamOffset < UInt64(r.pointee.length) {
+                return number(at: i)
+            }
+            i = next(in: lostBits, inverted: 0, from: i &+ 1)
+        }
+        return nil
+    }
+
     /// The first index from `index` on whose span is not delivered; `count` where there is none.
     func nextUndelivered(from index: Int) -> Int { next(in: deliveredBits, inverted: .max, from: index) }
 

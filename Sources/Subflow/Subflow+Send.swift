@@ -85,7 +85,7 @@ extension Subflow {
         synIsDue = false
         if board.lostCount > 0, board.inFlight < sendWindow {
             if pacer.room(at: now) > 0 {
-                if let lost = board.nextLost() { return repeatSpan(lost) }
+                if let lost = awaitedLost ?? board.nextLost() { return repeatSpan(lost) }
             } else {
                 waitsForPacing = true
             }
@@ -126,6 +126,14 @@ extension Subflow {
         let wait = Interval(
             nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds << Int64(persistBackoffs))
         persistAt = now + min(wait, configuration.maximumRTO)
+    }
+
+    /// What the whole stream waits for goes first at every second time-out in a row. The first span may lie so far
+    /// ahead in the stream that the peer can't keep it before it has this one: beyond its window, since the first
+    /// flight leaves before that is known, or where memory has become short. It would be repeated for ever.
+    private var awaitedLost: UInt32? {
+        guard awaitedOffset != .max, rtt.backoffs > 0, rtt.backoffs % 2 == 0 else { return nil }
+        return board.lost(carrying: awaitedOffset)
     }
 
     private func repeatSpan(_ number: UInt32) -> Action {

@@ -121,6 +121,9 @@ public final class Subflow {
     var declined = false
     /// The last `nextAction` found pacing alone in the way of data.
     var waitsForPacing = false
+    /// The stream's first byte that the peer lacks: what everything behind it waits for, whichever subflow has
+    /// brought it. `.max` where subflows are repaired in their own order alone.
+    public var awaitedOffset = UInt64.max
     /// The span `nextAction` asked to repeat.
     var repeating = Scoreboard.absent
 
@@ -215,6 +218,10 @@ public final class Subflow {
     public var retransmissionTimeout: Interval { rtt.timeout }
     /// RTOs in a row without an acknowledgement.
     public var backoffs: Int { rtt.backoffs }
+    /// Everything outstanding timed out, and some of it has yet to go again.
+    public var isRepairingTimeout: Bool {
+        recovery.phase == .timeout && board.lostCount > 0 && !board.isFull && canSendData
+    }
     public var congestionWindow: Int { sendWindow }
     public var bytesInFlight: Int { board.inFlight }
     /// Congestion window minus what is in flight, never negative; ignores pacing.
