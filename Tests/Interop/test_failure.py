@@ -3,6 +3,7 @@ import time
 
 from links import kernel_address, same_streams, seconds
 from mptcp_packets import ACK, SYN, packets, parse
+from runner import OutOfBounds
 from test_joins import carried
 
 
@@ -17,7 +18,9 @@ def silent(as_initiator, link):
             peer, kernel = w.serve(size=900_000, during=lambda: (time.sleep(0.3), w.fail(link)))
         same_streams(peer, kernel)
         carried(peer, 2)
-        assert peer["counters"]["bytesReinjected"] > 0
+        # On a busy machine perhaps nothing was under way on the link at that moment: then a fresh world tries again.
+        if peer["counters"]["bytesReinjected"] == 0:
+            raise OutOfBounds("nothing was reinjected")
         w.expect(**(dict(MPJoinSynRx=1, MPJoinAckRx=1) if as_initiator else dict(MPJoinSynTx=1, MPJoinSynAckRx=1)))
     return test
 
