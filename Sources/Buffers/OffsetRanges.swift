@@ -10,14 +10,14 @@ public struct OffsetRanges {
         @inlinable public var count: Int { Int(end &- start) }
     }
     /// What was taken from the front lies before `head`.
-    private var items: [Span] = []
-    private var head = 0
+    @usableFromInline var items: [Span] = []
+    @usableFromInline var head = 0
     public init() {}
 
     public var spans: ArraySlice<Span> { items[head...] }
-    public var isEmpty: Bool { head == items.count }
-    public var count: Int { items.count &- head }
-    public subscript(i: Int) -> Span { items[head &+ i] }
+    @inlinable public var isEmpty: Bool { head == items.count }
+    @inlinable public var count: Int { items.count &- head }
+    @inlinable public subscript(i: Int) -> Span { items[head &+ i] }
 
     /// The index of the first range that ends after `offset`; `count` where none does.
     public func firstIndex(endingAfter offset: UInt64) -> Int {
@@ -81,8 +81,11 @@ public struct OffsetRanges {
     }
 
     /// Forgets everything below `offset`.
-    public mutating func removeBelow(_ offset: UInt64) {
-        if head == items.count { return }
+    @inlinable public mutating func removeBelow(_ offset: UInt64) {
+        if head != items.count { takeBelow(offset) }
+    }
+
+    @usableFromInline mutating func takeBelow(_ offset: UInt64) {
         head &+= items[head].end > offset ? 0 : firstIndex(endingAfter: offset)
         if head == items.count { return removeAll() }
         if items[head].start < offset { items[head].start = offset }

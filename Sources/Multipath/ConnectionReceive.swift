@@ -90,9 +90,6 @@ extension Connection {
 
     private func placement(of segment: borrowing Segment, count: Int, member: MemberSubflow) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
-        if !segment.flags.contains(.syn) {
-            member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
-        }
         if configuration.framing == .rawIP,
            let found = rawPlacement(of: segment, position: position, count: count, member: member) {
             return found
@@ -109,6 +106,7 @@ extension Connection {
                 return receiver.accepts(offset, offset &+ UInt64(count)) ? .whole(offset) : .none
             }
             guard length > 0 else { return .none }
+            forgetMappings(of: member)
             guard member.mappings.insert(start: mapping.subflowSequence, length: UInt32(length),
                                          offset: offset) else {
                 reset(member, reason: MPReset.multipathSpecific)
@@ -117,9 +115,17 @@ extension Connection {
         } else if segment.options.present.contains(.multipathCapable),
                   let length = segment.options.multipathCapable.dataLength, length > 0, remoteFirst != nil {
             // RFC 8684 section 3.1: the first data is mapped from IDSN + 1 by MP_CAPABLE itself.
+            forgetMappings(of: member)
             guard member.mappings.insert(start: 1, length: UInt32(length), offset: 0) else { return .none }
         }
         return isMapped(from: position, count: count, member: member) ? .byMappings : .none
+    }
+
+    /// What lies below the next number expected needs no mapping any more, and mappings are told apart within
+    /// 2^31 of it.
+    private func forgetMappings(of member: MemberSubflow) {
+        guard member.tcp.state != .synSent else { return }
+        member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
     }
 
     /// Plain TCP, an infinite mapping, or checksums decide first; nil: as inside a session.

@@ -79,7 +79,7 @@ extension Subflow {
             if !record.pointee.flags.contains(.delivered) { note(record, at: now, &delivery) }
             board.removeFirst()
         }
-        blocks.advance(by: acknowledgement.value &- sendUnacknowledged.value)
+        if blocks.count > 0 { blocks.advance(by: acknowledgement.value &- sendUnacknowledged.value) }
         sendUnacknowledged = acknowledgement
     }
 

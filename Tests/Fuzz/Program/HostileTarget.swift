@@ -280,11 +280,12 @@ final class HostileBench {
     private func flood(_ input: inout Input) {
         let kind = input.byte(), count = 1 + Int(input.byte()), datagrams = 1 + Int(input.byte() % 24)
         let salt = input.byte(), stride = input.byte()
+        let living = victim.streams.lazy.compactMap { $0 }.prefix(256).map { $0 } as [StreamHandle]
         for _ in 0..<datagrams {
             var frames: [UInt8] = []
             for i in 0..<count {
                 let n = salt &+ UInt8(truncatingIfNeeded: i) &* stride
-                let frame = self.frame(kind, n)
+                let frame = self.frame(kind, n, living)
                 if frames.count + frame.count > 1_400 { break }
                 frames += frame
             }
@@ -292,7 +293,7 @@ final class HostileBench {
         }
     }
 
-    private func frame(_ kind: UInt8, _ n: UInt8) -> [UInt8] {
+    private func frame(_ kind: UInt8, _ n: UInt8, _ living: [StreamHandle]) -> [UInt8] {
         func made(_ size: Int, _ write: (UnsafeMutableRawPointer) -> Void) -> [UInt8] {
             var bytes = [UInt8](repeating: 0, count: size)
             bytes.withUnsafeMutableBytes { write($0.baseAddress!) }
@@ -311,12 +312,10 @@ final class HostileBench {
                            sentAt: pair.now.nanoseconds - Int64(n) << Int64(kind >> 4)).write(into: $0)
             }
         case 3:
-            let living = victim.streams.compactMap { $0 }
             let number = kind & 8 != 0 || living.isEmpty ? UInt16(n) << 8
                 : living[Int(n) % living.count].links.first?.number ?? 0
             return made(SubflowResetFrame.size) { SubflowResetFrame(number: number, reason: 0).write(into: $0) }
         case 4:
-            let living = victim.streams.compactMap { $0 }
             let token = living.isEmpty ? 0 : living[Int(n) % living.count].connection.peerToken ?? UInt32(n)
             return made(JoinRequestFrame.size) { JoinRequestFrame(token: token).write(into: $0) }
         case 5:
