@@ -158,3 +158,26 @@ int braid_random(void *out, size_t count) {
 
 int braid_unshare_network(void) { return unshare(CLONE_NEWNET) < 0 ? -errno : 0; }
 int braid_unshare_files(void) { return unshare(CLONE_FILES) < 0 ? -errno : 0; }
+
+#include <stdlib.h>
+#include <sys/timerfd.h>
+
+// A time that never comes: the timer ends early, with ECANCELED, when the clock jumps.
+static int never(int fd) {
+    struct itimerspec at = {.it_value = {.tv_sec = (time_t)1 << 40}};
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at, NULL) < 0 ? -errno : 0;
+}
+
+int braid_clock_watch(void) {
+    int fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (fd < 0) return -errno;
+    int error = never(fd);
+    if (error < 0) { close(fd); return error; }
+    return fd;
+}
+
+int braid_clock_watch_again(int fd) {
+    uint64_t count;
+    if (read(fd, &count, sizeof count) < 0 && errno != ECANCELED && errno != EAGAIN) return -errno;
+    return never(fd);
+}

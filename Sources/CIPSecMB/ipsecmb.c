@@ -3,6 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+void __attribute__((noinline)) braid_wipe_stack(void) {
+    unsigned char below[16384];
+    explicit_bzero(below, sizeof below);
+    __asm__ volatile("" : : "r"(below) : "memory");
+}
+
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #include <asm/hwcap.h>

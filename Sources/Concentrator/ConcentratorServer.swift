@@ -49,6 +49,7 @@ public final class ConcentratorServer: EngineDelegate {
         configuration.memory = settings.memory
         configuration.memoryPerUser = settings.memoryPerUser
         configuration.mostSessionsPerUser = settings.mostSessionsPerUser
+        configuration.sessionSilence = settings.sessionSilence
         configuration.joinsFirstAddress = settings.joinsFirstAddress
         let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         endpoint.setAnnounced(settings.announce, at: loop.now())
@@ -86,6 +87,8 @@ public final class ConcentratorServer: EngineDelegate {
         case .sessionOpened(let session, let user):
             news.opened(session, of: user)
             tell("session opened", session, ["user": "\(user)"])
+        case .sessionResumed(let session, let silence):
+            tell("session goes on with new keys", session, ["silent_s": "\(Int(silence.seconds))"])
         case .sessionClosed(let session, let reason):
             tell("session closed", session, ["reason": "\(reason)"])
             news.closed(session)

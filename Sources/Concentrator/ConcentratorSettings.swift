@@ -38,6 +38,9 @@ public struct ConcentratorSettings: Sendable {
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 
+    /// How long a session is kept that nothing is heard of.
+    public var sessionSilence = Interval.seconds(86_400)
+
     /// What the sessions' tables hold.
     public static let mostAnnounced = EndpointConfiguration.mostAnnounced
 

@@ -25,7 +25,7 @@ public struct ProgramConfiguration: Sendable {
 enum LimitKey: String, CaseIterable {
     case connections, connectionsPerUser = "connections_per_user", sendBuffer = "send_buffer"
     case receiveWindow = "receive_window", drain
-    case dialogue, idleBody = "idle_body", unauthenticated
+    case dialogue, idleBody = "idle_body", unauthenticated, session
     case halfOpenPerUser = "half_open_per_user", sessionsPerUser = "sessions_per_user"
     case memory, memoryPerUser = "memory_per_user"
     case dials, dialsPerUser = "dials_per_user", lookUps = "lookups", lookUpsPerUser = "lookups_per_user"
@@ -65,6 +65,7 @@ struct Common {
     var memoryPerUser: Int?
     var dials = Turns.Most(inAll: Defaults.dials, perUser: Defaults.dialsPerUser)
     var lookUps = Turns.Most(inAll: Defaults.lookUps, perUser: Defaults.lookUpsPerUser)
+    var sessionSilence = Defaults.sessionSilence
 
     init(_ fields: CommonFields, folder: String) {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map { StaticKeyPair(privateKey: $0) }
@@ -103,6 +104,7 @@ struct Common {
         if let time = limits[.dialogue]?.interval(in: Defaults.dialogueRange) { dialogue = time }
         if let time = limits[.idleBody]?.interval(in: Defaults.idleBodyRange) { idleBody = time }
         if let count = limits[.unauthenticated]?.number(in: Defaults.connectionsRange) { unauthenticated = count }
+        if let time = limits[.session]?.interval(in: Defaults.sessionSilenceRange) { sessionSilence = time }
     }
 }
 

@@ -79,6 +79,7 @@ extension ConcentratorConfiguration {
         settings.lookUps = common.lookUps
         settings.capture = common.capture
         settings.drain = common.drain
+        settings.sessionSilence = common.sessionSilence
     }
 
     private static func listen(_ field: Field?) -> [SocketAddress] {

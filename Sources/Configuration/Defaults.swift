@@ -42,6 +42,8 @@ public enum Defaults {
     public static let receiveWindow = ByteCount.mebibytes(8)
     /// How long a stopping process waits for its connections to end.
     public static let drain = Interval.seconds(30)
+    /// How long a concentrator keeps a session that it hears nothing of, with its connections: a night's sleep.
+    public static let sessionSilence = Interval.seconds(86_400)
     /// How long a dial at the concentrator may take, all addresses of the name together.
     public static let dialTimeout = Interval.seconds(10)
 
@@ -62,5 +64,6 @@ public enum Defaults {
     public static let drainRange = Interval.zero...Interval.seconds(3600)
     public static let dialogueRange = Interval.seconds(1)...Interval.seconds(300)
     public static let idleBodyRange = Interval.seconds(1)...Interval.seconds(86_400)
+    public static let sessionSilenceRange = Interval.seconds(60)...Interval.seconds(604_800)
     public static let dialTimeoutRange = Interval.seconds(1)...Interval.seconds(300)
 }

@@ -97,7 +97,8 @@ extension Field {
         guard let text = text() else { return nil }
         let limits = "give it from \(Int(range.lowerBound.seconds)) s to \(Int(range.upperBound.seconds)) s"
         guard let count = quantity(
-            text, units: [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)]) else {
+            text, units: [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000),
+                          ("h", 3_600_000_000_000)]) else {
             return wrong("\"\(text)\" is not a time such as 30s; \(limits)")
         }
         let interval = Interval.nanoseconds(Int64(count))

@@ -51,6 +51,7 @@ enum HKDF {
         withUnsafeTemporaryAllocation(byteCount: 33, alignment: 8) { message in
             last.withBytes { message.copyMemory(from: $0) }
             message[32] = number
+            defer { OPENSSL_cleanse(message.baseAddress, 33) }
             return SHA256.hmac(key: key, UnsafeRawBufferPointer(message))
         }
     }

@@ -21,7 +21,8 @@ public final class RecordCipher {
     package enum Implementation { case fastest, libcrypto }
 
     public let suite: CipherSuite
-    private let key: Key32
+    /// For libcrypto's contexts, made at their first use; nil where intel-ipsec-mb has its own.
+    private var key: UnsafeMutableRawPointer?
     private let expanded: OpaquePointer?   // intel-ipsec-mb's key; nil: libcrypto's contexts below
     private var sealing: OpaquePointer?
     private var opening: OpaquePointer?
@@ -33,9 +34,13 @@ public final class RecordCipher {
 
     package init(suite: CipherSuite, key: Key32, implementation: Implementation) {
         self.suite = suite
-        self.key = key
         expanded = suite == .aes256GCM && implementation == .fastest
             ? key.withBytes { braid_gcm_new($0.baseAddress!.assumingMemoryBound(to: UInt8.self)) } : nil
+        if expanded == nil {
+            let kept = UnsafeMutableRawPointer.allocate(byteCount: 32, alignment: 8)
+            key.withBytes { kept.copyMemory(from: $0.baseAddress!, byteCount: 32) }
+            self.key = kept
+        }
     }
 
     deinit {
@@ -43,7 +48,15 @@ public final class RecordCipher {
         EVP_CIPHER_CTX_free(sealing)   // wipes
         EVP_CIPHER_CTX_free(opening)
         nonce.deallocate()
-        withUnsafePointer(to: key) { OPENSSL_cleanse(UnsafeMutableRawPointer(mutating: $0), 32) }
+        // (A stored `Key32` can't be wiped where it lies: a pointer to it may be one to a copy.)
+        if let key { OPENSSL_cleanse(key, 32); key.deallocate() }
+    }
+
+    /// The key's bytes, exclusive-or with 0xa5, for a test that looks for copies; nil where only the expanded key
+    /// is kept, whose first 32 bytes are the key's.
+    package var masked: [UInt8]? {
+        guard let start = key ?? expanded.map({ UnsafeMutableRawPointer($0) }) else { return nil }
+        return UnsafeRawBufferPointer(start: start, count: 32).map { $0 ^ 0xa5 }
     }
 
     /// Whether intel-ipsec-mb does the work.
@@ -117,11 +130,8 @@ extension RecordCipher {
         if kept == nil {
             guard let made = EVP_CIPHER_CTX_new() else { fatalError("libcrypto: out of memory") }
             let cipher = suite == .aes256GCM ? EVP_aes_256_gcm() : EVP_chacha20_poly1305()
-            let done = key.withBytes {
-                EVP_CipherInit_ex(made, cipher, nil,
-                                  $0.baseAddress!.assumingMemoryBound(to: UInt8.self), nil,
-                                  direction)
-            }
+            let done = EVP_CipherInit_ex(made, cipher, nil, key?.assumingMemoryBound(to: UInt8.self), nil,
+                                         direction)
             precondition(done == 1, "libcrypto: cipher")
             kept = made
         }

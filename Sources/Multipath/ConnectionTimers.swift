@@ -146,6 +146,14 @@ extension Connection {
         }
     }
 
+    /// Every living subflow says something, which a peer that knows none of it answers with a reset.
+    public func askSubflows(at now: Instant) {
+        for case let member? in members where member.isAlive {
+            member.tcp.requestAcknowledgement()
+            inputChanged(at: now)
+        }
+    }
+
     /// A segment of the subflow came over another path than its own: what it acknowledges tells nothing of a
     /// round trip.
     public func heardElsewhere(subflow index: Int, at now: Instant) {

@@ -243,6 +243,9 @@ public final class ProxyServer: EngineDelegate {
             concentrator?.isNeeded = false
             silence?.cancel()
             log.info("session opened", metadata: ["session": "\(session)"])
+        case .sessionResumed(let session, let silence):
+            log.info("session goes on with new keys",
+                     metadata: ["session": "\(session)", "silent_s": "\(Int(silence.seconds))"])
         case .sessionClosed(let session, let reason):
             reachability.sessionClosed()
             concentrator?.isNeeded = reachability.sessions == 0

@@ -43,6 +43,7 @@ public final class EngineDriver {
     /// What the sockets of applications may still move before the next turn, bytes; each may move a little
     /// whatever it says.
     var allowance = 0
+    private var clockWatch: ClockWatch?
 
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
     private static let receiveRounds = 4
@@ -70,6 +71,7 @@ public final class EngineDriver {
             guard self.isDue, !self.isStopped else { return }
             self.turn()
         }
+        clockWatch = ClockWatch(loop: loop) { [weak self] in self?.kick() }
         loop.turnAgain()
     }
 
@@ -155,6 +157,7 @@ public final class EngineDriver {
         turn()
         isStopped = true
         timer?.cancel()
+        clockWatch = nil
         for number in slots.indices { _ = detach(number) }
         capture?.close(endpoint)
     }

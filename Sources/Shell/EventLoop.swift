@@ -52,12 +52,12 @@ public final class EventLoop {
 
     // MARK: Time
 
-    /// CLOCK_MONOTONIC: never set back, stands still while the machine sleeps.
+    /// CLOCK_BOOTTIME: never set back, and goes on while the machine sleeps, as the peers' clocks do.
     public func now() -> Instant { Self.monotonic() }
 
     public static func monotonic() -> Instant {
         var t = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &t)
+        clock_gettime(CLOCK_BOOTTIME, &t)
         return Instant(nanoseconds: Int64(t.tv_sec) &* 1_000_000_000 &+ Int64(t.tv_nsec))
     }
 

@@ -67,7 +67,7 @@ extension Endpoint {
         }
         if path.check?.address == source {
             path.check?.received += bytes
-            if !path.isValidated { releaseHeld(path, at: now) }
+            if !path.isValidated { releaseHeld(session, path, at: now) }
             askAgain(session, path, at: now)
         } else if isNewest {
             if !path.isValidated {
@@ -110,7 +110,7 @@ extension Endpoint {
             move(session, path, to: check.address, at: now)
         } else {
             path.isValidated = true
-            releaseHeld(path, at: now)
+            releaseHeld(session, path, at: now)
         }
         answered(sample, session, path, at: now)
         if path.isOpen, path.mtu.asksBase(at: now), path.longQuestion == nil { sendProbe(session, path, at: now) }
@@ -147,9 +147,10 @@ extension Endpoint {
     // MARK: What may be sent
 
     /// A datagram for an address that may get only so much.
-    func commitUnproven(_ out: UnsafeMutableRawPointer, _ length: Int, _ path: Path, _ batch: DatagramBatch) {
+    func commitUnproven(_ out: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
+                        _ batch: DatagramBatch) {
         guard let check = path.check else { return }   // nobody is known there: as good as lost
-        if path.held.isEmpty, check.allowsData(length) {
+        if path.held.isEmpty, check.allowsData(length), session.unproven.take(length, at: clock) {
             path.check?.sent += length
             batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                          local: path.local)
@@ -160,13 +161,14 @@ extension Endpoint {
     }
 
     /// Sends what was held back, as far as it may go now.
-    private func releaseHeld(_ path: Path, at now: Instant) {
+    private func releaseHeld(_ session: Session, _ path: Path, at now: Instant) {
         // What waited longer than an answer takes was given up and sent again meanwhile.
         path.held.removeAll { now - $0.since > Limits.longestHold }
         var sent = 0
         for datagram in path.held.lazy.map(\.bytes) {
             if !path.isValidated {
-                guard path.check?.allowsData(datagram.count) == true else { break }
+                guard path.check?.allowsData(datagram.count) == true,
+                      session.unproven.take(datagram.count, at: now) else { break }
                 path.check?.sent += datagram.count
             }
             post(Outgoing(bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
@@ -177,9 +179,9 @@ extension Endpoint {
 
     /// The datagram just sent to the path's address goes to the new one, too, the same bytes: if the proxy
     /// is there, its acknowledgements must not stop while it is asked.
-    func copyToCandidate(_ datagram: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
+    func copyToCandidate(_ datagram: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
                          _ batch: DatagramBatch) {
-        guard let check = path.check, check.allowsData(length),
+        guard let check = path.check, check.allowsData(length), session.unproven.take(length, at: clock),
               let out = batch.reserve(lane: path.lane) else { return }
         out.copyMemory(from: datagram, byteCount: length)
         path.check?.sent += length

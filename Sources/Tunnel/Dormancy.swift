@@ -31,7 +31,7 @@ extension Endpoint {
 
     /// Listener: a connection without a subflow that works has something to send.
     func requestJoin(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard !session.isInitiator, !stream.connection.hasUsableSubflow, stream.connection.wantsSubflow else {
+        guard !session.isInitiator, !session.isMute, !stream.connection.hasUsableSubflow, stream.connection.wantsSubflow else {
             stream.joinRequest.stop()
             return
         }
@@ -50,7 +50,12 @@ extension Endpoint {
         guard session.isInitiator, let slot = session.tokens[frame.token], let stream = streams[slot]
         else { return }
         catchUp(stream, session, at: now)
-        guard !stream.connection.hasUsableSubflow else { return }
+        if stream.connection.hasUsableSubflow {
+            // The listener has given up what works here (we slept, and it did not): its resets will tell.
+            stream.connection.askSubflows(at: now)
+            ready.append(stream)
+            return
+        }
         stream.joinRetryAt = now
         ready.append(stream)
     }

@@ -166,7 +166,7 @@ public final class Endpoint {
         }
         if let session = currentSession {
             openPaths(session, uplink: uplink, at: now)
-            if now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
+            if session.isMute || now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
         }
         if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
     }

@@ -78,5 +78,10 @@ public struct EndpointConfiguration: Sendable {
     /// How long a record key is used (the design says 120 s; tests shorten it). A concentrator makes new ones no
     /// oftener than four times in that.
     public var keyLifetime = Interval.seconds(120)
+    /// A key that could not be renewed until it is so old sends nothing any more.
+    public var keyDeath = Interval.seconds(180)
+    /// Concentrator: a session that hears nothing for so long ends, with its connections. A laptop asleep comes
+    /// back after a night.
+    public var sessionSilence = Interval.seconds(86_400)
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
 }

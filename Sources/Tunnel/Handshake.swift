@@ -22,13 +22,19 @@ struct HandshakeState {
     var attempts: [Attempt] = []
     var count = 0
     var nextAt: Instant
-    /// "Still alive" answers that no record followed: after the third a fresh session is asked for.
-    var aliveAnswers = 0
-    var insist: Bool { aliveAnswers >= 3 }
     /// What the concentrator wants to see in the next hello, and until when; how often it asked in a row.
     var challenge = Bytes16.zero
     var challengeUntil = Instant.zero
     var challenges = 0
+}
+
+/// Where a welcome came from, the number of chance in it, and when its hello left.
+struct WelcomeArrival {
+    let remote: SocketAddress
+    let local: IPAddress
+    let uplink: Int
+    let token: Int64
+    let sentAt: Instant
 }
 
 /// A cookie of the concentrator's for what comes from `uplink` to `remote`.
@@ -72,10 +78,12 @@ extension Endpoint {
     /// The next attempt, with growing and jittered patience for the one after it.
     func repeatHandshake(at now: Instant) {
         guard var state = handshake else { return }
+        defer { Secrets.wipeStack() }
+        let insists = (currentSession?.resumptions ?? 0) >= Limits.vainResumptions
         let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
         let index = UInt32(state.slot) | salt << 16
         let payload = HelloPayload(hasHardwareAES: CipherSuite.hasHardwareAES,
-                                   wantsFresh: state.insist || currentSession == nil,
+                                   wantsFresh: insists || currentSession == nil,
                                    index: index, instance: instance,
                                    timestamp: wallClock(at: now),
                                    challenge: now < state.challengeUntil ? state.challenge : .zero)
@@ -88,7 +96,7 @@ extension Endpoint {
             let mac1 = datagram.withUnsafeBytes { remoteKeys.mac1($0) }
             withUnsafeBytes(of: mac1) { datagram += $0 }
             let attempt = HandshakeState.Attempt(noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
-                                                 insists: state.insist)
+                                                 insists: insists)
             if state.attempts.count == Limits.handshakeAttempts { state.attempts.removeFirst() }
             state.attempts.append(attempt)
             // Single mode lets the other radios sleep as long as the first answers, or one lost datagram
@@ -98,7 +106,7 @@ extension Endpoint {
                 post(attempt, through: uplink, at: now)
             }
         }
-        let limit = waiting.isEmpty ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
+        let limit = waiting.isEmpty && currentSession?.streams.isEmpty ?? true ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
         var patience = Limits.firstHandshakePatience
         for _ in 0..<min(state.count, 10) { patience = min(patience * 3 / 2, limit) }
         // A fifth either way, so that many proxies don't knock in step at a concentrator that comes back.
@@ -197,25 +205,24 @@ extension Endpoint {
             counters.notAuthentic += 1
             return
         }
-        if welcome.outcome == .challenge { answer(welcome.challenge, attempt.index, at: now); return }
-        if welcome.outcome == .stillAlive {
-            guard let session = currentSession else { return }
-            if !session.hasUsablePath, let item = uplinks.first(where: { $0.uplink.number == uplink }) {
-                // What asks and answers here is a path, even where none was to be.
-                openFirstPath(session, uplink: item.uplink, to: remote, at: now)
-            }
-            revive(session, at: now)
-            return
+        defer { Secrets.wipeStack() }
+        let arrival = WelcomeArrival(remote: remote, local: local, uplink: uplink, token: token, sentAt: attempt.sentAt)
+        switch welcome.outcome {
+        case .challenge: answer(welcome.challenge, attempt.index, at: now)
+        case .resumed: resume(state.slot, attempt, welcome, suite, noise.split(), arrival, at: now)
+        case .newSession: begin(state.slot, attempt, welcome, suite, noise.split(), arrival, at: now)
         }
+    }
+
+    private func begin(_ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload, _ suite: CipherSuite,
+                       _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant) {
         let old = currentSession
-        let session = Session(slot: state.slot, localIndex: attempt.index,
-                              remoteIndex: welcome.index, isInitiator: true,
-                              user: "", userNumber: -1, instance: instance, suite: suite,
-                              keys: noise.split(), mode: mode,
+        let session = Session(slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, isInitiator: true,
+                              user: "", userNumber: -1, instance: instance, suite: suite, keys: keys, mode: mode,
                               numberCursor: random.next(), at: now)
-        session.firstRemote = remote
+        session.firstRemote = arrival.remote
         session.forbidsFirst = welcome.forbidsFirst
-        sessions[state.slot] = session
+        sessions[slot] = session
         handshake = nil
         currentSession = session
         if let old {
@@ -225,29 +232,72 @@ extension Endpoint {
         say(.sessionOpened(session: session.slot, user: session.user))
         let single = session.need == .single
         for item in uplinks where item.isUp && !single { openPaths(session, uplink: item.uplink, at: now) }
-        if let item = uplinks.first(where: { $0.uplink.number == uplink }) {
-            openFirstPath(session, uplink: item.uplink, to: remote, at: now)
-            // The answer has measured its path already.
-            if let path = session.paths.first(where: {
-                $0?.uplink == uplink && $0?.remote == remote
-            }) ?? nil {
-                path.local = local
-                path.noteRTT(now - attempt.sentAt, at: now)
-                path.hasAnswered = true
-                setHealth(.usable, session, path, at: now)
-                // Handed back, it shows that we receive where our datagrams come from.
-                if token < 0, let out = path.append(ProbeFrame.size) {
-                    ProbeFrame(isAnswer: true, identifier: 0, sentAt: token).write(into: out)
-                    markDirty(session)
-                }
-            }
-        }
+        greet(session, arrival, at: now)
         let streams = waiting
         waiting.removeAll()
         for stream in streams where !stream.isReleased || stream.connection.error == nil {
             attach(stream, to: session, at: now)
         }
         schedule(session, at: now)
+    }
+
+    /// The concentrator has kept the session and its connections: they go on with new keys.
+    private func resume(_ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload, _ suite: CipherSuite,
+                        _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant) {
+        guard let session = currentSession, !attempt.insists else { return }
+        let old = session.slot, silence = now - session.lastArrival
+        sessions[old] = nil
+        freeSessions.append(old)
+        sessionDeadlines.set(old, .distantFuture)
+        session.goOn(slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
+                     keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
+        sessions[slot] = session
+        if session.changes.isWalking { walking.append(slot) }
+        handshake = nil
+        session.lastArrival = now
+        session.resumptions += 1
+        say(.sessionResumed(session: slot, silence: silence))
+        goOn(session, at: now)
+        greet(session, arrival, at: now)
+        for case let path? in session.paths where path.isOpen && path.health != .usable {
+            path.probe.backoff = Limits.suspectProbe
+            sendProbe(session, path, at: now)
+        }
+        if session.hasSignals { session.signals.renew(); repeatSignals(session, at: now) }
+        schedule(session, at: now)
+    }
+
+    /// What both ends do when a session goes on: its connections find it in its slot, and nothing refers to records of
+    /// the past.
+    func goOn(_ session: Session, at now: Instant) {
+        session.isDirty = false
+        session.scheduled = .distantFuture
+        for slot in session.streams {
+            guard let stream = streams[slot] else { continue }
+            stream.session = session.slot
+            stream.orphanAt = .distantFuture
+            for i in stream.links.indices { stream.links[i].context.forgetRecords() }
+            ready.append(stream)
+        }
+    }
+
+    /// The answer has measured its path already; its token, handed back, shows that we receive where our datagrams
+    /// come from.
+    private func greet(_ session: Session, _ arrival: WelcomeArrival, at now: Instant) {
+        guard let item = uplinks.first(where: { $0.uplink.number == arrival.uplink }) else { return }
+        // What asks and answers here is a path, even where none was to be.
+        openFirstPath(session, uplink: item.uplink, to: arrival.remote, at: now)
+        guard let path = session.paths.first(where: {
+            $0?.uplink == arrival.uplink && $0?.remote == arrival.remote
+        }) ?? nil else { return }
+        path.local = arrival.local
+        path.noteRTT(now - arrival.sentAt, at: now)
+        path.hasAnswered = true
+        setHealth(.usable, session, path, at: now)
+        if arrival.token < 0, let out = path.append(ProbeFrame.size) {
+            ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
+        }
+        markDirty(session)
     }
 
     /// The concentrator can't tell this hello from a replay, since our clock says something else than it expects:
@@ -260,14 +310,6 @@ extension Endpoint {
         state.challengeUntil = now + Limits.challengeLifetime
         handshake = state
         if state.challenges <= Limits.promptAnswers { repeatHandshake(at: now) }
-    }
-
-    /// The concentrator still has the session, so the network is there again: ask the paths at once.
-    private func revive(_ session: Session, at now: Instant) {
-        if now - session.lastArrival < Limits.sessionDoubt { endHandshake(); return }
-        handshake?.attempts.removeAll()
-        handshake?.aliveAnswers += 1
-        for case let path? in session.paths where path.isOpen { sendProbe(session, path, at: now) }
     }
 
     // MARK: Slots
@@ -289,6 +331,8 @@ extension Endpoint {
             drop(stream, from: session, at: now)
         }
         session.streams.removeAll()
+        forgetSuccessors(session)
+        session.wipeKeys()
         if session.userNumber >= 0 { users[session.userNumber].sessions.removeAll { $0 == session.slot } }
         sessions[session.slot] = nil
         freeSessions.append(session.slot)

@@ -14,6 +14,7 @@ extension Endpoint {
     /// An authentic datagram: the path lives in our direction.
     @inline(__always) func noteArrival(_ session: Session, _ path: Path, at now: Instant) {
         session.lastArrival = now
+        session.resumptions = 0
         path.lastArrival = now
         // The session lives: whoever doubted it may stop.
         if handshake != nil, session === currentSession { endHandshake() }
@@ -328,7 +329,9 @@ extension Endpoint {
     /// The session's next deadline from all its timers.
     func schedule(_ session: Session, at now: Instant) {
         guard !session.isClosing, session.isConfirmed else { return }
-        var due = session.signals.at
+        if session.isMute { scheduleMute(session, at: now); return }
+        var due = min(session.signals.at, session.current.since + configuration.keyDeath)
+        due = min(due, nextSuccessorEnd(session))
         for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
         if session.previous != nil { due = min(due, session.previousUntil) }
         if let rekey = session.rekey { due = min(due, rekey.again.at) }
@@ -339,14 +342,27 @@ extension Endpoint {
                 due = min(due, max(session.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
             }
         } else {
-            due = min(due, session.lastArrival + Limits.sessionSilence)
+            due = min(due, session.lastArrival + configuration.sessionSilence)
         }
         arm(session, max(due, now + .microseconds(50)))
+    }
+
+    /// Without keys there is nothing to do but to wait for new ones.
+    private func scheduleMute(_ session: Session, at now: Instant) {
+        let end = isProxy ? .distantFuture : session.lastArrival + configuration.sessionSilence
+        arm(session, max(min(end, nextSuccessorEnd(session)), now + .microseconds(50)))
     }
 
     func advance(_ session: Session, to now: Instant) {
         guard !session.isClosing else { return }
         guard session.isConfirmed else { expire(session, at: now); return }
+        expireSuccessors(session, at: now)
+        if !isProxy, now - session.lastArrival >= configuration.sessionSilence {
+            end(session, reason: "silent", at: now)
+            return
+        }
+        if !session.isMute, now - session.current.since >= configuration.keyDeath { dropKeys(session, at: now) }
+        if session.isMute { schedule(session, at: now); return }
         for case let path? in session.paths { advance(session, path, to: now) }
         if session.signals.at <= now { repeatSignals(session, at: now) }
         if session.spareAt <= now { watchSpare(session, at: now) }
@@ -359,9 +375,6 @@ extension Endpoint {
                now - session.lastArrival >= Limits.sessionDoubt {
                 beginHandshake(at: now)
             }
-        } else if now - session.lastArrival >= Limits.sessionSilence {
-            end(session, reason: "silent", at: now)
-            return
         }
         schedule(session, at: now)
     }

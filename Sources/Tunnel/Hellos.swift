@@ -92,6 +92,7 @@ extension Endpoint {
 
     /// Opens a turn's share of the hellos that wait, after the records.
     func openHellos(at now: Instant) {
+        defer { Secrets.wipeStack() }
         var spent = 0
         withUnsafeTemporaryAllocation(byteCount: HelloDatagram.size, alignment: 8) { room in
             while spent < Limits.multiplicationsPerTurn, let due = gate?.nextAt(now), due <= now,
@@ -172,9 +173,9 @@ extension Endpoint {
         guard let slot = living?.slot ?? takeSessionSlot() else {
             return refuse(.noSession, number, from: source, at: now)
         }
-        let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
-        let index = living?.localIndex ?? UInt32(slot) | salt << 16
-        let welcome = WelcomePayload(outcome: living == nil ? .newSession : .stillAlive,
+        let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: random.next() & 0xff)
+        let index = UInt32(slot) | salt << 16
+        let welcome = WelcomePayload(outcome: living == nil ? .newSession : .resumed,
                                      cipher: suite.rawValue, index: index,
                                      forbidsFirst: !configuration.joinsFirstAddress)
         noise.prepare(preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
@@ -184,12 +185,19 @@ extension Endpoint {
             return 5
         }
         let bytesOut = Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer)
-        guard living == nil else { postWelcome(bytesOut, to: source, token: 0); return 5 }
         let session = Session(slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
                               user: users[number].user.name, userNumber: number,
                               instance: hello.instance, suite: suite,
                               keys: noise.split(), mode: mode, numberCursor: 0, at: now)
-        sessions[slot] = session
+        if let living {
+            if living.successors.count >= Limits.successors, let hello = living.successors[0].hello {
+                forgetUnconfirmed(hello)
+            }
+            session.isSuccessor = true
+            living.successors.append(session)
+        } else {
+            sessions[slot] = session
+        }
         remember(session, datagram, welcome: bytesOut, at: now)
         postWelcome(bytesOut, to: source, token: token(session, for: source, at: now))
         return 5
@@ -215,7 +223,7 @@ extension Endpoint {
         unconfirmed[mac1] = Unconfirmed(session: session, hello: Array(datagram[..<HelloDatagram.mac1]), welcome: welcome)
         unconfirmedOrder.append(mac1)
         session.hello = mac1
-        arm(session, now + Limits.unconfirmedLifetime)
+        arm(sessions[session.slot] ?? session, now + Limits.unconfirmedLifetime)
     }
 
     /// Nobody came to use it.
@@ -226,6 +234,11 @@ extension Endpoint {
     private func forgetUnconfirmed(_ mac1: Bytes16) {
         guard let session = unconfirmed[mac1]?.session else { return }
         noLongerUnconfirmed(mac1)
+        session.wipeKeys()
+        if session.isSuccessor {
+            sessions[session.slot]?.successors.removeAll { $0 === session }
+            return
+        }
         sessions[session.slot] = nil
         freeSessions.append(session.slot)
         sessionDeadlines.set(session.slot, .distantFuture)
@@ -236,18 +249,36 @@ extension Endpoint {
         unconfirmedOrder.removeAll { $0 == mac1 }
     }
 
-    /// The peer has spoken with the new keys: the session is real, and replaces the instance's older one.
-    func confirm(_ session: Session, at now: Instant) {
+    /// When the first of the handshakes that may go on with the session is forgotten.
+    func nextSuccessorEnd(_ session: Session) -> Instant {
+        session.successors.first.map { $0.openedAt + Limits.unconfirmedLifetime } ?? .distantFuture
+    }
+
+    func expireSuccessors(_ session: Session, at now: Instant) {
+        while let first = session.successors.first, first.openedAt + Limits.unconfirmedLifetime <= now,
+              let hello = first.hello { forgetUnconfirmed(hello) }
+    }
+
+    func forgetSuccessors(_ session: Session) {
+        while let hello = session.successors.first?.hello { forgetUnconfirmed(hello) }
+    }
+
+    /// The peer has spoken with the new keys: the session is real, and replaces the instance's older one; or the
+    /// older one goes on with its keys. The session that lives.
+    func confirm(_ session: Session, at now: Instant) -> Session {
         session.isConfirmed = true
         session.lastArrival = now
         if let hello = session.hello { noLongerUnconfirmed(hello) }
         session.hello = nil
+        let living = session.isSuccessor ? sessions[session.slot] : nil
+        living?.successors.removeAll { $0 === session }
         // Its other attempts are answered, but not used: the proxy has chosen.
         for mac1 in unconfirmedOrder {
             guard let other = unconfirmed[mac1]?.session, other.userNumber == session.userNumber,
                   other.instance == session.instance else { continue }
             forgetUnconfirmed(mac1)
         }
+        if let living { takeOver(living, by: session, at: now); return living }
         for slot in users[session.userNumber].sessions {
             guard let other = sessions[slot], other.instance == session.instance else { continue }
             end(other, reason: "replaced by a new session", at: now)
@@ -256,6 +287,27 @@ extension Endpoint {
         users[session.userNumber].sessions.append(session.slot)
         say(.sessionOpened(session: session.slot, user: session.user))
         announceAll(session, at: now)
+        schedule(session, at: now)
+        return session
+    }
+
+    /// The session goes on with a handshake's keys: the same process is back. Where its paths lead is asked again.
+    private func takeOver(_ session: Session, by other: Session, at now: Instant) {
+        let silence = now - session.lastArrival
+        session.goOn(slot: session.slot, localIndex: other.localIndex, remoteIndex: other.remoteIndex,
+                     suite: other.suite, keys: other.current)
+        session.welcomed = other.welcomed
+        session.lastArrival = now
+        say(.sessionResumed(session: session.slot, silence: silence))
+        goOn(session, at: now)
+        for case let path? in session.paths {
+            if path.health == .usable { setHealth(.suspect, session, path, at: now) }
+            path.isValidated = false
+            path.check = nil
+            path.held.removeAll()
+            path.probe.isOutstanding = false
+            path.probe.verdictAt = .distantFuture
+        }
         schedule(session, at: now)
     }
 }

@@ -131,7 +131,8 @@ extension Endpoint {
 
     /// A listener's connection whose last subflow ended waits for the proxy to join again.
     func noteOrphan(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard !session.isInitiator,
+        // While no path works, or the proxy sleeps, it can't; from then on it has its time.
+        guard !session.isInitiator, session.hasUsablePath,
               stream.connection.livingSubflows == 0
         else { stream.orphanAt = .distantFuture; return }
         if stream.orphanAt == .distantFuture { stream.orphanAt = now + Limits.orphanPatience }

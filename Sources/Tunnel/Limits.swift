@@ -108,9 +108,18 @@ enum Limits {
     /// How long the replaced key still opens: late datagrams come within the deepest queue's delay.
     static let oldKeyLifetime = Interval.seconds(5)
 
-    /// A concentrator ends a session that was silent for this long. Longer than any outage worth
-    /// surviving with live connections; the proxy's keepalive comes every 20 s.
-    static let sessionSilence = Interval.seconds(300)
+    /// Keys older than `EndpointConfiguration.keyDeath` send nothing; what comes with them is opened for this much
+    /// longer, as the other end's are younger by the time a rekeying takes.
+    static let keyGrace = Interval.seconds(10)
+    /// Handshakes that went on with the session and were not followed by a record: then a new one is asked for.
+    static let vainResumptions = 3
+    /// Handshakes at once by which a session may go on.
+    static let successors = 4
+    /// Bytes a second, and at once, to addresses of a session that have not shown that they receive: what sixteen
+    /// paths need that are opened in the middle of a download (`wakePadding`).
+    static let unprovenRate = 32_768.0
+    static let unprovenBurst = 400_000.0
+
     /// A proxy's NAT binding lives at least 30 s (RFC 4787 asks for 120).
     static let keepalive = Interval.seconds(20)
     /// RTT is measured this often on paths in use while something is being transferred.

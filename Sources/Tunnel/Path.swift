@@ -55,8 +55,8 @@ final class Path {
     /// Sealed datagrams for an address that may get no more yet.
     var held: [HeldDatagram] = []
 
-    // Records. Numbers start at 1 and never start again while the session lives, whatever the epoch and
-    // the incarnation: no nonce is used twice.
+    // Records. Numbers start at 1 and never start again while the keys of one handshake live, whatever the epoch
+    // and the incarnation: no nonce is used twice.
     private(set) var nextNumber: UInt64 = 1
     var replay = ReplayWindow()
     /// The number of the record that is being read.
@@ -121,6 +121,14 @@ final class Path {
         precondition(nextNumber < 1 << 62, "a path's packet numbers are used up")
         defer { nextNumber += 1 }
         return nextNumber
+    }
+
+    /// With other keys the numbers begin again; what was under way with the old ones is lost.
+    func restartNumbers() {
+        nextNumber = 1
+        replay = ReplayWindow()
+        arriving = 0
+        loss.restart()
     }
 
     /// Where `length` bytes of a plain frame go into the next datagram; nil where they don't fit any more.
@@ -232,6 +240,11 @@ struct LossMeter {
     @inline(__always) mutating func note(highest: UInt64) {
         received &+= 1
         if highest &- first >= Self.span { close(highest) }
+    }
+    /// Numbers begin again; what was measured stays.
+    mutating func restart() {
+        first = 1
+        received = 0
     }
     private mutating func close(_ highest: UInt64) {
         let expected = highest &+ 1 &- first

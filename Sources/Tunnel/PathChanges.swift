@@ -130,6 +130,8 @@ extension Endpoint {
             }
             if path.changes.health > heard {
                 stream.connection.setHealth(path.health, path: path.number, at: now)
+                // Who asked for a join in vain through a silence of minutes asks again now.
+                if path.health == .usable { stream.joinRequest.stop() }
             }
         }
         if !session.isInitiator { stream.connection.mode = session.mode }

@@ -11,7 +11,7 @@ extension Endpoint {
                        from remote: SocketAddress,
                        local: IPAddress, uplink: Int, at now: Instant) {
         let slot = Int(header.session & 0xffff)
-        guard slot < sessions.count, let session = sessions[slot], session.localIndex == header.session else {
+        guard slot < sessions.count, var session = sessions[slot]?.holder(of: header.session) else {
             counters.unknownSession += 1
             return
         }
@@ -24,16 +24,21 @@ extension Endpoint {
         let number = ((known?.replay.highest ?? 0) &+ 1).nearestPacketNumber(low: header.number)
         if let known, !known.replay.isFresh(number) { counters.replayed += 1; return }
         let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
-        guard let length = keys.receive.open(path: UInt32(header.path), packetNumber: number,
+        guard let cipher = keys.receive, now - keys.since < configuration.keyDeath + Limits.keyGrace else {
+            counters.notAuthentic += 1
+            return
+        }
+        guard let length = cipher.open(path: UInt32(header.path), packetNumber: number,
                                              associated: UnsafeRawBufferPointer(
                                                  rebasing: datagram[..<DatagramHeader.size]),
                                              record: record) else {
             counters.notAuthentic += 1
             return
         }
+        if !session.isConfirmed { session = confirm(session, at: now) }
         // The proxy gives the paths their numbers; the concentrator learns them from authentic records.
         let path: Path
-        if let known { path = known } else {
+        if let known = session.paths[Int(header.path)] { path = known } else {
             guard !session.isInitiator else { counters.malformed += 1; return }
             path = Path(number: Int(header.path), uplink: uplink, uplinkName: "", remote: remote,
                         local: local,
@@ -43,7 +48,6 @@ extension Endpoint {
         let isNewest = number > path.replay.highest
         guard path.replay.accept(number) else { counters.replayed += 1; return }
         path.arriving = number
-        if !session.isConfirmed { confirm(session, at: now) }
         if keys === session.next { adoptNextKeys(session, at: now) }
         let source = PathAddress(remote: remote, local: local, uplink: uplink)
         arrivalBytes = datagram.count

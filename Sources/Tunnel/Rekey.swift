@@ -9,7 +9,7 @@ extension Endpoint {
 
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(_ session: Session, at now: Instant) {
-        guard session.isInitiator, session.rekey == nil,
+        guard session.isInitiator, session.rekey == nil, !session.isMute,
               now - session.current.since >= configuration.keyLifetime
                   || session.recordsSent >= Limits.recordsPerKey
         else { return }
@@ -17,6 +17,7 @@ extension Endpoint {
     }
 
     private func beginRekey(_ session: Session, at now: Instant) {
+        defer { Secrets.wipeStack() }
         var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey,
                                              prologue: Self.rekeyPrologue,
                                              preSharedKey: preSharedKey, ephemeral: random.key())
@@ -56,7 +57,7 @@ extension Endpoint {
     }
 
     private func answerRekey(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant) {
-        guard !session.isInitiator else { return }
+        guard !session.isInitiator, !session.isMute else { return }
         if let old = session.rekeyAnswer,
            old.epoch == frame.epoch,
            frame.message.elementsEqual(old.message1) {
@@ -66,6 +67,7 @@ extension Endpoint {
         guard frame.epoch == session.current.epoch &+ 1, now >= session.rekeyAllowedAt else { return }
         // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is answered.
         session.rekeyAllowedAt = now + min(Limits.rekeyInterval, configuration.keyLifetime / 4)
+        defer { Secrets.wipeStack() }
         let user = users[session.userNumber].user
         var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue)
         guard let sender = try? noise.readSender(frame.message), sender == user.publicKey,
@@ -87,6 +89,7 @@ extension Endpoint {
         guard let rekey = session.rekey, rekey.epoch == frame.epoch, now >= session.rekeyAllowedAt
         else { return }
         session.rekeyAllowedAt = now + Limits.rekeyAnswerInterval
+        defer { Secrets.wipeStack() }
         var noise = rekey.noise
         guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
             counters.badFrames += 1
@@ -104,13 +107,24 @@ extension Endpoint {
 
     /// From here on records leave with the new keys; the old ones open what is still under way.
     func adoptNextKeys(_ session: Session, at now: Instant) {
-        guard let next = session.next else { return }
-        precondition(next.epoch == session.current.epoch &+ 1)
-        session.previous = session.current
-        session.previousUntil = now + Limits.oldKeyLifetime
-        session.current = next
-        session.next = nil
-        session.recordsSent = 0
+        guard session.next != nil else { return }
+        session.adoptNextKeys(until: now + Limits.oldKeyLifetime)
         arm(session, session.previousUntil)
+    }
+
+    /// The keys could not be renewed: they are gone. Connections wait for a handshake by the same process, which
+    /// goes on with the session; the proxy begins one.
+    func dropKeys(_ session: Session, at now: Instant) {
+        session.wipeKeys()
+        for case let path? in session.paths where path.health == .usable {
+            setHealth(.suspect, session, path, at: now)
+        }
+        for case let path? in session.paths {
+            path.smallCount = 0
+            path.held.removeAll()
+            path.probe.isOutstanding = false
+        }
+        session.signals.stop()
+        if session === currentSession { beginHandshake(at: now) }
     }
 }

@@ -7,9 +7,11 @@ import Wire
 /// The record keys of one epoch.
 final class EpochKeys {
     let epoch: UInt8
-    let send: RecordCipher
-    let receive: RecordCipher
+    /// Nil once they are too old (`Limits`): nothing is sent with them any more, and nothing opened.
+    private(set) var send: RecordCipher?
+    private(set) var receive: RecordCipher?
     let since: Instant
+    var isDead: Bool { send == nil }
 
     init(epoch: UInt8, suite: CipherSuite, keys: NoiseHandshake.TransportKeys, since: Instant) {
         self.epoch = epoch
@@ -17,26 +19,30 @@ final class EpochKeys {
         receive = RecordCipher(suite: suite, key: keys.receive)
         self.since = since
     }
+    func wipe() {
+        send = nil
+        receive = nil
+    }
 }
 
 /// What two ends share from one handshake on: keys, paths, connections.
 final class Session {
-    let slot: Int
-    /// What the peer writes into its datagrams: the slot and eight bits of chance above it, so that a
-    /// datagram of the slot's last tenant costs a comparison, not a decryption.
-    let localIndex: UInt32
-    let remoteIndex: UInt32
+    private(set) var slot: Int
+    /// What the peer writes into its datagrams: the slot and eight bits above it, so that a datagram of the slot's
+    /// last tenant, or of the session's last keys, costs a comparison, not a decryption.
+    private(set) var localIndex: UInt32
+    private(set) var remoteIndex: UInt32
     let isInitiator: Bool
     let user: String
     let userNumber: Int
     /// The proxy process: its sessions replace one another.
     let instance: UInt64
-    let suite: CipherSuite
+    private(set) var suite: CipherSuite
     let openedAt: Instant
 
     /// The peer has proved with a record that it has the keys.
     var isConfirmed: Bool
-    var current: EpochKeys
+    private(set) var current: EpochKeys
     /// Still opens late datagrams.
     var previous: EpochKeys?
     var previousUntil = Instant.distantFuture
@@ -48,6 +54,12 @@ final class Session {
     /// Before it no message of a rekey is looked into: each costs Diffie-Hellman operations.
     var rekeyAllowedAt = Instant.zero
     var recordsSent: UInt64 = 0
+    /// At the concentrator: handshakes by which the same process goes on with this session; the first that speaks
+    /// takes it over. Sessions only in name: each has keys and an index of its own, in this one's slot.
+    var successors: [Session] = []
+    var isSuccessor = false
+    /// At the proxy: times it went on with new keys since it last heard a record.
+    var resumptions = 0
     /// At the concentrator, until the first record: the first MAC of the hello that made it.
     var hello: Bytes16?
     /// At the concentrator, until the first record: where the welcome went, and what each copy asked.
@@ -91,6 +103,10 @@ final class Session {
     /// Resets of connections this end broke off, repeated until the peer knows.
     var resets = UnconfirmedResets()
 
+    /// At the concentrator: bytes to addresses that have not shown that they receive, all together, besides the
+    /// three times that each has.
+    var unproven = TokenBucket(rate: Limits.unprovenRate, burst: Limits.unprovenBurst)
+
     var lastArrival: Instant
     var lastActivity: Instant
     /// The stream that moved payload most recently: its subflows know the paths' round trips best.
@@ -121,12 +137,62 @@ final class Session {
         lastActivity = now
     }
 
+    /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new ones.
+    var isMute: Bool { current.isDead }
+
+    /// No key is left.
+    func wipeKeys() {
+        current.wipe()
+        previous?.wipe()
+        next?.wipe()
+        previous = nil
+        next = nil
+        rekey = nil
+        rekeyAnswer = nil
+    }
+
+    /// From here on records leave with the next epoch's keys; the old ones open what is still under way.
+    func adoptNextKeys(until: Instant) {
+        guard let next else { return }
+        precondition(next.epoch == current.epoch &+ 1)
+        previous = current
+        previousUntil = until
+        current = next
+        self.next = nil
+        recordsSent = 0
+    }
+
+    /// Goes on with the keys and indices of a new handshake; packet numbers begin anew with them.
+    func goOn(slot: Int, localIndex: UInt32, remoteIndex: UInt32, suite: CipherSuite, keys: EpochKeys) {
+        wipeKeys()
+        self.slot = slot
+        self.localIndex = localIndex
+        self.remoteIndex = remoteIndex
+        self.suite = suite
+        current = keys
+        recordsSent = 0
+        for case let path? in paths { path.restartNumbers() }
+    }
+
     /// The keys that open a record with these epoch bits.
     @inline(__always) func keys(epochBits: UInt8) -> EpochKeys? {
         if current.epoch & 3 == epochBits { return current }
         if let next, next.epoch & 3 == epochBits { return next }
         if let previous, previous.epoch & 3 == epochBits { return previous }
         return nil
+    }
+
+    /// For the index of a successor: none of those that name this session.
+    var unusedSalt: UInt32 {
+        var salt = (successors.last?.localIndex ?? localIndex) >> 16
+        repeat { salt = (salt &+ 1) & 0xff } while holder(of: UInt32(slot) | salt << 16) != nil
+        return salt
+    }
+
+    /// Whom the index means: this session, or one that will go on with it.
+    @inline(__always) func holder(of index: UInt32) -> Session? {
+        if localIndex == index { return self }
+        return successors.first { $0.localIndex == index }
     }
 
     var hasSignals: Bool {

@@ -10,6 +10,9 @@ public enum EndpointEvent {
     /// Proxy: nothing works any more and the concentrator is silent; it may have another address by now.
     /// A path that becomes usable ends the doubt.
     case sessionDoubted(session: Int)
+    /// The session goes on with new keys after a silence, and its connections with it. `session`: its number from
+    /// here on.
+    case sessionResumed(session: Int, silence: Interval)
     /// A path came, went or changed its health; for logs and status.
     /// `uplink`: its name at the proxy, empty at the concentrator.
     case pathChanged(session: Int, path: Int, uplink: String, remote: SocketAddress, health: PathHealth)

@@ -33,7 +33,7 @@ extension Endpoint {
         if let session = currentSession {
             attach(stream, to: session, at: now)
             // Nothing heard for long: the concentrator may have been restarted. Asking costs one datagram.
-            if now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
+            if session.isMute || now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
         } else {
             waiting.append(stream)
             // Whoever waits does not wait for an idle proxy's patience.

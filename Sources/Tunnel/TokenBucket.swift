@@ -23,10 +23,10 @@ struct TokenBucket {
         return level
     }
 
-    /// Takes one token; false where there is none.
-    mutating func take(at now: Instant) -> Bool {
-        guard level(at: now) >= 1 else { return false }
-        level -= 1
+    /// Takes `n` tokens; false where there are not so many.
+    mutating func take(_ n: Int = 1, at now: Instant) -> Bool {
+        guard level(at: now) >= Double(n) else { return false }
+        level -= Double(n)
         return true
     }
 

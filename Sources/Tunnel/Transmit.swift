@@ -223,7 +223,8 @@ extension Endpoint {
         ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
             .write(into: out + DatagramHeader.size)
         let length = sealRecord(out, plain: ProbeFrame.size, .empty, session, path, at: now)
-        if check.allows(length) {
+        if length > 0, check.allows(length) {
+            session.unproven.spend(length)   // charged, but never crowded out
             check.asks += 1
             check.askedAt = now
             check.sent += length
@@ -239,25 +240,28 @@ extension Endpoint {
                         _ session: Session, _ path: Path,
                         _ batch: DatagramBatch, at now: Instant) -> Int {
         let length = sealRecord(out, plain: plain, payload, session, path, at: now)
+        if length == 0 { return 0 }   // as good as lost
         if path.isValidated {
             batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                          local: path.local)
         } else {
-            commitUnproven(out, length, path, batch)
+            commitUnproven(out, length, session, path, batch)
         }
         rekeyIfDue(session, at: now)
         return length
     }
 
-    /// The datagram's length.
+    /// The datagram's length; zero where the keys are gone.
     private func sealRecord(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
                             _ session: Session, _ path: Path, at now: Instant) -> Int {
-        let keys = session.current, number = path.takeNumber()
+        let keys = session.current
+        guard let cipher = keys.send else { return 0 }
+        let number = path.takeNumber()
         DatagramHeader(kind: .record, epoch: keys.epoch, path: UInt8(path.number),
                        session: session.remoteIndex,
                        number: UInt32(truncatingIfNeeded: number & 0xff_ffff)).write(into: out)
         let body = out + DatagramHeader.size
-        let sealed = keys.send.seal(path: UInt32(path.number), packetNumber: number,
+        let sealed = cipher.seal(path: UInt32(path.number), packetNumber: number,
                                     associated: UnsafeRawBufferPointer(start: out,
                                                                        count: DatagramHeader.size),
                                     head: UnsafeRawBufferPointer(start: body, count: plain),
@@ -370,7 +374,7 @@ extension Endpoint {
         }
         let length = finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
                             path, batch, at: now)
-        if path.isValidated, path.check != nil { copyToCandidate(out, length, path, batch) }
+        if path.isValidated, path.check != nil, length > 0 { copyToCandidate(out, length, session, path, batch) }
         return true
     }
 

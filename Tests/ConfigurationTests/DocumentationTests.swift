@@ -26,6 +26,7 @@ import Testing
             ("`limits.lookups`", "\(Defaults.lookUps)"), ("`limits.lookups_per_user`", "\(Defaults.lookUpsPerUser)"),
             ("`limits.send_buffer`", "\(Defaults.sendBuffer.bytes >> 20) MiB"),
             ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),
+            ("`limits.session`", "\(Int(Defaults.sessionSilence.seconds / 3600)) h"),
             ("`limits.drain`", "\(Int(Defaults.drain.seconds)) s"),
             ("`limits.dialogue`", "\(Int(Defaults.dialogue.seconds)) s"),
             ("`limits.idle_body`", "\(Int(Defaults.idleBody.seconds)) s"),

@@ -46,7 +46,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(goodProxy + "mode: [full]", "proxy.yaml:3: mode: must be one value, not a list or a table"),
         WrongFile(goodProxy + "limits: many",
                   "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "
-                      + "dialogue, idle_body, unauthenticated, half_open_per_user, sessions_per_user, memory, memory_per_user, "
+                      + "dialogue, idle_body, unauthenticated, session, half_open_per_user, sessions_per_user, memory, memory_per_user, "
                       + "dials, dials_per_user, lookups, lookups_per_user"),
         WrongFile(goodProxy + "limits: { connections: many }",
                   "proxy.yaml:3: limits.connections: \"many\" is not a whole number; give one from 1 to 1000000"),

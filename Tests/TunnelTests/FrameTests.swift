@@ -76,7 +76,7 @@ import Testing
         #expect(HelloPayload(hello.bytes) == hello)
         #expect(HelloPayload(Array(hello.bytes.dropLast())) == nil)
         #expect(HelloPayload([2] + hello.bytes.dropFirst()) == nil)
-        let welcome = WelcomePayload(outcome: .stillAlive, cipher: 2, index: 0xfedcba)
+        let welcome = WelcomePayload(outcome: .resumed, cipher: 2, index: 0xfedcba)
         #expect(WelcomePayload(welcome.bytes) == welcome)
         #expect(WelcomePayload(Array(welcome.bytes.dropLast())) == nil)
         #expect(WelcomePayload([1, 9] + welcome.bytes.dropFirst(2)) == nil)

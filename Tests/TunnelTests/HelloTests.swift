@@ -166,6 +166,28 @@ final class Lonely {
         #expect(lonely.world.log.contains { $0.hasPrefix("C refused alice old") })
     }
 
+    /// A clock that is wrong at boot, by years either way, and set right later, also under a restarted concentrator;
+    /// and another proxy of the same key whose clock is right.
+    @Test(arguments: [-400, -2, 2, 400] as [Int64]) func aWrongClockCostsOneRoundTrip(_ days: Int64) {
+        let world = World(seed: UInt64(600 + days), addUplinks: false)
+        func setClock(_ skew: Int64) {
+            let right = World.epoch &+ UInt64(world.now.nanoseconds)
+            world.proxy.setWallClock(right &+ UInt64(bitPattern: skew * 86_400_000_000_000), at: world.now)
+        }
+        func opened() -> Int { world.log.filter { $0.hasPrefix("C opened") }.count }
+        setClock(days)
+        world.proxy.addUplink(Uplink(number: 0, name: "up0"), at: world.now)
+        #expect(world.run(.milliseconds(100)) { opened() == 1 })
+        world.run(.seconds(5))
+        for (skew, count) in [(0, 2), (days, 3), (0, 4), (-days, 5), (0, 6)] as [(Int64, Int)] {
+            setClock(skew)
+            world.restartConcentrator()
+            world.open(port: 1)
+            #expect(world.run(.seconds(8)) { opened() == count }, "clock \(skew) days off")
+            world.run(.seconds(5))
+        }
+    }
+
     @Test func aStrangersKeyIsToldOnlyIfItIsHis() {
         let lonely = Lonely()
         let stranger = StaticKeyPair(privateKey: World.key(50))

@@ -44,6 +44,8 @@ final class World {
     var down: [TestLink]
     var random: SeededRandom
     var log: [String] = []
+    /// The proxy's machine is suspended: nothing reaches it, and it does nothing, while time goes by.
+    var isAsleep = false
     /// Sees every datagram that leaves: (to the proxy?, uplink, bytes); false drops it.
     var filter: ((Bool, Int, [UInt8]) -> Bool)?
     /// Sees what is sent to an address where nobody is.
@@ -121,7 +123,7 @@ final class World {
         turn()
         while now < end {
             if done() { return true }
-            var next = min(proxy.deadline, concentrator.deadline)
+            var next = isAsleep ? concentrator.deadline : min(proxy.deadline, concentrator.deadline)
             if let first = flights.first { next = min(next, first.at) }
             if next > end { now = end; break }
             now = max(now, next)
@@ -135,7 +137,7 @@ final class World {
     }
 
     private func turn() {
-        for (endpoint, isProxy) in [(proxy, true), (concentrator, false)] {
+        for (endpoint, isProxy) in [(proxy, true), (concentrator, false)] where !isProxy || !isAsleep {
             endpoint.advance(to: now)
             var rounds = 0
             repeat {
@@ -207,6 +209,7 @@ final class World {
 
     func inject(_ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress,
                 local: IPAddress = World.far.address) {
+        if toProxy, isAsleep { return }
         var copy = bytes
         copy.withUnsafeMutableBytes {
             if toProxy {
@@ -239,6 +242,7 @@ final class World {
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
         case .sessionDoubted(let n): log.append("P doubted \(n) at \(now.nanoseconds / 1_000_000)")
         case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
+        case .sessionResumed(let n, _): log.append("\(isProxy ? "P" : "C") resumed \(n)")
         case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
         case .pathChanged(let n, let path, _, _, let health):
             log.append("\(isProxy ? "P" : "C") \(n) path \(path) \(health) at \(now.nanoseconds / 1_000_000)")

@@ -12,6 +12,13 @@ struct braid_address {
     uint8_t is_ipv4;
 };
 
+// ---- Time ----------------------------------------------------------------------------------------
+
+// A descriptor that is readable when somebody has set the wall clock, and when the machine has slept.
+int braid_clock_watch(void);
+// After it was readable.
+int braid_clock_watch_again(int fd);
+
 // ---- Sockets -------------------------------------------------------------------------------------
 
 // Non-blocking, close-on-exec sockets; the IPv6 ones take IPv6 only.

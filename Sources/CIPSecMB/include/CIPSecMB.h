@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// Overwrites the stack below the caller.
+void braid_wipe_stack(void);
+
 /// Whether this processor has instructions for AES and carry-less multiplication.
 int braid_cpu_has_aes(void);
 /// Whether the functions below may be used. Loads the library once and checks it with a known answer.

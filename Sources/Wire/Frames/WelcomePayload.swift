@@ -4,7 +4,7 @@ import Measures
 ///
 /// ```
 /// byte 0      version, 1
-/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session is alive, go on with it;
+/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session goes on with these keys;
 ///             2 no session: the next hello is to hold the challenge
 /// byte 2      cipher of records (`CipherSuite`'s raw value)
 /// bytes 3-5   the sender's session index
@@ -15,7 +15,7 @@ import Measures
 /// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed back like
 /// a probe's number in the first record, they show that the proxy receives there. Zero where nothing is asked.
 public struct WelcomePayload: Equatable, Sendable {
-    public enum Outcome: UInt8, Sendable { case newSession = 0, stillAlive = 1, challenge = 2 }
+    public enum Outcome: UInt8, Sendable { case newSession = 0, resumed = 1, challenge = 2 }
     public static let size = 7
     /// With a challenge.
     public static let longestSize = 23

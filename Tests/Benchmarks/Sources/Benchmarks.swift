@@ -2,7 +2,7 @@ import Glibc
 
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
-///     benchmarks [--json] [codec] [record] [connection] [endpoint] [goodput] [floor] [worst]
+///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor] [worst]
 ///
 /// Without a name all are run. Build with `-c release`. What the real programs cost on loopback
 /// (`programs`: CPU seconds per gigabyte) is measured by Tests/System, not here.
@@ -12,6 +12,7 @@ import Glibc
         ("record", RecordBenchmark.run),
         ("connection", ConnectionBenchmark.run),
         ("endpoint", EndpointBenchmark.run),
+        ("hellos", HelloBenchmark.run),
         ("goodput", GoodputBenchmark.run),
         ("floor", FloorBenchmark.run),
         ("worst", WorstBenchmark.run),

@@ -22,7 +22,7 @@ extension TunnelBench {
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = mine.current.send.seal(path: UInt32(path), packetNumber: number,
+                _ = mine.current.send?.seal(path: UInt32(path), packetNumber: number,
                                            associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                                            head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }
@@ -39,7 +39,7 @@ extension TunnelBench {
         let number = path.nextNumber.nearestPacketNumber(low: header.number)
         let length = record.withUnsafeMutableBytes { bytes in
             f.bytes.withUnsafeBytes { whole in
-                mine.current.send.open(path: UInt32(header.path), packetNumber: number,
+                mine.current.send?.open(path: UInt32(header.path), packetNumber: number,
                                        associated: UnsafeRawBufferPointer(rebasing: whole[..<DatagramHeader.size]), record: bytes)
             }
         }
