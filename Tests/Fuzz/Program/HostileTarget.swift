@@ -39,7 +39,7 @@ enum HostileTarget {
 enum Work {
     /// As many times as much as an ordinary full datagram of data.
     static let most = 200.0
-    nonisolated(unsafe) static let ordinary: Double = {
+    static let ordinary: Double = {
         let program: [UInt8] = [0, 0]
         return program.withUnsafeBytes { bytes -> Double in
             var input = Input(bytes)
