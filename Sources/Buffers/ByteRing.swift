@@ -69,9 +69,10 @@ public struct ByteRing: ~Copyable {
         return UnsafeMutableRawBufferPointer(start: storage! + at, count: min(room, capacity - at))
     }
 
-    /// Whether `needed` bytes from `base` on have or may get memory.
+    /// Whether `needed` bytes from `base` on have or may get memory; never more than the limit.
     @inline(__always) public func canHold(_ needed: Int) -> Bool {
-        needed <= capacity || needed <= Self.prepaid || extra(Self.size(for: needed)) <= share?.free ?? .max
+        guard needed <= limit else { return false }
+        return needed <= capacity || needed <= Self.prepaid || extra(Self.size(for: needed)) <= share?.free ?? .max
     }
 
     /// The most bytes that should be promised to hold: what has memory already, or a part of what is free, so that
@@ -93,9 +94,11 @@ public struct ByteRing: ~Copyable {
         return max(size, capacity)
     }
 
+    /// The power of two that holds `needed` bytes, a ring's limit at most.
     private static func size(for needed: Int) -> Int {
+        assert(needed >= 0 && needed <= 1 << 48)
         var size = smallest
-        while size < needed { size <<= 1 }
+        while size < needed { size &<<= 1 }
         return size
     }
 

@@ -193,14 +193,17 @@ extension Connection {
         if receiver.place(bytes, at: offset) { say(.readable) }
     }
 
-    /// The data offset of a peer's data sequence number; nil where it is before the stream or unknown.
+    /// The data offset of a peer's data sequence number; nil where it is before the stream, further ahead than any
+    /// window reaches (2^30 bytes: RFC 7323 section 2.3), or unknown. Whatever offset comes from a peer comes from
+    /// here, so that sums with it don't overflow.
     func dataOffset(of number: DataSequence, width: DSS.Width) -> UInt64? {
         guard let first = remoteFirst else { return nil }
         let expected = first + Int(receiver.next)
         let full = width == .four ? expected.nearest(low: number.low32) : number
         let offset = first.distance(to: full)
-        return offset >= 0 ? UInt64(offset) : nil
+        return offset >= 0 && offset <= Int(receiver.next) + Self.farthestOffset ? UInt64(offset) : nil
     }
+    private static let farthestOffset = 1 << 32
 
     // MARK: DSS
 

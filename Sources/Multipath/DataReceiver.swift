@@ -54,8 +54,8 @@ struct DataReceiver: ~Copyable {
     /// Where memory has run out since it was promised, what would need more counts as lost: it is repeated until the
     /// application has taken what stands before it.
     func accepts(_ start: UInt64, _ end: UInt64) -> Bool {
-        guard end <= ring.base || ring.canHold(Int(end &- ring.base)),
-              end <= max(ring.base &+ UInt64(window), advertisedEdge),
+        guard end <= max(ring.base &+ UInt64(window), advertisedEdge),
+              end <= ring.base || ring.canHold(Int(end &- ring.base)),
               !(finOffset.map { end > $0 } ?? false) else { return false }
         let limit = end &- start < Self.smallText ? Self.smallRangeLimit : Self.rangeLimit
         return arrived.count < limit || start <= ring.end || arrived.span(containing: start &- 1) != nil

@@ -137,6 +137,11 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         #expect(share.used == 0 && budget.used == 0, "a ring that ends gives all back")
     }
 
+    @Test(arguments: [8193, 1 << 32, 1 << 62, 1 << 62 + 1, .max]) func nothingHoldsMoreThanItsLimit(_ needed: Int) {
+        let ring = ByteRing(limit: 8192), isHeld = ring.canHold(needed)
+        #expect(!isHeld)
+    }
+
     /// However many rings there are, they keep to the budget, and each gets what was paid for it.
     @Test func ringsKeepToTheBudget() {
         let budget = MemoryBudget(limit: 4 << 20), share = MemoryShare(of: budget)

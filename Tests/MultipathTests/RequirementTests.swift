@@ -422,6 +422,40 @@ import Wire
         #expect(pair.read(pair.listener, from: 1000) == 200_000)
     }
 
+    /// A position that no window reaches is none, however far it is: neither text is taken there nor an end. What such
+    /// a number asks for in memory once kept the receiver in a loop without an end.
+    @Test(arguments: [ConnectionConfiguration.Framing.sealed, .rawIP])
+    func whatIsMappedBeyondAllWindowsIsNotTaken(_ framing: ConnectionConfiguration.Framing) throws {
+        for bit in 20..<64 {
+            for extra in [-1400, -1, 0, 1] {
+                let pair = Pair(framing: framing)
+                pair.open()
+                _ = pair.write(pair.initiator, from: 0, upTo: 1000)
+                pair.run(for: .milliseconds(200))
+                #expect(pair.read(pair.listener, from: 0) == 1000)
+                var forged = try #require(pair.last(toListener: true))
+                forged.payload = [UInt8](repeating: 7, count: 1400)
+                forged.segment.flags = [.ack]
+                var mapping = DSS.Mapping()
+                mapping.dataSequence = try #require(pair.listener.remoteFirst) + Int(bitPattern: (1 << UInt(bit)) &+ UInt(bitPattern: extra))
+                mapping.subflowSequence = 1001
+                mapping.length = 1400
+                forged.segment.options.dss = DSS()
+                forged.segment.options.dss.mapping = mapping
+                forged.segment.options.present = .dss
+                let known = pair.listener.statistics.bytesReceived
+                pair.inject(forged)                                  // mapped by itself
+                forged.segment.options.dss.mapping?.length = 2800
+                pair.inject(forged)                                  // by what is kept of mappings
+                forged.segment.options.dss.dataFin = true
+                pair.inject(forged)
+                if bit > 32 { #expect(pair.listener.statistics.bytesReceived == known) }
+                pair.run(for: .milliseconds(500))
+                #expect(!pair.listener.isReadFinished)
+            }
+        }
+    }
+
     /// Flag B, or no algorithm we know.
     @Test(arguments: [true, false]) func anOfferWithoutWhatWeKnowMeansPlainTCP(_ isExtended: Bool) {
         let pair = Pair(framing: .rawIP)

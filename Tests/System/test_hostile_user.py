@@ -119,12 +119,8 @@ def test_windows_of_a_byte(w):
     a.end()
 
 
-def open_segments_and_frames_drawn_from_a_seed(w):
-    """Living streams of every state get segments that no honest end sends, the session frames of every kind.
-
-    Not run with the others yet: in about half of its runs an honest request hangs afterwards, whether in the
-    concentrator or in the origin of this small Internet is not known. To be found, mended and named a test again.
-    """
+def test_segments_and_frames_drawn_from_a_seed(w):
+    """Living streams of every state get segments that no honest end sends, the session frames of every kind."""
     a = Attack(w)
     sent = 0
     for seed in range(3):

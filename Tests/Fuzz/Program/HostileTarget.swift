@@ -200,7 +200,7 @@ final class HostileBench {
                 blocks.append((place(&input, tcp, sent: true), place(&input, tcp, sent: true)))
             }
         }
-        let blockStride = blocks.isEmpty ? 0 : input.below(3_000), shift = form & 1 != 0 ? Int(input.byte()) : 0
+        let blockStride = blocks.isEmpty ? 0 : input.below(3_000), shift = form & 1 != 0 ? mappingShift(input.byte()) : 0
         let flags = form & 32 != 0 ? input.byte() : 0x10
         let received = tcp.initialReceiveSequence.distance(to: tcp.receiveNext) - 1
         let first = stream.connection.remoteKey.map {
@@ -223,10 +223,10 @@ final class HostileBench {
                 if !blocks.isEmpty { s.options.present.insert(.sack) }
                 if length > 0, let first {
                     var mapping = DSS.Mapping()
-                    mapping.width = .four
-                    mapping.dataSequence = first + (received + at + shift * step)
+                    mapping.width = shift > 255 ? .eight : .four
+                    mapping.dataSequence = first + (received + at &+ shift &* (step + 1))
                     mapping.subflowSequence = s.sequence.value &- tcp.initialReceiveSequence.value
-                        &+ UInt32(truncatingIfNeeded: form & 64 != 0 ? shift * (step + 1) : 0)
+                        &+ UInt32(truncatingIfNeeded: form & 64 != 0 ? shift &* (step + 1) : 0)
                     mapping.length = UInt16(length)
                     s.options.dss.mapping = mapping
                     s.options.present.insert(.dss)
@@ -243,6 +243,9 @@ final class HostileBench {
             }
         }
     }
+
+    /// How far mappings step beyond their text: a few bytes, or any power of two.
+    private func mappingShift(_ byte: UInt8) -> Int { byte < 192 ? Int(byte) : 1 << Int(byte - 192) }
 
     private func frame(_ segment: Segment, _ length: Int, _ number: UInt16) -> [UInt8] {
         var context = SealedContext(number: number, isInitiator: hostile == 0)
