@@ -12,6 +12,7 @@ import Wire
 ///     simulate handovers [--seeds A..B]
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
+///     simulate hashes [--seeds A..B]
 ///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N --trace
 @main struct Simulate {
     struct Arguments {
@@ -54,13 +55,14 @@ import Wire
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
-              ["soak", "one", "handovers", "signals", "silences"].contains(command),
+              ["soak", "one", "handovers", "signals", "silences", "hashes"].contains(command),
               let arguments = Arguments(Array(words.dropFirst())) else {
             print("usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice] [--quiet]\n" +
                   "       simulate one --seed N [--world segments|tunnel|calls] [--trace]\n" +
                   "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n" +
                   "       simulate signals [--seeds A..B] [--twice] [--trace]\n" +
-                  "       simulate silences [--seeds A..B] [--trace]")
+                  "       simulate silences [--seeds A..B] [--trace]\n" +
+                  "       simulate hashes [--seeds A..B]")
             exit(2)
         }
         if command == "handovers", words.contains("--trace") {
@@ -72,7 +74,21 @@ import Wire
         }
         if command == "silences" { exit(Silences.run(arguments) ? 0 : 1) }
         if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }
+        if command == "hashes" {
+            printHashes(seeds: words.contains("--seeds") ? arguments.seeds : 0..<1000)
+            exit(0)
+        }
         exit(run(arguments) ? 0 : 1)
+    }
+
+    /// The traces' hashes of both worlds, a line each: Tests/Vectors/trace-hashes.txt has them of the behaviour that a
+    /// rearrangement must not change.
+    static func printHashes(seeds: Range<UInt64>) {
+        var arguments = Arguments([])!
+        for world in ["tunnel", "segments"] {
+            arguments.world = world
+            for seed in seeds { print(world, seed, String(simulate(seed, arguments).trace.hash, radix: 16)) }
+        }
     }
 
     static func run(_ arguments: Arguments) -> Bool {
