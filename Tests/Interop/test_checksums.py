@@ -16,12 +16,13 @@ def test_checksums_in_the_four_combinations(w):
 
 
 def test_checksums_over_two_subflows_with_loss(w):
+    # Long enough for a join whose SYN or answer is lost, too: it comes again after a second.
     w.shape(1, 20, 2, loss=0.01), w.shape(2, 20, 2, loss=0.01)
-    peer, kernel = w.connect(size=800_000, peer_options=["--checksum", "--at", "0.02 join 1"])
+    peer, kernel = w.connect(size=4_000_000, peer_options=["--checksum", "--at", "0.02 join 1"])
     same_streams(peer, kernel)
     carried(peer, 2)
     w.mptcp(f"endpoint add {kernel_address(2)} dev v2 id 2 subflow")
-    peer, kernel = w.serve(size=800_000, peer_options=["--checksum"])
+    peer, kernel = w.serve(size=4_000_000, peer_options=["--checksum"])
     same_streams(peer, kernel)
     carried(peer, 2)
     w.expect(MPJoinAckRx=1, MPJoinSynAckRx=1)
