@@ -94,11 +94,12 @@ public struct ByteRing: ~Copyable {
         return max(size, capacity)
     }
 
-    /// The power of two that holds `needed` bytes, a ring's limit at most.
+    /// The power of two that holds `needed` bytes. More than a ring's limit is refused before it is asked for, or the
+    /// doubling would overflow to 0 and never end.
     private static func size(for needed: Int) -> Int {
-        assert(needed >= 0 && needed <= 1 << 48)
+        assert(needed <= 1 << 62, "no power of two holds so much")
         var size = smallest
-        while size < needed { size &<<= 1 }
+        while size < needed { size <<= 1 }
         return size
     }
 

@@ -203,6 +203,7 @@ extension Connection {
         let offset = first.distance(to: full)
         return offset >= 0 && offset <= Int(receiver.next) + Self.farthestOffset ? UInt64(offset) : nil
     }
+    /// How far an offset may lie ahead of the next byte expected.
     private static let farthestOffset = 1 << 32
 
     // MARK: DSS
