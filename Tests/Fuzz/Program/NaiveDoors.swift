@@ -47,7 +47,7 @@ enum NaiveSocks {
         let host: Target.Host? = switch type {
         case 1: c.take(4).map { .address(IPAddress(v4: UInt32(number($0)))) }
         case 3: c.string().flatMap(name)
-        case 4: c.take(16).map { .address(IPAddress(v6High: number($0[..<8]), low: number($0[8...]))) }
+        case 4: c.take(16).map(version6)
         default: nil
         }
         guard let host, let port = c.port() else { return nil }
@@ -64,7 +64,19 @@ enum NaiveSocks {
         return c.text().flatMap(name).map { Target(host: $0, port: port) }
     }
 
-    private static func name(_ bytes: [UInt8]) -> Target.Host? { bytes.withUnsafeBytes { Target.Host(nameBytes: $0) } }
+    /// An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 one.
+    private static func version6(_ bytes: [UInt8]) -> Target.Host {
+        let isMapped = bytes.prefix(12) == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255]
+        return .address(isMapped ? IPAddress(v4: UInt32(number(bytes[12...])))
+                                 : IPAddress(v6High: number(bytes[..<8]), low: number(bytes[8...])))
+    }
+    /// A name or an address in text, which has a colon where it stands in brackets.
+    private static func name(_ bytes: [UInt8]) -> Target.Host? {
+        let isBracketed = bytes.count > 2 && bytes.first == 91 && bytes.last == 93
+        let bare = isBracketed ? Array(bytes[1..<(bytes.count - 1)]) : bytes
+        if isBracketed, !bare.contains(58) { return nil }
+        return bare.withUnsafeBytes { Target.Host(nameBytes: $0) }
+    }
     private static func number(_ bytes: some Collection<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
 }
 
@@ -75,8 +87,10 @@ enum NaiveChunks {
         var at = 0
         while let line = line(b, at) {
             let digits = line.prefix { String(decoding: [$0], as: UTF8.self).first!.isHexDigit && $0 < 128 }
+            // Behind the size nothing, white space, or an extension, which white space may stand before.
+            let rest = line[digits.endIndex...].drop { $0 == 9 || $0 == 32 }
             guard digits.count < 16, let size = Int(String(decoding: digits, as: UTF8.self), radix: 16),
-                  digits.count == line.count || [9, 32, 59].contains(line[digits.endIndex]) else { return nil }
+                  rest.isEmpty || rest.first == 59 else { return nil }
             at = line.endIndex + 2
             if size == 0 {
                 while let trailer = self.line(b, at) {
