@@ -5,10 +5,13 @@ import PackageDescription
 let fast: [SwiftSetting] = [
     // The engine is single-threaded and its invariants are asserted in pairs; a dynamic exclusivity
     // check on every stored property of a packet's way costs more than the cipher's set-up.
-    .unsafeFlags(["-enforce-exclusivity=unchecked", "-cross-module-optimization"], .when(configuration: .release)),
+    .unsafeFlags(
+        ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
+        .when(configuration: .release))
 ]
 
-let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let argumentParser = Target.Dependency.product(
+    name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
@@ -28,13 +31,15 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2")
     ],
     targets: [
         // Floor 0: quantities, and what Swift can't see by itself.
         room("Measures", []),
-        .systemLibrary(name: "CLibevent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
-        .systemLibrary(name: "CLibcrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CLibevent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
+        .systemLibrary(
+            name: "CLibcrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .target(name: "CIPSecMB"),
         .target(name: "CDatagram"),
@@ -52,18 +57,43 @@ let package = Package(
         // Floor 5
         room("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
         // Floor 6
-        room("Simulator", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"]),
-        room("Shell", ["Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl", "CDatagram", logging]),
+        room(
+            "Simulator", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"]
+        ),
+        room(
+            "Shell",
+            [
+                "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
+                "CDatagram", logging
+            ]),
         // Floor 7
-        room("Proxy", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
-        room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging]),
+        room(
+            "Proxy",
+            [
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
+                logging
+            ]),
+        room(
+            "Concentrator",
+            [
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
+                logging
+            ]),
         room("Lab", ["Measures", "Buffers", "Crypto", "Multipath", "Simulator", "CLab"]),
         // Floor 8
-        room("Configuration", ["Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
+        room(
+            "Configuration",
+            [
+                "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy",
+                "Concentrator", yams
+            ]),
         .executableTarget(
             name: "braid",
-            dependencies: ["Measures", "Crypto", "Multipath", "Shell", "Tunnel", "Proxy", "Concentrator", "Configuration", "Lab", "Simulator",
-                           argumentParser, logging],
+            dependencies: [
+                "Measures", "Crypto", "Multipath", "Shell", "Tunnel", "Proxy", "Concentrator",
+                "Configuration", "Lab", "Simulator",
+                argumentParser, logging
+            ],
             swiftSettings: fast),
         // Tests
         tests("Measures", ["Measures"]),
@@ -77,19 +107,39 @@ let package = Package(
         tests("Shell", ["Shell", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).
-        .executableTarget(name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"], path: "Tests/Simulate",
-                          swiftSettings: fast),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"],
+            path: "Tests/Simulate",
+            swiftSettings: fast),
         // The engine as a host of its own, against the kernel's MPTCP (Tests/Interop).
-        .executableTarget(name: "mptcp-peer", dependencies: ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Simulator", "CLab"],
-                          path: "Tests/Interop/Sources", swiftSettings: fast),
+        .executableTarget(
+            name: "mptcp-peer",
+            dependencies: [
+                "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Simulator", "CLab"
+            ],
+            path: "Tests/Interop/Sources", swiftSettings: fast),
         // Figures of the engine; counts every allocation of its process.
         .target(name: "CountedMalloc", path: "Tests/Benchmarks/CountedMalloc"),
-        .executableTarget(name: "benchmarks", dependencies: ["CountedMalloc", "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath",
-                                                             "Tunnel", "Simulator"],
-                          path: "Tests/Benchmarks/Sources", swiftSettings: fast),
+        .executableTarget(
+            name: "benchmarks",
+            dependencies: [
+                "CountedMalloc", "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath",
+                "Tunnel", "Simulator"
+            ],
+            path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Lab", ["Lab", "Measures"]),
-        tests("Proxy", ["Proxy", "Concentrator", "Dialogue", "Crypto", "Shell", "Wire", "Measures", "Buffers", "Tunnel", logging]),
+        tests(
+            "Proxy",
+            [
+                "Proxy", "Concentrator", "Dialogue", "Crypto", "Shell", "Wire", "Measures",
+                "Buffers", "Tunnel", logging
+            ]),
         tests("Concentrator", ["Concentrator", "Shell", "Wire", "Measures", "Tunnel"]),
-        tests("Configuration", ["Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Shell", "Wire"]),
+        tests(
+            "Configuration",
+            [
+                "Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Shell",
+                "Wire"
+            ])
     ]
 )

@@ -10,20 +10,24 @@ public struct Pieces {
     /// The first `n` bytes, or all where there are fewer.
     public func prefix(_ n: Int) -> Pieces {
         if n >= count { return self }
-        return Pieces(first: UnsafeRawBufferPointer(rebasing: first.prefix(n)),
-                      second: UnsafeRawBufferPointer(rebasing: second.prefix(max(0, n - first.count))))
+        return Pieces(
+            first: UnsafeRawBufferPointer(rebasing: first.prefix(n)),
+            second: UnsafeRawBufferPointer(rebasing: second.prefix(max(0, n - first.count))))
     }
     public static var empty: Pieces {
-        Pieces(first: UnsafeRawBufferPointer(start: nil, count: 0),
-               second: UnsafeRawBufferPointer(start: nil, count: 0))
+        Pieces(
+            first: UnsafeRawBufferPointer(start: nil, count: 0),
+            second: UnsafeRawBufferPointer(start: nil, count: 0))
     }
 }
 
-/// Bytes of a stream, addressed by their offset from its start, in a power-of-two ring that grows on
-/// demand up to a limit and gives its memory back when empty.
+/// Bytes of a stream, addressed by their offset from its start, in a power-of-two ring that grows
+/// on demand up to a limit and gives its memory back when empty.
 ///
-/// The sender appends and discards what is acknowledged; the receiver places bytes at offsets ahead of
-/// `end` and moves `end` on as holes fill. Both read by offset. No allocation while the size suffices.
+/// The sender appends and discards what is acknowledged; the receiver places bytes at offsets ahead
+/// of
+/// `end` and moves `end` on as holes fill. Both read by offset. No allocation while the size
+/// suffices.
 public struct ByteRing: ~Copyable {
     /// Offset of the oldest byte kept.
     public private(set) var base: UInt64 = 0
@@ -33,13 +37,13 @@ public struct ByteRing: ~Copyable {
     public private(set) var limit: Int
 
     private var storage: UnsafeMutableRawPointer?
-    private var capacity = 0   // zero or a power of two
+    private var capacity = 0  // zero or a power of two
 
     private let share: MemoryShare?
 
     static let smallest = 4096
-    /// Every ring may have this much whatever the share says, so that every stream gets on: its owner paid for it
-    /// when the connection began.
+    /// Every ring may have this much whatever the share says, so that every stream gets on: its
+    /// owner paid for it when the connection began.
     public static let prepaid = 8192
 
     /// `share`: whom the memory is put down to.
@@ -72,11 +76,12 @@ public struct ByteRing: ~Copyable {
     /// Whether `needed` bytes from `base` on have or may get memory; never more than the limit.
     @inline(__always) public func canHold(_ needed: Int) -> Bool {
         guard needed <= limit else { return false }
-        return needed <= capacity || needed <= Self.prepaid || extra(Self.size(for: needed)) <= share?.free ?? .max
+        return needed <= capacity || needed <= Self.prepaid
+            || extra(Self.size(for: needed)) <= share?.free ?? .max
     }
 
-    /// The most bytes that should be promised to hold: what has memory already, or a part of what is free, so that
-    /// later ones get some as well.
+    /// The most bytes that should be promised to hold: what has memory already, or a part of what
+    /// is free, so that later ones get some as well.
     @inline(__always) public func promisable(_ wanted: Int) -> Int {
         guard wanted > capacity, let share else { return wanted }
         return min(wanted, max(capacity, Self.prepaid, share.free / Self.part))
@@ -94,8 +99,8 @@ public struct ByteRing: ~Copyable {
         return max(size, capacity)
     }
 
-    /// The power of two that holds `needed` bytes. More than a ring's limit is refused before it is asked for, or the
-    /// doubling would overflow to 0 and never end.
+    /// The power of two that holds `needed` bytes. More than a ring's limit is refused before it is
+    /// asked for, or the doubling would overflow to 0 and never end.
     private static func size(for needed: Int) -> Int {
         assert(needed <= 1 << 62, "no power of two holds so much")
         var size = smallest
@@ -104,7 +109,9 @@ public struct ByteRing: ~Copyable {
     }
 
     /// What the share is charged for growing to `size`.
-    private func extra(_ size: Int) -> Int { max(0, size - Self.prepaid) - max(0, capacity - Self.prepaid) }
+    private func extra(_ size: Int) -> Int {
+        max(0, size - Self.prepaid) - max(0, capacity - Self.prepaid)
+    }
 
     /// Declares that `n` bytes of the last `appendSpace` were written.
     public mutating func commit(_ n: Int) {
@@ -118,7 +125,8 @@ public struct ByteRing: ~Copyable {
         while taken < bytes.count {
             let piece = appendSpace(bytes.count - taken)
             if piece.isEmpty { break }
-            piece.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[taken..<(taken + piece.count)]))
+            piece.copyMemory(
+                from: UnsafeRawBufferPointer(rebasing: bytes[taken..<(taken + piece.count)]))
             commit(piece.count)
             taken += piece.count
         }
@@ -152,8 +160,9 @@ public struct ByteRing: ~Copyable {
         precondition(offset >= base && Int(offset &- base) + n <= capacity)
         let at = Int(truncatingIfNeeded: offset) & (capacity - 1)
         let head = min(n, capacity - at)
-        return Pieces(first: UnsafeRawBufferPointer(start: storage! + at, count: head),
-                      second: UnsafeRawBufferPointer(start: storage!, count: n - head))
+        return Pieces(
+            first: UnsafeRawBufferPointer(start: storage! + at, count: head),
+            second: UnsafeRawBufferPointer(start: storage!, count: n - head))
     }
 
     /// Forgets everything before `offset` (at most `end`).
@@ -165,7 +174,8 @@ public struct ByteRing: ~Copyable {
     /// Changes the limit; what is kept stays, even above it.
     public mutating func setLimit(_ n: Int) { limit = n }
 
-    /// Gives the memory back where nothing is kept. The caller knows that nothing is placed ahead of `end`.
+    /// Gives the memory back where nothing is kept. The caller knows that nothing is placed ahead
+    /// of `end`.
     public mutating func releaseIfEmpty() {
         guard count == 0, let old = storage else { return }
         old.deallocate()
@@ -173,7 +183,8 @@ public struct ByteRing: ~Copyable {
         charge(0)
     }
 
-    /// Gives back what the bytes kept don't need. The caller knows that nothing is placed ahead of `end`.
+    /// Gives back what the bytes kept don't need. The caller knows that nothing is placed ahead of
+    /// `end`.
     public mutating func shrink() {
         if count == 0 { releaseIfEmpty(); return }
         let size = Self.size(for: count)

@@ -2,15 +2,17 @@ import Measures
 
 /// Datagrams ready to be sent, in an arena that is written once and handed to the kernel as it is.
 ///
-/// Datagrams are written into *lanes* (one per path) so that those of one path lie one behind the other:
-/// a run of equal sizes to one destination is one `UDP_SEGMENT` message. Nothing is allocated after `init`.
+/// Datagrams are written into *lanes* (one per path) so that those of one path lie one behind the
+/// other: a run of equal sizes to one destination is one `UDP_SEGMENT` message. Nothing is
+/// allocated after `init`.
 public final class DatagramBatch {
-    /// A run of datagrams for one destination through one uplink: all `segmentSize` long but the last,
-    /// which may be shorter.
+    /// A run of datagrams for one destination through one uplink: all `segmentSize` long but the
+    /// last, which may be shorter.
     public struct Run {
         public var uplink: Int
         public var remote: SocketAddress
-        /// The address to send from, where the socket serves several; unspecified lets the kernel choose.
+        /// The address to send from, where the socket serves several; unspecified lets the kernel
+        /// choose.
         public var local: IPAddress
         public var offset: Int
         public var length: Int
@@ -30,7 +32,7 @@ public final class DatagramBatch {
     /// The runs of every lane, ready to send.
     public private(set) var runs: [Run] = []
     private var laneEnd: [Int]
-    private var laneRun: [Int]   // index of the lane's open run, or -1
+    private var laneRun: [Int]  // index of the lane's open run, or -1
 
     public init(laneBytes: Int = 128 << 10) {
         self.laneBytes = laneBytes
@@ -43,8 +45,8 @@ public final class DatagramBatch {
 
     public var isEmpty: Bool { runs.isEmpty }
 
-    /// Room for one datagram of up to `longestDatagram` bytes in `lane`; nil where the lane is full, which
-    /// ends the batch for that path.
+    /// Room for one datagram of up to `longestDatagram` bytes in `lane`; nil where the lane is
+    /// full, which ends the batch for that path.
     public func reserve(lane: Int) -> UnsafeMutableRawPointer? {
         laneEnd[lane] + Self.longestDatagram <= (lane + 1) * laneBytes ? arena + laneEnd[lane] : nil
     }
@@ -53,21 +55,27 @@ public final class DatagramBatch {
     public func room(lane: Int) -> Int { (lane + 1) * laneBytes - laneEnd[lane] }
 
     /// Closes the datagram just written into `lane`.
-    public func commit(lane: Int, length: Int, uplink: Int, remote: SocketAddress, local: IPAddress) {
+    public func commit(lane: Int, length: Int, uplink: Int, remote: SocketAddress, local: IPAddress)
+    {
         precondition(length > 0 && length <= Self.longestDatagram)
         let offset = laneEnd[lane]
         laneEnd[lane] = offset + length
         let open = laneRun[lane]
-        if open >= 0, runs[open].uplink == uplink, runs[open].remote == remote, runs[open].local == local,
-           length <= runs[open].segmentSize,
-           runs[open].length == runs[open].datagrams * runs[open].segmentSize,
-           runs[open].datagrams < Self.mostSegments, runs[open].length + length <= Self.mostRunBytes {
+        if open >= 0, runs[open].uplink == uplink, runs[open].remote == remote,
+            runs[open].local == local,
+            length <= runs[open].segmentSize,
+            runs[open].length == runs[open].datagrams * runs[open].segmentSize,
+            runs[open].datagrams < Self.mostSegments,
+            runs[open].length + length <= Self.mostRunBytes
+        {
             runs[open].length += length
             runs[open].datagrams += 1
         } else {
             laneRun[lane] = runs.count
-            runs.append(Run(uplink: uplink, remote: remote, local: local, offset: offset, length: length,
-                            segmentSize: length, datagrams: 1))
+            runs.append(
+                Run(
+                    uplink: uplink, remote: remote, local: local, offset: offset, length: length,
+                    segmentSize: length, datagrams: 1))
         }
     }
 

@@ -1,4 +1,5 @@
-/// Bytes that connections may hold in all: their rings, and for each a sum that covers the rest of it.
+/// Bytes that connections may hold in all: their rings, and for each a sum that covers the rest of
+/// it.
 public final class MemoryBudget {
     /// The most they should hold.
     public let limit: Int
@@ -14,9 +15,9 @@ public final class MemoryBudget {
 
 /// What one user holds of a budget.
 ///
-/// However much he asks for, some is left: he may hold as much as is free besides. So one user gets half of the
-/// budget at most, two a third each, and the next one always finds room (Choudhury and Hahne, 1998, with a
-/// factor of one).
+/// However much he asks for, some is left: he may hold as much as is free besides. So one user gets
+/// half of the budget at most, two a third each, and the next one always finds room (Choudhury and
+/// Hahne, 1998, with a factor of one).
 public final class MemoryShare {
     public let budget: MemoryBudget
     public private(set) var used = 0

@@ -1,7 +1,8 @@
 /// Disjoint half-open ranges of 64-bit offsets in ascending order; what arrived ahead of its turn.
 ///
-/// A sorted array with its first range anywhere in it: found by halving, taken from the front for nothing.
-/// A new range in the middle moves the shorter side. Its owner limits their number. Keeps its memory.
+/// A sorted array with its first range anywhere in it: found by halving, taken from the front for
+/// nothing. A new range in the middle moves the shorter side. Its owner limits their number. Keeps
+/// its memory.
 public struct OffsetRanges {
     public struct Span: Hashable, Sendable {
         public var start: UInt64
@@ -31,7 +32,8 @@ public struct OffsetRanges {
         return low &- head
     }
 
-    /// Adds `start ..< end`, merging what it touches; the number of bytes that were not there before.
+    /// Adds `start ..< end`, merging what it touches; the number of bytes that were not there
+    /// before.
     @discardableResult public mutating func insert(_ start: UInt64, _ end: UInt64) -> Int {
         guard start < end else { return 0 }
         // The first range that touches or lies after `start`.
@@ -103,9 +105,12 @@ public struct OffsetRanges {
     }
 
     /// Where the range that contains `offset` ends; `offset` itself where none does.
-    public func contiguousEnd(from offset: UInt64) -> UInt64 { span(containing: offset)?.end ?? offset }
+    public func contiguousEnd(from offset: UInt64) -> UInt64 {
+        span(containing: offset)?.end ?? offset
+    }
 
-    /// Whether one range holds all of `start ..< end`; of an empty one, whether its place touches a range.
+    /// Whether one range holds all of `start ..< end`; of an empty one, whether its place touches a
+    /// range.
     public func contains(_ start: UInt64, _ end: UInt64) -> Bool {
         let i = end == 0 ? 0 : firstIndex(endingAfter: end &- 1)
         return i < count && self[i].start <= start

@@ -9,10 +9,13 @@ public final class PacketPool {
     private var slabs: [UnsafeMutableRawPointer] = []
     private static let slotsPerSlab = 256
 
-    public init(slotSize: Int = 2048, limit: Int = 1 << 16) { self.slotSize = slotSize; self.limit = limit }
+    public init(slotSize: Int = 2048, limit: Int = 1 << 16) {
+        self.slotSize = slotSize; self.limit = limit
+    }
     deinit { slabs.forEach { $0.deallocate() } }
 
-    /// A packet holding a copy of `bytes`; nil where the pool is exhausted or the bytes don't fit a slot.
+    /// A packet holding a copy of `bytes`; nil where the pool is exhausted or the bytes don't fit a
+    /// slot.
     public func packet(copying bytes: UnsafeRawBufferPointer) -> Packet? {
         guard bytes.count <= slotSize, let slot = take() else { return nil }
         if let from = bytes.baseAddress { slot.copyMemory(from: from, byteCount: bytes.count) }
@@ -22,8 +25,9 @@ public final class PacketPool {
     private func take() -> UnsafeMutableRawPointer? {
         if free.isEmpty {
             guard slabs.count * Self.slotsPerSlab < limit else { return nil }
-            let slab = UnsafeMutableRawPointer.allocate(byteCount: slotSize * Self.slotsPerSlab,
-                                                        alignment: 64)
+            let slab = UnsafeMutableRawPointer.allocate(
+                byteCount: slotSize * Self.slotsPerSlab,
+                alignment: 64)
             slabs.append(slab)
             for i in (0..<Self.slotsPerSlab).reversed() { free.append(slab + i * slotSize) }
         }

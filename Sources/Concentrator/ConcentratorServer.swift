@@ -31,16 +31,20 @@ public final class ConcentratorServer: EngineDelegate {
     }
 
     /// Opens the listening sockets; datagrams are served as soon as the loop runs.
-    public init(_ settings: ConcentratorSettings, loop: EventLoop,
-                log: Logger = Logger(label: "concentrator"))
-        throws(SystemError) {
+    public init(
+        _ settings: ConcentratorSettings, loop: EventLoop,
+        log: Logger = Logger(label: "concentrator")
+    )
+        throws(SystemError)
+    {
         precondition(!settings.listen.isEmpty, "a concentrator listens somewhere")
         self.settings = settings
         self.loop = loop
         self.log = log
         began = loop.now()
-        var configuration = EndpointConfiguration(role: .concentrator(users: settings.users),
-                                                  identity: settings.identity)
+        var configuration = EndpointConfiguration(
+            role: .concentrator(users: settings.users),
+            identity: settings.identity)
         configuration.connection = settings.connection
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = settings.mostConnections
@@ -51,15 +55,19 @@ public final class ConcentratorServer: EngineDelegate {
         configuration.mostSessionsPerUser = settings.mostSessionsPerUser
         configuration.sessionSilence = settings.sessionSilence
         configuration.joinsFirstAddress = settings.joinsFirstAddress
-        let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        let endpoint = Endpoint(
+            configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         endpoint.setAnnounced(settings.announce, at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         var policy = settings.egress
         // By these it is reached from elsewhere: behind a NAT they are no address of an interface.
-        policy.own += (settings.listen + settings.announce).map(\.address).filter { $0.high != 0 || $0.low != 0 }
-            .map { Subnet($0, prefix: 128) }
-        dialer = try Dialer(loop: loop, policy: policy, personal: settings.userEgress,
-                            timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
+        policy.own += (settings.listen + settings.announce).map(\.address).filter {
+            $0.high != 0 || $0.low != 0
+        }
+        .map { Subnet($0, prefix: 128) }
+        dialer = try Dialer(
+            loop: loop, policy: policy, personal: settings.userEgress,
+            timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
         driver.delegate = self
         if let path = settings.capture { try driver.record(to: path) }
         for address in settings.listen {
@@ -67,7 +75,8 @@ public final class ConcentratorServer: EngineDelegate {
             driver.addListenSocket(socket)
             listen.append(socket.localAddress)
         }
-        log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
+        log.info(
+            "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
     }
 
     // MARK: Events
@@ -78,12 +87,15 @@ public final class ConcentratorServer: EngineDelegate {
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .answered, .addressAnnounced, .sessionDoubted: break
         case .helloRefused(let user, let remote, let reason):
-            log.notice("hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
+            log.notice(
+                "hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
         case .strangerRefused(let key, let remote):
-            log.notice("a proxy whose key is none of a user's: to admit it, add it to users",
-                       metadata: ["public_key": "\(key.base64)", "remote": "\(remote)"])
+            log.notice(
+                "a proxy whose key is none of a user's: to admit it, add it to users",
+                metadata: ["public_key": "\(key.base64)", "remote": "\(remote)"])
         case .limited(let user, let limit):
-            log.warning("a user has met a limit", metadata: ["user": "\(user)", "limit": "\(limit.label)"])
+            log.warning(
+                "a user has met a limit", metadata: ["user": "\(user)", "limit": "\(limit.label)"])
         case .sessionOpened(let session, let user):
             news.opened(session, of: user)
             tell("session opened", session, ["user": "\(user)"])
@@ -122,7 +134,9 @@ public final class ConcentratorServer: EngineDelegate {
     func refused(_ target: Target, user: String, _ status: DialStatus) {
         counters.refused[Int(status.rawValue)] += 1
         guard let silent = notices.pass(at: loop.now()) else { return }
-        var metadata: Logger.Metadata = ["user": "\(user)", "target": "\(target)", "reason": "\(status)"]
+        var metadata: Logger.Metadata = [
+            "user": "\(user)", "target": "\(target)", "reason": "\(status)"
+        ]
         if silent > 0 { metadata["not_logged_before"] = "\(silent)" }
         log.notice("dial failed", metadata: metadata)
     }
@@ -134,7 +148,8 @@ public final class ConcentratorServer: EngineDelegate {
 
     // MARK: The end
 
-    /// Stops accepting and ends when the last connection has, or after `drain`; called again, at once.
+    /// Stops accepting and ends when the last connection has, or after `drain`; called again, at
+    /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
         log.notice("stopping", metadata: ["connections": "\(departures.count)"])
@@ -154,13 +169,17 @@ public final class ConcentratorServer: EngineDelegate {
 
     public func status() -> ServerStatus {
         let report = driver.endpoint.report(at: loop.now())
-        var status = ServerStatus(role: "concentrator", uptime: loop.now() - began,
-                                  listen: listen.map { "udp://\($0)" }, report: report)
+        var status = ServerStatus(
+            role: "concentrator", uptime: loop.now() - began,
+            listen: listen.map { "udp://\($0)" }, report: report)
         status.connections = departures.count
         status.counters = [
-            .init("connections_total", counters.incoming), .init("dials_connected_total", counters.connected),
-            .init("dials_under_way", dialer.dials.running), .init("dials_waiting", dialer.dials.waiting),
-            .init("lookups_under_way", dialer.lookUps.running), .init("lookups_waiting", dialer.lookUps.waiting),
+            .init("connections_total", counters.incoming),
+            .init("dials_connected_total", counters.connected),
+            .init("dials_under_way", dialer.dials.running),
+            .init("dials_waiting", dialer.dials.waiting),
+            .init("lookups_under_way", dialer.lookUps.running),
+            .init("lookups_waiting", dialer.lookUps.waiting)
         ]
         status.counters.append(.init("memory_bytes", report.memory))
         status.counters.append(.init("memory_limit_bytes", report.memoryLimit))

@@ -24,7 +24,8 @@ public struct ConcentratorSettings: Sendable {
     public var mostConnections = 100_000
     /// Connections of one user at once, dials included.
     public var mostConnectionsPerUser = 50_000
-    /// Connections of one user whose target has not arrived, and its sessions; the oldest is replaced.
+    /// Connections of one user whose target has not arrived, and its sessions; the oldest is
+    /// replaced.
     public var mostHalfOpenPerUser = 256
     public var mostSessionsPerUser = 16
     /// Bytes that connections may hold in all, and those of one user.
@@ -44,7 +45,9 @@ public struct ConcentratorSettings: Sendable {
     /// What the sessions' tables hold.
     public static let mostAnnounced = EndpointConfiguration.mostAnnounced
 
-    public init(identity: StaticKeyPair, listen: [SocketAddress], users: [EndpointConfiguration.User]) {
+    public init(
+        identity: StaticKeyPair, listen: [SocketAddress], users: [EndpointConfiguration.User]
+    ) {
         self.identity = identity
         self.listen = listen
         self.users = users

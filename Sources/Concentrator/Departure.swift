@@ -37,13 +37,18 @@ final class Departure: StreamOwner {
             refuse(status)
         case .connected(let socket, let address):
             server.counters.connected += 1
-            server.log.debug("connected",
-                             metadata: ["user": "\(user)", "target": "\(target)",
-                                        "address": "\(address)"])
+            server.log.debug(
+                "connected",
+                metadata: [
+                    "user": "\(user)", "target": "\(target)",
+                    "address": "\(address)"
+                ])
             server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
             server.driver.kick()
-            let pump = Pump(socket: socket, handle: handle,
-                            driver: server.driver) { [weak self] in self?.ended($0) }
+            let pump = Pump(
+                socket: socket, handle: handle,
+                driver: server.driver
+            ) { [weak self] in self?.ended($0) }
             self.pump = pump
             pump.start()
         }
@@ -61,7 +66,8 @@ final class Departure: StreamOwner {
         if let pump { pump.activity(); return }
         // The application gave up while its target was being dialled.
         if handle.connection.error != nil {
-            server.log.debug("given up during the dial", metadata: ["user": "\(user)", "target": "\(target)"])
+            server.log.debug(
+                "given up during the dial", metadata: ["user": "\(user)", "target": "\(target)"])
             leave(releasing: true)
         }
     }
@@ -69,16 +75,22 @@ final class Departure: StreamOwner {
     private func ended(_ end: Pump.End) {
         if let pump {
             let seconds = (server.driver.now - began).seconds
-            server.log.debug("ended", metadata: [
-                "user": "\(user)", "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)",
-                "received": "\(pump.bytesOut)", "seconds": "\(seconds)"])
+            server.log.debug(
+                "ended",
+                metadata: [
+                    "user": "\(user)", "target": "\(target)", "why": "\(end)",
+                    "sent": "\(pump.bytesIn)",
+                    "received": "\(pump.bytesOut)", "seconds": "\(seconds)"
+                ])
         }
         leave(releasing: false)
     }
 
     /// Ends whatever is under way.
     func cut() {
-        if let pump { pump.cancel() } else {
+        if let pump {
+            pump.cancel()
+        } else {
             handle.connection.abort(at: server.driver.now)
             leave(releasing: true)
         }

@@ -16,10 +16,12 @@ final class Dialer {
     let lookUps: Turns
 
     /// `personal`: the rules of those users who have some.
-    init(loop: EventLoop, policy: EgressPolicy, personal: [String: EgressRules] = [:],
-         timeout: Interval, dials: Turns.Most = Turns.Most(inAll: 4_096, perUser: 512),
-         lookUps: Turns.Most = Turns.Most(inAll: 480, perUser: 64),
-         resolver: Resolver? = nil) throws(SystemError) {
+    init(
+        loop: EventLoop, policy: EgressPolicy, personal: [String: EgressRules] = [:],
+        timeout: Interval, dials: Turns.Most = Turns.Most(inAll: 4_096, perUser: 512),
+        lookUps: Turns.Most = Turns.Most(inAll: 480, perUser: 64),
+        resolver: Resolver? = nil
+    ) throws(SystemError) {
         self.dials = Turns(dials)
         self.lookUps = Turns(lookUps)
         self.loop = loop
@@ -39,8 +41,8 @@ final class Dialer {
     }
 }
 
-/// One target being dialled: its name resolved, its addresses judged by the policy and tried by Happy
-/// Eyeballs (RFC 8305), until the first connects or nothing is left.
+/// One target being dialled: its name resolved, its addresses judged by the policy and tried by
+/// Happy Eyeballs (RFC 8305), until the first connects or nothing is left.
 final class Dial {
     enum Outcome {
         case connected(StreamSocket, SocketAddress)
@@ -82,7 +84,7 @@ final class Dial {
         switch target.host {
         case .address(let address):
             queue.complete(with: address, policy: dialer.policy(for: user))
-            delay?.arm(after: .zero)   // never answers before `init` returned
+            delay?.arm(after: .zero)  // never answers before `init` returned
         case .name(let name):
             let lookUp = dialer.lookUps.enter(user) { [weak self] in self?.ask(name) }
             self.lookUp = lookUp
@@ -192,8 +194,8 @@ final class Dial {
     }
 }
 
-/// Addresses not yet tried, IPv6 first and then by turns (RFC 8305 section 4), with those the policy denies
-/// left out.
+/// Addresses not yet tried, IPv6 first and then by turns (RFC 8305 section 4), with those the
+/// policy denies left out.
 struct AddressQueue {
     private let port: UInt16
     private var v4: [IPAddress] = []
@@ -215,11 +217,14 @@ struct AddressQueue {
 
     /// Takes what was not taken yet of a resolution under way.
     mutating func absorb(_ resolution: Resolver.Resolution, policy: EgressPolicy) {
-        take(v6: resolution.v6.addresses, v4: resolution.v4.addresses,
-             isComplete: resolution.isComplete, policy)
+        take(
+            v6: resolution.v6.addresses, v4: resolution.v4.addresses,
+            isComplete: resolution.isComplete, policy)
     }
 
-    mutating func take(v6 new6: [IPAddress], v4 new4: [IPAddress], isComplete: Bool, _ policy: EgressPolicy) {
+    mutating func take(
+        v6 new6: [IPAddress], v4 new4: [IPAddress], isComplete: Bool, _ policy: EgressPolicy
+    ) {
         if !hasV6, !new6.isEmpty { hasV6 = true; add(new6, policy) }
         if !hasV4, !new4.isEmpty { hasV4 = true; add(new4, policy) }
         self.isComplete = isComplete
@@ -244,18 +249,19 @@ struct AddressQueue {
 extension DialStatus {
     /// What a failed `connect` says of its destination.
     init(errno code: Int32) {
-        self = switch code {
-        case ECONNREFUSED: .connectionRefused
-        case ENETUNREACH, ENETDOWN, EADDRNOTAVAIL, EAFNOSUPPORT: .networkUnreachable
-        case EHOSTUNREACH, EHOSTDOWN: .hostUnreachable
-        case ETIMEDOUT: .timedOut
-        case EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN: .tooManyConnections
-        default: .generalFailure
-        }
+        self =
+            switch code {
+            case ECONNREFUSED: .connectionRefused
+            case ENETUNREACH, ENETDOWN, EADDRNOTAVAIL, EAFNOSUPPORT: .networkUnreachable
+            case EHOSTUNREACH, EHOSTDOWN: .hostUnreachable
+            case ETIMEDOUT: .timedOut
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN: .tooManyConnections
+            default: .generalFailure
+            }
     }
 
-    /// Of the failures of several addresses, the one that says most about the destination is reported: that
-    /// IPv6 is missing here must not hide that the port is closed there.
+    /// Of the failures of several addresses, the one that says most about the destination is
+    /// reported: that IPv6 is missing here must not hide that the port is closed there.
     func tellsMore(than other: DialStatus) -> Bool { rank > other.rank }
     private var rank: Int {
         switch self {

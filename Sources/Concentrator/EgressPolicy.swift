@@ -1,17 +1,18 @@
 import Measures
 import Shell
 
-/// Which addresses and ports the concentrator dials for a user, judged after a name was resolved, so that no
-/// name leads around it.
+/// Which addresses and ports the concentrator dials for a user, judged after a name was resolved,
+/// so that no name leads around it.
 ///
-/// The user's own rules are asked first, then those for all; in each the exceptions (`allow`) before the
-/// refusals (`deny`). Port 25 is open only where an exception names it.
+/// The user's own rules are asked first, then those for all; in each the exceptions (`allow`)
+/// before the refusals (`deny`). Port 25 is open only where an exception names it.
 public struct EgressPolicy: Sendable {
     /// For all users.
     public var rules = EgressRules(deniesPrivate: true)
     /// For the user who asks.
     public var personal = EgressRules()
-    /// Spam is what an open port 25 is known for: the address of the concentrator would soon be on every list.
+    /// Spam is what an open port 25 is known for: the address of the concentrator would soon be on
+    /// every list.
     public var deniesMail = true
     /// This machine's addresses: what listens there was not meant for users.
     public var own: [Subnet] = []
@@ -20,11 +21,13 @@ public struct EgressPolicy: Sendable {
 
     public init() {}
 
-    /// Whether `port` of `address` may be dialled. An IPv6 address that carries an IPv4 one is judged by both,
-    /// since routers and translators may deliver to the inner one; a mapped one is nothing but the inner one.
+    /// Whether `port` of `address` may be dialled. An IPv6 address that carries an IPv4 one is
+    /// judged by both, since routers and translators may deliver to the inner one; a mapped one is
+    /// nothing but the inner one.
     public func allows(_ address: IPAddress, port: UInt16) -> Bool {
         let address = address.unmapped
-        return allowsAlone(address, port) && Self.embedded(in: address).allSatisfy { allowsAlone($0, port) }
+        return allowsAlone(address, port)
+            && Self.embedded(in: address).allSatisfy { allowsAlone($0, port) }
     }
 
     private func allowsAlone(_ address: IPAddress, _ port: UInt16) -> Bool {
@@ -57,7 +60,9 @@ public struct EgressPolicy: Sendable {
         if a.high == 0, a.low >> 48 == 0xffff { return [IPAddress(v4: low32)] }
         if a.high == 0x0064_ff9b_0000_0000, a.low >> 32 == 0 { return [IPAddress(v4: low32)] }
         if a.high >> 16 == 0x0064_ff9b_0001 { return [IPAddress(v4: low32), behind48(a)] }
-        if a.high >> 48 == 0x2002 { return [IPAddress(v4: UInt32(truncatingIfNeeded: a.high >> 16))] }
+        if a.high >> 48 == 0x2002 {
+            return [IPAddress(v4: UInt32(truncatingIfNeeded: a.high >> 16))]
+        }
         if a.high >> 32 == 0x2001_0000 {
             return [IPAddress(v4: UInt32(truncatingIfNeeded: a.high)), IPAddress(v4: ~low32)]
         }
@@ -66,14 +71,16 @@ public struct EgressPolicy: Sendable {
         return []
     }
 
-    /// RFC 6052 section 2.2: behind a prefix of 48 bits the IPv4 address lies on both sides of bits 64 to 71.
+    /// RFC 6052 section 2.2: behind a prefix of 48 bits the IPv4 address lies on both sides of bits
+    /// 64 to 71.
     private static func behind48(_ a: IPAddress) -> IPAddress {
-        IPAddress(v4: UInt32(truncatingIfNeeded: a.high & 0xffff) << 16
-            | UInt32(truncatingIfNeeded: a.low >> 40 & 0xffff))
+        IPAddress(
+            v4: UInt32(truncatingIfNeeded: a.high & 0xffff) << 16
+                | UInt32(truncatingIfNeeded: a.low >> 40 & 0xffff))
     }
 
-    /// IANA's special-purpose registries (RFC 6890 and its updates) without what is reachable everywhere, and
-    /// multicast.
+    /// IANA's special-purpose registries (RFC 6890 and its updates) without what is reachable
+    /// everywhere, and multicast.
     static let notPublic: [Subnet] = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
         "172.16.0.0/12", "192.0.0.0/24",
@@ -84,7 +91,7 @@ public struct EgressPolicy: Sendable {
         "168.63.129.16", "100.100.100.200",
         "::/128", "::1/128", "64:ff9b:1::/48", "100::/64", "2001:2::/48", "2001:10::/28",
         "2001:20::/28", "2001:db8::/32",
-        "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+        "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"
     ].map { text in
         guard let subnet = Subnet(text) else { preconditionFailure("\(text) is not a range") }
         return subnet

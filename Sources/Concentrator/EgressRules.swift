@@ -9,16 +9,20 @@ public struct EgressRule: Hashable, Sendable, CustomStringConvertible {
     /// Nil: every port.
     public var ports: ClosedRange<UInt16>?
 
-    public init(_ range: Subnet?, ports: ClosedRange<UInt16>? = nil) { self.range = range; self.ports = ports }
+    public init(_ range: Subnet?, ports: ClosedRange<UInt16>? = nil) {
+        self.range = range; self.ports = ports
+    }
 
     /// Reads one of the forms above; nil for anything else.
     public init?(_ text: String) {
         if let range = Subnet(text) { self.init(range); return }
         guard let colon = text.lastIndex(of: ":"),
-              let ports = Self.readPorts(text[text.index(after: colon)...]) else { return nil }
+            let ports = Self.readPorts(text[text.index(after: colon)...])
+        else { return nil }
         var host = text[..<colon]
         if host == "*" { self.init(nil, ports: ports); return }
-        // An IPv6 range with a port stands in brackets: without them its end could be a port or not.
+        // An IPv6 range with a port stands in brackets: without them its end could be a port or
+        // not.
         let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
         if isBracketed { host = host.dropFirst().dropLast() }
         guard let range = Subnet(host), range.address.isIPv4 != isBracketed else { return nil }
@@ -28,11 +32,13 @@ public struct EgressRule: Hashable, Sendable, CustomStringConvertible {
     private static func readPorts(_ text: Substring) -> ClosedRange<UInt16>? {
         let ends = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
         let numbers = ends.compactMap { end -> UInt16? in
-            guard let number = UInt16(end), number > 0, end.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 })
+            guard let number = UInt16(end), number > 0,
+                end.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 })
             else { return nil }
             return number
         }
-        guard numbers.count == ends.count, let first = numbers.first, let last = numbers.last, first <= last
+        guard numbers.count == ends.count, let first = numbers.first, let last = numbers.last,
+            first <= last
         else { return nil }
         return first...last
     }
@@ -44,13 +50,15 @@ public struct EgressRule: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         let host = range.map { ports == nil || $0.address.isIPv4 ? "\($0)" : "[\($0)]" } ?? "*"
         guard let ports else { return host }
-        return ports.count == 1 ? "\(host):\(ports.lowerBound)" : "\(host):\(ports.lowerBound)-\(ports.upperBound)"
+        return ports.count == 1
+            ? "\(host):\(ports.lowerBound)" : "\(host):\(ports.lowerBound)-\(ports.upperBound)"
     }
 }
 
 /// What one table `egress` says: the concentrator's own, or one user's.
 public struct EgressRules: Hashable, Sendable {
-    /// Everything that is not the public Internet, the metadata services of clouds, and this machine.
+    /// Everything that is not the public Internet, the metadata services of clouds, and this
+    /// machine.
     public var deniesPrivate: Bool
     public var deny: [EgressRule] = []
     /// Exceptions from both of the above.

@@ -1,12 +1,14 @@
 import Measures
 import Shell
 
-/// How much of what happens to sessions and paths is logged: of each user so many records in a span of time.
+/// How much of what happens to sessions and paths is logged: of each user so many records in a span
+/// of time.
 ///
-/// A path's state is its proxy's to say, 200 times in a datagram; 100 of those wrote 1.1 MB of log. Counted by user, so
-/// that nobody hides what is said of others.
+/// A path's state is its proxy's to say, 200 times in a datagram; 100 of those wrote 1.1 MB of log.
+/// Counted by user, so that nobody hides what is said of others.
 struct SessionNews {
-    /// Records of one user, and the span in which they may come: a drive through many cells has fewer.
+    /// Records of one user, and the span in which they may come: a drive through many cells has
+    /// fewer.
     static let most = 60
     static let span = Interval.seconds(60)
 

@@ -1,8 +1,8 @@
-/// Something of which only so much may be under way at a time, for all users and for each. Whoever comes when
-/// there is no room waits behind his own; users with something waiting take turns.
+/// Something of which only so much may be under way at a time, for all users and for each. Whoever
+/// comes when there is no room waits behind his own; users with something waiting take turns.
 ///
-/// However much one user asks for, some room stays: he may have as many as are free besides, so that one user
-/// gets half of all, two a third each, and the next one always finds room at once.
+/// However much one user asks for, some room stays: he may have as many as are free besides, so
+/// that one user gets half of all, two a third each, and the next one always finds room at once.
 public final class Turns {
     public struct Most: Hashable, Sendable {
         public var inAll: Int
@@ -42,7 +42,8 @@ public final class Turns {
 
     private struct Queue {
         var running = 0
-        /// In order of arrival from `first` on; those that gave up stay until their turn or until they are many.
+        /// In order of arrival from `first` on; those that gave up stay until their turn or until
+        /// they are many.
         var places: [Place?] = []
         var first = 0
         var waiting = 0
@@ -79,8 +80,8 @@ public final class Turns {
         own < most.perUser && running < most.inAll && (own == 0 || own < most.inAll - running)
     }
 
-    /// Asks for one more. Where there is room the place is running already, and `begin` is not called; else it
-    /// is, once, when there is.
+    /// Asks for one more. Where there is room the place is running already, and `begin` is not
+    /// called; else it is, once, when there is.
     func enter(_ user: String, begin: @escaping () -> Void) -> Place {
         var queue = queues[user] ?? Queue()
         if queue.waiting == 0, mayRun(queue.running) {
@@ -119,11 +120,12 @@ public final class Turns {
     }
 
     private func beginNext() {
-        guard !isBeginning else { return }   // the loop below goes on
+        guard !isBeginning else { return }  // the loop below goes on
         isBeginning = true
         defer { isBeginning = false }
         while running < most.inAll,
-              let i = order.firstIndex(where: { mayRun(queues[$0]?.running ?? 0) }) {
+            let i = order.firstIndex(where: { mayRun(queues[$0]?.running ?? 0) })
+        {
             let user = order.remove(at: i)
             guard let place = queues[user]?.next(), case .waiting(let begin) = place.state else {
                 assertionFailure("a user in the order has something waiting")

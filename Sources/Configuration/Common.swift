@@ -17,7 +17,8 @@ public struct ProgramConfiguration: Sendable {
     /// The control socket for `braid status` and `braid mode`; nil: `ControlPath.standard`.
     public var control: String?
     public var logLevel = Defaults.logLevel
-    /// The user that a process started as root becomes; nil: `Privileges.dedicatedUser`, where it exists.
+    /// The user that a process started as root becomes; nil: `Privileges.dedicatedUser`, where it
+    /// exists.
     public var user: String?
 }
 
@@ -28,7 +29,8 @@ enum LimitKey: String, CaseIterable {
     case dialogue, idleBody = "idle_body", unauthenticated, session
     case halfOpenPerUser = "half_open_per_user", sessionsPerUser = "sessions_per_user"
     case memory, memoryPerUser = "memory_per_user"
-    case dials, dialsPerUser = "dials_per_user", lookUps = "lookups", lookUpsPerUser = "lookups_per_user"
+    case dials, dialsPerUser = "dials_per_user", lookUps = "lookups", lookUpsPerUser =
+        "lookups_per_user"
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -68,13 +70,16 @@ struct Common {
     var sessionSilence = Defaults.sessionSilence
 
     init(_ fields: CommonFields, folder: String) {
-        identity = fields.privateKeyFile?.key(relativeTo: folder).map { StaticKeyPair(privateKey: $0) }
+        identity = fields.privateKeyFile?.key(relativeTo: folder).map {
+            StaticKeyPair(privateKey: $0)
+        }
         program.status = fields.status?.socketAddress(example: "127.0.0.1:9090")
         program.control = fields.control?.controlPath(relativeTo: folder)
         if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
         program.user = fields.user?.userName()
         capture = fields.capture?.path(relativeTo: folder)
-        connection.subflow.congestion = fields.congestion?.choice(CongestionAlgorithm.self)
+        connection.subflow.congestion =
+            fields.congestion?.choice(CongestionAlgorithm.self)
             ?? Defaults.congestion
         connection.sendLimit = Defaults.sendBuffer.bytes
         connection.receiveLimit = Defaults.receiveWindow.bytes
@@ -86,14 +91,17 @@ struct Common {
         if let count = limits[.connectionsPerUser]?.number(in: Defaults.connectionsRange) {
             connectionsPerUser = count
         }
-        halfOpenPerUser = limits[.halfOpenPerUser]?.number(in: Defaults.perUserRange) ?? halfOpenPerUser
-        sessionsPerUser = limits[.sessionsPerUser]?.number(in: Defaults.perUserRange) ?? sessionsPerUser
+        halfOpenPerUser =
+            limits[.halfOpenPerUser]?.number(in: Defaults.perUserRange) ?? halfOpenPerUser
+        sessionsPerUser =
+            limits[.sessionsPerUser]?.number(in: Defaults.perUserRange) ?? sessionsPerUser
         memory = limits[.memory]?.bytes(in: Defaults.memoryRange)?.bytes
         memoryPerUser = limits[.memoryPerUser]?.bytes(in: Defaults.memoryRange)?.bytes
         dials.inAll = limits[.dials]?.number(in: Defaults.perUserRange) ?? dials.inAll
         dials.perUser = limits[.dialsPerUser]?.number(in: Defaults.perUserRange) ?? dials.perUser
         lookUps.inAll = limits[.lookUps]?.number(in: Defaults.lookUpsRange) ?? lookUps.inAll
-        lookUps.perUser = limits[.lookUpsPerUser]?.number(in: Defaults.lookUpsRange) ?? lookUps.perUser
+        lookUps.perUser =
+            limits[.lookUpsPerUser]?.number(in: Defaults.lookUpsRange) ?? lookUps.perUser
         if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) {
             connection.sendLimit = size.bytes
         }
@@ -103,8 +111,12 @@ struct Common {
         if let time = limits[.drain]?.interval(in: Defaults.drainRange) { drain = time }
         if let time = limits[.dialogue]?.interval(in: Defaults.dialogueRange) { dialogue = time }
         if let time = limits[.idleBody]?.interval(in: Defaults.idleBodyRange) { idleBody = time }
-        if let count = limits[.unauthenticated]?.number(in: Defaults.connectionsRange) { unauthenticated = count }
-        if let time = limits[.session]?.interval(in: Defaults.sessionSilenceRange) { sessionSilence = time }
+        if let count = limits[.unauthenticated]?.number(in: Defaults.connectionsRange) {
+            unauthenticated = count
+        }
+        if let time = limits[.session]?.interval(in: Defaults.sessionSilenceRange) {
+            sessionSilence = time
+        }
     }
 }
 
@@ -113,7 +125,8 @@ extension Field {
     fileprivate func userName() -> String? {
         guard let name = text() else { return nil }
         guard Privileges.User(name: name) != nil else {
-            return wrong("\"\(name)\" is no user of this machine; make it with: useradd --system \(name)")
+            return wrong(
+                "\"\(name)\" is no user of this machine; make it with: useradd --system \(name)")
         }
         return name
     }

@@ -12,8 +12,9 @@ public struct ConcentratorConfiguration: Sendable {
 
 /// Keys of a concentrator's file.
 enum ConcentratorKey: String, CaseIterable {
-    case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile = "private_key_file", users, egress, dialTimeout = "dial_timeout",
-         status, control, user
+    case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile =
+        "private_key_file", users, egress, dialTimeout = "dial_timeout",
+        status, control, user
     case logLevel = "log_level", pcap, congestion, limits
 }
 
@@ -28,20 +29,25 @@ enum EgressKey: String, CaseIterable { case deny, allow }
 extension ConcentratorConfiguration {
     /// Reads a tree; nil where anything is wrong, all of which then stands in `report`.
     init?(_ root: Item, folder: String, report: Report) {
-        guard let table = Table<ConcentratorKey>(root, name: "", place: root.place,
-                                                 report: report) else {
+        guard
+            let table = Table<ConcentratorKey>(
+                root, name: "", place: root.place,
+                report: report)
+        else {
             return nil
         }
         let common = Common(
             CommonFields(
-                privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
+                privateKeyFile: table.required(
+                    .privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
                 capture: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
             for key in [LimitKey.dialogue, .idleBody, .unauthenticated] {
-                limits[key]?.complain("is the proxy's to limit; no application connects to a concentrator")
+                limits[key]?.complain(
+                    "is the proxy's to limit; no application connects to a concentrator")
             }
         }
         let listen = ConcentratorConfiguration.listen(table[.listen])
@@ -49,20 +55,26 @@ extension ConcentratorConfiguration {
         let joinsFirst = table[.joinFirstAddress].map { $0.choice(Truth.self) } ?? .true
         if joinsFirst == .false, table[.announce] == nil {
             table[.joinFirstAddress]?.complain(
-                "leaves no address for further paths; name one with announce: [\"203.0.113.8:443\"]")
+                "leaves no address for further paths; name one with announce: [\"203.0.113.8:443\"]"
+            )
         }
         let users = table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
-            .map { ConcentratorConfiguration.users($0, folder: folder, own: common.identity?.publicKey) }
+            .map {
+                ConcentratorConfiguration.users($0, folder: folder, own: common.identity?.publicKey)
+            }
         let egress = ConcentratorConfiguration.egress(table[.egress])
-        let dialTimeout = table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) }
+        let dialTimeout =
+            table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) }
             ?? Defaults.dialTimeout
         guard report.problems.isEmpty,
-              let identity = common.identity,
-              let users,
-              let joinsFirst,
-              let dialTimeout else { return nil }
+            let identity = common.identity,
+            let users,
+            let joinsFirst,
+            let dialTimeout
+        else { return nil }
         program = common.program
-        settings = ConcentratorSettings(identity: identity, listen: listen, users: users.map(\.user))
+        settings = ConcentratorSettings(
+            identity: identity, listen: listen, users: users.map(\.user))
         for user in users { settings.userEgress[user.user.name] = user.egress }
         settings.announce = announce
         settings.joinsFirstAddress = joinsFirst == .true
@@ -90,9 +102,15 @@ extension ConcentratorConfiguration {
         }
         var found: [SocketAddress] = []
         for field in fields {
-            guard let address = field.socketAddress(example: Defaults.concentratorListen) else { continue }
-            if address.port == 0 { field.complain("port 0 is no port; proxies must know where to send") }
-            if found.contains(address) { field.complain("\(address) is listed twice; leave one of them out") }
+            guard let address = field.socketAddress(example: Defaults.concentratorListen) else {
+                continue
+            }
+            if address.port == 0 {
+                field.complain("port 0 is no port; proxies must know where to send")
+            }
+            if found.contains(address) {
+                field.complain("\(address) is listed twice; leave one of them out")
+            }
             found.append(address)
         }
         return found
@@ -101,15 +119,21 @@ extension ConcentratorConfiguration {
     private static func announced(_ field: Field?) -> [SocketAddress] {
         guard let field, let fields = field.list() else { return [] }
         if fields.count > ConcentratorSettings.mostAnnounced {
-            field.complain("has \(fields.count) addresses; \(ConcentratorSettings.mostAnnounced) can be announced")
+            field.complain(
+                "has \(fields.count) addresses; \(ConcentratorSettings.mostAnnounced) can be announced"
+            )
         }
         var found: [SocketAddress] = []
         for field in fields {
             guard let address = field.socketAddress(example: "203.0.113.8:443") else { continue }
             if address.port == 0 || address.address.isUnspecified {
-                field.complain("\(address) is no address to send to; give one by which proxies reach this machine")
+                field.complain(
+                    "\(address) is no address to send to; give one by which proxies reach this machine"
+                )
             }
-            if found.contains(address) { field.complain("\(address) is listed twice; leave one of them out") }
+            if found.contains(address) {
+                field.complain("\(address) is listed twice; leave one of them out")
+            }
             found.append(address)
         }
         return found
@@ -129,7 +153,8 @@ extension ConcentratorConfiguration {
                 field.complain("the name \"\(user.name)\" is used twice; every user has its own")
             }
             if let other = found.first(where: { $0.user.publicKey == user.publicKey }) {
-                field.complain("\(user.name) has the public key of \(other.user.name); every user has its own")
+                field.complain(
+                    "\(user.name) has the public key of \(other.user.name); every user has its own")
             }
             if user.publicKey == own {
                 field.complain(
@@ -146,7 +171,9 @@ extension ConcentratorConfiguration {
         guard let field, let table = Table<EgressKey>(field) else { return policy }
         policy.rules = EgressRules(table, isPrivateDenied: table[.deny] == nil)
         // An empty list is meant: whoever writes it denies nothing.
-        if case .list(let members)? = table[.deny]?.item.content, members.isEmpty { policy.deniesMail = false }
+        if case .list(let members)? = table[.deny]?.item.content, members.isEmpty {
+            policy.deniesMail = false
+        }
         return policy
     }
 }
@@ -172,15 +199,19 @@ extension EgressRules {
 extension Field {
     fileprivate func user(folder: String) -> ConfiguredUser? {
         guard let table = Table<UserKey>(self) else { return nil }
-        let name = table.required(.name, "it stands in logs and in braid status").flatMap { $0.userName() }
-        let key = table.required(.publicKey,
-                                 "it is what braid keygen printed for this user's proxy")?.publicKey()
+        let name = table.required(.name, "it stands in logs and in braid status").flatMap {
+            $0.userName()
+        }
+        let key = table.required(
+            .publicKey,
+            "it is what braid keygen printed for this user's proxy")?.publicKey()
         let preSharedKey = table[.preSharedKeyFile]?.key(relativeTo: folder)
         let egress = table[.egress].flatMap { Table<EgressKey>($0) }
             .map { EgressRules($0, isPrivateDenied: false) }
         guard let name, let key else { return nil }
         return ConfiguredUser(
-            user: EndpointConfiguration.User(name: name, publicKey: key, preSharedKey: preSharedKey), egress: egress)
+            user: EndpointConfiguration.User(
+                name: name, publicKey: key, preSharedKey: preSharedKey), egress: egress)
     }
 
     /// Something that fits into a log line.
@@ -199,7 +230,8 @@ extension Field {
         if let rule = EgressRule(text) { return rule }
         let hint = nearestName(to: text, among: words).map { "; did you mean \"\($0)\"?" } ?? ""
         let others = words.isEmpty ? "not" : "neither \"\(words[0])\" nor"
-        return wrong("\"\(text)\" is \(others) a range such as 198.51.100.0/24, 198.51.100.7:25"
-                         + " or [2001:db8::/32]:8000-8999\(hint)")
+        return wrong(
+            "\"\(text)\" is \(others) a range such as 198.51.100.0/24, 198.51.100.7:25"
+                + " or [2001:db8::/32]:8000-8999\(hint)")
     }
 }

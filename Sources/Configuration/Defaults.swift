@@ -7,8 +7,8 @@ import Subflow
 ///
 /// The configuration's tests read `docs/operations.md` and compare its table with this file.
 public enum Defaults {
-    /// Where the concentrator listens, and the port of a concentrator address without one. UDP 443 passes
-    /// where QUIC passes.
+    /// Where the concentrator listens, and the port of a concentrator address without one. UDP 443
+    /// passes where QUIC passes.
     public static let concentratorPort: UInt16 = 443
     public static let concentratorListen = "0.0.0.0:443"
     /// Loopback only: whoever reaches the port uses the tunnel.
@@ -26,8 +26,8 @@ public enum Defaults {
     /// Of one user: connections without their whole target, and sessions.
     public static let halfOpenPerUser = 256
     public static let sessionsPerUser = 16
-    /// Parts of the machine's memory (or of what its control group may have) that connections may hold, and
-    /// of that one user's.
+    /// Parts of the machine's memory (or of what its control group may have) that connections may
+    /// hold, and of that one user's.
     public static let proxyMemoryPart = 4
     public static let concentratorMemoryPart = 2
     public static let userMemoryPart = 2
@@ -42,12 +42,14 @@ public enum Defaults {
     public static let receiveWindow = ByteCount.mebibytes(8)
     /// How long a stopping process waits for its connections to end.
     public static let drain = Interval.seconds(30)
-    /// How long a concentrator keeps a session that it hears nothing of, with its connections: a night's sleep.
+    /// How long a concentrator keeps a session that it hears nothing of, with its connections: a
+    /// night's sleep.
     public static let sessionSilence = Interval.seconds(86_400)
     /// How long a dial at the concentrator may take, all addresses of the name together.
     public static let dialTimeout = Interval.seconds(10)
 
-    /// How long an application may take from its connection to the end of its SOCKS dialogue or HTTP head.
+    /// How long an application may take from its connection to the end of its SOCKS dialogue or
+    /// HTTP head.
     public static let dialogue = Interval.seconds(30)
     /// How long an HTTP request and its response may stand still.
     public static let idleBody = Interval.seconds(900)

@@ -1,6 +1,7 @@
 import Yams
 
-/// A configuration's tree with the place of everything in it, whether it came from YAML or from flags.
+/// A configuration's tree with the place of everything in it, whether it came from YAML or from
+/// flags.
 struct Item {
     enum Content {
         case text(String)
@@ -12,7 +13,9 @@ struct Item {
     var content: Content
     var place: Place
 
-    static func text(_ text: String, _ place: Place) -> Item { Item(content: .text(text), place: place) }
+    static func text(_ text: String, _ place: Place) -> Item {
+        Item(content: .text(text), place: place)
+    }
 }
 
 /// One key of a table.
@@ -34,7 +37,9 @@ extension Item {
             self.init(root, file: file, report: report, left: &left)
             place = .file(file)
             guard left > 0 else {
-                report.say(.file(file), "has more than \(Self.mostValues) values; aliases count where they stand")
+                report.say(
+                    .file(file),
+                    "has more than \(Self.mostValues) values; aliases count where they stand")
                 return nil
             }
         } catch {
@@ -62,15 +67,17 @@ extension Item {
             }
             content = .list(items)
         case .mapping(let pairs):
-            content = .table(pairs.compactMap { key, value in
-                let place = key.mark.map { Place.line($0.line, of: file) } ?? .file(file)
-                guard case .scalar(let name) = key else {
-                    report.say(place, "a key must be a plain word, not a list or a table")
-                    return nil
-                }
-                return Entry(key: name.string, keyPlace: place,
-                             value: Item(value, file: file, report: report, left: &left))
-            })
+            content = .table(
+                pairs.compactMap { key, value in
+                    let place = key.mark.map { Place.line($0.line, of: file) } ?? .file(file)
+                    guard case .scalar(let name) = key else {
+                        report.say(place, "a key must be a plain word, not a list or a table")
+                        return nil
+                    }
+                    return Entry(
+                        key: name.string, keyPlace: place,
+                        value: Item(value, file: file, report: report, left: &left))
+                })
         case .alias:
             content = .nothing
             report.say(place, "an alias that refers to nothing before it; write the value itself")
@@ -86,11 +93,13 @@ extension Item {
             let entry = Entry(key: path[0], keyPlace: item.place, value: item)
             if let index { entries[index] = entry } else { entries.append(entry) }
         } else {
-            var inner = index.map { entries[$0].value } ?? Item(content: .table([]), place: item.place)
+            var inner =
+                index.map { entries[$0].value } ?? Item(content: .table([]), place: item.place)
             inner.set(Array(path.dropFirst()), to: item)
-            let entry = Entry(key: path[0],
-                              keyPlace: index.map { entries[$0].keyPlace } ?? item.place,
-                              value: inner)
+            let entry = Entry(
+                key: path[0],
+                keyPlace: index.map { entries[$0].keyPlace } ?? item.place,
+                value: inner)
             if let index { entries[index] = entry } else { entries.append(entry) }
         }
         content = .table(entries)
@@ -100,12 +109,14 @@ extension Item {
 extension Report {
     fileprivate func say(_ error: any Error, file: String) {
         switch error {
-        case YamlError.scanner(_, let problem, let mark, _), YamlError.parser(_, let problem, let mark, _),
-             YamlError.composer(_, let problem, let mark, _):
+        case YamlError.scanner(_, let problem, let mark, _),
+            YamlError.parser(_, let problem, let mark, _),
+            YamlError.composer(_, let problem, let mark, _):
             say(.line(mark.line, of: file), "this is not YAML: \(problem) (column \(mark.column))")
         case YamlError.duplicatedKeysInMapping(let keys, let context):
             let names = keys.map { "\"\($0)\"" }.joined(separator: ", ")
-            say(.line(context.mark.line, of: file),
+            say(
+                .line(context.mark.line, of: file),
                 "\(names) is written twice in one table; leave one of them out")
         case YamlError.reader(let problem, _, _, _):
             say(.file(file), "this is not YAML: \(problem)")

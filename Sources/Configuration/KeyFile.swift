@@ -22,14 +22,17 @@ public enum KeyFile {
         guard fstat(descriptor, &status) == 0 else {
             throw Failure(description: "can't be read: \(lastError())")
         }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(description: "is not a file") }
-        // systemd gives a service's user its credentials by an access list, which shows as a group's
-        // right to read.
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw Failure(description: "is not a file")
+        }
+        // systemd gives a service's user its credentials by an access list, which shows as a
+        // group's right to read.
         let credentials = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) + "/" }
         let isCredential = credentials.map { path.hasPrefix($0) } ?? false
         guard status.st_mode & (isCredential ? 0o037 : 0o077) == 0 else {
             let mode = String(status.st_mode & 0o777, radix: 8)
-            throw Failure(description: "is open to others (mode 0\(mode)); mend it with: chmod 600 \(path)")
+            throw Failure(
+                description: "is open to others (mode 0\(mode)); mend it with: chmod 600 \(path)")
         }
         // A key file has a line of 44 characters and perhaps a comment.
         var bytes = [UInt8](repeating: 0, count: 4096)
@@ -45,25 +48,32 @@ public enum KeyFile {
         return key
     }
 
-    /// Writes a key to a new file of mode 0600; an existing file is never touched. A missing folder is made,
-    /// for its owner alone, where only that one is missing: a longer way is more likely a slip of the pen.
+    /// Writes a key to a new file of mode 0600; an existing file is never touched. A missing folder
+    /// is made, for its owner alone, where only that one is missing: a longer way is more likely a
+    /// slip of the pen.
     public static func write(_ key: Key32, to path: String) throws(Failure) {
         if let slash = path.lastIndex(of: "/"), slash != path.startIndex {
             let folder = String(path[..<slash])
             if mkdir(folder, 0o700) != 0, errno == ENOENT {
-                throw Failure(description: "can't be written: make its folder with: mkdir -p \(folder)")
+                throw Failure(
+                    description: "can't be written: make its folder with: mkdir -p \(folder)")
             }
         }
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
-            if errno == EEXIST { throw Failure(description: "exists already; keys are never written over") }
+            if errno == EEXIST {
+                throw Failure(description: "exists already; keys are never written over")
+            }
             throw Failure(description: "can't be written: \(lastError())")
         }
         defer { close(descriptor) }
         let line = Array((key.base64 + "\n").utf8)
-        // The mode given to open passes through the umask, which may take away the owner's own bits.
-        guard fchmod(descriptor, 0o600) == 0, Glibc.write(descriptor, line, line.count) == line.count,
-              fsync(descriptor) == 0 else {
+        // The mode given to open passes through the umask, which may take away the owner's own
+        // bits.
+        guard fchmod(descriptor, 0o600) == 0,
+            Glibc.write(descriptor, line, line.count) == line.count,
+            fsync(descriptor) == 0
+        else {
             let reason = lastError()
             unlink(path)
             throw Failure(description: "can't be written: \(reason)")

@@ -4,8 +4,8 @@ import Multipath
 import Proxy
 
 extension Field {
-    /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE]`; without a
-    /// scheme, `mixed`.
+    /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE]`;
+    /// without a scheme, `mixed`.
     func listener() -> ProxyListener? {
         guard let text = text() else { return nil }
         let shown = withoutPassword(text)
@@ -38,19 +38,23 @@ extension Field {
             rest = rest[..<mark]
         }
         if rest.hasSuffix("/") { rest = rest.dropLast() }
-        let numeric = rest.hasPrefix("localhost:")
+        let numeric =
+            rest.hasPrefix("localhost:")
             ? "127.0.0.1" + rest.dropFirst("localhost".count) : String(rest)
         guard let address = SocketAddress(numeric), address.port > 0 else {
             return wrong("\"\(shown)\" is not a place to listen; \(form)")
         }
         do {
-            return try ProxyListener(scheme: scheme, address: address, credentials: credentials, mode: mode)
+            return try ProxyListener(
+                scheme: scheme, address: address, credentials: credentials, mode: mode)
         } catch {
             switch error {
-            case .openToEverybody: return wrong("""
-                \(shown) would let everybody in; listen on 127.0.0.1, or ask for a password: \
-                \(scheme.rawValue)://USER:PASSWORD@\(address)
-                """)
+            case .openToEverybody:
+                return wrong(
+                    """
+                    \(shown) would let everybody in; listen on 127.0.0.1, or ask for a password: \
+                    \(scheme.rawValue)://USER:PASSWORD@\(address)
+                    """)
             }
         }
     }
@@ -60,10 +64,14 @@ extension Field {
         let names = HandoverMode.allCases.map(\.rawValue)
         let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2, parts[0] == "mode" else {
-            return wrong("\"?\(setting)\" says nothing; write ?mode= and one of \(names.joined(separator: ", "))")
+            return wrong(
+                "\"?\(setting)\" says nothing; write ?mode= and one of \(names.joined(separator: ", "))"
+            )
         }
         if let mode = HandoverMode(rawValue: String(parts[1])) { return mode }
-        let hint = nearestName(to: String(parts[1]), among: names).map { "; did you mean \"\($0)\"?" } ?? ""
+        let hint =
+            nearestName(to: String(parts[1]), among: names).map { "; did you mean \"\($0)\"?" }
+            ?? ""
         return wrong("\"\(parts[1])\" is none of \(names.joined(separator: ", "))\(hint)")
     }
 
@@ -81,8 +89,9 @@ extension Credentials {
     fileprivate init?(urlPart text: Substring) {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2,
-              let user = Self.unescaped(parts[0]),
-              let password = Self.unescaped(parts[1]) else {
+            let user = Self.unescaped(parts[0]),
+            let password = Self.unescaped(parts[1])
+        else {
             return nil
         }
         self.init(user: user, password: password)
@@ -93,8 +102,9 @@ extension Credentials {
         while let byte = rest.popFirst() {
             guard byte == UInt8(ascii: "%") else { bytes.append(byte); continue }
             guard let hex = String(rest.prefix(2)),
-                  hex.utf8.count == 2,
-                  let value = UInt8(hex, radix: 16) else {
+                hex.utf8.count == 2,
+                let value = UInt8(hex, radix: 16)
+            else {
                 return nil
             }
             bytes.append(value)

@@ -45,7 +45,9 @@ public struct Overrides: Sendable {
             let items = setting.values.map {
                 setting.flag == "--uplink" ? Item.uplink($0, place) : .text($0, place)
             }
-            root.set(setting.path, to: setting.isList ? Item(content: .list(items), place: place) : items[0])
+            root.set(
+                setting.path,
+                to: setting.isList ? Item(content: .list(items), place: place) : items[0])
         }
     }
 }
@@ -53,8 +55,10 @@ public struct Overrides: Sendable {
 extension Item {
     /// `wlan0`, `wwan0,backup`, `192.0.2.7` or `192.0.2.0/24,backup` as an entry of `uplinks`.
     fileprivate static func uplink(_ text: String, _ place: Place) -> Item {
-        let parts = text.split(separator: ",", maxSplits: 1,
-                               omittingEmptySubsequences: false).map(String.init)
+        let parts = text.split(
+            separator: ",", maxSplits: 1,
+            omittingEmptySubsequences: false
+        ).map(String.init)
         let key = Subnet(parts[0]) == nil ? UplinkKey.interface : .address
         var item = Item(content: .table([]), place: place)
         item.set([key.rawValue], to: .text(parts[0], place))
@@ -75,15 +79,17 @@ extension Configuration {
             // The file's own kind first: every key of the other kind would be reported as unknown.
             if let found = root.kind, found != kind {
                 let start = "braid \(found.rawValue) --config \(file)"
-                report.say(.file(file),
-                           "is a configuration of the \(found.rawValue); start it with: \(start)")
+                report.say(
+                    .file(file),
+                    "is a configuration of the \(found.rawValue); start it with: \(start)")
                 throw ConfigurationErrors(problems: report.sorted)
             }
         } else {
             guard !overrides.isEmpty else {
                 report.say(
                     .commandLine,
-                    "no configuration; give a file with --config, or see braid \(kind.rawValue) --help")
+                    "no configuration; give a file with --config, or see braid \(kind.rawValue) --help"
+                )
                 throw ConfigurationErrors(problems: report.sorted)
             }
             root = Item(content: .table([]), place: .commandLine)
@@ -106,12 +112,15 @@ extension Configuration {
     private static func read(
         _ root: Item, kind: ConfigurationKind, folder: String, report: Report
     ) throws(ConfigurationErrors) -> Configuration {
-        let found: Configuration? = switch kind {
-        case .proxy: ProxyConfiguration(root, folder: folder, report: report).map { .proxy($0) }
-        case .concentrator:
-            ConcentratorConfiguration(root, folder: folder,
-                                      report: report).map { .concentrator($0) }
-        }
+        let found: Configuration? =
+            switch kind {
+            case .proxy: ProxyConfiguration(root, folder: folder, report: report).map { .proxy($0) }
+            case .concentrator:
+                ConcentratorConfiguration(
+                    root, folder: folder,
+                    report: report
+                ).map { .concentrator($0) }
+            }
         guard report.problems.isEmpty, let found else {
             precondition(!report.problems.isEmpty, "a configuration was refused without a reason")
             throw ConfigurationErrors(problems: report.sorted)
@@ -121,7 +130,8 @@ extension Configuration {
 
     private static func tree(of file: String, report: Report) throws(ConfigurationErrors) -> Item {
         if let text = contents(of: file, report: report),
-           let root = Item(yaml: text, file: file, report: report) {
+            let root = Item(yaml: text, file: file, report: report)
+        {
             return root
         }
         throw ConfigurationErrors(problems: report.sorted)
@@ -154,8 +164,10 @@ extension Configuration {
             if n == 0 { break }
             count += n
         }
-        guard count <= largestFile, let text = String(validating: bytes[..<count], as: UTF8.self) else {
-            report.say(.file(file), "is not a configuration (it is not UTF-8 text of at most 1 MiB)")
+        guard count <= largestFile, let text = String(validating: bytes[..<count], as: UTF8.self)
+        else {
+            report.say(
+                .file(file), "is not a configuration (it is not UTF-8 text of at most 1 MiB)")
             return nil
         }
         return text
@@ -174,15 +186,18 @@ extension Item {
     private var keysOfOneKind: (proxy: [String], concentrator: [String]) {
         guard case .table(let entries) = content else { return ([], []) }
         let keys = entries.map(\.key)
-        return (keys.filter { ConfigurationKind.only(having: $0) == .proxy },
-                keys.filter { ConfigurationKind.only(having: $0) == .concentrator })
+        return (
+            keys.filter { ConfigurationKind.only(having: $0) == .proxy },
+            keys.filter { ConfigurationKind.only(having: $0) == .concentrator }
+        )
     }
 
     /// The end of a sentence about a file whose keys don't tell its kind.
     fileprivate var whyOfNoKind: String {
         let (proxy, concentrator) = keysOfOneKind
         guard !proxy.isEmpty else {
-            return "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)"
+            return
+                "is neither a proxy's configuration (key concentrator) nor a concentrator's (key users)"
         }
         return "has keys of a proxy (\(proxy.joined(separator: ", "))) and of a concentrator"
             + " (\(concentrator.joined(separator: ", "))); each of the two has a file of its own"

@@ -44,7 +44,8 @@ final class Report {
 
     /// The problems by line; those of the whole file and of flags come first.
     var sorted: [Problem] {
-        let line = { (problem: Problem) in if case .line(let n, _) = problem.place { n } else { 0 } }
+        let line = { (problem: Problem) in if case .line(let n, _) = problem.place { n } else { 0 }
+        }
         return problems.enumerated()
             .sorted { (line($0.element), $0.offset) < (line($1.element), $1.offset) }
             .map(\.element)

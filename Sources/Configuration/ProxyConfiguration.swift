@@ -20,7 +20,8 @@ public struct ProxyConfiguration: Sendable {
 
 /// Keys of a proxy's file.
 enum ProxyKey: String, CaseIterable {
-    case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status, control, user
+    case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status,
+        control, user
     case logLevel = "log_level", pcap, congestion, limits
 }
 
@@ -43,29 +44,35 @@ extension ProxyConfiguration {
         }
         let common = Common(
             CommonFields(
-                privateKeyFile: table.required(.privateKeyFile, "make a key with: braid keygen FILE"),
+                privateKeyFile: table.required(
+                    .privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
                 capture: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
-            limits[.connectionsPerUser]?.complain("is the concentrator's to limit; a proxy has one user")
+            limits[.connectionsPerUser]?.complain(
+                "is the concentrator's to limit; a proxy has one user")
         }
         var clients = ClientLimits()
-        (clients.dialogue, clients.idleBody, clients.unauthenticated)
-            = (common.dialogue, common.idleBody, common.unauthenticated)
+        (clients.dialogue, clients.idleBody, clients.unauthenticated) = (
+            common.dialogue, common.idleBody, common.unauthenticated
+        )
         let peer = table.required(
-            .concentrator, "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }")
-            .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
+            .concentrator,
+            "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }"
+        )
+        .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
         let listeners = ProxyConfiguration.listeners(table[.listen])
         let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
         guard report.problems.isEmpty,
-              let identity = common.identity,
-              let peer,
-              let mode,
-              let open else { return nil }
+            let identity = common.identity,
+            let peer,
+            let mode,
+            let open
+        else { return nil }
         program = common.program
         settings = ProxySettings(
             identity: identity, concentrator: peer.addresses, concentratorKey: peer.publicKey,
@@ -91,7 +98,8 @@ extension ProxyConfiguration {
         init?(_ field: Field, folder: String, own: Key32?) {
             guard let table = Table<ConcentratorAddressKey>(field) else { return nil }
             let addresses = table.required(.address, "give it as HOST:PORT").flatMap(Peer.addresses)
-            let keyField = table.required(.publicKey, "it is what braid keygen printed on the concentrator")
+            let keyField = table.required(
+                .publicKey, "it is what braid keygen printed on the concentrator")
             var key = keyField?.publicKey()
             if let found = key, found == own {
                 key = keyField?.wrong("is this proxy's own key; it must be the concentrator's")
@@ -104,11 +112,16 @@ extension ProxyConfiguration {
 
         private static func addresses(_ field: Field) -> [Target]? {
             guard let fields = field.list() else { return nil }
-            guard !fields.isEmpty else { return field.wrong("is empty; give at least one HOST:PORT") }
+            guard !fields.isEmpty else {
+                return field.wrong("is empty; give at least one HOST:PORT")
+            }
             return fields.map { field -> Target? in
-                guard let found = field.hostAndPort(defaultPort: Defaults.concentratorPort) else { return nil }
+                guard let found = field.hostAndPort(defaultPort: Defaults.concentratorPort) else {
+                    return nil
+                }
                 if case .address(let address) = found.host, address.isUnspecified {
-                    return field.wrong("\(found) is no address to send to; give the concentrator's own")
+                    return field.wrong(
+                        "\(found) is no address to send to; give the concentrator's own")
                 }
                 return found
             }.reduce([]) { all, one in all.flatMap { all in one.map { all + [$0] } } }
@@ -118,11 +131,15 @@ extension ProxyConfiguration {
     private static func listeners(_ field: Field?) -> [ProxyListener] {
         guard let field else {
             let item = Item.text(Defaults.proxyListen, .commandLine)
-            return [Field(name: "listen", item: item, place: item.place, report: Report()).listener()]
-                .compactMap(\.self)
+            return [
+                Field(name: "listen", item: item, place: item.place, report: Report()).listener()
+            ]
+            .compactMap(\.self)
         }
         guard let fields = field.list() else { return [] }
-        if fields.isEmpty { field.complain("is empty; name a port, such as \(Defaults.proxyListen)") }
+        if fields.isEmpty {
+            field.complain("is empty; name a port, such as \(Defaults.proxyListen)")
+        }
         var found: [ProxyListener] = []
         for field in fields {
             guard let listener = field.listener() else { continue }
@@ -138,7 +155,8 @@ extension ProxyConfiguration {
         guard let fields = field.list() else { return [] }
         if fields.isEmpty {
             field.complain(
-                "is empty; name one, or leave the key out to use every interface with a default route")
+                "is empty; name one, or leave the key out to use every interface with a default route"
+            )
         }
         var found: [ProxySettings.UplinkChoice] = []
         for field in fields {
@@ -168,18 +186,22 @@ extension Field {
         switch (interface, address) {
         case (let field?, nil): selector = field.interfaceName().map { .interface($0) }
         case (nil, let field?): selector = field.subnet().map { .source($0) }
-        case (.some, .some): return wrong("has both interface and address; an uplink is found by one of them")
-        case (nil, nil): return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
+        case (.some, .some):
+            return wrong("has both interface and address; an uplink is found by one of them")
+        case (nil, nil):
+            return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
         }
         guard let role, let warm, let selector else { return nil }
-        return ProxySettings.UplinkChoice(selector, isBackup: role == .backup, isWarm: warm == .true)
+        return ProxySettings.UplinkChoice(
+            selector, isBackup: role == .backup, isWarm: warm == .true)
     }
 
     /// A network device's name, as the kernel allows it; the device may come later.
     private func interfaceName() -> String? {
         guard let text = text() else { return nil }
         guard (1...15).contains(text.utf8.count),
-              !text.contains(where: { $0.isWhitespace || $0 == "/" || $0 == ":" }) else {
+            !text.contains(where: { $0.isWhitespace || $0 == "/" || $0 == ":" })
+        else {
             return wrong("\"\(text)\" can't be an interface; `ip link` lists their names")
         }
         return text

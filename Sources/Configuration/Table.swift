@@ -35,16 +35,20 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
         case .table(let entries): self.entries = entries
         default:
             let keys = Key.allCases.map(\.rawValue).joined(separator: ", ")
-            report.say(place,
-                       "\(name.isEmpty ? "the file" : name + ":") must be a table with the keys \(keys)")
+            report.say(
+                place,
+                "\(name.isEmpty ? "the file" : name + ":") must be a table with the keys \(keys)")
             return nil
         }
         let known = Key.allCases.map(\.rawValue)
         for entry in entries where !known.contains(entry.key) {
-            let hint = nearestName(to: entry.key, among: known).map { "did you mean \"\($0)\"?" }
+            let hint =
+                nearestName(to: entry.key, among: known).map { "did you mean \"\($0)\"?" }
                 ?? "known here are \(known.joined(separator: ", "))"
             if name.isEmpty, let kind = ConfigurationKind.only(having: entry.key) {
-                report.say(entry.keyPlace, "\(entry.key) belongs in the file of a \(kind.rawValue), which is another one")
+                report.say(
+                    entry.keyPlace,
+                    "\(entry.key) belongs in the file of a \(kind.rawValue), which is another one")
                 continue
             }
             let inside = name.isEmpty ? "" : " in \(name)"
@@ -74,7 +78,8 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
     func required(_ key: Key, _ mending: String) -> Field? {
         if let field = self[key] { return field }
         if !entries.contains(where: { $0.key == key.rawValue }) {
-            report.say(place, "\(name.isEmpty ? "" : name + ".")\(key.rawValue) is missing; \(mending)")
+            report.say(
+                place, "\(name.isEmpty ? "" : name + ".")\(key.rawValue) is missing; \(mending)")
         }
         return nil
     }

@@ -1,10 +1,13 @@
 import CLibcrypto
 
-/// SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) over a few short pieces. For handshakes and tokens.
+/// SHA-256 and HMAC-SHA256 (FIPS 180-4, RFC 2104) over a few short pieces. For handshakes and
+/// tokens.
 enum SHA256 {
     /// Fetched once: an implicit fetch costs a locked look-up every time. Never freed.
     nonisolated(unsafe) private static let algorithm: OpaquePointer = {
-        guard let md = EVP_MD_fetch(nil, "SHA256", nil) else { fatalError("libcrypto has no SHA-256") }
+        guard let md = EVP_MD_fetch(nil, "SHA256", nil) else {
+            fatalError("libcrypto has no SHA-256")
+        }
         return md
     }()
 
@@ -27,9 +30,10 @@ enum SHA256 {
     static func hmac(key: UnsafeRawBufferPointer, _ message: UnsafeRawBufferPointer) -> Key32 {
         Key32(filledBy: { out in
             let target = out.baseAddress!.assumingMemoryBound(to: UInt8.self)
-            let done = HMAC(algorithm, key.baseAddress, Int32(key.count),
-                            message.baseAddress?.assumingMemoryBound(to: UInt8.self), message.count,
-                            target, nil)
+            let done = HMAC(
+                algorithm, key.baseAddress, Int32(key.count),
+                message.baseAddress?.assumingMemoryBound(to: UInt8.self), message.count,
+                target, nil)
             precondition(done != nil, "libcrypto: HMAC-SHA256")
         })
     }
@@ -41,7 +45,9 @@ enum SHA256 {
 
 /// Noise's HKDF (Noise revision 34 section 4.3): RFC 5869 with an empty info and SHA-256.
 enum HKDF {
-    static func expand(_ chainingKey: Key32, _ input: UnsafeRawBufferPointer) -> (Key32, Key32, Key32) {
+    static func expand(
+        _ chainingKey: Key32, _ input: UnsafeRawBufferPointer
+    ) -> (Key32, Key32, Key32) {
         let temporary = SHA256.hmac(key: chainingKey, input)
         let first = withUnsafeBytes(of: UInt8(1)) { SHA256.hmac(key: temporary, $0) }
         return (first, next(temporary, first, 2), next(temporary, next(temporary, first, 2), 3))
@@ -75,13 +81,15 @@ package final class RunningSHA256 {
     /// The hash of everything added, which ends it: 64 hexadecimal digits.
     package func finish() -> String {
         let hash = Key32(filledBy: { out in
-            let done = EVP_DigestFinal_ex(context, out.baseAddress!.assumingMemoryBound(to: UInt8.self), nil)
+            let done = EVP_DigestFinal_ex(
+                context, out.baseAddress!.assumingMemoryBound(to: UInt8.self), nil)
             precondition(done == 1, "libcrypto: SHA-256")
         })
         let digits = Array("0123456789abcdef".utf8)
         return hash.withBytes {
-            String(decoding: $0.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] },
-                   as: UTF8.self)
+            String(
+                decoding: $0.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] },
+                as: UTF8.self)
         }
     }
 }

@@ -1,8 +1,8 @@
 import CLibcrypto
 import Measures
 
-/// HMAC-SHA256 with a key that stays: its first block is hashed once, so a short message costs two blocks less
-/// and no allocation.
+/// HMAC-SHA256 with a key that stays: its first block is hashed once, so a short message costs two
+/// blocks less and no allocation.
 public struct MessageAuthentication: Sendable {
     private var inner = SHA256_CTX()
     private var outer = SHA256_CTX()
@@ -28,9 +28,13 @@ public struct MessageAuthentication: Sendable {
     public func full(_ message: UnsafeRawBufferPointer) -> Key32 {
         var context = inner, result = outer
         SHA256_Update(&context, message.baseAddress, message.count)
-        let digest = Key32(filledBy: { SHA256_Final($0.baseAddress!.assumingMemoryBound(to: UInt8.self), &context) })
+        let digest = Key32(filledBy: {
+            SHA256_Final($0.baseAddress!.assumingMemoryBound(to: UInt8.self), &context)
+        })
         digest.withBytes { _ = SHA256_Update(&result, $0.baseAddress, 32) }
-        return Key32(filledBy: { SHA256_Final($0.baseAddress!.assumingMemoryBound(to: UInt8.self), &result) })
+        return Key32(filledBy: {
+            SHA256_Final($0.baseAddress!.assumingMemoryBound(to: UInt8.self), &result)
+        })
     }
 
     /// The first 16 bytes.
@@ -40,8 +44,8 @@ public struct MessageAuthentication: Sendable {
     }
 }
 
-/// What whoever knows a concentrator's public key can make and read of a handshake without any Diffie-Hellman
-/// (as in WireGuard, section 5.4.4 and 5.4.7 of its paper).
+/// What whoever knows a concentrator's public key can make and read of a handshake without any
+/// Diffie-Hellman (as in WireGuard, section 5.4.4 and 5.4.7 of its paper).
 public struct HelloKeys: Sendable {
     /// A hello's first MAC: shows that the sender knows the concentrator's public key.
     public let mac1: MessageAuthentication
@@ -58,23 +62,28 @@ public struct HelloKeys: Sendable {
         return bytes.withUnsafeBytes { SHA256.hash($0) }
     }
 
-    /// The cookie and a tag, 32 bytes, for the sender of the hello with this `mac1`. `nonce`: 12 bytes of chance.
+    /// The cookie and a tag, 32 bytes, for the sender of the hello with this `mac1`. `nonce`: 12
+    /// bytes of chance.
     public func seal(cookie: Bytes16, nonce: UnsafeRawBufferPointer, mac1: Bytes16) -> [UInt8] {
         let (path, number) = Self.parts(nonce)
         let cipher = RecordCipher(suite: .chaCha20Poly1305, key: cookieKey)
         return [UInt8](unsafeUninitializedCapacity: 32) { out, count in
             count = withUnsafeBytes(of: mac1) { associated in
                 withUnsafeBytes(of: cookie) {
-                    cipher.seal(path: path, packetNumber: number, associated: associated, head: $0, payload: .empty,
-                                into: UnsafeMutableRawPointer(out.baseAddress!))
+                    cipher.seal(
+                        path: path, packetNumber: number, associated: associated, head: $0,
+                        payload: .empty,
+                        into: UnsafeMutableRawPointer(out.baseAddress!))
                 }
             }
         }
     }
 
     /// The cookie; nil where it is not authentic or answers another hello.
-    public func open(cookie sealed: UnsafeRawBufferPointer, nonce: UnsafeRawBufferPointer,
-                     mac1: Bytes16) -> Bytes16? {
+    public func open(
+        cookie sealed: UnsafeRawBufferPointer, nonce: UnsafeRawBufferPointer,
+        mac1: Bytes16
+    ) -> Bytes16? {
         guard sealed.count == 32 else { return nil }
         let (path, number) = Self.parts(nonce)
         let cipher = RecordCipher(suite: .chaCha20Poly1305, key: cookieKey)
@@ -88,7 +97,9 @@ public struct HelloKeys: Sendable {
     }
 
     private static func parts(_ nonce: UnsafeRawBufferPointer) -> (UInt32, UInt64) {
-        (UInt32(bigEndian: nonce.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
-         UInt64(bigEndian: nonce.loadUnaligned(fromByteOffset: 4, as: UInt64.self)))
+        (
+            UInt32(bigEndian: nonce.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
+            UInt64(bigEndian: nonce.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
+        )
     }
 }

@@ -2,7 +2,7 @@ import CLibcrypto
 
 /// 32 bytes of key material; compared in constant time by `==`.
 public struct Key32: Hashable, Sendable {
-    public var a: UInt64, b: UInt64, c: UInt64, d: UInt64   // bytes in memory order
+    public var a: UInt64, b: UInt64, c: UInt64, d: UInt64  // bytes in memory order
 
     /// Copies exactly 32 bytes.
     public init(_ bytes: UnsafeRawBufferPointer) {
@@ -34,17 +34,21 @@ public struct Key32: Hashable, Sendable {
 extension Key32 {
     /// Standard base64 with padding (RFC 4648 section 4), 44 characters.
     public var base64: String {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        let alphabet = Array(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
         var out: [UInt8] = []
         out.reserveCapacity(44)
         withBytes { bytes in
             for at in stride(from: 0, to: 32, by: 3) {
-                let group = UInt32(bytes[at]) << 16 | UInt32(bytes[at + 1]) << 8
+                let group =
+                    UInt32(bytes[at]) << 16 | UInt32(bytes[at + 1]) << 8
                     | (at + 2 < 32 ? UInt32(bytes[at + 2]) : 0)
-                for shift in [18, 12, 6, 0] as [UInt32] { out.append(alphabet[Int(group >> shift & 63)]) }
+                for shift in [18, 12, 6, 0] as [UInt32] {
+                    out.append(alphabet[Int(group >> shift & 63)])
+                }
             }
         }
-        out[43] = UInt8(ascii: "=")   // 32 bytes leave one byte of the last group unused
+        out[43] = UInt8(ascii: "=")  // 32 bytes leave one byte of the last group unused
         return String(decoding: out, as: UTF8.self)
     }
 
@@ -61,7 +65,8 @@ extension Key32 {
                 group = 0
             }
         }
-        guard group & 3 == 0 else { return nil }   // 18 bits for the last two bytes: two must be zero
+        // 18 bits for the last two bytes: two must be zero
+        guard group & 3 == 0 else { return nil }
         bytes += [UInt8(group >> 10), UInt8(group >> 2 & 255)]
         self = bytes.withUnsafeBytes { Key32($0) }
     }
@@ -97,31 +102,38 @@ enum Curve25519 {
         defer { EVP_PKEY_free(key) }
         return Key32(filledBy: { out in
             var length = 32
-            let done = EVP_PKEY_get_raw_public_key(key,
-                                                   out.baseAddress!.assumingMemoryBound(to: UInt8.self),
-                                                   &length)
+            let done = EVP_PKEY_get_raw_public_key(
+                key,
+                out.baseAddress!.assumingMemoryBound(to: UInt8.self),
+                &length)
             precondition(done == 1 && length == 32, "libcrypto: X25519 public key")
         })
     }
 
-    /// The shared secret, or nil where it is all zero: a peer's key of small order (RFC 7748 section 6.1).
+    /// The shared secret, or nil where it is all zero: a peer's key of small order (RFC 7748
+    /// section 6.1).
     static func sharedSecret(_ privateKey: Key32, _ publicKey: Key32) -> Key32? {
         let ours = pkey(privateKey)
         defer { EVP_PKEY_free(ours) }
         let theirs = publicKey.withBytes {
-            EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, nil,
-                                        $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
+            EVP_PKEY_new_raw_public_key(
+                EVP_PKEY_X25519, nil,
+                $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
         }
         guard let theirs else { return nil }
         defer { EVP_PKEY_free(theirs) }
-        guard let context = EVP_PKEY_CTX_new(ours, nil) else { fatalError("libcrypto: out of memory") }
+        guard let context = EVP_PKEY_CTX_new(ours, nil) else {
+            fatalError("libcrypto: out of memory")
+        }
         defer { EVP_PKEY_CTX_free(context) }
         var done = false
         let secret = Key32(filledBy: { out in
             var length = 32
-            done = EVP_PKEY_derive_init(context) == 1 && EVP_PKEY_derive_set_peer(context, theirs) == 1
-                && EVP_PKEY_derive(context, out.baseAddress!.assumingMemoryBound(to: UInt8.self),
-                                   &length) == 1
+            done =
+                EVP_PKEY_derive_init(context) == 1 && EVP_PKEY_derive_set_peer(context, theirs) == 1
+                && EVP_PKEY_derive(
+                    context, out.baseAddress!.assumingMemoryBound(to: UInt8.self),
+                    &length) == 1
                 && length == 32
         })
         // libcrypto refuses the zero secret itself and leaves an error record
@@ -131,8 +143,9 @@ enum Curve25519 {
 
     private static func pkey(_ privateKey: Key32) -> OpaquePointer {
         let key = privateKey.withBytes {
-            EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nil,
-                                         $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
+            EVP_PKEY_new_raw_private_key(
+                EVP_PKEY_X25519, nil,
+                $0.baseAddress!.assumingMemoryBound(to: UInt8.self), 32)
         }
         guard let key else { fatalError("libcrypto: X25519 private key") }
         return key

@@ -14,8 +14,8 @@ public enum NoiseError: Error, Equatable {
 /// Noise_IKpsk2_25519_ChaChaPoly_SHA256 (Noise Protocol Framework revision 34): two messages.
 ///
 /// Message 1: e, es, s, ss, payload. Message 2: e, ee, se, psk, payload.
-/// A value: a message that is refused leaves the handshake as it was, so a forged answer can't spoil the
-/// true one that follows.
+/// A value: a message that is refused leaves the handshake as it was, so a forged answer can't
+/// spoil the true one that follows.
 public struct NoiseHandshake {
     public struct TransportKeys {
         public var send: Key32
@@ -38,8 +38,11 @@ public struct NoiseHandshake {
         var remoteStatic: Key32?
         var turn = Turn.message1
 
-        init(_ local: StaticKeyPair, _ ephemeral: StaticKeyPair?, _ preSharedKey: Key32, _ remoteStatic: Key32?,
-             _ symmetric: SymmetricState) {
+        init(
+            _ local: StaticKeyPair, _ ephemeral: StaticKeyPair?, _ preSharedKey: Key32,
+            _ remoteStatic: Key32?,
+            _ symmetric: SymmetricState
+        ) {
             self.local = local
             self.ephemeral = ephemeral
             self.preSharedKey = preSharedKey
@@ -66,29 +69,36 @@ public struct NoiseHandshake {
     /// The peer's static key, once known.
     public var remoteStatic: Key32? { state.remoteStatic }
 
-    /// The side that writes message 1. `ephemeral` is a fresh private key, used for this handshake only.
-    public static func initiator(local: StaticKeyPair, remote: Key32, prologue: [UInt8], preSharedKey: Key32,
-                                 ephemeral: Key32) -> NoiseHandshake {
-        NoiseHandshake(isInitiator: true, local, remote, prologue, preSharedKey,
-                       StaticKeyPair(privateKey: ephemeral))
+    /// The side that writes message 1. `ephemeral` is a fresh private key, used for this handshake
+    /// only.
+    public static func initiator(
+        local: StaticKeyPair, remote: Key32, prologue: [UInt8], preSharedKey: Key32,
+        ephemeral: Key32
+    ) -> NoiseHandshake {
+        NoiseHandshake(
+            isInitiator: true, local, remote, prologue, preSharedKey,
+            StaticKeyPair(privateKey: ephemeral))
     }
 
-    /// The side that reads message 1. What its answer needs is given by `prepare` between the messages.
+    /// The side that reads message 1. What its answer needs is given by `prepare` between the
+    /// messages.
     public static func responder(local: StaticKeyPair, prologue: [UInt8]) -> NoiseHandshake {
         NoiseHandshake(isInitiator: false, local, nil, prologue, .zero, nil)
     }
 
-    private init(isInitiator: Bool, _ local: StaticKeyPair, _ remote: Key32?, _ prologue: [UInt8],
-                 _ preSharedKey: Key32, _ ephemeral: StaticKeyPair?) {
+    private init(
+        isInitiator: Bool, _ local: StaticKeyPair, _ remote: Key32?, _ prologue: [UInt8],
+        _ preSharedKey: Key32, _ ephemeral: StaticKeyPair?
+    ) {
         self.isInitiator = isInitiator
         var symmetric = SymmetricState(protocolName: "Noise_IKpsk2_25519_ChaChaPoly_SHA256")
         prologue.withUnsafeBytes { symmetric.mixHash($0) }
-        symmetric.mixHash(isInitiator ? remote! : local.publicKey)   // the pre-message: <- s
+        symmetric.mixHash(isInitiator ? remote! : local.publicKey)  // the pre-message: <- s
         state = State(local, ephemeral, preSharedKey, remote, symmetric)
     }
 
-    /// Responder, between the messages: the pre-shared key, which depends on who is asking, and a fresh private
-    /// key, made only now that somebody is.
+    /// Responder, between the messages: the pre-shared key, which depends on who is asking, and a
+    /// fresh private key, made only now that somebody is.
     public mutating func prepare(preSharedKey: Key32, ephemeral: Key32) {
         let next = state.copy()
         next.preSharedKey = preSharedKey
@@ -105,15 +115,15 @@ public struct NoiseHandshake {
         switch (next.turn, isInitiator) {
         case (.message1, true):
             Self.addEphemeral(ephemeral, next, &out)
-            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteStatic!)    // es
-            next.local.publicKey.withBytes { out += next.symmetric.seal($0) }         // s
-            try next.symmetric.mixSecret(next.local.privateKey, next.remoteStatic!)   // ss
+            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteStatic!)  // es
+            next.local.publicKey.withBytes { out += next.symmetric.seal($0) }  // s
+            try next.symmetric.mixSecret(next.local.privateKey, next.remoteStatic!)  // ss
             next.turn = .message2
         case (.message2, false):
             Self.addEphemeral(ephemeral, next, &out)
             try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteEphemeral)  // ee
-            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteStatic!)    // se
-            next.symmetric.mixKeyAndHash(next.preSharedKey)                           // psk
+            try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteStatic!)  // se
+            next.symmetric.mixKeyAndHash(next.preSharedKey)  // psk
             next.turn = .done
         default: throw .outOfOrder
         }
@@ -122,15 +132,15 @@ public struct NoiseHandshake {
         return out
     }
 
-    /// Responder: who says to be asking, after one multiplication instead of two. Only `readMessage` of the same
-    /// message then shows whether it is true.
+    /// Responder: who says to be asking, after one multiplication instead of two. Only
+    /// `readMessage` of the same message then shows whether it is true.
     public mutating func readSender(_ message: UnsafeRawBufferPointer) throws(NoiseError) -> Key32 {
         guard !isInitiator, state.turn == .message1 else { throw .outOfOrder }
         guard message.count >= Self.overhead1 else { throw .tooShort }
         let next = state.copy()
         Self.takeEphemeral(message, next)
-        try next.symmetric.mixSecret(next.local.privateKey, next.remoteEphemeral)     // es
-        let key = try next.symmetric.open(message[32..<80])                           // s
+        try next.symmetric.mixSecret(next.local.privateKey, next.remoteEphemeral)  // es
+        let key = try next.symmetric.open(message[32..<80])  // s
         let remote = key.withUnsafeBytes { Key32($0) }
         next.remoteStatic = remote
         next.turn = .payload1
@@ -139,7 +149,9 @@ public struct NoiseHandshake {
     }
 
     /// The payload of message 1 (at the responder) or message 2 (at the initiator).
-    public mutating func readMessage(_ message: UnsafeRawBufferPointer) throws(NoiseError) -> [UInt8] {
+    public mutating func readMessage(
+        _ message: UnsafeRawBufferPointer
+    ) throws(NoiseError) -> [UInt8] {
         if !isInitiator, state.turn == .message1 {
             var sent = self
             _ = try sent.readSender(message)
@@ -151,15 +163,17 @@ public struct NoiseHandshake {
         switch (next.turn, isInitiator) {
         case (.payload1, false):
             guard message.count >= Self.overhead1 else { throw .tooShort }
-            try next.symmetric.mixSecret(next.local.privateKey, next.remoteStatic!)   // ss
+            try next.symmetric.mixSecret(next.local.privateKey, next.remoteStatic!)  // ss
             payload = try next.symmetric.open(message[80...])
             next.turn = .message2
         case (.message2, true):
-            guard message.count >= Self.overhead2, let ephemeral = next.ephemeral else { throw .tooShort }
+            guard message.count >= Self.overhead2, let ephemeral = next.ephemeral else {
+                throw .tooShort
+            }
             Self.takeEphemeral(message, next)
             try next.symmetric.mixSecret(ephemeral.privateKey, next.remoteEphemeral)  // ee
-            try next.symmetric.mixSecret(next.local.privateKey, next.remoteEphemeral) // se
-            next.symmetric.mixKeyAndHash(next.preSharedKey)                           // psk
+            try next.symmetric.mixSecret(next.local.privateKey, next.remoteEphemeral)  // se
+            next.symmetric.mixKeyAndHash(next.preSharedKey)  // psk
             payload = try next.symmetric.open(message[32...])
             next.turn = .done
         default: throw .outOfOrder
@@ -177,10 +191,12 @@ public struct NoiseHandshake {
             : TransportKeys(send: second, receive: first)
     }
 
-    /// After the second message: the hash of the whole handshake, for channel binding (section 11.2).
+    /// After the second message: the hash of the whole handshake, for channel binding (section
+    /// 11.2).
     public var handshakeHash: Key32 { state.symmetric.hash }
 
-    // In a handshake with a pre-shared key an ephemeral key is also mixed into the key (section 9.2).
+    // In a handshake with a pre-shared key an ephemeral key is also mixed into the key (section
+    // 9.2).
     private static func addEphemeral(_ key: StaticKeyPair, _ state: State, _ out: inout [UInt8]) {
         key.publicKey.withBytes { out += Array($0) }
         state.symmetric.mixHash(key.publicKey)
@@ -205,7 +221,8 @@ private struct SymmetricState {
         // Longer than 32 bytes, so it is hashed (section 5.2, InitializeSymmetric).
         precondition(protocolName.utf8CodeUnitCount > 32)
         hash = SHA256.hash(
-            UnsafeRawBufferPointer(start: protocolName.utf8Start, count: protocolName.utf8CodeUnitCount))
+            UnsafeRawBufferPointer(
+                start: protocolName.utf8Start, count: protocolName.utf8CodeUnitCount))
         chainingKey = hash
     }
 
@@ -250,7 +267,8 @@ private struct SymmetricState {
     }
 
     func split() -> (Key32, Key32) {
-        let (first, second, _) = HKDF.expand(chainingKey, UnsafeRawBufferPointer(start: nil, count: 0))
+        let (first, second, _) = HKDF.expand(
+            chainingKey, UnsafeRawBufferPointer(start: nil, count: 0))
         return (first, second)
     }
 }
@@ -258,25 +276,32 @@ private struct SymmetricState {
 /// ChaCha20-Poly1305 as Noise uses it: the nonce is four zero bytes and a little-endian counter
 /// (section 12.3).
 package enum NoiseCipher {
-    package static func seal(key: Key32, nonce: UInt64, associated: Key32?,
-                             _ plain: UnsafeRawBufferPointer) -> [UInt8] {
+    package static func seal(
+        key: Key32, nonce: UInt64, associated: Key32?,
+        _ plain: UnsafeRawBufferPointer
+    ) -> [UInt8] {
         let cipher = RecordCipher(suite: .chaCha20Poly1305, key: key)
-        return [UInt8](unsafeUninitializedCapacity: plain.count + RecordCipher.tagBytes) { out, count in
+        return [UInt8](unsafeUninitializedCapacity: plain.count + RecordCipher.tagBytes) {
+            out, count in
             count = withAssociated(associated) {
-                cipher.seal(path: 0, packetNumber: nonce.byteSwapped, associated: $0, head: plain,
-                            payload: .empty,
-                            into: UnsafeMutableRawPointer(out.baseAddress!))
+                cipher.seal(
+                    path: 0, packetNumber: nonce.byteSwapped, associated: $0, head: plain,
+                    payload: .empty,
+                    into: UnsafeMutableRawPointer(out.baseAddress!))
             }
         }
     }
 
-    package static func open(key: Key32, nonce: UInt64, associated: Key32?,
-                             _ sealed: UnsafeRawBufferPointer) -> [UInt8]? {
+    package static func open(
+        key: Key32, nonce: UInt64, associated: Key32?,
+        _ sealed: UnsafeRawBufferPointer
+    ) -> [UInt8]? {
         let cipher = RecordCipher(suite: .chaCha20Poly1305, key: key)
         var bytes = Array(sealed)
         let length = bytes.withUnsafeMutableBytes { record in
             withAssociated(associated) {
-                cipher.open(path: 0, packetNumber: nonce.byteSwapped, associated: $0, record: record)
+                cipher.open(
+                    path: 0, packetNumber: nonce.byteSwapped, associated: $0, record: record)
             }
         }
         guard let length else { return nil }
@@ -284,7 +309,8 @@ package enum NoiseCipher {
         return bytes
     }
 
-    private static func withAssociated<R>(_ key: Key32?, _ body: (UnsafeRawBufferPointer) -> R) -> R {
+    private static func withAssociated<R>(_ key: Key32?, _ body: (UnsafeRawBufferPointer) -> R) -> R
+    {
         key.map { $0.withBytes(body) } ?? body(UnsafeRawBufferPointer(start: nil, count: 0))
     }
 }

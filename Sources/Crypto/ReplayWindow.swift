@@ -2,8 +2,8 @@
 public struct ReplayWindow {
     /// How far behind `highest` a number may lie and still be judged.
     public static let width: UInt64 = 8_192
-    /// One block more than the width, so that a whole block is cleared at a time while every number of the
-    /// window still has its bit (RFC 6479 section 3).
+    /// One block more than the width, so that a whole block is cleared at a time while every number
+    /// of the window still has its bit (RFC 6479 section 3).
     private static let blocks: UInt64 = width / 64 + 1
 
     /// The highest number accepted so far; 0 where none.

@@ -5,13 +5,14 @@ import Wire
 public enum FrontDoor: Hashable, Sendable {
     case socks4, socks5, http
 
-    /// SOCKS4 and SOCKS5 begin with their version, an HTTP request with the letter of a method; nil for
-    /// anything else (a TLS hello, say), which is closed without an answer.
+    /// SOCKS4 and SOCKS5 begin with their version, an HTTP request with the letter of a method; nil
+    /// for anything else (a TLS hello, say), which is closed without an answer.
     public init?(firstByte: UInt8) {
         switch firstByte {
         case 4: self = .socks4
         case 5: self = .socks5
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): self = .http
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"):
+            self = .http
         default: return nil
         }
     }
@@ -22,18 +23,20 @@ public struct Credentials: Sendable {
     public let user: [UInt8]
     public let password: [UInt8]
 
-    /// Nil where either is empty or longer than the 255 bytes RFC 1929 can carry, or the user has a colon,
-    /// which ends it in HTTP's form (RFC 7617 section 2).
+    /// Nil where either is empty or longer than the 255 bytes RFC 1929 can carry, or the user has a
+    /// colon, which ends it in HTTP's form (RFC 7617 section 2).
     public init?(user: String, password: String) {
         self.user = Array(user.utf8)
         self.password = Array(password.utf8)
         guard (1...255).contains(self.user.count), (1...255).contains(self.password.count),
-              !self.user.contains(UInt8(ascii: ":")) else { return nil }
+            !self.user.contains(UInt8(ascii: ":"))
+        else { return nil }
     }
 
     /// Compares in a time that depends on the lengths alone.
     public func matches(user: some Collection<UInt8>, password: some Collection<UInt8>) -> Bool {
-        let sameUser = Self.equal(self.user, user), samePassword = Self.equal(self.password, password)
+        let sameUser = Self.equal(self.user, user),
+            samePassword = Self.equal(self.password, password)
         return sameUser && samePassword
     }
 

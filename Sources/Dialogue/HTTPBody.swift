@@ -32,12 +32,13 @@ public struct HTTPBodyReader: Sendable {
     private var lineLength = 0
 
     public init(_ framing: HTTPBodyFraming) {
-        state = switch framing {
-        case .none, .length(0): .finished
-        case .length(let n): .counted(n)
-        case .untilClose: .untilClose
-        case .chunked: .size(digits: 0, value: 0, .digits)
-        }
+        state =
+            switch framing {
+            case .none, .length(0): .finished
+            case .length(let n): .counted(n)
+            case .untilClose: .untilClose
+            case .chunked: .size(digits: 0, value: 0, .digits)
+            }
     }
 
     /// The whole body was seen. Never true for a body that ends with the connection.
@@ -50,8 +51,8 @@ public struct HTTPBodyReader: Sendable {
         }
     }
 
-    /// The number of bytes at the front of `bytes` that belong to the body; the caller passes them on and
-    /// comes back with what lies behind them.
+    /// The number of bytes at the front of `bytes` that belong to the body; the caller passes them
+    /// on and comes back with what lies behind them.
     public mutating func read(_ bytes: UnsafeRawBufferPointer) throws(HTTPBodyError) -> Int {
         var at = 0
         while at < bytes.count {
@@ -71,7 +72,8 @@ public struct HTTPBodyReader: Sendable {
             case .dataEnd(let seen):
                 guard bytes[at] == (seen == 0 ? ASCII.cr : ASCII.lf) else { throw .missingLineEnd }
                 at += 1
-                state = seen == 0
+                state =
+                    seen == 0
                     ? .dataEnd(1) : .size(digits: 0, value: 0, .digits)
             case .size(let digits, let value, let part):
                 try readSize(bytes[at], digits, value, part)
@@ -85,8 +87,10 @@ public struct HTTPBodyReader: Sendable {
     }
 
     /// RFC 9112 section 7.1: chunk-size [ chunk-ext ] CRLF.
-    private mutating func readSize(_ byte: UInt8, _ digits: Int, _ value: UInt64,
-                                   _ part: SizeLine) throws(HTTPBodyError) {
+    private mutating func readSize(
+        _ byte: UInt8, _ digits: Int, _ value: UInt64,
+        _ part: SizeLine
+    ) throws(HTTPBodyError) {
         lineLength += 1
         guard lineLength <= HTTPLimit.chunkLine else { throw .chunkLineTooLong }
         if part == .end {
@@ -111,7 +115,8 @@ public struct HTTPBodyReader: Sendable {
             break
         case UInt8(ascii: ";"):
             state = .size(digits: digits, value: value, .extensions)
-        // Some origins pad the size; behind the padding only an extension may come, never another size.
+        // Some origins pad the size; behind the padding only an extension may come, never another
+        // size.
         case ASCII.space, ASCII.tab:
             state = .size(digits: digits, value: value, .space)
         default:
@@ -120,7 +125,9 @@ public struct HTTPBodyReader: Sendable {
     }
 
     /// RFC 9112 section 7.1.2: field lines up to an empty line.
-    private mutating func readTrailer(_ byte: UInt8, _ isEmpty: Bool, _ afterCR: Bool) throws(HTTPBodyError) {
+    private mutating func readTrailer(
+        _ byte: UInt8, _ isEmpty: Bool, _ afterCR: Bool
+    ) throws(HTTPBodyError) {
         lineLength += 1
         guard lineLength <= HTTPLimit.trailers else { throw .trailersTooLong }
         if afterCR {

@@ -41,7 +41,9 @@ public struct HTTPHead: Sendable {
         fields.filter { isNamed($0, name) }.map { bytes[$0.value] }
     }
 
-    func isNamed(_ field: HTTPField, _ name: String) -> Bool { ASCII.equals(bytes[field.name], name) }
+    func isNamed(_ field: HTTPField, _ name: String) -> Bool {
+        ASCII.equals(bytes[field.name], name)
+    }
 
     /// The comma-separated members of every field of this name, trimmed and in lower case, without
     /// empty ones.
@@ -68,9 +70,10 @@ public struct HTTPHeadReader: Sendable {
     private var leadingEmptyLines = 0
     private var lines: [Range<Int>] = []
 
-    /// `isLenient`: for responses. A line feed alone is a line's end (RFC 9112 section 2.2), space before a
-    /// field's colon is removed (section 5.1) and folded fields are unfolded (section 5.2), since old origins
-    /// send all three. From an application they are refused, as two readers may disagree about them.
+    /// `isLenient`: for responses. A line feed alone is a line's end (RFC 9112 section 2.2), space
+    /// before a field's colon is removed (section 5.1) and folded fields are unfolded (section
+    /// 5.2), since old origins send all three. From an application they are refused, as two readers
+    /// may disagree about them.
     public init(isLenient: Bool = false) { self.isLenient = isLenient }
 
     /// `bytes` are all bytes since the message's start: those of the last call and what came since.
@@ -100,7 +103,9 @@ public struct HTTPHeadReader: Sendable {
             let isControl = byte < 0x20 && byte != ASCII.tab && byte != ASCII.cr || byte == 0x7f
             if isControl { return .refused(.controlByte) }
             scanned += 1
-            if lines.isEmpty, scanned - lineStart > HTTPLimit.startLine { return .refused(.startLineTooLong) }
+            if lines.isEmpty, scanned - lineStart > HTTPLimit.startLine {
+                return .refused(.startLineTooLong)
+            }
             if scanned > HTTPLimit.head { return .refused(.headTooLarge) }
         }
         return .needMore
@@ -128,14 +133,17 @@ public struct HTTPHeadReader: Sendable {
             while let first = value.first, ASCII.isSpace(bytes[first]) {
                 value = (first + 1)..<value.upperBound
             }
-            while let last = value.last, ASCII.isSpace(bytes[last]) { value = value.lowerBound..<last }
+            while let last = value.last, ASCII.isSpace(bytes[last]) {
+                value = value.lowerBound..<last
+            }
             fields.append(HTTPField(name: name, value: value))
         }
-        return .head(HTTPHead(bytes: bytes, startLine: lines[0], fields: fields), length: bytes.count)
+        return .head(
+            HTTPHead(bytes: bytes, startLine: lines[0], fields: fields), length: bytes.count)
     }
 
-    /// RFC 9112 section 5.2: each fold becomes spaces. Section 2.2: a line that begins with white space
-    /// behind the start line belongs to no field and is dropped.
+    /// RFC 9112 section 5.2: each fold becomes spaces. Section 2.2: a line that begins with white
+    /// space behind the start line belongs to no field and is dropped.
     private mutating func unfold(_ bytes: inout [UInt8]) {
         var whole = [lines[0]]
         for line in lines.dropFirst() {

@@ -1,9 +1,11 @@
 import Wire
 
-/// An answer the proxy itself gives to an HTTP request: a status and one sentence that says what and why.
+/// An answer the proxy itself gives to an HTTP request: a status and one sentence that says what
+/// and why.
 public struct HTTPRefusal: Error, Hashable, Sendable {
     public enum Status: Int, Sendable {
-        case badRequest = 400, methodNotAllowed = 405, proxyAuthenticationRequired = 407, uriTooLong = 414
+        case badRequest = 400, methodNotAllowed = 405, proxyAuthenticationRequired = 407,
+            uriTooLong = 414
         case headersTooLarge = 431, notImplemented = 501, badGateway = 502, serviceUnavailable = 503
         case gatewayTimeout = 504, versionNotSupported = 505
 
@@ -27,22 +29,26 @@ public struct HTTPRefusal: Error, Hashable, Sendable {
     /// A plain sentence for the person in front of the application.
     public var sentence: String
 
-    /// What the application showed in place of the right name and password; nil where it showed nothing or
-    /// was refused for another reason.
+    /// What the application showed in place of the right name and password; nil where it showed
+    /// nothing or was refused for another reason.
     public var wrongCredentials: [UInt8]?
 
-    public init(_ status: Status, _ sentence: String) { self.status = status; self.sentence = sentence }
+    public init(_ status: Status, _ sentence: String) {
+        self.status = status; self.sentence = sentence
+    }
 
-    /// The whole response; the connection is closed behind it. `toHead`: without the body, which a response
-    /// to HEAD does not have.
+    /// The whole response; the connection is closed behind it. `toHead`: without the body, which a
+    /// response to HEAD does not have.
     public func reply(toHead: Bool = false) -> [UInt8] {
         var text = "HTTP/1.1 \(status.rawValue) \(status.phrase)\r\n"
         switch status {
         case .proxyAuthenticationRequired: text += "Proxy-Authenticate: Basic realm=\"Braid\"\r\n"
-        case .methodNotAllowed: text += "Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n"
+        case .methodNotAllowed:
+            text += "Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n"
         default: break
         }
-        text += "Content-Type: text/plain; charset=utf-8\r\nContent-Length: \(sentence.utf8.count + 1)\r\n"
+        text +=
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: \(sentence.utf8.count + 1)\r\n"
         text += "Connection: close\r\n\r\n"
         if !toHead { text += sentence + "\n" }
         return Array(text.utf8)
@@ -55,19 +61,23 @@ extension HTTPRefusal {
         let place = "\(target)"
         switch dial {
         case .connected: preconditionFailure("a dial that succeeded is not refused")
-        case .generalFailure: self.init(.badGateway, "The concentrator could not connect to \(place).")
-        case .denied: self.init(.badGateway, "The concentrator's policy forbids connections to \(place).")
+        case .generalFailure:
+            self.init(.badGateway, "The concentrator could not connect to \(place).")
+        case .denied:
+            self.init(.badGateway, "The concentrator's policy forbids connections to \(place).")
         case .networkUnreachable:
             self.init(.badGateway, "The network of \(place) is unreachable from the concentrator.")
         case .hostUnreachable:
             self.init(.badGateway, "The host of \(place) is unreachable from the concentrator.")
         case .connectionRefused: self.init(.badGateway, "\(place) refused the connection.")
-        case .timedOut: self.init(.gatewayTimeout, "\(place) did not answer the concentrator in time.")
+        case .timedOut:
+            self.init(.gatewayTimeout, "\(place) did not answer the concentrator in time.")
         case .nameNotFound:
             self.init(.badGateway, "The name of \(place) does not resolve at the concentrator.")
         case .tooManyConnections:
-            self.init(.badGateway,
-                      "The concentrator has too many connections open to add \(place).")
+            self.init(
+                .badGateway,
+                "The concentrator has too many connections open to add \(place).")
         }
     }
 
@@ -76,19 +86,23 @@ extension HTTPRefusal {
         case .startLineTooLong:
             self.init(.uriTooLong, "The request line is longer than \(HTTPLimit.startLine) bytes.")
         case .headTooLarge:
-            self.init(.headersTooLarge,
-                      "The request's header is larger than \(HTTPLimit.head) bytes.")
+            self.init(
+                .headersTooLarge,
+                "The request's header is larger than \(HTTPLimit.head) bytes.")
         case .tooManyFields:
-            self.init(.headersTooLarge,
-                      "The request has more than \(HTTPLimit.fields) header fields.")
+            self.init(
+                .headersTooLarge,
+                "The request has more than \(HTTPLimit.fields) header fields.")
         case .bareLineFeed:
             self.init(.badRequest, "A line of the request's header ends without a carriage return.")
         case .bareCarriageReturn:
-            self.init(.badRequest,
-                      "A line of the request's header has a carriage return that does not end it.")
+            self.init(
+                .badRequest,
+                "A line of the request's header has a carriage return that does not end it.")
         case .controlByte: self.init(.badRequest, "The request's header has a control character.")
         case .foldedField: self.init(.badRequest, "A header field is folded over several lines.")
-        case .malformedField: self.init(.badRequest, "A line of the request's header is not a header field.")
+        case .malformedField:
+            self.init(.badRequest, "A line of the request's header is not a header field.")
         }
     }
 }

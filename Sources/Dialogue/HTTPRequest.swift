@@ -8,7 +8,8 @@ public struct HTTPRequest: Sendable {
         case connect
         /// An absolute-form request, passed on in origin-form.
         case forward
-        /// The same, asking to leave HTTP (RFC 9110 section 7.8): a tunnel if the origin answers 101.
+        /// The same, asking to leave HTTP (RFC 9110 section 7.8): a tunnel if the origin answers
+        /// 101.
         case upgrade
     }
     public var kind: Kind
@@ -61,10 +62,12 @@ extension HTTPRequest {
         let line = try RequestLine(head)
         try Self.authorize(head, credentials)
         if ASCII.equals(line.method, "trace") {
-            throw HTTPRefusal(.methodNotAllowed,
-                              "TRACE is not passed on: it would show the request's secrets.")
+            throw HTTPRefusal(
+                .methodNotAllowed,
+                "TRACE is not passed on: it would show the request's secrets.")
         }
-        // RFC 9112 section 3.2: one Host field; which of two is meant, two readers may see differently.
+        // RFC 9112 section 3.2: one Host field; which of two is meant, two readers may see
+        // differently.
         let hosts = head.values("host")
         guard hosts.count <= 1 else {
             throw HTTPRefusal(.badRequest, "The request has more than one Host field.")
@@ -74,7 +77,9 @@ extension HTTPRequest {
         isHead = line.method.elementsEqual("HEAD".utf8)
         if line.method.elementsEqual("CONNECT".utf8) {
             let authority = try Authority(line.target, defaultPort: nil)
-            (kind, target, self.head, body, keepsAlive) = (.connect, authority.target, [], .none, false)
+            (kind, target, self.head, body, keepsAlive) = (
+                .connect, authority.target, [], .none, false
+            )
             return
         }
         guard line.isVersion10 || hosts.count == 1 else {
@@ -92,8 +97,10 @@ extension HTTPRequest {
     }
 
     /// Passes the request's fields on but for those that concern one hop (RFC 9110 section 7.6.1).
-    private mutating func writeHead(_ original: HTTPHead, _ line: RequestLine, _ url: AbsoluteForm,
-                                    named: [String]) {
+    private mutating func writeHead(
+        _ original: HTTPHead, _ line: RequestLine, _ url: AbsoluteForm,
+        named: [String]
+    ) {
         var out: [UInt8] = []
         out.reserveCapacity(original.bytes.count)
         out += line.method
@@ -119,37 +126,47 @@ extension HTTPRequest {
         head = out
     }
 
-    private static func authorize(_ head: HTTPHead, _ credentials: Credentials?) throws(HTTPRefusal) {
+    private static func authorize(_ head: HTTPHead, _ credentials: Credentials?) throws(HTTPRefusal)
+    {
         guard let credentials else { return }
         let values = head.values("proxy-authorization")
         guard !values.isEmpty else {
-            throw HTTPRefusal(.proxyAuthenticationRequired, "This proxy wants a user name and a password.")
+            throw HTTPRefusal(
+                .proxyAuthenticationRequired, "This proxy wants a user name and a password.")
         }
         // RFC 7617 section 2: "Basic", base64 of user ":" password.
         let parts = values[0].split(separator: ASCII.space, maxSplits: 1)
         if values.count == 1, parts.count == 2, ASCII.equals(parts[0], "basic"),
-           let plain = Base64.decode(ASCII.trimmed(parts[1])),
-           let colon = plain.firstIndex(of: UInt8(ascii: ":")),
-           credentials.matches(user: plain[..<colon], password: plain[(colon + 1)...]) { return }
-        var refusal = HTTPRefusal(.proxyAuthenticationRequired, "The user name or the password is wrong.")
+            let plain = Base64.decode(ASCII.trimmed(parts[1])),
+            let colon = plain.firstIndex(of: UInt8(ascii: ":")),
+            credentials.matches(user: plain[..<colon], password: plain[(colon + 1)...])
+        {
+            return
+        }
+        var refusal = HTTPRefusal(
+            .proxyAuthenticationRequired, "The user name or the password is wrong.")
         refusal.wrongCredentials = Array(values[0])
         throw refusal
     }
 
     /// RFC 9112 section 6.3, refusing whatever two readers could understand differently.
-    private static func bodyFraming(_ head: HTTPHead,
-                                    isVersion10: Bool) throws(HTTPRefusal) -> HTTPBodyFraming {
+    private static func bodyFraming(
+        _ head: HTTPHead,
+        isVersion10: Bool
+    ) throws(HTTPRefusal) -> HTTPBodyFraming {
         let codings = head.values("transfer-encoding"), lengths = head.values("content-length")
         if !codings.isEmpty {
             guard lengths.isEmpty else {
-                throw HTTPRefusal(.badRequest,
-                                  "The request has both a Content-Length and a Transfer-Encoding.")
+                throw HTTPRefusal(
+                    .badRequest,
+                    "The request has both a Content-Length and a Transfer-Encoding.")
             }
             guard !isVersion10 else {
                 throw HTTPRefusal(.badRequest, "An HTTP/1.0 request has a Transfer-Encoding.")
             }
             guard codings.count == 1, ASCII.equals(codings[0], "chunked") else {
-                throw HTTPRefusal(.notImplemented, "The request's Transfer-Encoding is not \"chunked\".")
+                throw HTTPRefusal(
+                    .notImplemented, "The request's Transfer-Encoding is not \"chunked\".")
             }
             return .chunked
         }
@@ -175,7 +192,9 @@ extension HTTPHead {
     func writeFields(except list: [String], named: [String], into out: inout [UInt8]) {
         for field in fields {
             let name = ASCII.lowercased(bytes[field.name])
-            if list.contains(name) || named.contains(name) && !HopByHop.kept.contains(name) { continue }
+            if list.contains(name) || named.contains(name) && !HopByHop.kept.contains(name) {
+                continue
+            }
             out += bytes[field.name]
             out += ": ".utf8
             out += bytes[field.value]
@@ -191,9 +210,12 @@ struct RequestLine {
     var isVersion10: Bool
 
     init(_ head: HTTPHead) throws(HTTPRefusal) {
-        let parts = head.bytes[head.startLine].split(separator: ASCII.space, omittingEmptySubsequences: false)
-        guard parts.count == 3, !parts[0].isEmpty, parts[0].allSatisfy(ASCII.isToken), !parts[1].isEmpty,
-              !parts[1].contains(ASCII.tab), parts[2].starts(with: "HTTP/".utf8) else {
+        let parts = head.bytes[head.startLine].split(
+            separator: ASCII.space, omittingEmptySubsequences: false)
+        guard parts.count == 3, !parts[0].isEmpty, parts[0].allSatisfy(ASCII.isToken),
+            !parts[1].isEmpty,
+            !parts[1].contains(ASCII.tab), parts[2].starts(with: "HTTP/".utf8)
+        else {
             throw HTTPRefusal(.badRequest, "The first line is not an HTTP request.")
         }
         switch parts[2] {
@@ -206,7 +228,8 @@ struct RequestLine {
     }
 }
 
-/// `host:port` with the host a name, an IPv4 address or an IPv6 address in brackets (RFC 3986 section 3.2).
+/// `host:port` with the host a name, an IPv4 address or an IPv6 address in brackets (RFC 3986
+/// section 3.2).
 struct Authority {
     var target: Target
     /// As the application wrote it, for the Host field.
@@ -215,10 +238,11 @@ struct Authority {
     /// `defaultPort`: nil where the port must be given.
     init(_ text: ArraySlice<UInt8>, defaultPort: UInt16?) throws(HTTPRefusal) {
         let isConnect = defaultPort == nil
-        let bad = HTTPRefusal(.badRequest,
-                              isConnect
-                                  ? "CONNECT wants a host and a port, as in example.org:443."
-                                  : "The request's URL has no valid host and port.")
+        let bad = HTTPRefusal(
+            .badRequest,
+            isConnect
+                ? "CONNECT wants a host and a port, as in example.org:443."
+                : "The request's URL has no valid host and port.")
         self.text = text
         var host = text, port: ArraySlice<UInt8> = []
         if let colon = text.lastIndex(of: UInt8(ascii: ":")), text.last != UInt8(ascii: "]") {
@@ -231,61 +255,73 @@ struct Authority {
             host = host.dropFirst().dropLast()
         }
         guard isBracketed == host.contains(UInt8(ascii: ":")),
-              let name = host.withUnsafeBytes({ Target.Host(nameBytes: $0) }) else { throw bad }
+            let name = host.withUnsafeBytes({ Target.Host(nameBytes: $0) })
+        else { throw bad }
         if isBracketed, case .name = name { throw bad }
         if port.isEmpty {
             guard let defaultPort else { throw bad }
             target = Target(host: name, port: defaultPort)
         } else {
             guard let number = ASCII.decimal(port).flatMap(UInt16.init(exactly:)),
-                  number > 0 else { throw bad }
+                number > 0
+            else { throw bad }
             target = Target(host: name, port: number)
         }
     }
 }
 
-/// `http://authority/path?query` (RFC 9112 section 3.2.2), split into what the proxy needs and what the
-/// origin gets.
+/// `http://authority/path?query` (RFC 9112 section 3.2.2), split into what the proxy needs and what
+/// the origin gets.
 struct AbsoluteForm {
     var authority: Authority
     var path: [UInt8]
 
     init(_ text: ArraySlice<UInt8>, method: ArraySlice<UInt8>) throws(HTTPRefusal) {
         let scheme = "http://"
-        guard text.count > scheme.utf8.count, ASCII.equals(text.prefix(scheme.utf8.count), scheme) else {
+        guard text.count > scheme.utf8.count, ASCII.equals(text.prefix(scheme.utf8.count), scheme)
+        else {
             let isHTTPS = text.count > 8 && ASCII.equals(text.prefix(8), "https://")
             if !isHTTPS, let scheme = Self.scheme(text) {
-                throw HTTPRefusal(.notImplemented, """
+                throw HTTPRefusal(
+                    .notImplemented,
+                    """
                     This proxy fetches http URLs only; for \(scheme) use its SOCKS5 door or a tunnel by CONNECT.
                     """)
             }
-            throw HTTPRefusal(.badRequest, isHTTPS
-                ? "This proxy takes https URLs only through CONNECT."
-                : "This is a proxy: it wants a whole http:// URL or CONNECT.")
+            throw HTTPRefusal(
+                .badRequest,
+                isHTTPS
+                    ? "This proxy takes https URLs only through CONNECT."
+                    : "This is a proxy: it wants a whole http:// URL or CONNECT.")
         }
         let rest = text.dropFirst(scheme.utf8.count)
-        let end = rest.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? rest.endIndex
+        let end =
+            rest.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? rest.endIndex
         guard !rest.contains(UInt8(ascii: "#")) else {
             throw HTTPRefusal(.badRequest, "The request's URL has a fragment, which is never sent.")
         }
         authority = try Authority(rest[..<end], defaultPort: 80)
         path = Array(rest[end...])
         if path.isEmpty, method.elementsEqual("OPTIONS".utf8) {
-            path = [UInt8(ascii: "*")]   // RFC 9112 section 3.2.4
+            path = [UInt8(ascii: "*")]  // RFC 9112 section 3.2.4
         } else if path.first != UInt8(ascii: "/") {
             path.insert(UInt8(ascii: "/"), at: 0)
         }
     }
 
-    /// The scheme of `scheme://...` (RFC 3986 section 3.1), in lower case; nil where the text is no URL.
+    /// The scheme of `scheme://...` (RFC 3986 section 3.1), in lower case; nil where the text is no
+    /// URL.
     private static func scheme(_ text: ArraySlice<UInt8>) -> String? {
-        guard let colon = text.firstIndex(of: UInt8(ascii: ":")), text[colon...].starts(with: "://".utf8),
-              (1...16).contains(colon - text.startIndex) else { return nil }
+        guard let colon = text.firstIndex(of: UInt8(ascii: ":")),
+            text[colon...].starts(with: "://".utf8),
+            (1...16).contains(colon - text.startIndex)
+        else { return nil }
         let name = ASCII.lowercased(text[..<colon])
         let isScheme = name.utf8.enumerated().allSatisfy { index, byte in
             switch byte {
             case UInt8(ascii: "a")...UInt8(ascii: "z"): true
-            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."):
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "-"),
+                UInt8(ascii: "."):
                 index > 0
             default: false
             }

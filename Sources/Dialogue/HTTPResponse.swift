@@ -37,9 +37,11 @@ public enum HTTPResponseError: Error, Hashable, Sendable {
     /// The answer for the application, where nothing was passed on yet.
     public var refusal: HTTPRefusal {
         switch self {
-        case .malformedHead: HTTPRefusal(.badGateway, "The origin's response has a malformed header.")
+        case .malformedHead:
+            HTTPRefusal(.badGateway, "The origin's response has a malformed header.")
         case .notHTTP: HTTPRefusal(.badGateway, "The origin's response is not HTTP/1.x.")
-        case .ambiguousLength: HTTPRefusal(.badGateway, "The length of the origin's response is ambiguous.")
+        case .ambiguousLength:
+            HTTPRefusal(.badGateway, "The length of the origin's response is ambiguous.")
         case .unexpectedUpgrade:
             HTTPRefusal(.badGateway, "The origin switched protocols without being asked to.")
         case .tooManyInterimResponses:
@@ -81,43 +83,58 @@ public struct HTTPResponseReader: Sendable {
         }
     }
 
-    private mutating func understand(_ head: HTTPHead, _ length: Int) throws(HTTPResponseError) -> Reading {
+    private mutating func understand(
+        _ head: HTTPHead, _ length: Int
+    ) throws(HTTPResponseError) -> Reading {
         let line = try StatusLine(head)
         if line.status == 101 {
             guard context.mayUpgrade else { throw .unexpectedUpgrade }
-            return .switching(head: rewrite(head, line, closing: false, dropsLength: true), length: length)
+            return .switching(
+                head: rewrite(head, line, closing: false, dropsLength: true), length: length)
         }
         if line.status < 200 {
             interimResponses += 1
-            guard interimResponses <= HTTPLimit.interimResponses else { throw .tooManyInterimResponses }
+            guard interimResponses <= HTTPLimit.interimResponses else {
+                throw .tooManyInterimResponses
+            }
             // RFC 9110 section 15.2: an HTTP/1.0 application is not sent any.
-            let out = context.clientIsVersion10 ? [] : rewrite(head, line, closing: false, dropsLength: true)
+            let out =
+                context.clientIsVersion10
+                ? [] : rewrite(head, line, closing: false, dropsLength: true)
             return .interim(head: out, length: length)
         }
         let body = try framing(head, line)
         let connection = head.list("connection")
-        let origin = !line.isVersion10 && !connection.contains("close") && body != .untilClose
-            && !(head.values("content-length").count > 0 && head.values("transfer-encoding").count > 0)
+        let origin =
+            !line.isVersion10 && !connection.contains("close") && body != .untilClose
+            && !(head.values("content-length").count > 0
+                && head.values("transfer-encoding").count > 0)
         let client = context.clientKeepsAlive && body != .untilClose
         let out = rewrite(head, line, closing: !client, dropsLength: body == .chunked)
-        let response = HTTPResponse(status: line.status, head: out, body: body, originKeepsAlive: origin,
-                                    clientKeepsAlive: client)
+        let response = HTTPResponse(
+            status: line.status, head: out, body: body, originKeepsAlive: origin,
+            clientKeepsAlive: client)
         return .final(response, length: length)
     }
 
     /// RFC 9112 section 6.3, in its order.
-    private func framing(_ head: HTTPHead, _ line: StatusLine) throws(HTTPResponseError) -> HTTPBodyFraming {
+    private func framing(
+        _ head: HTTPHead, _ line: StatusLine
+    ) throws(HTTPResponseError) -> HTTPBodyFraming {
         if context.isHead || line.status == 204 || line.status == 304 { return .none }
         let codings = head.list("transfer-encoding")
         if !codings.isEmpty {
-            // RFC 9112 section 6.1 calls it faulty in HTTP/1.0; it is read as browsers and curl read it, and the
-            // stream serves no other request.
+            // RFC 9112 section 6.1 calls it faulty in HTTP/1.0; it is read as browsers and curl
+            // read it, and the stream serves no other request.
             return codings.last == "chunked" ? .chunked : .untilClose
         }
         var length: UInt64?
         for value in head.values("content-length") {
-            for member in value.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false) {
-                guard let number = ASCII.decimal(ASCII.trimmed(member)), number == length ?? number else {
+            for member in value.split(
+                separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+            {
+                guard let number = ASCII.decimal(ASCII.trimmed(member)), number == length ?? number
+                else {
                     throw .ambiguousLength
                 }
                 length = number
@@ -129,7 +146,9 @@ public struct HTTPResponseReader: Sendable {
 
     /// The head for the application, in the proxy's own version (RFC 9110 section 2.5), hop-by-hop
     /// fields left out.
-    private func rewrite(_ head: HTTPHead, _ line: StatusLine, closing: Bool, dropsLength: Bool) -> [UInt8] {
+    private func rewrite(
+        _ head: HTTPHead, _ line: StatusLine, closing: Bool, dropsLength: Bool
+    ) -> [UInt8] {
         var out: [UInt8] = []
         out.reserveCapacity(head.bytes.count + 32)
         out += "HTTP/1.1".utf8
@@ -143,7 +162,9 @@ public struct HTTPResponseReader: Sendable {
         }
         if line.status == 101 {
             out += "Connection: Upgrade\r\n".utf8
-            for value in head.values("upgrade") { out += "Upgrade: ".utf8; out += value; out += "\r\n".utf8 }
+            for value in head.values("upgrade") {
+                out += "Upgrade: ".utf8; out += value; out += "\r\n".utf8
+            }
         } else if closing {
             out += "Connection: close\r\n".utf8
         }
@@ -164,13 +185,15 @@ private struct StatusLine {
         let version = line.prefix(8)
         rest = line.dropFirst(8)
         guard version.starts(with: "HTTP/1.".utf8),
-              let minor = version.last,
-              ASCII.isDigit(minor),
-              version.count == 8,
-              rest.first == ASCII.space else { throw .notHTTP }
+            let minor = version.last,
+            ASCII.isDigit(minor),
+            version.count == 8,
+            rest.first == ASCII.space
+        else { throw .notHTTP }
         let code = rest.dropFirst().prefix(3), after = rest.dropFirst(4)
         guard let number = ASCII.decimal(code), (100...999).contains(number),
-              after.isEmpty || after.first == ASCII.space else { throw .notHTTP }
+            after.isEmpty || after.first == ASCII.space
+        else { throw .notHTTP }
         status = Int(number)
         isVersion10 = minor == UInt8(ascii: "0")
     }

@@ -1,8 +1,8 @@
 import Measures
 import Wire
 
-/// A SOCKS4 or SOCKS4a CONNECT, from the first byte to the answer ("SOCKS: A protocol for TCP proxy across
-/// firewalls", Ying-Da Lee; "SOCKS 4A", same author).
+/// A SOCKS4 or SOCKS4a CONNECT, from the first byte to the answer ("SOCKS: A protocol for TCP proxy
+/// across firewalls", Ying-Da Lee; "SOCKS 4A", same author).
 public struct Socks4Dialogue: Sendable {
     /// Bytes of a user name or host name; the protocol itself sets no limit.
     public static let longestField = 255
@@ -38,7 +38,8 @@ public struct Socks4Dialogue: Sendable {
         }
         // 0.0.0.x with x not zero: the name follows (4A).
         guard address != 0, address < 256 else {
-            return .open(Target(host: .address(IPAddress(v4: address)), port: port), consumed: userEnd + 1)
+            return .open(
+                Target(host: .address(IPAddress(v4: address)), port: port), consumed: userEnd + 1)
         }
         switch field(bytes, from: userEnd + 1) {
         case .needMore: return .needMore
@@ -51,7 +52,8 @@ public struct Socks4Dialogue: Sendable {
         }
     }
 
-    /// The eight bytes that answer a request; address and port are zero, as nobody looks at them for CONNECT.
+    /// The eight bytes that answer a request; address and port are zero, as nobody looks at them
+    /// for CONNECT.
     public static func reply(_ code: Code) -> [UInt8] { [0, code.rawValue, 0, 0, 0, 0, 0, 0] }
     /// The answer for the end of a dial: the protocol tells success from failure and no more.
     public static func reply(dial status: DialStatus) -> [UInt8] {

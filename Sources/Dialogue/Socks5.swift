@@ -1,41 +1,45 @@
 import Measures
 import Wire
 
-/// A SOCKS5 dialogue up to its request: methods (RFC 1928 section 3), user and password (RFC 1929), request
-/// (RFC 1928 section 4).
+/// A SOCKS5 dialogue up to its request: methods (RFC 1928 section 3), user and password (RFC 1929),
+/// request (RFC 1928 section 4).
 ///
 /// Only CONNECT opens anything; UDP ASSOCIATE and BIND are answered "command not supported".
 public struct Socks5Dialogue: Sendable {
     private enum State { case methods, credentials, request, ended }
-    private enum Method { static let none: UInt8 = 0, password: UInt8 = 2, unacceptable: UInt8 = 0xff }
+    private enum Method {
+        static let none: UInt8 = 0, password: UInt8 = 2, unacceptable: UInt8 = 0xff
+    }
     private enum Command { static let connect: UInt8 = 1, bind: UInt8 = 2, associate: UInt8 = 3 }
 
     /// RFC 1928 section 6.
     public enum Code: UInt8, Sendable {
-        case succeeded = 0, generalFailure = 1, notAllowed = 2, networkUnreachable = 3, hostUnreachable = 4
+        case succeeded = 0, generalFailure = 1, notAllowed = 2, networkUnreachable = 3,
+            hostUnreachable = 4
         case connectionRefused = 5, timeToLiveExpired = 6, commandNotSupported = 7,
-             addressTypeNotSupported = 8
+            addressTypeNotSupported = 8
 
         public init(_ status: DialStatus) {
-            self = switch status {
-            case .connected: .succeeded
-            case .generalFailure, .tooManyConnections: .generalFailure
-            case .denied: .notAllowed
-            case .networkUnreachable: .networkUnreachable
-            // RFC 1928 has no code for a name that does not exist; clients read this one as "cannot
-            // be reached".
-            case .hostUnreachable, .nameNotFound: .hostUnreachable
-            case .connectionRefused: .connectionRefused
-            case .timedOut: .timeToLiveExpired
-            }
+            self =
+                switch status {
+                case .connected: .succeeded
+                case .generalFailure, .tooManyConnections: .generalFailure
+                case .denied: .notAllowed
+                case .networkUnreachable: .networkUnreachable
+                // RFC 1928 has no code for a name that does not exist; clients read this one as
+                // "cannot be reached".
+                case .hostUnreachable, .nameNotFound: .hostUnreachable
+                case .connectionRefused: .connectionRefused
+                case .timedOut: .timeToLiveExpired
+                }
         }
     }
 
     private let credentials: Credentials?
     private var state = State.methods
 
-    /// `credentials`: what the application must show; nil asks for nothing, though an application that
-    /// insists on sending a password may.
+    /// `credentials`: what the application must show; nil asks for nothing, though an application
+    /// that insists on sending a password may.
     public init(credentials: Credentials?) { self.credentials = credentials }
 
     /// The next step for the bytes at hand, which begin where the last step's `consumed` ended.
@@ -48,8 +52,8 @@ public struct Socks5Dialogue: Sendable {
         }
     }
 
-    /// VER, REP, RSV, ATYP, BND.ADDR, BND.PORT; the bound address is left at 0.0.0.0:0, as it means nothing
-    /// on this side of the tunnel.
+    /// VER, REP, RSV, ATYP, BND.ADDR, BND.PORT; the bound address is left at 0.0.0.0:0, as it means
+    /// nothing on this side of the tunnel.
     public static func reply(_ code: Code) -> [UInt8] { [5, code.rawValue, 0, 1, 0, 0, 0, 0, 0, 0] }
     public static func reply(dial status: DialStatus) -> [UInt8] { reply(Code(status)) }
 
@@ -96,7 +100,9 @@ public struct Socks5Dialogue: Sendable {
     /// VER, CMD, RSV, ATYP, DST.ADDR, DST.PORT.
     private mutating func readRequest(_ bytes: UnsafeRawBufferPointer) -> DialogueStep {
         guard bytes.count >= 1 else { return .needMore }
-        guard bytes[0] == 5 else { return refuse(Self.reply(.generalFailure), .wrongVersion(bytes[0])) }
+        guard bytes[0] == 5 else {
+            return refuse(Self.reply(.generalFailure), .wrongVersion(bytes[0]))
+        }
         guard bytes.count >= 2 else { return .needMore }
         guard bytes[1] == Command.connect else {
             return refuse(Self.reply(.commandNotSupported), .commandNotSupported(bytes[1]))

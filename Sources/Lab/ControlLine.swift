@@ -37,8 +37,9 @@ public enum ControlLine: Equatable, Sendable {
         case ("radio", _):
             let parts = value.split(separator: "/", omittingEmptySubsequences: false)
             guard parts.count == 2,
-                  let idle = Interval(text: parts[0]),
-                  let wake = Interval(text: parts[1]) else { return nil }
+                let idle = Interval(text: parts[0]),
+                let wake = Interval(text: parts[1])
+            else { return nil }
             self = .radio(uplink: uplink, idle: idle, wake: wake)
         default:
             var what = words[1], direction: LinkEmulator.Direction?
@@ -55,14 +56,18 @@ public enum ControlLine: Equatable, Sendable {
         case "delay": return Interval(text: value).map { .delay($0) }
         case "loss":
             let isPercent = value.hasSuffix("%")
-            guard let number = plainNumber(isPercent ? String(value.dropLast()) : value) else { return nil }
+            guard let number = plainNumber(isPercent ? String(value.dropLast()) : value) else {
+                return nil
+            }
             let share = isPercent ? number / 100 : number
             return share <= 1 ? .loss(share) : nil
         case "queue":
             if let time = Interval(text: value), value != "0" { return .queueTime(time) }
             let units: [Character: Double] = ["k": 1024, "M": 1_048_576]
             let unit = value.last.flatMap { units[$0] }
-            guard let number = plainNumber(unit == nil ? value : String(value.dropLast())) else { return nil }
+            guard let number = plainNumber(unit == nil ? value : String(value.dropLast())) else {
+                return nil
+            }
             let bytes = number * (unit ?? 1)
             return bytes <= 1e9 ? .queueBytes(Int(bytes)) : nil
         default: return nil
@@ -88,9 +93,11 @@ extension Lab {
             switch order {
             case .status: return status
             case .silent(let uplink, true): silence(try number(uplink))
-            case .silent(let uplink, false), .link(let uplink, isUp: true): try restore(try number(uplink))
+            case .silent(let uplink, false), .link(let uplink, isUp: true):
+                try restore(try number(uplink))
             case .link(let uplink, isUp: false): try takeDown(try number(uplink))
-            case .radio(let uplink, let idle, let wake): emulator.setRadio(try number(uplink), (idle, wake))
+            case .radio(let uplink, let idle, let wake):
+                emulator.setRadio(try number(uplink), (idle, wake))
             case .radioOff(let uplink): emulator.setRadio(try number(uplink), nil)
             case .change(let uplink, let direction, let change):
                 emulator.change(try number(uplink), direction) { $0.apply(change) }
@@ -102,7 +109,8 @@ extension Lab {
     /// Counters of every uplink and direction as one line of JSON.
     private var status: String {
         let uplinks = plans.enumerated().map { number, plan in
-            let sides = [("up", LinkEmulator.Direction.up), ("down", .down)].map { name, direction in
+            let sides = [("up", LinkEmulator.Direction.up), ("down", .down)].map {
+                name, direction in
                 let s = emulator.statistics(number, direction)
                 return """
                     "\(name)":{"packets":\(s.packetsDelivered),"bytes":\(s.bytesDelivered),"dropped_queue":\(s.droppedQueue),\

@@ -2,7 +2,8 @@ import CLab
 import Glibc
 import Measures
 
-/// `braid demo`: two emulated uplinks on this machine, a download through the proxy, a handover to watch.
+/// `braid demo`: two emulated uplinks on this machine, a download through the proxy, a handover to
+/// watch.
 public struct Demo {
     /// How WiFi goes away.
     public enum Loss: String, CaseIterable, Sendable {
@@ -25,7 +26,8 @@ public struct Demo {
         public var cellular = LinkSpecification.cellular
         /// The proxy's handover mode: full, backup or single.
         public var mode = "full"
-        /// Where the two programs' logs and configuration stay; nil: a temporary folder, removed at the end.
+        /// Where the two programs' logs and configuration stay; nil: a temporary folder, removed at
+        /// the end.
         public var folder: String?
         public init() {}
     }
@@ -33,7 +35,8 @@ public struct Demo {
     public var options: Options
     public init(_ options: Options) { self.options = options }
 
-    /// Runs it to the end; 0 only where every byte was verified, 130 where it was interrupted. Throws
+    /// Runs it to the end; 0 only where every byte was verified, 130 where it was interrupted.
+    /// Throws
     /// `LabError` where the lab can't be built or a program doesn't start.
     public func run() throws -> Int32 {
         let lab = try Lab([.wifi(options.wifi), .cellular(options.cellular)])

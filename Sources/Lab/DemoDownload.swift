@@ -20,7 +20,8 @@ struct DemoRecord {
     /// The longest time between two deliveries to the application, and when it began.
     var longestGap = Interval.zero
     var gapStart = Interval.zero
-    /// When WiFi was lost, and the longest time between two deliveries that overlaps the second after that.
+    /// When WiFi was lost, and the longest time between two deliveries that overlaps the second
+    /// after that.
     var lostAt: Interval?
     var handoverGap = Interval.zero
     var hash = ""
@@ -29,8 +30,8 @@ struct DemoRecord {
     var isVerified: Bool { curlStatus == 0 && hash == expectedHash }
 }
 
-/// The download itself: curl's bytes are hashed as they come, WiFi is taken away on time, and the screen
-/// is drawn ten times a second.
+/// The download itself: curl's bytes are hashed as they come, WiFi is taken away on time, and the
+/// screen is drawn ten times a second.
 final class DemoDownload {
     enum Result { case finished(DemoRecord), interrupted }
 
@@ -71,8 +72,9 @@ final class DemoDownload {
         phaseCounters = counters()
         start = .monotonic
         lastDelivery = start
-        let curl = try lab.start("curl", LabPair.curl(size: options.size), on: .client,
-                                 output: ends[1], errors: 2)
+        let curl = try lab.start(
+            "curl", LabPair.curl(size: options.size), on: .client,
+            output: ends[1], errors: 2)
         close(ends[1])
         screen.begin(counters: phaseCounters)
         var nextTick = start + DemoScreen.tick, isOpen = true
@@ -94,7 +96,9 @@ final class DemoDownload {
                 nextTick += DemoScreen.tick
                 screen.draw(elapsed: elapsed, counters: counters(), bytes: record.bytes)
             }
-            if elapsed > patience { throw LabError("the download came to no end in \(patience.text)") }
+            if elapsed > patience {
+                throw LabError("the download came to no end in \(patience.text)")
+            }
         }
         curl.wait()
         finish(curl.status ?? 1)
@@ -122,7 +126,9 @@ final class DemoDownload {
                 record.longestGap = now - lastDelivery
                 record.gapStart = lastDelivery - start
             }
-            if let lost = record.lostAt, now - start >= lost, lastDelivery - start <= lost + .seconds(1) {
+            if let lost = record.lostAt, now - start >= lost,
+                lastDelivery - start <= lost + .seconds(1)
+            {
                 record.handoverGap = max(record.handoverGap, now - lastDelivery)
             }
             lastDelivery = now
@@ -135,9 +141,10 @@ final class DemoDownload {
         endPhase("before")
         if options.loss == .visible { try lab.takeDown(Self.wifi) } else { lab.silence(Self.wifi) }
         record.lostAt = Instant.monotonic - start
-        screen.note(Instant.monotonic - start,
-                    options.loss == .visible ? "WiFi's interface went down" : "WiFi went silent",
-                    isLoss: true)
+        screen.note(
+            Instant.monotonic - start,
+            options.loss == .visible ? "WiFi's interface went down" : "WiFi went silent",
+            isLoss: true)
     }
 
     private func bringBack() throws {
@@ -157,8 +164,9 @@ final class DemoDownload {
     private func endPhase(_ name: String) {
         let now = Instant.monotonic - start, current = counters()
         record.phases.append(
-            .init(name: name, start: phaseStart, end: now,
-                  bytes: zip(current, phaseCounters).map { $0 - $1 }))
+            .init(
+                name: name, start: phaseStart, end: now,
+                bytes: zip(current, phaseCounters).map { $0 - $1 }))
         phaseStart = now
         phaseCounters = current
     }

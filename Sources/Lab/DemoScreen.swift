@@ -1,8 +1,8 @@
 import Glibc
 import Measures
 
-/// The demo's picture: two uplinks' throughput over time and the download's progress, redrawn in place on a
-/// terminal, one line a second anywhere else.
+/// The demo's picture: two uplinks' throughput over time and the download's progress, redrawn in
+/// place on a terminal, one line a second anywhere else.
 final class DemoScreen {
     /// Ten pictures a second.
     static let tick = Interval.milliseconds(100)
@@ -16,7 +16,7 @@ final class DemoScreen {
     /// Rates of finished columns, by uplink.
     private var columns: [[Double]] = [[], []]
     private var columnEnd = Interval.zero
-    private var columnStart = Interval.zero   // as measured: ticks may come late
+    private var columnStart = Interval.zero  // as measured: ticks may come late
     private var columnCounters: [Int] = []
     /// Counters of the last half second, for the figure at the right.
     private var recent: [(at: Interval, counters: [Int])] = []
@@ -40,8 +40,10 @@ final class DemoScreen {
 
     /// Roughly, so that the picture is about full at the end.
     private static func expectedDuration(_ options: Demo.Options) -> Interval {
-        let share = 0.93, both = Double((options.wifi.rate + options.cellular.rate).bytesPerSecond) * share
-        let alone = Double(options.cellular.rate.bytesPerSecond) * share, size = Double(options.size)
+        let share = 0.93,
+            both = Double((options.wifi.rate + options.cellular.rate).bytesPerSecond) * share
+        let alone = Double(options.cellular.rate.bytesPerSecond) * share,
+            size = Double(options.size)
         let until = options.loss == .none ? .infinity : options.lossAt.seconds
         let first = options.mode == "full" ? both : Double(options.wifi.rate.bytesPerSecond) * share
         if first * until >= size { return Interval(seconds: size / first) }
@@ -55,13 +57,16 @@ final class DemoScreen {
         recent = [(.zero, counters)]
         columnEnd = column
         let size = "\(trimmed(Double(options.size) / 1e6)) MB", demo = Demo(options)
-        emit(["", style.bold("  Braid demo")
-            + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."])
+        emit([
+            "",
+            style.bold("  Braid demo")
+                + "  One curl downloads \(size) over two uplinks, \(options.mode) mode."
+        ])
         if options.loss != .none {
             emit(["              After \(options.lossAt.label) \(demo.lossText)\(back)."])
         }
         emit([""])
-        if isLive { put("\u{1b}[?25l") }   // no cursor jumping about
+        if isLive { put("\u{1b}[?25l") }  // no cursor jumping about
     }
 
     private var back: String { options.returnAfter.map { "; \($0.label) later it is back" } ?? "" }
@@ -75,10 +80,13 @@ final class DemoScreen {
         if recent.count > 5 { recent.removeFirst() }
         recent.append((elapsed, counters))
         if elapsed + Self.tick / 2 >= columnEnd { closeColumn(elapsed, counters) }
-        if isLive { redraw(picture(elapsed, counters, bytes)) }
-        else if elapsed >= nextLine {
+        if isLive {
+            redraw(picture(elapsed, counters, bytes))
+        } else if elapsed >= nextLine {
             nextLine += .seconds(1)
-            emit(["  \(seconds(elapsed))  WiFi \(rateNow(0)), cellular \(rateNow(1)), \(progress(bytes))"])
+            emit([
+                "  \(seconds(elapsed))  WiFi \(rateNow(0)), cellular \(rateNow(1)), \(progress(bytes))"
+            ])
         }
     }
 
@@ -100,7 +108,9 @@ final class DemoScreen {
         for uplink in 0..<2 {
             let rate = Double(counters[uplink] - columnCounters[uplink]) / lasted
             // A late tick closes several.
-            repeat { columns[uplink].append(rate) } while elapsed >= column * Int64(columns[uplink].count + 1)
+            repeat {
+                columns[uplink].append(rate)
+            } while elapsed >= column * Int64(columns[uplink].count + 1)
         }
         columnStart = elapsed
         columnCounters = counters
@@ -109,7 +119,9 @@ final class DemoScreen {
         column = column * 2
         for uplink in 0..<2 {
             let old = columns[uplink]
-            columns[uplink] = stride(from: 0, to: old.count - 1, by: 2).map { (old[$0] + old[$0 + 1]) / 2 }
+            columns[uplink] = stride(from: 0, to: old.count - 1, by: 2).map {
+                (old[$0] + old[$0 + 1]) / 2
+            }
         }
         columnEnd = column * Int64(columns[0].count + 1)
     }
@@ -118,7 +130,9 @@ final class DemoScreen {
         var lines: [String] = []
         for (uplink, name) in ["WiFi", "cellular"].enumerated() {
             let link = uplink == 0 ? options.wifi : options.cellular
-            let label = [pad(name, 10) + link.rate.label, pad("", 10) + "\(link.roundTrip.label) round trip"]
+            let label = [
+                pad(name, 10) + link.rate.label, pad("", 10) + "\(link.roundTrip.label) round trip"
+            ]
             let chart = chart(uplink, full: Double(link.rate.bytesPerSecond))
             lines.append("  \(pad(label[0], 28))▕\(chart[0])▏")
             lines.append(
@@ -128,10 +142,12 @@ final class DemoScreen {
         }
         lines[5] = "  " + pad("", 29) + style.dim(axis())
         lines.append("")
-        let done = Double(bytes) / Double(max(options.size, 1)), filled = Int(done * Double(chartWidth))
+        let done = Double(bytes) / Double(max(options.size, 1)),
+            filled = Int(done * Double(chartWidth))
         let bar = String(repeating: "━", count: filled),
             rest = String(repeating: "─", count: chartWidth - filled)
-        lines.append("  \(pad("download", 28)) \(style.green(bar))\(style.dim(rest))  \(progress(bytes))")
+        lines.append(
+            "  \(pad("download", 28)) \(style.green(bar))\(style.dim(rest))  \(progress(bytes))")
         lines.append("")
         for note in notes {
             let mark = note.isLoss ? style.red("●") : style.green("●")
@@ -141,8 +157,8 @@ final class DemoScreen {
         return lines
     }
 
-    /// Two rows of blocks, sixteen steps high; full height is the link's rate. What happened to WiFi
-    /// is marked in its chart where that is empty.
+    /// Two rows of blocks, sixteen steps high; full height is the link's rate. What happened to
+    /// WiFi is marked in its chart where that is empty.
     private func chart(_ uplink: Int, full: Double) -> [String] {
         let blocks = Array(" ▁▂▃▄▅▆▇█")
         let steps = (0..<chartWidth).map { i in
@@ -151,7 +167,9 @@ final class DemoScreen {
         var marks: [Int: Bool] = [:]
         for note in notes where uplink == 0 {
             let place = Int(note.at.nanoseconds / column.nanoseconds)
-            let free = (place...(place + 2)).first { $0 < chartWidth && steps[$0] <= 1 && marks[$0] == nil }
+            let free = (place...(place + 2)).first {
+                $0 < chartWidth && steps[$0] <= 1 && marks[$0] == nil
+            }
             if let free, note.isLoss || free < columns[0].count { marks[free] = note.isLoss }
         }
         var rows = [StyledRow(style), StyledRow(style)]
@@ -178,9 +196,12 @@ final class DemoScreen {
 
     private func rateNow(_ uplink: Int) -> String {
         guard let first = recent.first,
-              let last = recent.last,
-              last.at > first.at else { return "0.0 Mbit/s" }
-        let bits = Double(last.counters[uplink] - first.counters[uplink]) * 8 / (last.at - first.at).seconds
+            let last = recent.last,
+            last.at > first.at
+        else { return "0.0 Mbit/s" }
+        let bits =
+            Double(last.counters[uplink] - first.counters[uplink]) * 8
+            / (last.at - first.at).seconds
         return "\(oneDigit(bits / 1e6)) Mbit/s"
     }
 
@@ -235,14 +256,15 @@ struct TerminalStyle {
 
     func paint(_ tint: Tint, _ text: String) -> String {
         guard isColoured, !text.isEmpty else { return text }
-        let code = switch tint {
-        case .uplink(0): "38;5;75"
-        case .uplink: "38;5;215"
-        case .red: "31"
-        case .green: "32"
-        case .bold: "1"
-        case .dim: "2"
-        }
+        let code =
+            switch tint {
+            case .uplink(0): "38;5;75"
+            case .uplink: "38;5;215"
+            case .red: "31"
+            case .green: "32"
+            case .bold: "1"
+            case .dim: "2"
+            }
         return "\u{1b}[\(code)m\(text)\u{1b}[0m"
     }
 }

@@ -21,14 +21,15 @@ struct DemoSummary {
             return "  ✗ \(count) bytes, but not the right ones: SHA-256 \(record.hash.prefix(16))…,"
                 + " not \(record.expectedHash.prefix(16))…"
         }
-        return "  ✗ \(count) of \(grouped(options.size)) bytes; curl ended with status \(record.curlStatus)"
+        return
+            "  ✗ \(count) of \(grouped(options.size)) bytes; curl ended with status \(record.curlStatus)"
     }
 
     private var timing: [String] {
         let goodput = Double(record.bytes) * 8 / max(record.duration.seconds, 1e-3) / 1e6
         var lines = [
             "    \(oneDigit(record.duration.seconds)) s in all,"
-                + " \(oneDigit(goodput)) Mbit/s for the application",
+                + " \(oneDigit(goodput)) Mbit/s for the application"
         ]
         if let first = record.firstByte { lines[0] += ", first byte after \(milliseconds(first))" }
         if record.lostAt != nil {

@@ -4,8 +4,9 @@ import Measures
 import Multipath
 import Simulator
 
-/// Small objects over new connections, one after the other: how long from `connect` to the first byte.
-/// The proxy answers at once (`open: fast`), as it does for host names; what a resolver takes is left out.
+/// Small objects over new connections, one after the other: how long from `connect` to the first
+/// byte. The proxy answers at once (`open: fast`), as it does for host names; what a resolver takes
+/// is left out.
 struct FirstByte {
     var mode: HandoverMode
 
@@ -45,7 +46,9 @@ struct FirstByte {
             asked += n
         }
         _ = piece[..<Self.objectSize].withUnsafeBytes { writeAll(server, $0) }
-        guard read(socks.descriptor, &piece, 1) == 1 else { throw LabError("an object did not arrive") }
+        guard read(socks.descriptor, &piece, 1) == 1 else {
+            throw LabError("an object did not arrive")
+        }
         return .monotonic - begin
     }
 
@@ -54,14 +57,18 @@ struct FirstByte {
     /// The same in the simulator.
     func simulate(seed: UInt64) -> Double? {
         let streams = (0..<Self.count).map { i in
-            StreamPlan(at: HandoverTrial.start + (Self.pause + .milliseconds(35)) * Int64(i),
-                       initiator: .requests(count: 1, size: Self.requestSize, responseSize: Self.objectSize),
-                       listener: .responses(count: 1, size: Self.objectSize, requestSize: Self.requestSize))
+            StreamPlan(
+                at: HandoverTrial.start + (Self.pause + .milliseconds(35)) * Int64(i),
+                initiator: .requests(
+                    count: 1, size: Self.requestSize, responseSize: Self.objectSize),
+                listener: .responses(count: 1, size: Self.objectSize, requestSize: Self.requestSize)
+            )
         }
         var options = World.Options()
         options.mode = mode
         let uplinks = [UplinkPlan(.wifi), UplinkPlan(.cellular, isBackup: mode != .full)]
-        let world = World(Scenario(uplinks: uplinks, streams: streams), seed: seed, options: options)
+        let world = World(
+            Scenario(uplinks: uplinks, streams: streams), seed: seed, options: options)
         world.run(until: HandoverTrial.start + .seconds(10), mayStop: true)
         let times = world.streams.compactMap { stream in
             stream.initiator.log.first.map { ($0 - stream.plan.at).milliseconds }

@@ -51,8 +51,10 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         case .timeToReturn: return record.timeToReturn?.milliseconds
         case .delayBefore: return record.delayBefore?.milliseconds
         case .extraDelay: return record.extraDelay?.milliseconds
-        case .silenceDown: return Playout().silence(record.received.delays, from: trial.lossAt).milliseconds
-        case .silenceUp: return Playout().silence(record.sent.delays, from: trial.lossAt).milliseconds
+        case .silenceDown:
+            return Playout().silence(record.received.delays, from: trial.lossAt).milliseconds
+        case .silenceUp:
+            return Playout().silence(record.sent.delays, from: trial.lossAt).milliseconds
         case .sleepingPackets: return Double(record.traffic.before[1].reduce(0, +))
         case .handshakePackets: return Double(record.traffic.beforeStart[1].reduce(0, +))
         case .signalsOfOne, .signalsOfMany:

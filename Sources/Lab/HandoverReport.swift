@@ -57,7 +57,9 @@ extension HandoverReport.Figure {
     var line: String {
         var notes: [String] = []
         let never = measuredValues.filter { $0 == nil }.count
-        if never > 0 { notes.append(never == measuredValues.count ? "never" : "never \(never) times") }
+        if never > 0 {
+            notes.append(never == measuredValues.count ? "never" : "never \(never) times")
+        }
         if missesBar { notes.append("misses the bar") }
         if !simulatedValues.isEmpty, disagrees {
             notes.append("differs from the simulator by more than a third")
@@ -71,7 +73,8 @@ extension HandoverReport.Figure {
             + notes.joined(separator: ", ")
     }
 
-    static let head = pad("", 46) + pad("median", 8) + pad("least to most", 18) + pad("bar", 9)
+    static let head =
+        pad("", 46) + pad("median", 8) + pad("least to most", 18) + pad("bar", 9)
         + pad("simulated", 26)
 
     private func number(_ value: Double) -> String {

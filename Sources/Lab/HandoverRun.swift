@@ -4,8 +4,8 @@ import Measures
 import Simulator
 
 /// One trial on real sockets: a lab of its own, proxy and concentrator as processes, an application
-/// through the proxy's SOCKS port. Both ends of the application live in this process, so that one clock
-/// times both.
+/// through the proxy's SOCKS port. Both ends of the application live in this process, so that one
+/// clock times both.
 final class HandoverRun {
     private let trial: HandoverTrial
     private let lab: Lab
@@ -24,8 +24,9 @@ final class HandoverRun {
         self.trial = trial
         self.signals = signals
         self.folder = folder
-        lab = try Lab([Lab.Plan.wifi().with(trial.wifi), Lab.Plan.cellular().with(trial.cellular)],
-                      seed: trial.seed)
+        lab = try Lab(
+            [Lab.Plan.wifi().with(trial.wifi), Lab.Plan.cellular().with(trial.cellular)],
+            seed: trial.seed)
         listener = try LabListener(lab)
         pair = try LabPair(.init(mode: trial.mode.rawValue, open: open, folder: folder), lab)
     }
@@ -49,7 +50,8 @@ final class HandoverRun {
         }
         try pair.start(interruptedBy: signals)
         if let radio = trial.cellular.radio {
-            lab.emulator.setRadio(HandoverTrial.Link.cellular.rawValue, (radio.sleepsAfter, radio.wakeTime))
+            lab.emulator.setRadio(
+                HandoverTrial.Link.cellular.rawValue, (radio.sleepsAfter, radio.wakeTime))
         }
         try openIdle()
         // Both paths are open and what the beginning cost is over; an asleep radio sleeps.
@@ -60,11 +62,13 @@ final class HandoverRun {
         try transfer(client, server)
         lab.emulator.observe(nil)
         if let folder { keep(folder, trial.isUpload ? server : client) }
-        let failure = client.failure.map { "client: \($0)" } ?? server.failure.map { "origin: \($0)" }
+        let failure =
+            client.failure.map { "client: \($0)" } ?? server.failure.map { "origin: \($0)" }
             ?? silence(trial.isUpload ? server : client)
-        return HandoverRecord(trial: trial, received: trial.isUpload ? server.log : client.log,
-                              sent: trial.isUpload ? client.log : server.log, traffic: traffic(),
-                              failure: failure)
+        return HandoverRecord(
+            trial: trial, received: trial.isUpload ? server.log : client.log,
+            sent: trial.isUpload ? client.log : server.log, traffic: traffic(),
+            failure: failure)
     }
 
     private var now: Instant { .zero + (.monotonic - zero) }
@@ -72,9 +76,11 @@ final class HandoverRun {
     /// A stream that was never heard of again.
     private func silence(_ receiver: SocketEnd) -> String? {
         guard case .constantRate(_, let period, _) = trial.scenario.streams[0].listener,
-              period > .seconds(1) else {
+            period > .seconds(1)
+        else {
             let end = trial.lossAt + trial.tail
-            return receiver.log.last ?? .zero < end - .seconds(1) ? "no byte in the last second" : nil
+            return receiver.log.last ?? .zero < end - .seconds(1)
+                ? "no byte in the last second" : nil
         }
         return nil
     }
@@ -85,11 +91,13 @@ final class HandoverRun {
         let plan = trial.scenario.streams[0]
         let socks = try SocksConnection(lab)
         let up = StreamPattern(key: trial.seed), down = StreamPattern(key: ~trial.seed)
-        let client = SocketEnd(socks.descriptor, sends: plan.initiator, up, gets: plan.listener, down,
-                               buffer: buffer)
+        let client = SocketEnd(
+            socks.descriptor, sends: plan.initiator, up, gets: plan.listener, down,
+            buffer: buffer)
         _ = fcntl(socks.descriptor, F_SETFL, 0)
-        let server = SocketEnd(try listener.accept(), sends: plan.listener, down, gets: plan.initiator, up,
-                               buffer: buffer)
+        let server = SocketEnd(
+            try listener.accept(), sends: plan.listener, down, gets: plan.initiator, up,
+            buffer: buffer)
         server.join(client)
         client.join(server)
         server.begin(at: now)
@@ -117,22 +125,31 @@ final class HandoverRun {
     private func transfer(_ client: SocketEnd, _ server: SocketEnd) throws {
         let end = trial.lossAt + trial.tail
         let lab = lab, number = trial.lost.rawValue, isVisible = trial.loss == .visible
-        var agenda: [(at: Instant, does: () throws -> Void)] = [(trial.lossAt, {
-            if isVisible { try lab.takeDown(number) } else { lab.silence(number) }
-        })]
+        var agenda: [(at: Instant, does: () throws -> Void)] = [
+            (
+                trial.lossAt,
+                {
+                    if isVisible { try lab.takeDown(number) } else { lab.silence(number) }
+                }
+            )
+        ]
         if let back = trial.returnAt { agenda.append((back, { try lab.restore(number) })) }
         var tasks: [SideTask] = []
         defer { for task in tasks { task.wait() } }
         while now < end, client.failure == nil, server.failure == nil {
             if let first = agenda.first, first.at <= now {
-                // The kernel takes its time to take an interface down; the application doesn't wait for it.
+                // The kernel takes its time to take an interface down; the application doesn't wait
+                // for it.
                 tasks.append(try SideTask(first.does))
                 agenda.removeFirst()
             }
-            var polled = [client.polled, server.polled,
-                          pollfd(fd: signals, events: Int16(POLLIN), revents: 0)]
-            let due = min(agenda.first?.at ?? end, end, client.deadline(after: now),
-                          server.deadline(after: now))
+            var polled = [
+                client.polled, server.polled,
+                pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
+            ]
+            let due = min(
+                agenda.first?.at ?? end, end, client.deadline(after: now),
+                server.deadline(after: now))
             _ = braid_lab_wait(&polled, 3, max(0, (due - now).nanoseconds))
             if polled[2].revents != 0 { throw LabInterruption() }
             // Whatever woke us: the instant is taken after it.
@@ -153,15 +170,20 @@ final class HandoverRun {
 
     /// `packets.csv` and `arrivals.csv`, in milliseconds since the planned loss.
     private func keep(_ folder: String, _ receiver: SocketEnd) {
-        func milliseconds(_ at: Instant) -> Double { Double((at - trial.lossAt).nanoseconds / 1000) / 1000 }
+        func milliseconds(_ at: Instant) -> Double {
+            Double((at - trial.lossAt).nanoseconds / 1000) / 1000
+        }
         var text = "ms,uplink,direction,bytes\n"
         for packet in packets.all {
-            text += "\(milliseconds(.zero + (packet.at - zero))),\(lab.plans[packet.uplink].name),"
+            text +=
+                "\(milliseconds(.zero + (packet.at - zero))),\(lab.plans[packet.uplink].name),"
                 + "\(packet.isUp ? "up" : "down"),\(packet.bytes)\n"
         }
         writeFile("\(folder)/packets.csv", text)
         text = "ms,total\n"
-        for arrival in receiver.log.arrivals { text += "\(milliseconds(arrival.at)),\(arrival.total)\n" }
+        for arrival in receiver.log.arrivals {
+            text += "\(milliseconds(arrival.at)),\(arrival.total)\n"
+        }
         writeFile("\(folder)/arrivals.csv", text)
     }
 
@@ -169,14 +191,16 @@ final class HandoverRun {
     private func traffic() -> TrafficCount {
         let count = TrafficCount(trial)
         for packet in packets.all {
-            count.note(.zero + (packet.at - zero), fromProxy: packet.isUp, uplink: packet.uplink,
-                       bytes: packet.bytes - PacketLog.headerBytes)
+            count.note(
+                .zero + (packet.at - zero), fromProxy: packet.isUp, uplink: packet.uplink,
+                bytes: packet.bytes - PacketLog.headerBytes)
         }
         return count
     }
 }
 
-/// Every packet that was handed to an uplink. Written by the emulator's thread while it observes, read after.
+/// Every packet that was handed to an uplink. Written by the emulator's thread while it observes,
+/// read after.
 final class PacketLog {
     struct Entry {
         var at: Instant
@@ -196,7 +220,8 @@ struct LabInterruption: Error {}
 
 /// A piece of work on a thread of its own.
 final class SideTask: @unchecked Sendable {
-    // Safe to share: the thread writes `failure` before it ends, the others read it after joining it.
+    // Safe to share: the thread writes `failure` before it ends, the others read it after joining
+    // it.
     private let work: () throws -> Void
     private var failure: (any Error)?
     private var thread = pthread_t()
@@ -204,11 +229,13 @@ final class SideTask: @unchecked Sendable {
 
     init(_ work: @escaping () throws -> Void) throws {
         self.work = work
-        let result = pthread_create(&thread, nil, { context in
-            let task = Unmanaged<SideTask>.fromOpaque(context!).takeRetainedValue()
-            do { try task.work() } catch { task.failure = error }
-            return nil
-        }, Unmanaged.passRetained(self).toOpaque())
+        let result = pthread_create(
+            &thread, nil,
+            { context in
+                let task = Unmanaged<SideTask>.fromOpaque(context!).takeRetainedValue()
+                do { try task.work() } catch { task.failure = error }
+                return nil
+            }, Unmanaged.passRetained(self).toOpaque())
         guard result == 0 else {
             throw LabError("can't start a thread: \(String(cString: strerror(result)))")
         }

@@ -22,21 +22,25 @@ public struct HandoverScenario: Sendable {
     /// How long after the loss the uplink returns, and how much longer is looked on.
     static let returnAfter = Interval.seconds(3)
 
-    public init(_ application: Application, _ mode: HandoverMode, _ loss: HandoverTrial.Loss = .visible,
-                lost: HandoverTrial.Link = .wifi) {
+    public init(
+        _ application: Application, _ mode: HandoverMode, _ loss: HandoverTrial.Loss = .visible,
+        lost: HandoverTrial.Link = .wifi
+    ) {
         self.application = application
-        let kind: HandoverTrial.Application = switch application {
-        case .download: .download
-        case .upload: .upload
-        case .stream, .streamAsleep: .paperStream
-        case .voice: .paperVoice
-        case .firstByte, .signaling: .stream(chunk: 1, period: .seconds(3600))
-        }
+        let kind: HandoverTrial.Application =
+            switch application {
+            case .download: .download
+            case .upload: .upload
+            case .stream, .streamAsleep: .paperStream
+            case .voice: .paperVoice
+            case .firstByte, .signaling: .stream(chunk: 1, period: .seconds(3600))
+            }
         var trial = HandoverTrial(kind, mode, loss)
         trial.lost = lost
         switch application {
         case .download, .upload, .stream: trial.returnAfter = Self.returnAfter
-        case .streamAsleep: trial.cellular.radio = .init(sleepsAfter: .seconds(3), wakeTime: .seconds(2))
+        case .streamAsleep:
+            trial.cellular.radio = .init(sleepsAfter: .seconds(3), wakeTime: .seconds(2))
         case .signaling:
             trial.lossAfter = .seconds(2)
             trial.tail = .seconds(2)
@@ -54,7 +58,9 @@ public struct HandoverScenario: Sendable {
                 return HandoverTrial.Loss.allCases.map { HandoverScenario(application, mode, $0) }
             case .download, .upload, .stream, .voice:
                 return HandoverTrial.Loss.allCases.flatMap { loss in
-                    HandoverTrial.Link.allCases.map { HandoverScenario(application, mode, loss, lost: $0) }
+                    HandoverTrial.Link.allCases.map {
+                        HandoverScenario(application, mode, loss, lost: $0)
+                    }
                 }
             }
         }
@@ -70,7 +76,8 @@ public struct HandoverScenario: Sendable {
 
     var figures: [HandoverFigure] {
         // Single mode leaves the cellular link asleep: nothing is to be seen before WiFi goes.
-        let asleep: [HandoverFigure] = trial.mode == .single ? [.sleepingPackets, .handshakePackets] : []
+        let asleep: [HandoverFigure] =
+            trial.mode == .single ? [.sleepingPackets, .handshakePackets] : []
         switch application {
         case .download, .upload: return [.longestGap, .recovery, .timeToReturn] + asleep
         case .stream: return [.delayBefore, .extraDelay, .timeToReturn] + asleep

@@ -3,7 +3,8 @@ import Glibc
 import Measures
 import Simulator
 
-/// `braid handovers`: handovers of the real programs over emulated links, beside the same in the simulator.
+/// `braid handovers`: handovers of the real programs over emulated links, beside the same in the
+/// simulator.
 public struct Handovers {
     public struct Options: Sendable {
         public var scenarios = HandoverScenario.all
@@ -21,12 +22,13 @@ public struct Handovers {
     private let options: Options
     public init(_ options: Options) { self.options = options }
 
-    /// Runs everything and hands out the table's lines as they come; nil where it was interrupted. Throws
+    /// Runs everything and hands out the table's lines as they come; nil where it was interrupted.
+    /// Throws
     /// `LabError` where no lab can be built.
     public func run(_ print: (String) -> Void) throws -> HandoverReport? {
         let signals = try checked(braid_lab_signals(), "a signal descriptor")
         defer { close(signals) }
-        _ = try Lab([.wifi()])   // says why there can be none, before anything else
+        _ = try Lab([.wifi()])  // says why there can be none, before anything else
         if let folder = options.folder, mkdir(folder, 0o700) != 0, errno != EEXIST {
             throw LabError("\(folder): \(String(cString: strerror(errno)))")
         }
@@ -48,9 +50,13 @@ public struct Handovers {
         return report
     }
 
-    private func run(_ scenario: HandoverScenario, _ signals: Int32) throws -> HandoverReport.Scenario {
+    private func run(
+        _ scenario: HandoverScenario, _ signals: Int32
+    ) throws -> HandoverReport.Scenario {
         var failures: [String] = []
-        func values(_ count: Int, _ what: String, _ one: (UInt64) throws -> [Double?]) throws -> [[Double?]] {
+        func values(
+            _ count: Int, _ what: String, _ one: (UInt64) throws -> [Double?]
+        ) throws -> [[Double?]] {
             try (0..<count).compactMap { number in
                 do { return try one(UInt64(number) + 1) } catch let error as LabError {
                     failures.append("\(what) \(number + 1): \(error)")

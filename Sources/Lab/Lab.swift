@@ -11,8 +11,8 @@ import Simulator
 ///                                                203.0.113.7     lo   concentrator
 ///                                                198.51.100.80   lo   origin
 /// ```
-/// The namespaces are anonymous and the children die with this process, so nothing is left behind however
-/// it ends. Works as root, and as an ordinary user where the system allows user namespaces.
+/// The namespaces are anonymous and the children die with this process, so nothing is left behind
+/// however it ends. Works as root, and as an ordinary user where the system allows user namespaces.
 public final class Lab {
     /// An uplink to build.
     public struct Plan: Sendable {
@@ -26,14 +26,18 @@ public final class Lab {
         public var down: LinkConditions
 
         public static func wifi(_ link: LinkSpecification = .wifi) -> Plan {
-            Plan(name: "wifi", device: "wlan0", network: 0xc0a8_0100, link, queue: .milliseconds(200))
+            Plan(
+                name: "wifi", device: "wlan0", network: 0xc0a8_0100, link, queue: .milliseconds(200)
+            )
         }
         public static func cellular(_ link: LinkSpecification = .cellular) -> Plan {
             Plan(name: "cellular", device: "wwan0", network: 0x6440_0000, link, queue: .seconds(2))
         }
 
-        public init(name: String, device: String, network: UInt32, _ link: LinkSpecification,
-                    queue: Interval) {
+        public init(
+            name: String, device: String, network: UInt32, _ link: LinkSpecification,
+            queue: Interval
+        ) {
             self.name = name
             self.device = device
             self.network = network
@@ -57,17 +61,20 @@ public final class Lab {
 
     public let plans: [Plan]
     public let emulator: LinkEmulator
-    private let client: Int32, server: Int32   // namespaces
+    private let client: Int32, server: Int32  // namespaces
     private var children: [LabChild] = []
 
-    /// Builds it. Call while the process has a single thread: an ordinary user needs a namespace of users.
+    /// Builds it. Call while the process has a single thread: an ordinary user needs a namespace of
+    /// users.
     public init(_ plans: [Plan], seed: UInt64 = 1) throws {
         if braid_lab_may_unshare() == 0 { try Lab.becomeRoot() }
         self.plans = plans
         client = try checked(braid_lab_new_namespace(), "a network namespace")
         server = try checked(braid_lab_new_namespace(), "a network namespace")
         emulator = try LinkEmulator()
-        for (number, plan) in plans.enumerated() { try build(plan, number, seed: seed &+ UInt64(number)) }
+        for (number, plan) in plans.enumerated() {
+            try build(plan, number, seed: seed &+ UInt64(number))
+        }
         for (label, address) in [("lo:1", Lab.concentratorAddress), ("lo:2", Lab.originAddress)] {
             try checked(braid_lab_address(server, label, address.v4, 32), "the address \(address)")
         }
@@ -84,8 +91,10 @@ public final class Lab {
     private static func becomeRoot() throws {
         let result = braid_lab_become_root()
         guard result == 0, braid_lab_may_unshare() != 0 else {
-            let reason = result == 0 ? "Operation not permitted" : String(cString: strerror(-result))
-            throw LabError("""
+            let reason =
+                result == 0 ? "Operation not permitted" : String(cString: strerror(-result))
+            throw LabError(
+                """
                 this system lets you make no network namespaces (\(reason)); run it as root, in a container with \
                 --privileged, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
                 kernel.apparmor_restrict_unprivileged_userns=0)
@@ -96,7 +105,8 @@ public final class Lab {
     private func build(_ plan: Plan, _ number: Int, seed: UInt64) throws {
         let here = braid_lab_tun(client, plan.device)
         if here == -ENOENT || here == -ENODEV || here == -EACCES {
-            throw LabError("""
+            throw LabError(
+                """
                 /dev/net/tun can't be opened (\(String(cString: strerror(-here)))); load it with modprobe tun, or give \
                 the container --device /dev/net/tun
                 """)
@@ -104,9 +114,12 @@ public final class Lab {
         try checked(here, "the interface \(plan.device)")
         let there = try checked(braid_lab_tun(server, plan.name), "the interface \(plan.name)")
         _ = try emulator.join(client: here, server: there, up: plan.up, down: plan.down, seed: seed)
-        try checked(braid_lab_address(client, plan.device, plan.network | 2, 24),
-                    "the address of \(plan.device)")
-        try checked(braid_lab_address(server, plan.name, plan.network | 1, 24), "the address of \(plan.name)")
+        try checked(
+            braid_lab_address(client, plan.device, plan.network | 2, 24),
+            "the address of \(plan.device)")
+        try checked(
+            braid_lab_address(server, plan.name, plan.network | 1, 24),
+            "the address of \(plan.name)")
         try checked(braid_lab_set_up(server, plan.name, 1), "\(plan.name) up")
         try bringUp(number)
     }
@@ -115,8 +128,9 @@ public final class Lab {
     private func bringUp(_ number: Int) throws {
         let device = plans[number].device
         try checked(braid_lab_set_up(client, device, 1), "\(device) up")
-        try checked(braid_lab_default_route(client, device, Int32(100 * (number + 1))),
-                    "a route through \(device)")
+        try checked(
+            braid_lab_default_route(client, device, Int32(100 * (number + 1))),
+            "a route through \(device)")
     }
 
     // MARK: What may happen to an uplink
@@ -125,11 +139,12 @@ public final class Lab {
     public func takeDown(_ number: Int) throws {
         emulator.change(number) { $0.outage = .blackHole }
         emulator.clear(number)
-        try checked(braid_lab_set_up(client, plans[number].device, 0), "\(plans[number].device) down")
+        try checked(
+            braid_lab_set_up(client, plans[number].device, 0), "\(plans[number].device) down")
     }
 
-    /// Lets an uplink's packets vanish without telling anybody. What flies already arrives, as in the simulator:
-    /// it is past the place where the others vanish.
+    /// Lets an uplink's packets vanish without telling anybody. What flies already arrives, as in
+    /// the simulator: it is past the place where the others vanish.
     public func silence(_ number: Int) { emulator.change(number) { $0.outage = .blackHole } }
 
     /// Ends `takeDown` and `silence`.
@@ -146,14 +161,17 @@ public final class Lab {
     }
 
     /// Starts a program in one of the namespaces. Descriptors left out are /dev/null.
-    public func start(_ program: String, _ arguments: [String], on side: Side, environment: [String] = [],
-                      input: Int32 = -1, output: Int32 = -1, errors: Int32 = -1,
-                      inForeground: Bool = false) throws -> LabChild {
+    public func start(
+        _ program: String, _ arguments: [String], on side: Side, environment: [String] = [],
+        input: Int32 = -1, output: Int32 = -1, errors: Int32 = -1,
+        inForeground: Bool = false
+    ) throws -> LabChild {
         let namespace = side == .client ? client : server
         let path = try Lab.find(program)
         let id = withCStrings([program] + arguments) { argv in
             withCStrings(Lab.inheritedEnvironment() + environment) { envp in
-                braid_lab_spawn(path, argv, envp, namespace, input, output, errors, inForeground ? 0 : 1)
+                braid_lab_spawn(
+                    path, argv, envp, namespace, input, output, errors, inForeground ? 0 : 1)
             }
         }
         let child = LabChild(id: try checked(id, "a process for \(program)"), name: program)
@@ -162,7 +180,9 @@ public final class Lab {
     }
 
     /// A path other processes find a namespace by, while this one lives: `nsenter --net=PATH`.
-    public func path(of side: Side) -> String { "/proc/\(getpid())/fd/\(side == .client ? client : server)" }
+    public func path(of side: Side) -> String {
+        "/proc/\(getpid())/fd/\(side == .client ? client : server)"
+    }
 
     /// Ends every child: SIGTERM, and SIGKILL for what is still there two seconds later.
     public func endChildren() {
@@ -221,14 +241,19 @@ public final class LabChild {
     private func collect(_ options: Int32) {
         var raw: Int32 = 0, result: pid_t
         repeat { result = waitpid(id, &raw, options) } while result < 0 && errno == EINTR
-        if result == id { status = raw & 0x7f == 0 ? (raw >> 8) & 0xff : 128 + (raw & 0x7f) }
-        else if result < 0 { status = 255 }
+        if result == id {
+            status = raw & 0x7f == 0 ? (raw >> 8) & 0xff : 128 + (raw & 0x7f)
+        } else if result < 0 {
+            status = 255
+        }
     }
 }
 
 /// `body` with a null-terminated array of C strings.
-private func withCStrings<R>(_ strings: [String],
-                             _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> R) -> R {
+private func withCStrings<R>(
+    _ strings: [String],
+    _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> R
+) -> R {
     var pointers = strings.map { strdup($0) } + [nil]
     defer { for pointer in pointers { free(pointer) } }
     return pointers.withUnsafeMutableBufferPointer { body($0.baseAddress!) }

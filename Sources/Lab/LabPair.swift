@@ -5,8 +5,8 @@ import Measures
 /// The programs of a lab: origin and concentrator on the server's side, proxy on the client's.
 final class LabPair {
     struct Settings {
-        /// The proxy's handover mode: full, backup or single. In the last two the cellular uplink is a
-        /// backup.
+        /// The proxy's handover mode: full, backup or single. In the last two the cellular uplink
+        /// is a backup.
         var mode = "full"
         /// When the proxy answers an application: auto, fast or checked.
         var open = "auto"
@@ -34,7 +34,9 @@ final class LabPair {
         let proxyKey = try makeKey("proxy"), concentratorKey = try makeKey("concentrator")
         let backup = settings.mode == "full" ? "" : ", role: backup"
         let address = "\(Lab.concentratorAddress):443"
-        try write("proxy.yaml", """
+        try write(
+            "proxy.yaml",
+            """
             concentrator: { address: "\(address)", public_key: "\(concentratorKey)" }
             private_key_file: "proxy.key"
             listen: ["mixed://\(LabPair.listen)"]
@@ -46,7 +48,9 @@ final class LabPair {
             control: "\(temporary.path)/proxy.sock"
             \(kept("proxy"))
             """)
-        try write("concentrator.yaml", """
+        try write(
+            "concentrator.yaml",
+            """
             listen: "\(address)"
             private_key_file: "concentrator.key"
             users: [ { name: demo, public_key: "\(proxyKey)" } ]
@@ -60,8 +64,8 @@ final class LabPair {
     static let address = SocketAddress(IPAddress(v4: 0x7f00_0001), port: 1080)
     static let listen = "\(address)"
 
-    /// What curl is told for a download of `size` bytes through the proxy. It never gives up by itself
-    /// while anything may still come.
+    /// What curl is told for a download of `size` bytes through the proxy. It never gives up by
+    /// itself while anything may still come.
     static func curl(size: Int) -> [String] {
         ["-sS", "--socks5-hostname", listen, "http://\(Lab.originAddress)/bytes/\(size)"]
     }
@@ -69,12 +73,15 @@ final class LabPair {
     /// Starts the three and waits until a byte has come through all of them.
     func start(interruptedBy signals: Int32) throws {
         try run("origin", ["lab-origin", "\(Lab.originAddress):80"], on: .server)
-        try run("concentrator", ["concentrator", "--config", "\(folder)/concentrator.yaml"], on: .server)
+        try run(
+            "concentrator", ["concentrator", "--config", "\(folder)/concentrator.yaml"], on: .server
+        )
         try run("proxy", ["proxy", "--config", "\(folder)/proxy.yaml"], on: .client)
         let limit = Instant.monotonic + .seconds(10)
         while true {
-            let first = try lab.start("curl", Self.curl(size: 1) + ["-o", "/dev/null", "-m", "3"],
-                                      on: .client)
+            let first = try lab.start(
+                "curl", Self.curl(size: 1) + ["-o", "/dev/null", "-m", "3"],
+                on: .client)
             first.wait()
             if first.status == 0 { return }
             if let ended = programs.first(where: \.hasEnded) {
@@ -109,7 +116,7 @@ final class LabPair {
     /// The public key.
     private func makeKey(_ name: String) throws -> String {
         let path = "\(folder)/\(name).key"
-        unlink(path)   // a kept folder of an earlier run
+        unlink(path)  // a kept folder of an earlier run
         var ends: [Int32] = [0, 0]
         try checked(braid_lab_pipe(&ends), "a pipe")
         let child = try lab.start(braid, ["keygen", path], on: .client, output: ends[1], errors: 2)

@@ -5,8 +5,9 @@ import Measures
 /// `braid lab`: builds the lab, runs one program in the client's namespace, and obeys control lines
 /// meanwhile.
 ///
-/// The program finds in its environment: `BRAID_LAB_CONTROL` (a Unix socket that takes one `ControlLine` per
-/// line and answers each with one line), `BRAID_LAB_CLIENT` and `BRAID_LAB_SERVER` (the namespaces, for
+/// The program finds in its environment: `BRAID_LAB_CONTROL` (a Unix socket that takes one
+/// `ControlLine` per line and answers each with one line), `BRAID_LAB_CLIENT` and
+/// `BRAID_LAB_SERVER` (the namespaces, for
 /// `nsenter --net=`), and `BRAID` (this executable).
 public struct LabSession {
     private let plans: [Lab.Plan]
@@ -24,10 +25,12 @@ public struct LabSession {
         let listener = try UnixListener("\(folder.path)/control")
         let signals = try checked(braid_lab_signals(), "a signal descriptor")
         defer { close(signals) }
-        let child = try lab.start(command[0], Array(command.dropFirst()), on: .client, environment: [
-            "BRAID_LAB_CONTROL=\(listener.path)", "BRAID_LAB_CLIENT=\(lab.path(of: .client))",
-            "BRAID_LAB_SERVER=\(lab.path(of: .server))", "BRAID=\(try ownExecutable())",
-        ], input: 0, output: 1, errors: 2, inForeground: true)
+        let child = try lab.start(
+            command[0], Array(command.dropFirst()), on: .client,
+            environment: [
+                "BRAID_LAB_CONTROL=\(listener.path)", "BRAID_LAB_CLIENT=\(lab.path(of: .client))",
+                "BRAID_LAB_SERVER=\(lab.path(of: .server))", "BRAID=\(try ownExecutable())"
+            ], input: 0, output: 1, errors: 2, inForeground: true)
         var clients: [ControlClient] = []
         while !child.hasEnded {
             var polled = ([signals, listener.descriptor] + clients.map(\.descriptor)).map {
@@ -37,7 +40,9 @@ public struct LabSession {
             guard poll(&polled, nfds_t(polled.count), 20) > 0 else { continue }
             // Ctrl-C at the terminal has reached the program already.
             if polled[0].revents != 0 { child.signal(takeSignal(signals) == SIGINT ? 0 : SIGTERM) }
-            for (client, entry) in zip(clients, polled[2...]) where entry.revents != 0 { client.serve(lab) }
+            for (client, entry) in zip(clients, polled[2...]) where entry.revents != 0 {
+                client.serve(lab)
+            }
             clients.removeAll(where: \.isClosed)
             if polled[1].revents != 0, let client = listener.accept() { clients.append(client) }
         }
@@ -67,7 +72,8 @@ public struct LabSession {
 
 /// The number of the signal that came.
 func takeSignal(_ descriptor: Int32) -> Int32 {
-    var information = [UInt8](repeating: 0, count: 128)   // signalfd_siginfo; its number comes first
+    // signalfd_siginfo; its number comes first
+    var information = [UInt8](repeating: 0, count: 128)
     guard read(descriptor, &information, information.count) == 128 else { return SIGTERM }
     return Int32(information[0])
 }
@@ -142,10 +148,13 @@ private func unixSocket() throws -> Int32 {
     return made
 }
 
-private func withUnixAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+private func withUnixAddress<R>(
+    _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
+) -> R {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
-    precondition(path.utf8.count < MemoryLayout.size(ofValue: address.sun_path), "socket path too long")
+    precondition(
+        path.utf8.count < MemoryLayout.size(ofValue: address.sun_path), "socket path too long")
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
     return withUnsafePointer(to: &address) {
         $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -163,7 +172,7 @@ private final class UnixListener {
         descriptor = try unixSocket()
         let result = withUnixAddress(path) { bind(descriptor, $0, $1) }
         guard result == 0,
-              listen(descriptor, 16) == 0
+            listen(descriptor, 16) == 0
         else { throw LabError("\(path): \(String(cString: strerror(errno)))") }
     }
     deinit { close(descriptor) }

@@ -4,13 +4,16 @@ import Glibc
 import Measures
 import Simulator
 
-/// Moves IP packets between pairs of TUN devices through virtual links: rate, delay, queue, loss, outage.
+/// Moves IP packets between pairs of TUN devices through virtual links: rate, delay, queue, loss,
+/// outage.
 ///
-/// One thread waits for packets and for the next arrival on an absolute timer and asks the simulator's
-/// `VirtualLink` what becomes of each packet; nothing is allocated per packet. Links may be changed and
-/// counters read from any thread while it runs.
+/// One thread waits for packets and for the next arrival on an absolute timer and asks the
+/// simulator's
+/// `VirtualLink` what becomes of each packet; nothing is allocated per packet. Links may be changed
+/// and counters read from any thread while it runs.
 public final class LinkEmulator: @unchecked Sendable {
-    // Safe to share: everything mutable is touched under `lock`, or by `start` before the thread runs.
+    // Safe to share: everything mutable is touched under `lock`, or by `start` before the thread
+    // runs.
 
     public enum Direction: CaseIterable, Sendable {
         /// From the client's device.
@@ -21,7 +24,7 @@ public final class LinkEmulator: @unchecked Sendable {
 
     /// One pair of devices and what lies between.
     private struct Cable {
-        let client: Int32, server: Int32   // TUN descriptors, owned
+        let client: Int32, server: Int32  // TUN descriptors, owned
         let up: VirtualLink, down: VirtualLink
         let radio: Radio
     }
@@ -63,14 +66,18 @@ public final class LinkEmulator: @unchecked Sendable {
 
     /// Joins two TUN devices, whose descriptors it takes over; the number of the cable, from 0.
     /// Before `start`.
-    public func join(client: Int32, server: Int32, up: LinkConditions, down: LinkConditions,
-                     seed: UInt64) throws -> Int {
+    public func join(
+        client: Int32, server: Int32, up: LinkConditions, down: LinkConditions,
+        seed: UInt64
+    ) throws -> Int {
         precondition(thread == nil)
         let number = cables.count
         let radio = Radio(sleepsAfter: .max, wakeTime: .zero, isAwake: true)
-        cables.append(Cable(client: client, server: server,
-                            up: VirtualLink(up, pool: pool, seed: seed, radio: radio),
-                            down: VirtualLink(down, pool: pool, seed: ~seed, radio: radio), radio: radio))
+        cables.append(
+            Cable(
+                client: client, server: server,
+                up: VirtualLink(up, pool: pool, seed: seed, radio: radio),
+                down: VirtualLink(down, pool: pool, seed: ~seed, radio: radio), radio: radio))
         _ = try checked(braid_lab_epoll_add(epoll, client, UInt32(2 + 2 * number)), "epoll")
         _ = try checked(braid_lab_epoll_add(epoll, server, UInt32(3 + 2 * number)), "epoll")
         return number
@@ -79,11 +86,15 @@ public final class LinkEmulator: @unchecked Sendable {
     // MARK: From any thread
 
     /// Changes one direction of a cable, or both where `direction` is nil.
-    public func change(_ cable: Int, _ direction: Direction? = nil,
-                       _ change: (inout LinkConditions) -> Void) {
+    public func change(
+        _ cable: Int, _ direction: Direction? = nil,
+        _ change: (inout LinkConditions) -> Void
+    ) {
         locked {
             let now = Instant.monotonic
-            for link in links(cable, direction) { link.change(to: link.conditions.with(change), at: now) }
+            for link in links(cable, direction) {
+                link.change(to: link.conditions.with(change), at: now)
+            }
         }
         interrupt()
     }
@@ -111,8 +122,8 @@ public final class LinkEmulator: @unchecked Sendable {
         locked { links(cable, direction)[0].statistics }
     }
 
-    /// `observer` is told of every packet a device hands over, with its cable, direction and bytes, on the
-    /// emulator's thread; with nil it has heard the last one when this returns.
+    /// `observer` is told of every packet a device hands over, with its cable, direction and bytes,
+    /// on the emulator's thread; with nil it has heard the last one when this returns.
     func observe(_ observer: ((Instant, Int, Direction, Int) -> Void)?) {
         locked { self.observer = observer }
     }
@@ -127,10 +138,12 @@ public final class LinkEmulator: @unchecked Sendable {
         sigfillset(&all)
         pthread_sigmask(SIG_SETMASK, &all, &before)
         defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        let result = pthread_create(&made, nil, { context in
-            Unmanaged<LinkEmulator>.fromOpaque(context!).takeUnretainedValue().run()
-            return nil
-        }, context)
+        let result = pthread_create(
+            &made, nil,
+            { context in
+                Unmanaged<LinkEmulator>.fromOpaque(context!).takeUnretainedValue().run()
+                return nil
+            }, context)
         guard result == 0 else {
             throw LabError("can't start a thread: \(String(cString: strerror(result)))")
         }
@@ -150,18 +163,20 @@ public final class LinkEmulator: @unchecked Sendable {
 
     private func run() {
         braid_lab_hurry()
-        var ready: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)   // room for 8 numbers
+        var ready: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)  // room for 8 numbers
         var isRunning = true
         while isRunning {
             withUnsafeMutableBytes(of: &ready) { bytes in
                 let numbers = bytes.bindMemory(to: UInt32.self)
-                let count = braid_lab_epoll_wait(epoll, numbers.baseAddress, Int32(numbers.count), -1)
+                let count = braid_lab_epoll_wait(
+                    epoll, numbers.baseAddress, Int32(numbers.count), -1)
                 isRunning = locked { turn(numbers[..<max(0, Int(count))]) }
             }
         }
     }
 
-    /// Reads what is there, delivers what is due, sets the timer for what comes next; false at the end.
+    /// Reads what is there, delivers what is due, sets the timer for what comes next; false at the
+    /// end.
     private func turn(_ ready: Slice<UnsafeMutableBufferPointer<UInt32>>) -> Bool {
         for number in ready {
             if number < 2 {
@@ -192,7 +207,9 @@ public final class LinkEmulator: @unchecked Sendable {
             // Nothing there, or the device is down.
             guard count > 0 else { return }
             observer?(.monotonic, cable, direction, count)
-            if let packet = pool.packet(copying: UnsafeRawBufferPointer(rebasing: scratch[..<count])) {
+            if let packet = pool.packet(
+                copying: UnsafeRawBufferPointer(rebasing: scratch[..<count]))
+            {
                 link.offer(packet, at: .monotonic)
             }
         }

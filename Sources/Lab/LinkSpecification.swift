@@ -12,14 +12,17 @@ public struct LinkSpecification: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The paper's links.
-    public static let wifi = LinkSpecification(rate: .megabitsPerSecond(8), roundTrip: .milliseconds(30))
-    public static let cellular = LinkSpecification(rate: .megabitsPerSecond(2), roundTrip: .milliseconds(100))
+    public static let wifi = LinkSpecification(
+        rate: .megabitsPerSecond(8), roundTrip: .milliseconds(30))
+    public static let cellular = LinkSpecification(
+        rate: .megabitsPerSecond(2), roundTrip: .milliseconds(100))
 
     /// Reads `8M/30ms`: bit/s with k, M or G, and a time with us, ms or s; nil for anything else.
     public init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, let rate = Rate(bits: parts[0]), rate > .zero,
-              let roundTrip = Interval(text: parts[1]), roundTrip.seconds <= 60 else { return nil }
+            let roundTrip = Interval(text: parts[1]), roundTrip.seconds <= 60
+        else { return nil }
         self.init(rate: rate, roundTrip: roundTrip)
     }
 
@@ -55,7 +58,8 @@ extension Interval {
     /// Reads `30ms`, `1.5s`, `200us`, `0`; never negative, at most an hour. Nil for anything else.
     init?(text: some StringProtocol) {
         if text == "0" { self = .zero; return }
-        for (unit, nanoseconds) in [("us", 1e3), ("ms", 1e6), ("s", 1e9)] where text.hasSuffix(unit) {
+        for (unit, nanoseconds) in [("us", 1e3), ("ms", 1e6), ("s", 1e9)] where text.hasSuffix(unit)
+        {
             guard let number = plainNumber(String(text.dropLast(unit.count))) else { continue }
             guard number * nanoseconds <= 3.6e12 else { return nil }
             self.init(nanoseconds: Int64(number * nanoseconds))
@@ -77,8 +81,10 @@ extension Interval {
 
 /// Digits with at most one point: what `Double` reads without signs, exponents, infinities.
 func plainNumber(_ text: String) -> Double? {
-    guard !text.isEmpty, text.count <= 12, text.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || $0 == 46 }),
-          text != "." else { return nil }
+    guard !text.isEmpty, text.count <= 12,
+        text.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || $0 == 46 }),
+        text != "."
+    else { return nil }
     return Double(text)
 }
 

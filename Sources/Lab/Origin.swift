@@ -18,13 +18,16 @@ public struct Origin: Sendable {
     /// SHA-256 of the first `count` bytes, in hexadecimal digits.
     public static func hash(count: Int) -> String {
         let hash = RunningSHA256()
-        forEachPiece(count) { hash.add($0); return true }
+        forEachPiece(count) {
+            hash.add($0); return true
+        }
         return hash.finish()
     }
 
     /// Serves on an address until the process ends. Throws where it can't listen.
     public static func serve(on address: SocketAddress) throws -> Never {
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let listener = socket(
+            AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var one: Int32 = 1
         setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
         let bound = withSocketAddress(address) { bind(listener, $0, $1) }
@@ -33,14 +36,16 @@ public struct Origin: Sendable {
         }
         while true {
             let connection = accept(listener, nil, nil)
-            guard connection >= 0 else { usleep(10_000); continue }   // EMFILE: some will end
+            guard connection >= 0 else { usleep(10_000); continue }  // EMFILE: some will end
             var thread = pthread_t()
             let context = UnsafeMutableRawPointer(bitPattern: Int(connection) + 1)
-            let result = pthread_create(&thread, nil, { context in
-                var client = OriginClient(descriptor: Int32(Int(bitPattern: context) - 1))
-                client.serve()
-                return nil
-            }, context)
+            let result = pthread_create(
+                &thread, nil,
+                { context in
+                    var client = OriginClient(descriptor: Int32(Int(bitPattern: context) - 1))
+                    client.serve()
+                    return nil
+                }, context)
             if result == 0 { pthread_detach(thread) } else { close(connection) }
         }
     }
@@ -50,7 +55,8 @@ public struct Origin: Sendable {
         withUnsafeTemporaryAllocation(byteCount: 64 << 10, alignment: 8) { buffer in
             var at = 0
             while at < count {
-                let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, count - at)])
+                let piece = UnsafeMutableRawBufferPointer(
+                    rebasing: buffer[..<min(buffer.count, count - at)])
                 content.fill(piece, from: UInt64(at))
                 guard body(UnsafeRawBufferPointer(piece)) else { return }
                 at += piece.count
@@ -113,31 +119,38 @@ private struct OriginClient {
         switch request.method {
         case "GET", "HEAD":
             guard request.path.hasPrefix("/bytes/"),
-                  let count = Int(request.path.dropFirst(7)),
-                  (0...1 << 40).contains(count) else {
+                let count = Int(request.path.dropFirst(7)),
+                (0...1 << 40).contains(count)
+            else {
                 return reply("404 Not Found", "try /bytes/1000000\n") && !request.isLast
             }
             guard head("200 OK", count, type: "application/octet-stream") else { return false }
             var isOpen = true
             if request.method == "GET" {
-                Origin.forEachPiece(count) { isOpen = writeAll(descriptor, $0); return isOpen }
+                Origin.forEachPiece(count) {
+                    isOpen = writeAll(descriptor, $0); return isOpen
+                }
             }
             return isOpen && !request.isLast
         case "PUT", "POST":
             if request.expectsContinue { writeAll(descriptor, "HTTP/1.1 100 Continue\r\n\r\n") }
             let hash = RunningSHA256()
-            guard let count = request.isChunked
-                ? takeChunks(hash) : take(request.bodyLength, hash) else {
+            guard
+                let count = request.isChunked
+                    ? takeChunks(hash) : take(request.bodyLength, hash)
+            else {
                 return false
             }
             return reply("200 OK", "\(count) \(hash.finish())\n") && !request.isLast
-        default: return reply("405 Method Not Allowed", "GET, HEAD, PUT or POST\n") && !request.isLast
+        default:
+            return reply("405 Method Not Allowed", "GET, HEAD, PUT or POST\n") && !request.isLast
         }
     }
 
     private func head(_ status: String, _ length: Int, type: String) -> Bool {
-        writeAll(descriptor,
-                 "HTTP/1.1 \(status)\r\nContent-Length: \(length)\r\nContent-Type: \(type)\r\n\r\n")
+        writeAll(
+            descriptor,
+            "HTTP/1.1 \(status)\r\nContent-Length: \(length)\r\nContent-Type: \(type)\r\n\r\n")
     }
 
     private func reply(_ status: String, _ text: String) -> Bool {
@@ -171,8 +184,9 @@ private struct OriginClient {
         var total = 0
         while true {
             guard let line = takeLine(),
-                  let size = Int(line.prefix(while: { $0 != ";" }), radix: 16),
-                  size >= 0 else { return nil }
+                let size = Int(line.prefix(while: { $0 != ";" }), radix: 16),
+                size >= 0
+            else { return nil }
             guard take(size, hash) != nil, takeLine() == "" else { return nil }
             if size == 0 { return total }
             total += size

@@ -3,8 +3,8 @@ import Glibc
 import Measures
 import Simulator
 
-/// One end of an application's TCP connection: writes what its supply produces, reads and checks every byte,
-/// and keeps the log a simulated end keeps. Instants are the trial's, not the clock's.
+/// One end of an application's TCP connection: writes what its supply produces, reads and checks
+/// every byte, and keeps the log a simulated end keeps. Instants are the trial's, not the clock's.
 final class SocketEnd {
     let descriptor: Int32
     let supply: Supply
@@ -18,8 +18,10 @@ final class SocketEnd {
     private let buffer: SocketBuffer
     private weak var peer: SocketEnd?
 
-    init(_ descriptor: Int32, sends supply: Supply, _ outgoing: StreamPattern, gets other: Supply,
-         _ incoming: StreamPattern, buffer: SocketBuffer) {
+    init(
+        _ descriptor: Int32, sends supply: Supply, _ outgoing: StreamPattern, gets other: Supply,
+        _ incoming: StreamPattern, buffer: SocketBuffer
+    ) {
         self.descriptor = descriptor
         self.supply = supply
         self.outgoing = outgoing
@@ -40,7 +42,8 @@ final class SocketEnd {
     /// When time alone gives it something to write.
     func deadline(after now: Instant) -> Instant {
         guard failure == nil, !isBlocked, let began,
-              let next = supply.nextProduction(after: now - began) else {
+            let next = supply.nextProduction(after: now - began)
+        else {
             return .distantFuture
         }
         return began + next
@@ -63,7 +66,9 @@ final class SocketEnd {
             let n = Glibc.read(descriptor, buffer.bytes.baseAddress, buffer.bytes.count)
             if n < 0 {
                 if errno == EINTR { continue }
-                if errno != EAGAIN { failure = "reading failed: \(String(cString: strerror(errno)))" }
+                if errno != EAGAIN {
+                    failure = "reading failed: \(String(cString: strerror(errno)))"
+                }
                 return
             }
             guard n > 0 else { failure = "the connection ended after \(read) bytes"; return }
@@ -73,7 +78,9 @@ final class SocketEnd {
             }
             read += n
             log.note(n, total: read, at: now)
-            if let began = peer?.began { log.noteDelays(of: other, began: began, total: read, at: now) }
+            if let began = peer?.began {
+                log.noteDelays(of: other, began: began, total: read, at: now)
+            }
             if n < buffer.bytes.count { return }
         }
     }
@@ -87,7 +94,9 @@ final class SocketEnd {
             let n = Glibc.write(descriptor, piece.baseAddress, piece.count)
             if n >= 0 { written += n; continue }
             if errno == EINTR { continue }
-            if errno == EAGAIN { isBlocked = true } else {
+            if errno == EAGAIN {
+                isBlocked = true
+            } else {
                 failure = "writing failed: \(String(cString: strerror(errno)))"
             }
             return
@@ -144,25 +153,32 @@ struct SocksConnection {
     init(_ lab: Lab) throws {
         descriptor = try lab.socket(on: .client)
         var limit = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         guard withSocketAddress(LabPair.address, { connect(descriptor, $0, $1) }) == 0 else {
             throw failed("can't reach the proxy: \(String(cString: strerror(errno)))")
         }
         // Version 5, one method: none.
-        guard send([5, 1, 0]), receive(2) == [5, 0] else { throw failed("the proxy wants a password") }
+        guard send([5, 1, 0]), receive(2) == [5, 0] else {
+            throw failed("the proxy wants a password")
+        }
         let address = Lab.originAddress.v4, port = LabListener.port
         // CONNECT to an IPv4 address.
-        let request: [UInt8] = [5, 1, 0, 1]
+        let request: [UInt8] =
+            [5, 1, 0, 1]
             + (0..<4).map { UInt8(truncatingIfNeeded: address >> (24 - 8 * $0)) }
-        guard send(request + [UInt8(port >> 8), UInt8(port & 255)]) else { throw failed("the proxy hung up") }
+        guard send(request + [UInt8(port >> 8), UInt8(port & 255)]) else {
+            throw failed("the proxy hung up")
+        }
     }
 
     /// Waits until the proxy says that the connection stands.
     func finish() throws {
         let answer = receive(10)
         guard answer.count == 10, answer[1] == 0 else {
-            throw failed(answer.count == 10
-                ? "the proxy refused: SOCKS error \(answer[1])" : "the proxy hung up")
+            throw failed(
+                answer.count == 10
+                    ? "the proxy refused: SOCKS error \(answer[1])" : "the proxy hung up")
         }
     }
 
@@ -171,13 +187,17 @@ struct SocksConnection {
         return LabError(sentence)
     }
 
-    private func send(_ bytes: [UInt8]) -> Bool { bytes.withUnsafeBytes { writeAll(descriptor, $0) } }
+    private func send(_ bytes: [UInt8]) -> Bool {
+        bytes.withUnsafeBytes { writeAll(descriptor, $0) }
+    }
 
     /// Exactly `count` bytes; fewer where there are no more.
     private func receive(_ count: Int) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count), done = 0
         while done < count {
-            let n = bytes.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + done, count - done) }
+            let n = bytes.withUnsafeMutableBytes {
+                read(descriptor, $0.baseAddress! + done, count - done)
+            }
             if n < 0, errno == EINTR { continue }
             guard n > 0 else { break }
             done += n
@@ -187,7 +207,9 @@ struct SocksConnection {
 }
 
 /// `body` with an IPv4 address as the system takes it.
-func withSocketAddress<R>(_ address: SocketAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+func withSocketAddress<R>(
+    _ address: SocketAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
+) -> R {
     var name = sockaddr_in()
     name.sin_family = sa_family_t(AF_INET)
     name.sin_port = address.port.bigEndian

@@ -1,6 +1,7 @@
-/// 16 bytes whose order means nothing: a MAC, a cookie, a challenge. Compared in constant time by `==`.
+/// 16 bytes whose order means nothing: a MAC, a cookie, a challenge. Compared in constant time by
+/// `==`.
 public struct Bytes16: Hashable, Sendable {
-    public var a: UInt64, b: UInt64   // bytes in memory order
+    public var a: UInt64, b: UInt64  // bytes in memory order
 
     public static let zero = Bytes16(a: 0, b: 0)
 
@@ -18,5 +19,7 @@ public struct Bytes16: Hashable, Sendable {
     }
 
     /// Every byte is looked at, whichever differs.
-    @inlinable public static func == (x: Bytes16, y: Bytes16) -> Bool { (x.a ^ y.a) | (x.b ^ y.b) == 0 }
+    @inlinable public static func == (x: Bytes16, y: Bytes16) -> Bool {
+        (x.a ^ y.a) | (x.b ^ y.b) == 0
+    }
 }

@@ -1,12 +1,13 @@
 /// The deadlines of many owners, the nearest first: a binary heap with lazy postponement.
 ///
-/// An owner is a small non-negative number and stands in the heap at most once, so the heap never grows
-/// beyond the owners. Bringing a deadline forward costs O(log n); moving it back is only noted, and put
-/// right when the old one comes up, since most timers are postponed far more often than they fire.
+/// An owner is a small non-negative number and stands in the heap at most once, so the heap never
+/// grows beyond the owners. Bringing a deadline forward costs O(log n); moving it back is only
+/// noted, and put right when the old one comes up, since most timers are postponed far more often
+/// than they fire.
 public struct DeadlineHeap {
     private var heap: [(at: Instant, owner: Int)] = []
-    private var wanted: [Instant] = []   // by owner: the true deadline
-    private var place: [Int] = []        // by owner: its index in the heap, or -1
+    private var wanted: [Instant] = []  // by owner: the true deadline
+    private var place: [Int] = []  // by owner: its index in the heap, or -1
 
     public init() {}
 
@@ -26,14 +27,15 @@ public struct DeadlineHeap {
         }
     }
 
-    /// The nearest instant at which `popDue` may have something; `.distantFuture` where nothing is armed.
+    /// The nearest instant at which `popDue` may have something; `.distantFuture` where nothing is
+    /// armed.
     public var next: Instant { heap.first?.at ?? .distantFuture }
 
     /// An owner whose deadline is at or before `now`, disarmed; nil where none is due.
     public mutating func popDue(at now: Instant) -> Int? {
         while let top = heap.first, top.at <= now {
             let at = wanted[top.owner]
-            if at > now, at < .distantFuture {   // postponed since: put right, in place
+            if at > now, at < .distantFuture {  // postponed since: put right, in place
                 heap[0].at = at
                 sink(0)
                 continue

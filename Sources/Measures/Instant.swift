@@ -10,7 +10,9 @@ public struct Instant: Hashable, Comparable, Sendable {
     /// Later than anything that happens: the deadline of a timer that is not armed.
     public static let distantFuture = Instant(nanoseconds: .max)
 
-    @inlinable public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
+    @inlinable public static func < (a: Instant, b: Instant) -> Bool {
+        a.nanoseconds < b.nanoseconds
+    }
     @inlinable public static func + (a: Instant, b: Interval) -> Instant {
         // An armed timer plus "for ever" stays "for ever" instead of wrapping into the past.
         Instant(nanoseconds: saturatingSum(a.nanoseconds, b.nanoseconds))
@@ -30,7 +32,8 @@ public struct Instant: Hashable, Comparable, Sendable {
     return overflow ? (a < 0 ? .min : .max) : sum
 }
 
-/// The whole number nearest to zero from `value`, or the nearest representable one; zero for "not a number".
+/// The whole number nearest to zero from `value`, or the nearest representable one; zero for "not a
+/// number".
 @inlinable func saturatingInt64(_ value: Double) -> Int64 {
     if value >= 0x1p63 { return .max }
     if value <= -0x1p63 { return .min }
@@ -44,7 +47,9 @@ public struct Interval: Hashable, Comparable, Sendable {
 
     @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
     @inlinable public static func nanoseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n) }
-    @inlinable public static func microseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n &* 1_000) }
+    @inlinable public static func microseconds(_ n: Int64) -> Interval {
+        Interval(nanoseconds: n &* 1_000)
+    }
     @inlinable public static func milliseconds(_ n: Int64) -> Interval {
         Interval(nanoseconds: n &* 1_000_000)
     }
@@ -59,7 +64,9 @@ public struct Interval: Hashable, Comparable, Sendable {
     @inlinable public var seconds: Double { Double(nanoseconds) / 1e9 }
     @inlinable public var milliseconds: Double { Double(nanoseconds) / 1e6 }
 
-    @inlinable public static func < (a: Interval, b: Interval) -> Bool { a.nanoseconds < b.nanoseconds }
+    @inlinable public static func < (a: Interval, b: Interval) -> Bool {
+        a.nanoseconds < b.nanoseconds
+    }
     @inlinable public static func + (a: Interval, b: Interval) -> Interval {
         Interval(nanoseconds: saturatingSum(a.nanoseconds, b.nanoseconds))
     }
@@ -69,7 +76,8 @@ public struct Interval: Hashable, Comparable, Sendable {
     }
     @inlinable public static func * (a: Interval, b: Int64) -> Interval {
         let (product, overflow) = a.nanoseconds.multipliedReportingOverflow(by: b)
-        return Interval(nanoseconds: overflow ? ((a.nanoseconds < 0) == (b < 0) ? .max : .min) : product)
+        return Interval(
+            nanoseconds: overflow ? ((a.nanoseconds < 0) == (b < 0) ? .max : .min) : product)
     }
     @inlinable public static func / (a: Interval, b: Int64) -> Interval {
         Interval(nanoseconds: a.nanoseconds / b)

@@ -21,7 +21,8 @@ public struct Rate: Hashable, Comparable, Sendable {
     }
     /// The rate that moves `bytes` in `interval`; zero for an empty interval.
     @inlinable public init(bytes: Int, in interval: Interval) {
-        bytesPerSecond = interval.nanoseconds <= 0
+        bytesPerSecond =
+            interval.nanoseconds <= 0
             ? 0 : saturatingInt64(Double(bytes) * 1e9 / Double(interval.nanoseconds))
     }
 
@@ -44,7 +45,9 @@ public struct Rate: Hashable, Comparable, Sendable {
         interval.nanoseconds <= 0
             ? 0 : Int(saturatingInt64(Double(bytesPerSecond) * Double(interval.nanoseconds) / 1e9))
     }
-    @inlinable public static func < (a: Rate, b: Rate) -> Bool { a.bytesPerSecond < b.bytesPerSecond }
+    @inlinable public static func < (a: Rate, b: Rate) -> Bool {
+        a.bytesPerSecond < b.bytesPerSecond
+    }
     @inlinable public static func + (a: Rate, b: Rate) -> Rate {
         Rate(bytesPerSecond: a.bytesPerSecond &+ b.bytesPerSecond)
     }

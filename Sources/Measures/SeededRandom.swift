@@ -1,5 +1,5 @@
-/// Repeatable chance from one 64-bit seed (SplitMix64, Steele et al. 2014). Not for secrets: those come
-/// from `Crypto.KeyedRandom`.
+/// Repeatable chance from one 64-bit seed (SplitMix64, Steele et al. 2014). Not for secrets: those
+/// come from `Crypto.KeyedRandom`.
 public struct SeededRandom: RandomNumberGenerator, Sendable {
     private var state: UInt64
     public init(seed: UInt64) { state = seed }

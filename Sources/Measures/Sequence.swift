@@ -18,7 +18,9 @@ public struct SubflowSequence: Hashable, Sendable {
         Int(Int32(bitPattern: other.value &- value))
     }
     @inlinable public func isBefore(_ other: SubflowSequence) -> Bool { distance(to: other) > 0 }
-    @inlinable public func isAtOrBefore(_ other: SubflowSequence) -> Bool { distance(to: other) >= 0 }
+    @inlinable public func isAtOrBefore(_ other: SubflowSequence) -> Bool {
+        distance(to: other) >= 0
+    }
 }
 
 /// A data sequence number of one MPTCP connection: 64 bits that wrap (RFC 8684 section 3.3.1).
@@ -40,7 +42,8 @@ public struct DataSequence: Hashable, Sendable {
     }
     @inlinable public var low32: UInt32 { UInt32(truncatingIfNeeded: value) }
 
-    /// The number nearest to this one whose low 32 bits are `low` (RFC 8684 section 3.3.1: 4-octet forms).
+    /// The number nearest to this one whose low 32 bits are `low` (RFC 8684 section 3.3.1: 4-octet
+    /// forms).
     @inlinable public func nearest(low: UInt32) -> DataSequence {
         self + Int(Int32(bitPattern: low &- low32))
     }

@@ -6,12 +6,15 @@ public struct IPAddress: Hashable, Sendable {
     public var isIPv4: Bool
 
     @inlinable public init(v4: UInt32) { high = 0; low = UInt64(v4); isIPv4 = true }
-    @inlinable public init(v6High: UInt64, low: UInt64) { high = v6High; self.low = low; isIPv4 = false }
+    @inlinable public init(v6High: UInt64, low: UInt64) {
+        high = v6High; self.low = low; isIPv4 = false
+    }
     @inlinable public var v4: UInt32 { UInt32(truncatingIfNeeded: low) }
 
     /// The IPv4 address in an IPv4-mapped IPv6 one (RFC 4291 section 2.5.5.2), else itself.
     public var unmapped: IPAddress {
-        !isIPv4 && high == 0 && low >> 32 == 0xffff ? IPAddress(v4: UInt32(truncatingIfNeeded: low)) : self
+        !isIPv4 && high == 0 && low >> 32 == 0xffff
+            ? IPAddress(v4: UInt32(truncatingIfNeeded: low)) : self
     }
 
     public static let unspecifiedV4 = IPAddress(v4: 0)
@@ -22,7 +25,9 @@ public struct IPAddress: Hashable, Sendable {
 public struct SocketAddress: Hashable, Sendable {
     public var address: IPAddress
     public var port: UInt16
-    @inlinable public init(_ address: IPAddress, port: UInt16) { self.address = address; self.port = port }
+    @inlinable public init(_ address: IPAddress, port: UInt16) {
+        self.address = address; self.port = port
+    }
 }
 
 extension IPAddress: CustomStringConvertible {
@@ -42,8 +47,11 @@ extension IPAddress: CustomStringConvertible {
             if j - i > max(best.count, 1) { best = i..<j }
             i = max(j, i + 1)
         }
-        let hex = { (s: Range<Int>) in s.map { String(groups[$0], radix: 16) }.joined(separator: ":") }
-        return best.isEmpty ? hex(0..<8) : hex(0..<best.lowerBound) + "::" + hex(best.upperBound..<8)
+        let hex = { (s: Range<Int>) in
+            s.map { String(groups[$0], radix: 16) }.joined(separator: ":")
+        }
+        return best.isEmpty
+            ? hex(0..<8) : hex(0..<best.lowerBound) + "::" + hex(best.upperBound..<8)
     }
 
     /// Reads a dotted quad or an IPv6 address (with `::`, with a trailing dotted quad); nil for
@@ -64,7 +72,8 @@ extension IPAddress: CustomStringConvertible {
         var value: UInt32 = 0
         for part in parts {
             guard !part.isEmpty, part.count <= 3, part.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }),
-                  let byte = UInt8(part), part.count == 1 || part.first != "0" else { return nil }
+                let byte = UInt8(part), part.count == 1 || part.first != "0"
+            else { return nil }
             value = value << 8 | UInt32(byte)
         }
         return value
@@ -82,7 +91,8 @@ extension IPAddress: CustomStringConvertible {
                     out += [UInt16(v4 >> 16), UInt16(v4 & 0xffff)]
                 } else {
                     guard (1...4).contains(part.count), let g = UInt16(part, radix: 16),
-                          part.first != "+", part.first != "-" else { return nil }
+                        part.first != "+", part.first != "-"
+                    else { return nil }
                     out.append(g)
                 }
             }
@@ -91,8 +101,9 @@ extension IPAddress: CustomStringConvertible {
         var all: [UInt16]
         if let gap = text.firstRange(of: "::") {
             guard let head = groups(text[..<gap.lowerBound], last: false),
-                  let tail = groups(text[gap.upperBound...], last: true),
-                  head.count + tail.count <= 7 else { return nil }
+                let tail = groups(text[gap.upperBound...], last: true),
+                head.count + tail.count <= 7
+            else { return nil }
             all = head + Array(repeating: 0, count: 8 - head.count - tail.count) + tail
         } else {
             guard let g = groups(text[...], last: true), g.count == 8 else { return nil }
@@ -104,13 +115,17 @@ extension IPAddress: CustomStringConvertible {
 }
 
 extension SocketAddress: CustomStringConvertible {
-    public var description: String { address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)" }
+    public var description: String {
+        address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)"
+    }
     /// Reads `192.0.2.1:443` or `[2001:db8::1]:443`; nil for anything else.
     public init?(_ text: some StringProtocol) {
         guard let colon = text.lastIndex(of: ":") else { return nil }
         let digits = text[text.index(after: colon)...]
         // `UInt16` alone would also take a sign.
-        guard let port = UInt16(digits), digits.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }) else { return nil }
+        guard let port = UInt16(digits), digits.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }) else {
+            return nil
+        }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             host = host.dropFirst().dropLast()

@@ -10,7 +10,8 @@ public enum HandoverMode: String, CaseIterable, Sendable { case full, backup, si
 /// How well a path is known to work.
 public enum PathHealth: Sendable {
     case usable
-    /// Silent past a probe time-out: carries nothing new, its unacknowledged data is reinjected elsewhere.
+    /// Silent past a probe time-out: carries nothing new, its unacknowledged data is reinjected
+    /// elsewhere.
     case suspect
     /// Gone (interface event or long silence): its subflows are ended.
     case lost
@@ -19,24 +20,25 @@ public enum PathHealth: Sendable {
 public struct ConnectionConfiguration: Sendable {
     public var subflow = SubflowConfiguration()
     public var scheduler = SchedulerKind.predictedArrival
-    /// Bytes of unacknowledged and unsent data kept for sending at most; the working limit follows the
-    /// congestion windows.
+    /// Bytes of unacknowledged and unsent data kept for sending at most; the working limit follows
+    /// the congestion windows.
     public var sendLimit = 16 << 20
     /// Bytes offered as receive window at most; the working window follows the application.
     public var receiveLimit = 8 << 20
-    /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows have grown.
+    /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows
+    /// have grown.
     public var leastSendSpace = 256 << 10
     public enum Framing: Sendable { case sealed, rawIP }
     public var framing = Framing.sealed
-    /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684 section 3.1: a
-    /// middlebox may drop what it does not know).
+    /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684
+    /// section 3.1: a middlebox may drop what it does not know).
     public var timeoutsBeforePlainSYN = 2
     /// Raw IP: asks for DSS checksums (MP_CAPABLE, flag A).
     public var requiresChecksum = false
     /// Raw IP: asks the peer not to join to the address of the first subflow (MP_CAPABLE, flag C).
     public var deniesInitialJoins = false
-    /// False for experiments only: a backup subflow carries nothing while a regular one lives, though that one
-    /// times out (RFC 8684 leaves it open), and thin streams go once.
+    /// False for experiments only: a backup subflow carries nothing while a regular one lives,
+    /// though that one times out (RFC 8684 leaves it open), and thin streams go once.
     public var aidsHandover = true
     public init() {}
 }
@@ -65,7 +67,8 @@ public enum ConnectionError: Error, Equatable, Sendable {
     case peerAborted, localAbort, timedOut, sessionLost, protocolViolation(String)
 }
 
-/// One MPTCP connection (RFC 8684): the data sequence, its mapping onto subflows, reassembly, reinjection.
+/// One MPTCP connection (RFC 8684): the data sequence, its mapping onto subflows, reassembly,
+/// reinjection.
 ///
 /// Pure: segments and time go in, segments and one deadline come out. Payload pieces handed out by
 /// `nextSegment` and `readable` are valid until the next call that changes the connection.
@@ -108,7 +111,8 @@ public final class Connection {
         public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
         public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
         /// Raw IP only.
-        public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0, fallbacks = 0
+        public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0,
+            fallbacks = 0
         public init() {}
     }
     var counted = Statistics()
@@ -150,8 +154,8 @@ public final class Connection {
     var saidEstablished = false
     var saidClosed = false
     var subflowsClosed = false
-    /// Both streams ended, and the peer is known to know it or too much time has gone by. Until then the
-    /// connection can still be joined: our last DATA_ACK may have been lost with its path.
+    /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
+    /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
     var farewellDone = false
     var farewellUntil = Instant.distantFuture
     var lastDataMember = 0
@@ -165,17 +169,20 @@ public final class Connection {
     var totals: [(sent: Int, received: Int)] = []
 
     /// `memory`: whom its memory is put down to.
-    public init(role: Role, configuration: ConnectionConfiguration, localKey: UInt64,
-                memory: MemoryShare? = nil, at now: Instant) {
+    public init(
+        role: Role, configuration: ConnectionConfiguration, localKey: UInt64,
+        memory: MemoryShare? = nil, at now: Instant
+    ) {
         self.memory = memory
         memory?.change(by: Self.memoryCost)
         self.role = role
         self.configuration = configuration
         self.localKey = localKey
         localToken = MultipathHash.token(of: localKey)
-        sender = DataSender(first: DataSequence(MultipathHash.initialDataSequence(of: localKey)) + 1,
-                            limit: 2 * configuration.sendLimit, share: memory,
-                            initialEdge: configuration.framing == .sealed ? Self.earlyWindow : 0)
+        sender = DataSender(
+            first: DataSequence(MultipathHash.initialDataSequence(of: localKey)) + 1,
+            limit: 2 * configuration.sendLimit, share: memory,
+            initialEdge: configuration.framing == .sealed ? Self.earlyWindow : 0)
         receiver = DataReceiver(limit: configuration.receiveLimit, share: memory)
         scheduler = Scheduler(configuration.scheduler)
         shadowing = Shadowing(at: now)
@@ -185,8 +192,8 @@ public final class Connection {
 
     deinit { memory?.change(by: -Self.memoryCost) }
 
-    /// What a connection costs beside what its rings have beyond `ByteRing.prepaid`, bytes: that much for each of
-    /// the two, and what else it needs on its paths.
+    /// What a connection costs beside what its rings have beyond `ByteRing.prepaid`, bytes: that
+    /// much for each of the two, and what else it needs on its paths.
     public static let memoryCost = 2 * ByteRing.prepaid + (16 << 10)
     private let memory: MemoryShare?
 
@@ -199,15 +206,17 @@ public final class Connection {
     /// A finished connection whose last words may be lost can be joined for this long.
     static let farewellPatience = Interval.seconds(60)
 
-    /// Bytes the application may write at present. Two windows' worth that waits to be scheduled keeps every
-    /// path busy across a turn of the loop. Eight may wait for acknowledgement: where a repair is lost as
-    /// well, a slow path's hole stays for three of its round trips, and the others go on meanwhile.
+    /// Bytes the application may write at present. Two windows' worth that waits to be scheduled
+    /// keeps every path busy across a turn of the loop. Eight may wait for acknowledgement: where a
+    /// repair is lost as well, a slow path's hole stays for three of its round trips, and the
+    /// others go on meanwhile.
     private var sendRoom: Int {
         let windows = allWindows
         let least = configuration.leastSendSpace, most = configuration.sendLimit
         let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
-        return min(min(most, max(least, 8 * windows)) - unacknowledged,
-                   min(most, max(least, 2 * windows)) - sender.backlog)
+        return min(
+            min(most, max(least, 8 * windows)) - unacknowledged,
+            min(most, max(least, 2 * windows)) - sender.backlog)
     }
 
     var allWindows: Int {
@@ -216,8 +225,8 @@ public final class Connection {
         return windows
     }
 
-    /// A contiguous piece of the send ring to write into; empty when full or finished. What is empty now
-    /// becomes `.writable` later.
+    /// A contiguous piece of the send ring to write into; empty when full or finished. What is
+    /// empty now becomes `.writable` later.
     public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
         guard sender.finOffset == nil, error == nil else { return none }
@@ -240,7 +249,8 @@ public final class Connection {
         while taken < bytes.count {
             let space = writeSpace(bytes.count - taken)
             if space.isEmpty { break }
-            space.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[taken..<(taken + space.count)]))
+            space.copyMemory(
+                from: UnsafeRawBufferPointer(rebasing: bytes[taken..<(taken + space.count)]))
             commitWrite(space.count, at: now)
             taken += space.count
         }
@@ -256,7 +266,9 @@ public final class Connection {
     }
 
     /// Bytes in order and not yet consumed.
-    public var readable: Pieces { receiver.ring.pieces(from: receiver.ring.base, count: receiver.ring.count) }
+    public var readable: Pieces {
+        receiver.ring.pieces(from: receiver.ring.base, count: receiver.ring.count)
+    }
 
     public func consume(_ n: Int, at now: Instant) {
         guard n > 0 else { return }
@@ -296,8 +308,8 @@ public final class Connection {
             && configuration.framing == .sealed
     }
 
-    /// An unheard connection as it was before its first subflow: its session is gone, and it is opened anew
-    /// in another one.
+    /// An unheard connection as it was before its first subflow: its session is gone, and it is
+    /// opened anew in another one.
     public func startAgain(at now: Instant) {
         precondition(isUnheard, "what the peer has answered can't be taken back")
         members.removeAll()
@@ -325,8 +337,12 @@ public final class Connection {
     // MARK: Subflows, seen from outside
 
     /// Nil where the index is free.
-    public func subflow(_ index: Int) -> Subflow? { index < members.count ? members[index]?.tcp : nil }
-    public func subflowPath(_ index: Int) -> Int? { index < members.count ? members[index]?.path : nil }
+    public func subflow(_ index: Int) -> Subflow? {
+        index < members.count ? members[index]?.tcp : nil
+    }
+    public func subflowPath(_ index: Int) -> Int? {
+        index < members.count ? members[index]?.path : nil
+    }
     /// Whether a living or opening subflow stands on `path`.
     public func hasSubflow(path: Int) -> Bool {
         hasMember { $0.path == path && $0.isAlive && !$0.isEnding }
@@ -339,8 +355,8 @@ public final class Connection {
     public func livesOn(path: Int) -> Bool {
         hasMember { $0.path == path && $0.isAlive && $0.tcp.state != .timeWait }
     }
-    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a bulk
-    /// segment's.
+    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a
+    /// bulk segment's.
     public func noteHead(excess: Int, subflow index: Int) {
         guard index < members.count, let member = members[index] else { return }
         member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
@@ -357,15 +373,17 @@ public final class Connection {
     }
     /// Subflows in any state, those that are ending included.
     var memberCount: Int { members.count { $0 != nil } }
-    /// The most of them at once, at a listener: their indices are a byte in the session's table, and each turn
-    /// looks at all.
+    /// The most of them at once, at a listener: their indices are a byte in the session's table,
+    /// and each turn looks at all.
     static let mostMembers = 2 * SchedulingCandidates.capacity
-    /// Indices of subflows that ended since last asked, one at a time: their numbers may be used again.
+    /// Indices of subflows that ended since last asked, one at a time: their numbers may be used
+    /// again.
     public func takeEndedSubflow() -> Int? { ended.popLast() }
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
         guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
-        // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring one.
+        // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
+        // one.
         if configuration.framing == .rawIP, !raw.peerHasKeys, hasLivingMember { return false }
         return !isFinished || (!farewellDone && !hasLivingMember)
     }
@@ -416,12 +434,13 @@ public final class Connection {
     /// An ACK goes on the subflow that last brought data, else on any; never on `excluded`.
     func requestAcknowledgement(besides excluded: MemberSubflow? = nil) {
         if lastDataMember < members.count, let m = members[lastDataMember], m !== excluded,
-           m.health == .usable, m.isAlive {
+            m.health == .usable, m.isAlive
+        {
             m.tcp.requestAcknowledgement()
             return
         }
         for case let member? in members
-            where member !== excluded && member.isAlive && member.health == .usable {
+        where member !== excluded && member.isAlive && member.health == .usable {
             member.tcp.requestAcknowledgement()
             return
         }

@@ -3,22 +3,26 @@ import Measures
 import Subflow
 import Wire
 
-/// Data that goes a second time though nothing is known to be lost: what a slow path holds up, and thin
-/// streams in full mode.
+/// Data that goes a second time though nothing is known to be lost: what a slow path holds up, and
+/// thin streams in full mode.
 extension Connection {
-    /// With nothing new to send, or the peer's window shut, what a slow path still owes goes again on the
-    /// fastest, once, where it arrives earlier there (Raiciu et al., NSDI'12, opportunistic reinjection).
+    /// With nothing new to send, or the peer's window shut, what a slow path still owes goes again
+    /// on the fastest, once, where it arrives earlier there (Raiciu et al., NSDI'12, opportunistic
+    /// reinjection).
     func copyAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard sender.hasUnacknowledged,
-              members.count > 1,
-              sender.backlog == 0 || sender.isWindowBlocked else { return false }
+            members.count > 1,
+            sender.backlog == 0 || sender.isWindowBlocked
+        else { return false }
         collectCandidates(segment: configuration.subflow.maximumSegmentSize, at: now)
         guard candidates.count > 0, let fast = fastestWithRoom() else { return false }
         let floor = max(sender.acknowledged, sender.copiedBelow)
         var start = UInt64.max, end: UInt64 = 0
         for case let slow? in members where slow !== fast && slow.isAlive {
             let tcp = slow.tcp
-            guard tcp.outstandingCount > 0, tcp.smoothedRTT > fast.tcp.smoothedRTT * 5 / 4 else { continue }
+            guard tcp.outstandingCount > 0, tcp.smoothedRTT > fast.tcp.smoothedRTT * 5 / 4 else {
+                continue
+            }
             let flight = Double(max(1, tcp.bytesInFlight))
             var ahead = 0
             for i in 0..<min(tcp.outstandingCount, Self.spansLookedAt) {
@@ -51,13 +55,15 @@ extension Connection {
     /// More than this many bytes waiting at once is no thin stream.
     static let mostThin = 8 << 10
 
-    /// Full mode: what a steady thin stream sends goes on a second regular path, too, as far as that has
-    /// nothing better to do. When the first path dies its bytes are on their way already; a signal and its
-    /// answer would take a round trip of the slower path.
+    /// Full mode: what a steady thin stream sends goes on a second regular path, too, as far as
+    /// that has nothing better to do. When the first path dies its bytes are on their way already;
+    /// a signal and its answer would take a round trip of the slower path.
     func shadow(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard mode == .full, configuration.framing == .sealed, configuration.aidsHandover, members.count > 1,
-              sender.backlog == 0, sender.hasUnacknowledged, shadowing.mayCopy(at: now),
-              lastCarrier < members.count, let carrier = members[lastCarrier], carrier.health == .usable
+        guard mode == .full, configuration.framing == .sealed, configuration.aidsHandover,
+            members.count > 1,
+            sender.backlog == 0, sender.hasUnacknowledged, shadowing.mayCopy(at: now),
+            lastCarrier < members.count, let carrier = members[lastCarrier],
+            carrier.health == .usable
         else { return false }
         let start = max(shadowing.end, sender.acknowledged)
         let length = Int(sender.next &- start)
@@ -85,8 +91,9 @@ extension Connection {
     private func shadowMember(besides carrier: MemberSubflow) -> MemberSubflow? {
         var best: MemberSubflow?
         for case let member? in members
-            where member.path != carrier.path && member.health == .usable && !member.isBackup
-                && !member.isStale && mayCarryData(member) {
+        where member.path != carrier.path && member.health == .usable && !member.isBackup
+            && !member.isStale && mayCarryData(member)
+        {
             if best == nil || member.tcp.smoothedRTT < best!.tcp.smoothedRTT { best = member }
         }
         return best

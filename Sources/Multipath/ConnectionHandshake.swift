@@ -8,67 +8,83 @@ import Wire
 extension Connection {
     /// The initiator's first subflow: SYN with MP_CAPABLE. Returns the subflow's index.
     /// `sizes`: payload bytes a segment on this path may have; nil for the configured size.
-    public func open(path: Int, localPort: UInt16, remotePort: UInt16,
-                     initialSequence: SubflowSequence, backup: Bool,
-                     estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant) -> Int {
-        let tcp = Subflow(opening: subflowConfiguration(sizes), localPort: localPort,
-                          remotePort: remotePort,
-                          initialSequence: initialSequence, estimate: estimate, at: now)
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: true,
-                                   addressID: .initial, backup: backup)
+    public func open(
+        path: Int, localPort: UInt16, remotePort: UInt16,
+        initialSequence: SubflowSequence, backup: Bool,
+        estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
+    ) -> Int {
+        let tcp = Subflow(
+            opening: subflowConfiguration(sizes), localPort: localPort,
+            remotePort: remotePort,
+            initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(
+            tcp: tcp, path: path, kind: .initial, isOpener: true,
+            addressID: .initial, backup: backup)
         return add(member, at: now)
     }
 
     /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known.
-    public func join(path: Int, localPort: UInt16, remotePort: UInt16,
-                     initialSequence: SubflowSequence, addressID: AddressID,
-                     nonce: UInt32, backup: Bool, estimate: PathEstimate?, sizes: SegmentSizes? = nil,
-                     at now: Instant) -> Int? {
+    public func join(
+        path: Int, localPort: UInt16, remotePort: UInt16,
+        initialSequence: SubflowSequence, addressID: AddressID,
+        nonce: UInt32, backup: Bool, estimate: PathEstimate?, sizes: SegmentSizes? = nil,
+        at now: Instant
+    ) -> Int? {
         guard canJoin else { return nil }
-        let tcp = Subflow(opening: subflowConfiguration(sizes), localPort: localPort,
-                          remotePort: remotePort,
-                          initialSequence: initialSequence, estimate: estimate, at: now)
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: true,
-                                   addressID: addressID, backup: backup)
+        let tcp = Subflow(
+            opening: subflowConfiguration(sizes), localPort: localPort,
+            remotePort: remotePort,
+            initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(
+            tcp: tcp, path: path, kind: .join, isOpener: true,
+            addressID: addressID, backup: backup)
         member.localNonce = nonce
         member.localAddressID = addressID
         return add(member, at: now)
     }
 
     /// The listener's first subflow, from a SYN with MP_CAPABLE.
-    public func accept(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
-                       initialSequence: SubflowSequence,
-                       estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant) -> Int {
+    public func accept(
+        _ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
+        initialSequence: SubflowSequence,
+        estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
+    ) -> Int {
         if configuration.framing == .rawIP { takeWishes(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
         var taken = 0
         if configuration.framing == .sealed,
-           syn.options.present.contains(.dss),
-           let mapping = syn.options.dss.mapping,
-           mapping.subflowSequence == 1, Int(mapping.length) == payload.count {
+            syn.options.present.contains(.dss),
+            let mapping = syn.options.dss.mapping,
+            mapping.subflowSequence == 1, Int(mapping.length) == payload.count
+        {
             remoteFirst = DataSequence(UInt64(mapping.dataSequence.low32))
             taken = payload.count
         }
-        let tcp = Subflow(accepting: syn, payloadLength: taken,
-                          configuration: subflowConfiguration(sizes),
-                          initialSequence: initialSequence, estimate: estimate, at: now)
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .initial, isOpener: false,
-                                   addressID: .initial, backup: false)
+        let tcp = Subflow(
+            accepting: syn, payloadLength: taken,
+            configuration: subflowConfiguration(sizes),
+            initialSequence: initialSequence, estimate: estimate, at: now)
+        let member = MemberSubflow(
+            tcp: tcp, path: path, kind: .initial, isOpener: false,
+            addressID: .initial, backup: false)
         if taken > 0 { place(payload, at: 0, member: member, path: path) }
         return add(member, at: now)
     }
 
-    /// The listener's further subflow, from a SYN with MP_JOIN whose token is ours; nil where it is refused
-    /// (the caller answers with RST).
-    public func acceptJoin(_ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
-                           initialSequence: SubflowSequence,
-                           nonce: UInt32, addressID: AddressID? = nil, estimate: PathEstimate?,
-                           sizes: SegmentSizes? = nil, at now: Instant) -> Int? {
+    /// The listener's further subflow, from a SYN with MP_JOIN whose token is ours; nil where it is
+    /// refused (the caller answers with RST).
+    public func acceptJoin(
+        _ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
+        initialSequence: SubflowSequence,
+        nonce: UInt32, addressID: AddressID? = nil, estimate: PathEstimate?,
+        sizes: SegmentSizes? = nil, at now: Instant
+    ) -> Int? {
         guard syn.options.present.contains(.join), raw.plain == nil,
-              case .syn(let token, let remoteNonce) = syn.options.join.form,
-              token == localToken, error == nil, !isFinished || !farewellDone,
-              livingSubflows < SchedulingCandidates.capacity, memberCount < Self.mostMembers else {
+            case .syn(let token, let remoteNonce) = syn.options.join.form,
+            token == localToken, error == nil, !isFinished || !farewellDone,
+            livingSubflows < SchedulingCandidates.capacity, memberCount < Self.mostMembers
+        else {
             counted.joinsRefused += 1
             return nil
         }
@@ -78,17 +94,22 @@ extension Connection {
         }
         var offset: UInt64?
         if configuration.framing == .sealed, !payload.isEmpty, syn.options.present.contains(.dss),
-           let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1,
-           Int(mapping.length) == payload.count {
+            let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1,
+            Int(mapping.length) == payload.count
+        {
             offset = dataOffset(of: mapping.dataSequence, width: mapping.width)
-            if let start = offset, !receiver.accepts(start, start &+ UInt64(payload.count)) { offset = nil }
+            if let start = offset, !receiver.accepts(start, start &+ UInt64(payload.count)) {
+                offset = nil
+            }
         }
-        let tcp = Subflow(accepting: syn, payloadLength: offset == nil ? 0 : payload.count,
-                          configuration: subflowConfiguration(sizes),
-                          initialSequence: initialSequence, estimate: estimate, at: now)
+        let tcp = Subflow(
+            accepting: syn, payloadLength: offset == nil ? 0 : payload.count,
+            configuration: subflowConfiguration(sizes),
+            initialSequence: initialSequence, estimate: estimate, at: now)
         let theirID = syn.options.join.addressID
-        let member = MemberSubflow(tcp: tcp, path: path, kind: .join, isOpener: false,
-                                   addressID: addressID ?? theirID, backup: false)
+        let member = MemberSubflow(
+            tcp: tcp, path: path, kind: .join, isOpener: false,
+            addressID: addressID ?? theirID, backup: false)
         member.localAddressID = member.addressID
         member.remoteAddressID = theirID
         member.localNonce = nonce
@@ -102,8 +123,9 @@ extension Connection {
         return add(member, at: now)
     }
 
-    /// Segments of a subflow's first flight inside a session, where RFC 6928 has 10: with them a path of
-    /// 2 Mbit/s and 100 ms is full from the first round trip on after a handover, and they are paced.
+    /// Segments of a subflow's first flight inside a session, where RFC 6928 has 10: with them a
+    /// path of 2 Mbit/s and 100 ms is full from the first round trip on after a handover, and they
+    /// are paced.
     private static let sessionInitialWindow = 16
 
     private func subflowConfiguration(_ sizes: SegmentSizes?) -> SubflowConfiguration {
@@ -131,20 +153,26 @@ extension Connection {
 
     // MARK: What arrives
 
-    /// Learns from a segment's handshake options what later checks rely on, before its text is placed.
+    /// Learns from a segment's handshake options what later checks rely on, before its text is
+    /// placed.
     func takeKeys(_ segment: borrowing Segment, member: MemberSubflow) {
-        guard segment.options.present.contains(.multipathCapable), member.kind == .initial else { return }
+        guard segment.options.present.contains(.multipathCapable), member.kind == .initial else {
+            return
+        }
         let option = segment.options.multipathCapable
         if member.isOpener {
             guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey,
-                  Self.isUsable(option), raw.plain == nil else { return }
+                Self.isUsable(option), raw.plain == nil
+            else { return }
             if configuration.framing == .rawIP { takeWishes(segment) }
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
             guard ours == localKey else {
                 counted.dssErrors += 1
                 // RFC 8684 section 3.1: somebody under way has changed the handshake.
-                if configuration.framing == .rawIP, remoteKey == nil { fallBack(position: 1, offset: 0) }
+                if configuration.framing == .rawIP, remoteKey == nil {
+                    fallBack(position: 1, offset: 0)
+                }
                 return
             }
             if option.dataLength != nil { raw.peerHasKeys = true }
@@ -177,7 +205,8 @@ extension Connection {
             if options.contains(.dss), !member.isOpener, remoteKey != nil { raw.peerHasKeys = true }
             guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
             let dss = segment.options.dss
-            let saysKeysArrived = configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
+            let saysKeysArrived =
+                configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
             if dss.acknowledgement != nil, saysKeysArrived {
                 member.peerHasProof = true
                 raw.peerHasKeys = true
@@ -189,7 +218,8 @@ extension Connection {
         if options.contains(.join) {
             switch segment.options.join.form {
             case .synAck(let hmac, let nonce) where member.isOpener && !member.isVerified:
-                let expected = MultipathHash.join(keys: remoteKey, localKey, nonces: nonce, member.localNonce)
+                let expected = MultipathHash.join(
+                    keys: remoteKey, localKey, nonces: nonce, member.localNonce)
                 guard constantTimeEqual(expected.0, hmac) else {
                     counted.hmacFailures += 1
                     reset(member, reason: MPReset.multipathSpecific)
@@ -199,11 +229,13 @@ extension Connection {
                 member.backupByPeer = segment.options.join.backup
                 member.remoteAddressID = segment.options.join.addressID
                 member.isVerified = true
-                member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+                member.proofDeadline =
+                    now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
             case .ack(let hmac) where !member.isOpener && !member.isVerified:
-                let expected = MultipathHash.join(keys: remoteKey, localKey,
-                                                  nonces: member.remoteNonce, member.localNonce)
+                let expected = MultipathHash.join(
+                    keys: remoteKey, localKey,
+                    nonces: member.remoteNonce, member.localNonce)
                 guard MultipathHash.matches(expected, (hmac.a, hmac.b, hmac.c)) else {
                     counted.hmacFailures += 1
                     reset(member, reason: MPReset.multipathSpecific)
@@ -219,15 +251,17 @@ extension Connection {
             }
         } else if lacksProof(segment, member) {
             reset(member, reason: MPReset.multipathSpecific)
-        } else if member.isOpener, !segment.flags.contains(.syn), member.proofSentAt < .distantFuture,
-                  isLongEnough || isEvidence {
+        } else if member.isOpener, !segment.flags.contains(.syn),
+            member.proofSentAt < .distantFuture,
+            isLongEnough || isEvidence
+        {
             member.peerHasProof = true
             member.proofDeadline = .distantFuture
         }
     }
 
-    /// RFC 8684 section 3.2: a SYN/ACK without MP_JOIN, or a third packet without it. Inside a session data may
-    /// precede that.
+    /// RFC 8684 section 3.2: a SYN/ACK without MP_JOIN, or a third packet without it. Inside a
+    /// session data may precede that.
     private func lacksProof(_ segment: borrowing Segment, _ member: MemberSubflow) -> Bool {
         guard !member.isVerified else { return false }
         let flags = segment.flags
@@ -237,7 +271,9 @@ extension Connection {
 
     /// On raw IP a listener sends data on a joined subflow only after it has verified the proof.
     private func saysProofArrived(_ segment: borrowing Segment) -> Bool {
-        guard configuration.framing == .rawIP, segment.options.present.contains(.dss) else { return false }
+        guard configuration.framing == .rawIP, segment.options.present.contains(.dss) else {
+            return false
+        }
         return segment.options.dss.mapping != nil
     }
 
@@ -258,37 +294,46 @@ extension Connection {
         if configuration.framing == .sealed { return true }
         switch (member.kind, member.isOpener) {
         case (.initial, _): return remoteKey != nil || raw.plain != nil
-        case (.join, true): return member.peerHasProof   // RFC 8684 section 3.2: not before the fourth packet
+        // RFC 8684 section 3.2: not before the fourth packet
+        case (.join, true): return member.peerHasProof
         case (.join, false): return member.isVerified
         }
     }
 
     /// Raw IP, initiator: the third packet of the handshake has not gone, or may have been lost.
     func owesKeys(_ member: MemberSubflow) -> Bool {
-        guard configuration.framing == .rawIP, member.kind == .initial, member.isOpener, raw.plain == nil
+        guard configuration.framing == .rawIP, member.kind == .initial, member.isOpener,
+            raw.plain == nil
         else { return false }
-        return !member.peerHasProof && (member.proofSentAt == .distantFuture || raw.finSentAt >= member.proofSentAt)
+        return !member.peerHasProof
+            && (member.proofSentAt == .distantFuture || raw.finSentAt >= member.proofSentAt)
     }
 
     /// Adds MP_CAPABLE or MP_JOIN where the segment must carry it.
-    func attachHandshake(_ segment: inout Segment, member: MemberSubflow, firstData: Int?, at now: Instant) {
+    func attachHandshake(
+        _ segment: inout Segment, member: MemberSubflow, firstData: Int?, at now: Instant
+    ) {
         let isSYN = segment.flags.contains(.syn)
         if isSYN, goesWithoutKeys(member) { return }
         switch member.kind {
         case .initial:
-            guard isSYN || (member.isOpener && !member.peerHasProof && remoteKey != nil) else { return }
+            guard isSYN || (member.isOpener && !member.peerHasProof && remoteKey != nil) else {
+                return
+            }
             var option = MPCapable()
             option.checksumRequired = configuration.requiresChecksum || raw.usesChecksums
             option.deniesJoinToInitialAddress = configuration.deniesInitialJoins
             if !(isSYN && member.isOpener) { option.senderKey = localKey }
             if !isSYN { option.receiverKey = remoteKey }
-            if let firstData, configuration.framing == .rawIP { option.dataLength = UInt16(firstData) }
+            if let firstData, configuration.framing == .rawIP {
+                option.dataLength = UInt16(firstData)
+            }
             segment.options.multipathCapable = option
             segment.options.present.insert(.multipathCapable)
             if !isSYN { member.proofSentAt = now }
         case .join:
             guard let remoteKey,
-                  isSYN || (member.isOpener && member.isVerified && !member.peerHasProof)
+                isSYN || (member.isOpener && member.isVerified && !member.peerHasProof)
             else { return }
             var option = MPJoin()
             option.backup = member.backupByUs
@@ -296,12 +341,14 @@ extension Connection {
             switch (isSYN, member.isOpener) {
             case (true, true): option.form = .syn(token: remoteToken, nonce: member.localNonce)
             case (true, false):
-                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce,
-                                           member.remoteNonce)
+                let h = MultipathHash.join(
+                    keys: localKey, remoteKey, nonces: member.localNonce,
+                    member.remoteNonce)
                 option.form = .synAck(hmac: h.0, nonce: member.localNonce)
             default:
-                let h = MultipathHash.join(keys: localKey, remoteKey, nonces: member.localNonce,
-                                           member.remoteNonce)
+                let h = MultipathHash.join(
+                    keys: localKey, remoteKey, nonces: member.localNonce,
+                    member.remoteNonce)
                 option.form = .ack(MPJoin.HMAC160(h.0, h.1, h.2))
                 if member.proofSentAt == .distantFuture { member.proofSentAt = now }
             }

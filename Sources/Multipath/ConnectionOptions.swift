@@ -3,8 +3,8 @@ import Measures
 import Subflow
 import Wire
 
-/// What MPTCP adds to a segment on its way out: keys and HMACs, mapping and data acknowledgement, MP_PRIO, the
-/// reason of a reset.
+/// What MPTCP adds to a segment on its way out: keys and HMACs, mapping and data acknowledgement,
+/// MP_PRIO, the reason of a reset.
 extension Connection {
     /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which
     /// stand alone, or a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
@@ -20,32 +20,40 @@ extension Connection {
         out.payload = .empty
     }
 
-    func attach(_ segment: inout Segment, _ member: MemberSubflow,
-                        mapping: (offset: UInt64, length: Int, position: UInt32)?,
-                        fin: Bool = false, at now: Instant) {
+    func attach(
+        _ segment: inout Segment, _ member: MemberSubflow,
+        mapping: (offset: UInt64, length: Int, position: UInt32)?,
+        fin: Bool = false, at now: Instant
+    ) {
         if segment.flags.isDisjoint(with: .syn), isPlain(mapping) {
             return attachPlain(&segment, member: member, mapping: mapping)
         }
         let wide = configuration.framing == .rawIP
-        let isFirstRawData = wide && mapping?.offset == 0 && member.kind == .initial
+        let isFirstRawData =
+            wide && mapping?.offset == 0 && member.kind == .initial
             && member.isOpener && !member.peerHasProof
-        if !wide || isFirstRawData || (mapping == nil && !fin) {   // later data has its own mapping instead
-            attachHandshake(&segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now)
+        // later data has its own mapping instead
+        if !wide || isFirstRawData || (mapping == nil && !fin) {
+            attachHandshake(
+                &segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now
+            )
         }
         if member.owesPriority, !segment.flags.contains(.syn) {
             segment.options.priority.backup = member.backupByUs
             segment.options.present.insert(.priority)
             member.owesPriority = false
         }
-        if isFirstRawData {   // MP_CAPABLE maps it (RFC 8684 section 3.1)
+        if isFirstRawData {  // MP_CAPABLE maps it (RFC 8684 section 3.1)
             return addChecksum(&segment, offset: mapping!.offset, length: mapping!.length)
         }
         var dss = DSS()
         var isThere = false
         if segment.flags.contains(.ack) || member.kind == .join, let first = remoteFirst,
-           !(wide && segment.flags.contains(.syn)) {
+            !(wide && segment.flags.contains(.syn))
+        {
             dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
-            dss.acknowledgementWidth = wide || (member.owesWideAcknowledgement && mapping == nil)
+            dss.acknowledgementWidth =
+                wide || (member.owesWideAcknowledgement && mapping == nil)
                 ? .eight : .four
             if dss.acknowledgementWidth == .eight { member.owesWideAcknowledgement = false }
             isThere = true
@@ -67,9 +75,10 @@ extension Connection {
             dss.dataFin = true
             isThere = true
         }
-        // Keys or an HMAC leave no room for a DSS beside timestamps in the 40 bytes of a real TCP header.
+        // Keys or an HMAC leave no room for a DSS beside timestamps in the 40 bytes of a real TCP
+        // header.
         guard isThere,
-              !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join]))
+            !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join]))
         else { return }
         segment.options.dss = dss
         segment.options.present.insert(.dss)

@@ -4,10 +4,11 @@ import Measures
 import Subflow
 import Wire
 
-/// A segment's way in: keys, the subflow's TCP, the data acknowledgement, the text to its data offset.
+/// A segment's way in: keys, the subflow's TCP, the data acknowledgement, the text to its data
+/// offset.
 extension Connection {
-    /// Where a segment's text belongs: found before the TCP counts it as received, since what has no
-    /// mapping must be repeated by the peer.
+    /// Where a segment's text belongs: found before the TCP counts it as received, since what has
+    /// no mapping must be repeated by the peer.
     private enum Placement {
         case none
         /// The whole text starts at this data offset.
@@ -18,8 +19,10 @@ extension Connection {
         case unchecked
     }
 
-    public func receive(_ segment: borrowing Segment, payload: UnsafeRawBufferPointer,
-                        subflow index: Int, at now: Instant) {
+    public func receive(
+        _ segment: borrowing Segment, payload: UnsafeRawBufferPointer,
+        subflow index: Int, at now: Instant
+    ) {
         guard index < members.count, let member = members[index] else { return }
         inputChanged(at: now)
         let isRaw = configuration.framing == .rawIP
@@ -30,12 +33,14 @@ extension Connection {
         takeKeys(segment, member: member)
         guard error == nil || isAborting else { return }
         noticeFallback(segment, payloadLength: payload.count, member: member)
-        let placement = payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
+        let placement =
+            payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
         if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
         if isRaw { noteUnmapped(segment, count: payload.count, member, at: now) }
-        let arrival = member.tcp.receive(segment, payloadLength: payload.count, textIsUsable: usable,
-                                         receiveWindow: subflowWindow, at: now)
+        let arrival = member.tcp.receive(
+            segment, payloadLength: payload.count, textIsUsable: usable,
+            receiveWindow: subflowWindow, at: now)
         if arrival.wasReset { return wasReset(index, segment, at: now) }
         if arrival.isUnacceptable { return }
         if arrival.established, !saidEstablished { saidEstablished = true; say(.established) }
@@ -58,14 +63,18 @@ extension Connection {
             if !isRaw || !sendsPlain {
                 takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
             }
-        } else if segment.options.present.contains(.multipathCapable), segment.flags.contains(.ack) {
-            // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That of a SYN/ACK isn't
-            // scaled, and Linux later keeps to what its scale can say of it, up to a step less.
+        } else if segment.options.present.contains(.multipathCapable), segment.flags.contains(.ack)
+        {
+            // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That
+            // of a SYN/ACK isn't scaled, and Linux later keeps to what its scale can say of it, up
+            // to a step less.
             let step = segment.flags.contains(.syn) && isRaw ? member.tcp.peerWindowStep : 1
-            sender.openWindow(from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
+            sender.openWindow(
+                from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
         if !sender.doubtful.isEmpty, now - sender.doubtedAt >= member.tcp.minimumRTT {
-            sender.endDoubt()   // the peer has heard of the loss, or of data behind it, and acknowledged what it has
+            // the peer has heard of the loss, or of data behind it, and acknowledged what it has
+            sender.endDoubt()
         }
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
@@ -79,8 +88,8 @@ extension Connection {
         if !member.isAlive { retire(index, at: now) }
     }
 
-    /// How far ahead of what it expects a subflow takes text: in a session at least a first flight, sent before the
-    /// window was known, and as much again of what other subflows owe.
+    /// How far ahead of what it expects a subflow takes text: in a session at least a first flight,
+    /// sent before the window was known, and as much again of what other subflows owe.
     private var subflowWindow: Int {
         let window = 2 * configuration.receiveLimit
         return configuration.framing == .sealed ? max(window, 2 * Int(Self.earlyWindow)) : window
@@ -88,15 +97,19 @@ extension Connection {
 
     // MARK: Text
 
-    private func placement(of segment: borrowing Segment, count: Int, member: MemberSubflow) -> Placement {
+    private func placement(
+        of segment: borrowing Segment, count: Int, member: MemberSubflow
+    ) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
         if configuration.framing == .rawIP,
-           let found = rawPlacement(of: segment, position: position, count: count, member: member) {
+            let found = rawPlacement(of: segment, position: position, count: count, member: member)
+        {
             return found
         }
         if segment.options.present.contains(.dss),
-           let mapping = segment.options.dss.mapping,
-           mapping.length > 0 {
+            let mapping = segment.options.dss.mapping,
+            mapping.length > 0
+        {
             guard let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else {
                 return .none
             }
@@ -107,42 +120,55 @@ extension Connection {
             }
             guard length > 0 else { return .none }
             forgetMappings(of: member)
-            guard member.mappings.insert(start: mapping.subflowSequence, length: UInt32(length),
-                                         offset: offset) else {
+            guard
+                member.mappings.insert(
+                    start: mapping.subflowSequence, length: UInt32(length),
+                    offset: offset)
+            else {
                 reset(member, reason: MPReset.multipathSpecific)
                 return .none
             }
         } else if segment.options.present.contains(.multipathCapable),
-                  let length = segment.options.multipathCapable.dataLength, length > 0, remoteFirst != nil {
+            let length = segment.options.multipathCapable.dataLength, length > 0, remoteFirst != nil
+        {
             // RFC 8684 section 3.1: the first data is mapped from IDSN + 1 by MP_CAPABLE itself.
             forgetMappings(of: member)
-            guard member.mappings.insert(start: 1, length: UInt32(length), offset: 0) else { return .none }
+            guard member.mappings.insert(start: 1, length: UInt32(length), offset: 0) else {
+                return .none
+            }
         }
         return isMapped(from: position, count: count, member: member) ? .byMappings : .none
     }
 
-    /// What lies below the next number expected needs no mapping any more, and mappings are told apart within
-    /// 2^31 of it.
+    /// What lies below the next number expected needs no mapping any more, and mappings are told
+    /// apart within 2^31 of it.
     private func forgetMappings(of member: MemberSubflow) {
         guard member.tcp.state != .synSent else { return }
         member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
     }
 
     /// Plain TCP, an infinite mapping, or checksums decide first; nil: as inside a session.
-    private func rawPlacement(of segment: borrowing Segment, position: UInt32, count: Int,
-                              member: MemberSubflow) -> Placement? {
+    private func rawPlacement(
+        of segment: borrowing Segment, position: UInt32, count: Int,
+        member: MemberSubflow
+    ) -> Placement? {
         if segment.options.present.contains(.dss), let mapping = segment.options.dss.mapping,
-           mapping.length == 0 {
+            mapping.length == 0
+        {
             takeInfiniteMapping(mapping, member: member)
         }
         if let offset = plainOffset(of: segment, member: member) {
-            return receiver.accepts(offset, offset &+ UInt64(count)) ? .whole(offset) : Placement.none
+            return receiver.accepts(offset, offset &+ UInt64(count))
+                ? .whole(offset) : Placement.none
         }
-        guard member.resetReason == nil, member.kind == .initial || member.isVerified else { return Placement.none }
+        guard member.resetReason == nil, member.kind == .initial || member.isVerified else {
+            return Placement.none
+        }
         guard checksumIsAsAgreed(segment, member) else { return Placement.none }
         guard raw.usesChecksums else { return nil }
         guard noteUnchecked(segment, member: member),
-              isUncheckedMapped(from: position, count: count, member: member) else { return Placement.none }
+            isUncheckedMapped(from: position, count: count, member: member)
+        else { return Placement.none }
         return .unchecked
     }
 
@@ -159,8 +185,10 @@ extension Connection {
         return left == 0
     }
 
-    private func placeText(_ payload: UnsafeRawBufferPointer, _ text: Range<Int>, _ placement: Placement,
-                           _ segment: borrowing Segment, _ member: MemberSubflow) {
+    private func placeText(
+        _ payload: UnsafeRawBufferPointer, _ text: Range<Int>, _ placement: Placement,
+        _ segment: borrowing Segment, _ member: MemberSubflow
+    ) {
         let bytes = UnsafeRawBufferPointer(rebasing: payload[text])
         switch placement {
         case .none: return
@@ -177,31 +205,35 @@ extension Connection {
             let base = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
             var done = 0
             while done < bytes.count,
-                  let (offset, n) = member.mappings.locate(base &+ UInt32(text.lowerBound + done)) {
+                let (offset, n) = member.mappings.locate(base &+ UInt32(text.lowerBound + done))
+            {
                 let step = min(n, bytes.count - done)
-                place(UnsafeRawBufferPointer(rebasing: bytes[done..<(done + step)]), at: offset,
-                      member: member, path: member.path)
+                place(
+                    UnsafeRawBufferPointer(rebasing: bytes[done..<(done + step)]), at: offset,
+                    member: member, path: member.path)
                 done += step
             }
             member.mappings.removeBelow(member.relativeReceive(member.tcp.receiveNext))
         }
     }
 
-    func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: Int) {
+    func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: Int)
+    {
         count(path: path, received: bytes.count)
         counted.bytesReceived += bytes.count
         if receiver.place(bytes, at: offset) { say(.readable) }
     }
 
-    /// The data offset of a peer's data sequence number; nil where it is before the stream, further ahead than any
-    /// window reaches (2^30 bytes: RFC 7323 section 2.3), or unknown. Whatever offset comes from a peer comes from
-    /// here, so that sums with it don't overflow.
+    /// The data offset of a peer's data sequence number; nil where it is before the stream, further
+    /// ahead than any window reaches (2^30 bytes: RFC 7323 section 2.3), or unknown. Whatever
+    /// offset comes from a peer comes from here, so that sums with it don't overflow.
     func dataOffset(of number: DataSequence, width: DSS.Width) -> UInt64? {
         guard let first = remoteFirst else { return nil }
         let expected = first + Int(receiver.next)
         let full = width == .four ? expected.nearest(low: number.low32) : number
         let offset = first.distance(to: full)
-        return offset >= 0 && offset <= Int(receiver.next) + Self.farthestOffset ? UInt64(offset) : nil
+        return offset >= 0 && offset <= Int(receiver.next) + Self.farthestOffset
+            ? UInt64(offset) : nil
     }
     /// How far an offset may lie ahead of the next byte expected.
     private static let farthestOffset = 1 << 32
@@ -220,11 +252,14 @@ extension Connection {
                 if sender.acknowledged > before || sender.isFinAcknowledged != finBefore {
                     dataAcknowledged()
                 }
-            } else { counted.dssErrors += 1 }
+            } else {
+                counted.dssErrors += 1
+            }
         }
         if dss.dataFin,
-           let mapping = dss.mapping,
-           let start = dataOffset(of: mapping.dataSequence, width: mapping.width) {
+            let mapping = dss.mapping,
+            let start = dataOffset(of: mapping.dataSequence, width: mapping.width)
+        {
             // The mapping's length counts the DATA_FIN as its last number (RFC 8684 section 3.3.3).
             if receiver.finish(at: start &+ UInt64(max(1, mapping.length)) &- 1) {
                 say(.readable)
@@ -241,21 +276,24 @@ extension Connection {
     }
 
     /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a
-    /// retransmission carries the same bytes; a silent path holds at most this many, any at most `sendLimit`,
-    /// which is half the ring: what one path still owes must never stop the writer. Only the first
-    /// subflow holds all it needs until the keys have arrived, since without it no other can be
-    /// joined.
+    /// retransmission carries the same bytes; a silent path holds at most this many, any at most
+    /// `sendLimit`, which is half the ring: what one path still owes must never stop the writer.
+    /// Only the first subflow holds all it needs until the keys have arrived, since without it no
+    /// other can be joined.
     static let mostHeldForSuspect = 4 << 20
 
     func discardAcknowledged() {
         var floor = UInt64.max
         for case let member? in members where member.isAlive {
             let hold = member.holdFloor()
-            let most = member.health != .usable || member.isStale
-                ? min(Self.mostHeldForSuspect, configuration.sendLimit / 2) : configuration.sendLimit
+            let most =
+                member.health != .usable || member.isStale
+                ? min(Self.mostHeldForSuspect, configuration.sendLimit / 2)
+                : configuration.sendLimit
             if hold < sender.acknowledged,
-               sender.acknowledged - hold > UInt64(most),
-               !mayMove(member) {
+                sender.acknowledged - hold > UInt64(most),
+                !mayMove(member)
+            {
                 continue
             }
             floor = min(floor, hold)
@@ -265,10 +303,15 @@ extension Connection {
 
     // MARK: Ends
 
-    /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684 section 3.5).
-    private func fastClosed(by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant) -> Bool {
+    /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684
+    /// section 3.5).
+    private func fastClosed(
+        by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant
+    ) -> Bool {
         guard segment.options.present.contains(.fastClose) else { return false }
-        guard segment.options.fastClose.receiverKey == localKey else { counted.dssErrors += 1; return true }
+        guard segment.options.fastClose.receiverKey == localKey else {
+            counted.dssErrors += 1; return true
+        }
         if abortByPeer(key: localKey, at: now) { return true }
         if error == nil { error = .peerAborted }
         let isReset = segment.flags.contains(.rst)
@@ -285,8 +328,8 @@ extension Connection {
         return true
     }
 
-    /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends all of them.
-    /// False where it is not this connection's, and on raw IP.
+    /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends
+    /// all of them. False where it is not this connection's, and on raw IP.
     public func abortByPeer(key: UInt64, at now: Instant) -> Bool {
         guard configuration.framing == .sealed, key == localKey else { return false }
         if error == nil { error = .peerAborted }
@@ -300,22 +343,31 @@ extension Connection {
         guard let member = members[index] else { return }
         let neverOpened = !member.tcp.synAcknowledged
         if neverOpened, member.kind == .initial, segment.options.present.contains(.reset),
-           segment.options.reset.reason == MPReset.lackOfResources { wasTurnedAway = true }
+            segment.options.reset.reason == MPReset.lackOfResources
+        {
+            wasTurnedAway = true
+        }
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
-        if isFinished, neverOpened { farewellDone = true }   // the peer knows no such connection any more
-        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the connection: it had that,
-        // too. Only a refused join says so; a subflow's reset may come of a path that the peer lost.
+        // the peer knows no such connection any more
+        if isFinished, neverOpened { farewellDone = true }
+        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the
+        // connection: it had that, too. Only a refused join says so; a subflow's reset may come of
+        // a path that the peer lost.
         if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged,
-           neverOpened {
+            neverOpened
+        {
             sender.assumeFinAcknowledged()
             return settle(at: now)
         }
-        // A connection whose first subflow is refused, or whose joins are refused with none left, is
-        // not known to the peer (any more).
-        if livingSubflows == 0, configuration.framing == .rawIP, raw.plain == nil { beginOrphanage(at: now) }
+        // A connection whose first subflow is refused, or whose joins are refused with none left,
+        // is not known to the peer (any more).
+        if livingSubflows == 0, configuration.framing == .rawIP, raw.plain == nil {
+            beginOrphanage(at: now)
+        }
         if livingSubflows == 0, !isFinished,
-           member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || raw.plain != nil {
+            member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || raw.plain != nil
+        {
             fail(.peerAborted, at: now)
         }
     }
@@ -329,7 +381,8 @@ extension Connection {
         subflowsClosed = true
         farewellUntil = now + Self.farewellPatience
         for case let member? in members { sayFarewell(on: member) }
-        if raw.plain != nil { farewellIsHeard(at: now) }   // it has no other subflow, and its FIN is the stream's
+        // it has no other subflow, and its FIN is the stream's
+        if raw.plain != nil { farewellIsHeard(at: now) }
         if !saidClosed { saidClosed = true; say(.closed) }
     }
 
@@ -377,12 +430,13 @@ extension Connection {
         discardAcknowledged()
     }
 
-    /// Everything sent on the subflow and not known to be delivered goes again, on whichever subflow is best.
+    /// Everything sent on the subflow and not known to be delivered goes again, on whichever
+    /// subflow is best.
     ///
-    /// `doubtingAt`: its path has ended or fallen silent just now. Of what was sent up to a round trip before,
-    /// the first has arrived, and its acknowledgements were on their way back: it goes last, or the receiver
-    /// waits behind copies of what it has. For a third of the shortest round trip rather than half of it, since
-    /// the way back may be the shorter one.
+    /// `doubtingAt`: its path has ended or fallen silent just now. Of what was sent up to a round
+    /// trip before, the first has arrived, and its acknowledgements were on their way back: it goes
+    /// last, or the receiver waits behind copies of what it has. For a third of the shortest round
+    /// trip rather than half of it, since the way back may be the shorter one.
     func reinjectOutstanding(of member: MemberSubflow, doubtingAt now: Instant? = nil) {
         guard !isFinished, member.tcp.outstandingCount > 0 else { return }
         var surelyFrom = Instant.zero
@@ -391,12 +445,15 @@ extension Connection {
         }
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
-            // Braid takes data to its place in whatever order a subflow brings it; others first order the
-            // subflow, and what was acknowledged selectively is lost with it.
-            guard span.length > 0, !span.isDelivered || configuration.framing == .rawIP else { continue }
+            // Braid takes data to its place in whatever order a subflow brings it; others first
+            // order the subflow, and what was acknowledged selectively is lost with it.
+            guard span.length > 0, !span.isDelivered || configuration.framing == .rawIP else {
+                continue
+            }
             let end = span.streamOffset &+ UInt64(span.length)
             guard end > sender.acknowledged,
-                  !shadowing.covers(span.streamOffset, end, besides: member) else { continue }
+                !shadowing.covers(span.streamOffset, end, besides: member)
+            else { continue }
             if let now, span.sentAt < surelyFrom, !span.isLost {
                 sender.doubt(span.streamOffset, end, at: now)
             } else {

@@ -28,14 +28,16 @@ extension Connection {
             }
             if member.tcp.statistics.timeouts > member.timeoutsSeen {
                 member.timeoutsSeen = member.tcp.statistics.timeouts
-                // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow. Once: the copies
-                // are that one's care, and a path that fell silent gave its data away at once.
+                // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow. Once:
+                // the copies are that one's care, and a path that fell silent gave its data away at
+                // once.
                 if livingSubflows > 1, member.health == .usable, member.tcp.backoffs <= 1 {
                     reinjectOutstanding(of: member)
                 }
             }
             if member.proofDeadline <= now {
-                member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+                member.proofDeadline =
+                    now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
                 phase = .control
             }
@@ -44,7 +46,8 @@ extension Connection {
         if farewellUntil <= now {
             farewellUntil = .distantFuture
             farewellDone = true
-            // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for ever.
+            // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for
+            // ever.
             for index in members.indices where members[index] != nil { retire(index, at: now) }
         }
         if persistDeadline <= now { probeWindow(at: now) }
@@ -66,14 +69,16 @@ extension Connection {
 
     func armPersist(at now: Instant) {
         guard sender.isWindowBlocked,
-              !sender.hasUnacknowledged else { persistDeadline = .distantFuture; return }
+            !sender.hasUnacknowledged
+        else { persistDeadline = .distantFuture; return }
         guard persistDeadline == .distantFuture, let member = bestMember() else { return }
-        persistDeadline = now
+        persistDeadline =
+            now
             + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
     }
 
-    /// Idle rings give back the memory that they don't need: ten thousand idle connections must be cheap, and so
-    /// must a thousand that stand still with a few bytes left.
+    /// Idle rings give back the memory that they don't need: ten thousand idle connections must be
+    /// cheap, and so must a thousand that stand still with a few bytes left.
     private func releaseIdle() {
         idleDeadline = .distantFuture
         sender.ring.shrink()
@@ -86,7 +91,8 @@ extension Connection {
         return unansweredPath
     }
 
-    /// The path takes segments of at most `size` payload bytes from now on (`Subflow.limitSegments`).
+    /// The path takes segments of at most `size` payload bytes from now on
+    /// (`Subflow.limitSegments`).
     public func limitSegments(to size: Int, path: Int, repeatsAll: Bool, at now: Instant) {
         for case let member? in members where member.path == path && member.isAlive {
             member.tcp.limitSegments(to: size, repeatsAll: repeatsAll, at: now)
@@ -98,13 +104,16 @@ extension Connection {
 
     // MARK: Path health
 
-    /// What arrived on a path so shortly before its end may not be known to the peer to have arrived.
+    /// What arrived on a path so shortly before its end may not be known to the peer to have
+    /// arrived.
     private static let doubtfulAcknowledgements = Interval.seconds(1)
 
     public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
         for index in members.indices {
-            guard let member = members[index], member.path == path, member.health != health else { continue }
-            if member.owesLastWord, member.health == .lost {   // back before a word could be said
+            guard let member = members[index], member.path == path, member.health != health else {
+                continue
+            }
+            if member.owesLastWord, member.health == .lost {  // back before a word could be said
                 retire(index, at: now)
                 continue
             }
@@ -113,24 +122,30 @@ extension Connection {
             member.health = health
             inputChanged(at: now)
             if health != .usable, member.lastText > now - Self.doubtfulAcknowledgements {
-                // Acknowledgements may have died with the path: the peer would send again what is here.
+                // Acknowledgements may have died with the path: the peer would send again what is
+                // here.
                 requestAcknowledgement(besides: member)
                 // A listener hears of a loss by the initiator, whose subflow has ended already.
-                member.owesLastWord = configuration.framing == .sealed && !mayMove(member)
-                    && (health == .suspect || role == .initiator) && anotherPath(than: member) != nil
+                member.owesLastWord =
+                    configuration.framing == .sealed && !mayMove(member)
+                    && (health == .suspect || role == .initiator)
+                    && anotherPath(than: member) != nil
             }
             switch health {
             case .usable:
                 member.tcp.pathReturned(at: now)
-                // A peer that gave the subflow up meanwhile answers with a reset, and a new one is joined.
+                // A peer that gave the subflow up meanwhile answers with a reset, and a new one is
+                // joined.
                 member.tcp.requestAcknowledgement()
             case .suspect:
                 // A listener hears of it with the subflow's last word, and has no doubts.
-                reinjectOutstanding(of: member, doubtingAt: role == .initiator && wasUsable ? now : nil)
+                reinjectOutstanding(
+                    of: member, doubtingAt: role == .initiator && wasUsable ? now : nil)
                 member.tcp.pathFellSilent()
             case .lost:
-                if mayMove(member) { member.proofDeadline = .distantFuture }
-                else if !member.owesLastWord {
+                if mayMove(member) {
+                    member.proofDeadline = .distantFuture
+                } else if !member.owesLastWord {
                     retire(index, pathEnded: role == .initiator && wasUsable, at: now)
                 }
             }
@@ -146,7 +161,8 @@ extension Connection {
         }
     }
 
-    /// Every living subflow says something, which a peer that knows none of it answers with a reset.
+    /// Every living subflow says something, which a peer that knows none of it answers with a
+    /// reset.
     public func askSubflows(at now: Instant) {
         for case let member? in members where member.isAlive {
             member.tcp.requestAcknowledgement()
@@ -154,15 +170,16 @@ extension Connection {
         }
     }
 
-    /// A segment of the subflow came over another path than its own: what it acknowledges tells nothing of a
-    /// round trip.
+    /// A segment of the subflow came over another path than its own: what it acknowledges tells
+    /// nothing of a round trip.
     public func heardElsewhere(subflow index: Int, at now: Instant) {
         guard index < members.count, let member = members[index] else { return }
         member.tcp.heardElsewhere(at: now)
     }
 
-    /// The first subflow of a session's connection outlives its path until the keys have arrived, since no
-    /// other can be joined without them: it goes on over another path with the same numbers.
+    /// The first subflow of a session's connection outlives its path until the keys have arrived,
+    /// since no other can be joined without them: it goes on over another path with the same
+    /// numbers.
     func mayMove(_ member: MemberSubflow) -> Bool {
         guard configuration.framing == .sealed, member.kind == .initial else { return false }
         return member.isOpener ? !member.peerHasProof : remoteKey == nil
@@ -174,12 +191,14 @@ extension Connection {
         return members.firstIndex { $0.map { $0.isAlive && !$0.isEnding && mayMove($0) } ?? false }
     }
 
-    /// The first subflow goes on over `path`: its owner chose so, or the peer's segments come from there now.
+    /// The first subflow goes on over `path`: its owner chose so, or the peer's segments come from
+    /// there now.
     public func move(subflow index: Int, to path: Int, at now: Instant) {
         guard index < members.count,
-              let member = members[index],
-              member.path != path,
-              mayMove(member) else { return }
+            let member = members[index],
+            member.path != path,
+            mayMove(member)
+        else { return }
         member.path = path
         member.health = .usable
         member.tcp.pathChanged(at: now)
@@ -187,8 +206,8 @@ extension Connection {
         inputChanged(at: now)
     }
 
-    /// The first subflow is heard of until the keys are known to have arrived: the peer may have given it up
-    /// meanwhile, and a side with nothing to send would never learn that.
+    /// The first subflow is heard of until the keys are known to have arrived: the peer may have
+    /// given it up meanwhile, and a side with nothing to send would never learn that.
     private func repeatProof(_ member: MemberSubflow, at now: Instant) {
         guard mayMove(member), member.isOpener, remoteKey != nil else { return }
         member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))

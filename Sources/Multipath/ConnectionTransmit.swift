@@ -3,8 +3,9 @@ import Measures
 import Subflow
 import Wire
 
-/// A segment's way out. A turn has three parts: what subflows must say (SYN, retransmissions, RST), data by
-/// the scheduler, and what remains (FIN, bare ACKs, probes), so that an ACK rides on data where there is any.
+/// A segment's way out. A turn has three parts: what subflows must say (SYN, retransmissions, RST),
+/// data by the scheduler, and what remains (FIN, bare ACKs, probes), so that an ACK rides on data
+/// where there is any.
 extension Connection {
     /// The next segment to send at `now`, written into `out`; false where there is none.
     public func nextSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
@@ -14,7 +15,9 @@ extension Connection {
             burstMember = -1
         }
         if phase == .control {
-            if controlSegment(at: now, into: &out) || signalSegment(at: now, into: &out) { return true }
+            if controlSegment(at: now, into: &out) || signalSegment(at: now, into: &out) {
+                return true
+            }
             phase = .data
             pacingWake = .distantFuture
         }
@@ -33,7 +36,8 @@ extension Connection {
         }
         if phase == .tail {
             if tailSegment(at: now, into: &out) { return true }
-            if phase == .control { return nextSegment(at: now, into: &out) }   // a subflow was given up
+            // a subflow was given up
+            if phase == .control { return nextSegment(at: now, into: &out) }
             phase = .done
         }
         return false
@@ -68,16 +72,20 @@ extension Connection {
         return false
     }
 
-    /// What the subflow has received, said over another path: data waits for holes of other subflows, so that
-    /// the data acknowledgement alone does not tell, and the peer would send what is here once more.
-    private func lastWord(_ index: Int, _ member: MemberSubflow, at now: Instant,
-                          into out: inout OutgoingSegment) -> Bool {
+    /// What the subflow has received, said over another path: data waits for holes of other
+    /// subflows, so that the data acknowledgement alone does not tell, and the peer would send what
+    /// is here once more.
+    private func lastWord(
+        _ index: Int, _ member: MemberSubflow, at now: Instant,
+        into out: inout OutgoingSegment
+    ) -> Bool {
         member.owesLastWord = false
         defer { if member.health == .lost { retire(index, pathEnded: true, at: now) } }
         guard let path = anotherPath(than: member) else { return false }
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
-                                       optionRoom: optionRoom(member, mapping: false), at: now)
+        member.tcp.fillAcknowledgement(
+            &out.segment, receiveWindow: receiver.offered,
+            optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         out.subflow = index
         out.path = path
@@ -86,28 +94,37 @@ extension Connection {
 
     /// A path that works, of another subflow.
     func anotherPath(than member: MemberSubflow) -> Int? {
-        for case let other? in members where other !== member && other.isAlive && other.health == .usable {
+        for case let other? in members
+        where other !== member && other.isAlive && other.health == .usable {
             return other.path
         }
         return nil
     }
 
-    /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which brings the
-    /// key that its HMAC needs. One that ends meanwhile says so without it.
+    /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which
+    /// brings the key that its HMAC needs. One that ends meanwhile says so without it.
     func isHeld(_ member: MemberSubflow) -> Bool {
         member.kind == .join && !member.isOpener && remoteKey == nil && error == nil
     }
 
-    /// A SYN can't be cut in two like other data, and its options take more bytes than a data segment's head
-    /// (at most 40 and a general head of 17, less the 12 that a segment size leaves already).
+    /// A SYN can't be cut in two like other data, and its options take more bytes than a data
+    /// segment's head (at most 40 and a general head of 17, less the 12 that a segment size leaves
+    /// already).
     private static let openingHeadroom = 48
 
-    private func open(_ member: MemberSubflow, room: Int, at now: Instant, into out: inout OutgoingSegment) {
+    private func open(
+        _ member: MemberSubflow, room: Int, at now: Instant, into out: inout OutgoingSegment
+    ) {
         begin(&out)
         var length = 0, offset = sender.next, isCopy = false
-        let most = min(member.tcp.sendSegmentSize, configuration.subflow.openingLimit) - Self.openingHeadroom
-        // A joining SYN carries data only where nothing else can: else the scheduler knows better paths.
-        if room > 0, member.isOpener, error == nil, member.kind == .initial || !hasCarrier(besides: member) {
+        let most =
+            min(member.tcp.sendSegmentSize, configuration.subflow.openingLimit)
+            - Self.openingHeadroom
+        // A joining SYN carries data only where nothing else can: else the scheduler knows better
+        // paths.
+        if room > 0, member.isOpener, error == nil,
+            member.kind == .initial || !hasCarrier(besides: member)
+        {
             if sender.reinjections.isEmpty, !sender.doubtful.isEmpty { sender.endDoubt() }
             if sender.reinjections.count > 0 {
                 offset = sender.reinjections[0].start
@@ -117,8 +134,9 @@ extension Connection {
                 length = min(room, most, sender.sendable)
             }
         }
-        member.tcp.fillOpen(&out.segment, dataLength: length, streamOffset: offset,
-                            receiveWindow: receiver.offered, at: now)
+        member.tcp.fillOpen(
+            &out.segment, dataLength: length, streamOffset: offset,
+            receiveWindow: receiver.offered, at: now)
         if length > 0 {
             out.payload = sender.ring.pieces(from: offset, count: length)
             dataLeft(member, offset: offset, length: length, isCopy: isCopy)
@@ -129,42 +147,51 @@ extension Connection {
 
     private func hasCarrier(besides member: MemberSubflow) -> Bool {
         for case let other? in members
-            where other !== member && other.health == .usable && !other.isStale
-                && mayCarryData(other) {
+        where other !== member && other.health == .usable && !other.isStale
+            && mayCarryData(other)
+        {
             return true
         }
         return false
     }
 
     /// False where the subflow can't be repaired and is reset instead (its RST comes next).
-    private func retransmit(_ span: SentSpan, _ member: MemberSubflow, at now: Instant,
-                            into out: inout OutgoingSegment) -> Bool {
+    private func retransmit(
+        _ span: SentSpan, _ member: MemberSubflow, at now: Instant,
+        into out: inout OutgoingSegment
+    ) -> Bool {
         if span.length > 0, span.streamOffset < sender.ring.base || isNotWorthRepair(member) {
-            // The bytes are at the peer already, over another path; inside a session a new subflow costs less
-            // than filling the old one's holes with them.
+            // The bytes are at the peer already, over another path; inside a session a new subflow
+            // costs less than filling the old one's holes with them.
             reset(member, reason: MPReset.unacceptablePerformance)
             phase = .control
             return false
         }
         begin(&out)
-        member.tcp.fillRetransmission(of: span, &out.segment, receiveWindow: receiver.offered,
-                                      optionRoom: optionRoom(member, mapping: true), at: now)
-        if span.length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length) }
+        member.tcp.fillRetransmission(
+            of: span, &out.segment, receiveWindow: receiver.offered,
+            optionRoom: optionRoom(member, mapping: true), at: now)
+        if span.length > 0 {
+            out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length)
+        }
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
-        attach(&out.segment, member,
-               mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
+        attach(
+            &out.segment, member,
+            mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
         return true
     }
 
-    /// More than this many bytes outstanding that the peer has over another path: not worth repeating.
+    /// More than this many bytes outstanding that the peer has over another path: not worth
+    /// repeating.
     private static let mostDeadBytes: UInt64 = 64 << 10
 
     private func isNotWorthRepair(_ member: MemberSubflow) -> Bool {
         if mayMove(member) { return false }
         guard configuration.framing == .sealed,
-              livingSubflows > 1,
-              member.isStale,
-              member.tcp.outstandingCount > 1 else { return false }
+            livingSubflows > 1,
+            member.isStale,
+            member.tcp.outstandingCount > 1
+        else { return false }
         let last = member.tcp.outstanding(member.tcp.outstandingCount - 1)
         let front = member.tcp.outstanding(0)
         return last.streamOffset &+ UInt64(last.length) <= sender.acknowledged
@@ -178,7 +205,9 @@ extension Connection {
         guard sender.reinjections.count > 0 else { return false }
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)
-        guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else { return false }
+        guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else {
+            return false
+        }
         let n = min(front.count, member.segmentRoom)
         counted.bytesReinjected += n
         emit(member, offset: front.start, length: n, isCopy: true, at: now, into: &out)
@@ -186,13 +215,15 @@ extension Connection {
         return true
     }
 
-    /// A subflow with room for nothing but its own losses, for what the peer lacks first: the losses may lie so far
-    /// ahead that the peer can't keep them before. One segment a time-out, and one for each that has arrived.
+    /// A subflow with room for nothing but its own losses, for what the peer lacks first: the
+    /// losses may lie so far ahead that the peer can't keep them before. One segment a time-out,
+    /// and one for each that has arrived.
     private func repairing(awaiting offset: UInt64) -> MemberSubflow? {
         guard configuration.framing == .sealed, offset == sender.acknowledged else { return nil }
         for i in 0..<candidates.count {
             guard let member = members[candidates[i].subflow], member.tcp.isRepairingTimeout,
-                  member.awaitedSent != offset || member.awaitedSentAfter != member.tcp.statistics.timeouts
+                member.awaitedSent != offset
+                    || member.awaitedSentAfter != member.tcp.statistics.timeouts
             else { continue }
             member.awaitedSent = offset
             member.awaitedSentAfter = member.tcp.statistics.timeouts
@@ -206,10 +237,13 @@ extension Connection {
         guard available > 0 else { return false }
         if sender.backlog > Self.mostThin { shadowing.isBusy(at: now) }
         if wantsWritable { writerHeldAt = now }
-        if burstMember < 0 || burstRoom < min(available, members[burstMember]?.segmentRoom ?? .max) {
+        if burstMember < 0 || burstRoom < min(available, members[burstMember]?.segmentRoom ?? .max)
+        {
             collectCandidates(segment: available, at: now)
-            guard let i = scheduler.choose(candidates, backlog: expectedBacklog(at: now),
-                                           segment: configuration.subflow.maximumSegmentSize)
+            guard
+                let i = scheduler.choose(
+                    candidates, backlog: expectedBacklog(at: now),
+                    segment: configuration.subflow.maximumSegmentSize)
             else { burstMember = -1; return false }
             (burstMember, burstRoom) = (candidates[i].subflow, candidates[i].room)
         }
@@ -223,22 +257,29 @@ extension Connection {
         return true
     }
 
-    /// A writer that was held back this recently will go on: its next bytes are a turn of the loop away.
+    /// A writer that was held back this recently will go on: its next bytes are a turn of the loop
+    /// away.
     private static let writerMemory = Interval.milliseconds(10)
-    /// What waits to be scheduled. Of an application that has more than the ring takes that tells little; then it
-    /// is what may be out unacknowledged: what takes longer than that on a slower path stops the others.
+    /// What waits to be scheduled. Of an application that has more than the ring takes that tells
+    /// little; then it is what may be out unacknowledged: what takes longer than that on a slower
+    /// path stops the others.
     private func expectedBacklog(at now: Instant) -> Int {
-        guard sender.finOffset == nil, now - writerHeldAt <= Self.writerMemory else { return sender.backlog }
+        guard sender.finOffset == nil, now - writerHeldAt <= Self.writerMemory else {
+            return sender.backlog
+        }
         return max(sender.backlog, DataReceiver.initialWindow, 8 * allWindows)
     }
 
-    func emit(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,
-                      at now: Instant, into out: inout OutgoingSegment) {
+    func emit(
+        _ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,
+        at now: Instant, into out: inout OutgoingSegment
+    ) {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
-        member.tcp.fillData(&out.segment, length: length, streamOffset: offset,
-                            receiveWindow: receiver.offered,
-                            optionRoom: optionRoom(member, mapping: true), at: now)
+        member.tcp.fillData(
+            &out.segment, length: length, streamOffset: offset,
+            receiveWindow: receiver.offered,
+            optionRoom: optionRoom(member, mapping: true), at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
         attach(&out.segment, member, mapping: (offset, length, position), at: now)
         out.path = member.path
@@ -253,16 +294,19 @@ extension Connection {
         raw.signalsFrom = .zero
     }
 
-    /// Fills `candidates` with the subflows of the best standing that may carry data: usable and regular
-    /// before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for backup).
+    /// Fills `candidates` with the subflows of the best standing that may carry data: usable and
+    /// regular before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for
+    /// backup).
     func collectCandidates(segment: Int, at now: Instant) {
         var best = 8
         candidates.removeAll()
         for index in members.indices {
             guard let member = members[index],
-                  member.health == .usable,
-                  mayCarryData(member) else { continue }
-            let standing = (member.isStale ? 2 : 0)
+                member.health == .usable,
+                mayCarryData(member)
+            else { continue }
+            let standing =
+                (member.isStale ? 2 : 0)
                 + (member.isBackup ? configuration.aidsHandover ? 1 : 4 : 0)
             if standing > best { continue }
             if standing < best { best = standing; candidates.removeAll() }
@@ -273,14 +317,17 @@ extension Connection {
             // no small segments while an ACK is due
             if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {
                 if member.tcp.windowRoom >= size {
-                    pacingWake = min(pacingWake,
-                                     max(member.tcp.pacingRelease, now + .microseconds(20)))
+                    pacingWake = min(
+                        pacingWake,
+                        max(member.tcp.pacingRelease, now + .microseconds(20)))
                 }
                 c.room = 0
             }
             if configuration.framing == .rawIP { keepToSubflowWindow(&c, size: size, member) }
             // What stood in its queue is gone by now, where nothing is in flight.
-            c.smoothedRTT = member.tcp.bytesInFlight > 0 ? member.tcp.smoothedRTT
+            c.smoothedRTT =
+                member.tcp.bytesInFlight > 0
+                ? member.tcp.smoothedRTT
                 : min(member.tcp.smoothedRTT, member.tcp.minimumRTT * 5 / 4)
             c.rttVariation = member.tcp.rttVariation
             c.congestionWindow = member.tcp.congestionWindow
@@ -302,10 +349,12 @@ extension Connection {
     func bestMember() -> MemberSubflow? {
         var best: MemberSubflow?, bestStanding = 8
         for case let member? in members where member.health != .lost && mayCarryData(member) {
-            let standing = (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0)
+            let standing =
+                (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0)
                 + (member.isBackup ? 1 : 0)
             if standing < bestStanding
-                || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT) {
+                || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT)
+            {
                 best = member
                 bestStanding = standing
             }
@@ -313,49 +362,60 @@ extension Connection {
         return best
     }
 
-    /// Raw IP: the third packet of the handshake goes ahead of the first data. Both carry the keys: a listener that
-    /// sees later data first, since the one segment with keys was lost, would take the connection for plain TCP.
+    /// Raw IP: the third packet of the handshake goes ahead of the first data. Both carry the keys:
+    /// a listener that sees later data first, since the one segment with keys was lost, would take
+    /// the connection for plain TCP.
     private func keysAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard configuration.framing == .rawIP, role == .initiator, remoteKey != nil else { return false }
+        guard configuration.framing == .rawIP, role == .initiator, remoteKey != nil else {
+            return false
+        }
         for case let member? in members
-            where member.proofSentAt == .distantFuture && member.tcp.state == .established && owesKeys(member) {
+        where member.proofSentAt == .distantFuture && member.tcp.state == .established
+            && owesKeys(member)
+        {
             acknowledge(on: member, at: now, into: &out)
             return true
         }
         return false
     }
 
-    private func acknowledge(on member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment) {
+    private func acknowledge(
+        on member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment
+    ) {
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
-                                       optionRoom: optionRoom(member, mapping: false), at: now)
+        member.tcp.fillAcknowledgement(
+            &out.segment, receiveWindow: receiver.offered,
+            optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
     }
 
-    /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length; repeated with
-    /// growing patience until acknowledged (RFC 8684 section 3.3.3).
+    /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length;
+    /// repeated with growing patience until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard sender.isFinDue, finDeadline <= now else { return false }
         if sendsPlain { finishPlain(); return false }
         guard let member = finRepeats % 2 == 0 ? bestMember() : anotherMember() else {
-            finDeadline = now + .milliseconds(100)   // no subflow may carry it yet
+            finDeadline = now + .milliseconds(100)  // no subflow may carry it yet
             return false
         }
-        if owesKeys(member) {   // the third packet of the handshake goes ahead, since a DATA_FIN has no room for keys
+        // the third packet of the handshake goes ahead, since a DATA_FIN has no room for keys
+        if owesKeys(member) {
             finDeadline = now
             acknowledge(on: member, at: now, into: &out)
             return true
         }
-        let patience = max(member.tcp.retransmissionTimeout, .milliseconds(100))
+        let patience =
+            max(member.tcp.retransmissionTimeout, .milliseconds(100))
             * Int64(1 << min(finRepeats, 7))
         finRepeats += 1
         raw.finSentAt = now
         finDeadline = now + min(patience, Self.longestFinPatience)
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
-                                       optionRoom: optionRoom(member, mapping: true), at: now)
+        member.tcp.fillAcknowledgement(
+            &out.segment, receiveWindow: receiver.offered,
+            optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
         out.path = member.path
@@ -365,12 +425,14 @@ extension Connection {
     /// A DATA_FIN is repeated at least this often.
     private static let longestFinPatience = Interval.seconds(10)
 
-    /// For every second repetition: each subflow in turn, since the best one may be deaf without knowing.
+    /// For every second repetition: each subflow in turn, since the best one may be deaf without
+    /// knowing.
     private func anotherMember() -> MemberSubflow? {
         for i in 0..<members.count {
             if let member = members[(finRepeats / 2 + i) % members.count],
-               member.health != .lost,
-               mayCarryData(member) {
+                member.health != .lost,
+                mayCarryData(member)
+            {
                 return member
             }
         }
@@ -386,15 +448,18 @@ extension Connection {
             begin(&out)
             switch member.tcp.nextAction(at: now) {
             case .finish:
-                member.tcp.fillFinish(&out.segment, receiveWindow: receiver.offered,
-                                      optionRoom: optionRoom(member, mapping: false), at: now)
+                member.tcp.fillFinish(
+                    &out.segment, receiveWindow: receiver.offered,
+                    optionRoom: optionRoom(member, mapping: false), at: now)
             case .acknowledge:
-                member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
-                                               optionRoom: optionRoom(member, mapping: false),
-                                               at: now)
+                member.tcp.fillAcknowledgement(
+                    &out.segment, receiveWindow: receiver.offered,
+                    optionRoom: optionRoom(member, mapping: false),
+                    at: now)
             case .probe:
-                member.tcp.fillProbe(&out.segment, receiveWindow: receiver.offered,
-                                     optionRoom: optionRoom(member, mapping: false), at: now)
+                member.tcp.fillProbe(
+                    &out.segment, receiveWindow: receiver.offered,
+                    optionRoom: optionRoom(member, mapping: false), at: now)
             case .reset:
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
@@ -423,8 +488,9 @@ extension Connection {
         guard let member = signalMember(at: now) else { return false }
         signalLeft(at: now)
         begin(&out)
-        member.tcp.fillAcknowledgement(&out.segment, receiveWindow: receiver.offered,
-                                       optionRoom: SegmentOptions.room, at: now)
+        member.tcp.fillAcknowledgement(
+            &out.segment, receiveWindow: receiver.offered,
+            optionRoom: SegmentOptions.room, at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         attachSignal(&out.segment)
         out.subflow = members.firstIndex { $0 === member } ?? 0

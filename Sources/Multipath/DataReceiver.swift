@@ -7,9 +7,11 @@ struct DataReceiver: ~Copyable {
     let limit: Int
     /// A window that suffices for the first round trips; it grows with what the application takes.
     static let initialWindow = 1 << 20
-    /// The most ranges ahead of a hole, over all subflows; what would make one more is not taken and comes again.
+    /// The most ranges ahead of a hole, over all subflows; what would make one more is not taken
+    /// and comes again.
     static let rangeLimit = 2048
-    /// The same for text of less than `smallText` bytes, of which a datagram may hold a hundred segments.
+    /// The same for text of less than `smallText` bytes, of which a datagram may hold a hundred
+    /// segments.
     static let smallRangeLimit = 256
     static let smallText = 256
 
@@ -47,18 +49,20 @@ struct DataReceiver: ~Copyable {
     /// Notes that a segment tells the peer `offered`.
     mutating func advertised() { advertisedEdge = max(advertisedEdge, ring.end &+ UInt64(offered)) }
 
-    /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and harmless), and
-    /// there is a place for one more range, where it makes one. Asked before the subflow's TCP takes the text,
-    /// which is never repeated afterwards.
+    /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and
+    /// harmless), and there is a place for one more range, where it makes one. Asked before the
+    /// subflow's TCP takes the text, which is never repeated afterwards.
     ///
-    /// Where memory has run out since it was promised, what would need more counts as lost: it is repeated until the
-    /// application has taken what stands before it.
+    /// Where memory has run out since it was promised, what would need more counts as lost: it is
+    /// repeated until the application has taken what stands before it.
     func accepts(_ start: UInt64, _ end: UInt64) -> Bool {
         guard end <= max(ring.base &+ UInt64(window), advertisedEdge),
-              end <= ring.base || ring.canHold(Int(end &- ring.base)),
-              !(finOffset.map { end > $0 } ?? false) else { return false }
+            end <= ring.base || ring.canHold(Int(end &- ring.base)),
+            !(finOffset.map { end > $0 } ?? false)
+        else { return false }
         let limit = end &- start < Self.smallText ? Self.smallRangeLimit : Self.rangeLimit
-        return arrived.count < limit || start <= ring.end || arrived.span(containing: start &- 1) != nil
+        return arrived.count < limit || start <= ring.end
+            || arrived.span(containing: start &- 1) != nil
     }
 
     /// Places bytes at their offset; true where `next` moved.
@@ -76,7 +80,7 @@ struct DataReceiver: ~Copyable {
             offset = ring.end
         }
         arrivedInRound += bytes.count
-        if offset == ring.end, arrived.isEmpty {   // the common case: in order, nothing waits
+        if offset == ring.end, arrived.isEmpty {  // the common case: in order, nothing waits
             ring.place(bytes, at: offset)
             ring.advanceEnd(to: end)
             return true
@@ -98,30 +102,37 @@ struct DataReceiver: ~Copyable {
             let to = min(end, arrived[i].start)
             if to > from {
                 let first = Int(from &- offset)
-                ring.place(UnsafeRawBufferPointer(rebasing: bytes[first..<(first + Int(to &- from))]), at: from)
+                ring.place(
+                    UnsafeRawBufferPointer(rebasing: bytes[first..<(first + Int(to &- from))]),
+                    at: from)
             }
             from = max(from, arrived[i].end)
             i += 1
         }
-        if from < end { ring.place(UnsafeRawBufferPointer(rebasing: bytes[Int(from &- offset)...]), at: from) }
+        if from < end {
+            ring.place(UnsafeRawBufferPointer(rebasing: bytes[Int(from &- offset)...]), at: from)
+        }
     }
 
     /// Notes where the stream ends; false where that contradicts what is known.
     mutating func finish(at offset: UInt64) -> Bool {
         if let known = finOffset { return known == offset }
         guard offset >= ring.end,
-              arrived.isEmpty || arrived[arrived.count - 1].end <= offset else { return false }
+            arrived.isEmpty || arrived[arrived.count - 1].end <= offset
+        else { return false }
         finOffset = offset
         return true
     }
 
-    /// The application took `n` bytes. Where it keeps up, the window grows to four times what arrives in a round
-    /// trip (Fisk and Feng, dynamic right-sizing); counted on arrival, since behind a lost segment nothing can be
-    /// taken although the paths bring as much as before.
+    /// The application took `n` bytes. Where it keeps up, the window grows to four times what
+    /// arrives in a round trip (Fisk and Feng, dynamic right-sizing); counted on arrival, since
+    /// behind a lost segment nothing can be taken although the paths bring as much as before.
     mutating func consume(_ n: Int, roundTrip: Interval, at now: Instant) {
         ring.discard(to: ring.base &+ UInt64(n))
         guard now >= roundEnd else { return }
-        if arrivedInRound * 2 > wanted, ring.count < wanted / 4 { wanted = min(limit, max(wanted, arrivedInRound * 4)) }
+        if arrivedInRound * 2 > wanted, ring.count < wanted / 4 {
+            wanted = min(limit, max(wanted, arrivedInRound * 4))
+        }
         arrivedInRound = 0
         roundEnd = now + max(roundTrip, .milliseconds(1))
     }
@@ -130,7 +141,8 @@ struct DataReceiver: ~Copyable {
     func deservesUpdate(segment: Int) -> Bool {
         let window = window, edge = ring.base &+ UInt64(window)
         guard edge > advertisedEdge else { return false }
-        let gain = Int(edge &- advertisedEdge), known = Int(advertisedEdge &- min(advertisedEdge, ring.end))
+        let gain = Int(edge &- advertisedEdge),
+            known = Int(advertisedEdge &- min(advertisedEdge, ring.end))
         return gain >= window / 2 || (known < 2 * segment && gain >= min(2 * segment, window / 2))
             || (known < window / 4 && gain >= window / 4)
     }

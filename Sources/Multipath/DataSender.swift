@@ -1,8 +1,8 @@
 import Buffers
 import Measures
 
-/// The sending half of a connection's data: what the application wrote, how far it was scheduled and
-/// acknowledged at data level, and what must be sent a second time on another subflow.
+/// The sending half of a connection's data: what the application wrote, how far it was scheduled
+/// and acknowledged at data level, and what must be sent a second time on another subflow.
 ///
 /// Everything is counted in offsets from the first byte; offset n has the data sequence number
 /// `first + n` (RFC 8684 section 3.3.1). DATA_FIN takes the offset behind the last byte.
@@ -18,10 +18,11 @@ struct DataSender: ~Copyable {
     /// Where DATA_FIN stands, once the application finished.
     private(set) var finOffset: UInt64?
     private(set) var isFinAcknowledged = false
-    /// Scheduled bytes that go again on another subflow, in data order: what blocks the receiver first.
+    /// Scheduled bytes that go again on another subflow, in data order: what blocks the receiver
+    /// first.
     private(set) var reinjections = OffsetRanges()
-    /// Scheduled bytes whose path is gone, but that may have arrived before: they go after the reinjections, unless
-    /// a DATA_ACK covers them meanwhile.
+    /// Scheduled bytes whose path is gone, but that may have arrived before: they go after the
+    /// reinjections, unless a DATA_ACK covers them meanwhile.
     private(set) var doubtful = OffsetRanges()
     /// When the latest doubt began.
     private(set) var doubtedAt = Instant.zero
@@ -47,7 +48,9 @@ struct DataSender: ~Copyable {
     var isFinDue: Bool { finOffset != nil && !isFinAcknowledged && next == ring.end }
 
     /// DATA_FIN alone waits for its acknowledgement.
-    var isOnlyFinUnacknowledged: Bool { finOffset != nil && !isFinAcknowledged && acknowledged == ring.end }
+    var isOnlyFinUnacknowledged: Bool {
+        finOffset != nil && !isFinAcknowledged && acknowledged == ring.end
+    }
 
     mutating func assumeFinAcknowledged() { isFinAcknowledged = true }
 
@@ -112,7 +115,8 @@ struct DataSender: ~Copyable {
         self.edge = edge
     }
 
-    /// Gives back what nobody needs any more: below the DATA_ACK and below what living subflows may repeat.
+    /// Gives back what nobody needs any more: below the DATA_ACK and below what living subflows may
+    /// repeat.
     mutating func discard(heldFrom floor: UInt64) {
         let to = min(acknowledged, max(floor, ring.base))
         if to > ring.base { ring.discard(to: to) }

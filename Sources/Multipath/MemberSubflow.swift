@@ -23,10 +23,11 @@ final class MemberSubflow {
     var backupByPeer = false
     /// MP_PRIO goes with the next segment.
     var owesPriority = false
-    /// MP_CAPABLE with keys, or MP_JOIN's HMAC, goes with every segment until this is set: the peer has it.
+    /// MP_CAPABLE with keys, or MP_JOIN's HMAC, goes with every segment until this is set: the peer
+    /// has it.
     var peerHasProof = false
-    /// When the proof first left; `.distantFuture` before. What arrives sooner than a round trip later is no
-    /// evidence that the peer has it.
+    /// When the proof first left; `.distantFuture` before. What arrives sooner than a round trip
+    /// later is no evidence that the peer has it.
     var proofSentAt = Instant.distantFuture
     /// When the proof (third packet of the handshake) is repeated by itself (raw IP only).
     var proofDeadline = Instant.distantFuture
@@ -48,7 +49,8 @@ final class MemberSubflow {
     var unchecked: [UncheckedMapping] = []
     /// Where a wrong checksum was found that ends the subflow: goes with the RST as MP_FAIL.
     var failedAt: DataSequence?
-    /// What the peer lacked first when it went on this subflow ahead of its losses, and after how many timeouts.
+    /// What the peer lacked first when it went on this subflow ahead of its losses, and after how
+    /// many timeouts.
     var awaitedSent = UInt64.max
     var awaitedSentAfter = 0
     /// Timeouts of the TCP already turned into reinjections.
@@ -57,8 +59,8 @@ final class MemberSubflow {
     /// the last copy.
     var copyFloor = UInt64.max
     var copyEnd = SubflowSequence(0)
-    /// Bytes by which the framing's head of the last data segment exceeded a bulk segment's: the next one is
-    /// shorter by so much, to fill its datagram exactly.
+    /// Bytes by which the framing's head of the last data segment exceeded a bulk segment's: the
+    /// next one is shorter by so much, to fill its datagram exactly.
     var headExcess = 0
     /// RST with this reason is due or was sent; nothing is scheduled here any more.
     var resetReason: UInt8?

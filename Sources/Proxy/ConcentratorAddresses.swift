@@ -3,11 +3,11 @@ import Measures
 import Shell
 import Wire
 
-/// The concentrator's addresses, its names resolved at the start, and again while there is no session or its
-/// session is in doubt: it may have moved.
+/// The concentrator's addresses, its names resolved at the start, and again while there is no
+/// session or its session is in doubt: it may have moved.
 final class ConcentratorAddresses {
-    /// From one round of resolution to the next while it is needed, doubled up to the longest: a change of
-    /// address is found within seconds, however long it took to come.
+    /// From one round of resolution to the next while it is needed, doubled up to the longest: a
+    /// change of address is found within seconds, however long it took to come.
     private static let shortest = Interval.seconds(1), longest = Interval.seconds(4)
 
     private let targets: [Target]
@@ -31,8 +31,10 @@ final class ConcentratorAddresses {
         }
     }
 
-    init(_ targets: [Target], loop: EventLoop, log: Logger,
-         changed: @escaping ([SocketAddress]) -> Void) throws(SystemError) {
+    init(
+        _ targets: [Target], loop: EventLoop, log: Logger,
+        changed: @escaping ([SocketAddress]) -> Void
+    ) throws(SystemError) {
         self.targets = targets
         self.loop = loop
         self.log = log
@@ -56,7 +58,8 @@ final class ConcentratorAddresses {
         guard let resolver else { return }
         for (i, target) in targets.enumerated() {
             guard case .name(let name) = target.host,
-                  resolutions[i].map(\.isComplete) ?? true else { continue }
+                resolutions[i].map(\.isComplete) ?? true
+            else { continue }
             resolutions[i] = resolver.resolve(name) { [weak self] in self?.resolved(i, $0) }
         }
         timer?.arm(after: patience)
@@ -71,16 +74,21 @@ final class ConcentratorAddresses {
             guard resolution.isComplete else { return }
             // The addresses known before are better than none.
             if complaints.pass(at: loop.now()) != nil {
-                log.warning("cannot resolve the concentrator's name", metadata: ["name": "\(resolution.name)"])
+                log.warning(
+                    "cannot resolve the concentrator's name",
+                    metadata: ["name": "\(resolution.name)"])
             }
             return
         }
         // While one family is still asked for, what is known of the other stays.
-        answers[i] = resolution.isComplete ? found : found + answers[i].filter { !found.contains($0) }
+        answers[i] =
+            resolution.isComplete ? found : found + answers[i].filter { !found.contains($0) }
         let all = answers.flatMap { $0 }
         guard all != current else { return }
         current = all
-        log.info("concentrator", metadata: ["addresses": "\(all.map(\.description).joined(separator: " "))"])
+        log.info(
+            "concentrator",
+            metadata: ["addresses": "\(all.map(\.description).joined(separator: " "))"])
         changed(all)
     }
 }

@@ -3,8 +3,9 @@ import Measures
 import Shell
 import Wire
 
-/// The first stage: finds out which protocol the application speaks and where it wants to go. It takes so long
-/// and no longer, whatever comes, and looks at nothing while its source pauses after wrong passwords.
+/// The first stage: finds out which protocol the application speaks and where it wants to go. It
+/// takes so long and no longer, whatever comes, and looks at nothing while its source pauses after
+/// wrong passwords.
 final class FrontDesk: Visitor {
     private var buffer: [UInt8] = []
     private var door: FrontDoor?
@@ -16,7 +17,10 @@ final class FrontDesk: Visitor {
     /// Runs while its source pauses.
     private var pause: LoopTimer?
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ stranger: Stranger) {
+    init(
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
+        _ stranger: Stranger
+    ) {
         source = stranger.source
         socks4 = Socks4Dialogue(credentials: listener.credentials)
         socks5 = Socks5Dialogue(credentials: listener.credentials)
@@ -60,19 +64,22 @@ final class FrontDesk: Visitor {
         while !isOver, !buffer.isEmpty, !waitsForPause() {
             guard let door = door ?? open() else { return }
             self.door = door
-            let goesOn = switch door {
-            case .socks4: act(buffer.withUnsafeBytes { socks4.read($0) }, .socks4)
-            case .socks5: act(buffer.withUnsafeBytes { socks5.read($0) }, .socks5)
-            case .http: readRequest()
-            }
+            let goesOn =
+                switch door {
+                case .socks4: act(buffer.withUnsafeBytes { socks4.read($0) }, .socks4)
+                case .socks5: act(buffer.withUnsafeBytes { socks5.read($0) }, .socks5)
+                case .http: readRequest()
+                }
             if !goesOn { return }
         }
     }
 
-    /// Whether its source pauses: then it looks on afterwards. What comes meanwhile is kept, and an end is seen.
+    /// Whether its source pauses: then it looks on afterwards. What comes meanwhile is kept, and an
+    /// end is seen.
     private func waitsForPause() -> Bool {
         guard listener.credentials != nil,
-              let end = server.guesses.pauseEnd(source, at: server.loop.now()) else { return false }
+            let end = server.guesses.pauseEnd(source, at: server.loop.now())
+        else { return false }
         let timer = pause ?? server.loop.timer(for: self) { $0.step() }
         timer.arm(at: end)
         pause = timer
@@ -112,7 +119,8 @@ final class FrontDesk: Visitor {
             server.counters.refusedDialogues += 1
             server.log.debug("dialogue refused", metadata: ["why": "\(why)"])
             if why == .wrongCredentials, style == .socks5 {
-                server.wrongPassword(Socks5Dialogue.credentialBytes(of: buffer), from: source, on: listener)
+                server.wrongPassword(
+                    Socks5Dialogue.credentialBytes(of: buffer), from: source, on: listener)
             }
             sayGoodbye(reply)
             return false

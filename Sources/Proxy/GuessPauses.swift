@@ -1,7 +1,7 @@
 import Measures
 
-/// Who connects to a listener, as far as limits are concerned: an IPv4 address, or the /64 of an IPv6 one,
-/// all of which one host may use.
+/// Who connects to a listener, as far as limits are concerned: an IPv4 address, or the /64 of an
+/// IPv6 one, all of which one host may use.
 struct Source: Hashable, CustomStringConvertible {
     private let address: IPAddress
     init(_ address: IPAddress) {
@@ -13,14 +13,15 @@ struct Source: Hashable, CustomStringConvertible {
 
 /// Pauses after wrong passwords, for each source by itself, growing with their number.
 ///
-/// While a source pauses, nothing it sends on a listener with a password is looked at. What it sends then waits,
-/// so that a right password from the same address (one of many behind a NAT) comes through when the pause ends.
-/// The same wrong password once more, as from an application whose setting is old, tells nobody anything and
-/// counts for nothing.
+/// While a source pauses, nothing it sends on a listener with a password is looked at. What it
+/// sends then waits, so that a right password from the same address (one of many behind a NAT)
+/// comes through when the pause ends. The same wrong password once more, as from an application
+/// whose setting is old, tells nobody anything and counts for nothing.
 struct GuessPauses {
-    /// After the first wrong password, doubled with each further one: about 240 guesses an hour, where 5,300 a
-    /// second went through without it. A typing mistake costs half a second; the longest is shorter than the
-    /// time a dialogue may take, so that a right password that had to wait is heard.
+    /// After the first wrong password, doubled with each further one: about 240 guesses an hour,
+    /// where 5,300 a second went through without it. A typing mistake costs half a second; the
+    /// longest is shorter than the time a dialogue may take, so that a right password that had to
+    /// wait is heard.
     static let shortest = Interval.milliseconds(500), longest = Interval.seconds(15)
     /// Without a wrong password for so long, a source is like new.
     static let memory = Interval.seconds(1800)
@@ -60,6 +61,8 @@ struct GuessPauses {
     private mutating func forgetOldest(at now: Instant) {
         records = records.filter { now - $0.value.lastAt <= Self.memory }
         guard records.count >= Self.mostSources else { return }
-        if let oldest = records.min(by: { $0.value.lastAt < $1.value.lastAt }) { records[oldest.key] = nil }
+        if let oldest = records.min(by: { $0.value.lastAt < $1.value.lastAt }) {
+            records[oldest.key] = nil
+        }
     }
 }

@@ -6,8 +6,9 @@ import Shell
 import Tunnel
 import Wire
 
-/// An application that sends absolute-form requests: each is passed on in a stream to its origin and its
-/// response passed back, one after another. The stream is kept while requests go to the same origin.
+/// An application that sends absolute-form requests: each is passed on in a stream to its origin
+/// and its response passed back, one after another. The stream is kept while requests go to the
+/// same origin.
 final class HTTPRelay: Visitor {
     /// One request and its response under way.
     struct Exchange {
@@ -36,7 +37,9 @@ final class HTTPRelay: Visitor {
         var requestIsSent: Bool {
             headSent == request.head.count && requestBody.isFinished && approvedUp == 0
         }
-        var responseIsPassedOn: Bool { response != nil && responseBody.isFinished && approvedDown == 0 }
+        var responseIsPassedOn: Bool {
+            response != nil && responseBody.isFinished && approvedDown == 0
+        }
     }
     struct Origin {
         let handle: StreamHandle
@@ -63,8 +66,11 @@ final class HTTPRelay: Visitor {
     /// Bytes of a body passed on for one event, so that one fast connection can't keep the loop.
     private static let mostPerTurn = 1 << 20
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, first: HTTPRequest,
-         rest: [UInt8]) {
+    init(
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
+        first: HTTPRequest,
+        rest: [UInt8]
+    ) {
         requests = HTTPRequestReader(credentials: listener.credentials)
         buffer = rest
         exchange = Exchange(first, isOnUsedStream: false)
@@ -73,7 +79,9 @@ final class HTTPRelay: Visitor {
 
     override func start() {
         timer = server.loop.timer(for: self) { $0.timeUp() }
-        socket.watch.onReadable(for: self) { $0.fill(); $0.turn() }
+        socket.watch.onReadable(for: self) {
+            $0.fill(); $0.turn()
+        }
         socket.watch.onWritable(for: self) { $0.turn() }
         socket.onDeath(for: self) { relay, _ in relay.cut() }
         if let exchange { connect(exchange.request) }
@@ -100,8 +108,9 @@ final class HTTPRelay: Visitor {
     override func activity() {
         if let pump { pump.activity(); return }
         if exchange == nil, let connection = origin?.handle.connection,
-           connection.isReadFinished || connection.error != nil {
-            dropOrigin()   // it closed an idle connection; nothing is lost
+            connection.isReadFinished || connection.error != nil
+        {
+            dropOrigin()  // it closed an idle connection; nothing is lost
         }
         turn()
     }
@@ -110,11 +119,16 @@ final class HTTPRelay: Visitor {
         guard let exchange else { sayGoodbye(outgoing); return }
         if origin?.isAnswered == false { answered(.timedOut); return }
         let limit = server.settings.clients.idleBody
-        guard server.loop.now() - progressAt >= limit else { timer?.arm(at: progressAt + limit); return }
-        server.log.debug("stood still for too long", metadata: ["target": "\(exchange.request.target)"])
-        refuse(HTTPRefusal(.gatewayTimeout,
-                           "Nothing came from \(exchange.request.target) for \(Int(limit.seconds)) seconds."),
-               exchange)
+        guard server.loop.now() - progressAt >= limit else {
+            timer?.arm(at: progressAt + limit); return
+        }
+        server.log.debug(
+            "stood still for too long", metadata: ["target": "\(exchange.request.target)"])
+        refuse(
+            HTTPRefusal(
+                .gatewayTimeout,
+                "Nothing came from \(exchange.request.target) for \(Int(limit.seconds)) seconds."),
+            exchange)
     }
 
     /// From now on the exchange must not stand still.
@@ -193,7 +207,9 @@ final class HTTPRelay: Visitor {
 
     /// Reads the next request; false where there is none yet or the visit ends.
     private func begin() -> Bool {
-        let reading = buffer.withUnsafeBytes { requests.read(UnsafeRawBufferPointer(rebasing: $0[used...])) }
+        let reading = buffer.withUnsafeBytes {
+            requests.read(UnsafeRawBufferPointer(rebasing: $0[used...]))
+        }
         switch reading {
         case .needMore:
             if clientEnded { sayGoodbye([]) } else if buffer.count == used { buffer = []; used = 0 }
@@ -207,7 +223,9 @@ final class HTTPRelay: Visitor {
             timer?.cancel()
             if request.kind == .connect {
                 handOver(
-                    to: TunnelClient(socket, server, listener, request.target, .connect, early: Array(buffer[used...])))
+                    to: TunnelClient(
+                        socket, server, listener, request.target, .connect,
+                        early: Array(buffer[used...])))
                 return false
             }
             server.counters.visits += 1
@@ -219,9 +237,14 @@ final class HTTPRelay: Visitor {
     /// A stream for `request`: the present one where it leads to the same origin and is still good.
     private func connect(_ request: HTTPRequest) {
         if let origin, origin.target == request.target, origin.handle.connection.error == nil,
-           origin.handle.connection.readable.count == 0, !origin.handle.connection.isReadFinished {
+            origin.handle.connection.readable.count == 0, !origin.handle.connection.isReadFinished
+        {
             exchange = Exchange(request, isOnUsedStream: true)
-            if origin.isAnswered { watchProgress() } else { timer?.arm(after: server.settings.clients.answer) }
+            if origin.isAnswered {
+                watchProgress()
+            } else {
+                timer?.arm(after: server.settings.clients.answer)
+            }
             return
         }
         dropOrigin()
@@ -241,26 +264,30 @@ final class HTTPRelay: Visitor {
         defer { if !isOver, exchange != nil { exchange = now } }
         if now.headSent < now.request.head.count {
             now.headSent += now.request.head.withUnsafeBytes {
-                connection.write(UnsafeRawBufferPointer(rebasing: $0[now.headSent...]), at: server.driver.now)
+                connection.write(
+                    UnsafeRawBufferPointer(rebasing: $0[now.headSent...]), at: server.driver.now)
             }
             guard now.headSent == now.request.head.count else { return }
         }
         while !now.requestBody.isFinished || now.approvedUp > 0 {
             if now.approvedUp == 0 {
                 guard used < buffer.count else {
-                    if clientEnded { cut() }   // in the middle of its request
+                    if clientEnded { cut() }  // in the middle of its request
                     return
                 }
                 do throws(HTTPBodyError) {
                     now.approvedUp = try approve(&now.requestBody)
                 } catch {
-                    refuse(HTTPRefusal(.badRequest, "The request's body is not correctly chunked."), now)
+                    refuse(
+                        HTTPRefusal(.badRequest, "The request's body is not correctly chunked."),
+                        now)
                     return
                 }
             }
             let taken = buffer.withUnsafeBytes {
-                connection.write(UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]),
-                                 at: server.driver.now)
+                connection.write(
+                    UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]),
+                    at: server.driver.now)
             }
             guard taken > 0 else { return }
             noteProgress()
@@ -347,7 +374,8 @@ final class HTTPRelay: Visitor {
                 guard connection.isReadFinished else { return false }
                 // Cut short, a body must not look whole.
                 guard now.responseBody.mayEndHere,
-                      now.response?.body == .untilClose else { cut(); return false }
+                    now.response?.body == .untilClose
+                else { cut(); return false }
                 now.responseBody = HTTPBodyReader(.none)
                 return false
             }
@@ -357,7 +385,8 @@ final class HTTPRelay: Visitor {
                 now.approvedDown = n
             }
             switch socket.write(
-                UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)])) {
+                UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)]))
+            {
             case .bytes(let n):
                 connection.consume(n, at: server.driver.now)
                 now.approvedDown -= n
@@ -385,12 +414,13 @@ final class HTTPRelay: Visitor {
     /// The origin closed before its response's head was complete.
     private func originEnded(_ now: Exchange) {
         if now.isOnUsedStream, now.gathered.isEmpty, !now.clientSawBytes {
-            // It closed a connection it took for idle. Closing ours in the same way tells the application
-            // that its request was not answered and may be sent again.
+            // It closed a connection it took for idle. Closing ours in the same way tells the
+            // application that its request was not answered and may be sent again.
             sayGoodbye([])
         } else {
             refuse(
-                HTTPRefusal(.badGateway, "\(now.request.target) closed the connection without a response."),
+                HTTPRefusal(
+                    .badGateway, "\(now.request.target) closed the connection without a response."),
                 now)
         }
     }
@@ -409,11 +439,13 @@ final class HTTPRelay: Visitor {
         guard let origin else { return }
         exchange = nil
         timer = nil
-        let pump = Pump(socket: socket, handle: origin.handle, driver: server.driver,
-                        greeting: outgoing + head,
-                        early: Array(buffer[used...])) { [weak self] _ in
+        let pump = Pump(
+            socket: socket, handle: origin.handle, driver: server.driver,
+            greeting: outgoing + head,
+            early: Array(buffer[used...])
+        ) { [weak self] _ in
             self?.origin?.handle.owner = nil
-            self?.origin = nil   // the pump released it
+            self?.origin = nil  // the pump released it
             self?.leave()
         }
         buffer = []

@@ -20,7 +20,8 @@ public final class ProxyServer: EngineDelegate {
     let loop: EventLoop
     let log: Logger
     var counters = Counters()
-    /// Where sockets are read into before it is known what the bytes are; used within one call only.
+    /// Where sockets are read into before it is known what the bytes are; used within one call
+    /// only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
     public private(set) var mode: HandoverMode
     /// Applications served at once: as configured, or as many as there are descriptors.
@@ -49,8 +50,10 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
-    public init(_ settings: ProxySettings, loop: EventLoop,
-                log: Logger = Logger(label: "proxy")) throws(SystemError) {
+    public init(
+        _ settings: ProxySettings, loop: EventLoop,
+        log: Logger = Logger(label: "proxy")
+    ) throws(SystemError) {
         precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")
         self.settings = settings
         self.loop = loop
@@ -61,30 +64,38 @@ public final class ProxyServer: EngineDelegate {
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
         var configuration = EndpointConfiguration(
-            role: .proxy(concentrator: known, publicKey: settings.concentratorKey,
-                         preSharedKey: settings.preSharedKey),
+            role: .proxy(
+                concentrator: known, publicKey: settings.concentratorKey,
+                preSharedKey: settings.preSharedKey),
             identity: settings.identity)
         configuration.connection = settings.connection
         configuration.mode = settings.mode
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = mostClients
         configuration.memory = settings.memory
-        let endpoint = Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        let endpoint = Endpoint(
+            configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         driver.delegate = self
         if let path = settings.capture { try driver.record(to: path) }
         for (index, listener) in settings.listeners.enumerated() {
-            listeners.append(try StreamListener(listener.address, loop: loop, log: log) {
-                [weak self] socket, from in
-                self?.accepted(socket, listener, Stranger(source: Source(from.address), listener: index))
-            })
-            strangers.append(Strangers(most: settings.clients.mostStrangers(
-                listener, of: settings.listeners.count, mostClients: mostClients)))
+            listeners.append(
+                try StreamListener(listener.address, loop: loop, log: log) {
+                    [weak self] socket, from in
+                    self?.accepted(
+                        socket, listener, Stranger(source: Source(from.address), listener: index))
+                })
+            strangers.append(
+                Strangers(
+                    most: settings.clients.mostStrangers(
+                        listener, of: settings.listeners.count, mostClients: mostClients)))
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
-        concentrator = try ConcentratorAddresses(settings.concentrator, loop: loop,
-                                                 log: log) { [weak self] in
+        concentrator = try ConcentratorAddresses(
+            settings.concentrator, loop: loop,
+            log: log
+        ) { [weak self] in
             guard let self else { return }
             self.driver.endpoint.setConcentrator($0, at: self.loop.now())
             uplinks.setFamilies(of: $0, announced: self.announced)
@@ -98,14 +109,17 @@ public final class ProxyServer: EngineDelegate {
         concentrator?.start()
         silence = loop.timer(for: self) { $0.stillSilent() }
         silence?.arm(after: reachability.wait)
-        log.info("listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
+        log.info(
+            "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
         if mostClients < settings.mostClients {
-            log.notice("fewer clients than configured: raise the limit of open files",
-                       metadata: ["most": "\(mostClients)", "configured": "\(settings.mostClients)"])
+            log.notice(
+                "fewer clients than configured: raise the limit of open files",
+                metadata: ["most": "\(mostClients)", "configured": "\(settings.mostClients)"])
         }
         for listener in settings.listeners where listener.isOpenToOthers {
-            log.warning("whoever reaches this address may use the proxy: no password is asked for",
-                        metadata: ["on": "\(listener.address)"])
+            log.warning(
+                "whoever reaches this address may use the proxy: no password is asked for",
+                metadata: ["on": "\(listener.address)"])
         }
     }
 
@@ -123,8 +137,9 @@ public final class ProxyServer: EngineDelegate {
         guard visitors.count < mostClients else {
             counters.turnedAway += 1
             if let silent = notices.pass(at: loop.now()) {
-                log.notice("turned away: too many clients",
-                           metadata: ["most": "\(mostClients)", "not_logged_before": "\(silent)"])
+                log.notice(
+                    "turned away: too many clients",
+                    metadata: ["most": "\(mostClients)", "not_logged_before": "\(silent)"])
             }
             socket.reset()
             return
@@ -135,11 +150,16 @@ public final class ProxyServer: EngineDelegate {
     private func admit(_ visitor: Visitor) {
         visitors[ObjectIdentifier(visitor)] = visitor
         if let stranger = visitor.stranger,
-           let crowdedOut = strangers[stranger.listener].add(visitor, number: visitor.number, from: stranger.source) {
+            let crowdedOut = strangers[stranger.listener].add(
+                visitor, number: visitor.number, from: stranger.source)
+        {
             counters.crowdedOut += 1
             if let silent = notices.pass(at: loop.now()) {
-                log.notice("too many connections in their dialogue: the oldest is closed",
-                           metadata: ["on": "\(visitor.listener.address)", "not_logged_before": "\(silent)"])
+                log.notice(
+                    "too many connections in their dialogue: the oldest is closed",
+                    metadata: [
+                        "on": "\(visitor.listener.address)", "not_logged_before": "\(silent)"
+                    ])
             }
             crowdedOut.cut()
         }
@@ -159,12 +179,16 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// Somebody showed a wrong name or password, told from others by `shown`.
-    func wrongPassword(_ shown: ArraySlice<UInt8>, from source: Source, on listener: ProxyListener) {
+    func wrongPassword(_ shown: ArraySlice<UInt8>, from source: Source, on listener: ProxyListener)
+    {
         counters.wrongPasswords += 1
         guesses.noteWrong(source, hash: shown.hashValue, at: loop.now())
         guard let silent = notices.pass(at: loop.now()) else { return }
-        log.notice("wrong user name or password",
-                   metadata: ["from": "\(source)", "on": "\(listener.address)", "not_logged_before": "\(silent)"])
+        log.notice(
+            "wrong user name or password",
+            metadata: [
+                "from": "\(source)", "on": "\(listener.address)", "not_logged_before": "\(silent)"
+            ])
     }
 
     func left(_ visitor: Visitor) {
@@ -192,7 +216,11 @@ public final class ProxyServer: EngineDelegate {
         handle.owner = nil
         let connection = handle.connection
         let now = loop.now()
-        if connection.isReadFinished { connection.finishWriting(at: now) } else { connection.abort(at: now) }
+        if connection.isReadFinished {
+            connection.finishWriting(at: now)
+        } else {
+            connection.abort(at: now)
+        }
         driver.endpoint.touched(handle, at: loop.now())
         driver.endpoint.release(handle, at: loop.now())
         driver.kick()
@@ -220,8 +248,9 @@ public final class ProxyServer: EngineDelegate {
         if reachability.sessions == 0, reachability.noteUplinks(changes: uplinks?.changes ?? 0) {
             silence?.arm(after: reachability.wait)
         }
-        return reachability.obstacle(hasUplink: uplinks?.hasAny == true,
-                                     hasAddress: concentrator?.current.isEmpty == false)
+        return reachability.obstacle(
+            hasUplink: uplinks?.hasAny == true,
+            hasAddress: concentrator?.current.isEmpty == false)
     }
 
     /// A request was refused for `obstacle`; the next one may be luckier.
@@ -244,21 +273,25 @@ public final class ProxyServer: EngineDelegate {
             silence?.cancel()
             log.info("session opened", metadata: ["session": "\(session)"])
         case .sessionResumed(let session, let silence):
-            log.info("session goes on with new keys",
-                     metadata: ["session": "\(session)", "silent_s": "\(Int(silence.seconds))"])
+            log.info(
+                "session goes on with new keys",
+                metadata: ["session": "\(session)", "silent_s": "\(Int(silence.seconds))"])
         case .sessionClosed(let session, let reason):
             reachability.sessionClosed()
             concentrator?.isNeeded = reachability.sessions == 0
             if reachability.sessions == 0 {
                 silence?.arm(after: reachability.wait)
-                announced = []   // the next session tells its own
+                announced = []  // the next session tells its own
             }
             log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
         case .addressAnnounced(_, let address, let isThere):
             announced.removeAll { $0 == address }
             if isThere { announced.append(address) }
-            log.info(isThere ? "the concentrator has a further address" : "an address of the concentrator is gone",
-                     metadata: ["address": "\(address)"])
+            log.info(
+                isThere
+                    ? "the concentrator has a further address"
+                    : "an address of the concentrator is gone",
+                metadata: ["address": "\(address)"])
             uplinks?.setFamilies(of: concentrator?.current ?? [], announced: announced)
         case .sessionDoubted(let session):
             // Perhaps it is not there any more: whoever has a name looks it up again.
@@ -266,22 +299,33 @@ public final class ProxyServer: EngineDelegate {
             log.info("the concentrator is silent", metadata: ["session": "\(session)"])
         case .pathChanged(let session, let path, let uplink, let remote, let health):
             if health == .usable, reachability.sessions > 0 { concentrator?.isNeeded = false }
-            log.info("path \(health)", metadata: ["session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
-                                                 "remote": "\(remote)"])
+            log.info(
+                "path \(health)",
+                metadata: [
+                    "session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
+                    "remote": "\(remote)"
+                ])
         case .pathMoved, .limited: break
         }
     }
 
-    /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log names all causes.
+    /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log
+    /// names all causes.
     private func stillSilent() {
         let hasAddress = concentrator?.current.isEmpty == false
-        let obstacle = reachability.waited(hasUplink: uplinks?.hasAny == true, hasAddress: hasAddress)
+        let obstacle = reachability.waited(
+            hasUplink: uplinks?.hasAny == true, hasAddress: hasAddress)
         guard let obstacle else { return }
         if obstacle == .noAnswer, let concentrator {
-            log.warning("""
+            log.warning(
+                """
                 no answer from the concentrator: it is not running, its UDP port can't be reached, or one of the two \
                 does not have the other's public key
-                """, metadata: ["concentrator": "\(concentrator.current.map(\.description).joined(separator: " "))"])
+                """,
+                metadata: [
+                    "concentrator":
+                        "\(concentrator.current.map(\.description).joined(separator: " "))"
+                ])
         }
         silence?.arm(after: reachability.wait)
         // Those who wait are told what those who come are told.
@@ -289,15 +333,18 @@ public final class ProxyServer: EngineDelegate {
     }
 
     public func uplinkFailed(_ number: Int, _ error: SystemError) {
-        log.notice("uplink failed",
-                   metadata: ["uplink": "\(uplinks?.name(number) ?? "?")", "why": "\(error)"])
+        log.notice(
+            "uplink failed",
+            metadata: ["uplink": "\(uplinks?.name(number) ?? "?")", "why": "\(error)"])
     }
 
     // MARK: Control
 
     /// Changes the handover mode, also of living connections. Nil, or why it can't be had.
     @discardableResult public func setMode(_ mode: HandoverMode) -> String? {
-        if mode == .backup, uplinks?.hasBackup != true { return Self.noBackup(uplinks?.knownNames ?? []) }
+        if mode == .backup, uplinks?.hasBackup != true {
+            return Self.noBackup(uplinks?.knownNames ?? [])
+        }
         guard mode != self.mode else { return nil }
         self.mode = mode
         driver.endpoint.setMode(mode, at: loop.now())
@@ -308,7 +355,8 @@ public final class ProxyServer: EngineDelegate {
 
     private static func noBackup(_ names: [String]) -> String {
         "no uplink has the role backup, so that all would go on carrying data: give it to one first with "
-            + "braid uplink NAME backup" + (names.isEmpty ? "" : " (NAME: \(names.joined(separator: ", ")))")
+            + "braid uplink NAME backup"
+            + (names.isEmpty ? "" : " (NAME: \(names.joined(separator: ", ")))")
     }
 
     /// Changes the role of an uplink, while connections live on. Nil, or why that is not possible.
@@ -317,13 +365,15 @@ public final class ProxyServer: EngineDelegate {
         guard uplinks.setRole(role, of: name) else {
             let names = uplinks.knownNames
             return "there is no uplink \(name)"
-                + (names.isEmpty ? "; there is none at present" : ", only \(names.joined(separator: ", "))")
+                + (names.isEmpty
+                    ? "; there is none at present" : ", only \(names.joined(separator: ", "))")
         }
         driver.kick()
         return nil
     }
 
-    /// Stops accepting and ends when the last application has, or after `drain`; called again, at once.
+    /// Stops accepting and ends when the last application has, or after `drain`; called again, at
+    /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
         log.notice("stopping", metadata: ["clients": "\(visitors.count)"])
@@ -345,19 +395,23 @@ public final class ProxyServer: EngineDelegate {
 
     public func status() -> ServerStatus {
         let report = driver.endpoint.report(at: loop.now())
-        var status = ServerStatus(role: "proxy", uptime: loop.now() - began,
-                                  listen: zip(settings.listeners,
-                                              listen).map { "\($0.scheme.rawValue)://\($1)" },
-                                  report: report)
+        var status = ServerStatus(
+            role: "proxy", uptime: loop.now() - began,
+            listen: zip(
+                settings.listeners,
+                listen
+            ).map { "\($0.scheme.rawValue)://\($1)" },
+            report: report)
         status.uplinks = uplinks?.states ?? []
         status.counters = [
             .init("clients", visitors.count), .init("clients_accepted_total", counters.accepted),
-            .init("clients_turned_away_total", counters.turnedAway), .init("requests_total", counters.visits),
+            .init("clients_turned_away_total", counters.turnedAway),
+            .init("requests_total", counters.visits),
             .init("dialogues_refused_total", counters.refusedDialogues),
             .init("dials_failed_total", counters.failedDials),
             .init("wrong_passwords_total", counters.wrongPasswords),
             .init("clients_crowded_out_total", counters.crowdedOut),
-            .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
+            .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit)
         ]
         return status
     }

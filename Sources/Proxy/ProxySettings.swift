@@ -35,8 +35,10 @@ public struct ProxyListener: Sendable {
     }
 
     /// An address that others can reach by any interface needs `credentials`.
-    public init(scheme: Scheme = .mixed, address: SocketAddress,
-                credentials: Credentials? = nil, mode: HandoverMode? = nil) throws(Problem) {
+    public init(
+        scheme: Scheme = .mixed, address: SocketAddress,
+        credentials: Credentials? = nil, mode: HandoverMode? = nil
+    ) throws(Problem) {
         let isWildcard = address.address.high == 0 && address.address.low == 0
         if isWildcard, credentials == nil { throw .openToEverybody(address) }
         self.scheme = scheme
@@ -95,8 +97,10 @@ public struct ProxySettings: Sendable {
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 
-    public init(identity: StaticKeyPair, concentrator: [Target], concentratorKey: Key32,
-                listeners: [ProxyListener]) {
+    public init(
+        identity: StaticKeyPair, concentrator: [Target], concentratorKey: Key32,
+        listeners: [ProxyListener]
+    ) {
         self.identity = identity
         self.concentrator = concentrator
         self.concentratorKey = concentratorKey
@@ -106,22 +110,24 @@ public struct ProxySettings: Sendable {
 
 /// How long applications may take, and how many may be undecided.
 public struct ClientLimits: Sendable {
-    /// From the connection to the end of the dialogue, whatever comes meanwhile; RFC 1928 leaves it open.
+    /// From the connection to the end of the dialogue, whatever comes meanwhile; RFC 1928 leaves it
+    /// open.
     public var dialogue = Interval.seconds(30)
-    /// For the concentrator's answer about a dial: its own limit is 10 s, the rest is for finding it.
+    /// For the concentrator's answer about a dial: its own limit is 10 s, the rest is for finding
+    /// it.
     public var answer = Interval.seconds(30)
     /// Between two requests of an HTTP application.
     public var idleHTTP = Interval.seconds(120)
-    /// For an HTTP request and its response while not a byte of either moves; as long as Squid's read_timeout,
-    /// since applications poll long and people pause films.
+    /// For an HTTP request and its response while not a byte of either moves; as long as Squid's
+    /// read_timeout, since applications poll long and people pause films.
     public var idleBody = Interval.seconds(900)
     /// Connections that have not shown a password yet, on one listener that asks for one.
     public var unauthenticated = 256
 
     public init() {}
 
-    /// How many may be in their dialogue at once on a listener: never so many that they take those that other
-    /// listeners need.
+    /// How many may be in their dialogue at once on a listener: never so many that they take those
+    /// that other listeners need.
     func mostStrangers(_ listener: ProxyListener, of listeners: Int, mostClients: Int) -> Int {
         let share = max(1, mostClients / (2 * max(1, listeners)))
         return listener.credentials == nil ? share : min(unauthenticated, share)

@@ -2,8 +2,8 @@ import Dialogue
 import Measures
 import Wire
 
-/// Whether the concentrator can be reached, as far as the proxy knows, so that applications are told the
-/// true reason at once instead of waiting for what can't come.
+/// Whether the concentrator can be reached, as far as the proxy knows, so that applications are
+/// told the true reason at once instead of waiting for what can't come.
 struct Reachability {
     /// Why no request can be served at present.
     enum Obstacle: Equatable {
@@ -11,8 +11,8 @@ struct Reachability {
         case noUplink
         /// None of the concentrator's names could be resolved so far.
         case noAddress
-        /// It has not answered for as long as the log waits before it warns. A concentrator answers no
-        /// stranger, so that a wrong key looks like one that is away.
+        /// It has not answered for as long as the log waits before it warns. A concentrator answers
+        /// no stranger, so that a wrong key looks like one that is away.
         case noAnswer
 
         /// What a SOCKS application is told.
@@ -26,7 +26,9 @@ struct Reachability {
             case .noAddress:
                 HTTPRefusal(.serviceUnavailable, "The concentrator's name can't be resolved.")
             case .noAnswer:
-                HTTPRefusal(.gatewayTimeout, """
+                HTTPRefusal(
+                    .gatewayTimeout,
+                    """
                     The concentrator does not answer: it is not running, its UDP port can't be reached, or one \
                     of the two does not have the other's public key.
                     """)
@@ -34,8 +36,8 @@ struct Reachability {
         }
     }
 
-    /// How long the concentrator may be silent before the log says so and applications are refused, doubled
-    /// from one time to the next in the log.
+    /// How long the concentrator may be silent before the log says so and applications are refused,
+    /// doubled from one time to the next in the log.
     static let firstWait = Interval.seconds(5), longestWait = Interval.seconds(320)
 
     private(set) var sessions = 0
@@ -62,8 +64,8 @@ struct Reachability {
         return hasAddress ? .noAnswer : .noAddress
     }
 
-    /// Whether an uplink has come, or come back changed, since the last call: the concentrator gets its time
-    /// to answer over that one.
+    /// Whether an uplink has come, or come back changed, since the last call: the concentrator gets
+    /// its time to answer over that one.
     mutating func noteUplinks(changes: Int) -> Bool {
         guard changes != uplinkChanges else { return false }
         uplinkChanges = changes
@@ -72,8 +74,8 @@ struct Reachability {
         return true
     }
 
-    /// What stands in the way of a request now. A session that is silent for a while is no obstacle: it
-    /// may have lost its uplinks a moment ago, and its requests wait.
+    /// What stands in the way of a request now. A session that is silent for a while is no
+    /// obstacle: it may have lost its uplinks a moment ago, and its requests wait.
     func obstacle(hasUplink: Bool, hasAddress: Bool) -> Obstacle? {
         guard sessions == 0 else { return nil }
         guard hasUplink else { return .noUplink }

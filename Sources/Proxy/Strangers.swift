@@ -6,10 +6,11 @@ struct Stranger {
     let listener: Int
 }
 
-/// The connections of one listener that have not said yet what they want, in the order in which they came.
+/// The connections of one listener that have not said yet what they want, in the order in which
+/// they came.
 ///
-/// When there are too many the one closed is the oldest of the source that has most of them, so that many
-/// silent connections of one host push out each other and nobody else's.
+/// When there are too many the one closed is the oldest of the source that has most of them, so
+/// that many silent connections of one host push out each other and nobody else's.
 struct Strangers<Connection> {
     private struct Entry {
         let number: UInt64
@@ -23,8 +24,10 @@ struct Strangers<Connection> {
     /// `most`: how many there may be at once; at least one.
     init(most: Int) { self.most = max(1, most) }
 
-    /// Takes in a connection with a number larger than those before; returns the one to close for it.
-    mutating func add(_ connection: Connection, number: UInt64, from source: Source) -> Connection? {
+    /// Takes in a connection with a number larger than those before; returns the one to close for
+    /// it.
+    mutating func add(_ connection: Connection, number: UInt64, from source: Source) -> Connection?
+    {
         var evicted: Connection?
         if count >= most, let full = bySource.max(by: { isLess($0.value, $1.value) }) {
             evicted = full.value.first?.connection
@@ -45,7 +48,7 @@ struct Strangers<Connection> {
     /// The connection has said what it wants, or is gone. Harmless where it isn't among them.
     mutating func remove(_ number: UInt64, from source: Source) {
         guard var entries = bySource[source] else { return }
-        bySource[source] = nil   // no copy below
+        bySource[source] = nil  // no copy below
         var low = 0, high = entries.count
         while low < high {
             let middle = (low + high) / 2

@@ -31,8 +31,10 @@ final class TunnelClient: Visitor {
     private var timer: LoopTimer?
     private let began: Instant
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
-         _ style: Style, early: [UInt8]) {
+    init(
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
+        _ style: Style, early: [UInt8]
+    ) {
         self.target = target
         self.style = style
         self.early = early
@@ -61,7 +63,8 @@ final class TunnelClient: Visitor {
 
     // MARK: Waiting for the dial
 
-    /// What the application sends ahead travels with the request all the same, as far as there is room.
+    /// What the application sends ahead travels with the request all the same, as far as there is
+    /// room.
     private func forwardEarly(_ handle: StreamHandle) {
         guard !early.isEmpty else { return }
         let taken = early.withUnsafeBytes { handle.connection.write($0, at: server.driver.now) }
@@ -70,8 +73,9 @@ final class TunnelClient: Visitor {
         server.touched(handle)
     }
 
-    /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN where it has sent
-    /// nothing for the target yet (with a request sent ahead, a FIN may be a half-close).
+    /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN
+    /// where it has sent nothing for the target yet (with a request sent ahead, a FIN may be a
+    /// half-close).
     private func watchForDeparture() {
         socket.watch.onReadable(for: self) { $0.readAhead() }
         socket.watch.wantsRead = early.isEmpty
@@ -87,7 +91,7 @@ final class TunnelClient: Visitor {
             socket.watch.wantsRead = early.isEmpty
         case .end:
             socket.watch.wantsRead = false
-            if !hasSentAhead { cut() }   // the pump reads the end once more, if it is a half-close
+            if !hasSentAhead { cut() }  // the pump reads the end once more, if it is a half-close
         case .failed: cut()
         }
     }
@@ -101,7 +105,7 @@ final class TunnelClient: Visitor {
         }
         server.dialFailed(target, status)
         if let pump {
-            pump.cancel()   // the application was told yes: a reset is the only no that is left
+            pump.cancel()  // the application was told yes: a reset is the only no that is left
         } else {
             sayGoodbye(style.reply(status, target, server))
         }
@@ -120,9 +124,11 @@ final class TunnelClient: Visitor {
     }
 
     private func startPump(_ handle: StreamHandle) {
-        let pump = Pump(socket: socket, handle: handle, driver: server.driver,
-                        greeting: style.reply(.connected, target, server),
-                        early: early) { [weak self] in self?.ended($0) }
+        let pump = Pump(
+            socket: socket, handle: handle, driver: server.driver,
+            greeting: style.reply(.connected, target, server),
+            early: early
+        ) { [weak self] in self?.ended($0) }
         early = []
         self.pump = pump
         pump.start()
@@ -130,13 +136,16 @@ final class TunnelClient: Visitor {
 
     private func ended(_ end: Pump.End) {
         if let pump {
-            server.log.debug("ended", metadata: [
-                "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)",
-                "received": "\(pump.bytesOut)",
-                "seconds": "\((server.loop.now() - began).seconds)"])
+            server.log.debug(
+                "ended",
+                metadata: [
+                    "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)",
+                    "received": "\(pump.bytesOut)",
+                    "seconds": "\((server.loop.now() - began).seconds)"
+                ])
         }
         handle?.owner = nil
-        handle = nil   // the pump released it
+        handle = nil  // the pump released it
         leave()
     }
 

@@ -1,8 +1,9 @@
-/// The numbers by which the engine knows the proxy's sockets: one for each interface (or address) and
-/// family, from 0 on, few, and given again.
+/// The numbers by which the engine knows the proxy's sockets: one for each interface (or address)
+/// and family, from 0 on, few, and given again.
 ///
-/// A name that comes back gets the number it had, as long as nobody else needed it: the engine still knows the
-/// round trips of its paths. A new name gets a number never used, else the one that has been free the longest.
+/// A name that comes back gets the number it had, as long as nobody else needed it: the engine
+/// still knows the round trips of its paths. A new name gets a number never used, else the one that
+/// has been free the longest.
 struct UplinkNumbers {
     /// Sockets at once: a session has no more paths.
     static let most = 16
@@ -24,7 +25,9 @@ struct UplinkNumbers {
     func number(of key: Key) -> Int? { slots.firstIndex { $0.key == key && $0.isHeld } }
 
     /// The name of a number, of the latest owner where it is free; nil where it was never given.
-    func name(_ number: Int) -> String? { slots.indices.contains(number) ? slots[number].key.name : nil }
+    func name(_ number: Int) -> String? {
+        slots.indices.contains(number) ? slots[number].key.name : nil
+    }
 
     /// The number for `key`, in use from now on; nil where all are.
     mutating func take(_ key: Key) -> Int? {
@@ -33,7 +36,9 @@ struct UplinkNumbers {
             slots.append(Slot(key: key, isHeld: true, released: 0))
             return slots.count - 1
         }
-        let free = slots.indices.filter { !slots[$0].isHeld }.min { slots[$0].released < slots[$1].released }
+        let free = slots.indices.filter { !slots[$0].isHeld }.min {
+            slots[$0].released < slots[$1].released
+        }
         guard let number = known ?? free else { return nil }
         slots[number] = Slot(key: key, isHeld: true, released: 0)
         return number
@@ -53,7 +58,8 @@ struct UplinkNumbers {
             .map { ($0, slots[$0].key.isIPv4) }
     }
 
-    /// Every name that has a number or had one until somebody else needed it, in the order of the numbers.
+    /// Every name that has a number or had one until somebody else needed it, in the order of the
+    /// numbers.
     var names: [String] {
         var out: [String] = []
         for slot in slots where !out.contains(slot.key.name) { out.append(slot.key.name) }

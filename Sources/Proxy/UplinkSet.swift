@@ -51,7 +51,8 @@ final class UplinkSet {
     private var listening: LoopTimer?
     /// Those whose silence the log has told of, by number.
     private var told: Set<Int> = []
-    /// How long an uplink may be silent while others are heard, and the datagrams it must have sent.
+    /// How long an uplink may be silent while others are heard, and the datagrams it must have
+    /// sent.
     private static let silence = Interval.seconds(5), leastSent = 3
     /// How often an uplink came or changed.
     private(set) var changes = 0
@@ -69,8 +70,10 @@ final class UplinkSet {
             let isIPv4 = addresses[0]?.address.isIPv4 == true
             selectors = Subnet(isIPv4 ? "127.0.0.1" : "::1").map { [.source($0)] } ?? []
         }
-        monitor = try UplinkMonitor(selectors: selectors, loop: driver.loop,
-                                    log: log) { [weak self] in self?.handle($0) }
+        monitor = try UplinkMonitor(
+            selectors: selectors, loop: driver.loop,
+            log: log
+        ) { [weak self] in self?.handle($0) }
         timer = driver.loop.timer(for: self) { $0.attachMissing() }
         listening = driver.loop.timer(for: self) { $0.listen() }
     }
@@ -98,8 +101,9 @@ final class UplinkSet {
         let known = numbers.names
         let names = known + present.keys.filter { !known.contains($0) }.sorted()
         return names.map { name in
-            ServerStatus.UplinkState(name: name, isBackup: role(name) == .backup, isOff: role(name) == .off,
-                                     isPresent: present[name] != nil, problem: problem(name))
+            ServerStatus.UplinkState(
+                name: name, isBackup: role(name) == .backup, isOff: role(name) == .off,
+                isPresent: present[name] != nil, problem: problem(name))
         }
     }
 
@@ -108,9 +112,10 @@ final class UplinkSet {
     private func problem(_ name: String) -> String? {
         guard let candidate = present[name] else { return nil }
         for (number, isIPv4) in numbers.held(name) where isDeaf(number) {
-            return UplinkDiagnosis.reason(candidate, isIPv4: isIPv4,
-                                          others: present.values.filter { $0.name != name }
-                                              .sorted { $0.name < $1.name })
+            return UplinkDiagnosis.reason(
+                candidate, isIPv4: isIPv4,
+                others: present.values.filter { $0.name != name }
+                    .sorted { $0.name < $1.name })
         }
         return nil
     }
@@ -118,8 +123,9 @@ final class UplinkSet {
     /// It sends, others are heard, and nothing ever came on it.
     private func isDeaf(_ number: Int) -> Bool {
         guard let socket = driver.socket(number), let since = places[number]?.since,
-              driver.now - since >= Self.silence, socket.statistics.datagramsReceived == 0,
-              socket.statistics.datagramsSent >= Self.leastSent else { return false }
+            driver.now - since >= Self.silence, socket.statistics.datagramsReceived == 0,
+            socket.statistics.datagramsSent >= Self.leastSent
+        else { return false }
         return places.indices.contains { driver.socket($0)?.statistics.datagramsReceived ?? 0 > 0 }
     }
 
@@ -128,9 +134,11 @@ final class UplinkSet {
         for name in present.keys.sorted() {
             for (number, _) in numbers.held(name) {
                 if driver.socket(number)?.statistics.datagramsReceived ?? 0 == 0 { isOpen = true }
-                guard isDeaf(number), told.insert(number).inserted, let problem = problem(name) else { continue }
-                log.warning("nothing was ever heard on an uplink",
-                            metadata: ["uplink": "\(name)", "why": "\(problem)"])
+                guard isDeaf(number), told.insert(number).inserted, let problem = problem(name)
+                else { continue }
+                log.warning(
+                    "nothing was ever heard on an uplink",
+                    metadata: ["uplink": "\(name)", "why": "\(problem)"])
             }
         }
         if isOpen { listening?.arm(after: Self.silence) }
@@ -158,10 +166,12 @@ final class UplinkSet {
     /// Gives the uplink a role while it lives; false where there is no such uplink.
     func setRole(_ role: UplinkRole, of name: String) -> Bool {
         guard present[name] != nil || numbers.names.contains(name),
-              roles[name] != nil || roles.count < Self.mostRoles else { return false }
+            roles[name] != nil || roles.count < Self.mostRoles
+        else { return false }
         guard self.role(name) != role else { return true }
         roles[name] = role
-        log.notice("uplink has another role", metadata: ["uplink": "\(name)", "role": "\(role.rawValue)"])
+        log.notice(
+            "uplink has another role", metadata: ["uplink": "\(name)", "role": "\(role.rawValue)"])
         for (number, _) in numbers.held(name) where role != .off {
             driver.setUplinkRole(number, isBackup: role == .backup)
         }
@@ -170,11 +180,17 @@ final class UplinkSet {
         return true
     }
 
-    /// The families of the concentrator's addresses decide which sockets are of use; `announced` are those it
-    /// has told of itself.
+    /// The families of the concentrator's addresses decide which sockets are of use; `announced`
+    /// are those it has told of itself.
     func setFamilies(of addresses: [SocketAddress], announced: [SocketAddress] = []) {
-        families = (v4: addresses.contains { $0.address.isIPv4 }, v6: addresses.contains { !$0.address.isIPv4 })
-        further = (v4: announced.contains { $0.address.isIPv4 }, v6: announced.contains { !$0.address.isIPv4 })
+        families = (
+            v4: addresses.contains { $0.address.isIPv4 },
+            v6: addresses.contains { !$0.address.isIPv4 }
+        )
+        further = (
+            v4: announced.contains { $0.address.isIPv4 },
+            v6: announced.contains { !$0.address.isIPv4 }
+        )
         attachMissing()
     }
 
@@ -205,8 +221,9 @@ final class UplinkSet {
         for candidate in present.values.sorted(by: { $0.name < $1.name }) { attach(candidate) }
     }
 
-    /// The families in which the uplink can reach the concentrator: IPv4 where both ends have it, since its
-    /// header is shorter, and a second one where the concentrator asked for that by announcing an address.
+    /// The families in which the uplink can reach the concentrator: IPv4 where both ends have it,
+    /// since its header is shorter, and a second one where the concentrator asked for that by
+    /// announcing an address.
     private func wanted(_ candidate: UplinkCandidate) -> [Bool] {
         if role(candidate.name) == .off { return [] }
         let hasV4 = candidate.has(isIPv4: true), hasV6 = candidate.has(isIPv4: false)
@@ -221,14 +238,17 @@ final class UplinkSet {
         numbers.release(number)
     }
 
-    /// Makes the sockets that the uplink lacks. One stays while its own address does: another family's
-    /// addresses come and go without it.
+    /// Makes the sockets that the uplink lacks. One stays while its own address does: another
+    /// family's addresses come and go without it.
     private func attach(_ candidate: UplinkCandidate) {
         let wanted = wanted(candidate)
-        for (number, isIPv4) in numbers.held(candidate.name) where !wanted.contains(isIPv4) { detach(number) }
+        for (number, isIPv4) in numbers.held(candidate.name) where !wanted.contains(isIPv4) {
+            detach(number)
+        }
         if wanted.isEmpty, role(candidate.name) != .off {
-            log.notice("uplink has no address of the concentrator's family",
-                       metadata: ["uplink": "\(candidate.name)"])
+            log.notice(
+                "uplink has no address of the concentrator's family",
+                metadata: ["uplink": "\(candidate.name)"])
         }
         for isIPv4 in wanted { attach(candidate, isIPv4: isIPv4) }
     }
@@ -236,43 +256,57 @@ final class UplinkSet {
     private func attach(_ candidate: UplinkCandidate, isIPv4: Bool) {
         guard candidate.mtu >= 1280 else {
             if notices.pass(at: driver.now) != nil {
-                log.warning("cannot use uplink: its packets have less than 1,280 bytes",
-                            metadata: ["uplink": "\(candidate.name)", "mtu": "\(candidate.mtu)"])
+                log.warning(
+                    "cannot use uplink: its packets have less than 1,280 bytes",
+                    metadata: ["uplink": "\(candidate.name)", "mtu": "\(candidate.mtu)"])
             }
-            for (number, family) in numbers.held(candidate.name) where family == isIPv4 { detach(number) }
+            for (number, family) in numbers.held(candidate.name) where family == isIPv4 {
+                detach(number)
+            }
             return
         }
         guard let number = numbers.take(.init(name: candidate.name, isIPv4: isIPv4)) else {
             if refused.insert(candidate.name).inserted, let silent = notices.pass(at: driver.now) {
-                log.warning("uplink is not used until another one vanishes: there are too many",
-                            metadata: ["uplink": "\(candidate.name)", "most": "\(UplinkNumbers.most)",
-                                       "not_logged_before": "\(silent)"])
+                log.warning(
+                    "uplink is not used until another one vanishes: there are too many",
+                    metadata: [
+                        "uplink": "\(candidate.name)", "most": "\(UplinkNumbers.most)",
+                        "not_logged_before": "\(silent)"
+                    ])
             }
             return
         }
         let old = places[number]
         if let old, driver.socket(number) != nil, old.isThere(in: candidate) {
-            driver.retryUplink(number)   // a route may have come back
+            driver.retryUplink(number)  // a route may have come back
             return
         }
         guard let address = candidate.addresses.first(where: { $0.isIPv4 == isIPv4 }),
-              let binding = candidate.binding(isIPv4: isIPv4) else { return detach(number) }
+            let binding = candidate.binding(isIPv4: isIPv4)
+        else { return detach(number) }
         do {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let role = role(candidate.name)
-            let uplink = Uplink(number: number, name: candidate.name, isBackup: role == .backup,
-                                isWarm: warm.contains(candidate.selector),
-                                datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
-                                address: address)
-            places[number] = Place(interface: candidate.interface, index: candidate.interfaceIndex,
-                                   address: address, mtu: candidate.mtu, since: driver.now)
+            let uplink = Uplink(
+                number: number, name: candidate.name, isBackup: role == .backup,
+                isWarm: warm.contains(candidate.selector),
+                datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
+                address: address)
+            places[number] = Place(
+                interface: candidate.interface, index: candidate.interfaceIndex,
+                address: address, mtu: candidate.mtu, since: driver.now)
             told.remove(number)
             listening?.arm(after: Self.silence)
             driver.addUplink(uplink, socket: socket)
-            log.info("uplink", metadata: ["uplink": "\(candidate.name)", "from": "\(uplink.address)",
-                                          "role": "\(role.rawValue)"])
+            log.info(
+                "uplink",
+                metadata: [
+                    "uplink": "\(candidate.name)", "from": "\(uplink.address)",
+                    "role": "\(role.rawValue)"
+                ])
         } catch {
-            log.warning("cannot use uplink", metadata: ["uplink": "\(candidate.name)", "why": "\(error)"])
+            log.warning(
+                "cannot use uplink", metadata: ["uplink": "\(candidate.name)", "why": "\(error)"])
             detach(number)
             timer?.arm(after: Self.retry)
         }
@@ -282,7 +316,8 @@ final class UplinkSet {
 extension UplinkSet.Place {
     /// Whether a socket that stands here is right for what the system shows now.
     func isThere(in candidate: UplinkCandidate) -> Bool {
-        interface == candidate.interface && index == candidate.interfaceIndex && mtu == candidate.mtu
+        interface == candidate.interface && index == candidate.interfaceIndex
+            && mtu == candidate.mtu
             && candidate.addresses.contains(address)
     }
 }

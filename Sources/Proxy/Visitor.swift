@@ -4,24 +4,28 @@ import Shell
 import Tunnel
 import Wire
 
-/// Somebody connected to one of the proxy's ports, in one of the stages of a visit: at the front desk, in a
-/// tunnel, at the HTTP relay, leaving.
+/// Somebody connected to one of the proxy's ports, in one of the stages of a visit: at the front
+/// desk, in a tunnel, at the HTTP relay, leaving.
 ///
-/// The server keeps exactly one visitor for an application's socket; a stage hands the socket to the next.
+/// The server keeps exactly one visitor for an application's socket; a stage hands the socket to
+/// the next.
 class Visitor: StreamOwner {
     let socket: StreamSocket
     /// Keeps this visitor until it has left.
     let server: ProxyServer
     /// The port it came in by.
     let listener: ProxyListener
-    /// While it has not said yet what it wants: it counts against the listener's limit of such connections.
+    /// While it has not said yet what it wants: it counts against the listener's limit of such
+    /// connections.
     let stranger: Stranger?
     /// Ascending with the visitors of a server.
     let number: UInt64
     private(set) var isOver = false
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
-         stranger: Stranger? = nil) {
+    init(
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
+        stranger: Stranger? = nil
+    ) {
         self.listener = listener
         self.socket = socket
         self.server = server
@@ -68,14 +72,16 @@ class Visitor: StreamOwner {
     func willLeave() {}
 }
 
-/// The last stage: sends the rest of an answer and a FIN, and reads what still comes, since closing a socket
-/// with unread bytes resets it and the answer would be lost on the way.
+/// The last stage: sends the rest of an answer and a FIN, and reads what still comes, since closing
+/// a socket with unread bytes resets it and the answer would be lost on the way.
 final class Farewell: Visitor {
     private var bytes: [UInt8]
     private var timer: LoopTimer?
 
-    init(_ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ bytes: [UInt8],
-         stranger: Stranger?) {
+    init(
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ bytes: [UInt8],
+        stranger: Stranger?
+    ) {
         self.bytes = bytes
         super.init(socket, server, listener, stranger: stranger)
     }

@@ -3,15 +3,19 @@ import Measures
 
 extension braid_address {
     init(_ a: SocketAddress) {
-        self.init(high: a.address.high, low: a.address.low, port: a.port, is_ipv4: a.address.isIPv4 ? 1 : 0)
+        self.init(
+            high: a.address.high, low: a.address.low, port: a.port,
+            is_ipv4: a.address.isIPv4 ? 1 : 0)
     }
     init(_ a: IPAddress) { self.init(high: a.high, low: a.low, port: 0, is_ipv4: a.isIPv4 ? 1 : 0) }
 }
 
 extension IPAddress {
     init(_ a: braid_address) {
-        self = a.is_ipv4 != 0 ? IPAddress(v4: UInt32(truncatingIfNeeded: a.low))
-                              : IPAddress(v6High: a.high, low: a.low)
+        self =
+            a.is_ipv4 != 0
+            ? IPAddress(v4: UInt32(truncatingIfNeeded: a.low))
+            : IPAddress(v6High: a.high, low: a.low)
     }
     var isUnspecified: Bool { high == 0 && low == 0 }
 }
@@ -37,7 +41,8 @@ public struct Subnet: Hashable, Sendable, CustomStringConvertible {
         guard parts.count <= 2, let address = IPAddress(parts[0]) else { return nil }
         let longest = address.isIPv4 ? 32 : 128
         guard parts.count == 2 else { self.init(address, prefix: longest); return }
-        guard let prefix = Int(parts[1]), (0...longest).contains(prefix), parts[1].first != "+" else {
+        guard let prefix = Int(parts[1]), (0...longest).contains(prefix), parts[1].first != "+"
+        else {
             return nil
         }
         self.init(address, prefix: prefix)
@@ -45,7 +50,9 @@ public struct Subnet: Hashable, Sendable, CustomStringConvertible {
 
     public func contains(_ other: IPAddress) -> Bool {
         guard other.isIPv4 == address.isIPv4 else { return false }
-        if address.isIPv4 { return prefix == 0 || (other.v4 ^ address.v4) >> UInt32(32 - prefix) == 0 }
+        if address.isIPv4 {
+            return prefix == 0 || (other.v4 ^ address.v4) >> UInt32(32 - prefix) == 0
+        }
         let high = Swift.min(prefix, 64), low = Swift.max(prefix - 64, 0)
         return (high == 0 || (other.high ^ address.high) >> UInt64(64 - high) == 0)
             && (low == 0 || (other.low ^ address.low) >> UInt64(64 - low) == 0)

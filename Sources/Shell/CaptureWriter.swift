@@ -16,7 +16,9 @@ public final class CaptureWriter {
     private static let flushInterval = Interval.seconds(1)
 
     /// Creates the file (mode 0600: it holds what applications say), emptying an old one.
-    public init(path: String, loop: EventLoop, log: Logger = Logger(label: "capture")) throws(SystemError) {
+    public init(
+        path: String, loop: EventLoop, log: Logger = Logger(label: "capture")
+    ) throws(SystemError) {
         let fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard fd >= 0 else { throw SystemError("create \(path)", code: errno) }
         self.path = path
@@ -48,7 +50,9 @@ public final class CaptureWriter {
         let n = used
         used = 0
         flushTimer?.cancel()
-        if n > 0 { writeAll(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<n])) }
+        if n > 0 {
+            writeAll(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<n]))
+        }
     }
 
     public func close() {
@@ -63,7 +67,9 @@ public final class CaptureWriter {
             let n = write(descriptor, bytes.baseAddress! + at, bytes.count - at)
             if n >= 0 { at += n; continue }
             if errno == EINTR { continue }
-            log.error("capture ended", metadata: ["file": "\(path)", "error": "\(SystemError.text(errno))"])
+            log.error(
+                "capture ended",
+                metadata: ["file": "\(path)", "error": "\(SystemError.text(errno))"])
             Glibc.close(descriptor)
             descriptor = -1
         }

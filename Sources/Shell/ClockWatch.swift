@@ -1,8 +1,9 @@
 import CDatagram
 import Glibc
 
-/// Notices that the machine's wall clock was set, or that it has slept: the loop's timers stood still meanwhile
-/// (libevent's clock is CLOCK_MONOTONIC), and whatever waits for one of them is to be looked at now.
+/// Notices that the machine's wall clock was set, or that it has slept: the loop's timers stood
+/// still meanwhile (libevent's clock is CLOCK_MONOTONIC), and whatever waits for one of them is to
+/// be looked at now.
 public final class ClockWatch {
     private let watch: FileWatch
     private let changed: () -> Void

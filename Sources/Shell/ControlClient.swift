@@ -13,19 +13,25 @@ public enum ControlClient {
     /// No status is longer; more is another program's doing.
     private static let longestReply = 64 << 20
 
-    /// Sends a line and returns the whole reply without its last line end; 5 s at most from one piece of
-    /// it to the next.
+    /// Sends a line and returns the whole reply without its last line end; 5 s at most from one
+    /// piece of it to the next.
     public static func ask(path: String, line: String) throws(Failure) -> String {
-        let descriptor = try system { () throws(SystemError) in try controlSocket(nonBlocking: false) }
+        let descriptor = try system { () throws(SystemError) in
+            try controlSocket(nonBlocking: false)
+        }
         defer { close(descriptor) }
         var limit = timeval(tv_sec: 5, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         try connect(descriptor, path)
         return try system { () throws(SystemError) in try exchange(descriptor, path, line) }
     }
 
-    private static func system<Value>(_ body: () throws(SystemError) -> Value) throws(Failure) -> Value {
+    private static func system<Value>(
+        _ body: () throws(SystemError) -> Value
+    ) throws(Failure) -> Value {
         do { return try body() } catch { throw .system(error) }
     }
 
@@ -41,13 +47,17 @@ public enum ControlClient {
         guard code == 0 else { throw .system(SystemError("connect to \(path)", code: code)) }
         guard let peer = ControlTrust.peer(descriptor) else { throw .stranger(user: .max) }
         let user = geteuid()
-        guard ControlTrust.mayBeAsked(by: user, peer: peer.user, owner: about.st_uid, folder: folder) else {
+        guard
+            ControlTrust.mayBeAsked(by: user, peer: peer.user, owner: about.st_uid, folder: folder)
+        else {
             throw .stranger(user: [0, user].contains(peer.user) ? about.st_uid : peer.user)
         }
     }
 
-    private static func exchange(_ descriptor: Int32, _ path: String,
-                                 _ line: String) throws(SystemError) -> String {
+    private static func exchange(
+        _ descriptor: Int32, _ path: String,
+        _ line: String
+    ) throws(SystemError) -> String {
         let request = Array((line + "\n").utf8)
         guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
             throw SystemError("ask \(path)", code: errno)

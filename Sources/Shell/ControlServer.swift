@@ -1,14 +1,16 @@
 import Glibc
 import Measures
 
-/// Answers one request line with one reply on a Unix socket (mode 0600): `braid status`, `braid mode`.
+/// Answers one request line with one reply on a Unix socket (mode 0600): `braid status`, `braid
+/// mode`.
 ///
-/// The socket is bound under a name of its own and renamed to its place, so that a process that starts
-/// while the last one still drains takes the place over, and there is no moment without a socket. Each
-/// removes only what is its own.
+/// The socket is bound under a name of its own and renamed to its place, so that a process that
+/// starts while the last one still drains takes the place over, and there is no moment without a
+/// socket. Each removes only what is its own.
 public final class ControlServer {
     public let path: String
-    /// The process that answered at this place before and lives on, such as one that is still draining.
+    /// The process that answered at this place before and lives on, such as one that is still
+    /// draining.
     public private(set) var predecessor: pid_t?
     private let loop: EventLoop
     private let handler: (String) -> String
@@ -21,27 +23,32 @@ public final class ControlServer {
 
     fileprivate static let mostVisitors = 32, longestLine = 4096
     fileprivate static let timeout = Interval.seconds(10)
-    /// How often is it seen to that somebody answers at `path`: the process that took it over may be gone,
-    /// or a cleaner of /tmp came by.
+    /// How often is it seen to that somebody answers at `path`: the process that took it over may
+    /// be gone, or a cleaner of /tmp came by.
     private static let lookInterval = Interval.seconds(10)
 
     private struct Listening {
         var descriptor: Int32
         var watch: FileWatch
-        /// Tells this socket's file from another one's. Its number is not used again while it is open.
+        /// Tells this socket's file from another one's. Its number is not used again while it is
+        /// open.
         var device: dev_t
         var inode: ino_t
     }
 
-    /// Throws EEXIST where something else than a socket is in the way. `handler` gets the line without its
-    /// end and returns the reply, which may have several lines.
-    public convenience init(path: String, loop: EventLoop,
-                            handler: @escaping (String) -> String) throws(SystemError) {
+    /// Throws EEXIST where something else than a socket is in the way. `handler` gets the line
+    /// without its end and returns the reply, which may have several lines.
+    public convenience init(
+        path: String, loop: EventLoop,
+        handler: @escaping (String) -> String
+    ) throws(SystemError) {
         try self.init(path: path, lookInterval: Self.lookInterval, loop: loop, handler: handler)
     }
 
-    init(path: String, lookInterval: Interval, loop: EventLoop,
-         handler: @escaping (String) -> String) throws(SystemError) {
+    init(
+        path: String, lookInterval: Interval, loop: EventLoop,
+        handler: @escaping (String) -> String
+    ) throws(SystemError) {
         self.path = path
         self.loop = loop
         self.handler = handler
@@ -85,12 +92,14 @@ public final class ControlServer {
         let descriptor = try controlSocket(nonBlocking: true)
         do throws(SystemError) {
             let own = "\(ControlPath.folder(of: path))/.\(getpid()).new"
-            unlink(own)   // of a process of this number that was killed just here
-            let mask = umask(0o177)   // by bind itself: there is no moment at which others could connect
+            unlink(own)  // of a process of this number that was killed just here
+            // by bind itself: there is no moment at which others could connect
+            let mask = umask(0o177)
             defer { umask(mask) }
             let code = try withUnixAddress(own) { bind(descriptor, $0, $1) == 0 ? 0 : errno }
             guard code == 0 else { throw SystemError("open control socket \(path)", code: code) }
-            guard Glibc.listen(descriptor, 16) == 0, lstat(own, &about) == 0, rename(own, path) == 0 else {
+            guard Glibc.listen(descriptor, 16) == 0, lstat(own, &about) == 0, rename(own, path) == 0
+            else {
                 let error = SystemError("open control socket \(path)", code: errno)
                 unlink(own)
                 throw error
@@ -102,7 +111,8 @@ public final class ControlServer {
         let watch = loop.watch(descriptor)
         watch.onReadable(for: self) { $0.acceptAll() }
         watch.wantsRead = true
-        return Listening(descriptor: descriptor, watch: watch, device: about.st_dev, inode: about.st_ino)
+        return Listening(
+            descriptor: descriptor, watch: watch, device: about.st_dev, inode: about.st_ino)
     }
 
     private enum Answerer {
@@ -115,7 +125,9 @@ public final class ControlServer {
     private static func answerer(at path: String) -> Answerer {
         guard let descriptor = try? controlSocket(nonBlocking: true) else { return .unknown }
         defer { Glibc.close(descriptor) }
-        guard let code = try? withUnixAddress(path, { connect(descriptor, $0, $1) == 0 ? 0 : errno }) else {
+        guard
+            let code = try? withUnixAddress(path, { connect(descriptor, $0, $1) == 0 ? 0 : errno })
+        else {
             return .nobody
         }
         if code == EAGAIN { return .unknown }
@@ -127,7 +139,7 @@ public final class ControlServer {
         guard isOpen else { return }
         if case .nobody = Self.answerer(at: path) {
             leavePlace()
-            socket = try? listen()   // tried again the next time
+            socket = try? listen()  // tried again the next time
         }
         look?.arm(after: interval)
     }
@@ -145,18 +157,22 @@ public final class ControlServer {
         while let socket {
             let descriptor = accept(socket.descriptor, nil, nil)
             guard descriptor >= 0 else {
-                // Who waits stays in the queue: without a pause the loop would do nothing but find that out.
+                // Who waits stays in the queue: without a pause the loop would do nothing but find
+                // that out.
                 if [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(errno) { acceptLater() }
                 return
             }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
             guard visitors.count < Self.mostVisitors, let peer = ControlTrust.peer(descriptor),
-                  ControlTrust.mayAsk(peer.user) else {
+                ControlTrust.mayAsk(peer.user)
+            else {
                 Glibc.close(descriptor)
                 continue
             }
-            let visitor = Visitor(loop, descriptor, handler) { [weak self] in self?.visitors[$0] = nil }
+            let visitor = Visitor(loop, descriptor, handler) { [weak self] in
+                self?.visitors[$0] = nil
+            }
             visitors[ObjectIdentifier(visitor)] = visitor
         }
     }
@@ -171,8 +187,10 @@ private final class Visitor {
     private var reply: [UInt8] = []
     private var timer: LoopTimer?
 
-    init(_ loop: EventLoop, _ descriptor: Int32, _ handler: @escaping (String) -> String,
-         gone: @escaping (ObjectIdentifier) -> Void) {
+    init(
+        _ loop: EventLoop, _ descriptor: Int32, _ handler: @escaping (String) -> String,
+        gone: @escaping (ObjectIdentifier) -> Void
+    ) {
         socket = StreamSocket(loop: loop, descriptor: descriptor)
         self.handler = handler
         self.gone = gone

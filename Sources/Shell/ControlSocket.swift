@@ -7,7 +7,8 @@ public enum ControlPath {
     /// `NAME.sock` in /run/braid for root, else in $XDG_RUNTIME_DIR/braid, else in /tmp/braid-UID.
     public static func standard(_ name: String) -> String { directory() + "/\(name).sock" }
 
-    /// Where `NAME` may be asked: its own place, and for root also that of the service of deploy/systemd.
+    /// Where `NAME` may be asked: its own place, and for root also that of the service of
+    /// deploy/systemd.
     public static func places(_ name: String) -> [String] {
         [standard(name)] + (geteuid() == 0 ? ["/run/braid-\(name)/\(name).sock"] : [])
     }
@@ -34,16 +35,20 @@ public enum ControlPath {
         guard parent.hasPrefix("/tmp/braid-") else { return }
         var about = stat()
         // In /tmp anybody could have made it first.
-        guard lstat(parent, &about) == 0, about.st_mode & S_IFMT == S_IFDIR, about.st_uid == geteuid(),
-              about.st_mode & 0o077 == 0 else {
+        guard lstat(parent, &about) == 0, about.st_mode & S_IFMT == S_IFDIR,
+            about.st_uid == geteuid(),
+            about.st_mode & 0o077 == 0
+        else {
             throw SystemError("use \(parent), which is not yours alone", code: EACCES)
         }
     }
 }
 
 /// A Unix stream socket's address; throws ENAMETOOLONG.
-func withUnixAddress<R>(_ path: String,
-                        _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) throws(SystemError) -> R {
+func withUnixAddress<R>(
+    _ path: String,
+    _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
+) throws(SystemError) -> R {
     var name = sockaddr_un()
     name.sun_family = sa_family_t(AF_UNIX)
     let bytes = Array(path.utf8)
@@ -75,9 +80,9 @@ enum ControlTrust {
 
     /// Whether `user` may ask a process of `peer` whose socket is in a folder of `owner`.
     ///
-    /// Both must be root's or the user's own. One exception: a service of systemd's with DynamicUser has
-    /// its folder directly in /run, which only root can make, and a user of the range that systemd keeps
-    /// for that (61184 to 65519, systemd.exec(5)); root may ask it.
+    /// Both must be root's or the user's own. One exception: a service of systemd's with
+    /// DynamicUser has its folder directly in /run, which only root can make, and a user of the
+    /// range that systemd keeps for that (61184 to 65519, systemd.exec(5)); root may ask it.
     static func mayBeAsked(by user: uid_t, peer: uid_t, owner: uid_t, folder: String) -> Bool {
         if user == 0, peer == owner, (61_184...65_519).contains(peer), isRuntimeFolder(folder) {
             return true
@@ -88,10 +93,11 @@ enum ControlTrust {
     /// `/run/NAME`, with nothing on the way that another than root could have put there.
     private static func isRuntimeFolder(_ folder: String) -> Bool {
         let parts = folder.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0] == "", parts[1] == "run", !parts[2].isEmpty else { return false }
+        guard parts.count == 3, parts[0] == "", parts[1] == "run", !parts[2].isEmpty else {
+            return false
+        }
         var about = stat()
         return lstat("/run", &about) == 0 && about.st_mode & S_IFMT == S_IFDIR && about.st_uid == 0
             && about.st_mode & 0o022 == 0
     }
 }
-

@@ -3,7 +3,8 @@ import CDatagram
 import Glibc
 import Measures
 
-/// The buffers with which every socket of a process sends and receives; nothing is allocated per call.
+/// The buffers with which every socket of a process sends and receives; nothing is allocated per
+/// call.
 public final class DatagramExchange {
     private let receiver: OpaquePointer
     private let sender: OpaquePointer
@@ -16,7 +17,8 @@ public final class DatagramExchange {
 
     public init() {
         guard let receiver = braid_receiver_create(UInt32(Self.receiveSlots)),
-              let sender = braid_sender_create(UInt32(Self.sendSlots)) else {
+            let sender = braid_sender_create(UInt32(Self.sendSlots))
+        else {
             fatalError("no memory for datagrams")
         }
         self.receiver = receiver
@@ -30,13 +32,18 @@ public final class DatagramExchange {
 
     // MARK: In
 
-    /// Receives once without waiting and hands every datagram over, valid and writable during the call.
-    /// Returns whether there may be more.
+    /// Receives once without waiting and hands every datagram over, valid and writable during the
+    /// call. Returns whether there may be more.
     @inline(__always)
-    public func receive(from socket: DatagramSocket,
-                        _ take: (_ datagram: UnsafeMutableRawBufferPointer, _ from: SocketAddress,
-                                 _ local: IPAddress) -> Void)
-        -> Bool {
+    public func receive(
+        from socket: DatagramSocket,
+        _ take: (
+            _ datagram: UnsafeMutableRawBufferPointer, _ from: SocketAddress,
+            _ local: IPAddress
+        ) -> Void
+    )
+        -> Bool
+    {
         var n = braid_receive(receiver, socket.descriptor)
         // An ICMP error of an earlier datagram: it says nothing about what waits here.
         if n == -ECONNREFUSED || n == -EINTR { n = braid_receive(receiver, socket.descriptor) }
@@ -48,7 +55,9 @@ public final class DatagramExchange {
             var at = 0
             while at < length {
                 let size = min(segment, length - at)
-                take(UnsafeMutableRawBufferPointer(start: arrivals[i].bytes + at, count: size), from, local)
+                take(
+                    UnsafeMutableRawBufferPointer(start: arrivals[i].bytes + at, count: size), from,
+                    local)
                 socket.statistics.datagramsReceived += 1
                 at += size
             }
@@ -64,15 +73,18 @@ public final class DatagramExchange {
         case uplinkFailed(Int32)
     }
 
-    /// Sends every run of `batch` whose uplink is `uplink`. What the kernel has no room for is copied and
-    /// follows by itself; the batch may be used again at once.
-    public func send(_ batch: DatagramBatch, uplink: Int, through socket: DatagramSocket) -> SendResult {
+    /// Sends every run of `batch` whose uplink is `uplink`. What the kernel has no room for is
+    /// copied and follows by itself; the batch may be used again at once.
+    public func send(
+        _ batch: DatagramBatch, uplink: Int, through socket: DatagramSocket
+    ) -> SendResult {
         var result = SendResult.sent
         braid_sender_clear(sender)
         // By index: iterating would retain the array.
         for i in 0..<batch.runs.count where batch.runs[i].uplink == uplink {
             let run = batch.runs[i]
-            let bytes = UnsafePointer((batch.arena + run.offset).assumingMemoryBound(to: UInt8.self))
+            let bytes = UnsafePointer(
+                (batch.arena + run.offset).assumingMemoryBound(to: UInt8.self))
             let whole = socket.usesSegmentation || run.datagrams == 1
             let piece = whole ? run.length : run.segmentSize
             var at = 0
@@ -143,20 +155,24 @@ public final class DatagramExchange {
         d.segment == 0 ? 1 : (Int(d.length) + Int(d.segment) - 1) / Int(d.segment)
     }
 
-    /// Hands messages to the kernel until all are dealt with or it has no room: how many were dealt with.
+    /// Hands messages to the kernel until all are dealt with or it has no room: how many were dealt
+    /// with.
     private func push(through socket: DatagramSocket) -> (Int, SendResult) {
         let count = Int(braid_sender_count(sender))
         var i = 0, result = SendResult.sent
         while i < count {
             let n = braid_send(sender, socket.descriptor, UInt32(i))
             if n > 0 {
-                for k in i..<(i + Int(n)) { account(braid_sender_at(sender, UInt32(k))!.pointee, socket) }
+                for k in i..<(i + Int(n)) {
+                    account(braid_sender_at(sender, UInt32(k))!.pointee, socket)
+                }
                 i += Int(n)
                 continue
             }
             switch -n {
             case EAGAIN: return (i, result)
-            case EINTR, ECONNREFUSED: continue   // ECONNREFUSED is an earlier ICMP error; asking clears it
+            // ECONNREFUSED is an earlier ICMP error; asking clears it
+            case EINTR, ECONNREFUSED: continue
             case let code where socket.isUplinkFailure(code):
                 // The rest goes the same way: one answer for all of them.
                 for k in i..<count {
@@ -178,11 +194,13 @@ public final class DatagramExchange {
         socket.statistics.bytesSent += Int(d.length)
     }
 
-    /// Message `i` was refused with `code`: its datagrams are tried one by one, and dropped where they are
-    /// longer than the interface takes. False where the kernel has no room for the first one.
+    /// Message `i` was refused with `code`: its datagrams are tried one by one, and dropped where
+    /// they are longer than the interface takes. False where the kernel has no room for the first
+    /// one.
     private func sendSingly(_ i: Int, after code: Int32, _ socket: DatagramSocket) -> Bool {
         let d = braid_sender_at(sender, UInt32(i))!.pointee, total = datagrams(d)
-        let refusedRun = d.segment > 0 && [EINVAL, EIO, EOPNOTSUPP, EMSGSIZE, ENOPROTOOPT].contains(code)
+        let refusedRun =
+            d.segment > 0 && [EINVAL, EIO, EOPNOTSUPP, EMSGSIZE, ENOPROTOOPT].contains(code)
         guard refusedRun || code == EMSGSIZE else {
             socket.statistics.datagramsDropped += total
             return true
@@ -202,7 +220,8 @@ public final class DatagramExchange {
             case EMSGSIZE:
                 // The interface takes less; the rest is as long.
                 if tooLong.count < Self.sendSlots {
-                    tooLong.append((d.segment == 0 ? Int(d.length) : Int(d.segment), SocketAddress(d.remote)))
+                    tooLong.append(
+                        (d.segment == 0 ? Int(d.length) : Int(d.segment), SocketAddress(d.remote)))
                 }
                 socket.statistics.datagramsDropped += total - sent
                 return true

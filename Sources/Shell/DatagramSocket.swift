@@ -5,15 +5,17 @@ import Measures
 
 /// One non-blocking UDP socket: bound to an uplink (device, source address or both) or listening.
 ///
-/// Sends runs of a `DatagramBatch` with UDP_SEGMENT where the kernel and the device do it, receives with
-/// UDP_GRO. What the kernel can't take at once waits in a bounded queue until the socket is writable.
+/// Sends runs of a `DatagramBatch` with UDP_SEGMENT where the kernel and the device do it, receives
+/// with UDP_GRO. What the kernel can't take at once waits in a bounded queue until the socket is
+/// writable.
 public final class DatagramSocket {
     /// Where a socket stands.
     public enum Binding: Hashable, Sendable {
         /// Out through an interface, whatever its address.
         case device(String, isIPv4: Bool)
-        /// From a source address; with a device also out through it. What comes for the address is taken by
-        /// whichever interface it comes: of two in one subnet the kernel answers for both addresses on either.
+        /// From a source address; with a device also out through it. What comes for the address is
+        /// taken by whichever interface it comes: of two in one subnet the kernel answers for both
+        /// addresses on either.
         case source(IPAddress, device: String?, index: Int = 0)
         /// A server's socket: answers leave from the address that was asked.
         case listen(SocketAddress)
@@ -37,7 +39,8 @@ public final class DatagramSocket {
     private var isOpen = true
     var waiting = WaitingRuns()
 
-    /// Kernel buffers asked for each way: half a second at 64 Mbit/s, so that a busy turn loses nothing.
+    /// Kernel buffers asked for each way: half a second at 64 Mbit/s, so that a busy turn loses
+    /// nothing.
     static let kernelBuffer = 4 << 20
 
     public init(_ binding: Binding, loop: EventLoop) throws(SystemError) {
@@ -70,8 +73,10 @@ public final class DatagramSocket {
         Glibc.close(descriptor)
     }
 
-    private static func bind(_ fd: Int32, _ binding: Binding,
-                             isIPv4: Bool) throws(SystemError) -> SocketAddress {
+    private static func bind(
+        _ fd: Int32, _ binding: Binding,
+        isIPv4: Bool
+    ) throws(SystemError) -> SocketAddress {
         var local = braid_address(isIPv4 ? IPAddress.unspecifiedV4 : .unspecifiedV6)
         switch binding {
         case .device(let name, _):
@@ -81,9 +86,11 @@ public final class DatagramSocket {
             local = braid_address(address)
             try checked(braid_bind(fd, &local), "bind to \(address)")
             // Where neither is permitted, the routing rules for the source address decide.
-            if index > 0 { _ = braid_send_through(fd, isIPv4 ? 1 : 0, UInt32(truncatingIfNeeded: index)) }
-            // IPv6 prefers the route of the lowest metric to the interface asked for, unless the socket is bound to
-            // that; and an interface answers for its own addresses only.
+            if index > 0 {
+                _ = braid_send_through(fd, isIPv4 ? 1 : 0, UInt32(truncatingIfNeeded: index))
+            }
+            // IPv6 prefers the route of the lowest metric to the interface asked for, unless the
+            // socket is bound to that; and an interface answers for its own addresses only.
             if let device, !isIPv4 || index == 0 { _ = braid_bind_device(fd, device) }
         case .listen(let address):
             local = braid_address(address)
@@ -96,7 +103,8 @@ public final class DatagramSocket {
         return SocketAddress(local)
     }
 
-    /// Whether a failure means the uplink, not one destination: only a socket bound to one has such failures.
+    /// Whether a failure means the uplink, not one destination: only a socket bound to one has such
+    /// failures.
     func isUplinkFailure(_ code: Int32) -> Bool {
         if case .listen = binding { return false }
         switch code {
@@ -106,8 +114,8 @@ public final class DatagramSocket {
     }
 }
 
-/// Copies of runs the kernel had no room for, in order. Beyond the limit they are dropped, as a full
-/// device queue would.
+/// Copies of runs the kernel had no room for, in order. Beyond the limit they are dropped, as a
+/// full device queue would.
 struct WaitingRuns {
     private(set) var departures: [braid_departure] = []
     private var storage: UnsafeMutableRawPointer?

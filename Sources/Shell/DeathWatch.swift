@@ -1,12 +1,15 @@
 import CDatagram
 import Measures
 
-/// Notices that a connection has died (a reset, no answer to keep-alives) while nobody wants to read from it or
-/// write to it: readiness does not tell then, and it would be held for as long as its other side stands still.
+/// Notices that a connection has died (a reset, no answer to keep-alives) while nobody wants to
+/// read from it or write to it: readiness does not tell then, and it would be held for as long as
+/// its other side stands still.
 ///
-/// It asks now and then, and only while it is needed: an idle connection that is read from wakes nobody.
+/// It asks now and then, and only while it is needed: an idle connection that is read from wakes
+/// nobody.
 public final class DeathWatch {
-    /// How long a dead connection may go unnoticed, beside the two minutes until the first keep-alive.
+    /// How long a dead connection may go unnoticed, beside the two minutes until the first
+    /// keep-alive.
     public static let interval = Interval.seconds(10)
 
     private let interval: Interval
@@ -35,7 +38,9 @@ public final class DeathWatch {
     }
 
     /// Calls `action` with the error (errno) once, for as long as `owner` lives.
-    public func onDeath<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner, Int32) -> Void) {
+    public func onDeath<Owner: AnyObject>(
+        for owner: Owner, _ action: @escaping (Owner, Int32) -> Void
+    ) {
         died = { [weak owner] code in
             guard let owner else { return }
             withExtendedLifetime(owner) { action(owner, code) }

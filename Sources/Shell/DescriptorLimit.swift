@@ -1,18 +1,22 @@
 import Glibc
 
-/// How many descriptors the connections of others may take, so that some are left for what the process needs
-/// itself: another uplink's socket, a name server's, files that are read again, the control socket.
+/// How many descriptors the connections of others may take, so that some are left for what the
+/// process needs itself: another uplink's socket, a name server's, files that are read again, the
+/// control socket.
 public enum DescriptorLimit {
     static let spare = 48
 
     /// Descriptors below this number may be connections'.
     public static var forConnections: Int {
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 - spare }
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            return 1024 - spare
+        }
         return forConnections(of: Int(clamping: limit.rlim_cur))
     }
 
-    /// Connections with one descriptor each that fit beside what a process has open anyway (some two dozen).
+    /// Connections with one descriptor each that fit beside what a process has open anyway (some
+    /// two dozen).
     public static var mostConnections: Int {
         let all = forConnections
         return max(1, all - min(spare, all / 2))

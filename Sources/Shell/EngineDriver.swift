@@ -7,10 +7,11 @@ import Wire
 
 /// What the engine's driver tells its owner.
 public protocol EngineDelegate: AnyObject {
-    /// One of the engine's events, in order; called within the turn. The handler may call the endpoint.
+    /// One of the engine's events, in order; called within the turn. The handler may call the
+    /// endpoint.
     func handle(_ event: EndpointEvent)
-    /// Sending through the uplink failed with an error of the uplink; the engine knows. Said once, until
-    /// sending works again.
+    /// Sending through the uplink failed with an error of the uplink; the engine knows. Said once,
+    /// until sending works again.
     func uplinkFailed(_ number: Int, _ error: SystemError)
 }
 
@@ -20,9 +21,10 @@ extension EngineDelegate {
 
 /// Drives an `Endpoint` with the sockets and the clock of the real world.
 ///
-/// The turn of the loop: handlers of ready sockets drain them into the engine; after the last one of an
-/// iteration `turn()` hands out events, lets time pass, sends what is due and arms the one timer at the
-/// engine's next deadline. Work in a turn is bounded; what is left over asks for another one.
+/// The turn of the loop: handlers of ready sockets drain them into the engine; after the last one
+/// of an iteration `turn()` hands out events, lets time pass, sends what is due and arms the one
+/// timer at the engine's next deadline. Work in a turn is bounded; what is left over asks for
+/// another one.
 public final class EngineDriver {
     public let endpoint: Endpoint
     public let loop: EventLoop
@@ -40,8 +42,8 @@ public final class EngineDriver {
     private var capture: SegmentCapture?
     private var isDue = true
     private var isStopped = false
-    /// What the sockets of applications may still move before the next turn, bytes; each may move a little
-    /// whatever it says.
+    /// What the sockets of applications may still move before the next turn, bytes; each may move a
+    /// little whatever it says.
     var allowance = 0
     private var clockWatch: ClockWatch?
 
@@ -50,8 +52,9 @@ public final class EngineDriver {
     /// Events handed out, and batches sent, in one turn.
     private static let mostEvents = 4096
     private static let mostBatches = 16
-    /// What one turn moves about, bytes: of datagrams received, of datagrams sent, and from and to the sockets of
-    /// applications each. A turn is what anybody's small request waits for: a third of a millisecond each here.
+    /// What one turn moves about, bytes: of datagrams received, of datagrams sent, and from and to
+    /// the sockets of applications each. A turn is what anybody's small request waits for: a third
+    /// of a millisecond each here.
     static let bytesPerTurn = 256 << 10
     /// At a proxy, where nobody waits but its own user: fewer and larger writes.
     static let proxysBytesPerTurn = 1 << 20
@@ -62,7 +65,10 @@ public final class EngineDriver {
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
         self.loop = loop
-        bytesPerTurn = if case .proxy = endpoint.configuration.role { Self.proxysBytesPerTurn } else { Self.bytesPerTurn }
+        bytesPerTurn =
+            if case .proxy = endpoint.configuration.role { Self.proxysBytesPerTurn } else {
+                Self.bytesPerTurn
+            }
         allowance = bytesPerTurn
         timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in
@@ -79,8 +85,8 @@ public final class EngineDriver {
 
     // MARK: Sockets
 
-    /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is replaced; one
-    /// out of range is refused.
+    /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is
+    /// replaced; one out of range is refused.
     public func addUplink(_ uplink: Uplink, socket: DatagramSocket) {
         guard (0..<Self.mostUplinks).contains(uplink.number) else { socket.close(); return }
         removeUplink(uplink.number)
@@ -139,8 +145,8 @@ public final class EngineDriver {
 
     // MARK: The turn
 
-    /// Asks for a turn at the end of this iteration; for handlers of application sockets and changes from
-    /// outside. Cheap, coalesced.
+    /// Asks for a turn at the end of this iteration; for handlers of application sockets and
+    /// changes from outside. Cheap, coalesced.
     public func kick() {
         isDue = true
         loop.turnAgain()
@@ -151,7 +157,8 @@ public final class EngineDriver {
         capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
     }
 
-    /// The end of the process: the sessions' last words are sent in one more turn, then there are no more.
+    /// The end of the process: the sessions' last words are sent in one more turn, then there are
+    /// no more.
     public func end() {
         endpoint.shutDown(at: now)
         turn()
@@ -172,7 +179,8 @@ public final class EngineDriver {
             loop.record.handshakes += handshakes
         }
         let before = socket.statistics.bytesReceived
-        for _ in 0..<Self.receiveRounds where socket.statistics.bytesReceived - before < bytesPerTurn {
+        for _ in 0..<Self.receiveRounds
+        where socket.statistics.bytesReceived - before < bytesPerTurn {
             let more = exchange.receive(from: socket) { datagram, from, local in
                 datagrams += 1
                 if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
@@ -183,10 +191,11 @@ public final class EngineDriver {
     }
 
     private func turn() {
-        // First what the sockets brought: its handlers read, write and open streams at times of their own.
+        // First what the sockets brought: its handlers read, write and open streams at times of
+        // their own.
         var isLeft = handOutEvents()
-        // Then one instant for all the rest: what is due at it is done before the engine names its next
-        // deadline.
+        // Then one instant for all the rest: what is due at it is done before the engine names its
+        // next deadline.
         let now = loop.now()
         endpoint.setWallClock(EventLoop.wallClock(), at: now)
         endpoint.advance(to: now)
@@ -230,7 +239,8 @@ public final class EngineDriver {
 
     private func note(_ result: DatagramExchange.SendResult, _ number: Int) {
         for item in exchange.takeTooLong() {
-            endpoint.datagramTooLong(item.bytes, uplink: number, remote: item.remote, at: loop.now())
+            endpoint.datagramTooLong(
+                item.bytes, uplink: number, remote: item.remote, at: loop.now())
             isDue = true
         }
         switch result {
@@ -248,6 +258,6 @@ public final class EngineDriver {
     private func arm(_ now: Instant) {
         let deadline = endpoint.deadline
         if isDue || deadline <= now { isDue = true; loop.turnAgain(); timer?.cancel(); return }
-        timer?.arm(at: deadline)   // does nothing where it is armed so already
+        timer?.arm(at: deadline)  // does nothing where it is armed so already
     }
 }

@@ -5,9 +5,9 @@ import Measures
 
 /// The one loop of a process, on libevent: readiness, timers, signals and the clock.
 ///
-/// One iteration waits, runs the handlers of everything that is ready, then the hooks of `afterEvents`:
-/// there the engine takes its turn, once for all sockets that were drained. Not thread-safe; everything
-/// in the shell runs on the thread that calls `run()`.
+/// One iteration waits, runs the handlers of everything that is ready, then the hooks of
+/// `afterEvents`: there the engine takes its turn, once for all sockets that were drained. Not
+/// thread-safe; everything in the shell runs on the thread that calls `run()`.
 public final class EventLoop {
     /// The event_base, for the parts of the shell that use more of libevent.
     let base: OpaquePointer
@@ -26,8 +26,8 @@ public final class EventLoop {
             throw SystemError("create an event loop", code: ENOMEM)
         }
         defer { event_config_free(configuration) }
-        // Pacing needs timers finer than epoll's millisecond; the change list saves epoll_ctl calls where
-        // write events come and go.
+        // Pacing needs timers finer than epoll's millisecond; the change list saves epoll_ctl calls
+        // where write events come and go.
         event_config_set_flag(configuration, Int32(EVENT_BASE_FLAG_PRECISE_TIMER.rawValue))
         event_config_set_flag(configuration, Int32(EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST.rawValue))
         event_config_set_flag(configuration, Int32(EVENT_BASE_FLAG_NOLOCK.rawValue))
@@ -35,11 +35,13 @@ public final class EventLoop {
             throw SystemError("create an event loop", code: errno)
         }
         self.base = base
-        // What it warns of, its caller is told too; on standard error it may be thousands of lines a second.
+        // What it warns of, its caller is told too; on standard error it may be thousands of lines
+        // a second.
         event_set_log_callback { severity, text in
             guard let text else { return }
-            Logger(label: "libevent").log(level: severity >= EVENT_LOG_ERR ? .error : .debug,
-                                          "\(String(cString: text))")
+            Logger(label: "libevent").log(
+                level: severity >= EVENT_LOG_ERR ? .error : .debug,
+                "\(String(cString: text))")
         }
         // Writing to a closed socket is an error of that socket, never the end of the process.
         signal(SIGPIPE, SIG_IGN)
@@ -52,7 +54,8 @@ public final class EventLoop {
 
     // MARK: Time
 
-    /// CLOCK_BOOTTIME: never set back, and goes on while the machine sleeps, as the peers' clocks do.
+    /// CLOCK_BOOTTIME: never set back, and goes on while the machine sleeps, as the peers' clocks
+    /// do.
     public func now() -> Instant { Self.monotonic() }
 
     public static func monotonic() -> Instant {
@@ -68,7 +71,8 @@ public final class EventLoop {
         return UInt64(t.tv_sec) &* 1_000_000_000 &+ UInt64(t.tv_nsec)
     }
 
-    /// Unix time in nanoseconds at `Instant.zero` of this loop's clock (`EndpointConfiguration.epoch`).
+    /// Unix time in nanoseconds at `Instant.zero` of this loop's clock
+    /// (`EndpointConfiguration.epoch`).
     public static func epoch() -> UInt64 { wallClock() &- UInt64(monotonic().nanoseconds) }
 
     // MARK: Running
@@ -102,14 +106,16 @@ public final class EventLoop {
         let poll = wantsTurn || !waiting
         wantsTurn = false
         isDispatching = true
-        _ = event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
+        _ = event_base_loop(
+            base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
         isDispatching = false
         for hook in hooks { perform(.engine, hook) }
         if record.duration > longestTurn { turnIsLong?(record) }
         record = TurnRecord()
     }
 
-    /// Runs a handler and notes how long it took: one look at the clock for each, and one for the first.
+    /// Runs a handler and notes how long it took: one look at the clock for each, and one for the
+    /// first.
     @inline(__always)
     func perform(_ part: TurnRecord.Part, _ handler: () -> Void) {
         if !record.hasBegun { record.begin(at: Self.monotonic()) }
@@ -117,7 +123,8 @@ public final class EventLoop {
         record.end(part, at: Self.monotonic())
     }
 
-    /// `report` is called after each turn that took longer than `limit`, of whichever parts it was made.
+    /// `report` is called after each turn that took longer than `limit`, of whichever parts it was
+    /// made.
     public func reportTurns(longerThan limit: Interval, _ report: @escaping (TurnRecord) -> Void) {
         longestTurn = limit
         turnIsLong = report
@@ -126,19 +133,23 @@ public final class EventLoop {
     /// Runs `hook` after the ready events of every iteration, for as long as the loop lives.
     public func afterEvents(_ hook: @escaping () -> Void) { hooks.append(hook) }
 
-    /// The hooks run (again) without waiting for an event: for hooks that left work over, and for work made
-    /// outside of events. Within an event's handler there is nothing to do: the hooks follow.
+    /// The hooks run (again) without waiting for an event: for hooks that left work over, and for
+    /// work made outside of events. Within an event's handler there is nothing to do: the hooks
+    /// follow.
     public func turnAgain() { if !isDispatching { wantsTurn = true } }
 
     // MARK: Sources
 
-    /// A one-shot timer, not yet armed. Keep it; it is cancelled when it is released. Whoever keeps it uses
+    /// A one-shot timer, not yet armed. Keep it; it is cancelled when it is released. Whoever keeps
+    /// it uses
     /// `timer(for:_:)`.
     public func timer(_ action: @escaping () -> Void) -> LoopTimer { LoopTimer(loop: self, action) }
 
-    /// A one-shot timer that its `owner` keeps. `owner` is held while `action` runs and not longer, so `action`
-    /// must get at it by its argument alone.
-    public func timer<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void) -> LoopTimer {
+    /// A one-shot timer that its `owner` keeps. `owner` is held while `action` runs and not longer,
+    /// so `action` must get at it by its argument alone.
+    public func timer<Owner: AnyObject>(
+        for owner: Owner, _ action: @escaping (Owner) -> Void
+    ) -> LoopTimer {
         LoopTimer(loop: self, whileLiving(owner, action))
     }
 
@@ -151,9 +162,11 @@ public final class EventLoop {
     }
 }
 
-/// `action` for the owner of a callback: called with it where it lives still, and it lives until `action` has
-/// ended, whatever `action` lets go.
-func whileLiving<Owner: AnyObject>(_ owner: Owner, _ action: @escaping (Owner) -> Void) -> () -> Void {
+/// `action` for the owner of a callback: called with it where it lives still, and it lives until
+/// `action` has ended, whatever `action` lets go.
+func whileLiving<Owner: AnyObject>(
+    _ owner: Owner, _ action: @escaping (Owner) -> Void
+) -> () -> Void {
     { [weak owner] in
         guard let owner else { return }
         withExtendedLifetime(owner) { action(owner) }
@@ -162,7 +175,8 @@ func whileLiving<Owner: AnyObject>(_ owner: Owner, _ action: @escaping (Owner) -
 
 /// Memory for an event that is assigned once its owner exists.
 private func unassignedEvent() -> OpaquePointer {
-    OpaquePointer(UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
+    OpaquePointer(
+        UnsafeMutableRawPointer.allocate(byteCount: event_get_struct_event_size(), alignment: 16))
 }
 
 /// A one-shot timer.
@@ -179,9 +193,11 @@ public final class LoopTimer {
         self.action = action
         // The event is assigned below, once `self` can be passed.
         event = unassignedEvent()
-        event_assign(event, loop.base, -1, 0, { _, _, context in
-            Unmanaged<LoopTimer>.fromOpaque(context!).takeUnretainedValue().fire()
-        }, Unmanaged.passUnretained(self).toOpaque())
+        event_assign(
+            event, loop.base, -1, 0,
+            { _, _, context in
+                Unmanaged<LoopTimer>.fromOpaque(context!).takeUnretainedValue().fire()
+            }, Unmanaged.passUnretained(self).toOpaque())
     }
 
     deinit {
@@ -198,7 +214,8 @@ public final class LoopTimer {
     /// Fires once after `delay` (at once for one in the past), replacing what was armed.
     public func arm(after delay: Interval) { arm(at: EventLoop.monotonic() + delay) }
 
-    /// Fires once at `instant` of the loop's clock, replacing what was armed. `.distantFuture` cancels.
+    /// Fires once at `instant` of the loop's clock, replacing what was armed. `.distantFuture`
+    /// cancels.
     public func arm(at instant: Instant) {
         guard instant != deadline else { return }
         guard instant != .distantFuture else { cancel(); return }
@@ -207,7 +224,8 @@ public final class LoopTimer {
         let wait = min(max(0, (instant - EventLoop.monotonic()).nanoseconds), 1 << 61)
         // Rounded up to libevent's microseconds: never early.
         let microseconds = (wait + 999) / 1_000
-        var tv = timeval(tv_sec: Int(microseconds / 1_000_000), tv_usec: Int(microseconds % 1_000_000))
+        var tv = timeval(
+            tv_sec: Int(microseconds / 1_000_000), tv_usec: Int(microseconds % 1_000_000))
         event_add(event, &tv)
     }
 
@@ -227,10 +245,12 @@ private final class SignalWatch {
         self.loop = loop
         self.action = action
         event = unassignedEvent()
-        event_assign(event, loop.base, number, Int16(EV_SIGNAL | EV_PERSIST), { _, _, context in
-            let watch = Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue()
-            watch.loop?.perform(.signal, watch.action)
-        }, Unmanaged.passUnretained(self).toOpaque())
+        event_assign(
+            event, loop.base, number, Int16(EV_SIGNAL | EV_PERSIST),
+            { _, _, context in
+                let watch = Unmanaged<SignalWatch>.fromOpaque(context!).takeUnretainedValue()
+                watch.loop?.perform(.signal, watch.action)
+            }, Unmanaged.passUnretained(self).toOpaque())
         event_add(event, nil)
     }
 

@@ -2,10 +2,12 @@ import CLibevent
 import Glibc
 import Measures
 
-/// Readiness of one descriptor: persistent, level-triggered read and write events, each enabled on its own.
+/// Readiness of one descriptor: persistent, level-triggered read and write events, each enabled on
+/// its own.
 ///
-/// Does not own the descriptor: call `cancel()` before closing it. Handlers may cancel or release the watch,
-/// and release their own owner: it is held for as long as the handler runs, and not longer.
+/// Does not own the descriptor: call `cancel()` before closing it. Handlers may cancel or release
+/// the watch, and release their own owner: it is held for as long as the handler runs, and not
+/// longer.
 public final class FileWatch {
     public let descriptor: Int32
     private var readable: (() -> Void)?
@@ -40,14 +42,16 @@ public final class FileWatch {
 
     // MARK: Handlers
 
-    /// Calls `action` while the descriptor is readable and `wantsRead`, for as long as `owner` lives. The watch
-    /// does not keep `owner`, so `action` must get at it by its argument alone.
-    public func onReadable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void) {
+    /// Calls `action` while the descriptor is readable and `wantsRead`, for as long as `owner`
+    /// lives. The watch does not keep `owner`, so `action` must get at it by its argument alone.
+    public func onReadable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void)
+    {
         readable = whileLiving(owner, action)
     }
 
     /// The same while it is writable and `wantsWrite`.
-    public func onWritable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void) {
+    public func onWritable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void)
+    {
         writable = whileLiving(owner, action)
     }
 
@@ -70,19 +74,24 @@ public final class FileWatch {
         withExtendedLifetime(self) { loop.perform(.socket, action) }
     }
 
-    // Two literals, since a C callback can't tell which of two events it serves without asking for the flags.
+    // Two literals, since a C callback can't tell which of two events it serves without asking for
+    // the flags.
     private func makeReadEvent() -> OpaquePointer? {
-        event_new(loop.base, descriptor, Int16(EV_READ | EV_PERSIST), { _, _, context in
-            let watch = Unmanaged<FileWatch>.fromOpaque(context!).takeUnretainedValue()
-            watch.run(watch.readable)
-        }, Unmanaged.passUnretained(self).toOpaque())
+        event_new(
+            loop.base, descriptor, Int16(EV_READ | EV_PERSIST),
+            { _, _, context in
+                let watch = Unmanaged<FileWatch>.fromOpaque(context!).takeUnretainedValue()
+                watch.run(watch.readable)
+            }, Unmanaged.passUnretained(self).toOpaque())
     }
 
     private func makeWriteEvent() -> OpaquePointer? {
-        event_new(loop.base, descriptor, Int16(EV_WRITE | EV_PERSIST), { _, _, context in
-            let watch = Unmanaged<FileWatch>.fromOpaque(context!).takeUnretainedValue()
-            watch.run(watch.writable)
-        }, Unmanaged.passUnretained(self).toOpaque())
+        event_new(
+            loop.base, descriptor, Int16(EV_WRITE | EV_PERSIST),
+            { _, _, context in
+                let watch = Unmanaged<FileWatch>.fromOpaque(context!).takeUnretainedValue()
+                watch.run(watch.writable)
+            }, Unmanaged.passUnretained(self).toOpaque())
     }
 
     private func free() {

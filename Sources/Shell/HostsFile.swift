@@ -18,10 +18,11 @@ struct HostsFile {
     private mutating func reread() {
         var about = stat()
         guard stat(path, &about) == 0 else { return }
-        guard about.st_mtim.tv_sec != modified.tv_sec || about.st_mtim.tv_nsec != modified.tv_nsec else {
+        guard about.st_mtim.tv_sec != modified.tv_sec || about.st_mtim.tv_nsec != modified.tv_nsec
+        else {
             return
         }
-        guard let text = Self.read(path) else { return }   // tried again the next time
+        guard let text = Self.read(path) else { return }  // tried again the next time
         modified = about.st_mtim
         addresses = Self.parse(text)
     }

@@ -2,10 +2,11 @@ import CMnl
 import Logging
 import Measures
 
-/// What the kernel delivers to this machine itself, kept up to date by rtnetlink: the addresses of all
-/// interfaces and the ranges of local routes.
+/// What the kernel delivers to this machine itself, kept up to date by rtnetlink: the addresses of
+/// all interfaces and the ranges of local routes.
 ///
-/// As in `UplinkMonitor`, a notification only says *that* something changed; then all is listed afresh.
+/// As in `UplinkMonitor`, a notification only says *that* something changed; then all is listed
+/// afresh.
 public final class LocalAddresses {
     /// The loopback's ranges among them. Empty where the kernel can't be asked, which is logged.
     public private(set) var ranges: [Subnet] = []
@@ -29,7 +30,9 @@ public final class LocalAddresses {
             watch.onReadable(for: self) { $0.changed() }
             watch.wantsRead = true
         } catch {
-            log.warning("changes of this machine's addresses are not heard", metadata: ["error": "\(error)"])
+            log.warning(
+                "changes of this machine's addresses are not heard", metadata: ["error": "\(error)"]
+            )
         }
         list()
     }
@@ -54,7 +57,9 @@ public final class LocalAddresses {
             // In a fixed order, so that logs and tests see the same.
             ranges = try Netlink.localRanges().sorted { "\($0)" < "\($1)" }
         } catch {
-            log.warning("cannot list this machine's addresses, trying again", metadata: ["error": "\(error)"])
+            log.warning(
+                "cannot list this machine's addresses, trying again",
+                metadata: ["error": "\(error)"])
             look?.arm(after: .seconds(1))
         }
     }

@@ -1,7 +1,8 @@
 import Glibc
 import Logging
 
-/// One line a record on standard error: time (RFC 3339, UTC, milliseconds), level, label, message, metadata.
+/// One line a record on standard error: time (RFC 3339, UTC, milliseconds), level, label, message,
+/// metadata.
 public enum LogSetup {
     /// Call once, before the first `Logger` is made.
     public static func bootstrap(level: Logger.Level) {
@@ -28,14 +29,17 @@ struct LineLog: LogHandler {
     func log(event: LogEvent) {
         var all = metadata
         if let more = event.metadata { all.merge(more) { $1 } }
-        let line = Self.line(level: event.level, label: label, message: event.message.description,
-                             metadata: all, at: EventLoop.wallClock())
+        let line = Self.line(
+            level: event.level, label: label, message: event.message.description,
+            metadata: all, at: EventLoop.wallClock())
         // One write: records of several processes on one terminal don't mix.
         line.utf8CString.withUnsafeBytes { _ = write(2, $0.baseAddress, $0.count - 1) }
     }
 
-    static func line(level: Logger.Level, label: String, message: String, metadata: Logger.Metadata,
-                     at time: UInt64) -> String {
+    static func line(
+        level: Logger.Level, label: String, message: String, metadata: Logger.Metadata,
+        at time: UInt64
+    ) -> String {
         var out = "\(timestamp(time)) \(name(level)) \(label): "
         append(message, to: &out, quoting: false)
         for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
@@ -73,7 +77,8 @@ struct LineLog: LogHandler {
     /// Control characters as `\n`, `\xNN`; quotes around values with spaces or quotes in them.
     private static func append(_ text: String, to out: inout String, quoting: Bool) {
         let special: Set<Unicode.Scalar> = [" ", "\"", "="]
-        let quotes = quoting && (text.isEmpty || text.unicodeScalars.contains(where: special.contains))
+        let quotes =
+            quoting && (text.isEmpty || text.unicodeScalars.contains(where: special.contains))
         if quotes { out += "\"" }
         for c in text.unicodeScalars {
             switch c {

@@ -3,8 +3,8 @@ import Glibc
 import Logging
 import Measures
 
-/// One name server, asked through an evdns base of its own: a base with several servers asks them in turn,
-/// whatever their order means, and takes SERVFAIL for a time-out.
+/// One name server, asked through an evdns base of its own: a base with several servers asks them
+/// in turn, whatever their order means, and takes SERVFAIL for a time-out.
 final class NameServer {
     enum Outcome: Equatable {
         /// Never empty; in the server's order.
@@ -50,13 +50,16 @@ final class NameServer {
         self.loop = loop
         evdns_set_log_fn { isWarning, text in
             guard let text else { return }
-            Logger(label: "resolver").log(level: isWarning != 0 ? .notice : .debug,
-                                          "\(String(cString: text))")
+            Logger(label: "resolver").log(
+                level: isWarning != 0 ? .notice : .debug,
+                "\(String(cString: text))")
         }
-        // How long to wait and whom to ask then is the caller's to say. Hence what evdns calls a time-out
-        // within this time is its word for SERVFAIL.
-        for (name, value) in [("timeout:", "60"), ("attempts:", "1"), ("max-timeouts:", "255"),
-                              ("max-inflight:", "1024"), ("initial-probe-timeout:", "3600")] {
+        // How long to wait and whom to ask then is the caller's to say. Hence what evdns calls a
+        // time-out within this time is its word for SERVFAIL.
+        for (name, value) in [
+            ("timeout:", "60"), ("attempts:", "1"), ("max-timeouts:", "255"),
+            ("max-inflight:", "1024"), ("initial-probe-timeout:", "3600")
+        ] {
             evdns_base_set_option(base, name, value)
         }
         // Everything is set, so that `deinit` runs here too, and frees the base.
@@ -65,8 +68,8 @@ final class NameServer {
 
     deinit { evdns_base_free(base, 0) }
 
-    /// Asks once; `done` is called once, from the loop, and never where the server is silent. Nil where the
-    /// question can't be sent.
+    /// Asks once; `done` is called once, from the loop, and never where the server is silent. Nil
+    /// where the question can't be sent.
     func ask(_ name: String, isIPv4: Bool, done: @escaping (Outcome) -> Void) -> Question? {
         let question = Question(self, isIPv4: isIPv4, done: done)
         let context = Unmanaged.passRetained(question)
@@ -77,7 +80,8 @@ final class NameServer {
             question.done = nil
             done?(NameServer.outcome(code, addresses, Int(count), isIPv4: question.isIPv4))
         }
-        question.request = isIPv4
+        question.request =
+            isIPv4
             ? evdns_base_resolve_ipv4(base, name, DNS_QUERY_NO_SEARCH, answered, context.toOpaque())
             : evdns_base_resolve_ipv6(base, name, DNS_QUERY_NO_SEARCH, answered, context.toOpaque())
         guard question.request != nil else {
@@ -87,8 +91,10 @@ final class NameServer {
         return question
     }
 
-    private static func outcome(_ code: Int32, _ addresses: UnsafeMutableRawPointer?, _ count: Int,
-                                isIPv4: Bool) -> Outcome {
+    private static func outcome(
+        _ code: Int32, _ addresses: UnsafeMutableRawPointer?, _ count: Int,
+        isIPv4: Bool
+    ) -> Outcome {
         switch code {
         case DNS_ERR_NONE:
             let found = read(addresses, count, isIPv4: isIPv4)
@@ -99,13 +105,17 @@ final class NameServer {
         }
     }
 
-    private static func read(_ addresses: UnsafeMutableRawPointer?, _ count: Int,
-                             isIPv4: Bool) -> [IPAddress] {
+    private static func read(
+        _ addresses: UnsafeMutableRawPointer?, _ count: Int,
+        isIPv4: Bool
+    ) -> [IPAddress] {
         guard let addresses else { return [] }
         var out: [IPAddress] = []
         for i in 0..<count {
-            let address = isIPv4
-                ? IPAddress(v4: UInt32(bigEndian: (addresses + 4 * i).loadUnaligned(as: UInt32.self)))
+            let address =
+                isIPv4
+                ? IPAddress(
+                    v4: UInt32(bigEndian: (addresses + 4 * i).loadUnaligned(as: UInt32.self)))
                 : v6(UnsafeRawPointer(addresses) + 16 * i)
             if !out.contains(address) { out.append(address) }
         }
@@ -114,7 +124,8 @@ final class NameServer {
 
     /// Sixteen bytes in network order.
     static func v6(_ at: UnsafeRawPointer) -> IPAddress {
-        IPAddress(v6High: UInt64(bigEndian: at.loadUnaligned(as: UInt64.self)),
-                  low: UInt64(bigEndian: at.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+        IPAddress(
+            v6High: UInt64(bigEndian: at.loadUnaligned(as: UInt64.self)),
+            low: UInt64(bigEndian: at.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
     }
 }

@@ -37,9 +37,13 @@ enum Netlink {
             throw SystemError("open netlink", code: errno)
         }
         defer { mnl_socket_close(socket) }
-        guard mnl_socket_bind(socket, 0, 0) == 0 else { throw SystemError("bind netlink", code: errno) }
+        guard mnl_socket_bind(socket, 0, 0) == 0 else {
+            throw SystemError("bind netlink", code: errno)
+        }
         var out = NetworkSnapshot()
-        try dump(socket, UInt16(RTM_GETLINK)) { if let link = readLink($0) { out.links.append(link) } }
+        try dump(socket, UInt16(RTM_GETLINK)) {
+            if let link = readLink($0) { out.links.append(link) }
+        }
         try dump(socket, UInt16(RTM_GETADDR)) {
             if let address = readAddress($0) { out.addresses.append(address) }
         }
@@ -47,14 +51,16 @@ enum Netlink {
         return out
     }
 
-    /// Everything the kernel delivers to this machine: the addresses of its interfaces, link-local ones and
-    /// those of interfaces that are down too, and whatever `ip route add local` names.
+    /// Everything the kernel delivers to this machine: the addresses of its interfaces, link-local
+    /// ones and those of interfaces that are down too, and whatever `ip route add local` names.
     static func localRanges() throws(SystemError) -> Set<Subnet> {
         guard let socket = mnl_socket_open2(NETLINK_ROUTE, O_CLOEXEC) else {
             throw SystemError("open netlink", code: errno)
         }
         defer { mnl_socket_close(socket) }
-        guard mnl_socket_bind(socket, 0, 0) == 0 else { throw SystemError("bind netlink", code: errno) }
+        guard mnl_socket_bind(socket, 0, 0) == 0 else {
+            throw SystemError("bind netlink", code: errno)
+        }
         var out: Set<Subnet> = []
         try dump(socket, UInt16(RTM_GETADDR)) { message in
             guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR) else { return }
@@ -63,13 +69,15 @@ enum Netlink {
                 if type == Int(IFA_LOCAL) { local = address(bytes) }
                 if type == Int(IFA_ADDRESS) { other = address(bytes) }
             }
-            // The far end of a point-to-point link (IFA_ADDRESS beside IFA_LOCAL) is another machine.
+            // The far end of a point-to-point link (IFA_ADDRESS beside IFA_LOCAL) is another
+            // machine.
             if let found = local ?? other { out.insert(Subnet(found, prefix: 128)) }
         }
         try dump(socket, UInt16(RTM_GETROUTE)) { message in
             guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
-                  let head = payload(message, as: rtmsg.self),
-                  [Int(RTN_LOCAL), Int(RTN_ANYCAST)].contains(Int(head.rtm_type)) else { return }
+                let head = payload(message, as: rtmsg.self),
+                [Int(RTN_LOCAL), Int(RTN_ANYCAST)].contains(Int(head.rtm_type))
+            else { return }
             forEachAttribute(message, after: MemoryLayout<rtmsg>.size) { type, bytes in
                 if type == Int(RTA_DST.rawValue), let found = address(bytes) {
                     out.insert(Subnet(found, prefix: Int(head.rtm_dst_len)))
@@ -81,11 +89,12 @@ enum Netlink {
 
     /// A non-blocking socket that hears of changes of links, addresses and routes.
     static func openEvents() throws(SystemError) -> OpaquePointer {
-        let flags = O_CLOEXEC | O_NONBLOCK   // the same bits as SOCK_CLOEXEC and SOCK_NONBLOCK
+        let flags = O_CLOEXEC | O_NONBLOCK  // the same bits as SOCK_CLOEXEC and SOCK_NONBLOCK
         guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
             throw SystemError("open netlink", code: errno)
         }
-        let groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+        let groups =
+            RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
             | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
         guard mnl_socket_bind(socket, UInt32(groups), 0) == 0 else {
             let code = errno
@@ -103,13 +112,16 @@ enum Netlink {
                 let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
                 if n < 0 {
                     if errno == EAGAIN { return }
-                    // ENOBUFS: notifications were lost; ENOSPC: one was longer than the buffer. Look again.
+                    // ENOBUFS: notifications were lost; ENOSPC: one was longer than the buffer.
+                    // Look again.
                     matters = true
                     if errno == ENOBUFS || errno == ENOSPC || errno == EINTR { continue }
                     return
                 }
                 if n == 0 { return }
-                forEachMessage(buffer, n) { if isRelevant($0) { matters = true }; return true }
+                forEachMessage(buffer, n) {
+                    if isRelevant($0) { matters = true }; return true
+                }
             }
         }
         return matters
@@ -127,13 +139,16 @@ enum Netlink {
 
     // MARK: Dumping
 
-    /// The buffer size libmnl recommends for dumps is 8 kB; the kernel fills up to 32 kB where it may.
+    /// The buffer size libmnl recommends for dumps is 8 kB; the kernel fills up to 32 kB where it
+    /// may.
     private static func withBuffer(_ body: (UnsafeMutableRawBufferPointer) -> Void) {
         withUnsafeTemporaryAllocation(byteCount: 32 << 10, alignment: 16, body)
     }
 
-    private static func dump(_ socket: OpaquePointer, _ type: UInt16,
-                             _ take: (UnsafePointer<nlmsghdr>) -> Void) throws(SystemError) {
+    private static func dump(
+        _ socket: OpaquePointer, _ type: UInt16,
+        _ take: (UnsafePointer<nlmsghdr>) -> Void
+    ) throws(SystemError) {
         var failure: Int32 = 0
         withBuffer { buffer in
             // The kernel notes a table that changed under the dump; then it is asked once more.
@@ -142,19 +157,25 @@ enum Netlink {
                 if failure != EINTR { return }
             }
         }
-        if failure != 0, failure != EINTR { throw SystemError("list interfaces (netlink)", code: failure) }
+        if failure != 0, failure != EINTR {
+            throw SystemError("list interfaces (netlink)", code: failure)
+        }
     }
 
-    private static func dumpOnce(_ socket: OpaquePointer, _ type: UInt16,
-                                 _ buffer: UnsafeMutableRawBufferPointer,
-                                 _ take: (UnsafePointer<nlmsghdr>) -> Void) -> Int32 {
+    private static func dumpOnce(
+        _ socket: OpaquePointer, _ type: UInt16,
+        _ buffer: UnsafeMutableRawBufferPointer,
+        _ take: (UnsafePointer<nlmsghdr>) -> Void
+    ) -> Int32 {
         let request = mnl_nlmsg_put_header(buffer.baseAddress)!
         request.pointee.nlmsg_type = type
         request.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_DUMP)
         request.pointee.nlmsg_seq = UInt32(type)
         // Zero is AF_UNSPEC in the first byte of every one of the three headers.
         mnl_nlmsg_put_extra_header(request, MemoryLayout<rtmsg>.size)
-        guard mnl_socket_sendto(socket, request, Int(request.pointee.nlmsg_len)) >= 0 else { return errno }
+        guard mnl_socket_sendto(socket, request, Int(request.pointee.nlmsg_len)) >= 0 else {
+            return errno
+        }
         var done = false, failure: Int32 = 0
         while !done {
             let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
@@ -175,8 +196,10 @@ enum Netlink {
         return failure
     }
 
-    private static func forEachMessage(_ buffer: UnsafeMutableRawBufferPointer, _ count: Int,
-                                       _ body: (UnsafePointer<nlmsghdr>) -> Bool) {
+    private static func forEachMessage(
+        _ buffer: UnsafeMutableRawBufferPointer, _ count: Int,
+        _ body: (UnsafePointer<nlmsghdr>) -> Bool
+    ) {
         var left = Int32(count)
         var message = UnsafePointer(buffer.baseAddress!.assumingMemoryBound(to: nlmsghdr.self))
         while mnl_nlmsg_ok(message, left) {
@@ -193,16 +216,20 @@ enum Netlink {
         return mnl_nlmsg_get_payload(message).loadUnaligned(as: T.self)
     }
 
-    private static func forEachAttribute(_ message: UnsafePointer<nlmsghdr>, after header: Int,
-                                         _ body: (Int, UnsafeRawBufferPointer) -> Void) {
+    private static func forEachAttribute(
+        _ message: UnsafePointer<nlmsghdr>, after header: Int,
+        _ body: (Int, UnsafeRawBufferPointer) -> Void
+    ) {
         guard mnl_nlmsg_get_payload_len(message) >= header else { return }
         let end = UnsafeRawPointer(mnl_nlmsg_get_payload_tail(message)!)
         let start = UnsafeRawPointer(mnl_nlmsg_get_payload_offset(message, header)!)
         var attribute = start.assumingMemoryBound(to: nlattr.self)
         while mnl_attr_ok(attribute, Int32(end - UnsafeRawPointer(attribute))) {
-            body(Int(mnl_attr_get_type(attribute)),
-                 UnsafeRawBufferPointer(start: mnl_attr_get_payload(attribute),
-                                        count: Int(mnl_attr_get_payload_len(attribute))))
+            body(
+                Int(mnl_attr_get_type(attribute)),
+                UnsafeRawBufferPointer(
+                    start: mnl_attr_get_payload(attribute),
+                    count: Int(mnl_attr_get_payload_len(attribute))))
             attribute = UnsafePointer(mnl_attr_next(attribute))
         }
     }
@@ -214,25 +241,31 @@ enum Netlink {
     private static func address(_ bytes: UnsafeRawBufferPointer) -> IPAddress? {
         switch bytes.count {
         case 4: IPAddress(v4: UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
-        case 16: IPAddress(v6High: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
-                           low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+        case 16:
+            IPAddress(
+                v6High: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
+                low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
         default: nil
         }
     }
 
     private static func readLink(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Link? {
         guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWLINK),
-              let head = payload(message, as: ifinfomsg.self) else { return nil }
+            let head = payload(message, as: ifinfomsg.self)
+        else { return nil }
         // net/if.h; Glibc shows them under differing types.
-        let up: UInt32 = 0x1, loopback: UInt32 = 0x8, running: UInt32 = 0x40, lowerUp: UInt32 = 0x10000
+        let up: UInt32 = 0x1, loopback: UInt32 = 0x8, running: UInt32 = 0x40,
+            lowerUp: UInt32 = 0x10000
         // The carrier (LOWER_UP) is the newer news: RUNNING follows it up to a second later.
         let wanted = up | running | lowerUp
-        var link = NetworkSnapshot.Link(index: Int(head.ifi_index), name: "", mtu: 1500,
-                                        isUp: head.ifi_flags & wanted == wanted,
-                                        isLoopback: head.ifi_flags & loopback != 0)
+        var link = NetworkSnapshot.Link(
+            index: Int(head.ifi_index), name: "", mtu: 1500,
+            isUp: head.ifi_flags & wanted == wanted,
+            isLoopback: head.ifi_flags & loopback != 0)
         forEachAttribute(message, after: MemoryLayout<ifinfomsg>.size) { type, bytes in
             switch type {
-            case Int(IFLA_IFNAME): link.name = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            case Int(IFLA_IFNAME):
+                link.name = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
             case Int(IFLA_MTU): link.mtu = number(bytes) ?? link.mtu
             default: break
             }
@@ -240,9 +273,11 @@ enum Netlink {
         return link.name.isEmpty ? nil : link
     }
 
-    private static func readAddress(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Address? {
+    private static func readAddress(_ message: UnsafePointer<nlmsghdr>) -> NetworkSnapshot.Address?
+    {
         guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR),
-              let head = payload(message, as: ifaddrmsg.self) else { return nil }
+            let head = payload(message, as: ifaddrmsg.self)
+        else { return nil }
         let isIPv4 = Int32(head.ifa_family) == AF_INET
         guard isIPv4 || Int32(head.ifa_family) == AF_INET6 else { return nil }
         var flags = Int(head.ifa_flags), local: IPAddress?, other: IPAddress?
@@ -258,18 +293,24 @@ enum Netlink {
         guard let address = local ?? other, address.isIPv4 == isIPv4 else { return nil }
         // linux/if_addr.h: not yet, or never, usable as a source.
         let secondaryOrTemporary = 0x01, failed = 0x08, tentative = 0x40, optimistic = 0x04
-        if !isIPv4, flags & failed != 0 || (flags & tentative != 0 && flags & optimistic == 0) { return nil }
+        if !isIPv4, flags & failed != 0 || (flags & tentative != 0 && flags & optimistic == 0) {
+            return nil
+        }
         guard Int32(head.ifa_scope) != Int32(RT_SCOPE_LINK.rawValue) else { return nil }
-        return NetworkSnapshot.Address(interface: Int(head.ifa_index), address: address,
-                                       prefix: Int(head.ifa_prefixlen),
-                                       isTemporary: !isIPv4 && flags & secondaryOrTemporary != 0)
+        return NetworkSnapshot.Address(
+            interface: Int(head.ifa_index), address: address,
+            prefix: Int(head.ifa_prefixlen),
+            isTemporary: !isIPv4 && flags & secondaryOrTemporary != 0)
     }
 
-    private static func readDefaultRoute(_ message: UnsafePointer<nlmsghdr>,
-                                         into routes: inout Set<NetworkSnapshot.DefaultRoute>) {
+    private static func readDefaultRoute(
+        _ message: UnsafePointer<nlmsghdr>,
+        into routes: inout Set<NetworkSnapshot.DefaultRoute>
+    ) {
         guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
-              let head = payload(message, as: rtmsg.self),
-              head.rtm_dst_len == 0, Int(head.rtm_type) == Int(RTN_UNICAST) else { return }
+            let head = payload(message, as: rtmsg.self),
+            head.rtm_dst_len == 0, Int(head.rtm_type) == Int(RTN_UNICAST)
+        else { return }
         let isIPv4 = Int32(head.rtm_family) == AF_INET
         guard isIPv4 || Int32(head.rtm_family) == AF_INET6 else { return }
         var found: [Int] = []

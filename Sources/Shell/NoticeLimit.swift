@@ -1,7 +1,7 @@
 import Measures
 
-/// Lets through so many records in a span of time, and counts the rest: what a stranger or a careless
-/// application can cause as often as it likes must not fill the log.
+/// Lets through so many records in a span of time, and counts the rest: what a stranger or a
+/// careless application can cause as often as it likes must not fill the log.
 public struct NoticeLimit: Sendable {
     private let most: Int
     private let span: Interval
@@ -9,7 +9,9 @@ public struct NoticeLimit: Sendable {
     private var said = 0
     private var suppressed = 0
 
-    public init(_ most: Int = 20, in span: Interval = .seconds(10)) { self.most = most; self.span = span }
+    public init(_ most: Int = 20, in span: Interval = .seconds(10)) {
+        self.most = most; self.span = span
+    }
 
     /// Nil: keep quiet. Otherwise speak, and mention this many that were not spoken of.
     public mutating func pass(at now: Instant) -> Int? {

@@ -1,5 +1,5 @@
-/// Text from outside as a terminal may be given it: nothing in it moves the cursor, changes colours or the
-/// direction of writing, or begins a line of its own.
+/// Text from outside as a terminal may be given it: nothing in it moves the cursor, changes colours
+/// or the direction of writing, or begins a line of its own.
 public enum Printable {
     /// Control characters as `\n`, `\xNN` and `\u{NNNN}`.
     public static func text(_ text: String) -> String {
@@ -9,10 +9,12 @@ public enum Printable {
         return out
     }
 
-    /// The same for a JSON document: line ends stay, others become `\uNNNN`, which inside of strings,
-    /// where alone JSON may have them, means the same.
+    /// The same for a JSON document: line ends stay, others become `\uNNNN`, which inside of
+    /// strings, where alone JSON may have them, means the same.
     public static func json(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: { isControl($0) && $0 != "\n" }) else { return text }
+        guard text.unicodeScalars.contains(where: { isControl($0) && $0 != "\n" }) else {
+            return text
+        }
         var out = ""
         for c in text.unicodeScalars {
             if isControl(c), c != "\n" {
@@ -29,7 +31,8 @@ public enum Printable {
     static func isControl(_ c: Unicode.Scalar) -> Bool {
         switch c {
         case _ where c.value < 0x20 || (0x7f...0x9f).contains(c.value): true
-        case "\u{200e}", "\u{200f}", "\u{2028}", "\u{2029}", "\u{202a}"..."\u{202e}", "\u{2066}"..."\u{2069}":
+        case "\u{200e}", "\u{200f}", "\u{2028}", "\u{2029}", "\u{202a}"..."\u{202e}",
+            "\u{2066}"..."\u{2069}":
             true
         default: false
         }

@@ -30,11 +30,14 @@ public enum Privileges {
     public static var isRoot: Bool { geteuid() == 0 }
 
     /// Becomes `user` for good, with no capability left.
-    /// - Parameter bindsToInterfaces: sockets will be bound to interfaces (SO_BINDTODEVICE). Linux 5.7 and
-    ///   later let everybody do that with a socket that is bound to none; before, CAP_NET_RAW is kept for it.
+    /// - Parameter bindsToInterfaces: sockets will be bound to interfaces (SO_BINDTODEVICE). Linux
+    ///   5.7 and
+    ///   later let everybody do that with a socket that is bound to none; before, CAP_NET_RAW is
+    /// kept for it.
     public static func become(_ user: User, bindsToInterfaces: Bool) throws(SystemError) {
         let keeps = bindsToInterfaces && !anybodyMayBindToInterfaces
-        try checked(braid_become(user.number, user.group, keeps ? 1 : 0), "become the user \(user.name)")
+        try checked(
+            braid_become(user.number, user.group, keeps ? 1 : 0), "become the user \(user.name)")
     }
 
     private static var anybodyMayBindToInterfaces: Bool {

@@ -43,7 +43,9 @@ public final class EngineStream: PumpedStream {
         connection = handle.connection
     }
 
-    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer { connection.writeSpace(wanted) }
+    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
+        connection.writeSpace(wanted)
+    }
     public func commitWrite(_ n: Int) { connection.commitWrite(n, at: driver.now) }
     public func finishWriting() { connection.finishWriting(at: driver.now) }
     public var readable: Pieces { connection.readable }
@@ -57,11 +59,13 @@ public final class EngineStream: PumpedStream {
     public func moved(_ n: Int) { driver.allowance -= n }
 }
 
-/// Moves bytes between one TCP socket and one stream of the engine, both ways, until both ends are done.
+/// Moves bytes between one TCP socket and one stream of the engine, both ways, until both ends are
+/// done.
 ///
-/// Straight from `read(2)` into the connection's send ring and from its receive ring into `writev`; nothing
-/// is kept here. Half-close goes through each way; a full side stops the other; a reset becomes an abort
-/// and the reverse. The owner keeps the pump and calls `activity()` for every `.activity` of its handle.
+/// Straight from `read(2)` into the connection's send ring and from its receive ring into `writev`;
+/// nothing is kept here. Half-close goes through each way; a full side stops the other; a reset
+/// becomes an abort and the reverse. The owner keeps the pump and calls `activity()` for every
+/// `.activity` of its handle.
 public final class Pump {
     public enum End: Equatable, Sendable {
         /// Both directions ended in order.
@@ -87,15 +91,19 @@ public final class Pump {
 
     // The first read of a connection should not make its ring large; a busy one earns larger reads.
     private static let smallestRead = 16 << 10, largestRead = 128 << 10
-    /// Bytes moved each way for one event: of what the turn still allows a part, so that nobody gets all of it,
-    /// and a little always.
-    private var mostPerEvent: Int { max(Self.smallestRead, min(Self.mostAtOnce, stream.allowance / 2)) }
+    /// Bytes moved each way for one event: of what the turn still allows a part, so that nobody
+    /// gets all of it, and a little always.
+    private var mostPerEvent: Int {
+        max(Self.smallestRead, min(Self.mostAtOnce, stream.allowance / 2))
+    }
     private static let mostAtOnce = 128 << 10
 
-    /// `greeting` goes to the socket ahead of the stream's bytes (such as an HTTP proxy's reply); `early`
-    /// was already read from the socket and goes into the stream first.
-    public init(socket: StreamSocket, stream: any PumpedStream, greeting: [UInt8] = [], early: [UInt8] = [],
-                ended: @escaping (End) -> Void) {
+    /// `greeting` goes to the socket ahead of the stream's bytes (such as an HTTP proxy's reply);
+    /// `early` was already read from the socket and goes into the stream first.
+    public init(
+        socket: StreamSocket, stream: any PumpedStream, greeting: [UInt8] = [], early: [UInt8] = [],
+        ended: @escaping (End) -> Void
+    ) {
         self.socket = socket
         self.stream = stream
         self.greeting = greeting
@@ -104,18 +112,25 @@ public final class Pump {
     }
     private var early: [UInt8]
 
-    public convenience init(socket: StreamSocket, handle: StreamHandle, driver: EngineDriver,
-                            greeting: [UInt8] = [],
-                            early: [UInt8] = [], ended: @escaping (End) -> Void) {
-        self.init(socket: socket, stream: EngineStream(handle, driver: driver), greeting: greeting,
-                  early: early, ended: ended)
+    public convenience init(
+        socket: StreamSocket, handle: StreamHandle, driver: EngineDriver,
+        greeting: [UInt8] = [],
+        early: [UInt8] = [], ended: @escaping (End) -> Void
+    ) {
+        self.init(
+            socket: socket, stream: EngineStream(handle, driver: driver), greeting: greeting,
+            early: early, ended: ended)
     }
 
     /// Begins to move bytes; call once.
     public func start(lookingEvery interval: Interval = DeathWatch.interval) {
         socket.onDeath(every: interval, for: self) { $0.end(.socketFailed($1)) }
-        socket.watch.onReadable(for: self) { $0.fromSocket(); $0.settle() }
-        socket.watch.onWritable(for: self) { $0.toSocket(); $0.settle() }
+        socket.watch.onReadable(for: self) {
+            $0.fromSocket(); $0.settle()
+        }
+        socket.watch.onWritable(for: self) {
+            $0.toSocket(); $0.settle()
+        }
         activity()
     }
 
@@ -176,8 +191,11 @@ public final class Pump {
     }
 
     private func adapt(_ n: Int, asked: Int) {
-        if n == readSize, readSize < Self.largestRead { readSize *= 2 }
-        else if n < readSize / 4, asked == readSize, readSize > Self.smallestRead { readSize /= 2 }
+        if n == readSize, readSize < Self.largestRead {
+            readSize *= 2
+        } else if n < readSize / 4, asked == readSize, readSize > Self.smallestRead {
+            readSize /= 2
+        }
     }
 
     /// Puts what was read before the pump into the stream; false while some is left.
@@ -187,7 +205,9 @@ public final class Pump {
             let space = stream.writeSpace(early.count)
             if space.isEmpty { socket.watch.wantsRead = false; break }
             let n = min(space.count, early.count)
-            early.withUnsafeBytes { space.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<n])) }
+            early.withUnsafeBytes {
+                space.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<n]))
+            }
             stream.commitWrite(n)
             bytesIn += n
             if n == early.count { early = [] } else { early.removeFirst(n) }

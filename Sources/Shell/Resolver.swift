@@ -1,8 +1,8 @@
 import Logging
 import Measures
 
-/// Names to addresses through libevent's evdns: /etc/hosts and the servers of /etc/resolv.conf in their
-/// order, no search domains.
+/// Names to addresses through libevent's evdns: /etc/hosts and the servers of /etc/resolv.conf in
+/// their order, no search domains.
 ///
 /// A changed /etc/resolv.conf or /etc/hosts is read again before the next question.
 public final class Resolver {
@@ -75,16 +75,18 @@ public final class Resolver {
 
     /// - Parameter timeout: for one question, all tries together; nil: as /etc/resolv.conf has it.
     /// - Parameter configurationPath: for tests.
-    public init(loop: EventLoop, timeout: Interval? = nil,
-                configurationPath: String = "/etc/resolv.conf") throws(SystemError) {
+    public init(
+        loop: EventLoop, timeout: Interval? = nil,
+        configurationPath: String = "/etc/resolv.conf"
+    ) throws(SystemError) {
         self.loop = loop
         limit = timeout
         file = ResolverFile(path: configurationPath)
         makeServers()
     }
 
-    /// Asks for `name`; `changed` is called from the loop when a family is answered or has failed, at most
-    /// twice. Keeps the resolution alive until then.
+    /// Asks for `name`; `changed` is called from the loop when a family is answered or has failed,
+    /// at most twice. Keeps the resolution alive until then.
     @discardableResult
     public func resolve(_ name: String, changed: @escaping (Resolution) -> Void) -> Resolution {
         let resolution = Resolution(name, changed)
@@ -93,7 +95,8 @@ public final class Resolver {
             let answer = loop.timer { [resolution] in
                 for isIPv4 in [false, true] {
                     let some = known.filter { $0.isIPv4 == isIPv4 }
-                    resolution.settle(isIPv4: isIPv4, some.isEmpty ? .failed(.notFound) : .addresses(some))
+                    resolution.settle(
+                        isIPv4: isIPv4, some.isEmpty ? .failed(.notFound) : .addresses(some))
                 }
             }
             answer.arm(after: .zero)
@@ -131,7 +134,9 @@ public final class Resolver {
         }
     }
 
-    private func current() -> (servers: [NameServer], configuration: ResolverConfiguration, version: Int) {
+    private func current() -> (
+        servers: [NameServer], configuration: ResolverConfiguration, version: Int
+    ) {
         if file.reread() { makeServers() }
         return (servers, file.configuration, version)
     }
@@ -141,8 +146,11 @@ public final class Resolver {
         version += 1
         servers = file.configuration.servers.compactMap { NameServer($0, loop: loop) }
         if servers.count < file.configuration.servers.count {
-            Logger(label: "resolver").warning("not every nameserver of /etc/resolv.conf can be asked", metadata: [
-                "nameservers": "\(file.configuration.servers.joined(separator: " "))"])
+            Logger(label: "resolver").warning(
+                "not every nameserver of /etc/resolv.conf can be asked",
+                metadata: [
+                    "nameservers": "\(file.configuration.servers.joined(separator: " "))"
+                ])
         }
     }
 
@@ -157,9 +165,11 @@ public final class Resolver {
     private func askSystem(_ resolution: Resolution, isIPv4: Bool) -> Bool {
         guard lookups.count < Self.mostLookups, resolution.isWanted else { return false }
         var key: ObjectIdentifier?
-        let lookup = SystemLookup(resolution.name, isIPv4: isIPv4, loop: loop) { [weak self] found in
+        let lookup = SystemLookup(resolution.name, isIPv4: isIPv4, loop: loop) {
+            [weak self] found in
             if let key { self?.lookups[key] = nil }
-            resolution.settle(isIPv4: isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
+            resolution.settle(
+                isIPv4: isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
         }
         guard let lookup else { return false }
         key = ObjectIdentifier(lookup)

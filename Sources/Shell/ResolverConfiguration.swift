@@ -24,8 +24,9 @@ struct ResolverConfiguration: Equatable {
 
     init() {}
 
-    /// Reads the file's text. `search`, `domain` and `rotate` don't count: a name from an application is
-    /// absolute, and the order of the servers has a meaning. Without a server it is the one of this machine.
+    /// Reads the file's text. `search`, `domain` and `rotate` don't count: a name from an
+    /// application is absolute, and the order of the servers has a meaning. Without a server it is
+    /// the one of this machine.
     init(_ text: String) {
         for line in text.split(whereSeparator: \.isNewline) {
             let fields = line.split { $0 == " " || $0 == "\t" }.map(String.init)
@@ -51,7 +52,8 @@ struct ResolverConfiguration: Equatable {
         case "timeout":
             timeout = .seconds(min(max(value, Self.timeouts.lowerBound), Self.timeouts.upperBound))
         case "attempts":
-            attempts = Int(min(max(value, Int64(Self.attempts.lowerBound)), Int64(Self.attempts.upperBound)))
+            attempts = Int(
+                min(max(value, Int64(Self.attempts.lowerBound)), Int64(Self.attempts.upperBound)))
         default: break
         }
     }
@@ -68,15 +70,20 @@ struct ResolverFile {
         reread()
     }
 
-    /// Whether what it says is another thing than before. A file that is not there is being replaced: what
-    /// was read stays.
+    /// Whether what it says is another thing than before. A file that is not there is being
+    /// replaced: what was read stays.
     @discardableResult
     mutating func reread() -> Bool {
         var about = stat()
         guard stat(path, &about) == 0 else { return false }
-        // Another file at the same place may be of the same second, and one of the same inode of another size.
-        guard about.st_mtim.tv_sec != seen.st_mtim.tv_sec || about.st_mtim.tv_nsec != seen.st_mtim.tv_nsec
-            || about.st_ino != seen.st_ino || about.st_dev != seen.st_dev || about.st_size != seen.st_size else {
+        // Another file at the same place may be of the same second, and one of the same inode of
+        // another size.
+        guard
+            about.st_mtim.tv_sec != seen.st_mtim.tv_sec
+                || about.st_mtim.tv_nsec != seen.st_mtim.tv_nsec
+                || about.st_ino != seen.st_ino || about.st_dev != seen.st_dev
+                || about.st_size != seen.st_size
+        else {
             return false
         }
         guard let text = HostsFile.read(path) else { return false }

@@ -17,7 +17,9 @@ public final class SegmentCapture {
         // Kept by the endpoint until `close`.
         endpoint.capture = { [self] segment, payload, from, to, at in
             let time = epoch &+ UInt64(bitPattern: at.nanoseconds)
-            self.recorder.record(segment, payload: payload, from: from.address, to: to.address, at: time) {
+            self.recorder.record(
+                segment, payload: payload, from: from.address, to: to.address, at: time
+            ) {
                 writer.append($0)
             }
         }

@@ -1,11 +1,13 @@
 import Measures
 
-/// One question on its way through the servers, in their order: the next is asked when the one before has
-/// failed or said nothing for the time it has. Whoever knows the answer first, even late, has given it.
+/// One question on its way through the servers, in their order: the next is asked when the one
+/// before has failed or said nothing for the time it has. Whoever knows the answer first, even
+/// late, has given it.
 final class ServerSearch {
     private let name: String
     private let isIPv4: Bool
-    private let settings: () -> (servers: [NameServer], configuration: ResolverConfiguration, version: Int)
+    private let settings:
+        () -> (servers: [NameServer], configuration: ResolverConfiguration, version: Int)
     private var done: ((Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void)?
     private var servers: [NameServer] = []
     private var configuration = ResolverConfiguration()
@@ -16,12 +18,18 @@ final class ServerSearch {
     private var current = -1, round = 0
     private var timer: LoopTimer?
 
-    /// - Parameter settings: the servers of the present; asked for anew at each time-out, since the machine
+    /// - Parameter settings: the servers of the present; asked for anew at each time-out, since the
+    ///   machine
     ///   may have moved to another network.
     /// - Parameter done: called once, from the loop or from within `start()`.
-    init(_ name: String, isIPv4: Bool, loop: EventLoop,
-         settings: @escaping () -> (servers: [NameServer], configuration: ResolverConfiguration, version: Int),
-         done: @escaping (Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void) {
+    init(
+        _ name: String, isIPv4: Bool, loop: EventLoop,
+        settings:
+            @escaping () -> (
+                servers: [NameServer], configuration: ResolverConfiguration, version: Int
+            ),
+        done: @escaping (Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void
+    ) {
         self.name = name
         self.isIPv4 = isIPv4
         self.settings = settings
@@ -74,9 +82,13 @@ final class ServerSearch {
             }
             guard !hasFailed[current] else { continue }
             let asked = current, version = version
-            guard let question = servers[asked].ask(name, isIPv4: isIPv4, done: { [weak self] outcome in
-                self?.answered(by: asked, version, outcome)
-            }) else {
+            guard
+                let question = servers[asked].ask(
+                    name, isIPv4: isIPv4,
+                    done: { [weak self] outcome in
+                        self?.answered(by: asked, version, outcome)
+                    })
+            else {
                 hasFailed[asked] = true
                 continue
             }
@@ -100,7 +112,8 @@ final class ServerSearch {
     }
 
     private func finish(
-        _ tell: (_ done: (Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void) -> Void
+        _ tell: (_ done: (Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void) ->
+            Void
     ) {
         timer = nil
         questions.forEach { $0.cancel() }

@@ -9,14 +9,16 @@ public struct ServerStatus: Codable, Sendable {
         public var uplink: String
         public var local: String
         public var remote: String
-        /// `usable`, `suspect`, `lost`, or `unreached`: its uplink works, but never reached this address.
+        /// `usable`, `suspect`, `lost`, or `unreached`: its uplink works, but never reached this
+        /// address.
         public var health: String
         public var isBackup: Bool
         public var rttMilliseconds: Double
         public var minimumRTTMilliseconds: Double
         /// Share of datagrams lost recently, 0 to 1.
         public var loss: Double
-        /// Bytes of the longest IP packet that is sent, as found by probes; 0 while not even 1,280 are known to pass.
+        /// Bytes of the longest IP packet that is sent, as found by probes; 0 while not even 1,280
+        /// are known to pass.
         public var packetSize: Int
         public var sendBitsPerSecond: Int64
         public var receiveBitsPerSecond: Int64
@@ -41,12 +43,17 @@ public struct ServerStatus: Codable, Sendable {
         public var isPresent: Bool
         /// Why it is probably of no use: it sends, and nothing was ever heard on it.
         public var problem: String?
-        public init(name: String, isBackup: Bool, isOff: Bool = false, isPresent: Bool, problem: String? = nil) {
-            self.name = name; self.isBackup = isBackup; self.isOff = isOff; self.isPresent = isPresent
+        public init(
+            name: String, isBackup: Bool, isOff: Bool = false, isPresent: Bool,
+            problem: String? = nil
+        ) {
+            self.name = name; self.isBackup = isBackup; self.isOff = isOff;
+            self.isPresent = isPresent
             self.problem = problem
         }
     }
-    /// One number that only grows or one level, by its name in the metrics (`braid_` is put in front).
+    /// One number that only grows or one level, by its name in the metrics (`braid_` is put in
+    /// front).
     public struct Counter: Codable, Sendable {
         public var name: String
         public var value: Int
@@ -70,20 +77,23 @@ public struct ServerStatus: Codable, Sendable {
         connections = report.connections
         datagramsDropped = report.datagramsDropped
         sessions = report.sessions.map { s in
-            Session(number: s.number, user: s.user, ageSeconds: s.age.seconds, mode: s.mode.rawValue,
-                    connections: s.connections, paths: s.paths.map(Path.init))
+            Session(
+                number: s.number, user: s.user, ageSeconds: s.age.seconds, mode: s.mode.rawValue,
+                connections: s.connections, paths: s.paths.map(Path.init))
         }
     }
 }
 
 extension ServerStatus.Path {
     init(_ p: EndpointReport.Path) {
-        self.init(number: p.number, uplink: p.uplink, local: p.local, remote: p.remote, health: p.isFutile ? "unreached" : "\(p.health)",
-                  isBackup: p.isBackup, rttMilliseconds: p.smoothedRTT.milliseconds,
-                  minimumRTTMilliseconds: p.minimumRTT.milliseconds, loss: p.loss,
-                  packetSize: p.packetSize,
-                  sendBitsPerSecond: p.sendRate.bytesPerSecond &* 8,
-                  receiveBitsPerSecond: p.receiveRate.bytesPerSecond &* 8,
-                  bytesSent: p.bytesSent, bytesReceived: p.bytesReceived)
+        self.init(
+            number: p.number, uplink: p.uplink, local: p.local, remote: p.remote,
+            health: p.isFutile ? "unreached" : "\(p.health)",
+            isBackup: p.isBackup, rttMilliseconds: p.smoothedRTT.milliseconds,
+            minimumRTTMilliseconds: p.minimumRTT.milliseconds, loss: p.loss,
+            packetSize: p.packetSize,
+            sendBitsPerSecond: p.sendRate.bytesPerSecond &* 8,
+            receiveBitsPerSecond: p.receiveRate.bytesPerSecond &* 8,
+            bytesSent: p.bytesSent, bytesReceived: p.bytesReceived)
     }
 }

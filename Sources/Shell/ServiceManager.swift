@@ -15,7 +15,8 @@ public enum ServiceManager {
         _ variable: (String) -> String? = { name in getenv(name).map { String(cString: $0) } }
     ) -> Interval? {
         guard let time = variable("WATCHDOG_USEC").flatMap(Int64.init), time > 0,
-              time < Int64.max / 1000 else { return nil }
+            time < Int64.max / 1000
+        else { return nil }
         if let process = variable("WATCHDOG_PID"), process != "\(getpid())" { return nil }
         return .microseconds(max(time, 2_000))
     }
@@ -32,7 +33,7 @@ public enum ServiceManager {
         name.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &name.sun_path) { room in
             room.copyBytes(from: path)
-            if path[0] == UInt8(ascii: "@") { room[0] = 0 }   // abstract namespace, sd_notify(3)
+            if path[0] == UInt8(ascii: "@") { room[0] = 0 }  // abstract namespace, sd_notify(3)
         }
         let fd = braid_socket_unix(1, 0)
         guard fd >= 0 else { return }

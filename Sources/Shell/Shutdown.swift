@@ -1,6 +1,7 @@
 import Measures
 
-/// The orderly end of a server: when nothing is left, when the time is up, or when somebody insists.
+/// The orderly end of a server: when nothing is left, when the time is up, or when somebody
+/// insists.
 public final class Shutdown {
     private var finish: (() -> Void)?
     private let timer: LoopTimer

@@ -10,8 +10,10 @@ public final class StatusPage {
         public var html: () -> String
         public var json: () -> String
         public var metrics: () -> String
-        public init(html: @escaping () -> String, json: @escaping () -> String,
-                    metrics: @escaping () -> String) {
+        public init(
+            html: @escaping () -> String, json: @escaping () -> String,
+            metrics: @escaping () -> String
+        ) {
             self.html = html
             self.json = json
             self.metrics = metrics
@@ -34,7 +36,8 @@ public final class StatusPage {
         guard let http = evhttp_new(loop.base) else {
             throw SystemError("set up the status page", code: ENOMEM)
         }
-        guard let bound = evhttp_bind_socket_with_handle(http, "\(address.address)", address.port) else {
+        guard let bound = evhttp_bind_socket_with_handle(http, "\(address.address)", address.port)
+        else {
             let code = errno
             evhttp_free(http)
             throw SystemError("listen on \(address) for the status page", code: code)
@@ -46,15 +49,19 @@ public final class StatusPage {
         self.http = http
         listener = evhttp_bound_socket_get_listener(bound)
         self.content = content
-        isLocal = address.address.isIPv4 ? address.address.v4 >> 24 == 127
-                                         : address.address == IPAddress(v6High: 0, low: 1)
+        isLocal =
+            address.address.isIPv4
+            ? address.address.v4 >> 24 == 127
+            : address.address == IPAddress(v6High: 0, low: 1)
         evhttp_set_timeout(http, 10)
         evhttp_set_max_headers_size(http, 16 << 10)
         evhttp_set_max_body_size(http, 1 << 10)
         evhttp_set_allowed_methods(http, UInt16(EVHTTP_REQ_GET.rawValue | EVHTTP_REQ_HEAD.rawValue))
-        evhttp_set_gencb(http, { request, context in
-            Unmanaged<StatusPage>.fromOpaque(context!).takeUnretainedValue().answer(request!)
-        }, Unmanaged.passUnretained(self).toOpaque())
+        evhttp_set_gencb(
+            http,
+            { request, context in
+                Unmanaged<StatusPage>.fromOpaque(context!).takeUnretainedValue().answer(request!)
+            }, Unmanaged.passUnretained(self).toOpaque())
         pauseOnErrors()
     }
 
@@ -67,11 +74,12 @@ public final class StatusPage {
         evhttp_free(http)
     }
 
-    /// Without a descriptor whoever waits stays in the queue, and the loop would do nothing but find that out.
+    /// Without a descriptor whoever waits stays in the queue, and the loop would do nothing but
+    /// find that out.
     private func pauseOnErrors() {
         guard let listener else { return }
-        // The argument is evhttp's, so that the page can't be told: it listens again once a second, whether it
-        // had stopped or not.
+        // The argument is evhttp's, so that the page can't be told: it listens again once a second,
+        // whether it had stopped or not.
         evconnlistener_set_error_cb(listener) { listener, _ in evconnlistener_disable(listener) }
         let again = loop.timer(for: self) { $0.listenAgain() }
         again.arm(after: Self.pauseTime)
@@ -85,7 +93,8 @@ public final class StatusPage {
 
     private func answer(_ request: OpaquePointer) {
         guard !isLocal || isLocalName(request) else {
-            // Another site's name that resolves to this machine: a browser is being used to read the page.
+            // Another site's name that resolves to this machine: a browser is being used to read
+            // the page.
             send(request, 403, "text/plain", "Ask by address or as localhost.\n")
             return
         }
@@ -94,14 +103,18 @@ public final class StatusPage {
         switch path {
         case "/", "": send(request, 200, "text/html; charset=utf-8", content.html())
         case "/status": send(request, 200, "application/json", content.json())
-        case "/metrics": send(request, 200, "text/plain; version=0.0.4; charset=utf-8", content.metrics())
+        case "/metrics":
+            send(request, 200, "text/plain; version=0.0.4; charset=utf-8", content.metrics())
         default: send(request, 404, "text/plain", "Pages: /, /status, /metrics\n")
         }
     }
 
     private func isLocalName(_ request: OpaquePointer) -> Bool {
-        guard let host = evhttp_request_get_host(request).map({ String(cString: $0) }) else { return true }
-        let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
+        guard let host = evhttp_request_get_host(request).map({ String(cString: $0) }) else {
+            return true
+        }
+        let bare =
+            host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
         return bare.lowercased() == "localhost" || IPAddress(bare) != nil
     }
 

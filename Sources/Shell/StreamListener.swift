@@ -3,7 +3,8 @@ import Glibc
 import Logging
 import Measures
 
-/// Accepts TCP connections. Without descriptors left it turns callers away and pauses instead of spinning.
+/// Accepts TCP connections. Without descriptors left it turns callers away and pauses instead of
+/// spinning.
 public final class StreamListener {
     public let address: SocketAddress
     private let loop: EventLoop
@@ -12,7 +13,8 @@ public final class StreamListener {
     private let accepted: (StreamSocket, SocketAddress) -> Void
     private let log: Logger
     private var pause: LoopTimer?
-    /// Given up for a moment to accept, and so to refuse, a caller when there is no other descriptor.
+    /// Given up for a moment to accept, and so to refuse, a caller when there is no other
+    /// descriptor.
     private var reserve: Int32
     private var saidExhausted = false
 
@@ -27,8 +29,9 @@ public final class StreamListener {
         _ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
         accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
     ) throws(SystemError) {
-        let fd = try checked(braid_socket_stream(address.address.isIPv4 ? 1 : 0),
-                             "open a socket for \(address)")
+        let fd = try checked(
+            braid_socket_stream(address.address.isIPv4 ? 1 : 0),
+            "open a socket for \(address)")
         var bound = braid_address(address)
         do throws(SystemError) {
             _ = braid_set_reuse_address(fd)
@@ -84,7 +87,7 @@ public final class StreamListener {
             }
             switch -fd {
             case EINTR, ECONNABORTED, EPROTO, EPERM, ENETDOWN, EHOSTUNREACH, ENETUNREACH:
-                continue   // of the one connection that was being accepted (accept(2))
+                continue  // of the one connection that was being accepted (accept(2))
             case EMFILE, ENFILE, ENOBUFS, ENOMEM:
                 exhausted(-fd)
                 return
@@ -94,12 +97,14 @@ public final class StreamListener {
         }
     }
 
-    /// No descriptor: refuses one caller so that it isn't left hanging, then stops listening for a while.
+    /// No descriptor: refuses one caller so that it isn't left hanging, then stops listening for a
+    /// while.
     private func exhausted(_ code: Int32) {
         if !saidExhausted {
             saidExhausted = true
-            log.warning("cannot accept: \(SystemError.text(code)); raise the limit of open files",
-                        metadata: ["listen": "\(address)"])
+            log.warning(
+                "cannot accept: \(SystemError.text(code)); raise the limit of open files",
+                metadata: ["listen": "\(address)"])
         }
         if reserve >= 0 {
             Glibc.close(reserve)

@@ -1,10 +1,11 @@
 import Tunnel
 import Wire
 
-/// What stands behind a stream of the engine: a server's object for it, found through `StreamHandle.owner`.
+/// What stands behind a stream of the engine: a server's object for it, found through
+/// `StreamHandle.owner`.
 ///
-/// A class with overridden methods instead of a protocol: `.activity` comes for every burst of bytes, and a
-/// cast to a protocol would be looked up each time.
+/// A class with overridden methods instead of a protocol: `.activity` comes for every burst of
+/// bytes, and a cast to a protocol would be looked up each time.
 open class StreamOwner {
     public init() {}
     /// The concentrator's dial ended (proxy).

@@ -25,8 +25,10 @@ public final class StreamSocket {
     deinit { close() }
 
     /// Calls `action` with the error where the connection dies while `deathWatch` is needed.
-    public func onDeath<Owner: AnyObject>(every interval: Interval = DeathWatch.interval, for owner: Owner,
-                                          _ action: @escaping (Owner, Int32) -> Void) {
+    public func onDeath<Owner: AnyObject>(
+        every interval: Interval = DeathWatch.interval, for owner: Owner,
+        _ action: @escaping (Owner, Int32) -> Void
+    ) {
         deathWatch?.cancel()
         let deathWatch = DeathWatch(descriptor, loop: loop, every: interval)
         deathWatch.onDeath(for: owner, action)
@@ -43,8 +45,10 @@ public final class StreamSocket {
         private var isDone = false
         private var deferred: LoopTimer?
 
-        init(_ loop: EventLoop, _ remote: SocketAddress,
-             _ done: @escaping (Result<StreamSocket, SystemError>) -> Void) {
+        init(
+            _ loop: EventLoop, _ remote: SocketAddress,
+            _ done: @escaping (Result<StreamSocket, SystemError>) -> Void
+        ) {
             self.remote = remote
             self.done = done
             let descriptor = braid_socket_stream(remote.address.isIPv4 ? 1 : 0)
@@ -80,7 +84,9 @@ public final class StreamSocket {
             let code = braid_socket_error(socket.descriptor)
             self.socket = nil
             socket.watch.rest()
-            if code == 0 { finish(.success(socket)) } else {
+            if code == 0 {
+                finish(.success(socket))
+            } else {
                 socket.close()
                 finish(.failure(SystemError("connect to \(remote)", code: code)))
             }
@@ -93,9 +99,12 @@ public final class StreamSocket {
         }
     }
 
-    /// Starts connecting; `done` is called once from the loop, unless the attempt is cancelled or released.
-    public static func connect(to remote: SocketAddress, loop: EventLoop,
-                               done: @escaping (Result<StreamSocket, SystemError>) -> Void) -> Attempt {
+    /// Starts connecting; `done` is called once from the loop, unless the attempt is cancelled or
+    /// released.
+    public static func connect(
+        to remote: SocketAddress, loop: EventLoop,
+        done: @escaping (Result<StreamSocket, SystemError>) -> Void
+    ) -> Attempt {
         Attempt(loop, remote, done)
     }
 
@@ -130,8 +139,9 @@ public final class StreamSocket {
     public func write(_ pieces: Pieces) -> WriteResult {
         guard pieces.count > 0 else { return .bytes(0) }
         while true {
-            let n = braid_write2(descriptor, pieces.first.baseAddress, pieces.first.count,
-                                 pieces.second.baseAddress, pieces.second.count)
+            let n = braid_write2(
+                descriptor, pieces.first.baseAddress, pieces.first.count,
+                pieces.second.baseAddress, pieces.second.count)
             if n >= 0 { return .bytes(n) }
             switch Int32(-n) {
             case EINTR: continue
@@ -173,7 +183,9 @@ public final class StreamSocket {
     public var localAddress: SocketAddress? { address(braid_local_address) }
     public var remoteAddress: SocketAddress? { address(braid_remote_address) }
 
-    private func address(_ ask: (Int32, UnsafeMutablePointer<braid_address>) -> Int32) -> SocketAddress? {
+    private func address(
+        _ ask: (Int32, UnsafeMutablePointer<braid_address>) -> Int32
+    ) -> SocketAddress? {
         var out = braid_address()
         return isOpen && ask(descriptor, &out) == 0 ? SocketAddress(out) : nil
     }

@@ -1,19 +1,20 @@
 import Glibc
 import Measures
 
-/// One name asked of the system's own resolver (getaddrinfo) in a thread of its own: for answers that are
-/// too long for evdns, which knows neither TCP nor EDNS.
+/// One name asked of the system's own resolver (getaddrinfo) in a thread of its own: for answers
+/// that are too long for evdns, which knows neither TCP nor EDNS.
 final class SystemLookup {
     private let name: String
     private let isIPv4: Bool
     private let done: ([IPAddress]) -> Void
     private var watch: FileWatch?
     private var ends: [Int32] = [-1, -1]
-    // Written by the thread before it writes to the pipe, read by the loop after it read from the pipe.
+    // Written by the thread before it writes to the pipe, read by the loop after it read from the
+    // pipe.
     private var result: [IPAddress] = []
 
-    /// `done` is called once from the loop, with no address where there is none; nil where no thread
-    /// could be made.
+    /// `done` is called once from the loop, with no address where there is none; nil where no
+    /// thread could be made.
     init?(_ name: String, isIPv4: Bool, loop: EventLoop, done: @escaping ([IPAddress]) -> Void) {
         // The final dot keeps search domains away.
         self.name = name.hasSuffix(".") ? name : name + "."
@@ -26,11 +27,15 @@ final class SystemLookup {
         self.watch = watch
         var thread = pthread_t()
         let context = Unmanaged.passRetained(self)
-        guard pthread_create(&thread, nil, { context in
-            let lookup = Unmanaged<SystemLookup>.fromOpaque(context!).takeRetainedValue()
-            lookup.ask()
-            return nil
-        }, context.toOpaque()) == 0 else {
+        guard
+            pthread_create(
+                &thread, nil,
+                { context in
+                    let lookup = Unmanaged<SystemLookup>.fromOpaque(context!).takeRetainedValue()
+                    lookup.ask()
+                    return nil
+                }, context.toOpaque()) == 0
+        else {
             context.release()
             return nil
         }
@@ -50,7 +55,8 @@ final class SystemLookup {
             var next = list
             while let entry = next {
                 if let name = entry.pointee.ai_addr, let address = Self.address(name),
-                   !result.contains(address) {
+                    !result.contains(address)
+                {
                     result.append(address)
                 }
                 next = entry.pointee.ai_next

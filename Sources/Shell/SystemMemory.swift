@@ -2,7 +2,8 @@ import Glibc
 
 /// How much memory this process can count on.
 public enum SystemMemory {
-    /// Bytes of the machine's memory, or of what its control group may have where that is less. Asked once.
+    /// Bytes of the machine's memory, or of what its control group may have where that is less.
+    /// Asked once.
     public static func limit() -> Int { found }
 
     private static let found: Int = {
@@ -14,7 +15,8 @@ public enum SystemMemory {
     /// Where the system does not say.
     private static let fallback = 1 << 30
 
-    /// Files that may hold a limit: of this process's control group (v2, then v1) and of those around it.
+    /// Files that may hold a limit: of this process's control group (v2, then v1) and of those
+    /// around it.
     private static func controlGroups() -> [String] {
         var out: [String] = []
         for line in (text("/proc/self/cgroup") ?? "").split(separator: "\n") {
@@ -35,8 +37,10 @@ public enum SystemMemory {
     }
 
     private static func readLimit(_ path: String) -> Int? {
-        guard let value = text(path)?.prefix(while: { $0.isASCII && $0.isNumber }), let bytes = Int(value),
-              bytes >= 4 << 20 else { return nil }   // "max", or nothing that a process could live with
+        guard let value = text(path)?.prefix(while: { $0.isASCII && $0.isNumber }),
+            let bytes = Int(value),
+            bytes >= 4 << 20
+        else { return nil }  // "max", or nothing that a process could live with
         return bytes
     }
 

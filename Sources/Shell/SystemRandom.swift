@@ -5,7 +5,8 @@ public enum SystemRandom {
     /// 32 unpredictable bytes from the kernel.
     public static func key() -> Key32 {
         withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { bytes in
-            precondition(braid_random(bytes.baseAddress, 32) == 0, "the kernel gives no random bytes")
+            precondition(
+                braid_random(bytes.baseAddress, 32) == 0, "the kernel gives no random bytes")
             return Key32(UnsafeRawBufferPointer(bytes))
         }
     }

@@ -1,7 +1,8 @@
 import Measures
 
-/// What one turn of the loop did and how long each part took: from the first handler after the wait to the
-/// last hook. A turn that is too long keeps everybody waiting, so it must be told what it was.
+/// What one turn of the loop did and how long each part took: from the first handler after the wait
+/// to the last hook. A turn that is too long keeps everybody waiting, so it must be told what it
+/// was.
 public struct TurnRecord: Sendable {
     public enum Part: String, Sendable { case socket, timer, signal, engine }
 

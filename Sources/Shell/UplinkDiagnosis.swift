@@ -5,17 +5,23 @@ public enum UplinkDiagnosis {
     /// One sentence for the log and the status.
     /// - Parameter others: the uplinks that are there besides.
     /// - Parameter setting: reads a setting of net.ipv4.conf; nil where there is none.
-    public static func reason(_ uplink: UplinkCandidate, isIPv4: Bool, others: [UplinkCandidate],
-                              setting: (_ interface: String, _ name: String) -> Int? = kernelSetting) -> String {
+    public static func reason(
+        _ uplink: UplinkCandidate, isIPv4: Bool, others: [UplinkCandidate],
+        setting: (_ interface: String, _ name: String) -> Int? = kernelSetting
+    ) -> String {
         let neighbour = others.first { other in
-            other.interface != uplink.interface && other.subnets.contains { subnet in
-                subnet.address.isIPv4 == isIPv4 && uplink.addresses.contains(where: subnet.contains)
-            }
+            other.interface != uplink.interface
+                && other.subnets.contains { subnet in
+                    subnet.address.isIPv4 == isIPv4
+                        && uplink.addresses.contains(where: subnet.contains)
+                }
         }
         // The stricter of the two values holds (ip-sysctl.rst).
-        let filter = max(setting("all", "rp_filter") ?? 0, setting(uplink.interface, "rp_filter") ?? 0)
+        let filter = max(
+            setting("all", "rp_filter") ?? 0, setting(uplink.interface, "rp_filter") ?? 0)
         if isIPv4, filter == 1 {
-            return "rp_filter is strict there and drops what is answered: set net.ipv4.conf.all.rp_filter and "
+            return
+                "rp_filter is strict there and drops what is answered: set net.ipv4.conf.all.rp_filter and "
                 + "net.ipv4.conf.\(uplink.interface).rp_filter to 2, or route by source address"
         }
         if let neighbour {
@@ -28,7 +34,8 @@ public enum UplinkDiagnosis {
     /// As the calling thread's network namespace has it.
     public static func kernelSetting(_ interface: String, _ name: String) -> Int? {
         guard !interface.contains("/"),
-              let text = try? String(contentsOfFile: "/proc/sys/net/ipv4/conf/\(interface)/\(name)", encoding: .utf8)
+            let text = try? String(
+                contentsOfFile: "/proc/sys/net/ipv4/conf/\(interface)/\(name)", encoding: .utf8)
         else { return nil }
         return Int(text.trimmingCharacters(in: .whitespacesAndNewlines))
     }

@@ -35,11 +35,12 @@ public struct UplinkCandidate: Hashable, Sendable {
     /// Whether a default route of the family leads through the interface.
     public var hasDefaultRouteV4 = false, hasDefaultRouteV6 = false
 
-    /// Bytes of MTU below which a link is no uplink: a datagram must hold a handshake, and a segment behind its
-    /// heads.
+    /// Bytes of MTU below which a link is no uplink: a datagram must hold a handshake, and a
+    /// segment behind its heads.
     static let leastMTU = 640
 
-    /// The largest UDP payload without fragments; an Internet path is taken for no wider than Ethernet.
+    /// The largest UDP payload without fragments; an Internet path is taken for no wider than
+    /// Ethernet.
     public func datagramLimit(isIPv4: Bool) -> Int { min(mtu, 1500) - (isIPv4 ? 28 : 48) }
     public func has(isIPv4: Bool) -> Bool { addresses.contains { $0.isIPv4 == isIPv4 } }
     /// How a socket of the family is bound to this uplink; nil without an address of it.
@@ -54,22 +55,25 @@ public struct UplinkCandidate: Hashable, Sendable {
             || old.addresses.contains { !addresses.contains($0) }
             || (has(isIPv4: true) && !old.has(isIPv4: true))
             || (has(isIPv4: false) && !old.has(isIPv4: false))
-            || (hasDefaultRouteV4 && !old.hasDefaultRouteV4) || (hasDefaultRouteV6 && !old.hasDefaultRouteV6)
+            || (hasDefaultRouteV4 && !old.hasDefaultRouteV4)
+            || (hasDefaultRouteV6 && !old.hasDefaultRouteV6)
     }
 }
 
 public enum UplinkEvent: Sendable {
     case appeared(UplinkCandidate)
-    /// Same name, but an address went, or the index, size or routes are others: its sockets should be
-    /// made again.
+    /// Same name, but an address went, or the index, size or routes are others: its sockets should
+    /// be made again.
     case changed(UplinkCandidate)
     case vanished(name: String)
 }
 
-/// Watches links, addresses and default routes by rtnetlink and tells of uplinks coming and going, at once.
+/// Watches links, addresses and default routes by rtnetlink and tells of uplinks coming and going,
+/// at once.
 ///
-/// A notification only says *that* something changed; the state is then listed afresh, so that a lost or
-/// reordered notification can't leave a wrong picture. All notifications that wait are one look.
+/// A notification only says *that* something changed; the state is then listed afresh, so that a
+/// lost or reordered notification can't leave a wrong picture. All notifications that wait are one
+/// look.
 public final class UplinkMonitor {
     /// What can be used now, in the order of the selectors, then of the interfaces.
     public private(set) var current: [UplinkCandidate] = []
@@ -142,13 +146,16 @@ public final class UplinkMonitor {
 
     // MARK: Choosing
 
-    static func candidates(in s: NetworkSnapshot, selectors: [UplinkSelector],
-                           families: (v4: Bool, v6: Bool)) -> [UplinkCandidate] {
+    static func candidates(
+        in s: NetworkSnapshot, selectors: [UplinkSelector],
+        families: (v4: Bool, v6: Bool)
+    ) -> [UplinkCandidate] {
         var out: [UplinkCandidate] = []
         for selector in selectors {
             for link in s.links where link.isUp {
                 guard let found = candidate(link, selector, s, families),
-                      !out.contains(where: { $0.name == found.name }) else { continue }
+                    !out.contains(where: { $0.name == found.name })
+                else { continue }
                 out.append(found)
                 // A range stands for one uplink, the first that matches.
                 if case .source = selector { break }
@@ -157,9 +164,11 @@ public final class UplinkMonitor {
         return out
     }
 
-    private static func candidate(_ link: NetworkSnapshot.Link, _ selector: UplinkSelector,
-                                  _ s: NetworkSnapshot,
-                                  _ families: (v4: Bool, v6: Bool)) -> UplinkCandidate? {
+    private static func candidate(
+        _ link: NetworkSnapshot.Link, _ selector: UplinkSelector,
+        _ s: NetworkSnapshot,
+        _ families: (v4: Bool, v6: Bool)
+    ) -> UplinkCandidate? {
         let v4Route = s.defaultRoutes.contains(.init(interface: link.index, isIPv4: true))
         let v6Route = s.defaultRoutes.contains(.init(interface: link.index, isIPv4: false))
         let all = s.addresses.filter {
@@ -167,7 +176,8 @@ public final class UplinkMonitor {
         }
         let hasLastingV6 = all.contains { !$0.isTemporary && !$0.address.isIPv4 }
         let lasting = all.filter { !$0.isTemporary || !hasLastingV6 }
-        var addresses = lasting.map(\.address).filter(\.isIPv4) + lasting.map(\.address).filter { !$0.isIPv4 }
+        var addresses =
+            lasting.map(\.address).filter(\.isIPv4) + lasting.map(\.address).filter { !$0.isIPv4 }
         var name = link.name
         switch selector {
         case .everyDefaultRoute:
@@ -177,13 +187,15 @@ public final class UplinkMonitor {
             guard wanted == link.name else { return nil }
         case .source(let range):
             addresses = addresses.filter(range.contains).prefix(1).map { $0 }
-            name = range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
+            name =
+                range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
         }
         guard !addresses.isEmpty, link.mtu >= UplinkCandidate.leastMTU else { return nil }
-        return UplinkCandidate(name: name, selector: selector, interface: link.name,
-                               interfaceIndex: link.index, addresses: addresses, mtu: link.mtu,
-                               subnets: all.filter { addresses.contains($0.address) }
-                                   .map { Subnet($0.address, prefix: $0.prefix) },
-                               hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)
+        return UplinkCandidate(
+            name: name, selector: selector, interface: link.name,
+            interfaceIndex: link.index, addresses: addresses, mtu: link.mtu,
+            subnets: all.filter { addresses.contains($0.address) }
+                .map { Subnet($0.address, prefix: $0.prefix) },
+            hasDefaultRouteV4: v4Route, hasDefaultRouteV6: v6Route)
     }
 }

@@ -1,7 +1,8 @@
 import Logging
 import Measures
 
-/// Tells the service manager that the loop goes round, and the log when one turn of it took too long.
+/// Tells the service manager that the loop goes round, and the log when one turn of it took too
+/// long.
 public final class Watchdog {
     /// A turn that takes longer delays every user's packets more than any path's jitter does.
     public static let longestTurn = Interval.milliseconds(100)
@@ -14,9 +15,11 @@ public final class Watchdog {
     /// - Parameter interval: the service manager ends a process that says nothing for that long
     ///   (`ServiceManager.watchdogInterval`); nil: nobody waits for it.
     /// - Parameter tell: called twice in each interval.
-    public init(loop: EventLoop, interval: Interval?, log: Logger = Logger(label: "loop"),
-                longestTurn: Interval = Watchdog.longestTurn,
-                tell: @escaping () -> Void = ServiceManager.alive) {
+    public init(
+        loop: EventLoop, interval: Interval?, log: Logger = Logger(label: "loop"),
+        longestTurn: Interval = Watchdog.longestTurn,
+        tell: @escaping () -> Void = ServiceManager.alive
+    ) {
         self.loop = loop
         self.log = log
         loop.reportTurns(longerThan: longestTurn) { [weak self] in self?.slow($0) }
@@ -31,10 +34,13 @@ public final class Watchdog {
     private func slow(_ turn: TurnRecord) {
         guard let silent = notices.pass(at: loop.now()) else { return }
         var metadata: Logger.Metadata = [
-            "ms": "\(turn.duration.nanoseconds / 1_000_000)", "longest_part": "\(turn.longest.part.rawValue)",
-            "longest_ms": "\(turn.longest.time.nanoseconds / 1_000_000)", "sockets": "\(turn.sockets)",
-            "timers": "\(turn.timers)", "datagrams": "\(turn.datagrams)", "handshakes": "\(turn.handshakes)",
-            "datagrams_sent": "\(turn.datagramsSent)",
+            "ms": "\(turn.duration.nanoseconds / 1_000_000)",
+            "longest_part": "\(turn.longest.part.rawValue)",
+            "longest_ms": "\(turn.longest.time.nanoseconds / 1_000_000)",
+            "sockets": "\(turn.sockets)",
+            "timers": "\(turn.timers)", "datagrams": "\(turn.datagrams)",
+            "handshakes": "\(turn.handshakes)",
+            "datagrams_sent": "\(turn.datagramsSent)"
         ]
         if silent > 0 { metadata["not_logged_before"] = "\(silent)" }
         log.warning("a turn of the loop took long", metadata: metadata)

@@ -1,12 +1,14 @@
 import Measures
 import Multipath
 
-/// An application that calls what it may at any time: odd sizes, parts of what there is, long silences,
-/// half-closes, aborts, walking away. Beside it stands the only thing it may rely on: bytes arrive in order,
-/// once, then the end; or the connection ends with an error, but only where somebody broke it off.
+/// An application that calls what it may at any time: odd sizes, parts of what there is, long
+/// silences, half-closes, aborts, walking away. Beside it stands the only thing it may rely on:
+/// bytes arrive in order, once, then the end; or the connection ends with an error, but only where
+/// somebody broke it off.
 ///
-/// It comes back by itself only where it left something undone. When there was nothing to read or no room
-/// to write, it waits for word from the engine, so a forgotten event shows as a stream that is stuck.
+/// It comes back by itself only where it left something undone. When there was nothing to read or
+/// no room to write, it waits for word from the engine, so a forgotten event shows as a stream that
+/// is stuck.
 final class CallsEnd: StreamEnd {
     /// How it means to leave.
     enum Leaving {
@@ -61,13 +63,16 @@ final class CallsEnd: StreamEnd {
         restlessness = random.chance(0.3) ? 0.5 : 0.05
         longestRest = .milliseconds(random.chance(0.2) ? 4_000 : 60)
         writesInPieces = random.chance(0.3) ? 40 : 70_001
-        leaving = switch random.number(0...9) {
-        case 0...4: .orderly
-        case 5, 6: .hasty
-        case 7: .aborting(after: random.number(0...40))
-        default: .walkingAway(after: random.number(0...40))
-        }
-        super.init(outgoing: outgoing, incoming: incoming, supply: .nothing, expected: .max, reader: .eager)
+        leaving =
+            switch random.number(0...9) {
+            case 0...4: .orderly
+            case 5, 6: .hasty
+            case 7: .aborting(after: random.number(0...40))
+            default: .walkingAway(after: random.number(0...40))
+            }
+        super.init(
+            outgoing: outgoing, incoming: incoming, supply: .nothing, expected: .max, reader: .eager
+        )
     }
 
     override var deadline: Instant {
@@ -83,9 +88,9 @@ final class CallsEnd: StreamEnd {
             finishedAt = now
             return true
         }
-        if comesBack, restsUntil > now { return false }   // busy elsewhere
+        if comesBack, restsUntil > now { return false }  // busy elsewhere
         comesBack = false
-        waitsForRoom = false   // word may have come meanwhile
+        waitsForRoom = false  // word may have come meanwhile
         var didSomething = false
         for _ in 0..<24 where failure == nil {
             if leaves(connection, at: now) { return true }
@@ -110,8 +115,11 @@ final class CallsEnd: StreamEnd {
             didSomething = true
         }
         noteEnd(connection)
-        // What could be done at once and was left undone brings it back; all else the engine has to say.
-        let undone = connection.readable.count > 0 || (!isWritingFinished && (written >= toWrite || !waitsForRoom))
+        // What could be done at once and was left undone brings it back; all else the engine has to
+        // say.
+        let undone =
+            connection.readable.count > 0
+            || (!isWritingFinished && (written >= toWrite || !waitsForRoom))
         if undone, failure == nil { rest(.microseconds(Int64(random.number(1...3_000))), at: now) }
         if leaves(connection, at: now) { return true }
         return didSomething
@@ -140,7 +148,9 @@ final class CallsEnd: StreamEnd {
         let space = connection.writeSpace(wanted)
         waitsForRoom = space.isEmpty
         if space.isEmpty { return false }
-        if space.count > wanted { fail("room for \(space.count) bytes where \(wanted) were asked for") }
+        if space.count > wanted {
+            fail("room for \(space.count) bytes where \(wanted) were asked for")
+        }
         let n = random.chance(0.7) ? space.count : 1 + Int(random.next() % UInt64(space.count))
         outgoing.fill(UnsafeMutableRawBufferPointer(rebasing: space[0..<n]), from: UInt64(written))
         connection.commitWrite(n, at: now)
@@ -156,8 +166,12 @@ final class CallsEnd: StreamEnd {
         }
         hasSeenEnd = true
         if !other.isWritingFinished { fail("the stream ended, but nobody finished it") }
-        if read != other.written { fail("the stream ended after \(read) of \(other.written) bytes") }
-        if connection.isWriteFinished, !isWritingFinished { fail("writing is finished, but nobody finished it") }
+        if read != other.written {
+            fail("the stream ended after \(read) of \(other.written) bytes")
+        }
+        if connection.isWriteFinished, !isWritingFinished {
+            fail("writing is finished, but nobody finished it")
+        }
     }
 
     /// Whether it is time to go.
@@ -167,13 +181,17 @@ final class CallsEnd: StreamEnd {
             broke = broke || !(connection.isReadFinished && connection.isWriteFinished)
             connection.abort(at: now)
         case .walkingAway(let after) where calls >= after:
-            // The owner lets go of the handle, which aborts where bytes of the peer's are still to come.
+            // The owner lets go of the handle, which aborts where bytes of the peer's are still to
+            // come.
             if !connection.isReadFinished { broke = true } else { isWritingFinished = true }
         case .hasty where isWritingFinished && connection.isReadFinished: break
-        case .orderly where isWritingFinished && connection.isReadFinished && connection.isWriteFinished: break
+        case .orderly
+        where isWritingFinished && connection.isReadFinished && connection.isWriteFinished: break
         case .aborting, .walkingAway, .hasty, .orderly:
             // Who means to break off, but has nothing left to do, goes when everything is said.
-            guard isWritingFinished, connection.isReadFinished, connection.isWriteFinished else { return false }
+            guard isWritingFinished, connection.isReadFinished, connection.isWriteFinished else {
+                return false
+            }
         }
         noteEnd(connection)
         finishedAt = now
@@ -187,8 +205,9 @@ extension Scenario {
         var scenario = Scenario.drawn(seed: seed)
         var random = SeededRandom(seed: seed ^ 0x6361_6c6c_7300)
         scenario.streams = (0..<random.number(1...8)).map { i in
-            var plan = StreamPlan(at: i == 0 ? .zero : .zero + random.interval(.zero, .seconds(5)),
-                                  initiator: .nothing, listener: .nothing)
+            var plan = StreamPlan(
+                at: i == 0 ? .zero : .zero + random.interval(.zero, .seconds(5)),
+                initiator: .nothing, listener: .nothing)
             plan.calls = random.next()
             return plan
         }

@@ -2,8 +2,9 @@ import Measures
 import Multipath
 import Tunnel
 
-/// One handover in the simulator: an application on the paper's two links, one of which goes away and
-/// perhaps comes back. What `braid figures`, `braid handovers` and the engine's own tuning start from.
+/// One handover in the simulator: an application on the paper's two links, one of which goes away
+/// and perhaps comes back. What `braid figures`, `braid handovers` and the engine's own tuning
+/// start from.
 public struct HandoverTrial: Hashable, Sendable {
     public enum Application: Hashable, Sendable {
         /// As much as the links carry, to the proxy or from it.
@@ -68,8 +69,10 @@ public struct HandoverTrial: Hashable, Sendable {
         let end = lossAt + tail
         var streams = [plan(until: end)]
         for _ in 0..<idleStreams {
-            streams.append(StreamPlan(at: .zero + .milliseconds(200), initiator: .bulk(1),
-                                      listener: .constantRate(chunk: 1, period: .seconds(3600), total: 2)))
+            streams.append(
+                StreamPlan(
+                    at: .zero + .milliseconds(200), initiator: .bulk(1),
+                    listener: .constantRate(chunk: 1, period: .seconds(3600), total: 2)))
         }
         var scenario = Scenario(uplinks: [wifi, cellular], streams: streams)
         let i = lost.rawValue
@@ -92,19 +95,23 @@ public struct HandoverTrial: Hashable, Sendable {
             return .constantRate(chunk: chunk, period: period, total: count * chunk)
         }
         // More than both links carry until the end.
-        let plenty = Supply.bulk(2 * (wifi.down.rate ?? .zero).bytes(in: lasting)
-                                     + 2 * (cellular.down.rate ?? .zero).bytes(in: lasting))
+        let plenty = Supply.bulk(
+            2 * (wifi.down.rate ?? .zero).bytes(in: lasting)
+                + 2 * (cellular.down.rate ?? .zero).bytes(in: lasting))
         switch application {
         case .download: return StreamPlan(at: Self.start, initiator: .nothing, listener: plenty)
         case .upload: return StreamPlan(at: Self.start, initiator: plenty, listener: .nothing)
         case .stream(let chunk, let period):
-            return StreamPlan(at: Self.start, initiator: .nothing, listener: constant(chunk, period))
+            return StreamPlan(
+                at: Self.start, initiator: .nothing, listener: constant(chunk, period))
         case .voice(let chunk, let period):
-            return StreamPlan(at: Self.start, initiator: constant(chunk, period),
-                              listener: constant(chunk, period))
+            return StreamPlan(
+                at: Self.start, initiator: constant(chunk, period),
+                listener: constant(chunk, period))
         case .recording(let bytes, let chunk, let period):
-            var plan = StreamPlan(at: Self.start, initiator: .nothing,
-                                  listener: .constantRate(chunk: chunk, period: period, total: bytes.count))
+            var plan = StreamPlan(
+                at: Self.start, initiator: .nothing,
+                listener: .constantRate(chunk: chunk, period: period, total: bytes.count))
             plan.recording = bytes
             return plan
         }
@@ -128,15 +135,17 @@ public struct HandoverTrial: Hashable, Sendable {
         prepare(world)
         world.run(until: lossAt + tail, mayStop: true)
         let stream = world.streams[0]
-        return HandoverRecord(trial: self, received: isUpload ? stream.listener.log : stream.initiator.log,
-                              sent: isUpload ? stream.initiator.log : stream.listener.log,
-                              traffic: traffic, failure: world.failure)
+        return HandoverRecord(
+            trial: self, received: isUpload ? stream.listener.log : stream.initiator.log,
+            sent: isUpload ? stream.initiator.log : stream.listener.log,
+            traffic: traffic, failure: world.failure)
     }
 }
 
 /// Datagrams of a trial by uplink, direction and time.
 public final class TrafficCount {
-    /// Datagrams until the application began, [from the proxy, to it] of each uplink: the session's beginning.
+    /// Datagrams until the application began, [from the proxy, to it] of each uplink: the session's
+    /// beginning.
     public private(set) var beforeStart = [[0, 0], [0, 0]]
     /// Datagrams from then until the loss.
     public private(set) var before = [[0, 0], [0, 0]]
@@ -158,10 +167,15 @@ public final class TrafficCount {
     /// A datagram of `bytes` was sent at `now` of the trial's time.
     public func note(_ now: Instant, fromProxy: Bool, uplink: Int, bytes: Int) {
         let direction = fromProxy ? 0 : 1
-        if now < HandoverTrial.start { beforeStart[uplink][direction] += 1 }
-        else if now < lossAt { before[uplink][direction] += 1 }
+        if now < HandoverTrial.start {
+            beforeStart[uplink][direction] += 1
+        } else if now < lossAt {
+            before[uplink][direction] += 1
+        }
         if now >= lossAt, now < lossAt + .seconds(1) { after[uplink][direction] += 1 }
-        if now >= returnAt, firstAfterReturn == nil, uplink == lost, fromProxy == isUpload, bytes > 500 {
+        if now >= returnAt, firstAfterReturn == nil, uplink == lost, fromProxy == isUpload,
+            bytes > 500
+        {
             firstAfterReturn = now
         }
     }
@@ -177,8 +191,10 @@ public struct HandoverRecord {
     public let traffic: TrafficCount
     public let failure: String?
 
-    public init(trial: HandoverTrial, received: ReceptionLog, sent: ReceptionLog, traffic: TrafficCount,
-                failure: String?) {
+    public init(
+        trial: HandoverTrial, received: ReceptionLog, sent: ReceptionLog, traffic: TrafficCount,
+        failure: String?
+    ) {
         self.trial = trial
         self.received = received
         self.sent = sent
@@ -186,18 +202,20 @@ public struct HandoverRecord {
         self.failure = failure
     }
 
-    /// The longest time without a byte that overlaps the time since the loss (or the return, if sooner).
+    /// The longest time without a byte that overlaps the time since the loss (or the return, if
+    /// sooner).
     public var longestGap: Interval {
         let end = min(trial.lossAt + trial.tail, trial.returnAt ?? .distantFuture)
         return received.longestGap(from: trial.lossAt, to: end)
     }
 
-    /// From the loss to the end of the longest gap after it, or later, from where on four fifths of the
-    /// remaining link's rate arrive for 200 ms; nil: never. Before that gap the lost link's last bytes
-    /// would count.
+    /// From the loss to the end of the longest gap after it, or later, from where on four fifths of
+    /// the remaining link's rate arrive for 200 ms; nil: never. Before that gap the lost link's
+    /// last bytes would count.
     public var recovery: Interval? {
         let left = trial.lost == .wifi ? trial.cellular : trial.wifi
-        return received.recovery(after: trial.lossAt, gap: longestGap, rate: left.down.rate ?? .zero)
+        return received.recovery(
+            after: trial.lossAt, gap: longestGap, rate: left.down.rate ?? .zero)
     }
 
     /// From the return of the link until data leaves on it again; nil: never.

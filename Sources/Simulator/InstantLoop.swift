@@ -25,7 +25,9 @@ extension InstantLoop {
             if failure != nil || isFinished { break }
             let next = nextEvent
             if next > end {
-                if !mayStop { failure = "stuck at \(end.nanoseconds / 1_000_000) ms: " + describe() }
+                if !mayStop {
+                    failure = "stuck at \(end.nanoseconds / 1_000_000) ms: " + describe()
+                }
                 now = end
                 break
             }
@@ -40,10 +42,14 @@ extension InstantLoop {
         while failure == nil {
             let isBusy = turn()
             turns += 1
-            if isBusy { idleTurns = 0 } else {
+            if isBusy {
+                idleTurns = 0
+            } else {
                 if engineDeadline > now { break }
                 idleTurns += 1
-                if idleTurns > 10 { failure = "spins: nothing done, deadline \(engineDeadline); " + describe() }
+                if idleTurns > 10 {
+                    failure = "spins: nothing done, deadline \(engineDeadline); " + describe()
+                }
             }
             if turns > mostTurns { failure = "more than \(turns) turns at one instant" }
         }

@@ -2,15 +2,16 @@ import Measures
 
 /// What a virtual link does to packets; may be changed while it runs.
 public struct LinkConditions: Hashable, Sendable {
-    /// How packets are lost, decided when their transmission ends: a lost packet took its share of the line.
+    /// How packets are lost, decided when their transmission ends: a lost packet took its share of
+    /// the line.
     public enum Loss: Hashable, Sendable {
         case none
         /// Each packet by itself with this probability (Bernoulli).
         case random(Double)
-        /// Bursts (Gilbert-Elliott): before each packet the link turns bad with probability `enter` and good
-        /// again with `leave`; in the bad state packets are lost with probability `inside`, else
-        /// none. A burst is over after half a second without a packet: fading takes time, not
-        /// traffic, to end.
+        /// Bursts (Gilbert-Elliott): before each packet the link turns bad with probability `enter`
+        /// and good again with `leave`; in the bad state packets are lost with probability
+        /// `inside`, else none. A burst is over after half a second without a packet: fading takes
+        /// time, not traffic, to end.
         case bursts(enter: Double, leave: Double, inside: Double)
     }
     /// What happens while the link is out, without anybody being told.
@@ -26,7 +27,8 @@ public struct LinkConditions: Hashable, Sendable {
     public var rate: Rate?
     /// One-way propagation delay.
     public var delay: Interval
-    /// Bytes that may wait behind the packet in transmission; what doesn't fit is dropped (drop tail).
+    /// Bytes that may wait behind the packet in transmission; what doesn't fit is dropped (drop
+    /// tail).
     public var queueLimit: Int
     public var loss = Loss.none
     /// Probability that a packet is late by up to `reorderDelay`, so that others overtake it.
@@ -37,7 +39,8 @@ public struct LinkConditions: Hashable, Sendable {
     /// Probability that one to three bits of a packet are flipped.
     public var corruption = 0.0
     public var outage = Outage.none
-    /// The longest packet it takes, with all its headers; longer ones vanish and nobody is told. Nil: any.
+    /// The longest packet it takes, with all its headers; longer ones vanish and nobody is told.
+    /// Nil: any.
     public var mtu: Int?
 
     public init(rate: Rate?, delay: Interval, queueLimit: Int) {
@@ -61,14 +64,18 @@ public struct LinkConditions: Hashable, Sendable {
 
 extension LinkConditions {
     /// The paper's WiFi, one way: 8 Mbit/s, a round trip of 30 ms.
-    public static let wifi = LinkConditions(rate: .megabitsPerSecond(8), delay: .milliseconds(15),
-                                            queue: .milliseconds(200))
-    /// The paper's cellular link, one way: 2 Mbit/s, a round trip of 100 ms, a drop-tail queue of 2 s.
-    public static let cellular = LinkConditions(rate: .megabitsPerSecond(2),
-                                                delay: .milliseconds(50), queue: .seconds(2))
+    public static let wifi = LinkConditions(
+        rate: .megabitsPerSecond(8), delay: .milliseconds(15),
+        queue: .milliseconds(200))
+    /// The paper's cellular link, one way: 2 Mbit/s, a round trip of 100 ms, a drop-tail queue of 2
+    /// s.
+    public static let cellular = LinkConditions(
+        rate: .megabitsPerSecond(2),
+        delay: .milliseconds(50), queue: .seconds(2))
 }
 
-/// A radio that falls asleep when idle and takes time to wake (the cellular idle-to-active promotion).
+/// A radio that falls asleep when idle and takes time to wake (the cellular idle-to-active
+/// promotion).
 ///
 /// Both directions of an uplink share one: either wakes it for both.
 public final class Radio {
@@ -90,7 +97,7 @@ public final class Radio {
 
     /// When a transmission wanted at `start` can begin.
     func begin(at start: Instant) -> Instant {
-        if start < awakeFrom { return awakeFrom }   // waking already
+        if start < awakeFrom { return awakeFrom }  // waking already
         if let last = lastActivity, start - last <= sleepsAfter { return start }
         wakeUps += 1
         awakeFrom = start + wakeTime

@@ -12,7 +12,7 @@ struct PacketRing: ~Copyable {
 
     private(set) var count = 0
     private var storage: UnsafeMutablePointer<Entry>
-    private var capacity = 64   // a power of two
+    private var capacity = 64  // a power of two
     private var head = 0
 
     init() { storage = .allocate(capacity: 64) }
@@ -52,20 +52,23 @@ struct PacketRing: ~Copyable {
     }
 }
 
-/// Packets in flight, the next to arrive first, equal instants in the order of entry: a binary heap over
-/// slots that keep their memory.
+/// Packets in flight, the next to arrive first, equal instants in the order of entry: a binary heap
+/// over slots that keep their memory.
 struct FlightQueue: ~Copyable {
     private struct Key {
         var at: Instant
         var serial: UInt64
         var slot: Int32
-        func isBefore(_ other: Key) -> Bool { at < other.at || (at == other.at && serial < other.serial) }
+        func isBefore(_ other: Key) -> Bool {
+            at < other.at || (at == other.at && serial < other.serial)
+        }
     }
 
     private(set) var count = 0
     private var keys: UnsafeMutablePointer<Key>
     private var slots: UnsafeMutablePointer<Packet>
-    private var free: UnsafeMutablePointer<Int32>   // the last `capacity - count` entries are free slots
+    // the last `capacity - count` entries are free slots
+    private var free: UnsafeMutablePointer<Int32>
     private var capacity = 64
     private var serial: UInt64 = 0
 
@@ -123,7 +126,7 @@ struct FlightQueue: ~Copyable {
         let moreSlots = UnsafeMutablePointer<Packet>.allocate(capacity: capacity * 2)
         let moreFree = UnsafeMutablePointer<Int32>.allocate(capacity: capacity * 2)
         moreKeys.moveInitialize(from: keys, count: capacity)
-        moreSlots.moveInitialize(from: slots, count: capacity)   // full, so every slot is taken
+        moreSlots.moveInitialize(from: slots, count: capacity)  // full, so every slot is taken
         moreFree.update(from: free, count: capacity)
         for i in capacity..<(capacity * 2) { moreFree[i] = Int32(i) }
         keys.deallocate()

@@ -1,7 +1,8 @@
 import Measures
 
-/// How a player hears a voice stream: it waits `buffer` longer than the first block took, then plays on; a
-/// block that is not there in time is awaited in silence, and everything after it is played as much later.
+/// How a player hears a voice stream: it waits `buffer` longer than the first block took, then
+/// plays on; a block that is not there in time is awaited in silence, and everything after it is
+/// played as much later.
 public struct Playout: Hashable, Sendable {
     public var buffer: Interval
     /// 60 ms: of the order that voice over IP takes on good networks.

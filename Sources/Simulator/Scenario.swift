@@ -19,7 +19,9 @@ public struct UplinkPlan: Hashable, Sendable {
     public init(_ both: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil) {
         self.init(up: both, down: both, isBackup: isBackup, radio: radio)
     }
-    public init(up: LinkConditions, down: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil) {
+    public init(
+        up: LinkConditions, down: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil
+    ) {
         self.up = up
         self.down = down
         self.isBackup = isBackup
@@ -38,8 +40,10 @@ public struct StreamPlan: Hashable, Sendable {
     public var recording: [UInt8] = []
     /// Both applications make calls drawn from this seed (`CallsEnd`) instead.
     public var calls: UInt64?
-    public init(at: Instant = .zero, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
-                listenerReader: Reader = .eager) {
+    public init(
+        at: Instant = .zero, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
+        listenerReader: Reader = .eager
+    ) {
         self.at = at
         self.initiator = initiator
         self.listener = listener
@@ -52,7 +56,8 @@ public struct StreamPlan: Hashable, Sendable {
 public struct Fault: Hashable, Sendable {
     public enum Direction: Hashable, Sendable { case both, up, down }
     public enum Change: Hashable, Sendable {
-        /// The interface or address is gone; the proxy's shell is told at once, the other side is not.
+        /// The interface or address is gone; the proxy's shell is told at once, the other side is
+        /// not.
         case removed
         /// It is back, and the proxy's shell is told.
         case returned
@@ -61,14 +66,16 @@ public struct Fault: Hashable, Sendable {
         case conditions(up: LinkConditions, down: LinkConditions)
         /// The longest packet is another from now on, and nobody is told; nil: any.
         case mtu(Int?, Direction)
-        /// A NAT on the way forgets the flow: the server sees another source port, the old one is dead.
+        /// A NAT on the way forgets the flow: the server sees another source port, the old one is
+        /// dead.
         case rebind
         /// A NAT's owner gets another address: the server sees that and another port.
         case roam
-        /// The interface gets another address (DHCP, another WiFi of the same name), and the shell is told.
+        /// The interface gets another address (DHCP, another WiFi of the same name), and the shell
+        /// is told.
         case renumbered
-        /// Datagrams too short for bulk payload (signals, echoes, probes, acknowledgements) are lost with this
-        /// probability. Zero ends it.
+        /// Datagrams too short for bulk payload (signals, echoes, probes, acknowledgements) are
+        /// lost with this probability. Zero ends it.
         case smallLoss(Double, Direction)
         /// The concentrator takes its second address back, or announces it again.
         case announced(Bool)
@@ -107,7 +114,7 @@ extension Scenario {
     /// afterwards.
     public static func drawn(seed: UInt64) -> Scenario {
         var random = SeededRandom(seed: seed &* 0x2545_f491_4f6c_dd1d &+ 1)
-        let hardship = random.unit()   // how bad this world is
+        let hardship = random.unit()  // how bad this world is
         let count = 1 + Int(random.next() % 3)
         let uplinks = (0..<count).map { _ in UplinkPlan.drawn(hardship: hardship, from: &random) }
         let streams = (0..<(1 + Int(random.next() % 4))).map { i in
@@ -127,7 +134,8 @@ extension Scenario {
 }
 
 extension Scenario {
-    /// Trouble with addresses and signals, in every second world; drawn apart, so that older seeds keep the rest.
+    /// Trouble with addresses and signals, in every second world; drawn apart, so that older seeds
+    /// keep the rest.
     private static func furtherFaults(seed: UInt64, uplinks: Int) -> [Fault] {
         var random = SeededRandom(seed: seed ^ 0x6164_6472_6573_7300)
         guard random.chance(0.5) else { return [] }
@@ -140,13 +148,20 @@ extension Scenario {
             case 1: faults.append(Fault(at: at, uplink: uplink, change: .roam))
             case 2:
                 let ends = at + random.interval(.milliseconds(10), .seconds(2))
-                faults += [Fault(at: at, uplink: uplink, change: .announced(false)),
-                           Fault(at: ends, uplink: uplink, change: .announced(true))]
+                faults += [
+                    Fault(at: at, uplink: uplink, change: .announced(false)),
+                    Fault(at: ends, uplink: uplink, change: .announced(true))
+                ]
             default:
-                let direction: Fault.Direction = random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
+                let direction: Fault.Direction =
+                    random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
                 let ends = at + random.interval(.milliseconds(10), .seconds(3))
-                faults += [Fault(at: at, uplink: uplink, change: .smallLoss(0.3 + random.unit() * 0.7, direction)),
-                           Fault(at: ends, uplink: uplink, change: .smallLoss(0, direction))]
+                faults += [
+                    Fault(
+                        at: at, uplink: uplink,
+                        change: .smallLoss(0.3 + random.unit() * 0.7, direction)),
+                    Fault(at: ends, uplink: uplink, change: .smallLoss(0, direction))
+                ]
             }
         }
         return faults
@@ -154,8 +169,8 @@ extension Scenario {
 }
 
 extension Scenario {
-    /// Packets of fewer than 1,500 bytes, from the start or from some moment on, in every third world; drawn apart,
-    /// too. The first uplink takes 1,280, or nothing might ever arrive.
+    /// Packets of fewer than 1,500 bytes, from the start or from some moment on, in every third
+    /// world; drawn apart, too. The first uplink takes 1,280, or nothing might ever arrive.
     mutating func narrow(seed: UInt64) {
         var random = SeededRandom(seed: seed ^ 0x6e61_7272_6f77_0000)
         guard random.chance(0.33) else { return }
@@ -164,9 +179,12 @@ extension Scenario {
             if random.chance(0.5) { uplinks[i].up.mtu = random.number(least...1500) }
             if random.chance(0.5) { uplinks[i].down.mtu = random.number(least...1500) }
             guard random.chance(0.4) else { continue }
-            let direction: Fault.Direction = random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
-            faults.append(Fault(at: .zero + random.interval(.milliseconds(20), .seconds(6)), uplink: i,
-                                change: .mtu(random.number(least...1500), direction)))
+            let direction: Fault.Direction =
+                random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
+            faults.append(
+                Fault(
+                    at: .zero + random.interval(.milliseconds(20), .seconds(6)), uplink: i,
+                    change: .mtu(random.number(least...1500), direction)))
         }
     }
 }
@@ -193,14 +211,21 @@ extension SeededRandom {
 
 extension LinkConditions {
     static func drawn(hardship: Double, from random: inout SeededRandom) -> LinkConditions {
-        var link = LinkConditions(rate: .megabitsPerSecond(random.scaled(0.5, 100)),
-                                  delay: random.interval(.microseconds(200),
-                                                         .milliseconds(
-                                                             random.chance(0.3) ? 150 : 40)),
-                                  queue: Interval(seconds: random.scaled(0.01, 2)))
-        if random.chance(hardship) { link.loss = random.chance(0.7) ? .random(random.scaled(0.001, 0.1)) :
-            .bursts(enter: random.scaled(0.001, 0.02), leave: random.scaled(0.1, 0.5),
-                    inside: 0.5 + random.unit() / 2) }
+        var link = LinkConditions(
+            rate: .megabitsPerSecond(random.scaled(0.5, 100)),
+            delay: random.interval(
+                .microseconds(200),
+                .milliseconds(
+                    random.chance(0.3) ? 150 : 40)),
+            queue: Interval(seconds: random.scaled(0.01, 2)))
+        if random.chance(hardship) {
+            link.loss =
+                random.chance(0.7)
+                ? .random(random.scaled(0.001, 0.1))
+                : .bursts(
+                    enter: random.scaled(0.001, 0.02), leave: random.scaled(0.1, 0.5),
+                    inside: 0.5 + random.unit() / 2)
+        }
         if random.chance(hardship / 2) {
             link.reordering = random.scaled(0.001, 0.2)
             link.reorderDelay = random.interval(.microseconds(100), .milliseconds(40))
@@ -219,8 +244,9 @@ extension UplinkPlan {
         return UplinkPlan(
             up: up, down: down, isBackup: random.chance(0.15),
             radio: random.chance(0.15)
-                ? .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
-                        wakeTime: random.interval(.milliseconds(100), .seconds(2))) : nil)
+                ? .init(
+                    sleepsAfter: random.interval(.milliseconds(500), .seconds(5)),
+                    wakeTime: random.interval(.milliseconds(100), .seconds(2))) : nil)
     }
 
     /// Zero to three troubles in the first twelve seconds, each with its end.
@@ -232,22 +258,32 @@ extension UplinkPlan {
             let ends = at + random.interval(.milliseconds(10), .seconds(random.chance(0.2) ? 6 : 1))
             switch random.number(0...5) {
             case 0:
-                faults += [Fault(at: at, uplink: uplink, change: .removed),
-                           Fault(at: ends, uplink: uplink, change: .returned)]
+                faults += [
+                    Fault(at: at, uplink: uplink, change: .removed),
+                    Fault(at: ends, uplink: uplink, change: .returned)
+                ]
             case 1, 2:
-                let direction: Fault.Direction = random.chance(0.6) ? .both : random.chance(0.5) ? .up : .down
+                let direction: Fault.Direction =
+                    random.chance(0.6) ? .both : random.chance(0.5) ? .up : .down
                 let kind = random.chance(0.8) ? LinkConditions.Outage.blackHole : .stall
-                faults += [Fault(at: at, uplink: uplink, change: .outage(kind, direction)),
-                           Fault(at: ends, uplink: uplink, change: .outage(.none, direction))]
+                faults += [
+                    Fault(at: at, uplink: uplink, change: .outage(kind, direction)),
+                    Fault(at: ends, uplink: uplink, change: .outage(.none, direction))
+                ]
             case 3:
-                faults += [Fault(at: at, uplink: uplink,
-                                 change: .conditions(up: .drawn(hardship: 1, from: &random),
-                                                     down: .drawn(hardship: 1, from: &random))),
-                           Fault(at: ends, uplink: uplink, change: .conditions(up: up, down: down))]
+                faults += [
+                    Fault(
+                        at: at, uplink: uplink,
+                        change: .conditions(
+                            up: .drawn(hardship: 1, from: &random),
+                            down: .drawn(hardship: 1, from: &random))),
+                    Fault(at: ends, uplink: uplink, change: .conditions(up: up, down: down))
+                ]
             case 4:
                 faults.append(Fault(at: at, uplink: uplink, change: .rebind))
             default:
-                faults.append(Fault(at: at, uplink: uplink, change: .mode(.allCases[random.number(0...2)])))
+                faults.append(
+                    Fault(at: at, uplink: uplink, change: .mode(.allCases[random.number(0...2)])))
             }
             at = ends
         }
@@ -267,22 +303,31 @@ extension StreamPlan {
         case 3:
             let count = random.number(1...30), ask = random.number(1...3000),
                 reply = Int(random.scaled(1, 30_000))
-            plan = StreamPlan(at: at, initiator: .requests(count: count, size: ask, responseSize: reply),
-                              listener: .responses(count: count, size: reply, requestSize: ask))
+            plan = StreamPlan(
+                at: at, initiator: .requests(count: count, size: ask, responseSize: reply),
+                listener: .responses(count: count, size: reply, requestSize: ask))
         case 4:
             let chunk = random.number(20...1400)
-            plan = StreamPlan(at: at,
-                              initiator: .constantRate(chunk: chunk, period: .milliseconds(20),
-                                                       total: chunk * random.number(1...300)),
-                              listener: .constantRate(chunk: 160, period: .milliseconds(20),
-                                                      total: 160 * random.number(1...300)))
+            plan = StreamPlan(
+                at: at,
+                initiator: .constantRate(
+                    chunk: chunk, period: .milliseconds(20),
+                    total: chunk * random.number(1...300)),
+                listener: .constantRate(
+                    chunk: 160, period: .milliseconds(20),
+                    total: 160 * random.number(1...300)))
         default: plan = StreamPlan(at: at, initiator: .bulk(size / 3), listener: .bulk(size))
         }
-        if random.chance(0.15) { plan.initiatorReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20))) }
-        if random.chance(0.15) { plan.listenerReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20))) }
+        if random.chance(0.15) {
+            plan.initiatorReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20)))
+        }
+        if random.chance(0.15) {
+            plan.listenerReader = .slow(.megabitsPerSecond(random.scaled(0.5, 20)))
+        }
         if random.chance(0.1) {
-            plan.initiatorReader = .pausing(at: size / 2,
-                                            for: random.interval(.milliseconds(100), .seconds(8)))
+            plan.initiatorReader = .pausing(
+                at: size / 2,
+                for: random.interval(.milliseconds(100), .seconds(8)))
         }
         return plan
     }
@@ -318,7 +363,8 @@ extension SegmentWorld {
         configuration.framing = random.chance(0.8) ? .sealed : .rawIP
         configuration.subflow.timestamps = random.chance(0.2)
         configuration.subflow.selectiveAcknowledgement = !random.chance(0.1)
-        configuration.subflow.maximumSegmentSize = random.chance(0.8) ? 1400 : random.number(300...1400)
+        configuration.subflow.maximumSegmentSize =
+            random.chance(0.8) ? 1400 : random.number(300...1400)
         return configuration
     }
 }

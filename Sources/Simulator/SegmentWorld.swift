@@ -5,11 +5,13 @@ import Multipath
 import Subflow
 import Wire
 
-/// Two connections joined by virtual links that carry segments: the engine without sessions and ciphers.
+/// Two connections joined by virtual links that carry segments: the engine without sessions and
+/// ciphers.
 ///
-/// What a session would do is done by the script: subflows are opened on every uplink, joined again when
-/// they end, and path health is set by the faults (an interface event at the initiator at once, at the
-/// listener one link delay later; a silent outage makes the path suspect on both sides after a while).
+/// What a session would do is done by the script: subflows are opened on every uplink, joined again
+/// when they end, and path health is set by the faults (an interface event at the initiator at
+/// once, at the listener one link delay later; a silent outage makes the path suspect on both sides
+/// after a while).
 public final class SegmentWorld: InstantLoop {
     public let scenario: Scenario
     public internal(set) var now = Instant.zero
@@ -33,7 +35,7 @@ public final class SegmentWorld: InstantLoop {
     let pool = PacketPool(slotSize: 4096, limit: 1 << 17)
     var lanes: [Lane] = []
     private var random: SeededRandom
-    private var subflows: [Entry] = []     // by port - firstPort
+    private var subflows: [Entry] = []  // by port - firstPort
     private var chores: [(at: Instant, what: Chore)] = []
     private var nextFault = 0
     private var toListener: WindowChecker
@@ -70,25 +72,39 @@ public final class SegmentWorld: InstantLoop {
         // This world's listener knows no plain TCP.
         var configuration = configuration
         configuration.timeoutsBeforePlainSYN = .max
-        initiator = Connection(role: .initiator, configuration: configuration, localKey: keys.0, at: .zero)
-        listener = Connection(role: .listener, configuration: configuration, localKey: keys.1, at: .zero)
+        initiator = Connection(
+            role: .initiator, configuration: configuration, localKey: keys.0, at: .zero)
+        listener = Connection(
+            role: .listener, configuration: configuration, localKey: keys.1, at: .zero)
         carriage = SegmentCarriage(isSealed: configuration.framing == .sealed)
-        // In a session the first flight goes before any window is known (DataSender's initial edge).
+        // In a session the first flight goes before any window is known (DataSender's initial
+        // edge).
         let early = configuration.framing == .sealed ? 64 << 10 : 0
         toListener = WindowChecker(senderKey: keys.0, allowance: early)
         toInitiator = WindowChecker(senderKey: keys.1, allowance: early)
         let plan = scenario.streams[0]
         let key = random.next()
-        ends = StreamEnd.pair(key: key, initiator: plan.initiator, listener: plan.listener,
-                              initiatorReader: plan.initiatorReader, listenerReader: plan.listenerReader)
+        ends = StreamEnd.pair(
+            key: key, initiator: plan.initiator, listener: plan.listener,
+            initiatorReader: plan.initiatorReader, listenerReader: plan.listenerReader)
         for uplink in scenario.uplinks {
-            let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
+            let radio = uplink.radio.map {
+                Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime)
+            }
             // Segments here have no checksum that would find flipped bits.
-            let clean: (LinkConditions) -> LinkConditions = { $0.with { $0.corruption = 0; $0.mtu = nil } }
-            lanes.append(Lane(up: VirtualLink(clean(uplink.up), pool: pool, seed: random.next(),
-                                              radio: radio),
-                              down: VirtualLink(clean(uplink.down), pool: pool, seed: random.next(),
-                                                radio: radio)))
+            let clean: (LinkConditions) -> LinkConditions = {
+                $0.with {
+                    $0.corruption = 0; $0.mtu = nil
+                }
+            }
+            lanes.append(
+                Lane(
+                    up: VirtualLink(
+                        clean(uplink.up), pool: pool, seed: random.next(),
+                        radio: radio),
+                    down: VirtualLink(
+                        clean(uplink.down), pool: pool, seed: random.next(),
+                        radio: radio)))
         }
     }
     deinit { scratch.deallocate() }
@@ -98,7 +114,8 @@ public final class SegmentWorld: InstantLoop {
         ends.initiator.isFinished && ends.listener.isFinished && initiator.isOver && listener.isOver
     }
 
-    /// Runs until everything is over, something fails, or `limit`. Reaching the limit is a failure unless
+    /// Runs until everything is over, something fails, or `limit`. Reaching the limit is a failure
+    /// unless
     /// `mayStop`.
     public func run(until limit: Instant? = nil, mayStop: Bool = false) {
         let end = limit ?? (scenario.faults.last?.at ?? .zero) + scenario.patience + .seconds(60)
@@ -160,7 +177,9 @@ public final class SegmentWorld: InstantLoop {
         collectEnded()
         if let wrong = ends.initiator.failure { failure = "initiator: \(wrong)" }
         if let wrong = ends.listener.failure { failure = "listener: \(wrong)" }
-        if let wrong = carriage.failure ?? toListener.failure ?? toInitiator.failure { failure = wrong }
+        if let wrong = carriage.failure ?? toListener.failure ?? toInitiator.failure {
+            failure = wrong
+        }
         return busy
     }
 
@@ -170,7 +189,9 @@ public final class SegmentWorld: InstantLoop {
         while connection.nextSegment(at: now, into: &outgoing) {
             sent += 1
             if sent > 100_000 { failure = "more than \(sent) segments at one instant"; break }
-            send(outgoing.segment, outgoing.payload, path: outgoing.path, fromInitiator: fromInitiator)
+            send(
+                outgoing.segment, outgoing.payload, path: outgoing.path,
+                fromInitiator: fromInitiator)
         }
         return sent > 0
     }
@@ -178,14 +199,19 @@ public final class SegmentWorld: InstantLoop {
     private func send(_ segment: Segment, _ payload: Pieces, path: Int, fromInitiator: Bool) {
         observer?(now, fromInitiator, path, segment, payload.count)
         check(segment, payload, fromInitiator: fromInitiator)
-        let entry = Int(fromInitiator ? segment.sourcePort : segment.destinationPort) - Int(Self.firstPort)
-        let length = carriage.encode(segment, payload, fromInitiator: fromInitiator,
-                                     contexts: &subflows[entry].contexts, into: scratch)
+        let entry =
+            Int(fromInitiator ? segment.sourcePort : segment.destinationPort) - Int(Self.firstPort)
+        let length = carriage.encode(
+            segment, payload, fromInitiator: fromInitiator,
+            contexts: &subflows[entry].contexts, into: scratch)
         let bytes = UnsafeRawBufferPointer(rebasing: scratch[0..<length])
-        // The trace leaves out the packet's copy of the segment's memory, where absent fields hold anything.
+        // The trace leaves out the packet's copy of the segment's memory, where absent fields hold
+        // anything.
         trace.add(SegmentCarriage.encoded(bytes), lane: path * 2 + (fromInitiator ? 0 : 1), at: now)
         if lanes[path].isDown { return }
-        guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
+        guard let packet = pool.packet(copying: bytes) else {
+            failure = "packet pool exhausted"; return
+        }
         let link = fromInitiator ? lanes[path].up : lanes[path].down
         link.offer(packet, lineBytes: payload.count + Self.lineOverhead, at: now)
     }
@@ -205,10 +231,14 @@ public final class SegmentWorld: InstantLoop {
 
     private func receive(_ packet: consuming Packet, atInitiator: Bool, path: Int) {
         let bytes = UnsafeRawBufferPointer(packet.bytes)
-        let entry = SegmentCarriage.subflow(of: bytes, atInitiator: atInitiator) - Int(Self.firstPort)
-        guard let payload = carriage.decode(bytes, atInitiator: atInitiator,
-                                            contexts: &subflows[entry].contexts,
-                                            into: &segment) else {
+        let entry =
+            SegmentCarriage.subflow(of: bytes, atInitiator: atInitiator) - Int(Self.firstPort)
+        guard
+            let payload = carriage.decode(
+                bytes, atInitiator: atInitiator,
+                contexts: &subflows[entry].contexts,
+                into: &segment)
+        else {
             return
         }
         if atInitiator {
@@ -220,21 +250,27 @@ public final class SegmentWorld: InstantLoop {
         } else if let index = subflows[entry].listener {
             listener.receive(segment, payload: payload, subflow: index, at: now)
         } else if segment.flags.contains(.syn),
-                  !segment.flags.contains(.ack),
-                  !subflows[entry].listenerEnded {
+            !segment.flags.contains(.ack),
+            !subflows[entry].listenerEnded
+        {
             let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
             if segment.options.present.contains(.multipathCapable) {
                 isAccepted = true
-                subflows[entry].listener = listener.accept(segment, payload: payload, path: path,
-                                                           initialSequence: sequence,
-                                                           estimate: nil, at: now)
+                subflows[entry].listener = listener.accept(
+                    segment, payload: payload, path: path,
+                    initialSequence: sequence,
+                    estimate: nil, at: now)
             } else {
                 let nonce = UInt32(truncatingIfNeeded: random.next())
-                // A join may overtake the first subflow's third packet, which brings the initiator's key.
-                subflows[entry].listener = !isAccepted ? nil :
-                    listener.acceptJoin(segment, payload: payload, path: path,
-                                        initialSequence: sequence, nonce: nonce,
-                                        estimate: nil, at: now)
+                // A join may overtake the first subflow's third packet, which brings the
+                // initiator's key.
+                subflows[entry].listener =
+                    !isAccepted
+                    ? nil
+                    : listener.acceptJoin(
+                        segment, payload: payload, path: path,
+                        initialSequence: sequence, nonce: nonce,
+                        estimate: nil, at: now)
                 if subflows[entry].listener == nil {
                     refuse(segment, payloadLength: payload.count, path: path, fromInitiator: false)
                 }
@@ -245,17 +281,24 @@ public final class SegmentWorld: InstantLoop {
     }
 
     /// RFC 9293 section 3.10.7.1: RST for a segment that belongs to nothing.
-    private func refuse(_ segment: borrowing Segment, payloadLength: Int, path: Int, fromInitiator: Bool) {
+    private func refuse(
+        _ segment: borrowing Segment, payloadLength: Int, path: Int, fromInitiator: Bool
+    ) {
         // Data sent early, before the peer's SYN/ACK, may arrive without its SYN: that is a loss,
         // not a stranger.
-        guard !segment.flags.contains(.rst), !segment.flags.isDisjoint(with: [.ack, .syn]) else { return }
+        guard !segment.flags.contains(.rst), !segment.flags.isDisjoint(with: [.ack, .syn]) else {
+            return
+        }
         var answer = Segment()
         answer.sourcePort = segment.destinationPort
         answer.destinationPort = segment.sourcePort
         answer.flags = .rst
-        if segment.flags.contains(.ack) { answer.sequence = segment.acknowledgement } else {
+        if segment.flags.contains(.ack) {
+            answer.sequence = segment.acknowledgement
+        } else {
             answer.flags = [.rst, .ack]
-            let length = payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
+            let length =
+                payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
                 + (segment.flags.contains(.fin) ? 1 : 0)
             answer.acknowledgement = segment.sequence + length
         }
@@ -298,7 +341,9 @@ public final class SegmentWorld: InstantLoop {
 
     private func collectEnded() {
         while let ended = initiator.takeEndedSubflow() {
-            if let i = subflows.firstIndex(where: { $0.initiator == ended }) { subflows[i].initiator = nil }
+            if let i = subflows.firstIndex(where: { $0.initiator == ended }) {
+                subflows[i].initiator = nil
+            }
         }
         while let ended = listener.takeEndedSubflow() {
             if let i = subflows.firstIndex(where: { $0.listener == ended }) {
@@ -319,21 +364,28 @@ public final class SegmentWorld: InstantLoop {
             let chore = chores.remove(at: i)
             switch chore.what {
             case .health(let health, let path, let atInitiator):
-                if lanes[path].isDown, health != .lost { continue }   // overtaken by a removal
-                // The script has no address IDs that would tell a returned address from the lost one.
+                if lanes[path].isDown, health != .lost { continue }  // overtaken by a removal
+                // The script has no address IDs that would tell a returned address from the lost
+                // one.
                 if health == .lost, !atInitiator, !lanes[path].isDown { continue }
-                let isOut = lanes[path].up.conditions.outage != .none
+                let isOut =
+                    lanes[path].up.conditions.outage != .none
                     || lanes[path].down.conditions.outage != .none
-                if health == .suspect, !isOut { continue }              // over before anybody noticed
-                noted?(now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")
+                // over before anybody noticed
+                if health == .suspect, !isOut { continue }
+                noted?(
+                    now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")
                 (atInitiator ? initiator : listener).setHealth(health, path: path, at: now)
             }
         }
     }
 
-    /// How long the other side takes to hear of an address signal, or a path monitor to see silence.
+    /// How long the other side takes to hear of an address signal, or a path monitor to see
+    /// silence.
     private func signalDelay(avoiding path: Int) -> Interval {
-        lanes.indices.filter { $0 != path && !lanes[$0].isDown }.map { lanes[$0].up.conditions.delay }.min()
+        lanes.indices.filter { $0 != path && !lanes[$0].isDown }.map {
+            lanes[$0].up.conditions.delay
+        }.min()
             ?? .milliseconds(500)
     }
 
@@ -349,31 +401,45 @@ public final class SegmentWorld: InstantLoop {
             up.clear(at: now)
             down.clear(at: now)
             chores.append((now, .health(.lost, path: path, atInitiator: true)))
-            lanes[path].listenerHears = max(lanes[path].listenerHears, now + signalDelay(avoiding: path))
-            chores.append((lanes[path].listenerHears, .health(.lost, path: path, atInitiator: false)))
+            lanes[path].listenerHears = max(
+                lanes[path].listenerHears, now + signalDelay(avoiding: path))
+            chores.append(
+                (lanes[path].listenerHears, .health(.lost, path: path, atInitiator: false)))
         case .returned:
             guard lanes[path].isDown else { return }
             lanes[path].isDown = false
             lanes[path].joinsFrom = now
             chores.append((now, .health(.usable, path: path, atInitiator: true)))
             lanes[path].listenerHears = max(lanes[path].listenerHears, now + up.conditions.delay)
-            chores.append((lanes[path].listenerHears, .health(.usable, path: path, atInitiator: false)))
+            chores.append(
+                (lanes[path].listenerHears, .health(.usable, path: path, atInitiator: false)))
         case .outage(let outage, let direction):
-            if direction != .down { up.change(to: up.conditions.with { $0.outage = outage }, at: now) }
-            if direction != .up { down.change(to: down.conditions.with { $0.outage = outage }, at: now) }
+            if direction != .down {
+                up.change(to: up.conditions.with { $0.outage = outage }, at: now)
+            }
+            if direction != .up {
+                down.change(to: down.conditions.with { $0.outage = outage }, at: now)
+            }
             guard !lanes[path].isDown else { return }
             // Half of the outages nobody notices but the subflows' own timers.
             guard (fault.at.nanoseconds / 1000) % 2 == 0 || outage == .none else { return }
-            let notices = (up.conditions.delay + down.conditions.delay) * 2
+            let notices =
+                (up.conditions.delay + down.conditions.delay) * 2
                 + .milliseconds(outage == .none ? 0 : 100)
             let health: PathHealth = outage == .none ? .usable : .suspect
             chores.append((now + notices, .health(health, path: path, atInitiator: true)))
             chores.append((now + notices, .health(health, path: path, atInitiator: false)))
         case .conditions(let newUp, let newDown):
-            up.change(to: newUp.with { $0.corruption = 0; $0.mtu = nil; $0.outage = up.conditions.outage }, at: now)
-            down.change(to: newDown.with { $0.corruption = 0; $0.mtu = nil; $0.outage = down.conditions.outage }, at: now)
+            up.change(
+                to: newUp.with {
+                    $0.corruption = 0; $0.mtu = nil; $0.outage = up.conditions.outage
+                }, at: now)
+            down.change(
+                to: newDown.with {
+                    $0.corruption = 0; $0.mtu = nil; $0.outage = down.conditions.outage
+                }, at: now)
         case .rebind, .roam, .renumbered, .smallLoss, .announced, .mtu:
-            break   // nothing here knows addresses, nor probes the length of datagrams
+            break  // nothing here knows addresses, nor probes the length of datagrams
         case .mode(let mode):
             initiator.mode = mode
             listener.mode = mode

@@ -1,11 +1,13 @@
 import Measures
 import Multipath
 
-/// A silent loss in the middle of a download, in a session of any age and history: on the paper's links, WiFi
-/// goes silent while it carries the transfer; what the other uplink can carry must then arrive.
+/// A silent loss in the middle of a download, in a session of any age and history: on the paper's
+/// links, WiFi goes silent while it carries the transfer; what the other uplink can carry must then
+/// arrive.
 ///
-/// Everything is drawn from the seed: the mode, how old the session is and what happened in it before
-/// (transfers, idle minutes, rebindings, outages of either path, mode changes, a radio that sleeps).
+/// Everything is drawn from the seed: the mode, how old the session is and what happened in it
+/// before (transfers, idle minutes, rebindings, outages of either path, mode changes, a radio that
+/// sleeps).
 public struct SilentLossTrial: Hashable, Sendable {
     public var seed: UInt64
     public var mode: HandoverMode
@@ -26,8 +28,9 @@ public struct SilentLossTrial: Hashable, Sendable {
         wifi.isBackup = false
         cellular.isBackup = mode != .full || random.chance(0.3)
         if random.chance(0.3) {
-            cellular.radio = .init(sleepsAfter: random.interval(.milliseconds(500), .seconds(10)),
-                                   wakeTime: random.interval(.milliseconds(100), .seconds(2)))
+            cellular.radio = .init(
+                sleepsAfter: random.interval(.milliseconds(500), .seconds(10)),
+                wakeTime: random.interval(.milliseconds(100), .seconds(2)))
         }
         if random.chance(0.4) {
             // A cellular link that is not as even as the paper's; what it carries stays the same.
@@ -41,15 +44,21 @@ public struct SilentLossTrial: Hashable, Sendable {
             if random.chance(0.5) { cellular.up.loss = .random(random.scaled(0.0005, 0.01)) }
             if random.chance(0.3) { cellular.down.duplication = random.scaled(0.001, 0.02) }
         }
-        let age = random.chance(0.2) ? Interval.seconds(1)
-            : random.chance(0.5) ? random.interval(.seconds(2), .seconds(60))
-            : random.interval(.seconds(60), .seconds(900))
+        let age =
+            random.chance(0.2)
+            ? Interval.seconds(1)
+            : random.chance(0.5)
+                ? random.interval(.seconds(2), .seconds(60))
+                : random.interval(.seconds(60), .seconds(900))
         transferAt = .zero + age + .seconds(12)
-        lossAt = transferAt + (random.chance(0.7)
-            ? .seconds(5) + random.interval(.zero, .milliseconds(200))
-            : random.interval(.milliseconds(200), .seconds(15)))
+        lossAt =
+            transferAt
+            + (random.chance(0.7)
+                ? .seconds(5) + random.interval(.zero, .milliseconds(200))
+                : random.interval(.milliseconds(200), .seconds(15)))
         var streams: [StreamPlan] = [
-            StreamPlan(at: transferAt, initiator: .nothing, listener: .bulk(60_000_000))]
+            StreamPlan(at: transferAt, initiator: .nothing, listener: .bulk(60_000_000))
+        ]
         for _ in 0..<(random.chance(0.3) ? 0 : random.number(1...30)) {
             var plan = StreamPlan.drawn(isFirst: false, from: &random)
             plan.initiatorReader = .eager
@@ -58,42 +67,62 @@ public struct SilentLossTrial: Hashable, Sendable {
             streams.append(plan)
         }
         for _ in 0..<(random.chance(0.5) ? 0 : random.number(1...4)) {
-            streams.append(StreamPlan(at: .zero + random.interval(.milliseconds(200), age), initiator: .bulk(1),
-                                      listener: .constantRate(chunk: 1, period: .seconds(7200), total: 2)))
+            streams.append(
+                StreamPlan(
+                    at: .zero + random.interval(.milliseconds(200), age), initiator: .bulk(1),
+                    listener: .constantRate(chunk: 1, period: .seconds(7200), total: 2)))
         }
         scenario = Scenario(uplinks: [wifi, cellular], streams: streams)
         for _ in 0..<(random.chance(0.3) ? 0 : random.number(1...6)) {
             scenario.faults += Self.trouble(before: age, from: &random)
         }
         scenario.faults.append(Fault(at: transferAt - .seconds(5), uplink: 0, change: .mode(mode)))
-        scenario.faults.append(Fault(at: lossAt, uplink: 0,
-                                     change: .outage(.blackHole, random.chance(0.8) ? .both
-                                         : random.chance(0.5) ? .down : .up)))
+        scenario.faults.append(
+            Fault(
+                at: lossAt, uplink: 0,
+                change: .outage(
+                    .blackHole,
+                    random.chance(0.8)
+                        ? .both
+                        : random.chance(0.5) ? .down : .up)))
         scenario.faults = scenario.faults.enumerated()
             .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
     }
 
     /// Something that began and ended before the transfer.
     private static func trouble(before age: Interval, from random: inout SeededRandom) -> [Fault] {
-        let uplink = random.number(0...1), at = Instant.zero + random.interval(.milliseconds(20), age)
-        let ends = min(at + random.interval(.milliseconds(10), .seconds(random.chance(0.3) ? 30 : 3)),
-                       .zero + age + .seconds(6))
+        let uplink = random.number(0...1),
+            at = Instant.zero + random.interval(.milliseconds(20), age)
+        let ends = min(
+            at + random.interval(.milliseconds(10), .seconds(random.chance(0.3) ? 30 : 3)),
+            .zero + age + .seconds(6))
         switch random.number(0...6) {
-        case 0: return [Fault(at: at, uplink: uplink, change: .removed),
-                        Fault(at: ends, uplink: uplink, change: .returned)]
-        case 1, 2: return [Fault(at: at, uplink: uplink, change: .outage(.blackHole, .both)),
-                           Fault(at: ends, uplink: uplink, change: .outage(.none, .both))]
+        case 0:
+            return [
+                Fault(at: at, uplink: uplink, change: .removed),
+                Fault(at: ends, uplink: uplink, change: .returned)
+            ]
+        case 1, 2:
+            return [
+                Fault(at: at, uplink: uplink, change: .outage(.blackHole, .both)),
+                Fault(at: ends, uplink: uplink, change: .outage(.none, .both))
+            ]
         case 3: return [Fault(at: at, uplink: uplink, change: .rebind)]
         case 4: return [Fault(at: at, uplink: uplink, change: .roam)]
-        case 5: return [Fault(at: at, uplink: uplink, change: .mode(.allCases[random.number(0...2)]))]
-        default: return [Fault(at: at, uplink: uplink, change: .outage(.stall, .both)),
-                         Fault(at: ends, uplink: uplink, change: .outage(.none, .both))]
+        case 5:
+            return [Fault(at: at, uplink: uplink, change: .mode(.allCases[random.number(0...2)]))]
+        default:
+            return [
+                Fault(at: at, uplink: uplink, change: .outage(.stall, .both)),
+                Fault(at: ends, uplink: uplink, change: .outage(.none, .both))
+            ]
         }
     }
 
     public struct Outcome {
         public var failure: String?
-        /// The least share of the cellular rate that arrived in any three seconds, and when they began.
+        /// The least share of the cellular rate that arrived in any three seconds, and when they
+        /// began.
         public var leastShare: Double
         public var leastAt: Instant
         /// Over all the time after the grace.
@@ -114,7 +143,8 @@ public struct SilentLossTrial: Hashable, Sendable {
         // Handles and streams hold each other.
         for stream in world.streams { stream.handles = (nil, nil) }
         let rate = Double(LinkConditions.cellular.rate?.bytesPerSecond ?? 1)
-        let step = log.binWidth, first = Int((lossAt + Self.grace).nanoseconds / step.nanoseconds) + 1
+        let step = log.binWidth,
+            first = Int((lossAt + Self.grace).nanoseconds / step.nanoseconds) + 1
         let last = Int((lossAt + Self.tail).nanoseconds / step.nanoseconds) - 1
         func bytes(_ bin: Int) -> Int { bin < log.bins.count ? log.bins[bin] : 0 }
         let perWindow = Int(Interval.seconds(3).nanoseconds / step.nanoseconds)
@@ -125,9 +155,11 @@ public struct SilentLossTrial: Hashable, Sendable {
             let share = Double(sum) / 3 / rate
             if share < least { least = share; leastBin = bin }
         }
-        return Outcome(failure: world.failure, leastShare: least, leastAt: Instant(nanoseconds: step.nanoseconds * Int64(leastBin)),
-                       share: Double(total) / rate / (Double(last - first) * step.seconds),
-                       longestGap: log.longestGap(from: lossAt, to: lossAt + Self.tail),
-                       isAsleep: scenario.uplinks[1].radio != nil)
+        return Outcome(
+            failure: world.failure, leastShare: least,
+            leastAt: Instant(nanoseconds: step.nanoseconds * Int64(leastBin)),
+            share: Double(total) / rate / (Double(last - first) * step.seconds),
+            longestGap: log.longestGap(from: lossAt, to: lossAt + Self.tail),
+            isAsleep: scenario.uplinks[1].radio != nil)
     }
 }

@@ -30,7 +30,10 @@ public class StreamEnd {
     private var hasPaused = false
     private weak var peer: StreamEnd?
 
-    init(outgoing: StreamPattern, incoming: StreamPattern, supply: Supply, expected: Int, reader: Reader) {
+    init(
+        outgoing: StreamPattern, incoming: StreamPattern, supply: Supply, expected: Int,
+        reader: Reader
+    ) {
         self.outgoing = outgoing
         self.incoming = incoming
         self.supply = supply
@@ -38,17 +41,22 @@ public class StreamEnd {
         self.reader = reader
     }
 
-    /// The two ends of one stream. `key` gives its bytes; what the listener sends may be a recording.
-    public static func pair(key: UInt64, initiator: Supply, listener: Supply,
-                            initiatorReader: Reader = .eager, listenerReader: Reader = .eager,
-                            recording: [UInt8] = []) -> (initiator: StreamEnd, listener: StreamEnd) {
+    /// The two ends of one stream. `key` gives its bytes; what the listener sends may be a
+    /// recording.
+    public static func pair(
+        key: UInt64, initiator: Supply, listener: Supply,
+        initiatorReader: Reader = .eager, listenerReader: Reader = .eager,
+        recording: [UInt8] = []
+    ) -> (initiator: StreamEnd, listener: StreamEnd) {
         var there = StreamPattern(key: key), back = StreamPattern(key: ~key, recording: recording)
         if case .echo = listener { back = there }
         if case .echo = initiator { there = back }
-        let a = StreamEnd(outgoing: there, incoming: back, supply: initiator,
-                          expected: listener.total, reader: initiatorReader)
-        let b = StreamEnd(outgoing: back, incoming: there, supply: listener,
-                          expected: initiator.total, reader: listenerReader)
+        let a = StreamEnd(
+            outgoing: there, incoming: back, supply: initiator,
+            expected: listener.total, reader: initiatorReader)
+        let b = StreamEnd(
+            outgoing: back, incoming: there, supply: listener,
+            expected: initiator.total, reader: listenerReader)
         a.peer = b
         b.peer = a
         return (a, b)
@@ -57,7 +65,8 @@ public class StreamEnd {
     public var isFinished: Bool { finishedAt != nil }
     /// One phrase on where it stands.
     var standing: String {
-        "wrote \(written)/\(supply.total) read \(read)/\(expected)" + (isFinished ? " finished" : "")
+        "wrote \(written)/\(supply.total) read \(read)/\(expected)"
+            + (isFinished ? " finished" : "")
     }
     /// It ended the connection before all was said: the peer may see an error.
     var hasBrokenOff: Bool { isAborted }
@@ -71,7 +80,9 @@ public class StreamEnd {
         case .eager: break
         case .slow(let rate):
             // Rereads every 20 ms at least, as a player does.
-            if read < expected { next = min(next, lastTurn + max(.milliseconds(20), rate.time(for: 1))) }
+            if read < expected {
+                next = min(next, lastTurn + max(.milliseconds(20), rate.time(for: 1)))
+            }
         case .pausing: if pausedUntil > lastTurn { next = min(next, pausedUntil) }
         }
         return next
@@ -83,7 +94,11 @@ public class StreamEnd {
         if began == nil { began = now }
         lastTurn = now
         if let error = connection.error {
-            if toleratesError || isAborted { finishedAt = now } else { fail("connection ended: \(error)") }
+            if toleratesError || isAborted {
+                finishedAt = now
+            } else {
+                fail("connection ended: \(error)")
+            }
             return true
         }
         var didSomething = receive(connection, at: now)

@@ -1,15 +1,16 @@
 import Measures
 
-/// What an application sends: how many bytes of its stream it has produced, as a function of the time
-/// since it began and of what it has received. Both ends know both supplies, so that every byte and
-/// both lengths can be checked.
+/// What an application sends: how many bytes of its stream it has produced, as a function of the
+/// time since it began and of what it has received. Both ends know both supplies, so that every
+/// byte and both lengths can be checked.
 public enum Supply: Hashable, Sendable {
     case nothing
     /// All at once: a file.
     case bulk(Int)
     /// `chunk` bytes every `period`, `total` in all: voice, video. Chunk 0 at the beginning.
     case constantRate(chunk: Int, period: Interval, total: Int)
-    /// What came in goes back; `total` is the length of the other stream, whose pattern this one repeats.
+    /// What came in goes back; `total` is the length of the other stream, whose pattern this one
+    /// repeats.
     case echo(total: Int)
     /// One request at a time; the next follows the whole response to the last.
     case requests(count: Int, size: Int, responseSize: Int)
@@ -33,8 +34,10 @@ public enum Supply: Hashable, Sendable {
         case .constantRate(let chunk, let period, let n):
             min(n, chunk * Int(elapsed.nanoseconds / period.nanoseconds + 1))
         case .echo(let n): min(n, received)
-        case .requests(let count, let size, let responseSize): min(count, received / responseSize + 1) * size
-        case .responses(let count, let size, let requestSize): min(count, received / requestSize) * size
+        case .requests(let count, let size, let responseSize):
+            min(count, received / responseSize + 1) * size
+        case .responses(let count, let size, let requestSize):
+            min(count, received / requestSize) * size
         }
     }
 
@@ -92,9 +95,10 @@ public struct ReceptionLog: Sendable {
         if keepsArrivals { arrivals.append((now, total)) }
     }
 
-    /// Takes down the delay of every chunk that is complete with `total` bytes, sent by `supply` from `began`
-    /// on; nothing for a supply that is not of constant rate.
-    public mutating func noteDelays(of supply: Supply, began: Instant, total: Int, at now: Instant) {
+    /// Takes down the delay of every chunk that is complete with `total` bytes, sent by `supply`
+    /// from `began` on; nothing for a supply that is not of constant rate.
+    public mutating func noteDelays(of supply: Supply, began: Instant, total: Int, at now: Instant)
+    {
         guard case .constantRate(let chunk, let period, let end) = supply else { return }
         while delays.count * chunk < end, min((delays.count + 1) * chunk, end) <= total {
             let produced = began + period * Int64(delays.count)
@@ -114,8 +118,8 @@ public struct ReceptionLog: Sendable {
         return longest
     }
 
-    /// From `moment` to the end of the first gap as long as `gap`, or later, from where on four fifths of `rate`
-    /// arrive for 200 ms; nil: never. Needs `keepsArrivals`.
+    /// From `moment` to the end of the first gap as long as `gap`, or later, from where on four
+    /// fifths of `rate` arrive for 200 ms; nil: never. Needs `keepsArrivals`.
     public func recovery(after moment: Instant, gap: Interval, rate: Rate) -> Interval? {
         let window = Interval.milliseconds(200)
         let wanted = rate.bytes(in: window) * 4 / 5

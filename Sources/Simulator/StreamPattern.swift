@@ -1,5 +1,5 @@
-/// The bytes of a simulated stream: a pseudo-random function of its key and the offset, so that any byte
-/// can be made and checked without being stored; or a recording.
+/// The bytes of a simulated stream: a pseudo-random function of its key and the offset, so that any
+/// byte can be made and checked without being stored; or a recording.
 public struct StreamPattern: Hashable, Sendable {
     public var key: UInt64
     /// In place of pseudo-random bytes where it isn't empty; the stream is as long.
@@ -19,7 +19,8 @@ public struct StreamPattern: Hashable, Sendable {
 
     public subscript(offset: UInt64) -> UInt8 {
         recording.isEmpty
-            ? UInt8(truncatingIfNeeded: word(offset / 8) >> (8 * (offset % 8))) : recording[Int(offset)]
+            ? UInt8(truncatingIfNeeded: word(offset / 8) >> (8 * (offset % 8)))
+            : recording[Int(offset)]
     }
 
     /// Writes the stream's bytes from `offset` on.
@@ -29,21 +30,27 @@ public struct StreamPattern: Hashable, Sendable {
             for i in 0..<out.count { out[i] = recording[Int(offset) + i] }
             return
         }
-        while i < out.count, (offset + UInt64(i)) % 8 != 0 { out[i] = self[offset + UInt64(i)]; i += 1 }
+        while i < out.count, (offset + UInt64(i)) % 8 != 0 {
+            out[i] = self[offset + UInt64(i)]; i += 1
+        }
         while i + 8 <= out.count {
-            out.storeBytes(of: word((offset + UInt64(i)) / 8).littleEndian, toByteOffset: i, as: UInt64.self)
+            out.storeBytes(
+                of: word((offset + UInt64(i)) / 8).littleEndian, toByteOffset: i, as: UInt64.self)
             i += 8
         }
         while i < out.count { out[i] = self[offset + UInt64(i)]; i += 1 }
     }
 
-    /// The index of the first byte that differs from the stream's at `offset` on; nil where all are right.
+    /// The index of the first byte that differs from the stream's at `offset` on; nil where all are
+    /// right.
     public func firstDifference(_ bytes: UnsafeRawBufferPointer, from offset: UInt64) -> Int? {
         var i = 0
         while i < bytes.count {
             let at = offset + UInt64(i)
             if recording.isEmpty, at % 8 == 0, i + 8 <= bytes.count,
-               UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: i, as: UInt64.self)) == word(at / 8) {
+                UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: i, as: UInt64.self))
+                    == word(at / 8)
+            {
                 i += 8
             } else if recording.isEmpty || at < UInt64(recording.count), bytes[i] == self[at] {
                 i += 1

@@ -1,6 +1,7 @@
 import Measures
 
-/// A running hash over everything that travelled and when: equal for two runs exactly when they did the same.
+/// A running hash over everything that travelled and when: equal for two runs exactly when they did
+/// the same.
 public struct Trace: Hashable, Sendable {
     public private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     public private(set) var packets = 0
@@ -17,7 +18,9 @@ public struct Trace: Hashable, Sendable {
         mix(UInt64(bitPattern: now.nanoseconds))
         mix(UInt64(lane) << 32 | UInt64(bytes.count))
         var i = 0
-        while i + 8 <= bytes.count { mix(bytes.loadUnaligned(fromByteOffset: i, as: UInt64.self)); i += 8 }
+        while i + 8 <= bytes.count {
+            mix(bytes.loadUnaligned(fromByteOffset: i, as: UInt64.self)); i += 8
+        }
         var rest: UInt64 = 0
         while i < bytes.count { rest = rest << 8 | UInt64(bytes[i]); i += 1 }
         mix(rest)

@@ -3,10 +3,11 @@ import Measures
 
 /// One direction of a link: a drop-tail queue, a transmitter, the flight to the other end.
 ///
-/// Pure and exact in nanoseconds: a packet of n bytes holds the transmitter for n / rate (rounded up), then
-/// flies for the delay. The caller offers packets, asks `nextDelivery`, and collects with `deliver(at:)`;
-/// time must not go back. All chance comes from the seed. Nothing is allocated per packet once the queues
-/// have grown to what the traffic needs. Used by the simulator's worlds and by the lab's link emulator.
+/// Pure and exact in nanoseconds: a packet of n bytes holds the transmitter for n / rate (rounded
+/// up), then flies for the delay. The caller offers packets, asks `nextDelivery`, and collects with
+/// `deliver(at:)`; time must not go back. All chance comes from the seed. Nothing is allocated per
+/// packet once the queues have grown to what the traffic needs. Used by the simulator's worlds and
+/// by the lab's link emulator.
 public final class VirtualLink {
     public struct Statistics: Hashable, Sendable {
         public var packetsOffered = 0, packetsDelivered = 0, bytesDelivered = 0
@@ -55,8 +56,8 @@ public final class VirtualLink {
     /// Packets in the queue, the transmitter and in flight.
     public var packetsInside: Int { waiting.count + flight.count + (isTransmitting ? 1 : 0) }
 
-    /// Takes a packet at `now`. `lineBytes`: what it occupies on the line where that isn't its own size
-    /// (a UDP payload travels with 28 bytes of headers).
+    /// Takes a packet at `now`. `lineBytes`: what it occupies on the line where that isn't its own
+    /// size (a UDP payload travels with 28 bytes of headers).
     public func offer(_ packet: consuming Packet, lineBytes: Int? = nil, at now: Instant) {
         run(to: now)
         statistics.packetsOffered += 1
@@ -64,7 +65,8 @@ public final class VirtualLink {
         if conditions.outage == .blackHole { statistics.droppedOutage += 1; return }
         if let mtu = conditions.mtu, bytes > mtu { statistics.droppedSize += 1; return }
         if isTransmitting || !waiting.isEmpty || conditions.outage == .stall,
-           backlog + bytes > conditions.queueLimit {
+            backlog + bytes > conditions.queueLimit
+        {
             statistics.droppedQueue += 1
             return
         }
@@ -74,10 +76,13 @@ public final class VirtualLink {
         run(to: now)
     }
 
-    /// When `deliver(at:)` may next have something: call it then. May come too early, never too late.
+    /// When `deliver(at:)` may next have something: call it then. May come too early, never too
+    /// late.
     public var nextDelivery: Instant {
-        // A shared radio learns of activity only when the transmitter moves on, so that must be on time.
-        let ends = radio == nil && isTransmitting ? transmissionEnds + conditions.delay : transmissionEnds
+        // A shared radio learns of activity only when the transmitter moves on, so that must be on
+        // time.
+        let ends =
+            radio == nil && isTransmitting ? transmissionEnds + conditions.delay : transmissionEnds
         return min(flight.next, ends)
     }
 
@@ -154,7 +159,8 @@ public final class VirtualLink {
         var arrival = max(end + conditions.delay, lastArrival)
         lastArrival = arrival
         if random.chance(conditions.duplication),
-           let copy = pool.packet(copying: UnsafeRawBufferPointer(packet.bytes)) {
+            let copy = pool.packet(copying: UnsafeRawBufferPointer(packet.bytes))
+        {
             statistics.duplicated += 1
             flight.insert(copy, at: arrival + lateness())
         }

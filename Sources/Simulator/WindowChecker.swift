@@ -2,8 +2,9 @@ import Crypto
 import Measures
 import Wire
 
-/// Watches the segments of one connection, as they are sent, and says when its one sender of data breaks
-/// a rule of RFC 8684: beyond the window (section 3.3.1), or a mapping that changes (section 3.3).
+/// Watches the segments of one connection, as they are sent, and says when its one sender of data
+/// breaks a rule of RFC 8684: beyond the window (section 3.3.1), or a mapping that changes (section
+/// 3.3).
 ///
 /// `granted` holds what the receiver has *sent*, which is never less than what the sender can know.
 struct WindowChecker {
@@ -12,7 +13,8 @@ struct WindowChecker {
     private var granted: DataSequence
     /// The greatest DATA_ACK it has sent.
     private var acknowledged: DataSequence
-    private var scales: [UInt16: UInt8] = [:]   // by subflow port, from the receiver's SYN; never iterated
+    // by subflow port, from the receiver's SYN; never iterated
+    private var scales: [UInt16: UInt8] = [:]
     private(set) var failure: String?
 
     /// `senderKey`: the MPTCP key of the side whose data is watched. `allowance`: bytes that may be
@@ -50,12 +52,14 @@ struct WindowChecker {
     /// A segment from the sender of the data, with `payloadLength` bytes.
     mutating func senderSent(_ segment: borrowing Segment, payloadLength: Int, subflow: UInt16) {
         guard segment.options.present.contains(.dss),
-              let mapping = segment.options.dss.mapping else { return }
+            let mapping = segment.options.dss.mapping
+        else { return }
         let start = widen(mapping.dataSequence, mapping.width)
         var length = Int(mapping.length)
         if segment.options.dss.dataFin, length > 0 { length -= 1 }
         if payloadLength > 0, length > 0, granted.distance(to: start + length) > 0, failure == nil {
-            failure = "\(granted.distance(to: start + length)) bytes beyond the window"
+            failure =
+                "\(granted.distance(to: start + length)) bytes beyond the window"
                 + " on subflow \(subflow): offset \(initial.distance(to: start)), \(length) bytes,"
                 + " acknowledged \(initial.distance(to: acknowledged))"
         }

@@ -5,8 +5,9 @@ import Multipath
 import Tunnel
 import Wire
 
-/// A proxy and a concentrator as they are, shells and kernels left out: endpoints joined by virtual links
-/// with a NAT on every uplink, a virtual clock that jumps from event to event, applications at both ends.
+/// A proxy and a concentrator as they are, shells and kernels left out: endpoints joined by virtual
+/// links with a NAT on every uplink, a virtual clock that jumps from event to event, applications
+/// at both ends.
 public final class World: InstantLoop {
     public struct Options: Sendable {
         public var connection = ConnectionConfiguration()
@@ -39,9 +40,11 @@ public final class World: InstantLoop {
     public var noted: ((Instant, String) -> Void)?
     /// Called for every datagram sent: from the proxy or not, uplink, bytes.
     public var observer: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Void)?
-    /// Asked for every datagram sent, after `observer`, with the same: true where it is lost at once.
+    /// Asked for every datagram sent, after `observer`, with the same: true where it is lost at
+    /// once.
     public var loses: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Bool)?
-    /// Called for every datagram that arrives, before it is opened: at the concentrator or not, uplink, bytes.
+    /// Called for every datagram that arrives, before it is opened: at the concentrator or not,
+    /// uplink, bytes.
     public var arriving: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Void)?
 
     /// One application stream with its two ends.
@@ -51,8 +54,8 @@ public final class World: InstantLoop {
         public let initiator: StreamEnd
         public let listener: StreamEnd
         var handles: (proxy: StreamHandle?, concentrator: StreamHandle?) = (nil, nil)
-        var isAnswered = false     // the concentrator's dial ended
-        var isConnected = false    // and the proxy knows
+        var isAnswered = false  // the concentrator's dial ended
+        var isConnected = false  // and the proxy knows
         init(number: Int, plan: StreamPlan, key: UInt64) {
             self.number = number
             self.plan = plan
@@ -60,15 +63,17 @@ public final class World: InstantLoop {
                 (initiator, listener) = CallsEnd.pair(key: key, seed: seed)
                 return
             }
-            (initiator, listener) = StreamEnd.pair(key: key, initiator: plan.initiator,
-                                                   listener: plan.listener,
-                                                   initiatorReader: plan.initiatorReader,
-                                                   listenerReader: plan.listenerReader,
-                                                   recording: plan.recording)
+            (initiator, listener) = StreamEnd.pair(
+                key: key, initiator: plan.initiator,
+                listener: plan.listener,
+                initiatorReader: plan.initiatorReader,
+                listenerReader: plan.listenerReader,
+                recording: plan.recording)
         }
         public var isFinished: Bool {
             // Where the initiator was gone at once, the listener may never have heard of it.
-            initiator.isFinished && (listener.isFinished || (initiator.hasBrokenOff && handles.concentrator == nil))
+            initiator.isFinished
+                && (listener.isFinished || (initiator.hasBrokenOff && handles.concentrator == nil))
         }
     }
 
@@ -92,11 +97,12 @@ public final class World: InstantLoop {
     /// Dials that end at a time.
     var dials: [(at: Instant, stream: Stream)] = []
     private let batch = DatagramBatch()
-    var started = 0       // streams begun, in the order of their times
+    var started = 0  // streams begun, in the order of their times
     var order: [Int] = []
     var nextStranger = Instant.zero
 
-    static let concentratorAddress = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)   // 203.0.113.1
+    // 203.0.113.1
+    static let concentratorAddress = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)
     static let secondAddress = SocketAddress(IPAddress(v4: 0xcb00_7102), port: 443)
     /// Shorter than any datagram with bulk payload.
     static let smallDatagram = 300
@@ -113,10 +119,12 @@ public final class World: InstantLoop {
             let words = (random.next(), random.next(), random.next(), random.next())
             return withUnsafeBytes(of: words) { Key32($0) }
         }
-        let client = StaticKeyPair(privateKey: key(&random)), server = StaticKeyPair(privateKey: key(&random))
+        let client = StaticKeyPair(privateKey: key(&random)),
+            server = StaticKeyPair(privateKey: key(&random))
         var there = EndpointConfiguration(
-            role: .proxy(concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
-                         preSharedKey: nil),
+            role: .proxy(
+                concentrator: [Self.concentratorAddress], publicKey: server.publicKey,
+                preSharedKey: nil),
             identity: client)
         var back = EndpointConfiguration(
             role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
@@ -133,16 +141,21 @@ public final class World: InstantLoop {
         proxy = Endpoint(configuration: there, seed: key(&random), at: .zero)
         concentrator = Endpoint(configuration: back, seed: key(&random), at: .zero)
         for (i, uplink) in scenario.uplinks.enumerated() {
-            let radio = uplink.radio.map { Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime) }
+            let radio = uplink.radio.map {
+                Radio(sleepsAfter: $0.sleepsAfter, wakeTime: $0.wakeTime)
+            }
             var ups = [VirtualLink(uplink.up, pool: pool, seed: random.next(), radio: radio)]
             var downs = [VirtualLink(uplink.down, pool: pool, seed: random.next(), radio: radio)]
             if let second = options.second {
                 ups.append(VirtualLink(second, pool: pool, seed: random.next(), radio: radio))
                 downs.append(VirtualLink(second, pool: pool, seed: random.next(), radio: radio))
             }
-            lanes.append(Lane(ups: ups, downs: downs,
-                              publicAddress: SocketAddress(IPAddress(v4: 0xc633_6401 + UInt32(i)),
-                                                           port: 20_000)))
+            lanes.append(
+                Lane(
+                    ups: ups, downs: downs,
+                    publicAddress: SocketAddress(
+                        IPAddress(v4: 0xc633_6401 + UInt32(i)),
+                        port: 20_000)))
             proxy.addUplink(Self.uplink(i, uplink), at: .zero)
         }
         for (i, plan) in scenario.streams.enumerated() {
@@ -158,7 +171,8 @@ public final class World: InstantLoop {
     }
 
     public var isFinished: Bool {
-        started == order.count && nextFault == scenario.faults.count && streams.allSatisfy(\.isFinished)
+        started == order.count && nextFault == scenario.faults.count
+            && streams.allSatisfy(\.isFinished)
     }
 
     /// Bytes that applications read, both ways.
@@ -166,10 +180,12 @@ public final class World: InstantLoop {
 
     // MARK: Running
 
-    /// Runs until all streams and faults are done, then checks that nothing is left behind. With `mayStop`,
+    /// Runs until all streams and faults are done, then checks that nothing is left behind. With
+    /// `mayStop`,
     /// `limit` is where the run ends; without, reaching it is a failure.
     public func run(until limit: Instant? = nil, mayStop: Bool = false) {
-        let end = limit
+        let end =
+            limit
             ?? max(scenario.faults.last?.at ?? .zero, scenario.streams.last?.at ?? .zero)
             + scenario.patience
         runInstants(until: end, mayStop: mayStop)
@@ -180,8 +196,9 @@ public final class World: InstantLoop {
     private func windUp() {
         let end = now + .seconds(120)
         while failure == nil,
-              now < end,
-              proxy.report(at: now).connections + concentrator.report(at: now).connections > 0 {
+            now < end,
+            proxy.report(at: now).connections + concentrator.report(at: now).connections > 0
+        {
             let next = nextEvent
             if next > end { break }
             now = max(now, next)
@@ -203,7 +220,9 @@ public final class World: InstantLoop {
 
     private func subflows(_ handle: StreamHandle?) -> String {
         guard let connection = handle?.connection else { return "" }
-        return " " + (0..<256).compactMap { i in connection.subflow(i).map { "\($0.state)" } }.joined(separator: "/")
+        return " "
+            + (0..<256).compactMap { i in connection.subflow(i).map { "\($0.state)" } }.joined(
+                separator: "/")
     }
 
     var nextEvent: Instant {
@@ -246,8 +265,9 @@ public final class World: InstantLoop {
                 while let packet = link.deliver(at: now) {
                     addresses.arrived(from: lanes[i].publicAddress, bytes: packet.count)
                     arriving?(now, true, i, UnsafeRawBufferPointer(packet.bytes))
-                    concentrator.receive(packet.bytes, from: lanes[i].publicAddress, local: Self.server(n).address,
-                                         uplink: 0, at: now)
+                    concentrator.receive(
+                        packet.bytes, from: lanes[i].publicAddress, local: Self.server(n).address,
+                        uplink: 0, at: now)
                     busy = true
                 }
             }
@@ -255,8 +275,10 @@ public final class World: InstantLoop {
                 while let packet = link.deliver(at: now) {
                     addresses.reached(lanes[i].publicAddress)
                     arriving?(now, false, i, UnsafeRawBufferPointer(packet.bytes))
-                    proxy.receive(packet.bytes, from: Self.server(n), local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
-                                  uplink: i, at: now)
+                    proxy.receive(
+                        packet.bytes, from: Self.server(n),
+                        local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
+                        uplink: i, at: now)
                     busy = true
                 }
             }
@@ -264,7 +286,9 @@ public final class World: InstantLoop {
         return busy
     }
 
-    private static func server(_ n: Int) -> SocketAddress { n == 0 ? concentratorAddress : secondAddress }
+    private static func server(_ n: Int) -> SocketAddress {
+        n == 0 ? concentratorAddress : secondAddress
+    }
 
     private func transmit(fromProxy: Bool) -> Bool {
         let endpoint = fromProxy ? proxy : concentrator
@@ -274,8 +298,9 @@ public final class World: InstantLoop {
             for run in batch.runs {
                 for i in 0..<run.datagrams {
                     let start = i * run.segmentSize
-                    let bytes = UnsafeRawBufferPointer(start: batch.arena + run.offset + start,
-                                                       count: min(run.segmentSize, run.length - start))
+                    let bytes = UnsafeRawBufferPointer(
+                        start: batch.arena + run.offset + start,
+                        count: min(run.segmentSize, run.length - start))
                     send(bytes, fromProxy: fromProxy, run)
                     sent = true
                 }
@@ -295,16 +320,22 @@ public final class World: InstantLoop {
         let uplink: Int
         if fromProxy {
             uplink = run.uplink
-            guard run.remote == Self.concentratorAddress || (run.remote == Self.secondAddress && options.second != nil),
-                  lanes.indices.contains(uplink) else {
+            guard
+                run.remote == Self.concentratorAddress
+                    || (run.remote == Self.secondAddress && options.second != nil),
+                lanes.indices.contains(uplink)
+            else {
                 failure = "the proxy sends to \(run.remote) through uplink \(uplink)"
                 return
             }
         } else {
             addresses.sent(to: run.remote, bytes: bytes.count)
             guard let found = lanes.firstIndex(where: { $0.publicAddress == run.remote }) else {
-                // An old address of an uplink whose NAT forgot it; or somebody who should get no answer.
-                if !wasPublic(run.remote) { failure = "the concentrator answers a stranger at \(run.remote)" }
+                // An old address of an uplink whose NAT forgot it; or somebody who should get no
+                // answer.
+                if !wasPublic(run.remote) {
+                    failure = "the concentrator answers a stranger at \(run.remote)"
+                }
                 return
             }
             uplink = found
@@ -316,15 +347,20 @@ public final class World: InstantLoop {
         let smallLoss = fromProxy ? lanes[uplink].smallLossUp : lanes[uplink].smallLossDown
         if smallLoss > 0, bytes.count < Self.smallDatagram, random.chance(smallLoss) { return }
         let n = (fromProxy ? run.remote.address : run.local) == Self.secondAddress.address ? 1 : 0
-        guard let packet = pool.packet(copying: bytes) else { failure = "packet pool exhausted"; return }
-        (fromProxy ? lanes[uplink].ups[n] : lanes[uplink].downs[n]).offer(packet,
-                                                                  lineBytes: bytes.count
-                                                                      + Self.headerBytes,
-                                                                  at: now)
+        guard let packet = pool.packet(copying: bytes) else {
+            failure = "packet pool exhausted"; return
+        }
+        (fromProxy ? lanes[uplink].ups[n] : lanes[uplink].downs[n]).offer(
+            packet,
+            lineBytes: bytes.count
+                + Self.headerBytes,
+            at: now)
     }
 
-    /// Public addresses differ in the port from rebinding to rebinding, and never are those of strangers.
+    /// Public addresses differ in the port from rebinding to rebinding, and never are those of
+    /// strangers.
     private func wasPublic(_ address: SocketAddress) -> Bool {
-        lanes.contains { $0.publicAddress.address == address.address } || formerAddresses.contains(address.address)
+        lanes.contains { $0.publicAddress.address == address.address }
+            || formerAddresses.contains(address.address)
     }
 }

@@ -10,18 +10,21 @@ extension World {
     func disturb() {
         nextStranger = now + Interval(nanoseconds: Int64(random.next() % 50_000_000))
         // 192.0.2.0/24
-        let stranger = SocketAddress(IPAddress(v4: 0xc000_0200 + UInt32(random.next() % 250)),
-                                     port: 9)
+        let stranger = SocketAddress(
+            IPAddress(v4: 0xc000_0200 + UInt32(random.next() % 250)),
+            port: 9)
         let count = Int(random.next() % 1400) + 1
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
         defer { bytes.deallocate() }
         for i in 0..<count { bytes[i] = UInt8(truncatingIfNeeded: random.next()) }
         bytes[0] = [0x10, 0x20, 0x40, bytes[0]][Int(random.next() % 4)]
         if random.chance(0.5) {
-            concentrator.receive(bytes, from: stranger, local: Self.concentratorAddress.address,
-                                 uplink: 0, at: now)
+            concentrator.receive(
+                bytes, from: stranger, local: Self.concentratorAddress.address,
+                uplink: 0, at: now)
         } else {
-            proxy.receive(bytes, from: stranger, local: IPAddress(v4: 0x0a00_0002), uplink: 0, at: now)
+            proxy.receive(
+                bytes, from: stranger, local: IPAddress(v4: 0x0a00_0002), uplink: 0, at: now)
         }
     }
 
@@ -44,15 +47,21 @@ extension World {
             proxy.removeUplink(i, at: now)
         case .returned:
             lanes[i].isDown = false
-            lanes[i].publicAddress.port += 1   // a new socket
+            lanes[i].publicAddress.port += 1  // a new socket
             proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
         case .outage(let outage, let direction):
             change(i, direction) { $0.outage = outage }
         case .conditions(let newUp, let newDown):
             let up = lanes[i].ups[0], down = lanes[i].downs[0]
-            up.change(to: newUp.with { $0.outage = up.conditions.outage; $0.mtu = up.conditions.mtu }, at: now)
-            down.change(to: newDown.with { $0.outage = down.conditions.outage; $0.mtu = down.conditions.mtu },
-                        at: now)
+            up.change(
+                to: newUp.with {
+                    $0.outage = up.conditions.outage; $0.mtu = up.conditions.mtu
+                }, at: now)
+            down.change(
+                to: newDown.with {
+                    $0.outage = down.conditions.outage; $0.mtu = down.conditions.mtu
+                },
+                at: now)
         case .mtu(let mtu, let direction):
             change(i, direction) { $0.mtu = mtu }
         case .roam:
@@ -68,7 +77,9 @@ extension World {
             if direction != .down { lanes[i].smallLossUp = share }
             if direction != .up { lanes[i].smallLossDown = share }
         case .announced(let isThere):
-            if options.second != nil { concentrator.setAnnounced(isThere ? [Self.secondAddress] : [], at: now) }
+            if options.second != nil {
+                concentrator.setAnnounced(isThere ? [Self.secondAddress] : [], at: now)
+            }
         case .rebind:
             lanes[i].publicAddress.port += 1
         case .mode(let mode):
@@ -76,25 +87,31 @@ extension World {
         }
     }
 
-    private func clear(_ i: Int) { for link in lanes[i].ups + lanes[i].downs { link.clear(at: now) } }
+    private func clear(_ i: Int) {
+        for link in lanes[i].ups + lanes[i].downs { link.clear(at: now) }
+    }
 
     /// Changes the links of an uplink to all addresses; one that never carries anything stays so.
-    private func change(_ i: Int, _ direction: Fault.Direction, _ change: (inout LinkConditions) -> Void) {
+    private func change(
+        _ i: Int, _ direction: Fault.Direction, _ change: (inout LinkConditions) -> Void
+    ) {
         for (n, link) in lanes[i].ups.enumerated()
-            where direction != .down && (n == 0 || options.second?.outage != .blackHole) {
+        where direction != .down && (n == 0 || options.second?.outage != .blackHole) {
             link.change(to: link.conditions.with(change), at: now)
         }
         for (n, link) in lanes[i].downs.enumerated()
-            where direction != .up && (n == 0 || options.second?.outage != .blackHole) {
+        where direction != .up && (n == 0 || options.second?.outage != .blackHole) {
             link.change(to: link.conditions.with(change), at: now)
         }
     }
 
-    /// The concentrator sees the uplink at another address from now on: 198.51.100.0/24, a sixteenth each.
+    /// The concentrator sees the uplink at another address from now on: 198.51.100.0/24, a
+    /// sixteenth each.
     private func moveAddress(_ i: Int) {
         formerAddresses.append(lanes[i].publicAddress.address)
         let next = (lanes[i].publicAddress.address.v4 & 0xf0) + 0x10 & 0xf0
-        lanes[i].publicAddress = SocketAddress(IPAddress(v4: 0xc633_6401 + UInt32(i) + next),
-                                               port: lanes[i].publicAddress.port + 1)
+        lanes[i].publicAddress = SocketAddress(
+            IPAddress(v4: 0xc633_6401 + UInt32(i) + next),
+            port: lanes[i].publicAddress.port + 1)
     }
 }

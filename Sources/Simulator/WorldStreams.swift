@@ -11,7 +11,8 @@ extension World {
             let stream = streams[order[started]]
             started += 1
             any = true
-            let handle = proxy.open(Target(host: .name("s\(stream.number).example"), port: 80), at: now)
+            let handle = proxy.open(
+                Target(host: .name("s\(stream.number).example"), port: 80), at: now)
             handle.owner = stream
             stream.handles.proxy = handle
             if !options.waitsForDial { turn(stream, atProxy: true) }
@@ -39,9 +40,11 @@ extension World {
     private func take(_ event: EndpointEvent, atProxy: Bool) {
         switch event {
         case .incoming(let handle, let target, let user):
-            guard case .name(let name) = target.host, let number = Int(name.dropFirst().prefix { $0 != "." }),
-                  streams.indices.contains(number), user == "user", target.port == 80,
-                  streams[number].handles.concentrator == nil else {
+            guard case .name(let name) = target.host,
+                let number = Int(name.dropFirst().prefix { $0 != "." }),
+                streams.indices.contains(number), user == "user", target.port == 80,
+                streams[number].handles.concentrator == nil
+            else {
                 failure = "unexpected incoming stream to \(target) of \(user)"
                 return
             }
@@ -52,7 +55,9 @@ extension World {
         case .answered(let handle, let status):
             guard let stream = handle.owner as? Stream else { return }
             stream.isConnected = true
-            if status != .connected, !stream.listener.hasBrokenOff { failure = "stream \(stream.number) answered \(status)" }
+            if status != .connected, !stream.listener.hasBrokenOff {
+                failure = "stream \(stream.number) answered \(status)"
+            }
             turn(stream, atProxy: true)
         case .activity(let handle):
             guard let stream = handle.owner as? Stream else { return }
@@ -68,7 +73,9 @@ extension World {
             if stream.handles.proxy != nil, stream.initiator.deadline <= now {
                 any = turn(stream, atProxy: true) || any
             }
-            if stream.handles.concentrator != nil, stream.isAnswered, stream.listener.deadline <= now {
+            if stream.handles.concentrator != nil, stream.isAnswered,
+                stream.listener.deadline <= now
+            {
                 any = turn(stream, atProxy: false) || any
             }
         }
@@ -76,9 +83,14 @@ extension World {
     }
 
     @discardableResult private func turn(_ stream: Stream, atProxy: Bool) -> Bool {
-        let endpoint = atProxy ? proxy : concentrator, end = atProxy ? stream.initiator : stream.listener
-        guard let handle = atProxy ? stream.handles.proxy : stream.handles.concentrator else { return false }
-        guard atProxy ? !options.waitsForDial || stream.isConnected : stream.isAnswered else { return false }
+        let endpoint = atProxy ? proxy : concentrator,
+            end = atProxy ? stream.initiator : stream.listener
+        guard let handle = atProxy ? stream.handles.proxy : stream.handles.concentrator else {
+            return false
+        }
+        guard atProxy ? !options.waitsForDial || stream.isConnected : stream.isAnswered else {
+            return false
+        }
         guard end.turn(handle.connection, at: now) else { return false }
         if let wrong = end.failure {
             failure =

@@ -2,10 +2,11 @@ import Measures
 
 /// When an ACK is due (RFC 9293 section 3.8.6.3, RFC 5681 section 4.2).
 struct AcknowledgementPolicy {
-    /// Segments acknowledged at once at the start and after a pause, while the peer's window is small.
+    /// Segments acknowledged at once at the start and after a pause, while the peer's window is
+    /// small.
     static let quickSegments = 16
-    /// Segments this far apart are acknowledged each: on a slow link an ACK of two comes late, and the
-    /// window it opens leaves as a clump that stands in the queue.
+    /// Segments this far apart are acknowledged each: on a slow link an ACK of two comes late, and
+    /// the window it opens leaves as a clump that stands in the queue.
     static let sparse = Interval.milliseconds(3)
     /// Shorter ones are questions and answers; an ACK rides on what follows.
     static let leastBulk = 536

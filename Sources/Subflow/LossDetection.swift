@@ -1,7 +1,7 @@
 import Measures
 
-/// RACK (RFC 8985 section 6): a span is lost when one sent later has arrived and a reordering window has
-/// passed. The walk over the spans is in `Subflow+Acknowledgement.swift`.
+/// RACK (RFC 8985 section 6): a span is lost when one sent later has arrived and a reordering
+/// window has passed. The walk over the spans is in `Subflow+Acknowledgement.swift`.
 struct LossDetection {
     /// RFC 5681's duplicate threshold; with that many delivered out of order nothing is waited for.
     static let duplicateThreshold = 3
@@ -23,7 +23,9 @@ struct LossDetection {
 
     /// Steps 1 to 3, for each span newly delivered.
     @inline(__always)
-    mutating func delivered(_ span: UnsafeMutablePointer<SpanRecord>, minimumRTT: Interval, at now: Instant) {
+    mutating func delivered(
+        _ span: UnsafeMutablePointer<SpanRecord>, minimumRTT: Interval, at now: Instant
+    ) {
         let end = span.pointee.end, elapsed = now - span.pointee.sentAt
         if forward.distance(to: end) >= 0 {
             forward = end
@@ -31,9 +33,12 @@ struct LossDetection {
             sawReordering = true
         }
         // An ACK sooner than any round trip is the original's, not the retransmission's.
-        if span.pointee.flags.contains(.retransmitted), minimumRTT != .max, elapsed < minimumRTT { return }
+        if span.pointee.flags.contains(.retransmitted), minimumRTT != .max, elapsed < minimumRTT {
+            return
+        }
         if span.pointee.sentAt > latestSent
-            || (span.pointee.sentAt == latestSent && latestEnd.isBefore(end)) {
+            || (span.pointee.sentAt == latestSent && latestEnd.isBefore(end))
+        {
             latestSent = span.pointee.sentAt
             latestEnd = end
             roundTrip = elapsed
@@ -59,8 +64,12 @@ struct LossDetection {
         if persist <= 0 { multiplier = 1; persist = LossDetection.persistence }
     }
 
-    func reorderingWindow(deliveredCount: Int, inRecovery: Bool, rtt: borrowing RTTEstimator) -> Interval {
-        if !sawReordering, inRecovery || deliveredCount >= LossDetection.duplicateThreshold { return .zero }
+    func reorderingWindow(
+        deliveredCount: Int, inRecovery: Bool, rtt: borrowing RTTEstimator
+    ) -> Interval {
+        if !sawReordering, inRecovery || deliveredCount >= LossDetection.duplicateThreshold {
+            return .zero
+        }
         let minimum = rtt.minimum == .max ? rtt.smoothed : rtt.minimum
         return min(minimum * multiplier / 4, rtt.smoothed)
     }
@@ -87,14 +96,18 @@ struct TailLossProbe {
 
     mutating func cancel() { isDue = false; end = nil }
 
-    /// Everything was acknowledged. What the probe was good for may show only with the next flight, which may
-    /// be probed again (RFC 8985 would wait for the verdict first, a quiet connection's whole next request).
+    /// Everything was acknowledged. What the probe was good for may show only with the next flight,
+    /// which may be probed again (RFC 8985 would wait for the verdict first, a quiet connection's
+    /// whole next request).
     mutating func endFlight() { isDue = false; flightIsOver = true }
 
-    /// Section 7.4.2: whether the acknowledgement shows that the probe repaired a loss unseen otherwise.
+    /// Section 7.4.2: whether the acknowledgement shows that the probe repaired a loss unseen
+    /// otherwise.
     /// `isRepeat`: it says only what the one before said.
-    mutating func acknowledged(_ acknowledgement: SubflowSequence, sawDuplicate: Bool,
-                               isRepeat: Bool) -> Bool {
+    mutating func acknowledged(
+        _ acknowledgement: SubflowSequence, sawDuplicate: Bool,
+        isRepeat: Bool
+    ) -> Bool {
         guard let end, end.isAtOrBefore(acknowledgement) else { return false }
         let repaired = end.isBefore(acknowledgement)
         // The ACK that reaches the end may be the original's; a second one is the probe's.

@@ -3,8 +3,8 @@ import Measures
 /// Spreads what the window allows over the round trip, in bursts of about a millisecond's worth.
 struct Pacer {
     static let burst = Interval.milliseconds(1)
-    /// A burst is never smaller, so that it fills a GSO batch of two and draws an ACK; on links so slow that
-    /// each segment draws one (`AcknowledgementPolicy.sparse`), one segment.
+    /// A burst is never smaller, so that it fills a GSO batch of two and draws an ACK; on links so
+    /// slow that each segment draws one (`AcknowledgementPolicy.sparse`), one segment.
     static let smallestBurst = 2
 
     /// When everything sent so far would have left at the pacing rate.
@@ -16,10 +16,12 @@ struct Pacer {
     private var isHeld = false
     private var lastSent = Instant.zero
 
-    var rate: Rate { nanosecondsPerByte == 0 ? .zero : Rate(bytesPerSecond: Int64(1e9 / nanosecondsPerByte)) }
+    var rate: Rate {
+        nanosecondsPerByte == 0 ? .zero : Rate(bytesPerSecond: Int64(1e9 / nanosecondsPerByte))
+    }
 
-    /// A byte a second to a terabyte: within them no conversion below can leave its type, whatever the
-    /// measurements are made of.
+    /// A byte a second to a terabyte: within them no conversion below can leave its type, whatever
+    /// the measurements are made of.
     private static let slowest = 1e-9, fastest = 1e3
 
     /// `rate` zero: unpaced.
@@ -33,10 +35,12 @@ struct Pacer {
             let ahead = Double((release - lastSent).nanoseconds) * (nanosecondsPerByte / old)
             release = lastSent + Interval(nanoseconds: Int64(ahead))
         }
-        let isSlow = Double(segmentSize) * nanosecondsPerByte
+        let isSlow =
+            Double(segmentSize) * nanosecondsPerByte
             >= Double(AcknowledgementPolicy.sparse.nanoseconds)
-        quantum = max((isSlow ? 1 : Pacer.smallestBurst) &* segmentSize,
-                      Int(bytesPerNanosecond * Double(Pacer.burst.nanoseconds)))
+        quantum = max(
+            (isSlow ? 1 : Pacer.smallestBurst) &* segmentSize,
+            Int(bytesPerNanosecond * Double(Pacer.burst.nanoseconds)))
         quantumTime = Interval(nanoseconds: Int64(Double(quantum) * nanosecondsPerByte))
     }
 
@@ -53,7 +57,8 @@ struct Pacer {
     @inline(__always) mutating func sent(_ bytes: Int, at now: Instant) {
         guard nanosecondsPerByte != 0 else { return }
         lastSent = now
-        release = max(release, now - quantumTime)
+        release =
+            max(release, now - quantumTime)
             + Interval(nanoseconds: Int64(Double(bytes) * nanosecondsPerByte))
         isHeld = release >= now + quantumTime
     }

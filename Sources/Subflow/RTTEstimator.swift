@@ -21,7 +21,8 @@ struct RTTEstimator {
     private let floor: Interval
     private let ceiling: Interval
 
-    init(_ configuration: borrowing SubflowConfiguration, estimate: PathEstimate?, at now: Instant) {
+    init(_ configuration: borrowing SubflowConfiguration, estimate: PathEstimate?, at now: Instant)
+    {
         floor = configuration.minimumRTO
         ceiling = configuration.maximumRTO
         base = configuration.initialRTO
@@ -29,7 +30,8 @@ struct RTTEstimator {
         if let estimate, estimate.smoothedRTT > .zero {
             smoothed = estimate.smoothedRTT
             variation = estimate.rttVariation
-            presentMinimum = estimate.minimumRTT > .zero ? estimate.minimumRTT : estimate.smoothedRTT
+            presentMinimum =
+                estimate.minimumRTT > .zero ? estimate.minimumRTT : estimate.smoothedRTT
             latest = smoothed
             computeTimeout()
         }
@@ -40,7 +42,8 @@ struct RTTEstimator {
     var minimum: Interval { min(presentMinimum, previousMinimum) }
     /// RFC 6298 sections 2 and 5.5.
     var timeout: Interval {
-        let doubled = backoffs > 20 ? ceiling : Interval(nanoseconds: base.nanoseconds << Int64(backoffs))
+        let doubled =
+            backoffs > 20 ? ceiling : Interval(nanoseconds: base.nanoseconds << Int64(backoffs))
         return min(doubled, ceiling)
     }
 

@@ -4,10 +4,11 @@ import Wire
 
 /// Which sequence numbers have arrived. The payload itself is the owner's.
 struct ReceiveTracker {
-    /// The most ranges ahead of a gap; what would make one more is not taken and comes again. Every fifth of
-    /// 12,000 full segments in flight may be missing.
+    /// The most ranges ahead of a gap; what would make one more is not taken and comes again. Every
+    /// fifth of 12,000 full segments in flight may be missing.
     static let rangeLimit = 2048
-    /// The same for text of less than `smallText` bytes, of which a datagram may hold a hundred segments.
+    /// The same for text of less than `smallText` bytes, of which a datagram may hold a hundred
+    /// segments.
     static let smallRangeLimit = 256
     static let smallText = 256
     /// `position` starts here, so that a number behind it never lies below zero.
@@ -34,8 +35,11 @@ struct ReceiveTracker {
 
     /// Takes a segment's payload and FIN. `window`: bytes the owner can take from `next` on.
     /// Returns the new part of the payload, as indices into it.
-    mutating func place(_ sequence: SubflowSequence, length: Int, isFIN: Bool, window: Int)
-        -> (text: Range<Int>, outcome: Outcome) {
+    mutating func place(
+        _ sequence: SubflowSequence, length: Int, isFIN: Bool, window: Int
+    )
+        -> (text: Range<Int>, outcome: Outcome)
+    {
         let offset = next.distance(to: sequence)
         if offset == 0, ranges.isEmpty, length <= window, !isFIN, finPosition == .max {
             guard length > 0 else { return (0..<0, .nothing) }
@@ -45,17 +49,24 @@ struct ReceiveTracker {
         return placeSlowly(offset: offset, length: length, isFIN: isFIN, window: window)
     }
 
-    private mutating func placeSlowly(offset: Int, length: Int, isFIN: Bool, window: Int)
-        -> (text: Range<Int>, outcome: Outcome) {
+    private mutating func placeSlowly(
+        offset: Int, length: Int, isFIN: Bool, window: Int
+    )
+        -> (text: Range<Int>, outcome: Outcome)
+    {
         guard !hasFinished else { return (0..<0, length > 0 || isFIN ? .duplicate : .nothing) }
         let start = position &+ UInt64(bitPattern: Int64(offset)), end = start &+ UInt64(length)
-        if isFIN, end >= position, end <= position &+ UInt64(window) { finPosition = min(finPosition, end) }
+        if isFIN, end >= position, end <= position &+ UInt64(window) {
+            finPosition = min(finPosition, end)
+        }
         var low = max(start, position)
         var high = min(end, position &+ UInt64(window), finPosition)
         trim(&low, &high)
         let had = position, hadGap = !ranges.isEmpty
         if low < high {
-            guard low == position || ranges.count < Self.limit(length) else { return (0..<0, .refused) }
+            guard low == position || ranges.count < Self.limit(length) else {
+                return (0..<0, .refused)
+            }
             take(low, high)
         }
         if position == finPosition {
@@ -80,7 +91,9 @@ struct ReceiveTracker {
         return (text, .refused)
     }
 
-    private static func limit(_ length: Int) -> Int { length < smallText ? smallRangeLimit : rangeLimit }
+    private static func limit(_ length: Int) -> Int {
+        length < smallText ? smallRangeLimit : rangeLimit
+    }
 
     /// Cuts off what the ends have in common with what is there.
     private func trim(_ low: inout UInt64, _ high: inout UInt64) {
@@ -88,7 +101,9 @@ struct ReceiveTracker {
         low = min(high, ranges.contiguousEnd(from: low))
         guard low < high else { return }
         let i = ranges.firstIndex(endingAfter: high &- 1)
-        if i < ranges.count, ranges[i].start < high, ranges[i].start >= low { high = ranges[i].start }
+        if i < ranges.count, ranges[i].start < high, ranges[i].start >= low {
+            high = ranges[i].start
+        }
     }
 
     private mutating func take(_ low: UInt64, _ high: UInt64) {

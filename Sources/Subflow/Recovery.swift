@@ -43,9 +43,11 @@ struct Recovery {
 
     /// RFC 9937 section 6.2, for each acknowledgement.
     /// `departed`: bytes in flight by count that are known to have left the network (no SACK).
-    mutating func acknowledged(newly bytes: Int, flight: Int, departed: Int = 0, threshold: Int,
-                               segmentSize: Int,
-                               isSafe: Bool) {
+    mutating func acknowledged(
+        newly bytes: Int, flight: Int, departed: Int = 0, threshold: Int,
+        segmentSize: Int,
+        isSafe: Bool
+    ) {
         delivered &+= bytes
         var allowance: Int
         if flight > threshold {

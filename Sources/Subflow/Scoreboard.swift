@@ -37,18 +37,19 @@ struct SpanRecord {
     @inline(__always) var end: SubflowSequence { sequence + extent }
 }
 
-/// The retransmission queue: spans in sequence order in a power-of-two ring, and threaded through it the
-/// spans in flight in the order of their latest transmission, which is what RACK walks.
+/// The retransmission queue: spans in sequence order in a power-of-two ring, and threaded through
+/// it the spans in flight in the order of their latest transmission, which is what RACK walks.
 ///
-/// Spans held for lost are a list of their own, in the same order, by the same links. Which are delivered and
-/// which lost is said once more by a bit each, so that a block of thousands already known is passed in a few
-/// steps: a peer may repeat it as often as it likes.
+/// Spans held for lost are a list of their own, in the same order, by the same links. Which are
+/// delivered and which lost is said once more by a bit each, so that a block of thousands already
+/// known is passed in a few steps: a peer may repeat it as often as it likes.
 ///
-/// A span has a number that stays the same while the ring grows. Memory is taken with the first span and
-/// given back by `releaseMemory()`; in between it only grows.
+/// A span has a number that stays the same while the ring grows. Memory is taken with the first
+/// span and given back by `releaseMemory()`; in between it only grows.
 struct Scoreboard: ~Copyable {
     static let absent = UInt32.max
-    /// The most spans in flight: of 1400 bytes they are 22 MB, more than a connection's send ring holds.
+    /// The most spans in flight: of 1400 bytes they are 22 MB, more than a connection's send ring
+    /// holds.
     static let limit = 1 << 14
     private static let numberMask: UInt32 = 0x7fff_ffff
     private static let smallest = 16
@@ -87,7 +88,9 @@ struct Scoreboard: ~Copyable {
     @inline(__always) func number(at index: Int) -> UInt32 {
         (first &+ UInt32(truncatingIfNeeded: index)) & Scoreboard.numberMask
     }
-    @inline(__always) func index(of number: UInt32) -> Int { Int((number &- first) & Scoreboard.numberMask) }
+    @inline(__always) func index(of number: UInt32) -> Int {
+        Int((number &- first) & Scoreboard.numberMask)
+    }
     /// The record of a living number; valid until the next `append`.
     @inline(__always) func record(_ number: UInt32) -> UnsafeMutablePointer<SpanRecord> {
         records.unsafelyUnwrapped + (Int(number) & (capacity &- 1))
@@ -95,11 +98,12 @@ struct Scoreboard: ~Copyable {
 
     func span(_ number: UInt32) -> SentSpan {
         let r = record(number)
-        return SentSpan(sequence: r.pointee.sequence, length: Int(r.pointee.length),
-                        streamOffset: r.pointee.streamOffset, isSYN: r.pointee.flags.contains(.syn),
-                        isFIN: r.pointee.flags.contains(.fin),
-                        isDelivered: r.pointee.flags.contains(.delivered),
-                        isLost: r.pointee.flags.contains(.lost), sentAt: r.pointee.sentAt)
+        return SentSpan(
+            sequence: r.pointee.sequence, length: Int(r.pointee.length),
+            streamOffset: r.pointee.streamOffset, isSYN: r.pointee.flags.contains(.syn),
+            isFIN: r.pointee.flags.contains(.fin),
+            isDelivered: r.pointee.flags.contains(.delivered),
+            isLost: r.pointee.flags.contains(.lost), sentAt: r.pointee.sentAt)
     }
 
     // MARK: Sending
@@ -145,7 +149,8 @@ struct Scoreboard: ~Copyable {
         r.pointee.flags.insert(.lost)
         lostBits.set(place(n))
         lostCount &+= 1
-        // What is lost was the oldest in flight, mostly, and sent after all that were lost before it.
+        // What is lost was the oldest in flight, mostly, and sent after all that were lost before
+        // it.
         var older = newestLost
         let sent = r.pointee.sentAt
         while older != Scoreboard.absent, record(older).pointee.sentAt > sent {
@@ -196,7 +201,9 @@ struct Scoreboard: ~Copyable {
         var i = next(in: lostBits, inverted: 0, from: 0)
         while i < count {
             let r = record(number(at: i))
-            if offset >= r.pointee.streamOffset, offset &- r.pointee.streamOffset < UInt64(r.pointee.length) {
+            if offset >= r.pointee.streamOffset,
+                offset &- r.pointee.streamOffset < UInt64(r.pointee.length)
+            {
                 return number(at: i)
             }
             i = next(in: lostBits, inverted: 0, from: i &+ 1)
@@ -205,7 +212,9 @@ struct Scoreboard: ~Copyable {
     }
 
     /// The first index from `index` on whose span is not delivered; `count` where there is none.
-    func nextUndelivered(from index: Int) -> Int { next(in: deliveredBits, inverted: .max, from: index) }
+    func nextUndelivered(from index: Int) -> Int {
+        next(in: deliveredBits, inverted: .max, from: index)
+    }
 
     /// The first index from `index` on whose bit, xor `inverted`, is set: a step for each 64 spans.
     private func next(in bits: borrowing SpanBits, inverted: UInt64, from index: Int) -> Int {
@@ -213,7 +222,8 @@ struct Scoreboard: ~Copyable {
         var i = index
         while i < count {
             let at = place(number(at: i)), left = width &- (at & (width &- 1))
-            let skip = min(left, ((bits.word(at) ^ inverted) >> UInt64(at & 63)).trailingZeroBitCount)
+            let skip = min(
+                left, ((bits.word(at) ^ inverted) >> UInt64(at & 63)).trailingZeroBitCount)
             i &+= skip
             if skip < left { break }
         }
@@ -227,7 +237,8 @@ struct Scoreboard: ~Copyable {
         return bytes
     }
 
-    /// Nothing was lost after all: spans held for lost are in flight as of their latest transmission.
+    /// Nothing was lost after all: spans held for lost are in flight as of their latest
+    /// transmission.
     mutating func reviveLost() {
         var n = oldestLost
         while n != Scoreboard.absent {
@@ -311,8 +322,16 @@ struct Scoreboard: ~Copyable {
 
     private mutating func leaveLost(_ n: UInt32) {
         let r = record(n), older = r.pointee.older, newer = r.pointee.newer
-        if older == Scoreboard.absent { oldestLost = newer } else { record(older).pointee.newer = newer }
-        if newer == Scoreboard.absent { newestLost = older } else { record(newer).pointee.older = older }
+        if older == Scoreboard.absent {
+            oldestLost = newer
+        } else {
+            record(older).pointee.newer = newer
+        }
+        if newer == Scoreboard.absent {
+            newestLost = older
+        } else {
+            record(newer).pointee.older = older
+        }
         r.pointee.flags.remove(.lost)
         lostBits.clear(place(n))
         lostCount &-= 1
@@ -322,22 +341,35 @@ struct Scoreboard: ~Copyable {
         let r = record(n)
         r.pointee.newer = Scoreboard.absent
         r.pointee.older = newestSent
-        if newestSent == Scoreboard.absent { oldestSent = n } else { record(newestSent).pointee.newer = n }
+        if newestSent == Scoreboard.absent {
+            oldestSent = n
+        } else {
+            record(newestSent).pointee.newer = n
+        }
         newestSent = n
     }
 
     private mutating func unlink(_ n: UInt32) {
         let r = record(n), older = r.pointee.older, newer = r.pointee.newer
-        if older == Scoreboard.absent { oldestSent = newer } else { record(older).pointee.newer = newer }
-        if newer == Scoreboard.absent { newestSent = older } else { record(newer).pointee.older = older }
+        if older == Scoreboard.absent {
+            oldestSent = newer
+        } else {
+            record(older).pointee.newer = newer
+        }
+        if newer == Scoreboard.absent {
+            newestSent = older
+        } else {
+            record(newer).pointee.older = older
+        }
     }
 
-    /// Puts a list of spans that begins with `start`, in the order of transmission, into that of what is in
-    /// flight: one pass through both.
+    /// Puts a list of spans that begins with `start`, in the order of transmission, into that of
+    /// what is in flight: one pass through both.
     private mutating func merge(_ start: UInt32) {
         var a = oldestSent, b = start, last = Scoreboard.absent
         while b != Scoreboard.absent {
-            let takesB = a == Scoreboard.absent || record(b).pointee.sentAt < record(a).pointee.sentAt
+            let takesB =
+                a == Scoreboard.absent || record(b).pointee.sentAt < record(a).pointee.sentAt
             let n = takesB ? b : a
             if takesB { b = record(n).pointee.newer } else { a = record(n).pointee.newer }
             record(n).pointee.older = last
@@ -386,6 +418,10 @@ private struct SpanBits {
     }
     func free() { words?.deallocate() }
     @inline(__always) func word(_ place: Int) -> UInt64 { words.unsafelyUnwrapped[place >> 6] }
-    @inline(__always) func set(_ place: Int) { words.unsafelyUnwrapped[place >> 6] |= 1 << UInt64(place & 63) }
-    @inline(__always) func clear(_ place: Int) { words.unsafelyUnwrapped[place >> 6] &= ~(1 << UInt64(place & 63)) }
+    @inline(__always) func set(_ place: Int) {
+        words.unsafelyUnwrapped[place >> 6] |= 1 << UInt64(place & 63)
+    }
+    @inline(__always) func clear(_ place: Int) {
+        words.unsafelyUnwrapped[place >> 6] &= ~(1 << UInt64(place & 63))
+    }
 }

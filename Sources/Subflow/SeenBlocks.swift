@@ -3,8 +3,9 @@ import Wire
 
 /// The blocks of the last acknowledgement: what they cover needs no second look.
 ///
-/// Blocks are kept as offsets from SND.UNA, 0 <= start < end <= SND.NXT - SND.UNA: compared as signed
-/// distances, three blocks half of sequence space apart would each lie behind the next, for ever.
+/// Blocks are kept as offsets from SND.UNA, 0 <= start < end <= SND.NXT - SND.UNA: compared as
+/// signed distances, three blocks half of sequence space apart would each lie behind the next, for
+/// ever.
 struct SeenBlocks {
     /// Part of what is unacknowledged: `start < end`, in sequence numbers from SND.UNA on.
     struct Part: Equatable {
@@ -15,9 +16,12 @@ struct SeenBlocks {
     private var parts = InlineArray<4, Part>(repeating: Part(start: 0, end: 0))
     private(set) var count = 0
 
-    /// The block as offsets from `unacknowledged`; nil where it reports nothing that is outstanding.
-    static func part(of block: SACKBlocks.Block, unacknowledged: SubflowSequence,
-                     next: SubflowSequence) -> Part? {
+    /// The block as offsets from `unacknowledged`; nil where it reports nothing that is
+    /// outstanding.
+    static func part(
+        of block: SACKBlocks.Block, unacknowledged: SubflowSequence,
+        next: SubflowSequence
+    ) -> Part? {
         let start = block.start.value &- unacknowledged.value
         let end = block.end.value &- unacknowledged.value
         guard start < end, end <= next.value &- unacknowledged.value else { return nil }
@@ -46,15 +50,20 @@ struct SeenBlocks {
     /// The first part of `from ..< end` that none covers: it starts at or after `from`.
     func uncovered(from: UInt32, to end: UInt32) -> Part? {
         var start = from
-        // Each pass but the last goes past the end of one more part, so there are no more passes than parts.
+        // Each pass but the last goes past the end of one more part, so there are no more passes
+        // than parts.
         for _ in 0..<count {
             let before = start
-            for i in 0..<count where parts[i].start <= start && start < parts[i].end { start = parts[i].end }
+            for i in 0..<count where parts[i].start <= start && start < parts[i].end {
+                start = parts[i].end
+            }
             if start == before { break }
         }
         guard start < end else { return nil }
         var stop = end
-        for i in 0..<count where start < parts[i].start && parts[i].start < stop { stop = parts[i].start }
+        for i in 0..<count where start < parts[i].start && parts[i].start < stop {
+            stop = parts[i].start
+        }
         return Part(start: start, end: stop)
     }
 }

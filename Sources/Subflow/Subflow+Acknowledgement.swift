@@ -21,8 +21,10 @@ struct Delivery {
 
 extension Subflow {
     /// An acceptable ACK field, its SACK blocks and its window.
-    func processAcknowledgement(_ segment: borrowing Segment, payloadLength: Int, at now: Instant,
-                                _ arrival: inout Arrival) {
+    func processAcknowledgement(
+        _ segment: borrowing Segment, payloadLength: Int, at now: Instant,
+        _ arrival: inout Arrival
+    ) {
         let acknowledgement = segment.acknowledgement
         let hadWindow = peerWindowBytes
         if !segment.flags.contains(.syn) { updatePeerWindow(segment, at: now) }
@@ -32,11 +34,14 @@ extension Subflow {
         if delivery.advanced { acknowledgeUpTo(acknowledgement, at: now, &delivery) }
         if usesSelectiveAcknowledgement {
             if segment.options.present.contains(.sack) { readBlocks(segment, at: now, &delivery) }
-            delivery.isRepeat = !delivery.advanced && !delivery.sawBlocks && payloadLength == 0
+            delivery.isRepeat =
+                !delivery.advanced && !delivery.sawBlocks && payloadLength == 0
                 && hadWindow == peerWindowBytes
-        } else if !delivery.advanced, payloadLength == 0, hadWindow == peerWindowBytes, !board.isEmpty,
-                  acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]),
-                  segment.options.present.isDisjoint(with: SegmentOptions.multipathSignals) {
+        } else if !delivery.advanced, payloadLength == 0, hadWindow == peerWindowBytes,
+            !board.isEmpty,
+            acknowledgement == sendUnacknowledged, segment.flags.isDisjoint(with: [.fin, .syn]),
+            segment.options.present.isDisjoint(with: SegmentOptions.multipathSignals)
+        {
             duplicateAcknowledgements += 1
             return settle(delivery, priorInFlight: priorInFlight, isDuplicate: true, at: now)
         }
@@ -45,14 +50,16 @@ extension Subflow {
         settle(delivery, priorInFlight: priorInFlight, isDuplicate: false, at: now)
     }
 
-    /// RFC 9293 section 3.10.7.4. In `.connection` scope the owner judges the window's age by the DATA_ACK
-    /// beside it (RFC 8684 section 3.3.1) and wants the latest.
+    /// RFC 9293 section 3.10.7.4. In `.connection` scope the owner judges the window's age by the
+    /// DATA_ACK beside it (RFC 8684 section 3.3.1) and wants the latest.
     private func updatePeerWindow(_ segment: borrowing Segment, at now: Instant) {
         let acknowledgement = segment.acknowledgement
         if configuration.windowScope == .subflow {
             let sequenceAge = windowSequence.distance(to: segment.sequence)
             guard sendUnacknowledged.isAtOrBefore(acknowledgement) else { return }
-            guard sequenceAge > 0 || (sequenceAge == 0 && windowAcknowledgement.isAtOrBefore(acknowledgement))
+            guard
+                sequenceAge > 0
+                    || (sequenceAge == 0 && windowAcknowledgement.isAtOrBefore(acknowledgement))
             else { return }
             windowSequence = segment.sequence
             windowAcknowledgement = acknowledgement
@@ -66,8 +73,10 @@ extension Subflow {
         }
     }
 
-    private func acknowledgeUpTo(_ acknowledgement: SubflowSequence, at now: Instant,
-                                 _ delivery: inout Delivery) {
+    private func acknowledgeUpTo(
+        _ acknowledgement: SubflowSequence, at now: Instant,
+        _ delivery: inout Delivery
+    ) {
         while !board.isEmpty {
             let record = board.record(board.first)
             let covered = record.pointee.sequence.distance(to: acknowledgement)
@@ -79,13 +88,17 @@ extension Subflow {
             if !record.pointee.flags.contains(.delivered) { note(record, at: now, &delivery) }
             board.removeFirst()
         }
-        if blocks.count > 0 { blocks.advance(by: acknowledgement.value &- sendUnacknowledged.value) }
+        if blocks.count > 0 {
+            blocks.advance(by: acknowledgement.value &- sendUnacknowledged.value)
+        }
         sendUnacknowledged = acknowledgement
     }
 
     /// The acknowledgement ends within the oldest span.
-    private func trimOldest(_ record: UnsafeMutablePointer<SpanRecord>, by covered: Int,
-                            _ delivery: inout Delivery) {
+    private func trimOldest(
+        _ record: UnsafeMutablePointer<SpanRecord>, by covered: Int,
+        _ delivery: inout Delivery
+    ) {
         let flags = record.pointee.flags
         let withSYN = flags.contains(.syn)
         if !flags.contains(.delivered) {
@@ -101,8 +114,10 @@ extension Subflow {
     }
 
     @inline(__always)
-    private func note(_ record: UnsafeMutablePointer<SpanRecord>, at now: Instant,
-                      _ delivery: inout Delivery) {
+    private func note(
+        _ record: UnsafeMutablePointer<SpanRecord>, at now: Instant,
+        _ delivery: inout Delivery
+    ) {
         delivery.bytes &+= Int(record.pointee.length)
         if record.pointee.flags.contains(.retransmitted) {
             delivery.sawRetransmitted = true
@@ -118,7 +133,9 @@ extension Subflow {
     }
 
     /// RFC 2018, RFC 2883.
-    private func readBlocks(_ segment: borrowing Segment, at now: Instant, _ delivery: inout Delivery) {
+    private func readBlocks(
+        _ segment: borrowing Segment, at now: Instant, _ delivery: inout Delivery
+    ) {
         delivery.sawBlocks = true
         var fresh = SeenBlocks()
         let count = segment.options.sack.count
@@ -128,14 +145,19 @@ extension Subflow {
                 delivery.sawDuplicate = true
                 continue
             }
-            guard let whole = SeenBlocks.part(of: block, unacknowledged: sendUnacknowledged,
-                                              next: sendNext) else { continue }
+            guard
+                let whole = SeenBlocks.part(
+                    of: block, unacknowledged: sendUnacknowledged,
+                    next: sendNext)
+            else { continue }
             fresh.append(whole)
             var cursor = whole.start
             // The last blocks leave at most one part more than they are.
             for _ in 0...SACKBlocks.capacity {
                 guard let part = blocks.uncovered(from: cursor, to: whole.end) else { break }
-                assert(part.start >= cursor && part.end > part.start, "a part lies further on than the last")
+                assert(
+                    part.start >= cursor && part.end > part.start,
+                    "a part lies further on than the last")
                 deliver(part, of: whole, at: now, &delivery)
                 cursor = part.end
             }
@@ -149,26 +171,36 @@ extension Subflow {
         guard length > 0 else { return false }
         let behind = sendUnacknowledged.value &- block.start.value
         if block.start.isBefore(sendUnacknowledged) { return length <= behind }
-        guard let next, SeenBlocks.part(of: block, unacknowledged: sendUnacknowledged, next: sendNext) != nil
+        guard let next,
+            SeenBlocks.part(of: block, unacknowledged: sendUnacknowledged, next: sendNext) != nil
         else { return false }
         let width = next.end.value &- next.start.value
         let start = block.start.value &- next.start.value
         return start < width && length <= width &- start
     }
 
-    /// Marks the spans that `part` covers; `whole`: the block it is of, of which the rest was seen before.
-    private func deliver(_ part: SeenBlocks.Part, of whole: SeenBlocks.Part, at now: Instant,
-                         _ delivery: inout Delivery) {
+    /// Marks the spans that `part` covers; `whole`: the block it is of, of which the rest was seen
+    /// before.
+    private func deliver(
+        _ part: SeenBlocks.Part, of whole: SeenBlocks.Part, at now: Instant,
+        _ delivery: inout Delivery
+    ) {
         let base = sendUnacknowledged
         var i = board.firstIndex(startingAtOrAfter: base + Int(part.start))
-        // The span before may have been covered in part by the last acknowledgement, and wholly by this.
-        if i > 0, base.distance(to: board.record(board.number(at: i - 1)).pointee.sequence) >= Int(whole.start) {
+        // The span before may have been covered in part by the last acknowledgement, and wholly by
+        // this.
+        if i > 0,
+            base.distance(to: board.record(board.number(at: i - 1)).pointee.sequence)
+                >= Int(whole.start)
+        {
             i -= 1
         }
         while i < board.count {
             let number = board.number(at: i), record = board.record(number)
             let start = base.distance(to: record.pointee.sequence)
-            guard start < Int(part.end), start &+ record.pointee.extent <= Int(whole.end) else { break }
+            guard start < Int(part.end), start &+ record.pointee.extent <= Int(whole.end) else {
+                break
+            }
             if !record.pointee.flags.contains(.delivered) {
                 note(record, at: now, &delivery)
                 board.markDelivered(number)

@@ -2,31 +2,40 @@ import Measures
 import Wire
 
 /// Writing segments. Each `fill…` completes a segment that was `reset()`: ports, sequence,
-/// acknowledgement, flags, window (scaled from `receiveWindow` bytes), TCP options (MSS, SACK, window
-/// scale, timestamps), and notes what was sent. `optionRoom`: bytes of the 40 that the owner needs for
-/// MPTCP options; SACK blocks are cut to fit.
+/// acknowledgement, flags, window (scaled from `receiveWindow` bytes), TCP options (MSS, SACK,
+/// window scale, timestamps), and notes what was sent. `optionRoom`: bytes of the 40 that the owner
+/// needs for MPTCP options; SACK blocks are cut to fit.
 extension Subflow {
-    public func fillOpen(_ segment: inout Segment, dataLength: Int, streamOffset: UInt64, receiveWindow: Int,
-                         at now: Instant) {
+    public func fillOpen(
+        _ segment: inout Segment, dataLength: Int, streamOffset: UInt64, receiveWindow: Int,
+        at now: Instant
+    ) {
         precondition(openIsDue && (dataLength == 0 || configuration.earlyData))
         openIsDue = false
         fillSYN(&segment, receiveWindow: receiveWindow, at: now)
-        transmit(SpanRecord(sequence: sendNext, length: UInt32(dataLength),
-                            streamOffset: streamOffset, sentAt: now, flags: .syn), at: now)
+        transmit(
+            SpanRecord(
+                sequence: sendNext, length: UInt32(dataLength),
+                streamOffset: streamOffset, sentAt: now, flags: .syn), at: now)
     }
 
-    public func fillRetransmission(of span: SentSpan, _ segment: inout Segment, receiveWindow: Int,
-                                   optionRoom: Int,
-                                   at now: Instant) {
-        guard let number = numberOfSpan(at: span.sequence) else { preconditionFailure("no such span") }
+    public func fillRetransmission(
+        of span: SentSpan, _ segment: inout Segment, receiveWindow: Int,
+        optionRoom: Int,
+        at now: Instant
+    ) {
+        guard let number = numberOfSpan(at: span.sequence) else {
+            preconditionFailure("no such span")
+        }
         repeating = Scoreboard.absent
         let record = board.record(number)
         if record.pointee.flags.contains(.syn) {
             fillSYN(&segment, receiveWindow: receiveWindow, at: now)
             synIsDue = false
         } else {
-            fillHead(&segment, sequence: span.sequence, receiveWindow: receiveWindow,
-                     optionRoom: optionRoom, at: now)
+            fillHead(
+                &segment, sequence: span.sequence, receiveWindow: receiveWindow,
+                optionRoom: optionRoom, at: now)
             if record.pointee.flags.contains(.fin) { segment.flags.insert(.fin) }
         }
         let length = Int(record.pointee.length)
@@ -49,44 +58,62 @@ extension Subflow {
         if retransmissionAt == .distantFuture { retransmissionAt = now + rtt.timeout }
     }
 
-    public func fillData(_ segment: inout Segment, length: Int, streamOffset: UInt64, receiveWindow: Int,
-                         optionRoom: Int, at now: Instant) {
+    public func fillData(
+        _ segment: inout Segment, length: Int, streamOffset: UInt64, receiveWindow: Int,
+        optionRoom: Int, at now: Instant
+    ) {
         precondition(length > 0 && canSendData)
         if board.inFlight == 0, lastTransmission > .zero, now - lastTransmission > rtt.timeout {
             controller.resumed(after: now - lastTransmission, timeout: rtt.timeout, at: now)
             updatePacing()
         }
-        fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        fillHead(
+            &segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom,
+            at: now)
         if tail.isDue {
             statistics.tailLossProbes += 1
             tail.sent(end: sendNext + length, repeatsOld: false)
         }
-        transmit(SpanRecord(sequence: sendNext, length: UInt32(length),
-                            streamOffset: streamOffset, sentAt: now, flags: []), at: now)
+        transmit(
+            SpanRecord(
+                sequence: sendNext, length: UInt32(length),
+                streamOffset: streamOffset, sentAt: now, flags: []), at: now)
         recordWindowUse()
     }
 
-    public func fillFinish(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
+    public func fillFinish(
+        _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant
+    ) {
         precondition(finishIsDue)
-        fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        fillHead(
+            &segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom,
+            at: now)
         segment.flags.insert(.fin)
-        transmit(SpanRecord(sequence: sendNext, length: 0, streamOffset: 0, sentAt: now, flags: .fin),
-                 at: now)
+        transmit(
+            SpanRecord(sequence: sendNext, length: 0, streamOffset: 0, sentAt: now, flags: .fin),
+            at: now)
         finWasSent = true
         state = state == .closeWait ? .lastAck : .finWait1
     }
 
-    public func fillAcknowledgement(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int,
-                                    at now: Instant) {
-        fillHead(&segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+    public func fillAcknowledgement(
+        _ segment: inout Segment, receiveWindow: Int, optionRoom: Int,
+        at now: Instant
+    ) {
+        fillHead(
+            &segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom,
+            at: now)
         statistics.segmentsSent += 1
     }
 
-    public func fillProbe(_ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant) {
+    public func fillProbe(
+        _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant
+    ) {
         probeIsDue = false
-        fillHead(&segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow,
-                 optionRoom: optionRoom,
-                 at: now)
+        fillHead(
+            &segment, sequence: sendUnacknowledged - 1, receiveWindow: receiveWindow,
+            optionRoom: optionRoom,
+            at: now)
         statistics.segmentsSent += 1
     }
 
@@ -137,10 +164,14 @@ extension Subflow {
 
     private func numberOfSpan(at sequence: SubflowSequence) -> UInt32? {
         if repeating != Scoreboard.absent, board.index(of: repeating) < board.count,
-           board.record(repeating).pointee.sequence == sequence { return repeating }
+            board.record(repeating).pointee.sequence == sequence
+        {
+            return repeating
+        }
         let i = board.firstIndex(startingAtOrAfter: sequence)
         guard i < board.count,
-              board.record(board.number(at: i)).pointee.sequence == sequence else { return nil }
+            board.record(board.number(at: i)).pointee.sequence == sequence
+        else { return nil }
         return board.number(at: i)
     }
 
@@ -169,9 +200,11 @@ extension Subflow {
         if usesTimestamps { writeTimestamps(&segment, at: now) }
     }
 
-    private func fillHead(_ segment: inout Segment, sequence: SubflowSequence, receiveWindow: Int,
-                          optionRoom: Int,
-                          at now: Instant) {
+    private func fillHead(
+        _ segment: inout Segment, sequence: SubflowSequence, receiveWindow: Int,
+        optionRoom: Int,
+        at now: Instant
+    ) {
         segment.sourcePort = localPort
         segment.destinationPort = remotePort
         segment.sequence = sequence
@@ -203,8 +236,9 @@ extension Subflow {
 
     private func writeTimestamps(_ segment: inout Segment, at now: Instant) {
         segment.options.present.insert(.timestamps)
-        segment.options.timestamps = Timestamps(value: timestamp(at: now),
-                                                echo: synWasSeen ? recentTimestamp : 0)
+        segment.options.timestamps = Timestamps(
+            value: timestamp(at: now),
+            echo: synWasSeen ? recentTimestamp : 0)
     }
 
     /// Milliseconds: RFC 7323 section 5.4 wants 1 ms to 1 s.

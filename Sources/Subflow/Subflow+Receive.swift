@@ -2,12 +2,14 @@ import Measures
 import Wire
 
 extension Subflow {
-    /// Takes one segment. `textIsUsable` false: process the header, but treat payload and FIN as not received
-    /// (no mapping for them). `receiveWindow`: the bytes the owner can take, counted from the next expected
-    /// sequence number.
-    public func receive(_ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
-                        receiveWindow: Int,
-                        at now: Instant) -> Arrival {
+    /// Takes one segment. `textIsUsable` false: process the header, but treat payload and FIN as
+    /// not received (no mapping for them). `receiveWindow`: the bytes the owner can take, counted
+    /// from the next expected sequence number.
+    public func receive(
+        _ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
+        receiveWindow: Int,
+        at now: Instant
+    ) -> Arrival {
         var arrival = Arrival()
         statistics.segmentsReceived += 1
         declined = false
@@ -16,30 +18,37 @@ extension Subflow {
             arrival.isUnacceptable = true
             answerWhileClosed(segment, payloadLength: payloadLength, at: now)
         case .synSent:
-            receiveInSynSent(segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
-                             receiveWindow: receiveWindow, at: now, &arrival)
+            receiveInSynSent(
+                segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
+                receiveWindow: receiveWindow, at: now, &arrival)
         default:
-            receiveSynchronized(segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
-                                receiveWindow: receiveWindow, at: now, &arrival)
+            receiveSynchronized(
+                segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
+                receiveWindow: receiveWindow, at: now, &arrival)
         }
         return arrival
     }
 
     /// RFC 9293 section 3.10.7.1.
-    private func answerWhileClosed(_ segment: borrowing Segment, payloadLength: Int, at now: Instant) {
+    private func answerWhileClosed(
+        _ segment: borrowing Segment, payloadLength: Int, at now: Instant
+    ) {
         guard !segment.flags.contains(.rst), challenges.allow(at: now) else { return }
         if segment.flags.contains(.ack) {
             pendingReset = .reply(segment.acknowledgement, nil)
         } else {
-            let extent = payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
+            let extent =
+                payloadLength + (segment.flags.contains(.syn) ? 1 : 0)
                 + (segment.flags.contains(.fin) ? 1 : 0)
             pendingReset = .reply(SubflowSequence(0), segment.sequence + extent)
         }
     }
 
     /// RFC 9293 section 3.10.7.3.
-    private func receiveInSynSent(_ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
-                                  receiveWindow: Int, at now: Instant, _ arrival: inout Arrival) {
+    private func receiveInSynSent(
+        _ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
+        receiveWindow: Int, at now: Instant, _ arrival: inout Arrival
+    ) {
         let hasACK = segment.flags.contains(.ack)
         if hasACK {
             let offset = sendUnacknowledged.distance(to: segment.acknowledgement)
@@ -75,21 +84,25 @@ extension Subflow {
         acknowledgements.request()
         processAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
         if configuration.earlyData {
-            receiveText(segment.sequence + 1, payloadLength: payloadLength,
-                        isFIN: segment.flags.contains(.fin),
-                        isUsable: textIsUsable, receiveWindow: receiveWindow, at: now, &arrival)
+            receiveText(
+                segment.sequence + 1, payloadLength: payloadLength,
+                isFIN: segment.flags.contains(.fin),
+                isUsable: textIsUsable, receiveWindow: receiveWindow, at: now, &arrival)
         }
     }
 
     /// RFC 9293 section 3.10.7.4, in its order.
-    private func receiveSynchronized(_ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
-                                     receiveWindow: Int, at now: Instant, _ arrival: inout Arrival) {
+    private func receiveSynchronized(
+        _ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
+        receiveWindow: Int, at now: Instant, _ arrival: inout Arrival
+    ) {
         let flags = segment.flags
         var sequence = segment.sequence
         if flags.contains(.syn),
-           state == .synReceived,
-           sequence == initialReceiveSequence,
-           !flags.contains(.rst) {
+            state == .synReceived,
+            sequence == initialReceiveSequence,
+            !flags.contains(.rst)
+        {
             guard flags.contains(.ack), !isPassive else {
                 // Our SYN/ACK was lost.
                 synIsDue = !openIsDue
@@ -111,38 +124,49 @@ extension Subflow {
             arrival.isUnacceptable = true
             return
         }
-        let isOld = usesTimestamps && !flags.contains(.rst) ? !hasCurrentTimestamp(segment, at: now) : false
+        let isOld =
+            usesTimestamps && !flags.contains(.rst) ? !hasCurrentTimestamp(segment, at: now) : false
         guard !isOld,
-              isAcceptable(offset: offset, extent: extent, payloadLength: payloadLength, sequence: sequence,
-                           window: receiveWindow) else {
-            return refuse(segment, sequence: sequence, offset: offset, payloadLength: payloadLength,
-                          isOld: isOld, at: now, &arrival)
+            isAcceptable(
+                offset: offset, extent: extent, payloadLength: payloadLength, sequence: sequence,
+                window: receiveWindow)
+        else {
+            return refuse(
+                segment, sequence: sequence, offset: offset, payloadLength: payloadLength,
+                isOld: isOld, at: now, &arrival)
         }
         if flags.contains(.rst) {
             return receiveReset(offset: offset, window: receiveWindow, at: now, &arrival)
         }
         if flags.contains(.ack) {
-            guard acceptAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival) else {
+            guard acceptAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
+            else {
                 arrival.isUnacceptable = true
                 return
             }
         } else {
             // Early data follows the SYN before there is anything to acknowledge.
             guard state == .synReceived,
-                  configuration.earlyData else { arrival.isUnacceptable = true; return }
+                configuration.earlyData
+            else { arrival.isUnacceptable = true; return }
         }
         lastArrival = now
         takeTimestamp(segment, at: now)
-        receiveText(sequence, payloadLength: payloadLength, isFIN: flags.contains(.fin),
-                    isUsable: textIsUsable,
-                    receiveWindow: receiveWindow, at: now, &arrival)
+        receiveText(
+            sequence, payloadLength: payloadLength, isFIN: flags.contains(.fin),
+            isUsable: textIsUsable,
+            receiveWindow: receiveWindow, at: now, &arrival)
     }
 
-    /// RFC 9293 section 3.4, a little wider: an ACK without text may be older than what it acknowledges, and
-    /// may stand at the window's edge.
-    func isAcceptable(offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
-                      window: Int) -> Bool {
-        if extent == 0 { return offset <= window && (offset >= 0 || lastAcknowledged.isAtOrBefore(sequence)) }
+    /// RFC 9293 section 3.4, a little wider: an ACK without text may be older than what it
+    /// acknowledges, and may stand at the window's edge.
+    func isAcceptable(
+        offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
+        window: Int
+    ) -> Bool {
+        if extent == 0 {
+            return offset <= window && (offset >= 0 || lastAcknowledged.isAtOrBefore(sequence))
+        }
         return offset &+ extent > 0
             && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
     }
@@ -155,22 +179,26 @@ extension Subflow {
         return !isOlder || now - recentTimestampAt >= .seconds(24 * 86_400)
     }
 
-    /// RFC 7323 section 5.3, R3: only of a segment that is acceptable in every respect, or anybody could push
-    /// TS.Recent ahead and have the peer's segments refused.
+    /// RFC 7323 section 5.3, R3: only of a segment that is acceptable in every respect, or anybody
+    /// could push TS.Recent ahead and have the peer's segments refused.
     private func takeTimestamp(_ segment: borrowing Segment, at now: Instant) {
         guard usesTimestamps, segment.sequence.isAtOrBefore(lastAcknowledged) else { return }
         recentTimestamp = segment.options.timestamps.value
         recentTimestampAt = now
     }
 
-    private func refuse(_ segment: borrowing Segment, sequence: SubflowSequence, offset: Int,
-                        payloadLength: Int, isOld: Bool,
-                        at now: Instant, _ arrival: inout Arrival) {
+    private func refuse(
+        _ segment: borrowing Segment, sequence: SubflowSequence, offset: Int,
+        payloadLength: Int, isOld: Bool,
+        at now: Instant, _ arrival: inout Arrival
+    ) {
         arrival.isUnacceptable = true
         guard !segment.flags.contains(.rst) else { return }
         if payloadLength > 0, offset < 0 {
             statistics.duplicatesReceived += 1
-            if usesSelectiveAcknowledgement { receiver.noteOldDuplicate(sequence, length: payloadLength) }
+            if usesSelectiveAcknowledgement {
+                receiver.noteOldDuplicate(sequence, length: payloadLength)
+            }
         }
         if state == .timeWait, segment.flags.contains(.fin), !isOld { enterTimeWait(at: now) }
         if !openIsDue { acknowledgements.request() }
@@ -189,8 +217,10 @@ extension Subflow {
     }
 
     /// The ACK field; false: the segment is dropped.
-    private func acceptAcknowledgement(_ segment: borrowing Segment, payloadLength: Int, at now: Instant,
-                                       _ arrival: inout Arrival) -> Bool {
+    private func acceptAcknowledgement(
+        _ segment: borrowing Segment, payloadLength: Int, at now: Instant,
+        _ arrival: inout Arrival
+    ) -> Bool {
         let offset = sendUnacknowledged.distance(to: segment.acknowledgement)
         let outstanding = sendUnacknowledged.distance(to: sendNext)
         if state == .synReceived {
@@ -224,15 +254,18 @@ extension Subflow {
     }
 
     /// Payload and FIN.
-    private func receiveText(_ sequence: SubflowSequence, payloadLength: Int, isFIN: Bool, isUsable: Bool,
-                             receiveWindow: Int, at now: Instant, _ arrival: inout Arrival) {
+    private func receiveText(
+        _ sequence: SubflowSequence, payloadLength: Int, isFIN: Bool, isUsable: Bool,
+        receiveWindow: Int, at now: Instant, _ arrival: inout Arrival
+    ) {
         guard isUsable, payloadLength > 0 || isFIN else { return }
         switch state {
         case .synReceived, .established, .finWait1, .finWait2: break
         default: return
         }
-        let (text, outcome) = receiver.place(sequence, length: payloadLength, isFIN: isFIN,
-                                             window: receiveWindow)
+        let (text, outcome) = receiver.place(
+            sequence, length: payloadLength, isFIN: isFIN,
+            window: receiveWindow)
         arrival.text = text
         if now - lastTextArrival > configuration.minimumRTO { acknowledgements.resumeAfterPause() }
         lastTextArrival = now
@@ -260,16 +293,19 @@ extension Subflow {
         let present = syn.options.present
         usesScaling = present.contains(.windowScale)
         peerScale = usesScaling ? min(14, syn.options.windowScale) : 0
-        usesSelectiveAcknowledgement = usesSelectiveAcknowledgement && present.contains(.sackPermitted)
+        usesSelectiveAcknowledgement =
+            usesSelectiveAcknowledgement && present.contains(.sackPermitted)
         usesTimestamps = usesTimestamps && present.contains(.timestamps)
         if usesTimestamps {
             recentTimestamp = syn.options.timestamps.value
             recentTimestampAt = now
         }
         // RFC 9293 section 3.7.1: 536 where the peer says nothing.
-        let offered = present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
-        negotiatedSegmentSize = max(min(configuration.leastSegmentSize, configuration.maximumSegmentSize),
-                                    min(configuration.maximumSegmentSize, offered))
+        let offered =
+            present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
+        negotiatedSegmentSize = max(
+            min(configuration.leastSegmentSize, configuration.maximumSegmentSize),
+            min(configuration.maximumSegmentSize, offered))
         // RFC 6691: the MSS does not count options.
         if usesTimestamps { negotiatedSegmentSize = max(1, negotiatedSegmentSize - 12) }
         adoptSegmentSize()

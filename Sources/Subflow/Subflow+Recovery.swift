@@ -11,26 +11,31 @@ extension Subflow {
         var sample = AcknowledgementSample()
         // Without SACK what waited behind a repaired hole tells nothing of the path.
         if delivery.newestOriginal != .distantFuture, delivery.newestOriginal >= roundTripsFrom,
-           usesSelectiveAcknowledgement || !delivery.sawRetransmitted {
+            usesSelectiveAcknowledgement || !delivery.sawRetransmitted
+        {
             sample.rtt = max(now - delivery.newestOriginal, RTTEstimator.granularity)
             rtt.add(sample.rtt, at: now)
         }
         let (rate, startsRound) = sampler.finish(delivery.sample, minimumRTT: rtt.minimum, at: now)
         judgeSpuriousness(delivery)
-        if tail.acknowledged(sendUnacknowledged, sawDuplicate: delivery.sawDuplicate,
-                             isRepeat: delivery.isRepeat),
-           recovery.phase == .open {
+        if tail.acknowledged(
+            sendUnacknowledged, sawDuplicate: delivery.sawDuplicate,
+            isRepeat: delivery.isRepeat),
+            recovery.phase == .open
+        {
             // RFC 8985 section 7.4.2: the probe repaired a loss that nothing else shows.
             controller.congestionEvent(inFlight: board.inFlight, at: now)
         }
-        // RFC 6582 section 3.2, step 3: with the ACK that ends recovery the window is the threshold.
+        // RFC 6582 section 3.2, step 3: with the ACK that ends recovery the window is the
+        // threshold.
         let wasFast = recovery.phase == .fast
         if recovery.isActive, recovery.point.isAtOrBefore(sendUnacknowledged) {
             recovery.leave()
             loss.recoveryEnded()
         }
         let flightBefore = board.inFlight
-        let lostSpans = usesSelectiveAcknowledgement
+        let lostSpans =
+            usesSelectiveAcknowledgement
             ? detectLosses(at: now) : detectLossesWithoutSACK(delivery)
         if lostSpans > 0 { beginRecoveryIfNeeded(priorInFlight: priorInFlight, at: now) }
         if recovery.phase == .fast {
@@ -71,8 +76,9 @@ extension Subflow {
         }
     }
 
-    /// Two signs that nothing was lost: what a time-out held for lost arrives without having been sent again
-    /// (in the manner of F-RTO, RFC 5682), or every retransmission is reported as a duplicate (RFC 3708).
+    /// Two signs that nothing was lost: what a time-out held for lost arrives without having been
+    /// sent again (in the manner of F-RTO, RFC 5682), or every retransmission is reported as a
+    /// duplicate (RFC 3708).
     private func judgeSpuriousness(_ delivery: Delivery) {
         if delivery.sawDuplicate {
             loss.sawDuplicate(unacknowledged: sendUnacknowledged, next: sendNext)
@@ -80,9 +86,10 @@ extension Subflow {
         }
         // Without SACK the ACK may be for what had arrived behind the hole long before.
         if recovery.phase == .timeout,
-           delivery.sawFalseLoss,
-           recovery.canUndo,
-           usesSelectiveAcknowledgement {
+            delivery.sawFalseLoss,
+            recovery.canUndo,
+            usesSelectiveAcknowledgement
+        {
             undoRecovery()
         }
     }
@@ -100,8 +107,9 @@ extension Subflow {
         reorderingAt = .distantFuture
         guard board.oldestSent != Scoreboard.absent, usesSelectiveAcknowledgement else { return 0 }
         guard loss.wasSentBefore(board.record(board.oldestSent)) else { return 0 }
-        let window = loss.reorderingWindow(deliveredCount: board.deliveredCount,
-                                           inRecovery: recovery.isActive, rtt: rtt)
+        let window = loss.reorderingWindow(
+            deliveredCount: board.deliveredCount,
+            inRecovery: recovery.isActive, rtt: rtt)
         var lost = 0
         while board.oldestSent != Scoreboard.absent {
             let record = board.record(board.oldestSent)
@@ -120,7 +128,8 @@ extension Subflow {
         guard !board.isEmpty else { return 0 }
         let head = board.record(board.first)
         guard head.pointee.flags.isDisjoint(with: [.lost, .delivered]) else { return 0 }
-        let isThird = duplicateAcknowledgements == LossDetection.duplicateThreshold && recovery.phase == .open
+        let isThird =
+            duplicateAcknowledgements == LossDetection.duplicateThreshold && recovery.phase == .open
         let isPartial = recovery.phase == .fast && delivery.advanced
         guard isThird || isPartial else { return 0 }
         board.markLost(board.first)
@@ -140,10 +149,11 @@ extension Subflow {
     private func reduceProportionally(_ delivery: Delivery, isDuplicate: Bool, lostSpans: Int) {
         // Without SACK each duplicate ACK stands for one segment that left the network.
         let departed = duplicateAcknowledgements &* sendSegmentSize
-        recovery.acknowledged(newly: isDuplicate ? sendSegmentSize : delivery.bytes,
-                              flight: max(0, board.inFlight &- departed),
-                              departed: min(board.inFlight, departed),
-                              threshold: controller.window, segmentSize: sendSegmentSize,
-                              isSafe: delivery.advanced && lostSpans == 0)
+        recovery.acknowledged(
+            newly: isDuplicate ? sendSegmentSize : delivery.bytes,
+            flight: max(0, board.inFlight &- departed),
+            departed: min(board.inFlight, departed),
+            threshold: controller.window, segmentSize: sendSegmentSize,
+            isSafe: delivery.advanced && lostSpans == 0)
     }
 }

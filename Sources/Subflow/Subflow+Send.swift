@@ -21,28 +21,32 @@ extension Subflow {
     /// peer's window; whole segments unless the peer's window ends sooner. Zero while losses are to
     /// be repaired first.
     public func dataRoom(at now: Instant) -> Int {
-        guard canSendData, board.lostCount == 0, !board.isFull, board.inFlight < sendWindow else { return 0 }
+        guard canSendData, board.lostCount == 0, !board.isFull, board.inFlight < sendWindow else {
+            return 0
+        }
         return room(pacing: pacer.room(at: now))
     }
 
-    /// For an open congestion window. Rounded up to whole segments: a rest smaller than one would otherwise
-    /// wait or cut one.
+    /// For an open congestion window. Rounded up to whole segments: a rest smaller than one would
+    /// otherwise wait or cut one.
     private func room(pacing: Int) -> Int {
         let free = min(sendWindow &- board.inFlight, pacing)
         let whole = (free &+ sendSegmentSize &- 1) / sendSegmentSize &* sendSegmentSize
         return configuration.windowScope == .connection ? whole : min(whole, roomAtPeer)
     }
 
-    /// In `.subflow` scope: what the peer's window still takes, with the sender's silly window avoidance
-    /// (RFC 9293 section 3.8.6.2.1).
+    /// In `.subflow` scope: what the peer's window still takes, with the sender's silly window
+    /// avoidance (RFC 9293 section 3.8.6.2.1).
     private var roomAtPeer: Int {
         guard synAcknowledged || isPassive else { return sendWindow }
         let room = peerWindowBytes &- sendUnacknowledged.distance(to: sendNext)
         if room <= 0 { return 0 }
-        return room >= min(sendSegmentSize, max(1, largestPeerWindow / 2)) || board.isEmpty ? room : 0
+        return room >= min(sendSegmentSize, max(1, largestPeerWindow / 2)) || board.isEmpty
+            ? room : 0
     }
 
-    /// The owner has nothing to send: until the next `receive`, `advance`, `requestAcknowledgement`,
+    /// The owner has nothing to send: until the next `receive`, `advance`,
+    /// `requestAcknowledgement`,
     /// `close` or `offerData` no data is asked for.
     public func declineData(at now: Instant) {
         declined = true
@@ -65,7 +69,8 @@ extension Subflow {
         if case .none = pendingReset {} else { return true }
         if state == .closed { return false }
         if openIsDue || synIsDue || acknowledgements.isDue || probeIsDue || tail.isDue
-            || finishIsDue {
+            || finishIsDue
+        {
             return true
         }
         return board.lostCount > 0 && !waitsForPacing && board.inFlight < sendWindow
@@ -76,7 +81,8 @@ extension Subflow {
         if case .none = pendingReset {} else { return .reset }
         if state == .closed { return .nothing }
         if openIsDue {
-            return .open(room: configuration.earlyData ? min(controller.window, sendSegmentSize) : 0)
+            return .open(
+                room: configuration.earlyData ? min(controller.window, sendSegmentSize) : 0)
         }
         waitsForPacing = false
         if synIsDue, !board.isEmpty, board.record(board.first).pointee.flags.contains(.syn) {
@@ -104,8 +110,10 @@ extension Subflow {
         guard !declined, canSendData, board.lostCount == 0 else { return nil }
         guard !board.isFull, board.inFlight < sendWindow else {
             isWindowLimited = true
-            // RFC 8985 section 7.3: the probe is new data where there is some, one segment beyond the window.
-            let room = min(sendSegmentSize, configuration.windowScope == .connection ? .max : roomAtPeer)
+            // RFC 8985 section 7.3: the probe is new data where there is some, one segment beyond
+            // the window.
+            let room = min(
+                sendSegmentSize, configuration.windowScope == .connection ? .max : roomAtPeer)
             return tail.isDue && room > 0 && !board.isFull ? .data(room: room) : nil
         }
         if configuration.windowScope == .subflow, roomAtPeer <= 0 {
@@ -120,17 +128,20 @@ extension Subflow {
     /// RFC 9293 section 3.8.6.1: in `.subflow` scope a closed window is probed.
     private func armPersistTimer(at now: Instant) {
         guard configuration.windowScope == .subflow,
-              board.isEmpty,
-              persistAt == .distantFuture,
-              !probeIsDue else { return }
+            board.isEmpty,
+            persistAt == .distantFuture,
+            !probeIsDue
+        else { return }
         let wait = Interval(
-            nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds << Int64(persistBackoffs))
+            nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds
+                << Int64(persistBackoffs))
         persistAt = now + min(wait, configuration.maximumRTO)
     }
 
-    /// What the whole stream waits for goes first at every second time-out in a row. The first span may lie so far
-    /// ahead in the stream that the peer can't keep it before it has this one: beyond its window, since the first
-    /// flight leaves before that is known, or where memory has become short. It would be repeated for ever.
+    /// What the whole stream waits for goes first at every second time-out in a row. The first span
+    /// may lie so far ahead in the stream that the peer can't keep it before it has this one:
+    /// beyond its window, since the first flight leaves before that is known, or where memory has
+    /// become short. It would be repeated for ever.
     private var awaitedLost: UInt32? {
         guard awaitedOffset != .max, rtt.backoffs > 0, rtt.backoffs % 2 == 0 else { return nil }
         return board.lost(carrying: awaitedOffset)
@@ -156,19 +167,22 @@ extension Subflow {
     func updatePacing() {
         guard configuration.paced, rtt.isKnown else { return }
         if controller.pacingRate > .zero {
-            return pacer.setRate(Double(controller.pacingRate.bytesPerSecond) / 1e9,
-                                 segmentSize: sendSegmentSize)
+            return pacer.setRate(
+                Double(controller.pacingRate.bytesPerSecond) / 1e9,
+                segmentSize: sendSegmentSize)
         }
         let gain = controller.isInSlowStart ? 2.0 : 1.2
-        pacer.setRate(gain * Double(controller.window) / Double(rtt.smoothed.nanoseconds),
-                      segmentSize: sendSegmentSize)
+        pacer.setRate(
+            gain * Double(controller.window) / Double(rtt.smoothed.nanoseconds),
+            segmentSize: sendSegmentSize)
     }
 
     /// After each transmission of new data: RFC 7661's question, answered as Linux does.
     func recordWindowUse() {
         let limited = board.inFlight &+ sendSegmentSize > sendWindow
         if windowUseEnd.isAtOrBefore(sendUnacknowledged) || limited
-            || (!isWindowLimited && board.inFlight > largestInFlight) {
+            || (!isWindowLimited && board.inFlight > largestInFlight)
+        {
             isWindowLimited = limited
             largestInFlight = board.inFlight
             windowUseEnd = sendNext

@@ -4,8 +4,8 @@ extension Subflow {
     /// How long an empty send ring is kept for the next request.
     static let memoryLifetime = Interval.seconds(5)
 
-    /// When `advance(to:)` or `nextAction` next has something to do; `.distantFuture` where never, and in the
-    /// past where something waits to be fetched now.
+    /// When `advance(to:)` or `nextAction` next has something to do; `.distantFuture` where never,
+    /// and in the past where something waits to be fetched now.
     public var deadline: Instant {
         if hasPendingAction { return .zero }
         var next = timerDeadline
@@ -14,11 +14,13 @@ extension Subflow {
     }
 
     var timerDeadline: Instant {
-        min(min(min(retransmissionAt, tailProbeAt), min(reorderingAt, giveUpAt)),
+        min(
+            min(min(retransmissionAt, tailProbeAt), min(reorderingAt, giveUpAt)),
             min(min(timeWaitAt, persistAt), min(memoryReleaseAt, acknowledgements.deadline)))
     }
 
-    /// Runs the timers that are due (RTO, tail loss probe, RACK reordering, delayed ACK, TIME-WAIT).
+    /// Runs the timers that are due (RTO, tail loss probe, RACK reordering, delayed ACK,
+    /// TIME-WAIT).
     public func advance(to now: Instant) {
         declined = false
         if now >= timerDeadline { runTimers(at: now) }
@@ -61,7 +63,8 @@ extension Subflow {
         tailProbeAt = .distantFuture
         reorderingAt = .distantFuture
         if board.record(board.first).pointee.flags.contains(.delivered) {
-            // The oldest was acknowledged selectively and yet not cumulatively: the peer dropped it.
+            // The oldest was acknowledged selectively and yet not cumulatively: the peer dropped
+            // it.
             board.forgetDeliveries()
             blocks.removeAll()
         }
@@ -84,18 +87,20 @@ extension Subflow {
         let lost = detectLosses(at: now)
         if lost > 0 { beginRecoveryIfNeeded(priorInFlight: board.inFlight + lost, at: now) }
         if recovery.phase == .fast {
-            recovery.acknowledged(newly: 0, flight: board.inFlight, threshold: controller.window,
-                                  segmentSize: sendSegmentSize, isSafe: false)
+            recovery.acknowledged(
+                newly: 0, flight: board.inFlight, threshold: controller.window,
+                segmentSize: sendSegmentSize, isSafe: false)
         }
     }
 
     /// RFC 8985 section 7.2.
     func armTailProbe(at now: Instant) {
         guard usesSelectiveAcknowledgement,
-              synAcknowledged,
-              recovery.phase == .open,
-              board.deliveredCount == 0,
-              board.lostCount == 0, !tail.isOut, !board.isEmpty, rtt.backoffs == 0 else {
+            synAcknowledged,
+            recovery.phase == .open,
+            board.deliveredCount == 0,
+            board.lostCount == 0, !tail.isOut, !board.isEmpty, rtt.backoffs == 0
+        else {
             tailProbeAt = .distantFuture
             return
         }
@@ -109,8 +114,8 @@ extension Subflow {
         tailProbeAt = at < retransmissionAt ? at : .distantFuture
     }
 
-    /// The subflow goes on over another path: what may have been lost with the old one is said again at once
-    /// (SYN, SYN/ACK or an ACK); data follows by its own timers.
+    /// The subflow goes on over another path: what may have been lost with the old one is said
+    /// again at once (SYN, SYN/ACK or an ACK); data follows by its own timers.
     public func pathChanged(at now: Instant) {
         roundTripsFrom = now
         switch state {
@@ -123,12 +128,12 @@ extension Subflow {
     /// An acknowledgement came by another path: what was sent until now tells nothing of this one.
     public func heardElsewhere(at now: Instant) { roundTripsFrom = max(roundTripsFrom, now) }
 
-    /// The path answers nothing: what is sent until it returns will be acknowledged after the outage, if at
-    /// all, and tells nothing of round trip and rate.
+    /// The path answers nothing: what is sent until it returns will be acknowledged after the
+    /// outage, if at all, and tells nothing of round trip and rate.
     public func pathFellSilent() { roundTripsFrom = .distantFuture }
 
-    /// The path answers again after a silence: what timed out meanwhile goes again at once, instead of when a
-    /// time-out comes up that has doubled with the length of the outage.
+    /// The path answers again after a silence: what timed out meanwhile goes again at once, instead
+    /// of when a time-out comes up that has doubled with the length of the outage.
     public func pathReturned(at now: Instant) {
         roundTripsFrom = now
         guard rtt.backoffs > 0 else { return }
@@ -147,9 +152,10 @@ extension Subflow {
         updatePacing()
     }
 
-    /// The peer is reached at another address from now on: what is unacknowledged went to the old one, where
-    /// nobody is, and goes again at once. `isElsewhere`: by another network, of which nothing is known yet
-    /// (RFC 9000 section 9.4); where only a port changed, round trip and rate stay.
+    /// The peer is reached at another address from now on: what is unacknowledged went to the old
+    /// one, where nobody is, and goes again at once. `isElsewhere`: by another network, of which
+    /// nothing is known yet (RFC 9000 section 9.4); where only a port changed, round trip and rate
+    /// stay.
     public func addressMoved(isElsewhere: Bool, at now: Instant) {
         guard state != .closed else { return }
         roundTripsFrom = now
@@ -210,8 +216,8 @@ extension Subflow {
         probeIsDue = false
         waitsForPacing = false
         if failure != .aborted { pendingReset = .none }
-        // After a failure, or a reset while the last text was under way, the owner still wants to see what was not
-        // acknowledged: it goes again on another subflow.
+        // After a failure, or a reset while the last text was under way, the owner still wants to
+        // see what was not acknowledged: it goes again on another subflow.
         guard failure == nil, !hasUnacknowledgedText else { return }
         board.removeAll()
         board.releaseMemory()

@@ -2,26 +2,30 @@ import Buffers
 import Measures
 import Wire
 
-/// One TCP connection of RFC 9293 as a pure state machine: segments without payload go in and come out,
-/// time is an argument, the payload stays with the owner and is named by stream offsets.
+/// One TCP connection of RFC 9293 as a pure state machine: segments without payload go in and come
+/// out, time is an argument, the payload stays with the owner and is named by stream offsets.
 ///
-/// The owner loops on `nextAction(at:)` and calls the matching `fill…` until it says `.nothing`. Where
+/// The owner loops on `nextAction(at:)` and calls the matching `fill…` until it says `.nothing`.
+/// Where
 /// `.data` is offered and the owner has none, it calls `declineData(at:)` and asks again.
 ///
-/// `Subflow+Receive` takes a segment, `Subflow+Acknowledgement` what it acknowledges, `Subflow+Recovery`
-/// what follows for the window and the timers; `Subflow+Send` decides what goes, `Subflow+Fill` writes it.
+/// `Subflow+Receive` takes a segment, `Subflow+Acknowledgement` what it acknowledges,
+/// `Subflow+Recovery` what follows for the window and the timers; `Subflow+Send` decides what goes,
+/// `Subflow+Fill` writes it.
 public final class Subflow {
     public enum State: Sendable {
         case closed, synSent, synReceived, established, finWait1, finWait2, closeWait, closing,
-             lastAck, timeWait
+            lastAck, timeWait
     }
     public enum Action {
         case nothing
-        /// SYN or SYN/ACK for the first time; with early data, `room` bytes may ride on it (0 otherwise).
+        /// SYN or SYN/ACK for the first time; with early data, `room` bytes may ride on it (0
+        /// otherwise).
         case open(room: Int)
         /// A retransmission or tail loss probe of this span (SYN, data or FIN).
         case retransmit(SentSpan)
-        /// New data may go: at most `room` bytes now (congestion window, pacing), in segments of at most
+        /// New data may go: at most `room` bytes now (congestion window, pacing), in segments of at
+        /// most
         /// `sendSegmentSize`. The owner sends some or calls `declineData(at:)`.
         case data(room: Int)
         /// FIN is due: everything the owner had was sent and `close()` was called.
@@ -77,7 +81,8 @@ public final class Subflow {
     var largestInFlight = 0
     var windowUseEnd: SubflowSequence
     var lastTransmission = Instant.zero
-    /// Spans sent before it give no round trip: an outage lies between them and their acknowledgement.
+    /// Spans sent before it give no round trip: an outage lies between them and their
+    /// acknowledgement.
     var roundTripsFrom = Instant.zero
     /// The payload size that fits one segment both ways.
     public internal(set) var sendSegmentSize: Int
@@ -121,8 +126,8 @@ public final class Subflow {
     var declined = false
     /// The last `nextAction` found pacing alone in the way of data.
     var waitsForPacing = false
-    /// The stream's first byte that the peer lacks: what everything behind it waits for, whichever subflow has
-    /// brought it. `.max` where subflows are repaired in their own order alone.
+    /// The stream's first byte that the peer lacks: what everything behind it waits for, whichever
+    /// subflow has brought it. `.max` where subflows are repaired in their own order alone.
     public var awaitedOffset = UInt64.max
     /// The span `nextAction` asked to repeat.
     var repeating = Scoreboard.absent
@@ -148,24 +153,30 @@ public final class Subflow {
     public internal(set) var statistics = Statistics()
 
     /// Active open: the next action is `.open`.
-    public convenience init(opening configuration: SubflowConfiguration, localPort: UInt16,
-                            remotePort: UInt16,
-                            initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) {
-        self.init(configuration, localPort: localPort, remotePort: remotePort, sequence: initialSequence,
-                  isPassive: false, receiveNext: SubflowSequence(0), estimate: estimate, at: now)
+    public convenience init(
+        opening configuration: SubflowConfiguration, localPort: UInt16,
+        remotePort: UInt16,
+        initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant
+    ) {
+        self.init(
+            configuration, localPort: localPort, remotePort: remotePort, sequence: initialSequence,
+            isPassive: false, receiveNext: SubflowSequence(0), estimate: estimate, at: now)
         state = .synSent
     }
 
-    /// Passive open from a SYN that the owner approved; `payloadLength` bytes on it count as received where
-    /// early data is on. The next action is `.open` (the SYN/ACK).
-    public convenience init(accepting syn: borrowing Segment, payloadLength: Int,
-                            configuration: SubflowConfiguration,
-                            initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant) {
+    /// Passive open from a SYN that the owner approved; `payloadLength` bytes on it count as
+    /// received where early data is on. The next action is `.open` (the SYN/ACK).
+    public convenience init(
+        accepting syn: borrowing Segment, payloadLength: Int,
+        configuration: SubflowConfiguration,
+        initialSequence: SubflowSequence, estimate: PathEstimate?, at now: Instant
+    ) {
         let text = configuration.earlyData ? payloadLength : 0
         let start = syn.sequence
-        self.init(configuration, localPort: syn.destinationPort, remotePort: syn.sourcePort,
-                  sequence: initialSequence,
-                  isPassive: true, receiveNext: start + (1 + text), estimate: estimate, at: now)
+        self.init(
+            configuration, localPort: syn.destinationPort, remotePort: syn.sourcePort,
+            sequence: initialSequence,
+            isPassive: true, receiveNext: start + (1 + text), estimate: estimate, at: now)
         state = .synReceived
         initialReceiveSequence = start
         lastArrival = now
@@ -174,10 +185,12 @@ public final class Subflow {
         statistics.segmentsReceived = 1
     }
 
-    private init(_ configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
-                 sequence: SubflowSequence, isPassive: Bool, receiveNext: SubflowSequence,
-                 estimate: PathEstimate?,
-                 at now: Instant) {
+    private init(
+        _ configuration: SubflowConfiguration, localPort: UInt16, remotePort: UInt16,
+        sequence: SubflowSequence, isPassive: Bool, receiveNext: SubflowSequence,
+        estimate: PathEstimate?,
+        at now: Instant
+    ) {
         precondition(configuration.windowScale <= 14 && configuration.maximumSegmentSize > 0)
         self.configuration = configuration
         self.localPort = localPort
@@ -199,7 +212,8 @@ public final class Subflow {
         controller = CongestionController.make(
             configuration.congestion, segmentSize: size,
             // In bytes: a path whose datagrams have yet to grow is as wide as it will be.
-            initialWindow: min(configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max)
+            initialWindow: min(
+                configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max)
                 * configuration.maximumSegmentSize)
         usesTimestamps = configuration.timestamps
         usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement
@@ -230,7 +244,8 @@ public final class Subflow {
     public var pacingRate: Rate { pacer.rate }
     /// Measured delivery rate (BBR draft style samples, smoothed), zero while unknown.
     public var deliveryRate: Rate { sampler.smoothed }
-    /// The rate that congestion control expects to go on with; zero where it tells none but by its window.
+    /// The rate that congestion control expects to go on with; zero where it tells none but by its
+    /// window.
     public var expectedRate: Rate { controller.expectedRate }
     /// The next time pacing lets a segment go; in the past where it does not bind.
     public var pacingRelease: Instant { pacer.release }
@@ -266,14 +281,16 @@ public final class Subflow {
 
     // MARK: What the owner wishes
 
-    /// An ACK goes at the next opportunity (also for what only the owner knows: a DATA_ACK, a window update).
+    /// An ACK goes at the next opportunity (also for what only the owner knows: a DATA_ACK, a
+    /// window update).
     public func requestAcknowledgement() {
         guard receivesAcknowledgements else { return }
         acknowledgements.request()
         declined = false
     }
-    /// The path takes segments of at most `size` payload bytes from now on. With `repeatsAll` what is
-    /// unacknowledged was too long for it and goes again at once; the owner cuts what is still longer.
+    /// The path takes segments of at most `size` payload bytes from now on. With `repeatsAll` what
+    /// is unacknowledged was too long for it and goes again at once; the owner cuts what is still
+    /// longer.
     public func limitSegments(to size: Int, repeatsAll: Bool, at now: Instant) {
         segmentLimit = size
         adoptSegmentSize()
@@ -305,8 +322,8 @@ public final class Subflow {
         guard isEstablished || state == .synReceived else { return }
         probeIsDue = true
     }
-    /// The owner has no more data for this subflow: FIN follows what was sent, once the handshake is done
-    /// (before it, `abort()` gives up; RFC 9293 would let CLOSE do so).
+    /// The owner has no more data for this subflow: FIN follows what was sent, once the handshake
+    /// is done (before it, `abort()` gives up; RFC 9293 would let CLOSE do so).
     public func close() {
         closeRequested = true
         declined = false

@@ -1,17 +1,20 @@
 import Measures
 
-public enum CongestionAlgorithm: String, CaseIterable, Sendable { case bbr, cubic, newReno = "newreno" }
+public enum CongestionAlgorithm: String, CaseIterable, Sendable {
+    case bbr, cubic, newReno = "newreno"
+}
 
 public struct SubflowConfiguration: Sendable {
     /// The most payload bytes in one segment we send, and the MSS we announce.
     public var maximumSegmentSize = 1400
-    /// The most payload bytes in one segment we send at present, whatever we announce: `limitSegments` changes it.
+    /// The most payload bytes in one segment we send at present, whatever we announce:
+    /// `limitSegments` changes it.
     public var segmentLimit = Int.max
     /// The most payload bytes on a SYN, which can't be cut when it is repeated.
     public var openingLimit = Int.max
-    /// The least payload of a full segment, whatever smaller MSS the peer announces. A segment of 64 bytes costs
-    /// what one of 1,400 does: on raw IP anybody may have a reason, inside a session 536 (RFC 9293 section 3.7.1)
-    /// fits any datagram.
+    /// The least payload of a full segment, whatever smaller MSS the peer announces. A segment of
+    /// 64 bytes costs what one of 1,400 does: on raw IP anybody may have a reason, inside a session
+    /// 536 (RFC 9293 section 3.7.1) fits any datagram.
     public var leastSegmentSize = 64
     /// RFC 6928.
     public var initialWindowSegments = 10
@@ -20,9 +23,11 @@ public struct SubflowConfiguration: Sendable {
     public var selectiveAcknowledgement = true
     /// The shift we announce (RFC 7323), 0 to 14.
     public var windowScale: UInt8 = 9
-    /// Data may ride on our SYN and follow our SYN/ACK before the peer's ACK (inside a session only).
+    /// Data may ride on our SYN and follow our SYN/ACK before the peer's ACK (inside a session
+    /// only).
     public var earlyData = false
-    /// `.connection`: the window belongs to the connection (RFC 8684 section 3.3.1) and is enforced there.
+    /// `.connection`: the window belongs to the connection (RFC 8684 section 3.3.1) and is enforced
+    /// there.
     /// `.subflow`: plain TCP, the subflow enforces it itself.
     public enum WindowScope: Sendable { case connection, subflow }
     public var windowScope = WindowScope.connection
@@ -38,8 +43,8 @@ public struct SubflowConfiguration: Sendable {
     public var minimumProbeTimeout = Interval.milliseconds(5)
     /// No acknowledgement of sent data for this long ends the subflow.
     public var giveUpAfter = Interval.seconds(120)
-    /// TIME-WAIT lasts two RTOs, at most this long. Inside a session a number is not used again soon and
-    /// records are never replayed, so the 2 MSL of RFC 9293 would only hold memory.
+    /// TIME-WAIT lasts two RTOs, at most this long. Inside a session a number is not used again
+    /// soon and records are never replayed, so the 2 MSL of RFC 9293 would only hold memory.
     public var maximumTimeWait = Interval.seconds(2)
     public init() {}
 }
@@ -51,9 +56,12 @@ public struct PathEstimate: Sendable {
     public var minimumRTT: Interval
     /// Others begin on the path now, too: the first flight has no more than this many segments.
     public var mostInitialSegments: Int
-    public init(smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval,
-                mostInitialSegments: Int = .max) {
-        self.smoothedRTT = smoothedRTT; self.rttVariation = rttVariation; self.minimumRTT = minimumRTT
+    public init(
+        smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval,
+        mostInitialSegments: Int = .max
+    ) {
+        self.smoothedRTT = smoothedRTT; self.rttVariation = rttVariation;
+        self.minimumRTT = minimumRTT
         self.mostInitialSegments = mostInitialSegments
     }
 }
@@ -63,7 +71,8 @@ public struct SentSpan: Sendable {
     public var sequence: SubflowSequence
     /// Payload bytes (SYN and FIN take a sequence number of their own besides).
     public var length: Int
-    /// Where the payload lies in the connection's stream; the owner's number, handed back unchanged.
+    /// Where the payload lies in the connection's stream; the owner's number, handed back
+    /// unchanged.
     public var streamOffset: UInt64
     public var isSYN: Bool
     public var isFIN: Bool
@@ -77,8 +86,8 @@ public struct SentSpan: Sendable {
 
 /// What one received segment meant.
 public struct Arrival: Sendable {
-    /// The part of the payload inside the window that was not wholly received before; empty where none.
-    /// May lie ahead of a gap: the owner places it by its mapping at once.
+    /// The part of the payload inside the window that was not wholly received before; empty where
+    /// none. May lie ahead of a gap: the owner places it by its mapping at once.
     public var text: Range<Int> = 0..<0
     /// The handshake completed with this segment.
     public var established = false

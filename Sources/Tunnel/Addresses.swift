@@ -27,8 +27,8 @@ struct AddressCheck {
 
     /// RFC 9000 section 8.1: three times what came from an address, until it is validated.
     func allows(_ bytes: Int) -> Bool { sent + bytes <= 3 * received }
-    /// Data leaves room for the question, or it might never be asked again: what is held back takes all that
-    /// acknowledgements allow.
+    /// Data leaves room for the question, or it might never be asked again: what is held back takes
+    /// all that acknowledgements allow.
     func allowsData(_ bytes: Int) -> Bool { allows(bytes + Limits.questionRoom) }
 }
 
@@ -38,16 +38,19 @@ struct HeldDatagram {
     var since: Instant
 }
 
-/// Path validation at the concentrator (RFC 9000 sections 8.2 and 9.3): whoever copies or replays a proxy's
-/// datagrams from elsewhere must not move its traffic, nor have a stranger flooded.
+/// Path validation at the concentrator (RFC 9000 sections 8.2 and 9.3): whoever copies or replays a
+/// proxy's datagrams from elsewhere must not move its traffic, nor have a stranger flooded.
 ///
-/// The newest authentic datagram of a path tells where the proxy may be now. A probe with an unpredictable
-/// number asks there; traffic moves when the answer comes *from* there. Until then the old address stays in
-/// use, and small things go to both. The new one gets at most three times what came from it.
+/// The newest authentic datagram of a path tells where the proxy may be now. A probe with an
+/// unpredictable number asks there; traffic moves when the answer comes *from* there. Until then
+/// the old address stays in use, and small things go to both. The new one gets at most three times
+/// what came from it.
 extension Endpoint {
     /// An authentic datagram of `bytes` came from `source`.
-    @inline(__always) func noteSource(_ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
-                                      _ path: Path, at now: Instant) {
+    @inline(__always) func noteSource(
+        _ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
+        _ path: Path, at now: Instant
+    ) {
         arrivalSource = source
         if session.isInitiator {
             // The proxy keeps to the address it dialled, whatever a datagram says.
@@ -58,8 +61,10 @@ extension Endpoint {
         weigh(source, bytes: bytes, isNewest: isNewest, session, path, at: now)
     }
 
-    private func weigh(_ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
-                       _ path: Path, at now: Instant) {
+    private func weigh(
+        _ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
+        _ path: Path, at now: Instant
+    ) {
         if path.isValidated, path.isAt(source) {
             // Newer than the other address: whoever was there, the proxy has not moved.
             if isNewest { path.check = nil }
@@ -76,7 +81,8 @@ extension Endpoint {
                 path.local = source.local
                 path.uplink = source.uplink
             }
-            var check = session.welcomed.first { $0.address == source }
+            var check =
+                session.welcomed.first { $0.address == source }
                 ?? AddressCheck(address: source, nonce: random.nonce())
             check.received = bytes
             path.check = check
@@ -95,14 +101,16 @@ extension Endpoint {
     /// Question or answer may have been lost: again when something comes from there.
     private func askAgain(_ session: Session, _ path: Path, at now: Instant) {
         guard let check = path.check, !check.isDue,
-              now - check.askedAt >= max(min(path.probeTimeout, Limits.longestQuestionWait), Limits.suspectProbe)
+            now - check.askedAt
+                >= max(min(path.probeTimeout, Limits.longestQuestionWait), Limits.suspectProbe)
         else { return }
         askAddress(session, path, at: now)
     }
 
     /// A challenge came back.
     func receiveProof(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
-        guard let check = path.check, check.nonce == frame.sentAt, check.address == arrivalSource else { return }
+        guard let check = path.check, check.nonce == frame.sentAt, check.address == arrivalSource
+        else { return }
         // Asked more than once, it can't be told which question it answers.
         let sample = check.asks == 1 ? now - check.askedAt : .zero
         path.check = nil
@@ -113,12 +121,16 @@ extension Endpoint {
             releaseHeld(session, path, at: now)
         }
         answered(sample, session, path, at: now)
-        if path.isOpen, path.mtu.asksBase(at: now), path.longQuestion == nil { sendProbe(session, path, at: now) }
+        if path.isOpen, path.mtu.asksBase(at: now), path.longQuestion == nil {
+            sendProbe(session, path, at: now)
+        }
     }
 
     private func move(_ session: Session, _ path: Path, to address: PathAddress, at now: Instant) {
         let isElsewhere = address.remote.address != path.remote.address
-        say(.pathMoved(session: session.slot, path: path.number, from: path.remote, to: address.remote))
+        say(
+            .pathMoved(
+                session: session.slot, path: path.number, from: path.remote, to: address.remote))
         path.remote = address.remote
         path.local = address.local
         path.uplink = address.uplink
@@ -147,16 +159,21 @@ extension Endpoint {
     // MARK: What may be sent
 
     /// A datagram for an address that may get only so much.
-    func commitUnproven(_ out: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
-                        _ batch: DatagramBatch) {
-        guard let check = path.check else { return }   // nobody is known there: as good as lost
+    func commitUnproven(
+        _ out: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch
+    ) {
+        guard let check = path.check else { return }  // nobody is known there: as good as lost
         if path.held.isEmpty, check.allowsData(length), session.unproven.take(length, at: clock) {
             path.check?.sent += length
-            batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
-                         local: path.local)
+            batch.commit(
+                lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
+                local: path.local)
         } else if path.held.count < Limits.heldDatagrams {
-            path.held.append(HeldDatagram(bytes: Array(UnsafeRawBufferPointer(start: out, count: length)),
-                                          since: clock))
+            path.held.append(
+                HeldDatagram(
+                    bytes: Array(UnsafeRawBufferPointer(start: out, count: length)),
+                    since: clock))
         }
     }
 
@@ -168,25 +185,33 @@ extension Endpoint {
         for datagram in path.held.lazy.map(\.bytes) {
             if !path.isValidated {
                 guard path.check?.allowsData(datagram.count) == true,
-                      session.unproven.take(datagram.count, at: now) else { break }
+                    session.unproven.take(datagram.count, at: now)
+                else { break }
                 path.check?.sent += datagram.count
             }
-            post(Outgoing(bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
+            post(
+                Outgoing(
+                    bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
             sent += 1
         }
         path.held.removeFirst(sent)
     }
 
-    /// The datagram just sent to the path's address goes to the new one, too, the same bytes: if the proxy
-    /// is there, its acknowledgements must not stop while it is asked.
-    func copyToCandidate(_ datagram: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
-                         _ batch: DatagramBatch) {
-        guard let check = path.check, check.allowsData(length), session.unproven.take(length, at: clock),
-              let out = batch.reserve(lane: path.lane) else { return }
+    /// The datagram just sent to the path's address goes to the new one, too, the same bytes: if
+    /// the proxy is there, its acknowledgements must not stop while it is asked.
+    func copyToCandidate(
+        _ datagram: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch
+    ) {
+        guard let check = path.check, check.allowsData(length),
+            session.unproven.take(length, at: clock),
+            let out = batch.reserve(lane: path.lane)
+        else { return }
         out.copyMemory(from: datagram, byteCount: length)
         path.check?.sent += length
-        batch.commit(lane: path.lane, length: length, uplink: check.address.uplink,
-                     remote: check.address.remote, local: check.address.local)
+        batch.commit(
+            lane: path.lane, length: length, uplink: check.address.uplink,
+            remote: check.address.remote, local: check.address.local)
     }
 }
 
@@ -196,7 +221,10 @@ extension Path {
         source.remote == remote && source.local == local && source.uplink == uplink
     }
     /// Something waits for a flush.
-    var hasWaiting: Bool { longQuestion != nil || longAnswer != nil || mtu.hasProbe || smallCount > 0 || signalDue || paddingDue > 0 || check?.isDue == true }
+    var hasWaiting: Bool {
+        longQuestion != nil || longAnswer != nil || mtu.hasProbe || smallCount > 0 || signalDue
+            || paddingDue > 0 || check?.isDue == true
+    }
 }
 
 extension KeyedRandom {

@@ -2,20 +2,24 @@ import Buffers
 import Measures
 import Wire
 
-/// The addresses a capture shows: a path's own where they are known, made-up ones else, but always the same
-/// pair for a path, so that a subflow stays one conversation.
+/// The addresses a capture shows: a path's own where they are known, made-up ones else, but always
+/// the same pair for a path, so that a subflow stays one conversation.
 extension Endpoint {
-    func captureOutgoing(_ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant) {
+    func captureOutgoing(
+        _ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant
+    ) {
         let (local, remote) = addresses(path)
-        capture?(segment, payload, SocketAddress(local, port: segment.sourcePort),
-                 SocketAddress(remote, port: segment.destinationPort), now)
+        capture?(
+            segment, payload, SocketAddress(local, port: segment.sourcePort),
+            SocketAddress(remote, port: segment.destinationPort), now)
     }
 
     func captureIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
         let (local, remote) = addresses(path)
-        capture?(incoming, Pieces(first: payload, second: Pieces.empty.second),
-                 SocketAddress(remote, port: incoming.sourcePort),
-                 SocketAddress(local, port: incoming.destinationPort), now)
+        capture?(
+            incoming, Pieces(first: payload, second: Pieces.empty.second),
+            SocketAddress(remote, port: incoming.sourcePort),
+            SocketAddress(local, port: incoming.destinationPort), now)
     }
 
     private func addresses(_ path: Path) -> (local: IPAddress, remote: IPAddress) {
@@ -24,7 +28,9 @@ extension Endpoint {
         var local = localAddress(path)
         if local == .unspecifiedV4 || local == .unspecifiedV6 || local.isIPv4 != remote.isIPv4 {
             // 10.0.path.1 or fd00::path, which no path of ours has by itself.
-            local = remote.isIPv4 ? IPAddress(v4: 0x0a00_0001 | UInt32(path.number) << 8)
+            local =
+                remote.isIPv4
+                ? IPAddress(v4: 0x0a00_0001 | UInt32(path.number) << 8)
                 : IPAddress(v6High: 0xfd00_0000_0000_0000, low: UInt64(path.number + 1))
         }
         path.captureAddresses = (local, remote)

@@ -4,22 +4,25 @@ import Wire
 
 /// Single mode: a connection that nobody is using has no hurry to leave a lost path.
 ///
-/// Two hundred open connections would join two hundred times at once, in the middle of a handover, on the
-/// slower link. A quiet one joins when either end has something to say, or at leisure. The listener can't
-/// open a subflow; it asks for one.
+/// Two hundred open connections would join two hundred times at once, in the middle of a handover,
+/// on the slower link. A quiet one joins when either end has something to say, or at leisure. The
+/// listener can't open a subflow; it asks for one.
 extension Endpoint {
-    /// Whether the connection may stay without a working subflow for now; its leisurely join is then set.
+    /// Whether the connection may stay without a working subflow for now; its leisurely join is
+    /// then set.
     func staysDormant(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
         guard mode(of: stream, session) == .single, !stream.connection.hasUsableSubflow,
-              stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, session, at: now)) else { return false }
+            stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, session, at: now))
+        else { return false }
         if stream.joinRetryAt <= now { return false }
         let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
         if stream.joinRetryAt == .distantFuture { stream.joinRetryAt = leisure }
         return true
     }
 
-    /// When its paths were last heard: how long nothing has come since then tells nothing of the connection, whose
-    /// payload stopped with the path. The silence of a path may take seconds to be believed.
+    /// When its paths were last heard: how long nothing has come since then tells nothing of the
+    /// connection, whose payload stopped with the path. The silence of a path may take seconds to
+    /// be believed.
     private func lastHeard(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Instant {
         var last: Instant?
         for link in stream.links where link.isUsed {
@@ -31,7 +34,9 @@ extension Endpoint {
 
     /// Listener: a connection without a subflow that works has something to send.
     func requestJoin(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard !session.isInitiator, !session.isMute, !stream.connection.hasUsableSubflow, stream.connection.wantsSubflow else {
+        guard !session.isInitiator, !session.isMute, !stream.connection.hasUsableSubflow,
+            stream.connection.wantsSubflow
+        else {
             stream.joinRequest.stop()
             return
         }
@@ -47,11 +52,13 @@ extension Endpoint {
     }
 
     func receive(_ frame: JoinRequestFrame, _ session: Session, at now: Instant) {
-        guard session.isInitiator, let slot = session.tokens[frame.token], let stream = streams[slot]
+        guard session.isInitiator, let slot = session.tokens[frame.token],
+            let stream = streams[slot]
         else { return }
         catchUp(stream, session, at: now)
         if stream.connection.hasUsableSubflow {
-            // The listener has given up what works here (we slept, and it did not): its resets will tell.
+            // The listener has given up what works here (we slept, and it did not): its resets will
+            // tell.
             stream.connection.askSubflows(at: now)
             ready.append(stream)
             return

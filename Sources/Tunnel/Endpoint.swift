@@ -7,19 +7,27 @@ import Wire
 
 /// Sessions, paths and connections of one process, as a pure state machine over datagrams.
 ///
-/// The turn of the loop: `receive` for every datagram, `advance(to:)`, drain `nextEvent()`, read and write
-/// streams, `transmit(into:at:)` until it says that nothing is left, arm a timer at `deadline`.
+/// The turn of the loop: `receive` for every datagram, `advance(to:)`, drain `nextEvent()`, read
+/// and write streams, `transmit(into:at:)` until it says that nothing is left, arm a timer at
+/// `deadline`.
 ///
-/// This file is its face; `Handshake` opens sessions, `Receive` takes records apart, `Transmit` makes them,
+/// This file is its face; `Handshake` opens sessions, `Receive` takes records apart, `Transmit`
+/// makes them,
 /// `Health` and `Signals` watch over paths, `Streams` and `Joins` over connections.
 public final class Endpoint {
     public let configuration: EndpointConfiguration
     /// Called with every segment sent or received inside the tunnel (`--pcap`); nil costs nothing.
-    public var capture: ((_ segment: borrowing Segment, _ payload: Pieces, _ from: SocketAddress,
-                          _ to: SocketAddress, _ at: Instant) -> Void)?
+    public var capture:
+        (
+            (
+                _ segment: borrowing Segment, _ payload: Pieces, _ from: SocketAddress,
+                _ to: SocketAddress, _ at: Instant
+            ) -> Void
+        )?
 
-    /// Called before a record with address signals is sealed: path, packet number, and whether one of them
-    /// says that a path is closed. For experiments and tests that lose signals; nil costs nothing.
+    /// Called before a record with address signals is sealed: path, packet number, and whether one
+    /// of them says that a path is closed. For experiments and tests that lose signals; nil costs
+    /// nothing.
     public var signalCarried: ((_ path: UInt8, _ number: UInt64, _ removes: Bool) -> Void)?
 
     // The proxy's end: where to go, through what, and what is known of the concentrator.
@@ -87,8 +95,9 @@ public final class Endpoint {
     var handshakeAt: Instant { handshake?.nextAt ?? .distantFuture }
 
     /// Where the record that is being read came from.
-    var arrivalSource = PathAddress(remote: SocketAddress(.unspecifiedV4, port: 0), local: .unspecifiedV4,
-                                    uplink: -1)
+    var arrivalSource = PathAddress(
+        remote: SocketAddress(.unspecifiedV4, port: 0), local: .unspecifiedV4,
+        uplink: -1)
 
     /// How long its datagram was.
     var arrivalBytes = 0
@@ -96,7 +105,8 @@ public final class Endpoint {
     // Reused for every segment.
     var incoming = Segment()
     var outgoing = OutgoingSegment()
-    let headScratch = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 16)
+    let headScratch = UnsafeMutableRawPointer.allocate(
+        byteCount: SealedSegment.mostHead, alignment: 16)
     var resetsThisTurn = 0
     /// Endings of paths in the datagram that is being read.
     var endings: [PathStateFrame] = []
@@ -112,8 +122,8 @@ public final class Endpoint {
         configuration.connection.subflow.leastSegmentSize = Limits.leastSegmentSize
         configuration.connection.subflow.maximumSegmentSize = Self.segmentSize(datagramLimit: 1472)
         // A SYN can't be cut in two: it is never longer than what every path takes.
-        configuration.connection.subflow.openingLimit
-            = Self.segmentSize(datagramLimit: Self.baseDatagram(isIPv4: false))
+        configuration.connection.subflow.openingLimit = Self.segmentSize(
+            datagramLimit: Self.baseDatagram(isIPv4: false))
         self.configuration = configuration
         random = KeyedRandom(seed: seed)
         mode = configuration.mode
@@ -154,7 +164,8 @@ public final class Endpoint {
 
     // MARK: Uplinks (proxy)
 
-    /// Adds an uplink, or says that one is back: its paths are opened (again) and living connections join.
+    /// Adds an uplink, or says that one is back: its paths are opened (again) and living
+    /// connections join.
     public func addUplink(_ uplink: Uplink, at now: Instant) {
         precondition(isProxy)
         clock = now
@@ -166,7 +177,9 @@ public final class Endpoint {
         }
         if let session = currentSession {
             openPaths(session, uplink: uplink, at: now)
-            if session.isMute || now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
+            if session.isMute || now - session.lastArrival > Limits.idleDoubt {
+                beginHandshake(at: now)
+            }
         }
         if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
     }
@@ -179,21 +192,24 @@ public final class Endpoint {
         closePaths(uplink: number, at: now)
     }
 
-    /// Sending through the uplink failed with an error that says the path is gone. It is tried again with
-    /// growing patience, since no event may tell that it works again.
+    /// Sending through the uplink failed with an error that says the path is gone. It is tried
+    /// again with growing patience, since no event may tell that it works again.
     public func uplinkFailed(_ number: Int, at now: Instant) {
         clock = now
         guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
-              uplinks[i].isUp else { return }
+            uplinks[i].isUp
+        else { return }
         uplinks[i].fail(at: now)
         closePaths(uplink: number, at: now)
     }
 
-    /// An uplink that failed may work again (a route came back): it is tried at once. False where it works.
+    /// An uplink that failed may work again (a route came back): it is tried at once. False where
+    /// it works.
     public func retryUplink(_ number: Int, at now: Instant) -> Bool {
         clock = now
         guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
-              !uplinks[i].isUp else { return false }
+            !uplinks[i].isUp
+        else { return false }
         uplinks[i].retryAt = now
         retryUplinks(at: now)
         return true
@@ -210,7 +226,8 @@ public final class Endpoint {
         if let session = currentSession {
             for item in uplinks where item.isUp { openPaths(session, uplink: item.uplink, at: now) }
         }
-        // Whoever waits for an answer asks the new addresses at once, whatever the patience was for the old.
+        // Whoever waits for an answer asks the new addresses at once, whatever the patience was for
+        // the old.
         if handshake != nil {
             handshake?.count = 0
             repeatHandshake(at: now)
@@ -221,8 +238,8 @@ public final class Endpoint {
 
     // MARK: Datagrams and time
 
-    /// Unix time in nanoseconds, as the system believes at `now`. It may be wrong, and be set right later: asked for
-    /// in every turn, so that each attempt has the present one.
+    /// Unix time in nanoseconds, as the system believes at `now`. It may be wrong, and be set right
+    /// later: asked for in every turn, so that each attempt has the present one.
     public func setWallClock(_ nanoseconds: UInt64, at now: Instant) {
         epoch = nanoseconds &- UInt64(bitPattern: now.nanoseconds)
     }
@@ -230,16 +247,19 @@ public final class Endpoint {
 
     /// Takes one datagram, opening it in place. `local`: the address it came to, where the socket
     /// serves several.
-    public func receive(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
-                        local: IPAddress,
-                        uplink: Int, at now: Instant) {
+    public func receive(
+        _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
+        local: IPAddress,
+        uplink: Int, at now: Instant
+    ) {
         clock = now
         guard let header = DatagramHeader(UnsafeRawBufferPointer(datagram)) else {
             counters.malformed += 1
             return
         }
         switch header.kind {
-        case .record: receiveRecord(header, datagram, from: remote, local: local, uplink: uplink, at: now)
+        case .record:
+            receiveRecord(header, datagram, from: remote, local: local, uplink: uplink, at: now)
         case .hello:
             guard !isProxy else { counters.malformed += 1; return }
             receiveHello(datagram, from: remote, local: local, uplink: uplink, at: now)
@@ -252,10 +272,12 @@ public final class Endpoint {
         }
     }
 
-    /// When `advance` or `transmit` next has something to do; not later than the present where events wait.
+    /// When `advance` or `transmit` next has something to do; not later than the present where
+    /// events wait.
     public var deadline: Instant {
         if !ready.isEmpty || !told.isEmpty || eventsTaken < events.count || !dirty.isEmpty
-            || !outbox.isEmpty || !walking.isEmpty {
+            || !outbox.isEmpty || !walking.isEmpty
+        {
             return clock
         }
         var next = min(streamDeadlines.next, sessionDeadlines.next)
@@ -275,7 +297,9 @@ public final class Endpoint {
         }
         while let slot = streamDeadlines.popDue(at: now) {
             guard let stream = streams[slot] else { continue }
-            if stream.session >= 0, let session = sessions[stream.session] { catchUp(stream, session, at: now) }
+            if stream.session >= 0, let session = sessions[stream.session] {
+                catchUp(stream, session, at: now)
+            }
             stream.connection.advance(to: now)
             doubtSize(stream, at: now)
             if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }

@@ -11,29 +11,34 @@ public struct Uplink: Sendable {
     public var isWarm: Bool
     /// The largest datagram payload (UDP) this uplink takes, 1472 for an MTU of 1500 over IPv4.
     public var datagramLimit: Int
-    /// The family its socket speaks: only the concentrator's addresses of that family are tried through it.
+    /// The family its socket speaks: only the concentrator's addresses of that family are tried
+    /// through it.
     public var isIPv4: Bool
-    /// The address its datagrams leave from, for status and captures; unspecified where it is not known.
+    /// The address its datagrams leave from, for status and captures; unspecified where it is not
+    /// known.
     public var address: IPAddress
-    public init(number: Int, name: String, isBackup: Bool = false, isWarm: Bool = false,
-                datagramLimit: Int = 1472,
-                isIPv4: Bool = true,
-                address: IPAddress = .unspecifiedV4) {
+    public init(
+        number: Int, name: String, isBackup: Bool = false, isWarm: Bool = false,
+        datagramLimit: Int = 1472,
+        isIPv4: Bool = true,
+        address: IPAddress = .unspecifiedV4
+    ) {
         self.address = address
         self.isWarm = isWarm
-        self.number = number; self.name = name; self.isBackup = isBackup; self.datagramLimit = datagramLimit
+        self.number = number; self.name = name; self.isBackup = isBackup;
+        self.datagramLimit = datagramLimit
         self.isIPv4 = isIPv4
     }
 }
 
-/// What carries the news of a lost uplink. Everything but `.reliable` is there to be measured beside it
-/// (section 5 of the paper, `braid figures`): nobody who runs Braid wants it.
+/// What carries the news of a lost uplink. Everything but `.reliable` is there to be measured
+/// beside it (section 5 of the paper, `braid figures`): nobody who runs Braid wants it.
 public enum Signaling: String, CaseIterable, Sendable {
     /// Signals are repeated until echoed, and silence on a path is noticed without any.
     case reliable
-    /// Signals are repeated until echoed, but nothing else helps: silence makes no path suspect, backup
-    /// subflows carry data only once every regular one is gone, nothing is copied ahead of need. What the
-    /// paper proposes.
+    /// Signals are repeated until echoed, but nothing else helps: silence makes no path suspect,
+    /// backup subflows carry data only once every regular one is gone, nothing is copied ahead of
+    /// need. What the paper proposes.
     case echoed
     /// The same, and a signal goes once, without an echo, as REMOVE_ADDR does in RFC 6824.
     case once
@@ -62,8 +67,8 @@ public struct EndpointConfiguration: Sendable {
     /// `Endpoint.setWallClock` says otherwise.
     public var epoch: UInt64 = 0
     public var mostConnections = 100_000
-    /// Concentrator, of one user: connections; those of them whose target has not arrived, which a proxy's
-    /// have with their first datagram; and sessions, of which each proxy process has one.
+    /// Concentrator, of one user: connections; those of them whose target has not arrived, which a
+    /// proxy's have with their first datagram; and sessions, of which each proxy process has one.
     public var mostConnectionsPerUser = 50_000
     public var mostHalfOpenPerUser = 256
     /// Bytes that connections may hold in all, and those of one user.
@@ -72,16 +77,16 @@ public struct EndpointConfiguration: Sendable {
     public var mostSessionsPerUser = 16
     /// Addresses that `Endpoint.setAnnounced` takes.
     public static let mostAnnounced = Limits.announcedAddresses
-    /// Concentrator: whether a session may have more than one path to the address it began on. Not where
-    /// that leads to one of several servers.
+    /// Concentrator: whether a session may have more than one path to the address it began on. Not
+    /// where that leads to one of several servers.
     public var joinsFirstAddress = true
-    /// How long a record key is used (the design says 120 s; tests shorten it). A concentrator makes new ones no
-    /// oftener than four times in that.
+    /// How long a record key is used (the design says 120 s; tests shorten it). A concentrator
+    /// makes new ones no oftener than four times in that.
     public var keyLifetime = Interval.seconds(120)
     /// A key that could not be renewed until it is so old sends nothing any more.
     public var keyDeath = Interval.seconds(180)
-    /// Concentrator: a session that hears nothing for so long ends, with its connections. A laptop asleep comes
-    /// back after a night.
+    /// Concentrator: a session that hears nothing for so long ends, with its connections. A laptop
+    /// asleep comes back after a night.
     public var sessionSilence = Interval.seconds(86_400)
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
 }

@@ -16,8 +16,8 @@ public struct EndpointReport: Sendable {
         public var minimumRTT: Interval
         /// Share of datagrams lost recently, 0 to 1.
         public var loss: Double
-        /// Bytes of the longest IP packet that is sent, as found by probes; 0 while even the base size of 1,280 has
-        /// yet to show that it passes.
+        /// Bytes of the longest IP packet that is sent, as found by probes; 0 while even the base
+        /// size of 1,280 has yet to show that it passes.
         public var packetSize: Int
         public var sendRate: Rate
         public var receiveRate: Rate

@@ -2,21 +2,28 @@ import Buffers
 import Crypto
 import Wire
 
-/// For the tests, benchmarks and fuzz targets of this package: a peer with the keys who keeps to no rule.
+/// For the tests, benchmarks and fuzz targets of this package: a peer with the keys who keeps to no
+/// rule.
 extension Endpoint {
-    /// A datagram with these frames, sealed as the first session's next record on `path`; nil where there is no
-    /// such session or path.
+    /// A datagram with these frames, sealed as the first session's next record on `path`; nil where
+    /// there is no such session or path.
     package func forge(_ frames: [UInt8], path number: Int) -> [UInt8]? {
-        guard let session = sessions.first(where: { $0 != nil }) ?? nil, number < session.paths.count,
-              let path = session.paths[number] else { return nil }
+        guard let session = sessions.first(where: { $0 != nil }) ?? nil,
+            number < session.paths.count,
+            let path = session.paths[number]
+        else { return nil }
         return forge(frames, session, path, number: path.takeNumber())
     }
 
-    private func forge(_ frames: [UInt8], _ session: Session, _ path: Path, number: UInt64) -> [UInt8] {
-        let header = DatagramHeader(kind: .record, epoch: session.current.epoch, path: UInt8(path.number),
-                                    session: session.remoteIndex,
-                                    number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
-        var out = [UInt8](repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
+    private func forge(
+        _ frames: [UInt8], _ session: Session, _ path: Path, number: UInt64
+    ) -> [UInt8] {
+        let header = DatagramHeader(
+            kind: .record, epoch: session.current.epoch, path: UInt8(path.number),
+            session: session.remoteIndex,
+            number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
+        var out = [UInt8](
+            repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in

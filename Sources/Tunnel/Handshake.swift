@@ -4,13 +4,14 @@ import Measures
 import Multipath
 import Wire
 
-/// A proxy's attempts to open a session. Each has a fresh ephemeral key, timestamp and index; the answer to
-/// any of the latest few is accepted.
+/// A proxy's attempts to open a session. Each has a fresh ephemeral key, timestamp and index; the
+/// answer to any of the latest few is accepted.
 struct HandshakeState {
     struct Attempt {
         var noise: NoiseHandshake
         var index: UInt32
-        /// As far as its second MAC, which depends on the cookie of the uplink and address it goes by.
+        /// As far as its second MAC, which depends on the cookie of the uplink and address it goes
+        /// by.
         var datagram: [UInt8]
         var mac1: Bytes16
         var sentAt: Instant
@@ -22,7 +23,8 @@ struct HandshakeState {
     var attempts: [Attempt] = []
     var count = 0
     var nextAt: Instant
-    /// What the concentrator wants to see in the next hello, and until when; how often it asked in a row.
+    /// What the concentrator wants to see in the next hello, and until when; how often it asked in
+    /// a row.
     var challenge = Bytes16.zero
     var challengeUntil = Instant.zero
     var challenges = 0
@@ -55,7 +57,9 @@ extension Endpoint {
     func beginHandshake(at now: Instant) {
         guard isProxy, handshake == nil, let slot = takeSessionSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
-        if let session = currentSession, !session.hasUsablePath { say(.sessionDoubted(session: session.slot)) }
+        if let session = currentSession, !session.hasUsablePath {
+            say(.sessionDoubted(session: session.slot))
+        }
         repeatHandshake(at: now)
     }
 
@@ -63,7 +67,8 @@ extension Endpoint {
     func handshakeOn(_ uplink: Uplink, at now: Instant) {
         guard let latest = handshake?.attempts.last else { beginHandshake(at: now); return }
         if mode == .single,
-           uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number }) {
+            uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number })
+        {
             return
         }
         post(latest, through: uplink, at: now)
@@ -82,34 +87,41 @@ extension Endpoint {
         let insists = (currentSession?.resumptions ?? 0) >= Limits.vainResumptions
         let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
         let index = UInt32(state.slot) | salt << 16
-        let payload = HelloPayload(hasHardwareAES: CipherSuite.hasHardwareAES,
-                                   wantsFresh: insists || currentSession == nil,
-                                   index: index, instance: instance,
-                                   timestamp: wallClock(at: now),
-                                   challenge: now < state.challengeUntil ? state.challenge : .zero)
-        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey,
-                                             prologue: Self.prologue,
-                                             preSharedKey: preSharedKey, ephemeral: random.key())
-        // A configured key of small order can't work; the answer never comes, which is what the user sees.
+        let payload = HelloPayload(
+            hasHardwareAES: CipherSuite.hasHardwareAES,
+            wantsFresh: insists || currentSession == nil,
+            index: index, instance: instance,
+            timestamp: wallClock(at: now),
+            challenge: now < state.challengeUntil ? state.challenge : .zero)
+        var noise = NoiseHandshake.initiator(
+            local: configuration.identity, remote: remoteKey,
+            prologue: Self.prologue,
+            preSharedKey: preSharedKey, ephemeral: random.key())
+        // A configured key of small order can't work; the answer never comes, which is what the
+        // user sees.
         if hasUplinks, let message = try? noise.writeMessage(payload: payload.bytes) {
             var datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
             let mac1 = datagram.withUnsafeBytes { remoteKeys.mac1($0) }
             withUnsafeBytes(of: mac1) { datagram += $0 }
-            let attempt = HandshakeState.Attempt(noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
-                                                 insists: insists)
+            let attempt = HandshakeState.Attempt(
+                noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
+                insists: insists)
             if state.attempts.count == Limits.handshakeAttempts { state.attempts.removeFirst() }
             state.attempts.append(attempt)
-            // Single mode lets the other radios sleep as long as the first answers, or one lost datagram
-            // keeps it from that.
+            // Single mode lets the other radios sleep as long as the first answers, or one lost
+            // datagram keeps it from that.
             let onlyOne = mode == .single && state.count < 2
             for uplink in raceOrder where !onlyOne || uplink.number == raceOrder.first?.number {
                 post(attempt, through: uplink, at: now)
             }
         }
-        let limit = waiting.isEmpty && currentSession?.streams.isEmpty ?? true ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
+        let limit =
+            waiting.isEmpty && currentSession?.streams.isEmpty ?? true
+            ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
         var patience = Limits.firstHandshakePatience
         for _ in 0..<min(state.count, 10) { patience = min(patience * 3 / 2, limit) }
-        // A fifth either way, so that many proxies don't knock in step at a concentrator that comes back.
+        // A fifth either way, so that many proxies don't knock in step at a concentrator that comes
+        // back.
         let jitter = Int64(random.next() % 400) - 200
         state.count += 1
         state.nextAt = now + patience + patience * jitter / 1000
@@ -129,36 +141,50 @@ extension Endpoint {
 
     private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
         for remote in handshakeRemotes where remote.address.isIPv4 == uplink.isIPv4 {
-            let held = cookies.firstIndex { $0.uplink == uplink.number && $0.remote == remote && $0.until > now }
+            let held = cookies.firstIndex {
+                $0.uplink == uplink.number && $0.remote == remote && $0.until > now
+            }
             if let held { cookies[held].usedFor = attempt.index }
             post(attempt, uplink.number, remote, held.map { cookies[$0].cookie })
         }
     }
 
     /// The second MAC is zero without a cookie.
-    private func post(_ attempt: HandshakeState.Attempt, _ uplink: Int, _ remote: SocketAddress,
-                      _ cookie: Bytes16?) {
+    private func post(
+        _ attempt: HandshakeState.Attempt, _ uplink: Int, _ remote: SocketAddress,
+        _ cookie: Bytes16?
+    ) {
         var bytes = attempt.datagram
-        let mac2 = cookie.map { cookie in bytes.withUnsafeBytes { MessageAuthentication(key: cookie)($0) } } ?? .zero
+        let mac2 =
+            cookie.map { cookie in bytes.withUnsafeBytes { MessageAuthentication(key: cookie)($0) }
+            } ?? .zero
         withUnsafeBytes(of: mac2) { bytes += $0 }
-        post(Outgoing(bytes: bytes, uplink: uplink, remote: remote,
-                      local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6))
+        post(
+            Outgoing(
+                bytes: bytes, uplink: uplink, remote: remote,
+                local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6))
     }
 
-    /// The concentrator is busy: the hello goes again with its cookie, once, and later ones have it at once.
-    func receiveCookie(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, uplink: Int,
-                       at now: Instant) {
+    /// The concentrator is busy: the hello goes again with its cookie, once, and later ones have it
+    /// at once.
+    func receiveCookie(
+        _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, uplink: Int,
+        at now: Instant
+    ) {
         guard let attempts = handshake?.attempts, datagram.count == CookieDatagram.size else {
             counters.unknownSession += 1
             return
         }
         let bytes = UnsafeRawBufferPointer(datagram)
-        let nonce = UnsafeRawBufferPointer(rebasing: bytes[CookieDatagram.nonce..<CookieDatagram.sealed])
+        let nonce = UnsafeRawBufferPointer(
+            rebasing: bytes[CookieDatagram.nonce..<CookieDatagram.sealed])
         let sealed = UnsafeRawBufferPointer(rebasing: bytes[CookieDatagram.sealed...])
         for attempt in attempts.reversed() {
-            guard let cookie = remoteKeys.open(cookie: sealed, nonce: nonce, mac1: attempt.mac1) else { continue }
-            let held = HeldCookie(uplink: uplink, remote: remote, cookie: cookie, until: now + Limits.cookieLifetime,
-                                  usedFor: attempt.index)
+            guard let cookie = remoteKeys.open(cookie: sealed, nonce: nonce, mac1: attempt.mac1)
+            else { continue }
+            let held = HeldCookie(
+                uplink: uplink, remote: remote, cookie: cookie, until: now + Limits.cookieLifetime,
+                usedFor: attempt.index)
             if let i = cookies.firstIndex(where: { $0.uplink == uplink && $0.remote == remote }) {
                 // One that comes again, or for a hello that had one.
                 if cookies[i].usedFor == attempt.index { return }
@@ -183,12 +209,16 @@ extension Endpoint {
         return out + message
     }
 
-    /// The concentrator's answer. The first one wins; the other uplinks' copies find no attempt any more.
-    func receiveWelcome(_ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
-                        from remote: SocketAddress,
-                        local: IPAddress, uplink: Int, at now: Instant) {
+    /// The concentrator's answer. The first one wins; the other uplinks' copies find no attempt any
+    /// more.
+    func receiveWelcome(
+        _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
+        from remote: SocketAddress,
+        local: IPAddress, uplink: Int, at now: Instant
+    ) {
         guard let state = handshake,
-              let attempt = state.attempts.first(where: { $0.index == header.session }) else {
+            let attempt = state.attempts.first(where: { $0.index == header.session })
+        else {
             counters.unknownSession += 1
             return
         }
@@ -201,25 +231,32 @@ extension Endpoint {
         let message = UnsafeRawBufferPointer(rebasing: datagram[DatagramHeader.size..<split])
         let token = Int64(bigEndian: datagram.loadUnaligned(fromByteOffset: split, as: Int64.self))
         guard let bytes = try? noise.readMessage(message), let welcome = WelcomePayload(bytes),
-              let suite = CipherSuite(rawValue: welcome.cipher) else {
+            let suite = CipherSuite(rawValue: welcome.cipher)
+        else {
             counters.notAuthentic += 1
             return
         }
         defer { Secrets.wipeStack() }
-        let arrival = WelcomeArrival(remote: remote, local: local, uplink: uplink, token: token, sentAt: attempt.sentAt)
+        let arrival = WelcomeArrival(
+            remote: remote, local: local, uplink: uplink, token: token, sentAt: attempt.sentAt)
         switch welcome.outcome {
         case .challenge: answer(welcome.challenge, attempt.index, at: now)
         case .resumed: resume(state.slot, attempt, welcome, suite, noise.split(), arrival, at: now)
-        case .newSession: begin(state.slot, attempt, welcome, suite, noise.split(), arrival, at: now)
+        case .newSession:
+            begin(state.slot, attempt, welcome, suite, noise.split(), arrival, at: now)
         }
     }
 
-    private func begin(_ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload, _ suite: CipherSuite,
-                       _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant) {
+    private func begin(
+        _ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload,
+        _ suite: CipherSuite,
+        _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
+    ) {
         let old = currentSession
-        let session = Session(slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, isInitiator: true,
-                              user: "", userNumber: -1, instance: instance, suite: suite, keys: keys, mode: mode,
-                              numberCursor: random.next(), at: now)
+        let session = Session(
+            slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, isInitiator: true,
+            user: "", userNumber: -1, instance: instance, suite: suite, keys: keys, mode: mode,
+            numberCursor: random.next(), at: now)
         session.firstRemote = arrival.remote
         session.forbidsFirst = welcome.forbidsFirst
         sessions[slot] = session
@@ -231,7 +268,9 @@ extension Endpoint {
         }
         say(.sessionOpened(session: session.slot, user: session.user))
         let single = session.need == .single
-        for item in uplinks where item.isUp && !single { openPaths(session, uplink: item.uplink, at: now) }
+        for item in uplinks where item.isUp && !single {
+            openPaths(session, uplink: item.uplink, at: now)
+        }
         greet(session, arrival, at: now)
         let streams = waiting
         waiting.removeAll()
@@ -242,15 +281,19 @@ extension Endpoint {
     }
 
     /// The concentrator has kept the session and its connections: they go on with new keys.
-    private func resume(_ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload, _ suite: CipherSuite,
-                        _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant) {
+    private func resume(
+        _ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload,
+        _ suite: CipherSuite,
+        _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
+    ) {
         guard let session = currentSession, !attempt.insists else { return }
         let old = session.slot, silence = now - session.lastArrival
         sessions[old] = nil
         freeSessions.append(old)
         sessionDeadlines.set(old, .distantFuture)
-        session.goOn(slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
-                     keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
+        session.goOn(
+            slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
+            keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
         sessions[slot] = session
         if session.changes.isWalking { walking.append(slot) }
         handshake = nil
@@ -267,8 +310,8 @@ extension Endpoint {
         schedule(session, at: now)
     }
 
-    /// What both ends do when a session goes on: its connections find it in its slot, and nothing refers to records of
-    /// the past.
+    /// What both ends do when a session goes on: its connections find it in its slot, and nothing
+    /// refers to records of the past.
     func goOn(_ session: Session, at now: Instant) {
         session.isDirty = false
         session.scheduled = .distantFuture
@@ -281,15 +324,19 @@ extension Endpoint {
         }
     }
 
-    /// The answer has measured its path already; its token, handed back, shows that we receive where our datagrams
-    /// come from.
+    /// The answer has measured its path already; its token, handed back, shows that we receive
+    /// where our datagrams come from.
     private func greet(_ session: Session, _ arrival: WelcomeArrival, at now: Instant) {
-        guard let item = uplinks.first(where: { $0.uplink.number == arrival.uplink }) else { return }
+        guard let item = uplinks.first(where: { $0.uplink.number == arrival.uplink }) else {
+            return
+        }
         // What asks and answers here is a path, even where none was to be.
         openFirstPath(session, uplink: item.uplink, to: arrival.remote, at: now)
-        guard let path = session.paths.first(where: {
-            $0?.uplink == arrival.uplink && $0?.remote == arrival.remote
-        }) ?? nil else { return }
+        guard
+            let path = session.paths.first(where: {
+                $0?.uplink == arrival.uplink && $0?.remote == arrival.remote
+            }) ?? nil
+        else { return }
         path.local = arrival.local
         path.noteRTT(now - arrival.sentAt, at: now)
         path.hasAnswered = true
@@ -300,8 +347,8 @@ extension Endpoint {
         markDirty(session)
     }
 
-    /// The concentrator can't tell this hello from a replay, since our clock says something else than it expects:
-    /// the next one holds what it has just made up.
+    /// The concentrator can't tell this hello from a replay, since our clock says something else
+    /// than it expects: the next one holds what it has just made up.
     private func answer(_ challenge: Bytes16, _ index: UInt32, at now: Instant) {
         guard var state = handshake else { return }
         state.attempts.removeAll { $0.index == index }
@@ -321,7 +368,8 @@ extension Endpoint {
         return sessions.count - 1
     }
 
-    /// Ends a session whose peer knows or will never hear of it: its streams fail, its slot is free.
+    /// Ends a session whose peer knows or will never hear of it: its streams fail, its slot is
+    /// free.
     func end(_ session: Session, reason: String, at now: Instant) {
         guard sessions[session.slot] === session else { return }
         for slot in session.streams {
@@ -333,7 +381,9 @@ extension Endpoint {
         session.streams.removeAll()
         forgetSuccessors(session)
         session.wipeKeys()
-        if session.userNumber >= 0 { users[session.userNumber].sessions.removeAll { $0 == session.slot } }
+        if session.userNumber >= 0 {
+            users[session.userNumber].sessions.removeAll { $0 == session.slot }
+        }
         sessions[session.slot] = nil
         freeSessions.append(session.slot)
         sessionDeadlines.set(session.slot, .distantFuture)

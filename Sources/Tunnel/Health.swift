@@ -3,11 +3,12 @@ import Measures
 import Multipath
 import Wire
 
-/// A path's health: when silence is worth a probe, when an unanswered probe makes the path suspect, and
-/// how a suspect path is found again.
+/// A path's health: when silence is worth a probe, when an unanswered probe makes the path suspect,
+/// and how a suspect path is found again.
 ///
-/// Awaited answers that don't come within a probe time-out bring a probe; unanswered past another one
-/// they bring suspicion, and unacknowledged data is reinjected elsewhere at once (design: path health).
+/// Awaited answers that don't come within a probe time-out bring a probe; unanswered past another
+/// one they bring suspicion, and unacknowledged data is reinjected elsewhere at once (design: path
+/// health).
 extension Endpoint {
     // MARK: What the traffic tells
 
@@ -25,9 +26,12 @@ extension Endpoint {
         }
     }
 
-    /// Payload came: a flow whose later silence tells something (the sender of a download is far away).
-    @inline(__always) func noteData(_ session: Session, _ path: Path, _ stream: StreamHandle,
-                                    at now: Instant) {
+    /// Payload came: a flow whose later silence tells something (the sender of a download is far
+    /// away).
+    @inline(__always) func noteData(
+        _ session: Session, _ path: Path, _ stream: StreamHandle,
+        at now: Instant
+    ) {
         noteActivity(session, stream, at: now)
         path.lastData = now
         noteFlow(session, path, at: now)
@@ -55,7 +59,8 @@ extension Endpoint {
     }
 
     /// Payload came or went. The first after a pause starts the probes that keep round trips known.
-    @inline(__always) func noteActivity(_ session: Session, _ stream: StreamHandle, at now: Instant) {
+    @inline(__always) func noteActivity(_ session: Session, _ stream: StreamHandle, at now: Instant)
+    {
         let wasActive = now - session.lastActivity < Limits.activity
         session.lastActivity = now
         session.lastStream = stream.slot
@@ -77,23 +82,25 @@ extension Endpoint {
         roundTripBound(session, path) + Limits.peerAckDelay
     }
 
-    /// The probe time-out, or that of the latest stream's subflow on the path, which knows the queue
-    /// it stands in.
+    /// The probe time-out, or that of the latest stream's subflow on the path, which knows the
+    /// queue it stands in.
     func roundTripBound(_ session: Session, _ path: Path) -> Interval {
         var bound = path.probeTimeout
         guard session.lastStream >= 0,
-              session.lastStream < streams.count,
-              let stream = streams[session.lastStream],
-              stream.session == session.slot else { return bound }
-        for i in 0..<stream.links.count where stream.links[i].isUsed && stream.links[i].path == path.number {
+            session.lastStream < streams.count,
+            let stream = streams[session.lastStream],
+            stream.session == session.slot
+        else { return bound }
+        for i in 0..<stream.links.count
+        where stream.links[i].isUsed && stream.links[i].path == path.number {
             guard let tcp = stream.connection.subflow(i), tcp.hasRTTSample else { continue }
             bound = max(bound, tcp.smoothedRTT + max(tcp.rttVariation * 4, Limits.leastVariation))
         }
         return bound
     }
 
-    /// How long the answer to a probe may take that silence has called for already: two witnesses need
-    /// less patience than one.
+    /// How long the answer to a probe may take that silence has called for already: two witnesses
+    /// need less patience than one.
     private func shortBound(_ session: Session, _ path: Path) -> Interval {
         let bound = roundTripBound(session, path)
         guard path.hasRTT else { return bound }
@@ -106,11 +113,14 @@ extension Endpoint {
         path.probe.identifier &+= 1
         // An address that may get only so much yet gets data, not questions.
         let isLong = path.isValidated && path.mtu.asksBase(at: now)
-        // The proxy is to know that full datagrams don't reach it, or it would wait for data on this path.
+        // The proxy is to know that full datagrams don't reach it, or it would wait for data on
+        // this path.
         let isNarrow = !isProxy && path.health == .suspect && !path.mtu.isProven
         let purpose: ProbeFrame.Purpose = isLong ? .long : isNarrow ? .narrow : .life
-        let frame = ProbeFrame(isAnswer: false, identifier: ProbeFrame.identifier(count: path.probe.identifier, purpose),
-                               sentAt: now.nanoseconds)
+        let frame = ProbeFrame(
+            isAnswer: false,
+            identifier: ProbeFrame.identifier(count: path.probe.identifier, purpose),
+            sentAt: now.nanoseconds)
         if isLong {
             path.longQuestion = frame
             path.mtu.askedBase(at: now)
@@ -126,7 +136,8 @@ extension Endpoint {
             path.probe.unanswered = 0
         }
         path.probe.sentAt = now
-        let patience = path.health == .usable
+        let patience =
+            path.health == .usable
             ? path.probe.needed == 1 ? shortBound(session, path) : roundTripBound(session, path)
             : path.probe.backoff
         path.probe.verdictAt = now + patience
@@ -150,7 +161,8 @@ extension Endpoint {
                 sizeChanged(.shrank, session, path, at: now)
             }
             // Who asks on a path we took for dead is alive: ask back at once.
-            if path.isOpen, path.health == .suspect, now - path.probe.sentAt >= Limits.suspectProbe {
+            if path.isOpen, path.health == .suspect, now - path.probe.sentAt >= Limits.suspectProbe
+            {
                 sendProbe(session, path, at: now)
             }
             return
@@ -165,12 +177,14 @@ extension Endpoint {
     /// A probe's answer came, `sample` after it was asked for; zero where that can't be told.
     func answered(_ sample: Interval, _ session: Session, _ path: Path, at now: Instant) {
         guard sample >= .zero, sample < .seconds(60), path.isOpen else { return }
-        // An answer that ends a silence measures that (a link that stalled hands over what waited in it): believed
-        // for its whole length, the next silence would be awaited for minutes as long. A round trip that has
-        // really become so long shows again, and counts for twice as much each time.
+        // An answer that ends a silence measures that (a link that stalled hands over what waited
+        // in it): believed for its whole length, the next silence would be awaited for minutes as
+        // long. A round trip that has really become so long shows again, and counts for twice as
+        // much each time.
         let isUsable = path.health == .usable
         let most = isUsable ? sample : max(Limits.longestStallSample, path.probeTimeout * 2)
-        // What was asked during the silence, and is answered behind the answer that ended it, measures nothing.
+        // What was asked during the silence, and is answered behind the answer that ended it,
+        // measures nothing.
         let isOld = isUsable && path.healthSince > .zero && now - sample < path.healthSince
         if sample > .zero, !isOld || !path.hasRTT { path.noteRTT(min(sample, most), at: now) }
         path.probe.lastAnswer = now
@@ -180,7 +194,10 @@ extension Endpoint {
         guard path.mtu.isProven || path.health == .usable else {
             // It lives, but full datagrams have yet to show that they pass.
             if path.mtu.asksBase(at: now), path.longQuestion == nil,
-               now - path.probe.sentAt >= Limits.leastVariation { sendProbe(session, path, at: now) }
+                now - path.probe.sentAt >= Limits.leastVariation
+            {
+                sendProbe(session, path, at: now)
+            }
             return
         }
         path.probe.isOutstanding = false
@@ -208,11 +225,12 @@ extension Endpoint {
         return due
     }
 
-    /// When the path is to be probed though nothing is wrong: its round trip should be known while something
-    /// is being transferred, and NATs should not forget it.
+    /// When the path is to be probed though nothing is wrong: its round trip should be known while
+    /// something is being transferred, and NATs should not forget it.
     private func keepWarmAt(_ session: Session, _ path: Path, at now: Instant) -> Instant? {
         let last = max(path.probe.lastAnswer, path.probe.sentAt)
-        let isUsed = (!path.isBackup || path.isWarm)
+        let isUsed =
+            (!path.isBackup || path.isWarm)
             && (session.need != .single || !isProxy || carriesSubflows(session, path))
         if isUsed, session.isActive(at: now) { return last + Limits.warmProbe }
         guard isProxy, !session.streams.isEmpty || isUsed else { return nil }
@@ -237,7 +255,8 @@ extension Endpoint {
         if path.flowSilence <= now {
             path.flowSilence = .distantFuture
             path.flow = 0
-            // Acknowledgements end where nothing is left to acknowledge; data that was under way does not.
+            // Acknowledgements end where nothing is left to acknowledge; data that was under way
+            // does not.
             isSilent = isSilent || isAwaiting || now - path.lastData < Limits.flowBreak
         }
         if isSilent {
@@ -268,11 +287,15 @@ extension Endpoint {
             }
         } else {
             if path.isUntried { foundDead(session, path, at: now) }
-            let isWanted = session.isActive(at: now) || !session.hasUsablePath && !session.streams.isEmpty
+            let isWanted =
+                session.isActive(at: now) || !session.hasUsablePath && !session.streams.isEmpty
             let isFresh = now - path.healthSince < Limits.freshSuspicion
-            let limit = !isWanted ? Limits.longestIdleProbe
+            let limit =
+                !isWanted
+                ? Limits.longestIdleProbe
                 : isFresh ? Limits.freshSuspectProbe : Limits.longestSuspectProbe
-            path.probe.backoff = isFutile(path, session)
+            path.probe.backoff =
+                isFutile(path, session)
                 ? min(path.probe.backoff * 2, Limits.longestFutileProbe)
                 : min(path.probe.backoff * 3 / 2, limit)
         }
@@ -309,8 +332,11 @@ extension Endpoint {
         // A path that was just opened is not yet known to work; that is no news to anybody.
         let isNew = path.isUntried || path.lastArrival == .zero
         if health != .suspect || !isNew {
-            say(.pathChanged(session: session.slot, path: path.number, uplink: path.uplinkName, remote: path.remote,
-                             health: health))
+            say(
+                .pathChanged(
+                    session: session.slot, path: path.number, uplink: path.uplinkName,
+                    remote: path.remote,
+                    health: health))
         }
         healthChanged(health, session, path, at: now)
         if isProxy { watchSpare(session, at: now) }
@@ -339,7 +365,8 @@ extension Endpoint {
         if isProxy {
             // Doubt is looked at again and again while it lasts.
             if !session.hasUsablePath, !session.streams.isEmpty, handshake == nil {
-                due = min(due, max(session.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
+                due = min(
+                    due, max(session.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
             }
         } else {
             due = min(due, session.lastArrival + configuration.sessionSilence)
@@ -361,7 +388,9 @@ extension Endpoint {
             end(session, reason: "silent", at: now)
             return
         }
-        if !session.isMute, now - session.current.since >= configuration.keyDeath { dropKeys(session, at: now) }
+        if !session.isMute, now - session.current.since >= configuration.keyDeath {
+            dropKeys(session, at: now)
+        }
         if session.isMute { schedule(session, at: now); return }
         for case let path? in session.paths { advance(session, path, to: now) }
         if session.signals.at <= now { repeatSignals(session, at: now) }
@@ -371,8 +400,9 @@ extension Endpoint {
         if let rekey = session.rekey, rekey.again.at <= now { repeatRekey(session, at: now) }
         if isProxy {
             if !session.hasUsablePath,
-               !session.streams.isEmpty,
-               now - session.lastArrival >= Limits.sessionDoubt {
+                !session.streams.isEmpty,
+                now - session.lastArrival >= Limits.sessionDoubt
+            {
                 beginHandshake(at: now)
             }
         }

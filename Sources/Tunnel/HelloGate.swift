@@ -2,12 +2,14 @@ import Crypto
 import Measures
 import Wire
 
-/// What the concentrator does with a hello before any Diffie-Hellman, whose cost is why (170 microseconds).
+/// What the concentrator does with a hello before any Diffie-Hellman, whose cost is why (170
+/// microseconds).
 ///
-/// A stranger who does not know the concentrator's public key fails at `mac1`, for the price of a hash. Whoever knows
-/// it gets hellos into a queue that is worked off behind the records, within a budget of multiplications. Once
-/// that is strained, a hello must also hold a cookie, which only who receives at its address can have; and each
-/// address has a share. (WireGuard's protocol, sections 5.3 and 5.4.7 of its paper.)
+/// A stranger who does not know the concentrator's public key fails at `mac1`, for the price of a
+/// hash. Whoever knows it gets hellos into a queue that is worked off behind the records, within a
+/// budget of multiplications. Once that is strained, a hello must also hold a cookie, which only
+/// who receives at its address can have; and each address has a share. (WireGuard's protocol,
+/// sections 5.3 and 5.4.7 of its paper.)
 struct HelloGate {
     enum Verdict: Equatable {
         /// Waits for its turn.
@@ -20,7 +22,8 @@ struct HelloGate {
 
     let keys: HelloKeys
     /// Multiplications on the curve: what an opened hello costs is spent here.
-    private(set) var budget = TokenBucket(rate: Limits.multiplicationRate, burst: Limits.multiplicationBurst)
+    private(set) var budget = TokenBucket(
+        rate: Limits.multiplicationRate, burst: Limits.multiplicationBurst)
     private var loadedUntil = Instant.zero
     private var pausedUntil = Instant.zero
 
@@ -29,12 +32,15 @@ struct HelloGate {
     private var lastSecret: CookieSecret
     private var renewAt: Instant
 
-    // By a keyed hash of the source: those who have shown that they receive, and those who have not.
+    // By a keyed hash of the source: those who have shown that they receive, and those who have
+    // not.
     private let salt: (UInt64, UInt64)
     private var proven = [TokenBucket](
-        repeating: TokenBucket(rate: Limits.sourceHelloRate, burst: Limits.sourceHelloBurst), count: Self.sources)
+        repeating: TokenBucket(rate: Limits.sourceHelloRate, burst: Limits.sourceHelloBurst),
+        count: Self.sources)
     private var unproven = [TokenBucket](
-        repeating: TokenBucket(rate: Limits.cookieRate, burst: Limits.cookieBurst), count: Self.sources)
+        repeating: TokenBucket(rate: Limits.cookieRate, burst: Limits.cookieBurst),
+        count: Self.sources)
     private static let sources = 1024
 
     // A ring of datagrams in one piece of memory.
@@ -60,7 +66,8 @@ struct HelloGate {
 
     // MARK: In
 
-    /// Whether `datagram` is a hello of somebody who knows the public key: the first thing to be asked of it.
+    /// Whether `datagram` is a hello of somebody who knows the public key: the first thing to be
+    /// asked of it.
     mutating func knowsKey(_ datagram: UnsafeRawBufferPointer) -> Bool {
         guard datagram.count == HelloDatagram.size else { return false }
         let expected = keys.mac1(UnsafeRawBufferPointer(rebasing: datagram[..<HelloDatagram.mac1]))
@@ -70,8 +77,10 @@ struct HelloGate {
     }
 
     /// A hello whose `mac1` is right, and that is no copy of one that was answered.
-    mutating func admit(_ datagram: UnsafeRawBufferPointer, from source: PathAddress, random: inout KeyedRandom,
-                        at now: Instant) -> Verdict {
+    mutating func admit(
+        _ datagram: UnsafeRawBufferPointer, from source: PathAddress, random: inout KeyedRandom,
+        at now: Instant
+    ) -> Verdict {
         renewSecret(&random, at: now)
         if isLoaded(at: now) {
             guard hasCookie(datagram, source) else {
@@ -93,7 +102,8 @@ struct HelloGate {
 
     /// Half of the budget is spent, or several wait; for a second from then on.
     mutating func isLoaded(at now: Instant) -> Bool {
-        if count >= Limits.unprovenHellos || budget.level(at: now) < Limits.multiplicationBurst / 2 {
+        if count >= Limits.unprovenHellos || budget.level(at: now) < Limits.multiplicationBurst / 2
+        {
             loadedUntil = now + Limits.loadMemory
         }
         return now < loadedUntil
@@ -103,7 +113,9 @@ struct HelloGate {
         let given = Bytes16(datagram, at: HelloDatagram.mac2)
         guard given != .zero else { return false }
         let covered = UnsafeRawBufferPointer(rebasing: datagram[..<HelloDatagram.mac2])
-        return [secret, lastSecret].contains { MessageAuthentication(key: $0.cookie(for: source.remote))(covered) == given }
+        return [secret, lastSecret].contains {
+            MessageAuthentication(key: $0.cookie(for: source.remote))(covered) == given
+        }
     }
 
     private mutating func renewSecret(_ random: inout KeyedRandom, at now: Instant) {
@@ -119,7 +131,7 @@ struct HelloGate {
         let first = (address.high ^ salt.0) &* 0x9e37_79b9_7f4a_7c15
         let second = ((address.isIPv4 ? address.low : 0) ^ salt.1) &* 0xc2b2_ae3d_27d4_eb4f
         let mixed = ((first ^ (first >> 32)) &+ second) &* 0xff51_afd7_ed55_8ccd
-        return Int(mixed >> 54)   // ten bits
+        return Int(mixed >> 54)  // ten bits
     }
 
     // MARK: Out
@@ -129,7 +141,8 @@ struct HelloGate {
         guard count > 0 else { return nil }
         let source = origins[head]
         bytes.withUnsafeBytes {
-            out.copyMemory(from: $0.baseAddress! + head * HelloDatagram.size, byteCount: HelloDatagram.size)
+            out.copyMemory(
+                from: $0.baseAddress! + head * HelloDatagram.size, byteCount: HelloDatagram.size)
         }
         head = (head + 1) % Limits.queuedHellos
         count -= 1
@@ -153,7 +166,9 @@ private struct CookieSecret {
 
     func cookie(for remote: SocketAddress) -> Bytes16 {
         let kind: UInt64 = remote.address.isIPv4 ? 4 : 6
-        return withUnsafeBytes(of: (remote.address.high, remote.address.low, kind << 16 | UInt64(remote.port))) {
+        return withUnsafeBytes(
+            of: (remote.address.high, remote.address.low, kind << 16 | UInt64(remote.port))
+        ) {
             key($0)
         }
     }

@@ -14,11 +14,13 @@ struct Unconfirmed {
 
 /// Why a known user's hello did not begin a session as it was.
 public enum HelloRefusal: Equatable, Sendable {
-    /// Its time is older than that of an earlier hello, or than the concentrator; asked again with a challenge.
+    /// Its time is older than that of an earlier hello, or than the concentrator; asked again with
+    /// a challenge.
     case old(by: Interval)
     /// Its time is far ahead of the concentrator's clock; asked again with a challenge.
     case ahead(by: Interval)
-    /// Its time is older than that of another process' hello with the same key; asked again with a challenge.
+    /// Its time is older than that of another process' hello with the same key; asked again with a
+    /// challenge.
     case otherInstance(by: Interval)
     /// More hellos than a user may send.
     case tooMany
@@ -26,20 +28,23 @@ public enum HelloRefusal: Equatable, Sendable {
     case noSession
 }
 
-/// The concentrator answers hellos: the cheapest question first (HelloGate), then who asks, then whether it is
-/// no replay; its own ephemeral key is made last.
+/// The concentrator answers hellos: the cheapest question first (HelloGate), then who asks, then
+/// whether it is no replay; its own ephemeral key is made last.
 extension Endpoint {
     // MARK: As they come
 
-    func receiveHello(_ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
-                      uplink: Int, at now: Instant) {
+    func receiveHello(
+        _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
+        uplink: Int, at now: Instant
+    ) {
         let bytes = UnsafeRawBufferPointer(datagram)
         let source = PathAddress(remote: remote, local: local, uplink: uplink)
         guard gate?.knowsKey(bytes) == true else { counters.refusedHellos += 1; return }
         if repeatWelcome(bytes, to: source, at: now) { return }
         switch gate?.admit(bytes, from: source, random: &random, at: now) {
         case .queued: break
-        case .cookie(let cookie): postCookie(cookie, for: Bytes16(bytes, at: HelloDatagram.mac1), to: source)
+        case .cookie(let cookie):
+            postCookie(cookie, for: Bytes16(bytes, at: HelloDatagram.mac1), to: source)
         case .dropped, nil: counters.refusedHellos += 1
         }
     }
@@ -49,33 +54,47 @@ extension Endpoint {
         var bytes = Self.datagram(DatagramHeader(kind: .cookie, session: 0), [])
         let start = bytes.count
         bytes += [UInt8](repeating: 0, count: CookieDatagram.sealed - CookieDatagram.nonce)
-        bytes.withUnsafeMutableBytes { random.fill(UnsafeMutableRawBufferPointer(rebasing: $0[start...])) }
-        bytes += bytes.withUnsafeBytes {
-            keys.seal(cookie: cookie, nonce: UnsafeRawBufferPointer(rebasing: $0[start...]), mac1: mac1)
+        bytes.withUnsafeMutableBytes {
+            random.fill(UnsafeMutableRawBufferPointer(rebasing: $0[start...]))
         }
-        post(Outgoing(bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
+        bytes += bytes.withUnsafeBytes {
+            keys.seal(
+                cookie: cookie, nonce: UnsafeRawBufferPointer(rebasing: $0[start...]), mac1: mac1)
+        }
+        post(
+            Outgoing(
+                bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
     }
 
     /// A copy of a hello that was answered already, by another path or repeated by the network.
-    private func repeatWelcome(_ datagram: UnsafeRawBufferPointer, to source: PathAddress,
-                               at now: Instant) -> Bool {
+    private func repeatWelcome(
+        _ datagram: UnsafeRawBufferPointer, to source: PathAddress,
+        at now: Instant
+    ) -> Bool {
         let mac1 = Bytes16(datagram, at: HelloDatagram.mac1)
         guard let known = unconfirmed[mac1],
-              datagram[..<HelloDatagram.mac1].elementsEqual(known.hello) else { return false }
+            datagram[..<HelloDatagram.mac1].elementsEqual(known.hello)
+        else { return false }
         if known.repeats < Limits.welcomeRepeats {
             unconfirmed[mac1]?.repeats += 1
-            postWelcome(known.welcome, to: source, token: token(known.session, for: source, at: now))
+            postWelcome(
+                known.welcome, to: source, token: token(known.session, for: source, at: now))
         }
         return true
     }
 
     private func postWelcome(_ welcome: [UInt8], to source: PathAddress, token: Int64) {
         var bytes = welcome
-        for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: token >> shift)) }
-        post(Outgoing(bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
+        for shift in stride(from: 56, through: 0, by: -8) {
+            bytes.append(UInt8(truncatingIfNeeded: token >> shift))
+        }
+        post(
+            Outgoing(
+                bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
     }
 
-    /// What the welcome to this address carries, and to no other: whoever hands it back receives there.
+    /// What the welcome to this address carries, and to no other: whoever hands it back receives
+    /// there.
     private func token(_ session: Session, for source: PathAddress, at now: Instant) -> Int64 {
         if let i = session.welcomed.firstIndex(where: { $0.address == source }) {
             session.welcomed[i].asks += 1
@@ -96,7 +115,8 @@ extension Endpoint {
         var spent = 0
         withUnsafeTemporaryAllocation(byteCount: HelloDatagram.size, alignment: 8) { room in
             while spent < Limits.multiplicationsPerTurn, let due = gate?.nextAt(now), due <= now,
-                  let source = gate?.takeFirst(into: room.baseAddress!) {
+                let source = gate?.takeFirst(into: room.baseAddress!)
+            {
                 let cost = openHello(UnsafeRawBufferPointer(room), from: source, at: now)
                 gate?.spend(cost, at: now)
                 spent += cost
@@ -106,12 +126,16 @@ extension Endpoint {
     }
 
     /// The multiplications it cost: one for garbage, five for a welcome.
-    private func openHello(_ datagram: UnsafeRawBufferPointer, from source: PathAddress, at now: Instant) -> Int {
+    private func openHello(
+        _ datagram: UnsafeRawBufferPointer, from source: PathAddress, at now: Instant
+    ) -> Int {
         // A copy may have been answered since this one came.
         if repeatWelcome(datagram, to: source, at: now) { return 0 }
         let message = UnsafeRawBufferPointer(rebasing: datagram[HelloDatagram.message])
         var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.prologue)
-        guard let key = try? noise.readSender(message) else { counters.refusedHellos += 1; return 1 }
+        guard let key = try? noise.readSender(message) else {
+            counters.refusedHellos += 1; return 1
+        }
         guard let number = userNumbers[key] else {
             counters.refusedHellos += 1
             return tellStranger(key, noise, message, from: source, at: now)
@@ -123,15 +147,21 @@ extension Endpoint {
         if let refusal = users[number].judge(hello, wallClock: wallClock(at: now), at: now) {
             counters.refusedHellos += 1
             if users[number].isNews(refusal, at: now) {
-                say(.helloRefused(user: users[number].user.name, remote: source.remote, reason: refusal))
+                say(
+                    .helloRefused(
+                        user: users[number].user.name, remote: source.remote, reason: refusal))
             }
             return challenge(number, hello, &noise, refusal, to: source, at: now)
         }
-        guard users[number].hellos.take(at: now) else { return refuse(.tooMany, number, from: source, at: now) }
+        guard users[number].hellos.take(at: now) else {
+            return refuse(.tooMany, number, from: source, at: now)
+        }
         return welcome(number, hello, &noise, datagram, to: source, at: now)
     }
 
-    private func refuse(_ reason: HelloRefusal, _ number: Int, from source: PathAddress, at now: Instant) -> Int {
+    private func refuse(
+        _ reason: HelloRefusal, _ number: Int, from source: PathAddress, at now: Instant
+    ) -> Int {
         counters.refusedHellos += 1
         if users[number].isNews(reason, at: now) {
             say(.helloRefused(user: users[number].user.name, remote: source.remote, reason: reason))
@@ -139,10 +169,12 @@ extension Endpoint {
         return 2
     }
 
-    /// Somebody who knows our key and is no user: most likely one whose key was written down wrongly, or not at
-    /// all. Told only where the key is really the sender's.
-    private func tellStranger(_ key: Key32, _ noise: NoiseHandshake, _ message: UnsafeRawBufferPointer,
-                              from source: PathAddress, at now: Instant) -> Int {
+    /// Somebody who knows our key and is no user: most likely one whose key was written down
+    /// wrongly, or not at all. Told only where the key is really the sender's.
+    private func tellStranger(
+        _ key: Key32, _ noise: NoiseHandshake, _ message: UnsafeRawBufferPointer,
+        from source: PathAddress, at now: Instant
+    ) -> Int {
         guard strangers.take(at: now) else { return 1 }
         var noise = noise
         guard (try? noise.readMessage(message)) != nil else { return 2 }
@@ -150,24 +182,36 @@ extension Endpoint {
         return 2
     }
 
-    /// A hello that may be a replay, or comes from a machine with another time: the sender shows that it is here now.
-    private func challenge(_ number: Int, _ hello: HelloPayload, _ noise: inout NoiseHandshake, _ refusal: HelloRefusal,
-                           to source: PathAddress, at now: Instant) -> Int {
+    /// A hello that may be a replay, or comes from a machine with another time: the sender shows
+    /// that it is here now.
+    private func challenge(
+        _ number: Int, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
+        _ refusal: HelloRefusal,
+        to source: PathAddress, at now: Instant
+    ) -> Int {
         guard refusal != .tooMany, users[number].challenges.take(at: now) else { return 2 }
         let value = users[number].liveChallenge(at: now) {
             let fresh = random.key()
-            return Bytes16(a: fresh.a, b: fresh.b | 1)   // never zero
+            return Bytes16(a: fresh.a, b: fresh.b | 1)  // never zero
         }
-        let payload = WelcomePayload(challenge: value, cipher: CipherSuite.chaCha20Poly1305.rawValue).bytes
-        noise.prepare(preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
+        let payload = WelcomePayload(
+            challenge: value, cipher: CipherSuite.chaCha20Poly1305.rawValue
+        ).bytes
+        noise.prepare(
+            preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
         guard let answer = try? noise.writeMessage(payload: payload) else { return 5 }
-        postWelcome(Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer), to: source, token: 0)
+        postWelcome(
+            Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer), to: source,
+            token: 0)
         return 5
     }
 
-    private func welcome(_ number: Int, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
-                         _ datagram: UnsafeRawBufferPointer, to source: PathAddress, at now: Instant) -> Int {
-        let suite = CipherSuite.hasHardwareAES && hello.hasHardwareAES
+    private func welcome(
+        _ number: Int, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
+        _ datagram: UnsafeRawBufferPointer, to source: PathAddress, at now: Instant
+    ) -> Int {
+        let suite =
+            CipherSuite.hasHardwareAES && hello.hasHardwareAES
             ? CipherSuite.aes256GCM : .chaCha20Poly1305
         let living = hello.wantsFresh ? nil : livingSession(user: number, instance: hello.instance)
         guard let slot = living?.slot ?? takeSessionSlot() else {
@@ -175,22 +219,26 @@ extension Endpoint {
         }
         let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: random.next() & 0xff)
         let index = UInt32(slot) | salt << 16
-        let welcome = WelcomePayload(outcome: living == nil ? .newSession : .resumed,
-                                     cipher: suite.rawValue, index: index,
-                                     forbidsFirst: !configuration.joinsFirstAddress)
-        noise.prepare(preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
+        let welcome = WelcomePayload(
+            outcome: living == nil ? .newSession : .resumed,
+            cipher: suite.rawValue, index: index,
+            forbidsFirst: !configuration.joinsFirstAddress)
+        noise.prepare(
+            preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
         guard let answer = try? noise.writeMessage(payload: welcome.bytes) else {
             if living == nil { freeSessions.append(slot) }
             counters.refusedHellos += 1
             return 5
         }
         let bytesOut = Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer)
-        let session = Session(slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
-                              user: users[number].user.name, userNumber: number,
-                              instance: hello.instance, suite: suite,
-                              keys: noise.split(), mode: mode, numberCursor: 0, at: now)
+        let session = Session(
+            slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
+            user: users[number].user.name, userNumber: number,
+            instance: hello.instance, suite: suite,
+            keys: noise.split(), mode: mode, numberCursor: 0, at: now)
         if let living {
-            if living.successors.count >= Limits.successors, let hello = living.successors[0].hello {
+            if living.successors.count >= Limits.successors, let hello = living.successors[0].hello
+            {
                 forgetUnconfirmed(hello)
             }
             session.isSuccessor = true
@@ -212,15 +260,20 @@ extension Endpoint {
 
     // MARK: Until the first record
 
-    private func remember(_ session: Session, _ datagram: UnsafeRawBufferPointer, welcome: [UInt8], at now: Instant) {
-        let mine = unconfirmedOrder.filter { unconfirmed[$0]?.session.userNumber == session.userNumber }
+    private func remember(
+        _ session: Session, _ datagram: UnsafeRawBufferPointer, welcome: [UInt8], at now: Instant
+    ) {
+        let mine = unconfirmedOrder.filter {
+            unconfirmed[$0]?.session.userNumber == session.userNumber
+        }
         if mine.count >= Limits.unconfirmedPerUser {
             forgetUnconfirmed(mine[0])
         } else if unconfirmedOrder.count >= Limits.unconfirmedSessions {
             forgetUnconfirmed(unconfirmedOrder[0])
         }
         let mac1 = Bytes16(datagram, at: HelloDatagram.mac1)
-        unconfirmed[mac1] = Unconfirmed(session: session, hello: Array(datagram[..<HelloDatagram.mac1]), welcome: welcome)
+        unconfirmed[mac1] = Unconfirmed(
+            session: session, hello: Array(datagram[..<HelloDatagram.mac1]), welcome: welcome)
         unconfirmedOrder.append(mac1)
         session.hello = mac1
         arm(sessions[session.slot] ?? session, now + Limits.unconfirmedLifetime)
@@ -255,16 +308,18 @@ extension Endpoint {
     }
 
     func expireSuccessors(_ session: Session, at now: Instant) {
-        while let first = session.successors.first, first.openedAt + Limits.unconfirmedLifetime <= now,
-              let hello = first.hello { forgetUnconfirmed(hello) }
+        while let first = session.successors.first,
+            first.openedAt + Limits.unconfirmedLifetime <= now,
+            let hello = first.hello
+        { forgetUnconfirmed(hello) }
     }
 
     func forgetSuccessors(_ session: Session) {
         while let hello = session.successors.first?.hello { forgetUnconfirmed(hello) }
     }
 
-    /// The peer has spoken with the new keys: the session is real, and replaces the instance's older one; or the
-    /// older one goes on with its keys. The session that lives.
+    /// The peer has spoken with the new keys: the session is real, and replaces the instance's
+    /// older one; or the older one goes on with its keys. The session that lives.
     func confirm(_ session: Session, at now: Instant) -> Session {
         session.isConfirmed = true
         session.lastArrival = now
@@ -275,7 +330,8 @@ extension Endpoint {
         // Its other attempts are answered, but not used: the proxy has chosen.
         for mac1 in unconfirmedOrder {
             guard let other = unconfirmed[mac1]?.session, other.userNumber == session.userNumber,
-                  other.instance == session.instance else { continue }
+                other.instance == session.instance
+            else { continue }
             forgetUnconfirmed(mac1)
         }
         if let living { takeOver(living, by: session, at: now); return living }
@@ -291,11 +347,13 @@ extension Endpoint {
         return session
     }
 
-    /// The session goes on with a handshake's keys: the same process is back. Where its paths lead is asked again.
+    /// The session goes on with a handshake's keys: the same process is back. Where its paths lead
+    /// is asked again.
     private func takeOver(_ session: Session, by other: Session, at now: Instant) {
         let silence = now - session.lastArrival
-        session.goOn(slot: session.slot, localIndex: other.localIndex, remoteIndex: other.remoteIndex,
-                     suite: other.suite, keys: other.current)
+        session.goOn(
+            slot: session.slot, localIndex: other.localIndex, remoteIndex: other.remoteIndex,
+            suite: other.suite, keys: other.current)
         session.welcomed = other.welcomed
         session.lastArrival = now
         say(.sessionResumed(session: session.slot, silence: silence))

@@ -2,18 +2,21 @@ import Measures
 
 /// Every limit of a session in one place, each with its unit and its reason.
 enum Limits {
-    /// Paths of one session: path IDs 0 to 15 (a phone has three uplinks, a concentrator two addresses).
+    /// Paths of one session: path IDs 0 to 15 (a phone has three uplinks, a concentrator two
+    /// addresses).
     static let paths = 16
     /// Sessions an endpoint holds; the slot takes 16 of the index's 24 bits.
     static let sessions = 65_536
-    /// Sessions that answered a hello and have not been spoken to yet, of all users and of one; the oldest (of
-    /// that user) is dropped. A proxy repeats itself within 250 ms, and gives an answer 2 s at least.
+    /// Sessions that answered a hello and have not been spoken to yet, of all users and of one; the
+    /// oldest (of that user) is dropped. A proxy repeats itself within 250 ms, and gives an answer
+    /// 2 s at least.
     static let unconfirmedSessions = 512
     static let unconfirmedPerUser = 16
     static let unconfirmedLifetime = Interval.seconds(15)
 
-    // Hellos before they are opened (HelloGate). A multiplication on the curve takes some 40 microseconds, a
-    // handshake five: 2,000 a second are less than a tenth of a core, and 400 sessions.
+    // Hellos before they are opened (HelloGate). A multiplication on the curve takes some 40
+    // microseconds, a handshake five: 2,000 a second are less than a tenth of a core, and 400
+    // sessions.
     static let multiplicationRate = 2_000.0
     static let multiplicationBurst = 400.0
     /// Opened in one turn, and the time until the next ones: half a millisecond that others wait.
@@ -26,19 +29,20 @@ enum Limits {
     static let loadMemory = Interval.seconds(1)
     /// A secret makes cookies for so long, and is taken for as long again.
     static let cookieLifetime = Interval.seconds(120)
-    /// Under load: hellos with a cookie, and cookies, of one address (IPv6: of one /64). An office behind one
-    /// address has 20 proxies or so; each asks four times in its first second.
+    /// Under load: hellos with a cookie, and cookies, of one address (IPv6: of one /64). An office
+    /// behind one address has 20 proxies or so; each asks four times in its first second.
     static let sourceHelloRate = 20.0
     static let sourceHelloBurst = 40.0
     static let cookieRate = 20.0
     static let cookieBurst = 40.0
-    /// Of one user: hellos with the right keys that are answered, and challenges. Sixteen proxies that lost
-    /// their concentrator ask at once, then every second or two.
+    /// Of one user: hellos with the right keys that are answered, and challenges. Sixteen proxies
+    /// that lost their concentrator ask at once, then every second or two.
     static let userHelloRate = 10.0
     static let userHelloBurst = 40.0
     static let challengeRate = 4.0
     static let challengeBurst = 16.0
-    /// How far a proxy's clock may be ahead of ours: its stamp is remembered, and none below it counts.
+    /// How far a proxy's clock may be ahead of ours: its stamp is remembered, and none below it
+    /// counts.
     static let stampLead: UInt64 = 600_000_000_000
     /// A hello sent this long before the concentrator began is taken for a replay.
     static let stampAge: UInt64 = 120_000_000_000
@@ -59,40 +63,45 @@ enum Limits {
     static let leastWindingUp = 1_000
     /// How often it is told that a user met a limit.
     static let limitSilence = Interval.seconds(10)
-    /// How often one cached welcome is repeated to copies of its hello: every uplink to every address.
+    /// How often one cached welcome is repeated to copies of its hello: every uplink to every
+    /// address.
     static let welcomeRepeats = 32
-    /// Handshake datagrams waiting for the next batch; more are dropped, the peer repeats itself. Cookies
-    /// leave some of the room to others.
+    /// Handshake datagrams waiting for the next batch; more are dropped, the peer repeats itself.
+    /// Cookies leave some of the room to others.
     static let outbox = 128
     static let outboxCookies = 64
     /// Handshake attempts whose answer is still accepted.
     static let handshakeAttempts = 4
-    /// Datagrams held back for an address that has yet to show that it receives: a first window's worth.
+    /// Datagrams held back for an address that has yet to show that it receives: a first window's
+    /// worth.
     static let heldDatagrams = 24
-    /// Of the three times as much that an address may get before it has answered: for the question, twice.
+    /// Of the three times as much that an address may get before it has answered: for the question,
+    /// twice.
     static let questionRoom = 80
-    /// An unanswered question is repeated at least this often while something comes from there, whatever round
-    /// trip was measured on the path before.
+    /// An unanswered question is repeated at least this often while something comes from there,
+    /// whatever round trip was measured on the path before.
     static let longestQuestionWait = Interval.milliseconds(250)
     static let longestHold = Interval.milliseconds(500)
-    /// Full datagrams with which a path is opened that has to carry data at once: the concentrator may answer
-    /// three times as much before it knows that the address receives, which is its first window.
+    /// Full datagrams with which a path is opened that has to carry data at once: the concentrator
+    /// may answer three times as much before it knows that the address receives, which is its first
+    /// window.
     static let wakePadding = 6
-    /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram holds. They are
-    /// shorter than what asks for them, and are not answered.
+    /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram
+    /// holds. They are shorter than what asks for them, and are not answered.
     static let resetsPerTurn = 512
-    /// The least payload of a full segment, bytes (RFC 9293 section 3.7.1): whoever announces less gets this.
+    /// The least payload of a full segment, bytes (RFC 9293 section 3.7.1): whoever announces less
+    /// gets this.
     static let leastSegmentSize = 536
     /// Resting numbers freed in one go.
     static let numbersPerWake = 256
-    /// Changes of paths that one datagram may announce: a proxy says each path's state once. An address, of which a
-    /// concentrator has 8, counts twice: it may open and close several paths.
+    /// Changes of paths that one datagram may announce: a proxy says each path's state once. An
+    /// address, of which a concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
-    /// Subflows that the subflow resets of one datagram may end, a microsecond and a half each; of the others one
-    /// hears again with the next segment that is sent on them.
+    /// Subflows that the subflow resets of one datagram may end, a microsecond and a half each; of
+    /// the others one hears again with the next segment that is sent on them.
     static let endsPerDatagram = 32
-    /// Connections that are told of a path's change at once, in the datagram that said it; the others hear of it
-    /// in the following turns, or before they are used.
+    /// Connections that are told of a path's change at once, in the datagram that said it; the
+    /// others hear of it in the following turns, or before they are used.
     static let streamsPerWalk = 64
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
@@ -101,22 +110,24 @@ enum Limits {
     static let keyLifetime = Interval.seconds(120)
     static let recordsPerKey: UInt64 = 1 << 60
     static let longestRekeyWait = Interval.seconds(10)
-    /// A concentrator makes new keys this often at most (each costs four Diffie-Hellman operations, 180
-    /// microseconds); a proxy looks at an answer to its rekey this often.
+    /// A concentrator makes new keys this often at most (each costs four Diffie-Hellman operations,
+    /// 180 microseconds); a proxy looks at an answer to its rekey this often.
     static let rekeyInterval = Interval.seconds(10)
     static let rekeyAnswerInterval = Interval.milliseconds(50)
     /// How long the replaced key still opens: late datagrams come within the deepest queue's delay.
     static let oldKeyLifetime = Interval.seconds(5)
 
-    /// Keys older than `EndpointConfiguration.keyDeath` send nothing; what comes with them is opened for this much
-    /// longer, as the other end's are younger by the time a rekeying takes.
+    /// Keys older than `EndpointConfiguration.keyDeath` send nothing; what comes with them is
+    /// opened for this much longer, as the other end's are younger by the time a rekeying takes.
     static let keyGrace = Interval.seconds(10)
-    /// Handshakes that went on with the session and were not followed by a record: then a new one is asked for.
+    /// Handshakes that went on with the session and were not followed by a record: then a new one
+    /// is asked for.
     static let vainResumptions = 3
     /// Handshakes at once by which a session may go on.
     static let successors = 4
-    /// Bytes a second, and at once, to addresses of a session that have not shown that they receive: what sixteen
-    /// paths need that are opened in the middle of a download (`wakePadding`).
+    /// Bytes a second, and at once, to addresses of a session that have not shown that they
+    /// receive: what sixteen paths need that are opened in the middle of a download
+    /// (`wakePadding`).
     static let unprovenRate = 32_768.0
     static let unprovenBurst = 400_000.0
 
@@ -135,8 +146,9 @@ enum Limits {
     static let waitingHandshakePatience = Interval.seconds(2)
     static let idleHandshakePatience = Interval.seconds(10)
 
-    /// Segments that the first flights of all subflows may have that begin on a path within a second, and what
-    /// each has at least: 64 downloads at once would else begin with six seconds of a 2 Mbit/s link.
+    /// Segments that the first flights of all subflows may have that begin on a path within a
+    /// second, and what each has at least: 64 downloads at once would else begin with six seconds
+    /// of a 2 Mbit/s link.
     static let firstFlights = 64
     static let leastFirstFlight = 4
     /// What the peer may hold back an acknowledgement (its delayed-ACK timer).
@@ -144,21 +156,23 @@ enum Limits {
     static let leastVariation = Interval.milliseconds(20)
     /// A path's time-out while nothing was measured on it.
     static let initialTimeout = Interval.milliseconds(250)
-    /// And whatever was: a process that stood still for minutes measures them, and would wait for as long.
+    /// And whatever was: a process that stood still for minutes measures them, and would wait for
+    /// as long.
     static let longestTimeout = Interval.seconds(10)
-    /// What an answer that ends a silence counts for as a round trip, at most, where less was known.
+    /// What an answer that ends a silence counts for as a round trip, at most, where less was
+    /// known.
     static let longestStallSample = Interval.milliseconds(500)
     static let suspectProbe = Interval.milliseconds(50)
-    /// A suspect path is probed this often for its first minute while something is being transferred,
-    /// later only `longestSuspectProbe`.
+    /// A suspect path is probed this often for its first minute while something is being
+    /// transferred, later only `longestSuspectProbe`.
     static let freshSuspectProbe = Interval.milliseconds(50)
     static let freshSuspicion = Interval.seconds(60)
     static let longestSuspectProbe = Interval.milliseconds(300)
     /// Of a pair of uplink and address that never answered, while another path of the uplink works.
     static let longestFutileProbe = Interval.seconds(30)
     static let longestIdleProbe = Interval.seconds(5)
-    /// Probes without an answer that make a path suspect even while datagrams arrive on it: it may be
-    /// dead in our direction only.
+    /// Probes without an answer that make a path suspect even while datagrams arrive on it: it may
+    /// be dead in our direction only.
     static let unansweredWhileHearing = 6
     static let leastSignalInterval = Interval.milliseconds(50)
     static let longestSignalInterval = Interval.seconds(2)
@@ -173,41 +187,44 @@ enum Limits {
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)
     static let listenerNumberRest = Interval.seconds(10)
-    /// How long, and how many at most, the SYNs that opened connections are remembered: a proxy repeats one for up
-    /// to two minutes, and it may be under way for minutes more.
+    /// How long, and how many at most, the SYNs that opened connections are remembered: a proxy
+    /// repeats one for up to two minutes, and it may be under way for minutes more.
     static let openingMemory = Interval.seconds(600)
     static let openings = 2_048
-    /// Resets of aborted connections that are repeated, while no word comes that the peer knows, after a round
-    /// trip and then with doubling waits; less long than a number rests, since it names nothing else meanwhile.
+    /// Resets of aborted connections that are repeated, while no word comes that the peer knows,
+    /// after a round trip and then with doubling waits; less long than a number rests, since it
+    /// names nothing else meanwhile.
     static let unconfirmedResets = 4_096
     static let resetMemory = Interval.seconds(40)
     /// A datagram full of them goes on a path; the next follows after this: 12 Mbit/s at most.
     static let resetPause = Interval.milliseconds(1)
     /// A connection without a subflow is kept this long by a listener whose peer could join.
     static let orphanPatience = Interval.seconds(30)
-    /// Single mode: a connection without payload for so long leaves its lost path later, at leisure, each
-    /// in its own time.
+    /// Single mode: a connection without payload for so long leaves its lost path later, at
+    /// leisure, each in its own time.
     static let quiet = Interval.seconds(2)
     static let dormancy = Interval.seconds(12)
     static let dormancySpread = Interval.milliseconds(100)
     static let firstJoinRetry = Interval.milliseconds(100)
     static let longestJoinRetry = Interval.seconds(30)
 
-    /// Single mode: how long a path that nobody wants any more is kept for what is under way on it, and how
-    /// often it is looked at meanwhile.
+    /// Single mode: how long a path that nobody wants any more is kept for what is under way on it,
+    /// and how often it is looked at meanwhile.
     static let leavePatience = Interval.seconds(3)
     static let leaveInterval = Interval.milliseconds(50)
 
     /// Addresses a concentrator announces; the table's width.
     static let announcedAddresses = 8
 
-    /// Bytes of an IP packet with which every path begins and which it must take to carry data; less than half of
-    /// the room to an Ethernet's 1,500 is lost until the first probe is answered.
+    /// Bytes of an IP packet with which every path begins and which it must take to carry data;
+    /// less than half of the room to an Ethernet's 1,500 is lost until the first probe is answered.
     static let basePacket = 1280
-    /// A question in a datagram of at least so many bytes (UDP payload) is answered as long: an IPv6 base datagram.
+    /// A question in a datagram of at least so many bytes (UDP payload) is answered as long: an
+    /// IPv6 base datagram.
     static let leastBaseDatagram = 1232
 
-    /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to this.
+    /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to
+    /// this.
     static let bulkHead = 12
     /// A frame of at most this many payload bytes shares a datagram with others.
     static let smallPayload = 600

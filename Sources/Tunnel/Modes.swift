@@ -2,12 +2,12 @@ import Measures
 import Multipath
 import Wire
 
-/// Handover modes at the proxy: what each connection wants, which paths are open for the neediest of them,
-/// and how those that nobody wants any more fall silent.
+/// Handover modes at the proxy: what each connection wants, which paths are open for the neediest
+/// of them, and how those that nobody wants any more fall silent.
 ///
-/// A connection has the mode its listener gave it, else the session's, which `setMode` changes. In full and
-/// backup mode all paths are open. In single mode one is, the *keeper*; a better one (regular before backup,
-/// then in the order of the uplinks) takes over once it works.
+/// A connection has the mode its listener gave it, else the session's, which `setMode` changes. In
+/// full and backup mode all paths are open. In single mode one is, the *keeper*; a better one
+/// (regular before backup, then in the order of the uplinks) takes over once it works.
 extension Endpoint {
     /// Changes the mode of all connections that have none of their own, while they live.
     public func setMode(_ mode: HandoverMode, at now: Instant) {
@@ -24,12 +24,13 @@ extension Endpoint {
         watchSpare(session, at: now)
     }
 
-    /// Changes an uplink's part while connections live: the peer is told of paths (path state) and of
-    /// subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
+    /// Changes an uplink's part while connections live: the peer is told of paths (path state) and
+    /// of subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
     public func setUplinkRole(_ number: Int, isBackup: Bool, at now: Instant) {
         clock = now
         guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
-              uplinks[i].uplink.isBackup != isBackup else { return }
+            uplinks[i].uplink.isBackup != isBackup
+        else { return }
         uplinks[i].uplink.isBackup = isBackup
         guard let session = currentSession, !session.isClosing else { return }
         for case let path? in session.paths where path.uplink == number {
@@ -37,7 +38,8 @@ extension Endpoint {
             path.isBackup = isBackup && session.need == .backup
             for slot in session.streams {
                 guard let stream = streams[slot] else { continue }
-                stream.connection.setBackup(self.isBackup(path, for: stream, session), path: path.number, at: now)
+                stream.connection.setBackup(
+                    self.isBackup(path, for: stream, session), path: path.number, at: now)
             }
             if path.isOpen { raise(session, path, at: now) }
         }
@@ -47,9 +49,12 @@ extension Endpoint {
         watchSpare(session, at: now)
     }
 
-    func mode(of stream: StreamHandle, _ session: Session) -> HandoverMode { stream.ownMode ?? session.mode }
+    func mode(of stream: StreamHandle, _ session: Session) -> HandoverMode {
+        stream.ownMode ?? session.mode
+    }
 
-    /// The connection's mode is another: its subflows on backup uplinks change their part (MP_PRIO).
+    /// The connection's mode is another: its subflows on backup uplinks change their part
+    /// (MP_PRIO).
     private func adoptMode(_ stream: StreamHandle, _ session: Session, at now: Instant) {
         let mode = mode(of: stream, session)
         stream.connection.mode = mode
@@ -66,7 +71,8 @@ extension Endpoint {
     // MARK: What is needed
 
     /// A connection came or went.
-    func countMode(of stream: StreamHandle, by difference: Int, _ session: Session, at now: Instant) {
+    func countMode(of stream: StreamHandle, by difference: Int, _ session: Session, at now: Instant)
+    {
         guard session.isInitiator, let own = stream.ownMode else { return }
         session.ownModes[Int(own.code)] += difference
         updateNeed(session, at: now)
@@ -75,7 +81,7 @@ extension Endpoint {
     /// The neediest of the session's mode and those of its living connections.
     private func needed(_ session: Session) -> HandoverMode {
         for mode in [HandoverMode.full, .backup]
-            where session.mode == mode || session.ownModes[Int(mode.code)] > 0 { return mode }
+        where session.mode == mode || session.ownModes[Int(mode.code)] > 0 { return mode }
         return .single
     }
 
@@ -85,7 +91,9 @@ extension Endpoint {
         session.need = need
         for item in uplinks where item.isUp {
             let isBackup = item.uplink.isBackup && need == .backup
-            for case let path? in session.paths where path.uplink == item.uplink.number { path.isBackup = isBackup }
+            for case let path? in session.paths where path.uplink == item.uplink.number {
+                path.isBackup = isBackup
+            }
             if need != .single { openPaths(session, uplink: item.uplink, at: now) }
         }
         for case let path? in session.paths where path.isOpen { raise(session, path, at: now) }
@@ -102,19 +110,21 @@ extension Endpoint {
         return 2 * path.uplink + (isForbidden ? 1 : 0) + (path.isReserve ? 1 << 16 : 0)
     }
 
-    /// A path that works; or where none does one that was just opened and has not been found dead: waiting
-    /// for its first answer would cost a round trip of the handover.
+    /// A path that works; or where none does one that was just opened and has not been found dead:
+    /// waiting for its first answer would cost a round trip of the handover.
     func isEligible(_ path: Path, _ session: Session) -> Bool {
         path.health == .usable || (path.isOpen && path.isUntried && !session.hasUsablePath)
     }
 
-    /// The one path of single mode. It changes only for one that works and stands higher, or when it
-    /// does not work any more.
+    /// The one path of single mode. It changes only for one that works and stands higher, or when
+    /// it does not work any more.
     func keeper(_ session: Session) -> Path? {
         var best: Path?
         for case let path? in session.paths where isEligible(path, session) {
             guard let other = best else { best = path; continue }
-            let isBetter = rank(path, session) != rank(other, session) ? rank(path, session) < rank(other, session)
+            let isBetter =
+                rank(path, session) != rank(other, session)
+                ? rank(path, session) < rank(other, session)
                 : other.number != session.keeper
                     && (path.number == session.keeper || path.probeTimeout < other.probeTimeout)
             if isBetter { best = path }
@@ -123,33 +133,43 @@ extension Endpoint {
         return best
     }
 
-    /// A path that nobody in single mode wants beside `keeper`. One that is better but silent is waited for.
+    /// A path that nobody in single mode wants beside `keeper`. One that is better but silent is
+    /// waited for.
     func isSpare(_ path: Path, _ keeper: Path, _ session: Session) -> Bool {
         path !== keeper && (path.health == .usable || rank(path, session) >= rank(keeper, session))
     }
 
-    /// Single mode: subflows beside the keeper's end in an orderly way once that stands; true while they live.
+    /// Single mode: subflows beside the keeper's end in an orderly way once that stands; true while
+    /// they live.
     func leaveSpare(_ stream: StreamHandle, _ session: Session, _ keeper: Path, at now: Instant) {
-        guard keeper.health == .usable, stream.connection.isEstablished(path: keeper.number) else { return }
+        guard keeper.health == .usable, stream.connection.isEstablished(path: keeper.number) else {
+            return
+        }
         for case let path? in session.paths
-            where path.isOpen && isSpare(path, keeper, session) && stream.connection.hasSubflow(path: path.number) {
+        where path.isOpen && isSpare(path, keeper, session)
+            && stream.connection.hasSubflow(path: path.number)
+        {
             stream.connection.leave(path: path.number, at: now)
         }
     }
 
     // MARK: Paths fall silent
 
-    /// Open paths that nobody wants any more (in single mode those beside the keeper) are given up once no
-    /// subflow lives on them, or after a while. Called when paths change and while some are spare.
+    /// Open paths that nobody wants any more (in single mode those beside the keeper) are given up
+    /// once no subflow lives on them, or after a while. Called when paths change and while some are
+    /// spare.
     func watchSpare(_ session: Session, at now: Instant) {
         session.spareAt = .distantFuture
         session.superseded = -1
         guard session.isInitiator, !session.isClosing else { return }
         let keeper = session.need == .single ? keeper(session) : nil
         for case let path? in session.paths {
-            let isBeside = keeper.map { $0.health == .usable && isSpare(path, $0, session) } ?? false
+            let isBeside =
+                keeper.map { $0.health == .usable && isSpare(path, $0, session) } ?? false
             let isSuperseded = isSuperseded(path, session)
-            guard path.isOpen, isBeside || isSuperseded else { path.leaveBy = .distantFuture; continue }
+            guard path.isOpen, isBeside || isSuperseded else {
+                path.leaveBy = .distantFuture; continue
+            }
             if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leavePatience }
             if path.leaveBy <= now || !isInhabited(path, session) {
                 path.leaveBy = .distantFuture
@@ -164,10 +184,13 @@ extension Endpoint {
 
     /// Subflows on a superseded path end once another one of the connection stands.
     func leaveSuperseded(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard session.superseded >= 0, stream.connection.hasSubflow(path: session.superseded) else { return }
+        guard session.superseded >= 0, stream.connection.hasSubflow(path: session.superseded) else {
+            return
+        }
         for case let path? in session.paths
-            where path.number != session.superseded && path.health == .usable
-                && stream.connection.isEstablished(path: path.number) {
+        where path.number != session.superseded && path.health == .usable
+            && stream.connection.isEstablished(path: path.number)
+        {
             stream.connection.leave(path: session.superseded, at: now)
             return
         }
@@ -175,7 +198,9 @@ extension Endpoint {
 
     private func isInhabited(_ path: Path, _ session: Session) -> Bool {
         for slot in session.streams {
-            if let stream = streams[slot], stream.connection.livesOn(path: path.number) { return true }
+            if let stream = streams[slot], stream.connection.livesOn(path: path.number) {
+                return true
+            }
         }
         return false
     }
@@ -183,11 +208,14 @@ extension Endpoint {
     /// Nothing works any more, and not all uplinks have been tried: the next one's path is woken.
     func wakeNext(_ session: Session, at now: Instant) {
         guard session.isInitiator, session.need == .single, !session.isClosing,
-              !session.hasUsablePath else { return }
+            !session.hasUsablePath
+        else { return }
         for case let path? in session.paths where path.isOpen && path.isUntried { return }
         for wantsBackup in [false, true] {
             for item in uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
-                let isOpen = session.paths.contains { $0?.isOpen == true && $0?.uplink == item.uplink.number }
+                let isOpen = session.paths.contains {
+                    $0?.isOpen == true && $0?.uplink == item.uplink.number
+                }
                 if isOpen { continue }
                 openPaths(session, uplink: item.uplink, at: now)
                 return
@@ -198,14 +226,18 @@ extension Endpoint {
 
 extension HandoverMode {
     var code: UInt8 {
-        switch self { case .full: 0; case .backup: 1; case .single: 2 }
+        switch self {
+        case .full: 0;
+        case .backup: 1;
+        case .single: 2
+        }
     }
     init?(code: UInt8) {
         switch code {
-            case 0: self = .full
-            case 1: self = .backup
-            case 2: self = .single
-            default: return nil
+        case 0: self = .full
+        case 1: self = .backup
+        case 2: self = .single
+        default: return nil
         }
     }
 }

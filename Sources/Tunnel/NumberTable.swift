@@ -1,6 +1,7 @@
 import Measures
 
-/// Subflow numbers of one session: number to (connection slot, subflow index), in pages made on demand.
+/// Subflow numbers of one session: number to (connection slot, subflow index), in pages made on
+/// demand.
 ///
 /// Two loads instead of a hash; 1 kB for each 256 numbers that were ever in use together.
 final class NumberTable {

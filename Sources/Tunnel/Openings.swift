@@ -2,8 +2,8 @@ import Measures
 
 /// Concentrator: the SYNs that opened a session's latest connections.
 ///
-/// The proxy repeats a SYN until it is answered. One that was held up on its way for longer than its number rests
-/// here would open a second connection, and the same request would be made twice.
+/// The proxy repeats a SYN until it is answered. One that was held up on its way for longer than
+/// its number rests here would open a second connection, and the same request would be made twice.
 struct Openings {
     private var items: [(key: UInt64, until: Instant)] = []
     private var oldest = 0

@@ -5,8 +5,8 @@ import Multipath
 import Subflow
 import Wire
 
-/// One way between the two ends of a session: its packet numbers, its round trip, its health, and the
-/// small frames that wait for its next datagram.
+/// One way between the two ends of a session: its packet numbers, its round trip, its health, and
+/// the small frames that wait for its next datagram.
 final class Path {
     let number: Int
     let lane: Int
@@ -25,7 +25,8 @@ final class Path {
     var isOpen = false
     /// Its uplink is a backup one, and the neediest connection is in backup mode: it rests.
     var isBackup = false
-    /// Its uplink has the role, whatever the mode; it is kept awake while something is transferred (proxy).
+    /// Its uplink has the role, whatever the mode; it is kept awake while something is transferred
+    /// (proxy).
     var isReserve = false
     var isWarm = false
     /// When it is closed since nobody wants it any more, even if subflows live on it still.
@@ -55,8 +56,8 @@ final class Path {
     /// Sealed datagrams for an address that may get no more yet.
     var held: [HeldDatagram] = []
 
-    // Records. Numbers start at 1 and never start again while the keys of one handshake live, whatever the epoch
-    // and the incarnation: no nonce is used twice.
+    // Records. Numbers start at 1 and never start again while the keys of one handshake live,
+    // whatever the epoch and the incarnation: no nonce is used twice.
     private(set) var nextNumber: UInt64 = 1
     var replay = ReplayWindow()
     /// The number of the record that is being read.
@@ -102,8 +103,10 @@ final class Path {
     // Fixed at first use, so that a capture shows one pair of addresses for a path's whole life.
     var captureAddresses: (local: IPAddress, remote: IPAddress)?
 
-    init(number: Int, uplink: Int, uplinkName: String, remote: SocketAddress, local: IPAddress,
-         datagramLimit: Int, isValidated: Bool) {
+    init(
+        number: Int, uplink: Int, uplinkName: String, remote: SocketAddress, local: IPAddress,
+        datagramLimit: Int, isValidated: Bool
+    ) {
         self.isValidated = isValidated
         self.number = number
         lane = number % DatagramBatch.laneCount
@@ -111,7 +114,8 @@ final class Path {
         self.uplinkName = uplinkName
         self.remote = remote
         self.local = local
-        mtu = PathMTU(base: Endpoint.baseDatagram(isIPv4: remote.address.isIPv4), ceiling: datagramLimit)
+        mtu = PathMTU(
+            base: Endpoint.baseDatagram(isIPv4: remote.address.isIPv4), ceiling: datagramLimit)
         small = .allocate(byteCount: DatagramBatch.longestDatagram, alignment: 16)
     }
     deinit { small.deallocate() }
@@ -131,7 +135,8 @@ final class Path {
         loss.restart()
     }
 
-    /// Where `length` bytes of a plain frame go into the next datagram; nil where they don't fit any more.
+    /// Where `length` bytes of a plain frame go into the next datagram; nil where they don't fit
+    /// any more.
     func append(_ length: Int) -> UnsafeMutableRawPointer? {
         guard length <= smallRoom else { return nil }
         defer { smallCount += length }
@@ -165,7 +170,8 @@ final class Path {
         minimumBefore = .max
     }
 
-    // Subflows that began on it within a second of the first of them: their first flights meet in its queue.
+    // Subflows that began on it within a second of the first of them: their first flights meet in
+    // its queue.
     private var begun = 0
     private var begunSince = Instant.zero
 
@@ -174,16 +180,18 @@ final class Path {
         if now - begunSince > .seconds(1) { begun = 0; begunSince = now }
         begun += 1
         guard hasRTT else { return nil }
-        return PathEstimate(smoothedRTT: smoothedRTT, rttVariation: rttVariation,
-                            minimumRTT: min(minimumRTT, minimumBefore),
-                            mostInitialSegments: max(Limits.leastFirstFlight, Limits.firstFlights / begun))
+        return PathEstimate(
+            smoothedRTT: smoothedRTT, rttVariation: rttVariation,
+            minimumRTT: min(minimumRTT, minimumBefore),
+            mostInitialSegments: max(Limits.leastFirstFlight, Limits.firstFlights / begun))
     }
     var leastRTT: Interval { min(minimumRTT, minimumBefore) }
 
     /// Within this time a probe should be answered.
     var probeTimeout: Interval {
         guard hasRTT else { return Limits.initialTimeout }
-        return min(smoothedRTT + max(rttVariation * 4, Limits.leastVariation), Limits.longestTimeout)
+        return min(
+            smoothedRTT + max(rttVariation * 4, Limits.leastVariation), Limits.longestTimeout)
     }
 }
 
@@ -216,13 +224,15 @@ struct RateMeter {
     private mutating func roll(at now: Instant) {
         let span = now - since
         let fresh = Rate(bytes: bytes, in: span)
-        rate = span > .seconds(2)
+        rate =
+            span > .seconds(2)
             ? fresh : Rate(bytesPerSecond: (rate.bytesPerSecond + fresh.bytesPerSecond) / 2)
         bytes = 0
         since = now
     }
     func value(at now: Instant) -> Rate {
-        // A window begins with its first datagram: what this one holds is older than a second and a half.
+        // A window begins with its first datagram: what this one holds is older than a second and a
+        // half.
         if now - since > .seconds(2) { return .zero }
         var copy = self
         if now - since >= Self.window { copy.roll(at: now) }

@@ -1,15 +1,17 @@
 import Measures
 import Multipath
 
-/// How the connections of a session hear of what changed on its paths: each by itself, before it is used or
-/// when its turn comes.
+/// How the connections of a session hear of what changed on its paths: each by itself, before it is
+/// used or when its turn comes.
 ///
-/// A datagram may say of 32 paths that they are gone, and a session may have 100,000 connections. So a change is
-/// only noted where it is read; `advance` and `transmit` tell `Limits.streamsPerWalk` connections each time.
+/// A datagram may say of 32 paths that they are gone, and a session may have 100,000 connections.
+/// So a change is only noted where it is read; `advance` and `transmit` tell
+/// `Limits.streamsPerWalk` connections each time.
 struct PathChanges {
     /// Counts changes; a connection remembers the last one it has heard of.
     private(set) var latest: UInt64 = 1
-    /// Connections that the walk through the session's list has not come to yet, and where it stands.
+    /// Connections that the walk through the session's list has not come to yet, and where it
+    /// stands.
     private(set) var left = 0
     private var cursor = 0
     var isWalking: Bool { left > 0 }
@@ -21,8 +23,8 @@ struct PathChanges {
         return latest
     }
 
-    /// The place of the next connection to tell in a list of `count`; nil at the end of the walk. The list may
-    /// have changed since the last step.
+    /// The place of the next connection to tell in a list of `count`; nil at the end of the walk.
+    /// The list may have changed since the last step.
     mutating func next(of count: Int) -> Int? {
         guard left > 0, count > 0 else { left = 0; return nil }
         left &-= 1
@@ -33,8 +35,8 @@ struct PathChanges {
 }
 
 extension Path {
-    /// When something last changed on the path that connections hear of (`PathChanges.latest`); when it was
-    /// last lost, and when it last moved: to another network, or to another port only.
+    /// When something last changed on the path that connections hear of (`PathChanges.latest`);
+    /// when it was last lost, and when it last moved: to another network, or to another port only.
     struct Changes {
         var any: UInt64 = 0
         var health: UInt64 = 0
@@ -82,8 +84,8 @@ extension Endpoint {
         return change
     }
 
-    /// What our own clock or uplinks say concerns all connections now; what a datagram says can wait until it
-    /// is read to its end.
+    /// What our own clock or uplinks say concerns all connections now; what a datagram says can
+    /// wait until it is read to its end.
     private func tellAtOnce(_ session: Session, at now: Instant) {
         if isReading { return }
         while let place = session.changes.next(of: session.streams.count) {
@@ -97,7 +99,8 @@ extension Endpoint {
         var budget = Limits.streamsPerWalk
         while budget > 0, let slot = walking.last {
             guard let session = sessions[slot], !session.isClosing,
-                  let place = session.changes.next(of: session.streams.count) else {
+                let place = session.changes.next(of: session.streams.count)
+            else {
                 walking.removeLast()
                 continue
             }
@@ -121,12 +124,14 @@ extension Endpoint {
                 stream.connection.setHealth(.lost, path: path.number, at: now)
             }
             if path.changes.sized > heard {
-                stream.connection.limitSegments(to: Self.segmentSize(datagramLimit: path.datagramLimit),
-                                                path: path.number, repeatsAll: path.changes.shrank > heard, at: now)
+                stream.connection.limitSegments(
+                    to: Self.segmentSize(datagramLimit: path.datagramLimit),
+                    path: path.number, repeatsAll: path.changes.shrank > heard, at: now)
             }
             if path.changes.moved > heard {
-                stream.connection.addressMoved(path: path.number,
-                                               isElsewhere: path.changes.movedElsewhere > heard, at: now)
+                stream.connection.addressMoved(
+                    path: path.number,
+                    isElsewhere: path.changes.movedElsewhere > heard, at: now)
             }
             if path.changes.health > heard {
                 stream.connection.setHealth(path.health, path: path.number, at: now)

@@ -1,19 +1,22 @@
 import Measures
 
-/// How long a path's datagrams may be in our direction, found by probes of their own (RFC 8899, DPLPMTUD).
+/// How long a path's datagrams may be in our direction, found by probes of their own (RFC 8899,
+/// DPLPMTUD).
 ///
-/// Sizes are bytes of UDP payload. A path begins with datagrams of the base size, which must show that they
-/// pass; longer ones are tried with probe datagrams whose loss means nothing else. Where full datagrams go
-/// unanswered while short ones are, a probe of the size in use tells whether it is a black hole.
+/// Sizes are bytes of UDP payload. A path begins with datagrams of the base size, which must show
+/// that they pass; longer ones are tried with probe datagrams whose loss means nothing else. Where
+/// full datagrams go unanswered while short ones are, a probe of the size in use tells whether it
+/// is a black hole.
 ///
-/// The owner says what happened and when, sends a probe of each size that `takeProbe` names, and does what the
-/// returned change calls for.
+/// The owner says what happened and when, sends a probe of each size that `takeProbe` names, and
+/// does what the returned change calls for.
 struct PathMTU {
     enum Change: Equatable {
         case none
         /// Full datagrams are longer from now on.
         case grew
-        /// Full datagrams are shorter: what was sent longer may be lost. The base size must prove itself anew.
+        /// Full datagrams are shorter: what was sent longer may be lost. The base size must prove
+        /// itself anew.
         case shrank
     }
 
@@ -84,8 +87,8 @@ struct PathMTU {
 
     // MARK: The base size
 
-    /// Whether a probe of the path's life should be as long as the base size: at first, and later where short
-    /// ones are answered, ever more rarely.
+    /// Whether a probe of the path's life should be as long as the base size: at first, and later
+    /// where short ones are answered, ever more rarely.
     func asksBase(at now: Instant) -> Bool {
         !isProven && (baseAsked < Self.mostTries || now >= baseAt)
     }
@@ -126,7 +129,8 @@ struct PathMTU {
     }
 
     /// A probe of `size`, sent at `sentAt`, was answered.
-    mutating func answered(size: Int, sentAt: Instant, at now: Instant, timeout: Interval) -> Change {
+    mutating func answered(size: Int, sentAt: Instant, at now: Instant, timeout: Interval) -> Change
+    {
         switch state {
         case .trying(let tried, _, _, _) where tried == size:
             current = size
@@ -135,7 +139,9 @@ struct PathMTU {
             return .grew
         case .trying, .settled:
             // Late, behind a queue longer than was thought: it passes all the same.
-            guard size > current, size <= ceiling, sentAt <= now, now - sentAt < Self.latest else { return .none }
+            guard size > current, size <= ceiling, sentAt <= now, now - sentAt < Self.latest else {
+                return .none
+            }
             current = size
             if tooLong <= size { tooLong = ceiling + 1 }
             tryNext(at: now, timeout: timeout)
@@ -155,10 +161,12 @@ struct PathMTU {
         if verdict < at { state = .verifying(tries: tries, sentAt: sentAt, verdictAt: verdict) }
     }
 
-    /// Time passes. `answered`: when a short probe last was. `heard`: the latest moment of which it is known that
-    /// what left then could arrive. `isWanted`: something is being transferred.
-    mutating func advance(to now: Instant, timeout: Interval, answered: Instant, heard: Instant,
-                          isWanted: Bool) -> Change {
+    /// Time passes. `answered`: when a short probe last was. `heard`: the latest moment of which it
+    /// is known that what left then could arrive. `isWanted`: something is being transferred.
+    mutating func advance(
+        to now: Instant, timeout: Interval, answered: Instant, heard: Instant,
+        isWanted: Bool
+    ) -> Change {
         guard deadline <= now else { return .none }
         switch state {
         case .unproven: return .none
@@ -177,7 +185,7 @@ struct PathMTU {
                 tooLong = min(tooLong, size)
                 tryNext(at: now, timeout: timeout)
             } else {
-                state = .settled(until: now + Self.silentRetry)   // silence tells nothing of sizes
+                state = .settled(until: now + Self.silentRetry)  // silence tells nothing of sizes
             }
             return .none
         case .verifying(let tries, let sentAt, _):
@@ -210,7 +218,9 @@ struct PathMTU {
     }
 
     private mutating func search(at now: Instant, timeout: Interval) {
-        if tooLong > ceiling, current < ceiling { tryNext(at: now, timeout: timeout) } else {
+        if tooLong > ceiling, current < ceiling {
+            tryNext(at: now, timeout: timeout)
+        } else {
             state = .settled(until: now + Self.raiseInterval)
         }
     }
@@ -218,10 +228,12 @@ struct PathMTU {
     // MARK: Black holes
 
     /// A full datagram left.
-    @inline(__always) mutating func sent(_ size: Int, at now: Instant) { if size >= base { lastFull = now } }
+    @inline(__always) mutating func sent(_ size: Int, at now: Instant) {
+        if size >= base { lastFull = now }
+    }
 
-    /// Data went unanswered for longer than a round trip: it may be the length of its datagrams. True where a
-    /// probe is due, and a short one with it.
+    /// Data went unanswered for longer than a round trip: it may be the length of its datagrams.
+    /// True where a probe is due, and a short one with it.
     mutating func doubt(at now: Instant, timeout: Interval) -> Bool {
         guard lastFull > lastVerified else { return false }
         switch state {
@@ -235,8 +247,8 @@ struct PathMTU {
         return true
     }
 
-    /// The peer's full datagrams don't arrive: both directions must show again that the base size passes. False
-    /// where that is under way.
+    /// The peer's full datagrams don't arrive: both directions must show again that the base size
+    /// passes. False where that is under way.
     mutating func doubtBase() -> Bool {
         guard isProven else { return false }
         current = base
@@ -251,7 +263,9 @@ struct PathMTU {
         guard size > base else { return .none }
         tooLong = min(tooLong, size)
         if size <= current { return blackHole(at: now) }
-        if case .trying(let tried, _, _, _) = state, tried >= size { tryNext(at: now, timeout: timeout) }
+        if case .trying(let tried, _, _, _) = state, tried >= size {
+            tryNext(at: now, timeout: timeout)
+        }
         return .none
     }
 

@@ -1,8 +1,10 @@
-/// Streams that have something to send, in fair turns: first between users, then between a user's streams.
+/// Streams that have something to send, in fair turns: first between users, then between a user's
+/// streams.
 ///
-/// Between users by deficit round robin (Shreedhar and Varghese, 1995): each may send a quantum of bytes before
-/// the next one's turn, and what a visit takes beyond that is missing from his next quantum. Of one user's streams
-/// those with little to say go ahead of those that filled their last visit, one of which comes after every
+/// Between users by deficit round robin (Shreedhar and Varghese, 1995): each may send a quantum of
+/// bytes before the next one's turn, and what a visit takes beyond that is missing from his next
+/// quantum. Of one user's streams those with little to say go ahead of those that filled their last
+/// visit, one of which comes after every
 /// `mostAhead` of them. Intrusive: nothing is allocated but a user's first entry.
 struct ReadyQueue {
     private struct List {
@@ -49,8 +51,11 @@ struct ReadyQueue {
         let index = stream.user + 1
         while flows.count <= index { flows.append(Flow()) }
         stream.readyIn = index
-        if stream.isBulk { Self.add(stream, to: &flows[index].bulk, atFront: atFront) }
-        else { Self.add(stream, to: &flows[index].thin, atFront: atFront) }
+        if stream.isBulk {
+            Self.add(stream, to: &flows[index].bulk, atFront: atFront)
+        } else {
+            Self.add(stream, to: &flows[index].thin, atFront: atFront)
+        }
         if !flows[index].isActive { activate(index) }
     }
 
@@ -92,7 +97,7 @@ struct ReadyQueue {
         while firstActive >= 0 {
             let index = firstActive
             if flows[index].isEmpty {
-                flows[deactivateFirst()].credit = 0   // who had nothing to send saved nothing up
+                flows[deactivateFirst()].credit = 0  // who had nothing to send saved nothing up
                 continue
             }
             if flows[index].credit <= 0 {
@@ -101,7 +106,8 @@ struct ReadyQueue {
                 if flows[index].nextActive >= 0 { activate(deactivateFirst()) }
                 continue
             }
-            let bulkIsDue = flows[index].thin.head == nil
+            let bulkIsDue =
+                flows[index].thin.head == nil
                 || (flows[index].ahead >= Self.mostAhead && flows[index].bulk.head != nil)
             flows[index].ahead = bulkIsDue ? 0 : flows[index].ahead + 1
             let taken = bulkIsDue ? Self.take(&flows[index].bulk) : Self.take(&flows[index].thin)
@@ -116,8 +122,11 @@ struct ReadyQueue {
     /// A visit of the stream is over: what it sent.
     mutating func charge(_ stream: StreamHandle, bytes: Int, segments: Int) {
         flows[stream.readyIn].credit -= max(bytes, Self.leastCharge)
-        if segments >= Self.bulkSegments { stream.isBulk = true }
-        else if segments < Self.bulkSegments / 4 { stream.isBulk = false }
+        if segments >= Self.bulkSegments {
+            stream.isBulk = true
+        } else if segments < Self.bulkSegments / 4 {
+            stream.isBulk = false
+        }
     }
 }
 
@@ -140,7 +149,11 @@ struct ToldQueue {
         stream.isTold = true
         let index = stream.user + 1
         while flows.count <= index { flows.append(Flow()) }
-        if let tail = flows[index].tail { tail.nextTold = stream } else { flows[index].head = stream }
+        if let tail = flows[index].tail {
+            tail.nextTold = stream
+        } else {
+            flows[index].head = stream
+        }
         flows[index].tail = stream
         if !flows[index].isActive { activate(index) }
     }

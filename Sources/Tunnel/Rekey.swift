@@ -2,25 +2,27 @@ import Crypto
 import Measures
 import Wire
 
-/// Fresh keys inside a living session: a Noise handshake in frames, so nothing of the old keys helps an
-/// attacker with the new ones. The proxy asks; the concentrator changes over when the proxy has.
+/// Fresh keys inside a living session: a Noise handshake in frames, so nothing of the old keys
+/// helps an attacker with the new ones. The proxy asks; the concentrator changes over when the
+/// proxy has.
 extension Endpoint {
     static let rekeyPrologue = Array("braid 2 rekey".utf8)
 
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(_ session: Session, at now: Instant) {
         guard session.isInitiator, session.rekey == nil, !session.isMute,
-              now - session.current.since >= configuration.keyLifetime
-                  || session.recordsSent >= Limits.recordsPerKey
+            now - session.current.since >= configuration.keyLifetime
+                || session.recordsSent >= Limits.recordsPerKey
         else { return }
         beginRekey(session, at: now)
     }
 
     private func beginRekey(_ session: Session, at now: Instant) {
         defer { Secrets.wipeStack() }
-        var noise = NoiseHandshake.initiator(local: configuration.identity, remote: remoteKey,
-                                             prologue: Self.rekeyPrologue,
-                                             preSharedKey: preSharedKey, ephemeral: random.key())
+        var noise = NoiseHandshake.initiator(
+            local: configuration.identity, remote: remoteKey,
+            prologue: Self.rekeyPrologue,
+            preSharedKey: preSharedKey, ephemeral: random.key())
         let epoch = session.current.epoch &+ 1
         guard let message = try? noise.writeMessage(payload: [epoch]) else { return }
         session.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message)
@@ -34,7 +36,10 @@ extension Endpoint {
         for case let path? in session.paths where path.isOpen {
             guard let other = best else { best = path; continue }
             if (path.health == .usable && other.health != .usable)
-                || (path.health == other.health && path.probeTimeout < other.probeTimeout) { best = path }
+                || (path.health == other.health && path.probeTimeout < other.probeTimeout)
+            {
+                best = path
+            }
         }
         if let best { append(rekey.message, isAnswer: false, epoch: rekey.epoch, session, best) }
         rekey.again.said(at: now, first: Limits.initialTimeout, longest: Limits.longestRekeyWait)
@@ -42,9 +47,13 @@ extension Endpoint {
         arm(session, rekey.again.at)
     }
 
-    private func append(_ message: [UInt8], isAnswer: Bool, epoch: UInt8, _ session: Session, _ path: Path) {
+    private func append(
+        _ message: [UInt8], isAnswer: Bool, epoch: UInt8, _ session: Session, _ path: Path
+    ) {
         guard let out = path.append(RekeyFrame.headSize + message.count) else { return }
-        message.withUnsafeBytes { RekeyFrame(isAnswer: isAnswer, epoch: epoch, message: $0).write(into: out) }
+        message.withUnsafeBytes {
+            RekeyFrame(isAnswer: isAnswer, epoch: epoch, message: $0).write(into: out)
+        }
         markDirty(session)
     }
 
@@ -56,22 +65,29 @@ extension Endpoint {
         }
     }
 
-    private func answerRekey(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant) {
+    private func answerRekey(_ frame: RekeyFrame, _ session: Session, _ path: Path, at now: Instant)
+    {
         guard !session.isInitiator, !session.isMute else { return }
         if let old = session.rekeyAnswer,
-           old.epoch == frame.epoch,
-           frame.message.elementsEqual(old.message1) {
+            old.epoch == frame.epoch,
+            frame.message.elementsEqual(old.message1)
+        {
             append(old.message2, isAnswer: true, epoch: old.epoch, session, path)
             return
         }
-        guard frame.epoch == session.current.epoch &+ 1, now >= session.rekeyAllowedAt else { return }
-        // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is answered.
+        guard frame.epoch == session.current.epoch &+ 1, now >= session.rekeyAllowedAt else {
+            return
+        }
+        // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is
+        // answered.
         session.rekeyAllowedAt = now + min(Limits.rekeyInterval, configuration.keyLifetime / 4)
         defer { Secrets.wipeStack() }
         let user = users[session.userNumber].user
-        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.rekeyPrologue)
+        var noise = NoiseHandshake.responder(
+            local: configuration.identity, prologue: Self.rekeyPrologue)
         guard let sender = try? noise.readSender(frame.message), sender == user.publicKey,
-              let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
+            let payload = try? noise.readMessage(frame.message), payload == [frame.epoch]
+        else {
             counters.badFrames += 1
             return
         }
@@ -80,7 +96,8 @@ extension Endpoint {
             counters.badFrames += 1
             return
         }
-        session.next = EpochKeys(epoch: frame.epoch, suite: session.suite, keys: noise.split(), since: now)
+        session.next = EpochKeys(
+            epoch: frame.epoch, suite: session.suite, keys: noise.split(), since: now)
         session.rekeyAnswer = (Array(frame.message), answer, frame.epoch)
         append(answer, isAnswer: true, epoch: frame.epoch, session, path)
     }
@@ -96,10 +113,12 @@ extension Endpoint {
             return
         }
         session.rekey = nil
-        session.next = EpochKeys(epoch: frame.epoch, suite: session.suite, keys: noise.split(), since: now)
+        session.next = EpochKeys(
+            epoch: frame.epoch, suite: session.suite, keys: noise.split(), since: now)
         adoptNextKeys(session, at: now)
         // The concentrator changes over with the first record of the new epoch: send one.
-        for case let path? in session.paths where path.health == .usable && !path.probe.isOutstanding {
+        for case let path? in session.paths
+        where path.health == .usable && !path.probe.isOutstanding {
             sendProbe(session, path, at: now)
             break
         }
@@ -112,8 +131,8 @@ extension Endpoint {
         arm(session, session.previousUntil)
     }
 
-    /// The keys could not be renewed: they are gone. Connections wait for a handshake by the same process, which
-    /// goes on with the session; the proxy begins one.
+    /// The keys could not be renewed: they are gone. Connections wait for a handshake by the same
+    /// process, which goes on with the session; the proxy begins one.
     func dropKeys(_ session: Session, at now: Instant) {
         session.wipeKeys()
         for case let path? in session.paths where path.health == .usable {

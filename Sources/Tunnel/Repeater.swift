@@ -7,7 +7,8 @@ struct Repeater {
     private var wait = Interval.zero
     var isRunning: Bool { at < .distantFuture }
 
-    /// It was said: it is due again after `first`, from then on after twice the last wait, `longest` at most.
+    /// It was said: it is due again after `first`, from then on after twice the last wait,
+    /// `longest` at most.
     mutating func said(at now: Instant, first: Interval, longest: Interval) {
         wait = wait == .zero ? first : min(wait * 2, longest)
         at = now + wait

@@ -13,13 +13,15 @@ extension Endpoint {
         for case let session? in sessions where session.isConfirmed {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths
-                where path.isOpen || path.health != .lost || path.nextNumber > 1 {
+            where path.isOpen || path.health != .lost || path.nextNumber > 1 {
                 paths.append(describe(path, session, at: now))
             }
-            report.sessions.append(.init(number: session.slot, user: session.user,
-                                         age: now - session.openedAt,
-                                         mode: session.mode, paths: paths,
-                                         connections: session.streams.count))
+            report.sessions.append(
+                .init(
+                    number: session.slot, user: session.user,
+                    age: now - session.openedAt,
+                    mode: session.mode, paths: paths,
+                    connections: session.streams.count))
         }
         return report
     }
@@ -29,14 +31,17 @@ extension Endpoint {
         uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.local
     }
 
-    private func describe(_ path: Path, _ session: Session, at now: Instant) -> EndpointReport.Path {
-        .init(number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
-              remote: "\(path.remote)",
-              health: path.health, isFutile: isFutile(path, session), isBackup: path.isBackup, smoothedRTT: path.smoothedRTT,
-              minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
-              packetSize: path.mtu.isProven
-                  ? path.datagramLimit + Self.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
-              sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
-              bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)
+    private func describe(_ path: Path, _ session: Session, at now: Instant) -> EndpointReport.Path
+    {
+        .init(
+            number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
+            remote: "\(path.remote)",
+            health: path.health, isFutile: isFutile(path, session), isBackup: path.isBackup,
+            smoothedRTT: path.smoothedRTT,
+            minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
+            packetSize: path.mtu.isProven
+                ? path.datagramLimit + Self.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
+            sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
+            bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)
     }
 }

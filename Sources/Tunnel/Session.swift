@@ -7,7 +7,8 @@ import Wire
 /// The record keys of one epoch.
 final class EpochKeys {
     let epoch: UInt8
-    /// Nil once they are too old (`Limits`): nothing is sent with them any more, and nothing opened.
+    /// Nil once they are too old (`Limits`): nothing is sent with them any more, and nothing
+    /// opened.
     private(set) var send: RecordCipher?
     private(set) var receive: RecordCipher?
     let since: Instant
@@ -28,8 +29,9 @@ final class EpochKeys {
 /// What two ends share from one handshake on: keys, paths, connections.
 final class Session {
     private(set) var slot: Int
-    /// What the peer writes into its datagrams: the slot and eight bits above it, so that a datagram of the slot's
-    /// last tenant, or of the session's last keys, costs a comparison, not a decryption.
+    /// What the peer writes into its datagrams: the slot and eight bits above it, so that a
+    /// datagram of the slot's last tenant, or of the session's last keys, costs a comparison, not a
+    /// decryption.
     private(set) var localIndex: UInt32
     private(set) var remoteIndex: UInt32
     let isInitiator: Bool
@@ -54,15 +56,17 @@ final class Session {
     /// Before it no message of a rekey is looked into: each costs Diffie-Hellman operations.
     var rekeyAllowedAt = Instant.zero
     var recordsSent: UInt64 = 0
-    /// At the concentrator: handshakes by which the same process goes on with this session; the first that speaks
-    /// takes it over. Sessions only in name: each has keys and an index of its own, in this one's slot.
+    /// At the concentrator: handshakes by which the same process goes on with this session; the
+    /// first that speaks takes it over. Sessions only in name: each has keys and an index of its
+    /// own, in this one's slot.
     var successors: [Session] = []
     var isSuccessor = false
     /// At the proxy: times it went on with new keys since it last heard a record.
     var resumptions = 0
     /// At the concentrator, until the first record: the first MAC of the hello that made it.
     var hello: Bytes16?
-    /// At the concentrator, until the first record: where the welcome went, and what each copy asked.
+    /// At the concentrator, until the first record: where the welcome went, and what each copy
+    /// asked.
     var welcomed: [AddressCheck] = []
 
     var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
@@ -84,8 +88,8 @@ final class Session {
 
     /// At the concentrator: which of its announcements have not been echoed, a bit each.
     var announcing = 0
-    /// At the proxy: what was announced, by address ID less one; the address the session began on, and whether
-    /// further paths may lead there.
+    /// At the proxy: what was announced, by address ID less one; the address the session began on,
+    /// and whether further paths may lead there.
     var heard: [Announcement?] = Array(repeating: nil, count: Limits.announcedAddresses)
     var firstRemote: SocketAddress?
     var forbidsFirst = false
@@ -95,7 +99,8 @@ final class Session {
     /// Connection slots, in no particular order.
     var streams: [Int] = []
     let numbers: NumberTable
-    /// Connections by the listener's token, for joins and requests of such. Looked up, never iterated.
+    /// Connections by the listener's token, for joins and requests of such. Looked up, never
+    /// iterated.
     var tokens: [UInt32: Int] = [:]
 
     /// At the concentrator: what opened its latest connections.
@@ -103,8 +108,8 @@ final class Session {
     /// Resets of connections this end broke off, repeated until the peer knows.
     var resets = UnconfirmedResets()
 
-    /// At the concentrator: bytes to addresses that have not shown that they receive, all together, besides the
-    /// three times that each has.
+    /// At the concentrator: bytes to addresses that have not shown that they receive, all together,
+    /// besides the three times that each has.
     var unproven = TokenBucket(rate: Limits.unprovenRate, burst: Limits.unprovenBurst)
 
     var lastArrival: Instant
@@ -116,9 +121,13 @@ final class Session {
     var isDirty = false
     var isClosing = false
 
-    init(slot: Int, localIndex: UInt32, remoteIndex: UInt32, isInitiator: Bool, user: String, userNumber: Int,
-         instance: UInt64, suite: CipherSuite, keys: NoiseHandshake.TransportKeys, mode: HandoverMode,
-         numberCursor: UInt64, at now: Instant) {
+    init(
+        slot: Int, localIndex: UInt32, remoteIndex: UInt32, isInitiator: Bool, user: String,
+        userNumber: Int,
+        instance: UInt64, suite: CipherSuite, keys: NoiseHandshake.TransportKeys,
+        mode: HandoverMode,
+        numberCursor: UInt64, at now: Instant
+    ) {
         self.slot = slot
         self.localIndex = localIndex
         self.remoteIndex = remoteIndex
@@ -137,7 +146,8 @@ final class Session {
         lastActivity = now
     }
 
-    /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new ones.
+    /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new
+    /// ones.
     var isMute: Bool { current.isDead }
 
     /// No key is left.
@@ -151,7 +161,8 @@ final class Session {
         rekeyAnswer = nil
     }
 
-    /// From here on records leave with the next epoch's keys; the old ones open what is still under way.
+    /// From here on records leave with the next epoch's keys; the old ones open what is still under
+    /// way.
     func adoptNextKeys(until: Instant) {
         guard let next else { return }
         precondition(next.epoch == current.epoch &+ 1)
@@ -163,7 +174,9 @@ final class Session {
     }
 
     /// Goes on with the keys and indices of a new handshake; packet numbers begin anew with them.
-    func goOn(slot: Int, localIndex: UInt32, remoteIndex: UInt32, suite: CipherSuite, keys: EpochKeys) {
+    func goOn(
+        slot: Int, localIndex: UInt32, remoteIndex: UInt32, suite: CipherSuite, keys: EpochKeys
+    ) {
         wipeKeys()
         self.slot = slot
         self.localIndex = localIndex
@@ -210,11 +223,14 @@ final class Session {
     }
     /// Payload came in the last second.
     func wasReceiving(at now: Instant) -> Bool {
-        for case let path? in paths where path.lastData > .zero && now - path.lastData < .seconds(1) { return true }
+        for case let path? in paths where path.lastData > .zero && now - path.lastData < .seconds(1)
+        { return true }
         return false
     }
     /// Something is or was just being transferred: probing is worth its bytes.
-    func isActive(at now: Instant) -> Bool { !streams.isEmpty && now - lastActivity < Limits.activity }
+    func isActive(at now: Instant) -> Bool {
+        !streams.isEmpty && now - lastActivity < Limits.activity
+    }
 }
 
 struct RekeyAttempt {

@@ -54,21 +54,26 @@ struct LimitCounters {
 extension Endpoint {
     /// Concentrator: what keeps the user from one more connection; nil where nothing does.
     ///
-    /// Connections that wind up after their end count on their own: an application that opens and closes many
-    /// is not kept from the next one, and what it leaves behind is bounded all the same.
+    /// Connections that wind up after their end count on their own: an application that opens and
+    /// closes many is not kept from the next one, and what it leaves behind is bounded all the
+    /// same.
     /// `isHalfOpen`: its first segment does not hold the whole target.
     func limitReached(by user: Int, isHalfOpen: Bool) -> UserLimit? {
         let load = users[user].load
         if isHalfOpen, load.halfOpen >= configuration.mostHalfOpenPerUser { return .halfOpen }
         if load.open >= configuration.mostConnectionsPerUser { return .connections }
-        if load.released >= configuration.mostConnectionsPerUser + Limits.leastWindingUp { return .connections }
+        if load.released >= configuration.mostConnectionsPerUser + Limits.leastWindingUp {
+            return .connections
+        }
         if users[user].memory.free < Connection.memoryCost { return .memory }
         return nil
     }
 
     func turnedAway(by limit: UserLimit, user: Int, at now: Instant) {
         turnedAway.note(limit)
-        if users[user].load.mayTell(of: limit, at: now) { say(.limited(user: users[user].user.name, limit)) }
+        if users[user].load.mayTell(of: limit, at: now) {
+            say(.limited(user: users[user].user.name, limit))
+        }
     }
 
     // MARK: Streams
@@ -110,7 +115,8 @@ extension Endpoint {
 
     // MARK: Sessions
 
-    /// A further session of the user's counts from now on: those silent for longest make room for it.
+    /// A further session of the user's counts from now on: those silent for longest make room for
+    /// it.
     func makeRoom(for session: Session, at now: Instant) {
         let user = session.userNumber
         var own = users[user].sessions.compactMap { sessions[$0] }
@@ -119,7 +125,9 @@ extension Endpoint {
             for i in own.indices where own[i].lastArrival < own[oldest].lastArrival { oldest = i }
             let replaced = own.remove(at: oldest)
             sayClosed(replaced, .replaced, at: now)
-            end(replaced, reason: "the user has \(configuration.mostSessionsPerUser) newer ones", at: now)
+            end(
+                replaced, reason: "the user has \(configuration.mostSessionsPerUser) newer ones",
+                at: now)
             turnedAway(by: .sessions, user: user, at: now)
         }
     }
@@ -128,7 +136,9 @@ extension Endpoint {
     func sayClosed(_ session: Session, _ reason: CloseFrame.Reason, at now: Instant) {
         for case let path? in session.paths where path.isOpen {
             path.smallCount = 0
-            if let out = path.append(CloseFrame.size) { CloseFrame(reason: reason).write(into: out) }
+            if let out = path.append(CloseFrame.size) {
+                CloseFrame(reason: reason).write(into: out)
+            }
         }
         flushClosing(session, at: now)
     }

@@ -3,11 +3,12 @@ import Measures
 import Multipath
 import Wire
 
-/// Reliable address signals (section 5 of the paper): what the proxy says of its paths, sent at once on all
-/// live ones, carried by every outgoing datagram with room, repeated on a doubling timer until echoed.
+/// Reliable address signals (section 5 of the paper): what the proxy says of its paths, sent at
+/// once on all live ones, carried by every outgoing datagram with room, repeated on a doubling
+/// timer until echoed.
 ///
-/// One register per path: a higher generation replaces what was said before, so a path that returns before
-/// the echo of its removal needs no special case.
+/// One register per path: a higher generation replaces what was said before, so a path that returns
+/// before the echo of its removal needs no special case.
 extension Endpoint {
     // MARK: Paths come and go (proxy)
 
@@ -16,16 +17,22 @@ extension Endpoint {
         for remote in joinable(session) where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(session, uplink, remote) else { continue }
             prepare(path, session, uplink)
-            // In single mode a further path stays silent until it is needed, or where it stands higher.
+            // In single mode a further path stays silent until it is needed, or where it stands
+            // higher.
             if session.need == .single, session.hasUsablePath, let keeper = keeper(session),
-               rank(path, session) >= rank(keeper, session) { continue }
+                rank(path, session) >= rank(keeper, session)
+            {
+                continue
+            }
             open(session, path, at: now)
         }
         schedule(session, at: now)
     }
 
     /// The session's first path, where the welcome came from.
-    func openFirstPath(_ session: Session, uplink: Uplink, to remote: SocketAddress, at now: Instant) {
+    func openFirstPath(
+        _ session: Session, uplink: Uplink, to remote: SocketAddress, at now: Instant
+    ) {
         guard let path = pathFor(session, uplink, remote) else { return }
         prepare(path, session, uplink)
         open(session, path, at: now)
@@ -40,7 +47,8 @@ extension Endpoint {
         path.isBackup = uplink.isBackup && session.need == .backup
     }
 
-    /// The path of this pair, with the number it had before, or a new one, or one that nothing uses any more.
+    /// The path of this pair, with the number it had before, or a new one, or one that nothing uses
+    /// any more.
     private func pathFor(_ session: Session, _ uplink: Uplink, _ remote: SocketAddress) -> Path? {
         var free = -1
         for number in 0..<Limits.paths {
@@ -50,9 +58,10 @@ extension Endpoint {
             }
             if path.uplink == uplink.number, path.remote == remote { return path }
             if free < 0,
-               !path.isOpen,
-               !path.signalPending,
-               !uplinks.contains(where: { $0.uplink.number == path.uplink }) {
+                !path.isOpen,
+                !path.signalPending,
+                !uplinks.contains(where: { $0.uplink.number == path.uplink })
+            {
                 free = number
             }
         }
@@ -62,9 +71,10 @@ extension Endpoint {
             old.remote = remote
             return old
         }
-        let path = Path(number: free, uplink: uplink.number, uplinkName: uplink.name, remote: remote,
-                        local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
-                        datagramLimit: uplink.datagramLimit, isValidated: true)
+        let path = Path(
+            number: free, uplink: uplink.number, uplinkName: uplink.name, remote: remote,
+            local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
+            datagramLimit: uplink.datagramLimit, isValidated: true)
         session.paths[free] = path
         return path
     }
@@ -79,8 +89,10 @@ extension Endpoint {
         path.incarnation &+= 1
         path.probe.isOutstanding = false
         path.probe.backoff = path.probeTimeout
-        // A download that hangs on this path can't wait until the concentrator has asked its address.
-        path.paddingDue = session.wasReceiving(at: now) && !session.hasUsablePath ? Limits.wakePadding : 0
+        // A download that hangs on this path can't wait until the concentrator has asked its
+        // address.
+        path.paddingDue =
+            session.wasReceiving(at: now) && !session.hasUsablePath ? Limits.wakePadding : 0
         setHealth(.suspect, session, path, at: now)
         raise(session, path, at: now)
         sendProbe(session, path, at: now)
@@ -128,8 +140,9 @@ extension Endpoint {
             timeout = min(timeout, path.probeTimeout)
         }
         if timeout == .max { timeout = Limits.initialTimeout }
-        session.signals.said(at: now, first: max(timeout, Limits.leastSignalInterval),
-                             longest: Limits.longestSignalInterval)
+        session.signals.said(
+            at: now, first: max(timeout, Limits.leastSignalInterval),
+            longest: Limits.longestSignalInterval)
         arm(session, session.signals.at)
         markDirty(session)
     }
@@ -149,7 +162,9 @@ extension Endpoint {
     /// Pending signals are about to leave in the next record on `path`.
     func signalsLeave(_ session: Session, on path: Path) {
         if let signalCarried {
-            let removes = session.paths.contains { $0.map { $0.signalPending && !$0.isOpen } ?? false }
+            let removes = session.paths.contains {
+                $0.map { $0.signalPending && !$0.isOpen } ?? false
+            }
             signalCarried(UInt8(path.number), path.nextNumber, removes)
         }
         guard configuration.signaling == .once else { return }
@@ -158,9 +173,10 @@ extension Endpoint {
     }
 
     private func state(of path: Path, _ session: Session) -> PathStateFrame {
-        PathStateFrame(path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
-                       isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent,
-                       mode: session.need.code)
+        PathStateFrame(
+            path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
+            isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent,
+            mode: session.need.code)
     }
 
     // MARK: What arrives
@@ -168,8 +184,8 @@ extension Endpoint {
     func receive(_ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
         if frame.isEcho {
             guard session.isInitiator,
-                  let path = session.paths[Int(frame.path)],
-                  path.generation == frame.generation
+                let path = session.paths[Int(frame.path)],
+                path.generation == frame.generation
             else { return }
             path.signalPending = false
             noteEcho(session)
@@ -182,7 +198,9 @@ extension Endpoint {
 
     /// Echoed always, also what is old or known: the echo before may have been lost.
     func echo<Frame: SignalFrame>(_ frame: Frame, _ session: Session, _ arrival: Path) {
-        guard configuration.signaling != .once, let out = arrival.append(frame.length) else { return }
+        guard configuration.signaling != .once, let out = arrival.append(frame.length) else {
+            return
+        }
         var echo = frame
         echo.isEcho = true
         echo.write(into: out)
@@ -195,21 +213,29 @@ extension Endpoint {
     }
 
     /// The concentrator takes the proxy's word, where it is newer than what it has.
-    private func apply(_ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
+    private func apply(
+        _ frame: PathStateFrame, _ session: Session, _ arrival: Path, at now: Instant
+    ) {
         if let known = session.paths[Int(frame.path)] {
-            guard known.incarnation == 0 && known.generation == 0
-                || frame.generation.isNewer(than: known.generation) else {
+            guard
+                known.incarnation == 0 && known.generation == 0
+                    || frame.generation.isNewer(than: known.generation)
+            else {
                 return
             }
         }
         let path: Path
-        if let known = session.paths[Int(frame.path)] { path = known } else {
-            // Its own first datagram will tell where it leads; until then the signal's path stands in.
-            path = Path(number: Int(frame.path), uplink: arrival.uplink, uplinkName: "",
-                        remote: arrival.remote,
-                        local: arrival.local,
-                        datagramLimit: Self.longestDatagram(isIPv4: arrival.remote.address.isIPv4),
-                        isValidated: false)
+        if let known = session.paths[Int(frame.path)] {
+            path = known
+        } else {
+            // Its own first datagram will tell where it leads; until then the signal's path stands
+            // in.
+            path = Path(
+                number: Int(frame.path), uplink: arrival.uplink, uplinkName: "",
+                remote: arrival.remote,
+                local: arrival.local,
+                datagramLimit: Self.longestDatagram(isIPv4: arrival.remote.address.isIPv4),
+                isValidated: false)
             session.paths[path.number] = path
         }
         if let mode = HandoverMode(code: frame.mode), mode != session.mode {
@@ -217,7 +243,8 @@ extension Endpoint {
             session.need = mode
             modeChanged(session, at: now)
         }
-        let wasOpen = path.isOpen, isOther = path.generation != 0 && frame.incarnation != path.incarnation
+        let wasOpen = path.isOpen,
+            isOther = path.generation != 0 && frame.incarnation != path.incarnation
         path.generation = frame.generation
         path.incarnation = frame.incarnation
         if wasOpen, !frame.isOpen || isOther {
@@ -231,12 +258,13 @@ extension Endpoint {
             setHealth(.lost, session, path, at: now)
         }
         path.isBackup = frame.isBackup
-        // By the path itself it comes first where only our direction is dead; with no other path it would only
-        // stop what may yet arrive.
+        // By the path itself it comes first where only our direction is dead; with no other path it
+        // would only stop what may yet arrive.
         if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable,
-           path !== arrival || session.hasUsablePath(besides: path) {
-            // A download's receiver hears first that its path fell silent; our own answers may be on
-            // their way yet.
+            path !== arrival || session.hasUsablePath(besides: path)
+        {
+            // A download's receiver hears first that its path fell silent; our own answers may be
+            // on their way yet.
             path.probe.backoff = Limits.suspectProbe
             setHealth(.suspect, session, path, at: now)
             sendProbe(session, path, at: now)

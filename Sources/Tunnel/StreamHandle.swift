@@ -7,27 +7,31 @@ import Wire
 public enum EndpointEvent {
     case sessionOpened(session: Int, user: String)
     case sessionClosed(session: Int, reason: String)
-    /// Proxy: nothing works any more and the concentrator is silent; it may have another address by now.
-    /// A path that becomes usable ends the doubt.
+    /// Proxy: nothing works any more and the concentrator is silent; it may have another address by
+    /// now. A path that becomes usable ends the doubt.
     case sessionDoubted(session: Int)
-    /// The session goes on with new keys after a silence, and its connections with it. `session`: its number from
-    /// here on.
+    /// The session goes on with new keys after a silence, and its connections with it. `session`:
+    /// its number from here on.
     case sessionResumed(session: Int, silence: Interval)
     /// A path came, went or changed its health; for logs and status.
     /// `uplink`: its name at the proxy, empty at the concentrator.
-    case pathChanged(session: Int, path: Int, uplink: String, remote: SocketAddress, health: PathHealth)
-    /// Concentrator: the path's datagrams come from another address, which has shown that it receives there.
+    case pathChanged(
+        session: Int, path: Int, uplink: String, remote: SocketAddress, health: PathHealth)
+    /// Concentrator: the path's datagrams come from another address, which has shown that it
+    /// receives there.
     case pathMoved(session: Int, path: Int, from: SocketAddress, to: SocketAddress)
     /// Proxy: the concentrator has a further address, or no longer.
     case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
-    /// Concentrator: a user's authentic hello did not begin a session as it was. At once, then seldom.
+    /// Concentrator: a user's authentic hello did not begin a session as it was. At once, then
+    /// seldom.
     case helloRefused(user: String, remote: SocketAddress, reason: HelloRefusal)
-    /// Concentrator: somebody who knows our public key, and has the private one to `key`, is no user. Seldom.
+    /// Concentrator: somebody who knows our public key, and has the private one to `key`, is no
+    /// user. Seldom.
     case strangerRefused(key: Key32, remote: SocketAddress)
     /// Concentrator: dial `target`, then `answer(_:with:)`.
     case incoming(StreamHandle, target: Target, user: String)
-    /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where the
-    /// stream ended before an answer.
+    /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where
+    /// the stream ended before an answer.
     case answered(StreamHandle, DialStatus)
     /// Bytes to read, space to write, or the end: look at `handle.connection`.
     case activity(StreamHandle)
@@ -37,8 +41,8 @@ public enum EndpointEvent {
 
 /// One application connection in a session, from `open` or `.incoming` until `release`.
 ///
-/// The owner reads and writes `connection` (its bytes start behind the preface and the dial status) and
-/// calls `Endpoint.touched(_:at:)` afterwards, so that what became sendable is sent.
+/// The owner reads and writes `connection` (its bytes start behind the preface and the dial status)
+/// and calls `Endpoint.touched(_:at:)` afterwards, so that what became sendable is sent.
 public final class StreamHandle {
     public let connection: Connection
     /// The session it belongs to; -1 while it waits for one.
@@ -90,7 +94,8 @@ public final class StreamHandle {
     var joinRetries = 0
     /// Listener: when the proxy is asked again for a subflow, and how often it was.
     var joinRequest = Repeater()
-    /// Listener: when a connection without subflows is given up; `.distantFuture` while it has some.
+    /// Listener: when a connection without subflows is given up; `.distantFuture` while it has
+    /// some.
     var orphanAt = Instant.distantFuture
 
     /// Single mode: subflows beside the one on `keeper` are still to be ended.

@@ -4,18 +4,21 @@ import Multipath
 import Subflow
 import Wire
 
-/// Application connections: opening and accepting them, the preface and the dial status that their owners
-/// never see, what the owner is told, and their end.
+/// Application connections: opening and accepting them, the preface and the dial status that their
+/// owners never see, what the owner is told, and their end.
 extension Endpoint {
     // MARK: The owner's side
 
     /// Proxy: opens a connection to `target`; it waits for the session where there is none yet.
     /// `mode`: its own, which it keeps whatever `setMode` says; nil for the session's.
-    public func open(_ target: Target, mode own: HandoverMode? = nil, at now: Instant) -> StreamHandle {
+    public func open(
+        _ target: Target, mode own: HandoverMode? = nil, at now: Instant
+    ) -> StreamHandle {
         precondition(isProxy)
         clock = now
-        let connection = Connection(role: .initiator, configuration: configuration.connection,
-                                    localKey: random.next(), memory: ownMemory, at: now)
+        let connection = Connection(
+            role: .initiator, configuration: configuration.connection,
+            localKey: random.next(), memory: ownMemory, at: now)
         connection.mode = own ?? mode
         var preface: [UInt8] = []
         preface.reserveCapacity(Target.longestEncoding)
@@ -23,7 +26,9 @@ extension Endpoint {
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
         let stream = StreamHandle(connection: connection, session: -1, target: target)
         stream.ownMode = own
-        guard streamCount < configuration.mostConnections, ownMemory.free >= 0, taken == preface.count else {
+        guard streamCount < configuration.mostConnections, ownMemory.free >= 0,
+            taken == preface.count
+        else {
             connection.fail(.sessionLost, at: now)
             stream.isAnswered = true
             say(.answered(stream, .tooManyConnections))
@@ -32,8 +37,11 @@ extension Endpoint {
         register(stream)
         if let session = currentSession {
             attach(stream, to: session, at: now)
-            // Nothing heard for long: the concentrator may have been restarted. Asking costs one datagram.
-            if session.isMute || now - session.lastArrival > Limits.idleDoubt { beginHandshake(at: now) }
+            // Nothing heard for long: the concentrator may have been restarted. Asking costs one
+            // datagram.
+            if session.isMute || now - session.lastArrival > Limits.idleDoubt {
+                beginHandshake(at: now)
+            }
         } else {
             waiting.append(stream)
             // Whoever waits does not wait for an idle proxy's patience.
@@ -46,7 +54,8 @@ extension Endpoint {
         return stream
     }
 
-    /// Concentrator: the dial's result, sent before any data; anything but `.connected` also ends the stream.
+    /// Concentrator: the dial's result, sent before any data; anything but `.connected` also ends
+    /// the stream.
     public func answer(_ stream: StreamHandle, with status: DialStatus, at now: Instant) {
         clock = now
         guard !stream.isAnswered, stream.connection.error == nil else { return }
@@ -68,8 +77,8 @@ extension Endpoint {
         if stream.slot >= 0 { ready.append(stream) }
     }
 
-    /// The owner is done with the handle; the connection winds up by itself. Where bytes of the peer's are
-    /// still to come it is aborted, as close(2) does with unread data.
+    /// The owner is done with the handle; the connection winds up by itself. Where bytes of the
+    /// peer's are still to come it is aborted, as close(2) does with unread data.
     public func release(_ stream: StreamHandle, at now: Instant) {
         clock = now
         guard !stream.isReleased else { return }
@@ -158,7 +167,9 @@ extension Endpoint {
         for i in stream.links.indices where stream.links[i].isUsed {
             releaseNumber(stream, i, session, at: now)
         }
-        if let token = session.isInitiator ? stream.connection.peerToken : stream.connection.localToken {
+        if let token = session.isInitiator
+            ? stream.connection.peerToken : stream.connection.localToken
+        {
             session.tokens[token] = nil
         }
         if stream.position >= 0 {
@@ -172,14 +183,16 @@ extension Endpoint {
         }
     }
 
-    /// The concentrator knows nothing of `old` any more. What was opened in it since the concentrator was last
-    /// heard, and has got no answer, waits for the next session instead of failing: no concentrator
-    /// that could have dialled for it is there. (Where the old session lived on and a fresh one was insisted on,
-    /// it may have been dialled: there it fails, so that no request is made twice.)
+    /// The concentrator knows nothing of `old` any more. What was opened in it since the
+    /// concentrator was last heard, and has got no answer, waits for the next session instead of
+    /// failing: no concentrator that could have dialled for it is there. (Where the old session
+    /// lived on and a fresh one was insisted on, it may have been dialled: there it fails, so that
+    /// no request is made twice.)
     func keepUnheard(of old: Session, at now: Instant) {
         for slot in old.streams {
             guard let stream = streams[slot], stream.connection.isUnheard, !stream.isReleased,
-                  stream.attachedAt >= old.lastArrival else { continue }
+                stream.attachedAt >= old.lastArrival
+            else { continue }
             detach(stream, from: old, at: now)
             stream.connection.startAgain(at: now)
             stream.links.removeAll()
@@ -196,17 +209,23 @@ extension Endpoint {
         guard !stream.isReleased else { return }
         if isProxy, !stream.isAnswered {
             stream.isAnswered = true
-            say(.answered(stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure))
+            say(
+                .answered(
+                    stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
+            )
         }
         if isProxy || stream.isStarted { told.append(stream) }
     }
 
-    func releaseNumber(_ stream: StreamHandle, _ subflow: Int, _ session: Session, at now: Instant) {
+    func releaseNumber(_ stream: StreamHandle, _ subflow: Int, _ session: Session, at now: Instant)
+    {
         guard stream.links[subflow].isUsed else { return }
         stream.links[subflow].isUsed = false
-        session.numbers.release(stream.links[subflow].number,
-                                until: now + (session.isInitiator
-                                    ? Limits.numberRest : Limits.listenerNumberRest))
+        session.numbers.release(
+            stream.links[subflow].number,
+            until: now
+                + (session.isInitiator
+                    ? Limits.numberRest : Limits.listenerNumberRest))
     }
 
     // MARK: What the connection says
@@ -215,11 +234,15 @@ extension Endpoint {
     func note(_ stream: StreamHandle, at now: Instant) {
         let events = stream.connection.takeEvents()
         if events.isEmpty { return }
-        if isProxy, events.contains(.established), stream.session >= 0, let session = sessions[stream.session],
-           let token = stream.connection.peerToken {
+        if isProxy, events.contains(.established), stream.session >= 0,
+            let session = sessions[stream.session],
+            let token = stream.connection.peerToken
+        {
             session.tokens[token] = stream.slot
         }
-        if events.contains(.subflowEnded), stream.session >= 0, let session = sessions[stream.session] {
+        if events.contains(.subflowEnded), stream.session >= 0,
+            let session = sessions[stream.session]
+        {
             while let subflow = stream.connection.takeEndedSubflow() {
                 if subflow < stream.links.count { releaseNumber(stream, subflow, session, at: now) }
             }
@@ -258,7 +281,10 @@ extension Endpoint {
             say(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
             stream.isAnswered = true
-            say(.answered(stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure))
+            say(
+                .answered(
+                    stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
+            )
         }
     }
 
@@ -268,7 +294,8 @@ extension Endpoint {
         var reading = Target.read(readable.first)
         if case .needMore = reading, !readable.second.isEmpty {
             // Only where a peer dribbled the preface around the end of the ring.
-            let joined = Array(readable.first) + Array(readable.second.prefix(Target.longestEncoding))
+            let joined =
+                Array(readable.first) + Array(readable.second.prefix(Target.longestEncoding))
             reading = joined.withUnsafeBytes { Target.read($0) }
         }
         switch reading {
@@ -291,9 +318,11 @@ extension Endpoint {
 
     // MARK: Accepting (concentrator)
 
-    func acceptConnection(_ payload: UnsafeRawBufferPointer, _ context: SealedContext,
-                          _ session: Session, _ path: Path,
-                          at now: Instant) {
+    func acceptConnection(
+        _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
+        _ session: Session, _ path: Path,
+        at now: Instant
+    ) {
         var context = context
         guard admit(session, path, at: now) else { return }
         if session.openings.contains(context.number, incoming.sequence, at: now) {
@@ -314,16 +343,18 @@ extension Endpoint {
         session.openings.remember(context.number, incoming.sequence, at: now)
         var connection: Connection
         repeat {
-            connection = Connection(role: .listener, configuration: configuration.connection,
-                                    localKey: random.next(), memory: users[session.userNumber].memory, at: now)
+            connection = Connection(
+                role: .listener, configuration: configuration.connection,
+                localKey: random.next(), memory: users[session.userNumber].memory, at: now)
         } while session.tokens[connection.localToken] != nil
         connection.mode = session.mode
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
-        let index = connection.accept(incoming, payload: payload, path: path.number,
-                                      initialSequence: sequence,
-                                      estimate: path.estimate(at: now),
-                                      sizes: path.segmentSizes,
-                                      at: now)
+        let index = connection.accept(
+            incoming, payload: payload, path: path.number,
+            initialSequence: sequence,
+            estimate: path.estimate(at: now),
+            sizes: path.segmentSizes,
+            at: now)
         let stream = StreamHandle(connection: connection, session: session.slot, target: nil)
         register(stream)
         countOpening(stream, user: session.userNumber, at: now)
@@ -334,9 +365,11 @@ extension Endpoint {
         note(stream, at: now)
     }
 
-    func acceptJoin(token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
-                    _ session: Session,
-                    _ path: Path, at now: Instant) {
+    func acceptJoin(
+        token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
+        _ session: Session,
+        _ path: Path, at now: Instant
+    ) {
         var context = context
         guard admit(session, path, at: now) else { return }
         guard let slot = session.tokens[token], let stream = streams[slot] else {
@@ -347,11 +380,13 @@ extension Endpoint {
         catchUp(stream, session, at: now)
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
         let nonce = UInt32(truncatingIfNeeded: random.next())
-        guard let index = stream.connection.acceptJoin(incoming, payload: payload,
-                                                       path: path.number, initialSequence: sequence,
-                                                       nonce: nonce, estimate: path.estimate(at: now),
-                                                       sizes: path.segmentSizes,
-                                                       at: now)
+        guard
+            let index = stream.connection.acceptJoin(
+                incoming, payload: payload,
+                path: path.number, initialSequence: sequence,
+                nonce: nonce, estimate: path.estimate(at: now),
+                sizes: path.segmentSizes,
+                at: now)
         else {
             refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
             return
@@ -362,7 +397,8 @@ extension Endpoint {
         ready.append(stream)
     }
 
-    /// A SYN on a path that was removed is one of the past; on one never spoken of it opens the path.
+    /// A SYN on a path that was removed is one of the past; on one never spoken of it opens the
+    /// path.
     private func admit(_ session: Session, _ path: Path, at now: Instant) -> Bool {
         if path.isOpen { return true }
         guard path.generation == 0 else { return false }
@@ -372,10 +408,14 @@ extension Endpoint {
         return true
     }
 
-    func link(_ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int,
-              _ session: Session) {
+    func link(
+        _ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int,
+        _ session: Session
+    ) {
         let link = SubflowLink(context: context, path: path)
-        if index < stream.links.count { stream.links[index] = link } else {
+        if index < stream.links.count {
+            stream.links[index] = link
+        } else {
             precondition(index == stream.links.count, "subflow indices have no holes")
             stream.links.append(link)
         }
@@ -383,9 +423,11 @@ extension Endpoint {
     }
 
     /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).
-    func refuse(_ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8,
-                _ session: Session, _ path: Path,
-                at now: Instant) {
+    func refuse(
+        _ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8,
+        _ session: Session, _ path: Path,
+        at now: Instant
+    ) {
         var reset = Segment()
         reset.sourcePort = incoming.destinationPort
         reset.destinationPort = incoming.sourcePort
@@ -393,8 +435,9 @@ extension Endpoint {
         reset.acknowledgement = incoming.sequence + 1 + payloadLength
         reset.options.reset.reason = reason
         reset.options.present = .reset
-        let length = SealedSegment.write(reset, payloadLength: 0, runsToEnd: false,
-                                         context: &context, into: headScratch)
+        let length = SealedSegment.write(
+            reset, payloadLength: 0, runsToEnd: false,
+            context: &context, into: headScratch)
         guard let out = path.append(length) else { return }
         out.copyMemory(from: headScratch, byteCount: length)
         if capture != nil { captureOutgoing(reset, .empty, path, at: now) }

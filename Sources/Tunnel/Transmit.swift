@@ -5,8 +5,9 @@ import Multipath
 import Subflow
 import Wire
 
-/// A segment's way out: pulled from its connection in turn, its head written, its payload sealed from the
-/// send ring into the batch. Small frames wait in their path for the end of the turn and share datagrams.
+/// A segment's way out: pulled from its connection in turn, its head written, its payload sealed
+/// from the send ring into the batch. Small frames wait in their path for the end of the turn and
+/// share datagrams.
 extension Endpoint {
     /// Writes what is due into `batch` until nothing is left (false) or the batch is full (true).
     public func transmit(into batch: DatagramBatch, at now: Instant) -> Bool {
@@ -21,8 +22,9 @@ extension Endpoint {
         var isFull = false
         while let stream = ready.popFirst() {
             guard stream.slot >= 0,
-                  stream.session >= 0,
-                  let session = sessions[stream.session] else { continue }
+                stream.session >= 0,
+                let session = sessions[stream.session]
+            else { continue }
             switch visit(stream, session, batch, at: now) {
             case .nothingLeft: settle(stream, session, at: now)
             case .more: ready.append(stream)
@@ -36,9 +38,11 @@ extension Endpoint {
             hellosAreDue = true
             return true
         }
-        assert(isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty || !walking.isEmpty
-                   || deadline > now,
-               "the loop would spin")
+        assert(
+            isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty
+                || !walking.isEmpty
+                || deadline > now,
+            "the loop would spin")
         return isFull || !ready.isEmpty || !dirty.isEmpty || !outbox.isEmpty
     }
 
@@ -53,9 +57,12 @@ extension Endpoint {
         defer { outbox.removeFirst(sent) }
         for item in outbox {
             guard let out = batch.reserve(lane: 0) else { return false }
-            item.bytes.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-            batch.commit(lane: 0, length: item.bytes.count, uplink: item.uplink,
-                         remote: item.remote, local: item.local)
+            item.bytes.withUnsafeBytes {
+                out.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+            }
+            batch.commit(
+                lane: 0, length: item.bytes.count, uplink: item.uplink,
+                remote: item.remote, local: item.local)
             sent += 1
         }
         return hasRoom(batch, 0)
@@ -63,13 +70,16 @@ extension Endpoint {
 
     // MARK: One connection's turn
 
-    /// What a segment counts besides its payload, bytes: about its head and its share of a datagram.
+    /// What a segment counts besides its payload, bytes: about its head and its share of a
+    /// datagram.
     private static let chargedHead = 64
 
     private enum Visit { case nothingLeft, more, batchFull }
 
-    private func visit(_ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch,
-                       at now: Instant) -> Visit {
+    private func visit(
+        _ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch,
+        at now: Instant
+    ) -> Visit {
         catchUp(stream, session, at: now)
         var left = Limits.segmentsPerVisit, bytes = 0
         defer { ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left) }
@@ -81,7 +91,8 @@ extension Endpoint {
             left -= 1
             bytes += outgoing.payload.count + Self.chargedHead
             guard let path = carrier(session), outgoing.subflow < stream.links.count,
-                  stream.links[outgoing.subflow].isUsed else { continue }
+                stream.links[outgoing.subflow].isUsed
+            else { continue }
             send(stream, session, path, batch, at: now)
             if !hasRoom(batch, path.lane) { return .batchFull }
         }
@@ -93,7 +104,9 @@ extension Endpoint {
     /// back.
     private func carrier(_ session: Session) -> Path? {
         guard let own = session.paths[outgoing.path] else { return nil }
-        if own.health == .usable || !outgoing.segment.flags.contains(.rst) { return own.isOpen ? own : nil }
+        if own.health == .usable || !outgoing.segment.flags.contains(.rst) {
+            return own.isOpen ? own : nil
+        }
         for case let other? in session.paths where other.health == .usable { return other }
         return own.isOpen ? own : nil
     }
@@ -110,19 +123,25 @@ extension Endpoint {
         }
         noteOrphan(stream, session, at: now)
         requestJoin(stream, session, at: now)
-        let due = min(min(stream.connection.deadline, stream.joinRetryAt),
-                      min(stream.orphanAt, min(stream.joinRequest.at, stream.prefaceUntil)))
-        // A turn ends after so many bytes: who waited for the next one may be due by now, and is told at once.
+        let due = min(
+            min(stream.connection.deadline, stream.joinRetryAt),
+            min(stream.orphanAt, min(stream.joinRequest.at, stream.prefaceUntil)))
+        // A turn ends after so many bytes: who waited for the next one may be due by now, and is
+        // told at once.
         streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
     }
 
     // MARK: One segment
 
-    private func send(_ stream: StreamHandle, _ session: Session, _ path: Path,
-                      _ batch: DatagramBatch, at now: Instant) {
+    private func send(
+        _ stream: StreamHandle, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
+    ) {
         let count = outgoing.payload.count
         if count > 0 { noteActivity(session, stream, at: now) }
-        if count > 0 || outgoing.segment.flags.contains(.syn) || outgoing.segment.flags.contains(.fin) {
+        if count > 0 || outgoing.segment.flags.contains(.syn)
+            || outgoing.segment.flags.contains(.fin)
+        {
             noteEliciting(session, path, at: now)
         }
         if count > Limits.smallPayload {
@@ -134,18 +153,25 @@ extension Endpoint {
     }
 
     /// A segment that shares its datagram: written in plain into the path's waiting frames.
-    private func sendSmall(_ payload: Pieces, _ stream: StreamHandle, _ session: Session, _ path: Path,
-                           _ batch: DatagramBatch, at now: Instant) {
-        let head = SealedSegment.write(outgoing.segment, payloadLength: payload.count, runsToEnd: false,
-                                       context: &stream.links[outgoing.subflow].context, into: headScratch)
+    private func sendSmall(
+        _ payload: Pieces, _ stream: StreamHandle, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
+    ) {
+        let head = SealedSegment.write(
+            outgoing.segment, payloadLength: payload.count, runsToEnd: false,
+            context: &stream.links[outgoing.subflow].context, into: headScratch)
         let length = head + payload.count
-        if outgoing.segment.flags.contains(.rst), let error = stream.connection.error, error != .peerAborted {
+        if outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
+            error != .peerAborted
+        {
             stream.saidReset = true
-            remember(reset: UnsafeRawBufferPointer(start: headScratch, count: head),
-                     number: stream.links[outgoing.subflow].number, session, at: now)
+            remember(
+                reset: UnsafeRawBufferPointer(start: headScratch, count: head),
+                number: stream.links[outgoing.subflow].number, session, at: now)
         }
         if length > path.smallRoom, !flush(session, path, batch, at: now) { return }
-        guard let out = path.append(length) else { return }   // the same as a loss; no datagram is that small
+        // the same as a loss; no datagram is that small
+        guard let out = path.append(length) else { return }
         out.copyMemory(from: headScratch, byteCount: head)
         copy(payload, to: out + head)
         markDirty(session)
@@ -156,27 +182,32 @@ extension Endpoint {
             out.copyMemory(from: payload.first.baseAddress!, byteCount: payload.first.count)
         }
         if payload.second.count > 0 {
-            (out + payload.first.count).copyMemory(from: payload.second.baseAddress!,
-                                                   byteCount: payload.second.count)
+            (out + payload.first.count).copyMemory(
+                from: payload.second.baseAddress!,
+                byteCount: payload.second.count)
         }
     }
 
     /// A bulk segment: a datagram of its own, sealed from where the payload lies.
-    private func sendBulk(_ stream: StreamHandle, _ session: Session, _ path: Path,
-                          _ batch: DatagramBatch, at now: Instant) {
+    private func sendBulk(
+        _ stream: StreamHandle, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
+    ) {
         // What was said before on this path must not arrive later.
         if path.smallCount > 0 || (path.signalPending && path.signalDue) {
             _ = flush(session, path, batch, at: now)
         }
         let subflow = outgoing.subflow, count = outgoing.payload.count
         let before = stream.links[subflow].context
-        var head = SealedSegment.write(outgoing.segment, payloadLength: count, runsToEnd: true,
-                                       context: &stream.links[subflow].context, into: headScratch)
+        var head = SealedSegment.write(
+            outgoing.segment, payloadLength: count, runsToEnd: true,
+            context: &stream.links[subflow].context, into: headScratch)
         stream.connection.noteHead(excess: head - Limits.bulkHead, subflow: subflow)
         let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
         var rest = 0
         if head + count > room, isDivisible(outgoing.segment) {
-            // Much to say beside the data (first flight, SACK): the last bytes go in a segment of their own.
+            // Much to say beside the data (first flight, SACK): the last bytes go in a segment of
+            // their own.
             stream.links[subflow].context = before
             rest = head + count - room
             head = writeFirstPart(count - rest, stream)
@@ -192,12 +223,17 @@ extension Endpoint {
         sendSmall(tail, stream, session, path, batch, at: now)
     }
 
-    /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and seals.
-    private func seal(head: Int, _ payload: Pieces, _ session: Session, _ path: Path,
-                      _ batch: DatagramBatch, at now: Instant) {
-        guard let out = batch.reserve(lane: path.lane) else { return }   // `hasRoom` was asked before
+    /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and
+    /// seals.
+    private func seal(
+        head: Int, _ payload: Pieces, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
+    ) {
+        // `hasRoom` was asked before
+        guard let out = batch.reserve(lane: path.lane) else { return }
         var at = DatagramHeader.size
-        let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
+        let room =
+            path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
         if session.signals.isRunning {
             at += writeSignals(session, into: out + at, room: room)
             if at == DatagramHeader.size, now - path.lastSignal > Limits.signalBesideBulk {
@@ -208,7 +244,8 @@ extension Endpoint {
         }
         if at == DatagramHeader.size, room > 0, payload.count >= 1000 {
             let padding = min(room, max(0, Limits.bulkHead - head))
-            (out + at).initializeMemory(as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
+            (out + at).initializeMemory(
+                as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
             at += padding
         }
         (out + at).copyMemory(from: headScratch, byteCount: head)
@@ -216,34 +253,41 @@ extension Endpoint {
     }
 
     /// The question to an address that has not shown that it receives, in a datagram of its own.
-    private func sealChallenge(_ out: UnsafeMutableRawPointer, _ session: Session, _ path: Path,
-                               _ batch: DatagramBatch, at now: Instant) {
+    private func sealChallenge(
+        _ out: UnsafeMutableRawPointer, _ session: Session, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
+    ) {
         guard var check = path.check else { return }
         check.isDue = false
         ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
             .write(into: out + DatagramHeader.size)
         let length = sealRecord(out, plain: ProbeFrame.size, .empty, session, path, at: now)
         if length > 0, check.allows(length) {
-            session.unproven.spend(length)   // charged, but never crowded out
+            session.unproven.spend(length)  // charged, but never crowded out
             check.asks += 1
             check.askedAt = now
             check.sent += length
-            batch.commit(lane: path.lane, length: length, uplink: check.address.uplink,
-                         remote: check.address.remote, local: check.address.local)
+            batch.commit(
+                lane: path.lane, length: length, uplink: check.address.uplink,
+                remote: check.address.remote, local: check.address.local)
         }
         path.check = check
     }
 
-    /// Seals the plain bytes behind the header and the payload, and closes the datagram; its length.
+    /// Seals the plain bytes behind the header and the payload, and closes the datagram; its
+    /// length.
     @discardableResult
-    func finish(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
-                        _ session: Session, _ path: Path,
-                        _ batch: DatagramBatch, at now: Instant) -> Int {
+    func finish(
+        _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
+        _ session: Session, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
+    ) -> Int {
         let length = sealRecord(out, plain: plain, payload, session, path, at: now)
-        if length == 0 { return 0 }   // as good as lost
+        if length == 0 { return 0 }  // as good as lost
         if path.isValidated {
-            batch.commit(lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
-                         local: path.local)
+            batch.commit(
+                lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
+                local: path.local)
         } else {
             commitUnproven(out, length, session, path, batch)
         }
@@ -252,20 +296,26 @@ extension Endpoint {
     }
 
     /// The datagram's length; zero where the keys are gone.
-    private func sealRecord(_ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
-                            _ session: Session, _ path: Path, at now: Instant) -> Int {
+    private func sealRecord(
+        _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
+        _ session: Session, _ path: Path, at now: Instant
+    ) -> Int {
         let keys = session.current
         guard let cipher = keys.send else { return 0 }
         let number = path.takeNumber()
-        DatagramHeader(kind: .record, epoch: keys.epoch, path: UInt8(path.number),
-                       session: session.remoteIndex,
-                       number: UInt32(truncatingIfNeeded: number & 0xff_ffff)).write(into: out)
+        DatagramHeader(
+            kind: .record, epoch: keys.epoch, path: UInt8(path.number),
+            session: session.remoteIndex,
+            number: UInt32(truncatingIfNeeded: number & 0xff_ffff)
+        ).write(into: out)
         let body = out + DatagramHeader.size
-        let sealed = cipher.seal(path: UInt32(path.number), packetNumber: number,
-                                    associated: UnsafeRawBufferPointer(start: out,
-                                                                       count: DatagramHeader.size),
-                                    head: UnsafeRawBufferPointer(start: body, count: plain),
-                                    payload: payload, into: body)
+        let sealed = cipher.seal(
+            path: UInt32(path.number), packetNumber: number,
+            associated: UnsafeRawBufferPointer(
+                start: out,
+                count: DatagramHeader.size),
+            head: UnsafeRawBufferPointer(start: body, count: plain),
+            payload: payload, into: body)
         let length = DatagramHeader.size + sealed
         session.recordsSent &+= 1
         path.sendMeter.add(length, at: now)
@@ -277,17 +327,19 @@ extension Endpoint {
     /// Data under a mapping of exactly this payload; a SYN's and a DATA_FIN's stay whole.
     private func isDivisible(_ s: borrowing Segment) -> Bool {
         guard !s.flags.contains(.syn),
-              !s.flags.contains(.fin),
-              s.options.present.contains(.dss),
-              !s.options.dss.dataFin,
-              let mapping = s.options.dss.mapping else { return false }
+            !s.flags.contains(.fin),
+            s.options.present.contains(.dss),
+            !s.options.dss.dataFin,
+            let mapping = s.options.dss.mapping
+        else { return false }
         return Int(mapping.length) == outgoing.payload.count && mapping.checksum == nil
     }
 
     private func writeFirstPart(_ length: Int, _ stream: StreamHandle) -> Int {
         outgoing.segment.options.dss.mapping?.length = UInt16(length)
-        return SealedSegment.write(outgoing.segment, payloadLength: length, runsToEnd: true,
-                                   context: &stream.links[outgoing.subflow].context, into: headScratch)
+        return SealedSegment.write(
+            outgoing.segment, payloadLength: length, runsToEnd: true,
+            context: &stream.links[outgoing.subflow].context, into: headScratch)
     }
 
     private func makeSecondPart(after length: Int, length rest: Int) {
@@ -301,13 +353,15 @@ extension Endpoint {
     }
 
     private func prefix(_ p: Pieces, _ n: Int) -> Pieces {
-        Pieces(first: UnsafeRawBufferPointer(rebasing: p.first.prefix(n)),
-               second: UnsafeRawBufferPointer(rebasing: p.second.prefix(max(0, n - p.first.count))))
+        Pieces(
+            first: UnsafeRawBufferPointer(rebasing: p.first.prefix(n)),
+            second: UnsafeRawBufferPointer(rebasing: p.second.prefix(max(0, n - p.first.count))))
     }
 
     private func suffix(_ p: Pieces, from n: Int) -> Pieces {
-        Pieces(first: UnsafeRawBufferPointer(rebasing: p.first.dropFirst(n)),
-               second: UnsafeRawBufferPointer(rebasing: p.second.dropFirst(max(0, n - p.first.count))))
+        Pieces(
+            first: UnsafeRawBufferPointer(rebasing: p.first.dropFirst(n)),
+            second: UnsafeRawBufferPointer(rebasing: p.second.dropFirst(max(0, n - p.first.count))))
     }
 
     // MARK: Small frames
@@ -322,7 +376,8 @@ extension Endpoint {
     /// Sends what waits in every path; false where a lane is full.
     private func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
         var isFull = false, kept = 0
-        // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the list.
+        // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the
+        // list.
         var i = 0
         while i < dirty.count {
             let slot = dirty[i]
@@ -333,7 +388,10 @@ extension Endpoint {
             for case let path? in session.paths where path.isOpen && path.hasWaiting {
                 // Probes of the datagram size last: on a slow line each takes as long as a segment.
                 if !flush(session, path, batch, isLast: true, at: now)
-                    || !flushProbes(session, path, batch, at: now) { isLeft = true }
+                    || !flushProbes(session, path, batch, at: now)
+                {
+                    isLeft = true
+                }
             }
             if isLeft {
                 isFull = true
@@ -346,10 +404,13 @@ extension Endpoint {
         return !isFull
     }
 
-    /// One datagram with the path's waiting frames, behind the pending signals; false where the lane is full.
+    /// One datagram with the path's waiting frames, behind the pending signals; false where the
+    /// lane is full.
     /// `isLast`: nothing more follows on the path in this turn.
-    private func flush(_ session: Session, _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
-                       at now: Instant) -> Bool {
+    private func flush(
+        _ session: Session, _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
+        at now: Instant
+    ) -> Bool {
         guard path.isOpen, path.hasWaiting else { return true }
         guard let out = batch.reserve(lane: path.lane) else { return false }
         if path.check?.isDue == true {
@@ -372,17 +433,25 @@ extension Endpoint {
         if path.paddingDue > 0, isLast {
             return flushPadded(out, signals, frames, session, path, batch, at: now)
         }
-        let length = finish(out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
-                            path, batch, at: now)
-        if path.isValidated, path.check != nil, length > 0 { copyToCandidate(out, length, session, path, batch) }
+        let length = finish(
+            out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
+            path, batch, at: now)
+        if path.isValidated, path.check != nil, length > 0 {
+            copyToCandidate(out, length, session, path, batch)
+        }
         return true
     }
 
-    /// The first words on a path that has to carry data at once, then padding (RFC 9000 section 8.1).
-    private func flushPadded(_ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,
-                             _ session: Session, _ path: Path, _ batch: DatagramBatch,
-                             at now: Instant) -> Bool {
-        let room = max(path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes, signals + frames.count)
+    /// The first words on a path that has to carry data at once, then padding (RFC 9000 section
+    /// 8.1).
+    private func flushPadded(
+        _ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,
+        _ session: Session, _ path: Path, _ batch: DatagramBatch,
+        at now: Instant
+    ) -> Bool {
+        let room = max(
+            path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes, signals + frames.count
+        )
         var out = out, written = signals + frames.count
         if let start = frames.baseAddress {
             (out + DatagramHeader.size + signals).copyMemory(from: start, byteCount: frames.count)
@@ -402,13 +471,18 @@ extension Endpoint {
     /// The last words of a session that ends before the next batch: kept as ready datagrams.
     func flushClosing(_ session: Session, at now: Instant) {
         let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.longestDatagram)
-        for case let path? in session.paths where path.isOpen { _ = flush(session, path, scratch, at: now) }
+        for case let path? in session.paths where path.isOpen {
+            _ = flush(session, path, scratch, at: now)
+        }
         for run in scratch.runs {
             var at = run.offset
             while at < run.offset + run.length {
                 let length = min(run.segmentSize, run.offset + run.length - at)
-                post(Outgoing(bytes: Array(UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
-                              uplink: run.uplink, remote: run.remote, local: run.local))
+                post(
+                    Outgoing(
+                        bytes: Array(
+                            UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
+                        uplink: run.uplink, remote: run.remote, local: run.local))
                 at += length
             }
         }

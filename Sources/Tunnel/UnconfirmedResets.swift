@@ -3,9 +3,9 @@ import Wire
 
 /// The resets of aborted connections, kept after the connections themselves are gone.
 ///
-/// A reset is not acknowledged (RFC 9293 section 3.10.7), and a peer that has nothing to say would wait for
-/// ever where it is lost. So its frame is repeated until the peer says that it has no such subflow (any more),
-/// and is the answer to whatever still comes for the subflow.
+/// A reset is not acknowledged (RFC 9293 section 3.10.7), and a peer that has nothing to say would
+/// wait for ever where it is lost. So its frame is repeated until the peer says that it has no such
+/// subflow (any more), and is the answer to whatever still comes for the subflow.
 struct UnconfirmedResets {
     private struct Reset {
         let number: UInt16
@@ -27,7 +27,9 @@ struct UnconfirmedResets {
     var deadline: Instant { count == 0 ? .distantFuture : max(deadlines.next, heldUntil) }
 
     /// A reset was sent, to be repeated after `patience`.
-    mutating func remember(_ frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval, at now: Instant) {
+    mutating func remember(
+        _ frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval, at now: Instant
+    ) {
         confirm(number)
         if free.isEmpty, slots.count == Limits.unconfirmedResets {
             turn = (turn + 1) % slots.count
@@ -81,15 +83,18 @@ extension Endpoint {
     /// How long a reset's answer may take: the round trip of the best path.
     private func resetPatience(_ session: Session) -> Interval {
         var least = Limits.initialTimeout
-        for case let path? in session.paths where path.isOpen && path.health == .usable && path.hasRTT {
+        for case let path? in session.paths
+        where path.isOpen && path.health == .usable && path.hasRTT {
             least = min(least, path.probeTimeout)
         }
         return max(least, Limits.leastSignalInterval)
     }
 
     /// A reset by which a connection ends on our side leaves, or should have left.
-    func remember(reset frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval? = nil,
-                  _ session: Session, at now: Instant) {
+    func remember(
+        reset frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval? = nil,
+        _ session: Session, at now: Instant
+    ) {
         let patience = patience ?? resetPatience(session)
         session.resets.remember(frame, number: number, patience: patience, at: now)
         arm(session, now + patience)
@@ -109,16 +114,20 @@ extension Endpoint {
                 session.resets.said(slot, patience: patience, at: now)
                 markDirty(session)
             } else {
-                session.resets.hold(slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)
+                session.resets.hold(
+                    slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)
             }
         }
     }
 
-    /// An aborted connection goes whose reset no subflow was left to carry (its paths failed at the time): the
-    /// frame is made here, under a number of its own, and the peer finds the connection by the key in it.
+    /// An aborted connection goes whose reset no subflow was left to carry (its paths failed at the
+    /// time): the frame is made here, under a number of its own, and the peer finds the connection
+    /// by the key in it.
     func remember(unsaidAbortOf stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard !stream.saidReset, stream.connection.error == .localAbort, let key = stream.connection.remoteKey,
-              session.isInitiator, let number = session.numbers.allocate(at: now) else { return }
+        guard !stream.saidReset, stream.connection.error == .localAbort,
+            let key = stream.connection.remoteKey,
+            session.isInitiator, let number = session.numbers.allocate(at: now)
+        else { return }
         session.numbers.rest(number, until: now + Limits.numberRest)
         var reset = Segment()
         reset.sourcePort = number
@@ -127,8 +136,9 @@ extension Endpoint {
         reset.options.fastClose.receiverKey = key
         reset.options.present = .fastClose
         var context = SealedContext(number: number, isInitiator: true)
-        let length = SealedSegment.write(reset, payloadLength: 0, runsToEnd: false, context: &context,
-                                         into: headScratch)
+        let length = SealedSegment.write(
+            reset, payloadLength: 0, runsToEnd: false, context: &context,
+            into: headScratch)
         let frame = UnsafeRawBufferPointer(start: headScratch, count: length)
         remember(reset: frame, number: number, patience: .microseconds(50), session, at: now)
     }

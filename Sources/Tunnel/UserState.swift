@@ -11,7 +11,8 @@ struct UserState {
     var load = UserLoad()
     let memory: MemoryShare
 
-    /// The greatest time of a hello that was not far ahead of the clock, and whose it was: a replay's is not greater.
+    /// The greatest time of a hello that was not far ahead of the clock, and whose it was: a
+    /// replay's is not greater.
     private(set) var greatestStamp: UInt64
     private var greatestInstance: UInt64 = 0
     /// What a hello with another time has to hold: one at a time, the same for all who ask.
@@ -22,16 +23,18 @@ struct UserState {
     /// When which trouble was told last, by `HelloRefusal.number`.
     private var told: [Instant?] = Array(repeating: nil, count: HelloRefusal.count)
 
-    /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever sent it.
+    /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever
+    /// sent it.
     init(user: EndpointConfiguration.User, memory: MemoryShare, wallClock: UInt64) {
         self.user = user
         self.memory = memory
         greatestStamp = wallClock > Limits.stampAge ? wallClock - Limits.stampAge : 0
     }
 
-    /// Nil: the sender of this authentic hello is here and now. A time that is far ahead does not become the
-    /// greatest, or nobody with the right one could ever follow.
-    mutating func judge(_ hello: HelloPayload, wallClock: UInt64, at now: Instant) -> HelloRefusal? {
+    /// Nil: the sender of this authentic hello is here and now. A time that is far ahead does not
+    /// become the greatest, or nobody with the right one could ever follow.
+    mutating func judge(_ hello: HelloPayload, wallClock: UInt64, at now: Instant) -> HelloRefusal?
+    {
         let isFar = hello.timestamp > wallClock &+ Limits.stampLead
         let isNewer = hello.timestamp > greatestStamp
         if let challenge, now < challenge.until, hello.challenge == challenge.value {
@@ -40,7 +43,8 @@ struct UserState {
             return .ahead(by: Self.interval(hello.timestamp, wallClock))
         } else if !isNewer {
             let lag = Self.interval(greatestStamp, hello.timestamp)
-            return greatestInstance == hello.instance || greatestInstance == 0 ? .old(by: lag) : .otherInstance(by: lag)
+            return greatestInstance == hello.instance || greatestInstance == 0
+                ? .old(by: lag) : .otherInstance(by: lag)
         }
         if isNewer, !isFar {
             greatestStamp = hello.timestamp

@@ -25,15 +25,18 @@ public enum CaptureFile {
         5 * (16 + 60 + SegmentOptions.room) + payloadLength
     }
 
-    /// Writes the record of one segment, stamped with Unix time in nanoseconds, and returns its length.
+    /// Writes the record of one segment, stamped with Unix time in nanoseconds, and returns its
+    /// length.
     ///
-    /// A sealed segment may carry more options than the 40 bytes of a TCP header. Then it becomes several
-    /// packets which together say the same: what the payload does not need goes ahead on bare
-    /// acknowledgements, and data on a SYN follows it. Nil where `capacity` is too small, the packet
-    /// would be longer than 65,535 bytes, or the addresses are of different families.
-    public static func write(_ segment: borrowing Segment, payload: Pieces, from: IPAddress,
-                             to: IPAddress, at unixTime: UInt64,
-                             into p: UnsafeMutableRawPointer, capacity: Int) -> Int? {
+    /// A sealed segment may carry more options than the 40 bytes of a TCP header. Then it becomes
+    /// several packets which together say the same: what the payload does not need goes ahead on
+    /// bare acknowledgements, and data on a SYN follows it. Nil where `capacity` is too small, the
+    /// packet would be longer than 65,535 bytes, or the addresses are of different families.
+    public static func write(
+        _ segment: borrowing Segment, payload: Pieces, from: IPAddress,
+        to: IPAddress, at unixTime: UInt64,
+        into p: UnsafeMutableRawPointer, capacity: Int
+    ) -> Int? {
         var record = Record(p: p, capacity: capacity, from: from, to: to, unixTime: unixTime)
         if segment.options.fitsHeader {
             guard record.add(segment, payload) else { return nil }
@@ -46,16 +49,21 @@ public enum CaptureFile {
     }
 
     private struct Record {
-        let p: UnsafeMutableRawPointer, capacity: Int, from: IPAddress, to: IPAddress, unixTime: UInt64
+        let p: UnsafeMutableRawPointer, capacity: Int, from: IPAddress, to: IPAddress,
+            unixTime: UInt64
         var length = 0
 
         mutating func add(_ segment: borrowing Segment, _ payload: Pieces) -> Bool {
             let head = p + length
             guard capacity - length > 16,
-                  let n = RawSegment.write(segment, payload: payload, from: from, to: to, into: head + 16,
-                                           capacity: capacity - length - 16) else { return false }
-            let words = (UInt32(truncatingIfNeeded: unixTime / 1_000_000_000),
-                         UInt32(truncatingIfNeeded: unixTime % 1_000_000_000))
+                let n = RawSegment.write(
+                    segment, payload: payload, from: from, to: to, into: head + 16,
+                    capacity: capacity - length - 16)
+            else { return false }
+            let words = (
+                UInt32(truncatingIfNeeded: unixTime / 1_000_000_000),
+                UInt32(truncatingIfNeeded: unixTime % 1_000_000_000)
+            )
             head.storeBytes(of: words.0.littleEndian, toByteOffset: 0, as: UInt32.self)
             head.storeBytes(of: words.1.littleEndian, toByteOffset: 4, as: UInt32.self)
             head.storeBytes(of: UInt32(n).littleEndian, toByteOffset: 8, as: UInt32.self)
@@ -68,7 +76,8 @@ public enum CaptureFile {
         mutating func addSYN(_ segment: borrowing Segment, _ payload: Pieces) -> Bool {
             var syn = copy segment
             syn.options.present.formIntersection([
-                .maximumSegmentSize, .windowScale, .sackPermitted, .timestamps, .multipathCapable, .join,
+                .maximumSegmentSize, .windowScale, .sackPermitted, .timestamps, .multipathCapable,
+                .join
             ])
             guard syn.options.fitsHeader else {
                 syn.options.present.remove(.join)
@@ -88,7 +97,8 @@ public enum CaptureFile {
             extra.flags = segment.flags.intersection(.ack)
             extra.urgentPointer = 0
             extra.options.present = []
-            for kind in Self.movable where main.options.present.contains(kind) && !main.options.fitsHeader {
+            for kind in Self.movable
+            where main.options.present.contains(kind) && !main.options.fitsHeader {
                 main.options.present.remove(kind)
                 extra.options.present.insert(kind)
                 guard !extra.options.fitsHeader else { continue }
@@ -103,8 +113,9 @@ public enum CaptureFile {
         }
 
         private static let movable: [SegmentOptions.Kinds] = [
-            .sack, .addAddress, .removeAddress, .priority, .fail, .fastClose, .join, .multipathCapable,
-            .timestamps, .maximumSegmentSize, .windowScale, .sackPermitted,
+            .sack, .addAddress, .removeAddress, .priority, .fail, .fastClose, .join,
+            .multipathCapable,
+            .timestamps, .maximumSegmentSize, .windowScale, .sackPermitted
         ]
     }
 }

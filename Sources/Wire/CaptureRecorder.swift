@@ -1,11 +1,12 @@
 import Buffers
 import Measures
 
-/// Brings segments into the order in which a capture of RFC 8684 has them, and writes their records.
+/// Brings segments into the order in which a capture of RFC 8684 has them, and writes their
+/// records.
 ///
 /// Inside a session data rides on the first SYN and may follow it before the SYN/ACK. Wireshark
-/// can't follow a connection whose data mapping it sees before the first key (its dissector gives up
-/// on an assertion), so what carries a mapping is held back until the answer with the listener's
+/// can't follow a connection whose data mapping it sees before the first key (its dissector gives
+/// up on an assertion), so what carries a mapping is held back until the answer with the listener's
 /// key: the capture then shows the SYN, the SYN/ACK and, stamped like it, the early data and what
 /// the SYN/ACK says of it. Nothing else is moved.
 public struct CaptureRecorder {
@@ -19,7 +20,8 @@ public struct CaptureRecorder {
         var initial: SubflowSequence
         var held: [Held] = []
     }
-    /// Segments held for one connection: a first flight. What comes beyond goes out in its own place.
+    /// Segments held for one connection: a first flight. What comes beyond goes out in its own
+    /// place.
     private static let mostHeld = 64
 
     private var openings: [Opening] = []
@@ -27,9 +29,12 @@ public struct CaptureRecorder {
 
     public init() {}
 
-    /// Hands the records that are due to `emit`, in order. A segment that no packet can carry leaves none.
-    public mutating func record(_ segment: borrowing Segment, payload: Pieces, from: IPAddress, to: IPAddress,
-                                at unixTime: UInt64, emit: (UnsafeRawBufferPointer) -> Void) {
+    /// Hands the records that are due to `emit`, in order. A segment that no packet can carry
+    /// leaves none.
+    public mutating func record(
+        _ segment: borrowing Segment, payload: Pieces, from: IPAddress, to: IPAddress,
+        at unixTime: UInt64, emit: (UnsafeRawBufferPointer) -> Void
+    ) {
         let isCapable = segment.options.present.contains(.multipathCapable)
         if segment.flags.contains(.syn), !segment.flags.contains(.ack), isCapable {
             var syn = copy segment
@@ -37,14 +42,17 @@ public struct CaptureRecorder {
             write(syn, .empty, from, to, unixTime, emit)
             // repeated: its data is held already
             guard openingIndex(segment, from, to) == nil else { return }
-            openings.append(Opening(from: from, to: to, sourcePort: segment.sourcePort,
-                                    destinationPort: segment.destinationPort, initial: segment.sequence))
+            openings.append(
+                Opening(
+                    from: from, to: to, sourcePort: segment.sourcePort,
+                    destinationPort: segment.destinationPort, initial: segment.sequence))
             guard payload.count > 0 else { return }
             var data = copy segment
             data.sequence += 1
             data.flags.remove(.syn)
             data.options.present = .dss
-            openings[openings.count - 1].held.append(Held(segment: data, payload: Self.bytes(payload)))
+            openings[openings.count - 1].held.append(
+                Held(segment: data, payload: Self.bytes(payload)))
             return
         }
         if !openings.isEmpty {
@@ -87,9 +95,11 @@ public struct CaptureRecorder {
 
     /// The SYN/ACK (or RST), the data held, and as a segment of its own what the SYN/ACK carries
     /// beside the key.
-    private mutating func answer(_ opening: Opening, _ segment: borrowing Segment,
-                                 _ payload: Pieces, at unixTime: UInt64,
-                                 _ emit: (UnsafeRawBufferPointer) -> Void) {
+    private mutating func answer(
+        _ opening: Opening, _ segment: borrowing Segment,
+        _ payload: Pieces, at unixTime: UInt64,
+        _ emit: (UnsafeRawBufferPointer) -> Void
+    ) {
         guard segment.flags.contains(.syn), !opening.held.isEmpty else {
             write(segment, payload, opening.to, opening.from, unixTime, emit)
             release(opening, at: unixTime, acknowledging: copy segment, emit)
@@ -106,8 +116,10 @@ public struct CaptureRecorder {
         write(rest, payload, opening.to, opening.from, unixTime, emit)
     }
 
-    private mutating func release(_ opening: Opening, at unixTime: UInt64, acknowledging answer: Segment?,
-                                  _ emit: (UnsafeRawBufferPointer) -> Void) {
+    private mutating func release(
+        _ opening: Opening, at unixTime: UInt64, acknowledging answer: Segment?,
+        _ emit: (UnsafeRawBufferPointer) -> Void
+    ) {
         for held in opening.held {
             var segment = held.segment
             if let answer, !segment.flags.contains(.ack), !segment.flags.contains(.rst) {
@@ -116,24 +128,32 @@ public struct CaptureRecorder {
                 segment.acknowledgement = answer.sequence + 1
             }
             held.payload.withUnsafeBytes { bytes in
-                write(segment, Pieces(first: bytes, second: Pieces.empty.second), opening.from,
-                      opening.to, unixTime, emit)
+                write(
+                    segment, Pieces(first: bytes, second: Pieces.empty.second), opening.from,
+                    opening.to, unixTime, emit)
             }
         }
     }
 
-    private mutating func write(_ segment: borrowing Segment, _ payload: Pieces, _ from: IPAddress,
-                                _ to: IPAddress,
-                                _ unixTime: UInt64, _ emit: (UnsafeRawBufferPointer) -> Void) {
+    private mutating func write(
+        _ segment: borrowing Segment, _ payload: Pieces, _ from: IPAddress,
+        _ to: IPAddress,
+        _ unixTime: UInt64, _ emit: (UnsafeRawBufferPointer) -> Void
+    ) {
         let most = CaptureFile.mostOctets(payloadLength: payload.count)
         if room.count < most { room = [UInt8](repeating: 0, count: max(most, 4096)) }
         let whole = copy segment
         room.withUnsafeMutableBytes { buffer in
-            guard let n = CaptureFile.write(whole, payload: payload, from: from, to: to, at: unixTime,
-                                            into: buffer.baseAddress!, capacity: buffer.count) else { return }
+            guard
+                let n = CaptureFile.write(
+                    whole, payload: payload, from: from, to: to, at: unixTime,
+                    into: buffer.baseAddress!, capacity: buffer.count)
+            else { return }
             emit(UnsafeRawBufferPointer(rebasing: buffer[..<n]))
         }
     }
 
-    private static func bytes(_ payload: Pieces) -> [UInt8] { Array(payload.first) + Array(payload.second) }
+    private static func bytes(_ payload: Pieces) -> [UInt8] {
+        Array(payload.first) + Array(payload.second)
+    }
 }

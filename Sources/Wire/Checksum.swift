@@ -1,6 +1,7 @@
 import Buffers
 
-/// The internet checksum (RFC 1071): a one's complement sum of 16-bit words, added to piece by piece.
+/// The internet checksum (RFC 1071): a one's complement sum of 16-bit words, added to piece by
+/// piece.
 ///
 /// Pieces may have odd lengths; what follows an odd piece is added at its true parity.
 public struct InternetChecksum: Sendable {
@@ -71,10 +72,12 @@ public struct InternetChecksum: Sendable {
 }
 
 extension DSS {
-    /// The checksum of a mapping (RFC 8684 section 3.3.1): over the 64-bit data sequence number, the relative
-    /// subflow sequence number, the length, a zero field, and the payload it maps.
-    public static func checksum(dataSequence: UInt64, subflowSequence: UInt32, length: UInt16,
-                                payload: Pieces) -> UInt16 {
+    /// The checksum of a mapping (RFC 8684 section 3.3.1): over the 64-bit data sequence number,
+    /// the relative subflow sequence number, the length, a zero field, and the payload it maps.
+    public static func checksum(
+        dataSequence: UInt64, subflowSequence: UInt32, length: UInt16,
+        payload: Pieces
+    ) -> UInt16 {
         var sum = InternetChecksum()
         sum.add(dataSequence)
         sum.add(subflowSequence)

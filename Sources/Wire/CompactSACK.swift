@@ -5,8 +5,8 @@ import Measures
 /// variable-length integers.
 ///
 /// A distance may be negative (most recent first, and RFC 2883 reports duplicates below the
-/// acknowledgement), so the sign is folded into the lowest bit. Seven bits a byte, the lowest first,
-/// bit 7 says that more follow.
+/// acknowledgement), so the sign is folded into the lowest bit. Seven bits a byte, the lowest
+/// first, bit 7 says that more follow.
 extension SACKBlocks {
     /// Returns the bytes written, at most 41.
     func writeCompact(to p: UnsafeMutableRawPointer, from acknowledgement: SubflowSequence) -> Int {
@@ -23,8 +23,11 @@ extension SACKBlocks {
     }
 
     /// Returns the bytes read.
-    mutating func readCompact(_ bytes: UnsafeRawBufferPointer, from acknowledgement: SubflowSequence)
-        throws(WireError) -> Int {
+    mutating func readCompact(
+        _ bytes: UnsafeRawBufferPointer, from acknowledgement: SubflowSequence
+    )
+        throws(WireError) -> Int
+    {
         guard bytes.count >= 1, let p = bytes.baseAddress else { throw .truncated }
         let n = Int(p.byte(0))
         guard n <= Self.capacity else { throw .notASegmentFrame }
@@ -52,8 +55,10 @@ extension SACKBlocks {
     }
 
     /// At most five bytes, of which the last has four bits.
-    private static func number(_ p: UnsafeRawPointer, _ count: Int,
-                               _ at: inout Int) throws(WireError) -> UInt32 {
+    private static func number(
+        _ p: UnsafeRawPointer, _ count: Int,
+        _ at: inout Int
+    ) throws(WireError) -> UInt32 {
         var value: UInt32 = 0, shift: UInt32 = 0
         while true {
             guard at < count else { throw .truncated }

@@ -1,7 +1,8 @@
 import Buffers
 import Measures
 
-/// A segment as a whole IPv4 or IPv6 packet: IP header, TCP header (RFC 9293 section 3.1), options, payload.
+/// A segment as a whole IPv4 or IPv6 packet: IP header, TCP header (RFC 9293 section 3.1), options,
+/// payload.
 ///
 /// For a TUN device, for tests against other implementations, and for captures.
 public enum RawSegment {
@@ -10,11 +11,13 @@ public enum RawSegment {
 
     // MARK: Out
 
-    /// Writes the packet with all its checksums and returns its length; nil where the options take more than
-    /// 40 bytes, the packet would not fit into `capacity` or be longer than 65,535 bytes, or the two
-    /// addresses are of different families.
-    public static func write(_ segment: borrowing Segment, payload: Pieces, from: IPAddress, to: IPAddress,
-                             into packet: UnsafeMutableRawPointer, capacity: Int) -> Int? {
+    /// Writes the packet with all its checksums and returns its length; nil where the options take
+    /// more than 40 bytes, the packet would not fit into `capacity` or be longer than 65,535 bytes,
+    /// or the two addresses are of different families.
+    public static func write(
+        _ segment: borrowing Segment, payload: Pieces, from: IPAddress, to: IPAddress,
+        into packet: UnsafeMutableRawPointer, capacity: Int
+    ) -> Int? {
         guard from.isIPv4 == to.isIPv4 else { return nil }
         let ip = from.isIPv4 ? 20 : 40
         let paddedOctets = segment.options.octets()
@@ -36,8 +39,9 @@ public enum RawSegment {
         }
         at += payload.first.count
         if !payload.second.isEmpty {
-            (tcp + at).copyMemory(from: payload.second.baseAddress!,
-                                  byteCount: payload.second.count)
+            (tcp + at).copyMemory(
+                from: payload.second.baseAddress!,
+                byteCount: payload.second.count)
         }
 
         writeIPHeader(payloadLength: tcpLength, from: from, to: to, into: packet)
@@ -47,8 +51,10 @@ public enum RawSegment {
         return ip + tcpLength
     }
 
-    private static func writeTCPHeader(_ segment: borrowing Segment, offset: Int,
-                                       to tcp: UnsafeMutableRawPointer) {
+    private static func writeTCPHeader(
+        _ segment: borrowing Segment, offset: Int,
+        to tcp: UnsafeMutableRawPointer
+    ) {
         tcp.put(segment.sourcePort, 0)
         tcp.put(segment.destinationPort, 2)
         tcp.put(segment.sequence.value, 4)
@@ -60,8 +66,10 @@ public enum RawSegment {
         tcp.put(segment.urgentPointer, 18)
     }
 
-    private static func writeIPHeader(payloadLength: Int, from: IPAddress, to: IPAddress,
-                                      into p: UnsafeMutableRawPointer) {
+    private static func writeIPHeader(
+        payloadLength: Int, from: IPAddress, to: IPAddress,
+        into p: UnsafeMutableRawPointer
+    ) {
         guard from.isIPv4 else {
             p.put(0x6000_0000 as UInt32, 0)
             p.put(UInt16(truncatingIfNeeded: payloadLength), 4)
@@ -76,7 +84,7 @@ public enum RawSegment {
         p.put(0x4500 as UInt16, 0)
         p.put(UInt16(truncatingIfNeeded: 20 + payloadLength), 2)
         p.put(0 as UInt16, 4)
-        p.put(0x4000 as UInt16, 6)   // don't fragment
+        p.put(0x4000 as UInt16, 6)  // don't fragment
         p.put(hopLimit, 8)
         p.put(protocolTCP, 9)
         p.put(0 as UInt16, 10)
@@ -89,12 +97,16 @@ public enum RawSegment {
 
     // MARK: In
 
-    /// Reads one packet, checking its lengths and checksums. `payload` is the payload's place in `packet`.
+    /// Reads one packet, checking its lengths and checksums. `payload` is the payload's place in
+    /// `packet`.
     ///
-    /// IPv6 hop-by-hop, routing and destination options are skipped; a fragment is refused. Bytes behind the
-    /// IP packet's own length (an Ethernet frame's padding) are ignored.
-    public static func read(_ packet: UnsafeRawBufferPointer, into segment: inout Segment) throws(WireError)
-        -> (payload: Range<Int>, from: IPAddress, to: IPAddress) {
+    /// IPv6 hop-by-hop, routing and destination options are skipped; a fragment is refused. Bytes
+    /// behind the IP packet's own length (an Ethernet frame's padding) are ignored.
+    public static func read(
+        _ packet: UnsafeRawBufferPointer, into segment: inout Segment
+    ) throws(WireError)
+        -> (payload: Range<Int>, from: IPAddress, to: IPAddress)
+    {
         guard let p = packet.baseAddress, packet.count > 0 else { throw .truncated }
         let tcp: Range<Int>, from: IPAddress, to: IPAddress
         switch p.byte(0) >> 4 {
@@ -121,8 +133,11 @@ public enum RawSegment {
         return (tcp.lowerBound + offset..<tcp.upperBound, from, to)
     }
 
-    private static func readIPv4(_ p: UnsafeRawPointer, _ count: Int) throws(WireError)
-        -> (tcp: Range<Int>, from: IPAddress, to: IPAddress) {
+    private static func readIPv4(
+        _ p: UnsafeRawPointer, _ count: Int
+    ) throws(WireError)
+        -> (tcp: Range<Int>, from: IPAddress, to: IPAddress)
+    {
         guard count >= 20 else { throw .truncated }
         let header = Int(p.byte(0) & 0x0f) * 4
         let total = Int(p.word16(2))
@@ -137,15 +152,18 @@ public enum RawSegment {
         return (header..<total, IPAddress(v4: p.word32(12)), IPAddress(v4: p.word32(16)))
     }
 
-    private static func readIPv6(_ p: UnsafeRawPointer, _ count: Int) throws(WireError)
-        -> (tcp: Range<Int>, from: IPAddress, to: IPAddress) {
+    private static func readIPv6(
+        _ p: UnsafeRawPointer, _ count: Int
+    ) throws(WireError)
+        -> (tcp: Range<Int>, from: IPAddress, to: IPAddress)
+    {
         guard count >= 40 else { throw .truncated }
         let end = 40 + Int(p.word16(4))
         guard end <= count else { throw .truncated }
         var next = p.byte(6), at = 40
         while next != protocolTCP {
             switch next {
-            case 0, 43, 60:   // RFC 8200 section 4: hop-by-hop, routing, destination options
+            case 0, 43, 60:  // RFC 8200 section 4: hop-by-hop, routing, destination options
                 guard at + 8 <= end else { throw .truncated }
                 next = p.byte(at)
                 at += 8 + 8 * Int(p.byte(at + 1))
@@ -154,8 +172,10 @@ public enum RawSegment {
             default: throw .notTCP
             }
         }
-        return (at..<end, IPAddress(v6High: p.word64(8), low: p.word64(16)),
-                IPAddress(v6High: p.word64(24), low: p.word64(32)))
+        return (
+            at..<end, IPAddress(v6High: p.word64(8), low: p.word64(16)),
+            IPAddress(v6High: p.word64(24), low: p.word64(32))
+        )
     }
 
     // MARK: Both
@@ -164,7 +184,9 @@ public enum RawSegment {
     private static let hopLimit: UInt8 = 64
 
     /// RFC 9293 section 3.1 (IPv4) and RFC 8200 section 8.1 (IPv6).
-    private static func pseudoHeader(from: IPAddress, to: IPAddress, length: Int) -> InternetChecksum {
+    private static func pseudoHeader(
+        from: IPAddress, to: IPAddress, length: Int
+    ) -> InternetChecksum {
         var sum = InternetChecksum()
         if from.isIPv4 {
             sum.add(from.v4)

@@ -1,7 +1,7 @@
 import Measures
 
-/// What one end of a subflow knows that lets sealed segments leave things out: a plain value, one per subflow
-/// and end, given to every `SealedSegment.write` and `read` of that subflow.
+/// What one end of a subflow knows that lets sealed segments leave things out: a plain value, one
+/// per subflow and end, given to every `SealedSegment.write` and `read` of that subflow.
 ///
 /// **What is left out, and why that is safe.** Acknowledgement, window and data acknowledgement
 /// mostly stay the same from one data segment to the next. A set of the three becomes the
@@ -13,11 +13,14 @@ import Measures
 ///   values change again, every such segment says them. As soon as the peer acknowledges a number
 ///   beyond the noted one, a segment with the candidate has arrived, since only such segments
 ///   carried those numbers: the candidate is the new reference.
-/// - References are counted by an *era*, 1 to 6 in a circle, and every compact segment names the era
+/// - References are counted by an *era*, 1 to 6 in a circle, and every compact segment names the
+///   era
 ///   it refers to. A segment that says values proposes them for the following era. The receiver
-///   keeps the values of two eras, by parity. Of several proposals for one era it keeps the one that
+///   keeps the values of two eras, by parity. Of several proposals for one era it keeps the one
+/// that
 ///   ends furthest in sequence space: the candidate that was confirmed reaches beyond all that were
-///   given up before it, so neither loss nor reordering nor duplication can leave another one in its
+///   given up before it, so neither loss nor reordering nor duplication can leave another one in
+/// its
 ///   place.
 /// - A segment that refers to an era the receiver no longer holds (it was overtaken by two changes,
 ///   each of which took a round trip) is refused, which TCP takes for a loss. Nothing is ever
@@ -61,13 +64,14 @@ public struct SealedContext: Sendable {
     var receiveInitial = SubflowSequence(0)
     var even = Slot()
     var odd = Slot()
-    /// Packet number of the record that the next segment to be read came in, on the subflow's path. What names an
-    /// era was sent after the proposal that made it, so in a later record; a segment from an older one is a
-    /// straggler from six eras ago or more. Zero or `.max`: not known, and not checked.
+    /// Packet number of the record that the next segment to be read came in, on the subflow's path.
+    /// What names an era was sent after the proposal that made it, so in a later record; a segment
+    /// from an older one is a straggler from six eras ago or more. Zero or `.max`: not known, and
+    /// not checked.
     public var record: UInt64 = 0
 
-    /// The initial sequence numbers are learnt from the SYNs written and read. A number that is used again
-    /// needs a new context.
+    /// The initial sequence numbers are learnt from the SYNs written and read. A number that is
+    /// used again needs a new context.
     public init(number: UInt16, isInitiator: Bool) {
         self.number = number
         self.isInitiator = isInitiator
@@ -86,7 +90,8 @@ public struct SealedContext: Sendable {
     }
 
     /// A compact segment that takes sequence space up to `end` and means `fields` goes out.
-    @inline(__always) mutating func sent(_ fields: Fields, isReference: Bool, end: SubflowSequence) {
+    @inline(__always) mutating func sent(_ fields: Fields, isReference: Bool, end: SubflowSequence)
+    {
         if isReference {
             hasCandidate = false
         } else if !hasCandidate || candidate != fields {
@@ -97,7 +102,8 @@ public struct SealedContext: Sendable {
         if highestSent.isBefore(end) { highestSent = end }
     }
 
-    /// A general segment goes out. It proposes nothing, so its arrival must not count for the candidate.
+    /// A general segment goes out. It proposes nothing, so its arrival must not count for the
+    /// candidate.
     mutating func sentGeneral(_ segment: borrowing Segment, end: SubflowSequence) {
         if segment.flags.contains(.syn), !knowsSendInitial {
             knowsSendInitial = true
@@ -131,7 +137,9 @@ public struct SealedContext: Sendable {
     }
 
     /// A compact segment that ends at `end` said `fields` and referred to `era`.
-    @inline(__always) mutating func proposed(_ fields: Fields, after era: UInt8, end: SubflowSequence) {
+    @inline(__always) mutating func proposed(
+        _ fields: Fields, after era: UInt8, end: SubflowSequence
+    ) {
         let next = Self.following(era)
         let number = record == .max ? 0 : record
         if next & 1 == 0 {
@@ -151,12 +159,15 @@ public struct SealedContext: Sendable {
 }
 
 extension SealedContext.Slot {
-    @inline(__always) mutating func take(_ fields: SealedContext.Fields, era: UInt8, end: SubflowSequence,
-                                         record: UInt64) {
+    @inline(__always) mutating func take(
+        _ fields: SealedContext.Fields, era: UInt8, end: SubflowSequence,
+        record: UInt64
+    ) {
         if self.era == era {
             guard self.end.isBefore(end) else { return }
         } else if self.era != 0 {
-            // Of the same parity, so two or four steps ahead in the circle of six; four is two behind.
+            // Of the same parity, so two or four steps ahead in the circle of six; four is two
+            // behind.
             let ahead = (era &+ 6 &- self.era) % 6
             guard ahead == 2 else { return }
         }

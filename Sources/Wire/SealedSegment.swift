@@ -1,8 +1,8 @@
 import Buffers
 import Measures
 
-/// A segment inside a sealed datagram: the same `Segment`, without what the datagram, the frame or an earlier
-/// segment already says. docs/wire.md draws it byte by byte.
+/// A segment inside a sealed datagram: the same `Segment`, without what the datagram, the frame or
+/// an earlier segment already says. docs/wire.md draws it byte by byte.
 ///
 /// ```
 /// compact  1 0 L 0 M EEE │ number 2 │ [length 1|2] │ sequence 4 │ [data sequence 4]
@@ -10,8 +10,8 @@ import Measures
 /// general  1 1 L 0 0 0 0 U │ number 2 │ [length 1|2] │ flags 1 │ options length 1 │ sequence 4
 ///          │ [acknowledgement 4] │ window 2 │ [urgent pointer 2] │ options
 /// ```
-/// The length is that of all behind it, so that who knows no such subflow can pass over the frame; a frame
-/// without one (L 0) runs to the end of the datagram. The payload is what the head leaves.
+/// The length is that of all behind it, so that who knows no such subflow can pass over the frame;
+/// a frame without one (L 0) runs to the end of the datagram. The payload is what the head leaves.
 ///
 /// A bulk data segment takes `bulkHead` bytes before its payload.
 public enum SealedSegment {
@@ -19,7 +19,8 @@ public enum SealedSegment {
     public static let frameBit: UInt8 = 0x80
     /// The port of the side that did not open the subflow.
     public static let listenerPort: UInt16 = 443
-    /// Head of a data segment whose acknowledgement, window and data acknowledgement the peer has already.
+    /// Head of a data segment whose acknowledgement, window and data acknowledgement the peer has
+    /// already.
     public static let bulkHead = 11
     /// The same where all three must be said.
     public static let explicitHead = 22
@@ -32,7 +33,8 @@ public enum SealedSegment {
     private static let urgentBit: UInt8 = 0x01
     /// The frame says its length (L); else it runs to the end of the datagram.
     private static let lengthBit: UInt8 = 0x20
-    /// Bits of the first byte that nothing is assigned to: with one of them set a segment is not understood.
+    /// Bits of the first byte that nothing is assigned to: with one of them set a segment is not
+    /// understood.
     private static let compactZeros: UInt8 = 0x10, generalZeros: UInt8 = 0x1e
 
     /// The control byte: era ‖ PSH ‖ acknowledgement said ‖ window said ‖ how the data
@@ -48,11 +50,14 @@ public enum SealedSegment {
 
     /// The subflow number of a segment frame; nil for other frames and for too few bytes.
     @inline(__always) public static func peekNumber(_ frame: UnsafeRawBufferPointer) -> UInt16? {
-        guard frame.count >= 3, let p = frame.baseAddress, p.byte(0) & frameBit != 0 else { return nil }
+        guard frame.count >= 3, let p = frame.baseAddress, p.byte(0) & frameBit != 0 else {
+            return nil
+        }
         return p.word16(1)
     }
 
-    /// The bytes of the segment frame at the start of `rest`, whoever knows its subflow; nil where it is cut short.
+    /// The bytes of the segment frame at the start of `rest`, whoever knows its subflow; nil where
+    /// it is cut short.
     @inline(__always) public static func extent(_ rest: UnsafeRawBufferPointer) -> Int? {
         guard rest.count >= 3, let p = rest.baseAddress else { return nil }
         guard p.byte(0) & lengthBit != 0 else { return rest.count }
@@ -70,7 +75,8 @@ public enum SealedSegment {
         return flags.contains(.syn) && !flags.contains(.ack)
     }
 
-    /// Whether the frame is a segment without ACK, SYN and RST: data sent before the peer's SYN/ACK came.
+    /// Whether the frame is a segment without ACK, SYN and RST: data sent before the peer's SYN/ACK
+    /// came.
     public static func isBeforeAnswer(_ frame: UnsafeRawBufferPointer) -> Bool {
         guard let flags = peekFlags(frame) else { return false }
         return flags.isDisjoint(with: [.ack, .syn, .rst])
@@ -88,20 +94,24 @@ public enum SealedSegment {
         return ControlBits(rawValue: p.byte(bodyStart(p)))
     }
 
-    /// Where the part behind number and length begins; there are at least four bytes where a length is said.
+    /// Where the part behind number and length begins; there are at least four bytes where a length
+    /// is said.
     @inline(__always) private static func bodyStart(_ p: UnsafeRawPointer) -> Int {
         p.byte(0) & lengthBit == 0 ? 3 : p.byte(3) < 0x80 ? 4 : 5
     }
 
     // MARK: Out
 
-    /// Writes the frame's head, at most `mostHead` bytes, and returns its length; the payload follows it.
+    /// Writes the frame's head, at most `mostHead` bytes, and returns its length; the payload
+    /// follows it.
     ///
-    /// With `runsToEnd` nothing may follow the payload in the datagram; without, there are at most 32,000 bytes of
-    /// it. The context moves on as though the segment were sent: where it is not, that is the same as a loss
-    /// (or put a copy of the context back).
-    public static func write(_ s: borrowing Segment, payloadLength: Int, runsToEnd: Bool,
-                             context: inout SealedContext, into p: UnsafeMutableRawPointer) -> Int {
+    /// With `runsToEnd` nothing may follow the payload in the datagram; without, there are at most
+    /// 32,000 bytes of it. The context moves on as though the segment were sent: where it is not,
+    /// that is the same as a loss (or put a copy of the context back).
+    public static func write(
+        _ s: borrowing Segment, payloadLength: Int, runsToEnd: Bool,
+        context: inout SealedContext, into p: UnsafeMutableRawPointer
+    ) -> Int {
         precondition(payloadLength >= 0 && payloadLength <= (runsToEnd ? 65_535 : 32_000))
         p.put(context.number, 1)
         guard !runsToEnd else { return writeBody(s, payloadLength, 0, &context, p, 3) }
@@ -123,9 +133,11 @@ public enum SealedSegment {
 
     /// All behind number and length, and the first byte; where the head ends.
     @inline(__always)
-    private static func writeBody(_ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
-                                  _ context: inout SealedContext, _ p: UnsafeMutableRawPointer,
-                                  _ start: Int) -> Int {
+    private static func writeBody(
+        _ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
+        _ context: inout SealedContext, _ p: UnsafeMutableRawPointer,
+        _ start: Int
+    ) -> Int {
         guard isCompact(s, payloadLength, context) else {
             return writeGeneral(s, payloadLength, lengthBits, &context, p, start)
         }
@@ -165,10 +177,13 @@ public enum SealedSegment {
     /// The shapes the compact form has: ACK, perhaps PSH; a mapping of exactly this payload;
     /// four-octet numbers; SACK only beside a data acknowledgement.
     @inline(__always)
-    private static func isCompact(_ s: borrowing Segment, _ payloadLength: Int,
-                                  _ context: SealedContext) -> Bool {
+    private static func isCompact(
+        _ s: borrowing Segment, _ payloadLength: Int,
+        _ context: SealedContext
+    ) -> Bool {
         guard s.flags.subtracting(.psh) == .ack, s.urgentPointer == 0, context.knowsSendInitial,
-              context.knowsReceiveInitial else { return false }
+            context.knowsReceiveInitial
+        else { return false }
         let present = s.options.present
         if present == [] { return true }
         guard present.subtracting(.sack) == .dss, !s.options.dss.dataFin else { return false }
@@ -177,16 +192,22 @@ public enum SealedSegment {
         } else if present.contains(.sack) {
             return false
         }
-        guard let mapping = s.options.dss.mapping else { return s.options.dss.acknowledgement != nil }
-        guard payloadLength > 0, mapping.width == .four, mapping.checksum == nil else { return false }
+        guard let mapping = s.options.dss.mapping else {
+            return s.options.dss.acknowledgement != nil
+        }
+        guard payloadLength > 0, mapping.width == .four, mapping.checksum == nil else {
+            return false
+        }
         let relative = s.sequence.value &- context.sendInitial.value
         return Int(mapping.length) == payloadLength && mapping.subflowSequence == relative
     }
 
     /// The control byte and what it says. Sequence numbers are relative to the initial ones.
-    private static func writeControl(_ s: borrowing Segment, _ fields: SealedContext.Fields,
-                                     _ context: SealedContext,
-                                     _ p: UnsafeMutableRawPointer, _ start: Int) -> Int {
+    private static func writeControl(
+        _ s: borrowing Segment, _ fields: SealedContext.Fields,
+        _ context: SealedContext,
+        _ p: UnsafeMutableRawPointer, _ start: Int
+    ) -> Int {
         let reference = context.reference, hasReference = context.era != 0
         var control = context.era << 5
         var at = start + 1
@@ -204,22 +225,27 @@ public enum SealedSegment {
         if fields.hasDataAcknowledgement {
             let hasSACK = s.options.present.contains(.sack)
             if !hasSACK, hasReference, reference.hasDataAcknowledgement,
-               reference.dataAcknowledgement == fields.dataAcknowledgement {
+                reference.dataAcknowledgement == fields.dataAcknowledgement
+            {
                 control |= Control.reference
             } else {
                 control |= hasSACK ? Control.saidWithSACK : Control.said
                 p.put(fields.dataAcknowledgement, at)
                 at += 4
-                if hasSACK { at += s.options.sack.writeCompact(to: p + at, from: s.acknowledgement) }
+                if hasSACK {
+                    at += s.options.sack.writeCompact(to: p + at, from: s.acknowledgement)
+                }
             }
         }
         p.put(control, start)
         return at
     }
 
-    private static func writeGeneral(_ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
-                                     _ context: inout SealedContext, _ p: UnsafeMutableRawPointer,
-                                     _ start: Int) -> Int {
+    private static func writeGeneral(
+        _ s: borrowing Segment, _ payloadLength: Int, _ lengthBits: UInt8,
+        _ context: inout SealedContext, _ p: UnsafeMutableRawPointer,
+        _ start: Int
+    ) -> Int {
         var first = frameBit | generalBit | lengthBits
         p.put(s.flags.rawValue, start)
         var at = start + 2
@@ -251,11 +277,14 @@ public enum SealedSegment {
     // MARK: In
 
     /// Reads one segment frame, which begins at the start of `frame`; the payload is the
-    /// `payloadLength` bytes after the head, and the frame's last. On an error nothing of the context has
-    /// changed and `segment` is undefined; `extent` tells where the next frame begins.
-    public static func read(_ frame: UnsafeRawBufferPointer, context: inout SealedContext,
-                            into segment: inout Segment)
-        throws(WireError) -> (headLength: Int, payloadLength: Int) {
+    /// `payloadLength` bytes after the head, and the frame's last. On an error nothing of the
+    /// context has changed and `segment` is undefined; `extent` tells where the next frame begins.
+    public static func read(
+        _ frame: UnsafeRawBufferPointer, context: inout SealedContext,
+        into segment: inout Segment
+    )
+        throws(WireError) -> (headLength: Int, payloadLength: Int)
+    {
         guard let count = extent(frame), let p = frame.baseAddress else { throw .truncated }
         let first = p.byte(0)
         guard first & frameBit != 0 else { throw .notASegmentFrame }
@@ -265,7 +294,9 @@ public enum SealedSegment {
             return try readGeneral(p, count, start, &context, &segment)
         }
         guard first & compactZeros == 0 else { throw .notASegmentFrame }
-        guard context.knowsSendInitial, context.knowsReceiveInitial else { throw .unknownInitialSequence }
+        guard context.knowsSendInitial, context.knowsReceiveInitial else {
+            throw .unknownInitialSequence
+        }
 
         let hasMapping = first & mapBit != 0
         var head = start &+ (hasMapping ? 8 : 4)
@@ -293,7 +324,8 @@ public enum SealedSegment {
             segment.options.present.insert(.dss)
             segment.options.dss = DSS()
             if fields.hasDataAcknowledgement {
-                segment.options.dss.acknowledgement = DataSequence(UInt64(fields.dataAcknowledgement))
+                segment.options.dss.acknowledgement = DataSequence(
+                    UInt64(fields.dataAcknowledgement))
                 segment.options.dss.acknowledgementWidth = .four
             }
             if hasMapping {
@@ -314,22 +346,30 @@ public enum SealedSegment {
         return (head, payloadLength)
     }
 
-    @inline(__always) private static func setPorts(_ context: SealedContext, _ segment: inout Segment) {
+    @inline(__always) private static func setPorts(
+        _ context: SealedContext, _ segment: inout Segment
+    ) {
         segment.sourcePort = context.isInitiator ? listenerPort : context.number
         segment.destinationPort = context.isInitiator ? context.number : listenerPort
     }
 
     /// Returns where the head ends.
-    private static func readControl(_ p: UnsafeRawPointer, _ count: Int, _ start: Int,
-                                    _ context: SealedContext,
-                                    _ fields: inout SealedContext.Fields, _ segment: inout Segment)
-        throws(WireError) -> Int {
+    private static func readControl(
+        _ p: UnsafeRawPointer, _ count: Int, _ start: Int,
+        _ context: SealedContext,
+        _ fields: inout SealedContext.Fields, _ segment: inout Segment
+    )
+        throws(WireError) -> Int
+    {
         let control = p.byte(start), era = control >> 5, data = control & Control.dataMask
-        let saysAll = control & (Control.acknowledgement | Control.window)
+        let saysAll =
+            control & (Control.acknowledgement | Control.window)
             == Control.acknowledgement | Control.window
         if !saysAll || data == Control.reference {
             guard let known = context.fields(era: era) else { throw .unknownReference }
-            guard data != Control.reference || known.hasDataAcknowledgement else { throw .unknownReference }
+            guard data != Control.reference || known.hasDataAcknowledgement else {
+                throw .unknownReference
+            }
             fields = known
         } else if era > 6 {
             throw .notASegmentFrame
@@ -355,16 +395,20 @@ public enum SealedSegment {
         }
         if data == Control.saidWithSACK {
             let blocks = UnsafeRawBufferPointer(start: p + at, count: count - at)
-            at += try segment.options.sack.readCompact(blocks, from: SubflowSequence(fields.acknowledgement))
+            at += try segment.options.sack.readCompact(
+                blocks, from: SubflowSequence(fields.acknowledgement))
             segment.options.present.insert(.sack)
         }
         return at
     }
 
-    private static func readGeneral(_ p: UnsafeRawPointer, _ count: Int, _ start: Int,
-                                    _ context: inout SealedContext,
-                                    _ segment: inout Segment)
-        throws(WireError) -> (headLength: Int, payloadLength: Int) {
+    private static func readGeneral(
+        _ p: UnsafeRawPointer, _ count: Int, _ start: Int,
+        _ context: inout SealedContext,
+        _ segment: inout Segment
+    )
+        throws(WireError) -> (headLength: Int, payloadLength: Int)
+    {
         let first = p.byte(0)
         guard start + 2 <= count else { throw .truncated }
         guard first & generalZeros == 0 else { throw .notASegmentFrame }

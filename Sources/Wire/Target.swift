@@ -42,8 +42,8 @@ extension Target {
 
     /// Reads ATYP, address and port from the front of `bytes` (RFC 1928 section 5).
     ///
-    /// A name that is an IP address in text, IPv6 also in brackets, becomes that address, and an IPv4-mapped
-    /// IPv6 address the IPv4 one, so that nobody has to look twice.
+    /// A name that is an IP address in text, IPv6 also in brackets, becomes that address, and an
+    /// IPv4-mapped IPv6 address the IPv4 one, so that nobody has to look twice.
     public static func read(_ bytes: UnsafeRawBufferPointer) -> TargetReading {
         guard bytes.count >= 1 else { return .needMore }
         switch bytes[0] {
@@ -55,7 +55,8 @@ extension Target {
             guard bytes.count >= 19 else { return .needMore }
             let high: UInt64 = load(bytes, 1), low: UInt64 = load(bytes, 9)
             let address = IPAddress(v6High: UInt64(bigEndian: high), low: UInt64(bigEndian: low))
-            return .target(Target(host: .address(address.unmapped), port: port(bytes, 17)), length: 19)
+            return .target(
+                Target(host: .address(address.unmapped), port: port(bytes, 17)), length: 19)
         case AddressType.name:
             guard bytes.count >= 2 else { return .needMore }
             let length = Int(bytes[1])
@@ -70,15 +71,20 @@ extension Target {
         }
     }
 
-    /// Appends ATYP, address and port (RFC 1928 section 5). A name longer than 255 bytes is our own bug.
+    /// Appends ATYP, address and port (RFC 1928 section 5). A name longer than 255 bytes is our own
+    /// bug.
     public func write(into out: inout [UInt8]) {
         switch host {
         case .address(let a) where a.isIPv4:
             out.append(AddressType.v4)
-            for shift in [24, 16, 8, 0] as [UInt32] { out.append(UInt8(truncatingIfNeeded: a.v4 >> shift)) }
+            for shift in [24, 16, 8, 0] as [UInt32] {
+                out.append(UInt8(truncatingIfNeeded: a.v4 >> shift))
+            }
         case .address(let a):
             out.append(AddressType.v6)
-            for word in [a.high, a.low] { withUnsafeBytes(of: word.bigEndian) { out.append(contentsOf: $0) } }
+            for word in [a.high, a.low] {
+                withUnsafeBytes(of: word.bigEndian) { out.append(contentsOf: $0) }
+            }
         case .name(let name):
             precondition((1...255).contains(name.utf8.count), "a target's name has 1 to 255 bytes")
             out.append(AddressType.name)
@@ -89,15 +95,16 @@ extension Target {
         out.append(UInt8(truncatingIfNeeded: port))
     }
 
-    private static func load<T: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> T {
+    private static func load<T: FixedWidthInteger>(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> T
+    {
         bytes.loadUnaligned(fromByteOffset: at, as: T.self)
     }
     private static func port(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> UInt16 {
         UInt16(bigEndian: load(bytes, at))
     }
 
-    /// Letters, digits, hyphen, underscore, dot; the colon only occurs in the text of an IPv6 address.
-    /// Other scripts arrive in their ASCII form (RFC 5890).
+    /// Letters, digits, hyphen, underscore, dot; the colon only occurs in the text of an IPv6
+    /// address. Other scripts arrive in their ASCII form (RFC 5890).
     static func isNameByte(_ b: UInt8) -> Bool {
         switch b {
         case 0x30...0x3a, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: true
@@ -113,10 +120,11 @@ extension Target {
 }
 
 extension Target.Host {
-    /// As `init(nameBytes:)`, and an IPv6 address in the brackets of a URL: some applications pass on what
-    /// stood there.
+    /// As `init(nameBytes:)`, and an IPv6 address in the brackets of a URL: some applications pass
+    /// on what stood there.
     public init?(bracketedOrBare bytes: UnsafeRawBufferPointer) {
-        guard bytes.first == UInt8(ascii: "["), bytes.last == UInt8(ascii: "]"), bytes.count > 2 else {
+        guard bytes.first == UInt8(ascii: "["), bytes.last == UInt8(ascii: "]"), bytes.count > 2
+        else {
             self.init(nameBytes: bytes)
             return
         }
@@ -127,7 +135,9 @@ extension Target.Host {
 
     /// A host name or an IP address in text (IPv6 without brackets); nil for what is neither.
     public init?(nameBytes bytes: UnsafeRawBufferPointer) {
-        guard (1...255).contains(bytes.count), bytes.allSatisfy(Target.isNameByte) else { return nil }
+        guard (1...255).contains(bytes.count), bytes.allSatisfy(Target.isNameByte) else {
+            return nil
+        }
         let text = String(decoding: bytes, as: UTF8.self)
         if let address = IPAddress(text) {
             self = .address(address.unmapped)

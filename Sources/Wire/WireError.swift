@@ -1,8 +1,10 @@
-/// Why bytes are not what they should be. Never a reason to trap: the caller counts it and drops the bytes.
+/// Why bytes are not what they should be. Never a reason to trap: the caller counts it and drops
+/// the bytes.
 public enum WireError: Error, Hashable, Sendable {
     /// Fewer bytes than the header or an inner length promises.
     case truncated
-    /// An IP version other than 4 and 6, or not TCP behind the IP header and the extension headers we skip.
+    /// An IP version other than 4 and 6, or not TCP behind the IP header and the extension headers
+    /// we skip.
     case notTCP
     /// A piece of a fragmented packet.
     case fragment

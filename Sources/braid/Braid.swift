@@ -16,8 +16,9 @@ import Glibc
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
             StatusCommand.self,
-            ModeCommand.self, UplinkCommand.self, DemoCommand.self, HandoversCommand.self, FiguresCommand.self,
-            LabCommand.self, LabTellCommand.self, LabOriginCommand.self,
+            ModeCommand.self, UplinkCommand.self, DemoCommand.self, HandoversCommand.self,
+            FiguresCommand.self,
+            LabCommand.self, LabTellCommand.self, LabOriginCommand.self
         ])
 
     static func main() {
@@ -60,9 +61,13 @@ struct Complaint: Error {
     var exitCode: Int32
 
     /// The person's own input is wrong.
-    static func input(_ sentence: String) -> Complaint { Complaint(sentences: [sentence], exitCode: 2) }
+    static func input(_ sentence: String) -> Complaint {
+        Complaint(sentences: [sentence], exitCode: 2)
+    }
     /// What was asked for could not be done.
-    static func failure(_ sentence: String) -> Complaint { Complaint(sentences: [sentence], exitCode: 1) }
+    static func failure(_ sentence: String) -> Complaint {
+        Complaint(sentences: [sentence], exitCode: 1)
+    }
 }
 
 /// Writing without the C library's streams, whose globals no thread may touch in Swift 6.

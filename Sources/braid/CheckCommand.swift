@@ -10,14 +10,18 @@ struct CheckCommand: ParsableCommand {
     @Option(help: "The file to check.") var config: String
 
     func run() throws {
-        switch try complaining({ () throws(ConfigurationErrors) in try Configuration.check(file: config) }) {
+        switch try complaining({ () throws(ConfigurationErrors) in
+            try Configuration.check(file: config)
+        }) {
         case .proxy(let proxy):
             print("\(config): a proxy's configuration, nothing wrong")
             print("  this proxy's public key: \(proxy.settings.identity.publicKey.base64)")
             for warning in proxy.warnings { print("  warning: \(warning)") }
         case .concentrator(let concentrator):
             print("\(config): a concentrator's configuration, nothing wrong")
-            print("  this concentrator's public key: \(concentrator.settings.identity.publicKey.base64)")
+            print(
+                "  this concentrator's public key: \(concentrator.settings.identity.publicKey.base64)"
+            )
         }
     }
 }

@@ -9,17 +9,22 @@ struct ConcentratorCommand: ParsableCommand {
         abstract: "Runs on a server: takes the proxies' sessions and dials the real destinations.")
 
     @OptionGroup var common: CommonFlags
-    @Option(help: "UDP address and port, such as 0.0.0.0:443; may be repeated.") var listen: [String] = []
+    @Option(help: "UDP address and port, such as 0.0.0.0:443; may be repeated.") var listen:
+        [String] = []
 
     func run() throws {
         var overrides = Overrides()
         common.apply(to: &overrides)
         overrides.set("listen", flag: "--listen", toList: listen)
         let file = common.config
-        guard case .concentrator(let configuration) = try complaining({ () throws(ConfigurationErrors) in
-            try Configuration.load(.concentrator, file: file, overrides: overrides)
-        }) else { preconditionFailure("a concentrator's configuration was asked for") }
-        try Program.run(.concentrator, configuration.program) { (loop, stopped) throws(SystemError) in
+        guard
+            case .concentrator(let configuration) = try complaining({
+                () throws(ConfigurationErrors) in
+                try Configuration.load(.concentrator, file: file, overrides: overrides)
+            })
+        else { preconditionFailure("a concentrator's configuration was asked for") }
+        try Program.run(.concentrator, configuration.program) {
+            (loop, stopped) throws(SystemError) in
             let server = try ConcentratorServer(configuration.settings, loop: loop)
             server.onStopped = stopped
             return Service(status: { server.status() }, stop: { server.stop() }, setMode: nil)

@@ -16,8 +16,11 @@ enum Control {
     }
 
     private static func onlyAnswer(to request: String) throws -> String {
-        let paths = [ConfigurationKind.proxy, .concentrator].flatMap { ControlPath.places($0.rawValue) }
-        // Asked for its status first, so that nothing is changed while it isn't clear in which of them.
+        let paths = [ConfigurationKind.proxy, .concentrator].flatMap {
+            ControlPath.places($0.rawValue)
+        }
+        // Asked for its status first, so that nothing is changed while it isn't clear in which of
+        // them.
         let living = paths.filter { (try? ControlClient.ask(path: $0, line: "status")) != nil }
         switch living.count {
         case 1: return try reply(to: request, at: living[0])
@@ -37,7 +40,8 @@ enum Control {
         } catch {
             switch error {
             case .system(let error):
-                throw Complaint.failure("nobody answers at \(path): \(SystemError.text(error.code))")
+                throw Complaint.failure(
+                    "nobody answers at \(path): \(SystemError.text(error.code))")
             case .stranger(let user):
                 throw Complaint.failure(
                     "\(path) belongs to user \(user): only processes of yours and root's are asked")
@@ -51,8 +55,10 @@ enum ControlDesk {
     static let refusal = "error: "
 
     /// `status` brings JSON, `mode M` and `uplink NAME ROLE` bring `ok`; anything else is refused.
-    static func answer(_ line: String, status: () -> String, setMode: ((String) -> String?)?,
-                       setRole: ((String, String) -> String?)?) -> String {
+    static func answer(
+        _ line: String, status: () -> String, setMode: ((String) -> String?)?,
+        setRole: ((String, String) -> String?)?
+    ) -> String {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("status", 1): return status()

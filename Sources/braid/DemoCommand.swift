@@ -7,7 +7,8 @@ struct DemoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
         abstract: "Two emulated uplinks on this machine: download, lose WiFi, watch the handover.",
-        discussion: "Nothing outside this machine is used; whatever is made for it is removed again.")
+        discussion:
+            "Nothing outside this machine is used; whatever is made for it is removed again.")
 
     @Option(help: "How WiFi goes away: visible, silent or none.") var lose = Demo.Loss.visible
     @Option(help: "When, counted from the start of the download.") var at = Seconds(5)
@@ -16,7 +17,8 @@ struct DemoCommand: ParsableCommand {
     @Option(help: "The proxy's handover mode: full, backup or single.") var mode = HandoverMode.full
     @Option(help: "WiFi as rate and round-trip time.") var wifi = LinkSpecification.wifi
     @Option(help: "Cellular as rate and round-trip time.") var cellular = LinkSpecification.cellular
-    @Option(help: "Keep logs, configuration and captures of the run in this folder.") var keep: String?
+    @Option(help: "Keep logs, configuration and captures of the run in this folder.") var keep:
+        String?
 
     func validate() throws {
         guard (1...10_000).contains(megabytes) else {
@@ -52,7 +54,8 @@ struct Seconds: ExpressibleByArgument, CustomStringConvertible {
 
     init?(argument: String) {
         let isMilliseconds = argument.hasSuffix("ms")
-        let number = isMilliseconds
+        let number =
+            isMilliseconds
             ? argument.dropLast(2) : argument.hasSuffix("s") ? argument.dropLast() : argument[...]
         guard let value = Double(number), value >= 0, value <= 3600 else { return nil }
         interval = Interval(seconds: isMilliseconds ? value / 1000 : value)

@@ -18,7 +18,9 @@ struct FiguresCommand: ParsableCommand {
     @Option(help: "Runs per curve.") var runs = 20
 
     func validate() throws {
-        guard (1...1000).contains(runs) else { throw ValidationError("--runs must be from 1 to 1000") }
+        guard (1...1000).contains(runs) else {
+            throw ValidationError("--runs must be from 1 to 1000")
+        }
     }
 
     func run() throws {
@@ -27,7 +29,8 @@ struct FiguresCommand: ParsableCommand {
         }
         // A file that can't be written is known before the work, not after it.
         guard access(folder, W_OK | X_OK) == 0 else {
-            throw Complaint.input("\(folder) can't be written to: \(String(cString: strerror(errno)))")
+            throw Complaint.input(
+                "\(folder) can't be written to: \(String(cString: strerror(errno)))")
         }
         let files: [FigureFile]
         do {

@@ -7,7 +7,8 @@ import Simulator
 struct HandoversCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "handovers",
-        abstract: "Measures handovers over two emulated uplinks on this machine, beside the simulator's.",
+        abstract:
+            "Measures handovers over two emulated uplinks on this machine, beside the simulator's.",
         discussion: """
             Proxy and concentrator run as processes; download, upload, stream and voice go through the proxy; WiFi \
             (8 Mbit/s, 30 ms) or cellular (2 Mbit/s, 100 ms, a 2 s queue) is lost after 5 s, visible to the proxy or \
@@ -21,24 +22,31 @@ struct HandoversCommand: ParsableCommand {
     var application: [HandoverScenario.Application] = []
     @Option(help: "visible or silent.") var loss: [HandoverTrial.Loss] = []
     @Option(help: "wifi or cellular.") var lost: [HandoverTrial.Link] = []
-    @Option(help: "Write everything as JSON to this file; - for the standard output, in place of the table.")
+    @Option(
+        help:
+            "Write everything as JSON to this file; - for the standard output, in place of the table."
+    )
     var json: String?
     @Option(help: "Simulated seeds of each scenario.") var seeds = 9
     @Flag(help: "Leave the simulator out.") var noSimulation = false
-    @Flag(help: "Give the programs a priority, too: for a machine that is busy with something else.")
+    @Flag(
+        help: "Give the programs a priority, too: for a machine that is busy with something else.")
     var hurry = false
     @Flag(help: "Only say what would be run and how long it takes.") var list = false
-    @Option(help: "Keep logs, configuration and captures of every run below this folder.") var keep: String?
+    @Option(help: "Keep logs, configuration and captures of every run below this folder.") var keep:
+        String?
 
     func validate() throws {
         guard (0...1000).contains(repetitions), (1...10_000).contains(seeds) else {
             throw ValidationError("--repetitions must be from 0 to 1000, --seeds from 1 to 10000")
         }
         guard repetitions > 0 || !noSimulation else {
-            throw ValidationError("without repetitions and without simulation nothing is left to do")
+            throw ValidationError(
+                "without repetitions and without simulation nothing is left to do")
         }
         guard !scenarios.isEmpty else {
-            throw ValidationError("these options leave no scenario; braid handovers --list shows all")
+            throw ValidationError(
+                "these options leave no scenario; braid handovers --list shows all")
         }
     }
 
@@ -80,8 +88,11 @@ struct HandoversCommand: ParsableCommand {
         encoder.keyEncodingStrategy = .convertToSnakeCase
         do {
             let data = try encoder.encode(report)
-            if path == "-" { Output.write(String(decoding: data, as: UTF8.self) + "\n") }
-            else { try data.write(to: URL(fileURLWithPath: path)) }
+            if path == "-" {
+                Output.write(String(decoding: data, as: UTF8.self) + "\n")
+            } else {
+                try data.write(to: URL(fileURLWithPath: path))
+            }
         } catch { throw Complaint.failure("\(path): \(error.localizedDescription)") }
     }
 }

@@ -2,7 +2,8 @@ import ArgumentParser
 import Lab
 import Measures
 
-/// A lab to try things in: emulated uplinks between two network namespaces. For tests and the curious.
+/// A lab to try things in: emulated uplinks between two network namespaces. For tests and the
+/// curious.
 struct LabCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lab",
@@ -14,7 +15,8 @@ struct LabCommand: ParsableCommand {
         shouldDisplay: false)
 
     @Option(help: "Rate and round-trip time of the first uplink.") var wifi = LinkSpecification.wifi
-    @Option(help: "Rate and round-trip time of the second uplink.") var cellular = LinkSpecification.cellular
+    @Option(help: "Rate and round-trip time of the second uplink.") var cellular = LinkSpecification
+        .cellular
     @Option(help: "Where the lab's chance comes from.") var seed: UInt64 = 1
     @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.")
     var program: [String] = []
@@ -25,7 +27,8 @@ struct LabCommand: ParsableCommand {
             throw Complaint.input("braid lab needs a program to run: braid lab -- bash")
         }
         do {
-            throw ExitCode(try LabSession([.wifi(wifi), .cellular(cellular)], seed: seed).run(program))
+            throw ExitCode(
+                try LabSession([.wifi(wifi), .cellular(cellular)], seed: seed).run(program))
         } catch let error as LabError { throw Complaint.failure("\(error)") }
     }
 }
@@ -57,7 +60,8 @@ struct LabOriginCommand: ParsableCommand {
 
     func run() throws {
         guard let address = SocketAddress(listen), address.address.isIPv4 else {
-            throw Complaint.input("\"\(listen)\" is not an IPv4 address with a port, such as 127.0.0.1:8080")
+            throw Complaint.input(
+                "\"\(listen)\" is not an IPv4 address with a port, such as 127.0.0.1:8080")
         }
         do {
             try Origin.serve(on: address)

@@ -7,8 +7,10 @@ import Shell
 /// Flags that both programs have; each wins over the configuration file.
 struct CommonFlags: ParsableArguments {
     @Option(help: "The configuration file (YAML).") var config: String?
-    @Option(help: "A file with a private key, as braid keygen writes it.") var privateKeyFile: String?
-    @Option(help: "Address and port of the status page, such as 127.0.0.1:9090.") var status: String?
+    @Option(help: "A file with a private key, as braid keygen writes it.") var privateKeyFile:
+        String?
+    @Option(help: "Address and port of the status page, such as 127.0.0.1:9090.") var status:
+        String?
     @Option(help: "The control socket for braid status.") var control: String?
     @Option(help: "The user a process started as root becomes.") var user: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
@@ -32,7 +34,8 @@ struct ProxyCommand: ParsableCommand {
     @OptionGroup var common: CommonFlags
     @Option(help: "The concentrator's HOST:PORT.") var concentrator: String?
     @Option(help: "The concentrator's public key.") var publicKey: String?
-    @Option(help: "Listen here, such as mixed://127.0.0.1:1080; may be repeated.") var listen: [String] = []
+    @Option(help: "Listen here, such as mixed://127.0.0.1:1080; may be repeated.") var listen:
+        [String] = []
     @Option(help: "full, backup or single.") var mode: String?
     @Option(help: "fast, checked or auto: when the application is answered.") var open: String?
     @Option(help: "An interface or address, such as wlan0 or wwan0,backup; may be repeated.")
@@ -48,9 +51,11 @@ struct ProxyCommand: ParsableCommand {
         overrides.set("open", flag: "--open", to: open)
         overrides.set("uplinks", flag: "--uplink", toList: uplink)
         let file = common.config
-        guard case .proxy(let configuration) = try complaining({ () throws(ConfigurationErrors) in
-            try Configuration.load(.proxy, file: file, overrides: overrides)
-        }) else { preconditionFailure("a proxy's configuration was asked for") }
+        guard
+            case .proxy(let configuration) = try complaining({ () throws(ConfigurationErrors) in
+                try Configuration.load(.proxy, file: file, overrides: overrides)
+            })
+        else { preconditionFailure("a proxy's configuration was asked for") }
         try Program.run(.proxy, configuration.program) { (loop, stopped) throws(SystemError) in
             let server = try ProxyServer(configuration.settings, loop: loop)
             server.onStopped = stopped

@@ -9,13 +9,15 @@ struct Service {
     var status: () -> ServerStatus
     /// Stops accepting and ends when the last connection has ended; called again, at once.
     var stop: () -> Void
-    /// Nil where the mode is not its to choose. Returns what is wrong with the word, nil where nothing is.
+    /// Nil where the mode is not its to choose. Returns what is wrong with the word, nil where
+    /// nothing is.
     var setMode: ((String) -> String?)?
     /// The same for an uplink's name and its role.
     var setRole: ((_ uplink: String, _ role: String) -> String?)?
 }
 
-/// Runs a service until a signal ends it: log, control socket, status page, signals, service manager.
+/// Runs a service until a signal ends it: log, control socket, status page, signals, service
+/// manager.
 enum Program {
     /// `start` builds the service on the loop; `stopped` is to be called when it has ended.
     static func run(
@@ -29,7 +31,9 @@ enum Program {
             let loop = try EventLoop()
             let service = try start(loop) { [weak loop] in loop?.stop() }
             let control = ControlDesk.open(role, program, service, loop)
-            let page = try program.status.map { try StatusPage($0, loop: loop, content: pages(of: service)) }
+            let page = try program.status.map {
+                try StatusPage($0, loop: loop, content: pages(of: service))
+            }
             var signals = 0
             for number in [SIGTERM, SIGINT] {
                 loop.onSignal(number) {
@@ -52,20 +56,24 @@ enum Program {
         }
     }
 
-    /// Becomes the configured user, or the dedicated one where there is one; nothing for a process that isn't
-    /// root's.
-    private static func leaveRoot(for name: String?, _ role: ConfigurationKind) throws(SystemError) {
+    /// Becomes the configured user, or the dedicated one where there is one; nothing for a process
+    /// that isn't root's.
+    private static func leaveRoot(for name: String?, _ role: ConfigurationKind) throws(SystemError)
+    {
         let log = Logger(label: "service")
         let user = Privileges.User(name: name ?? Privileges.dedicatedUser)
         guard Privileges.isRoot else {
             if let name, user?.isCurrent != true {
-                log.warning("only root can become another user; goes on as it is", metadata: ["user": "\(name)"])
+                log.warning(
+                    "only root can become another user; goes on as it is",
+                    metadata: ["user": "\(name)"])
             }
             return
         }
         guard let user else {
             guard let name else {
-                log.notice("""
+                log.notice(
+                    """
                     runs as root: to have it run as a user without rights, make one with useradd --system \
                     \(Privileges.dedicatedUser), or name one as user: in the configuration
                     """)
@@ -98,23 +106,28 @@ enum Program {
 extension ControlDesk {
     /// Without a control socket the service still does its work: that is said in the log, once.
     fileprivate static func open(
-        _ role: ConfigurationKind, _ program: ProgramConfiguration, _ service: Service, _ loop: EventLoop
+        _ role: ConfigurationKind, _ program: ProgramConfiguration, _ service: Service,
+        _ loop: EventLoop
     ) -> ControlServer? {
         let path = program.control ?? ControlPath.standard(role.rawValue)
         let log = Logger(label: "control")
         do {
             let server = try ControlServer(path: path, loop: loop) { line in
-                answer(line, status: { StatusDocument(service.status()).json }, setMode: service.setMode,
-                       setRole: service.setRole)
+                answer(
+                    line, status: { StatusDocument(service.status()).json },
+                    setMode: service.setMode,
+                    setRole: service.setRole)
             }
             if let process = server.predecessor {
-                log.notice("took the control socket over from a process that is still there",
-                           metadata: ["path": "\(path)", "process": "\(process)"])
+                log.notice(
+                    "took the control socket over from a process that is still there",
+                    metadata: ["path": "\(path)", "process": "\(process)"])
             }
             return server
         } catch {
             log.warning(
-                "no control socket, so braid status can't ask: \(error)", metadata: ["path": "\(path)"])
+                "no control socket, so braid status can't ask: \(error)",
+                metadata: ["path": "\(path)"])
             return nil
         }
     }

@@ -6,7 +6,8 @@ import Shell
 
 /// How `status` and `mode` find the process they talk to.
 struct ControlOptions: ParsableArguments {
-    @Option(help: "The control socket; left out: that of the one proxy or concentrator that runs here.")
+    @Option(
+        help: "The control socket; left out: that of the one proxy or concentrator that runs here.")
     var control: String?
 }
 

@@ -1,7 +1,8 @@
 import Foundation
 import Shell
 
-/// A process's status as JSON: what `braid status --json` prints and the status page serves at `/status`.
+/// A process's status as JSON: what `braid status --json` prints and the status page serves at
+/// `/status`.
 ///
 /// Keys are in snake case and sorted, so that two documents can be compared line by line.
 struct StatusDocument: Codable {
@@ -35,7 +36,8 @@ struct StatusDocument: Codable {
         // Only numbers that JSON has no form for could fail, and a rate or share is never one.
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? "{}\n"
+        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) + "\n" }
+            ?? "{}\n"
     }
 
     init(json: String) throws {
@@ -45,12 +47,14 @@ struct StatusDocument: Codable {
             self = try decoder.decode(StatusDocument.self, from: Data(json.utf8))
         } catch {
             throw Complaint.failure(
-                "the answer is not a status that braid \(Braid.version) knows; is another version running?")
+                "the answer is not a status that braid \(Braid.version) knows; is another version running?"
+            )
         }
     }
 }
 
-/// A key in Swift's spelling. `JSONDecoder`'s own conversion doesn't find `minimumRTTMilliseconds` again.
+/// A key in Swift's spelling. `JSONDecoder`'s own conversion doesn't find `minimumRTTMilliseconds`
+/// again.
 private struct Name: CodingKey {
     var stringValue: String
     var intValue: Int? { nil }
@@ -60,7 +64,9 @@ private struct Name: CodingKey {
     init(snakeCase text: String) {
         let words = text.split(separator: "_")
         stringValue = words.enumerated().map { index, word in
-            index == 0 ? String(word) : word == "rtt" ? "RTT" : word.prefix(1).uppercased() + word.dropFirst()
+            index == 0
+                ? String(word)
+                : word == "rtt" ? "RTT" : word.prefix(1).uppercased() + word.dropFirst()
         }.joined()
     }
 }

@@ -23,11 +23,13 @@ enum StatusPages {
         out += "<p>\(escaped(lines[0]))<br>\(escaped(lines[1]))</p>\n"
         for session in status.sessions {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user
-            out += "<h2>\(escaped(who))</h2><p>mode \(escaped(session.mode)), "
+            out +=
+                "<h2>\(escaped(who))</h2><p>mode \(escaped(session.mode)), "
                 + "\(StatusTable.counted(session.connections, "connection"))</p>\n<table><tr>"
                 + StatusTable.heads.map { "<th>\($0)</th>" }.joined() + "</tr>\n"
             for (path, row) in zip(session.paths, StatusTable.rows(session)) {
-                out += "<tr class=\"\(escaped(path.health))\">"
+                out +=
+                    "<tr class=\"\(escaped(path.health))\">"
                     + row.map { "<td>\(escaped($0))</td>" }.joined() + "</tr>\n"
             }
             out += "</table>\n"
@@ -50,13 +52,16 @@ enum StatusPages {
         gauge("sessions", [("", "\(status.sessions.count)")])
         gauge("connections", [("", "\(status.connections)")])
         gauge("datagrams_dropped_total", [("", "\(status.datagramsDropped)")])
-        gauge("uplink_present",
-              status.uplinks.map { ("uplink=\"\(label($0.name))\"", $0.isPresent ? "1" : "0") })
+        gauge(
+            "uplink_present",
+            status.uplinks.map { ("uplink=\"\(label($0.name))\"", $0.isPresent ? "1" : "0") })
         let paths = status.sessions.flatMap { session in
             session.paths.map { path in
-                (labels: "session=\"\(session.number)\",user=\"\(label(session.user))\","
-                    + "path=\"\(path.number)\","
-                    + "uplink=\"\(label(path.uplink))\"", path: path)
+                (
+                    labels: "session=\"\(session.number)\",user=\"\(label(session.user))\","
+                        + "path=\"\(path.number)\","
+                        + "uplink=\"\(label(path.uplink))\"", path: path
+                )
             }
         }
         gauge("path_usable", paths.map { ($0.labels, $0.path.health == "usable" ? "1" : "0") })
@@ -77,7 +82,8 @@ enum StatusPages {
     }
 
     private static func label(_ text: String) -> String {
-        text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
+        text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing(
+            "\n", with: "\\n")
     }
 
     private static func escaped(_ text: String) -> String {

@@ -10,25 +10,32 @@ enum StatusTable {
                 + "on \(status.listen.joined(separator: " "))",
             "\(counted(status.sessions.count, "session")), \(counted(status.connections, "connection"))"
                 + (status.datagramsDropped > 0
-                    ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : ""),
+                    ? ", \(counted(status.datagramsDropped, "datagram")) dropped" : "")
         ]
         if !status.uplinks.isEmpty {
             let all = status.uplinks.map { uplink in
-                uplink.name + (uplink.isOff ? " (off)" : uplink.isBackup ? " (backup)" : "") + (uplink.isPresent ? "" : " (not there)")
+                uplink.name + (uplink.isOff ? " (off)" : uplink.isBackup ? " (backup)" : "")
+                    + (uplink.isPresent ? "" : " (not there)")
             }
             lines.append("uplinks: " + all.joined(separator: ", "))
             for uplink in status.uplinks {
-                if let problem = uplink.problem { lines.append("  \(uplink.name): nothing was ever heard; \(problem)") }
+                if let problem = uplink.problem {
+                    lines.append("  \(uplink.name): nothing was ever heard; \(problem)")
+                }
             }
         }
         if status.sessions.isEmpty {
             lines.append(
-                status.role == "proxy" ? "not connected to the concentrator" : "no proxy is connected")
+                status.role == "proxy"
+                    ? "not connected to the concentrator" : "no proxy is connected")
         }
         for session in status.sessions {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user
-            lines += ["", "\(who): mode \(session.mode), for \(duration(session.ageSeconds)), "
-                + counted(session.connections, "connection")]
+            lines += [
+                "",
+                "\(who): mode \(session.mode), for \(duration(session.ageSeconds)), "
+                    + counted(session.connections, "connection")
+            ]
             lines += table(rows(session))
         }
         return lines
@@ -36,10 +43,12 @@ enum StatusTable {
 
     static let heads = [
         "path", "uplink", "state", "rtt", "least", "loss", "mtu", "sending", "receiving", "sent",
-        "received", "from", "to",
+        "received", "from", "to"
     ]
     /// Columns of numbers stand right.
-    private static let right: Set = ["rtt", "least", "loss", "mtu", "sending", "receiving", "sent", "received"]
+    private static let right: Set = [
+        "rtt", "least", "loss", "mtu", "sending", "receiving", "sent", "received"
+    ]
 
     static func rows(_ session: ServerStatus.Session) -> [[String]] {
         session.paths.map { path in
@@ -49,7 +58,7 @@ enum StatusTable {
                 String(format: "%.1f %%", path.loss * 100),
                 path.packetSize > 0 ? "\(path.packetSize)" : "-", rate(path.sendBitsPerSecond),
                 rate(path.receiveBitsPerSecond),
-                bytes(path.bytesSent), bytes(path.bytesReceived), path.local, path.remote,
+                bytes(path.bytesSent), bytes(path.bytesReceived), path.local, path.remote
             ]
         }
     }
@@ -69,7 +78,9 @@ enum StatusTable {
         }
     }
 
-    static func counted(_ n: Int, _ noun: String) -> String { n == 1 ? "1 \(noun)" : "\(n) \(noun)s" }
+    static func counted(_ n: Int, _ noun: String) -> String {
+        n == 1 ? "1 \(noun)" : "\(n) \(noun)s"
+    }
 
     /// Before the first answer there is no round trip to tell.
     private static func milliseconds(_ value: Double) -> String {
@@ -80,7 +91,9 @@ enum StatusTable {
         bits == 0 ? "-" : scaled(Double(bits), ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
     }
 
-    private static func bytes(_ n: Int) -> String { scaled(Double(n), ["B", "kB", "MB", "GB", "TB"]) }
+    private static func bytes(_ n: Int) -> String {
+        scaled(Double(n), ["B", "kB", "MB", "GB", "TB"])
+    }
 
     private static func scaled(_ value: Double, _ units: [String]) -> String {
         var value = value, unit = 0

@@ -2,13 +2,15 @@ import Buffers
 import Measures
 import Testing
 
-private let here = IPAddress(v4: 0x0a000001)
-private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
+private let here = IPAddress(v4: 0x0a00_0001)
+private let there = SocketAddress(IPAddress(v4: 0xc000_0201), port: 443)
 
 @Suite struct DatagramBatchTests {
-    private func add(_ batch: DatagramBatch, _ length: Int, lane: Int = 0, uplink: Int = 0,
-                     remote: SocketAddress = there,
-                     local: IPAddress = here, mark: UInt8 = 0) -> Bool {
+    private func add(
+        _ batch: DatagramBatch, _ length: Int, lane: Int = 0, uplink: Int = 0,
+        remote: SocketAddress = there,
+        local: IPAddress = here, mark: UInt8 = 0
+    ) -> Bool {
         guard let room = batch.reserve(lane: lane) else { return false }
         room.initializeMemory(as: UInt8.self, repeating: mark, count: length)
         batch.commit(lane: lane, length: length, uplink: uplink, remote: remote, local: local)
@@ -29,9 +31,13 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
 
     @Test func whatDiffersStartsARun() {
         let batch = DatagramBatch()
-        #expect(add(batch, 100) && add(batch, 100, uplink: 1)
-            && add(batch, 100, uplink: 1, local: .unspecifiedV4))
-        #expect(add(batch, 100, uplink: 1, remote: SocketAddress(there.address, port: 444), local: .unspecifiedV4))
+        #expect(
+            add(batch, 100) && add(batch, 100, uplink: 1)
+                && add(batch, 100, uplink: 1, local: .unspecifiedV4))
+        #expect(
+            add(
+                batch, 100, uplink: 1, remote: SocketAddress(there.address, port: 444),
+                local: .unspecifiedV4))
         #expect(shape(batch) == Array(repeating: [100, 1, 100], count: 4))
         batch.removeAll()
         #expect(batch.isEmpty && add(batch, 100) && batch.runs[0].offset == 0)
@@ -40,10 +46,13 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
     @Test func lanesDoNotMix() {
         let batch = DatagramBatch()
         for _ in 0..<3 {
-            for lane in 0..<DatagramBatch.laneCount { #expect(add(batch, 50, lane: lane, uplink: lane)) }
+            for lane in 0..<DatagramBatch.laneCount {
+                #expect(add(batch, 50, lane: lane, uplink: lane))
+            }
         }
         #expect(shape(batch) == Array(repeating: [50, 3, 150], count: DatagramBatch.laneCount))
-        #expect(batch.runs.map(\.offset) == (0..<DatagramBatch.laneCount).map { $0 * batch.laneBytes })
+        #expect(
+            batch.runs.map(\.offset) == (0..<DatagramBatch.laneCount).map { $0 * batch.laneBytes })
     }
 
     @Test func runsKeepTheKernelsLimits() {
@@ -65,7 +74,9 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
             if add(batch, length, lane: lane, uplink: lane, mark: UInt8(i & 255)) {
                 expected[lane].append([UInt8](repeating: UInt8(i & 255), count: length))
             } else {
-                #expect(expected[lane].reduce(0) { $0 + $1.count } > batch.laneBytes - DatagramBatch.longestDatagram)
+                #expect(
+                    expected[lane].reduce(0) { $0 + $1.count } > batch.laneBytes
+                        - DatagramBatch.longestDatagram)
             }
         }
         var found = [[[UInt8]]](repeating: [], count: DatagramBatch.laneCount)
@@ -73,7 +84,10 @@ private let there = SocketAddress(IPAddress(v4: 0xc0000201), port: 443)
             var at = 0
             for _ in 0..<run.datagrams {
                 let length = min(run.segmentSize, run.length - at)
-                found[run.uplink].append(Array(UnsafeRawBufferPointer(start: batch.arena + run.offset + at, count: length)))
+                found[run.uplink].append(
+                    Array(
+                        UnsafeRawBufferPointer(start: batch.arena + run.offset + at, count: length))
+                )
                 at += length
             }
             #expect(at == run.length)

@@ -4,7 +4,9 @@ import Testing
 
 private func read(_ pieces: Pieces) -> [UInt8] { Array(pieces.first) + Array(pieces.second) }
 /// The byte of an endless stream at `offset`.
-private func byte(_ offset: Int) -> UInt8 { UInt8(truncatingIfNeeded: (offset &* 0x9e37_79b9) >> 11) }
+private func byte(_ offset: Int) -> UInt8 {
+    UInt8(truncatingIfNeeded: (offset &* 0x9e37_79b9) >> 11)
+}
 private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
 
 @Suite struct ByteRingTests {
@@ -30,17 +32,20 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
                 ring.discard(to: UInt64(base))
                 if random.next() % 8 == 0 { ring.releaseIfEmpty() }
             default:
-                let from = base + Int(random.next() % UInt64(end - base + 1)), n = Int(random.next() % UInt64(end - from + 1))
+                let from = base + Int(random.next() % UInt64(end - base + 1)),
+                    n = Int(random.next() % UInt64(end - from + 1))
                 #expect(read(ring.pieces(from: UInt64(from), count: n)) == bytes(from..<(from + n)))
             }
-            #expect(ring.count == end - base && ring.space == limit - ring.count
-                && ring.base == UInt64(base) && ring.end == UInt64(end))
+            #expect(
+                ring.count == end - base && ring.space == limit - ring.count
+                    && ring.base == UInt64(base) && ring.end == UInt64(end))
             #expect(ring.footprint <= max(4_096, 2 * limit))
         }
         #expect(read(ring.pieces(from: UInt64(base), count: end - base)) == bytes(base..<end))
     }
 
-    @Test(arguments: 0..<12 as Range<UInt64>) func receiverSideFillsHolesInAnyOrder(_ seed: UInt64) {
+    @Test(arguments: 0..<12 as Range<UInt64>) func receiverSideFillsHolesInAnyOrder(_ seed: UInt64)
+    {
         var random = SeededRandom(seed: seed &+ 100), ranges = OffsetRanges()
         let limit = [3_000, 4_096, 60_000][Int(seed % 3)]
         var ring = ByteRing(limit: limit), base = 0
@@ -54,7 +59,8 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
             ring.advanceEnd(to: max(ring.end, ranges.contiguousEnd(from: ring.end)))
             if random.next() % 3 == 0 {
                 let upTo = base + Int(random.next() % UInt64(ring.count + 1))
-                #expect(read(ring.pieces(from: UInt64(base), count: upTo - base)) == bytes(base..<upTo))
+                #expect(
+                    read(ring.pieces(from: UInt64(base), count: upTo - base)) == bytes(base..<upTo))
                 ring.discard(to: UInt64(upTo))
                 base = upTo
                 ranges.removeBelow(UInt64(base))
@@ -68,7 +74,8 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         #expect(ring.footprint == 0)
         #expect(bytes(0..<8_000).withUnsafeBytes { ring.append($0) } == 8_000)
         ring.setLimit(100)
-        #expect(ring.appendSpace(1).isEmpty && bytes(0..<1).withUnsafeBytes { ring.append($0) } == 0)
+        #expect(
+            ring.appendSpace(1).isEmpty && bytes(0..<1).withUnsafeBytes { ring.append($0) } == 0)
         ring.releaseIfEmpty()
         #expect(ring.footprint == 8_192)
         ring.discard(to: 8_000)
@@ -97,11 +104,15 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
             for (a, b) in zip(ranges.spans, ranges.spans.dropFirst()) {
                 #expect(a.end < b.start, "touching spans are one")
             }
-            #expect(ranges.spans.allSatisfy { $0.start < $0.end } && ranges.count == ranges.spans.count)
+            #expect(
+                ranges.spans.allSatisfy { $0.start < $0.end } && ranges.count == ranges.spans.count)
             var reach = start
             while naive.contains(reach) { reach += 1 }
             #expect(ranges.contiguousEnd(from: start) == reach)
-            #expect(ranges.contains(start, end) == (start == end ? ranges.contains(start, end) : naive.isSuperset(of: start..<end)))
+            #expect(
+                ranges.contains(start, end)
+                    == (start == end
+                        ? ranges.contains(start, end) : naive.isSuperset(of: start..<end)))
         }
         ranges.removeAll()
         #expect(ranges.isEmpty)
@@ -127,7 +138,9 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
             ring.shrink()
             #expect(ring.footprint == 8192 && share.used == 0 && ring.count == 5000)
             let kept = ring.pieces(from: ring.base, count: 5000)
-            #expect(kept.first.allSatisfy { $0 == 7 } && kept.second.allSatisfy { $0 == 7 } && kept.count == 5000)
+            #expect(
+                kept.first.allSatisfy { $0 == 7 } && kept.second.allSatisfy { $0 == 7 }
+                    && kept.count == 5000)
             #expect(fill(&ring, 60_000) == 60_000 && share.used > 0)
             ring.discard(to: ring.end)
             ring.releaseIfEmpty()
@@ -137,7 +150,9 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         #expect(share.used == 0 && budget.used == 0, "a ring that ends gives all back")
     }
 
-    @Test(arguments: [8193, 1 << 32, 1 << 62, 1 << 62 + 1, .max]) func nothingHoldsMoreThanItsLimit(_ needed: Int) {
+    @Test(arguments: [8193, 1 << 32, 1 << 62, 1 << 62 + 1, .max]) func nothingHoldsMoreThanItsLimit(
+        _ needed: Int
+    ) {
         let ring = ByteRing(limit: 8192), isHeld = ring.canHold(needed)
         #expect(!isHeld)
     }
@@ -149,7 +164,9 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
             guard left > 0 else { return }
             var ring = ByteRing(limit: 16 << 20, share: share)
             let taken = fill(&ring, 2 << 20)
-            #expect(taken >= Self.prepaid && share.used <= budget.limit / 2, "no user has more than half")
+            #expect(
+                taken >= Self.prepaid && share.used <= budget.limit / 2,
+                "no user has more than half")
             #expect(!ring.canHold(8 << 20) && ring.canHold(Self.prepaid))
             grow(left - 1)
         }

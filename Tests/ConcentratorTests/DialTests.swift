@@ -16,15 +16,17 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
 
     @Test func familiesTakeTurnsBeginningWithIPv6() {
         var queue = AddressQueue(port: 443)
-        queue.take(v6: [ip("2600::1"), ip("2600::2"), ip("2600::3")],
-                   v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
+        queue.take(
+            v6: [ip("2600::1"), ip("2600::2"), ip("2600::3")],
+            v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
         #expect(all(&queue) == ["2600::1", "1.0.0.1", "2600::2", "1.0.0.2", "2600::3"])
         #expect(!queue.sawDenied && queue.isComplete)
     }
 
     @Test func deniedOnesAreLeftOut() {
         var queue = AddressQueue(port: 443)
-        queue.take(v6: [ip("::1")], v4: [ip("127.0.0.1"), ip("1.0.0.1")], isComplete: true, EgressPolicy())
+        queue.take(
+            v6: [ip("::1")], v4: [ip("127.0.0.1"), ip("1.0.0.1")], isComplete: true, EgressPolicy())
         #expect(all(&queue) == ["1.0.0.1"] && queue.sawDenied)
     }
 
@@ -32,13 +34,16 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
         var queue = AddressQueue(port: 443)
         queue.take(v6: [], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: false, EgressPolicy())
         #expect(queue.next() == ip("1.0.0.1"))
-        queue.take(v6: [ip("2600::1")], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
+        queue.take(
+            v6: [ip("2600::1")], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true,
+            EgressPolicy())
         #expect(all(&queue) == ["2600::1", "1.0.0.2"])
     }
 
     @Test func thereIsALimit() {
         var queue = AddressQueue(port: 443)
-        queue.take(v6: [], v4: (1...100).map { ip("1.0.0.\($0)") }, isComplete: true, EgressPolicy())
+        queue.take(
+            v6: [], v4: (1...100).map { ip("1.0.0.\($0)") }, isComplete: true, EgressPolicy())
         #expect(all(&queue).count == Dial.mostAddresses)
     }
 
@@ -50,8 +55,10 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
 }
 
 @Suite(.serialized) struct DialTests {
-    private func dial(_ target: Target, policy: EgressPolicy,
-                      timeout: Interval = .seconds(10)) throws -> DialStatus {
+    private func dial(
+        _ target: Target, policy: EgressPolicy,
+        timeout: Interval = .seconds(10)
+    ) throws -> DialStatus {
         let loop = try EventLoop()
         let dialer = try Dialer(loop: loop, policy: policy, timeout: timeout)
         var outcome: DialStatus?
@@ -76,15 +83,23 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
         let listener = try StreamListener(SocketAddress("127.0.0.1:0")!, loop: loop) { _, _ in }
         let target = Target(host: .address(ip("127.0.0.1")), port: listener.address.port)
         #expect(try dial(target, policy: open) == .connected)
-        #expect(try dial(Target(host: .name("localhost"), port: target.port), policy: open) == .connected)
+        #expect(
+            try dial(Target(host: .name("localhost"), port: target.port), policy: open)
+                == .connected)
         listener.close()
         #expect(try dial(target, policy: open) == .connectionRefused)
     }
 
     @Test func thePolicyJudgesWhatANameResolvesTo() throws {
-        #expect(try dial(Target(host: .name("localhost"), port: 80), policy: EgressPolicy()) == .denied)
-        #expect(try dial(Target(host: .address(ip("127.0.0.1")), port: 80), policy: EgressPolicy()) == .denied)
-        #expect(try dial(Target(host: .address(ip("::ffff:169.254.169.254")), port: 80), policy: EgressPolicy()) == .denied)
+        #expect(
+            try dial(Target(host: .name("localhost"), port: 80), policy: EgressPolicy()) == .denied)
+        #expect(
+            try dial(Target(host: .address(ip("127.0.0.1")), port: 80), policy: EgressPolicy())
+                == .denied)
+        #expect(
+            try dial(
+                Target(host: .address(ip("::ffff:169.254.169.254")), port: 80),
+                policy: EgressPolicy()) == .denied)
     }
 
     /// Every address of this machine, whatever interface it is on and whatever range it lies in.

@@ -6,7 +6,8 @@ import Wire
 
 @testable import Concentrator
 
-/// A name server on loopback: names that end in "silent" are never answered, others have the address 127.0.0.1.
+/// A name server on loopback: names that end in "silent" are never answered, others have the
+/// address 127.0.0.1.
 private final class NameServer {
     let port: UInt16
     private(set) var asked = 0
@@ -14,7 +15,8 @@ private final class NameServer {
     private let watch: FileWatch
 
     init(_ loop: EventLoop) {
-        let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        let descriptor = socket(
+            AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         self.descriptor = descriptor
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -22,7 +24,8 @@ private final class NameServer {
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
         withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                precondition(bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0)
+                precondition(
+                    bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0)
             }
         }
         port = UInt16(bigEndian: address.sin_port)
@@ -37,7 +40,8 @@ private final class NameServer {
     }
 
     private func serve() {
-        var query = [UInt8](repeating: 0, count: 512), from = sockaddr(), size = socklen_t(MemoryLayout<sockaddr>.size)
+        var query = [UInt8](repeating: 0, count: 512), from = sockaddr(),
+            size = socklen_t(MemoryLayout<sockaddr>.size)
         while true {
             let n = recvfrom(descriptor, &query, query.count, 0, &from, &size)
             if n < 17 { return }
@@ -55,7 +59,9 @@ private final class NameServer {
         }
         if String(decoding: last, as: UTF8.self).lowercased() == "silent" { return nil }
         let isA = query[at + 2] == 1
-        let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, isA ? 1 : 0, 0, 0, 0, 0] + query[12..<(at + 5)]
+        let head =
+            [query[0], query[1], 0x81, 0x80, 0, 1, 0, isA ? 1 : 0, 0, 0, 0, 0]
+            + query[12..<(at + 5)]
         return isA ? head + [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1] : head
     }
 }
@@ -71,11 +77,15 @@ private final class NameServer {
         defer { unlink(path) }
         var policy = EgressPolicy()
         policy.rules.deniesPrivate = false
-        let dialer = try Dialer(loop: loop, policy: policy, timeout: .seconds(10),
-                                resolver: try Resolver(loop: loop, configurationPath: path))
+        let dialer = try Dialer(
+            loop: loop, policy: policy, timeout: .seconds(10),
+            resolver: try Resolver(loop: loop, configurationPath: path))
         var silent: [Dial] = [], ended = 0
         for i in 0..<3000 {
-            silent.append(Dial(Target(host: .name("n\(i).silent"), port: 80), user: "mallory", dialer) { _ in ended += 1 })
+            silent.append(
+                Dial(Target(host: .name("n\(i).silent"), port: 80), user: "mallory", dialer) { _ in
+                    ended += 1
+                })
         }
         #expect(dialer.lookUps.running == 64 && dialer.lookUps.waiting == 2936)
         _ = loop.run(until: .milliseconds(300)) { false }
@@ -86,14 +96,16 @@ private final class NameServer {
         var good: [Dial] = [], connected = 0
         for i in 0..<20 {
             let target = Target(host: .name("n\(i).example"), port: listener.address.port)
-            good.append(Dial(target, user: "alice", dialer) { if case .connected = $0 { connected += 1 } })
+            good.append(
+                Dial(target, user: "alice", dialer) { if case .connected = $0 { connected += 1 } })
         }
         // Five seconds is how long a look-up may take, and mallory's take longer.
         #expect(loop.run(until: .seconds(4)) { connected == 20 }, "\(connected) of 20")
         #expect(ended < 1000)
         silent.forEach { $0.cancel() }
         good.forEach { $0.cancel() }
-        #expect(dialer.lookUps.waiting == 0 && dialer.dials.running == 0 && dialer.dials.waiting == 0)
+        #expect(
+            dialer.lookUps.waiting == 0 && dialer.dials.running == 0 && dialer.dials.waiting == 0)
         listener.close()
     }
 }

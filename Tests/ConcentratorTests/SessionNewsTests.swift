@@ -1,5 +1,6 @@
 import Measures
 import Testing
+
 @testable import Concentrator
 
 @Suite struct SessionNewsTests {

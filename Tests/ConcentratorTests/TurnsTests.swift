@@ -21,7 +21,9 @@ import Testing
         let third = (0..<5).map { enter(turns, "c", "c\($0)", log) }
         #expect(third[0].isRunning && turns.running <= 8)
         many.forEach { $0.leave() }
-        #expect(turns.running == 5 && turns.waiting == 1, "b, and as many of c as leave one more their room")
+        #expect(
+            turns.running == 5 && turns.waiting == 1,
+            "b, and as many of c as leave one more their room")
         other.leave()
         third.forEach { $0.leave() }
         #expect(turns.running == 0 && turns.waiting == 0)
@@ -61,7 +63,9 @@ import Testing
         var kept: [Turns.Place] = []
         for i in 0..<100 {
             var own: Turns.Place?
-            own = turns.enter("b\(i)") { log.begun.append("b\(i)"); own?.leave() }
+            own = turns.enter("b\(i)") {
+                log.begun.append("b\(i)"); own?.leave()
+            }
             kept.append(own!)
         }
         first.leave()

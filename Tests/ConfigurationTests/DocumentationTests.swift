@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+
 @testable import Configuration
 
 /// docs/operations.md tells the defaults that hold, and its example files are right.
@@ -9,28 +10,36 @@ import Testing
     init() throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .deletingLastPathComponent().deletingLastPathComponent()
-        text = try String(contentsOf: root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
+        text = try String(
+            contentsOf: root.appendingPathComponent("docs/operations.md"), encoding: .utf8)
     }
 
     @Test func defaultsInTheTable() {
         let rows: [(key: String, value: String)] = [
-            ("`listen` (proxy)", "`\(Defaults.proxyListen)`"), ("`listen` (concentrator)", "`\(Defaults.concentratorListen)`"),
+            ("`listen` (proxy)", "`\(Defaults.proxyListen)`"),
+            ("`listen` (concentrator)", "`\(Defaults.concentratorListen)`"),
             ("`mode`", "`\(Defaults.mode.rawValue)`"), ("`open`", "`\(Defaults.open.rawValue)`"),
-            ("`dial_timeout`", "\(Int(Defaults.dialTimeout.seconds)) s"), ("`log_level`", "`\(Defaults.logLevel.rawValue)`"),
+            ("`dial_timeout`", "\(Int(Defaults.dialTimeout.seconds)) s"),
+            ("`log_level`", "`\(Defaults.logLevel.rawValue)`"),
             ("`congestion`", "`\(Defaults.congestion.rawValue)`"),
-            ("`limits.connections`", "\(Defaults.proxyConnections) (proxy), \(Defaults.concentratorConnections) (concentrator)"),
+            (
+                "`limits.connections`",
+                "\(Defaults.proxyConnections) (proxy), \(Defaults.concentratorConnections) (concentrator)"
+            ),
             ("`limits.connections_per_user`", "\(Defaults.connectionsPerUser)"),
             ("`limits.half_open_per_user`", "\(Defaults.halfOpenPerUser)"),
             ("`limits.sessions_per_user`", "\(Defaults.sessionsPerUser)"),
-            ("`limits.dials`", "\(Defaults.dials)"), ("`limits.dials_per_user`", "\(Defaults.dialsPerUser)"),
-            ("`limits.lookups`", "\(Defaults.lookUps)"), ("`limits.lookups_per_user`", "\(Defaults.lookUpsPerUser)"),
+            ("`limits.dials`", "\(Defaults.dials)"),
+            ("`limits.dials_per_user`", "\(Defaults.dialsPerUser)"),
+            ("`limits.lookups`", "\(Defaults.lookUps)"),
+            ("`limits.lookups_per_user`", "\(Defaults.lookUpsPerUser)"),
             ("`limits.send_buffer`", "\(Defaults.sendBuffer.bytes >> 20) MiB"),
             ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),
             ("`limits.session`", "\(Int(Defaults.sessionSilence.seconds / 3600)) h"),
             ("`limits.drain`", "\(Int(Defaults.drain.seconds)) s"),
             ("`limits.dialogue`", "\(Int(Defaults.dialogue.seconds)) s"),
             ("`limits.idle_body`", "\(Int(Defaults.idleBody.seconds)) s"),
-            ("`limits.unauthenticated`", "\(Defaults.unauthenticated)"),
+            ("`limits.unauthenticated`", "\(Defaults.unauthenticated)")
         ]
         for row in rows {
             #expect(text.contains("| \(row.key) | \(row.value) |"), "\(row.key) is \(row.value)")
@@ -39,8 +48,10 @@ import Testing
 
     @Test func everyKeyIsExplained() {
         for key in ProxyKey.allCases.map(\.rawValue) + ConcentratorKey.allCases.map(\.rawValue)
-            + LimitKey.allCases.map({ "limits.\($0.rawValue)" }) + UplinkKey.allCases.map(\.rawValue)
-            + ConcentratorAddressKey.allCases.map(\.rawValue) + UserKey.allCases.map(\.rawValue) where key != "limits" {
+            + LimitKey.allCases.map({ "limits.\($0.rawValue)" })
+            + UplinkKey.allCases.map(\.rawValue)
+            + ConcentratorAddressKey.allCases.map(\.rawValue) + UserKey.allCases.map(\.rawValue)
+        where key != "limits" {
             #expect(text.contains("\(key):") || text.contains("`\(key)`"), "\(key) stands nowhere")
         }
     }
@@ -52,7 +63,9 @@ import Testing
         #expect(examples.count == 2)
         for (kind, example) in zip([ConfigurationKind.proxy, .concentrator], examples) {
             let scratch = Scratch()
-            for (number, name) in ["proxy.key", "concentrator.key", "shared.key", "bob.psk"].enumerated() {
+            for (number, name) in ["proxy.key", "concentrator.key", "shared.key", "bob.psk"]
+                .enumerated()
+            {
                 scratch.key(UInt8(number + 20), in: name)
             }
             var number: UInt8 = 2

@@ -6,6 +6,7 @@ import Proxy
 import Shell
 import Testing
 import Wire
+
 @testable import Configuration
 
 @Suite struct ReadingTests {
@@ -29,7 +30,8 @@ import Wire
     @Test func everyKeyOfAProxy() throws {
         let scratch = Scratch()
         scratch.key(9, in: "shared.key")
-        let configuration = try scratch.proxy("""
+        let configuration = try scratch.proxy(
+            """
             concentrator:
               address: ["[2001:db8::7]:8443", "braid.example.net", 203.0.113.7]
               public_key: "\(Scratch.publicKey(2))"
@@ -54,18 +56,26 @@ import Wire
             limits: { connections: 1_000, send_buffer: 4 MiB, receive_window: 1048576, drain: 500ms }
             """)
         let proxy = configuration.settings
-        #expect(proxy.concentrator.map(\.description) == ["[2001:db8::7]:8443", "braid.example.net:443", "203.0.113.7:443"])
+        #expect(
+            proxy.concentrator.map(\.description) == [
+                "[2001:db8::7]:8443", "braid.example.net:443", "203.0.113.7:443"
+            ])
         #expect(proxy.preSharedKey == Scratch.privateKey(9))
-        #expect(proxy.listeners.map(\.address.description)
-            == ["127.0.0.1:1080", "0.0.0.0:8080", "127.0.0.1:1081", "[::1]:1080"])
+        #expect(
+            proxy.listeners.map(\.address.description)
+                == ["127.0.0.1:1080", "0.0.0.0:8080", "127.0.0.1:1081", "[::1]:1080"])
         #expect(proxy.listeners[1].credentials?.user == Array("bob".utf8))
         #expect(proxy.listeners[1].credentials?.password == Array("s@cr:t".utf8))
         #expect(proxy.listeners.map(\.mode) == [nil, nil, .single, nil])
         #expect(proxy.uplinks.map(\.isWarm) == [false, true, false])
         #expect(proxy.mode == .backup)
         #expect(proxy.open == .checked)
-        #expect(proxy.uplinks.map(\.selector)
-            == [.interface("wlan0"), .source(Subnet("192.168.7.0/24")!), .source(Subnet("2001:db8::5")!)])
+        #expect(
+            proxy.uplinks.map(\.selector)
+                == [
+                    .interface("wlan0"), .source(Subnet("192.168.7.0/24")!),
+                    .source(Subnet("2001:db8::5")!)
+                ])
         #expect(proxy.uplinks.map(\.isBackup) == [false, true, false])
         #expect(configuration.program.status == SocketAddress("127.0.0.1:9090"))
         #expect(configuration.program.control == "\(scratch.folder)/run/braid.sock")
@@ -91,21 +101,34 @@ import Wire
         let none = try scratch.concentrator(goodConcentrator + "egress: { deny: [] }").settings
         #expect(none.egress.rules == EgressRules() && !none.egress.deniesMail)
         let some = try scratch.concentrator(
-            goodConcentrator + "egress: { deny: [private, 198.51.100.0/24], allow: [10.1.0.0/16, \"fd00::/8\"] }").settings
+            goodConcentrator
+                + "egress: { deny: [private, 198.51.100.0/24], allow: [10.1.0.0/16, \"fd00::/8\"] }"
+        ).settings
         #expect(some.egress.rules.deniesPrivate && some.egress.deniesMail)
         #expect(some.egress.rules.deny == [EgressRule(Subnet("198.51.100.0/24")!)])
         #expect(some.egress.rules.allow.map(\.description) == ["10.1.0.0/16", "fd00::/8"])
-        let only = try scratch.concentrator(goodConcentrator + "egress: { allow: [\"10.0.0.5:25\"] }").settings
+        let only = try scratch.concentrator(
+            goodConcentrator + "egress: { allow: [\"10.0.0.5:25\"] }"
+        ).settings
         #expect(only.egress.rules.deniesPrivate, "what is left out has its default")
     }
 
     @Test func egressOfOneUser() throws {
         let user = goodConcentrator.replacing(
-            " } ]", with: ", egress: { deny: [\"*:1-1023\", private], allow: [\"10.9.0.1:22\", \"[fd00::/8]:8000-8999\"] } } ]")
+            " } ]",
+            with:
+                ", egress: { deny: [\"*:1-1023\", private], allow: [\"10.9.0.1:22\", \"[fd00::/8]:8000-8999\"] } } ]"
+        )
         let settings = try Scratch().concentrator(user).settings
-        #expect(settings.userEgress == ["alice": EgressRules(
-            deniesPrivate: true, deny: [EgressRule(nil, ports: 1...1023)],
-            allow: [EgressRule(Subnet("10.9.0.1")!, ports: 22...22), EgressRule(Subnet("fd00::/8")!, ports: 8000...8999)])])
+        #expect(
+            settings.userEgress == [
+                "alice": EgressRules(
+                    deniesPrivate: true, deny: [EgressRule(nil, ports: 1...1023)],
+                    allow: [
+                        EgressRule(Subnet("10.9.0.1")!, ports: 22...22),
+                        EgressRule(Subnet("fd00::/8")!, ports: 8000...8999)
+                    ])
+            ])
         #expect(try Scratch().concentrator(goodConcentrator).settings.userEgress == [:])
     }
 
@@ -114,10 +137,12 @@ import Wire
         overrides.set("mode", flag: "--mode", to: "single")
         overrides.set("log_level", flag: "--log-level", to: nil)
         overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1:444")
-        overrides.set("listen", flag: "--listen", toList: ["127.0.0.1:2080", "mixed://127.0.0.1:2081"])
+        overrides.set(
+            "listen", flag: "--listen", toList: ["127.0.0.1:2080", "mixed://127.0.0.1:2081"])
         overrides.set("uplinks", flag: "--uplink", toList: ["eth0", "10.0.0.0/8,backup"])
-        let configuration = try Scratch().proxy(goodProxy + "mode: full\nlog_level: error\n",
-                                                overrides: overrides)
+        let configuration = try Scratch().proxy(
+            goodProxy + "mode: full\nlog_level: error\n",
+            overrides: overrides)
         let proxy = configuration.settings
         #expect(proxy.mode == .single)
         #expect(configuration.program.logLevel == .error)
@@ -130,11 +155,15 @@ import Wire
     @Test func flagsAloneAreEnough() throws {
         let scratch = Scratch()
         var overrides = Overrides()
-        overrides.set("private_key_file", flag: "--private-key-file", to: "\(scratch.folder)/own.key")
+        overrides.set(
+            "private_key_file", flag: "--private-key-file", to: "\(scratch.folder)/own.key")
         overrides.set("concentrator", "address", flag: "--concentrator", to: "198.51.100.1")
         overrides.set("concentrator", "public_key", flag: "--public-key", to: Scratch.publicKey(2))
-        guard case .proxy(let proxy) = try Configuration.load(.proxy, file: nil,
-                                                              overrides: overrides) else {
+        guard
+            case .proxy(let proxy) = try Configuration.load(
+                .proxy, file: nil,
+                overrides: overrides)
+        else {
             return
         }
         #expect(proxy.settings.concentrator.map(\.description) == ["198.51.100.1:443"])
@@ -142,11 +171,15 @@ import Wire
 
     @Test func theKindIsToldByTheKeys() throws {
         let scratch = Scratch()
-        guard case .proxy = try Configuration.check(file: scratch.write(goodProxy, to: "a.yaml")) else {
+        guard case .proxy = try Configuration.check(file: scratch.write(goodProxy, to: "a.yaml"))
+        else {
             Issue.record("a proxy's file was taken for a concentrator's")
             return
         }
-        guard case .concentrator = try Configuration.check(file: scratch.write(goodConcentrator, to: "b.yaml")) else {
+        guard
+            case .concentrator = try Configuration.check(
+                file: scratch.write(goodConcentrator, to: "b.yaml"))
+        else {
             Issue.record("a concentrator's file was taken for a proxy's")
             return
         }
@@ -158,7 +191,9 @@ import Wire
     @Test func writtenOnceWithModeAndReadBack() throws {
         let scratch = Scratch(), path = scratch.folder + "/new.key"
         try KeyFile.write(Scratch.privateKey(5), to: path)
-        #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o600)
+        #expect(
+            try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+                == 0o600)
         #expect(try KeyFile.read(path) == Scratch.privateKey(5))
         #expect(throws: KeyFile.Failure.self) { try KeyFile.write(Scratch.privateKey(6), to: path) }
         #expect(try KeyFile.read(path) == Scratch.privateKey(5), "an existing key was written over")
@@ -166,7 +201,8 @@ import Wire
 
     @Test func aCommentIsNoKey() throws {
         let scratch = Scratch()
-        let path = scratch.write("# laptop\n\n  \(Scratch.privateKey(5).base64)  \n", to: "commented.key")
+        let path = scratch.write(
+            "# laptop\n\n  \(Scratch.privateKey(5).base64)  \n", to: "commented.key")
         #expect(try KeyFile.read(path) == Scratch.privateKey(5))
     }
 }

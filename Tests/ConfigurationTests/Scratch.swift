@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+
 @testable import Configuration
 
 /// A folder for the files of one test, removed with the value.
@@ -7,7 +8,9 @@ final class Scratch {
     let folder: String
 
     init() {
-        folder = FileManager.default.temporaryDirectory.path + "/braid-configuration-\(UUID().uuidString)"
+        folder =
+            FileManager.default.temporaryDirectory.path
+            + "/braid-configuration-\(UUID().uuidString)"
         try! FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         key(1, in: "own.key")
     }
@@ -17,8 +20,9 @@ final class Scratch {
     @discardableResult
     func write(_ text: String, to name: String, mode: Int = 0o600) -> String {
         let path = "\(folder)/\(name)"
-        _ = FileManager.default.createFile(atPath: path, contents: Data(text.utf8),
-                                           attributes: [.posixPermissions: mode])
+        _ = FileManager.default.createFile(
+            atPath: path, contents: Data(text.utf8),
+            attributes: [.posixPermissions: mode])
         return path
     }
 
@@ -36,26 +40,34 @@ final class Scratch {
     }
 
     /// The sentences about a file, with the scratch folder left out; empty where the file is right.
-    func sentences(_ kind: ConfigurationKind, _ text: String,
-                   overrides: Overrides = Overrides()) -> [String] {
+    func sentences(
+        _ kind: ConfigurationKind, _ text: String,
+        overrides: Overrides = Overrides()
+    ) -> [String] {
         let path = write(text, to: "\(kind.rawValue).yaml")
         do {
             _ = try Configuration.load(kind, file: path, overrides: overrides)
             return []
         } catch {
-            return error.problems.map { $0.description.replacingOccurrences(of: folder + "/", with: "") }
+            return error.problems.map {
+                $0.description.replacingOccurrences(of: folder + "/", with: "")
+            }
         }
     }
 
     func proxy(_ text: String, overrides: Overrides = Overrides()) throws -> ProxyConfiguration {
-        guard case .proxy(let found) = try Configuration.load(
-            .proxy, file: write(text, to: "proxy.yaml"), overrides: overrides) else { fatalError("wrong kind") }
+        guard
+            case .proxy(let found) = try Configuration.load(
+                .proxy, file: write(text, to: "proxy.yaml"), overrides: overrides)
+        else { fatalError("wrong kind") }
         return found
     }
 
     func concentrator(_ text: String) throws -> ConcentratorConfiguration {
-        guard case .concentrator(let found) = try Configuration.load(
-            .concentrator, file: write(text, to: "concentrator.yaml")) else { fatalError("wrong kind") }
+        guard
+            case .concentrator(let found) = try Configuration.load(
+                .concentrator, file: write(text, to: "concentrator.yaml"))
+        else { fatalError("wrong kind") }
         return found
     }
 }

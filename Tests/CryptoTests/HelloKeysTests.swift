@@ -15,7 +15,9 @@ import Testing
         let message = (0..<141).map { UInt8($0) }
         let mac1 = message.withUnsafeBytes { keys.mac1($0) }
         #expect(bytes(mac1) == hex("4897fc87de1125a80f6af6b5d577f114"))
-        let mac2 = (message + bytes(mac1)).withUnsafeBytes { MessageAuthentication(key: cookie)($0) }
+        let mac2 = (message + bytes(mac1)).withUnsafeBytes {
+            MessageAuthentication(key: cookie)($0)
+        }
         #expect(bytes(mac2) == hex("347961a543b06f329e00ea4285019d93"))
         let sealed = nonce.withUnsafeBytes { keys.seal(cookie: cookie, nonce: $0, mac1: mac1) }
         #expect(sealed == hex("99f3b05ba9d5ee78821bf8d674901c47aec3839d20d51af1bbd7978908ce156f"))
@@ -25,7 +27,9 @@ import Testing
         let keys = HelloKeys(concentrator: key), mine = Bytes16(a: 1, b: 2)
         let sealed = nonce.withUnsafeBytes { keys.seal(cookie: cookie, nonce: $0, mac1: mine) }
         func open(_ sealed: [UInt8], _ mac1: Bytes16) -> Bytes16? {
-            sealed.withUnsafeBytes { s in nonce.withUnsafeBytes { keys.open(cookie: s, nonce: $0, mac1: mac1) } }
+            sealed.withUnsafeBytes { s in
+                nonce.withUnsafeBytes { keys.open(cookie: s, nonce: $0, mac1: mac1) }
+            }
         }
         #expect(open(sealed, mine) == cookie)
         #expect(open(sealed, Bytes16(a: 1, b: 3)) == nil)

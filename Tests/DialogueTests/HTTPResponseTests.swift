@@ -5,8 +5,10 @@ import Testing
 
 private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
-private func context(_ requestLine: String = "GET http://h/ HTTP/1.1",
-                     _ fields: String = "") -> HTTPResponseContext {
+private func context(
+    _ requestLine: String = "GET http://h/ HTTP/1.1",
+    _ fields: String = ""
+) -> HTTPResponseContext {
     var reader = HTTPRequestReader(credentials: nil)
     let request = Array("\(requestLine)\r\nHost: h\r\n\(fields)\r\n".utf8)
     guard case .request(let r, _) = withBytes(request, { reader.read($0) }) else {
@@ -23,15 +25,18 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
 }
 
 @Suite struct HTTPResponseTests {
-    @Test(arguments: [
-        ("200 OK\r\nContent-Length: 5", .length(5), true), ("200 OK\r\nContent-Length: 0", .none, true),
-        ("200 OK", .untilClose, false), ("200", .untilClose, false),
-        ("200 OK\r\nTransfer-Encoding: chunked", .chunked, true),
-        ("200 OK\r\nTransfer-Encoding: gzip, chunked", .chunked, true), ("200 OK\r\nTransfer-Encoding: gzip", .untilClose, false),
-        ("200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", .chunked, true),
-        ("200 OK\r\nContent-Length: 5, 5", .length(5), true),
-        ("204 No Content", .none, true), ("304 Not Modified\r\nContent-Length: 5", .none, true),
-    ] as [(String, HTTPBodyFraming, Bool)])
+    @Test(
+        arguments: [
+            ("200 OK\r\nContent-Length: 5", .length(5), true),
+            ("200 OK\r\nContent-Length: 0", .none, true),
+            ("200 OK", .untilClose, false), ("200", .untilClose, false),
+            ("200 OK\r\nTransfer-Encoding: chunked", .chunked, true),
+            ("200 OK\r\nTransfer-Encoding: gzip, chunked", .chunked, true),
+            ("200 OK\r\nTransfer-Encoding: gzip", .untilClose, false),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", .chunked, true),
+            ("200 OK\r\nContent-Length: 5, 5", .length(5), true),
+            ("204 No Content", .none, true), ("304 Not Modified\r\nContent-Length: 5", .none, true)
+        ] as [(String, HTTPBodyFraming, Bool)])
     func framing(_ rest: String, _ body: HTTPBodyFraming, _ keeps: Bool) throws {
         let response = try #require(final("HTTP/1.1 \(rest)\r\n\r\n"))
         #expect(response.body == body && response.clientKeepsAlive == keeps)
@@ -39,35 +44,50 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
     }
 
     @Test func headHasNoBody() throws {
-        let response = try #require(final("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", context("HEAD http://h/ HTTP/1.1")))
+        let response = try #require(
+            final(
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", context("HEAD http://h/ HTTP/1.1")))
         #expect(response.body == .none && response.clientKeepsAlive)
         #expect(text(response.head) == "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
     }
 
     @Test func hopByHopFieldsStayBehind() throws {
-        let response = try #require(final("HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: max=3\r\n"
-            + "Proxy-Authenticate: Basic\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 7, 7\r\n\r\n"))
-        #expect(text(response.head) == "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 7\r\n\r\n")
-        #expect(!response.originKeepsAlive && response.clientKeepsAlive, "the hops close each for itself")
+        let response = try #require(
+            final(
+                "HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: max=3\r\n"
+                    + "Proxy-Authenticate: Basic\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 7, 7\r\n\r\n"
+            ))
+        #expect(
+            text(response.head)
+                == "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 7\r\n\r\n")
+        #expect(
+            !response.originKeepsAlive && response.clientKeepsAlive,
+            "the hops close each for itself")
     }
 
     @Test func version10() throws {
         let old = try #require(final("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n"))
         #expect(!old.originKeepsAlive && old.clientKeepsAlive)
         #expect(text(old.head).hasPrefix("HTTP/1.1 200 OK\r\n"))
-        let client = try #require(final("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", context("GET http://h/ HTTP/1.0")))
+        let client = try #require(
+            final("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", context("GET http://h/ HTTP/1.0"))
+        )
         #expect(!client.clientKeepsAlive && text(client.head).contains("Connection: close\r\n"))
-        let chunked = try #require(final("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n"))
+        let chunked = try #require(
+            final("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n"))
         #expect(chunked.body == .chunked && !chunked.originKeepsAlive && chunked.clientKeepsAlive)
         #expect(text(chunked.head) == "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     }
 
     @Test(arguments: [
-        ("Content-Length : 5", "Content-Length: 5\r\n"), ("Content-Length \t : 5", "Content-Length: 5\r\n"),
-        ("X: a\r\n b", "X: a   b\r\n"), ("X: a\r\n\tb\r\n  c\r\nY: d", "X: a  \tb    c\r\nY: d\r\n"),
+        ("Content-Length : 5", "Content-Length: 5\r\n"),
+        ("Content-Length \t : 5", "Content-Length: 5\r\n"),
+        ("X: a\r\n b", "X: a   b\r\n"),
+        ("X: a\r\n\tb\r\n  c\r\nY: d", "X: a  \tb    c\r\nY: d\r\n"),
         ("X:\r\n a", "X: a\r\n"), ("X: a\r\n \r\nY: b", "X: a\r\nY: b\r\n"),
-        (" lost\r\n also\r\nY: b", "Y: b\r\n"), ("Transfer-Encoding:\r\n chunked", "Transfer-Encoding: chunked\r\n"),
-        ("Content-Length\r\n : 5", "Content-Length: 5\r\n"),
+        (" lost\r\n also\r\nY: b", "Y: b\r\n"),
+        ("Transfer-Encoding:\r\n chunked", "Transfer-Encoding: chunked\r\n"),
+        ("Content-Length\r\n : 5", "Content-Length: 5\r\n")
     ])
     func oldFormsOfFields(_ fields: String, _ expected: String) throws {
         for end in ["\r\n", "\n"] {
@@ -75,7 +95,10 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
             let response = try #require(final("HTTP/1.1 200 OK\(end)\(lines)\(end)\(end)"))
             // A line's end of one byte leaves one space less.
             let head = text(response.head).replacing("Connection: close\r\n", with: "")
-            let wanted = end == "\n" ? expected.replacing("a   b", with: "a  b").replacing("a  \tb    c", with: "a \tb   c")
+            let wanted =
+                end == "\n"
+                ? expected.replacing("a   b", with: "a  b").replacing(
+                    "a  \tb    c", with: "a \tb   c")
                 : expected
             #expect(head == "HTTP/1.1 200 OK\r\n\(wanted)\r\n")
         }
@@ -85,8 +108,11 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
         var reader = HTTPResponseReader(context())
         let early = Array("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".utf8),
             last = Array("HTTP/1.1 204 No Content\r\n\r\n".utf8)
-        guard case .interim(let head, early.count) = withBytes(early + last,
-                                                               { reader.read($0) }) else {
+        guard
+            case .interim(let head, early.count) = withBytes(
+                early + last,
+                { reader.read($0) })
+        else {
             Issue.record("interim")
             return
         }
@@ -120,28 +146,40 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
 
     @Test func upgrade() {
         let ws = context("GET http://h/ HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n")
-        let answer = Array("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: k\r\n\r\n".utf8)
+        let answer = Array(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: k\r\n\r\n"
+                .utf8)
         var reader = HTTPResponseReader(ws)
-        guard case .switching(let head, answer.count) = withBytes(answer + [1, 2],
-                                                                  { reader.read($0) }) else {
+        guard
+            case .switching(let head, answer.count) = withBytes(
+                answer + [1, 2],
+                { reader.read($0) })
+        else {
             Issue.record("101")
             return
         }
-        #expect(text(head) == "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        #expect(
+            text(head)
+                == "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: k\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
         var other = HTTPResponseReader(context())
         guard case .refused(.unexpectedUpgrade) = withBytes(answer, { other.read($0) }) else {
             Issue.record("unasked")
             return
         }
-        #expect(final("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", ws)?.body == .length(1),
-                "the origin may refuse to")
+        #expect(
+            final("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", ws)?.body == .length(1),
+            "the origin may refuse to")
     }
 
     @Test(arguments: [
-        "HTTP/2 200\r\n\r\n", "ICY 200 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1  200 OK\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        "HTTP/2 200\r\n\r\n", "ICY 200 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1  200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX y: a\r\n\r\n", "HTTP/1.1 200 OK\r\nX\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n 6\r\n\r\n", "HTTP/1.1 200 OK\r\n: a\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n 6\r\n\r\n", "HTTP/1.1 200 OK\r\n: a\r\n\r\n",
+        "HTTP/1.1 099 OK\r\n\r\n", "HTTP/1.1\r\n\r\n"
     ])
     func refused(_ message: String) {
         var reader = HTTPResponseReader(context())
@@ -161,16 +199,19 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
         for n in 0..<message.count {
             var reader = HTTPResponseReader(context())
             guard case .needMore = withBytes(Array(message[..<n]), { reader.read($0) }),
-                  case .final(_, message.count) = withBytes(message, { reader.read($0) }) else { Issue.record("split at \(n)"); continue }
+                case .final(_, message.count) = withBytes(message, { reader.read($0) })
+            else { Issue.record("split at \(n)"); continue }
         }
     }
 }
 
 @Suite struct HTTPBodyTests {
-    /// Reads `bytes` in pieces of `step`; the number of bytes that belonged to the body, and whether
-    /// it ended.
-    private func length(_ framing: HTTPBodyFraming, _ bytes: [UInt8],
-                        step: Int) throws(HTTPBodyError) -> (Int, Bool) {
+    /// Reads `bytes` in pieces of `step`; the number of bytes that belonged to the body, and
+    /// whether it ended.
+    private func length(
+        _ framing: HTTPBodyFraming, _ bytes: [UInt8],
+        step: Int
+    ) throws(HTTPBodyError) -> (Int, Bool) {
         var reader = HTTPBodyReader(framing), at = 0
         while at < bytes.count, !reader.isFinished {
             let piece = Array(bytes[at..<min(bytes.count, at + step)])
@@ -186,8 +227,10 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
     }
 
     @Test(arguments: [
-        "5\r\nhello\r\n0\r\n\r\n", "5;a=\"b c\"\r\nhello\r\nA\r\n0123456789\r\n000\r\n\r\n", "0\r\n\r\n",
-        "1\r\n\n\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n", "5 \r\nhello\r\n0;x\r\n\r\n", "5 \t;a b\r\nhello\r\n0;5 5\r\n\r\n",
+        "5\r\nhello\r\n0\r\n\r\n", "5;a=\"b c\"\r\nhello\r\nA\r\n0123456789\r\n000\r\n\r\n",
+        "0\r\n\r\n",
+        "1\r\n\n\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n", "5 \r\nhello\r\n0;x\r\n\r\n",
+        "5 \t;a b\r\nhello\r\n0;5 5\r\n\r\n"
     ])
     func chunks(_ body: String) throws {
         let bytes = Array(body.utf8)
@@ -200,14 +243,20 @@ private func final(_ message: String, _ context: HTTPResponseContext = context()
         }
     }
 
-    @Test(arguments: [
-        ("x\r\n", .malformedChunkSize), ("\r\n", .malformedChunkSize), ("-1\r\n", .malformedChunkSize), ("5\n", .missingLineEnd),
-        ("5\rx", .missingLineEnd), ("5\r\nhelloX", .missingLineEnd), ("5\r\nhello\rX", .missingLineEnd), ("5;a\n", .missingLineEnd),
-        ("5 5\r\n", .malformedChunkSize), ("5\t5\r\n", .malformedChunkSize), ("5 x\r\n", .malformedChunkSize), ("5  a;b\r\n", .malformedChunkSize),
-        ("1000000000000000\r\n", .chunkTooLong), ("0x5\r\n", .malformedChunkSize), ("0\r\nA: b\n", .missingLineEnd),
-        ("0\r\n\rX", .missingLineEnd), ("5;" + String(repeating: "a", count: 4096), .chunkLineTooLong),
-        ("0\r\n" + String(repeating: "a: b\r\n", count: 4000), .trailersTooLong),
-    ] as [(String, HTTPBodyError)])
+    @Test(
+        arguments: [
+            ("x\r\n", .malformedChunkSize), ("\r\n", .malformedChunkSize),
+            ("-1\r\n", .malformedChunkSize), ("5\n", .missingLineEnd),
+            ("5\rx", .missingLineEnd), ("5\r\nhelloX", .missingLineEnd),
+            ("5\r\nhello\rX", .missingLineEnd), ("5;a\n", .missingLineEnd),
+            ("5 5\r\n", .malformedChunkSize), ("5\t5\r\n", .malformedChunkSize),
+            ("5 x\r\n", .malformedChunkSize), ("5  a;b\r\n", .malformedChunkSize),
+            ("1000000000000000\r\n", .chunkTooLong), ("0x5\r\n", .malformedChunkSize),
+            ("0\r\nA: b\n", .missingLineEnd),
+            ("0\r\n\rX", .missingLineEnd),
+            ("5;" + String(repeating: "a", count: 4096), .chunkLineTooLong),
+            ("0\r\n" + String(repeating: "a: b\r\n", count: 4000), .trailersTooLong)
+        ] as [(String, HTTPBodyError)])
     func badChunks(_ body: String, _ error: HTTPBodyError) {
         for step in [1, 3, 100_000] {
             #expect(throws: error) { try length(.chunked, Array(body.utf8), step: step) }

@@ -40,20 +40,27 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         withBytes(bytes) { Socks4Dialogue(credentials: credentials).read($0) }
     }
 
-    @Test(arguments: [
-        ([4, 1, 0, 80, 192, 0, 2, 7] + Array("me".utf8) + [0], v4),
-        ([4, 1, 0, 80, 192, 0, 2, 7, 0], v4),
-        ([4, 1, 1, 187, 0, 0, 0, 1, 0] + Array("example.org".utf8) + [0], example),
-        ([4, 1, 1, 187, 0, 0, 0, 255] + Array("someone".utf8) + [0] + Array("example.org".utf8) + [0], example),
-        // A name that is an address becomes the address.
-        ([4, 1, 0, 80, 0, 0, 0, 1, 0] + Array("192.0.2.7".utf8) + [0], v4),
-        ([4, 1, 0x1f, 0x90, 0, 0, 0, 1, 0] + Array("[2001:db8::7]".utf8) + [0], v6),
-    ] as [([UInt8], Target)])
+    @Test(
+        arguments: [
+            ([4, 1, 0, 80, 192, 0, 2, 7] + Array("me".utf8) + [0], v4),
+            ([4, 1, 0, 80, 192, 0, 2, 7, 0], v4),
+            ([4, 1, 1, 187, 0, 0, 0, 1, 0] + Array("example.org".utf8) + [0], example),
+            (
+                [4, 1, 1, 187, 0, 0, 0, 255] + Array("someone".utf8) + [0]
+                    + Array("example.org".utf8) + [0], example
+            ),
+            // A name that is an address becomes the address.
+            ([4, 1, 0, 80, 0, 0, 0, 1, 0] + Array("192.0.2.7".utf8) + [0], v4),
+            ([4, 1, 0x1f, 0x90, 0, 0, 0, 1, 0] + Array("[2001:db8::7]".utf8) + [0], v6)
+        ] as [([UInt8], Target)])
     func opens(_ bytes: [UInt8], _ target: Target) {
         #expect(read(bytes) == .open(target, consumed: bytes.count))
-        #expect(read(bytes + Array("GET".utf8)) == .open(target, consumed: bytes.count),
-                "what follows is left alone")
-        for n in 0..<bytes.count { #expect(read(Array(bytes[..<n])) == .needMore, "prefix of \(n)") }
+        #expect(
+            read(bytes + Array("GET".utf8)) == .open(target, consumed: bytes.count),
+            "what follows is left alone")
+        for n in 0..<bytes.count {
+            #expect(read(Array(bytes[..<n])) == .needMore, "prefix of \(n)")
+        }
     }
 
     @Test func refusals() {
@@ -63,12 +70,17 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         #expect(read([5, 1]) == .refused(reply: no, .wrongVersion(5)))
         #expect(read([4, 1, 0, 0, 192, 0, 2, 7]) == .refused(reply: no, .portZero))
         #expect(read([4, 1, 0, 80, 0, 0, 0, 1, 0, 0]) == .refused(reply: no, .invalidName))
-        #expect(read([4, 1, 0, 80, 0, 0, 0, 1, 0] + Array("a b".utf8) + [0]) == .refused(reply: no, .invalidName))
+        #expect(
+            read([4, 1, 0, 80, 0, 0, 0, 1, 0] + Array("a b".utf8) + [0])
+                == .refused(reply: no, .invalidName))
         let head: [UInt8] = [4, 1, 0, 80, 192, 0, 2, 7]
         #expect(read(head + Array(repeating: 0x61, count: 255)) == .needMore)
-        #expect(read(head + Array(repeating: 0x61, count: 256)) == .refused(reply: no, .fieldTooLong))
+        #expect(
+            read(head + Array(repeating: 0x61, count: 256)) == .refused(reply: no, .fieldTooLong))
         let c = Credentials(user: "a", password: "b")
-        #expect(read([4, 1], credentials: c) == .refused(reply: Socks4Dialogue.reply(.wrongUser), .wrongCredentials))
+        #expect(
+            read([4, 1], credentials: c)
+                == .refused(reply: Socks4Dialogue.reply(.wrongUser), .wrongCredentials))
     }
 
     @Test func everyDialStatusHasAReply() {
@@ -79,9 +91,12 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
 }
 
 @Suite struct Socks5Tests {
-    /// Feeds `bytes` in pieces of `step`, acting on the dialogue's steps; what was replied and how it ended.
-    private func run(_ bytes: [UInt8], credentials: Credentials? = nil,
-                     step: Int = .max) -> (replies: [[UInt8]], end: DialogueStep, rest: Int) {
+    /// Feeds `bytes` in pieces of `step`, acting on the dialogue's steps; what was replied and how
+    /// it ended.
+    private func run(
+        _ bytes: [UInt8], credentials: Credentials? = nil,
+        step: Int = .max
+    ) -> (replies: [[UInt8]], end: DialogueStep, rest: Int) {
         var dialogue = Socks5Dialogue(credentials: credentials), replies: [[UInt8]] = [],
             buffer: [UInt8] = [], fed = 0
         while true {
@@ -95,8 +110,10 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
                 replies.append(reply)
                 buffer.removeFirst(consumed)
             case .open(let target, let consumed):
-                return (replies, .open(target, consumed: consumed),
-                        buffer.count - consumed + bytes.count - fed)
+                return (
+                    replies, .open(target, consumed: consumed),
+                    buffer.count - consumed + bytes.count - fed
+                )
             case .refused(let reply, let why):
                 return (replies, .refused(reply: reply, why), 0)
             }
@@ -105,16 +122,18 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     private let alice = Credentials(user: "alice", password: "secret")!
     private let login: [UInt8] = [1] + name("alice") + name("secret")
 
-    @Test(arguments: [
-        ([1, 192, 0, 2, 7, 0, 80], v4),
-        ([3] + name("example.org") + [1, 187], example),
-        ([4, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x1f, 0x90], v6),
-        ([3] + name("2001:db8::7") + [0x1f, 0x90], v6),
-        ([3] + name("[2001:db8::7]") + [0x1f, 0x90], v6),
-        // IPv4-mapped (RFC 4291 section 2.5.5.2).
-        ([4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7, 0, 80], v4),
-        ([3] + name("::ffff:192.0.2.7") + [0, 80], v4), ([3] + name("[::ffff:c000:207]") + [0, 80], v4),
-    ] as [([UInt8], Target)])
+    @Test(
+        arguments: [
+            ([1, 192, 0, 2, 7, 0, 80], v4),
+            ([3] + name("example.org") + [1, 187], example),
+            ([4, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0x1f, 0x90], v6),
+            ([3] + name("2001:db8::7") + [0x1f, 0x90], v6),
+            ([3] + name("[2001:db8::7]") + [0x1f, 0x90], v6),
+            // IPv4-mapped (RFC 4291 section 2.5.5.2).
+            ([4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7, 0, 80], v4),
+            ([3] + name("::ffff:192.0.2.7") + [0, 80], v4),
+            ([3] + name("[::ffff:c000:207]") + [0, 80], v4)
+        ] as [([UInt8], Target)])
     func connects(_ address: [UInt8], _ target: Target) {
         let request: [UInt8] = [5, 1, 0] + address
         let open = DialogueStep.open(target, consumed: request.count)
@@ -135,7 +154,9 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     @Test func methods() {
         #expect(run([5, 0]).end == .refused(reply: [5, 255], .noAcceptableMethod))
         #expect(run([5, 1, 1]).end == .refused(reply: [5, 255], .noAcceptableMethod))
-        #expect(run([5, 1, 0], credentials: alice).end == .refused(reply: [5, 255], .noAcceptableMethod))
+        #expect(
+            run([5, 1, 0], credentials: alice).end == .refused(reply: [5, 255], .noAcceptableMethod)
+        )
         #expect(run([5, 2, 2, 0]).replies == [[5, 0]], "without credentials nothing is asked for")
         // A client that only offers a password is let in with any.
         #expect(run([5, 1, 2] + login).replies == [[5, 2], [1, 0]])
@@ -143,26 +164,50 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     }
 
     @Test func wrongPasswords() {
-        for bad in [[1] + name("alice") + name("secreT"), [1] + name("bob") + name("secret"),
-                    [1, 0, 0]] as [[UInt8]] {
-            #expect(run([5, 1, 2] + bad, credentials: alice).end == .refused(reply: [1, 1], .wrongCredentials))
+        for bad in [
+            [1] + name("alice") + name("secreT"), [1] + name("bob") + name("secret"),
+            [1, 0, 0]
+        ] as [[UInt8]] {
+            #expect(
+                run([5, 1, 2] + bad, credentials: alice).end
+                    == .refused(reply: [1, 1], .wrongCredentials))
         }
-        #expect(run([5, 1, 2, 5], credentials: alice).end == .refused(reply: [1, 1], .wrongVersion(5)))
+        #expect(
+            run([5, 1, 2, 5], credentials: alice).end == .refused(reply: [1, 1], .wrongVersion(5)))
     }
 
     @Test func requestsThatAreRefused() {
         func end(_ request: [UInt8]) -> DialogueStep { run([5, 1, 0] + request).end }
-        #expect(end([5, 2]) == .refused(reply: Socks5Dialogue.reply(.commandNotSupported), .commandNotSupported(2)))
-        #expect(end([5, 3]) == .refused(reply: Socks5Dialogue.reply(.commandNotSupported), .commandNotSupported(3)))
-        #expect(end([5, 1, 0, 2]) == .refused(reply: Socks5Dialogue.reply(.addressTypeNotSupported), .addressTypeNotSupported(2)))
-        #expect(end([5, 1, 0, 1, 1, 2, 3, 4, 0, 0]) == .refused(reply: Socks5Dialogue.reply(.generalFailure), .portZero))
+        #expect(
+            end([5, 2])
+                == .refused(
+                    reply: Socks5Dialogue.reply(.commandNotSupported), .commandNotSupported(2)))
+        #expect(
+            end([5, 3])
+                == .refused(
+                    reply: Socks5Dialogue.reply(.commandNotSupported), .commandNotSupported(3)))
+        #expect(
+            end([5, 1, 0, 2])
+                == .refused(
+                    reply: Socks5Dialogue.reply(.addressTypeNotSupported),
+                    .addressTypeNotSupported(2)))
+        #expect(
+            end([5, 1, 0, 1, 1, 2, 3, 4, 0, 0])
+                == .refused(reply: Socks5Dialogue.reply(.generalFailure), .portZero))
         for bad in ["[", "[]", "[a]", "[192.0.2.7]", "[::1", "::1]", "[[::1]]", "[::1]x", "a[b"] {
-            #expect(end([5, 1, 0, 3] + name(bad) + [0, 80])
-                == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName), "\(bad)")
+            #expect(
+                end([5, 1, 0, 3] + name(bad) + [0, 80])
+                    == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName),
+                "\(bad)")
         }
-        #expect(end([5, 1, 0, 3, 0]) == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName))
-        #expect(end([5, 1, 0, 3, 2, 0x61, 0]) == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName))
-        #expect(end([4]) == .refused(reply: Socks5Dialogue.reply(.generalFailure), .wrongVersion(4)))
+        #expect(
+            end([5, 1, 0, 3, 0])
+                == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName))
+        #expect(
+            end([5, 1, 0, 3, 2, 0x61, 0])
+                == .refused(reply: Socks5Dialogue.reply(.hostUnreachable), .invalidName))
+        #expect(
+            end([4]) == .refused(reply: Socks5Dialogue.reply(.generalFailure), .wrongVersion(4)))
     }
 
     @Test func everyDialStatusHasAReply() {
@@ -176,21 +221,28 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     @Test(arguments: [v4, v6, example]) func roundTrip(_ target: Target) throws {
         var bytes: [UInt8] = []
         SocksDatagramHeader.write(target, into: &bytes)
-        let header = try withBytes(bytes + [1, 2, 3]) { b throws in try SocksDatagramHeader(reading: b) }
+        let header = try withBytes(bytes + [1, 2, 3]) { b throws in
+            try SocksDatagramHeader(reading: b)
+        }
         #expect(header.target == target && header.length == bytes.count)
         for n in 0..<bytes.count {
             #expect(throws: SocksDatagramHeader.Refusal.tooShort) {
-                try withBytes(Array(bytes[..<n])) { b throws in try SocksDatagramHeader(reading: b) }
+                try withBytes(Array(bytes[..<n])) { b throws in try SocksDatagramHeader(reading: b)
+                }
             }
         }
     }
 
-    @Test(arguments: [
-        ([0, 0, 1, 1], .fragment(1)), ([1, 0, 0, 1], .reservedNotZero), ([0, 0, 0, 9], .unknownAddressType(9)),
-        ([0, 0, 0, 3, 0], .invalidName), ([], .tooShort),
-    ] as [([UInt8], SocksDatagramHeader.Refusal)])
+    @Test(
+        arguments: [
+            ([0, 0, 1, 1], .fragment(1)), ([1, 0, 0, 1], .reservedNotZero),
+            ([0, 0, 0, 9], .unknownAddressType(9)),
+            ([0, 0, 0, 3, 0], .invalidName), ([], .tooShort)
+        ] as [([UInt8], SocksDatagramHeader.Refusal)])
     func refusals(_ bytes: [UInt8], _ why: SocksDatagramHeader.Refusal) {
-        #expect(throws: why) { try withBytes(bytes) { b throws in try SocksDatagramHeader(reading: b) } }
+        #expect(throws: why) {
+            try withBytes(bytes) { b throws in try SocksDatagramHeader(reading: b) }
+        }
     }
 }
 
@@ -199,8 +251,10 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
         #expect(Target.Host("192.0.2.7") == v4.host)
         #expect(Target.Host("2001:DB8::7") == v6.host)
         #expect(Target.Host("a_b-c.example") == .name("a_b-c.example"))
-        for bad in ["", ".", "a b", "a/b", "ü.example", "fe80::1%eth0", "[::1]", "1:2",
-                    String(repeating: "a", count: 256)] {
+        for bad in [
+            "", ".", "a b", "a/b", "ü.example", "fe80::1%eth0", "[::1]", "1:2",
+            String(repeating: "a", count: 256)
+        ] {
             #expect(Target.Host(bad) == nil, "\(bad)")
         }
     }
@@ -215,7 +269,8 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
             _ = withBytes(bytes) { Target.read($0) }
             _ = withBytes(bytes) { Socks4Dialogue(credentials: nil).read($0) }
             _ = run5(bytes)
-            _ = try? withBytes([0, 0, 0] + bytes) { b throws in try SocksDatagramHeader(reading: b) }
+            _ = try? withBytes([0, 0, 0] + bytes) { b throws in try SocksDatagramHeader(reading: b)
+            }
         }
     }
     private func run5(_ bytes: [UInt8]) -> DialogueStep {

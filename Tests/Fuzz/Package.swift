@@ -5,24 +5,29 @@ import PackageDescription
 
 // Optimised, or the fuzzer would be slow; assertions stay, since they are what it looks for.
 let watched: [SwiftSetting] = [
-    .unsafeFlags(["-sanitize=fuzzer,address", "-assert-config", "Debug", "-enable-testing",
-                  // As in the product: the tests look for overlapping accesses.
-                  "-enforce-exclusivity=unchecked"]),
+    .unsafeFlags([
+        "-sanitize=fuzzer,address", "-assert-config", "Debug", "-enable-testing",
+        // As in the product: the tests look for overlapping accesses.
+        "-enforce-exclusivity=unchecked"
+    ])
 ]
 // What only stands between the configuration and its types is built as quickly as possible.
 let unwatched: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
-func room(_ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = watched) -> Target {
-    .target(name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
+func room(
+    _ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = watched
+) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
 }
 
 let package = Package(
     name: "fuzz",
     dependencies: [
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2")
     ],
     targets: [
         .systemLibrary(name: "CLibevent", path: "Sources/CLibevent", pkgConfig: "libevent"),
@@ -39,15 +44,38 @@ let package = Package(
         room("Subflow", ["Measures", "Buffers", "Wire"]),
         room("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
         room("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
-        room("Shell", ["Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl", "CDatagram", logging], unwatched),
-        room("Proxy", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging], unwatched),
-        room("Concentrator", ["Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell", logging], unwatched),
-        room("Configuration", ["Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy", "Concentrator", yams]),
+        room(
+            "Shell",
+            [
+                "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
+                "CDatagram", logging
+            ], unwatched),
+        room(
+            "Proxy",
+            [
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
+                logging
+            ], unwatched),
+        room(
+            "Concentrator",
+            [
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
+                logging
+            ], unwatched),
+        room(
+            "Configuration",
+            [
+                "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy",
+                "Concentrator", yams
+            ]),
         .executableTarget(
             name: "fuzz",
-            dependencies: ["CFuzzer", "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Subflow", "Multipath", "Tunnel", "Configuration"],
+            dependencies: [
+                "CFuzzer", "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Subflow",
+                "Multipath", "Tunnel", "Configuration"
+            ],
             path: "Program", swiftSettings: watched,
             // gold, the default here, stumbles over what the sanitizers add.
-            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]),
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
     ]
 )

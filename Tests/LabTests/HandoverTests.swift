@@ -14,8 +14,10 @@ import Testing
 
     @Test func aThirdIsTheLimitOfAgreement() {
         func figure(_ measured: [Double?], _ simulated: [Double?]) -> HandoverReport.Figure {
-            .init(name: .longestGap, unit: "ms", bar: 150, measured: .init(measured), simulated: .init(simulated),
-                  measuredValues: measured, simulatedValues: simulated)
+            .init(
+                name: .longestGap, unit: "ms", bar: 150, measured: .init(measured),
+                simulated: .init(simulated),
+                measuredValues: measured, simulatedValues: simulated)
         }
         #expect(!figure([130], [100]).disagrees)
         #expect(figure([151], [100]).disagrees)
@@ -32,7 +34,9 @@ import Testing
         #expect(Set(names).count == names.count)
         #expect(HandoverScenario.all.allSatisfy { !$0.figures.isEmpty })
         let single = HandoverScenario(.download, .single)
-        #expect(single.figures.contains(.sleepingPackets) && HandoverFigure.sleepingPackets.bar(single) == 0)
+        #expect(
+            single.figures.contains(.sleepingPackets)
+                && HandoverFigure.sleepingPackets.bar(single) == 0)
     }
 
     /// The simulated half of a scenario, with values that can be.

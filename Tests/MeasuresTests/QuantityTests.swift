@@ -6,8 +6,9 @@ import Testing
         let top = SubflowSequence(.max)
         #expect((top + 1).value == 0 && (top + 1_000).value == 999)
         #expect(top.distance(to: top + 5) == 5 && (top + 5).distance(to: top) == -5)
-        #expect(top.isBefore(top + 1) && !(top + 1).isBefore(top) && top.isAtOrBefore(top)
-            && !top.isBefore(top))
+        #expect(
+            top.isBefore(top + 1) && !(top + 1).isBefore(top) && top.isAtOrBefore(top)
+                && !top.isBefore(top))
         #expect((SubflowSequence(3) - 5).value == UInt32.max - 1)
         #expect(SubflowSequence(0).distance(to: SubflowSequence(1 << 31)) == -(1 << 31))
         #expect(SubflowSequence(0).distance(to: SubflowSequence(1 << 31 - 1)) == 1 << 31 - 1)
@@ -28,8 +29,10 @@ import Testing
     @Test func nearestDataSequence() {
         let table: [(UInt64, UInt32, UInt64)] = [
             (0x1_0000_0000, 0xffff_ffff, 0xffff_ffff), (0x1_0000_0000, 1, 0x1_0000_0001),
-            (0x1_ffff_ffff, 5, 0x2_0000_0005), (0xffff_ffff_ffff_ffff, 0, 0), (0, 0xffff_ffff, 0xffff_ffff_ffff_ffff),
-            (0x7_7fff_ffff, 0, 0x7_0000_0000), (0x7_8000_0001, 0, 0x8_0000_0000), (0x7_8000_0001, 0x7fff_ffff, 0x7_7fff_ffff),
+            (0x1_ffff_ffff, 5, 0x2_0000_0005), (0xffff_ffff_ffff_ffff, 0, 0),
+            (0, 0xffff_ffff, 0xffff_ffff_ffff_ffff),
+            (0x7_7fff_ffff, 0, 0x7_0000_0000), (0x7_8000_0001, 0, 0x8_0000_0000),
+            (0x7_8000_0001, 0x7fff_ffff, 0x7_7fff_ffff)
         ]
         for (around, low, expected) in table {
             let found = DataSequence(around).nearest(low: low)
@@ -43,7 +46,8 @@ import Testing
         #expect(Instant(nanoseconds: 5) + .max == .distantFuture)
         #expect(Instant.distantFuture + .seconds(1) == .distantFuture)
         #expect(Interval.max + .milliseconds(1) == .max && Interval.max * 2 == .max)
-        #expect(Instant(nanoseconds: -5) + Interval(nanoseconds: .min) == Instant(nanoseconds: .min))
+        #expect(
+            Instant(nanoseconds: -5) + Interval(nanoseconds: .min) == Instant(nanoseconds: .min))
         #expect(Interval(nanoseconds: .min) - .seconds(1) == Interval(nanoseconds: .min))
         #expect(Interval(nanoseconds: -4) * .max == Interval(nanoseconds: .min))
         #expect(Interval(seconds: 1e30) == .max && Interval(seconds: .nan) == .zero)
@@ -54,7 +58,8 @@ import Testing
         let eight = Rate.megabitsPerSecond(8)
         #expect(eight.bytesPerSecond == 1_000_000 && eight.time(for: 1_500) == .microseconds(1_500))
         #expect(eight.bytes(in: .milliseconds(10)) == 10_000 && eight.bytes(in: .seconds(-1)) == 0)
-        #expect(Rate(bytes: 1_000, in: .milliseconds(1)) == eight && Rate(bytes: 1, in: .zero) == .zero)
+        #expect(
+            Rate(bytes: 1_000, in: .milliseconds(1)) == eight && Rate(bytes: 1, in: .zero) == .zero)
         #expect(Rate.zero.time(for: 1) == .max)
         #expect(Rate(bytesPerSecond: 1).time(for: .max) == .max)
         #expect(Rate(bytes: .max, in: .nanoseconds(1)).bytesPerSecond == .max)
@@ -83,7 +88,8 @@ import Testing
         for _ in 0..<400 {
             switch random.next() % 4 {
             case 0, 1:
-                let owner = Int(random.next() % 20), at = now + .nanoseconds(Int64(random.next() % 1_000))
+                let owner = Int(random.next() % 20),
+                    at = now + .nanoseconds(Int64(random.next() % 1_000))
                 heap.set(owner, at)
                 naive[owner] = at
             case 2:
@@ -111,6 +117,7 @@ import Testing
             heap.set(0, Instant(nanoseconds: 1_000_000))
         }
         #expect(heap.entries == 1 && heap.popDue(at: Instant(nanoseconds: 999_999)) == nil)
-        #expect(heap.popDue(at: Instant(nanoseconds: 1_000_000)) == 0 && heap.next == .distantFuture)
+        #expect(
+            heap.popDue(at: Instant(nanoseconds: 1_000_000)) == 0 && heap.next == .distantFuture)
     }
 }

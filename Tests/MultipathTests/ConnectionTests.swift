@@ -9,9 +9,12 @@ import Wire
     static let framings: [ConnectionConfiguration.Framing] = [.sealed, .rawIP]
 
     /// Moves `bytes` from one side to the other, calling `step` every 20 ms of virtual time.
-    func transfer(_ pair: Pair, bytes: Int, upload: Bool, within limit: Interval,
-                  step: (Pair) -> Void = { _ in }) -> Int? {
-        let from = upload ? pair.initiator : pair.listener, to = upload ? pair.listener : pair.initiator
+    func transfer(
+        _ pair: Pair, bytes: Int, upload: Bool, within limit: Interval,
+        step: (Pair) -> Void = { _ in }
+    ) -> Int? {
+        let from = upload ? pair.initiator : pair.listener,
+            to = upload ? pair.listener : pair.initiator
         var written = 0, read = 0
         let end = pair.now + limit
         while pair.now < end {
@@ -26,7 +29,9 @@ import Wire
         return read
     }
 
-    @Test(arguments: framings) func handshakeCarriesKeysAndTokens(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func handshakeCarriesKeysAndTokens(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(200))
@@ -37,7 +42,8 @@ import Wire
         #expect(pair.log[0].segment.options.multipathCapable.senderKey == nil)
     }
 
-    @Test(arguments: framings) func everyByteArrivesOnce(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func everyByteArrivesOnce(_ framing: ConnectionConfiguration.Framing)
+    {
         for upload in [true, false] {
             let pair = Pair(framing: framing)
             pair.open()
@@ -46,7 +52,9 @@ import Wire
         }
     }
 
-    @Test(arguments: framings) func joinProvesItselfAndCarriesData(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func joinProvesItselfAndCarriesData(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         // In turn, since on links without a rate the faster path alone is always the better choice.
         let pair = Pair(framing: framing, scheduler: .roundRobin)
         pair.open()
@@ -57,12 +65,15 @@ import Wire
             .map(\.segment.options.join.form)
         // The vectors of RFC 8684's arithmetic for these keys and nonces.
         #expect(joins.contains(.synAck(hmac: 0xe584_b0ec_47b5_ad3a, nonce: 0x5566_7788)))
-        #expect(joins.contains(.ack(MPJoin.HMAC160(0x5c70_32b6_784d_f0c9, 0x56a9_0c9f_aadd_3750, 0x9877_98bf))))
+        #expect(
+            joins.contains(
+                .ack(MPJoin.HMAC160(0x5c70_32b6_784d_f0c9, 0x56a9_0c9f_aadd_3750, 0x9877_98bf))))
         #expect(pair.listener.statistics.hmacFailures == 0)
         #expect(pair.listener.pathTotals(1).sent > 0)
     }
 
-    @Test(arguments: framings) func bothEndsCloseOrderly(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func bothEndsCloseOrderly(_ framing: ConnectionConfiguration.Framing)
+    {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -80,14 +91,17 @@ import Wire
         #expect(pair.initiator.error == nil && pair.listener.error == nil)
     }
 
-    @Test(arguments: framings) func aLostPathsDataGoesOnTheOther(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func aLostPathsDataGoesOnTheOther(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         for upload in [true, false] {
             let pair = Pair(framing: framing)
             pair.open()
             pair.run(for: .milliseconds(100))
             pair.join(path: 1)
             var rounds = 0
-            let moved = transfer(pair, bytes: 4_000_000, upload: upload, within: .seconds(30)) { p in
+            let moved = transfer(pair, bytes: 4_000_000, upload: upload, within: .seconds(30)) {
+                p in
                 rounds += 1
                 if rounds == 8 {
                     p.filter = { $0.path != 0 }
@@ -100,7 +114,9 @@ import Wire
     }
 
     /// Nobody says that the path is gone: the timeout moves the data (RFC 8684 section 3.3.6).
-    @Test(arguments: framings) func aSilentPathsDataGoesOnTheOther(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func aSilentPathsDataGoesOnTheOther(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -114,7 +130,9 @@ import Wire
         #expect(moved == 4_000_000)
     }
 
-    @Test(arguments: framings) func backupCarriesNothingUntilNeeded(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func backupCarriesNothingUntilNeeded(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -134,7 +152,9 @@ import Wire
         #expect(pair.listener.pathTotals(1).sent > 0)
     }
 
-    @Test(arguments: framings) func priorityChangesWhileLiving(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func priorityChangesWhileLiving(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -148,7 +168,9 @@ import Wire
     }
 
     /// The reader stops: the sender stops within the window, and goes on when it reads again.
-    @Test(arguments: framings) func aSlowReaderStopsTheSender(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func aSlowReaderStopsTheSender(
+        _ framing: ConnectionConfiguration.Framing
+    ) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -171,7 +193,8 @@ import Wire
         #expect(read == 30_000_000)
     }
 
-    @Test(arguments: framings) func fastCloseNeedsTheKey(_ framing: ConnectionConfiguration.Framing) {
+    @Test(arguments: framings) func fastCloseNeedsTheKey(_ framing: ConnectionConfiguration.Framing)
+    {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(200))
@@ -179,8 +202,9 @@ import Wire
         forged.flags = [.rst, .ack]
         forged.options.present = [.fastClose]
         forged.options.fastClose.receiverKey = 42
-        pair.listener.receive(forged, payload: UnsafeRawBufferPointer(start: nil, count: 0),
-                              subflow: 0, at: pair.now)
+        pair.listener.receive(
+            forged, payload: UnsafeRawBufferPointer(start: nil, count: 0),
+            subflow: 0, at: pair.now)
         #expect(pair.listener.error == nil)
         pair.initiator.abort(at: pair.now)
         pair.run(for: .milliseconds(200))
@@ -196,9 +220,11 @@ import Wire
         syn.flags = .syn
         syn.options.present = .join
         syn.options.join.form = .syn(token: 1, nonce: 2)
-        #expect(pair.listener.acceptJoin(syn, payload: UnsafeRawBufferPointer(start: nil, count: 0), path: 1,
-                                         initialSequence: SubflowSequence(1), nonce: 3,
-                                         estimate: nil, at: pair.now) == nil)
+        #expect(
+            pair.listener.acceptJoin(
+                syn, payload: UnsafeRawBufferPointer(start: nil, count: 0), path: 1,
+                initialSequence: SubflowSequence(1), nonce: 3,
+                estimate: nil, at: pair.now) == nil)
     }
 
     /// In a session the request rides on the SYN and the answer comes one round trip later.
@@ -235,9 +261,12 @@ import Wire
         #expect(pair.read(pair.initiator, from: 0) == 700)
     }
 
-    /// Acknowledgements that died with a path are said again over the other one: nothing goes twice that arrived.
+    /// Acknowledgements that died with a path are said again over the other one: nothing goes twice
+    /// that arrived.
     @Test func aLostPathHasALastWord() throws {
-        let pair = Pair(framing: .sealed, delays: [.milliseconds(15), .milliseconds(15)], scheduler: .roundRobin)
+        let pair = Pair(
+            framing: .sealed, delays: [.milliseconds(15), .milliseconds(15)], scheduler: .roundRobin
+        )
         pair.open()
         pair.run(for: .milliseconds(100))
         #expect(pair.join(path: 1))
@@ -249,7 +278,8 @@ import Wire
         pair.initiator.setHealth(.lost, path: 0, at: pair.now)
         let said = pair.log.count
         pair.run(for: .milliseconds(16))
-        let word = try #require(pair.log[said...].first { $0.toListener && $0.path == 1 && $0.port == 5000 })
+        let word = try #require(
+            pair.log[said...].first { $0.toListener && $0.path == 1 && $0.port == 5000 })
         #expect(word.segment.flags.contains(.ack) && word.payload.isEmpty)
         pair.listener.setHealth(.lost, path: 0, at: pair.now)
         #expect(!pair.initiator.hasSubflow(path: 0))
@@ -258,7 +288,8 @@ import Wire
         #expect(pair.listener.statistics.bytesReinjected == 0)
     }
 
-    /// The path of an upload ends: what had time to arrive is not what goes first over the other one.
+    /// The path of an upload ends: what had time to arrive is not what goes first over the other
+    /// one.
     @Test func whatMayHaveArrivedGoesLast() throws {
         let pair = Pair(framing: .sealed, delays: [.milliseconds(15), .milliseconds(50)])
         pair.open()

@@ -1,7 +1,8 @@
 import Measures
-@testable import Multipath
 import Testing
 import Wire
+
+@testable import Multipath
 
 /// The mappings a peer may have outstanding (RFC 8684 section 3.3.1).
 @Suite struct MappingTests {
@@ -23,7 +24,8 @@ import Wire
 
     @Test func noMoreThanTheMost() {
         var m = ReceiveMappings(), taken = 0
-        for i in 0..<5_000 as Range<UInt32> where m.insert(start: 2 * i, length: 1, offset: UInt64(i) * 100) { taken += 1 }
+        for i in 0..<5_000 as Range<UInt32>
+        where m.insert(start: 2 * i, length: 1, offset: UInt64(i) * 100) { taken += 1 }
         #expect(taken == ReceiveMappings.most)
         m.removeBelow(200)
         let isTaken = m.insert(start: 9_999, length: 1, offset: 0)
@@ -45,14 +47,19 @@ import Wire
                 case 0, 1:
                     let start = from + random(300), length = 1 + random(40)
                     let offset = UInt64(random(3) == 0 ? random(900) : start + 5_000)
-                    let same = (0..<length).allSatisfy { i in table[start + i].map { $0 == offset + UInt64(i) } ?? true }
-                    let taken = m.insert(start: base &+ UInt32(start), length: UInt32(length), offset: offset)
+                    let same = (0..<length).allSatisfy { i in
+                        table[start + i].map { $0 == offset + UInt64(i) } ?? true
+                    }
+                    let taken = m.insert(
+                        start: base &+ UInt32(start), length: UInt32(length), offset: offset)
                     if !same { #expect(!taken) }
                     if taken { for i in 0..<length { table[start + i] = offset + UInt64(i) } }
                 case 2:
                     let at = from + random(350), found = m.locate(base &+ UInt32(at))
                     #expect(found?.offset == table[at])
-                    for i in 0..<min(found?.count ?? 0, 60) { #expect(table[at + i] == found!.offset + UInt64(i)) }
+                    for i in 0..<min(found?.count ?? 0, 60) {
+                        #expect(table[at + i] == found!.offset + UInt64(i))
+                    }
                 default:
                     from += random(30)
                     m.removeBelow(base &+ UInt32(from))

@@ -4,15 +4,15 @@ import Multipath
 import Subflow
 import Wire
 
-/// Two connections joined by paths of fixed delay, in virtual time; segments can be looked at, dropped
-/// or kept on the way.
+/// Two connections joined by paths of fixed delay, in virtual time; segments can be looked at,
+/// dropped or kept on the way.
 final class Pair {
     struct Flight {
         var at: Instant
         var order: Int
         var toListener: Bool
         var path: Int
-        var port: UInt16          // the initiator's port names the subflow
+        var port: UInt16  // the initiator's port names the subflow
         var segment: Segment
         var payload: [UInt8]
     }
@@ -28,38 +28,45 @@ final class Pair {
     var log: [Flight] = []
     private var flights: [Flight] = []
     private var order = 0
-    private var numbers: [[UInt16: Int]] = [[:], [:]]   // by side: port to subflow index
+    private var numbers: [[UInt16: Int]] = [[:], [:]]  // by side: port to subflow index
     private var nextPort: UInt16 = 5000
     private var random = SeededRandom(seed: 7)
     var refusedJoins = 0
 
-    init(framing: ConnectionConfiguration.Framing,
-         delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
-         scheduler: SchedulerKind = .predictedArrival,
-         adjust: (inout ConnectionConfiguration) -> Void = { _ in }) {
+    init(
+        framing: ConnectionConfiguration.Framing,
+        delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
+        scheduler: SchedulerKind = .predictedArrival,
+        adjust: (inout ConnectionConfiguration) -> Void = { _ in }
+    ) {
         var c = ConnectionConfiguration()
         c.scheduler = scheduler
         c.framing = framing
         adjust(&c)
         configuration = c
         self.delays = delays
-        initiator = Connection(role: .initiator, configuration: c, localKey: 0x0001_0203_0405_0607, at: .zero)
-        listener = Connection(role: .listener, configuration: c, localKey: 0xa0a1_a2a3_a4a5_a6a7, at: .zero)
+        initiator = Connection(
+            role: .initiator, configuration: c, localKey: 0x0001_0203_0405_0607, at: .zero)
+        listener = Connection(
+            role: .listener, configuration: c, localKey: 0xa0a1_a2a3_a4a5_a6a7, at: .zero)
     }
 
     func open(path: Int = 0) {
-        let index = initiator.open(path: path, localPort: nextPort, remotePort: 443,
-                                   initialSequence: SubflowSequence(.max - 5),
-                                   backup: false, estimate: nil, at: now)
+        let index = initiator.open(
+            path: path, localPort: nextPort, remotePort: 443,
+            initialSequence: SubflowSequence(.max - 5),
+            backup: false, estimate: nil, at: now)
         numbers[0][nextPort] = index
         nextPort += 1
     }
 
     @discardableResult func join(path: Int, backup: Bool = false) -> Bool {
-        guard let index = initiator.join(path: path, localPort: nextPort, remotePort: 443,
-                                         initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
-                                         addressID: AddressID(UInt8(path)), nonce: 0x1122_3344,
-                                         backup: backup, estimate: nil, at: now)
+        guard
+            let index = initiator.join(
+                path: path, localPort: nextPort, remotePort: 443,
+                initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
+                addressID: AddressID(UInt8(path)), nonce: 0x1122_3344,
+                backup: backup, estimate: nil, at: now)
         else { return false }
         numbers[0][nextPort] = index
         nextPort += 1
@@ -71,8 +78,9 @@ final class Pair {
         let end = now + interval
         pump()
         while true {
-            let next = min(flights.map(\.at).min() ?? .distantFuture,
-                           min(initiator.deadline, listener.deadline))
+            let next = min(
+                flights.map(\.at).min() ?? .distantFuture,
+                min(initiator.deadline, listener.deadline))
             guard next <= end else { break }
             precondition(next >= now || next < now, "time is an order")
             now = max(now, next)
@@ -92,10 +100,11 @@ final class Pair {
                 emitted += 1
                 precondition(emitted < 100_000, "the engine spins")
                 let payload = Array(out.payload.first) + Array(out.payload.second)
-                let flight = Flight(at: now + delays[out.path], order: order, toListener: side == 0,
-                                    path: out.path,
-                                    port: side == 0 ? out.segment.sourcePort : out.segment.destinationPort,
-                                    segment: out.segment, payload: payload)
+                let flight = Flight(
+                    at: now + delays[out.path], order: order, toListener: side == 0,
+                    path: out.path,
+                    port: side == 0 ? out.segment.sourcePort : out.segment.destinationPort,
+                    segment: out.segment, payload: payload)
                 order += 1
                 log.append(flight)
                 guard filter(flight) else { continue }
@@ -115,7 +124,9 @@ final class Pair {
     }
 
     /// The last segment logged that way on a path, to be forged from.
-    func last(toListener: Bool, path: Int = 0, where fits: (Flight) -> Bool = { _ in true }) -> Flight? {
+    func last(
+        toListener: Bool, path: Int = 0, where fits: (Flight) -> Bool = { _ in true }
+    ) -> Flight? {
         log.last { $0.toListener == toListener && $0.path == path && fits($0) }
     }
 
@@ -134,15 +145,20 @@ final class Pair {
             } else if f.toListener, f.segment.flags.contains(.syn) {
                 let isn = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
                 if f.segment.options.present.contains(.join) {
-                    if let index = connection.acceptJoin(f.segment, payload: bytes, path: f.path,
-                                                         initialSequence: isn,
-                                                         nonce: 0x5566_7788, estimate: nil, at: now) {
+                    if let index = connection.acceptJoin(
+                        f.segment, payload: bytes, path: f.path,
+                        initialSequence: isn,
+                        nonce: 0x5566_7788, estimate: nil, at: now)
+                    {
                         numbers[1][f.port] = index
-                    } else { refusedJoins += 1 }
+                    } else {
+                        refusedJoins += 1
+                    }
                 } else {
-                    numbers[1][f.port] = connection.accept(f.segment, payload: bytes, path: f.path,
-                                                           initialSequence: isn,
-                                                           estimate: nil, at: now)
+                    numbers[1][f.port] = connection.accept(
+                        f.segment, payload: bytes, path: f.path,
+                        initialSequence: isn,
+                        estimate: nil, at: now)
                 }
             }
         }

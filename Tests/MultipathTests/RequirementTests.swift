@@ -1,9 +1,10 @@
 import Buffers
 import Measures
-@testable import Multipath
 import Subflow
 import Testing
 import Wire
+
+@testable import Multipath
 
 /// Requirements of RFC 8684 on raw IP that no transfer between two well-behaved ends touches
 /// (docs/deviations.md names them).
@@ -43,7 +44,7 @@ import Wire
     @Test func aBlindSegmentDoesNotEndMPTCP() throws {
         let pair = Pair(framing: .rawIP)
         pair.open()
-        pair.run(for: .milliseconds(16))   // the SYN/ACK is under way, the listener has no keys yet
+        pair.run(for: .milliseconds(16))  // the SYN/ACK is under way, the listener has no keys yet
         var forged = try #require(pair.last(toListener: true))
         forged.segment.flags = .ack
         forged.segment.options.present = []
@@ -86,11 +87,14 @@ import Wire
         let pair = established()
         let start = pair.log.count
         for i in 1...5 {
-            pair.initiator.announce(IPAddress(v4: 0xc000_0200 + UInt32(i)), port: nil, id: AddressID(UInt8(i)),
-                                    at: pair.now)
+            pair.initiator.announce(
+                IPAddress(v4: 0xc000_0200 + UInt32(i)), port: nil, id: AddressID(UInt8(i)),
+                at: pair.now)
         }
         func announced() -> Int {
-            pair.log[start...].filter { $0.toListener && $0.segment.options.present.contains(.addAddress) }.count
+            pair.log[start...].filter {
+                $0.toListener && $0.segment.options.present.contains(.addAddress)
+            }.count
         }
         pair.run(for: .milliseconds(10))
         #expect(announced() == 2)
@@ -129,18 +133,24 @@ import Wire
 
     @Test func anAnswerWithoutMPJoinIsReset() {
         let pair = established()
-        pair.change = { if !$0.toListener, $0.path == 1 { $0.segment.options.present.remove(.join) } }
+        pair.change = {
+            if !$0.toListener, $0.path == 1 { $0.segment.options.present.remove(.join) }
+        }
         #expect(pair.join(path: 1))
         pair.run(for: .milliseconds(300))
         let reset = resets(pair, toListener: true)
-        #expect(reset.count == 1 && reset.first?.segment.options.reset.reason == MPReset.multipathSpecific)
+        #expect(
+            reset.count == 1
+                && reset.first?.segment.options.reset.reason == MPReset.multipathSpecific)
         #expect(pair.initiator.livingSubflows == 1 && pair.initiator.error == nil)
     }
 
     @Test func aThirdPacketWithoutMPJoinIsReset() {
         let pair = established()
         pair.change = {
-            if $0.toListener, $0.path == 1, !$0.segment.flags.contains(.syn) { $0.segment.options.present = [] }
+            if $0.toListener, $0.path == 1, !$0.segment.flags.contains(.syn) {
+                $0.segment.options.present = []
+            }
         }
         #expect(pair.join(path: 1))
         pair.run(for: .milliseconds(300))
@@ -154,7 +164,8 @@ import Wire
         pair.filter = { !($0.toListener && $0.path == 1 && !$0.segment.flags.contains(.syn)) }
         #expect(pair.join(path: 1))
         pair.run(for: .milliseconds(120))
-        let answer = try #require(pair.last(toListener: false, path: 1) { $0.segment.flags.contains(.syn) })
+        let answer = try #require(
+            pair.last(toListener: false, path: 1) { $0.segment.flags.contains(.syn) })
         var forged = try #require(pair.last(toListener: true, path: 1))
         forged.segment.flags = .ack
         forged.segment.sequence = answer.segment.acknowledgement
@@ -173,7 +184,9 @@ import Wire
 
     // MARK: Section 3.3
 
-    @Test(arguments: [true, false]) func aChecksumThatIsNotAsAgreedResetsTheSubflow(_ isAgreed: Bool) {
+    @Test(arguments: [true, false]) func aChecksumThatIsNotAsAgreedResetsTheSubflow(
+        _ isAgreed: Bool
+    ) {
         let pair = established { $0.requiresChecksum = isAgreed }
         pair.change = { flight in
             guard flight.toListener, flight.segment.options.present.contains(.dss) else { return }
@@ -181,7 +194,9 @@ import Wire
         }
         _ = pair.write(pair.initiator, from: 1000, upTo: 1010)
         pair.run(for: .milliseconds(100))
-        #expect(resets(pair, toListener: false).first?.segment.options.reset.reason == MPReset.multipathSpecific)
+        #expect(
+            resets(pair, toListener: false).first?.segment.options.reset.reason
+                == MPReset.multipathSpecific)
         #expect(pair.listener.readable.count == 0)
     }
 
@@ -210,18 +225,21 @@ import Wire
         let pair = established()
         #expect(pair.join(path: 1))
         pair.run(for: .milliseconds(300))
-        pair.change = { if !$0.toListener, $0.path == 1 { $0.segment.window = 6 } }   // 3,072 bytes
+        pair.change = { if !$0.toListener, $0.path == 1 { $0.segment.window = 6 } }  // 3,072 bytes
         var written = 1000
         var acknowledged = SubflowSequence(0), most = 0, port: UInt16 = 0
         pair.filter = { flight in
             guard flight.path == 1 else { return true }
             port = flight.port
             if flight.toListener, flight.payload.count > 0 {
-                most = max(most, acknowledged.distance(to: flight.segment.sequence + flight.payload.count))
-            } else if !flight.toListener { acknowledged = flight.segment.acknowledgement }
+                most = max(
+                    most, acknowledged.distance(to: flight.segment.sequence + flight.payload.count))
+            } else if !flight.toListener {
+                acknowledged = flight.segment.acknowledgement
+            }
             return true
         }
-        pair.initiator.setHealth(.suspect, path: 0, at: pair.now)   // all of it goes on path 1
+        pair.initiator.setHealth(.suspect, path: 0, at: pair.now)  // all of it goes on path 1
         pair.listener.setHealth(.suspect, path: 0, at: pair.now)
         pair.run(for: .milliseconds(300))
         most = 0
@@ -244,10 +262,14 @@ import Wire
         place([9, 9, 9, 9, 9, 9, 9], 3)
         place([8, 8, 8, 8], 0)
         place([7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7], 0)
-        #expect(Array(receiver.ring.pieces(from: 0, count: 11).first) == [8, 8, 8, 9, 2, 2, 9, 9, 3, 9, 7])
+        #expect(
+            Array(receiver.ring.pieces(from: 0, count: 11).first) == [
+                8, 8, 8, 9, 2, 2, 9, 9, 3, 9, 7
+            ])
     }
 
-    /// Section 3.3.3: the last subflow is not closed while there is something to send, though the peer closed it.
+    /// Section 3.3.3: the last subflow is not closed while there is something to send, though the
+    /// peer closed it.
     @Test func aFINDoesNotEndTheLastSubflow() {
         let pair = established()
         pair.initiator.leave(path: 0, at: pair.now)
@@ -270,17 +292,23 @@ import Wire
 
     @Test func anAddressIDIsTakenBackBeforeItMeansAnotherAddress() {
         let pair = established()
-        pair.initiator.announce(IPAddress(v4: 0xc000_0201), port: nil, id: AddressID(3), at: pair.now)
+        pair.initiator.announce(
+            IPAddress(v4: 0xc000_0201), port: nil, id: AddressID(3), at: pair.now)
         pair.run(for: .milliseconds(100))
-        pair.initiator.announce(IPAddress(v4: 0xc000_0201), port: 99, id: AddressID(3), at: pair.now)
+        pair.initiator.announce(
+            IPAddress(v4: 0xc000_0201), port: 99, id: AddressID(3), at: pair.now)
         pair.run(for: .milliseconds(100))
         #expect(!pair.log.contains { $0.segment.options.present.contains(.removeAddress) })
-        pair.initiator.announce(IPAddress(v4: 0xc000_0202), port: nil, id: AddressID(3), at: pair.now)
+        pair.initiator.announce(
+            IPAddress(v4: 0xc000_0202), port: nil, id: AddressID(3), at: pair.now)
         pair.run(for: .milliseconds(200))
         var heard: [PeerAddressSignal] = []
         while let signal = pair.listener.takeAddressSignal() { heard.append(signal) }
-        #expect(heard.suffix(2) == [.removed(id: AddressID(3)),
-                                    .added(id: AddressID(3), address: IPAddress(v4: 0xc000_0202), port: nil)])
+        #expect(
+            heard.suffix(2) == [
+                .removed(id: AddressID(3)),
+                .added(id: AddressID(3), address: IPAddress(v4: 0xc000_0202), port: nil)
+            ])
     }
 
     @Test(arguments: [true, false]) func aFastCloseIsAnsweredByResets(_ isReset: Bool) throws {
@@ -301,8 +329,11 @@ import Wire
         #expect(Set(resets(pair, toListener: false).map(\.path)) == (isReset ? [1] : [0, 1]))
     }
 
-    /// Section 4: a reset ends its subflow only. Another one may come for a while, even where it was the last.
-    @Test(arguments: [true, false]) func aResetOfTheLastSubflowLeavesTimeForAnother(_ joins: Bool) throws {
+    /// Section 4: a reset ends its subflow only. Another one may come for a while, even where it
+    /// was the last.
+    @Test(arguments: [true, false]) func aResetOfTheLastSubflowLeavesTimeForAnother(
+        _ joins: Bool
+    ) throws {
         let pair = established()
         pair.initiator.setHealth(.lost, path: 0, at: pair.now)
         var reset = try #require(pair.last(toListener: true))
@@ -321,8 +352,12 @@ import Wire
 
     @Test func aResetThatAsksForAnotherSubflowSaysSo() {
         for reason in 0...6 as ClosedRange<UInt8> {
-            #expect(MPReset.isTransient(reason) == [MPReset.lackOfResources, MPReset.tooMuchOutstandingData,
-                                                    MPReset.unacceptablePerformance].contains(reason))
+            #expect(
+                MPReset.isTransient(reason)
+                    == [
+                        MPReset.lackOfResources, MPReset.tooMuchOutstandingData,
+                        MPReset.unacceptablePerformance
+                    ].contains(reason))
         }
     }
 
@@ -340,7 +375,7 @@ import Wire
         _ = pair.write(pair.initiator, from: 1000, upTo: 6000)
         pair.run(for: .milliseconds(30))
         #expect(pair.initiator.statistics.failsReceived == 1 && pair.initiator.wantsSubflow)
-        var answer = fail   // acknowledges everything at data level, and nothing of the subflow
+        var answer = fail  // acknowledges everything at data level, and nothing of the subflow
         answer.segment.options.present = .dss
         answer.segment.options.dss = DSS()
         answer.segment.options.dss.acknowledgement = DataSequence(0xe3db_22c6_785a_0d45) + 6001
@@ -351,7 +386,9 @@ import Wire
     @Test func dataAcknowledgedWithoutDSSResetsAJoinedSubflow() {
         let pair = established()
         pair.change = { flight in
-            guard flight.path == 1, flight.segment.options.present.isDisjoint(with: .join) else { return }
+            guard flight.path == 1, flight.segment.options.present.isDisjoint(with: .join) else {
+                return
+            }
             flight.segment.options.present = []
         }
         #expect(pair.join(path: 1))
@@ -368,12 +405,14 @@ import Wire
         bare.payload = []
         pair.inject(bare)
         pair.run(for: .milliseconds(10))
-        #expect(resets(pair, toListener: true).first?.segment.options.reset.reason == MPReset.middleboxInterference)
+        #expect(
+            resets(pair, toListener: true).first?.segment.options.reset.reason
+                == MPReset.middleboxInterference)
     }
 
     @Test func aListenerFallsBackWhenItsDataIsAcknowledgedWithoutDSS() {
         let pair = Pair(framing: .rawIP)
-        pair.change = { flight in   // nothing but the handshake gets through
+        pair.change = { flight in  // nothing but the handshake gets through
             if flight.segment.options.present.isDisjoint(with: .multipathCapable) {
                 flight.segment.options.present.remove(.dss)
             }
@@ -387,11 +426,15 @@ import Wire
         pair.run(for: .seconds(1))
         #expect(pair.initiator.isPlain && pair.read(pair.initiator, from: 0) == 6000)
         // What it sends then begins with an infinite mapping (stripped here).
-        #expect(pair.log.contains { !$0.toListener && $0.segment.options.present.contains(.dss)
-            && $0.segment.options.dss.mapping?.length == 0 })
+        #expect(
+            pair.log.contains {
+                !$0.toListener && $0.segment.options.present.contains(.dss)
+                    && $0.segment.options.dss.mapping?.length == 0
+            })
     }
 
-    /// One subflow, but the changed data is not the next: there is no place from which it could be plain TCP.
+    /// One subflow, but the changed data is not the next: there is no place from which it could be
+    /// plain TCP.
     @Test func failedDataAheadOfAHoleResetsTheSubflow() {
         let pair = established { $0.requiresChecksum = true }
         var data = 0
@@ -404,7 +447,9 @@ import Wire
         pair.run(for: .milliseconds(40))
         let reset = resets(pair, toListener: false).first
         #expect(reset?.segment.options.present.contains(.fail) == true)
-        #expect(reset?.segment.options.fail.dataSequence == DataSequence(0xe3db_22c6_785a_0d45) + 1001 + 1400)
+        #expect(
+            reset?.segment.options.fail.dataSequence == DataSequence(0xe3db_22c6_785a_0d45) + 1001
+                + 1400)
         #expect(pair.listener.readable.count == 0)
     }
 
@@ -418,12 +463,15 @@ import Wire
         }
         _ = pair.write(pair.initiator, from: 1000, upTo: 200_000)
         pair.run(for: .seconds(8))
-        #expect(resets(pair, toListener: false).first?.segment.options.reset.reason == MPReset.middleboxInterference)
+        #expect(
+            resets(pair, toListener: false).first?.segment.options.reset.reason
+                == MPReset.middleboxInterference)
         #expect(pair.read(pair.listener, from: 1000) == 200_000)
     }
 
-    /// A position that no window reaches is none, however far it is: neither text is taken there nor an end, and the
-    /// honest end is still heard. What such a number asks for in memory once kept the receiver in a loop without an end.
+    /// A position that no window reaches is none, however far it is: neither text is taken there
+    /// nor an end, and the honest end is still heard. What such a number asks for in memory once
+    /// kept the receiver in a loop without an end.
     @Test(arguments: [ConnectionConfiguration.Framing.sealed, .rawIP])
     func whatIsMappedBeyondAllWindowsIsNotTaken(_ framing: ConnectionConfiguration.Framing) throws {
         for bit in 21..<64 {
@@ -444,11 +492,14 @@ import Wire
                 forged.segment.options.dss = DSS()
                 forged.segment.options.present = .dss
                 // By itself, by a mapping that is kept, and with an end.
-                for (length, isEnd) in [(1400, false), (2800, false), (2801, true)] as [(UInt16, Bool)] {
+                for (length, isEnd) in [(1400, false), (2800, false), (2801, true)]
+                    as [(UInt16, Bool)]
+                {
                     mapping.length = length
                     forged.segment.options.dss.mapping = mapping
                     forged.segment.options.dss.dataFin = isEnd
-                    if isEnd, bit <= 32 { continue }   // a peer's own words, near enough to be true one day
+                    // a peer's own words, near enough to be true one day
+                    if isEnd, bit <= 32 { continue }
                     pair.inject(forged)
                     #expect(pair.listener.statistics.bytesReceived == 1000)
                 }
@@ -467,8 +518,11 @@ import Wire
         let pair = Pair(framing: .rawIP)
         pair.change = { flight in
             guard flight.toListener else { return }
-            if isExtended { flight.segment.options.multipathCapable.extensible = true }
-            else { flight.segment.options.multipathCapable.hmacSHA256 = false }
+            if isExtended {
+                flight.segment.options.multipathCapable.extensible = true
+            } else {
+                flight.segment.options.multipathCapable.hmacSHA256 = false
+            }
         }
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -477,7 +531,9 @@ import Wire
 
     @Test func aNewerVersionIsAnsweredWithOurs() {
         let pair = Pair(framing: .rawIP)
-        pair.change = { if $0.segment.flags == .syn { $0.segment.options.multipathCapable.version = 2 } }
+        pair.change = {
+            if $0.segment.flags == .syn { $0.segment.options.multipathCapable.version = 2 }
+        }
         pair.open()
         pair.run(for: .milliseconds(100))
         #expect(pair.listener.remoteKey != nil && !pair.listener.isPlain)

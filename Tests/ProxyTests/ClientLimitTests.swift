@@ -35,18 +35,25 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
     }
 
     @Test func oneHostIsOneSource() {
-        #expect(source("2001:db8::1") == source("2001:db8::ffff:1") && source("2001:db8:0:1::1") != source("2001:db8::1"))
-        #expect(source("::ffff:192.0.2.1") == source("192.0.2.1") && source("192.0.2.1") != source("192.0.2.2"))
+        #expect(
+            source("2001:db8::1") == source("2001:db8::ffff:1")
+                && source("2001:db8:0:1::1") != source("2001:db8::1"))
+        #expect(
+            source("::ffff:192.0.2.1") == source("192.0.2.1")
+                && source("192.0.2.1") != source("192.0.2.2"))
     }
 
     @Test func theTableIsBounded() {
         var pauses = GuessPauses()
         for i in 0..<(GuessPauses.mostSources + 500) {
-            pauses.noteWrong(Source(IPAddress(v4: UInt32(i))), hash: i, at: .zero + .milliseconds(Int64(i + 1)))
+            pauses.noteWrong(
+                Source(IPAddress(v4: UInt32(i))), hash: i, at: .zero + .milliseconds(Int64(i + 1)))
         }
         #expect(pauses.count == GuessPauses.mostSources)
         let last = Source(IPAddress(v4: UInt32(GuessPauses.mostSources + 499)))
-        #expect(pauses.pauseEnd(last, at: .zero + .milliseconds(Int64(GuessPauses.mostSources + 500))) != nil)
+        #expect(
+            pauses.pauseEnd(last, at: .zero + .milliseconds(Int64(GuessPauses.mostSources + 500)))
+                != nil)
     }
 }
 
@@ -54,8 +61,12 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
     @Test func theCrowdPushesItselfOut() {
         var strangers = Strangers<Int>(most: 4), evicted: [Int] = []
         let crowd = source("192.0.2.1"), other = source("192.0.2.2")
-        for (number, from) in [other, crowd, crowd, crowd, crowd, other, crowd, other, other].enumerated() {
-            if let one = strangers.add(number, number: UInt64(number), from: from) { evicted.append(one) }
+        for (number, from) in [other, crowd, crowd, crowd, crowd, other, crowd, other, other]
+            .enumerated()
+        {
+            if let one = strangers.add(number, number: UInt64(number), from: from) {
+                evicted.append(one)
+            }
             #expect(strangers.count <= 4)
         }
         // The crowd's own, until both have two; then the oldest of all, and the crowd's again.
@@ -83,8 +94,10 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         for i in 0..<50 {
             let application = try street.application()
             if byHTTP {
-                let encoded = ["dTph", "dTpi", "dTpj", "dTpk", "dTpl", "dTpm"][i % 6]   // u:a to u:f
-                application.send("CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic \(encoded)\r\n\r\n")
+                // u:a to u:f
+                let encoded = ["dTph", "dTpi", "dTpj", "dTpk", "dTpl", "dTpm"][i % 6]
+                application.send(
+                    "CONNECT h:1 HTTP/1.1\r\nProxy-Authorization: Basic \(encoded)\r\n\r\n")
             } else {
                 application.send(guess("guess\(i)"))
             }
@@ -95,7 +108,10 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         #expect(street.count("wrong_passwords_total") <= 3, "fifty were sent")
         // The right one is heard, from the same address.
         let right = try street.application()
-        right.send(guess("p") + [5, 1, 0, 1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port), 0x41])
+        right.send(
+            guess("p") + [
+                5, 1, 0, 1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port), 0x41
+            ])
         applications.forEach { $0.close() }
         #expect(right.expect(15).last == 0x41)
     }
@@ -103,13 +119,18 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
     @Test func strangersTakeNoOtherListenersPlace() throws {
         var limits = ClientLimits()
         limits.unauthenticated = 20
-        let street = try Street(credentials: password, mostClients: 100, clients: limits, secondListener: true)
+        let street = try Street(
+            credentials: password, mostClients: 100, clients: limits, secondListener: true)
         let port = try street.origin { read, ended in (read, ended) }
         let silent = try (0..<80).map { _ in try street.application() }
-        #expect(silent[0].wait {
-            silent.count(where: \.isAlive) == 20 && street.clients == 20 && street.count("clients_accepted_total") == 80
-        })
-        let request: [UInt8] = [5, 1, 0, 1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port), 0x41]
+        #expect(
+            silent[0].wait {
+                silent.count(where: \.isAlive) == 20 && street.clients == 20
+                    && street.count("clients_accepted_total") == 80
+            })
+        let request: [UInt8] = [
+            5, 1, 0, 1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port), 0x41
+        ]
         let beside = try street.application(on: 1)
         beside.send([5, 1, 0] + request)
         #expect(beside.expect(13).last == 0x41)
@@ -124,7 +145,8 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
     @Test func answeredStrangersCountAsWell() throws {
         var limits = ClientLimits()
         limits.unauthenticated = 20
-        let street = try Street(credentials: password, mostClients: 60, clients: limits, secondListener: true)
+        let street = try Street(
+            credentials: password, mostClients: 60, clients: limits, secondListener: true)
         // Refused, and waiting for the application to close.
         let refused = try (0..<80).map { _ in
             let application = try street.application()
@@ -142,11 +164,13 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         var hasAnswered = false
         let port = try street.origin { _, ended in
             defer { hasAnswered = true }
-            return ended ? ([], true) : hasAnswered ? nil : (Array(VisitorState.halfBody.utf8), false)
+            return ended
+                ? ([], true) : hasAnswered ? nil : (Array(VisitorState.halfBody.utf8), false)
         }
         let application = try street.application()
         // An upload, byte by byte: the response is there already and stands still.
-        application.send("POST http://localhost:\(port)/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        application.send(
+            "POST http://localhost:\(port)/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         _ = application.expect(VisitorState.halfBody.utf8.count)
         let end = street.loop.now() + .milliseconds(3500)
         while street.loop.now() < end, application.isAlive {
@@ -173,11 +197,15 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
 
     @Test(arguments: [false, true]) func silenceEndsWhatHasAnEnd(_ hasPassword: Bool) throws {
         var limits = ClientLimits()
-        (limits.dialogue, limits.answer, limits.idleHTTP, limits.idleBody)
-            = (.seconds(1), .seconds(1), .seconds(1), .seconds(1))
-        let street = try Street(credentials: hasPassword ? password : nil, open: .checked, clients: limits)
+        (limits.dialogue, limits.answer, limits.idleHTTP, limits.idleBody) = (
+            .seconds(1), .seconds(1), .seconds(1), .seconds(1)
+        )
+        let street = try Street(
+            credentials: hasPassword ? password : nil, open: .checked, clients: limits)
         let origins = try StateOrigins(street)
-        let states = VisitorState.all.filter { $0.hasPassword == hasPassword && $0.name != "wrong password answered" }
+        let states = VisitorState.all.filter {
+            $0.hasPassword == hasPassword && $0.name != "wrong password answered"
+        }
         let applications = try states.map { state in
             let application = try street.application()
             if state.gets > 0 { application.readsUpTo = state.gets }
@@ -192,5 +220,7 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
 }
 
 extension Street {
-    func count(_ name: String) -> Int { proxy.status().counters.first { $0.name == name }?.value ?? -1 }
+    func count(_ name: String) -> Int {
+        proxy.status().counters.first { $0.name == name }?.value ?? -1
+    }
 }

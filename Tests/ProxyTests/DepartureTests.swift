@@ -22,7 +22,8 @@ private final class SilentPort {
                 _ = listen(listener, 0)
                 _ = getsockname(listener, p, &length)
                 for _ in 0..<4 {
-                    let filler = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+                    let filler = Glibc.socket(
+                        AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
                     _ = connect(filler, p, length)
                     descriptors.append(filler)
                 }
@@ -43,8 +44,12 @@ private final class SilentPort {
         application.send([5, 1, 0])
         #expect(application.expect(2) == [5, 0])
         let speaks = leaving == .closesAfterSpeaking || leaving == .halfCloses
-        application.send([5, 1, 0, 1, 127, 0, 0, 1, UInt8(silent.port >> 8), UInt8(truncatingIfNeeded: silent.port)]
-            + (speaks ? Array("GET".utf8) : []))
+        application.send(
+            [
+                5, 1, 0, 1, 127, 0, 0, 1, UInt8(silent.port >> 8),
+                UInt8(truncatingIfNeeded: silent.port)
+            ]
+                + (speaks ? Array("GET".utf8) : []))
         #expect(application.wait { street.concentrator.status().connections == 1 })
         switch leaving {
         case .closes: application.leave(resetting: false)
@@ -58,7 +63,8 @@ private final class SilentPort {
             return
         }
         // Long before the dial's own time-out of 3 s.
-        #expect(street.loop.run(until: .seconds(2)) { street.concentrator.status().connections == 0 })
+        #expect(
+            street.loop.run(until: .seconds(2)) { street.concentrator.status().connections == 0 })
         #expect(street.proxy.driver.endpoint.report(at: street.loop.now()).connections == 0)
     }
 }

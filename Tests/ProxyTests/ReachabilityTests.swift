@@ -1,6 +1,7 @@
 import Dialogue
 import Measures
 import Testing
+
 @testable import Proxy
 
 @Suite struct ReachabilityTests {
@@ -11,7 +12,9 @@ import Testing
         let answer1 = reachability.waited(hasUplink: false, hasAddress: true)
         #expect(answer1 == .noUplink)
         #expect(reachability.wait == Reachability.firstWait)
-        #expect(reachability.obstacle(hasUplink: true, hasAddress: true) == nil, "nobody was asked so far")
+        #expect(
+            reachability.obstacle(hasUplink: true, hasAddress: true) == nil,
+            "nobody was asked so far")
     }
 
     @Test func afterTheFirstWarningEverybodyIsTold() {
@@ -27,7 +30,8 @@ import Testing
         #expect(reachability.wait == Reachability.firstWait)
         #expect(reachability.obstacle(hasUplink: true, hasAddress: true) == nil)
         reachability.sessionClosed()
-        #expect(reachability.obstacle(hasUplink: true, hasAddress: true) == nil, "the wait begins anew")
+        #expect(
+            reachability.obstacle(hasUplink: true, hasAddress: true) == nil, "the wait begins anew")
     }
 
     /// It lost its uplinks on the way to another network: requests wait, as long as it lives.
@@ -56,7 +60,8 @@ import Testing
         for obstacle in [Reachability.Obstacle.noUplink, .noAddress, .noAnswer] {
             let sentence = obstacle.refusal.sentence
             #expect(sentence.hasSuffix(".") && !sentence.contains("\n"))
-            #expect(Socks5Dialogue.reply(dial: obstacle.status)[1] == (obstacle == .noUplink ? 3 : 1))
+            #expect(
+                Socks5Dialogue.reply(dial: obstacle.status)[1] == (obstacle == .noUplink ? 3 : 1))
         }
     }
 }

@@ -9,7 +9,8 @@ import Wire
 
 @testable import Proxy
 
-/// A proxy, a concentrator and an origin on the loopback in one loop, with real sockets between them.
+/// A proxy, a concentrator and an origin on the loopback in one loop, with real sockets between
+/// them.
 final class Street {
     let loop: EventLoop
     let proxy: ProxyServer
@@ -17,24 +18,32 @@ final class Street {
     private var origins: [StreamListener] = []
     private var guests: [Guest] = []
 
-    init(credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto,
-         mostClients: Int = 20_000, clients: ClientLimits = ClientLimits(), secondListener: Bool = false,
-         dialTimeout: Interval = .seconds(3)) throws {
+    init(
+        credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto,
+        mostClients: Int = 20_000, clients: ClientLimits = ClientLimits(),
+        secondListener: Bool = false,
+        dialTimeout: Interval = .seconds(3)
+    ) throws {
         loop = try EventLoop()
         let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()),
             concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        var there = ConcentratorSettings(identity: concentratorKey, listen: [SocketAddress("127.0.0.1:0")!],
-                                         users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
+        var there = ConcentratorSettings(
+            identity: concentratorKey, listen: [SocketAddress("127.0.0.1:0")!],
+            users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
         there.egress.rules.deniesPrivate = denies
         there.dialTimeout = dialTimeout
         concentrator = try ConcentratorServer(there, loop: loop, log: log)
-        let listener = try ProxyListener(address: SocketAddress("127.0.0.1:0")!, credentials: credentials)
+        let listener = try ProxyListener(
+            address: SocketAddress("127.0.0.1:0")!, credentials: credentials)
         let port = concentrator.listen[0].port
-        var here = ProxySettings(identity: proxyKey,
-                                 concentrator: [Target(host: .address(IPAddress("127.0.0.1")!), port: port)],
-                                 concentratorKey: concentratorKey.publicKey, listeners: [listener])
-        if secondListener { here.listeners.append(try ProxyListener(address: SocketAddress("127.0.0.1:0")!)) }
+        var here = ProxySettings(
+            identity: proxyKey,
+            concentrator: [Target(host: .address(IPAddress("127.0.0.1")!), port: port)],
+            concentratorKey: concentratorKey.publicKey, listeners: [listener])
+        if secondListener {
+            here.listeners.append(try ProxyListener(address: SocketAddress("127.0.0.1:0")!))
+        }
         here.mostClients = mostClients
         here.clients = clients
         here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
@@ -49,9 +58,13 @@ final class Street {
 
     /// A server that answers what it reads: `script` gets everything read so far, and returns what
     /// to send, once it knows, and whether to close behind it. Returns its port.
-    func origin(_ script: @escaping (_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)?) throws -> UInt16 {
-        let listener = try StreamListener(SocketAddress("127.0.0.1:0")!,
-                                          loop: loop) { [weak self] socket, _ in
+    func origin(
+        _ script: @escaping (_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)?
+    ) throws -> UInt16 {
+        let listener = try StreamListener(
+            SocketAddress("127.0.0.1:0")!,
+            loop: loop
+        ) { [weak self] socket, _ in
             self?.guests.append(Guest(socket, script))
         }
         origins.append(listener)
@@ -75,7 +88,9 @@ final class Street {
         application.wait { application.isEnded }
         return application.received
     }
-    func ask(_ text: String) throws -> String { String(decoding: try ask(Array(text.utf8)), as: UTF8.self) }
+    func ask(_ text: String) throws -> String {
+        String(decoding: try ask(Array(text.utf8)), as: UTF8.self)
+    }
 }
 
 /// One connection at an origin.
@@ -86,7 +101,9 @@ private final class Guest {
     private var pending: [UInt8] = []
     private var closes = false
 
-    init(_ socket: StreamSocket, _ script: @escaping ([UInt8], Bool) -> (send: [UInt8], close: Bool)?) {
+    init(
+        _ socket: StreamSocket, _ script: @escaping ([UInt8], Bool) -> (send: [UInt8], close: Bool)?
+    ) {
         self.socket = socket
         self.script = script
         socket.watch.onReadable(for: self) { $0.readable() }
@@ -136,8 +153,10 @@ final class Application {
 
     init(_ street: Street, _ listener: Int) throws {
         self.street = street
-        attempt = StreamSocket.connect(to: street.proxy.listen[listener],
-                                       loop: street.loop) { [weak self] result in
+        attempt = StreamSocket.connect(
+            to: street.proxy.listen[listener],
+            loop: street.loop
+        ) { [weak self] result in
             guard let self else { return }
             guard case .success(let socket) = result else { self.isEnded = true; return }
             self.socket = socket
@@ -167,7 +186,9 @@ final class Application {
         street.loop.run(until: .seconds(10), condition)
     }
     /// Lets the loop run a few times.
-    func wait(turns: Int) { for _ in 0..<turns { _ = street.loop.run(until: .milliseconds(1)) { false } } }
+    func wait(turns: Int) {
+        for _ in 0..<turns { _ = street.loop.run(until: .milliseconds(1)) { false } }
+    }
     /// Waits for `count` bytes and takes them.
     func expect(_ count: Int) -> [UInt8] {
         wait { self.received.count >= count || self.isEnded }

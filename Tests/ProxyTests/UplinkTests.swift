@@ -36,7 +36,9 @@ import Wire
 
     @Test func whatIsBeyondTheLimitIsRefusedUntilOneIsFree() {
         var numbers = UplinkNumbers()
-        for i in 0..<UplinkNumbers.most { #expect(numbers.take(.init(name: "\(i)", isIPv4: true)) == i) }
+        for i in 0..<UplinkNumbers.most {
+            #expect(numbers.take(.init(name: "\(i)", isIPv4: true)) == i)
+        }
         #expect(numbers.take(.init(name: "more", isIPv4: true)) == nil)
         numbers.release(3)
         #expect(numbers.take(.init(name: "more", isIPv4: true)) == 3)
@@ -56,28 +58,36 @@ import Wire
         let loop = try EventLoop()
         let key = StaticKeyPair(privateKey: SystemRandom.key())
         let target = Target(host: .address(IPAddress("192.0.2.1")!), port: 443)
-        var settings = ProxySettings(identity: key, concentrator: [target], concentratorKey: key.publicKey,
-                                     listeners: [])
+        var settings = ProxySettings(
+            identity: key, concentrator: [target], concentratorKey: key.publicKey,
+            listeners: [])
         settings.uplinks = uplinks
         let configuration = EndpointConfiguration(
-            role: .proxy(concentrator: [], publicKey: key.publicKey, preSharedKey: nil), identity: key)
-        let driver = EngineDriver(endpoint: Endpoint(configuration: configuration, seed: SystemRandom.key(),
-                                                     at: loop.now()), loop: loop)
+            role: .proxy(concentrator: [], publicKey: key.publicKey, preSharedKey: nil),
+            identity: key)
+        let driver = EngineDriver(
+            endpoint: Endpoint(
+                configuration: configuration, seed: SystemRandom.key(),
+                at: loop.now()), loop: loop)
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        return Place(loop: loop, driver: driver, set: try UplinkSet(settings, driver: driver, log: log))
+        return Place(
+            loop: loop, driver: driver, set: try UplinkSet(settings, driver: driver, log: log))
     }
 
     /// An uplink on the loopback, so that anybody may bind its socket.
-    private func candidate(_ name: String, _ addresses: [String] = ["127.0.0.1"]) -> UplinkCandidate {
-        UplinkCandidate(name: name, selector: .source(Subnet("127.0.0.0/8")!), interface: "lo",
-                        interfaceIndex: 1, addresses: addresses.map { IPAddress($0)! }, mtu: 1500)
+    private func candidate(_ name: String, _ addresses: [String] = ["127.0.0.1"]) -> UplinkCandidate
+    {
+        UplinkCandidate(
+            name: name, selector: .source(Subnet("127.0.0.0/8")!), interface: "lo",
+            interfaceIndex: 1, addresses: addresses.map { IPAddress($0)! }, mtu: 1500)
     }
 
     private func sockets(_ place: Place) -> Int {
         (0..<EngineDriver.mostUplinks).count { place.driver.socket($0) != nil }
     }
 
-    /// Tethered telephones with addresses of chance, pppN: every name is another, and there is no end of them.
+    /// Tethered telephones with addresses of chance, pppN: every name is another, and there is no
+    /// end of them.
     @Test func twoThousandNamesThatComeAndGo() throws {
         let place = try place()
         for i in 0..<2_000 {
@@ -104,8 +114,10 @@ import Wire
         let place = try place()
         place.set.handle(.appeared(candidate("wifi", ["127.0.0.1"])))
         let socket = try #require(place.driver.socket(0))
-        for addresses in [["127.0.0.1", "::1"], ["127.0.0.1"], ["127.0.0.2", "127.0.0.1"],
-                          ["127.0.0.2", "127.0.0.1", "::1"]] {
+        for addresses in [
+            ["127.0.0.1", "::1"], ["127.0.0.1"], ["127.0.0.2", "127.0.0.1"],
+            ["127.0.0.2", "127.0.0.1", "::1"]
+        ] {
             place.set.handle(.changed(candidate("wifi", addresses)))
             #expect(place.driver.socket(0) === socket, "with \(addresses)")
         }

@@ -10,12 +10,15 @@ private enum Event: CaseIterable {
     case reset, halfClose, close, garbage
 }
 
-/// In every state of every dialogue an application does the worst; another client lives through it, and
-/// nothing is left of the first.
+/// In every state of every dialogue an application does the worst; another client lives through it,
+/// and nothing is left of the first.
 @Suite(.serialized) struct VisitorStateTests {
-    @Test(arguments: VisitorState.all) func anApplicationHurtsOnlyItself(_ state: VisitorState) throws {
-        let street = try Street(credentials: state.hasPassword ? Credentials(user: "u", password: "p") : nil,
-                                open: .checked, dialTimeout: .seconds(1))
+    @Test(arguments: VisitorState.all) func anApplicationHurtsOnlyItself(
+        _ state: VisitorState
+    ) throws {
+        let street = try Street(
+            credentials: state.hasPassword ? Credentials(user: "u", password: "p") : nil,
+            open: .checked, dialTimeout: .seconds(1))
         let origins = try StateOrigins(street)
         let witness = try street.witness(origins[.echo], hasPassword: state.hasPassword)
         for event in Event.allCases {
@@ -38,7 +41,9 @@ private enum Event: CaseIterable {
             #expect(witness.expect(1) == [0x57], "\(event)")
             application.close()
             guard event == .reset || !state.awaitsAnswer else { continue }
-            #expect(application.wait { street.clients <= left + 1 }, "\(event): something is left of it")
+            #expect(
+                application.wait { street.clients <= left + 1 }, "\(event): something is left of it"
+            )
         }
         #expect(try street.witness(origins[.echo], hasPassword: state.hasPassword).isAlive)
     }
@@ -49,8 +54,9 @@ extension Street {
     func witness(_ port: UInt16, hasPassword: Bool) throws -> Application {
         let application = try application()
         let hello: [UInt8] = hasPassword ? [5, 1, 2, 1, 1, 0x75, 1, 0x70] : [5, 1, 0]
-        application.send(hello + [5, 1, 0, 1, 127, 0, 0, 1]
-            + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)])
+        application.send(
+            hello + [5, 1, 0, 1, 127, 0, 0, 1]
+                + [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)])
         _ = application.expect((hasPassword ? 4 : 2) + 10)
         return application
     }

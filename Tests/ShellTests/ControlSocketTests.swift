@@ -2,6 +2,7 @@ import CDatagram
 import Glibc
 import Measures
 import Testing
+
 @testable import Shell
 
 @Suite struct ControlSocketTests {
@@ -16,7 +17,9 @@ import Testing
             return answer
         }
         _ = loop.run(until: .milliseconds(1)) { false }
-        for _ in 0..<10_000 where !done.value { _ = loop.run(until: .milliseconds(1)) { done.value } }
+        for _ in 0..<10_000 where !done.value {
+            _ = loop.run(until: .milliseconds(1)) { done.value }
+        }
         return client()
     }
 
@@ -29,7 +32,9 @@ import Testing
         #expect(server.predecessor == nil)
         server.close()
         #expect(access(path, F_OK) != 0)
-        #expect(throws: ControlClient.Failure.system(SystemError("connect to \(path)", code: ENOENT))) {
+        #expect(
+            throws: ControlClient.Failure.system(SystemError("connect to \(path)", code: ENOENT))
+        ) {
             try ControlClient.ask(path: path, line: "status")
         }
     }
@@ -41,7 +46,7 @@ import Testing
         let new = try ControlServer(path: path, loop: loop) { _ in "new" }
         #expect(new.predecessor == getpid())
         #expect(ask(path, "status", loop) == "new")
-        old.close()   // on its way out it removes what is its own: nothing
+        old.close()  // on its way out it removes what is its own: nothing
         #expect(ask(path, "status", loop) == "new")
         new.close()
         #expect(access(path, F_OK) != 0)
@@ -50,14 +55,16 @@ import Testing
     /// The old one lives on, for instance because the new one could not.
     @Test func thePlaceIsTakenBackWhenItIsFree() throws {
         let path = path("back"), loop = try EventLoop()
-        let old = try ControlServer(path: path, lookInterval: .milliseconds(20), loop: loop) { _ in "old" }
+        let old = try ControlServer(path: path, lookInterval: .milliseconds(20), loop: loop) { _ in
+            "old"
+        }
         let new = try ControlServer(path: path, loop: loop) { _ in "new" }
         _ = loop.run(until: .milliseconds(100)) { false }
         #expect(ask(path, "status", loop) == "new", "no quarrel while the new one lives")
         new.close()
         #expect(loop.run(until: .seconds(10)) { access(path, F_OK) == 0 })
         #expect(ask(path, "status", loop) == "old")
-        unlink(path)   // as a cleaner of /tmp does
+        unlink(path)  // as a cleaner of /tmp does
         #expect(loop.run(until: .seconds(10)) { access(path, F_OK) == 0 })
         #expect(ask(path, "status", loop) == "old")
         old.close()
@@ -87,17 +94,20 @@ import Testing
 
     @Test(arguments: [
         (user: 1000, peer: 1000, owner: 1000, folder: "/run/user/1000/braid", true),
-        (1000, 0, 0, "/run/braid", true), (1000, 1000, 0, "/tmp", true), (0, 0, 0, "/run/braid", true),
+        (1000, 0, 0, "/run/braid", true), (1000, 1000, 0, "/tmp", true),
+        (0, 0, 0, "/run/braid", true),
         (1000, 1001, 1001, "/tmp/braid-1000", false), (1000, 1000, 1001, "/tmp/braid-1000", false),
         (1000, 1001, 1000, "/tmp/braid-1000", false), (0, 1000, 0, "/tmp", false),
         (0, 65_534, 65_534, "/run/braid", false), (0, 1000, 1000, "/run/braid", false),
         // systemd's DynamicUser, which only root asks.
         (0, 62_000, 62_000, "/run/braid", true), (0, 62_000, 0, "/run/braid", false),
         (0, 62_000, 62_000, "/run/user/braid", false), (0, 62_000, 62_000, "/tmp/braid", false),
-        (1000, 62_000, 62_000, "/run/braid", false),
+        (1000, 62_000, 62_000, "/run/braid", false)
     ])
     func whoMayBeAsked(user: uid_t, peer: uid_t, owner: uid_t, folder: String, isTrusted: Bool) {
-        #expect(ControlTrust.mayBeAsked(by: user, peer: peer, owner: owner, folder: folder) == isTrusted)
+        #expect(
+            ControlTrust.mayBeAsked(by: user, peer: peer, owner: owner, folder: folder) == isTrusted
+        )
     }
 
     @Test(.enabled(if: geteuid() == 0)) func aStrangersFolderIsNotTrusted() throws {
@@ -116,8 +126,11 @@ import Testing
     }
 
     @Test func nothingPrintedMovesTheCursor() {
-        #expect(Printable.text("wlan\u{1b}[2J\u{9b}\u{202e}x\n") == "wlan\\x1b[2J\\x9b\\u{202e}x\\n")
+        #expect(
+            Printable.text("wlan\u{1b}[2J\u{9b}\u{202e}x\n") == "wlan\\x1b[2J\\x9b\\u{202e}x\\n")
         #expect(Printable.text("wlan0 grün") == "wlan0 grün")
-        #expect(Printable.json("{\n \"a\": \"\u{1b}\u{7f}\u{2028}\"}") == "{\n \"a\": \"\\u001b\\u007f\\u2028\"}")
+        #expect(
+            Printable.json("{\n \"a\": \"\u{1b}\u{7f}\u{2028}\"}")
+                == "{\n \"a\": \"\\u001b\\u007f\\u2028\"}")
     }
 }

@@ -3,12 +3,15 @@ import CDatagram
 import Glibc
 import Measures
 import Testing
+
 @testable import Shell
 
 /// A batch with `count` datagrams of `size` bytes, each filled with its number.
-private func batch(_ count: Int, size: Int, last: Int? = nil, to remote: SocketAddress,
-                   from local: IPAddress = .unspecifiedV4,
-                   uplink: Int = 0) -> DatagramBatch {
+private func batch(
+    _ count: Int, size: Int, last: Int? = nil, to remote: SocketAddress,
+    from local: IPAddress = .unspecifiedV4,
+    uplink: Int = 0
+) -> DatagramBatch {
     let batch = DatagramBatch(laneBytes: 512 << 10)
     for i in 0..<count {
         let n = i == count - 1 ? last ?? size : size
@@ -22,8 +25,11 @@ private func batch(_ count: Int, size: Int, last: Int? = nil, to remote: SocketA
 private let loopback = IPAddress(v4: 0x7f00_0001)
 
 /// Receives until `count` datagrams came or a second passed: first byte and length of each.
-private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: DatagramSocket, _ count: Int)
-    -> [(byte: UInt8, size: Int, from: SocketAddress, local: IPAddress)] {
+private func collect(
+    _ loop: EventLoop, _ exchange: DatagramExchange, _ socket: DatagramSocket, _ count: Int
+)
+    -> [(byte: UInt8, size: Int, from: SocketAddress, local: IPAddress)]
+{
     var got: [(byte: UInt8, size: Int, from: SocketAddress, local: IPAddress)] = []
     socket.watch.onReadable(for: socket) { socket in
         _ = exchange.receive(from: socket) { datagram, from, local in
@@ -59,8 +65,10 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let v6 = IPAddress(v6High: 0, low: 1)
         let server = try DatagramSocket(.listen(SocketAddress(v6, port: 0)), loop: loop)
         let client = try DatagramSocket(.source(v6, device: nil), loop: loop)
-        #expect(exchange.send(batch(9, size: 1200, to: server.localAddress, from: .unspecifiedV6), uplink: 0,
-                              through: client) == .sent)
+        #expect(
+            exchange.send(
+                batch(9, size: 1200, to: server.localAddress, from: .unspecifiedV6), uplink: 0,
+                through: client) == .sent)
         let got = collect(loop, exchange, server, 9)
         #expect(got.map(\.byte) == (0..<9).map { UInt8($0) })
         #expect(got.allSatisfy { $0.from == client.localAddress })
@@ -83,15 +91,23 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let client = try DatagramSocket(.source(loopback, device: nil), loop: loop)
         // 127.0.3.9: loopback too, but not what the kernel would choose
         let asked = IPAddress(v4: 0x7f00_0309)
-        _ = exchange.send(batch(2, size: 300, to: SocketAddress(asked, port: server.localAddress.port)),
-                          uplink: 0, through: client)
+        _ = exchange.send(
+            batch(2, size: 300, to: SocketAddress(asked, port: server.localAddress.port)),
+            uplink: 0, through: client)
         let got = collect(loop, exchange, server, 2)
         #expect(got.count == 2 && got.allSatisfy { $0.local == asked })
-        _ = exchange.send(batch(2, size: 300, to: client.localAddress, from: asked), uplink: 0,
-                          through: server)
+        _ = exchange.send(
+            batch(2, size: 300, to: client.localAddress, from: asked), uplink: 0,
+            through: server)
         let answer = collect(loop, exchange, client, 2)
-        #expect(answer.count == 2 && answer.allSatisfy { $0.from == SocketAddress(asked,
-                                                                                  port: server.localAddress.port) })
+        #expect(
+            answer.count == 2
+                && answer.allSatisfy {
+                    $0.from
+                        == SocketAddress(
+                            asked,
+                            port: server.localAddress.port)
+                })
     }
 
     @Test func aClosedPortIsNotAFailure() throws {
@@ -101,7 +117,8 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
         let remote = nobody.localAddress
         nobody.close()
         for _ in 0..<3 {
-            #expect(exchange.send(batch(2, size: 50, to: remote), uplink: 0, through: client) == .sent)
+            #expect(
+                exchange.send(batch(2, size: 50, to: remote), uplink: 0, through: client) == .sent)
         }
     }
 
@@ -121,10 +138,12 @@ private func collect(_ loop: EventLoop, _ exchange: DatagramExchange, _ socket: 
             let one = batch(2, size: 500 + d, to: server.localAddress)
             let run = one.runs[0]
             let bytes = UnsafePointer((one.arena + run.offset).assumingMemoryBound(to: UInt8.self))
-            let kept = client.waiting.append(.init(bytes: bytes, length: UInt32(run.length),
-                                                   segment: UInt16(run.segmentSize),
-                                                   has_local: 0, remote: .init(run.remote),
-                                                   local: .init(run.local)))
+            let kept = client.waiting.append(
+                .init(
+                    bytes: bytes, length: UInt32(run.length),
+                    segment: UInt16(run.segmentSize),
+                    has_local: 0, remote: .init(run.remote),
+                    local: .init(run.local)))
             #expect(kept)
         }
         _ = exchange.send(batch(1, size: 700, to: server.localAddress), uplink: 0, through: client)

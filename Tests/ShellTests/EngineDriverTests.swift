@@ -5,6 +5,7 @@ import Measures
 import Testing
 import Tunnel
 import Wire
+
 @testable import Shell
 
 /// One end of the tunnel with a socket per stream instead of doors: the far ends are the test's.
@@ -22,7 +23,9 @@ private final class EndOfTunnel: EngineDelegate {
         var configuration = configuration
         configuration.epoch = EventLoop.epoch()
         self.loop = loop
-        driver = EngineDriver(endpoint: Endpoint(configuration: configuration, seed: SystemRandom.key(), at: loop.now()), loop: loop)
+        driver = EngineDriver(
+            endpoint: Endpoint(
+                configuration: configuration, seed: SystemRandom.key(), at: loop.now()), loop: loop)
         driver.delegate = self
     }
 
@@ -48,7 +51,8 @@ private final class EndOfTunnel: EngineDelegate {
     }
 }
 
-/// Writes `total` bytes of a known pattern into a socket, then finishes; counts and checks what comes back.
+/// Writes `total` bytes of a known pattern into a socket, then finishes; counts and checks what
+/// comes back.
 private final class Peer {
     let socket: StreamSocket
     private var toSend: Int
@@ -72,7 +76,10 @@ private final class Peer {
         while sent < toSend {
             let n = min(piece.count, toSend - sent)
             for i in 0..<n { piece[i] = byte(sent + i) }
-            guard case .bytes(let taken) = socket.write(UnsafeRawBufferPointer(rebasing: piece[..<n])), taken > 0 else { return }
+            guard
+                case .bytes(let taken) = socket.write(UnsafeRawBufferPointer(rebasing: piece[..<n])),
+                taken > 0
+            else { return }
             sent += taken
         }
         socket.watch.wantsWrite = false
@@ -91,17 +98,27 @@ private final class Peer {
 }
 
 @Suite struct EngineDriverTests {
-    private func tunnel(_ loop: EventLoop) throws -> (proxy: EndOfTunnel, concentrator: EndOfTunnel) {
+    private func tunnel(_ loop: EventLoop) throws -> (proxy: EndOfTunnel, concentrator: EndOfTunnel)
+    {
         let proxyKeys = StaticKeyPair(privateKey: SystemRandom.key()),
             keys = StaticKeyPair(privateKey: SystemRandom.key())
-        let server = try DatagramSocket(.listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)),
-                                        loop: loop)
-        let concentrator = EndOfTunnel(.init(role: .concentrator(users: [.init(name: "test", publicKey: proxyKeys.publicKey)]), identity: keys), loop)
-        let proxy = EndOfTunnel(.init(role: .proxy(concentrator: [server.localAddress], publicKey: keys.publicKey, preSharedKey: nil),
-                                      identity: proxyKeys), loop)
+        let server = try DatagramSocket(
+            .listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)),
+            loop: loop)
+        let concentrator = EndOfTunnel(
+            .init(
+                role: .concentrator(users: [.init(name: "test", publicKey: proxyKeys.publicKey)]),
+                identity: keys), loop)
+        let proxy = EndOfTunnel(
+            .init(
+                role: .proxy(
+                    concentrator: [server.localAddress], publicKey: keys.publicKey,
+                    preSharedKey: nil),
+                identity: proxyKeys), loop)
         concentrator.driver.addListenSocket(server)
         for number in 0..<2 {
-            let socket = try DatagramSocket(.source(IPAddress(v4: 0x7f00_0002 + UInt32(number)), device: nil), loop: loop)
+            let socket = try DatagramSocket(
+                .source(IPAddress(v4: 0x7f00_0002 + UInt32(number)), device: nil), loop: loop)
             proxy.driver.addUplink(Uplink(number: number, name: "uplink\(number)"), socket: socket)
         }
         return (proxy, concentrator)
@@ -119,15 +136,17 @@ private final class Peer {
             concentrator.pump(stream, atConcentrator)
             isAnswered = true
         }
-        let stream = proxy.driver.endpoint.open(Target(host: .name("test.example"), port: 80), at: loop.now())
+        let stream = proxy.driver.endpoint.open(
+            Target(host: .name("test.example"), port: 80), at: loop.now())
         proxy.pump(stream, atProxy)
         proxy.driver.kick()
         let a = Peer(application, send: total), b = Peer(destination, send: total)
         #expect(loop.run(until: .seconds(20)) { a.received > 200_000 })
         #expect(isAnswered)
         proxy.driver.removeUplink(0)
-        #expect(loop.run(until: .seconds(30)) { a.ended && b.ended },
-                "\(a.received) and \(b.received) of \(total)")
+        #expect(
+            loop.run(until: .seconds(30)) { a.ended && b.ended },
+            "\(a.received) and \(b.received) of \(total)")
         #expect(a.received == total && b.received == total && a.wrong == 0 && b.wrong == 0)
         _ = loop.run(until: .seconds(2)) { proxy.ends.count == 1 && concentrator.ends.count == 1 }
         #expect(proxy.ends == [.finished] && concentrator.ends == [.finished])

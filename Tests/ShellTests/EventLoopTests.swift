@@ -1,6 +1,7 @@
 import Glibc
 import Measures
 import Testing
+
 @testable import Shell
 
 @Suite struct EventLoopTests {
@@ -8,7 +9,9 @@ import Testing
         let loop = try EventLoop()
         var fired: [Int] = []
         let start = loop.now()
-        let late = loop.timer { fired.append(2); loop.stop() }
+        let late = loop.timer {
+            fired.append(2); loop.stop()
+        }
         let early = loop.timer { fired.append(1) }
         late.arm(after: .milliseconds(20))
         early.arm(after: .milliseconds(5))
@@ -47,7 +50,9 @@ import Testing
     @Test func signalsArriveInTheLoop() throws {
         let loop = try EventLoop()
         var got = 0
-        loop.onSignal(SIGUSR2) { got += 1; loop.stop() }
+        loop.onSignal(SIGUSR2) {
+            got += 1; loop.stop()
+        }
         kill(getpid(), SIGUSR2)
         loop.run()
         #expect(got == 1)
@@ -59,7 +64,9 @@ import Testing
         #expect(pipe(&ends) == 0)
         defer { close(ends[0]); close(ends[1]) }
         var watch: FileWatch? = loop.watch(ends[0])
-        watch?.onReadable(for: loop) { watch?.cancel(); watch = nil; $0.stop() }
+        watch?.onReadable(for: loop) {
+            watch?.cancel(); watch = nil; $0.stop()
+        }
         watch?.wantsRead = true
         write(ends[1], "x", 1)
         loop.run()
@@ -99,11 +106,15 @@ import Testing
             keeper.owner = owner
             seen = owner
             if byTimer {
-                owner.timer = loop.timer(for: owner) { $0.leave(); $0.leave() }
+                owner.timer = loop.timer(for: owner) {
+                    $0.leave(); $0.leave()
+                }
                 owner.timer?.arm(after: .zero)
             } else {
                 owner.watch = loop.watch(ends[0])
-                owner.watch?.onReadable(for: owner) { $0.leave(); $0.leave() }
+                owner.watch?.onReadable(for: owner) {
+                    $0.leave(); $0.leave()
+                }
                 owner.watch?.wantsRead = true
                 write(ends[1], "x", 1)
             }

@@ -2,13 +2,14 @@ import Buffers
 import Glibc
 import Measures
 import Testing
+
 @testable import Shell
 
 /// An engine's stream whose far end the test plays.
 private final class FakeStream: PumpedStream {
-    var outgoing: [UInt8] = []          // what the pump wrote
+    var outgoing: [UInt8] = []  // what the pump wrote
     var sendLimit = 64 << 10
-    var incoming: [UInt8] = []          // what the pump is to read
+    var incoming: [UInt8] = []  // what the pump is to read
     var isWriteEnded = false, isReadFinished = false, hasFailed = false
     var aborted = false, released = 0, touches = 0
     private let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
@@ -16,7 +17,8 @@ private final class FakeStream: PumpedStream {
     deinit { room.deallocate(); shown.deallocate() }
 
     func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(rebasing: room[..<max(0, min(wanted, sendLimit - outgoing.count, room.count))])
+        UnsafeMutableRawBufferPointer(
+            rebasing: room[..<max(0, min(wanted, sendLimit - outgoing.count, room.count))])
     }
     func commitWrite(_ n: Int) { outgoing += room[..<n] }
     func finishWriting() { isWriteEnded = true }
@@ -25,8 +27,9 @@ private final class FakeStream: PumpedStream {
         shown.copyBytes(from: window)
         // In two pieces, as a wrapped ring shows them.
         let half = window.count / 2
-        return Pieces(first: UnsafeRawBufferPointer(rebasing: shown[..<half]),
-                      second: UnsafeRawBufferPointer(rebasing: shown[half..<window.count]))
+        return Pieces(
+            first: UnsafeRawBufferPointer(rebasing: shown[..<half]),
+            second: UnsafeRawBufferPointer(rebasing: shown[half..<window.count]))
     }
     func consume(_ n: Int) { consumed += n }
     private var consumed = 0
@@ -37,18 +40,25 @@ private final class FakeStream: PumpedStream {
 }
 
 @Suite struct PumpTests {
-    private func make(_ loop: EventLoop, greeting: [UInt8] = [], early: [UInt8] = [])
-        throws -> (pump: Pump, stream: FakeStream, peer: StreamSocket, ends: Box<[Pump.End]>) {
+    private func make(
+        _ loop: EventLoop, greeting: [UInt8] = [], early: [UInt8] = []
+    )
+        throws -> (pump: Pump, stream: FakeStream, peer: StreamSocket, ends: Box<[Pump.End]>)
+    {
         let (near, far) = try connectedPair(loop)
         let stream = FakeStream(), ends = Box<[Pump.End]>([])
-        let pump = Pump(socket: near, stream: stream, greeting: greeting,
-                        early: early) { ends.value.append($0) }
+        let pump = Pump(
+            socket: near, stream: stream, greeting: greeting,
+            early: early
+        ) { ends.value.append($0) }
         pump.start(lookingEvery: .milliseconds(20))
         return (pump, stream, far, ends)
     }
 
     /// Reads from `socket` until its end, an error or `limit` bytes.
-    private func reader(_ socket: StreamSocket) -> Box<(bytes: [UInt8], end: StreamSocket.ReadResult?)> {
+    private func reader(
+        _ socket: StreamSocket
+    ) -> Box<(bytes: [UInt8], end: StreamSocket.ReadResult?)> {
         let box = Box<(bytes: [UInt8], end: StreamSocket.ReadResult?)>(([], nil))
         socket.watch.onReadable(for: socket) { socket in
             withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 1) { room in
@@ -79,8 +89,9 @@ private final class FakeStream: PumpedStream {
         stream.isReadFinished = true
         pump.activity()
         #expect(loop.run(until: .seconds(2)) { seen.value.end != nil })
-        #expect(seen.value.end == .end && ends.value == [.finished] && stream.released == 1
-            && !stream.aborted)
+        #expect(
+            seen.value.end == .end && ends.value == [.finished] && stream.released == 1
+                && !stream.aborted)
         #expect(pump.bytesIn == 7 && pump.bytesOut == 5)
     }
 
@@ -107,8 +118,9 @@ private final class FakeStream: PumpedStream {
         #expect(loop.run(until: .seconds(2)) { stream.outgoing.count == 1000 })
         let touches = stream.touches
         _ = loop.run(until: .milliseconds(30)) { false }
-        #expect(stream.outgoing.count == 1000 && stream.touches == touches,
-                "it spins while there is no space")
+        #expect(
+            stream.outgoing.count == 1000 && stream.touches == touches,
+            "it spins while there is no space")
         stream.sendLimit = 10_000
         pump.activity()
         #expect(loop.run(until: .seconds(2)) { stream.outgoing.count == 5000 })
@@ -141,7 +153,8 @@ private final class FakeStream: PumpedStream {
         withExtendedLifetime(pump) {}
     }
 
-    /// The stream takes nothing, so nobody reads from the socket: its reset is noticed all the same.
+    /// The stream takes nothing, so nobody reads from the socket: its reset is noticed all the
+    /// same.
     @Test func aSocketResetWhileTheStreamIsFullAbortsIt() throws {
         let loop = try EventLoop()
         let (pump, stream, peer, ends) = try make(loop)
@@ -177,17 +190,23 @@ private final class FakeStream: PumpedStream {
         stream.hasFailed = true
         pump.activity()
         #expect(loop.run(until: .seconds(2)) { seen.value.end != nil })
-        #expect(seen.value.end == .failed(ECONNRESET) && ends.value == [.streamFailed] && !stream.aborted)
+        #expect(
+            seen.value.end == .failed(ECONNRESET) && ends.value == [.streamFailed]
+                && !stream.aborted)
     }
 
     @Test func greetingAndEarlyBytesComeFirst() throws {
         let loop = try EventLoop()
-        let (pump, stream, peer, _) = try make(loop, greeting: Array("200 ".utf8), early: Array("GET ".utf8))
+        let (pump, stream, peer, _) = try make(
+            loop, greeting: Array("200 ".utf8), early: Array("GET ".utf8))
         let seen = reader(peer)
         _ = peer.write(Array("/".utf8))
         stream.incoming = Array("OK".utf8)
         pump.activity()
-        #expect(loop.run(until: .seconds(2)) { seen.value.bytes.count == 6 && stream.outgoing.count == 5 })
+        #expect(
+            loop.run(until: .seconds(2)) {
+                seen.value.bytes.count == 6 && stream.outgoing.count == 5
+            })
         #expect(seen.value.bytes == Array("200 OK".utf8) && stream.outgoing == Array("GET /".utf8))
     }
 }

@@ -2,6 +2,7 @@ import CDatagram
 import Glibc
 import Measures
 import Testing
+
 @testable import Shell
 
 /// A name server on loopback with fixed answers.
@@ -20,7 +21,8 @@ private final class ScriptedServer {
 
     init(_ loop: EventLoop) throws {
         self.loop = loop
-        socket = try DatagramSocket(.listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)), loop: loop)
+        socket = try DatagramSocket(
+            .listen(SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)), loop: loop)
         let exchange = DatagramExchange()
         socket.watch.onReadable(for: self) { server in
             _ = exchange.receive(from: server.socket) { query, from, _ in
@@ -58,7 +60,8 @@ private final class ScriptedServer {
         asked.append("\(type == 28 ? "AAAA" : "A") \(name)")
         if isDead || silent.contains(name) { return nil }
         if responseCode != 0 {
-            return [query[0], query[1], 0x81, 0x80 | responseCode, 0, 1, 0, 0, 0, 0, 0, 0] + question
+            return [query[0], query[1], 0x81, 0x80 | responseCode, 0, 1, 0, 0, 0, 0, 0, 0]
+                + question
         }
         var records: [[UInt8]] = []
         if type == 1 {
@@ -68,14 +71,20 @@ private final class ScriptedServer {
         }
         if type == 28, let bytes = v6[name] { records = [bytes] }
         let exists = v4[name] != nil || v6[name] != nil
-        var out: [UInt8] = [query[0], query[1], 0x81, exists ? 0x80 : 0x83, 0, 1, 0, UInt8(records.count), 0, 0, 0, 0] + question
+        var out: [UInt8] =
+            [
+                query[0], query[1], 0x81, exists ? 0x80 : 0x83, 0, 1, 0, UInt8(records.count), 0, 0,
+                0, 0
+            ] + question
         for r in records { out += [0xc0, 12, 0, type, 0, 1, 0, 0, 0, 60, 0, UInt8(r.count)] + r }
         return out
     }
 }
 
 @Suite struct ResolverTests {
-    private func set(_ loop: EventLoop, timeout: Interval = .seconds(5)) throws -> (ScriptedServer, Resolver) {
+    private func set(
+        _ loop: EventLoop, timeout: Interval = .seconds(5)
+    ) throws -> (ScriptedServer, Resolver) {
         let server = try ScriptedServer(loop)
         server.v4["two.example"] = [0xc000_0201, 0xc000_0202]
         server.v6["two.example"] = [0x20, 1, 0xd, 0xb8] + Array(repeating: 0, count: 11) + [7]
@@ -89,7 +98,8 @@ private final class ScriptedServer {
         return (server, try Resolver(loop: loop, timeout: timeout, configurationPath: path))
     }
 
-    private func ask(_ loop: EventLoop, _ resolver: Resolver, _ name: String) -> Resolver.Resolution {
+    private func ask(_ loop: EventLoop, _ resolver: Resolver, _ name: String) -> Resolver.Resolution
+    {
         let resolution = resolver.resolve(name) { _ in }
         _ = loop.run(until: .seconds(4)) { resolution.isComplete }
         return resolution
@@ -160,8 +170,10 @@ private final class ScriptedServer {
         }
     }
 
-    private func servers(_ loop: EventLoop, _ file: ServersFile,
-                         options: String = "") throws -> (ScriptedServer, ScriptedServer, Resolver) {
+    private func servers(
+        _ loop: EventLoop, _ file: ServersFile,
+        options: String = ""
+    ) throws -> (ScriptedServer, ScriptedServer, Resolver) {
         let first = try ScriptedServer(loop), second = try ScriptedServer(loop)
         first.v4["internal.example"] = [0x0a00_0001]
         second.v4["public.example"] = [0xc000_0201]
@@ -170,9 +182,12 @@ private final class ScriptedServer {
     }
 
     /// An address that is none crashed: its server was freed twice.
-    @Test(arguments: ["999.1.1.1", "[::1", "::%", "fe80::1%nosuch", "\u{0}", "1.2.3.4:99999999999999999999"])
+    @Test(arguments: [
+        "999.1.1.1", "[::1", "::%", "fe80::1%nosuch", "\u{0}", "1.2.3.4:99999999999999999999"
+    ])
     func aBrokenServerLineIsSurvived(server: String) throws {
-        let loop = try EventLoop(), path = "/tmp/braid-test-\(getpid())-\(server.utf8.count)-broken.conf"
+        let loop = try EventLoop(),
+            path = "/tmp/braid-test-\(getpid())-\(server.utf8.count)-broken.conf"
         defer { unlink(path) }
         let text = Array("nameserver \(server)\nnameserver \(server)\n".utf8)
         let file = fopen(path, "w")
@@ -188,7 +203,8 @@ private final class ScriptedServer {
         let (first, second, resolver) = try servers(loop, file)
         second.isDead = true
         for _ in 0..<8 {
-            #expect(ask(loop, resolver, "internal.example").v4.addresses == [IPAddress("10.0.0.1")!])
+            #expect(
+                ask(loop, resolver, "internal.example").v4.addresses == [IPAddress("10.0.0.1")!])
         }
         #expect(first.asked.count == 16 && second.asked.isEmpty)
         #expect(ask(loop, resolver, "nowhere.example").failure == .notFound)
@@ -200,7 +216,9 @@ private final class ScriptedServer {
         let (first, second, resolver) = try servers(loop, file, options: "options timeout:1")
         first.isDead = true
         #expect(ask(loop, resolver, "public.example").v4.addresses == [IPAddress("192.0.2.1")!])
-        #expect(Set(first.asked) == ["A public.example", "AAAA public.example"] && first.asked.count == 2)
+        #expect(
+            Set(first.asked) == ["A public.example", "AAAA public.example"]
+                && first.asked.count == 2)
         withExtendedLifetime(second) {}
     }
 
@@ -208,7 +226,8 @@ private final class ScriptedServer {
     @Test(arguments: [UInt8(1), 2, 4, 5])
     func aFailureIsNotATimeOut(code: UInt8) throws {
         let loop = try EventLoop(), file = ServersFile("failure\(code)")
-        let (first, second, resolver) = try servers(loop, file, options: "options timeout:5 attempts:5")
+        let (first, second, resolver) = try servers(
+            loop, file, options: "options timeout:5 attempts:5")
         first.responseCode = code
         for _ in 0..<3 {
             let found = ask(loop, resolver, "public.example")
@@ -219,15 +238,19 @@ private final class ScriptedServer {
             let asked = first.asked.count
             let none = ask(loop, resolver, "public.example")
             #expect(none.isComplete && none.failure == .serverFailed)
-            #expect(first.asked.count == asked + 2, "what failed is not asked again for one question")
+            #expect(
+                first.asked.count == asked + 2, "what failed is not asked again for one question")
         }
         first.responseCode = 0
-        #expect(ask(loop, resolver, "internal.example").v4.addresses.count == 1, "it may work the next time")
+        #expect(
+            ask(loop, resolver, "internal.example").v4.addresses.count == 1,
+            "it may work the next time")
     }
 
     @Test func oneFailsAndOneIsSilent() throws {
         let loop = try EventLoop(), file = ServersFile("both")
-        let (first, second, resolver) = try servers(loop, file, options: "options timeout:1 attempts:1")
+        let (first, second, resolver) = try servers(
+            loop, file, options: "options timeout:1 attempts:1")
         first.responseCode = 2
         second.isDead = true
         #expect(ask(loop, resolver, "public.example").failure == .serverFailed)
@@ -271,8 +294,10 @@ private final class ScriptedServer {
         let read = ResolverConfiguration(text)
         #expect(read.servers == ["192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.3:5353"])
         #expect(read.timeout == .seconds(4) && read.attempts == 3 && read.limit == .seconds(8))
-        let none = ResolverConfiguration("options timeout:0 attempts:99999999999999999999 timeout:x")
-        #expect(none.servers == ["127.0.0.1:53"] && none.timeout == .seconds(1) && none.attempts == 2)
+        let none = ResolverConfiguration(
+            "options timeout:0 attempts:99999999999999999999 timeout:x")
+        #expect(
+            none.servers == ["127.0.0.1:53"] && none.timeout == .seconds(1) && none.attempts == 2)
         #expect(ResolverConfiguration("options timeout:900 attempts:900").timeout == .seconds(5))
         #expect(ResolverConfiguration("options attempts:900").attempts == 5)
         #expect(ResolverConfiguration("nameserver 192.0.2.1").limit == .seconds(4))

@@ -3,6 +3,7 @@ import CDatagram
 import Glibc
 import Measures
 import Testing
+
 @testable import Shell
 
 private let anyPort = SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)
@@ -69,7 +70,9 @@ func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: S
         client.reset()
         var result: StreamSocket.ReadResult?
         server.watch.onReadable(for: server) { server in
-            withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { result = server.read(into: $0) }
+            withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) {
+                result = server.read(into: $0)
+            }
             server.watch.wantsRead = false
         }
         server.watch.wantsRead = true
@@ -87,12 +90,14 @@ func connectedPair(_ loop: EventLoop) throws -> (client: StreamSocket, server: S
         try #require(braid_unshare_files() == 0)
         let loop = try EventLoop()
         var accepted: [StreamSocket] = []
-        let listener = try StreamListener(anyPort, loop: loop) { socket, _ in accepted.append(socket) }
+        let listener = try StreamListener(anyPort, loop: loop) { socket, _ in
+            accepted.append(socket)
+        }
         let client = braid_socket_stream(1)
         var address = braid_address(listener.address)
         // The limit is the whole process's, but 4,096 are enough for everybody else.
         var limit = rlimit()
-        getrlimit(__rlimit_resource_t(7), &limit)   // RLIMIT_NOFILE
+        getrlimit(__rlimit_resource_t(7), &limit)  // RLIMIT_NOFILE
         limit.rlim_cur = min(limit.rlim_cur, 4096)
         setrlimit(__rlimit_resource_t(7), &limit)
         var filler: [Int32] = []

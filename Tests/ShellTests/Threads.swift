@@ -9,10 +9,12 @@ private final class Work {
 func inThread<T>(_ body: @escaping () -> T) -> () -> T {
     let result = Box<T?>(nil)
     var thread = pthread_t()
-    pthread_create(&thread, nil, { context in
-        Unmanaged<Work>.fromOpaque(context!).takeRetainedValue().body()
-        return nil
-    }, Unmanaged.passRetained(Work { result.value = body() }).toOpaque())
+    pthread_create(
+        &thread, nil,
+        { context in
+            Unmanaged<Work>.fromOpaque(context!).takeRetainedValue().body()
+            return nil
+        }, Unmanaged.passRetained(Work { result.value = body() }).toOpaque())
     return {
         pthread_join(thread, nil)
         return result.value!

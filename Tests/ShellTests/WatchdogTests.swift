@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import Measures
 import Testing
+
 @testable import Shell
 
 @Suite struct WatchdogTests {
@@ -18,9 +19,11 @@ import Testing
 
     @Test(arguments: [
         (["WATCHDOG_USEC": "10000000"], Interval?.some(.seconds(10))),
-        (["WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"], nil), ([:], nil), (["WATCHDOG_USEC": "0"], nil),
+        (["WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"], nil), ([:], nil),
+        (["WATCHDOG_USEC": "0"], nil),
         (["WATCHDOG_USEC": "-5"], nil), (["WATCHDOG_USEC": "soon"], nil),
-        (["WATCHDOG_USEC": "9223372036854775807"], nil), (["WATCHDOG_USEC": "1"], .microseconds(2_000)),
+        (["WATCHDOG_USEC": "9223372036854775807"], nil),
+        (["WATCHDOG_USEC": "1"], .microseconds(2_000))
     ])
     func theIntervalIsTheServiceManagers(environment: [String: String], interval: Interval?) {
         #expect(ServiceManager.watchdogInterval { environment[$0] } == interval)

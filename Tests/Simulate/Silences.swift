@@ -2,7 +2,8 @@ import Measures
 import Multipath
 import Simulator
 
-/// `simulate silences [--seeds A..B] [--trace]`: downloads whose WiFi goes silent, in sessions of every age.
+/// `simulate silences [--seeds A..B] [--trace]`: downloads whose WiFi goes silent, in sessions of
+/// every age.
 enum Silences {
     static func run(_ arguments: Simulate.Arguments) -> Bool {
         var failed = 0, shares: [Double] = []
@@ -11,22 +12,26 @@ enum Silences {
             if arguments.trace { Simulate.describe(trial.scenario) }
             let outcome = trial.run { world in
                 guard arguments.trace else { return }
-                Simulate.traceDatagrams(world, from: trial.lossAt - .milliseconds(200),
-                                        to: trial.lossAt + .seconds(12))
+                Simulate.traceDatagrams(
+                    world, from: trial.lossAt - .milliseconds(200),
+                    to: trial.lossAt + .seconds(12))
             }
             shares.append(outcome.leastShare)
-            let least = (outcome.leastShare * 1000).rounded() / 1000, share = (outcome.share * 1000).rounded() / 1000
+            let least = (outcome.leastShare * 1000).rounded() / 1000,
+                share = (outcome.share * 1000).rounded() / 1000
             if outcome.failure != nil || outcome.leastShare < 0.8 * 0.957 || arguments.trace {
                 failed += 1
-                print("seed \(seed): \(trial.mode) loss at \(Simulate.stamp(trial.lossAt)), share \(share), least \(least)"
-                    + " at \(Simulate.stamp(outcome.leastAt)), gap \(outcome.longestGap.milliseconds) ms"
-                    + (outcome.isAsleep ? ", radio sleeps" : "")
-                    + (outcome.failure.map { ": \($0)" } ?? ""))
+                print(
+                    "seed \(seed): \(trial.mode) loss at \(Simulate.stamp(trial.lossAt)), share \(share), least \(least)"
+                        + " at \(Simulate.stamp(outcome.leastAt)), gap \(outcome.longestGap.milliseconds) ms"
+                        + (outcome.isAsleep ? ", radio sleeps" : "")
+                        + (outcome.failure.map { ": \($0)" } ?? ""))
             }
         }
         shares.sort()
-        print("\(arguments.seeds.count - failed) passed, \(failed) failed; least share of three seconds: "
-            + "\(shares.first ?? 0), median \(shares[shares.count / 2])")
+        print(
+            "\(arguments.seeds.count - failed) passed, \(failed) failed; least share of three seconds: "
+                + "\(shares.first ?? 0), median \(shares[shares.count / 2])")
         return failed == 0
     }
 }

@@ -13,7 +13,8 @@ import Wire
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
 ///     simulate hashes [--seeds A..B]
-///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N --trace
+///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N
+/// --trace
 @main struct Simulate {
     struct Arguments {
         var seeds: Range<UInt64> = 0..<200
@@ -29,21 +30,25 @@ import Wire
                 switch words[i] {
                 case "--seeds":
                     guard let parts = value()?.split(separator: "."),
-                          parts.count == 2,
-                          let a = UInt64(parts[0]),
-                          let b = UInt64(parts[1]),
-                          a < b else { return nil }
+                        parts.count == 2,
+                        let a = UInt64(parts[0]),
+                        let b = UInt64(parts[1]),
+                        a < b
+                    else { return nil }
                     seeds = a..<b
                 case "--seed":
                     guard let text = value(), let a = UInt64(text) else { return nil }
                     seeds = a..<(a + 1)
                 case "--world":
-                    guard let name = value(), ["segments", "tunnel", "calls"].contains(name) else { return nil }
+                    guard let name = value(), ["segments", "tunnel", "calls"].contains(name) else {
+                        return nil
+                    }
                     world = name
                 case "--twice": twice = true
                 case "--trace": trace = true
                 case "--quiet": quiet = true
-                case "full", "backup", "single", "download", "upload", "stream", "visible", "silent", "return", "asleep":
+                case "full", "backup", "single", "download", "upload", "stream", "visible",
+                    "silent", "return", "asleep":
                     break
                 default: return nil
                 }
@@ -55,14 +60,16 @@ import Wire
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
-              ["soak", "one", "handovers", "signals", "silences", "hashes"].contains(command),
-              let arguments = Arguments(Array(words.dropFirst())) else {
-            print("usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice] [--quiet]\n" +
-                  "       simulate one --seed N [--world segments|tunnel|calls] [--trace]\n" +
-                  "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n" +
-                  "       simulate signals [--seeds A..B] [--twice] [--trace]\n" +
-                  "       simulate silences [--seeds A..B] [--trace]\n" +
-                  "       simulate hashes [--seeds A..B]")
+            ["soak", "one", "handovers", "signals", "silences", "hashes"].contains(command),
+            let arguments = Arguments(Array(words.dropFirst()))
+        else {
+            print(
+                "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice] [--quiet]\n"
+                    + "       simulate one --seed N [--world segments|tunnel|calls] [--trace]\n"
+                    + "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n"
+                    + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
+                    + "       simulate silences [--seeds A..B] [--trace]\n"
+                    + "       simulate hashes [--seeds A..B]")
             exit(2)
         }
         if command == "handovers", words.contains("--trace") {
@@ -81,13 +88,15 @@ import Wire
         exit(run(arguments) ? 0 : 1)
     }
 
-    /// The traces' hashes of both worlds, a line each: Tests/Vectors/trace-hashes.txt has them of the behaviour that a
-    /// rearrangement must not change.
+    /// The traces' hashes of both worlds, a line each: Tests/Vectors/trace-hashes.txt has them of
+    /// the behaviour that a rearrangement must not change.
     static func printHashes(seeds: Range<UInt64>) {
         var arguments = Arguments([])!
         for world in ["tunnel", "segments"] {
             arguments.world = world
-            for seed in seeds { print(world, seed, String(simulate(seed, arguments).trace.hash, radix: 16)) }
+            for seed in seeds {
+                print(world, seed, String(simulate(seed, arguments).trace.hash, radix: 16))
+            }
         }
     }
 
@@ -109,13 +118,18 @@ import Wire
                 fflush(nil)
             } else {
                 passed += 1
-                if arguments.trace { print("seed \(seed): \(result.length.seconds) s, \(result.bytes) bytes, trace \(result.trace.hash)") }
+                if arguments.trace {
+                    print(
+                        "seed \(seed): \(result.length.seconds) s, \(result.bytes) bytes, trace \(result.trace.hash)"
+                    )
+                }
             }
         }
         let taken = wallClock() - start
         let speed = Int(simulated.seconds / max(taken, 1e-9))
-        print("\(passed) passed, \(failed) failed (\(arguments.world): \(bytes) bytes checked, \(Int(simulated.seconds)) s simulated, " +
-              "\(speed) times real time)")
+        print(
+            "\(passed) passed, \(failed) failed (\(arguments.world): \(bytes) bytes checked, \(Int(simulated.seconds)) s simulated, "
+                + "\(speed) times real time)")
         return failed == 0
     }
 
@@ -127,25 +141,34 @@ import Wire
     }
 
     static func simulate(_ seed: UInt64, _ arguments: Arguments) -> Result {
-        let scenario = arguments.world == "calls" ? Scenario.drawnCalls(seed: seed) : Scenario.drawn(seed: seed)
+        let scenario =
+            arguments.world == "calls"
+            ? Scenario.drawnCalls(seed: seed) : Scenario.drawn(seed: seed)
         if arguments.trace { describe(scenario) }
         if arguments.world == "segments" {
-            let world = SegmentWorld(scenario, seed: seed,
-                                     configuration: SegmentWorld.drawnConfiguration(seed: seed))
+            let world = SegmentWorld(
+                scenario, seed: seed,
+                configuration: SegmentWorld.drawnConfiguration(seed: seed))
             if arguments.trace { traceSegments(world) }
             world.run()
-            return Result(failure: world.failure, trace: world.trace, length: world.now - .zero,
-                          bytes: world.ends.initiator.read + world.ends.listener.read)
+            return Result(
+                failure: world.failure, trace: world.trace, length: world.now - .zero,
+                bytes: world.ends.initiator.read + world.ends.listener.read)
         }
         let world = World(scenario, seed: seed, options: .drawn(seed: seed))
         if arguments.trace { traceDatagrams(world) }
         world.run()
-        return Result(failure: world.failure, trace: world.trace, length: world.now - .zero,
-                      bytes: world.bytesRead)
+        return Result(
+            failure: world.failure, trace: world.trace, length: world.now - .zero,
+            bytes: world.bytesRead)
     }
 
     static func describe(_ scenario: Scenario) {
-        for (i, uplink) in scenario.uplinks.enumerated() { print("uplink \(i): up \(uplink.up)\n          down \(uplink.down) radio \(uplink.radio as Any)") }
+        for (i, uplink) in scenario.uplinks.enumerated() {
+            print(
+                "uplink \(i): up \(uplink.up)\n          down \(uplink.down) radio \(uplink.radio as Any)"
+            )
+        }
         for (i, stream) in scenario.streams.enumerated() { print("stream \(i): \(stream)") }
         for fault in scenario.faults {
             print("fault at \(stamp(fault.at)): uplink \(fault.uplink) \(fault.change)")
@@ -154,7 +177,8 @@ import Wire
 
     static func stamp(_ at: Instant) -> String {
         let text = String(at.nanoseconds / 1000 % 1_000_000)
-        return "\(at.nanoseconds / 1_000_000_000).\(String(repeating: "0", count: 6 - text.count))\(text)"
+        return
+            "\(at.nanoseconds / 1_000_000_000).\(String(repeating: "0", count: 6 - text.count))\(text)"
     }
 
     static func traceSegments(_ world: SegmentWorld) {
@@ -170,7 +194,8 @@ import Wire
         for (bit, name) in [(UInt8(2), "S"), (1, "F"), (4, "R"), (16, "A")] where flags & bit != 0 {
             line += name
         }
-        line += " seq \(segment.sequence.value) ack \(segment.acknowledgement.value) win \(segment.window) len \(payload)"
+        line +=
+            " seq \(segment.sequence.value) ack \(segment.acknowledgement.value) win \(segment.window) len \(payload)"
         if options.present.contains(.sack) {
             for i in 0..<options.sack.count {
                 line += " [\(options.sack[i].start.value),\(options.sack[i].end.value))"
@@ -183,34 +208,40 @@ import Wire
             }
             if options.dss.dataFin { line += " DFIN" }
         }
-        for (kind, name) in [(SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"),
-                             (.priority, "PRIO"),
-                             (.fastClose, "FASTCLOSE"), (.reset, "TCPRST")] where options.present.contains(kind) {
+        for (kind, name) in [
+            (SegmentOptions.Kinds.multipathCapable, "CAPABLE"), (.join, "JOIN"),
+            (.priority, "PRIO"),
+            (.fastClose, "FASTCLOSE"), (.reset, "TCPRST")
+        ] where options.present.contains(kind) {
             line += " " + name
         }
         return line
     }
 
-    static func traceDatagrams(_ world: World, from: Instant = .zero, to: Instant = .distantFuture) {
+    static func traceDatagrams(_ world: World, from: Instant = .zero, to: Instant = .distantFuture)
+    {
         func isShown(_ now: Instant) -> Bool { from <= now && now <= to }
         world.noted = { now, text in if isShown(now) { print(stamp(now), "--", text) } }
         world.proxy.capture = { segment, payload, path, _, now in
             guard isShown(now) else { return }
-            print("\(stamp(now)) proxy \(segment.destinationPort == 443 ? ">" : "<") "
-                      + describe(segment, payload.count))
+            print(
+                "\(stamp(now)) proxy \(segment.destinationPort == 443 ? ">" : "<") "
+                    + describe(segment, payload.count))
         }
         world.concentrator.capture = { segment, payload, _, _, now in
             guard isShown(now) else { return }
-            print("\(stamp(now))                concentrator \(segment.destinationPort == 443 ? ">" : "<") "
-                      + describe(segment, payload.count))
+            print(
+                "\(stamp(now))                concentrator \(segment.destinationPort == 443 ? ">" : "<") "
+                    + describe(segment, payload.count))
         }
         let observer = world.observer
         world.observer = { now, fromProxy, uplink, bytes in
             observer?(now, fromProxy, uplink, bytes)
             guard isShown(now) else { return }
             let number = Int(bytes[5]) << 16 | Int(bytes[6]) << 8 | Int(bytes[7])
-            print("\(stamp(now)) \(uplink)\(fromProxy ? ">" : "<") kind \(bytes[0] >> 4) epoch \(bytes[0] & 3) "
-                      + "path \(bytes[1]) number \(number) size \(bytes.count)")
+            print(
+                "\(stamp(now)) \(uplink)\(fromProxy ? ">" : "<") kind \(bytes[0] >> 4) epoch \(bytes[0] & 3) "
+                    + "path \(bytes[1]) number \(number) size \(bytes.count)")
         }
     }
 

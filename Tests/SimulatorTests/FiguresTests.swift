@@ -2,10 +2,11 @@ import Measures
 import Multipath
 import Subflow
 import Testing
+
 @testable import Simulator
 
-/// The lighter figures, one run each; `Tests/System/test_figures.py` draws all with the program as it is
-/// built for use.
+/// The lighter figures, one run each; `Tests/System/test_figures.py` draws all with the program as
+/// it is built for use.
 @Suite struct FiguresTests {
     @Test func sameSeedSameFiles() throws {
         func call(seed: UInt64) throws -> [FigureFile] {
@@ -20,7 +21,10 @@ import Testing
     @Test func tablesAndPictures() throws {
         var summary = Summary()
         let first = try Figures(seed: 3, runs: 1).applicationDelay(&summary)
-        #expect(first.map(\.name) == ["figure-2a.csv", "figure-2a.svg", "figure-2b.csv", "figure-2b.svg"])
+        #expect(
+            first.map(\.name) == [
+                "figure-2a.csv", "figure-2a.svg", "figure-2b.csv", "figure-2b.svg"
+            ])
         for file in first where file.name.hasSuffix(".csv") {
             let rows = file.text.split(separator: "\n").map {
                 $0.split(separator: ",", omittingEmptySubsequences: false).count
@@ -39,12 +43,16 @@ import Testing
 @Suite struct PlainDownloadTests {
     private let lossAt = Instant.zero + .seconds(3)
 
-    private func download(_ congestion: CongestionAlgorithm,
-                          radio: UplinkPlan.RadioPlan? = nil) -> PlainDownload {
-        let download = PlainDownload(.init(wifi: UplinkPlan(.wifi),
-                                           cellular: UplinkPlan(.cellular, radio: radio),
-                                           start: .zero, lossAt: lossAt, end: lossAt + .seconds(3),
-                                           congestion: congestion, seed: 1))
+    private func download(
+        _ congestion: CongestionAlgorithm,
+        radio: UplinkPlan.RadioPlan? = nil
+    ) -> PlainDownload {
+        let download = PlainDownload(
+            .init(
+                wifi: UplinkPlan(.wifi),
+                cellular: UplinkPlan(.cellular, radio: radio),
+                start: .zero, lossAt: lossAt, end: lossAt + .seconds(3),
+                congestion: congestion, seed: 1))
         download.run()
         return download
     }
@@ -62,7 +70,8 @@ import Testing
     }
 
     @Test func waitsForTheRadio() {
-        let download = download(.cubic, radio: .init(sleepsAfter: .seconds(2), wakeTime: .seconds(2)))
+        let download = download(
+            .cubic, radio: .init(sleepsAfter: .seconds(2), wakeTime: .seconds(2)))
         #expect(download.failure == nil)
         let gap = download.log.longestGap(from: lossAt, to: lossAt + .seconds(3))
         #expect(gap > .milliseconds(2200) && gap < .milliseconds(2230), "\(gap.milliseconds) ms")
@@ -75,7 +84,9 @@ import Testing
     /// Frame n arrives `delay(n)` after it was made.
     private func heard(_ delay: (Int) -> Interval) -> VoicePlayer {
         let frames = speech.count / VoicePlayer.frame
-        let arrivals = (0..<frames).map { Instant.zero + VoicePlayer.period * Int64($0) + delay($0) }
+        let arrivals = (0..<frames).map {
+            Instant.zero + VoicePlayer.period * Int64($0) + delay($0)
+        }
         return VoicePlayer(speech, arrivals: arrivals, until: .zero + .seconds(4))
     }
 
@@ -90,17 +101,21 @@ import Testing
     @Test func whatIsLateIsSilence() {
         // Frame 100 is made after 2 s; it and all that follow come at 2.5 s or later.
         let late = heard { n in
-            n < 100 ? .milliseconds(15) : max(.milliseconds(15), .milliseconds(500 - 20 * Int64(n - 100)))
+            n < 100
+                ? .milliseconds(15)
+                : max(.milliseconds(15), .milliseconds(500 - 20 * Int64(n - 100)))
         }
         // 500 ms less the buffer.
         let silence = late.silence
-        #expect(silence > .milliseconds(400) && silence <= .milliseconds(460), "\(silence.milliseconds)")
+        #expect(
+            silence > .milliseconds(400) && silence <= .milliseconds(460), "\(silence.milliseconds)"
+        )
         #expect(late.silences.count == 1)
     }
 
     @Test func speechHasPausesAndLoudness() {
         #expect(speech.count == 4 * Speech.sampleRate)
-        #expect(speech.map { Int($0).magnitude }.max() == 26_214)   // four fifths of full scale
+        #expect(speech.map { Int($0).magnitude }.max() == 26_214)  // four fifths of full scale
         let frames = speech.count / VoicePlayer.frame
         let quiet = (0..<frames).filter { n in
             speech[n * VoicePlayer.frame..<(n + 1) * VoicePlayer.frame]
@@ -121,7 +136,9 @@ import Testing
 @Suite struct FigureTextTests {
     @Test func numbers() {
         #expect((1.25).fixed(1) == "1.3" && (-0.04).fixed(1) == "0.0" && (12.0).fixed(0) == "12")
-        #expect((-0.5).fixed(2) == "-0.50" && (0.05).fixed(2) == "0.05" && Double.infinity.fixed(1) == "")
+        #expect(
+            (-0.5).fixed(2) == "-0.50" && (0.05).fixed(2) == "0.05"
+                && Double.infinity.fixed(1) == "")
         #expect((0.250).short(3) == "0.25" && (3.0).short(3) == "3" && (100.0).short(0) == "100")
     }
 

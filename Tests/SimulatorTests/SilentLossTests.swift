@@ -1,16 +1,20 @@
 import Measures
 import Testing
+
 @testable import Simulator
 
-/// Downloads whose WiFi goes silent, in sessions with a past: what cellular carries arrives. Each seed is one that
-/// did not do so once; `simulate silences` runs thousands.
+/// Downloads whose WiFi goes silent, in sessions with a past: what cellular carries arrives. Each
+/// seed is one that did not do so once; `simulate silences` runs thousands.
 @Suite struct SilentLossTests {
-    /// 170: the question to a path that was opened for the handover was lost, and not repeated for as long as a round
-    /// trip measured in an outage; until it is answered, three times what comes from there may go there.
-    /// 310: only the way down went silent; seconds later the download passed for a connection that nobody uses.
+    /// 170: the question to a path that was opened for the handover was lost, and not repeated for
+    /// as long as a round trip measured in an outage; until it is answered, three times what comes
+    /// from there may go there. 310: only the way down went silent; seconds later the download
+    /// passed for a connection that nobody uses.
     @Test(arguments: [170, 310] as [UInt64]) func theOtherPathCarriesWhatItCan(_ seed: UInt64) {
         let outcome = SilentLossTrial(seed: seed).run()
         #expect(outcome.failure == nil)
-        #expect(outcome.leastShare >= 0.75, "\(outcome.leastShare) at \(outcome.leastAt.nanoseconds / 1_000_000) ms")
+        #expect(
+            outcome.leastShare >= 0.75,
+            "\(outcome.leastShare) at \(outcome.leastAt.nanoseconds / 1_000_000) ms")
     }
 }

@@ -26,26 +26,32 @@ private final class Bench {
     func drain(before ns: Int64 = .max) {
         while link.nextDelivery.nanoseconds < ns {
             let now = link.nextDelivery
-            while let packet = link.deliver(at: now) { arrivals.append((now.nanoseconds, packet.count)) }
+            while let packet = link.deliver(at: now) {
+                arrivals.append((now.nanoseconds, packet.count))
+            }
         }
     }
 }
 
-private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_000),
-                                             delay: .milliseconds(10), queueLimit: 5000)
+private let megabyteASecond = LinkConditions(
+    rate: Rate(bytesPerSecond: 1_000_000),
+    delay: .milliseconds(10), queueLimit: 5000)
 
 @Suite struct VirtualLinkTests {
     @Test func timesAreExact() {
         let bench = Bench(megabyteASecond)
-        for _ in 0..<4 { bench.offer(1000, at: 0) }   // 1 ms each on the line
+        for _ in 0..<4 { bench.offer(1000, at: 0) }  // 1 ms each on the line
         bench.offer(500, at: 20_000_000)
         bench.drain()
-        #expect(bench.arrivals.map(\.at) == [11_000_000, 12_000_000, 13_000_000, 14_000_000, 30_500_000])
+        #expect(
+            bench.arrivals.map(\.at) == [11_000_000, 12_000_000, 13_000_000, 14_000_000, 30_500_000]
+        )
         #expect(bench.pool.inUse == 0)
     }
 
     @Test func roundsUpToWholeNanoseconds() {
-        let bench = Bench(LinkConditions(rate: Rate(bytesPerSecond: 3), delay: .zero, queueLimit: 10))
+        let bench = Bench(
+            LinkConditions(rate: Rate(bytesPerSecond: 3), delay: .zero, queueLimit: 10))
         bench.offer(1, at: 0)
         bench.drain()
         #expect(bench.arrivals.map(\.at) == [333_333_334])
@@ -53,7 +59,7 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
 
     @Test func dropsTheTail() {
         let bench = Bench(megabyteASecond)
-        for _ in 0..<10 { bench.offer(1000, at: 0) }   // one on the line, five in the queue
+        for _ in 0..<10 { bench.offer(1000, at: 0) }  // one on the line, five in the queue
         #expect(bench.link.backlog == 5000)
         bench.drain()
         #expect(bench.arrivals.count == 6)
@@ -64,8 +70,9 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
     @Test func aChangedRateAppliesToWhatWaits() {
         let bench = Bench(megabyteASecond)
         for _ in 0..<3 { bench.offer(1000, at: 0) }
-        bench.link.change(to: megabyteASecond.with { $0.rate = Rate(bytesPerSecond: 500_000) },
-                          at: Instant(nanoseconds: 500_000))
+        bench.link.change(
+            to: megabyteASecond.with { $0.rate = Rate(bytesPerSecond: 500_000) },
+            at: Instant(nanoseconds: 500_000))
         bench.drain()
         #expect(bench.arrivals.map(\.at) == [11_000_000, 13_000_000, 15_000_000])
     }
@@ -75,7 +82,8 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
         bench.offer(1000, at: 0)
         bench.offer(100, at: 0)
         bench.drain(before: 1_050_000)
-        bench.link.change(to: megabyteASecond.with { $0.delay = .zero }, at: Instant(nanoseconds: 1_050_000))
+        bench.link.change(
+            to: megabyteASecond.with { $0.delay = .zero }, at: Instant(nanoseconds: 1_050_000))
         bench.drain()
         #expect(bench.arrivals.map(\.count) == [1000, 100])
         #expect(bench.arrivals.map(\.at) == [11_000_000, 11_000_000])
@@ -86,11 +94,13 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
         bench.offer(1000, at: 0)
         bench.offer(1000, at: 0)
         // The first has left the transmitter, the second is in it and vanishes.
-        bench.link.change(to: megabyteASecond.with { $0.outage = .blackHole },
-                          at: Instant(nanoseconds: 1_500_000))
+        bench.link.change(
+            to: megabyteASecond.with { $0.outage = .blackHole },
+            at: Instant(nanoseconds: 1_500_000))
         bench.offer(1000, at: 3_000_000)
-        bench.link.change(to: megabyteASecond.with { $0.outage = .stall },
-                          at: Instant(nanoseconds: 4_000_000))
+        bench.link.change(
+            to: megabyteASecond.with { $0.outage = .stall },
+            at: Instant(nanoseconds: 4_000_000))
         bench.offer(1000, at: 5_000_000)
         bench.drain(before: 20_000_000)
         bench.link.change(to: megabyteASecond, at: Instant(nanoseconds: 20_000_000))
@@ -117,16 +127,17 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
         down.offer(1000, at: 100_000_000)
         up.drain(before: 1_000_000_000)
         down.drain(before: 1_000_000_000)
-        up.offer(1000, at: 1_000_000_000)      // still awake
+        up.offer(1000, at: 1_000_000_000)  // still awake
         up.drain(before: 5_000_000_000)
-        up.offer(1000, at: 5_000_000_000)      // asleep again
+        up.offer(1000, at: 5_000_000_000)  // asleep again
         up.drain()
         #expect(up.arrivals.map(\.at) == [511_000_000, 1_011_000_000, 5_511_000_000])
         #expect(down.arrivals.map(\.at) == [511_000_000])
         #expect(radio.wakeUps == 2)
     }
 
-    @Test(arguments: [LinkConditions.Loss.random(0.1), .bursts(enter: 0.02, leave: 0.18, inside: 1)])
+    @Test(arguments: [LinkConditions.Loss.random(0.1), .bursts(enter: 0.02, leave: 0.18, inside: 1)]
+    )
     func losesTheShareItShould(_ loss: LinkConditions.Loss) {
         let bench = Bench(megabyteASecond.with { $0.loss = loss }, seed: 7)
         for i in 0..<20_000 { bench.offer(100, at: Int64(i) * 1_000_000) }
@@ -137,7 +148,10 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
     }
 
     @Test func duplicatesReordersCorrupts() {
-        let bench = Bench(megabyteASecond.with { $0.duplication = 0.1; $0.reordering = 0.1; $0.corruption = 0.1 })
+        let bench = Bench(
+            megabyteASecond.with {
+                $0.duplication = 0.1; $0.reordering = 0.1; $0.corruption = 0.1
+            })
         for i in 0..<5000 { bench.offer(100 + i % 900, at: Int64(i) * 1_000_000) }
         bench.drain()
         let s = bench.link.statistics
@@ -148,8 +162,11 @@ private let megabyteASecond = LinkConditions(rate: Rate(bytesPerSecond: 1_000_00
 
     @Test func sameSeedSameFate() {
         func run(_ seed: UInt64) -> [Int64] {
-            let bench = Bench(megabyteASecond.with { $0.loss = .random(0.2); $0.reordering = 0.3 },
-                              seed: seed)
+            let bench = Bench(
+                megabyteASecond.with {
+                    $0.loss = .random(0.2); $0.reordering = 0.3
+                },
+                seed: seed)
             for i in 0..<500 { bench.offer(100, at: Int64(i) * 300_000) }
             bench.drain()
             return bench.arrivals.map(\.at)

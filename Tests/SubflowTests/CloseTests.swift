@@ -12,7 +12,7 @@ import Testing
         s.inject("A", seq: 1, ack: 2)
         #expect(s.subflow.state == .finWait2 && s.subflow.finAcknowledged)
         s.inject("A", seq: 1, ack: 2, length: 10)
-        #expect(s.arrival.text == 0..<10)   // half closed: the peer may go on
+        #expect(s.arrival.text == 0..<10)  // half closed: the peer may go on
         _ = s.out()
         s.inject("FA", seq: 11, ack: 2)
         #expect(s.arrival.finished && s.subflow.state == .timeWait)
@@ -21,8 +21,9 @@ import Testing
         s.inject("FA", seq: 11, ack: 2)
         #expect(s.out() == ["A seq=2 ack=12"] && s.subflow.state == .timeWait)
         s.wait(2000)
-        #expect(s.subflow.state == .closed && s.subflow.failure == nil
-            && s.subflow.deadline == .distantFuture)
+        #expect(
+            s.subflow.state == .closed && s.subflow.failure == nil
+                && s.subflow.deadline == .distantFuture)
     }
 
     @Test func passiveClose() {
@@ -37,7 +38,8 @@ import Testing
         #expect(s.subflow.state == .closed && s.subflow.failure == nil)
     }
 
-    /// Both sides have closed, so a reset is no error; but what it cut off must go again on another subflow.
+    /// Both sides have closed, so a reset is no error; but what it cut off must go again on another
+    /// subflow.
     @Test func textCutOffByAResetAfterBothClosedIsKept() {
         let s = Script()
         s.inject("FA", seq: 1, ack: 1)
@@ -94,8 +96,9 @@ import Testing
     @Test func unmappedTextAndFINDoNotCount() {
         let s = Script()
         s.inject("FA", seq: 1, ack: 1, length: 5, usable: false)
-        #expect(s.arrival.text.isEmpty && !s.arrival.finished
-            && s.subflow.receiveNext == Script.remoteISS + 1)
+        #expect(
+            s.arrival.text.isEmpty && !s.arrival.finished
+                && s.subflow.receiveNext == Script.remoteISS + 1)
     }
 
     @Test func abort() {
@@ -135,7 +138,9 @@ import Testing
     @Test func aSYNIsChallenged() {
         let s = Script()
         s.inject("S", seq: 5000)
-        #expect(s.subflow.state == .established && s.arrival.isUnacceptable && s.out() == ["A seq=1 ack=1"])
+        #expect(
+            s.subflow.state == .established && s.arrival.isUnacceptable
+                && s.out() == ["A seq=1 ack=1"])
     }
 
     @Test func acknowledgementsOfTheFutureAndThePast() {

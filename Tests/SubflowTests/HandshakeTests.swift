@@ -9,13 +9,15 @@ import Wire
         let s = Script(established: false)
         #expect(s.out() == ["S seq=0"])
         #expect(s.last.options.present == [.maximumSegmentSize, .windowScale, .sackPermitted])
-        #expect(s.subflow.state == .synSent && !s.subflow.isEstablished && !s.subflow.synAcknowledged)
+        #expect(
+            s.subflow.state == .synSent && !s.subflow.isEstablished && !s.subflow.synAcknowledged)
         s.wait(30)
         s.inject("SA", seq: 0, ack: 1)
-        #expect(s.arrival.established && s.subflow.state == .established && s.subflow.synAcknowledged)
+        #expect(
+            s.arrival.established && s.subflow.state == .established && s.subflow.synAcknowledged)
         #expect(s.out() == ["A seq=1 ack=1"])
         #expect(s.subflow.smoothedRTT == .milliseconds(30) && s.subflow.hasRTTSample)
-        #expect(s.subflow.peerWindow == 16_000)   // a SYN's window is not scaled
+        #expect(s.subflow.peerWindow == 16_000)  // a SYN's window is not scaled
         s.inject("A", seq: 1, ack: 1)
         #expect(s.subflow.peerWindow == 64_000)
     }
@@ -50,13 +52,15 @@ import Wire
         }
         s.inject("SA", seq: 0, ack: 1)
         // Karn: no sample from a repeated SYN; RFC 6298 section 5.7.
-        #expect(!s.subflow.hasRTTSample && s.subflow.retransmissionTimeout == .seconds(3)
-            && s.subflow.isEstablished)
+        #expect(
+            !s.subflow.hasRTTSample && s.subflow.retransmissionTimeout == .seconds(3)
+                && s.subflow.isEstablished)
     }
 
     @Test func knownPathRepeatsSooner() {
-        let known = PathEstimate(smoothedRTT: .milliseconds(30), rttVariation: .milliseconds(5),
-                                 minimumRTT: .milliseconds(25))
+        let known = PathEstimate(
+            smoothedRTT: .milliseconds(30), rttVariation: .milliseconds(5),
+            minimumRTT: .milliseconds(25))
         let s = Script(established: false, estimate: known)
         _ = s.out()
         s.wait(200)
@@ -84,7 +88,7 @@ import Wire
         let s = Script(established: false)
         _ = s.out()
         s.inject("R", seq: 0)
-        #expect(s.subflow.state == .synSent)   // without an ACK anybody could send it
+        #expect(s.subflow.state == .synSent)  // without an ACK anybody could send it
         s.inject("RA", seq: 0, ack: 1)
         #expect(s.arrival.wasReset && s.subflow.state == .closed && s.subflow.failure == .reset)
     }
@@ -109,7 +113,8 @@ import Wire
         #expect(s.subflow.sendSegmentSize == 536)
         _ = s.out()
         s.inject("A", seq: 101, ack: 1, length: 100, window: 1000)
-        #expect(s.subflow.peerWindow == 1000 && s.out() == ["A seq=1 ack=1"] && s.last.window == 65_535)
+        #expect(
+            s.subflow.peerWindow == 1000 && s.out() == ["A seq=1 ack=1"] && s.last.window == 65_535)
     }
 
     // MARK: Early data
@@ -125,10 +130,13 @@ import Wire
         let s = Script(Self.early, established: false)
         s.toSend = 1500
         #expect(s.out() == ["S+data seq=0 len=1000", "data seq=1001 len=500"])
-        #expect(s.subflow.outstanding(0).length == 1000 && s.subflow.outstanding(1).streamOffset == 1000)
+        #expect(
+            s.subflow.outstanding(0).length == 1000 && s.subflow.outstanding(1).streamOffset == 1000
+        )
         s.wait(50)
         s.inject("SA", seq: 0, ack: 1501, length: 300)
-        #expect(s.arrival.text == 0..<300 && s.arrival.newlyDelivered == 1500 && s.arrival.established)
+        #expect(
+            s.arrival.text == 0..<300 && s.arrival.newlyDelivered == 1500 && s.arrival.established)
         #expect(s.out() == ["A seq=1501 ack=301"])
     }
 
@@ -149,13 +157,18 @@ import Wire
         s.wait(50)
         s.inject("SA", seq: 0, ack: 1)
         #expect(s.subflow.outstanding(0).length == 700 && !s.subflow.outstanding(0).isSYN)
-        #expect(s.out() == ["data seq=1 ack=1 len=700"] && s.subflow.smoothedRTT == .milliseconds(50))
+        #expect(
+            s.out() == ["data seq=1 ack=1 len=700"] && s.subflow.smoothedRTT == .milliseconds(50))
     }
 
     @Test func listenerAnswersAtOnce() {
         let s = Script(accepting: Self.early, length: 700)
         s.toSend = 2500
-        #expect(s.out() == ["SA+data seq=0 ack=701 len=1000", "data seq=1001 ack=701 len=1000", "data seq=2001 ack=701 len=500"])
+        #expect(
+            s.out() == [
+                "SA+data seq=0 ack=701 len=1000", "data seq=1001 ack=701 len=1000",
+                "data seq=2001 ack=701 len=500"
+            ])
         // Early text before the handshake is done has no ACK bit.
         s.inject("", seq: 701, length: 200)
         #expect(s.arrival.text == 0..<200 && s.subflow.state == .synReceived)

@@ -7,7 +7,9 @@ import Testing
 
     /// The four cases of the table in section 3.4, here with RCV.WND 0 and 100.
     static let acceptability: [Row] = [
-        Row("RFC 9293 3.4 case 1", "length 0, window 0: SEG.SEQ = RCV.NXT", """
+        Row(
+            "RFC 9293 3.4 case 1", "length 0, window 0: SEG.SEQ = RCV.NXT",
+            """
             ! window 0
             < A seq=1 ack=1
             = taken
@@ -18,7 +20,9 @@ import Testing
             > A seq=1 ack=1
             = refused
             """),
-        Row("RFC 9293 3.4 case 2", "length 0, window > 0: in the window (deviation: or at its end)", """
+        Row(
+            "RFC 9293 3.4 case 2", "length 0, window > 0: in the window (deviation: or at its end)",
+            """
             ! window 100
             < A seq=1 ack=1
             = taken
@@ -33,8 +37,10 @@ import Testing
             > A seq=1 ack=1
             = refused
             """),
-        Row("RFC 9293 3.4 case 2",
-            "deviation: an ACK behind RCV.NXT but not behind the last ACK sent counts", """
+        Row(
+            "RFC 9293 3.4 case 2",
+            "deviation: an ACK behind RCV.NXT but not behind the last ACK sent counts",
+            """
             << A seq=1 ack=1 len=50
             << A seq=21 ack=1 win=77
             > A seq=1 ack=51
@@ -43,7 +49,9 @@ import Testing
             > A seq=1 ack=51
             = refused
             """),
-        Row("RFC 9293 3.4 case 3", "length > 0, window 0: no text is taken, an ACK", """
+        Row(
+            "RFC 9293 3.4 case 3", "length > 0, window 0: no text is taken, an ACK",
+            """
             ! window 0
             < A seq=1 ack=1 len=10
             > A seq=1 ack=1
@@ -52,7 +60,9 @@ import Testing
             > A seq=1 ack=1
             = rcv=1 text=none refused
             """),
-        Row("RFC 9293 3.4 case 3", "... but valid ACKs and RSTs are", """
+        Row(
+            "RFC 9293 3.4 case 3", "... but valid ACKs and RSTs are",
+            """
             ! send 10
             > data seq=1 ack=1 len=10
             ! window 0
@@ -62,19 +72,25 @@ import Testing
             < R seq=1
             = closed
             """),
-        Row("RFC 9293 3.4 case 3", "a FIN alone takes no room (deviation)", """
+        Row(
+            "RFC 9293 3.4 case 3", "a FIN alone takes no room (deviation)",
+            """
             ! window 0
             < FA seq=1 ack=1
             > A seq=1 ack=2
             = closeWait
             """),
-        Row("RFC 9293 3.4 case 3", "a FIN behind text that has no room is not taken", """
+        Row(
+            "RFC 9293 3.4 case 3", "a FIN behind text that has no room is not taken",
+            """
             ! window 0
             < FA seq=1 ack=1 len=1
             > A seq=1 ack=1
             = established rcv=1
             """),
-        Row("RFC 9293 3.4 case 4", "length > 0, window > 0: its start or its end in the window", """
+        Row(
+            "RFC 9293 3.4 case 4", "length > 0, window > 0: its start or its end in the window",
+            """
             ! window 100
             < A seq=-9 ack=1 len=10
             > A seq=1 ack=1 sack=-9-1
@@ -89,13 +105,18 @@ import Testing
             > A seq=1 ack=2 sack=101-102
             = taken text=0-1
             """),
-        Row("RFC 9293 3.10.7.4", "longer than the window on both sides: trimmed to it", """
+        Row(
+            "RFC 9293 3.10.7.4", "longer than the window on both sides: trimmed to it",
+            """
             ! window 100
             < A seq=-49 ack=1 len=1000
             > A seq=1 ack=101
             = text=50-150 rcv=101
             """),
-        Row("RFC 9293 3.8.6", "a receiver's window that shrinks below what it has keeps what it has", """
+        Row(
+            "RFC 9293 3.8.6",
+            "a receiver's window that shrinks below what it has keeps what it has",
+            """
             ! window 100
             < A seq=51 ack=1 len=50
             > A seq=1 ack=1 sack=51-101
@@ -107,7 +128,7 @@ import Testing
             < A seq=21 ack=1 len=30
             > A seq=1 ack=101
             = rcv=101
-            """),
+            """)
     ]
 
     @Test(arguments: overlap, InitialSequences.all)
@@ -115,8 +136,10 @@ import Testing
 
     /// 1..<101 and 201..<301 have arrived.
     static let overlap: [Row] = [
-        ("repeats the start", 1, 50, "1-51", "none", 101), ("repeats all", 1, 100, "1-101", "none", 101),
-        ("begins old, ends new", 51, 100, "", "50-100", 151), ("new, touching", 101, 50, "", "0-50", 151),
+        ("repeats the start", 1, 50, "1-51", "none", 101),
+        ("repeats all", 1, 100, "1-101", "none", 101),
+        ("begins old, ends new", 51, 100, "", "50-100", 151),
+        ("new, touching", 101, 50, "", "0-50", 151),
         ("old start to the second range", 51, 150, "", "50-150", 301),
         ("fills the gap exactly", 101, 100, "", "0-100", 301),
         ("fills the gap, repeats part of the second", 101, 150, "", "0-100", 301),
@@ -130,11 +153,13 @@ import Testing
         ("overlaps its end", 251, 100, "201-351", "50-100", 101),
         ("touches its end", 301, 50, "201-351", "0-50", 101),
         ("covers it on both sides", 191, 120, "191-311", "0-120", 101),
-        ("lies beyond", 401, 50, "401-451,201-301", "0-50", 101),
+        ("lies beyond", 401, 50, "401-451,201-301", "0-50", 101)
     ].map { (text: String, seq: Int, length: Int, sack: String, new: String, next: Int) in
         let blocks = sack.isEmpty ? next < 201 ? " sack=201-301" : "" : " sack=" + sack
         let all = next == 101 && sack.hasPrefix("1-") ? blocks + ",201-301" : blocks
-        return Row("RFC 9293 3.10.7.4 first", text, """
+        return Row(
+            "RFC 9293 3.10.7.4 first", text,
+            """
             < A seq=1 ack=1 len=100
             > A seq=1 ack=101
             < A seq=201 ack=1 len=100
@@ -145,8 +170,8 @@ import Testing
             """)
     }
 
-    /// Six cells of ten bytes behind RCV.NXT, any of them received already; a segment from any cell to any
-    /// other, three of them old; any window. The ledger beside is a plain set of cells.
+    /// Six cells of ten bytes behind RCV.NXT, any of them received already; a segment from any cell
+    /// to any other, three of them old; any window. The ledger beside is a plain set of cells.
     @Test(arguments: InitialSequences.all) func everyArrangement(_ start: InitialSequences) {
         for mask in 0..<64 {
             for first in -3..<6 {
@@ -172,30 +197,34 @@ import Testing
         s.inject("A", seq: 1 + segment.lowerBound * 10, ack: 1, length: segment.count * 10)
         let fresh = segment.filter { $0 >= next && $0 < next + window && !has.contains($0) }
         has.formUnion(fresh)
-        let case_ = "mask \(mask), cells \(segment), window \(window), \(start.testDescription)"
+        let row = "mask \(mask), cells \(segment), window \(window), \(start.testDescription)"
         let text = s.arrival.text
         if let low = fresh.first, let high = fresh.last {
             let first = segment.lowerBound
-            #expect(text == (low - first) * 10..<(high + 1 - first) * 10, "\(case_)")
+            #expect(text == (low - first) * 10..<(high + 1 - first) * 10, "\(row)")
         } else {
-            #expect(text.isEmpty, "\(case_)")
+            #expect(text.isEmpty, "\(row)")
         }
         while has.contains(next) { next += 1 }
-        #expect(s.theirs.distance(to: s.subflow.receiveNext) == 1 + next * 10, "\(case_)")
-        #expect(s.subflow.hasReceiveGap == has.contains { $0 > next }, "\(case_)")
+        #expect(s.theirs.distance(to: s.subflow.receiveNext) == 1 + next * 10, "\(row)")
+        #expect(s.subflow.hasReceiveGap == has.contains { $0 > next }, "\(row)")
         let acknowledgement = s.out()
-        #expect(acknowledgement.count == 1 && acknowledgement[0].hasPrefix("A seq=1 ack=\(1 + next * 10)"),
-                "\(case_): \(acknowledgement)")
+        #expect(
+            acknowledgement.count == 1
+                && acknowledgement[0].hasPrefix("A seq=1 ack=\(1 + next * 10)"),
+            "\(row): \(acknowledgement)")
         for cell in has where cell > next {
-            #expect(s.last.options.sack.count == 0 || isReported(cell, s), "\(case_): cell \(cell)")
+            #expect(s.last.options.sack.count == 0 || isReported(cell, s), "\(row): cell \(cell)")
         }
     }
 
-    /// Whether the last segment reports the cell (at most four ranges fit, and six cells make no more).
+    /// Whether the last segment reports the cell (at most four ranges fit, and six cells make no
+    /// more).
     private func isReported(_ cell: Int, _ s: Script) -> Bool {
         let sack = s.last.options.sack
         for i in 0..<sack.count {
-            let low = s.theirs.distance(to: sack[i].start), high = s.theirs.distance(to: sack[i].end)
+            let low = s.theirs.distance(to: sack[i].start),
+                high = s.theirs.distance(to: sack[i].end)
             if low <= 1 + cell * 10, 11 + cell * 10 <= high { return true }
         }
         return sack.count == 4

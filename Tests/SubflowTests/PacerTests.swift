@@ -1,20 +1,22 @@
 import Measures
-@testable import Subflow
 import Testing
+
+@testable import Subflow
 
 @Suite struct PacerTests {
     @Test func aDebtCountedAtASlowerPaceIsForgotten() {
         var pacer = Pacer()
         let start = Instant(nanoseconds: 1_000_000_000)
-        pacer.setRate(25e-9, segmentSize: 1436)        // 25 bytes a second
+        pacer.setRate(25e-9, segmentSize: 1436)  // 25 bytes a second
         pacer.sent(2872, at: start)
         #expect(pacer.release > start + .seconds(60))
-        pacer.setRate(1e-3, segmentSize: 1436)         // 1 MB a second
+        pacer.setRate(1e-3, segmentSize: 1436)  // 1 MB a second
         #expect(pacer.release < start + .milliseconds(10))
         #expect(pacer.room(at: start + .milliseconds(10)) > 0)
     }
 
-    // Measurements may say anything: the first rate of a burst that was acknowledged at once, a path of minutes.
+    // Measurements may say anything: the first rate of a burst that was acknowledged at once, a
+    // path of minutes.
     @Test(arguments: [1e-300, 1e-12, 1, 9.3e9, 1e300, .infinity] as [Double])
     func noRateLeavesItsType(_ rate: Double) {
         var pacer = Pacer(), now = Instant(nanoseconds: 1_000_000_000)
@@ -31,7 +33,8 @@ import Testing
 
     @Test func noProductLeavesItsType() {
         let fast = Rate(bytes: .max, in: .nanoseconds(1))
-        #expect(fast.scaled(by: 2.885).bytesPerSecond == .max && fast.product(2, .seconds(60)) == .max)
+        #expect(
+            fast.scaled(by: 2.885).bytesPerSecond == .max && fast.product(2, .seconds(60)) == .max)
         #expect(Rate(bytesPerSecond: 1000).product(2, .milliseconds(100)) == 200)
     }
 

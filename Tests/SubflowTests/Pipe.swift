@@ -36,10 +36,13 @@ final class End {
     }
 
     func take(_ flying: Flying, at now: Instant) {
-        let arrival = subflow.receive(flying.segment, payloadLength: flying.length, textIsUsable: true,
-                                      receiveWindow: window, at: now)
+        let arrival = subflow.receive(
+            flying.segment, payloadLength: flying.length, textIsUsable: true,
+            receiveWindow: window, at: now)
         if !arrival.text.isEmpty {
-            place(Int(flying.offset) + arrival.text.lowerBound..<Int(flying.offset) + arrival.text.upperBound)
+            place(
+                Int(flying.offset) + arrival.text.lowerBound..<Int(flying.offset)
+                    + arrival.text.upperBound)
         }
         if arrival.finished { finished = true }
         if arrival.wasReset { wasReset = true }
@@ -72,22 +75,27 @@ final class End {
             var s = Segment()
             switch subflow.nextAction(at: now) {
             case .nothing:
-                if subflow.deadline <= now { problem = "the deadline is not in the future after .nothing" }
+                if subflow.deadline <= now {
+                    problem = "the deadline is not in the future after .nothing"
+                }
                 return
             case .open(let room):
                 let n = min(room, total - written)
-                subflow.fillOpen(&s, dataLength: n, streamOffset: UInt64(written),
-                                 receiveWindow: window, at: now)
+                subflow.fillOpen(
+                    &s, dataLength: n, streamOffset: UInt64(written),
+                    receiveWindow: window, at: now)
                 emit(s, n, UInt64(written))
                 written += n
             case .retransmit(let span):
-                subflow.fillRetransmission(of: span, &s, receiveWindow: window, optionRoom: 0, at: now)
+                subflow.fillRetransmission(
+                    of: span, &s, receiveWindow: window, optionRoom: 0, at: now)
                 emit(s, span.length, span.streamOffset)
             case .data(let room):
                 let n = min(room, subflow.sendSegmentSize, total - written)
                 if n == 0 { subflow.declineData(at: now); continue }
-                subflow.fillData(&s, length: n, streamOffset: UInt64(written),
-                                 receiveWindow: window, optionRoom: 0, at: now)
+                subflow.fillData(
+                    &s, length: n, streamOffset: UInt64(written),
+                    receiveWindow: window, optionRoom: 0, at: now)
                 emit(s, n, UInt64(written))
                 written += n
             case .finish:
@@ -134,21 +142,26 @@ final class Pipe {
     var blackoutUntil = Instant.zero
     static let header = 40
 
-    init(seed: UInt64, a totalA: Int, b totalB: Int, configurationA: SubflowConfiguration,
-         configurationB: SubflowConfiguration, faults: LinkFaults, sequence: UInt32) {
+    init(
+        seed: UInt64, a totalA: Int, b totalB: Int, configurationA: SubflowConfiguration,
+        configurationB: SubflowConfiguration, faults: LinkFaults, sequence: UInt32
+    ) {
         random = SeededRandom(seed: seed)
         self.faults = faults
         self.configurationB = configurationB
         a = End(total: totalA, peerTotal: totalB)
         b = End(total: totalB, peerTotal: totalA)
-        a.subflow = Subflow(opening: configurationA, localPort: 1000, remotePort: 443,
-                            initialSequence: SubflowSequence(sequence), estimate: nil, at: now)
+        a.subflow = Subflow(
+            opening: configurationA, localPort: 1000, remotePort: 443,
+            initialSequence: SubflowSequence(sequence), estimate: nil, at: now)
     }
 
     func send(_ segment: Segment, _ length: Int, _ offset: UInt64, toB: Bool) {
         sentSegments += 1
-        for byte in [UInt64(segment.sequence.value), UInt64(segment.acknowledgement.value), UInt64(length),
-                     UInt64(bitPattern: now.nanoseconds)] { trace = (trace ^ byte) &* 1_099_511_628_211 }
+        for byte in [
+            UInt64(segment.sequence.value), UInt64(segment.acknowledgement.value), UInt64(length),
+            UInt64(bitPattern: now.nanoseconds)
+        ] { trace = (trace ^ byte) &* 1_099_511_628_211 }
         if now < blackoutUntil || random.chance(faults.loss) { return }
         var depart = now
         let lane = toB ? 0 : 1
@@ -161,11 +174,15 @@ final class Pipe {
         for copy in 0..<(random.chance(faults.duplication) ? 2 : 1) {
             var arrival = depart + faults.delay
             if faults.jitter > .zero {
-                arrival += Interval(nanoseconds: Int64(random.unit() * Double(faults.jitter.nanoseconds)))
+                arrival += Interval(
+                    nanoseconds: Int64(random.unit() * Double(faults.jitter.nanoseconds)))
             }
             if copy == 1 { arrival += faults.delay / 2 }
             order += 1
-            insert(Flying(arrival: arrival, order: order, toB: toB, segment: segment, length: length, offset: offset))
+            insert(
+                Flying(
+                    arrival: arrival, order: order, toB: toB, segment: segment, length: length,
+                    offset: offset))
         }
     }
 
@@ -179,12 +196,15 @@ final class Pipe {
     func deliver(_ f: Flying) {
         if f.toB {
             if b.subflow == nil {
-                guard f.segment.flags.contains(.syn), !f.segment.flags.contains(.ack) else { return }
+                guard f.segment.flags.contains(.syn), !f.segment.flags.contains(.ack) else {
+                    return
+                }
                 let taken = configurationB.earlyData ? f.length : 0
-                b.subflow = Subflow(accepting: f.segment, payloadLength: f.length,
-                                    configuration: configurationB,
-                                    initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
-                                    estimate: nil, at: now)
+                b.subflow = Subflow(
+                    accepting: f.segment, payloadLength: f.length,
+                    configuration: configurationB,
+                    initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
+                    estimate: nil, at: now)
                 if taken > 0 { b.place(0..<taken) }
             } else {
                 b.take(f, at: now)
@@ -211,7 +231,10 @@ final class Pipe {
             if next == .distantFuture {
                 return "nothing happens any more: \(a.subflow.state) \(b.subflow.state)"
             }
-            if next > limit { return "not over in time: \(a.subflow.state) \(b.subflow?.state ?? .closed) \(b.receivedBytes) \(a.receivedBytes)" }
+            if next > limit {
+                return
+                    "not over in time: \(a.subflow.state) \(b.subflow?.state ?? .closed) \(b.receivedBytes) \(a.receivedBytes)"
+            }
             now = max(now, next)
             while let f = flying.last, f.arrival <= now {
                 flying.removeLast()
@@ -225,13 +248,16 @@ final class Pipe {
     /// What must hold at the end of an orderly run.
     func verdict() -> String? {
         if let failure = a.subflow.failure ?? b.subflow?.failure { return "failed: \(failure)" }
-        for (end, total) in [(a, b.total), (b, a.total)] where end.seen != (total > 0 ? [0..<total] : []) {
+        for (end, total) in [(a, b.total), (b, a.total)]
+        where end.seen != (total > 0 ? [0..<total] : []) {
             return "bytes missing"
         }
         if a.duplicateText + b.duplicateText > 0 { return "bytes twice" }
         if !a.finished || !b.finished { return "no end of stream" }
         // What the answer to a closed end cut off stays, for its owner to send elsewhere.
-        if a.subflow.bytesInFlight != 0 && !a.wasReset || b.subflow.bytesInFlight != 0 && !b.wasReset {
+        if a.subflow.bytesInFlight != 0 && !a.wasReset
+            || b.subflow.bytesInFlight != 0 && !b.wasReset
+        {
             return "bytes still in flight"
         }
         return nil

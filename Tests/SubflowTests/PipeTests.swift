@@ -31,10 +31,11 @@ import Testing
             faults.duplication = random.chance(0.3) ? 0.05 : 0
             faults.rate = random.chance(0.5) ? 250_000 : 0
             let totals = [0, 1, 1400, 20_000, 80_000]
-            let pipe = Pipe(seed: seed &* 7919, a: totals.randomElement(using: &random)!,
-                            b: totals.randomElement(using: &random)!, configurationA: ca, configurationB: cb,
-                            faults: faults,
-                            sequence: UInt32(truncatingIfNeeded: 0 &- random.next() % 100_000))
+            let pipe = Pipe(
+                seed: seed &* 7919, a: totals.randomElement(using: &random)!,
+                b: totals.randomElement(using: &random)!, configurationA: ca, configurationB: cb,
+                faults: faults,
+                sequence: UInt32(truncatingIfNeeded: 0 &- random.next() % 100_000))
             pipe.a.waitsForPeer = random.chance(0.3)
             let failure = pipe.run(until: Instant.zero + .seconds(600)) ?? pipe.verdict()
             #expect(failure == nil, "seed \(seed): \(failure ?? "")")
@@ -46,8 +47,9 @@ import Testing
             var faults = LinkFaults()
             faults.loss = 0.05
             faults.jitter = .milliseconds(10)
-            let pipe = Pipe(seed: 5, a: 100_000, b: 30_000, configurationA: SubflowConfiguration(),
-                            configurationB: SubflowConfiguration(), faults: faults, sequence: 77)
+            let pipe = Pipe(
+                seed: 5, a: 100_000, b: 30_000, configurationA: SubflowConfiguration(),
+                configurationB: SubflowConfiguration(), faults: faults, sequence: 77)
             _ = pipe.run(until: Instant.zero + .seconds(600))
             return pipe.trace
         }

@@ -3,8 +3,8 @@ import Subflow
 import Testing
 import Wire
 
-/// The states of RFC 9293 section 3.3.2 as a table begins in them: nothing outstanding but what the state
-/// itself means (a SYN, a FIN), everything that was due sent.
+/// The states of RFC 9293 section 3.3.2 as a table begins in them: nothing outstanding but what the
+/// state itself means (a SYN, a FIN), everything that was due sent.
 enum Place: String, CaseIterable, Sendable {
     case closed, synSent
     /// SYN-RECEIVED after a passive open, and after a simultaneous one.
@@ -12,14 +12,19 @@ enum Place: String, CaseIterable, Sendable {
     case established, finWait1, finWait2, closeWait, closing, lastAck, timeWait
 
     /// Those in which both SYNs were exchanged.
-    static let synchronized: [Place] = [.established, .finWait1, .finWait2, .closeWait, .closing, .lastAck,
-                                        .timeWait]
+    static let synchronized: [Place] = [
+        .established, .finWait1, .finWait2, .closeWait, .closing, .lastAck,
+        .timeWait
+    ]
 
     /// The peer's FIN was received: its next sequence number is 2, otherwise 1.
     var peerClosed: Bool { [.closeWait, .closing, .lastAck, .timeWait].contains(self) }
 
-    func make(_ configuration: SubflowConfiguration = Script.plain, ours: SubflowSequence = Script.localISS,
-              theirs: SubflowSequence = Script.remoteISS) -> Script {
+    func make(
+        _ configuration: SubflowConfiguration = Script.plain,
+        ours: SubflowSequence = Script.localISS,
+        theirs: SubflowSequence = Script.remoteISS
+    ) -> Script {
         let clock: UInt32? = configuration.timestamps ? 100 : nil
         if self == .synReceived {
             var syn = Script.syn(theirs)

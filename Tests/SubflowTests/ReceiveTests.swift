@@ -3,7 +3,8 @@ import Subflow
 import Testing
 import Wire
 
-/// RFC 9293 section 3.10.7.4, RFC 7323, RFC 5681 section 4.2. The peer's numbers wrap within each test.
+/// RFC 9293 section 3.10.7.4, RFC 7323, RFC 5681 section 4.2. The peer's numbers wrap within each
+/// test.
 @Suite struct ReceiveTests {
     @Test func overlaps() {
         let s = Script()
@@ -39,7 +40,9 @@ import Wire
         _ = s.out()
         s.window = 0
         s.inject("A", seq: 1, ack: 101, length: 10)
-        #expect(s.arrival.text.isEmpty && s.arrival.newlyDelivered == 100 && s.out() == ["A seq=101 ack=1"])
+        #expect(
+            s.arrival.text.isEmpty && s.arrival.newlyDelivered == 100
+                && s.out() == ["A seq=101 ack=1"])
     }
 
     /// A slow link's segments are acknowledged each.
@@ -87,14 +90,16 @@ import Wire
         _ = s.out()
         #expect(s.last.options.present.contains(.timestamps))
         s.inject("SA", seq: 0, ack: 1, timestamp: 100)
-        #expect(s.out() == ["A seq=1 ack=1"] && s.last.options.timestamps.echo == 100
-            && s.subflow.sendSegmentSize == 988)
+        #expect(
+            s.out() == ["A seq=1 ack=1"] && s.last.options.timestamps.echo == 100
+                && s.subflow.sendSegmentSize == 988)
         s.inject("A", seq: 1, ack: 1, length: 10, timestamp: 101)
         #expect(s.arrival.text == 0..<10)
         _ = s.out()
         s.inject("A", seq: 11, ack: 1, length: 10, timestamp: 50)
-        #expect(s.arrival.isUnacceptable && s.out() == ["A seq=1 ack=11"]
-            && s.last.options.timestamps.echo == 101)
+        #expect(
+            s.arrival.isUnacceptable && s.out() == ["A seq=1 ack=11"]
+                && s.last.options.timestamps.echo == 101)
         s.inject("A", seq: 11, ack: 1, length: 10)
         #expect(s.arrival.isUnacceptable)
     }
@@ -105,29 +110,36 @@ import Wire
             var random = SeededRandom(seed: seed)
             var c = PipeTests.configuration(&random)
             c.earlyData = random.chance(0.5)
-            let s = random.chance(0.5) ? Script(c, established: false) : Script(accepting: c, length: 100)
+            let s =
+                random.chance(0.5)
+                ? Script(c, established: false) : Script(accepting: c, length: 100)
             for _ in 0..<150 {
                 let near = { (around: SubflowSequence, base: SubflowSequence) in
-                    base.distance(to: around) + (random.chance(0.7) ? Int(random.next() % 5000) - 2500 : Int(random.next() % (1 << 32)))
+                    base.distance(to: around)
+                        + (random.chance(0.7)
+                            ? Int(random.next() % 5000) - 2500 : Int(random.next() % (1 << 32)))
                 }
                 let seq = near(s.subflow.receiveNext, Script.remoteISS)
                 let ack = near(s.subflow.sendUnacknowledged, Script.localISS)
-                let kinds = ["A", "A", "A", "A", "", "S", "SA", "FA", "F", "R",
-                             "RA"].randomElement(using: &random)!
+                let kinds = [
+                    "A", "A", "A", "A", "", "S", "SA", "FA", "F", "R",
+                    "RA"
+                ].randomElement(using: &random)!
                 var blocks: [Range<Int>] = []
                 for _ in 0..<random.next() % 5 {
                     let start = near(s.subflow.sendUnacknowledged, Script.localISS)
                     blocks.append(start..<start + Int(random.next() % 3000))
                 }
                 s.window = Int(random.next() % 100_000)
-                s.inject(random.chance(0.95) ? "A" : kinds,
-                         seq: random.chance(0.5)
-                             ? Script.remoteISS.distance(to: s.subflow.receiveNext) : seq,
-                         ack: ack, length: Int(random.next() % 2000),
-                         window: UInt16(truncatingIfNeeded: random.next()),
-                         sack: blocks,
-                         timestamp: random.chance(0.5)
-                             ? UInt32(truncatingIfNeeded: random.next()) : nil)
+                s.inject(
+                    random.chance(0.95) ? "A" : kinds,
+                    seq: random.chance(0.5)
+                        ? Script.remoteISS.distance(to: s.subflow.receiveNext) : seq,
+                    ack: ack, length: Int(random.next() % 2000),
+                    window: UInt16(truncatingIfNeeded: random.next()),
+                    sack: blocks,
+                    timestamp: random.chance(0.5)
+                        ? UInt32(truncatingIfNeeded: random.next()) : nil)
                 if random.chance(0.3) { s.toSend += Int(random.next() % 5000) }
                 if random.chance(0.01) { s.subflow.close(); s.toSend = 0 }
                 #expect(s.out().last != "endless")

@@ -35,7 +35,9 @@ import Testing
         #expect(s.out() == ["data seq=1 ack=1 len=1000"])
         s.wait(100)
         s.inject("A", seq: 1, ack: 5001)
-        #expect(!s.subflow.isInRecovery && s.subflow.congestionWindow == 5000 && !s.subflow.hasUnacknowledged)
+        #expect(
+            !s.subflow.isInRecovery && s.subflow.congestionWindow == 5000
+                && !s.subflow.hasUnacknowledged)
         #expect(s.subflow.statistics.recoveries == 1 && s.subflow.statistics.timeouts == 0)
     }
 
@@ -64,7 +66,8 @@ import Testing
         s.inject("A", seq: 1, ack: 1, sack: [1001..<5001])
         #expect(s.out().first == "data seq=1 ack=1 len=1000")
         s.wait(100)
-        s.inject("A", seq: 1, ack: 1, sack: [1001..<6001])   // what went after the retransmission arrived
+        // what went after the retransmission arrived
+        s.inject("A", seq: 1, ack: 1, sack: [1001..<6001])
         s.wait(30)
         #expect(s.out().contains("data seq=1 ack=1 len=1000") && s.subflow.statistics.timeouts == 0)
     }
@@ -75,7 +78,8 @@ import Testing
         _ = s.out()
         s.inject("A", seq: 1, ack: 4001)
         s.inject("A", seq: 1, ack: 5001, sack: [1..<1001])
-        #expect(s.subflow.statistics.spuriousRecoveries == 1 && s.subflow.congestionWindow >= 10_000)
+        #expect(
+            s.subflow.statistics.spuriousRecoveries == 1 && s.subflow.congestionWindow >= 10_000)
     }
 
     @Test func withoutSACKThreeDuplicates() {
@@ -88,7 +92,7 @@ import Testing
         s.inject("A", seq: 1, ack: 1)
         #expect(s.out() == ["data seq=1 ack=1 len=1000"])
         s.wait(100)
-        s.inject("A", seq: 1, ack: 2001)   // a second hole
+        s.inject("A", seq: 1, ack: 2001)  // a second hole
         #expect(s.out() == ["data seq=2001 ack=1 len=1000"])
         s.wait(100)
         s.inject("A", seq: 1, ack: 5001)
@@ -104,7 +108,8 @@ import Testing
         s.wait(199)
         #expect(s.out() == [])
         s.wait(1)
-        #expect(s.out() == ["data seq=2001 ack=1 len=1000"] && s.subflow.statistics.tailLossProbes == 1)
+        #expect(
+            s.out() == ["data seq=2001 ack=1 len=1000"] && s.subflow.statistics.tailLossProbes == 1)
         s.wait(100)
         s.inject("A", seq: 1, ack: 1, sack: [2001..<3001])
         #expect(s.out() == ["data seq=1 ack=1 len=1000"])
@@ -125,10 +130,10 @@ import Testing
 
     @Test func timeoutsDouble() {
         let s = Script()
-        #expect(s.subflow.retransmissionTimeout == .milliseconds(300))   // 100 + 4 · 50
+        #expect(s.subflow.retransmissionTimeout == .milliseconds(300))  // 100 + 4 · 50
         s.toSend = 1000
         _ = s.out()
-        s.wait(225)   // two round trips and the peer's delayed ACK
+        s.wait(225)  // two round trips and the peer's delayed ACK
         #expect(s.out() == ["data seq=1 ack=1 len=1000"])
         for wait in [300, 600, 1200] {
             s.wait(Int64(wait) - 1)
@@ -138,7 +143,7 @@ import Testing
         }
         #expect(s.subflow.backoffs == 3 && s.subflow.congestionWindow == 1000)
         s.inject("A", seq: 1, ack: 1001)
-        #expect(s.subflow.backoffs == 0 && s.subflow.smoothedRTT == .milliseconds(100))   // Karn
+        #expect(s.subflow.backoffs == 0 && s.subflow.smoothedRTT == .milliseconds(100))  // Karn
     }
 
     @Test func falseTimeoutIsUndone() {
@@ -150,7 +155,8 @@ import Testing
         s.wait(300)
         #expect(s.out() == ["data seq=1 ack=1 len=1000"] && s.subflow.statistics.timeouts == 1)
         s.inject("A", seq: 1, ack: 2001)
-        #expect(s.subflow.statistics.spuriousRecoveries == 1 && s.subflow.congestionWindow >= 10_000)
+        #expect(
+            s.subflow.statistics.spuriousRecoveries == 1 && s.subflow.congestionWindow >= 10_000)
         #expect(s.subflow.lostCount == 0 && s.out() == [])
     }
 
@@ -161,8 +167,9 @@ import Testing
         for _ in 0..<1199 { s.wait(100); _ = s.out() }
         #expect(s.subflow.state == .established)
         s.wait(100)
-        #expect(s.subflow.state == .closed && s.subflow.failure == .timedOut
-            && s.subflow.outstandingCount == 1)
+        #expect(
+            s.subflow.state == .closed && s.subflow.failure == .timedOut
+                && s.subflow.outstandingCount == 1)
     }
 
     @Test func closedWindowIsProbed() {
@@ -198,7 +205,7 @@ import Testing
             _ = s.out()
             s.wait(50)
         }
-        #expect(s.subflow.congestionWindow <= 30_000)   // the window was never needed
+        #expect(s.subflow.congestionWindow <= 30_000)  // the window was never needed
     }
 
     @Test func pacingSpreadsTheWindow() {
@@ -207,7 +214,7 @@ import Testing
         let s = Script(c)
         s.inject("A", seq: 1, ack: 1)
         s.toSend = 10_000
-        #expect(s.subflow.pacingRate == Rate(bytesPerSecond: 200_000))   // 2 · 10 segments / 100 ms
+        #expect(s.subflow.pacingRate == Rate(bytesPerSecond: 200_000))  // 2 · 10 segments / 100 ms
         // A segment takes 5 ms: one is a burst, and one more for the time before.
         #expect(s.out().count == 2)
         s.wait(4)

@@ -1,6 +1,7 @@
 import Measures
-@testable import Subflow
 import Testing
+
+@testable import Subflow
 
 /// The retransmission queue beside an array of what each span is.
 @Suite struct ScoreboardTests {
@@ -16,8 +17,10 @@ import Testing
             let i = model.isEmpty ? 0 : Int(random.next32()) % model.count
             switch random.next32() % 12 {
             case 0..<6 where model.count < 700:
-                _ = board.append(SpanRecord(sequence: SubflowSequence(sequence), length: 10, streamOffset: 0,
-                                            sentAt: Instant(nanoseconds: clock), flags: []))
+                _ = board.append(
+                    SpanRecord(
+                        sequence: SubflowSequence(sequence), length: 10, streamOffset: 0,
+                        sentAt: Instant(nanoseconds: clock), flags: []))
                 model.append(Model(sentAt: clock))
                 sequence &+= 10
             case 6 where !model.isEmpty && !model[i].isDelivered:
@@ -72,17 +75,21 @@ import Testing
         #expect(walked == model.count { !$0.isDelivered && !$0.isLost })
     }
 
-    /// Every other one of 16,000 spans is delivered, the others are held for lost, and none was: what took
-    /// the square of that once, minutes, takes no time worth measuring.
+    /// Every other one of 16,000 spans is delivered, the others are held for lost, and none was:
+    /// what took the square of that once, minutes, takes no time worth measuring.
     @Test func revivalAndReneging() {
         var board = Scoreboard()
         for i in 0..<Scoreboard.limit {
-            _ = board.append(SpanRecord(sequence: SubflowSequence(UInt32(i * 10)), length: 10, streamOffset: 0,
-                                        sentAt: Instant(nanoseconds: Int64(i)), flags: []))
+            _ = board.append(
+                SpanRecord(
+                    sequence: SubflowSequence(UInt32(i * 10)), length: 10, streamOffset: 0,
+                    sentAt: Instant(nanoseconds: Int64(i)), flags: []))
         }
         let isFull = board.isFull
         #expect(isFull)
-        for i in stride(from: 1, to: board.count, by: 2) { board.markDelivered(board.number(at: i)) }
+        for i in stride(from: 1, to: board.count, by: 2) {
+            board.markDelivered(board.number(at: i))
+        }
         let clock = ContinuousClock(), start = clock.now
         for _ in 0..<20 {
             _ = board.markAllLost()
@@ -90,7 +97,9 @@ import Testing
             board.resent(board.nextLost()!)
             board.reviveLost()
             board.forgetDeliveries()
-            for i in stride(from: 1, to: board.count, by: 2) { board.markDelivered(board.number(at: i)) }
+            for i in stride(from: 1, to: board.count, by: 2) {
+                board.markDelivered(board.number(at: i))
+            }
         }
         #expect(clock.now - start < .seconds(10))
     }
@@ -100,11 +109,14 @@ import Testing
         var tracker = ReceiveTracker(next: SubflowSequence(1))
         var taken = 0
         for i in 1...1_000 {
-            let (text, outcome) = tracker.place(SubflowSequence(UInt32(1 + 2 * i)), length: 1, isFIN: false, window: 1 << 20)
+            let (text, outcome) = tracker.place(
+                SubflowSequence(UInt32(1 + 2 * i)), length: 1, isFIN: false, window: 1 << 20)
             if !text.isEmpty { taken += 1 } else { #expect(outcome == .refused) }
         }
         #expect(taken == ReceiveTracker.smallRangeLimit)
-        let full = tracker.place(SubflowSequence(100_000), length: 1_400, isFIN: false, window: 1 << 20).text
+        let full = tracker.place(
+            SubflowSequence(100_000), length: 1_400, isFIN: false, window: 1 << 20
+        ).text
         #expect(full.count == 1_400)
     }
 }

@@ -3,12 +3,14 @@ import Subflow
 import Testing
 import Wire
 
-/// A subflow and a clock: inject a segment, expect exactly these (in the manner of smoltcp's tests).
+/// A subflow and a clock: inject a segment, expect exactly these (in the manner of smoltcp's
+/// tests).
 ///
 /// What goes out is written in words, sequence numbers relative to both initial ones:
-/// `S seq=0`, `SA seq=0 ack=1`, `data seq=1 ack=1 len=1400`, `A seq=1 ack=1 sack=1401-2801`, `F …`, `R …`.
+/// `S seq=0`, `SA seq=0 ack=1`, `data seq=1 ack=1 len=1400`, `A seq=1 ack=1 sack=1401-2801`, `F …`,
+/// `R …`.
 final class Script {
-    static let localISS = SubflowSequence(0xffff_ff00)   // wraps early in every test
+    static let localISS = SubflowSequence(0xffff_ff00)  // wraps early in every test
     static let remoteISS = SubflowSequence(0xffff_fff0)
     /// The initial sequence numbers of this script.
     let ours: SubflowSequence, theirs: SubflowSequence
@@ -26,14 +28,17 @@ final class Script {
     var sent: [(segment: Segment, length: Int)] = []
 
     /// An active open; with `established`, the handshake is done after one round trip of `rtt`.
-    init(_ configuration: SubflowConfiguration = Script.plain, established: Bool = true,
-         rtt: Interval = .milliseconds(100),
-         estimate: PathEstimate? = nil, ours: SubflowSequence = localISS,
-         theirs: SubflowSequence = remoteISS) {
+    init(
+        _ configuration: SubflowConfiguration = Script.plain, established: Bool = true,
+        rtt: Interval = .milliseconds(100),
+        estimate: PathEstimate? = nil, ours: SubflowSequence = localISS,
+        theirs: SubflowSequence = remoteISS
+    ) {
         self.ours = ours
         self.theirs = theirs
-        subflow = Subflow(opening: configuration, localPort: 1000, remotePort: 443,
-                          initialSequence: ours, estimate: estimate, at: now)
+        subflow = Subflow(
+            opening: configuration, localPort: 1000, remotePort: 443,
+            initialSequence: ours, estimate: estimate, at: now)
         guard established else { return }
         _ = out()
         now += rtt
@@ -42,12 +47,15 @@ final class Script {
     }
 
     /// A passive open from a SYN, `Script.syn` where none is given.
-    init(accepting configuration: SubflowConfiguration, length: Int = 0, established: Bool = false,
-         syn: Segment? = nil, ours: SubflowSequence = localISS, theirs: SubflowSequence = remoteISS) {
+    init(
+        accepting configuration: SubflowConfiguration, length: Int = 0, established: Bool = false,
+        syn: Segment? = nil, ours: SubflowSequence = localISS, theirs: SubflowSequence = remoteISS
+    ) {
         self.ours = ours
         self.theirs = theirs
-        subflow = Subflow(accepting: syn ?? Script.syn(theirs), payloadLength: length,
-                          configuration: configuration, initialSequence: ours, estimate: nil, at: now)
+        subflow = Subflow(
+            accepting: syn ?? Script.syn(theirs), payloadLength: length,
+            configuration: configuration, initialSequence: ours, estimate: nil, at: now)
         guard established else { return }
         _ = out()
         now += .milliseconds(100)
@@ -80,9 +88,11 @@ final class Script {
     }
 
     /// `kinds`: letters S, A, F, R. `sack`: relative to our ISS.
-    func inject(_ kinds: String, seq: Int, ack: Int = 0, length: Int = 0, window: UInt16 = 16_000,
-                sack: [Range<Int>] = [], timestamp: UInt32? = nil, options: Bool = true,
-                usable: Bool = true) {
+    func inject(
+        _ kinds: String, seq: Int, ack: Int = 0, length: Int = 0, window: UInt16 = 16_000,
+        sack: [Range<Int>] = [], timestamp: UInt32? = nil, options: Bool = true,
+        usable: Bool = true
+    ) {
         var s = segment(kinds, seq: seq, ack: ack, options: options)
         s.window = window
         if !sack.isEmpty {
@@ -99,8 +109,9 @@ final class Script {
     }
 
     func inject(_ segment: Segment, length: Int, usable: Bool = true) {
-        arrival = subflow.receive(segment, payloadLength: length, textIsUsable: usable,
-                                  receiveWindow: window, at: now)
+        arrival = subflow.receive(
+            segment, payloadLength: length, textIsUsable: usable,
+            receiveWindow: window, at: now)
     }
 
     /// A segment of the peer's; a SYN with the options of `Script.syn`.
@@ -141,19 +152,23 @@ final class Script {
                 return lines
             case .open(let room):
                 length = min(room, toSend)
-                subflow.fillOpen(&s, dataLength: length, streamOffset: offset, receiveWindow: window, at: now)
+                subflow.fillOpen(
+                    &s, dataLength: length, streamOffset: offset, receiveWindow: window, at: now)
                 consumed(length)
             case .retransmit(let span):
                 length = span.length
-                subflow.fillRetransmission(of: span, &s, receiveWindow: window, optionRoom: 0, at: now)
+                subflow.fillRetransmission(
+                    of: span, &s, receiveWindow: window, optionRoom: 0, at: now)
             case .data(let room):
                 length = min(room, toSend, subflow.sendSegmentSize)
                 if length == 0 { subflow.declineData(at: now); continue }
-                subflow.fillData(&s, length: length, streamOffset: offset, receiveWindow: window,
-                                 optionRoom: 0, at: now)
+                subflow.fillData(
+                    &s, length: length, streamOffset: offset, receiveWindow: window,
+                    optionRoom: 0, at: now)
                 consumed(length)
             case .finish: subflow.fillFinish(&s, receiveWindow: window, optionRoom: 0, at: now)
-            case .acknowledge: subflow.fillAcknowledgement(&s, receiveWindow: window, optionRoom: 0, at: now)
+            case .acknowledge:
+                subflow.fillAcknowledgement(&s, receiveWindow: window, optionRoom: 0, at: now)
             case .probe: subflow.fillProbe(&s, receiveWindow: window, optionRoom: 0, at: now)
             case .reset: subflow.fillReset(&s)
             }
@@ -173,7 +188,8 @@ final class Script {
         if s.flags.contains(.rst) { kinds += "R" }
         if s.flags.contains(.ack), length == 0 { kinds += "A" }
         if length > 0 {
-            kinds += kinds.contains("S") && s.flags.contains(.ack)
+            kinds +=
+                kinds.contains("S") && s.flags.contains(.ack)
                 ? "A+data" : kinds.isEmpty ? "data" : "+data"
         }
         var line = "\(kinds) seq=\(ours.distance(to: s.sequence))"

@@ -1,24 +1,33 @@
 import Measures
-@testable import Subflow
 import Testing
 import Wire
 
-/// What a peer's SACK blocks may do: count where they lie between SND.UNA and SND.NXT, and nothing else.
+@testable import Subflow
+
+/// What a peer's SACK blocks may do: count where they lie between SND.UNA and SND.NXT, and nothing
+/// else.
 @Suite struct SeenBlocksTests {
-    /// Three ACKs whose blocks lie in the other half of sequence space. Compared as signed distances,
-    /// each block lay before the next and the last before the first: the loop over them never ended.
+    /// Three ACKs whose blocks lie in the other half of sequence space. Compared as signed
+    /// distances, each block lay before the next and the last before the first: the loop over them
+    /// never ended.
     @Test(arguments: InitialSequences.all)
     func blocksOfTheOtherHalfAreNoOnes(_ start: InitialSequences) {
         let s = Script(ours: SubflowSequence(start.ours), theirs: SubflowSequence(start.theirs))
         s.toSend = 40_000
         #expect(s.out().count == 10)
-        s.inject("A", seq: 1, ack: 1, sack: [
-            2_147_503_650..<2_147_503_650, 2_147_478_649..<2_147_513_648, 11_001..<2_147_493_650])
+        s.inject(
+            "A", seq: 1, ack: 1,
+            sack: [
+                2_147_503_650..<2_147_503_650, 2_147_478_649..<2_147_513_648, 11_001..<2_147_493_650
+            ])
         _ = s.out()
         s.inject("A", seq: 1, ack: 10_001)
         #expect(s.out().count >= 10)
-        s.inject("A", seq: 1, ack: 10_001, sack: [
-            2_147_483_650..<4_294_987_296, 2_147_483_650..<2_147_493_651, 10_002..<20_001])
+        s.inject(
+            "A", seq: 1, ack: 10_001,
+            sack: [
+                2_147_483_650..<4_294_987_296, 2_147_483_650..<2_147_493_651, 10_002..<20_001
+            ])
         _ = s.out()
         #expect(s.subflow.board.deliveredCount <= 10)
         #expect(s.subflow.sendUnacknowledged == s.ours + 10_001)
@@ -38,8 +47,10 @@ import Wire
             let una = s.ours.distance(to: s.subflow.sendUnacknowledged)
             let next = s.ours.distance(to: s.subflow.sendNext)
             let ack = una + Int(random.next32()) % max(1, next - una + 1) / 1_000 * 1_000
-            let places = [una, next, ack, una + 1_000, next - 1_000, una + 1 << 31, next + 1 << 31,
-                          una + 1 << 31 - 1, next + 1 << 31 + 1, una + 1 << 30, una + 3 << 30]
+            let places = [
+                una, next, ack, una + 1_000, next - 1_000, una + 1 << 31, next + 1 << 31,
+                una + 1 << 31 - 1, next + 1 << 31 + 1, una + 1 << 30, una + 3 << 30
+            ]
             var blocks: [Range<Int>] = []
             for _ in 0..<(1 + Int(random.next32() % 4)) {
                 let a = places[Int(random.next32()) % places.count]

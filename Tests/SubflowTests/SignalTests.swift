@@ -3,9 +3,12 @@ import Subflow
 import Testing
 import Wire
 
-/// RFC 8684 section 3: a duplicate acknowledgement that carries an MPTCP signal is no sign of congestion.
+/// RFC 8684 section 3: a duplicate acknowledgement that carries an MPTCP signal is no sign of
+/// congestion.
 @Suite struct SignalTests {
-    @Test(arguments: [true, false]) func anAcknowledgementForTheSakeOfASignalIsNoLoss(_ hasSignal: Bool) {
+    @Test(arguments: [true, false]) func anAcknowledgementForTheSakeOfASignalIsNoLoss(
+        _ hasSignal: Bool
+    ) {
         var c = Script.plain
         c.selectiveAcknowledgement = false
         let s = Script(c)
@@ -21,7 +24,8 @@ import Wire
             segment.window = 16_000
             segment.flags = .ack
             segment.options.present = hasSignal ? [.dss, .addAddress] : .dss
-            _ = s.subflow.receive(segment, payloadLength: 0, textIsUsable: true, receiveWindow: s.window, at: s.now)
+            _ = s.subflow.receive(
+                segment, payloadLength: 0, textIsUsable: true, receiveWindow: s.window, at: s.now)
         }
         #expect(s.out() == (hasSignal ? [] : ["data seq=1 ack=1 len=1000"]))
     }

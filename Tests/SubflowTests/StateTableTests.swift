@@ -2,7 +2,8 @@ import Subflow
 import Testing
 import Wire
 
-/// RFC 9293 section 3.10.7.4 and RFC 5961 as a table: synchronized states, and what a segment does to each.
+/// RFC 9293 section 3.10.7.4 and RFC 5961 as a table: synchronized states, and what a segment does
+/// to each.
 @Suite struct StateTableTests {
     static func make(_ place: Place) -> (script: Script, next: Int) {
         (place.make(), place.peerClosed ? 2 : 1)
@@ -15,7 +16,8 @@ import Wire
         #expect(s.out() == [])
     }
 
-    @Test(arguments: Place.synchronized) func resetElsewhereInTheWindowIsChallenged(_ place: Place) {
+    @Test(arguments: Place.synchronized) func resetElsewhereInTheWindowIsChallenged(_ place: Place)
+    {
         let (s, next) = Self.make(place), before = s.subflow.state
         s.inject("R", seq: next + 500)
         #expect(s.subflow.state == before && !s.arrival.wasReset)
@@ -38,14 +40,18 @@ import Wire
         }
     }
 
-    @Test(arguments: Place.synchronized) func acknowledgementOfWhatWasNeverSentIsAnswered(_ place: Place) {
+    @Test(arguments: Place.synchronized) func acknowledgementOfWhatWasNeverSentIsAnswered(
+        _ place: Place
+    ) {
         let (s, next) = Self.make(place), before = s.subflow.state
         s.inject("A", seq: next, ack: 50_000)
         #expect(s.subflow.state == before && s.arrival.isUnacceptable)
         #expect(s.out().count == 1)
     }
 
-    @Test(arguments: Place.synchronized) func dataOutsideTheWindowIsAnsweredAndNotTaken(_ place: Place) {
+    @Test(arguments: Place.synchronized) func dataOutsideTheWindowIsAnsweredAndNotTaken(
+        _ place: Place
+    ) {
         for offset in [-3_000, 150_000] {
             let (s, next) = Self.make(place), before = s.subflow.state
             s.inject("A", seq: next + offset, ack: 1, length: 100)

@@ -1,30 +1,42 @@
 import Measures
 import Multipath
 import Testing
+
 @testable import Tunnel
 
 /// Connections that are aborted at any moment: both sides forget them at once.
 @Suite struct AbortTests {
     /// Of the connections aborted, how many each side still has; others may be closing in order.
-    private static func left(of aborted: Set<UInt64>, _ world: World) -> (proxy: Int, concentrator: Int) {
-        (world.proxy.streams.compactMap { $0 }.filter { aborted.contains($0.connection.localKey) }.count,
-         world.concentrator.streams.compactMap { $0 }
-             .filter { $0.connection.remoteKey.map { aborted.contains($0) } ?? true }.count)
+    private static func left(
+        of aborted: Set<UInt64>, _ world: World
+    ) -> (proxy: Int, concentrator: Int) {
+        (
+            world.proxy.streams.compactMap { $0 }.filter {
+                aborted.contains($0.connection.localKey)
+            }.count,
+            world.concentrator.streams.compactMap { $0 }
+                .filter { $0.connection.remoteKey.map { aborted.contains($0) } ?? true }.count
+        )
     }
 
-    /// Opens `count` streams within a second and aborts each some time later, or at once; the time of the last abort
-    /// is now. Returns the proxy's keys of those that were not over before.
-    private func abort(_ count: Int, within: Interval, _ world: World, byServer: Double = 0) -> Set<UInt64> {
+    /// Opens `count` streams within a second and aborts each some time later, or at once; the time
+    /// of the last abort is now. Returns the proxy's keys of those that were not over before.
+    private func abort(
+        _ count: Int, within: Interval, _ world: World, byServer: Double = 0
+    ) -> Set<UInt64> {
         var aborted: Set<UInt64> = []
         var moments: [(at: Instant, stream: Int, isOpening: Bool)] = []
         for i in 0..<count {
             let open = world.now + Interval(nanoseconds: Int64(world.random.unit() * 1e9))
-            let life = world.random.chance(0.1) ? 0 : world.random.unit() * Double(within.nanoseconds)
+            let life =
+                world.random.chance(0.1) ? 0 : world.random.unit() * Double(within.nanoseconds)
             moments.append((open, i, true))
             moments.append((open + Interval(nanoseconds: Int64(life)), i, false))
         }
-        moments = moments.enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }
-            .map { $0.element }
+        moments = moments.enumerated().sorted {
+            ($0.element.at, $0.offset) < ($1.element.at, $1.offset)
+        }
+        .map { $0.element }
         var clients = [Client?](repeating: nil, count: count)
         for moment in moments {
             if moment.at > world.now { world.run(moment.at - world.now) }
@@ -34,11 +46,14 @@ import Testing
                 continue
             }
             guard let client = clients[moment.stream], client.stream.slot >= 0, !client.isDone,
-                  client.stream.connection.error == nil else { continue }
+                client.stream.connection.error == nil
+            else { continue }
             aborted.insert(client.stream.connection.localKey)
-            if world.random.chance(byServer), let server = world.servers.first(where: {
-                $0.stream.connection.remoteKey == client.stream.connection.localKey
-            }) {
+            if world.random.chance(byServer),
+                let server = world.servers.first(where: {
+                    $0.stream.connection.remoteKey == client.stream.connection.localKey
+                })
+            {
                 server.stream.connection.abort(at: world.now)
                 world.concentrator.touched(server.stream, at: world.now)
                 world.concentrator.release(server.stream, at: world.now)
@@ -51,7 +66,9 @@ import Testing
         return aborted
     }
 
-    @Test(arguments: [(1, 200, .single), (2, 200, .full), (2, 2_000, .full)] as [(Int, Int, HandoverMode)])
+    @Test(
+        arguments: [(1, 200, .single), (2, 200, .full), (2, 2_000, .full)]
+            as [(Int, Int, HandoverMode)])
     func withoutLossARoundTripIsEnough(_ size: (uplinks: Int, count: Int, mode: HandoverMode)) {
         let world = World(seed: 800, uplinks: size.uplinks, mode: size.mode)
         for i in 0..<size.uplinks {
@@ -83,7 +100,8 @@ import Testing
         #expect(Self.left(of: aborted, world) == (0, 0), "seed \(seed)")
     }
 
-    /// The applications give up while no path works, as they do: the other side hears of it with the first path.
+    /// The applications give up while no path works, as they do: the other side hears of it with
+    /// the first path.
     @Test(arguments: HandoverMode.allCases)
     func withoutAPathTheNextOneTells(_ mode: HandoverMode) {
         let world = World(seed: 820, mode: mode)
@@ -105,18 +123,20 @@ import Testing
         #expect(world.concentrator.report(at: world.now).connections == 0)
     }
 
-    /// The concentrator has lost the subflow by a reset that said nothing of the connection; the abort still ends it.
+    /// The concentrator has lost the subflow by a reset that said nothing of the connection; the
+    /// abort still ends it.
     @Test func anAbortIsKnownByItsKey() throws {
         let world = World(seed: 830, uplinks: 1)
         let client = world.open(port: 1000)
         world.run(.milliseconds(300))
         let number = client.stream.links[0].number
-        world.up[0].isOut = true   // what the proxy says for a while is lost
+        world.up[0].isOut = true  // what the proxy says for a while is lost
         client.stream.connection.abort(at: world.now)
         world.proxy.touched(client.stream, at: world.now)
         world.proxy.release(client.stream, at: world.now)
         world.run(.milliseconds(20))
-        try SkippedFrameTests.inject([8, UInt8(number >> 8), UInt8(number & 255), 0], toProxy: false, world)
+        try SkippedFrameTests.inject(
+            [8, UInt8(number >> 8), UInt8(number & 255), 0], toProxy: false, world)
         #expect(world.concentrator.report(at: world.now).connections == 1)
         world.up[0].isOut = false
         world.run(.milliseconds(500))
@@ -167,7 +187,9 @@ import Testing
         #expect(resets.deadline == now + .milliseconds(1))
         now += .milliseconds(1)
         var said = 0
-        while let (slot, _) = resets.nextDue(at: now) { resets.said(slot, patience: .milliseconds(50), at: now); said += 1 }
+        while let (slot, _) = resets.nextDue(at: now) {
+            resets.said(slot, patience: .milliseconds(50), at: now); said += 1
+        }
         #expect(said == 3)
     }
 }

@@ -1,12 +1,13 @@
 import Measures
 import Testing
+
 @testable import Multipath
 @testable import Tunnel
 @testable import Wire
 
 /// NAT rebinding, and those who would pass for one.
 @Suite struct AddressTests {
-    static let stranger = SocketAddress(IPAddress(v4: 0xc633_6463), port: 666)   // 198.51.100.99
+    static let stranger = SocketAddress(IPAddress(v4: 0xc633_6463), port: 666)  // 198.51.100.99
 
     private func download(_ seed: UInt64, uplinks: Int = 1) -> (World, Client) {
         let world = World(seed: seed, uplinks: uplinks)
@@ -20,7 +21,9 @@ import Testing
     private func astray(_ world: World) -> (() -> (bytes: Int, longest: Int)) {
         let box = Box()
         world.strayed = { address, bytes in
-            if address == Self.stranger { box.bytes += bytes.count; box.longest = max(box.longest, bytes.count) }
+            if address == Self.stranger {
+                box.bytes += bytes.count; box.longest = max(box.longest, bytes.count)
+            }
         }
         return { (box.bytes, box.longest) }
     }
@@ -36,12 +39,16 @@ import Testing
         client.longestGap = .zero
         world.externalPort[0] = 6000
         world.run(.milliseconds(300))
-        // The acknowledgement that shows the new port, the question, its answer, data: two round trips.
+        // The acknowledgement that shows the new port, the question, its answer, data: two round
+        // trips.
         #expect(client.longestGap < .milliseconds(75), "\(client.longestGap.milliseconds) ms")
         #expect(world.concentrator.sessions[0]!.paths[0]!.remote == world.external(0))
         #expect(before.congestionWindow > window / 2)
         #expect(world.log.filter { $0.contains("suspect") }.isEmpty)
-        #expect(world.log.filter { $0.contains("moved") } == ["C 0 path 0 moved to \(world.external(0))"])
+        #expect(
+            world.log.filter { $0.contains("moved") } == [
+                "C 0 path 0 moved to \(world.external(0))"
+            ])
     }
 
     @Test func anUploadGoesOnMeanwhile() {
@@ -130,9 +137,10 @@ import Testing
             world.up[0].loss = 0.3
             world.down[0].loss = 0.3
             world.externalPort[0] = 6000
-            #expect(world.run(.seconds(20)) {
-                world.concentrator.sessions[0]!.paths[0]!.remote == world.external(0)
-            }, "seed \(seed)")
+            #expect(
+                world.run(.seconds(20)) {
+                    world.concentrator.sessions[0]!.paths[0]!.remote == world.external(0)
+                }, "seed \(seed)")
         }
     }
 }

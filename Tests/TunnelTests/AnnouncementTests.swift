@@ -1,10 +1,12 @@
 import Measures
 import Multipath
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
-/// The concentrator's further addresses, and pairs of uplink and address that don't reach each other.
+/// The concentrator's further addresses, and pairs of uplink and address that don't reach each
+/// other.
 @Suite struct AnnouncementTests {
     private func usable(_ world: World) -> [String] {
         world.proxy.report(at: world.now).sessions[0].paths.filter { $0.health == .usable }
@@ -13,7 +15,8 @@ import Testing
 
     @Test func framesComeBack() {
         for address in [World.also, World.six] {
-            let frame = AddressStateFrame(id: 3, generation: 0xfffe, isThere: true, address: address)
+            let frame = AddressStateFrame(
+                id: 3, generation: 0xfffe, isThere: true, address: address)
             var bytes = [UInt8](repeating: 0, count: frame.size)
             bytes.withUnsafeMutableBytes { frame.write(into: $0.baseAddress!) }
             bytes.withUnsafeBytes { #expect(AddressStateFrame.read($0) == frame) }
@@ -28,7 +31,8 @@ import Testing
         world.run(.milliseconds(200))
         world.proxy.addUplink(Uplink(number: 1, name: "up1", isIPv4: false), at: world.now)
         world.run(.milliseconds(500))
-        #expect(usable(world) == ["up0 \(World.far)", "up0 \(World.also)", "up1 \(World.six)"].sorted())
+        #expect(
+            usable(world) == ["up0 \(World.far)", "up0 \(World.also)", "up1 \(World.six)"].sorted())
         let client = world.open(port: 4000)
         #expect(world.run(.seconds(10)) { client.isDone } && client.wrong == 0)
         #expect((0..<3).allSatisfy { client.stream.connection.pathTotals($0).received > 100_000 })
@@ -57,27 +61,35 @@ import Testing
         }
     }
 
-    @Test(arguments: HandoverMode.allCases) func noFurtherPathToTheFirstAddress(mode: HandoverMode) {
+    @Test(arguments: HandoverMode.allCases) func noFurtherPathToTheFirstAddress(mode: HandoverMode)
+    {
         let world = World(seed: 2, mode: mode, joinsFirst: false)
         world.concentrator.setAnnounced([World.also], at: world.now)
         // Only the session's own path ever speaks to it: a server behind a load balancer.
         var pathsAtFirst: Set<UInt8> = []
         let client = world.open(port: 30_000)
         world.run(.seconds(1))
-        for path in world.concentrator.sessions[0]!.paths.compactMap({ $0 }) where path.local == World.far.address
-            && path.lastArrival > .zero {
+        for path in world.concentrator.sessions[0]!.paths.compactMap({ $0 })
+        where path.local == World.far.address
+            && path.lastArrival > .zero
+        {
             pathsAtFirst.insert(UInt8(path.number))
         }
         #expect(pathsAtFirst.count == 1)
         world.run(.seconds(4))
-        #expect(usable(world) == (mode == .single ? ["up0 \(World.also)"] : ["up0 \(World.also)", "up1 \(World.also)"]))
+        #expect(
+            usable(world)
+                == (mode == .single
+                    ? ["up0 \(World.also)"] : ["up0 \(World.also)", "up1 \(World.also)"]))
         #expect(world.run(.seconds(30)) { client.isDone } && client.wrong == 0)
         // The first uplink goes and comes back: it joins what was announced.
         world.proxy.removeUplink(0, at: world.now)
         world.run(.seconds(1))
         world.proxy.addUplink(Uplink(number: 0, name: "up0"), at: world.now)
         world.run(.seconds(4))
-        #expect(usable(world).contains("up0 \(World.also)") && !usable(world).contains("up0 \(World.far)"))
+        #expect(
+            usable(world).contains("up0 \(World.also)")
+                && !usable(world).contains("up0 \(World.far)"))
     }
 
     @Test func theFirstPathStaysUntilAnotherWorks() {
@@ -97,7 +109,8 @@ import Testing
         let world = World(seed: 4)
         world.concentrator.setAnnounced([World.also], at: world.now)
         world.blocks = { uplink, server in uplink == 1 && server == World.also }
-        for i in 0..<2 {   // a long transfer, few segments, with room for more than three in the queue
+        // a long transfer, few segments, with room for more than three in the queue
+        for i in 0..<2 {
             world.down[i].rate = Rate(bytesPerSecond: 20_000)
             world.down[i].queue = .seconds(2)
         }
@@ -125,7 +138,10 @@ import Testing
         world.up[0].isOut = true; world.down[0].isOut = true
         world.run(.seconds(20))
         world.up[0].isOut = false; world.down[0].isOut = false
-        #expect(world.run(.milliseconds(400)) { world.proxy.currentSession!.paths[0]!.health == .usable })
+        #expect(
+            world.run(.milliseconds(400)) {
+                world.proxy.currentSession!.paths[0]!.health == .usable
+            })
     }
 
     @Test func helloesReachAnnouncedAddresses() {

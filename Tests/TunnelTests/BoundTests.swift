@@ -2,17 +2,21 @@ import Crypto
 import Measures
 import Multipath
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
 /// What a user with keys can make an endpoint do: no more than the datagram is worth.
 @Suite struct BoundTests {
-    private func session(_ endpoint: Endpoint) throws -> Session { try #require(endpoint.sessions.first ?? nil) }
+    private func session(_ endpoint: Endpoint) throws -> Session {
+        try #require(endpoint.sessions.first ?? nil)
+    }
 
     private func world(_ seed: UInt64, streams: Int) throws -> World {
         let world = World(seed: seed)
-        for _ in 0..<streams {   // that stay open and say nothing
-            let stream = world.proxy.open(Target(host: .name("example.org"), port: 1), at: world.now)
+        for _ in 0..<streams {  // that stay open and say nothing
+            let stream = world.proxy.open(
+                Target(host: .name("example.org"), port: 1), at: world.now)
             let client = Client(stream, sending: 0)
             client.hasFinished = true
             stream.owner = client
@@ -24,32 +28,44 @@ import Testing
         return world
     }
 
-    private func state(_ path: UInt8, _ generation: UInt16, isOpen: Bool, mode: UInt8 = 0) -> [UInt8] {
+    private func state(
+        _ path: UInt8, _ generation: UInt16, isOpen: Bool, mode: UInt8 = 0
+    ) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: PathStateFrame.size)
         bytes.withUnsafeMutableBytes {
-            PathStateFrame(path: path, generation: generation, incarnation: 9, isOpen: isOpen, isBackup: false,
-                           isSilent: false, mode: mode).write(into: $0.baseAddress!)
+            PathStateFrame(
+                path: path, generation: generation, incarnation: 9, isOpen: isOpen, isBackup: false,
+                isSilent: false, mode: mode
+            ).write(into: $0.baseAddress!)
         }
         return bytes
     }
 
-    /// 2,000 connections hear of a lost path one after the other, none of them in the datagram that said it, and
-    /// all of them soon.
+    /// 2,000 connections hear of a lost path one after the other, none of them in the datagram that
+    /// said it, and all of them soon.
     @Test func connectionsHearOfAPathInTheirTurn() throws {
         let world = try world(801, streams: 2_000)
         let theirs = try session(world.concentrator)
         let path = try #require(theirs.paths[1])
-        #expect(world.concentrator.streams.compactMap { $0 }.allSatisfy { $0.connection.hasSubflow(path: 1) })
-        try SkippedFrameTests.inject(state(1, path.generation &+ 1, isOpen: false), toProxy: false, world)
+        #expect(
+            world.concentrator.streams.compactMap { $0 }.allSatisfy {
+                $0.connection.hasSubflow(path: 1)
+            })
+        try SkippedFrameTests.inject(
+            state(1, path.generation &+ 1, isOpen: false), toProxy: false, world)
         #expect(path.health == .lost)
         #expect(theirs.changes.left == 2_000)
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(20))
         #expect(!theirs.changes.isWalking && world.concentrator.walking.isEmpty)
-        #expect(world.concentrator.streams.compactMap { $0 }.allSatisfy { !$0.connection.hasSubflow(path: 1) })
+        #expect(
+            world.concentrator.streams.compactMap { $0 }.allSatisfy {
+                !$0.connection.hasSubflow(path: 1)
+            })
     }
 
-    /// Lost and open again before a connection heard of either: its subflow there ended all the same.
+    /// Lost and open again before a connection heard of either: its subflow there ended all the
+    /// same.
     @Test func aPathThatIsLostAndOpenInOneDatagram() throws {
         let world = try world(802, streams: 5)
         let theirs = try session(world.concentrator)
@@ -57,7 +73,8 @@ import Testing
         world.filter = { _, _, _ in false }
         let generation = path.generation
         try SkippedFrameTests.inject(
-            state(1, generation &+ 1, isOpen: true) + state(1, generation &+ 2, isOpen: true, mode: 2),
+            state(1, generation &+ 1, isOpen: true)
+                + state(1, generation &+ 2, isOpen: true, mode: 2),
             toProxy: false, world)
         _ = world.run(.milliseconds(20))
         for stream in world.concentrator.streams.compactMap({ $0 }) {
@@ -85,15 +102,19 @@ import Testing
         let frames = streams.flatMap { stream -> [UInt8] in
             var bytes = [UInt8](repeating: 0, count: SubflowResetFrame.size)
             bytes.withUnsafeMutableBytes {
-                SubflowResetFrame(number: stream.links[0].number, reason: 0).write(into: $0.baseAddress!)
+                SubflowResetFrame(number: stream.links[0].number, reason: 0).write(
+                    into: $0.baseAddress!)
             }
             return bytes
         }
         try SkippedFrameTests.inject(frames, toProxy: false, world)
-        #expect(streams.reduce(0) { $0 + $1.connection.livingSubflows } == before - Limits.endsPerDatagram)
+        #expect(
+            streams.reduce(0) { $0 + $1.connection.livingSubflows } == before
+                - Limits.endsPerDatagram)
     }
 
-    /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or wrong.
+    /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or
+    /// wrong.
     @Test func rekeysAreRare() throws {
         let world = try world(804, streams: 1)
         let theirs = try session(world.concentrator)
@@ -111,7 +132,8 @@ import Testing
         #expect(world.concentrator.counters.badFrames == before + 2)
     }
 
-    /// Joins whose subflows end at once, as many as there are numbers: their indices must fit a byte.
+    /// Joins whose subflows end at once, as many as there are numbers: their indices must fit a
+    /// byte.
     @Test func joinsThatEndAtOnce() throws {
         let world = try world(805, streams: 1)
         let stream = try #require(world.concentrator.streams.compactMap { $0 }.first)
@@ -126,7 +148,8 @@ import Testing
             let number = UInt16(60_000 + round)
             try SkippedFrameTests.inject(frame(syn, number), toProxy: false, world)
             guard let index = stream.links.lastIndex(where: { $0.isUsed && $0.number == number }),
-                  let tcp = stream.connection.subflow(index) else { continue }
+                let tcp = stream.connection.subflow(index)
+            else { continue }
             _ = world.run(.microseconds(100))
             var fin = Segment()
             fin.flags = [.ack, .fin]
@@ -142,7 +165,8 @@ import Testing
         var context = SealedContext(number: number, isInitiator: true)
         let out = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 1)
         defer { out.deallocate() }
-        let n = SealedSegment.write(segment, payloadLength: 0, runsToEnd: false, context: &context, into: out)
+        let n = SealedSegment.write(
+            segment, payloadLength: 0, runsToEnd: false, context: &context, into: out)
         return Array(UnsafeRawBufferPointer(start: out, count: n))
     }
 

@@ -1,10 +1,11 @@
 import Measures
 import Multipath
 import Testing
+
 @testable import Tunnel
 
-/// The concentrator's address changes without a goodbye (DDNS): doubt begins, somebody looks its name up again,
-/// and everything goes on.
+/// The concentrator's address changes without a goodbye (DDNS): doubt begins, somebody looks its
+/// name up again, and everything goes on.
 @Suite struct DoubtTests {
     @Test(arguments: [HandoverMode.full, .backup, .single], [false, true])
     func theConcentratorMoves(mode: HandoverMode, isAnotherProcess: Bool) {

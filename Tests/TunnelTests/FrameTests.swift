@@ -1,5 +1,6 @@
 import Measures
 import Testing
+
 @testable import Wire
 
 @Suite struct FrameTests {
@@ -10,21 +11,28 @@ import Testing
     }
 
     @Test func header() {
-        let header = DatagramHeader(kind: .record, epoch: 2, path: 7, session: 0xabcdef, number: 0x012345)
+        let header = DatagramHeader(
+            kind: .record, epoch: 2, path: 7, session: 0xabcdef, number: 0x012345)
         let b = bytes(8) { header.write(into: $0) }
         #expect(b == [0x42, 7, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45])
         b.withUnsafeBytes { all in
             #expect(DatagramHeader(all) == header)
-            for n in 0..<8 { #expect(DatagramHeader(UnsafeRawBufferPointer(rebasing: all[..<n])) == nil) }
+            for n in 0..<8 {
+                #expect(DatagramHeader(UnsafeRawBufferPointer(rebasing: all[..<n])) == nil)
+            }
         }
         for kind in [0, 5, 6, 15] as [UInt8] {
             [kind << 4, 0, 0, 0, 0, 0, 0, 0].withUnsafeBytes { #expect(DatagramHeader($0) == nil) }
         }
-        ([0x44, 0, 0, 0, 0, 0, 0, 0] as [UInt8]).withUnsafeBytes { #expect(DatagramHeader($0) == nil) }
+        ([0x44, 0, 0, 0, 0, 0, 0, 0] as [UInt8]).withUnsafeBytes {
+            #expect(DatagramHeader($0) == nil)
+        }
     }
 
     @Test func packetNumbersAreWidened() {
-        for expected in [1, 5, 0xff_fffe, 0x100_0000, 0x17f_ffff, 0x180_0000, 0xabc_1234_5678] as [UInt64] {
+        for expected in [1, 5, 0xff_fffe, 0x100_0000, 0x17f_ffff, 0x180_0000, 0xabc_1234_5678]
+            as [UInt64]
+        {
             for off in [-8_000_000, -8191, -1, 0, 1, 8191, 8_000_000] as [Int64] {
                 let (number, wraps) = expected.addingReportingOverflow(UInt64(bitPattern: off))
                 guard off >= 0 ? !wraps : wraps, number > 0 else { continue }
@@ -37,11 +45,13 @@ import Testing
         let probe = ProbeFrame(isAnswer: true, identifier: 0x1234, sentAt: 0x0102_0304_0506_0708)
         let p = bytes(ProbeFrame.size) { probe.write(into: $0) }
         #expect(p == [2, 0x12, 0x34, 1, 2, 3, 4, 5, 6, 7, 8])
-        let state = PathStateFrame(path: 3, generation: 0xfffe, incarnation: 9, isOpen: true,
-                                   isBackup: true, mode: 2)
+        let state = PathStateFrame(
+            path: 3, generation: 0xfffe, incarnation: 9, isOpen: true,
+            isBackup: true, mode: 2)
         let s = bytes(PathStateFrame.size) { state.write(into: $0) }
         #expect(s == [3, 3, 0xff, 0xfe, 9, 0x23])
-        let close = CloseFrame(reason: .replaced), reset = SubflowResetFrame(number: 0xbeef, reason: 3)
+        let close = CloseFrame(reason: .replaced),
+            reset = SubflowResetFrame(number: 0xbeef, reason: 3)
         let c = bytes(CloseFrame.size) { close.write(into: $0) }
         let r = bytes(SubflowResetFrame.size) { reset.write(into: $0) }
         #expect(c == [7, 1])
@@ -56,14 +66,20 @@ import Testing
         j.withUnsafeBytes { #expect(JoinRequestFrame.read($0) == join) }
         let message = [UInt8](1...100)
         let k = bytes(RekeyFrame.headSize + 100) { out in
-            message.withUnsafeBytes { RekeyFrame(isAnswer: false, epoch: 5, message: $0).write(into: out) }
+            message.withUnsafeBytes {
+                RekeyFrame(isAnswer: false, epoch: 5, message: $0).write(into: out)
+            }
         }
         k.withUnsafeBytes { all in
-            #expect(RekeyFrame.read(all).map { $0.epoch == 5 && $0.message.elementsEqual(message) } == true)
+            #expect(
+                RekeyFrame.read(all).map { $0.epoch == 5 && $0.message.elementsEqual(message) }
+                    == true)
         }
-        for (all, read) in [(p, { ProbeFrame.read($0) != nil }), (s, { PathStateFrame.read($0) != nil }),
-                            (c, { CloseFrame.read($0) != nil }), (r, { SubflowResetFrame.read($0) != nil }),
-                            (j, { JoinRequestFrame.read($0) != nil }), (k, { RekeyFrame.read($0) != nil })] as [([UInt8], (UnsafeRawBufferPointer) -> Bool)] {
+        for (all, read) in [
+            (p, { ProbeFrame.read($0) != nil }), (s, { PathStateFrame.read($0) != nil }),
+            (c, { CloseFrame.read($0) != nil }), (r, { SubflowResetFrame.read($0) != nil }),
+            (j, { JoinRequestFrame.read($0) != nil }), (k, { RekeyFrame.read($0) != nil })
+        ] as [([UInt8], (UnsafeRawBufferPointer) -> Bool)] {
             for n in 0..<all.count {
                 all.withUnsafeBytes { #expect(!read(UnsafeRawBufferPointer(rebasing: $0[..<n]))) }
             }
@@ -71,8 +87,9 @@ import Testing
     }
 
     @Test func handshakePayloads() {
-        let hello = HelloPayload(hasHardwareAES: true, wantsFresh: true, index: 0x123456,
-                                 instance: 7, timestamp: 9, challenge: Bytes16(a: 5, b: 6))
+        let hello = HelloPayload(
+            hasHardwareAES: true, wantsFresh: true, index: 0x123456,
+            instance: 7, timestamp: 9, challenge: Bytes16(a: 5, b: 6))
         #expect(HelloPayload(hello.bytes) == hello)
         #expect(HelloPayload(Array(hello.bytes.dropLast())) == nil)
         #expect(HelloPayload([2] + hello.bytes.dropFirst()) == nil)

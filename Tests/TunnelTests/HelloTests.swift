@@ -1,31 +1,41 @@
 import Crypto
 import Measures
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
-/// A peer that knows the concentrator's public key, with whatever else it is given, and speaks the handshake.
+/// A peer that knows the concentrator's public key, with whatever else it is given, and speaks the
+/// handshake.
 struct HelloMaker {
     let identity: StaticKeyPair
     let keys = HelloKeys(concentrator: StaticKeyPair(privateKey: World.key(2)).publicKey)
     private var count: UInt64 = 0
 
     /// The user of a `World`, where nothing else is said.
-    init(_ identity: StaticKeyPair = StaticKeyPair(privateKey: World.key(1))) { self.identity = identity }
+    init(_ identity: StaticKeyPair = StaticKeyPair(privateKey: World.key(1))) {
+        self.identity = identity
+    }
 
     struct Made {
         var noise: NoiseHandshake
         var datagram: [UInt8]
     }
 
-    mutating func make(stamp: UInt64, instance: UInt64 = 99, challenge: Bytes16 = .zero, cookie: Bytes16? = nil) -> Made {
+    mutating func make(
+        stamp: UInt64, instance: UInt64 = 99, challenge: Bytes16 = .zero, cookie: Bytes16? = nil
+    ) -> Made {
         count += 1
-        let payload = HelloPayload(hasHardwareAES: true, wantsFresh: true, index: 0x10, instance: instance,
-                                   timestamp: stamp, challenge: challenge)
-        var noise = NoiseHandshake.initiator(local: identity, remote: StaticKeyPair(privateKey: World.key(2)).publicKey,
-                                             prologue: Endpoint.prologue, preSharedKey: World.key(3),
-                                             ephemeral: World.key(5_000 + count))
-        guard let message = try? noise.writeMessage(payload: payload.bytes) else { preconditionFailure() }
+        let payload = HelloPayload(
+            hasHardwareAES: true, wantsFresh: true, index: 0x10, instance: instance,
+            timestamp: stamp, challenge: challenge)
+        var noise = NoiseHandshake.initiator(
+            local: identity, remote: StaticKeyPair(privateKey: World.key(2)).publicKey,
+            prologue: Endpoint.prologue, preSharedKey: World.key(3),
+            ephemeral: World.key(5_000 + count))
+        guard let message = try? noise.writeMessage(payload: payload.bytes) else {
+            preconditionFailure()
+        }
         return Made(noise: noise, datagram: seal(message, cookie: cookie))
     }
 
@@ -39,7 +49,9 @@ struct HelloMaker {
     private func seal(_ message: [UInt8], cookie: Bytes16?) -> [UInt8] {
         var datagram: [UInt8] = [0x10, 0, 0, 0, 0, 0, 0, 0] + message
         withUnsafeBytes(of: datagram.withUnsafeBytes { keys.mac1($0) }) { datagram += $0 }
-        let mac2 = cookie.map { c in datagram.withUnsafeBytes { MessageAuthentication(key: c)($0) } } ?? .zero
+        let mac2 =
+            cookie.map { c in datagram.withUnsafeBytes { MessageAuthentication(key: c)($0) } }
+            ?? .zero
         withUnsafeBytes(of: mac2) { datagram += $0 }
         return datagram
     }
@@ -49,15 +61,18 @@ struct HelloMaker {
         guard answer.count == CookieDatagram.size, answer[0] == 0x30 else { return nil }
         let mac1 = hello.withUnsafeBytes { Bytes16($0, at: HelloDatagram.mac1) }
         return answer.withUnsafeBytes {
-            keys.open(cookie: UnsafeRawBufferPointer(rebasing: $0[20...]),
-                      nonce: UnsafeRawBufferPointer(rebasing: $0[8..<20]), mac1: mac1)
+            keys.open(
+                cookie: UnsafeRawBufferPointer(rebasing: $0[20...]),
+                nonce: UnsafeRawBufferPointer(rebasing: $0[8..<20]), mac1: mac1)
         }
     }
 
     func welcome(in answer: [UInt8], for made: Made) -> WelcomePayload? {
         guard answer.count > 16, answer[0] == 0x20 else { return nil }
         var noise = made.noise
-        guard let bytes = answer[8..<answer.count - 8].withUnsafeBytes({ try? noise.readMessage($0) }) else { return nil }
+        guard
+            let bytes = answer[8..<answer.count - 8].withUnsafeBytes({ try? noise.readMessage($0) })
+        else { return nil }
         return WelcomePayload(bytes)
     }
 }
@@ -96,13 +111,14 @@ final class Lonely {
         #expect(full?.level(at: lonely.world.now) == Limits.multiplicationBurst)
     }
 
-    /// A flood of hellos with a right mac1 is worth a bounded number of multiplications, and then cookies; somebody
-    /// who takes the cookie is heard at once, whatever else comes.
+    /// A flood of hellos with a right mac1 is worth a bounded number of multiplications, and then
+    /// cookies; somebody who takes the cookie is heard at once, whatever else comes.
     @Test func underLoadACookieOpensTheDoor() throws {
         let lonely = Lonely()
         var maker = HelloMaker(), most = 0, cookies = 0
         for i in 0..<3000 {
-            let from = SocketAddress(IPAddress(v4: 0x0505_0000 + UInt32(i % 600)), port: UInt16(1000 + i % 7))
+            let from = SocketAddress(
+                IPAddress(v4: 0x0505_0000 + UInt32(i % 600)), port: UInt16(1000 + i % 7))
             let answers = lonely.send([maker.garbage()], from: from)
             cookies += answers.filter { $0.count == CookieDatagram.size }.count
             most = max(most, answers.map(\.count).max() ?? 0)
@@ -110,8 +126,9 @@ final class Lonely {
         #expect(cookies > 1000 && most == CookieDatagram.size)
         let honest = SocketAddress(IPAddress(v4: 0x0909_0909), port: 99)
         let first = maker.make(stamp: lonely.stamp)
-        let cookie = try #require(lonely.send([first.datagram], from: honest).lazy
-            .compactMap { maker.cookie(in: $0, for: first.datagram) }.first)
+        let cookie = try #require(
+            lonely.send([first.datagram], from: honest).lazy
+                .compactMap { maker.cookie(in: $0, for: first.datagram) }.first)
         let second = maker.make(stamp: lonely.stamp, cookie: cookie)
         // From elsewhere it is worth nothing.
         #expect(lonely.send([second.datagram]).allSatisfy { $0.count == CookieDatagram.size })
@@ -127,7 +144,9 @@ final class Lonely {
         let greedy = SocketAddress(IPAddress(v4: 0x0909_0909), port: 99)
         for _ in 0..<1000 {
             let hello = maker.garbage(cookie: cookie)
-            for answer in lonely.send([hello], from: greedy) { cookie = maker.cookie(in: answer, for: hello) ?? cookie }
+            for answer in lonely.send([hello], from: greedy) {
+                cookie = maker.cookie(in: answer, for: hello) ?? cookie
+            }
         }
         #expect(cookie != nil)
         // 100 ms have gone by: the burst without load, that with it, and two more.
@@ -139,40 +158,58 @@ final class Lonely {
         let lonely = Lonely()
         var maker = HelloMaker()
         let first = maker.make(stamp: lonely.stamp)
-        #expect(lonely.send([first.datagram]).contains { maker.welcome(in: $0, for: first)?.outcome == .newSession })
+        #expect(
+            lonely.send([first.datagram]).contains {
+                maker.welcome(in: $0, for: first)?.outcome == .newSession
+            })
         lonely.world.run(.seconds(20))
         // Its session is forgotten, so it is no copy any more.
         let replayed = lonely.send([first.datagram])
         #expect(replayed.compactMap { maker.welcome(in: $0, for: first)?.outcome } == [.challenge])
         for stamp in [1, lonely.stamp &+ 900_000_000_000, .max] as [UInt64] {
             let wrong = maker.make(stamp: stamp, instance: stamp)
-            let asked = try #require(lonely.send([wrong.datagram]).lazy
-                .compactMap { maker.welcome(in: $0, for: wrong) }.first)
+            let asked = try #require(
+                lonely.send([wrong.datagram]).lazy
+                    .compactMap { maker.welcome(in: $0, for: wrong) }.first)
             #expect(asked.outcome == .challenge)
             // Another one's challenge does not do.
             let guess = maker.make(stamp: stamp, challenge: Bytes16(a: 1, b: 1))
-            #expect(lonely.send([guess.datagram]).compactMap { maker.welcome(in: $0, for: guess)?.outcome } == [.challenge])
+            #expect(
+                lonely.send([guess.datagram]).compactMap {
+                    maker.welcome(in: $0, for: guess)?.outcome
+                } == [.challenge])
             let right = maker.make(stamp: stamp, challenge: asked.challenge)
-            #expect(lonely.send([right.datagram]).compactMap { maker.welcome(in: $0, for: right)?.outcome } == [.newSession])
+            #expect(
+                lonely.send([right.datagram]).compactMap {
+                    maker.welcome(in: $0, for: right)?.outcome
+                } == [.newSession])
             // Used up.
             let again = maker.make(stamp: stamp, challenge: asked.challenge)
-            #expect(lonely.send([again.datagram]).compactMap { maker.welcome(in: $0, for: again)?.outcome } == [.challenge])
+            #expect(
+                lonely.send([again.datagram]).compactMap {
+                    maker.welcome(in: $0, for: again)?.outcome
+                } == [.challenge])
             lonely.world.run(.seconds(11))
         }
         // Nobody was locked out by what was far ahead.
         let last = maker.make(stamp: lonely.stamp)
-        #expect(lonely.send([last.datagram]).contains { maker.welcome(in: $0, for: last)?.outcome == .newSession })
+        #expect(
+            lonely.send([last.datagram]).contains {
+                maker.welcome(in: $0, for: last)?.outcome == .newSession
+            })
         #expect(lonely.world.log.contains { $0.hasPrefix("C refused alice ahead") })
         #expect(lonely.world.log.contains { $0.hasPrefix("C refused alice old") })
     }
 
-    /// A clock that is wrong at boot, by years either way, and set right later, also under a restarted concentrator;
-    /// and another proxy of the same key whose clock is right.
-    @Test(arguments: [-400, -2, 2, 400] as [Int64]) func aWrongClockCostsOneRoundTrip(_ days: Int64) {
+    /// A clock that is wrong at boot, by years either way, and set right later, also under a
+    /// restarted concentrator; and another proxy of the same key whose clock is right.
+    @Test(arguments: [-400, -2, 2, 400] as [Int64]) func aWrongClockCostsOneRoundTrip(_ days: Int64)
+    {
         let world = World(seed: UInt64(600 + days), addUplinks: false)
         func setClock(_ skew: Int64) {
             let right = World.epoch &+ UInt64(world.now.nanoseconds)
-            world.proxy.setWallClock(right &+ UInt64(bitPattern: skew * 86_400_000_000_000), at: world.now)
+            world.proxy.setWallClock(
+                right &+ UInt64(bitPattern: skew * 86_400_000_000_000), at: world.now)
         }
         func opened() -> Int { world.log.filter { $0.hasPrefix("C opened") }.count }
         setClock(days)
@@ -205,7 +242,10 @@ final class Lonely {
             lonely.world.run(.milliseconds(10))
             let made = maker.make(stamp: lonely.stamp, instance: UInt64(i))
             let from = SocketAddress(IPAddress(v4: 0x0505_0000 + UInt32(i)), port: 7)
-            welcomes += lonely.send([made.datagram], from: from).filter { maker.welcome(in: $0, for: made)?.outcome == .newSession }
+            welcomes +=
+                lonely.send([made.datagram], from: from).filter {
+                    maker.welcome(in: $0, for: made)?.outcome == .newSession
+                }
                 .count
         }
         #expect(welcomes >= 40 && welcomes <= 75)

@@ -11,8 +11,9 @@ import Testing
 @Suite struct LimitTests {
     /// A connection whose peer says only the first byte of its target.
     private func openHalf(_ world: World) -> StreamHandle {
-        let connection = Connection(role: .initiator, configuration: world.proxy.configuration.connection,
-                                    localKey: world.random.next(), at: world.now)
+        let connection = Connection(
+            role: .initiator, configuration: world.proxy.configuration.connection,
+            localKey: world.random.next(), at: world.now)
         _ = withUnsafeBytes(of: UInt8(3)) { connection.write($0, at: world.now) }
         let stream = StreamHandle(connection: connection, session: -1, target: nil)
         world.proxy.register(stream)
@@ -27,7 +28,9 @@ import Testing
         world.run(.seconds(2))
         let counters = { world.concentrator.report(at: world.now).turnedAway }
         #expect(world.concentrator.users[0].load.halfOpen == 10)
-        #expect(half.count { $0.connection.wasTurnedAway } == 190 && counters()[UserLimit.halfOpen.rawValue] == 190)
+        #expect(
+            half.count { $0.connection.wasTurnedAway } == 190
+                && counters()[UserLimit.halfOpen.rawValue] == 190)
         #expect(world.log.filter { $0 == "C alice met half_open" }.count == 1)
         // Who says where to is not kept from it.
         let client = world.open(port: 1, sending: 1000)
@@ -37,7 +40,9 @@ import Testing
         #expect(world.concentrator.users[0].load.halfOpen == 0)
         #expect(half.allSatisfy { $0.connection.error != nil })
         world.run(.seconds(90))
-        #expect(world.concentrator.users[0].load.streams == 0 && world.concentrator.users[0].load.released == 0)
+        #expect(
+            world.concentrator.users[0].load.streams == 0
+                && world.concentrator.users[0].load.released == 0)
         world.servers.removeAll()
         #expect(world.concentrator.memory.used == 0)
     }
@@ -48,14 +53,17 @@ import Testing
         let clients = (0..<8).map { _ in world.open(port: 3) }
         world.run(.seconds(2))
         #expect(clients.count { $0.status == .connected } == 5)
-        #expect(clients.count { $0.status == .tooManyConnections } == 3, "the application hears the true reason")
+        #expect(
+            clients.count { $0.status == .tooManyConnections } == 3,
+            "the application hears the true reason")
         clients.first { $0.status == .connected }?.stream.connection.abort(at: world.now)
         world.run(.seconds(1))
         let another = world.open(port: 1, sending: 100)
         #expect(world.run(.seconds(2)) { another.isDone } && another.status == .connected)
     }
 
-    /// Bytes that nobody takes stop being accepted, and then connections, long before the machine is full.
+    /// Bytes that nobody takes stop being accepted, and then connections, long before the machine
+    /// is full.
     @Test func stalledConnectionsKeepToTheShare() {
         let limit = 16 << 20
         let world = World(seed: 3) { $0.memory = limit }
@@ -74,15 +82,21 @@ import Testing
         #expect(more.contains { $0.status == .tooManyConnections })
         #expect(world.concentrator.memory.used <= limit / 2)
         #expect(world.log.contains("C alice met memory"))
-        for client in clients + more { client.stream.connection.abort(at: world.now); world.proxy.touched(client.stream, at: world.now) }
+        for client in clients + more {
+            client.stream.connection.abort(at: world.now);
+            world.proxy.touched(client.stream, at: world.now)
+        }
         world.run(.seconds(100))
         world.servers.removeAll()
         #expect(world.concentrator.memory.used == 0, "all is given back")
         let after = world.open(port: 1, sending: 300_000)
-        #expect(world.run(.seconds(10)) { after.isDone } && after.received == 300_000 && after.wrong == 0)
+        #expect(
+            world.run(.seconds(10)) { after.isDone } && after.received == 300_000
+                && after.wrong == 0)
     }
 
-    /// The same the other way: what an origin sends waits at the concentrator for a proxy that takes nothing.
+    /// The same the other way: what an origin sends waits at the concentrator for a proxy that
+    /// takes nothing.
     @Test func whatIsSentToTheDeafKeepsToTheShare() {
         let limit = 8 << 20
         let world = World(seed: 4) { $0.memory = limit }
@@ -96,8 +110,11 @@ import Testing
         }
         #expect(most <= limit / 2, "\(most >> 10) KiB of \(limit >> 10)")
         // Small as their windows are, every stream gets on when its application goes on.
-        for client in clients.prefix(4) { client.isDeaf = false; client.pump(world.proxy, at: world.now) }
-        #expect(world.run(.seconds(60)) { clients.prefix(4).allSatisfy { $0.received == 5_000_000 } })
+        for client in clients.prefix(4) {
+            client.isDeaf = false; client.pump(world.proxy, at: world.now)
+        }
+        #expect(
+            world.run(.seconds(60)) { clients.prefix(4).allSatisfy { $0.received == 5_000_000 } })
         #expect(clients.allSatisfy { $0.wrong == 0 })
     }
 
@@ -110,7 +127,8 @@ import Testing
         }
         #expect(crowd.concentrator.report(at: crowd.now).sessions.count == 16)
         #expect(crowd.proxies.suffix(16).allSatisfy { $0.currentSession != nil })
-        #expect(crowd.concentrator.report(at: crowd.now).turnedAway[UserLimit.sessions.rawValue] == 24)
+        #expect(
+            crowd.concentrator.report(at: crowd.now).turnedAway[UserLimit.sessions.rawValue] == 24)
     }
 }
 
@@ -124,21 +142,28 @@ private final class Crowd {
     init(proxies count: Int) {
         let server = StaticKeyPair(privateKey: World.key(1))
         let key = StaticKeyPair(privateKey: World.key(10))
-        var c = EndpointConfiguration(role: .concentrator(users: [.init(name: "alice", publicKey: key.publicKey)]),
-                                      identity: server)
+        var c = EndpointConfiguration(
+            role: .concentrator(users: [.init(name: "alice", publicKey: key.publicKey)]),
+            identity: server)
         c.epoch = 1_700_000_000_000_000_000
         concentrator = Endpoint(configuration: c, seed: World.key(5), at: now)
         for i in 0..<count {
-            var p = EndpointConfiguration(role: .proxy(concentrator: [World.far], publicKey: server.publicKey, preSharedKey: nil),
-                                          identity: key)
+            var p = EndpointConfiguration(
+                role: .proxy(
+                    concentrator: [World.far], publicKey: server.publicKey, preSharedKey: nil),
+                identity: key)
             p.epoch = c.epoch
             proxies.append(Endpoint(configuration: p, seed: World.key(UInt64(100 + i)), at: now))
         }
     }
 
-    private func address(_ i: Int) -> SocketAddress { SocketAddress(IPAddress(v4: 0x0a00_0001), port: UInt16(1000 + i)) }
+    private func address(_ i: Int) -> SocketAddress {
+        SocketAddress(IPAddress(v4: 0x0a00_0001), port: UInt16(1000 + i))
+    }
 
-    private func transmit(_ endpoint: Endpoint, _ deliver: (UnsafeMutableRawBufferPointer, SocketAddress) -> Void) {
+    private func transmit(
+        _ endpoint: Endpoint, _ deliver: (UnsafeMutableRawBufferPointer, SocketAddress) -> Void
+    ) {
         endpoint.advance(to: now)
         while endpoint.nextEvent() != nil {}
         _ = endpoint.transmit(into: batch, at: now)
@@ -157,7 +182,10 @@ private final class Crowd {
     private func sayHello(_ i: Int) {
         now = now + .milliseconds(5)
         proxies[i].addUplink(Uplink(number: 0, name: "up"), at: now)
-        transmit(proxies[i]) { bytes, _ in concentrator.receive(bytes, from: address(i), local: World.far.address, uplink: 0, at: now) }
+        transmit(proxies[i]) { bytes, _ in
+            concentrator.receive(
+                bytes, from: address(i), local: World.far.address, uplink: 0, at: now)
+        }
     }
 
     func join(_ i: Int) {
@@ -166,9 +194,13 @@ private final class Crowd {
             now = now + .milliseconds(5)
             transmit(concentrator) { bytes, remote in
                 let to = Int(remote.port) - 1000
-                proxies[to].receive(bytes, from: World.far, local: address(to).address, uplink: 0, at: now)
+                proxies[to].receive(
+                    bytes, from: World.far, local: address(to).address, uplink: 0, at: now)
             }
-            transmit(proxies[i]) { bytes, _ in concentrator.receive(bytes, from: address(i), local: World.far.address, uplink: 0, at: now) }
+            transmit(proxies[i]) { bytes, _ in
+                concentrator.receive(
+                    bytes, from: address(i), local: World.far.address, uplink: 0, at: now)
+            }
         }
     }
 }

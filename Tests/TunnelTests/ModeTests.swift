@@ -1,6 +1,7 @@
 import Measures
 import Multipath
 import Testing
+
 @testable import Tunnel
 
 /// Which paths are open in which mode, and what is sent on the others: nothing.
@@ -48,14 +49,16 @@ import Testing
         #expect(world.clients.allSatisfy { $0.isDone && $0.wrong == 0 })
         #expect(sent == 0)
         // And after a pause long enough to doubt the session.
-        #expect(onSecond(world) {
-            world.run(.seconds(50))
-            world.open(port: 100)
-            world.run(.seconds(5))
-        } == 0)
+        #expect(
+            onSecond(world) {
+                world.run(.seconds(50))
+                world.open(port: 100)
+                world.run(.seconds(5))
+            } == 0)
     }
 
-    /// An uplink's role changes while a download runs: the other end stops using it, and begins again.
+    /// An uplink's role changes while a download runs: the other end stops using it, and begins
+    /// again.
     @Test func anUplinkBecomesABackupWhileConnectionsLive() {
         let world = World(seed: 31, mode: .backup)
         world.run(.seconds(1))
@@ -84,12 +87,15 @@ import Testing
         world.run(.seconds(2))
         let before = (world.down[0].carried, world.down[1].carried)
         world.run(.seconds(1))
-        #expect(world.down[0].carried - before.0 < 5_000 && world.down[1].carried - before.1 > 500_000)
+        #expect(
+            world.down[0].carried - before.0 < 5_000 && world.down[1].carried - before.1 > 500_000)
         world.run(.seconds(60)) { world.clients.allSatisfy(\.isDone) }
         #expect(world.clients.allSatisfy { $0.isDone && $0.wrong == 0 })
     }
 
-    @Test(arguments: [HandoverMode.full, .backup]) func goingToSingleModeEndsTheOthers(from mode: HandoverMode) {
+    @Test(arguments: [HandoverMode.full, .backup]) func goingToSingleModeEndsTheOthers(
+        from mode: HandoverMode
+    ) {
         let world = World(seed: 4, mode: mode, backup: mode == .backup ? 1 : nil)
         world.run(.seconds(1))
         let client = world.open(port: 30_000)
@@ -161,7 +167,8 @@ import Testing
     @Test(arguments: [false, true]) func warmKeepsABackupAwake(isWarm: Bool) {
         let world = World(seed: 8, mode: .backup, addUplinks: false)
         world.proxy.addUplink(Uplink(number: 0, name: "up0"), at: world.now)
-        world.proxy.addUplink(Uplink(number: 1, name: "up1", isBackup: true, isWarm: isWarm), at: world.now)
+        world.proxy.addUplink(
+            Uplink(number: 1, name: "up1", isBackup: true, isWarm: isWarm), at: world.now)
         world.run(.seconds(1))
         world.open(port: 60_000)
         world.run(.seconds(2))

@@ -1,5 +1,6 @@
 import Measures
 import Testing
+
 @testable import Tunnel
 
 /// The search for a path's datagram size, one input after the other.
@@ -8,7 +9,8 @@ import Testing
     private var now = Instant.zero + .seconds(1)
     private var mtu = PathMTU(base: 1252, ceiling: 1472)
 
-    /// A path that takes `size` bytes: probes are answered after 40 ms, or run into their verdict. The number sent.
+    /// A path that takes `size` bytes: probes are answered after 40 ms, or run into their verdict.
+    /// The number sent.
     private mutating func settle(_ size: Int, until limit: Int = 100) -> Int {
         var sent = 0
         while sent < limit {
@@ -21,7 +23,8 @@ import Testing
                 }
             } else if mtu.deadline < now + .seconds(1) {
                 now = max(now, mtu.deadline)
-                _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
+                _ = mtu.advance(
+                    to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
             } else {
                 return sent
             }
@@ -53,8 +56,9 @@ import Testing
     mutating func theSearchEndsJustBelowWhatPasses(size: Int) {
         mtu.basePassed(at: now, timeout: Self.bound)
         let probes = settle(size)
-        #expect(probes <= 20 && mtu.current <= size && mtu.current > size - PathMTU.precision - 1,
-                "\(mtu.current) after \(probes)")
+        #expect(
+            probes <= 20 && mtu.current <= size && mtu.current > size - PathMTU.precision - 1,
+            "\(mtu.current) after \(probes)")
     }
 
     @Test mutating func silenceTellsNothingOfSizes() {
@@ -62,7 +66,8 @@ import Testing
         while mtu.deadline < now + .seconds(1) {
             _ = mtu.takeProbe()
             now = mtu.deadline
-            _ = mtu.advance(to: now, timeout: Self.bound, answered: .zero, heard: .zero, isWanted: true)
+            _ = mtu.advance(
+                to: now, timeout: Self.bound, answered: .zero, heard: .zero, isWanted: true)
         }
         // The path is back, and takes everything.
         now = mtu.deadline
@@ -79,7 +84,9 @@ import Testing
             _ = mtu.advance(to: now, timeout: Self.bound, answered: now, heard: now, isWanted: true)
             if now > asked + .milliseconds(400) { break }
         }
-        #expect(mtu.answered(size: 1472, sentAt: asked, at: now, timeout: Self.bound) == .grew && mtu.current == 1472)
+        #expect(
+            mtu.answered(size: 1472, sentAt: asked, at: now, timeout: Self.bound) == .grew
+                && mtu.current == 1472)
         let never = mtu.answered(size: 1900, sentAt: asked, at: now, timeout: Self.bound)
         #expect(never == .none && mtu.current == 1472)
     }
@@ -97,8 +104,9 @@ import Testing
         mtu.shortAnswered(at: now, roundTrip: .milliseconds(40))
         now = mtu.deadline
         #expect(now - began <= .milliseconds(60))
-        let change = mtu.advance(to: now, timeout: Self.bound, answered: began + .milliseconds(40), heard: now,
-                                 isWanted: true)
+        let change = mtu.advance(
+            to: now, timeout: Self.bound, answered: began + .milliseconds(40), heard: now,
+            isWanted: true)
         #expect(change == .shrank && mtu.current == 1252 && !mtu.isProven)
         // The base size shows that it passes, and after a while what lies above is tried again.
         mtu.basePassed(at: now, timeout: Self.bound)
@@ -132,7 +140,8 @@ import Testing
         _ = mtu.doubt(at: now, timeout: Self.bound)
         for _ in 0..<10 where mtu.deadline < now + .seconds(1) {
             now = mtu.deadline
-            let change = mtu.advance(to: now, timeout: Self.bound, answered: answered, heard: answered, isWanted: true)
+            let change = mtu.advance(
+                to: now, timeout: Self.bound, answered: answered, heard: answered, isWanted: true)
             #expect(change == .none)
         }
         #expect(mtu.current == 1472)

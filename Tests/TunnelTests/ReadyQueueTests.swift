@@ -7,15 +7,19 @@ import Testing
 /// The turns of streams that have something to send.
 @Suite struct ReadyQueueTests {
     private func stream(_ user: Int) -> StreamHandle {
-        let connection = Connection(role: .listener, configuration: ConnectionConfiguration(), localKey: 1, at: .zero)
+        let connection = Connection(
+            role: .listener, configuration: ConnectionConfiguration(), localKey: 1, at: .zero)
         let stream = StreamHandle(connection: connection, session: 0, target: nil)
         stream.user = user
         return stream
     }
 
-    /// Visits as `transmit` does: each stream sends what it has, at most 32 segments of 1400 bytes at a time.
-    private func visit(_ queue: inout ReadyQueue, _ left: inout [ObjectIdentifier: Int],
-                       until done: (StreamHandle) -> Bool) -> Int {
+    /// Visits as `transmit` does: each stream sends what it has, at most 32 segments of 1400 bytes
+    /// at a time.
+    private func visit(
+        _ queue: inout ReadyQueue, _ left: inout [ObjectIdentifier: Int],
+        until done: (StreamHandle) -> Bool
+    ) -> Int {
         var sent = 0
         while let stream = queue.popFirst() {
             let n = min(32, left[ObjectIdentifier(stream)] ?? 0)
@@ -53,10 +57,14 @@ import Testing
     @Test func usersShareInEqualParts() {
         var queue = ReadyQueue(), left: [ObjectIdentifier: Int] = [:], visits = [0, 0, 0]
         for (user, count) in [(0, 1), (1, 10), (2, 100)] {
-            for _ in 0..<count { let s = stream(user); left[ObjectIdentifier(s)] = 1 << 30; queue.append(s) }
+            for _ in 0..<count {
+                let s = stream(user); left[ObjectIdentifier(s)] = 1 << 30; queue.append(s)
+            }
         }
         var rounds = 0
-        _ = visit(&queue, &left) { visits[$0.user] += 1; rounds += 1; return rounds == 3000 }
+        _ = visit(&queue, &left) {
+            visits[$0.user] += 1; rounds += 1; return rounds == 3000
+        }
         #expect(visits.allSatisfy { $0 > 950 && $0 < 1050 }, "\(visits)")
     }
 
@@ -89,7 +97,8 @@ import Testing
             } else if let s = queue.popFirst() {
                 inside -= 1
                 #expect(!s.isReady)
-                queue.charge(s, bytes: Int(random.next() % 50_000), segments: Int(random.next() % 33))
+                queue.charge(
+                    s, bytes: Int(random.next() % 50_000), segments: Int(random.next() % 33))
             }
             #expect(queue.count == inside && queue.isEmpty == (inside == 0))
         }
@@ -103,7 +112,9 @@ import Testing
         for s in many { queue.append(s) }
         _ = queue.popFirst()
         queue.append(one)
-        #expect(queue.popFirst() === many[1] && queue.popFirst() === one && queue.popFirst() === many[2])
+        #expect(
+            queue.popFirst() === many[1] && queue.popFirst() === one && queue.popFirst() === many[2]
+        )
         var count = 3
         while queue.popFirst() != nil { count += 1 }
         #expect(count == 1000 && queue.isEmpty)

@@ -1,5 +1,6 @@
 import Measures
 import Testing
+
 @testable import Tunnel
 
 @Test func theWaitsDoubleUpToTheLongestAndBeginAnew() {
@@ -24,8 +25,9 @@ import Testing
 
 /// A process that stood still measures a round trip of minutes.
 @Test func noRoundTripMakesAPathsTimeOutLongerThanTenSeconds() {
-    let path = Path(number: 0, uplink: 0, uplinkName: "", remote: World.far, local: .unspecifiedV4,
-                    datagramLimit: 1472, isValidated: true)
+    let path = Path(
+        number: 0, uplink: 0, uplinkName: "", remote: World.far, local: .unspecifiedV4,
+        datagramLimit: 1472, isValidated: true)
     path.noteRTT(.milliseconds(30), at: .zero)
     #expect(path.probeTimeout < .milliseconds(120))
     path.noteRTT(.seconds(534), at: .zero)

@@ -1,6 +1,7 @@
 import Crypto
 import Measures
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
@@ -22,7 +23,8 @@ import Testing
             let session = endpoint.report(at: world.now).sessions[0]
             #expect(session.paths.map(\.health) == [.usable, .usable])
             for path in session.paths {
-                #expect(path.smoothedRTT > .milliseconds(29) && path.smoothedRTT < .milliseconds(40))
+                #expect(
+                    path.smoothedRTT > .milliseconds(29) && path.smoothedRTT < .milliseconds(40))
             }
         }
         // Every signal was echoed, so nothing but keepalives is sent from here on.
@@ -35,15 +37,18 @@ import Testing
         for seed in 10..<30 as Range<UInt64> {
             let world = World(seed: seed)
             for i in 0..<2 { world.up[i].loss = 0.6; world.down[i].loss = 0.6 }
-            #expect(world.run(.seconds(60)) { world.log.contains { $0.hasPrefix("C opened") } },
-                    "seed \(seed)")
+            #expect(
+                world.run(.seconds(60)) { world.log.contains { $0.hasPrefix("C opened") } },
+                "seed \(seed)")
         }
     }
 
     @Test func strangersHearNothing() {
         let world = World(seed: 3, userIsKnown: false)
         var answers = 0
-        world.filter = { toProxy, _, _ in if toProxy { answers += 1 }; return true }
+        world.filter = { toProxy, _, _ in
+            if toProxy { answers += 1 }; return true
+        }
         world.run(.seconds(5))
         #expect(answers == 0)
         #expect(world.concentrator.counters.refusedHellos > 3)
@@ -53,7 +58,9 @@ import Testing
         let world = World(seed: 4)
         world.run(.seconds(1))
         var answers = 0
-        world.filter = { toProxy, _, _ in if toProxy { answers += 1 }; return true }
+        world.filter = { toProxy, _, _ in
+            if toProxy { answers += 1 }; return true
+        }
         var r = SeededRandom(seed: 4)
         let stranger = SocketAddress(IPAddress(v4: 0x0102_0304), port: 9)
         for i in 0..<3000 {
@@ -64,24 +71,32 @@ import Testing
         }
         world.run(.milliseconds(500))
         #expect(answers == 0)
-        #expect(world.proxy.report(at: world.now).sessions[0].paths.allSatisfy { $0.health == .usable })
+        #expect(
+            world.proxy.report(at: world.now).sessions[0].paths.allSatisfy { $0.health == .usable })
     }
 
     @Test func replaysAreIgnored() {
         let world = World(seed: 5)
         var seen: [[UInt8]] = []
-        world.filter = { toProxy, _, bytes in if !toProxy { seen.append(bytes) }; return true }
+        world.filter = { toProxy, _, bytes in
+            if !toProxy { seen.append(bytes) }; return true
+        }
         world.run(.seconds(3))
-        let received = world.concentrator.report(at: world.now).sessions[0].paths.map(\.bytesReceived)
+        let received = world.concentrator.report(at: world.now).sessions[0].paths.map(
+            \.bytesReceived)
         var answers = 0
-        world.filter = { toProxy, _, _ in if toProxy { answers += 1 }; return true }
+        world.filter = { toProxy, _, _ in
+            if toProxy { answers += 1 }; return true
+        }
         let stranger = SocketAddress(IPAddress(v4: 0x0102_0304), port: 9)
         for bytes in seen { world.inject(bytes, toProxy: false, uplink: 0, from: stranger) }
         world.run(.milliseconds(200))
         #expect(seen.count > 5)
         #expect(answers == 0)
         #expect(world.concentrator.report(at: world.now).sessions.count == 1)
-        #expect(world.concentrator.report(at: world.now).sessions[0].paths.map(\.bytesReceived) == received)
+        #expect(
+            world.concentrator.report(at: world.now).sessions[0].paths.map(\.bytesReceived)
+                == received)
         #expect(world.concentrator.counters.replayed > 0)
     }
 
@@ -90,7 +105,8 @@ import Testing
             let world = World(seed: UInt64(100 + lost))
             world.run(.seconds(1))
             var left = lost
-            // On the living path the first `lost` datagrams after the removal vanish, whatever they carry.
+            // On the living path the first `lost` datagrams after the removal vanish, whatever they
+            // carry.
             world.filter = { toProxy, uplink, _ in
                 guard uplink == 1, left > 0, !toProxy else { return true }
                 left -= 1
@@ -99,7 +115,10 @@ import Testing
             world.up[0].isOut = true
             world.down[0].isOut = true
             world.proxy.removeUplink(0, at: world.now)
-            #expect(world.run(.seconds(30)) { world.concentrator.report(at: world.now).sessions[0].paths[0].health == .lost })
+            #expect(
+                world.run(.seconds(30)) {
+                    world.concentrator.report(at: world.now).sessions[0].paths[0].health == .lost
+                })
             #expect(left == 0)
             world.filter = nil
             world.run(.seconds(3))
@@ -125,9 +144,11 @@ import Testing
             world.run(.seconds(12))
             let ours = world.proxy.currentSession!.paths[0]!,
                 theirs = world.concentrator.sessions[0]!.paths[0]!
-            #expect(ours.generation == theirs.generation && ours.incarnation == theirs.incarnation,
-                    "seed \(seed)")
-            #expect(ours.health == .usable && theirs.health == .usable, "seed \(seed): \(world.log)")
+            #expect(
+                ours.generation == theirs.generation && ours.incarnation == theirs.incarnation,
+                "seed \(seed)")
+            #expect(
+                ours.health == .usable && theirs.health == .usable, "seed \(seed): \(world.log)")
             #expect(world.proxy.currentSession?.hasSignals == false)
         }
     }
@@ -137,7 +158,9 @@ import Testing
         world.run(.seconds(1))
         world.externalPort[0] = 6000
         world.run(.seconds(40))
-        #expect(world.concentrator.report(at: world.now).sessions[0].paths[0].remote == "192.0.2.10:6000")
+        #expect(
+            world.concentrator.report(at: world.now).sessions[0].paths[0].remote
+                == "192.0.2.10:6000")
         #expect(world.proxy.report(at: world.now).sessions[0].paths[0].health == .usable)
     }
 
@@ -155,7 +178,10 @@ import Testing
         world.run(.seconds(1))
         world.proxy.uplinkFailed(0, at: world.now)
         #expect(world.proxy.report(at: world.now).sessions[0].paths[0].health == .lost)
-        #expect(world.run(.seconds(2)) { world.proxy.report(at: world.now).sessions[0].paths[0].health == .usable })
+        #expect(
+            world.run(.seconds(2)) {
+                world.proxy.report(at: world.now).sessions[0].paths[0].health == .usable
+            })
     }
 
     @Test func numbersRest() {

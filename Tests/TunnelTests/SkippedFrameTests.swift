@@ -1,6 +1,7 @@
 import Crypto
 import Measures
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
@@ -9,12 +10,15 @@ import Testing
     /// Frames in an authentic record of one side, under its next packet number.
     static func inject(_ frames: [UInt8], toProxy: Bool, _ world: World) throws {
         let from = toProxy ? world.concentrator : world.proxy
-        let session = try #require(from.sessions.first ?? nil), path = try #require(session.paths[0])
+        let session = try #require(from.sessions.first ?? nil),
+            path = try #require(session.paths[0])
         let number = path.takeNumber()
-        let header = DatagramHeader(kind: .record, epoch: session.current.epoch, path: 0,
-                                    session: session.remoteIndex,
-                                    number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
-        var out = [UInt8](repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
+        let header = DatagramHeader(
+            kind: .record, epoch: session.current.epoch, path: 0,
+            session: session.remoteIndex,
+            number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
+        var out = [UInt8](
+            repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
@@ -24,12 +28,17 @@ import Testing
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }
         }
-        world.inject(out, toProxy: toProxy, uplink: 0, from: toProxy ? World.far : world.external(0))
+        world.inject(
+            out, toProxy: toProxy, uplink: 0, from: toProxy ? World.far : world.external(0))
     }
 
-    /// What the other side may not understand; `N` stands for the number of a subflow that is there.
+    /// What the other side may not understand; `N` stands for the number of a subflow that is
+    /// there.
     static let frames: [(String, [UInt8?])] = [
-        ("a segment of no subflow", [0xa0, 0x03, 0xff, 13, 0, 0, 0, 1, 0x0c, 0, 0, 0, 1, 8, 0, 0, 0]),
+        (
+            "a segment of no subflow",
+            [0xa0, 0x03, 0xff, 13, 0, 0, 0, 1, 0x0c, 0, 0, 0, 1, 8, 0, 0, 0]
+        ),
         ("one whose length takes two bytes", [0xa0, 0x03, 0xff, 0x80, 4, 0, 0, 0, 1]),
         ("a general one, an RST", [0xe0, 0x03, 0xff, 8, 0x04, 0, 0, 0, 0, 9, 0, 0]),
         ("data without ACK", [0xe0, 0x03, 0xff, 9, 0, 0, 0, 0, 0, 9, 0, 0, 66]),
@@ -41,7 +50,7 @@ import Testing
         ("zero bits set", [0xbf, nil, nil, 4, 0, 0, 0, 0]),
         ("a type to come", [0x7f, 3, 1, 2, 3]),
         ("path 255", [3, 255, 0, 5, 1, 1]),
-        ("a rekey that does not open", [5, 9, 2, 1, 1]),
+        ("a rekey that does not open", [5, 9, 2, 1, 1])
     ]
 
     @Test(arguments: frames.indices, [true, false])
@@ -73,7 +82,8 @@ import Testing
         world.open(port: 1, sending: 50_000_000)
         #expect(world.run(.seconds(2)) { (world.servers.first?.received ?? 0) > 100_000 })
         let session = try #require(world.concentrator.sessions.first ?? nil)
-        let number = try #require(world.concentrator.streams.compactMap { $0 }.first).links[0].number
+        let number = try #require(world.concentrator.streams.compactMap { $0 }.first).links[0]
+            .number
         let low = [UInt8(number >> 8), UInt8(number & 255)]
         try Self.inject([0x0c, 0, 8] + low + [0], toProxy: false, world)
         guard case .used = session.numbers.lookup(number) else { Issue.record("read on"); return }

@@ -2,10 +2,12 @@ import Crypto
 import Glibc
 import Measures
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
-/// Sessions that outlive their keys: a laptop asleep, an outage of minutes, and what becomes of the keys.
+/// Sessions that outlive their keys: a laptop asleep, an outage of minutes, and what becomes of the
+/// keys.
 @Suite struct SleepTests {
     /// The lid is shut for `pause`; then the machine is in the same networks, behind other ports.
     private func sleep(_ world: World, _ pause: Interval) {
@@ -19,7 +21,9 @@ import Testing
         world.log.filter { $0.hasPrefix("\(side) resumed") }.count
     }
 
-    @Test(arguments: [Interval.seconds(20), .seconds(150), .seconds(400), .seconds(3600), .seconds(80_000)])
+    @Test(arguments: [
+        Interval.seconds(20), .seconds(150), .seconds(400), .seconds(3600), .seconds(80_000)
+    ])
     func connectionsGoOnAfterSleep(_ pause: Interval) {
         let world = World(seed: 500 + UInt64(pause.nanoseconds / 1_000_000_000))
         let idle = world.open(port: 1, sending: 100)
@@ -32,9 +36,12 @@ import Testing
         let before = (download.received, world.now)
         #expect(world.run(.seconds(2)) { download.received > before.0 + 50_000 })
         #expect(world.now - before.1 < .milliseconds(600), "\(pause): a round trip or two")
-        #expect(world.run(.seconds(120)) { download.isDone && upload.isDone && open.isDone },
-                "received \(download.received) and \(open.received), sent \(upload.sentCount)")
-        #expect(!download.failed && !upload.failed && download.wrong == 0 && download.received == 20_000_000)
+        #expect(
+            world.run(.seconds(120)) { download.isDone && upload.isDone && open.isDone },
+            "received \(download.received) and \(open.received), sent \(upload.sentCount)")
+        #expect(
+            !download.failed && !upload.failed && download.wrong == 0
+                && download.received == 20_000_000)
         #expect(resumed(world, "P") == (pause > .seconds(180) ? 1 : 0))
         #expect(resumed(world, "C") == resumed(world, "P"))
         #expect(world.log.filter { $0.contains("opened") }.count == 2, "no other session")
@@ -56,7 +63,8 @@ import Testing
         #expect(world.run(.seconds(5)) { next.isDone })
     }
 
-    /// Another process with the same key does not take the session over; the old one ends when its time is up.
+    /// Another process with the same key does not take the session over; the old one ends when its
+    /// time is up.
     @Test func aSilentSessionEndsAfterItsTime() {
         let world = World(seed: 511, limits: { $0.sessionSilence = .seconds(1000) })
         let download = world.open(port: 20_000)
@@ -105,18 +113,22 @@ import Testing
         world.filter = nil
         world.run(.seconds(2))
         let dropped = world.concentrator.counters
-        for bytes in seen.suffix(50) { world.inject(bytes, toProxy: false, uplink: 0, from: world.external(0)) }
+        for bytes in seen.suffix(50) {
+            world.inject(bytes, toProxy: false, uplink: 0, from: world.external(0))
+        }
         #expect(world.concentrator.counters.unknownSession == dropped.unknownSession + 50)
     }
 
-    /// No copy of a record key is left in the process once its session has ended. (The old code kept it in the freed
-    /// memory of the cipher.)
+    /// No copy of a record key is left in the process once its session has ended. (The old code
+    /// kept it in the freed memory of the cipher.)
     @Test func keysAreWipedWithTheSession() throws {
         let world = World(seed: 514)
         let client = world.open(port: 100)
         #expect(world.run(.seconds(5)) { client.isDone })
         let session = try #require(world.proxy.currentSession)
-        let masked = [session.current.send?.masked, session.current.receive?.masked].compactMap { $0 }
+        let masked = [session.current.send?.masked, session.current.receive?.masked].compactMap {
+            $0
+        }
         #expect(masked.count == 2)
         #expect(masked.allSatisfy { Memory.holds($0) }, "the search finds what is there")
         world.proxy.shutDown(at: world.now)
@@ -128,18 +140,22 @@ import Testing
 
 /// The process' own memory, searched for what must not be there.
 private enum Memory {
-    /// Whether 32 bytes of the heap, exclusive-or with 0xa5, are `masked`. (A pattern in the open would find itself.)
+    /// Whether 32 bytes of the heap, exclusive-or with 0xa5, are `masked`. (A pattern in the open
+    /// would find itself.)
     static func holds(_ masked: [UInt8]) -> Bool {
         guard let maps = fopen("/proc/self/maps", "r") else { return false }
         defer { fclose(maps) }
         var line = [CChar](repeating: 0, count: 512)
         var areas: [(UInt, UInt)] = []
         while fgets(&line, 512, maps) != nil {
-            let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            let text = String(
+                decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
             let words = text.split(separator: " ", omittingEmptySubsequences: true)
             guard words.count >= 5, words[1].hasPrefix("rw"), words[4] == "0" else { continue }
             let ends = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
-            if ends.count == 2, !text.contains("[stack]"), !text.contains("[v") { areas.append((ends[0], ends[1])) }
+            if ends.count == 2, !text.contains("[stack]"), !text.contains("[v") {
+                areas.append((ends[0], ends[1]))
+            }
         }
         let file = Glibc.open("/proc/self/mem", O_RDONLY)
         defer { close(file) }
@@ -163,11 +179,15 @@ private enum Memory {
         return false
     }
 
-    private static func find(_ masked: [UInt8], _ first: UInt8, in chunk: UnsafeMutableRawBufferPointer, _ n: Int) -> Bool {
+    private static func find(
+        _ masked: [UInt8], _ first: UInt8, in chunk: UnsafeMutableRawBufferPointer, _ n: Int
+    ) -> Bool {
         var at = 0
         while at + 32 <= n, let hit = memchr(chunk.baseAddress! + at, Int32(first), n - at - 31) {
             let offset = hit - UnsafeMutableRawPointer(chunk.baseAddress!)
-            if masked.indices.allSatisfy({ chunk[offset + $0] ^ 0xa5 == masked[$0] }) { return true }
+            if masked.indices.allSatisfy({ chunk[offset + $0] ^ 0xa5 == masked[$0] }) {
+                return true
+            }
             at = offset + 1
         }
         return false

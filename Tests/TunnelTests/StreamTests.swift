@@ -2,6 +2,7 @@ import Crypto
 import Measures
 import Multipath
 import Testing
+
 @testable import Tunnel
 @testable import Wire
 
@@ -9,8 +10,9 @@ import Testing
 @Suite struct StreamTests {
     private func expectClean(_ client: Client, received: Int, _ note: String = "") {
         #expect(client.status == .connected, "\(note)")
-        #expect(client.wrong == 0 && client.received == received,
-                "\(note): \(client.received) of \(received), \(client.wrong) wrong")
+        #expect(
+            client.wrong == 0 && client.received == received,
+            "\(note): \(client.received) of \(received), \(client.wrong) wrong")
         #expect(client.stream.connection.error == nil, "\(note)")
     }
 
@@ -67,7 +69,8 @@ import Testing
     private func handover(_ mode: HandoverMode, silent: Bool, upload: Bool, seed: UInt64) {
         let world = World(seed: seed, mode: mode, backup: 1)
         for i in 0..<2 {
-            let rate = Rate.megabitsPerSecond(i == 0 ? 8 : 4), delay = Interval.milliseconds(i == 0 ? 15 : 50)
+            let rate = Rate.megabitsPerSecond(i == 0 ? 8 : 4),
+                delay = Interval.milliseconds(i == 0 ? 15 : 50)
             world.up[i].rate = rate; world.down[i].rate = rate
             world.up[i].delay = delay; world.down[i].delay = delay
             world.up[i].queue = .seconds(1); world.down[i].queue = .seconds(1)
@@ -84,12 +87,14 @@ import Testing
         if !silent { world.proxy.removeUplink(0, at: world.now) }
         world.run(.milliseconds(700)) { client.isDone }
         let gap = peer.longestGap
-        #expect(world.run(.seconds(60)) { client.isDone },
-                "\(mode) silent \(silent) upload \(upload): \(client.received)")
+        #expect(
+            world.run(.seconds(60)) { client.isDone },
+            "\(mode) silent \(silent) upload \(upload): \(client.received)")
         expectClean(client, received: received, "\(mode) silent \(silent) upload \(upload)")
         print("handover \(mode) silent \(silent) upload \(upload): gap \(gap.milliseconds) ms")
-        #expect(gap < .milliseconds(silent ? 500 : 300),
-                "\(mode) silent \(silent) upload \(upload): \(gap.milliseconds) ms")
+        #expect(
+            gap < .milliseconds(silent ? 500 : 300),
+            "\(mode) silent \(silent) upload \(upload): \(gap.milliseconds) ms")
     }
 
     @Test(arguments: HandoverMode.allCases, [false, true])
@@ -128,7 +133,9 @@ import Testing
     @Test func singleModeLetsTheOtherUplinkSleep() {
         let world = World(seed: 51, mode: .single, backup: 1)
         var onBackup = 0
-        world.filter = { _, uplink, _ in if uplink == 1 { onBackup += 1 }; return true }
+        world.filter = { _, uplink, _ in
+            if uplink == 1 { onBackup += 1 }; return true
+        }
         let client = world.open(port: 2000)
         #expect(world.run(.seconds(30)) { client.isDone })
         world.run(.seconds(60))
@@ -183,11 +190,14 @@ import Testing
         #expect(world.now - asked < .seconds(6))
     }
 
-    /// Only handshakes reach the proxy: the concentrator has dialled, and must not be asked to do so again.
+    /// Only handshakes reach the proxy: the concentrator has dialled, and must not be asked to do
+    /// so again.
     @Test func aFreshSessionRepeatsNoRequestThatMayHaveBeenDialled() {
         let world = World(seed: 61)
         #expect(world.run(.seconds(1)) { world.proxy.currentSession != nil })
-        world.filter = { toProxy, _, bytes in !toProxy || bytes[0] >> 4 != DatagramHeader.Kind.record.rawValue }
+        world.filter = { toProxy, _, bytes in
+            !toProxy || bytes[0] >> 4 != DatagramHeader.Kind.record.rawValue
+        }
         let client = world.open(port: 2, sending: 500)
         #expect(world.run(.seconds(30)) { world.log.filter { $0.contains("P opened") }.count == 2 })
         world.filter = nil
@@ -196,7 +206,8 @@ import Testing
         #expect(world.servers.count == 1, "dialled \(world.servers.count) times")
     }
 
-    /// A SYN repeated and held up for minutes, when the concentrator has long forgotten the subflow it opened.
+    /// A SYN repeated and held up for minutes, when the concentrator has long forgotten the subflow
+    /// it opened.
     @Test func aLateSYNOpensNothingTwice() {
         let world = World(seed: 62)
         #expect(world.run(.seconds(1)) { world.proxy.currentSession != nil })
@@ -208,7 +219,8 @@ import Testing
         #expect(world.servers.count == 1, "dialled \(world.servers.count) times")
     }
 
-    /// Nothing came for longer than a SYN is repeated: the application is told, whatever becomes of the session.
+    /// Nothing came for longer than a SYN is repeated: the application is told, whatever becomes of
+    /// the session.
     @Test func whatWasNeverAnsweredIsGivenUp() {
         let world = World(seed: 63)
         #expect(world.run(.seconds(1)) { world.proxy.currentSession != nil })
@@ -232,7 +244,8 @@ import Testing
         #expect(world.run(.seconds(60)) { client.isDone })
         expectClean(client, received: 10_000_000)
         #expect(world.proxy.currentSession!.current.epoch > 5)
-        #expect(world.concentrator.counters.notAuthentic == 0 && world.proxy.counters.notAuthentic == 0)
+        #expect(
+            world.concentrator.counters.notAuthentic == 0 && world.proxy.counters.notAuthentic == 0)
     }
 
     @Test func manyConnectionsAtOnce() {
@@ -241,7 +254,9 @@ import Testing
             world.open(port: i % 2 == 0 ? 1 : 20, sending: i % 2 == 0 ? 5000 : 0)
         }
         #expect(world.run(.seconds(60)) { clients.allSatisfy { $0.isDone } })
-        for (i, client) in clients.enumerated() { expectClean(client, received: i % 2 == 0 ? 5000 : 20_000) }
+        for (i, client) in clients.enumerated() {
+            expectClean(client, received: i % 2 == 0 ? 5000 : 20_000)
+        }
         world.run(.seconds(90))
         #expect(world.proxy.report(at: world.now).connections == 0)
         #expect(world.concentrator.report(at: world.now).connections == 0)
@@ -252,7 +267,8 @@ import Testing
 
     @Test func aFailedDialIsTold() {
         let world = World(seed: 57)
-        let client = world.open(port: 9, target: Target(host: .address(IPAddress(v4: 0x0808_0808)), port: 9))
+        let client = world.open(
+            port: 9, target: Target(host: .address(IPAddress(v4: 0x0808_0808)), port: 9))
         #expect(world.run(.seconds(5)) { client.isDone })
         #expect(client.status == .connectionRefused)
         #expect(client.received == 0)

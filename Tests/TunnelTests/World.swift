@@ -44,7 +44,8 @@ final class World {
     var down: [TestLink]
     var random: SeededRandom
     var log: [String] = []
-    /// The proxy's machine is suspended: nothing reaches it, and it does nothing, while time goes by.
+    /// The proxy's machine is suspended: nothing reaches it, and it does nothing, while time goes
+    /// by.
     var isAsleep = false
     /// Sees every datagram that leaves: (to the proxy?, uplink, bytes); false drops it.
     var filter: ((Bool, Int, [UInt8]) -> Bool)?
@@ -71,30 +72,39 @@ final class World {
         return bytes.withUnsafeBytes { Key32($0) }
     }
 
-    init(seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil,
-         userIsKnown: Bool = true,
-         keyLifetime: Interval = .seconds(120), joinsFirst: Bool = true, addUplinks: Bool = true,
-         limits: ((inout EndpointConfiguration) -> Void)? = nil) {
+    init(
+        seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil,
+        userIsKnown: Bool = true,
+        keyLifetime: Interval = .seconds(120), joinsFirst: Bool = true, addUplinks: Bool = true,
+        limits: ((inout EndpointConfiguration) -> Void)? = nil
+    ) {
         random = SeededRandom(seed: seed)
-        let mine = StaticKeyPair(privateKey: Self.key(1)), theirs = StaticKeyPair(privateKey: Self.key(2))
+        let mine = StaticKeyPair(privateKey: Self.key(1)),
+            theirs = StaticKeyPair(privateKey: Self.key(2))
         let shared = Self.key(3)
-        var p = EndpointConfiguration(role: .proxy(concentrator: [Self.far], publicKey: theirs.publicKey, preSharedKey: shared),
-                                      identity: mine)
+        var p = EndpointConfiguration(
+            role: .proxy(
+                concentrator: [Self.far], publicKey: theirs.publicKey, preSharedKey: shared),
+            identity: mine)
         p.mode = mode
         p.epoch = Self.epoch
         p.keyLifetime = keyLifetime
         proxy = Endpoint(configuration: p, seed: Self.key(seed &+ 100), at: now)
         concentratorSetup = {
             let known = userIsKnown ? mine.publicKey : theirs.publicKey
-            var c = EndpointConfiguration(role: .concentrator(users: [.init(name: "alice", publicKey: known, preSharedKey: shared)]),
-                                          identity: theirs)
+            var c = EndpointConfiguration(
+                role: .concentrator(users: [
+                    .init(name: "alice", publicKey: known, preSharedKey: shared)
+                ]),
+                identity: theirs)
             c.joinsFirstAddress = joinsFirst
             c.epoch = Self.epoch
             c.keyLifetime = keyLifetime
             limits?(&c)
             return c
         }
-        concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(seed &+ 200), at: now)
+        concentrator = Endpoint(
+            configuration: concentratorSetup(), seed: Self.key(seed &+ 200), at: now)
         up = Array(repeating: TestLink(), count: uplinks)
         down = up
         externalPort = (0..<uplinks).map { 5000 + UInt16($0) }
@@ -106,7 +116,8 @@ final class World {
     }
 
     func restartConcentrator() {
-        concentrator = Endpoint(configuration: concentratorSetup(), seed: Self.key(random.next()), at: now)
+        concentrator = Endpoint(
+            configuration: concentratorSetup(), seed: Self.key(random.next()), at: now)
         servers.removeAll()
     }
 
@@ -137,7 +148,8 @@ final class World {
     }
 
     private func turn() {
-        for (endpoint, isProxy) in [(proxy, true), (concentrator, false)] where !isProxy || !isAsleep {
+        for (endpoint, isProxy) in [(proxy, true), (concentrator, false)]
+        where !isProxy || !isAsleep {
             endpoint.advance(to: now)
             var rounds = 0
             repeat {
@@ -156,7 +168,8 @@ final class World {
             var at = run.offset
             while at < run.offset + run.length {
                 let n = min(run.segmentSize, run.offset + run.length - at)
-                put(Array(UnsafeRawBufferPointer(start: batch.arena + at, count: n)),
+                put(
+                    Array(UnsafeRawBufferPointer(start: batch.arena + at, count: n)),
                     fromProxy: fromProxy, run: run)
                 at += n
             }
@@ -169,7 +182,9 @@ final class World {
         let uplink: Int
         if fromProxy {
             uplink = run.uplink
-            if ![Self.far, Self.also, Self.six].contains(run.remote) { strayed?(run.remote, bytes); return }
+            if ![Self.far, Self.also, Self.six].contains(run.remote) {
+                strayed?(run.remote, bytes); return
+            }
         } else {
             guard let i = up.indices.first(where: { external($0) == run.remote }) else {
                 strayed?(run.remote, bytes)
@@ -177,7 +192,9 @@ final class World {
             }
             uplink = i
         }
-        let server = fromProxy ? run.remote
+        let server =
+            fromProxy
+            ? run.remote
             : [Self.also, Self.six].first { $0.address == run.local } ?? Self.far
         if let blocks, blocks(uplink, server) { return }
         sent += 1
@@ -191,13 +208,15 @@ final class World {
         link.carried += bytes.count
         let copies = random.chance(link.duplication) ? 2 : 1
         for _ in 0..<copies {
-            let extra = link.jitter > .zero
+            let extra =
+                link.jitter > .zero
                 ? Interval(nanoseconds: Int64(random.next() % UInt64(link.jitter.nanoseconds)))
                 : .zero
             order += 1
-            let flight = Flight(at: link.busyUntil + link.delay + extra, order: order,
-                                toProxy: !fromProxy, uplink: uplink,
-                                bytes: bytes, from: fromProxy ? external(uplink) : server, server: server)
+            let flight = Flight(
+                at: link.busyUntil + link.delay + extra, order: order,
+                toProxy: !fromProxy, uplink: uplink,
+                bytes: bytes, from: fromProxy ? external(uplink) : server, server: server)
             let place = flights.firstIndex { $0.at > flight.at } ?? flights.count
             flights.insert(flight, at: place)
         }
@@ -207,16 +226,20 @@ final class World {
         inject(f.bytes, toProxy: f.toProxy, uplink: f.uplink, from: f.from, local: f.server.address)
     }
 
-    func inject(_ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress,
-                local: IPAddress = World.far.address) {
+    func inject(
+        _ bytes: [UInt8], toProxy: Bool, uplink: Int, from: SocketAddress,
+        local: IPAddress = World.far.address
+    ) {
         if toProxy, isAsleep { return }
         var copy = bytes
         copy.withUnsafeMutableBytes {
             if toProxy {
-                proxy.receive($0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink,
-                              at: now)
+                proxy.receive(
+                    $0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink,
+                    at: now)
+            } else {
+                concentrator.receive($0, from: from, local: local, uplink: 0, at: now)
             }
-            else { concentrator.receive($0, from: from, local: local, uplink: 0, at: now) }
         }
     }
 
@@ -229,7 +252,8 @@ final class World {
             let server = Server(stream, port: Int(target.port), target: target)
             servers.append(server)
             stream.owner = server
-            endpoint.answer(stream, with: server.port == 9 ? .connectionRefused : .connected, at: now)
+            endpoint.answer(
+                stream, with: server.port == 9 ? .connectionRefused : .connected, at: now)
             server.pump(endpoint, at: now)
         case .answered(let stream, let status):
             (stream.owner as? Client)?.status = status
@@ -237,23 +261,33 @@ final class World {
             (stream.owner as? Client)?.pump(endpoint, at: now)
             (stream.owner as? Server)?.pump(endpoint, at: now)
         case .limited(let user, let limit): log.append("C \(user) met \(limit.label)")
-        case .addressAnnounced(_, let address, let isThere): log.append("P \(address) \(isThere ? "there" : "gone")")
+        case .addressAnnounced(_, let address, let isThere):
+            log.append("P \(address) \(isThere ? "there" : "gone")")
         case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
         case .sessionDoubted(let n): log.append("P doubted \(n) at \(now.nanoseconds / 1_000_000)")
-        case .sessionOpened(let n, let user): log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
+        case .sessionOpened(let n, let user):
+            log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
         case .sessionResumed(let n, _): log.append("\(isProxy ? "P" : "C") resumed \(n)")
-        case .sessionClosed(let n, let reason): log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
+        case .sessionClosed(let n, let reason):
+            log.append("\(isProxy ? "P" : "C") closed \(n) \(reason)")
         case .pathChanged(let n, let path, _, _, let health):
-            log.append("\(isProxy ? "P" : "C") \(n) path \(path) \(health) at \(now.nanoseconds / 1_000_000)")
-        case .pathMoved(let n, let path, _, let to): log.append("\(isProxy ? "P" : "C") \(n) path \(path) moved to \(to)")
+            log.append(
+                "\(isProxy ? "P" : "C") \(n) path \(path) \(health) at \(now.nanoseconds / 1_000_000)"
+            )
+        case .pathMoved(let n, let path, _, let to):
+            log.append("\(isProxy ? "P" : "C") \(n) path \(path) moved to \(to)")
         }
     }
 
-    /// Opens a stream that sends `sending` bytes of the pattern and expects as many as the port says.
+    /// Opens a stream that sends `sending` bytes of the pattern and expects as many as the port
+    /// says.
     @discardableResult
-    func open(port: UInt16, sending: Int = 0, target: Target? = nil, mode: HandoverMode? = nil) -> Client {
-        let stream = proxy.open(target ?? Target(host: .name("example.org"), port: port), mode: mode, at: now)
+    func open(
+        port: UInt16, sending: Int = 0, target: Target? = nil, mode: HandoverMode? = nil
+    ) -> Client {
+        let stream = proxy.open(
+            target ?? Target(host: .name("example.org"), port: port), mode: mode, at: now)
         let client = Client(stream, sending: sending)
         stream.owner = client
         clients.append(client)
@@ -261,14 +295,15 @@ final class World {
         return client
     }
 
-    /// The stream's bytes: a table of a prime length over and over, so that no alignment hides a mistake.
+    /// The stream's bytes: a table of a prime length over and over, so that no alignment hides a
+    /// mistake.
     static let period = 65_521
     static let pattern: [UInt8] = {
         var r = SeededRandom(seed: 1)
         return (0..<period + 65_536).map { _ in UInt8(truncatingIfNeeded: r.next()) }.enumerated()
             .reduce(into: []) { out, item in
-            out.append(item.offset < period ? item.element : out[item.offset - period])
-        }
+                out.append(item.offset < period ? item.element : out[item.offset - period])
+            }
     }()
     static func fill(_ out: UnsafeMutableRawBufferPointer, from offset: Int) {
         pattern.withUnsafeBytes { table in
@@ -285,8 +320,10 @@ final class World {
             var at = 0
             while at < bytes.count {
                 let n = min(bytes.count - at, 65_536)
-                if memcmp(bytes.baseAddress! + at, table.baseAddress! + (offset + at) % period,
-                          n) != 0 {
+                if memcmp(
+                    bytes.baseAddress! + at, table.baseAddress! + (offset + at) % period,
+                    n) != 0
+                {
                     return false
                 }
                 at += n
@@ -348,7 +385,9 @@ final class Client: Peer {
     func pump(_ endpoint: Endpoint, at now: Instant) {
         if !isDeaf { _ = read(endpoint, at: now) }
         write(endpoint, at: now)
-        if sentCount == toSend, !hasFinished { stream.connection.finishWriting(at: now); hasFinished = true }
+        if sentCount == toSend, !hasFinished {
+            stream.connection.finishWriting(at: now); hasFinished = true
+        }
         endpoint.touched(stream, at: now)
         if isDone || failed { endpoint.release(stream, at: now) }
     }

@@ -1,6 +1,7 @@
 import Buffers
 import Measures
 import Testing
+
 @testable import Wire
 
 @Suite struct CaptureFileTests {
@@ -10,9 +11,10 @@ import Testing
         var out = [UInt8](repeating: 0, count: room)
         let n = out.withUnsafeMutableBytes { buffer in
             Pieces.of(payload) {
-                CaptureFile.write(s, payload: $0, from: RawSegmentTests.v6.0,
-                                  to: RawSegmentTests.v6.1, at: 1_700_000_000_123_456_789,
-                                  into: buffer.baseAddress!, capacity: room)
+                CaptureFile.write(
+                    s, payload: $0, from: RawSegmentTests.v6.0,
+                    to: RawSegmentTests.v6.1, at: 1_700_000_000_123_456_789,
+                    into: buffer.baseAddress!, capacity: room)
             }
         }
         var rest = out[..<(try #require(n))]
@@ -30,7 +32,9 @@ import Testing
     }
 
     @Test func theHeaderIsNanosecondPcapOfRawIP() {
-        #expect(hex(CaptureFile.header) == "4d3cb2a1" + "02000400" + "0000000000000000" + "ffff0000" + "65000000")
+        #expect(
+            hex(CaptureFile.header) == "4d3cb2a1" + "02000400" + "0000000000000000" + "ffff0000"
+                + "65000000")
     }
 
     @Test func whatFitsIsOnePacket() throws {
@@ -54,11 +58,19 @@ import Testing
             var merged = s
             merged.options = SegmentOptions()
             for (packet, _) in packets { merged.options.merge(packet.options) }
-            // MP_CAPABLE beside MP_JOIN on one SYN has no meaning; of the two the capture keeps one.
-            guard !(s.flags.contains(.syn) && s.options.present.isSuperset(of: [.multipathCapable, .join])) else { continue }
+            // MP_CAPABLE beside MP_JOIN on one SYN has no meaning; of the two the capture keeps
+            // one.
+            guard
+                !(s.flags.contains(.syn)
+                    && s.options.present.isSuperset(of: [.multipathCapable, .join]))
+            else { continue }
             #expect(difference(s, merged) == nil)
-            #expect(packets.filter { !$0.payload.isEmpty }.map(\.payload) == (payload.isEmpty ? [] : [payload]))
-            #expect(packets.filter { $0.0.flags.contains(.syn) }.count == (s.flags.contains(.syn) ? 1 : 0))
+            #expect(
+                packets.filter { !$0.payload.isEmpty }.map(\.payload)
+                    == (payload.isEmpty ? [] : [payload]))
+            #expect(
+                packets.filter { $0.0.flags.contains(.syn) }.count
+                    == (s.flags.contains(.syn) ? 1 : 0))
         }
     }
 
@@ -68,13 +80,16 @@ import Testing
         s.sequence = SubflowSequence(.max)
         s.options.multipathCapable = try OptionVector.named("capable-syn-ack").multipathCapable
         s.options.dss = try OptionVector.named("dss-ack-4-map-4").dss
-        s.options.present = [.maximumSegmentSize, .windowScale, .sackPermitted, .timestamps,
-                             .multipathCapable, .dss]
+        s.options.present = [
+            .maximumSegmentSize, .windowScale, .sackPermitted, .timestamps,
+            .multipathCapable, .dss
+        ]
         let packets = try Self.packets(s, [1, 2, 3, 4, 5])
         try #require(packets.count == 2)
         #expect(packets[0].payload == [] && packets[1].payload == [1, 2, 3, 4, 5])
-        #expect(packets[1].0.sequence.value == 0 && packets[1].0.flags == .ack
-            && packets[1].0.options.present == .dss)
+        #expect(
+            packets[1].0.sequence.value == 0 && packets[1].0.flags == .ack
+                && packets[1].0.options.present == .dss)
     }
 }
 
@@ -84,15 +99,21 @@ import Testing
         let a = RawSegmentTests.v4.0, b = RawSegmentTests.v4.1
         func record(_ s: Segment, _ payload: String, fromInitiator: Bool) {
             Pieces.of(Array(payload.utf8)) { pieces in
-                recorder.record(s, payload: pieces, from: fromInitiator ? a : b,
-                                to: fromInitiator ? b : a, at: 5) { bytes in
-                    guard let read = try? RawSegmentTests.read(Array(bytes.dropFirst(16))) else { return }
+                recorder.record(
+                    s, payload: pieces, from: fromInitiator ? a : b,
+                    to: fromInitiator ? b : a, at: 5
+                ) { bytes in
+                    guard let read = try? RawSegmentTests.read(Array(bytes.dropFirst(16))) else {
+                        return
+                    }
                     shown.append((read.0, read.payload))
                 }
             }
         }
-        func segment(_ flags: ControlBits, _ sequence: UInt32, ports: (UInt16, UInt16),
-                     _ kinds: SegmentOptions.Kinds) -> Segment {
+        func segment(
+            _ flags: ControlBits, _ sequence: UInt32, ports: (UInt16, UInt16),
+            _ kinds: SegmentOptions.Kinds
+        ) -> Segment {
             var s = Segment()
             (s.sourcePort, s.destinationPort) = ports
             s.flags = flags
@@ -106,19 +127,30 @@ import Testing
             return s
         }
         let out: (UInt16, UInt16) = (5000, 443), back: (UInt16, UInt16) = (443, 5000)
-        record(segment(.syn, 100, ports: out, [.multipathCapable, .dss]), "one", fromInitiator: true)
+        record(
+            segment(.syn, 100, ports: out, [.multipathCapable, .dss]), "one", fromInitiator: true)
         record(segment([], 104, ports: out, .dss), "two", fromInitiator: true)
-        record(segment(.syn, 100, ports: out, [.multipathCapable, .dss]), "one", fromInitiator: true)
+        record(
+            segment(.syn, 100, ports: out, [.multipathCapable, .dss]), "one", fromInitiator: true)
         record(segment(.ack, 9, ports: (5002, 443), .dss), "other", fromInitiator: true)
-        record(segment([.syn, .ack], 900, ports: back, [.multipathCapable, .dss]), "", fromInitiator: false)
+        record(
+            segment([.syn, .ack], 900, ports: back, [.multipathCapable, .dss]), "",
+            fromInitiator: false)
         record(segment(.ack, 107, ports: out, .dss), "three", fromInitiator: true)
-        #expect(shown.map { String(decoding: $0.payload, as: UTF8.self) } == ["", "", "other", "", "one", "two", "", "three"])
+        #expect(
+            shown.map { String(decoding: $0.payload, as: UTF8.self) } == [
+                "", "", "other", "", "one", "two", "", "three"
+            ])
         #expect(shown[0].0.options.present == .multipathCapable && shown[0].0.sequence.value == 100)
-        #expect(shown[4].0.sequence.value == 101 && shown[4].0.flags == .ack
-            && shown[4].0.acknowledgement.value == 901)
-        #expect(shown[3].0.options.present == .multipathCapable && shown[3].0.acknowledgement.value == 101)
-        #expect(shown[6].0.sequence.value == 901 && shown[6].0.acknowledgement.value == 107
-            && shown[6].0.flags == .ack)
+        #expect(
+            shown[4].0.sequence.value == 101 && shown[4].0.flags == .ack
+                && shown[4].0.acknowledgement.value == 901)
+        #expect(
+            shown[3].0.options.present == .multipathCapable
+                && shown[3].0.acknowledgement.value == 101)
+        #expect(
+            shown[6].0.sequence.value == 901 && shown[6].0.acknowledgement.value == 107
+                && shown[6].0.flags == .ack)
         #expect(shown[5].0.flags == .ack && shown[5].0.options.present == .dss)
     }
 }

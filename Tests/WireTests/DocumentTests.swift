@@ -2,10 +2,12 @@ import Buffers
 import Foundation
 import Measures
 import Testing
+
 @testable import Wire
 
-/// The examples of docs/wire.md: bytes, and what they mean. Each is read, its meaning compared with the document's
-/// words, and written again to the same bytes, so that document and code can't drift apart.
+/// The examples of docs/wire.md: bytes, and what they mean. Each is read, its meaning compared with
+/// the document's words, and written again to the same bytes, so that document and code can't drift
+/// apart.
 enum WireDocument {
     struct Example: CustomTestStringConvertible, Sendable {
         /// The words before the bytes.
@@ -15,7 +17,8 @@ enum WireDocument {
         var testDescription: String { (head + [meaning]).joined(separator: " ") }
     }
 
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent()
         .deletingLastPathComponent()
 
     /// A file of the repository; empty where there is none.
@@ -25,7 +28,8 @@ enum WireDocument {
 
     /// Every Swift file below a folder, with its path before it.
     static func sources(_ folder: String) -> String {
-        let files = FileManager.default.subpaths(atPath: root.appendingPathComponent(folder).path) ?? []
+        let files =
+            FileManager.default.subpaths(atPath: root.appendingPathComponent(folder).path) ?? []
         return files.filter { $0.hasSuffix(".swift") }.map { "\($0)\n" + text("\(folder)/\($0)") }
             .joined(separator: "\n")
     }
@@ -39,8 +43,10 @@ enum WireDocument {
             let parts = line.split(separator: "|", maxSplits: 2, omittingEmptySubsequences: false)
                 .map { $0.trimmingCharacters(in: .whitespaces) }
             guard parts.count == 3 else { continue }
-            examples.append(Example(head: parts[0].split(separator: " ").map(String.init),
-                                    bytes: bytes(parts[1]), meaning: parts[2]))
+            examples.append(
+                Example(
+                    head: parts[0].split(separator: " ").map(String.init),
+                    bytes: bytes(parts[1]), meaning: parts[2]))
         }
         return examples
     }
@@ -50,7 +56,8 @@ enum WireDocument {
         text.split(separator: " ").flatMap { group -> [UInt8] in
             let factors = group.split(separator: "*")
             let bytes = unhex(String(factors[0]))
-            return factors.count == 2 ? Array(repeating: bytes[0], count: Int(factors[1]) ?? 0) : bytes
+            return factors.count == 2
+                ? Array(repeating: bytes[0], count: Int(factors[1]) ?? 0) : bytes
         }
     }
 }
@@ -67,7 +74,9 @@ enum WireDocument {
     /// Every form there is a vector of stands in the document, and every option besides.
     @Test func noOptionIsLeftOut() throws {
         let shown = Set(WireDocument.examples("options").map { hex($0.bytes) })
-        for vector in OptionVector.all { #expect(shown.contains(hex(vector.bytes)), "\(vector.name)") }
+        for vector in OptionVector.all {
+            #expect(shown.contains(hex(vector.bytes)), "\(vector.name)")
+        }
         var kinds: SegmentOptions.Kinds = []
         for example in WireDocument.examples("options") {
             let flags = ControlBits(letters: example.head.joined())
@@ -85,7 +94,8 @@ enum WireDocument {
     /// Options that are skipped, or read in part.
     @Test(arguments: WireDocument.examples("skipped"))
     func whatIsSkippedIsSkipped(_ example: WireDocument.Example) throws {
-        let options = try SegmentOptions(example.bytes, flags: ControlBits(letters: example.head.joined()))
+        let options = try SegmentOptions(
+            example.bytes, flags: ControlBits(letters: example.head.joined()))
         let words = options.words.joined(separator: "; ")
         #expect((words.isEmpty ? "nothing" : words) == example.meaning)
     }
@@ -107,7 +117,9 @@ enum WireDocument {
     @Test(arguments: WireDocument.examples("lengths") + WireDocument.examples("frames"))
     func aFrameIsAsLongAsIsSaid(_ example: WireDocument.Example) {
         func extent(_ bytes: [UInt8]) -> Int? {
-            bytes.withUnsafeBytes { bytes[0] & 0x80 == 0 ? FrameType.extent($0) : SealedSegment.extent($0) }
+            bytes.withUnsafeBytes {
+                bytes[0] & 0x80 == 0 ? FrameType.extent($0) : SealedSegment.extent($0)
+            }
         }
         guard example.meaning != "no end" else { return #expect(extent(example.bytes) == nil) }
         let length = Int(example.meaning) ?? example.bytes.count
@@ -128,7 +140,8 @@ enum WireDocument {
         #expect(shown.count == DialStatus.allCases.count)
     }
 
-    /// One subflow's segments in the order they are sent; each is read by the other end, and written by its own.
+    /// One subflow's segments in the order they are sent; each is read by the other end, and
+    /// written by its own.
     @Test func sealedSegmentsMeanWhatIsSaid() throws {
         let story = WireDocument.examples("sealed")
         #expect(story.count >= 12)
@@ -143,7 +156,8 @@ enum WireDocument {
             #expect(head + length == example.bytes.count, "\(example)")
             let payload = Array(example.bytes[head...])
             #expect(segment.words(payload: payload) == example.meaning)
-            let written = pair.write(segment, payload, runsToEnd: runsToEnd, fromInitiator: fromInitiator)
+            let written = pair.write(
+                segment, payload, runsToEnd: runsToEnd, fromInitiator: fromInitiator)
             #expect(hex(written) == hex(example.bytes), "\(example)")
         }
     }
@@ -151,18 +165,21 @@ enum WireDocument {
     @Test(arguments: WireDocument.examples("packets"))
     func aPacketMeansWhatIsSaid(_ example: WireDocument.Example) throws {
         var segment = Segment()
-        let packet = UnsafeMutableRawBufferPointer.allocate(byteCount: example.bytes.count, alignment: 1)
+        let packet = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: example.bytes.count, alignment: 1)
         defer { packet.deallocate() }
         packet.copyBytes(from: example.bytes)
         let ends = try RawSegment.read(UnsafeRawBufferPointer(packet), into: &segment)
         let payload = Array(example.bytes[ends.payload])
-        #expect("\(ends.from):\(segment.sourcePort) to \(ends.to):\(segment.destinationPort), "
-            + segment.words(payload: payload) == example.meaning)
+        #expect(
+            "\(ends.from):\(segment.sourcePort) to \(ends.to):\(segment.destinationPort), "
+                + segment.words(payload: payload) == example.meaning)
         var out = [UInt8](repeating: 0, count: 200)
         let n = Pieces.of(payload) { pieces in
             out.withUnsafeMutableBytes {
-                RawSegment.write(segment, payload: pieces, from: ends.from, to: ends.to, into: $0.baseAddress!,
-                                 capacity: 200)
+                RawSegment.write(
+                    segment, payload: pieces, from: ends.from, to: ends.to, into: $0.baseAddress!,
+                    capacity: 200)
             }
         }
         #expect(hex(out[..<(n ?? 0)]) == hex(example.bytes))
@@ -171,13 +188,18 @@ enum WireDocument {
     /// What docs/deviations.md names in backquotes (files, functions, fields) is there.
     @Test func everyNameInDeviationsIsThere() {
         let known = WireDocument.sources("Sources") + WireDocument.sources("Tests")
-        let parts = WireDocument.text("docs/deviations.md").split(separator: "`", omittingEmptySubsequences: false)
+        let parts = WireDocument.text("docs/deviations.md").split(
+            separator: "`", omittingEmptySubsequences: false)
         #expect(parts.count > 200)
-        for i in stride(from: 1, to: parts.count, by: 2) where !["Raw", "RawIP"].contains(parts[i]) {
-            for name in parts[i].split(whereSeparator: { !$0.isLetter && !$0.isNumber && $0 != "_" })
-                where !["Raw", "Tests", "Sources", "py"].contains(name) {
-                let isThere = known.contains(name) || FileManager.default.fileExists(
-                    atPath: WireDocument.root.appendingPathComponent(String(parts[i])).path)
+        for i in stride(from: 1, to: parts.count, by: 2) where !["Raw", "RawIP"].contains(parts[i])
+        {
+            for name in parts[i].split(whereSeparator: { !$0.isLetter && !$0.isNumber && $0 != "_" }
+            )
+            where !["Raw", "Tests", "Sources", "py"].contains(name) {
+                let isThere =
+                    known.contains(name)
+                    || FileManager.default.fileExists(
+                        atPath: WireDocument.root.appendingPathComponent(String(parts[i])).path)
                 #expect(isThere, "\(parts[i]): \(name)")
             }
         }

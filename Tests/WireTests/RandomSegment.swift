@@ -1,4 +1,5 @@
 import Measures
+
 @testable import Wire
 
 extension SeededRandom {
@@ -108,7 +109,8 @@ extension SeededRandom {
         if isSYN {
             option.backup = chance(0.5)
             option.addressID = AddressID(word())
-            option.form = isACK ? .synAck(hmac: word(), nonce: word()) : .syn(token: word(), nonce: word())
+            option.form =
+                isACK ? .synAck(hmac: word(), nonce: word()) : .syn(token: word(), nonce: word())
         } else {
             option.form = .ack(MPJoin.HMAC160(word(), word(), word()))
         }
@@ -137,7 +139,8 @@ extension SeededRandom {
     private mutating func addAddress() -> AddAddress {
         var option = AddAddress()
         option.id = AddressID(word())
-        option.address = chance(0.5) ? IPAddress(v4: word()) : IPAddress(v6High: word(), low: word())
+        option.address =
+            chance(0.5) ? IPAddress(v4: word()) : IPAddress(v6High: word(), low: word())
         if chance(0.5) { option.port = word() }
         option.isEcho = chance(0.5)
         if !option.isEcho { option.hmac = word() }

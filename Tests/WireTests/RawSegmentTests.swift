@@ -1,20 +1,24 @@
 import Buffers
 import Measures
 import Testing
+
 @testable import Wire
 
 @Suite struct RawSegmentTests {
-    static let v4 = (IPAddress(v4: 0x0a000001), IPAddress(v4: 0xc0000205))
+    static let v4 = (IPAddress(v4: 0x0a00_0001), IPAddress(v4: 0xc000_0205))
     static let v6 = (IPAddress("2001:db8::1")!, IPAddress("2001:db8::9")!)
 
-    static func write(_ s: Segment, _ payload: [UInt8], isIPv4: Bool, splitAt: Int = 0,
-                      capacity: Int = 4096) -> [UInt8]? {
+    static func write(
+        _ s: Segment, _ payload: [UInt8], isIPv4: Bool, splitAt: Int = 0,
+        capacity: Int = 4096
+    ) -> [UInt8]? {
         var out = [UInt8](repeating: 0xee, count: capacity + 64)
         let (from, to) = isIPv4 ? v4 : v6
         let n = out.withUnsafeMutableBytes { buffer in
             Pieces.of(payload, splitAt: splitAt) { pieces in
-                RawSegment.write(s, payload: pieces, from: from, to: to, into: buffer.baseAddress!,
-                                 capacity: capacity)
+                RawSegment.write(
+                    s, payload: pieces, from: from, to: to, into: buffer.baseAddress!,
+                    capacity: capacity)
             }
         }
         guard let n else { return nil }
@@ -22,8 +26,12 @@ import Testing
         return Array(out[..<n])
     }
 
-    static func read(_ packet: some Collection<UInt8>) throws -> (Segment, payload: [UInt8],
-                                                                  IPAddress, IPAddress) {
+    static func read(
+        _ packet: some Collection<UInt8>
+    ) throws -> (
+        Segment, payload: [UInt8],
+        IPAddress, IPAddress
+    ) {
         let exact = UnsafeMutableRawBufferPointer.allocate(byteCount: packet.count, alignment: 1)
         defer { exact.deallocate() }
         exact.copyBytes(from: packet)
@@ -38,8 +46,11 @@ import Testing
         for _ in 0..<2000 {
             let s = random.segment(mostOptions: 3)
             let payload = random.bytes(random.below(100)), isIPv4 = random.chance(0.5)
-            guard let packet = Self.write(s, payload, isIPv4: isIPv4,
-                                          splitAt: random.below(payload.count + 1)) else {
+            guard
+                let packet = Self.write(
+                    s, payload, isIPv4: isIPv4,
+                    splitAt: random.below(payload.count + 1))
+            else {
                 #expect(s.options.tightOctets > 40)
                 continue
             }
@@ -56,8 +67,11 @@ import Testing
         var random = SeededRandom(seed: 2)
         for _ in 0..<100 {
             let s = random.segment(mostOptions: 2)
-            guard let packet = Self.write(s, random.bytes(random.below(20)),
-                                          isIPv4: random.chance(0.5)) else {
+            guard
+                let packet = Self.write(
+                    s, random.bytes(random.below(20)),
+                    isIPv4: random.chance(0.5))
+            else {
                 continue
             }
             for n in packet.indices {
@@ -97,10 +111,13 @@ import Testing
         s.options.maximumSegmentSize = 1460
         s.options.windowScale = 7
         s.options.timestamps = Timestamps(value: 1, echo: 0)
-        s.options.present = [.maximumSegmentSize, .windowScale, .timestamps, .sackPermitted,
-                             .multipathCapable]
+        s.options.present = [
+            .maximumSegmentSize, .windowScale, .timestamps, .sackPermitted,
+            .multipathCapable
+        ]
         let packet = try #require(Self.write(s, [], isIPv4: true))
-        #expect(hex(packet[40...]) == "020405b4" + "0402080a0000000100000000" + "01030307" + "1e040101")
+        #expect(
+            hex(packet[40...]) == "020405b4" + "0402080a0000000100000000" + "01030307" + "1e040101")
     }
 
     /// What Linux wrote is read, and written again byte by byte the same behind the IP header.
@@ -113,8 +130,9 @@ import Testing
             var out = [UInt8](repeating: 0, count: 2000)
             let n = out.withUnsafeMutableBytes { buffer in
                 Pieces.of(payload) {
-                    RawSegment.write(segment, payload: $0, from: from, to: to,
-                                     into: buffer.baseAddress!, capacity: 2000)
+                    RawSegment.write(
+                        segment, payload: $0, from: from, to: to,
+                        into: buffer.baseAddress!, capacity: 2000)
                 }
             }
             #expect(hex(out[20..<(n ?? 20)]) == hex(packet[20...]))
@@ -151,16 +169,19 @@ import Testing
         #expect(Self.write(s, [], isIPv4: true, capacity: 39) == nil)
         #expect(Self.write(s, [], isIPv4: true, capacity: 40)?.count == 40)
         var room = [UInt8](repeating: 0, count: 200)
-        #expect(room.withUnsafeMutableBytes {
-            RawSegment.write(s, payload: .empty, from: Self.v4.0, to: Self.v6.1,
-                             into: $0.baseAddress!, capacity: 200)
-        } == nil)
+        #expect(
+            room.withUnsafeMutableBytes {
+                RawSegment.write(
+                    s, payload: .empty, from: Self.v4.0, to: Self.v6.1,
+                    into: $0.baseAddress!, capacity: 200)
+            } == nil)
     }
 
     @Test func extensionHeadersAreSkippedAndFragmentsRefused() throws {
         let packet = try #require(Self.write(Segment(), [9, 9], isIPv4: false))
         for kind: UInt8 in [0, 43, 60] {
-            var longer = Array(packet[..<40]) + [6, 1] + [UInt8](repeating: 0, count: 14) + packet[40...]
+            var longer =
+                Array(packet[..<40]) + [6, 1] + [UInt8](repeating: 0, count: 14) + packet[40...]
             longer[6] = kind
             longer[5] += 16
             #expect(try Self.read(longer).payload == [9, 9])

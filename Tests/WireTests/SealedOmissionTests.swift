@@ -1,5 +1,6 @@
 import Measures
 import Testing
+
 @testable import Wire
 
 /// A channel that loses, repeats and reorders frames, with a crude TCP over it: what is read is
@@ -27,11 +28,12 @@ import Testing
 
     @Test(arguments: 0..<120) func exactUnderLossReorderingAndDuplication(_ seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
-        let chance = Chance(loss: random.unit() * 0.3, repeats: random.unit() * 0.2,
-                            reorder: random.unit() * 0.3,
-                            late: 1 + random.below(60), delay: 1 + random.below(20),
-                            change: [0, 0.01, 0.1, 0.9][random.below(4)],
-                            general: [0, 0.1, 0.6][random.below(3)])
+        let chance = Chance(
+            loss: random.unit() * 0.3, repeats: random.unit() * 0.2,
+            reorder: random.unit() * 0.3,
+            late: 1 + random.below(60), delay: 1 + random.below(20),
+            change: [0, 0.01, 0.1, 0.9][random.below(4)],
+            general: [0, 0.1, 0.6][random.below(3)])
         let tally = Self.run(chance, ticks: 800, &random)
         #expect(tally.read > 100)
         if chance.change <= 0.01, chance.loss < 0.1, chance.general == 0 {
@@ -42,15 +44,17 @@ import Testing
     /// On a short path a late frame has been overtaken by more changes than there are eras.
     @Test(arguments: 200..<240) func stragglersOfSixErasAgoAreRefused(_ seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
-        let chance = Chance(loss: 0.02, repeats: 0.3, reorder: 0.1, late: 400, delay: 1, change: 0.9)
+        let chance = Chance(
+            loss: 0.02, repeats: 0.3, reorder: 0.1, late: 400, delay: 1, change: 0.9)
         let tally = Self.run(chance, ticks: 3000, &random)
         #expect(tally.acknowledged > 300_000, "it stands still")
     }
 
     @Test func withoutLossAndChangesOnlyTheFirstRoundTripIsExplicit() {
         var random = SeededRandom(seed: 1)
-        let tally = Self.run(Chance(loss: 0, repeats: 0, reorder: 0, late: 1, delay: 5, change: 0),
-                             ticks: 2000, &random)
+        let tally = Self.run(
+            Chance(loss: 0, repeats: 0, reorder: 0, late: 1, delay: 5, change: 0),
+            ticks: 2000, &random)
         #expect(tally.refused == 0 && tally.acknowledged > 1_000_000)
         #expect((tally.data - tally.bulk) * 5 < tally.data)
     }
@@ -58,7 +62,8 @@ import Testing
     static func run(_ chance: Chance, ticks: Int, _ random: inout SeededRandom) -> Tally {
         var pair = SealedPair(initialSequences: (random.word(), random.word()))
         var tally = Tally(), channel: [Frame] = [], order: UInt64 = 0, record: UInt64 = 0
-        // The initiator's data: sent up to `next`, acknowledged up to `base`; the listener has `got` of it.
+        // The initiator's data: sent up to `next`, acknowledged up to `base`; the listener has
+        // `got` of it.
         var next = 0, base = 0, got: Set<Int> = [], inOrder = 0
         let unit = 1000, window = 30
         var ack = 1, dataAck: UInt64 = 70, offered: UInt16 = 500
@@ -87,7 +92,10 @@ import Testing
                 if random.chance(chance.general) { s.options.dss.mapping?.width = .eight }
                 segments.append((s, length))
             }
-            if random.chance(0.1) { segments.append((pair.data(next * unit, 0, ack: ack, window: offered, dataAck: dataAck), 0)) }
+            if random.chance(0.1) {
+                segments.append(
+                    (pair.data(next * unit, 0, ack: ack, window: offered, dataAck: dataAck), 0))
+            }
             for (segment, length) in segments {
                 var s = segment
                 if random.chance(0.05) { s.flags.insert(.psh) }
@@ -97,15 +105,20 @@ import Testing
                     if bytes.count - length == SealedSegment.bulkHead { tally.bulk += 1 }
                 }
                 record += 1
-                for _ in 0..<(random.chance(chance.repeats) ? 2 : 1) where !random.chance(chance.loss) {
+                for _ in 0..<(random.chance(chance.repeats) ? 2 : 1)
+                where !random.chance(chance.loss) {
                     order += 1
                     let late = random.chance(chance.reorder) ? random.below(chance.late) : 0
-                    channel.append(Frame(bytes: bytes, meant: s, at: tick + chance.delay + late, order: order,
-                                         record: record))
+                    channel.append(
+                        Frame(
+                            bytes: bytes, meant: s, at: tick + chance.delay + late, order: order,
+                            record: record))
                 }
             }
             // What arrives now, and the acknowledgement it causes.
-            let due = channel.filter { $0.at <= tick }.sorted { ($0.at, $0.order) < ($1.at, $1.order) }
+            let due = channel.filter { $0.at <= tick }.sorted {
+                ($0.at, $0.order) < ($1.at, $1.order)
+            }
             channel.removeAll { $0.at <= tick }
             for frame in due {
                 pair.listener.record = frame.record
@@ -125,7 +138,8 @@ import Testing
             if !due.isEmpty, !random.chance(chance.loss) {
                 let bytes = pair.acknowledgement(of: inOrder * unit / 2)
                 if let back = try? pair.carry(bytes, [], fromInitiator: false) {
-                    let n = pair.initiator.sendInitial.distance(to: back.segment.acknowledgement) - 1
+                    let n =
+                        pair.initiator.sendInitial.distance(to: back.segment.acknowledgement) - 1
                     base = max(base, n / unit)
                     tally.acknowledged = n
                 }

@@ -1,6 +1,7 @@
 import Buffers
 import Measures
 import Testing
+
 @testable import Wire
 
 /// Both ends of one subflow, with the SYNs already exchanged unless told otherwise.
@@ -24,45 +25,62 @@ struct SealedPair {
         _ = try? carry(answer, [], fromInitiator: false)
     }
 
-    mutating func write(_ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true,
-                        fromInitiator: Bool) -> [UInt8] {
+    mutating func write(
+        _ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true,
+        fromInitiator: Bool
+    ) -> [UInt8] {
         var out = [UInt8](repeating: 0xee, count: SealedSegment.mostHead + 32)
         let n = out.withUnsafeMutableBytes { buffer in
             fromInitiator
-                ? SealedSegment.write(s, payloadLength: payload.count, runsToEnd: runsToEnd,
-                                      context: &initiator, into: buffer.baseAddress!)
-                : SealedSegment.write(s, payloadLength: payload.count, runsToEnd: runsToEnd,
-                                      context: &listener, into: buffer.baseAddress!)
+                ? SealedSegment.write(
+                    s, payloadLength: payload.count, runsToEnd: runsToEnd,
+                    context: &initiator, into: buffer.baseAddress!)
+                : SealedSegment.write(
+                    s, payloadLength: payload.count, runsToEnd: runsToEnd,
+                    context: &listener, into: buffer.baseAddress!)
         }
-        if n > SealedSegment.mostHead || !out[n...].allSatisfy({ $0 == 0xee }) { Issue.record("written beyond the head") }
+        if n > SealedSegment.mostHead || !out[n...].allSatisfy({ $0 == 0xee }) {
+            Issue.record("written beyond the head")
+        }
         return Array(out[..<n]) + payload
     }
 
-    mutating func read(_ frame: some Collection<UInt8>,
-                       byInitiator: Bool) throws -> (Segment, head: Int, payload: Int) {
+    mutating func read(
+        _ frame: some Collection<UInt8>,
+        byInitiator: Bool
+    ) throws -> (Segment, head: Int, payload: Int) {
         let exact = UnsafeMutableRawBufferPointer.allocate(byteCount: frame.count, alignment: 1)
         defer { exact.deallocate() }
         exact.copyBytes(from: frame)
         var s = Segment()
-        let result = byInitiator
+        let result =
+            byInitiator
             ? try SealedSegment.read(UnsafeRawBufferPointer(exact), context: &initiator, into: &s)
             : try SealedSegment.read(UnsafeRawBufferPointer(exact), context: &listener, into: &s)
         return (s, result.headLength, result.payloadLength)
     }
 
     /// Writes at one end and reads at the other.
-    mutating func carry(_ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true, fromInitiator: Bool) throws
-        -> (segment: Segment, frame: [UInt8], head: Int, payload: Int) {
+    mutating func carry(
+        _ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true, fromInitiator: Bool
+    ) throws
+        -> (segment: Segment, frame: [UInt8], head: Int, payload: Int)
+    {
         let frame = write(s, payload, runsToEnd: runsToEnd, fromInitiator: fromInitiator)
-        let (back, head, length) = try read(frame + (runsToEnd ? [] : [0x01, 0x02]),
-                                            byInitiator: !fromInitiator)
-        if head + length != frame.count { Issue.record("\(head) + \(length) bytes of \(frame.count)") }
+        let (back, head, length) = try read(
+            frame + (runsToEnd ? [] : [0x01, 0x02]),
+            byInitiator: !fromInitiator)
+        if head + length != frame.count {
+            Issue.record("\(head) + \(length) bytes of \(frame.count)")
+        }
         return (back, frame, head, length)
     }
 
     /// A data segment of the initiator `offset` bytes behind its SYN.
-    func data(_ offset: Int, _ length: Int, ack: Int = 1, window: UInt16 = 500,
-              dataAck: UInt64? = 77) -> Segment {
+    func data(
+        _ offset: Int, _ length: Int, ack: Int = 1, window: UInt16 = 500,
+        dataAck: UInt64? = 77
+    ) -> Segment {
         var s = Segment()
         s.sourcePort = Self.number
         s.destinationPort = 443
@@ -117,7 +135,9 @@ struct SealedPair {
 
     @Test func pureAcknowledgementsAreSmall() throws {
         var pair = SealedPair()
-        #expect(try pair.carry(pair.acknowledgement(of: 9), [], runsToEnd: false, fromInitiator: false).head == 19)
+        #expect(
+            try pair.carry(pair.acknowledgement(of: 9), [], runsToEnd: false, fromInitiator: false)
+                .head == 19)
         var s = pair.acknowledgement(of: 10_000)
         for i in 0..<3 {
             let start = s.acknowledgement + 1400 * (2 * i + 1)
@@ -132,15 +152,18 @@ struct SealedPair {
     @Test func randomSegmentsComeBack() throws {
         var random = SeededRandom(seed: 11)
         for _ in 0..<3_000 {
-            var pair = random.chance(0.8)
+            var pair =
+                random.chance(0.8)
                 ? SealedPair(initialSequences: (random.word(), random.word()))
                 : SealedPair(initialSequences: nil)
             var s = random.segment(mostOptions: 14)
             let fromInitiator = random.chance(0.5)
-            (s.sourcePort, s.destinationPort) = fromInitiator ? (SealedPair.number, 443) : (443, SealedPair.number)
+            (s.sourcePort, s.destinationPort) =
+                fromInitiator ? (SealedPair.number, 443) : (443, SealedPair.number)
             let payload = random.bytes([0, 1, 255, 256, 1500][random.below(5)])
             for runsToEnd in [true, false] {
-                let back = try pair.carry(s, payload, runsToEnd: runsToEnd, fromInitiator: fromInitiator)
+                let back = try pair.carry(
+                    s, payload, runsToEnd: runsToEnd, fromInitiator: fromInitiator)
                 #expect(difference(s, back.segment) == nil)
                 #expect(back.payload == payload.count)
             }
@@ -153,8 +176,9 @@ struct SealedPair {
             var pair = SealedPair(initialSequences: (random.word(), random.word()))
             let length = random.chance(0.5) ? 0 : 1 + random.below(1500)
             let hasDataAck = random.chance(0.8) || length == 0
-            var s = pair.data(Int(random.word(UInt32.self)), length, ack: Int(random.word(UInt32.self)),
-                              window: random.word(), dataAck: hasDataAck ? random.word() : nil)
+            var s = pair.data(
+                Int(random.word(UInt32.self)), length, ack: Int(random.word(UInt32.self)),
+                window: random.word(), dataAck: hasDataAck ? random.word() : nil)
             if random.chance(0.3) { s.flags.insert(.psh) }
             if random.chance(0.3) {
                 s.options.sack = random.sackBlocks()
@@ -162,9 +186,11 @@ struct SealedPair {
             }
             if random.chance(0.1), length > 0 { s.options.dss.mapping?.length &+= 1 }
             if random.chance(0.1), length == 0 { s.options.present = [] }
-            s.options.dss.mapping?.subflowSequence = s.sequence.value &- pair.initiator.sendInitial.value
-            let back = try pair.carry(s, random.bytes(length), runsToEnd: random.chance(0.5),
-                                      fromInitiator: true)
+            s.options.dss.mapping?.subflowSequence =
+                s.sequence.value &- pair.initiator.sendInitial.value
+            let back = try pair.carry(
+                s, random.bytes(length), runsToEnd: random.chance(0.5),
+                fromInitiator: true)
             #expect(difference(s, back.segment) == nil)
         }
     }
@@ -211,8 +237,10 @@ struct SealedPair {
         var pair = SealedPair(initialSequences: nil)
         var syn = Segment()
         syn.flags = .syn
-        for (payload, runsToEnd) in [([UInt8](), true), ([1, 2], false), ([1, 2], true),
-                                     ([UInt8](repeating: 0, count: 300), false)] {
+        for (payload, runsToEnd) in [
+            ([UInt8](), true), ([1, 2], false), ([1, 2], true),
+            ([UInt8](repeating: 0, count: 300), false)
+        ] {
             let frame = pair.write(syn, payload, runsToEnd: runsToEnd, fromInitiator: true)
             #expect(frame.withUnsafeBytes { SealedSegment.isInitialSYN($0) })
             #expect(frame.withUnsafeBytes { SealedSegment.peekNumber($0) } == SealedPair.number)
@@ -227,7 +255,9 @@ struct SealedPair {
         var pair = SealedPair()
         let frame = pair.write(pair.data(0, 4), [1, 2, 3, 4], fromInitiator: true)
         var fresh = SealedPair(initialSequences: nil)
-        #expect(throws: WireError.unknownInitialSequence) { try fresh.read(frame, byInitiator: false) }
+        #expect(throws: WireError.unknownInitialSequence) {
+            try fresh.read(frame, byInitiator: false)
+        }
         var other = SealedPair()
         other.listener = SealedContext(number: 7, isInitiator: false)
         #expect(throws: WireError.wrongSubflow) { try other.read(frame, byInitiator: false) }
@@ -245,7 +275,8 @@ struct SealedPair {
                 let frame = pair.write(s, payload, runsToEnd: false, fromInitiator: true)
                 let rest = frame.count - 4 - (frame[3] < 0x80 ? 0 : 1)
                 #expect((frame[3] < 0x80) == (rest < 0x80))
-                #expect((frame + [1, 2]).withUnsafeBytes { SealedSegment.extent($0) } == frame.count)
+                #expect(
+                    (frame + [1, 2]).withUnsafeBytes { SealedSegment.extent($0) } == frame.count)
                 let (back, _, n) = try pair.read(frame + [1, 2], byInitiator: false)
                 #expect(n == length && difference(s, back) == nil)
             }

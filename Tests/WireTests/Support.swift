@@ -2,15 +2,20 @@ import Buffers
 import Foundation
 import Measures
 import Testing
+
 @testable import Wire
 
 /// Bytes from hex digits; other characters are skipped.
 func unhex(_ hex: String) -> [UInt8] {
     let digits = hex.compactMap(\.hexDigitValue)
-    return stride(from: 0, to: digits.count - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+    return stride(from: 0, to: digits.count - 1, by: 2).map {
+        UInt8(digits[$0] << 4 | digits[$0 + 1])
+    }
 }
 
-func hex(_ bytes: some Sequence<UInt8>) -> String { bytes.map { String(format: "%02x", $0) }.joined() }
+func hex(_ bytes: some Sequence<UInt8>) -> String {
+    bytes.map { String(format: "%02x", $0) }.joined()
+}
 
 extension SegmentOptions {
     /// Reads a block of options alone.
@@ -47,8 +52,10 @@ extension ControlBits {
 
 /// The lines of a file in Tests/Vectors, without comments.
 func vectorLines(_ name: String) throws -> [String] {
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    let text = try String(contentsOf: tests.appendingPathComponent("Vectors/" + name), encoding: .utf8)
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent()
+    let text = try String(
+        contentsOf: tests.appendingPathComponent("Vectors/" + name), encoding: .utf8)
     return text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map(String.init)
 }
 
@@ -62,8 +69,9 @@ struct OptionVector: CustomTestStringConvertible, Sendable {
     static let all: [OptionVector] = {
         ((try? vectorLines("mptcp-options.txt")) ?? []).map { line in
             let words = line.split(separator: " ")
-            return OptionVector(name: String(words[0]), flags: ControlBits(letters: words[1]),
-                                bytes: unhex(String(words[2])))
+            return OptionVector(
+                name: String(words[0]), flags: ControlBits(letters: words[1]),
+                bytes: unhex(String(words[2])))
         }
     }()
 
@@ -75,9 +83,14 @@ struct OptionVector: CustomTestStringConvertible, Sendable {
 
 extension Pieces {
     /// Calls `body` with the bytes in two pieces, split at `at`.
-    static func of<R>(_ bytes: [UInt8], splitAt at: Int = 0, _ body: (Pieces) throws -> R) rethrows -> R {
+    static func of<R>(
+        _ bytes: [UInt8], splitAt at: Int = 0, _ body: (Pieces) throws -> R
+    ) rethrows -> R {
         try bytes.withUnsafeBytes { all in
-            try body(Pieces(first: UnsafeRawBufferPointer(rebasing: all[..<at]), second: UnsafeRawBufferPointer(rebasing: all[at...])))
+            try body(
+                Pieces(
+                    first: UnsafeRawBufferPointer(rebasing: all[..<at]),
+                    second: UnsafeRawBufferPointer(rebasing: all[at...])))
         }
     }
 }

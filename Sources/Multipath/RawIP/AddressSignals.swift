@@ -3,8 +3,8 @@ import Measures
 import Subflow
 import Wire
 
-/// ADD_ADDR and REMOVE_ADDR of one connection on raw IP (RFC 8684 section 3.4). Inside a session they belong
-/// to the session (`Tunnel`).
+/// ADD_ADDR and REMOVE_ADDR of one connection on raw IP (RFC 8684 section 3.4). Inside a session
+/// they belong to the session (`Tunnel`).
 extension Connection {
     /// An advertisement is repeated until echoed, this often at most.
     private static let mostRepeats = 5
@@ -14,9 +14,9 @@ extension Connection {
 
     // MARK: The owner's side
 
-    /// Tells the peer of a further address of ours, until it echoes it. `port` nil: the connection's own.
-    /// Nothing happens before both keys are known. An identifier that means another address is taken back first
-    /// (RFC 8684 section 3.4.1).
+    /// Tells the peer of a further address of ours, until it echoes it. `port` nil: the
+    /// connection's own. Nothing happens before both keys are known. An identifier that means
+    /// another address is taken back first (RFC 8684 section 3.4.1).
     public func announce(_ address: IPAddress, port: UInt16?, id: AddressID, at now: Instant) {
         guard configuration.framing == .rawIP, raw.plain == nil, let remoteKey else { return }
         if let known = raw.announced.first(where: { $0.id == id }) {
@@ -35,7 +35,8 @@ extension Connection {
         inputChanged(at: now)
     }
 
-    /// Takes an address back and ends the subflows from it. Without echo: Linux would read one as a removal.
+    /// Takes an address back and ends the subflows from it. Without echo: Linux would read one as a
+    /// removal.
     public func withdraw(_ id: AddressID, at now: Instant) {
         guard configuration.framing == .rawIP, raw.plain == nil, remoteKey != nil else { return }
         raw.awaitingEcho.removeAll { $0.option.id == id }
@@ -56,8 +57,10 @@ extension Connection {
 
     private var repeatInterval: Interval { max(Self.leastRepeatInterval, slowestRoundTrip * 2) }
 
-    private static func proof(sender: UInt64, receiver: UInt64, _ id: AddressID, _ address: IPAddress,
-                              _ port: UInt16?) -> UInt64 {
+    private static func proof(
+        sender: UInt64, receiver: UInt64, _ id: AddressID, _ address: IPAddress,
+        _ port: UInt16?
+    ) -> UInt64 {
         withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { bytes in
             if address.isIPv4 {
                 bytes.storeBytes(of: address.v4.bigEndian, as: UInt32.self)
@@ -66,8 +69,9 @@ extension Connection {
                 bytes.storeBytes(of: address.low.bigEndian, toByteOffset: 8, as: UInt64.self)
             }
             let used = UnsafeRawBufferPointer(rebasing: bytes[0..<(address.isIPv4 ? 4 : 16)])
-            return MultipathHash.addAddress(senderKey: sender, receiverKey: receiver, id: id.value,
-                                            address: used, port: port ?? 0)
+            return MultipathHash.addAddress(
+                senderKey: sender, receiverKey: receiver, id: id.value,
+                address: used, port: port ?? 0)
         }
     }
 
@@ -90,8 +94,12 @@ extension Connection {
             return
         }
         guard let remoteKey, let hmac = option.hmac,
-              constantTimeEqual(hmac, Self.proof(sender: remoteKey, receiver: localKey, option.id, option.address,
-                                                 option.port)) else {
+            constantTimeEqual(
+                hmac,
+                Self.proof(
+                    sender: remoteKey, receiver: localKey, option.id, option.address,
+                    option.port))
+        else {
             counted.hmacFailures += 1
             return
         }
@@ -102,13 +110,15 @@ extension Connection {
         heard(.added(id: option.id, address: option.address, port: option.port))
     }
 
-    /// The subflows of an address the peer took back end; the last one stays, since only a subflow that is
-    /// found dead may go then (section 3.4.2).
+    /// The subflows of an address the peer took back end; the last one stays, since only a subflow
+    /// that is found dead may go then (section 3.4.2).
     private func take(_ option: RemoveAddress) {
         for i in 0..<option.count {
             let id = option[i]
             for case let member? in members
-                where member.remoteAddressID == id && member.isAlive && !member.isEnding && livingSubflows > 1 {
+            where member.remoteAddressID == id && member.isAlive && !member.isEnding
+                && livingSubflows > 1
+            {
                 reset(member, reason: MPReset.unspecified)
             }
             heard(.removed(id: id))
@@ -132,20 +142,24 @@ extension Connection {
                 continue
             }
             raw.awaitingEcho[i].repeats += 1
-            raw.awaitingEcho[i].deadline = now + repeatInterval * Int64(1 << raw.awaitingEcho[i].repeats)
+            raw.awaitingEcho[i].deadline =
+                now + repeatInterval * Int64(1 << raw.awaitingEcho[i].repeats)
             raw.signals.append(.add(raw.awaitingEcho[i].option))
             phase = .control
             i += 1
         }
     }
 
-    /// More acknowledgements than these in a row, for the sake of signals alone, might be taken for a sign of
-    /// congestion (RFC 8684 section 3).
+    /// More acknowledgements than these in a row, for the sake of signals alone, might be taken for
+    /// a sign of congestion (RFC 8684 section 3).
     private static let mostSignalsInRow = 2
 
-    /// The subflow for the next signal: the best one, but not beside keys, which leave no room for an address.
+    /// The subflow for the next signal: the best one, but not beside keys, which leave no room for
+    /// an address.
     func signalMember(at now: Instant) -> MemberSubflow? {
-        guard !raw.signals.isEmpty, raw.signalsFrom <= now, let member = bestMember() else { return nil }
+        guard !raw.signals.isEmpty, raw.signalsFrom <= now, let member = bestMember() else {
+            return nil
+        }
         return member.isOpener && !member.peerHasProof ? nil : member
     }
 
@@ -157,8 +171,8 @@ extension Connection {
         raw.signalsFrom = now + slowestRoundTrip
     }
 
-    /// One signal, on an ACK of its own. Of the 40 bytes an IPv6 address with a port leaves none for a
-    /// data acknowledgement.
+    /// One signal, on an ACK of its own. Of the 40 bytes an IPv6 address with a port leaves none
+    /// for a data acknowledgement.
     func attachSignal(_ segment: inout Segment) {
         switch raw.signals.removeFirst() {
         case .add(let option):

@@ -3,11 +3,11 @@ import Measures
 import Subflow
 import Wire
 
-/// A checksummed mapping whose bytes are still arriving: they count as data only when the checksum over all
-/// of them is right (RFC 8684 section 3.3.1).
+/// A checksummed mapping whose bytes are still arriving: they count as data only when the checksum
+/// over all of them is right (RFC 8684 section 3.3.1).
 struct UncheckedMapping {
-    let start: UInt32            // relative subflow sequence of the first byte
-    let offset: UInt64           // its data offset
+    let start: UInt32  // relative subflow sequence of the first byte
+    let offset: UInt64  // its data offset
     let dataSequence: UInt64
     /// As on the wire: with the DATA_FIN, where it has one.
     let length: UInt16
@@ -18,8 +18,9 @@ struct UncheckedMapping {
     var isComplete: Bool { received == bytes.count }
     var isIntact: Bool {
         bytes.withUnsafeBytes {
-            DSS.checksum(dataSequence: dataSequence, subflowSequence: start, length: length,
-                         payload: Pieces(first: $0, second: UnsafeRawBufferPointer(start: nil, count: 0)))
+            DSS.checksum(
+                dataSequence: dataSequence, subflowSequence: start, length: length,
+                payload: Pieces(first: $0, second: UnsafeRawBufferPointer(start: nil, count: 0)))
                 == checksum
         }
     }
@@ -37,13 +38,17 @@ extension Connection {
         let payload = sender.ring.pieces(from: offset, count: length)
         let first = sender.sequence(at: 0).value
         if segment.options.present.contains(.multipathCapable),
-           let mapped = segment.options.multipathCapable.dataLength {
+            let mapped = segment.options.multipathCapable.dataLength
+        {
             segment.options.multipathCapable.checksum = DSS.checksum(
                 dataSequence: first, subflowSequence: 1, length: mapped, payload: payload)
         }
-        guard segment.options.present.contains(.dss), let m = segment.options.dss.mapping else { return }
+        guard segment.options.present.contains(.dss), let m = segment.options.dss.mapping else {
+            return
+        }
         segment.options.dss.mapping!.checksum = DSS.checksum(
-            dataSequence: m.dataSequence.value, subflowSequence: m.subflowSequence, length: m.length,
+            dataSequence: m.dataSequence.value, subflowSequence: m.subflowSequence,
+            length: m.length,
             payload: payload)
     }
 
@@ -54,21 +59,27 @@ extension Connection {
         let present = segment.options.present
         if present.contains(.dss), let mapping = segment.options.dss.mapping, mapping.length > 0 {
             guard let checksum = mapping.checksum,
-                  let offset = dataOffset(of: mapping.dataSequence, width: mapping.width),
-                  let first = remoteFirst else { return false }
+                let offset = dataOffset(of: mapping.dataSequence, width: mapping.width),
+                let first = remoteFirst
+            else { return false }
             let length = Int(mapping.length) - (segment.options.dss.dataFin ? 1 : 0)
             guard length > 0 else { return true }
-            return insert(UncheckedMapping(start: mapping.subflowSequence, offset: offset,
-                                           dataSequence: (first + Int(offset)).value,
-                                           length: mapping.length, checksum: checksum,
-                                           bytes: [UInt8](repeating: 0, count: length)), member)
+            return insert(
+                UncheckedMapping(
+                    start: mapping.subflowSequence, offset: offset,
+                    dataSequence: (first + Int(offset)).value,
+                    length: mapping.length, checksum: checksum,
+                    bytes: [UInt8](repeating: 0, count: length)), member)
         }
         if present.contains(.multipathCapable), let first = remoteFirst,
-           let length = segment.options.multipathCapable.dataLength, length > 0 {
+            let length = segment.options.multipathCapable.dataLength, length > 0
+        {
             guard let checksum = segment.options.multipathCapable.checksum else { return false }
-            return insert(UncheckedMapping(start: 1, offset: 0, dataSequence: first.value, length: length,
-                                           checksum: checksum,
-                                           bytes: [UInt8](repeating: 0, count: Int(length))), member)
+            return insert(
+                UncheckedMapping(
+                    start: 1, offset: 0, dataSequence: first.value, length: length,
+                    checksum: checksum,
+                    bytes: [UInt8](repeating: 0, count: Int(length))), member)
         }
         return true
     }
@@ -93,8 +104,10 @@ extension Connection {
             guard let i = unchecked(at: position, member) else { return false }
             let m = member.unchecked[i]
             let step = min(left, m.bytes.count - Int(position &- m.start))
-            guard receiver.accepts(m.offset &+ UInt64(position &- m.start),
-                                   m.offset &+ UInt64(position &- m.start) &+ UInt64(step))
+            guard
+                receiver.accepts(
+                    m.offset &+ UInt64(position &- m.start),
+                    m.offset &+ UInt64(position &- m.start) &+ UInt64(step))
             else { return false }
             position &+= UInt32(step)
             left -= step
@@ -124,16 +137,20 @@ extension Connection {
             guard member.unchecked[i].isComplete else { continue }
             let mapping = member.unchecked.remove(at: i)
             if mapping.isIntact { placeChecked(mapping, member) } else { failed(mapping, member) }
-            if member.resetReason != nil { return }   // what follows on it is no better (section 3.7)
+            // what follows on it is no better (section 3.7)
+            if member.resetReason != nil { return }
         }
     }
 
     private func placeChecked(_ mapping: UncheckedMapping, _ member: MemberSubflow) {
-        mapping.bytes.withUnsafeBytes { place($0, at: mapping.offset, member: member, path: member.path) }
+        mapping.bytes.withUnsafeBytes {
+            place($0, at: mapping.offset, member: member, path: member.path)
+        }
     }
 
-    /// RFC 8684 section 3.7: with other subflows this one is reset with MP_FAIL and its data comes again on
-    /// them; alone, the changed bytes are taken as plain TCP would, and MP_FAIL asks for an infinite mapping.
+    /// RFC 8684 section 3.7: with other subflows this one is reset with MP_FAIL and its data comes
+    /// again on them; alone, the changed bytes are taken as plain TCP would, and MP_FAIL asks for
+    /// an infinite mapping.
     private func failed(_ mapping: UncheckedMapping, _ member: MemberSubflow) {
         counted.checksumFailures += 1
         if raw.failWasSent { return placeChecked(mapping, member) }
@@ -148,15 +165,18 @@ extension Connection {
         placeChecked(mapping, member)
     }
 
-    /// The connection fell back: what waits for the rest of its mapping is taken as it is, in order.
+    /// The connection fell back: what waits for the rest of its mapping is taken as it is, in
+    /// order.
     func releaseUnchecked(of member: MemberSubflow) {
         let next = member.relativeReceive(member.tcp.receiveNext)
         for mapping in member.unchecked {
             let inOrder = min(Int(Int32(bitPattern: next &- mapping.start)), mapping.bytes.count)
             guard inOrder > 0 else { continue }
             mapping.bytes.withUnsafeBytes {
-                place(UnsafeRawBufferPointer(rebasing: $0[0..<inOrder]), at: mapping.offset, member: member,
-                      path: member.path)
+                place(
+                    UnsafeRawBufferPointer(rebasing: $0[0..<inOrder]), at: mapping.offset,
+                    member: member,
+                    path: member.path)
             }
         }
         member.unchecked = []

@@ -2,9 +2,10 @@ import Measures
 import Subflow
 import Wire
 
-/// Fallback to plain TCP on raw IP: the peer or a middlebox drops the options (RFC 8684 sections 3.1 and
-/// 3.7), or a payload was changed under way and MP_FAIL was exchanged. The one subflow's sequence then is the
-/// data's, its acknowledgements acknowledge data, its FIN ends the stream.
+/// Fallback to plain TCP on raw IP: the peer or a middlebox drops the options (RFC 8684 sections
+/// 3.1 and
+/// 3.7), or a payload was changed under way and MP_FAIL was exchanged. The one subflow's sequence
+/// then is the data's, its acknowledgements acknowledge data, its FIN ends the stream.
 extension Connection {
     /// The connection goes on as plain TCP.
     public var isPlain: Bool { raw.plain != nil }
@@ -13,22 +14,26 @@ extension Connection {
     /// The peer takes no joins to the address of the first subflow (RFC 8684 section 3.1, flag C).
     public var peerDeniesInitialJoins: Bool { raw.peerDeniesInitialJoins }
 
-    /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B). An offer on a SYN
-    /// may be of a later version, and is answered with ours (section 3.1).
+    /// Whether we can speak this MP_CAPABLE: version 1, HMAC-SHA256, no extension (flag B). An
+    /// offer on a SYN may be of a later version, and is answered with ours (section 3.1).
     static func isUsable(_ option: MPCapable, isOffer: Bool = false) -> Bool {
-        (isOffer ? option.version >= 1 : option.version == 1) && option.hmacSHA256 && !option.extensible
+        (isOffer ? option.version >= 1 : option.version == 1) && option.hmacSHA256
+            && !option.extensible
     }
 
-    /// Looks at a segment of the first subflow before its text is placed: where options are missing that an
-    /// MPTCP peer would have sent, the connection is plain TCP from its first byte.
+    /// Looks at a segment of the first subflow before its text is placed: where options are missing
+    /// that an MPTCP peer would have sent, the connection is plain TCP from its first byte.
     func noticeFallback(_ segment: borrowing Segment, payloadLength: Int, member: MemberSubflow) {
-        guard configuration.framing == .rawIP, raw.plain == nil, member.kind == .initial, error == nil
+        guard configuration.framing == .rawIP, raw.plain == nil, member.kind == .initial,
+            error == nil
         else { return }
         let flags = segment.flags, acknowledgement = segment.acknowledgement
         if flags.contains(.rst) { return }
         if flags.contains(.syn) {
-            guard member.isOpener, flags.contains(.ack), remoteKey == nil, member.tcp.state == .synSent,
-                  acknowledgement == member.tcp.sendNext else { return }
+            guard member.isOpener, flags.contains(.ack), remoteKey == nil,
+                member.tcp.state == .synSent,
+                acknowledgement == member.tcp.sendNext
+            else { return }
             return fallBack(position: 1, offset: 0)
         }
         guard segment.options.present.isDisjoint(with: SegmentOptions.multipath) else { return }
@@ -37,12 +42,15 @@ extension Connection {
         if !member.isOpener, remoteKey == nil {
             fallBack(position: 1, offset: 0)
         } else if !member.isOpener, !member.hasDataAcknowledgement, livingSubflows == 1,
-                  flags.contains(.ack), first.isBefore(acknowledgement) {
-            // Our data is acknowledged without a DSS (section 3.7): after the handshake no option gets through.
+            flags.contains(.ack), first.isBefore(acknowledgement)
+        {
+            // Our data is acknowledged without a DSS (section 3.7): after the handshake no option
+            // gets through.
             raw.infinite = (first: sender.next, from: sender.acknowledged)
             fallBackHere(member)
         } else if member.isOpener, !member.peerHasProof, remoteKey != nil {
-            // What acknowledges our data, or brings some, without a DSS: the keys did not get through.
+            // What acknowledges our data, or brings some, without a DSS: the keys did not get
+            // through.
             guard payloadLength > 0 || first.isBefore(acknowledgement) else { return }
             member.proofDeadline = .distantFuture
             raw.infinite = (first: sender.next, from: sender.acknowledged)
@@ -50,11 +58,13 @@ extension Connection {
         }
     }
 
-    /// A listener's view of MP_CAPABLE on the SYN, an initiator's of the SYN/ACK: what both sides then do.
+    /// A listener's view of MP_CAPABLE on the SYN, an initiator's of the SYN/ACK: what both sides
+    /// then do.
     func takeWishes(_ segment: borrowing Segment) {
         let option = segment.options.multipathCapable
         guard segment.options.present.contains(.multipathCapable),
-              Self.isUsable(option, isOffer: role == .listener) else {
+            Self.isUsable(option, isOffer: role == .listener)
+        else {
             if role == .listener { fallBack(position: 1, offset: 0) }
             return
         }
@@ -62,13 +72,16 @@ extension Connection {
         raw.peerDeniesInitialJoins = option.deniesJoinToInitialAddress
     }
 
-    /// A SYN without MP_CAPABLE: a listener's answer to one without it, an initiator's when nobody answered.
+    /// A SYN without MP_CAPABLE: a listener's answer to one without it, an initiator's when nobody
+    /// answered.
     func goesWithoutKeys(_ member: MemberSubflow) -> Bool {
         guard configuration.framing == .rawIP, member.kind == .initial else { return false }
-        return raw.plain != nil || (member.isOpener && member.tcp.backoffs >= configuration.timeoutsBeforePlainSYN)
+        return raw.plain != nil
+            || (member.isOpener && member.tcp.backoffs >= configuration.timeoutsBeforePlainSYN)
     }
 
-    /// What we send is plain TCP: since the connection fell back, or since data went behind an MP_FAIL.
+    /// What we send is plain TCP: since the connection fell back, or since data went behind an
+    /// MP_FAIL.
     var sendsPlain: Bool {
         if raw.plain != nil { return true }
         guard let infinite = raw.infinite else { return false }
@@ -83,10 +96,14 @@ extension Connection {
     }
 
     /// The options that only raw IP has, and plain TCP's meaning of the rest.
-    func takeRawIPOptions(_ segment: borrowing Segment, finished: Bool, member: MemberSubflow,
-                          at now: Instant) {
+    func takeRawIPOptions(
+        _ segment: borrowing Segment, finished: Bool, member: MemberSubflow,
+        at now: Instant
+    ) {
         takeAddressSignals(segment, at: now)
-        if segment.options.present.contains(.fail) { takeFail(segment.options.fail, member: member) }
+        if segment.options.present.contains(.fail) {
+            takeFail(segment.options.fail, member: member)
+        }
         if finished, raw.plain == nil, sendsPlain, !receiver.isFinReached { fallBackHere(member) }
         if sendsPlain { takePlain(segment, finished: finished, member: member) }
     }
@@ -111,7 +128,8 @@ extension Connection {
     func takeInfiniteMapping(_ mapping: DSS.Mapping, member: MemberSubflow) {
         counted.infiniteMappings += 1
         guard raw.plain == nil,
-              let offset = dataOffset(of: mapping.dataSequence, width: mapping.width) else { return }
+            let offset = dataOffset(of: mapping.dataSequence, width: mapping.width)
+        else { return }
         // Mapped bytes that wait for the rest of their checksummed mapping are taken as they are.
         releaseUnchecked(of: member)
         fallBack(position: mapping.subflowSequence, offset: offset)
@@ -120,7 +138,8 @@ extension Connection {
     /// The data offset of a segment's first byte in plain TCP.
     func plainOffset(of segment: borrowing Segment, member: MemberSubflow) -> UInt64? {
         guard let plain = raw.plain else { return nil }
-        let ahead = Int64(Int32(bitPattern: member.relativeReceive(segment.sequence) &- plain.position))
+        let ahead = Int64(
+            Int32(bitPattern: member.relativeReceive(segment.sequence) &- plain.position))
         let offset = Int64(bitPattern: plain.offset) + ahead
         return offset >= 0 ? UInt64(offset) : nil
     }
@@ -140,10 +159,13 @@ extension Connection {
         }
         if segment.flags.contains(.ack) {
             let edge = sender.edge
-            sender.openWindow(from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
+            sender.openWindow(
+                from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
             if sender.edge > edge { persistBackoff = 0; persistDeadline = .distantFuture }
         }
-        if sender.isOnlyFinUnacknowledged, member.tcp.finAcknowledged { sender.assumeFinAcknowledged() }
+        if sender.isOnlyFinUnacknowledged, member.tcp.finAcknowledged {
+            sender.assumeFinAcknowledged()
+        }
         if finished, receiver.finish(at: receiver.next) { say(.readable) }
     }
 
@@ -153,13 +175,17 @@ extension Connection {
         finDeadline = .distantFuture
     }
 
-    /// What plain TCP still says of MPTCP: after an MP_FAIL the first new data has the infinite mapping, and
-    /// what was sent before keeps its own.
-    func attachPlain(_ segment: inout Segment, member: MemberSubflow,
-                     mapping: (offset: UInt64, length: Int, position: UInt32)?) {
+    /// What plain TCP still says of MPTCP: after an MP_FAIL the first new data has the infinite
+    /// mapping, and what was sent before keeps its own.
+    func attachPlain(
+        _ segment: inout Segment, member: MemberSubflow,
+        mapping: (offset: UInt64, length: Int, position: UInt32)?
+    ) {
         receiver.advertised()
         attachFail(&segment)
-        guard let infinite = raw.infinite, let mapping, mapping.offset <= infinite.first else { return }
+        guard let infinite = raw.infinite, let mapping, mapping.offset <= infinite.first else {
+            return
+        }
         var m = DSS.Mapping()
         if mapping.offset == infinite.first {
             let back = infinite.first &- infinite.from

@@ -1,30 +1,32 @@
 import Measures
 import Wire
 
-/// What a connection keeps for the raw-IP framing alone: inside a session none of it exists, since the
-/// session authenticates every datagram and signals addresses itself.
+/// What a connection keeps for the raw-IP framing alone: inside a session none of it exists, since
+/// the session authenticates every datagram and signals addresses itself.
 struct RawIPState {
     /// Either side asked for DSS checksums (RFC 8684 section 3.1, flag A).
     var usesChecksums = false
     /// The peer takes no joins to the address of the first subflow (flag C).
     var peerDeniesInitialJoins = false
 
-    /// A DSS came on the first subflow, or data that MP_CAPABLE maps: the peer has both keys (section 3.1).
+    /// A DSS came on the first subflow, or data that MP_CAPABLE maps: the peer has both keys
+    /// (section 3.1).
     var peerHasKeys = false
     /// When a DATA_FIN last went.
     var finSentAt = Instant.zero
 
-    /// How received bytes map to the data since the connection fell back to plain TCP; nil: it is MPTCP.
+    /// How received bytes map to the data since the connection fell back to plain TCP; nil: it is
+    /// MPTCP.
     var plain: PlainMapping?
-    /// Offset of the first data that went after an MP_FAIL, and where the infinite mapping begins, which
-    /// acts back to the last data known to be intact (section 3.7).
+    /// Offset of the first data that went after an MP_FAIL, and where the infinite mapping begins,
+    /// which acts back to the last data known to be intact (section 3.7).
     var infinite: (first: UInt64, from: UInt64)?
     /// We sent MP_FAIL; what still fails its checksum is taken as it is.
     var failWasSent = false
     var owesFail: DataSequence?
 
-    /// When data goes again that the subflows have delivered and the peer has not acknowledged; how often it did in
-    /// vain, and from where.
+    /// When data goes again that the subflows have delivered and the peer has not acknowledged; how
+    /// often it did in vain, and from where.
     var repeatAt = Instant.distantFuture
     var repeats = 0
     var repeatedFrom: UInt64 = 0

@@ -4,8 +4,8 @@ import Wire
 
 /// Time on raw IP: announcements that nobody echoed, subflows that do not end.
 extension Connection {
-    /// After the peer is known to know that both streams ended, a subflow on a dead path is not waited for
-    /// longer than this.
+    /// After the peer is known to know that both streams ended, a subflow on a dead path is not
+    /// waited for longer than this.
     private static let longestLinger = Interval.seconds(2)
 
     var rawIPDeadline: Instant {
@@ -35,17 +35,24 @@ extension Connection {
 
     // MARK: Data that was delivered and is not acknowledged
 
-    /// A peer may drop what it acknowledged on a subflow and not yet by a DATA_ACK (RFC 8684 section 3.3.5); Linux
-    /// does with data beyond the window it remembers to have offered. Where nothing is under way any more that could
-    /// bring a DATA_ACK, the data goes again after a time-out.
+    /// A peer may drop what it acknowledged on a subflow and not yet by a DATA_ACK (RFC 8684
+    /// section 3.3.5); Linux does with data beyond the window it remembers to have offered. Where
+    /// nothing is under way any more that could bring a DATA_ACK, the data goes again after a
+    /// time-out.
     func armRepeat(at now: Instant) {
         guard configuration.framing == .rawIP else { return }
         let from = sender.acknowledged
-        guard raw.plain == nil, sender.hasUnacknowledged, sender.reinjections.isEmpty, !hasTextUnderWay,
-              let member = bestMember() else { raw.repeatAt = .distantFuture; return }
-        if raw.repeatedFrom != from { raw.repeatedFrom = from; raw.repeats = 0; raw.repeatAt = .distantFuture }
+        guard raw.plain == nil, sender.hasUnacknowledged, sender.reinjections.isEmpty,
+            !hasTextUnderWay,
+            let member = bestMember()
+        else { raw.repeatAt = .distantFuture; return }
+        if raw.repeatedFrom != from {
+            raw.repeatedFrom = from; raw.repeats = 0; raw.repeatAt = .distantFuture
+        }
         guard raw.repeatAt == .distantFuture else { return }
-        raw.repeatAt = now + max(member.tcp.retransmissionTimeout, Self.leastRepeatPatience) * Int64(1 << min(raw.repeats, 6))
+        raw.repeatAt =
+            now + max(member.tcp.retransmissionTimeout, Self.leastRepeatPatience)
+            * Int64(1 << min(raw.repeats, 6))
     }
 
     private static let leastRepeatPatience = Interval.milliseconds(200)
@@ -53,7 +60,9 @@ extension Connection {
     private static let repeatedSegments = 16
 
     private var hasTextUnderWay: Bool {
-        for case let member? in members where member.isAlive && member.tcp.outstandingCount > 0 { return true }
+        for case let member? in members where member.isAlive && member.tcp.outstandingCount > 0 {
+            return true
+        }
         return false
     }
 
@@ -67,10 +76,13 @@ extension Connection {
 
     // MARK: The end
 
-    /// A reset ends its subflow only (RFC 8684 section 4); a peer that has given up the connection makes no other.
+    /// A reset ends its subflow only (RFC 8684 section 4); a peer that has given up the connection
+    /// makes no other.
     private static let orphanPatience = Interval.seconds(10)
 
-    func beginOrphanage(at now: Instant) { raw.orphanedUntil = min(raw.orphanedUntil, now + Self.orphanPatience) }
+    func beginOrphanage(at now: Instant) {
+        raw.orphanedUntil = min(raw.orphanedUntil, now + Self.orphanPatience)
+    }
 
     func beginLinger(at now: Instant) {
         if raw.lingersUntil == .distantFuture { raw.lingersUntil = now + Self.longestLinger }

@@ -1,16 +1,19 @@
 import Measures
 
-/// Sends on the path that delivers soonest, and on a slower one only what the faster could not deliver
-/// earlier (after Lim et al., *ECF*, CoNEXT'17; and BLEST's view of what blocks the receiver).
+/// Sends on the path that delivers soonest, and on a slower one only what the faster could not
+/// deliver earlier (after Lim et al., *ECF*, CoNEXT'17; and BLEST's view of what blocks the
+/// receiver).
 ///
-/// The faster path with room always goes first. Where it has none, a slower one with room gets the segment
-/// only if the whole backlog, sent on the faster one alone, would end later than one segment takes on the
-/// slower: otherwise its bytes would arrive behind those that waited.
+/// The faster path with room always goes first. Where it has none, a slower one with room gets the
+/// segment only if the whole backlog, sent on the faster one alone, would end later than one
+/// segment takes on the slower: otherwise its bytes would arrive behind those that waited.
 public struct PredictedArrivalScheduler: SegmentScheduler {
     public init() {}
 
-    public mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int,
-                                segment: Int) -> Int? {
+    public mutating func choose(
+        _ candidates: borrowing SchedulingCandidates, backlog: Int,
+        segment: Int
+    ) -> Int? {
         var fastest = -1, ready = -1
         var fastestRTT = Interval.max, readyRTT = Interval.max
         for i in 0..<candidates.count {

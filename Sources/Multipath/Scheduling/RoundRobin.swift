@@ -3,8 +3,10 @@ public struct RoundRobinScheduler: SegmentScheduler {
     private var last = -1
     public init() {}
 
-    public mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int,
-                                segment: Int) -> Int? {
+    public mutating func choose(
+        _ candidates: borrowing SchedulingCandidates, backlog: Int,
+        segment: Int
+    ) -> Int? {
         var best = -1
         for i in 0..<candidates.count where candidates[i].room > 0 {
             let id = candidates[i].subflow

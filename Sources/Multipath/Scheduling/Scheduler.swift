@@ -16,7 +16,8 @@ public struct SchedulingCandidate: Sendable {
 
     /// Its throughput, bytes per second, at least 1: as measured, else as the window allows it.
     var rate: Double {
-        measuredRate > .zero ? max(1, Double(measuredRate.bytesPerSecond))
+        measuredRate > .zero
+            ? max(1, Double(measuredRate.bytesPerSecond))
             : max(1, Double(congestionWindow) / max(1e-4, smoothedRTT.seconds))
     }
 }
@@ -38,9 +39,11 @@ public struct SchedulingCandidates {
 
 /// Chooses the subflow for the next segment of new data.
 public protocol SegmentScheduler {
-    /// An index into `candidates` (all of the same standing: usable, regular or all backup), or nil to wait
-    /// for a better one. `backlog`: bytes that wait to be scheduled, this segment included.
-    mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int) -> Int?
+    /// An index into `candidates` (all of the same standing: usable, regular or all backup), or nil
+    /// to wait for a better one. `backlog`: bytes that wait to be scheduled, this segment included.
+    mutating func choose(
+        _ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int
+    ) -> Int?
 }
 
 public enum SchedulerKind: String, CaseIterable, Sendable {
@@ -59,7 +62,9 @@ enum Scheduler {
         }
     }
 
-    mutating func choose(_ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int) -> Int? {
+    mutating func choose(
+        _ candidates: borrowing SchedulingCandidates, backlog: Int, segment: Int
+    ) -> Int? {
         switch self {
         case .predictedArrival(var s):
             defer { self = .predictedArrival(s) }

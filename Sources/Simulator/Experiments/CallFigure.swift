@@ -1,9 +1,9 @@
 import Measures
 import Multipath
 
-/// Figure 3: a voice before and after the handover. Sound of 16 bit at 8 kHz travels at its real rate
-/// (128 kbit/s, a frame every 20 ms) in one stream to the client; what a playout buffer makes of the arrivals
-/// is what is heard.
+/// Figure 3: a voice before and after the handover. Sound of 16 bit at 8 kHz travels at its real
+/// rate (128 kbit/s, a frame every 20 ms) in one stream to the client; what a playout buffer makes
+/// of the arrivals is what is heard.
 extension Figures {
     /// The paper lost WiFi "around the 7th second".
     private static let lossAfter = Interval.seconds(7)
@@ -19,7 +19,8 @@ extension Figures {
 
         var name: String { "\(Figures.name(mode)), cellular radio \(asleep ? "asleep" : "awake")" }
         var file: String { "figure-3-\(Figures.name(mode))-\(asleep ? "asleep" : "awake").wav" }
-        /// The heard samples from the call's first to its last millisecond, and silence before playing began.
+        /// The heard samples from the call's first to its last millisecond, and silence before
+        /// playing began.
         var samples: [Int16] {
             let late = player.began - HandoverTrial.start
             let lead = Int(late.nanoseconds * Int64(Speech.sampleRate) / 1_000_000_000)
@@ -35,29 +36,42 @@ extension Figures {
             for mode in HandoverMode.allCases {
                 let heard = try (0..<runs).map { try hear(speech, mode, run: $0, asleep: asleep) }
                 silence.append(heard.map { Optional($0.player.silence) }.milliseconds())
-                again.append(heard.map { h in
-                    h.player.inTimeAgain(after: h.lossAt).map { $0 - h.lossAt }
-                }.seconds(1))
+                again.append(
+                    heard.map { h in
+                        h.player.inTimeAgain(after: h.lossAt).map { $0 - h.lossAt }
+                    }.seconds(1))
                 shown.append(heard[0])
             }
             let words = "cellular radio \(asleep ? "asleep" : "awake")"
-            summary.row("Fig. 3: call, silence inserted, ms, \(words)", full: silence[0], backup: silence[1],
-                        single: silence[2])
-            summary.row("Fig. 3: call, in time again after, s, \(words)", full: again[0], backup: again[1],
-                        single: again[2])
+            summary.row(
+                "Fig. 3: call, silence inserted, ms, \(words)", full: silence[0],
+                backup: silence[1],
+                single: silence[2])
+            summary.row(
+                "Fig. 3: call, in time again after, s, \(words)", full: again[0], backup: again[1],
+                single: again[2])
         }
-        let pictured = [shown[0], shown[2], shown[5]]   // full; single with the radio awake and asleep
-        return [table(speech, shown), FigureFile(name: "figure-3.svg", text: chart(speech, pictured).svg()),
-                FigureFile(name: "figure-3-original.wav",
-                           bytes: WaveFile.bytes(speech, rate: Speech.sampleRate))]
+        // full; single with the radio awake and asleep
+        let pictured = [shown[0], shown[2], shown[5]]
+        return [
+            table(speech, shown),
+            FigureFile(name: "figure-3.svg", text: chart(speech, pictured).svg()),
+            FigureFile(
+                name: "figure-3-original.wav",
+                bytes: WaveFile.bytes(speech, rate: Speech.sampleRate))
+        ]
             + pictured.map {
                 .init(name: $0.file, bytes: WaveFile.bytes($0.samples, rate: Speech.sampleRate))
             }
     }
 
-    private func hear(_ speech: [Int16], _ mode: HandoverMode, run: Int, asleep: Bool) throws -> Heard {
-        var trial = trial(.recording(Speech.bytes(speech), chunk: Self.frameBytes,
-                                     period: VoicePlayer.period), mode, run: run, asleep: asleep)
+    private func hear(
+        _ speech: [Int16], _ mode: HandoverMode, run: Int, asleep: Bool
+    ) throws -> Heard {
+        var trial = trial(
+            .recording(
+                Speech.bytes(speech), chunk: Self.frameBytes,
+                period: VoicePlayer.period), mode, run: run, asleep: asleep)
         trial.lossAfter = Self.lossAfter
         let end = HandoverTrial.start + .seconds(Int64(Self.callSeconds))
         trial.tail = end - trial.lossAt
@@ -65,7 +79,9 @@ extension Figures {
         // A frame is there when its last byte is.
         var arrivals: [Instant] = []
         for arrival in record.received.arrivals {
-            while (arrivals.count + 1) * Self.frameBytes <= arrival.total { arrivals.append(arrival.at) }
+            while (arrivals.count + 1) * Self.frameBytes <= arrival.total {
+                arrivals.append(arrival.at)
+            }
         }
         let player = VoicePlayer(speech, arrivals: arrivals, until: end)
         return Heard(mode: mode, asleep: asleep, player: player, lossAt: trial.lossAt)
@@ -87,38 +103,49 @@ extension Figures {
         let names = ["original"] + shown.map { $0.name.split(separator: ",").joined() }
         var table = CommaTable(["seconds"] + names.flatMap { ["\($0) least", "\($0) greatest"] })
         for i in envelopes[0].indices {
-            table.row([(Double(i) / 100).fixed(2)] + envelopes.flatMap { e in
-                i < e.count ? [e[i].low.fixed(4), e[i].high.fixed(4)] : ["", ""]
-            })
+            table.row(
+                [(Double(i) / 100).fixed(2)]
+                    + envelopes.flatMap { e in
+                        i < e.count ? [e[i].low.fixed(4), e[i].high.fixed(4)] : ["", ""]
+                    })
         }
         return table.file("figure-3.csv")
     }
 
     private func chart(_ speech: [Int16], _ shown: [Heard]) -> Chart {
-        func panel(_ title: String, _ samples: [Int16], _ color: String,
-                   silences: [Chart.Series]) -> Chart.Panel {
+        func panel(
+            _ title: String, _ samples: [Int16], _ color: String,
+            silences: [Chart.Series]
+        ) -> Chart.Panel {
             let envelope = Self.envelope(samples)
-            let sound = Chart.Series(name: title, color: color, style: .band,
-                                     points: envelope.indices.map { (Double($0) / 100, envelope[$0].high) },
-                                     lower: envelope.map(\.low), isUnnamed: true)
-            return Chart.Panel(title: title, yLabel: "amplitude", y: -0.8...0.8, series: [sound] + silences,
-                               height: 110, yStep: 0.4)
+            let sound = Chart.Series(
+                name: title, color: color, style: .band,
+                points: envelope.indices.map { (Double($0) / 100, envelope[$0].high) },
+                lower: envelope.map(\.low), isUnnamed: true)
+            return Chart.Panel(
+                title: title, yLabel: "amplitude", y: -0.8...0.8, series: [sound] + silences,
+                height: 110, yStep: 0.4)
         }
-        let panels = [panel("original", speech, "#555", silences: [])] + shown.map { heard in
-            let silences = heard.player.silences.map { silence in
-                let start = (silence.at - HandoverTrial.start).seconds
-                return Chart.Series(name: "silence for want of sound", color: "#f6c6a8", style: .band,
-                                    points: [(start, 1), (start + silence.length.seconds, 1)],
-                                    lower: [-1, -1])
+        let panels =
+            [panel("original", speech, "#555", silences: [])]
+            + shown.map { heard in
+                let silences = heard.player.silences.map { silence in
+                    let start = (silence.at - HandoverTrial.start).seconds
+                    return Chart.Series(
+                        name: "silence for want of sound", color: "#f6c6a8", style: .band,
+                        points: [(start, 1), (start + silence.length.seconds, 1)],
+                        lower: [-1, -1])
+                }
+                return panel(
+                    "\(heard.name): \(heard.player.silence.milliseconds.fixed(0)) ms of silence",
+                    heard.samples, Self.color(heard.mode), silences: silences)
             }
-            return panel("\(heard.name): \(heard.player.silence.milliseconds.fixed(0)) ms of silence",
-                         heard.samples, Self.color(heard.mode), silences: silences)
-        }
         let lossAt = (shown[0].lossAt - HandoverTrial.start).seconds
-        return Chart(title: "A voice before and after the loss of WiFi",
-                     subtitle: "Synthetic speech, 16 bit at 8 kHz, played behind a buffer of 60 ms "
-                         + "(figure 3 of the paper)",
-                     xLabel: "time since the beginning of the call, s", x: 5...17, panels: panels,
-                     marks: [.init(x: lossAt, text: "WiFi lost")], note: Self.cellularNote)
+        return Chart(
+            title: "A voice before and after the loss of WiFi",
+            subtitle: "Synthetic speech, 16 bit at 8 kHz, played behind a buffer of 60 ms "
+                + "(figure 3 of the paper)",
+            xLabel: "time since the beginning of the call, s", x: 5...17, panels: panels,
+            marks: [.init(x: lossAt, text: "WiFi lost")], note: Self.cellularNote)
     }
 }

@@ -1,6 +1,7 @@
 /// A chart as SVG: panels one below the other over one x axis, a legend, marks at moments.
 ///
-/// Readable by itself: white ground, axes with units and ticks, no script, no font but the reader's own.
+/// Readable by itself: white ground, axes with units and ticks, no script, no font but the reader's
+/// own.
 struct Chart {
     enum Style: Hashable, Sendable {
         case line, dashed
@@ -61,7 +62,8 @@ struct Chart {
         let top = Self.headHeight + Self.legendHeight * Double(legendRows.count)
         let plots = panels.reduce(-Self.gap) { $0 + $1.height + titleHeight(of: $1) + Self.gap }
         let height = top + plots + Self.footHeight + (note.isEmpty ? 0 : 18)
-        var out = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(Self.width.short(0)) "
+        var out =
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(Self.width.short(0)) "
             + "\(height.short(0))\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\" "
             + "fill=\"\(Self.ink)\">\n"
         out += "<title>\(escaped(title))</title>\n"
@@ -81,7 +83,9 @@ struct Chart {
         return out + "</svg>\n"
     }
 
-    private func titleHeight(of panel: Panel) -> Double { panel.title.isEmpty ? 0 : Self.titleHeight }
+    private func titleHeight(of panel: Panel) -> Double {
+        panel.title.isEmpty ? 0 : Self.titleHeight
+    }
 
     // MARK: Places
 
@@ -110,7 +114,9 @@ struct Chart {
         var unit = 1.0
         while unit * most < span { unit *= 10 }
         while unit * most >= span * 10 { unit /= 10 }
-        for factor in [0.1, 0.2, 0.25, 0.5] where unit * factor * most >= span { return unit * factor }
+        for factor in [0.1, 0.2, 0.25, 0.5] where unit * factor * most >= span {
+            return unit * factor
+        }
         return unit
     }
 
@@ -123,9 +129,11 @@ struct Chart {
     private func yTicks(_ panel: Panel) -> [Double] {
         let span = panel.y.upperBound - panel.y.lowerBound
         guard panel.isLogarithmic else {
-            return Self.ticks(panel.y, step: panel.yStep ?? Self.step(span, most: panel.height / 40))
+            return Self.ticks(
+                panel.y, step: panel.yStep ?? Self.step(span, most: panel.height / 40))
         }
-        return [0.001, 0.01, 0.1, 1, 10, 100].flatMap { [$0, 2 * $0, 5 * $0] }.filter(panel.y.contains)
+        return [0.001, 0.01, 0.1, 1, 10, 100].flatMap { [$0, 2 * $0, 5 * $0] }.filter(
+            panel.y.contains)
     }
 
     // MARK: Parts
@@ -152,7 +160,8 @@ struct Chart {
         out += line(Self.left, top, Self.left, bottom, Self.axis)
         if !panel.title.isEmpty { out += text(Self.left, top - 8, panel.title, weight: "bold") }
         let middle = top + panel.height / 2
-        out += "<text x=\"20\" y=\"\(middle.short(1))\" text-anchor=\"middle\" transform=\"rotate(-90 20 "
+        out +=
+            "<text x=\"20\" y=\"\(middle.short(1))\" text-anchor=\"middle\" transform=\"rotate(-90 20 "
             + "\(middle.short(1)))\">\(escaped(panel.yLabel))</text>\n"
         return out
     }
@@ -182,11 +191,13 @@ struct Chart {
                 + "stroke=\"\(series.color)\" stroke-width=\"0.5\"/>\n"
         }
         let dash = series.style == .dashed ? " stroke-dasharray=\"6 4\"" : ""
-        var out = "<polyline points=\"\(coordinates(points))\" fill=\"none\" stroke=\"\(series.color)\" "
+        var out =
+            "<polyline points=\"\(coordinates(points))\" fill=\"none\" stroke=\"\(series.color)\" "
             + "stroke-width=\"2\" stroke-linejoin=\"round\"\(dash)/>\n"
         if series.style == .marked {
             for p in points {
-                out += "<circle cx=\"\(place(x: p.x).short(1))\" cy=\""
+                out +=
+                    "<circle cx=\"\(place(x: p.x).short(1))\" cy=\""
                     + "\(place(y: p.y, panel, top: top).short(1))\" r=\"3.5\" fill=\"\(series.color)\"/>\n"
             }
         }
@@ -229,11 +240,13 @@ struct Chart {
             let middle = top + Self.legendHeight * Double(i) + 4
             for series in row {
                 if series.style == .band {
-                    out += "<rect x=\"\(at.short(1))\" y=\"\((middle - 5).short(1))\" "
+                    out +=
+                        "<rect x=\"\(at.short(1))\" y=\"\((middle - 5).short(1))\" "
                         + "width=\"22\" height=\"10\" fill=\"\(series.color)\"/>\n"
                 } else {
-                    out += line(at, middle, at + 22, middle, series.color, width: 2.5,
-                                dash: series.style == .dashed ? "6 4" : nil)
+                    out += line(
+                        at, middle, at + 22, middle, series.color, width: 2.5,
+                        dash: series.style == .dashed ? "6 4" : nil)
                 }
                 out += text(at + 28, middle + 4, series.name)
                 at += width(of: series)
@@ -244,15 +257,19 @@ struct Chart {
 
     // MARK: Elements
 
-    private func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String,
-                      width: Double = 1, dash: String? = nil) -> String {
+    private func line(
+        _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ color: String,
+        width: Double = 1, dash: String? = nil
+    ) -> String {
         "<line x1=\"\(x1.short(1))\" y1=\"\(y1.short(1))\" x2=\"\(x2.short(1))\" y2=\"\(y2.short(1))\" "
             + "stroke=\"\(color)\" stroke-width=\"\(width.short(1))\""
             + (dash.map { " stroke-dasharray=\"\($0)\"" } ?? "") + "/>\n"
     }
 
-    private func text(_ x: Double, _ y: Double, _ words: String, size: Double = 13, color: String? = nil,
-                      weight: String? = nil, anchor: String? = nil) -> String {
+    private func text(
+        _ x: Double, _ y: Double, _ words: String, size: Double = 13, color: String? = nil,
+        weight: String? = nil, anchor: String? = nil
+    ) -> String {
         var out = "<text x=\"\(x.short(1))\" y=\"\(y.short(1))\""
         if size != 13 { out += " font-size=\"\(size.short(1))\"" }
         if let color { out += " fill=\"\(color)\"" }

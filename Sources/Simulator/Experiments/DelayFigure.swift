@@ -1,12 +1,13 @@
 import Measures
 import Multipath
 
-/// Figures 2a and 2b: the application delay of a 500 kbit/s stream to the client; blocks carry the time they
-/// were made at, the receiver notes the time they came at.
+/// Figures 2a and 2b: the application delay of a 500 kbit/s stream to the client; blocks carry the
+/// time they were made at, the receiver notes the time they came at.
 extension Figures {
     private static let seconds: ClosedRange<Double> = -1...5
 
-    /// The blocks of all runs of one mode, by their number relative to the first block after the loss.
+    /// The blocks of all runs of one mode, by their number relative to the first block after the
+    /// loss.
     private struct Delays {
         var mode: HandoverMode
         var byBlock: [[Double]]
@@ -16,12 +17,15 @@ extension Figures {
 
         init(_ mode: HandoverMode) {
             self.mode = mode
-            byBlock = Array(repeating: [], count: Int(Figures.seconds.upperBound * 100) - Self.first)
+            byBlock = Array(
+                repeating: [], count: Int(Figures.seconds.upperBound * 100) - Self.first)
         }
 
         mutating func add(_ record: HandoverRecord) {
             let samples = record.received.delays
-            guard let loss = samples.firstIndex(where: { $0.at >= record.trial.lossAt }) else { return }
+            guard let loss = samples.firstIndex(where: { $0.at >= record.trial.lossAt }) else {
+                return
+            }
             for i in byBlock.indices where samples.indices.contains(loss + Self.first + i) {
                 byBlock[i].append(samples[loss + Self.first + i].delay.milliseconds)
             }
@@ -31,7 +35,9 @@ extension Figures {
 
         /// Seconds since the loss and milliseconds of the median run's delay.
         var points: [(x: Double, y: Double)] {
-            byBlock.indices.compactMap { i in byBlock[i].median.map { (Double(Self.first + i) / 100, $0) } }
+            byBlock.indices.compactMap { i in
+                byBlock[i].median.map { (Double(Self.first + i) / 100, $0) }
+            }
         }
     }
 
@@ -43,13 +49,16 @@ extension Figures {
             let before = modes.map { $0.before.milliseconds() }
             let largest = modes.map { $0.largest.milliseconds() }
             if !asleep {
-                summary.row("Fig. 2: stream, delay before the loss, ms", full: before[0], backup: before[1],
-                            single: before[2])
+                summary.row(
+                    "Fig. 2: stream, delay before the loss, ms", full: before[0], backup: before[1],
+                    single: before[2])
             }
-            summary.row("Fig. 2\(letter): stream, largest delay, ms, \(words)", full: largest[0],
-                        backup: largest[1], single: largest[2])
+            summary.row(
+                "Fig. 2\(letter): stream, largest delay, ms, \(words)", full: largest[0],
+                backup: largest[1], single: largest[2])
             files.append(table(modes, letter))
-            files.append(FigureFile(name: "figure-2\(letter).svg", text: chart(modes, letter, words).svg()))
+            files.append(
+                FigureFile(name: "figure-2\(letter).svg", text: chart(modes, letter, words).svg()))
         }
         return files
     }
@@ -67,12 +76,15 @@ extension Figures {
 
     private func table(_ modes: [Delays], _ letter: String) -> FigureFile {
         let names = modes.map { Self.name($0.mode) }
-        var table = CommaTable(["block made at seconds since the loss"]
-                               + names.flatMap { ["\($0) median ms", "\($0) largest ms"] })
+        var table = CommaTable(
+            ["block made at seconds since the loss"]
+                + names.flatMap { ["\($0) median ms", "\($0) largest ms"] })
         for i in modes[0].byBlock.indices {
-            table.row([(Double(Delays.first + i) / 100).fixed(2)] + modes.flatMap {
-                [$0.byBlock[i].median?.fixed(2) ?? "", $0.byBlock[i].max()?.fixed(2) ?? ""]
-            })
+            table.row(
+                [(Double(Delays.first + i) / 100).fixed(2)]
+                    + modes.flatMap {
+                        [$0.byBlock[i].median?.fixed(2) ?? "", $0.byBlock[i].max()?.fixed(2) ?? ""]
+                    })
         }
         return table.file("figure-2\(letter).csv")
     }
@@ -83,11 +95,15 @@ extension Figures {
         let series = modes.map {
             Chart.Series(name: Self.name($0.mode), color: Self.color($0.mode), points: $0.points)
         }
-        return Chart(title: "Application delay of a 500 kbit/s stream when WiFi is lost",
-                     subtitle: "Median of \(runs) runs, \(words) (figure 2\(letter) of the paper)",
-                     xLabel: "when the block was made, s since the loss of WiFi", x: Self.seconds,
-                     panels: [.init(yLabel: "delay, ms", y: 0...((most * 1.15 / step).rounded(.up) * step),
-                                    series: series, height: 330, yStep: step)],
-                     marks: [.init(x: 0, text: "WiFi lost")], note: Self.cellularNote)
+        return Chart(
+            title: "Application delay of a 500 kbit/s stream when WiFi is lost",
+            subtitle: "Median of \(runs) runs, \(words) (figure 2\(letter) of the paper)",
+            xLabel: "when the block was made, s since the loss of WiFi", x: Self.seconds,
+            panels: [
+                .init(
+                    yLabel: "delay, ms", y: 0...((most * 1.15 / step).rounded(.up) * step),
+                    series: series, height: 330, yStep: step)
+            ],
+            marks: [.init(x: 0, text: "WiFi lost")], note: Self.cellularNote)
     }
 }

@@ -30,7 +30,8 @@ extension Double {
     }
 }
 
-/// A table as comma-separated text (RFC 4180 without quotes: names have no commas), one line per row.
+/// A table as comma-separated text (RFC 4180 without quotes: names have no commas), one line per
+/// row.
 struct CommaTable {
     private(set) var text: String
     private let columns: Int

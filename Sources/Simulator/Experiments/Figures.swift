@@ -1,9 +1,9 @@
 import Measures
 import Multipath
 
-/// The experiments of *Exploring Mobile/WiFi Handover with Multipath TCP* (Paasch et al., CellNet'12) made
-/// again with this engine on virtual links; what `braid figures` writes. All chance comes from `seed`, so
-/// the same seed gives the same files, bit by bit.
+/// The experiments of *Exploring Mobile/WiFi Handover with Multipath TCP* (Paasch et al.,
+/// CellNet'12) made again with this engine on virtual links; what `braid figures` writes. All
+/// chance comes from `seed`, so the same seed gives the same files, bit by bit.
 public struct Figures: Sendable {
     public var seed: UInt64
     /// Runs per curve, each with links and a moment of loss of its own; the paper made 20.
@@ -37,18 +37,21 @@ public struct Figures: Sendable {
     // MARK: What they share
 
     /// A trial on the paper's links: cellular draws its rate from 1 to 2 Mbit/s by the run.
-    func trial(_ application: HandoverTrial.Application, _ mode: HandoverMode, run: Int,
-               asleep: Bool) -> HandoverTrial {
+    func trial(
+        _ application: HandoverTrial.Application, _ mode: HandoverMode, run: Int,
+        asleep: Bool
+    ) -> HandoverTrial {
         var trial = HandoverTrial(application, mode, .visible, seed: seed &* 10_007 &+ UInt64(run))
         var random = SeededRandom(seed: trial.seed ^ 0x6365_6c6c)
         let rate = Rate.megabitsPerSecond(1 + random.unit())
-        trial.cellular = UplinkPlan(LinkConditions(rate: rate, delay: .milliseconds(50), queue: .seconds(2)),
-                                    radio: asleep ? Self.radio : nil)
+        trial.cellular = UplinkPlan(
+            LinkConditions(rate: rate, delay: .milliseconds(50), queue: .seconds(2)),
+            radio: asleep ? Self.radio : nil)
         return trial
     }
 
-    /// Idle to active takes 2 s (the paper's section 4.2). Its time to fall asleep is shorter than a phone's,
-    /// so that it sleeps when WiFi goes, which is what the paper's single-path mode met.
+    /// Idle to active takes 2 s (the paper's section 4.2). Its time to fall asleep is shorter than
+    /// a phone's, so that it sleeps when WiFi goes, which is what the paper's single-path mode met.
     static let radio = UplinkPlan.RadioPlan(sleepsAfter: .seconds(2), wakeTime: .seconds(2))
 
     func checked(_ record: HandoverRecord, _ what: String) throws -> HandoverRecord {
@@ -88,8 +91,10 @@ struct Summary {
 
         """
 
-    mutating func row(_ what: String, full: String = "", backup: String = "", single: String = "",
-                      application: String = "") {
+    mutating func row(
+        _ what: String, full: String = "", backup: String = "", single: String = "",
+        application: String = ""
+    ) {
         text += "| \(what) | \(full) | \(backup) | \(single) | \(application) |\n"
     }
 }
@@ -102,7 +107,9 @@ extension Array where Element: Comparable {
 extension Array where Element == Interval? {
     /// Median and extremes in seconds for a person; what never happened is later than everything.
     func seconds(_ digits: Int) -> String {
-        func show(_ value: Interval) -> String { value == .max ? "never" : value.seconds.fixed(digits) }
+        func show(_ value: Interval) -> String {
+            value == .max ? "never" : value.seconds.fixed(digits)
+        }
         let all = map { $0 ?? .max }.sorted()
         guard let least = all.first, let most = all.last else { return "" }
         let middle = show(all[all.count / 2])
@@ -111,7 +118,9 @@ extension Array where Element == Interval? {
 
     /// The same in whole milliseconds.
     func milliseconds() -> String {
-        func show(_ value: Interval) -> String { value == .max ? "never" : value.milliseconds.fixed(0) }
+        func show(_ value: Interval) -> String {
+            value == .max ? "never" : value.milliseconds.fixed(0)
+        }
         let all = map { $0 ?? .max }.sorted()
         guard let least = all.first, let most = all.last else { return "" }
         let middle = show(all[all.count / 2])

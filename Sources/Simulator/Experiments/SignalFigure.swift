@@ -2,16 +2,18 @@ import Measures
 import Multipath
 import Tunnel
 
-/// Section 5: what it costs when the signal that an address is gone is lost, with and without the echo.
+/// Section 5: what it costs when the signal that an address is gone is lost, with and without the
+/// echo.
 ///
-/// The first datagrams that carry the signal vanish; how long does the stream stand still, and how long does
-/// the peer go on sending into the dead link?
+/// The first datagrams that carry the signal vanish; how long does the stream stand still, and how
+/// long does the peer go on sending into the dead link?
 extension Figures {
     /// How often the signal is lost.
     private static let losses = 0...10
     /// What takes longer is "never".
     private static let horizon = Interval.seconds(20)
-    /// Only the cellular rate and the moment of the loss differ from run to run, and little hangs on them.
+    /// Only the cellular rate and the moment of the loss differ from run to run, and little hangs
+    /// on them.
     private var signalRuns: Int { max(1, runs / 4) }
 
     private struct Variant {
@@ -32,10 +34,14 @@ extension Figures {
 
     private static func variants() -> [Variant] {
         [(HandoverMode.backup, Chart.Style.marked), (.full, .dashed)].flatMap { mode, style in
-            [(Signaling.once, "sent once, no echo", plainColor), (.echoed, "echo alone", "#d55e00"),
-             (.reliable, "Braid", "#0072b2")].map { signaling, words, color in
-                Variant(signaling: signaling, mode: mode, name: "\(words), \(name(mode))", color: color,
-                        style: style)
+            [
+                (Signaling.once, "sent once, no echo", plainColor),
+                (.echoed, "echo alone", "#d55e00"),
+                (.reliable, "Braid", "#0072b2")
+            ].map { signaling, words, color in
+                Variant(
+                    signaling: signaling, mode: mode, name: "\(words), \(name(mode))", color: color,
+                    style: style)
             }
         }
     }
@@ -58,8 +64,10 @@ extension Figures {
         return [table(variants), FigureFile(name: "section-5.svg", text: chart(variants).svg())]
     }
 
-    private func loseSignal(_ count: Int, _ variant: Variant,
-                            run: Int) throws -> (gap: Interval?, offPath: Interval?) {
+    private func loseSignal(
+        _ count: Int, _ variant: Variant,
+        run: Int
+    ) throws -> (gap: Interval?, offPath: Interval?) {
         var trial = trial(.paperStream, variant.mode, run: run, asleep: false)
         trial.signaling = variant.signaling
         trial.lossAfter = .seconds(2)
@@ -77,20 +85,24 @@ extension Figures {
     private func sum(_ variants: [Variant], into summary: inout Summary) {
         for (i, words) in [(0, "sent once, no echo"), (1, "echo alone"), (2, "as Braid does")] {
             for count in i == 0 ? [0, 1] : [1, Self.losses.upperBound] {
-                summary.row("Sec. 5: stream stands still, s: lost \(count) times, \(words)",
-                            full: variants[i + 3].gaps[count].seconds(2),
-                            backup: variants[i].gaps[count].seconds(2))
-                summary.row("Sec. 5: peer on the dead path for, s: lost \(count) times, \(words)",
-                            full: variants[i + 3].offPath[count].seconds(2),
-                            backup: variants[i].offPath[count].seconds(2))
+                summary.row(
+                    "Sec. 5: stream stands still, s: lost \(count) times, \(words)",
+                    full: variants[i + 3].gaps[count].seconds(2),
+                    backup: variants[i].gaps[count].seconds(2))
+                summary.row(
+                    "Sec. 5: peer on the dead path for, s: lost \(count) times, \(words)",
+                    full: variants[i + 3].offPath[count].seconds(2),
+                    backup: variants[i].offPath[count].seconds(2))
             }
         }
     }
 
     private func table(_ variants: [Variant]) -> FigureFile {
-        var table = CommaTable(["signals lost", "variant",
-                                "stream stands still s median", "least", "greatest",
-                                "peer on dead path s median", "least", "greatest"])
+        var table = CommaTable([
+            "signals lost", "variant",
+            "stream stands still s median", "least", "greatest",
+            "peer on dead path s median", "least", "greatest"
+        ])
         func show(_ values: [Interval?]) -> [String] {
             let all = values.map { $0 ?? .max }.sorted()
             return [all[all.count / 2], all[0], all[all.count - 1]].map {
@@ -99,8 +111,9 @@ extension Figures {
         }
         for variant in variants {
             for count in Self.losses {
-                table.row([String(count), variant.name.split(separator: ",").joined()]
-                          + show(variant.gaps[count]) + show(variant.offPath[count]))
+                table.row(
+                    [String(count), variant.name.split(separator: ",").joined()]
+                        + show(variant.gaps[count]) + show(variant.offPath[count]))
             }
         }
         return table.file("section-5.csv")
@@ -110,18 +123,23 @@ extension Figures {
         let most = Self.horizon.seconds
         func panel(_ title: String, _ values: (Variant) -> [[Interval?]]) -> Chart.Panel {
             let series = variants.map {
-                Chart.Series(name: $0.name, color: $0.color, style: $0.style, points: $0.points(values($0)))
+                Chart.Series(
+                    name: $0.name, color: $0.color, style: $0.style, points: $0.points(values($0)))
             }
-            return Chart.Panel(title: title, yLabel: "time, s", y: 0.02...most, isLogarithmic: true,
-                               series: series, height: 220)
+            return Chart.Panel(
+                title: title, yLabel: "time, s", y: 0.02...most, isLogarithmic: true,
+                series: series, height: 220)
         }
-        return Chart(title: "The signal that WiFi is gone is lost",
-                     subtitle: "Median of \(signalRuns) runs, 500 kbit/s stream to the client "
-                         + "(section 5 of the paper)",
-                     xLabel: "how often the signal is lost before it arrives",
-                     x: 0...Double(Self.losses.upperBound),
-                     panels: [panel("how long the stream stands still", \.gaps),
-                              panel("how long the peer goes on sending into the dead link", \.offPath)],
-                     note: "\(most.short(0)) s: not until the end of the run. " + Self.cellularNote)
+        return Chart(
+            title: "The signal that WiFi is gone is lost",
+            subtitle: "Median of \(signalRuns) runs, 500 kbit/s stream to the client "
+                + "(section 5 of the paper)",
+            xLabel: "how often the signal is lost before it arrives",
+            x: 0...Double(Self.losses.upperBound),
+            panels: [
+                panel("how long the stream stands still", \.gaps),
+                panel("how long the peer goes on sending into the dead link", \.offPath)
+            ],
+            note: "\(most.short(0)) s: not until the end of the run. " + Self.cellularNote)
     }
 }

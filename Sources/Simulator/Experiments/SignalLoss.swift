@@ -1,8 +1,8 @@
 import Measures
 import Tunnel
 
-/// Loses the proxy's datagrams that carry the news of a closed path, and watches what the concentrator still
-/// sends into that path's link.
+/// Loses the proxy's datagrams that carry the news of a closed path, and watches what the
+/// concentrator still sends into that path's link.
 public final class SignalLoss {
     /// This many are lost, and all until `losesUntil`.
     public let count: Int
@@ -44,7 +44,9 @@ public final class SignalLoss {
             if now < watchesUntil { lastOnLost = now } else { sentAfterReturn += 1 }
         }
         world.loses = { [self] now, fromProxy, _, bytes in
-            guard fromProxy, isCarrier(bytes), lost < count || now < losesUntil else { return false }
+            guard fromProxy, isCarrier(bytes), lost < count || now < losesUntil else {
+                return false
+            }
             lost += 1
             return true
         }

@@ -1,9 +1,10 @@
 import Measures
 import Multipath
 
-/// A world drawn from a seed in which an uplink is taken away and the news of it is lost one to ten times, or
-/// every time for a while; the echo meets loss, duplication and reordering, and the uplink may be back before
-/// it. The bar: the concentrator is off the dead path within one round trip of the first signal that arrives.
+/// A world drawn from a seed in which an uplink is taken away and the news of it is lost one to ten
+/// times, or every time for a while; the echo meets loss, duplication and reordering, and the
+/// uplink may be back before it. The bar: the concentrator is off the dead path within one round
+/// trip of the first signal that arrives.
 public struct SignalTrial: Sendable {
     public let seed: UInt64
     public let scenario: Scenario
@@ -21,7 +22,8 @@ public struct SignalTrial: Sendable {
         public var length = Interval.zero
         /// From the loss of the uplink to the first signal that arrived.
         public var untilSignal: Interval?
-        /// From that to the concentrator's last datagram into the dead path; negative: it had stopped before.
+        /// From that to the concentrator's last datagram into the dead path; negative: it had
+        /// stopped before.
         public var untilOff: Interval?
     }
 
@@ -37,10 +39,12 @@ public struct SignalTrial: Sendable {
         removedAt = .zero + random.interval(.milliseconds(800), .seconds(3))
         let isEveryOne = random.chance(0.2)
         var losses = isEveryOne ? 0 : random.number(1...10)
-        losesUntil = isEveryOne ? removedAt + random.interval(.milliseconds(50), .seconds(3)) : .zero
+        losesUntil =
+            isEveryOne ? removedAt + random.interval(.milliseconds(50), .seconds(3)) : .zero
         // A return is soon more often than late: the echo is still to come.
         let latest = Interval.milliseconds(random.chance(0.7) ? 300 : 3000)
-        returnedAt = random.chance(0.4) ? removedAt + random.interval(.milliseconds(1), latest) : nil
+        returnedAt =
+            random.chance(0.4) ? removedAt + random.interval(.milliseconds(1), latest) : nil
         var uplinks: [UplinkPlan] = []
         for i in 0..<random.number(2...3) {
             uplinks.append(Self.uplink(isBackup: i > 0 && mode != .full, from: &random))
@@ -56,21 +60,30 @@ public struct SignalTrial: Sendable {
         self.losses = losses
         var streams: [StreamPlan] = []
         for _ in 0..<random.number(1...3) { streams.append(Self.stream(uplinks[0], from: &random)) }
-        scenario = Self.scenario(uplinks, streams, removedAt: removedAt, returnedAt: returnedAt,
-                                 lastSignal: max(removedAt, losesUntil)
-                                     + Self.longestRepetition * Int64(losses + Self.spareRepetitions))
+        scenario = Self.scenario(
+            uplinks, streams, removedAt: removedAt, returnedAt: returnedAt,
+            lastSignal: max(removedAt, losesUntil)
+                + Self.longestRepetition * Int64(losses + Self.spareRepetitions))
     }
 
-    private static func scenario(_ uplinks: [UplinkPlan], _ streams: [StreamPlan], removedAt: Instant,
-                                 returnedAt: Instant?, lastSignal: Instant) -> Scenario {
+    private static func scenario(
+        _ uplinks: [UplinkPlan], _ streams: [StreamPlan], removedAt: Instant,
+        returnedAt: Instant?, lastSignal: Instant
+    ) -> Scenario {
         var scenario = Scenario(uplinks: uplinks, streams: streams)
         scenario.faults.append(Fault(at: removedAt, uplink: 0, change: .removed))
-        if let returnedAt { scenario.faults.append(Fault(at: returnedAt, uplink: 0, change: .returned)) }
+        if let returnedAt {
+            scenario.faults.append(Fault(at: returnedAt, uplink: 0, change: .returned))
+        }
         // Until then the world goes on; then the links are good, so that connections can wind up.
         let end = max(lastSignal, (returnedAt ?? .zero) + .seconds(3))
         for (i, uplink) in uplinks.enumerated() {
-            scenario.faults.append(Fault(at: end, uplink: i, change: .conditions(
-                up: uplink.up.with { $0.loss = .none }, down: uplink.down.with { $0.loss = .none })))
+            scenario.faults.append(
+                Fault(
+                    at: end, uplink: i,
+                    change: .conditions(
+                        up: uplink.up.with { $0.loss = .none },
+                        down: uplink.down.with { $0.loss = .none })))
         }
         return scenario
     }
@@ -78,9 +91,10 @@ public struct SignalTrial: Sendable {
     /// No corruption: a signal that arrives is one that can be read.
     private static func uplink(isBackup: Bool, from random: inout SeededRandom) -> UplinkPlan {
         func direction() -> LinkConditions {
-            var link = LinkConditions(rate: .megabitsPerSecond(random.scaled(1, 50)),
-                                      delay: random.interval(.milliseconds(2), .milliseconds(120)),
-                                      queue: random.interval(.milliseconds(20), .seconds(2)))
+            var link = LinkConditions(
+                rate: .megabitsPerSecond(random.scaled(1, 50)),
+                delay: random.interval(.milliseconds(2), .milliseconds(120)),
+                queue: random.interval(.milliseconds(20), .seconds(2)))
             if random.chance(0.5) { link.loss = .random(random.scaled(0.01, 0.1)) }
             if random.chance(0.3) {
                 link.reordering = random.scaled(0.01, 0.3)
@@ -96,17 +110,20 @@ public struct SignalTrial: Sendable {
         return UplinkPlan(up: up, down: down, isBackup: isBackup)
     }
 
-    private static func stream(_ uplink: UplinkPlan, from random: inout SeededRandom) -> StreamPlan {
+    private static func stream(_ uplink: UplinkPlan, from random: inout SeededRandom) -> StreamPlan
+    {
         let size = 50_000 + Int(random.scaled(1, 1_000_000))
         switch random.number(0...3) {
         case 0: return StreamPlan(initiator: .nothing, listener: .bulk(size))
         case 1: return StreamPlan(initiator: .bulk(size), listener: .nothing)
         case 2:
-            return StreamPlan(initiator: .requests(count: 60, size: 200, responseSize: 4000),
-                              listener: .responses(count: 60, size: 4000, requestSize: 200))
+            return StreamPlan(
+                initiator: .requests(count: 60, size: 200, responseSize: 4000),
+                listener: .responses(count: 60, size: 4000, requestSize: 200))
         default:
-            let rate = Supply.constantRate(chunk: 300, period: .milliseconds(20),
-                                           total: 300 * random.number(100...300))
+            let rate = Supply.constantRate(
+                chunk: 300, period: .milliseconds(20),
+                total: 300 * random.number(100...300))
             return StreamPlan(initiator: random.chance(0.3) ? rate : .nothing, listener: rate)
         }
     }
@@ -123,8 +140,9 @@ public struct SignalTrial: Sendable {
         prepare(world)
         signals.attach(to: world)
         world.run()
-        var result = Result(failure: world.failure, trace: world.trace, bytes: world.bytesRead,
-                            length: world.now - .zero)
+        var result = Result(
+            failure: world.failure, trace: world.trace, bytes: world.bytesRead,
+            length: world.now - .zero)
         judge(signals, &result)
         if result.failure == nil { result.failure = disagreement(world) }
         return result
@@ -141,7 +159,8 @@ public struct SignalTrial: Sendable {
             return "the proxy takes the path for \(here.health)"
         }
         let other = there?.health ?? .lost
-        return (other == .lost) == isGone ? nil
+        return (other == .lost) == isGone
+            ? nil
             : "the proxy takes the path for \(here.health), the concentrator for \(other)"
     }
 
@@ -152,7 +171,8 @@ public struct SignalTrial: Sendable {
             let off = signals.lastOnLost - arrived
             result.untilOff = off
             if result.failure == nil, off > longestRoundTrip {
-                result.failure = "the concentrator still sends on the dead path \(off.milliseconds) ms "
+                result.failure =
+                    "the concentrator still sends on the dead path \(off.milliseconds) ms "
                     + "after the signal"
             }
         } else if result.failure == nil, returnedAt == nil, signals.wasDue || mode != .single {

@@ -2,16 +2,18 @@ import Measures
 
 /// A made-up voice: what is spoken in the experiment with a call, since no recording is shipped.
 ///
-/// A formant synthesizer after Klatt (JASA 67, 1980) at its barest: pulses of the vocal cords or noise go
-/// through three resonators whose frequencies glide from vowel to vowel. It says nothing, but it has a
-/// voice's pitch, syllables and pauses. 16 bit, 8,000 samples a second; the same seed gives the same voice.
+/// A formant synthesizer after Klatt (JASA 67, 1980) at its barest: pulses of the vocal cords or
+/// noise go through three resonators whose frequencies glide from vowel to vowel. It says nothing,
+/// but it has a voice's pitch, syllables and pauses. 16 bit, 8,000 samples a second; the same seed
+/// gives the same voice.
 enum Speech {
     static let sampleRate = 8_000
 
-    /// Centre frequencies of the first three formants in hertz (Peterson and Barney, JASA 24, 1952; men).
+    /// Centre frequencies of the first three formants in hertz (Peterson and Barney, JASA 24, 1952;
+    /// men).
     private static let vowels: [(Double, Double, Double)] = [
         (270, 2290, 3010), (390, 1990, 2550), (530, 1840, 2480), (660, 1720, 2410),
-        (730, 1090, 2440), (570, 840, 2410), (440, 1020, 2240), (300, 870, 2240), (640, 1190, 2390),
+        (730, 1090, 2440), (570, 840, 2410), (440, 1020, 2240), (300, 870, 2240), (640, 1190, 2390)
     ]
     private static let bandwidths = (60.0, 90.0, 150.0)
 
@@ -43,14 +45,18 @@ enum Speech {
         mutating func syllable(_ out: inout [Double], from random: inout SeededRandom) {
             let target = Speech.vowels[random.number(0...(Speech.vowels.count - 1))]
             let loudness = 0.5 + random.unit() / 2
-            if random.chance(0.4) { hiss(&out, milliseconds: random.number(40...90), from: &random) }
+            if random.chance(0.4) {
+                hiss(&out, milliseconds: random.number(40...90), from: &random)
+            }
             let length = random.number(90...260) * Speech.sampleRate / 1000
             let start = current
             for i in 0..<length {
                 let t = Double(i) / Double(length)
                 let glide = min(1, t * 4)
-                current = (start.0 + (target.0 - start.0) * glide, start.1 + (target.1 - start.1) * glide,
-                           start.2 + (target.2 - start.2) * glide)
+                current = (
+                    start.0 + (target.0 - start.0) * glide, start.1 + (target.1 - start.1) * glide,
+                    start.2 + (target.2 - start.2) * glide
+                )
                 if i % 40 == 0 { tune() }
                 // Rises within a sixth, falls in the last third; never quite to nothing.
                 let envelope = max(0.08, min(1, min(t * 6, (1 - t) * 3)))
@@ -59,20 +65,24 @@ enum Speech {
             }
         }
 
-        private mutating func hiss(_ out: inout [Double], milliseconds: Int,
-                                   from random: inout SeededRandom) {
+        private mutating func hiss(
+            _ out: inout [Double], milliseconds: Int,
+            from random: inout SeededRandom
+        ) {
             let length = milliseconds * Speech.sampleRate / 1000
             var last = 0.0
             for i in 0..<length {
                 let envelope = min(1, min(Double(i), Double(length - i)) / 80)
                 let noise = random.unit() - 0.5
-                out.append((noise - last) * 0.25 * envelope)   // high-passed
+                out.append((noise - last) * 0.25 * envelope)  // high-passed
                 last = noise
             }
         }
 
         /// Breath and room: a pause isn't quite silent.
-        mutating func pause(_ out: inout [Double], milliseconds: Int, from random: inout SeededRandom) {
+        mutating func pause(
+            _ out: inout [Double], milliseconds: Int, from random: inout SeededRandom
+        ) {
             for _ in 0..<(milliseconds * Speech.sampleRate / 1000) {
                 out.append((random.unit() - 0.5) * 0.004)
             }
@@ -84,8 +94,10 @@ enum Speech {
             formants.2.tune(current.2, Speech.bandwidths.2)
         }
 
-        private mutating func sample(loudness: Double, noise: Double,
-                                     from random: inout SeededRandom) -> Double {
+        private mutating func sample(
+            loudness: Double, noise: Double,
+            from random: inout SeededRandom
+        ) -> Double {
             phase += pitch / Double(Speech.sampleRate)
             var source = (random.unit() - 0.5) * noise
             if phase >= 1 { phase -= 1; source += 1 }
@@ -139,7 +151,7 @@ enum WaveFile {
         }
         let size = samples.count * 2
         var out = Array("RIFF".utf8) + little(36 + size, 4) + Array("WAVEfmt ".utf8)
-        out += little(16, 4) + little(1, 2) + little(1, 2)   // PCM, one channel
+        out += little(16, 4) + little(1, 2) + little(1, 2)  // PCM, one channel
         out += little(rate, 4) + little(rate * 2, 4) + little(2, 2) + little(16, 2)
         out += Array("data".utf8) + little(size, 4) + Speech.bytes(samples)
         return out

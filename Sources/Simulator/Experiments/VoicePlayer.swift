@@ -1,11 +1,12 @@
 import Measures
 
-/// The receiving end of a call: frames come when they come and are played one after the other, 20 ms each.
+/// The receiving end of a call: frames come when they come and are played one after the other, 20
+/// ms each.
 ///
-/// Playing begins once `depth` of sound waits. Where the next frame isn't there in time, silence is played
-/// in its place and everything later is later by as much; in the next pauses of the speech, quiet frames are
-/// left out until the buffer holds no more than `depth` again, so that the call is in time again. (`Playout`
-/// counts silence alone, in streams whose content nobody hears.)
+/// Playing begins once `depth` of sound waits. Where the next frame isn't there in time, silence is
+/// played in its place and everything later is later by as much; in the next pauses of the speech,
+/// quiet frames are left out until the buffer holds no more than `depth` again, so that the call is
+/// in time again. (`Playout` counts silence alone, in streams whose content nobody hears.)
 struct VoicePlayer {
     /// Samples in a frame.
     static let frame = Speech.sampleRate / 50
@@ -54,16 +55,20 @@ struct VoicePlayer {
     }
 
     private static func isQuiet(_ samples: [Int16], _ number: Int) -> Bool {
-        samples[number * frame..<(number + 1) * frame].allSatisfy { $0.magnitude <= quiet.magnitude }
+        samples[number * frame..<(number + 1) * frame].allSatisfy {
+            $0.magnitude <= quiet.magnitude
+        }
     }
 
     /// All silence that was inserted.
     var silence: Interval { silences.reduce(.zero) { $0 + $1.length } }
-    /// When, after `moment`, the buffer is as deep as before: what is heard is as late as the link makes it,
-    /// and no later. Nil: not until the end.
+    /// When, after `moment`, the buffer is as deep as before: what is heard is as late as the link
+    /// makes it, and no later. Nil: not until the end.
     func inTimeAgain(after moment: Instant) -> Instant? {
         let most = Self.depth + Self.period * 2
-        guard let last = waits.last(where: { $0.at > moment && $0.delay > most }) else { return moment }
+        guard let last = waits.last(where: { $0.at > moment && $0.delay > most }) else {
+            return moment
+        }
         return waits.first { $0.at > last.at }?.at
     }
 }

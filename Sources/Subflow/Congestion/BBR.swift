@@ -3,17 +3,18 @@ import Measures
 /// BBR: paces at the measured bottleneck rate and keeps about one bandwidth-delay product in flight
 /// (Cardwell et al., ACM Queue 2016; draft-ietf-ccwg-bbr for the gains and the short ProbeRTT).
 ///
-/// It fills no queue deeper than it needs, so that the data of a full-mode connection does not stand
-/// behind a cellular modem's two seconds of buffer, and random loss does not slow it down. Loss above
+/// It fills no queue deeper than it needs, so that the data of a full-mode connection does not
+/// stand behind a cellular modem's two seconds of buffer, and random loss does not slow it down.
+/// Loss above
 /// `lossTolerated` of a round is taken as a full queue and bounds what may be in flight.
 final class BBR: CongestionController {
     enum Phase { case startup, drain, probeBandwidth, probeRTT }
 
-    static let startupGain = 2.77          // 4 ln 2, draft section 5.6.1
+    static let startupGain = 2.77  // 4 ln 2, draft section 5.6.1
     static let drainGain = 0.5
     static let windowGain = 2.0
-    /// No more stands in the path's queue than this, however long its round trip: what is lost with another
-    /// path, and a caller's voice, wait behind it.
+    /// No more stands in the path's queue than this, however long its round trip: what is lost with
+    /// another path, and a caller's voice, wait behind it.
     static let queueCeiling = Interval.milliseconds(20)
     /// One phase up, one down, then cruise, each a minimum round trip long.
     static let cycleGains: [Double] = [1.25, 0.8, 1, 1, 1, 1, 1, 1]
@@ -22,14 +23,15 @@ final class BBR: CongestionController {
     static let probeRTTGain = 0.75
     /// The bandwidth filter remembers this many rounds.
     static let filterRounds: UInt64 = 10
-    /// Share of a round's segments; two standard deviations more must be lost, since three of a small round's
-    /// twenty may be chance.
+    /// Share of a round's segments; two standard deviations more must be lost, since three of a
+    /// small round's twenty may be chance.
     static let lossTolerated = 0.08
     /// Startup ends after this many rounds without a quarter more bandwidth, or with this many
     /// acknowledgements in a row whose segments stood in a queue (RFC 9406 takes eight, too).
     static let fullPipeRounds = 3
     static let queuedInARow = 8
-    /// Fewer lost segments in a round don't end startup, whatever their share (draft section 5.3.1.3).
+    /// Fewer lost segments in a round don't end startup, whatever their share (draft section
+    /// 5.3.1.3).
     static let startupLosses = 6
 
     private(set) var phase = Phase.startup
@@ -50,7 +52,8 @@ final class BBR: CongestionController {
     private var inFlightBound = Int.max
     private var lostInRound = 0
     private var deliveredInRound = 0
-    /// Acknowledgements come in clumps: how much more than the rate explains arrived at once, lately.
+    /// Acknowledgements come in clumps: how much more than the rate explains arrived at once,
+    /// lately.
     private var clumpStart = Instant.zero
     private var clumpBytes = 0
     private var extra = 0
@@ -91,7 +94,7 @@ final class BBR: CongestionController {
         }
         measureClumps(sample)
         let expired = trackRTT(sample)
-        if sample.startsRound { judgeLoss(sample) ; judgeStartup(sample) }
+        if sample.startsRound { judgeLoss(sample); judgeStartup(sample) }
         advancePhase(sample, rttExpired: expired)
         setWindow(sample)
         setPacing()
@@ -109,8 +112,8 @@ final class BBR: CongestionController {
         }
         if rtt > .zero {
             queued = rtt > minimumRTT + max(minimumRTT / 4, Self.queueCeiling) ? queued &+ 1 : 0
-            // The pipe is full, whether or not the application could fill it for a whole round. The first
-            // flight may have been one burst, of which every link makes a queue.
+            // The pipe is full, whether or not the application could fill it for a whole round. The
+            // first flight may have been one burst, of which every link makes a queue.
             if phase == .startup, rounds < 2 { queued = 0 }
             if phase == .startup, queued >= Self.queuedInARow { flatRounds = Self.fullPipeRounds }
         }
@@ -137,7 +140,8 @@ final class BBR: CongestionController {
         let lost = Double(lostInRound) / Double(segmentSize)
         let tolerated = Self.lossTolerated * total
         if lost > tolerated + 2 * tolerated.squareRoot(),
-           phase != .startup || lost >= Double(Self.startupLosses) {
+            phase != .startup || lost >= Double(Self.startupLosses)
+        {
             inFlightBound = max(min(sample.priorInFlight, product(1.25)), minimumWindow)
             if phase == .startup { flatRounds = Self.fullPipeRounds }
         } else if inFlightBound != .max, sample.isWindowLimited {
@@ -191,11 +195,15 @@ final class BBR: CongestionController {
         let done: Bool
         if gain > 1 {
             // Up until the queue shows, but not for ever: the window may not let so much out.
-            done = elapsed > minimumRTT && (isFull || inFlight >= product(gain) || elapsed > minimumRTT * 3)
+            done =
+                elapsed > minimumRTT
+                && (isFull || inFlight >= product(gain) || elapsed > minimumRTT * 3)
         } else if gain < 1 {
-            // Down until the queue is gone that the way up has built (draft section 5.3.3.5): ended by time,
-            // each cycle would leave some of it. Where no more than the least window flies, none is seen.
-            done = inFlight <= max(product(1), minimumWindow)
+            // Down until the queue is gone that the way up has built (draft section 5.3.3.5): ended
+            // by time, each cycle would leave some of it. Where no more than the least window
+            // flies, none is seen.
+            done =
+                inFlight <= max(product(1), minimumWindow)
                 || elapsed > minimumRTT * 4 + Self.queueCeiling * 5
         } else {
             done = elapsed > minimumRTT
@@ -242,8 +250,8 @@ final class BBR: CongestionController {
         guard bandwidth.best > .zero else { return }
         if pacingRate == .zero, minimumRTT != .max {
             // Draft section 5.6.2 (BBRInitPacingRate): before the pipe was ever full the pace is at
-            // least that of the initial window. A first sample of one byte, the dial's status, would
-            // pace at bytes a second.
+            // least that of the initial window. A first sample of one byte, the dial's status,
+            // would pace at bytes a second.
             pacingRate = Rate(bytes: initialWindow, in: minimumRTT).scaled(by: Self.startupGain)
         }
         let rate = bandwidth.best.scaled(by: gain)
@@ -267,7 +275,8 @@ final class BBR: CongestionController {
     }
 }
 
-/// The greatest of the samples of the last rounds, with three kept (Kathleen Nichols' windowed filter).
+/// The greatest of the samples of the last rounds, with three kept (Kathleen Nichols' windowed
+/// filter).
 struct MaximumFilter {
     private var samples = InlineArray<3, (rate: Rate, round: UInt64)>(repeating: (.zero, 0))
     var best: Rate { samples[0].rate }
@@ -277,8 +286,11 @@ struct MaximumFilter {
             for i in 0..<3 { samples[i] = (rate, round) }
             return
         }
-        if rate >= samples[1].rate { samples[1] = (rate, round); samples[2] = (rate, round) }
-        else if rate >= samples[2].rate { samples[2] = (rate, round) }
+        if rate >= samples[1].rate {
+            samples[1] = (rate, round); samples[2] = (rate, round)
+        } else if rate >= samples[2].rate {
+            samples[2] = (rate, round)
+        }
         let age = round &- samples[0].round
         if age > window {
             samples[0] = samples[1]

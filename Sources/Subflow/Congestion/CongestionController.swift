@@ -27,8 +27,8 @@ public struct AcknowledgementSample: Sendable {
 
 /// Decides how much may be in flight and how fast it leaves. One per subflow.
 ///
-/// A class hierarchy rather than an existential: one allocation per subflow, a table call per event,
-/// and `window` is read without a call.
+/// A class hierarchy rather than an existential: one allocation per subflow, a table call per
+/// event, and `window` is read without a call.
 public class CongestionController {
     /// Bytes in a full segment.
     public internal(set) var segmentSize: Int
@@ -50,7 +50,8 @@ public class CongestionController {
 
     var minimumWindow: Int { 2 &* segmentSize }
     var isInSlowStart: Bool { window < threshold }
-    /// The path's rate where it is known; zero where the window alone tells, or while that still grows fast.
+    /// The path's rate where it is known; zero where the window alone tells, or while that still
+    /// grows fast.
     var expectedRate: Rate { .zero }
     /// Whether it governs its own window during fast recovery instead of PRR (BBR does).
     var governsRecovery: Bool { false }
@@ -61,7 +62,8 @@ public class CongestionController {
     /// The first loss of a window of data.
     func congestionEvent(inFlight: Int, at now: Instant) {}
     func timedOut(inFlight: Int, at now: Instant) {}
-    /// A further time-out before the first was repaired (RFC 5681 section 3.1: the threshold stays).
+    /// A further time-out before the first was repaired (RFC 5681 section 3.1: the threshold
+    /// stays).
     func timedOutAgain(at now: Instant) { window = segmentSize }
     /// Data was sent after nothing was in flight for `pause`, longer than the time-out.
     func resumed(after pause: Interval, timeout: Interval, at now: Instant) {
@@ -89,8 +91,10 @@ public class CongestionController {
         threshold = max(threshold, priorThreshold)
     }
 
-    static func make(_ algorithm: CongestionAlgorithm, segmentSize: Int,
-                     initialWindow: Int) -> CongestionController {
+    static func make(
+        _ algorithm: CongestionAlgorithm, segmentSize: Int,
+        initialWindow: Int
+    ) -> CongestionController {
         switch algorithm {
         case .cubic: Cubic(segmentSize: segmentSize, initialWindow: initialWindow)
         case .newReno: NewReno(segmentSize: segmentSize, initialWindow: initialWindow)

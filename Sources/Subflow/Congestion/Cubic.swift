@@ -2,8 +2,8 @@ import Measures
 
 /// CUBIC (RFC 9438) with HyStart++ (RFC 9406). Windows in segments inside, in bytes outside.
 final class Cubic: CongestionController {
-    static let scale = 0.4            // C
-    static let decrease = 0.7         // beta
+    static let scale = 0.4  // C
+    static let decrease = 0.7  // beta
     static let renoIncrease = 3 * (1 - decrease) / (1 + decrease)
 
     private var slowStart = HyStart()
@@ -26,7 +26,9 @@ final class Cubic: CongestionController {
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
         guard sample.isWindowLimited else { return }
         if isInSlowStart {
-            if threshold != .max { window = min(window &+ sample.bytes, max(threshold, window)); return }
+            if threshold != .max {
+                window = min(window &+ sample.bytes, max(threshold, window)); return
+            }
             let (bytes, ends) = slowStart.growth(for: sample)
             window &+= bytes
             if ends { threshold = window; plateau = segments }
@@ -42,12 +44,15 @@ final class Cubic: CongestionController {
         let t = (sample.now - epoch.unsafelyUnwrapped).seconds
         let ahead = t + rtt - timeToPlateau
         let target = min(max(Cubic.scale * ahead * ahead * ahead + plateau, present), 1.5 * present)
-        // RFC 9438 section 4.3: once past the earlier window Reno grows by a whole segment a round trip.
+        // RFC 9438 section 4.3: once past the earlier window Reno grows by a whole segment a round
+        // trip.
         let alpha = renoWindow >= priorWindowInSegments ? 1 : Cubic.renoIncrease
         renoWindow += alpha * acknowledged / present
         let here = t - timeToPlateau
         var grown = present + (target - present) / present * acknowledged
-        if Cubic.scale * here * here * here + plateau < renoWindow { grown = max(grown, renoWindow) }
+        if Cubic.scale * here * here * here + plateau < renoWindow {
+            grown = max(grown, renoWindow)
+        }
         let bytes = grown * Double(segmentSize) + fraction
         let whole = bytes.rounded(.down)
         fraction = bytes - whole
@@ -59,7 +64,9 @@ final class Cubic: CongestionController {
         windowAtEpoch = present
         renoWindow = present
         fraction = 0
-        if plateau <= present { plateau = present; timeToPlateau = 0 } else {
+        if plateau <= present {
+            plateau = present; timeToPlateau = 0
+        } else {
             timeToPlateau = cubeRoot((plateau - present) / Cubic.scale)
         }
     }
@@ -104,7 +111,8 @@ final class Cubic: CongestionController {
 /// The cube root of a number of at least zero, by Newton's method from a power of two nearby.
 func cubeRoot(_ x: Double) -> Double {
     guard x > 0 else { return 0 }
-    var y = Double(sign: .plus, exponent: (x.exponent + (x.exponent < 0 ? -2 : 0)) / 3, significand: 1)
+    var y = Double(
+        sign: .plus, exponent: (x.exponent + (x.exponent < 0 ? -2 : 0)) / 3, significand: 1)
     for _ in 0..<7 { y = (2 * y + x / (y * y)) / 3 }
     return y
 }

@@ -35,8 +35,9 @@ struct HyStart {
             // The growth was jitter: go on as before.
             if samples >= HyStart.samplesPerRound, thisRound < base { baseline = nil; rounds = 0 }
         } else if samples >= HyStart.samplesPerRound, thisRound != .max, lastRound != .max {
-            let threshold = max(HyStart.minimumThreshold,
-                                min(lastRound / HyStart.thresholdDivisor, HyStart.maximumThreshold))
+            let threshold = max(
+                HyStart.minimumThreshold,
+                min(lastRound / HyStart.thresholdDivisor, HyStart.maximumThreshold))
             if thisRound >= lastRound + threshold { baseline = thisRound; rounds = 0 }
         }
         return (baseline == nil ? sample.bytes : sample.bytes / HyStart.conservativeDivisor, false)

@@ -8,7 +8,9 @@ final class NewReno: CongestionController {
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
         guard sample.isWindowLimited else { return }
         if isInSlowStart {
-            if threshold != .max { window = min(window &+ sample.bytes, max(threshold, window)); return }
+            if threshold != .max {
+                window = min(window &+ sample.bytes, max(threshold, window)); return
+            }
             let (bytes, ends) = slowStart.growth(for: sample)
             window &+= bytes
             if ends { threshold = window }

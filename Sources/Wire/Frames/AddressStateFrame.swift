@@ -1,6 +1,7 @@
 import Measures
 
-/// What the concentrator says of one further address of its own: ADD_ADDR and REMOVE_ADDR in one register.
+/// What the concentrator says of one further address of its own: ADD_ADDR and REMOVE_ADDR in one
+/// register.
 ///
 /// As with a path's state the highest generation wins, and it is repeated until echoed.
 ///
@@ -23,7 +24,9 @@ public struct AddressStateFrame: Equatable, Sendable {
     /// Of a frame with these flags in byte 4.
     static func size(flags: UInt8) -> Int { flags & 2 == 0 ? 11 : 23 }
 
-    public init(isEcho: Bool = false, id: UInt8, generation: UInt16, isThere: Bool, address: SocketAddress) {
+    public init(
+        isEcho: Bool = false, id: UInt8, generation: UInt16, isThere: Bool, address: SocketAddress
+    ) {
         self.isEcho = isEcho; self.id = id; self.generation = generation; self.isThere = isThere
         self.address = address
     }
@@ -31,21 +34,30 @@ public struct AddressStateFrame: Equatable, Sendable {
     /// Bits that are not assigned are ignored, so that they may be.
     public static func read(_ bytes: UnsafeRawBufferPointer) -> AddressStateFrame? {
         guard bytes.count >= 11, let type = FrameType(rawValue: bytes[0]),
-              type == .addressState || type == .addressStateEcho else { return nil }
+            type == .addressState || type == .addressStateEcho
+        else { return nil }
         let isIPv4 = bytes[4] & 2 == 0
         guard isIPv4 || bytes.count >= 23 else { return nil }
-        let address = isIPv4 ? IPAddress(v4: bytes.bigEndian(7, as: UInt32.self))
-            : IPAddress(v6High: bytes.bigEndian(7, as: UInt64.self), low: bytes.bigEndian(15, as: UInt64.self))
-        return AddressStateFrame(isEcho: type == .addressStateEcho, id: bytes[1],
-                                 generation: bytes.bigEndian(2, as: UInt16.self), isThere: bytes[4] & 1 != 0,
-                                 address: SocketAddress(address, port: bytes.bigEndian(5, as: UInt16.self)))
+        let address =
+            isIPv4
+            ? IPAddress(v4: bytes.bigEndian(7, as: UInt32.self))
+            : IPAddress(
+                v6High: bytes.bigEndian(7, as: UInt64.self),
+                low: bytes.bigEndian(15, as: UInt64.self))
+        return AddressStateFrame(
+            isEcho: type == .addressStateEcho, id: bytes[1],
+            generation: bytes.bigEndian(2, as: UInt16.self), isThere: bytes[4] & 1 != 0,
+            address: SocketAddress(address, port: bytes.bigEndian(5, as: UInt16.self)))
     }
 
     public func write(into out: UnsafeMutableRawPointer) {
-        out.storeBytes(of: (isEcho ? FrameType.addressStateEcho : .addressState).rawValue, as: UInt8.self)
+        out.storeBytes(
+            of: (isEcho ? FrameType.addressStateEcho : .addressState).rawValue, as: UInt8.self)
         out.storeBytes(of: id, toByteOffset: 1, as: UInt8.self)
         out.store(bigEndian: generation, at: 2)
-        out.storeBytes(of: (isThere ? 1 : 0) | (address.address.isIPv4 ? 0 : 2), toByteOffset: 4, as: UInt8.self)
+        out.storeBytes(
+            of: (isThere ? 1 : 0) | (address.address.isIPv4 ? 0 : 2), toByteOffset: 4,
+            as: UInt8.self)
         out.store(bigEndian: address.port, at: 5)
         if address.address.isIPv4 {
             out.store(bigEndian: address.address.v4, at: 7)

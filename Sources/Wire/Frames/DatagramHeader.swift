@@ -25,8 +25,10 @@ public struct DatagramHeader: Equatable, Sendable {
     public var session: UInt32
     public var number: UInt32
 
-    @inlinable public init(kind: Kind, epoch: UInt8 = 0, path: UInt8 = 0, session: UInt32,
-                           number: UInt32 = 0) {
+    @inlinable public init(
+        kind: Kind, epoch: UInt8 = 0, path: UInt8 = 0, session: UInt32,
+        number: UInt32 = 0
+    ) {
         self.kind = kind; self.epoch = epoch & 3; self.path = path
         self.session = session & 0xff_ffff; self.number = number & 0xff_ffff
     }
@@ -39,8 +41,9 @@ public struct DatagramHeader: Equatable, Sendable {
     /// Nil for a datagram that is too short or of no known kind.
     @inlinable public init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= Self.size,
-              bytes[0] & 0x0c == 0,
-              let kind = Kind(rawValue: bytes[0] >> 4) else { return nil }
+            bytes[0] & 0x0c == 0,
+            let kind = Kind(rawValue: bytes[0] >> 4)
+        else { return nil }
         self.kind = kind
         epoch = bytes[0] & 3
         path = bytes[1]

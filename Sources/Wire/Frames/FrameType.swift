@@ -1,28 +1,32 @@
-/// The first byte of every frame inside a record. Segment frames take the upper half (`SealedSegment`).
+/// The first byte of every frame inside a record. Segment frames take the upper half
+/// (`SealedSegment`).
 ///
-/// How far a frame reaches follows from its first bytes alone, whatever else is in it, so that one that means
-/// nothing here is passed over and those behind it count. The types below are as long as their tables say;
-/// every type to come is from `withLength`.
+/// How far a frame reaches follows from its first bytes alone, whatever else is in it, so that one
+/// that means nothing here is passed over and those behind it count. The types below are as long as
+/// their tables say; every type to come is from `withLength`.
 public enum FrameType: UInt8, Sendable {
-    /// Types 0x40 to 0x7f, of which none is assigned yet: behind the first byte stands the length of the rest, in
-    /// one byte below 0x80, or in two with the highest bit set.
+    /// Types 0x40 to 0x7f, of which none is assigned yet: behind the first byte stands the length
+    /// of the rest, in one byte below 0x80, or in two with the highest bit set.
     public static let withLength: ClosedRange<UInt8> = 0x40...0x7f
 
-    /// The bytes of the frame at the start of `rest`, which is no segment; nil where it is cut short, or where its
-    /// length can't be known: an unknown type below 0x40.
+    /// The bytes of the frame at the start of `rest`, which is no segment; nil where it is cut
+    /// short, or where its length can't be known: an unknown type below 0x40.
     public static func extent(_ rest: UnsafeRawBufferPointer) -> Int? {
         guard let first = rest.first else { return nil }
-        let length: Int? = switch FrameType(rawValue: first) {
-        case .padding: 1
-        case .probe, .probeAnswer: ProbeFrame.size
-        case .pathState, .pathStateEcho: PathStateFrame.size
-        case .rekey, .rekeyAnswer: rest.count < RekeyFrame.headSize ? nil : RekeyFrame.headSize + Int(rest[2])
-        case .close: CloseFrame.size
-        case .subflowReset: SubflowResetFrame.size
-        case .addressState, .addressStateEcho: rest.count < 5 ? nil : AddressStateFrame.size(flags: rest[4])
-        case .joinRequest: JoinRequestFrame.size
-        case nil: withLength.contains(first) ? lengthened(rest) : nil
-        }
+        let length: Int? =
+            switch FrameType(rawValue: first) {
+            case .padding: 1
+            case .probe, .probeAnswer: ProbeFrame.size
+            case .pathState, .pathStateEcho: PathStateFrame.size
+            case .rekey, .rekeyAnswer:
+                rest.count < RekeyFrame.headSize ? nil : RekeyFrame.headSize + Int(rest[2])
+            case .close: CloseFrame.size
+            case .subflowReset: SubflowResetFrame.size
+            case .addressState, .addressStateEcho:
+                rest.count < 5 ? nil : AddressStateFrame.size(flags: rest[4])
+            case .joinRequest: JoinRequestFrame.size
+            case nil: withLength.contains(first) ? lengthened(rest) : nil
+            }
         guard let length, length <= rest.count else { return nil }
         return length
     }

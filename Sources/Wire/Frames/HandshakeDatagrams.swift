@@ -5,8 +5,9 @@ import Measures
 /// ```
 /// bytes 0-7      header
 /// bytes 8-140    Noise message 1 with a `HelloPayload`
-/// bytes 141-156  mac1: over all bytes before it, by a key that follows from the concentrator's public key
-/// bytes 157-172  mac2: over all bytes before it, by the cookie that the concentrator gave; else zero
+/// bytes 141-156  mac1: over all bytes before it, by a key that follows from the concentrator's
+/// public key bytes 157-172  mac2: over all bytes before it, by the cookie that the concentrator
+/// gave; else zero
 /// ```
 public enum HelloDatagram {
     public static let message = DatagramHeader.size..<mac1

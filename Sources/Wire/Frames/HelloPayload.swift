@@ -20,8 +20,10 @@ public struct HelloPayload: Equatable, Sendable {
     public var timestamp: UInt64
     public var challenge: Bytes16
 
-    public init(hasHardwareAES: Bool, wantsFresh: Bool, index: UInt32, instance: UInt64, timestamp: UInt64,
-                challenge: Bytes16 = .zero) {
+    public init(
+        hasHardwareAES: Bool, wantsFresh: Bool, index: UInt32, instance: UInt64, timestamp: UInt64,
+        challenge: Bytes16 = .zero
+    ) {
         self.hasHardwareAES = hasHardwareAES; self.wantsFresh = wantsFresh; self.index = index
         self.instance = instance; self.timestamp = timestamp; self.challenge = challenge
     }
@@ -32,7 +34,10 @@ public struct HelloPayload: Equatable, Sendable {
         hasHardwareAES = bytes[1] & 1 != 0
         wantsFresh = bytes[1] & 2 != 0
         (index, instance, timestamp, challenge) = bytes.withUnsafeBytes {
-            ($0.low24(2), $0.bigEndian(5, as: UInt64.self), $0.bigEndian(13, as: UInt64.self), Bytes16($0, at: 21))
+            (
+                $0.low24(2), $0.bigEndian(5, as: UInt64.self), $0.bigEndian(13, as: UInt64.self),
+                Bytes16($0, at: 21)
+            )
         }
     }
 
@@ -40,8 +45,9 @@ public struct HelloPayload: Equatable, Sendable {
         [UInt8](unsafeUninitializedCapacity: Self.size) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)
             out.storeBytes(of: Self.version, as: UInt8.self)
-            out.storeBytes(of: (hasHardwareAES ? 1 : 0) | (wantsFresh ? 2 : 0), toByteOffset: 1,
-                           as: UInt8.self)
+            out.storeBytes(
+                of: (hasHardwareAES ? 1 : 0) | (wantsFresh ? 2 : 0), toByteOffset: 1,
+                as: UInt8.self)
             out.store(low24: index, at: 2)
             out.store(bigEndian: instance, at: 5)
             out.store(bigEndian: timestamp, at: 13)

@@ -1,7 +1,7 @@
 import Buffers
 
-/// Asks the proxy to open a subflow for a connection that has none and whose listener has something to send;
-/// only the proxy can open one. Repeated until it does.
+/// Asks the proxy to open a subflow for a connection that has none and whose listener has something
+/// to send; only the proxy can open one. Repeated until it does.
 ///
 /// ```
 /// byte 0      0x0b

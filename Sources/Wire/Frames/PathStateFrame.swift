@@ -1,7 +1,9 @@
-/// What the sender says of one path: the session's ADD_ADDR, REMOVE_ADDR and MP_PRIO in one register.
+/// What the sender says of one path: the session's ADD_ADDR, REMOVE_ADDR and MP_PRIO in one
+/// register.
 ///
 /// The highest generation wins, so loss, duplication and reordering do no harm: whoever sees "open,
-/// incarnation 2" without the removal before it knows that incarnation 1 is gone. Repeated until echoed.
+/// incarnation 2" without the removal before it knows that incarnation 1 is gone. Repeated until
+/// echoed.
 ///
 /// ```
 /// byte 0      0x03 state, 0x04 echo
@@ -18,28 +20,34 @@ public struct PathStateFrame: Equatable, Sendable {
     public var incarnation: UInt8
     public var isOpen: Bool
     public var isBackup: Bool
-    /// The sender hears nothing on the path any more: what waits there for an answer should go another way.
+    /// The sender hears nothing on the path any more: what waits there for an answer should go
+    /// another way.
     public var isSilent: Bool
     /// 0 to 3; what it stands for is the session's affair.
     public var mode: UInt8
 
-    public init(isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8,
-                isOpen: Bool, isBackup: Bool,
-                isSilent: Bool = false, mode: UInt8) {
-        self.isEcho = isEcho; self.path = path; self.generation = generation; self.incarnation = incarnation
-        self.isOpen = isOpen; self.isBackup = isBackup; self.isSilent = isSilent; self.mode = mode & 3
+    public init(
+        isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8,
+        isOpen: Bool, isBackup: Bool,
+        isSilent: Bool = false, mode: UInt8
+    ) {
+        self.isEcho = isEcho; self.path = path; self.generation = generation;
+        self.incarnation = incarnation
+        self.isOpen = isOpen; self.isBackup = isBackup; self.isSilent = isSilent;
+        self.mode = mode & 3
     }
 
     /// Bits that are not assigned are ignored, so that they may be.
     public static func read(_ bytes: UnsafeRawBufferPointer) -> PathStateFrame? {
         guard bytes.count >= size,
-              let type = FrameType(rawValue: bytes[0]),
-              type == .pathState || type == .pathStateEcho
+            let type = FrameType(rawValue: bytes[0]),
+            type == .pathState || type == .pathStateEcho
         else { return nil }
-        return PathStateFrame(isEcho: type == .pathStateEcho, path: bytes[1],
-                              generation: bytes.bigEndian(2, as: UInt16.self),
-                              incarnation: bytes[4], isOpen: bytes[5] & 1 != 0, isBackup: bytes[5] & 2 != 0,
-                              isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3)
+        return PathStateFrame(
+            isEcho: type == .pathStateEcho, path: bytes[1],
+            generation: bytes.bigEndian(2, as: UInt16.self),
+            incarnation: bytes[4], isOpen: bytes[5] & 1 != 0, isBackup: bytes[5] & 2 != 0,
+            isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3)
     }
 
     public func write(into out: UnsafeMutableRawPointer) {
@@ -47,8 +55,9 @@ public struct PathStateFrame: Equatable, Sendable {
         out.storeBytes(of: path, toByteOffset: 1, as: UInt8.self)
         out.store(bigEndian: generation, at: 2)
         out.storeBytes(of: incarnation, toByteOffset: 4, as: UInt8.self)
-        out.storeBytes(of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4,
-                       toByteOffset: 5, as: UInt8.self)
+        out.storeBytes(
+            of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4,
+            toByteOffset: 5, as: UInt8.self)
     }
 }
 

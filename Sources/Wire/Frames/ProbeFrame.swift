@@ -2,10 +2,13 @@
 ///
 /// ```
 /// byte 0      0x01 probe, 0x02 answer
-/// bytes 1-2   identifier: two bits of purpose (0 life, 1 life in a datagram of the base size, 2 datagram size,
-///             3 life where the asker's datagrams of the base size go unanswered), then 14 bits counted per path,
+/// bytes 1-2   identifier: two bits of purpose (0 life, 1 life in a datagram of the base size, 2
+/// datagram size,
+///             3 life where the asker's datagrams of the base size go unanswered), then 14 bits
+/// counted per path,
 ///             or for purpose 2 the datagram's bytes of UDP payload
-/// bytes 3-10  the asker's clock in nanoseconds, or a number of chance with the highest bit set that asks
+/// bytes 3-10  the asker's clock in nanoseconds, or a number of chance with the highest bit set
+/// that asks
 ///             an address whether it receives; handed back unchanged
 /// ```
 public struct ProbeFrame: Equatable, Sendable {
@@ -32,7 +35,9 @@ public struct ProbeFrame: Equatable, Sendable {
     public static func identifier(count: UInt16, _ purpose: Purpose) -> UInt16 {
         count & 0x3fff | purpose.rawValue << 14
     }
-    public static func identifier(size: Int) -> UInt16 { UInt16(truncatingIfNeeded: size) & 0x3fff | 0x8000 }
+    public static func identifier(size: Int) -> UInt16 {
+        UInt16(truncatingIfNeeded: size) & 0x3fff | 0x8000
+    }
 
     /// Not a clock but a number that only who receives at an address can know.
     public var isChallenge: Bool { sentAt < 0 }
@@ -43,11 +48,12 @@ public struct ProbeFrame: Equatable, Sendable {
 
     public static func read(_ bytes: UnsafeRawBufferPointer) -> ProbeFrame? {
         guard bytes.count >= size,
-              let type = FrameType(rawValue: bytes[0]),
-              type == .probe || type == .probeAnswer
+            let type = FrameType(rawValue: bytes[0]),
+            type == .probe || type == .probeAnswer
         else { return nil }
-        return ProbeFrame(isAnswer: type == .probeAnswer, identifier: bytes.bigEndian(1, as: UInt16.self),
-                          sentAt: bytes.bigEndian(3, as: Int64.self))
+        return ProbeFrame(
+            isAnswer: type == .probeAnswer, identifier: bytes.bigEndian(1, as: UInt16.self),
+            sentAt: bytes.bigEndian(3, as: Int64.self))
     }
 
     public func write(into out: UnsafeMutableRawPointer) {

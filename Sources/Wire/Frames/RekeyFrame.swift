@@ -21,13 +21,14 @@ public struct RekeyFrame {
 
     public static func read(_ bytes: UnsafeRawBufferPointer) -> RekeyFrame? {
         guard bytes.count >= headSize,
-              let type = FrameType(rawValue: bytes[0]),
-              type == .rekey || type == .rekeyAnswer
+            let type = FrameType(rawValue: bytes[0]),
+            type == .rekey || type == .rekeyAnswer
         else { return nil }
         let end = headSize + Int(bytes[2])
         guard bytes.count >= end else { return nil }
-        return RekeyFrame(isAnswer: type == .rekeyAnswer, epoch: bytes[1],
-                          message: UnsafeRawBufferPointer(rebasing: bytes[headSize..<end]))
+        return RekeyFrame(
+            isAnswer: type == .rekeyAnswer, epoch: bytes[1],
+            message: UnsafeRawBufferPointer(rebasing: bytes[headSize..<end]))
     }
 
     public func write(into out: UnsafeMutableRawPointer) {

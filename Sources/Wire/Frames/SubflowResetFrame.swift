@@ -1,5 +1,6 @@
-/// Answers a segment whose subflow number means nothing here: without the subflow there is no state to
-/// write an RST segment from. The receiver ends the subflow as if reset (RFC 9293 section 3.5.2).
+/// Answers a segment whose subflow number means nothing here: without the subflow there is no state
+/// to write an RST segment from. The receiver ends the subflow as if reset (RFC 9293 section
+/// 3.5.2).
 ///
 /// ```
 /// byte 0      0x08

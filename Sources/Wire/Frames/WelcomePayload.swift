@@ -4,7 +4,8 @@ import Measures
 ///
 /// ```
 /// byte 0      version, 1
-/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session goes on with these keys;
+/// byte 1      outcome: 0 a session begins with these keys; 1 the instance's session goes on with
+/// these keys;
 ///             2 no session: the next hello is to hold the challenge
 /// byte 2      cipher of records (`CipherSuite`'s raw value)
 /// bytes 3-5   the sender's session index
@@ -12,8 +13,9 @@ import Measures
 /// bytes 7-22  outcome 2 only: the challenge
 /// ```
 ///
-/// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed back like
-/// a probe's number in the first record, they show that the proxy receives there. Zero where nothing is asked.
+/// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed
+/// back like a probe's number in the first record, they show that the proxy receives there. Zero
+/// where nothing is asked.
 public struct WelcomePayload: Equatable, Sendable {
     public enum Outcome: UInt8, Sendable { case newSession = 0, resumed = 1, challenge = 2 }
     public static let size = 7
@@ -29,7 +31,8 @@ public struct WelcomePayload: Equatable, Sendable {
     public private(set) var challenge = Bytes16.zero
 
     public init(outcome: Outcome, cipher: UInt8, index: UInt32, forbidsFirst: Bool = false) {
-        self.outcome = outcome; self.cipher = cipher; self.index = index; self.forbidsFirst = forbidsFirst
+        self.outcome = outcome; self.cipher = cipher; self.index = index;
+        self.forbidsFirst = forbidsFirst
     }
 
     /// No session, but what the next hello must hold to get one.
@@ -41,8 +44,9 @@ public struct WelcomePayload: Equatable, Sendable {
     /// Nil for another version or an unknown outcome. Bytes behind the known ones are ignored.
     public init?(_ bytes: [UInt8]) {
         guard bytes.count >= Self.size,
-              bytes[0] == Self.version,
-              let outcome = Outcome(rawValue: bytes[1]) else { return nil }
+            bytes[0] == Self.version,
+            let outcome = Outcome(rawValue: bytes[1])
+        else { return nil }
         self.outcome = outcome
         cipher = bytes[2]
         index = bytes.withUnsafeBytes { $0.low24(3) }

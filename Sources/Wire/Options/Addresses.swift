@@ -12,10 +12,13 @@ public struct AddAddress: Hashable, Sendable {
     public init() {}
 
     /// Bytes on the wire: IPv4 16 and IPv6 28, 8 less without the HMAC, 2 more with a port.
-    public var octets: Int { (address.isIPv4 ? 8 : 20) + (hmac == nil ? 0 : 8) + (port == nil ? 0 : 2) }
+    public var octets: Int {
+        (address.isIPv4 ? 8 : 20) + (hmac == nil ? 0 : 8) + (port == nil ? 0 : 2)
+    }
 
     func write(to p: UnsafeMutableRawPointer) {
-        MultipathSubtype.writeHead(MultipathSubtype.addAddress, isEcho ? 1 : 0, octets: octets, to: p)
+        MultipathSubtype.writeHead(
+            MultipathSubtype.addAddress, isEcho ? 1 : 0, octets: octets, to: p)
         p.put(id.value, 3)
         var at = 4
         if address.isIPv4 {
@@ -60,7 +63,8 @@ public struct AddAddress: Hashable, Sendable {
     }
 }
 
-/// REMOVE_ADDR (RFC 8684 section 3.4.2): one to eight identifiers here (the option itself has room for more).
+/// REMOVE_ADDR (RFC 8684 section 3.4.2): one to eight identifiers here (the option itself has room
+/// for more).
 public struct RemoveAddress: Hashable, Sendable {
     /// The paper's echo bit (section 5), the lowest reserved bit; never set on raw IP.
     public var isEcho = false
@@ -68,7 +72,9 @@ public struct RemoveAddress: Hashable, Sendable {
     public private(set) var count = 0
     private var packed: UInt64 = 0
     public init() {}
-    public subscript(i: Int) -> AddressID { AddressID(UInt8(truncatingIfNeeded: packed >> UInt64(8 * i))) }
+    public subscript(i: Int) -> AddressID {
+        AddressID(UInt8(truncatingIfNeeded: packed >> UInt64(8 * i)))
+    }
     /// Adds an identifier; false where eight are there already.
     @discardableResult public mutating func append(_ id: AddressID) -> Bool {
         guard count < 8 else { return false }
@@ -81,7 +87,8 @@ public struct RemoveAddress: Hashable, Sendable {
     public var octets: Int { 3 + count }
 
     func write(to p: UnsafeMutableRawPointer) {
-        MultipathSubtype.writeHead(MultipathSubtype.removeAddress, isEcho ? 1 : 0, octets: octets, to: p)
+        MultipathSubtype.writeHead(
+            MultipathSubtype.removeAddress, isEcho ? 1 : 0, octets: octets, to: p)
         for i in 0..<count { p.put(self[i].value, 3 + i) }
     }
 

@@ -2,8 +2,8 @@ import Measures
 
 /// DSS (RFC 8684 section 3.3): a data acknowledgement, a mapping, or both.
 public struct DSS: Hashable, Sendable {
-    /// How many octets a data sequence number takes on the wire. In the 4-octet form only the low 32
-    /// bits of the value are meaningful; the connection widens them.
+    /// How many octets a data sequence number takes on the wire. In the 4-octet form only the low
+    /// 32 bits of the value are meaningful; the connection widens them.
     public enum Width: UInt8, Hashable, Sendable { case four = 4, eight = 8 }
     public struct Mapping: Hashable, Sendable {
         public var dataSequence = DataSequence(0)
@@ -88,14 +88,18 @@ public struct DSS: Hashable, Sendable {
     private static let flagWideAck: UInt8 = 0x02, flagAck: UInt8 = 0x01
 
     @inline(__always)
-    private static func put(_ n: DataSequence, _ width: Width, _ p: UnsafeMutableRawPointer,
-                            _ at: Int) -> Int {
+    private static func put(
+        _ n: DataSequence, _ width: Width, _ p: UnsafeMutableRawPointer,
+        _ at: Int
+    ) -> Int {
         if width == .eight { p.put(n.value, at) } else { p.put(n.low32, at) }
         return Int(width.rawValue)
     }
 
-    @inline(__always) private static func number(_ width: Width, _ p: UnsafeRawPointer,
-                                                 _ at: inout Int) -> DataSequence {
+    @inline(__always) private static func number(
+        _ width: Width, _ p: UnsafeRawPointer,
+        _ at: inout Int
+    ) -> DataSequence {
         defer { at += Int(width.rawValue) }
         return width == .eight ? DataSequence(p.word64(at)) : DataSequence(UInt64(p.word32(at)))
     }

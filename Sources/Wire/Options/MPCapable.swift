@@ -14,7 +14,8 @@ public struct MPCapable: Hashable, Sendable {
     public var hmacSHA256 = true
     public var senderKey: UInt64?
     public var receiverKey: UInt64?
-    /// Data-level length of the first data, where the third packet carries data; maps it from IDSN + 1.
+    /// Data-level length of the first data, where the third packet carries data; maps it from IDSN
+    /// + 1.
     public var dataLength: UInt16?
     public var checksum: UInt16?
     public init() {}
@@ -30,8 +31,9 @@ public struct MPCapable: Hashable, Sendable {
     func write(to p: UnsafeMutableRawPointer) {
         let n = octets
         MultipathSubtype.writeHead(MultipathSubtype.capable, version & 0x0f, octets: n, to: p)
-        p.put((checksumRequired ? Self.flagA : 0) | (extensible ? Self.flagB : 0)
-            | (deniesJoinToInitialAddress ? Self.flagC : 0) | (hmacSHA256 ? Self.flagH : 0), 3)
+        p.put(
+            (checksumRequired ? Self.flagA : 0) | (extensible ? Self.flagB : 0)
+                | (deniesJoinToInitialAddress ? Self.flagC : 0) | (hmacSHA256 ? Self.flagH : 0), 3)
         if n >= 12 { p.put(senderKey!, 4) }
         if n >= 20 { p.put(receiverKey!, 12) }
         if n >= 22 { p.put(dataLength!, 20) }
@@ -40,11 +42,15 @@ public struct MPCapable: Hashable, Sendable {
 
     /// Which length is right follows from the segment: SYN 4, SYN/ACK 12, ACK 20 or more.
     ///
-    /// Of another version only version and flags are read, and with flag B the form may be another one
-    /// (section 3.1).
-    static func read(_ p: UnsafeRawPointer, length: Int, flags: ControlBits) throws(WireError) -> MPCapable {
+    /// Of another version only version and flags are read, and with flag B the form may be another
+    /// one (section 3.1).
+    static func read(
+        _ p: UnsafeRawPointer, length: Int, flags: ControlBits
+    ) throws(WireError) -> MPCapable {
         var option = MPCapable()
-        guard length >= 4 else { throw .malformedMultipathOption(subtype: MultipathSubtype.capable) }
+        guard length >= 4 else {
+            throw .malformedMultipathOption(subtype: MultipathSubtype.capable)
+        }
         option.version = p.byte(2) & 0x0f
         let bits = p.byte(3)
         option.checksumRequired = bits & flagA != 0
@@ -52,12 +58,13 @@ public struct MPCapable: Hashable, Sendable {
         option.deniesJoinToInitialAddress = bits & flagC != 0
         option.hmacSHA256 = bits & flagH != 0
         guard option.version == 1 else { return option }
-        let isRight = switch length {
-        case 4: flags.isDisjoint(with: .ack)
-        case 12: flags.isSuperset(of: [.syn, .ack])
-        case 20, 22, 24: flags.isDisjoint(with: .syn)
-        default: false
-        }
+        let isRight =
+            switch length {
+            case 4: flags.isDisjoint(with: .ack)
+            case 12: flags.isSuperset(of: [.syn, .ack])
+            case 20, 22, 24: flags.isDisjoint(with: .syn)
+            default: false
+            }
         guard isRight else {
             if option.extensible { return option }
             throw .malformedMultipathOption(subtype: MultipathSubtype.capable)
@@ -69,5 +76,6 @@ public struct MPCapable: Hashable, Sendable {
         return option
     }
 
-    private static let flagA: UInt8 = 0x80, flagB: UInt8 = 0x40, flagC: UInt8 = 0x20, flagH: UInt8 = 0x01
+    private static let flagA: UInt8 = 0x80, flagB: UInt8 = 0x40, flagC: UInt8 = 0x20,
+        flagH: UInt8 = 0x01
 }

@@ -4,9 +4,9 @@ import Measures
 public struct MPJoin: Hashable, Sendable {
     /// The leftmost 160 bits of an HMAC-SHA256.
     public struct HMAC160: Hashable, Sendable {
-        public var a: UInt64 = 0   // bytes 0 to 7, big-endian
-        public var b: UInt64 = 0   // bytes 8 to 15
-        public var c: UInt32 = 0   // bytes 16 to 19
+        public var a: UInt64 = 0  // bytes 0 to 7, big-endian
+        public var b: UInt64 = 0  // bytes 8 to 15
+        public var c: UInt32 = 0  // bytes 16 to 19
         public init() {}
         public init(_ a: UInt64, _ b: UInt64, _ c: UInt32) { self.a = a; self.b = b; self.c = c }
     }
@@ -54,7 +54,9 @@ public struct MPJoin: Hashable, Sendable {
         }
     }
 
-    static func read(_ p: UnsafeRawPointer, length: Int, flags: ControlBits) throws(WireError) -> MPJoin {
+    static func read(
+        _ p: UnsafeRawPointer, length: Int, flags: ControlBits
+    ) throws(WireError) -> MPJoin {
         var option = MPJoin()
         let handshake = flags.intersection([.syn, .ack])
         switch (length, handshake) {

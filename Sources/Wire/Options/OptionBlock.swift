@@ -8,19 +8,22 @@ extension SegmentOptions {
     static let mostOctets = 4 + 3 + 2 + 10 + 34 + 24 + 24 + 28 + 30 + 11 + 3 + 12 + 12 + 4
 
     /// The kinds that belong to RFC 8684.
-    public static let multipath: Kinds = [.multipathCapable, .join, .dss, .addAddress, .removeAddress,
-                                          .priority, .fail, .fastClose, .reset]
+    public static let multipath: Kinds = [
+        .multipathCapable, .join, .dss, .addAddress, .removeAddress,
+        .priority, .fail, .fastClose, .reset
+    ]
     /// Those that may stand on an ACK of their own: it is no sign of a loss (RFC 8684 section 3).
     public static let multipathSignals = multipath.subtracting(.dss)
 
-    /// Bytes of the 40 that those options of `kinds` take that are present, each padded to a multiple of four
-    /// as on raw IP. The whole header fits where `octets()` is at most `room`; often also where it
-    /// is a little more, since `RawSegment` packs tighter when it must.
+    /// Bytes of the 40 that those options of `kinds` take that are present, each padded to a
+    /// multiple of four as on raw IP. The whole header fits where `octets()` is at most `room`;
+    /// often also where it is a little more, since `RawSegment` packs tighter when it must.
     public func octets(_ kinds: Kinds = Kinds(rawValue: .max)) -> Int {
         var total = 0
         forEach(kinds) { n in total += (n + 3) & ~3 }
         // SACK-permitted stands in the place of the NOPs before the timestamps.
-        return present.intersection(kinds).isSuperset(of: [.timestamps, .sackPermitted]) ? total - 4 : total
+        return present.intersection(kinds).isSuperset(of: [.timestamps, .sackPermitted])
+            ? total - 4 : total
     }
 
     /// The bytes without any padding.
@@ -49,8 +52,9 @@ extension SegmentOptions {
         if p.contains(.reset) { body(MPReset.octets) }
     }
 
-    /// Writes every option that is present, in Linux's order, and returns the bytes written. With `padded`
-    /// each one is led by NOPs so that it ends on a multiple of four, as every TCP writes them.
+    /// Writes every option that is present, in Linux's order, and returns the bytes written. With
+    /// `padded` each one is led by NOPs so that it ends on a multiple of four, as every TCP writes
+    /// them.
     func write(to p: UnsafeMutableRawPointer, padded: Bool) -> Int {
         var at = 0
         @inline(__always) func place(_ n: Int) -> UnsafeMutableRawPointer {
@@ -86,7 +90,9 @@ extension SegmentOptions {
         }
         if present.contains(.sack) { sack.write(to: place(sack.octets)) }
         guard !present.isDisjoint(with: Self.multipath) else { return at }
-        if present.contains(.multipathCapable) { multipathCapable.write(to: place(multipathCapable.octets)) }
+        if present.contains(.multipathCapable) {
+            multipathCapable.write(to: place(multipathCapable.octets))
+        }
         if present.contains(.join) { join.write(to: place(join.octets)) }
         if present.contains(.dss) { dss.write(to: place(dss.octets)) }
         if present.contains(.addAddress) { addAddress.write(to: place(addAddress.octets)) }
@@ -98,8 +104,9 @@ extension SegmentOptions {
         return at
     }
 
-    /// Reads `count` bytes of options. Unknown ones are skipped, and TCP's own with a wrong length too, as
-    /// every TCP does; a wrong MPTCP option is refused, since half of one must not be acted upon.
+    /// Reads `count` bytes of options. Unknown ones are skipped, and TCP's own with a wrong length
+    /// too, as every TCP does; a wrong MPTCP option is refused, since half of one must not be acted
+    /// upon.
     ///
     /// Of options that are there twice the last one counts.
     mutating func read(_ p: UnsafeRawPointer, count: Int, flags: ControlBits) throws(WireError) {
@@ -146,8 +153,10 @@ extension SegmentOptions {
         }
     }
 
-    private mutating func readMultipath(_ p: UnsafeRawPointer, length: Int,
-                                        flags: ControlBits) throws(WireError) {
+    private mutating func readMultipath(
+        _ p: UnsafeRawPointer, length: Int,
+        flags: ControlBits
+    ) throws(WireError) {
         switch p.byte(2) >> 4 {
         case MultipathSubtype.capable:
             multipathCapable = try MPCapable.read(p, length: length, flags: flags)

@@ -8,11 +8,14 @@ public struct MPPriority: Hashable, Sendable {
     static let octets = 3
 
     func write(to p: UnsafeMutableRawPointer) {
-        MultipathSubtype.writeHead(MultipathSubtype.priority, backup ? 1 : 0, octets: Self.octets, to: p)
+        MultipathSubtype.writeHead(
+            MultipathSubtype.priority, backup ? 1 : 0, octets: Self.octets, to: p)
     }
 
     static func read(_ p: UnsafeRawPointer, length: Int) throws(WireError) -> MPPriority {
-        guard length == octets else { throw .malformedMultipathOption(subtype: MultipathSubtype.priority) }
+        guard length == octets else {
+            throw .malformedMultipathOption(subtype: MultipathSubtype.priority)
+        }
         var option = MPPriority()
         option.backup = p.byte(2) & 1 != 0
         return option
@@ -33,7 +36,9 @@ public struct MPFail: Hashable, Sendable {
     }
 
     static func read(_ p: UnsafeRawPointer, length: Int) throws(WireError) -> MPFail {
-        guard length == octets else { throw .malformedMultipathOption(subtype: MultipathSubtype.fail) }
+        guard length == octets else {
+            throw .malformedMultipathOption(subtype: MultipathSubtype.fail)
+        }
         var option = MPFail()
         option.dataSequence = DataSequence(p.word64(4))
         return option
@@ -54,7 +59,9 @@ public struct MPFastClose: Hashable, Sendable {
     }
 
     static func read(_ p: UnsafeRawPointer, length: Int) throws(WireError) -> MPFastClose {
-        guard length == octets else { throw .malformedMultipathOption(subtype: MultipathSubtype.fastClose) }
+        guard length == octets else {
+            throw .malformedMultipathOption(subtype: MultipathSubtype.fastClose)
+        }
         var option = MPFastClose()
         option.receiverKey = p.word64(4)
         return option
@@ -79,18 +86,22 @@ public struct MPReset: Hashable, Sendable {
 
     /// Whether another subflow on the same path may do better (section 3.6).
     public static func isTransient(_ reason: UInt8) -> Bool {
-        reason == lackOfResources || reason == tooMuchOutstandingData || reason == unacceptablePerformance
+        reason == lackOfResources || reason == tooMuchOutstandingData
+            || reason == unacceptablePerformance
     }
 
     static let octets = 4
 
     func write(to p: UnsafeMutableRawPointer) {
-        MultipathSubtype.writeHead(MultipathSubtype.reset, transient ? 1 : 0, octets: Self.octets, to: p)
+        MultipathSubtype.writeHead(
+            MultipathSubtype.reset, transient ? 1 : 0, octets: Self.octets, to: p)
         p.put(reason, 3)
     }
 
     /// Of the bits U, V, W and T only T has a meaning here (U, V and W: reserved, section 3.6).
-    static func read(_ p: UnsafeRawPointer, length: Int, flags: ControlBits) throws(WireError) -> MPReset {
+    static func read(
+        _ p: UnsafeRawPointer, length: Int, flags: ControlBits
+    ) throws(WireError) -> MPReset {
         guard length == octets, flags.contains(.rst) else {
             throw .malformedMultipathOption(subtype: MultipathSubtype.reset)
         }

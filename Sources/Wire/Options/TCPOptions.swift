@@ -34,7 +34,8 @@ public struct SACKBlocks: Sendable {
     }
     public static let capacity = 4
     public private(set) var count = 0
-    var blocks = InlineArray<4, Block>(repeating: Block(start: SubflowSequence(0), end: SubflowSequence(0)))
+    var blocks = InlineArray<4, Block>(
+        repeating: Block(start: SubflowSequence(0), end: SubflowSequence(0)))
 
     public init() {}
     public subscript(i: Int) -> Block { blocks[i] }
@@ -64,7 +65,8 @@ public struct SACKBlocks: Sendable {
         count = 0
         var at = 2
         while at < length {
-            append(Block(start: SubflowSequence(p.word32(at)), end: SubflowSequence(p.word32(at + 4))))
+            append(
+                Block(start: SubflowSequence(p.word32(at)), end: SubflowSequence(p.word32(at + 4))))
             at += 8
         }
         return true
@@ -105,7 +107,9 @@ enum MultipathSubtype {
 
     /// Kind, length and the byte of subtype and low bits.
     @inline(__always)
-    static func writeHead(_ subtype: UInt8, _ lowBits: UInt8, octets: Int, to p: UnsafeMutableRawPointer) {
+    static func writeHead(
+        _ subtype: UInt8, _ lowBits: UInt8, octets: Int, to p: UnsafeMutableRawPointer
+    ) {
         p.put(TCPOptionKind.multipath, 0)
         p.put(UInt8(truncatingIfNeeded: octets), 1)
         p.put(subtype << 4 | lowBits, 2)

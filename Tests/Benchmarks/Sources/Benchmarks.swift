@@ -2,7 +2,8 @@ import Glibc
 
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
-///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor] [worst]
+///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor]
+/// [worst]
 ///
 /// Without a name all are run. Build with `-c release`. What the real programs cost on loopback
 /// (`programs`: CPU seconds per gigabyte) is measured by Tests/System, not here.
@@ -15,7 +16,7 @@ import Glibc
         ("hellos", HelloBenchmark.run),
         ("goodput", GoodputBenchmark.run),
         ("floor", FloorBenchmark.run),
-        ("worst", WorstBenchmark.run),
+        ("worst", WorstBenchmark.run)
     ]
 
     static func main() {
@@ -23,7 +24,9 @@ import Glibc
         let json = names.contains("--json")
         names.removeAll { $0 == "--json" }
         if let unknown = names.first(where: { name in !all.contains { $0.name == name } }) {
-            print("no benchmark is called \(unknown); there are " + all.map(\.name).joined(separator: ", "))
+            print(
+                "no benchmark is called \(unknown); there are "
+                    + all.map(\.name).joined(separator: ", "))
             exit(2)
         }
         var figures: [Figure] = []

@@ -15,8 +15,14 @@ private struct Cost {
 
     func figures(_ name: String) -> [Figure] {
         let n = Double(max(segments, 1))
-        return [Figure(name: "\(name): whole engine, both ends, per data segment", value: time / n, unit: "ns"),
-                Figure(name: "\(name): allocations per 1000 data segments", value: Double(allocations) * 1000 / n, unit: "", aim: "0")]
+        return [
+            Figure(
+                name: "\(name): whole engine, both ends, per data segment", value: time / n,
+                unit: "ns"),
+            Figure(
+                name: "\(name): allocations per 1000 data segments",
+                value: Double(allocations) * 1000 / n, unit: "", aim: "0")
+        ]
     }
 }
 
@@ -32,8 +38,12 @@ enum ConnectionBenchmark {
         configuration.subflow.earlyData = true
         let a = Connection(role: .initiator, configuration: configuration, localKey: 1, at: now)
         let b = Connection(role: .listener, configuration: configuration, localKey: 2, at: now)
-        let ends = (a: a.open(path: 0, localPort: 40_000, remotePort: 443, initialSequence: SubflowSequence(1), backup: false,
-                              estimate: nil, at: now), b: -1)
+        let ends = (
+            a: a.open(
+                path: 0, localPort: 40_000, remotePort: 443, initialSequence: SubflowSequence(1),
+                backup: false,
+                estimate: nil, at: now), b: -1
+        )
         var accepted = ends.b, out = OutgoingSegment()
         let flat = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 64)
         defer { flat.deallocate() }
@@ -46,15 +56,20 @@ enum ConnectionBenchmark {
                     flat.baseAddress!.copyMemory(from: base, byteCount: n)
                 }
                 if let base = out.payload.second.baseAddress {
-                    (flat.baseAddress! + n).copyMemory(from: base, byteCount: out.payload.second.count)
+                    (flat.baseAddress! + n).copyMemory(
+                        from: base, byteCount: out.payload.second.count)
                 }
-                let payload = UnsafeRawBufferPointer(start: flat.baseAddress!, count: out.payload.count)
+                let payload = UnsafeRawBufferPointer(
+                    start: flat.baseAddress!, count: out.payload.count)
                 if payload.count > 0 { data += 1 }
                 if to === b, accepted < 0 {
-                    accepted = b.accept(out.segment, payload: payload, path: 0,
-                                        initialSequence: SubflowSequence(9), estimate: nil, at: now)
+                    accepted = b.accept(
+                        out.segment, payload: payload, path: 0,
+                        initialSequence: SubflowSequence(9), estimate: nil, at: now)
                 } else {
-                    to.receive(out.segment, payload: payload, subflow: to === a ? ends.a : accepted, at: now)
+                    to.receive(
+                        out.segment, payload: payload, subflow: to === a ? ends.a : accepted,
+                        at: now)
                 }
             }
             return data
@@ -74,10 +89,15 @@ enum ConnectionBenchmark {
                 a.commitWrite(space.count, at: now)
             }
             dataSegments += carry(a, b)
-            if accepted >= 0 { while case let n = b.readable.count, n > 0 { b.consume(n, at: now) } }
+            if accepted >= 0 {
+                while case let n = b.readable.count, n > 0 { b.consume(n, at: now) }
+            }
             _ = carry(b, a)
             guard now < .zero + .seconds(600) else {
-                return [Figure(name: "connection: stalled", value: Double(dataSegments), unit: "segments")]
+                return [
+                    Figure(
+                        name: "connection: stalled", value: Double(dataSegments), unit: "segments")
+                ]
             }
         }
         cost.segments += dataSegments
@@ -91,15 +111,20 @@ enum ConnectionBenchmark {
 enum EndpointBenchmark {
     static func run() -> [Figure] {
         var now = Instant.zero
-        func key(_ n: UInt8) -> Key32 { [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) } }
+        func key(_ n: UInt8) -> Key32 {
+            [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) }
+        }
         let client = StaticKeyPair(privateKey: key(3)), server = StaticKeyPair(privateKey: key(5))
         let there = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443),
             here = SocketAddress(IPAddress(v4: 0xc633_6401), port: 5000)
-        let proxy = Endpoint(configuration: EndpointConfiguration(
-            role: .proxy(concentrator: [there], publicKey: server.publicKey, preSharedKey: nil),
-            identity: client), seed: key(7), at: now)
-        let concentrator = Endpoint(configuration: EndpointConfiguration(
-            role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]), identity: server), seed: key(8), at: now)
+        let proxy = Endpoint(
+            configuration: EndpointConfiguration(
+                role: .proxy(concentrator: [there], publicKey: server.publicKey, preSharedKey: nil),
+                identity: client), seed: key(7), at: now)
+        let concentrator = Endpoint(
+            configuration: EndpointConfiguration(
+                role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
+                identity: server), seed: key(8), at: now)
         proxy.addUplink(Uplink(number: 0, name: "memory"), at: now)
         let reader = proxy.open(Target(host: .name("benchmark"), port: 80), at: now)
         var writer: StreamHandle?
@@ -114,8 +139,10 @@ enum EndpointBenchmark {
                     for i in 0..<run.datagrams {
                         let offset = run.offset + i * run.segmentSize
                         let n = min(run.segmentSize, run.length - i * run.segmentSize)
-                        to.receive(UnsafeMutableRawBufferPointer(start: batch.arena + offset, count: n), from: fromProxy ? here : there,
-                                   local: fromProxy ? there.address : here.address, uplink: 0, at: now)
+                        to.receive(
+                            UnsafeMutableRawBufferPointer(start: batch.arena + offset, count: n),
+                            from: fromProxy ? here : there,
+                            local: fromProxy ? there.address : here.address, uplink: 0, at: now)
                         if n > 1000 { count += 1 }
                     }
                 }
@@ -156,7 +183,9 @@ enum EndpointBenchmark {
             if read { proxy.touched(reader, at: now) }
             _ = carry(fromProxy: true)
             guard now < .zero + .seconds(600) else {
-                return [Figure(name: "endpoint: stalled", value: Double(datagrams), unit: "segments")]
+                return [
+                    Figure(name: "endpoint: stalled", value: Double(datagrams), unit: "segments")
+                ]
             }
         }
         cost.segments += datagrams

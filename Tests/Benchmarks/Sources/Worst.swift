@@ -7,11 +7,13 @@ import Subflow
 import Tunnel
 import Wire
 
-/// The worst datagrams an authenticated user is known to be able to send, after the worst histories known:
-/// what each costs the concentrator, in microseconds of CPU, beside an ordinary full data datagram.
+/// The worst datagrams an authenticated user is known to be able to send, after the worst histories
+/// known: what each costs the concentrator, in microseconds of CPU, beside an ordinary full data
+/// datagram.
 ///
-/// A scenario is played several times from the same seed, and each of its datagrams counts with the least it
-/// cost: what else the machine did in one of them is left out, what the datagram itself costs is not.
+/// A scenario is played several times from the same seed, and each of its datagrams counts with the
+/// least it cost: what else the machine did in one of them is left out, what the datagram itself
+/// costs is not.
 enum WorstBenchmark {
     private static let plays = 3
 
@@ -26,10 +28,14 @@ enum WorstBenchmark {
             }
             least.sort()
             guard let most = least.last else { continue }
-            figures.append(Figure(name: "worst: \(scenario.name), median of \(least.count)",
-                                  value: least[least.count / 2] / 1000, unit: "us"))
-            figures.append(Figure(name: "worst: \(scenario.name), most", value: most / 1000, unit: "us",
-                                  aim: "at most 50"))
+            figures.append(
+                Figure(
+                    name: "worst: \(scenario.name), median of \(least.count)",
+                    value: least[least.count / 2] / 1000, unit: "us"))
+            figures.append(
+                Figure(
+                    name: "worst: \(scenario.name), most", value: most / 1000, unit: "us",
+                    aim: "at most 50"))
         }
         return figures
     }
@@ -46,7 +52,9 @@ private struct Scenario: Sendable {
 
     static let all: [Scenario] = [
         Scenario(name: "ordinary full data datagram") { pair in pair.upload(500) },
-        Scenario(name: "ordinary full data datagrams, all cores cold", streams: 200) { pair in pair.upload(200) },
+        Scenario(name: "ordinary full data datagrams, all cores cold", streams: 200) { pair in
+            pair.upload(200)
+        },
         Scenario(name: "SACK storm, MSS 64", datagramLimit: 110) { pair in pair.sackStorm() },
         Scenario(name: "SACK storm, MSS 536", datagramLimit: 576) { pair in pair.sackStorm() },
         Scenario(name: "SACK storm, MSS 1400") { pair in pair.sackStorm() },
@@ -54,10 +62,13 @@ private struct Scenario: Sendable {
             pair.fillWindow()
             return [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: pair.outstanding)]))]
         },
-        Scenario(name: "last segment acknowledged selectively, then reset", datagramLimit: 576) { pair in
+        Scenario(name: "last segment acknowledged selectively, then reset", datagramLimit: 576) {
+            pair in
             pair.fillWindow()
             let most = pair.outstanding
-            var costs = [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: 0, [most - 500..<most])]))]
+            var costs = [
+                pair.cost(pair.frames(of: [pair.acknowledgement(upTo: 0, [most - 500..<most])]))
+            ]
             pair.tick()
             costs.append(pair.cost(pair.resets([pair.number])))
             return costs
@@ -75,10 +86,15 @@ private struct Scenario: Sendable {
         },
         Scenario(name: "rekeys", play: { pair in (0..<20).map { _ in pair.cost(pair.rekeys()) } }),
         Scenario(name: "resets of unknown subflows") { pair in
-            (0..<40).map { turn in pair.cost(pair.resets((0..<340).map { UInt16(truncatingIfNeeded: turn * 340 + $0) })) }
+            (0..<40).map { turn in
+                pair.cost(
+                    pair.resets((0..<340).map { UInt16(truncatingIfNeeded: turn * 340 + $0) }))
+            }
         },
         Scenario(name: "resets of 2,000 subflows", streams: 2_000) { pair in
-            (0..<6).map { turn in pair.cost(pair.resets((0..<340).compactMap { pair.number(of: turn * 340 + $0) })) }
+            (0..<6).map { turn in
+                pair.cost(pair.resets((0..<340).compactMap { pair.number(of: turn * 340 + $0) }))
+            }
         },
         Scenario(name: "joins to unknown connections") { pair in
             (0..<40).map { turn in pair.cost(pair.joins(turn, token: 77)) }
@@ -86,20 +102,29 @@ private struct Scenario: Sendable {
         Scenario(name: "joins to one connection") { pair in
             (0..<40).map { turn in pair.cost(pair.joins(turn, token: pair.token)) }
         },
-        Scenario(name: "new connections") { pair in (0..<40).map { turn in pair.cost(pair.openings(turn)) } },
+        Scenario(name: "new connections") { pair in
+            (0..<40).map { turn in pair.cost(pair.openings(turn)) }
+        },
         Scenario(name: "segments of unknown subflows") { pair in
-            (0..<40).map { _ in pair.cost(pair.frames(of: (0..<60).map { _ in (Segment(), 1) }, number: 60_000)) }
+            (0..<40).map { _ in
+                pair.cost(pair.frames(of: (0..<60).map { _ in (Segment(), 1) }, number: 60_000))
+            }
         },
         Scenario(name: "probes") { pair in (0..<40).map { _ in pair.cost(pair.probes()) } },
         Scenario(name: "padding") { pair in
-            (0..<40).map { _ in pair.cost([UInt8](repeating: FrameType.padding.rawValue, count: 1_430)) }
-        },
+            (0..<40).map { _ in
+                pair.cost([UInt8](repeating: FrameType.padding.rawValue, count: 1_430))
+            }
+        }
     ]
 }
 
-/// A concentrator, a proxy that opens the session and its connections, and a user with the proxy's keys.
+/// A concentrator, a proxy that opens the session and its connections, and a user with the proxy's
+/// keys.
 private final class HostilePair {
-    static func key(_ n: UInt8) -> Key32 { [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) } }
+    static func key(_ n: UInt8) -> Key32 {
+        [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) }
+    }
     static let there = SocketAddress(IPAddress(v4: 0xcb00_7101), port: 443)
     static let here = SocketAddress(IPAddress(v4: 0xc633_6401), port: 5000)
 
@@ -110,15 +135,20 @@ private final class HostilePair {
     var opened: [StreamHandle] = []
     private var generation: UInt16 = 1_000
     private var next: UInt16 = 50_000
-    private let head = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 16)
+    private let head = UnsafeMutableRawPointer.allocate(
+        byteCount: SealedSegment.mostHead, alignment: 16)
     deinit { head.deallocate() }
 
     init(_ scenario: Scenario) {
-        let client = StaticKeyPair(privateKey: Self.key(3)), server = StaticKeyPair(privateKey: Self.key(5))
+        let client = StaticKeyPair(privateKey: Self.key(3)),
+            server = StaticKeyPair(privateKey: Self.key(5))
         var mine = EndpointConfiguration(
-            role: .proxy(concentrator: [Self.there], publicKey: server.publicKey, preSharedKey: nil), identity: client)
+            role: .proxy(
+                concentrator: [Self.there], publicKey: server.publicKey, preSharedKey: nil),
+            identity: client)
         var other = EndpointConfiguration(
-            role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]), identity: server)
+            role: .concentrator(users: [.init(name: "user", publicKey: client.publicKey)]),
+            identity: server)
         // A large window soon: what matters is what it holds, not how it came.
         mine.connection.subflow.congestion = .newReno
         mine.connection.subflow.paced = false
@@ -127,13 +157,16 @@ private final class HostilePair {
         other.connection.receiveLimit = 16 << 20
         proxy = Endpoint(configuration: mine, seed: Self.key(7), at: now)
         concentrator = Endpoint(configuration: other, seed: Self.key(8), at: now)
-        proxy.addUplink(Uplink(number: 0, name: "memory", datagramLimit: scenario.datagramLimit), at: now)
+        proxy.addUplink(
+            Uplink(number: 0, name: "memory", datagramLimit: scenario.datagramLimit), at: now)
         for _ in 0..<scenario.streams {
             opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
             if opened.count % 100 == 0 { turn() }
         }
         for _ in 0..<20 { turn() }
-        precondition(accepted.count == scenario.streams, "\(accepted.count) of \(scenario.streams) connections")
+        precondition(
+            accepted.count == scenario.streams,
+            "\(accepted.count) of \(scenario.streams) connections")
     }
 
     // MARK: The honest part
@@ -145,7 +178,10 @@ private final class HostilePair {
         while proxy.nextEvent() != nil {}
         answer()
         carry(proxy) { self.receive($0) }
-        carry(concentrator) { self.proxy.receive($0, from: Self.there, local: Self.here.address, uplink: 0, at: self.now) }
+        carry(concentrator) {
+            self.proxy.receive(
+                $0, from: Self.there, local: Self.here.address, uplink: 0, at: self.now)
+        }
     }
 
     private func answer() {
@@ -158,7 +194,8 @@ private final class HostilePair {
     }
 
     private func receive(_ datagram: UnsafeMutableRawBufferPointer) {
-        concentrator.receive(datagram, from: Self.here, local: Self.there.address, uplink: 0, at: now)
+        concentrator.receive(
+            datagram, from: Self.here, local: Self.there.address, uplink: 0, at: now)
     }
 
     private func carry(_ from: Endpoint, _ take: (UnsafeMutableRawBufferPointer) -> Void) {
@@ -168,7 +205,9 @@ private final class HostilePair {
             for run in batch.runs {
                 for i in 0..<run.datagrams {
                     let n = min(run.segmentSize, run.length - i * run.segmentSize)
-                    take(UnsafeMutableRawBufferPointer(start: batch.arena + run.offset + i * run.segmentSize, count: n))
+                    take(
+                        UnsafeMutableRawBufferPointer(
+                            start: batch.arena + run.offset + i * run.segmentSize, count: n))
                 }
             }
             batch.removeAll()
@@ -199,7 +238,9 @@ private final class HostilePair {
                 self.receive(datagram)
                 if datagram.count > 1_400 { costs.append(threadTime() - start) }
             }
-            while case let n = reader.connection.readable.count, n > 0 { reader.connection.consume(n, at: now) }
+            while case let n = reader.connection.readable.count, n > 0 {
+                reader.connection.consume(n, at: now)
+            }
             concentrator.touched(reader, at: now)
             turn()
         }
@@ -256,8 +297,10 @@ private final class HostilePair {
         s.acknowledgement = tcp.sendUnacknowledged + bytes
         s.window = 60_000
         for block in blocks {
-            s.options.sack.append(SACKBlocks.Block(start: tcp.sendUnacknowledged + block.lowerBound,
-                                                   end: tcp.sendUnacknowledged + block.upperBound))
+            s.options.sack.append(
+                SACKBlocks.Block(
+                    start: tcp.sendUnacknowledged + block.lowerBound,
+                    end: tcp.sendUnacknowledged + block.upperBound))
         }
         if !blocks.isEmpty { s.options.present.insert(.sack) }
         return (s, 0)
@@ -268,7 +311,8 @@ private final class HostilePair {
         var all: [UInt8] = []
         for (segment, length) in segments {
             var context = SealedContext(number: given ?? number, isInitiator: true)
-            let n = SealedSegment.write(segment, payloadLength: length, runsToEnd: false, context: &context, into: head)
+            let n = SealedSegment.write(
+                segment, payloadLength: length, runsToEnd: false, context: &context, into: head)
             guard all.count + n + length <= 1_430 else { break }
             all += UnsafeRawBufferPointer(start: head, count: n)
             all += [UInt8](repeating: 65, count: length)
@@ -284,7 +328,9 @@ private final class HostilePair {
         while at + size < most, costs.count < 600 {
             var segments: [(Segment, Int)] = []
             for _ in 0..<25 where at + 8 * size < most {
-                segments.append(acknowledgement(upTo: 0, (0..<4).map { (at + 2 * $0 * size)..<(at + (2 * $0 + 1) * size) }))
+                segments.append(
+                    acknowledgement(
+                        upTo: 0, (0..<4).map { (at + 2 * $0 * size)..<(at + (2 * $0 + 1) * size) }))
                 at += 8 * size
             }
             if segments.isEmpty { break }
@@ -295,13 +341,20 @@ private final class HostilePair {
         for turn in 0..<40 {
             let segments = (0..<25).map { i in
                 let cut = size * (1 + (turn * 25 + i) % (whole / size - 2))
-                return acknowledgement(upTo: 0, i & 1 == 0 ? [size..<whole, size..<cut + size] : [cut..<whole, size..<cut + size])
+                return acknowledgement(
+                    upTo: 0,
+                    i & 1 == 0
+                        ? [size..<whole, size..<cut + size] : [cut..<whole, size..<cut + size])
             }
             costs.append(cost(frames(of: segments)))
         }
         // Nothing was lost after all.
         for _ in 0..<20 {
-            costs.append(cost(frames(of: (0..<25).map { _ in acknowledgement(upTo: 0, [-size..<0, size..<whole]) })))
+            costs.append(
+                cost(
+                    frames(
+                        of: (0..<25).map { _ in acknowledgement(upTo: 0, [-size..<0, size..<whole])
+                        })))
         }
         return costs
     }
@@ -314,11 +367,13 @@ private final class HostilePair {
         s.window = 60_000
         s.options.present = .dss
         var mapping = DSS.Mapping()
-        let first = DataSequence(MultipathHash.initialDataSequence(of: opened[0].connection.localKey)) + 1
+        let first =
+            DataSequence(MultipathHash.initialDataSequence(of: opened[0].connection.localKey)) + 1
         let received = tcp.initialReceiveSequence.distance(to: tcp.receiveNext) - 1
         mapping.dataSequence = first + received + place
         mapping.width = .four
-        mapping.subflowSequence = s.sequence.value &- tcp.initialReceiveSequence.value &+ UInt32(mapped ?? 0)
+        mapping.subflowSequence =
+            s.sequence.value &- tcp.initialReceiveSequence.value &+ UInt32(mapped ?? 0)
         mapping.length = UInt16(size)
         s.options.dss.mapping = mapping
         return (s, size)
@@ -341,7 +396,11 @@ private final class HostilePair {
     /// From the last hole to the first.
     func fillings(size: Int, gap: Int) -> [Double] {
         (0..<20).map { turn in
-            cost(frames(of: (0..<30).map { data(at: (size + gap) * (1 + 600 - 30 * turn - $0), size: gap) }))
+            cost(
+                frames(
+                    of: (0..<30).map {
+                        data(at: (size + gap) * (1 + 600 - 30 * turn - $0), size: gap)
+                    }))
         }
     }
 
@@ -349,11 +408,15 @@ private final class HostilePair {
         var costs: [Double] = []
         // One too many ends the subflow.
         while costs.count < datagrams, accepted[0].connection.subflow(0)?.state == .established {
-            costs.append(cost(frames(of: (0..<34).map { i in
-                var (s, _) = data(at: 5_000, size: 1)
-                s.options.dss.mapping!.subflowSequence &+= UInt32(20_000 + 2 * (costs.count * 34 + i))
-                return (s, 2)
-            })))
+            costs.append(
+                cost(
+                    frames(
+                        of: (0..<34).map { i in
+                            var (s, _) = data(at: 5_000, size: 1)
+                            s.options.dss.mapping!.subflowSequence &+= UInt32(
+                                20_000 + 2 * (costs.count * 34 + i))
+                            return (s, 2)
+                        })))
         }
         return costs
     }
@@ -363,8 +426,9 @@ private final class HostilePair {
         for i in 0..<230 {
             generation &+= 1
             var bytes = [UInt8](repeating: 0, count: PathStateFrame.size)
-            let frame = PathStateFrame(path: UInt8(i % 15 + 1), generation: generation, incarnation: UInt8(turn & 255),
-                                       isOpen: (i / 15 + turn) & 1 == 0, isBackup: false, isSilent: false, mode: mode(i))
+            let frame = PathStateFrame(
+                path: UInt8(i % 15 + 1), generation: generation, incarnation: UInt8(turn & 255),
+                isOpen: (i / 15 + turn) & 1 == 0, isBackup: false, isSilent: false, mode: mode(i))
             bytes.withUnsafeMutableBytes { frame.write(into: $0.baseAddress!) }
             all += bytes
         }
@@ -379,7 +443,9 @@ private final class HostilePair {
             message[0] = UInt8(next & 255)
             let frame = message.withUnsafeBytes { m in
                 var bytes = [UInt8](repeating: 0, count: RekeyFrame.headSize + m.count)
-                bytes.withUnsafeMutableBytes { RekeyFrame(isAnswer: false, epoch: 1, message: m).write(into: $0.baseAddress!) }
+                bytes.withUnsafeMutableBytes {
+                    RekeyFrame(isAnswer: false, epoch: 1, message: m).write(into: $0.baseAddress!)
+                }
                 return bytes
             }
             all += frame
@@ -390,7 +456,9 @@ private final class HostilePair {
     func resets(_ numbers: [UInt16]) -> [UInt8] {
         numbers.flatMap { number in
             var bytes = [UInt8](repeating: 0, count: SubflowResetFrame.size)
-            bytes.withUnsafeMutableBytes { SubflowResetFrame(number: number, reason: 0).write(into: $0.baseAddress!) }
+            bytes.withUnsafeMutableBytes {
+                SubflowResetFrame(number: number, reason: 0).write(into: $0.baseAddress!)
+            }
             return bytes
         }
     }
@@ -438,7 +506,9 @@ private final class HostilePair {
         (0..<130).flatMap { i in
             var bytes = [UInt8](repeating: 0, count: ProbeFrame.size)
             bytes.withUnsafeMutableBytes {
-                ProbeFrame(isAnswer: i & 1 == 0, identifier: UInt16(i), sentAt: now.nanoseconds - 5_000).write(into: $0.baseAddress!)
+                ProbeFrame(
+                    isAnswer: i & 1 == 0, identifier: UInt16(i), sentAt: now.nanoseconds - 5_000
+                ).write(into: $0.baseAddress!)
             }
             return bytes
         }

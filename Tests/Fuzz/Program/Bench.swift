@@ -2,7 +2,8 @@ import Buffers
 import Glibc
 import Measures
 
-/// Two ends and what is under way between them. An input drives them; then faults end; then time alone goes by.
+/// Two ends and what is under way between them. An input drives them; then faults end; then time
+/// alone goes by.
 protocol Bench: AnyObject {
     var now: Instant { get set }
     /// When an end wants to be called next.
@@ -64,14 +65,17 @@ extension Bench {
     private static var mostRounds: Int { 1_000 }
 }
 
-/// One direction of a stream. Every byte's value follows from where it stands, so two counts say all.
+/// One direction of a stream. Every byte's value follows from where it stands, so two counts say
+/// all.
 struct Writing {
     /// A prime period: bytes a power of two apart differ.
     private static let period = 65_521
     nonisolated(unsafe) private static let pattern: UnsafeMutableRawPointer = {
         let bytes = UnsafeMutableRawPointer.allocate(byteCount: 2 * period, alignment: 16)
         for i in 0..<(2 * period) {
-            bytes.storeBytes(of: UInt8(truncatingIfNeeded: (i % period &* 2_654_435_761) >> 13), toByteOffset: i, as: UInt8.self)
+            bytes.storeBytes(
+                of: UInt8(truncatingIfNeeded: (i % period &* 2_654_435_761) >> 13), toByteOffset: i,
+                as: UInt8.self)
         }
         return bytes
     }()
@@ -98,10 +102,13 @@ struct Writing {
     /// The reader takes the first `n` bytes of what it has.
     mutating func take(_ n: Int, of pieces: Pieces, checks: Bool) {
         if checks {
-            check(read + pieces.count <= written, "\(read + pieces.count) bytes arrived, \(written) were written")
+            check(
+                read + pieces.count <= written,
+                "\(read + pieces.count) bytes arrived, \(written) were written")
             let first = min(n, pieces.first.count)
             compare(UnsafeRawBufferPointer(rebasing: pieces.first[..<first]), at: read)
-            compare(UnsafeRawBufferPointer(rebasing: pieces.second[..<(n - first)]), at: read + first)
+            compare(
+                UnsafeRawBufferPointer(rebasing: pieces.second[..<(n - first)]), at: read + first)
         }
         read += n
     }
@@ -110,7 +117,9 @@ struct Writing {
         var done = 0
         while done < bytes.count {
             let at = (start + offset + done) % Self.period, n = min(bytes.count - done, Self.period)
-            check(memcmp(bytes.baseAddress! + done, Self.pattern + at, n) == 0, "other bytes within \(n) from \(offset + done)")
+            check(
+                memcmp(bytes.baseAddress! + done, Self.pattern + at, n) == 0,
+                "other bytes within \(n) from \(offset + done)")
             done += n
         }
     }

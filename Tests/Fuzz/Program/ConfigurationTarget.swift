@@ -8,7 +8,8 @@ enum ConfigurationTarget {
     private static let folder: String = {
         var template = Array("/tmp/braid-fuzz-XXXXXX\0".utf8CString)
         guard mkdtemp(&template) != nil else { fail("no folder for the file") }
-        let path = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = String(
+            decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         write("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n", to: path + "/own.key")
         atexit { ConfigurationTarget.remove() }
         return path
@@ -19,7 +20,9 @@ enum ConfigurationTarget {
     }
     private static func write(_ bytes: [UInt8], to path: String) {
         let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0, Glibc.write(file, bytes, bytes.count) == bytes.count else { fail("can't write \(path)") }
+        guard file >= 0, Glibc.write(file, bytes, bytes.count) == bytes.count else {
+            fail("can't write \(path)")
+        }
         close(file)
     }
     private static func remove() {
@@ -40,22 +43,28 @@ enum ConfigurationTarget {
             }
         } catch {
             check(!error.problems.isEmpty, "refused without a sentence")
-            for problem in error.problems { check(problem.description.utf8.count > 10, "no sentence: \(problem)") }
+            for problem in error.problems {
+                check(problem.description.utf8.count > 10, "no sentence: \(problem)")
+            }
         }
     }
 
-    /// A host and a port that can be read are the same when they are written and read again, together and apart.
+    /// A host and a port that can be read are the same when they are written and read again,
+    /// together and apart.
     private static func host(_ text: String) {
         guard let target = Target(hostAndPort: text) else { return }
         check(Target(hostAndPort: target.description) == target, "\(target) is another one")
-        let host = switch target.host {
-        case .name(let name): [name]
-        case .address(let address) where address.isIPv4: ["\(address)"]
-        case .address(let address): ["\(address)", "[\(address)]"]
-        }
+        let host =
+            switch target.host {
+            case .name(let name): [name]
+            case .address(let address) where address.isIPv4: ["\(address)"]
+            case .address(let address): ["\(address)", "[\(address)]"]
+            }
         for text in host {
             check(Target(hostAndPort: text) == nil, "\(text) has no port")
-            check(Target(hostAndPort: text, defaultPort: target.port) == target, "\(text) is another host")
+            check(
+                Target(hostAndPort: text, defaultPort: target.port) == target,
+                "\(text) is another host")
         }
     }
 }

@@ -2,13 +2,17 @@ import Buffers
 import Measures
 import Multipath
 import Subflow
+
 @testable import Wire
 
-/// Two connections whose segments are lost, repeated, reordered, forged and changed on the way: no trap, no
-/// turn without an end, whatever a peer or a middlebox does. Where nothing is forged or changed, what one side
-/// reads is what the other one wrote, and all of it once nothing is lost any more.
+/// Two connections whose segments are lost, repeated, reordered, forged and changed on the way: no
+/// trap, no turn without an end, whatever a peer or a middlebox does. Where nothing is forged or
+/// changed, what one side reads is what the other one wrote, and all of it once nothing is lost any
+/// more.
 enum ConnectionTarget {
-    static func run(_ input: inout Input) { ConnectionBench(&input).run(&input, steps: 200, alone: 40) }
+    static func run(_ input: inout Input) {
+        ConnectionBench(&input).run(&input, steps: 200, alone: 40)
+    }
 }
 
 final class ConnectionBench: Bench {
@@ -28,7 +32,7 @@ final class ConnectionBench: Bench {
     }
     let ends: [Connection]
     var now = Instant.zero + .seconds(1)
-    var flights: [[Flight]] = [[], []]        // by the side that sent them
+    var flights: [[Flight]] = [[], []]  // by the side that sent them
     var numbers: [[UInt16: Int]] = [[:], [:]]
     var nextPort: UInt16 = 5000
     var out = OutgoingSegment()
@@ -38,7 +42,8 @@ final class ConnectionBench: Bench {
     var isHonest = true
     /// When something last arrived, by the side that sent it.
     var heard: [Instant]
-    /// A path was given up, or one side did not hear the other for long: the connection may end with an error.
+    /// A path was given up, or one side did not hear the other for long: the connection may end
+    /// with an error.
     var isExcused = false
     /// An end closed its last subflow: nothing is promised but that what arrives is right.
     var isLeft = false
@@ -59,10 +64,14 @@ final class ConnectionBench: Bench {
         c.scheduler = form & 128 != 0 ? .roundRobin : .predictedArrival
         c.receiveLimit = 64 << 10
         c.sendLimit = 64 << 10
-        ends = [Connection(role: .initiator, configuration: c, localKey: 0x0001_0203_0405_0607, at: now),
-                Connection(role: .listener, configuration: c, localKey: 0xa0a1_a2a3_a4a5_a6a7, at: now)]
-        numbers[0][nextPort] = ends[0].open(path: 0, localPort: nextPort, remotePort: 443,
-                                            initialSequence: SubflowSequence(.max - 700), backup: false, estimate: nil, at: now)
+        ends = [
+            Connection(
+                role: .initiator, configuration: c, localKey: 0x0001_0203_0405_0607, at: now),
+            Connection(role: .listener, configuration: c, localKey: 0xa0a1_a2a3_a4a5_a6a7, at: now)
+        ]
+        numbers[0][nextPort] = ends[0].open(
+            path: 0, localPort: nextPort, remotePort: 443,
+            initialSequence: SubflowSequence(.max - 700), backup: false, estimate: nil, at: now)
         nextPort += 1
         if form & 64 == 0 { settle() }
     }
@@ -82,7 +91,9 @@ final class ConnectionBench: Bench {
 
     func attend() {
         // A listener that has lost its last subflow says so by a session's other means.
-        if !isUnderWay, ends.contains(where: { $0.livingSubflows == 0 }), ends[0].canJoin { join(path: 0, backup: false) }
+        if !isUnderWay, ends.contains(where: { $0.livingSubflows == 0 }), ends[0].canJoin {
+            join(path: 0, backup: false)
+        }
         for side in 0..<2 { read(side, .max) }
     }
 
@@ -94,8 +105,12 @@ final class ConnectionBench: Bench {
         if isLeft || ends[0].livingSubflows == 0 && !ends[0].canJoin { return nil }
         for side in 0..<2 {
             let w = writings[side]
-            if w.read < w.written { return "\(w.written - w.read) bytes of side \(side) have not arrived" }
-            if w.isFinished, !ends[1 - side].isReadFinished { return "the end of side \(side)'s bytes has not arrived" }
+            if w.read < w.written {
+                return "\(w.written - w.read) bytes of side \(side) have not arrived"
+            }
+            if w.isFinished, !ends[1 - side].isReadFinished {
+                return "the end of side \(side)'s bytes has not arrived"
+            }
         }
         return nil
     }
@@ -105,13 +120,17 @@ final class ConnectionBench: Bench {
         switch op & 15 {
         case 0, 1: settle()
         case 2: deliver(from: side, at: Int(input.byte()), keeping: op & 16 != 0)
-        case 3: if !flights[side].isEmpty { flights[side].remove(at: Int(input.byte()) % flights[side].count) }
+        case 3:
+            if !flights[side].isEmpty {
+                flights[side].remove(at: Int(input.byte()) % flights[side].count)
+            }
         case 4:
             now += .microseconds(Int64(input.byte()) << (Int64(op >> 4 & 7) * 2))
             isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
             for end in ends { end.advance(to: now) }
         case 5 where !rules.contains(.honest): change(from: side, &input)
-        case 6 where !rules.contains(.honest), 7 where !rules.contains(.honest): forge(to: side, &input)
+        case 6 where !rules.contains(.honest), 7 where !rules.contains(.honest):
+            forge(to: side, &input)
         case 5: cut(from: side, &input)
         case 6, 7: deliver(from: side, at: Int(input.byte()), keeping: op & 16 != 0)
         case 8: write(side, 1 + input.below(9_000))
@@ -128,22 +147,30 @@ final class ConnectionBench: Bench {
         case 11: join(path: Int(input.byte() & 3), backup: op & 16 != 0)
         case 12:
             isExcused = true
-            end.setHealth([.usable, .suspect, .lost][Int(input.byte()) % 3], path: Int(op >> 4 & 3), at: now)
+            end.setHealth(
+                [.usable, .suspect, .lost][Int(input.byte()) % 3], path: Int(op >> 4 & 3), at: now)
         case 13:
             let id = AddressID(input.byte())
             isExcused = true
-            if op & 16 != 0 { end.withdraw(id, at: now) } else {
-                end.announce(op & 32 != 0 ? IPAddress(v4: input.word()) : IPAddress(v6High: input.word(), low: input.word()),
-                             port: op & 64 != 0 ? input.word() : nil, id: id, at: now)
+            if op & 16 != 0 {
+                end.withdraw(id, at: now)
+            } else {
+                end.announce(
+                    op & 32 != 0
+                        ? IPAddress(v4: input.word())
+                        : IPAddress(v6High: input.word(), low: input.word()),
+                    port: op & 64 != 0 ? input.word() : nil, id: id, at: now)
             }
-        case 14: if op & 16 != 0 {
-            isExcused = true
-            // Owners leave a path while others carry the data; who leaves the last one sends nothing more.
-            isLeft = isLeft || side == 1 || end.livingSubflows < 2
-            end.leave(path: Int(input.byte() & 3), at: now)
-        } else {
-            end.setBackup(op & 32 != 0, path: Int(input.byte() & 3), at: now)
-        }
+        case 14:
+            if op & 16 != 0 {
+                isExcused = true
+                // Owners leave a path while others carry the data; who leaves the last one sends
+                // nothing more.
+                isLeft = isLeft || side == 1 || end.livingSubflows < 2
+                end.leave(path: Int(input.byte() & 3), at: now)
+            } else {
+                end.setBackup(op & 32 != 0, path: Int(input.byte() & 3), at: now)
+            }
         default: while end.takeAddressSignal() != nil {}
         }
     }
@@ -168,10 +195,12 @@ final class ConnectionBench: Bench {
 
     private func join(path: Int, backup: Bool) {
         guard numbers[0].count < 12,
-              let index = ends[0].join(path: path, localPort: nextPort, remotePort: 443,
-                                       initialSequence: SubflowSequence(UInt32(nextPort) << 16),
-                                       addressID: AddressID(UInt8(path)), nonce: 0x1122_3344, backup: backup,
-                                       estimate: nil, at: now) else { return }
+            let index = ends[0].join(
+                path: path, localPort: nextPort, remotePort: 443,
+                initialSequence: SubflowSequence(UInt32(nextPort) << 16),
+                addressID: AddressID(UInt8(path)), nonce: 0x1122_3344, backup: backup,
+                estimate: nil, at: now)
+        else { return }
         numbers[0][nextPort] = index
         nextPort += 1
     }
@@ -200,7 +229,9 @@ final class ConnectionBench: Bench {
     func pump() {
         for (side, end) in ends.enumerated() {
             _ = end.takeEvents()
-            if isHonest, case .protocolViolation(let what) = end.error { fail("nobody did, but: \(what)") }
+            if isHonest, case .protocolViolation(let what) = end.error {
+                fail("nobody did, but: \(what)")
+            }
             var sent = 0
             while end.nextSegment(at: now, into: &out) {
                 sent += 1
@@ -208,10 +239,13 @@ final class ConnectionBench: Bench {
                 let payload = Array(out.payload.first) + Array(out.payload.second)
                 let port = side == 0 ? out.segment.sourcePort : out.segment.destinationPort
                 if flights[side].count < 128 {
-                    flights[side].append(Flight(segment: out.segment, payload: payload, path: out.path, port: port))
+                    flights[side].append(
+                        Flight(segment: out.segment, payload: payload, path: out.path, port: port))
                 }
             }
-            while let gone = end.takeEndedSubflow() { numbers[side] = numbers[side].filter { $0.value != gone } }
+            while let gone = end.takeEndedSubflow() {
+                numbers[side] = numbers[side].filter { $0.value != gone }
+            }
         }
     }
 
@@ -232,22 +266,26 @@ final class ConnectionBench: Bench {
             } else if other == 1, f.segment.flags.contains(.syn), !f.segment.flags.contains(.ack) {
                 let sequence = SubflowSequence(0xffff_ff00 &+ UInt32(f.port & 1))
                 if f.segment.options.present.contains(.join) {
-                    numbers[1][f.port] = end.acceptJoin(f.segment, payload: text, path: f.path, initialSequence: sequence,
-                                                        nonce: 0x5566_7788, estimate: nil, at: now)
+                    numbers[1][f.port] = end.acceptJoin(
+                        f.segment, payload: text, path: f.path, initialSequence: sequence,
+                        nonce: 0x5566_7788, estimate: nil, at: now)
                 } else if numbers[1].isEmpty, end.subflow(0) == nil, end.error == nil, !end.isOver {
-                    numbers[1][f.port] = end.accept(f.segment, payload: text, path: f.path, initialSequence: sequence,
-                                                    estimate: nil, at: now)
+                    numbers[1][f.port] = end.accept(
+                        f.segment, payload: text, path: f.path, initialSequence: sequence,
+                        estimate: nil, at: now)
                 }
             }
         }
     }
 
-    /// A segment in two that may overlap, perhaps beside the whole: what a middlebox may do, as each says what its
-    /// bytes are (RFC 8684 section 3.3.1).
+    /// A segment in two that may overlap, perhaps beside the whole: what a middlebox may do, as
+    /// each says what its bytes are (RFC 8684 section 3.3.1).
     private func cut(from side: Int, _ input: inout Input) {
         guard !flights[side].isEmpty else { return }
-        let i = Int(input.byte()) % flights[side].count, whole = flights[side][i], n = whole.payload.count
-        let from = 1 + input.below(max(n, 1)), to = from + input.below(max(n - from, 1)), keeps = input.bit()
+        let i = Int(input.byte()) % flights[side].count, whole = flights[side][i],
+            n = whole.payload.count
+        let from = 1 + input.below(max(n, 1)), to = from + input.below(max(n - from, 1)),
+            keeps = input.bit()
         guard n > 1, from < n, !whole.segment.flags.contains(.syn) else { return }
         var front = whole, back = whole
         front.payload = Array(whole.payload[..<to])
@@ -264,8 +302,10 @@ final class ConnectionBench: Bench {
         var packet = [UInt8](repeating: 0, count: 40 + 40 + flight.payload.count + 40)
         let written: Int? = flight.payload.withUnsafeBytes { payload in
             packet.withUnsafeMutableBytes { out in
-                RawSegment.write(flight.segment, payload: Pieces(first: payload, second: Pieces.empty.second),
-                                 from: IPAddress(v4: 1), to: IPAddress(v4: 2), into: out.baseAddress!, capacity: out.count)
+                RawSegment.write(
+                    flight.segment, payload: Pieces(first: payload, second: Pieces.empty.second),
+                    from: IPAddress(v4: 1), to: IPAddress(v4: 2), into: out.baseAddress!,
+                    capacity: out.count)
             }
         }
         // A sealed segment may have more options than a packet has room for.
@@ -276,7 +316,11 @@ final class ConnectionBench: Bench {
             packet[min(at, n - 1)] ^= input.byte()
         }
         RawSegmentTarget.mend(&packet)
-        guard let (payload, _, _) = packet.withUnsafeBytes({ try? RawSegment.read($0, into: &flight.segment) }) else { return }
+        guard
+            let (payload, _, _) = packet.withUnsafeBytes({
+                try? RawSegment.read($0, into: &flight.segment)
+            })
+        else { return }
         isHonest = false
         flight.payload = Array(packet[payload])
         deliver(flight, from: side)
@@ -296,11 +340,14 @@ final class ConnectionBench: Bench {
         s.window = input.word()
         let block = input.take(Int(input.byte() & 63))
         let isRight = withExact(block + [0]) { bytes in
-            (try? s.options.read(UnsafeRawPointer(bytes.baseAddress!), count: block.count, flags: s.flags)) != nil
+            (try? s.options.read(
+                UnsafeRawPointer(bytes.baseAddress!), count: block.count, flags: s.flags)) != nil
         }
         guard isRight else { return }
         isHonest = false
         let payload = [UInt8](repeating: 7, count: input.below(1_500))
-        withExact(payload) { ends[side].receive(s, payload: UnsafeRawBufferPointer($0), subflow: index, at: now) }
+        withExact(payload) {
+            ends[side].receive(s, payload: UnsafeRawBufferPointer($0), subflow: index, at: now)
+        }
     }
 }

@@ -11,23 +11,31 @@ enum SocksTarget {
         let bytes = input.rest()
         if form & 2 != 0 { return datagram(bytes) }
         let whole = dialogue(bytes, step: max(bytes.count, 1), credentials)
-        check(dialogue(bytes, step: 1 + cut % 7, credentials) == whole, "cut otherwise, understood otherwise")
+        check(
+            dialogue(bytes, step: 1 + cut % 7, credentials) == whole,
+            "cut otherwise, understood otherwise")
         let naive = NaiveSocks.read(bytes, wantsPassword: credentials != nil)
         let opens = whole.last?.hasPrefix("open") ?? false
         check(opens ? whole == naive : naive == nil, "\(whole), and not \(naive ?? [])")
     }
 
     /// All replies, what ended it, and the bytes left for the application.
-    private static func dialogue(_ bytes: [UInt8], step: Int, _ credentials: Credentials?) -> [String] {
+    private static func dialogue(
+        _ bytes: [UInt8], step: Int, _ credentials: Credentials?
+    ) -> [String] {
         var socks5 = Socks5Dialogue(credentials: credentials), said: [String] = []
         let socks4 = Socks4Dialogue(credentials: credentials)
-        guard let first = bytes.first, let door = FrontDoor(firstByte: first), door != .http else { return ["other door"] }
+        guard let first = bytes.first, let door = FrontDoor(firstByte: first), door != .http else {
+            return ["other door"]
+        }
         var from = 0, to = 0
         while to < bytes.count {
             to = min(bytes.count, to + step)
             while true {
                 let reading = withExact(bytes[from..<to]) {
-                    door == .socks4 ? socks4.read(UnsafeRawBufferPointer($0)) : socks5.read(UnsafeRawBufferPointer($0))
+                    door == .socks4
+                        ? socks4.read(UnsafeRawBufferPointer($0))
+                        : socks5.read(UnsafeRawBufferPointer($0))
                 }
                 if case .reply(let reply, let consumed) = reading {
                     check(consumed > 0 && from + consumed <= to, "consumed \(consumed)")
@@ -36,10 +44,14 @@ enum SocksTarget {
                     continue
                 }
                 if case .open(let target, let consumed) = reading {
-                    check(consumed > 0 && from + consumed <= to && target.port != 0, "consumed \(consumed)")
+                    check(
+                        consumed > 0 && from + consumed <= to && target.port != 0,
+                        "consumed \(consumed)")
                     return said + ["open \(target), \(bytes.count - from - consumed) left"]
                 }
-                if case .refused(let reply, let reason) = reading { return said + ["refused \(reply) \(reason)"] }
+                if case .refused(let reply, let reason) = reading {
+                    return said + ["refused \(reply) \(reason)"]
+                }
                 break
             }
         }
@@ -48,7 +60,9 @@ enum SocksTarget {
 
     private static func datagram(_ bytes: [UInt8]) {
         withExact(bytes) { b in
-            guard let header = try? SocksDatagramHeader(reading: UnsafeRawBufferPointer(b)) else { return }
+            guard let header = try? SocksDatagramHeader(reading: UnsafeRawBufferPointer(b)) else {
+                return
+            }
             check(header.length <= b.count, "a header beyond the datagram")
             var out: [UInt8] = []
             SocksDatagramHeader.write(header.target, into: &out)
@@ -63,7 +77,9 @@ enum HTTPTarget {
         let form = input.byte(), cut = 1 + Int(input.byte()) % 9
         let bytes = input.rest()
         switch form % 3 {
-        case 0: requests(bytes, cut, form & 16 != 0 ? Credentials(user: "user", password: "secret") : nil)
+        case 0:
+            requests(
+                bytes, cut, form & 16 != 0 ? Credentials(user: "user", password: "secret") : nil)
         case 1: response(bytes, cut, form)
         default: body(bytes, cut, form & 16 != 0 ? .chunked : .length(UInt64(form) * 3))
         }
@@ -71,16 +87,22 @@ enum HTTPTarget {
 
     private static func requests(_ bytes: [UInt8], _ cut: Int, _ credentials: Credentials?) {
         let whole = request(bytes, bytes.count, credentials)
-        check(request(bytes, cut, credentials).text == whole.text, "cut otherwise, understood otherwise")
+        check(
+            request(bytes, cut, credentials).text == whole.text,
+            "cut otherwise, understood otherwise")
         guard let found = whole.request else { return }
-        check(!bytes.starts(with: "\r\n\r\n\r\n".utf8), "more empty lines than a careless application sends")
+        check(
+            !bytes.starts(with: "\r\n\r\n\r\n".utf8),
+            "more empty lines than a careless application sends")
         if found.kind == .connect { return }
-        // What goes to the origin is one head, with nothing behind it that could be a second request.
+        // What goes to the origin is one head, with nothing behind it that could be a second
+        // request.
         isOneHead(found.head)
         let text = String(decoding: found.head, as: UTF8.self).lowercased()
         check(text.split(separator: "\r\n").count { $0.hasPrefix("host:") } == 1, "one Host")
         check(!text.contains("\r\nproxy-authorization:"), "the proxy's password goes no further")
-        let chunked = text.contains("\r\ntransfer-encoding:"), counted = text.contains("\r\ncontent-length:")
+        let chunked = text.contains("\r\ntransfer-encoding:"),
+            counted = text.contains("\r\ncontent-length:")
         switch found.body {
         case .chunked: check(chunked && !counted, "chunked, and says so")
         case .length: check(counted && !chunked, "counted, and says so")
@@ -89,8 +111,11 @@ enum HTTPTarget {
         }
     }
 
-    private static func request(_ bytes: [UInt8], _ cut: Int, _ credentials: Credentials?)
-        -> (text: String, request: HTTPRequest?) {
+    private static func request(
+        _ bytes: [UInt8], _ cut: Int, _ credentials: Credentials?
+    )
+        -> (text: String, request: HTTPRequest?)
+    {
         var reader = HTTPRequestReader(credentials: credentials), to = 0
         while to < bytes.count {
             to = min(bytes.count, to + max(cut, 1))
@@ -98,7 +123,10 @@ enum HTTPTarget {
             case .needMore: continue
             case .request(let found, let length):
                 check(length <= to, "a head beyond its bytes")
-                return ("\(found.kind) \(found.target) \(found.head) \(found.body) \(found.keepsAlive) \(length)", found)
+                return (
+                    "\(found.kind) \(found.target) \(found.head) \(found.body) \(found.keepsAlive) \(length)",
+                    found
+                )
             case .refused(let refusal): return ("\(refusal.status) \(refusal.sentence)", nil)
             }
         }
@@ -106,14 +134,21 @@ enum HTTPTarget {
     }
 
     private static func response(_ bytes: [UInt8], _ cut: Int, _ form: UInt8) {
-        let asked = "\(form & 32 != 0 ? "HEAD" : "GET") http://o.example/ HTTP/1.\(form & 64 != 0 ? 0 : 1)\r\nHost: o.example\r\n"
+        let asked =
+            "\(form & 32 != 0 ? "HEAD" : "GET") http://o.example/ HTTP/1.\(form & 64 != 0 ? 0 : 1)\r\nHost: o.example\r\n"
             + (form & 128 != 0 ? "Connection: upgrade\r\nUpgrade: chat\r\n\r\n" : "\r\n")
-        guard let question = request(Array(asked.utf8), asked.utf8.count, nil).request else { fail("our own request") }
+        guard let question = request(Array(asked.utf8), asked.utf8.count, nil).request else {
+            fail("our own request")
+        }
         let context = HTTPResponseContext(question)
-        check(answer(bytes, cut, context) == answer(bytes, bytes.count, context), "cut otherwise, understood otherwise")
+        check(
+            answer(bytes, cut, context) == answer(bytes, bytes.count, context),
+            "cut otherwise, understood otherwise")
     }
 
-    private static func answer(_ bytes: [UInt8], _ cut: Int, _ context: HTTPResponseContext) -> [String] {
+    private static func answer(
+        _ bytes: [UInt8], _ cut: Int, _ context: HTTPResponseContext
+    ) -> [String] {
         var reader = HTTPResponseReader(context), from = 0, to = 0, said: [String] = []
         while to < bytes.count {
             to = min(bytes.count, to + max(cut, 1))
@@ -128,7 +163,9 @@ enum HTTPTarget {
                 case .switching(let head, let length): return said + ["switching \(head) \(length)"]
                 case .final(let response, let length):
                     isOneHead(response.head)
-                    return said + ["\(response.status) \(response.head) \(response.body) \(response.clientKeepsAlive) \(length)"]
+                    return said + [
+                        "\(response.status) \(response.head) \(response.body) \(response.clientKeepsAlive) \(length)"
+                    ]
                 case .refused(let error): return said + ["\(error)"]
                 }
             }
@@ -136,12 +173,15 @@ enum HTTPTarget {
         return said
     }
 
-    /// For every reader, however it ends lines: CR and LF only together, an empty line only at the end.
+    /// For every reader, however it ends lines: CR and LF only together, an empty line only at the
+    /// end.
     private static func isOneHead(_ head: [UInt8]) {
         let text = { String(decoding: head, as: UTF8.self) }
         check(head.suffix(4).elementsEqual([13, 10, 13, 10]), "no end of the head: \(text())")
         for (i, b) in head.enumerated() {
-            check((b == 13) == (i + 1 < head.count && head[i + 1] == 10), "a line's end in halves: \(text())")
+            check(
+                (b == 13) == (i + 1 < head.count && head[i + 1] == 10),
+                "a line's end in halves: \(text())")
             check(b != 10 || i > 0 && head[i - 1] == 13, "a line's end in halves: \(text())")
             check(b != 0, "a zero: \(text())")
             let isEmptyLine = b == 10 && i >= 3 && head[i - 2] == 10
@@ -152,9 +192,13 @@ enum HTTPTarget {
     private static func body(_ bytes: [UInt8], _ cut: Int, _ framing: HTTPBodyFraming) {
         let whole = length(bytes, bytes.count, framing)
         check(length(bytes, cut, framing) == whole, "cut otherwise, understood otherwise")
-        if case .length(let n) = framing, whole.isFinished { check(UInt64(whole.taken) == n, "as long as said") }
+        if case .length(let n) = framing, whole.isFinished {
+            check(UInt64(whole.taken) == n, "as long as said")
+        }
         guard framing == .chunked else { return }
-        check(NaiveChunks.length(bytes) == (whole.isFinished ? whole.taken : nil), "where the chunks end")
+        check(
+            NaiveChunks.length(bytes) == (whole.isFinished ? whole.taken : nil),
+            "where the chunks end")
     }
 
     struct Extent: Equatable { var taken = 0, isFinished = false, error: HTTPBodyError? }
@@ -164,7 +208,9 @@ enum HTTPTarget {
         while to < bytes.count, !reader.isFinished {
             to = min(bytes.count, to + max(cut, 1))
             do {
-                let n = try withExact(bytes[extent.taken..<to]) { try reader.read(UnsafeRawBufferPointer($0)) }
+                let n = try withExact(bytes[extent.taken..<to]) {
+                    try reader.read(UnsafeRawBufferPointer($0))
+                }
                 check(extent.taken + n == to || reader.isFinished, "all bytes, or to the end")
                 extent.taken += n
             } catch {

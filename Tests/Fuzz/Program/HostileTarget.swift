@@ -4,21 +4,25 @@ import Glibc
 import Measures
 import Multipath
 import Subflow
+
 @testable import Tunnel
 @testable import Wire
 
-/// Two ends of a session of which one is hostile: it has the keys, and says any frame and any segment, in any
-/// order, as often as it likes. The other end must come to rest after each datagram, hold no more than its limits
-/// allow, and not work longer for a datagram than `Work.most` ordinary ones take.
+/// Two ends of a session of which one is hostile: it has the keys, and says any frame and any
+/// segment, in any order, as often as it likes. The other end must come to rest after each
+/// datagram, hold no more than its limits allow, and not work longer for a datagram than
+/// `Work.most` ordinary ones take.
 enum HostileTarget {
     static func run(_ input: inout Input) {
         let program = input.rest()
         var least = play(program)
-        // The machine may have done something else meanwhile: what counts is the least of several plays, each of
-        // which does the same.
+        // The machine may have done something else meanwhile: what counts is the least of several
+        // plays, each of which does the same.
         for _ in 0..<6 {
             guard least.contains(where: { $0 > Work.bound }) else { return }
-            for (i, cost) in play(program).enumerated() where i < least.count { least[i] = min(least[i], cost) }
+            for (i, cost) in play(program).enumerated() where i < least.count {
+                least[i] = min(least[i], cost)
+            }
         }
         guard let worst = least.max(), worst > Work.bound else { return }
         fail("a datagram takes \(Int(worst / Work.ordinary)) times what an ordinary one takes")
@@ -35,7 +39,8 @@ enum HostileTarget {
     }
 }
 
-/// What a datagram costs, in CPU time of this thread: of this build, with its checks, on this machine.
+/// What a datagram costs, in CPU time of this thread: of this build, with its checks, on this
+/// machine.
 enum Work {
     /// As many times as much as an ordinary full datagram of data.
     static let most = 200.0
@@ -62,13 +67,14 @@ final class HostileBench {
     private(set) var costs: [Double] = []
     private var next: UInt16 = 50_000
     private var generation: UInt16 = 100
-    private let head = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 16)
+    private let head = UnsafeMutableRawPointer.allocate(
+        byteCount: SealedSegment.mostHead, alignment: 16)
     deinit { head.deallocate() }
 
     init(_ input: inout Input) {
         hostile = Int(input.byte() & 1)
         pair = TunnelBench(&input, receiveLimit: 2 << 20)
-        pair.isHonest = false   // nothing is promised to anybody
+        pair.isHonest = false  // nothing is promised to anybody
         pair.mostStreams = 1_000
     }
 
@@ -142,8 +148,11 @@ final class HostileBench {
 
     private func send(_ frames: [UInt8], path: Int = 0) {
         pair.inject(frames: frames, from: hostile, path: path) { cost in
-            // One that ends its session ends all connections of it, at once still, a microsecond each.
-            if self.victim.sessions.contains(where: { $0.map { !$0.isClosing } ?? false }) { self.costs.append(cost) }
+            // One that ends its session ends all connections of it, at once still, a microsecond
+            // each.
+            if self.victim.sessions.contains(where: { $0.map { !$0.isClosing } ?? false }) {
+                self.costs.append(cost)
+            }
         }
     }
 
@@ -162,7 +171,9 @@ final class HostileBench {
     // MARK: Segments
 
     /// A subflow of the victim's.
-    private func subflow(_ input: inout Input) -> (tcp: Subflow, link: SubflowLink, stream: StreamHandle)? {
+    private func subflow(
+        _ input: inout Input
+    ) -> (tcp: Subflow, link: SubflowLink, stream: StreamHandle)? {
         let living = victim.streams.compactMap { $0 }
         guard !living.isEmpty else { return nil }
         let stream = living[Int(input.byte()) % living.count]
@@ -175,22 +186,24 @@ final class HostileBench {
     private func place(_ input: inout Input, _ tcp: Subflow, sent: Bool) -> Int {
         let kind = input.byte(), amount = Int(Int16(bitPattern: input.word()))
         let window = tcp.sendUnacknowledged.distance(to: tcp.sendNext)
-        let base = switch kind & 7 {
-        case 0, 1: 0
-        case 2: sent ? window : 1 << 16
-        case 3: sent ? window / 2 : 1 << 12
-        case 4: 1 << 31
-        case 5: window + 1 << 31
-        case 6: 1 << 30
-        default: 3 << 30
-        }
+        let base =
+            switch kind & 7 {
+            case 0, 1: 0
+            case 2: sent ? window : 1 << 16
+            case 3: sent ? window / 2 : 1 << 12
+            case 4: 1 << 31
+            case 5: window + 1 << 31
+            case 6: 1 << 30
+            default: 3 << 30
+            }
         return base + amount << Int(kind >> 6 * 2)
     }
 
     /// Many segments of one form, each some further on than the one before, in several datagrams.
     private func burst(_ input: inout Input) {
         guard let (tcp, link, stream) = subflow(&input) else { return }
-        let form = input.byte(), count = 1 + Int(input.byte() % 96), datagrams = 1 + Int(input.byte() % 48)
+        let form = input.byte(), count = 1 + Int(input.byte() % 96),
+            datagrams = 1 + Int(input.byte() % 48)
         let length = form & 4 != 0 ? 1 + Int(input.byte()) : 0, stride = Int(input.byte())
         let sequence = form & 8 != 0 ? place(&input, tcp, sent: false) : 0
         let acknowledged = form & 16 != 0 ? place(&input, tcp, sent: true) : 0
@@ -200,7 +213,8 @@ final class HostileBench {
                 blocks.append((place(&input, tcp, sent: true), place(&input, tcp, sent: true)))
             }
         }
-        let blockStride = blocks.isEmpty ? 0 : input.below(3_000), shift = form & 1 != 0 ? mappingShift(input.byte()) : 0
+        let blockStride = blocks.isEmpty ? 0 : input.below(3_000),
+            shift = form & 1 != 0 ? mappingShift(input.byte()) : 0
         let flags = form & 32 != 0 ? input.byte() : 0x10
         let received = tcp.initialReceiveSequence.distance(to: tcp.receiveNext) - 1
         let first = stream.connection.remoteKey.map {
@@ -217,15 +231,18 @@ final class HostileBench {
                 s.acknowledgement = tcp.sendUnacknowledged + acknowledged
                 s.window = 60_000
                 for (a, b) in blocks {
-                    s.options.sack.append(SACKBlocks.Block(start: tcp.sendUnacknowledged + (a + step * blockStride),
-                                                           end: tcp.sendUnacknowledged + (b + step * blockStride)))
+                    s.options.sack.append(
+                        SACKBlocks.Block(
+                            start: tcp.sendUnacknowledged + (a + step * blockStride),
+                            end: tcp.sendUnacknowledged + (b + step * blockStride)))
                 }
                 if !blocks.isEmpty { s.options.present.insert(.sack) }
                 if length > 0, let first {
                     var mapping = DSS.Mapping()
                     mapping.width = shift > 255 ? .eight : .four
                     mapping.dataSequence = first + (received + at &+ shift &* (step + 1))
-                    mapping.subflowSequence = s.sequence.value &- tcp.initialReceiveSequence.value
+                    mapping.subflowSequence =
+                        s.sequence.value &- tcp.initialReceiveSequence.value
                         &+ UInt32(truncatingIfNeeded: form & 64 != 0 ? shift &* (step + 1) : 0)
                     mapping.length = UInt16(length)
                     s.options.dss.mapping = mapping
@@ -245,17 +262,23 @@ final class HostileBench {
     }
 
     /// How far mappings step beyond their text: a few bytes, or any power of two.
-    private func mappingShift(_ byte: UInt8) -> Int { byte < 192 ? Int(byte) : 1 << Int(byte - 192) }
+    private func mappingShift(_ byte: UInt8) -> Int {
+        byte < 192 ? Int(byte) : 1 << Int(byte - 192)
+    }
 
     private func frame(_ segment: Segment, _ length: Int, _ number: UInt16) -> [UInt8] {
         var context = SealedContext(number: number, isInitiator: hostile == 0)
-        let n = SealedSegment.write(segment, payloadLength: length, runsToEnd: false, context: &context, into: head)
-        return Array(UnsafeRawBufferPointer(start: head, count: n)) + [UInt8](repeating: 65, count: length)
+        let n = SealedSegment.write(
+            segment, payloadLength: length, runsToEnd: false, context: &context, into: head)
+        return Array(UnsafeRawBufferPointer(start: head, count: n))
+            + [UInt8](repeating: 65, count: length)
     }
 
     private func synFlood(_ input: inout Input) {
-        let form = input.byte(), count = 1 + Int(input.byte() % 32), datagrams = 1 + Int(input.byte() % 16)
-        let token = form & 1 != 0 ? victim.streams.compactMap { $0 }.first?.connection.localToken ?? 1 : 1
+        let form = input.byte(), count = 1 + Int(input.byte() % 32),
+            datagrams = 1 + Int(input.byte() % 16)
+        let token =
+            form & 1 != 0 ? victim.streams.compactMap { $0 }.first?.connection.localToken ?? 1 : 1
         for _ in 0..<datagrams {
             var frames: [UInt8] = []
             for _ in 0..<count {
@@ -284,7 +307,8 @@ final class HostileBench {
     // MARK: Other frames
 
     private func flood(_ input: inout Input) {
-        let kind = input.byte(), count = 1 + Int(input.byte()), datagrams = 1 + Int(input.byte() % 24)
+        let kind = input.byte(), count = 1 + Int(input.byte()),
+            datagrams = 1 + Int(input.byte() % 24)
         let salt = input.byte(), stride = input.byte()
         let living = victim.streams.lazy.compactMap { $0 }.prefix(256).map { $0 } as [StreamHandle]
         for _ in 0..<datagrams {
@@ -308,21 +332,29 @@ final class HostileBench {
         switch kind % 8 {
         case 0, 1:
             generation &+= 1
-            let frame = PathStateFrame(isEcho: kind & 8 != 0, path: n & 15, generation: generation,
-                                       incarnation: kind & 16 != 0 ? n : 1, isOpen: n & 16 != 0,
-                                       isBackup: n & 32 != 0, isSilent: n & 64 != 0, mode: n >> 6)
+            let frame = PathStateFrame(
+                isEcho: kind & 8 != 0, path: n & 15, generation: generation,
+                incarnation: kind & 16 != 0 ? n : 1, isOpen: n & 16 != 0,
+                isBackup: n & 32 != 0, isSilent: n & 64 != 0, mode: n >> 6)
             return made(PathStateFrame.size) { frame.write(into: $0) }
         case 2:
             return made(ProbeFrame.size) {
-                ProbeFrame(isAnswer: kind & 8 != 0, identifier: UInt16(n),
-                           sentAt: pair.now.nanoseconds - Int64(n) << Int64(kind >> 4)).write(into: $0)
+                ProbeFrame(
+                    isAnswer: kind & 8 != 0, identifier: UInt16(n),
+                    sentAt: pair.now.nanoseconds - Int64(n) << Int64(kind >> 4)
+                ).write(into: $0)
             }
         case 3:
-            let number = kind & 8 != 0 || living.isEmpty ? UInt16(n) << 8
+            let number =
+                kind & 8 != 0 || living.isEmpty
+                ? UInt16(n) << 8
                 : living[Int(n) % living.count].links.first?.number ?? 0
-            return made(SubflowResetFrame.size) { SubflowResetFrame(number: number, reason: 0).write(into: $0) }
+            return made(SubflowResetFrame.size) {
+                SubflowResetFrame(number: number, reason: 0).write(into: $0)
+            }
         case 4:
-            let token = living.isEmpty ? 0 : living[Int(n) % living.count].connection.peerToken ?? UInt32(n)
+            let token =
+                living.isEmpty ? 0 : living[Int(n) % living.count].connection.peerToken ?? UInt32(n)
             return made(JoinRequestFrame.size) { JoinRequestFrame(token: token).write(into: $0) }
         case 5:
             return [kind & 8 != 0 ? 5 : 6, 1, 96] + [UInt8](repeating: n, count: 96)
@@ -331,8 +363,9 @@ final class HostileBench {
         default:
             let address = SocketAddress(IPAddress(v4: 0xcb00_7100 + UInt32(n)), port: 443)
             generation &+= 1
-            let frame = AddressStateFrame(isEcho: kind & 8 != 0, id: n & 15, generation: generation,
-                                          isThere: n & 16 != 0, address: address)
+            let frame = AddressStateFrame(
+                isEcho: kind & 8 != 0, id: n & 15, generation: generation,
+                isThere: n & 16 != 0, address: address)
             return made(frame.size) { frame.write(into: $0) }
         }
     }

@@ -33,9 +33,11 @@ struct Input {
     mutating func rest() -> [UInt8] { take(left) }
 }
 
-/// Calls `body` with a copy of the bytes in an allocation of exactly their size, so that the address
-/// sanitizer sees a read beyond either end.
-func withExact<R>(_ bytes: some Collection<UInt8>, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
+/// Calls `body` with a copy of the bytes in an allocation of exactly their size, so that the
+/// address sanitizer sees a read beyond either end.
+func withExact<R>(
+    _ bytes: some Collection<UInt8>, _ body: (UnsafeMutableRawBufferPointer) throws -> R
+) rethrows -> R {
     let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
     defer { copy.deallocate() }
     copy.copyBytes(from: bytes)

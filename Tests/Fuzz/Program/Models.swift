@@ -1,6 +1,7 @@
 import Buffers
 import Crypto
 import Measures
+
 @testable import Multipath
 
 // Data structures of the engine beside naive ones that do the same slowly.
@@ -10,7 +11,7 @@ enum ByteRingTarget {
     static func run(_ input: inout Input) {
         let limit = 1 + input.below(20_000)
         var ring = ByteRing(limit: limit)
-        var kept: [UInt8] = []           // from `base` on, to `end`
+        var kept: [UInt8] = []  // from `base` on, to `end`
         var base: UInt64 = 0, ahead: [UInt64: UInt8] = [:], salt: UInt8 = 1
         while !input.isEmpty {
             let op = input.byte() % 6
@@ -19,7 +20,8 @@ enum ByteRingTarget {
             case 0:
                 let bytes = pattern(amount(&input, 9_000, from: base + UInt64(kept.count)), &salt)
                 let taken = bytes.withUnsafeBytes { ring.append($0) }
-                check(taken == max(0, min(bytes.count, limit - kept.count)), "append takes what fits")
+                check(
+                    taken == max(0, min(bytes.count, limit - kept.count)), "append takes what fits")
                 for i in 0..<taken { ahead[base + UInt64(kept.count + i)] = nil }
                 kept += bytes[..<taken]
             case 1:
@@ -34,7 +36,10 @@ enum ByteRingTarget {
                 }
                 ring.commit(n)
             case 2:
-                let start = input.below(limit + 1), bytes = pattern(min(amount(&input, 3_000, from: base + UInt64(start)), limit - start), &salt)
+                let start = input.below(limit + 1),
+                    bytes = pattern(
+                        min(amount(&input, 3_000, from: base + UInt64(start)), limit - start), &salt
+                    )
                 guard start >= kept.count else { continue }
                 bytes.withUnsafeBytes { ring.place($0, at: base + UInt64(start)) }
                 for (i, b) in bytes.enumerated() { ahead[base + UInt64(start + i)] = b }
@@ -50,21 +55,25 @@ enum ByteRingTarget {
             default:
                 if ahead.isEmpty { ring.releaseIfEmpty() }
             }
-            check(ring.base == base && ring.count == kept.count, "count \(ring.count), \(kept.count)")
+            check(
+                ring.base == base && ring.count == kept.count, "count \(ring.count), \(kept.count)")
             let from = kept.isEmpty ? 0 : input.below(kept.count)
             let pieces = ring.pieces(from: base + UInt64(from), count: kept.count - from)
             check(Array(pieces.first) + Array(pieces.second) == Array(kept[from...]), "other bytes")
         }
     }
 
-    /// A length below `most`, or one that ends at a multiple of 4,096, where a ring may wrap, or close to it.
+    /// A length below `most`, or one that ends at a multiple of 4,096, where a ring may wrap, or
+    /// close to it.
     private static func amount(_ input: inout Input, _ most: Int, from start: UInt64) -> Int {
         let n = input.below(most)
         return n & 1 == 0 ? max(0, 4_096 - Int(start & 4_095) + n % 5 - 2) : n
     }
 
     static func pattern(_ n: Int, _ salt: inout UInt8) -> [UInt8] {
-        (0..<n).map { _ in salt &+= 1; return salt }
+        (0..<n).map { _ in
+            salt &+= 1; return salt
+        }
     }
 }
 
@@ -86,10 +95,14 @@ enum RangesTarget {
             case 3:
                 var end = a
                 while end < 512, flags[end] { end += 1 }
-                check(ranges.contiguousEnd(from: base + UInt64(a)) == base + UInt64(end), "contiguous end")
+                check(
+                    ranges.contiguousEnd(from: base + UInt64(a)) == base + UInt64(end),
+                    "contiguous end")
             default:
                 guard a < b else { continue }
-                check(ranges.contains(base + UInt64(a), base + UInt64(b)) == flags[a..<b].allSatisfy { $0 }, "contains")
+                check(
+                    ranges.contains(base + UInt64(a), base + UInt64(b))
+                        == flags[a..<b].allSatisfy { $0 }, "contains")
             }
             var last: UInt64?
             for span in ranges.spans {
@@ -97,14 +110,17 @@ enum RangesTarget {
                 if let last { check(span.start > last, "ranges out of order or touching") }
                 last = span.end
             }
-            check(ranges.spans.reduce(0) { $0 + $1.count } == flags.count { $0 }, "sum of the ranges")
+            check(
+                ranges.spans.reduce(0) { $0 + $1.count } == flags.count { $0 }, "sum of the ranges")
         }
     }
 }
 
 /// `DataReceiver` beside an array of known bytes.
 enum ReassemblyTarget {
-    static func byte(_ offset: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: (offset &* 2_654_435_761) >> 11) }
+    static func byte(_ offset: UInt64) -> UInt8 {
+        UInt8(truncatingIfNeeded: (offset &* 2_654_435_761) >> 11)
+    }
 
     /// Bytes that arrived, by offset: kept from input to input, as 256 kB take long to make.
     nonisolated(unsafe) private static var has = [Bool](repeating: false, count: 1 << 18)
@@ -117,7 +133,8 @@ enum ReassemblyTarget {
         while !input.isEmpty, next < 190_000 {
             switch input.byte() % 5 {
             case 0, 1:
-                let start = max(0, next - 2_000 + input.below(limit + 4_000)), length = input.below(3_000)
+                let start = max(0, next - 2_000 + input.below(limit + 4_000)),
+                    length = input.below(3_000)
                 let accepted = receiver.accepts(UInt64(start), UInt64(start + length))
                 check(!accepted || start + length <= taken + limit, "accepts beyond the limit")
                 if let fin { check(!accepted || start + length <= fin, "accepts beyond the end") }
@@ -148,7 +165,9 @@ enum ReassemblyTarget {
                 receiver.advertised()
                 check(receiver.offered >= offered, "a promise is kept")
             }
-            check(Int(receiver.next) == next && Int(receiver.ring.base) == taken, "in order to \(next)")
+            check(
+                Int(receiver.next) == next && Int(receiver.ring.base) == taken,
+                "in order to \(next)")
             check(receiver.isFinReached == (fin == next), "the end")
         }
     }
@@ -167,11 +186,15 @@ enum MappingsTarget {
                 let offset = UInt64(input.bit() ? start + 1_000 : input.below(2_000))
                 var agrees = true, agreed = true
                 for i in 0..<length {
-                    if let known = offsets[start + i], known != offset + UInt64(i) { agrees = false }
+                    if let known = offsets[start + i], known != offset + UInt64(i) {
+                        agrees = false
+                    }
                     if let known = ever[start + i], known != offset + UInt64(i) { agreed = false }
                 }
-                let taken = mappings.insert(start: base &+ UInt32(start), length: UInt32(length), offset: offset)
-                // Of a mapping that was forgotten in part the rest is still known: it may be refused for it.
+                let taken = mappings.insert(
+                    start: base &+ UInt32(start), length: UInt32(length), offset: offset)
+                // Of a mapping that was forgotten in part the rest is still known: it may be
+                // refused for it.
                 check(agrees || !taken, "a mapping that contradicts another")
                 check(taken || !agreed, "a mapping that contradicts none is refused")
                 guard taken else { continue }
@@ -199,19 +222,25 @@ enum MappingsTarget {
 /// `ReplayWindow` beside a set of all numbers.
 enum ReplayTarget {
     static func run(_ input: inout Input) {
-        var window = ReplayWindow(), seen: Set<UInt64> = [0], taken: [UInt64] = [], highest: UInt64 = 0
+        var window = ReplayWindow(), seen: Set<UInt64> = [0], taken: [UInt64] = [],
+            highest: UInt64 = 0
         while !input.isEmpty {
-            let number: UInt64 = switch input.byte() % 6 {
-            // Once more what was taken, and as far ahead of it as the window is wide, give or take a block.
-            case 3: taken.isEmpty ? 1 : taken[input.below(min(taken.count, 256))]
-            case 4: (taken.isEmpty ? 1 : taken[input.below(min(taken.count, 256))])
-                + ReplayWindow.width + 64 - UInt64(input.byte() % 130)
-            case 0: highest &+ UInt64(input.byte())
-            case 1: highest &+ UInt64(input.word(UInt16.self))
-            case 2: highest - min(highest, UInt64(input.word(UInt16.self)))
-            default: input.word(UInt64.self) >> 8
-            }
-            let isFresh = number > highest || (highest - number < ReplayWindow.width && !seen.contains(number))
+            let number: UInt64 =
+                switch input.byte() % 6 {
+                // Once more what was taken, and as far ahead of it as the window is wide, give or
+                // take a block.
+                case 3: taken.isEmpty ? 1 : taken[input.below(min(taken.count, 256))]
+                case 4:
+                    (taken.isEmpty ? 1 : taken[input.below(min(taken.count, 256))])
+                        + ReplayWindow.width + 64 - UInt64(input.byte() % 130)
+                case 0: highest &+ UInt64(input.byte())
+                case 1: highest &+ UInt64(input.word(UInt16.self))
+                case 2: highest - min(highest, UInt64(input.word(UInt16.self)))
+                default: input.word(UInt64.self) >> 8
+                }
+            let isFresh =
+                number > highest
+                || (highest - number < ReplayWindow.width && !seen.contains(number))
             // Number 0 is never sent; whether the window takes it once does not matter.
             guard number > 0 else { continue }
             check(window.isFresh(number) == isFresh, "\(number) behind \(highest)")

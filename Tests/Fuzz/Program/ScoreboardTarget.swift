@@ -1,4 +1,5 @@
 import Measures
+
 @testable import Subflow
 
 /// `Scoreboard` beside an array of records, and the list by time beside a sort.
@@ -19,12 +20,16 @@ enum ScoreboardTarget {
             switch op {
             case 0, 1:
                 let length = input.below(1_400)
-                var record = SpanRecord(sequence: SubflowSequence(next), length: UInt32(length), streamOffset: offset,
-                                        sentAt: Instant(nanoseconds: clock), flags: [])
+                var record = SpanRecord(
+                    sequence: SubflowSequence(next), length: UInt32(length), streamOffset: offset,
+                    sentAt: Instant(nanoseconds: clock), flags: [])
                 let isFIN = length == 0
                 if isFIN { record.flags = .fin }
                 _ = board.append(record)
-                model.append(Record(sequence: next, length: length, offset: offset, isFIN: isFIN, sentAt: clock, turn: turn))
+                model.append(
+                    Record(
+                        sequence: next, length: length, offset: offset, isFIN: isFIN, sentAt: clock,
+                        turn: turn))
                 next &+= UInt32(length) &+ (isFIN ? 1 : 0)
                 offset += UInt64(length)
             case 2:
@@ -33,7 +38,9 @@ enum ScoreboardTarget {
                 model[i].isDelivered = true
                 model[i].isLost = false
             case 3:
-                guard let i = pick(&input, model, where: { !$0.isDelivered && !$0.isLost }) else { continue }
+                guard let i = pick(&input, model, where: { !$0.isDelivered && !$0.isLost }) else {
+                    continue
+                }
                 board.markLost(board.number(at: i))
                 model[i].isLost = true
             case 4:
@@ -74,30 +81,40 @@ enum ScoreboardTarget {
         }
     }
 
-    static func pick(_ input: inout Input, _ model: [Record], where fits: (Record) -> Bool) -> Int? {
+    static func pick(_ input: inout Input, _ model: [Record], where fits: (Record) -> Bool) -> Int?
+    {
         guard !model.isEmpty else { return nil }
         let start = input.below(min(model.count, 256))
         return model.indices.dropFirst(start).first { fits(model[$0]) }
     }
 
     static func compare(_ board: borrowing Scoreboard, _ model: [Record]) {
-        let count = board.count, inFlight = board.inFlight, lost = board.lostCount, delivered = board.deliveredCount
+        let count = board.count, inFlight = board.inFlight, lost = board.lostCount,
+            delivered = board.deliveredCount
         check(count == model.count, "count")
-        check(inFlight == model.reduce(0) { $0 + ($1.isDelivered || $1.isLost ? 0 : $1.length) }, "in flight")
+        check(
+            inFlight == model.reduce(0) { $0 + ($1.isDelivered || $1.isLost ? 0 : $1.length) },
+            "in flight")
         check(lost == model.count { $0.isLost }, "lost")
         check(delivered == model.count { $0.isDelivered }, "delivered")
         for (i, record) in model.enumerated() {
             let span = board.span(board.number(at: i))
-            check(span.sequence.value == record.sequence && span.length == record.length
-                      && span.streamOffset == record.offset && span.isDelivered == record.isDelivered, "span \(i)")
+            check(
+                span.sequence.value == record.sequence && span.length == record.length
+                    && span.streamOffset == record.offset && span.isDelivered == record.isDelivered,
+                "span \(i)")
             let found = board.firstIndex(startingAtOrAfter: SubflowSequence(record.sequence))
-            check(model[..<i].allSatisfy { $0.sequence != record.sequence } ? found == i : found <= i, "found by number")
+            check(
+                model[..<i].allSatisfy { $0.sequence != record.sequence } ? found == i : found <= i,
+                "found by number")
         }
         // The list: everything in flight once, in the order of the latest transmission.
         var at = board.oldestSent, last: Int64 = .min, walked = 0, before = Scoreboard.absent
         while at != Scoreboard.absent {
             let i = board.index(of: at)
-            check(i < count && !model[i].isDelivered && !model[i].isLost, "in the list, but not in flight")
+            check(
+                i < count && !model[i].isDelivered && !model[i].isLost,
+                "in the list, but not in flight")
             check(model[i].sentAt >= last, "the list is in the order of time")
             check(board.record(at).pointee.older == before, "linked both ways")
             last = model[i].sentAt
@@ -106,6 +123,8 @@ enum ScoreboardTarget {
             walked += 1
         }
         let newest = board.newestSent
-        check(newest == before && walked == model.count { !$0.isDelivered && !$0.isLost }, "the whole list")
+        check(
+            newest == before && walked == model.count { !$0.isDelivered && !$0.isLost },
+            "the whole list")
     }
 }

@@ -1,6 +1,7 @@
 import Buffers
 import Glibc
 import Measures
+
 @testable import Wire
 
 /// First inputs for every target, made from real values: the fuzzer goes on from there.
@@ -12,47 +13,69 @@ enum Seeds {
             for (i, bytes) in inputs.enumerated() {
                 let path = "\(folder)/\(target)/seed-\(i)"
                 let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
-                guard file >= 0, Glibc.write(file, bytes, bytes.count) == bytes.count else { fail("can't write \(path)") }
+                guard file >= 0, Glibc.write(file, bytes, bytes.count) == bytes.count else {
+                    fail("can't write \(path)")
+                }
                 close(file)
             }
         }
     }
 
     static var all: [(String, [[UInt8]])] {
-        [("raw-segment", segments.flatMap { [[0] + packet($0, isIPv4: true), [1] + packet($0, isIPv4: false)] }),
-         ("sealed-segment", segments.map { [1, 0, 0, 3, 232, 255, 255, 255, 0] + sealed($0) }),
-         ("sealed-channel", [channel, general]),
-         ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
-         ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks), ("connection", programs + transfers),
-         ("socks", socks), ("http", http), ("configuration", configurations),
-         ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers), ("mappings", numbers), ("replay", numbers),
-         ("scoreboard", numbers)]
+        [
+            (
+                "raw-segment",
+                segments.flatMap {
+                    [[0] + packet($0, isIPv4: true), [1] + packet($0, isIPv4: false)]
+                }
+            ),
+            ("sealed-segment", segments.map { [1, 0, 0, 3, 232, 255, 255, 255, 0] + sealed($0) }),
+            ("sealed-channel", [channel, general]),
+            ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
+            ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks),
+            ("connection", programs + transfers),
+            ("socks", socks), ("http", http), ("configuration", configurations),
+            ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers),
+            ("mappings", numbers), ("replay", numbers),
+            ("scoreboard", numbers)
+        ]
     }
 
     // MARK: Attacks
 
-    /// What was found in the field, in the form of `HostileBench.step`: side, form, rules, then steps.
+    /// What was found in the field, in the form of `HostileBench.step`: side, form, rules, then
+    /// steps.
     static let attacks: [[UInt8]] = {
         let user: [UInt8] = [0, 0, 0], concentrator: [UInt8] = [1, 0, 0]
         /// Steps that leave about a megabyte unacknowledged.
         let window: [UInt8] = [0, 8, 11, 0, 9, 8, 11, 0, 9, 8, 11, 0, 9, 8, 11, 1, 1]
         var all: [[UInt8]] = []
         for side in [user, concentrator] {
-            // Three ACKs, two with blocks of the other half of sequence space: they chained for ever.
-            all.append(side + [8, 11, 1, 20, 1, 20]
-                       + [3, 0, 0, 2, 0, 0, 0, 1, 4, 0xec, 0x78, 5, 0x4e, 0x20, 2, 0x03, 0xe8, 5, 0, 1, 0, 0]
-                       + [3, 0, 0, 16, 0, 0, 0, 2, 0, 0, 1, 20, 1, 20]
-                       + [3, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0, 0x27, 0x10, 0, 0])
+            // Three ACKs, two with blocks of the other half of sequence space: they chained for
+            // ever.
+            all.append(
+                side + [8, 11, 1, 20, 1, 20]
+                    + [
+                        3, 0, 0, 2, 0, 0, 0, 1, 4, 0xec, 0x78, 5, 0x4e, 0x20, 2, 0x03, 0xe8, 5, 0,
+                        1, 0, 0
+                    ]
+                    + [3, 0, 0, 16, 0, 0, 0, 2, 0, 0, 1, 20, 1, 20]
+                    + [3, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0, 0x27, 0x10, 0, 0])
             // Every other segment, then all of it, again and again.
-            all.append(side + window + [3, 0, 0, 2, 24, 40, 0, 0, 0x02, 0x18, 0, 0x04, 0x30, 0x0b, 0xb8]
-                       + [3, 0, 0, 2, 90, 40, 0, 1, 0, 1, 2, 0, 0, 1, 0, 2, 0, 0])
+            all.append(
+                side + window + [3, 0, 0, 2, 24, 40, 0, 0, 0x02, 0x18, 0, 0x04, 0x30, 0x0b, 0xb8]
+                    + [3, 0, 0, 2, 90, 40, 0, 1, 0, 1, 2, 0, 0, 1, 0, 2, 0, 0])
             // One-byte ranges; one-byte mappings; a flood of each other frame.
-            all.append(side + [0, 3, 0, 0, 12, 90, 40, 0, 1, 0, 0, 1, 3, 0, 0, 12, 90, 40, 0, 3, 0, 0, 2])
+            all.append(
+                side + [0, 3, 0, 0, 12, 90, 40, 0, 1, 0, 0, 1, 3, 0, 0, 12, 90, 40, 0, 3, 0, 0, 2])
             all.append(side + [0, 3, 0, 0, 77, 90, 40, 1, 1, 0, 16, 0, 2])
             for kind in [0, 1, 2, 10, 3, 11, 4, 5, 13, 6, 7, 15, 64, 128] as [UInt8] {
-                all.append(side + [0, 7, 7, 0, 7, 7, 0, 7, 7, 0, 7, 7, 0, 0, 5, kind, 255, 23, 1, 1])
+                all.append(
+                    side + [0, 7, 7, 0, 7, 7, 0, 7, 7, 0, 7, 7, 0, 0, 5, kind, 255, 23, 1, 1])
             }
-            for form in [0, 1, 2, 3] as [UInt8] { all.append(side + [0, 6, form, 31, 15, 6, form, 31, 15]) }
+            for form in [0, 1, 2, 3] as [UInt8] {
+                all.append(side + [0, 6, form, 31, 15, 6, form, 31, 15])
+            }
         }
         return all
     }()
@@ -81,28 +104,83 @@ enum Seeds {
         mapping.subflowSequence = 1
         mapping.length = 5
         return [
-            make(.syn) { $0.present = [.maximumSegmentSize, .windowScale, .sackPermitted, .timestamps, .multipathCapable]
-                $0.maximumSegmentSize = 1460; $0.windowScale = 9 },
-            make([.syn, .ack]) { $0.present = .multipathCapable; $0.multipathCapable.senderKey = 0xa0a1_a2a3_a4a5_a6a7 },
-            make(.ack) { $0.present = .multipathCapable; $0.multipathCapable.senderKey = 0x0001_0203_0405_0607
-                $0.multipathCapable.receiverKey = 0xa0a1_a2a3_a4a5_a6a7; $0.multipathCapable.dataLength = 5 },
-            make(.syn) { $0.present = .join; $0.join.form = .syn(token: 0x8a85_1ff8, nonce: 0x1122_3344) },
-            make([.syn, .ack]) { $0.present = .join; $0.join.form = .synAck(hmac: 0xe584_b0ec_47b5_ad3a, nonce: 0x5566_7788) },
-            make(.ack) { $0.present = .join; $0.join.form = .ack(MPJoin.HMAC160(1, 2, 3)) },
-            make(.ack) { dss(&$0) { $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .four; $0.mapping = mapping
-                $0.mapping?.width = .four } },
-            make([.ack, .psh]) { dss(&$0) { $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .eight; $0.mapping = mapping
-                $0.mapping?.checksum = 0x2fe5 } },
-            make(.ack) { dss(&$0) { $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .four }
+            make(.syn) {
+                $0.present = [
+                    .maximumSegmentSize, .windowScale, .sackPermitted, .timestamps,
+                    .multipathCapable
+                ]
+                $0.maximumSegmentSize = 1460; $0.windowScale = 9
+            },
+            make([.syn, .ack]) {
+                $0.present = .multipathCapable;
+                $0.multipathCapable.senderKey = 0xa0a1_a2a3_a4a5_a6a7
+            },
+            make(.ack) {
+                $0.present = .multipathCapable;
+                $0.multipathCapable.senderKey = 0x0001_0203_0405_0607
+                $0.multipathCapable.receiverKey = 0xa0a1_a2a3_a4a5_a6a7;
+                $0.multipathCapable.dataLength = 5
+            },
+            make(.syn) {
+                $0.present = .join; $0.join.form = .syn(token: 0x8a85_1ff8, nonce: 0x1122_3344)
+            },
+            make([.syn, .ack]) {
+                $0.present = .join;
+                $0.join.form = .synAck(hmac: 0xe584_b0ec_47b5_ad3a, nonce: 0x5566_7788)
+            },
+            make(.ack) {
+                $0.present = .join; $0.join.form = .ack(MPJoin.HMAC160(1, 2, 3))
+            },
+            make(.ack) {
+                dss(&$0) {
+                    $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .four;
+                    $0.mapping = mapping
+                    $0.mapping?.width = .four
+                }
+            },
+            make([.ack, .psh]) {
+                dss(&$0) {
+                    $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .eight;
+                    $0.mapping = mapping
+                    $0.mapping?.checksum = 0x2fe5
+                }
+            },
+            make(.ack) {
+                dss(&$0) {
+                    $0.acknowledgement = DataSequence(7); $0.acknowledgementWidth = .four
+                }
                 $0.present.insert(.sack)
-                for i in 0..<3 { $0.sack.append(.init(start: SubflowSequence(4_000 * UInt32(i + 1)), end: SubflowSequence(4_000 * UInt32(i + 1) + 1_400))) } },
-            make([.ack, .fin]) { dss(&$0) { $0.dataFin = true; $0.mapping = mapping } },
-            make(.ack) { $0.present = .addAddress; $0.addAddress.id = AddressID(5); $0.addAddress.address = IPAddress(v4: 0xc000_0205)
-                $0.addAddress.port = 4430; $0.addAddress.hmac = 0x7cd9_4624_4b24_bf98 },
-            make(.ack) { $0.present = .addAddress; $0.addAddress.isEcho = true; $0.addAddress.address = IPAddress(v6High: 0x2001_0db8 << 32, low: 9) },
-            make(.ack) { $0.present = [.removeAddress, .priority]; $0.removeAddress.append(AddressID(3)); $0.priority.backup = true },
-            make([.rst, .ack]) { $0.present = [.fail, .reset]; $0.reset.reason = 6 },
-            make(.ack) { $0.present = .fastClose; $0.fastClose.receiverKey = 0xa0a1_a2a3_a4a5_a6a7 },
+                for i in 0..<3 {
+                    $0.sack.append(
+                        .init(
+                            start: SubflowSequence(4_000 * UInt32(i + 1)),
+                            end: SubflowSequence(4_000 * UInt32(i + 1) + 1_400)))
+                }
+            },
+            make([.ack, .fin]) {
+                dss(&$0) {
+                    $0.dataFin = true; $0.mapping = mapping
+                }
+            },
+            make(.ack) {
+                $0.present = .addAddress; $0.addAddress.id = AddressID(5);
+                $0.addAddress.address = IPAddress(v4: 0xc000_0205)
+                $0.addAddress.port = 4430; $0.addAddress.hmac = 0x7cd9_4624_4b24_bf98
+            },
+            make(.ack) {
+                $0.present = .addAddress; $0.addAddress.isEcho = true;
+                $0.addAddress.address = IPAddress(v6High: 0x2001_0db8 << 32, low: 9)
+            },
+            make(.ack) {
+                $0.present = [.removeAddress, .priority]; $0.removeAddress.append(AddressID(3));
+                $0.priority.backup = true
+            },
+            make([.rst, .ack]) {
+                $0.present = [.fail, .reset]; $0.reset.reason = 6
+            },
+            make(.ack) {
+                $0.present = .fastClose; $0.fastClose.receiverKey = 0xa0a1_a2a3_a4a5_a6a7
+            }
         ]
     }()
 
@@ -112,8 +190,9 @@ enum Seeds {
         var out = [UInt8](repeating: 0, count: 200)
         let n = out.withUnsafeMutableBytes { room in
             Array("hello".utf8).withUnsafeBytes {
-                RawSegment.write(s, payload: Pieces(first: $0, second: Pieces.empty.second), from: from, to: to,
-                                 into: room.baseAddress!, capacity: room.count)
+                RawSegment.write(
+                    s, payload: Pieces(first: $0, second: Pieces.empty.second), from: from, to: to,
+                    into: room.baseAddress!, capacity: room.count)
             }
         }
         return Array(out[..<(n ?? 0)])
@@ -130,99 +209,188 @@ enum Seeds {
         return Array(out[..<n])
     }
 
-    static let channel: [UInt8] = [0, 0, 3, 232, 255, 255, 255, 0, 2, 40, 2, 40, 0x8e, 0, 0x8d, 0x84, 0x8e, 0, 14, 0, 2, 40, 2, 40, 14, 0, 1, 9, 2, 20]
+    static let channel: [UInt8] = [
+        0, 0, 3, 232, 255, 255, 255, 0, 2, 40, 2, 40, 0x8e, 0, 0x8d, 0x84, 0x8e, 0, 14, 0, 2, 40, 2,
+        40, 14, 0, 1, 9, 2, 20
+    ]
 
-    /// A window is said and arrives, another one is said and lost, the bytes come again in the general form.
-    static let general: [UInt8] = [0, 0, 3, 232, 255, 255, 255, 0, 0, 0, 9, 2, 39, 14, 0, 0, 0, 10, 2, 39, 30, 0, 26, 40, 39, 14, 0,
-                                   0x85, 0x84, 0x8e, 0, 2, 39, 14, 0]
+    /// A window is said and arrives, another one is said and lost, the bytes come again in the
+    /// general form.
+    static let general: [UInt8] = [
+        0, 0, 3, 232, 255, 255, 255, 0, 0, 0, 9, 2, 39, 14, 0, 0, 0, 10, 2, 39, 30, 0, 26, 40, 39,
+        14, 0,
+        0x85, 0x84, 0x8e, 0, 2, 39, 14, 0
+    ]
 
     static let frames: [[UInt8]] = [
-        [9, 3, 0, 1, 1, 1, 187, 192, 0, 2, 1], [10, 3, 0, 1, 3, 1, 187] + [UInt8](repeating: 5, count: 16),
-        [0x40, 1, 0, 0, 7, 0, 0, 9], [1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0], [2, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0],
+        [9, 3, 0, 1, 1, 1, 187, 192, 0, 2, 1],
+        [10, 3, 0, 1, 3, 1, 187] + [UInt8](repeating: 5, count: 16),
+        [0x40, 1, 0, 0, 7, 0, 0, 9], [1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0],
+        [2, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0],
         [3, 1, 0, 2, 1, 1], [4, 1, 0, 2, 1, 3], [5, 1, 4, 1, 2, 3, 4], [7, 0], [8, 192, 0, 1],
         [1, 3, 0, 0, 9] + [UInt8](repeating: 8, count: 16), [1, 0, 2, 0, 0, 9],
-        [3, 11] + Array("example.org".utf8) + [1, 187], [1, 192, 0, 2, 1, 0, 80], [4] + [UInt8](repeating: 1, count: 18),
+        [3, 11] + Array("example.org".utf8) + [1, 187], [1, 192, 0, 2, 1, 0, 80],
+        [4] + [UInt8](repeating: 1, count: 18)
     ]
 
     // MARK: Programs
 
-    /// Behind the first byte, the form, stand the rules: anything goes, or nothing is forged and nobody gives up.
+    /// Behind the first byte, the form, stand the rules: anything goes, or nothing is forged and
+    /// nobody gives up.
     static var programs: [[UInt8]] {
         (bare + forgeries).flatMap { bytes in [0, 3].map { [bytes[0], $0] + bytes.dropFirst() } }
     }
     private static let bare: [[UInt8]] = [
         [0, 1, 0, 0x80, 10, 0, 0, 16, 0, 1, 0x8a, 0, 0, 8, 0, 1, 10, 0, 4, 1, 0x8a, 0, 4, 1],
         [0, 9, 16, 0, 5, 0, 2, 9, 1, 14, 2, 1, 0x85, 0, 1, 12, 3, 1, 0x72, 200],
-        [1, 6, 0, 11, 1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 6, 3, 1, 0, 2, 1, 1, 0x86, 0, 4, 8, 192, 0, 1, 1],
-        [0, 11, 0, 1, 0x1b, 3, 1, 0x2e, 1, 13, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 10, 1, 1, 2, 3, 0x72, 255, 0x72, 255],
-        [16, 12, 21, 1, 3, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x8c, 6, 1, 0, 2, 0, 0, 9, 1],
-        [8, 2, 255, 0x72, 255, 1, 1, 9, 1, 0, 1, 0x72, 255, 1],
+        [
+            1, 6, 0, 11, 1, 0, 7, 0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 6, 3, 1, 0, 2, 1, 1, 0x86, 0, 4, 8,
+            192, 0, 1, 1
+        ],
+        [
+            0, 11, 0, 1, 0x1b, 3, 1, 0x2e, 1, 13, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 10, 1, 1, 2, 3,
+            0x72, 255, 0x72, 255
+        ],
+        [
+            16, 12, 21, 1, 3, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x8c, 6,
+            1, 0, 2, 0, 0, 9, 1
+        ],
+        [8, 2, 255, 0x72, 255, 1, 1, 9, 1, 0, 1, 0x72, 255, 1]
     ]
-    /// Both sides of a connection write and read for a while on two paths, of which one loses, falls silent and goes.
+    /// Both sides of a connection write and read for a while on two paths, of which one loses,
+    /// falls silent and goes.
     private static let transfers: [[UInt8]] = ([0, 1, 2, 8, 16, 33] as [UInt8]).map { form in
-        let round: [UInt8] = [8, 31, 64, 0x88, 16, 0, 3, 0, 3, 2, 5, 1, 0, 100, 0, 9, 1, 0, 0x54, 200, 0, 0x89, 78, 0, 9, 78, 0]
-        let silence: [UInt8] = [12, 1], loss: [UInt8] = [0x1c, 2], end: [UInt8] = [10, 0, 0x8a, 0, 0]
+        let round: [UInt8] = [
+            8, 31, 64, 0x88, 16, 0, 3, 0, 3, 2, 5, 1, 0, 100, 0, 9, 1, 0, 0x54, 200, 0, 0x89, 78, 0,
+            9, 78, 0
+        ]
+        let silence: [UInt8] = [12, 1], loss: [UInt8] = [0x1c, 2],
+            end: [UInt8] = [10, 0, 0x8a, 0, 0]
         return [[form, 3, 11, 1, 0], round, round, silence, round, loss, round, end].flatMap { $0 }
     }
-    /// Keys are renewed while answers are late; streams end, the first one first; a path's states arrive in the wrong
-    /// order; many small writes.
+    /// Keys are renewed while answers are late; streams end, the first one first; a path's states
+    /// arrive in the wrong order; many small writes.
     private static let episodes: [[UInt8]] = {
-        let renewal: [UInt8] = [10, 0, 0, 1, 0, 0x32, 200, 0x42, 100, 0x42, 100, 0, 0x80, 0, 0x80, 10, 0, 0, 1, 0, 1, 0x8a, 0, 2, 1]
-        let ends: [UInt8] = [10, 0, 4, 0x8a, 0, 4, 1, 0x62, 10, 1, 10, 2, 4, 0x8a, 2, 4, 1, 0x62, 20, 1, 10, 1, 4, 0x8a, 1, 4, 1]
+        let renewal: [UInt8] = [
+            10, 0, 0, 1, 0, 0x32, 200, 0x42, 100, 0x42, 100, 0, 0x80, 0, 0x80, 10, 0, 0, 1, 0, 1,
+            0x8a, 0, 2, 1
+        ]
+        let ends: [UInt8] = [
+            10, 0, 4, 0x8a, 0, 4, 1, 0x62, 10, 1, 10, 2, 4, 0x8a, 2, 4, 1, 0x62, 20, 1, 10, 1, 4,
+            0x8a, 1, 4, 1
+        ]
         let small: [UInt8] = [10, 0, 0, 1, 244, 1, 0x8a, 0, 2, 0x8a, 0, 0, 2, 0, 1, 10, 0, 2, 1]
-        return [[[8, 3, 1], renewal, renewal, renewal].flatMap { $0 }, [0, 3, 9, 1, 0, 9, 0, 50, 1] + ends,
-                [0, 3, 1, 0x1b, 0, 0x1b, 3, 0x10, 0x80, 1, 1], [0, 3, 1] + (0..<12).flatMap { _ in small }]
+        return [
+            [[8, 3, 1], renewal, renewal, renewal].flatMap { $0 },
+            [0, 3, 9, 1, 0, 9, 0, 50, 1] + ends,
+            [0, 3, 1, 0x1b, 0, 0x1b, 3, 0x10, 0x80, 1, 1],
+            [0, 3, 1] + (0..<12).flatMap { _ in small }
+        ]
     }()
     /// Streams of a session write and read for a while; an uplink goes and comes back.
-    private static let sessions: [[UInt8]] = episodes + ([0, 1, 2, 8] as [UInt8]).map { form in
-        let round: [UInt8] = [10, 0, 0, 31, 64, 0, 0x8a, 0, 2, 0x8a, 0, 0, 16, 0, 1, 10, 0, 2, 3, 0, 0x32, 40, 1]
-        let goes: [UInt8] = [11, 0], comes: [UInt8] = [11, 3], end: [UInt8] = [10, 0, 4, 0x8a, 0, 4, 1]
-        return [[form, 3, 9, 4, 0, 1], round, round, goes, round, round, comes, round, end].flatMap { $0 }
-    }
+    private static let sessions: [[UInt8]] =
+        episodes
+        + ([0, 1, 2, 8] as [UInt8]).map { form in
+            let round: [UInt8] = [
+                10, 0, 0, 31, 64, 0, 0x8a, 0, 2, 0x8a, 0, 0, 16, 0, 1, 10, 0, 2, 3, 0, 0x32, 40, 1
+            ]
+            let goes: [UInt8] = [11, 0], comes: [UInt8] = [11, 3],
+                end: [UInt8] = [10, 0, 4, 0x8a, 0, 4, 1]
+            return [[form, 3, 9, 4, 0, 1], round, round, goes, round, round, comes, round, end]
+                .flatMap { $0 }
+        }
     private static let forgeries: [[UInt8]] = segments.map { s in
         let block = optionBytes(s)
-        return [0, 0, 8, 4, 0, 0, 0x86, 0, s.flags.rawValue, 0, 0, 0, 0, 1, 244, UInt8(block.count)] + block + [0, 5, 0, 11, 1, 0]
+        return [0, 0, 8, 4, 0, 0, 0x86, 0, s.flags.rawValue, 0, 0, 0, 0, 1, 244, UInt8(block.count)]
+            + block + [0, 5, 0, 11, 1, 0]
     }
 
     static let numbers: [[UInt8]] = [
         Array(0..<120), (0..<200).map { UInt8(truncatingIfNeeded: $0 &* 37 ^ $0 >> 3) },
-        [0, 16, 0, 0, 200, 1, 0, 4, 9, 2, 0, 9, 0, 0, 200, 3, 4, 0, 200, 5, 0, 1, 1, 255, 255],
+        [0, 16, 0, 0, 200, 1, 0, 4, 9, 2, 0, 9, 0, 0, 200, 3, 4, 0, 200, 5, 0, 1, 1, 255, 255]
     ]
 
     // MARK: Texts
 
     static let socks: [[UInt8]] = [
-        [0, 0, 4, 1, 0, 80, 192, 0, 2, 1, 117, 0, 1], [0, 3, 4, 1, 0, 80, 0, 0, 0, 1, 117, 0] + Array("example.org".utf8) + [0, 9],
-        [0, 0, 5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 1, 187, 22], [0, 1, 5, 2, 0, 2, 5, 1, 0, 3, 11] + Array("example.org".utf8) + [1, 187],
-        [1, 2, 5, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0, 4] + [UInt8](repeating: 1, count: 18),
-        [0, 5, 4, 1, 0, 80, 0, 0, 1, 0, 0, 9], [0, 6, 4, 1, 0, 80, 0, 0, 0, 255, 117, 0] + Array("a.b".utf8) + [0],
-        [1, 1, 5, 3, 0, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0, 3, 3, 97, 46, 98, 0, 80, 9],
-        [2, 0, 0, 0, 0, 1, 192, 0, 2, 1, 0, 53, 1, 2], [2, 0, 0, 0, 0, 3, 3, 97, 46, 98, 0, 53, 7], [0, 0, 5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0],
+        [0, 0, 4, 1, 0, 80, 192, 0, 2, 1, 117, 0, 1],
+        [0, 3, 4, 1, 0, 80, 0, 0, 0, 1, 117, 0] + Array("example.org".utf8) + [0, 9],
+        [0, 0, 5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 1, 187, 22],
+        [0, 1, 5, 2, 0, 2, 5, 1, 0, 3, 11] + Array("example.org".utf8) + [1, 187],
+        [1, 2, 5, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0, 4]
+            + [UInt8](repeating: 1, count: 18),
+        [0, 5, 4, 1, 0, 80, 0, 0, 1, 0, 0, 9],
+        [0, 6, 4, 1, 0, 80, 0, 0, 0, 255, 117, 0] + Array("a.b".utf8) + [0],
+        [
+            1, 1, 5, 3, 0, 1, 2, 1, 4, 117, 115, 101, 114, 6, 115, 101, 99, 114, 101, 116, 5, 1, 0,
+            3, 3, 97, 46, 98, 0, 80, 9
+        ],
+        [2, 0, 0, 0, 0, 1, 192, 0, 2, 1, 0, 53, 1, 2], [2, 0, 0, 0, 0, 3, 3, 97, 46, 98, 0, 53, 7],
+        [0, 0, 5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0]
     ]
     static let http: [[UInt8]] = [
         [0, 3] + Array("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n".utf8),
-        [0, 3] + Array("GET http://example.org/a?b HTTP/1.1\r\nHost: example.org\r\nConnection: close, x\r\nX: y\r\n\r\n".utf8),
-        [3, 5] + Array("POST http://[2001:db8::1]:8080/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".utf8),
-        [16, 1] + Array("PUT http://e.org HTTP/1.0\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\nContent-Length: 3\r\n\r\nabc".utf8),
-        [0, 2] + Array("GET http://e.org/ HTTP/1.1\r\nHost: e.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".utf8),
-        [1, 4] + Array("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello".utf8),
-        [1, 4] + Array("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".utf8),
-        [129, 4] + Array("HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n".utf8),
+        [0, 3]
+            + Array(
+                "GET http://example.org/a?b HTTP/1.1\r\nHost: example.org\r\nConnection: close, x\r\nX: y\r\n\r\n"
+                    .utf8),
+        [3, 5]
+            + Array(
+                "POST http://[2001:db8::1]:8080/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+                    .utf8),
+        [16, 1]
+            + Array(
+                "PUT http://e.org HTTP/1.0\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\nContent-Length: 3\r\n\r\nabc"
+                    .utf8),
+        [0, 2]
+            + Array(
+                "GET http://e.org/ HTTP/1.1\r\nHost: e.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                    .utf8),
+        [1, 4]
+            + Array(
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello".utf8),
+        [1, 4]
+            + Array(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"
+                    .utf8),
+        [129, 4]
+            + Array(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: upgrade\r\n\r\n"
+                    .utf8),
         [1, 4] + Array("HTTP/1.0 200\nTransfer-Encoding: gzip, chunked\n\n".utf8),
-        [0, 6] + Array(("POST http://e.org/ HTTP/1.1\r\nHost: e.org\r\nConnection: content-length, close, content-type\r\n"
-            + "Content-Type: text/plain\r\nContent-Length: 999999999999999999\r\n\r\nx").utf8),
-        [0, 6] + Array("POST http://e.org/ HTTP/1.1\r\nHost: e.org\r\nContent-Length: 999999999999999999999\r\n\r\nx".utf8),
+        [0, 6]
+            + Array(
+                ("POST http://e.org/ HTTP/1.1\r\nHost: e.org\r\nConnection: content-length, close, content-type\r\n"
+                    + "Content-Type: text/plain\r\nContent-Length: 999999999999999999\r\n\r\nx")
+                    .utf8),
+        [0, 6]
+            + Array(
+                "POST http://e.org/ HTTP/1.1\r\nHost: e.org\r\nContent-Length: 999999999999999999999\r\n\r\nx"
+                    .utf8),
         [0, 1] + Array("\r\n\r\n\r\nGET http://e.org/ HTTP/1.1\r\nHost: e.org\r\n\r\n".utf8),
-        [0, 1] + Array("\r\n\r\nGET http://e.org/ HTTP/1.1\r\nHost: e.org\r\nA: \u{fc}\tb\r\nConnection: host\r\n\r\n".utf8),
-        [20, 1] + Array("1f\r\n0123456789abcdef0123456789abcde\r\n00;x\r\nA: b\r\nC: d\r\n\r\nGET".utf8),
-        [20, 2] + Array("5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest".utf8), [2, 2] + Array("123456789".utf8),
+        [0, 1]
+            + Array(
+                "\r\n\r\nGET http://e.org/ HTTP/1.1\r\nHost: e.org\r\nA: \u{fc}\tb\r\nConnection: host\r\n\r\n"
+                    .utf8),
+        [20, 1]
+            + Array("1f\r\n0123456789abcdef0123456789abcde\r\n00;x\r\nA: b\r\nC: d\r\n\r\nGET".utf8),
+        [20, 2] + Array("5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest".utf8),
+        [2, 2] + Array("123456789".utf8)
     ]
     static let configurations: [[UInt8]] = [
-        [0] + Array(proxy.utf8), [1] + Array(concentrator.utf8), [2] + Array(concentrator.utf8), [2] + Array(proxy.utf8),
-        [0] + Array("concentrator: { address: 203.0.113.7, public_key: x }\nlimits: { connections: 1e3 }\nlisten: [\"mixed://u:p@0.0.0.0:1\"]\n".utf8),
-        [3] + Array("192.0.2.1:443".utf8), [3] + Array("[2001:db8::1]:443".utf8), [3] + Array("name.example:80".utf8),
-        [0] + Array("limits: { send_buffer: 9999999999999999 MiB, drain: 9999999999999999m, connections: 9_999_999_999_999_999_999 }\n".utf8),
-        [2] + Array("a: &x [1, 2]\nb: *x\n? c\n: !!str d\n--- \n...\n".utf8),
+        [0] + Array(proxy.utf8), [1] + Array(concentrator.utf8), [2] + Array(concentrator.utf8),
+        [2] + Array(proxy.utf8),
+        [0]
+            + Array(
+                "concentrator: { address: 203.0.113.7, public_key: x }\nlimits: { connections: 1e3 }\nlisten: [\"mixed://u:p@0.0.0.0:1\"]\n"
+                    .utf8),
+        [3] + Array("192.0.2.1:443".utf8), [3] + Array("[2001:db8::1]:443".utf8),
+        [3] + Array("name.example:80".utf8),
+        [0]
+            + Array(
+                "limits: { send_buffer: 9999999999999999 MiB, drain: 9999999999999999m, connections: 9_999_999_999_999_999_999 }\n"
+                    .utf8),
+        [2] + Array("a: &x [1, 2]\nb: *x\n? c\n: !!str d\n--- \n...\n".utf8)
     ]
     private static let key = "rNIYAzKCJjsuRxwr5GOZLClHYmxbBGJYSi9O83QAtXg="
     private static let proxy = """

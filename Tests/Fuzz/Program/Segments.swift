@@ -1,5 +1,6 @@
 import Buffers
 import Measures
+
 @testable import Wire
 
 // Whatever bytes are read as a segment, written again and read again: the same segment.
@@ -12,32 +13,45 @@ enum RawSegmentTarget {
         if mends { mend(&bytes) }
         withExact(bytes) { packet in
             var first = Segment()
-            guard let (payload, from, to) = try? RawSegment.read(UnsafeRawBufferPointer(packet), into: &first) else { return }
+            guard
+                let (payload, from, to) = try? RawSegment.read(
+                    UnsafeRawBufferPointer(packet), into: &first)
+            else { return }
             check(payload.upperBound <= packet.count, "a payload beyond the packet")
             let text = UnsafeRawBufferPointer(rebasing: packet[payload])
-            let pieces = Pieces(first: UnsafeRawBufferPointer(rebasing: text[..<(text.count / 2)]),
-                                second: UnsafeRawBufferPointer(rebasing: text[(text.count / 2)...]))
+            let pieces = Pieces(
+                first: UnsafeRawBufferPointer(rebasing: text[..<(text.count / 2)]),
+                second: UnsafeRawBufferPointer(rebasing: text[(text.count / 2)...]))
             var sum = InternetChecksum()
             sum.add(pieces)
             sum.add(text)
             let twice = Array(text) + Array(text)
             check(sum.value == folded(twice[...], 0), "another checksum in pieces")
             withExact([UInt8](repeating: 0, count: packet.count + 40)) { out in
-                guard let n = RawSegment.write(first, payload: pieces, from: from, to: to, into: out.baseAddress!,
-                                               capacity: out.count) else {
+                guard
+                    let n = RawSegment.write(
+                        first, payload: pieces, from: from, to: to, into: out.baseAddress!,
+                        capacity: out.count)
+                else {
                     fail("what was read can't be written")
                 }
                 var second = Segment()
-                guard let again = try? RawSegment.read(UnsafeRawBufferPointer(rebasing: out[..<n]), into: &second) else {
+                guard
+                    let again = try? RawSegment.read(
+                        UnsafeRawBufferPointer(rebasing: out[..<n]), into: &second)
+                else {
                     fail("what was written can't be read")
                 }
-                check(again.from == from && again.to == to && out[again.payload].elementsEqual(text), "another packet")
+                check(
+                    again.from == from && again.to == to && out[again.payload].elementsEqual(text),
+                    "another packet")
                 compare(first, second)
             }
         }
     }
 
-    /// Version, lengths, protocol and checksums as they should be, computed without the engine's code.
+    /// Version, lengths, protocol and checksums as they should be, computed without the engine's
+    /// code.
     static func mend(_ p: inout [UInt8]) {
         guard p.count >= 40 else { return }
         let isIPv4 = p[0] & 1 == 0, head = isIPv4 ? 20 : 40
@@ -82,7 +96,9 @@ enum SealedSegmentTarget {
             if let a { carry([.syn], a, 0, fromInitiator: true) }
             if let b { carry([.syn, .ack], b, (a ?? 0) &+ 1, fromInitiator: false) }
         }
-        private mutating func carry(_ flags: ControlBits, _ sequence: UInt32, _ ack: UInt32, fromInitiator: Bool) {
+        private mutating func carry(
+            _ flags: ControlBits, _ sequence: UInt32, _ ack: UInt32, fromInitiator: Bool
+        ) {
             var s = Segment()
             s.flags = flags
             s.sequence = SubflowSequence(sequence)
@@ -90,26 +106,35 @@ enum SealedSegmentTarget {
             let frame = write(s, [], toEnd: true, fromInitiator: fromInitiator)
             _ = read(frame, byInitiator: !fromInitiator)
         }
-        mutating func write(_ s: Segment, _ payload: [UInt8], toEnd: Bool, fromInitiator: Bool) -> [UInt8] {
+        mutating func write(
+            _ s: Segment, _ payload: [UInt8], toEnd: Bool, fromInitiator: Bool
+        ) -> [UInt8] {
             withExact([UInt8](repeating: 0, count: SealedSegment.mostHead)) { out in
-                let n = fromInitiator
-                    ? SealedSegment.write(s, payloadLength: payload.count, runsToEnd: toEnd, context: &initiator,
-                                          into: out.baseAddress!)
-                    : SealedSegment.write(s, payloadLength: payload.count, runsToEnd: toEnd, context: &listener,
-                                          into: out.baseAddress!)
+                let n =
+                    fromInitiator
+                    ? SealedSegment.write(
+                        s, payloadLength: payload.count, runsToEnd: toEnd, context: &initiator,
+                        into: out.baseAddress!)
+                    : SealedSegment.write(
+                        s, payloadLength: payload.count, runsToEnd: toEnd, context: &listener,
+                        into: out.baseAddress!)
                 return Array(out[..<n]) + payload
             }
         }
-        mutating func read(_ frame: [UInt8], byInitiator: Bool) -> (segment: Segment, payload: [UInt8], length: Int)? {
+        mutating func read(
+            _ frame: [UInt8], byInitiator: Bool
+        ) -> (segment: Segment, payload: [UInt8], length: Int)? {
             withExact(frame) { bytes in
                 var s = Segment()
                 let frame = UnsafeRawBufferPointer(bytes)
                 _ = SealedSegment.peekNumber(frame)
                 _ = SealedSegment.isInitialSYN(frame)
                 _ = SealedSegment.isBeforeAnswer(frame)
-                guard let (head, length) = byInitiator
-                    ? try? SealedSegment.read(frame, context: &initiator, into: &s)
-                    : try? SealedSegment.read(frame, context: &listener, into: &s) else { return nil }
+                guard
+                    let (head, length) = byInitiator
+                        ? try? SealedSegment.read(frame, context: &initiator, into: &s)
+                        : try? SealedSegment.read(frame, context: &listener, into: &s)
+                else { return nil }
                 check(head + length <= bytes.count, "a payload beyond the frame")
                 return (s, Array(bytes[head..<(head + length)]), head + length)
             }
@@ -126,11 +151,14 @@ enum SealedSegmentTarget {
         while rest.count >= 3 {
             rest[0] |= SealedSegment.frameBit
             (rest[1], rest[2]) = (UInt8(number >> 8), UInt8(number & 255))
-            guard let (segment, payload, taken) = contexts.read(rest, byInitiator: byInitiator) else { return }
+            guard let (segment, payload, taken) = contexts.read(rest, byInitiator: byInitiator)
+            else { return }
             for toEnd in [true, false] {
                 var fresh = known ? Contexts(numbers.0, numbers.1) : Contexts(nil, nil)
                 let frame = fresh.write(segment, payload, toEnd: toEnd, fromInitiator: !byInitiator)
-                guard let again = fresh.read(frame, byInitiator: byInitiator) else { fail("what was written can't be read") }
+                guard let again = fresh.read(frame, byInitiator: byInitiator) else {
+                    fail("what was written can't be read")
+                }
                 check(again.payload == payload && again.length == frame.count, "another payload")
                 compare(segment, again.segment)
             }
@@ -139,8 +167,8 @@ enum SealedSegmentTarget {
     }
 }
 
-/// One subflow's segments over a channel that loses, repeats and reorders: what is read is what was meant,
-/// or refused.
+/// One subflow's segments over a channel that loses, repeats and reorders: what is read is what was
+/// meant, or refused.
 enum SealedChannelTarget {
     struct Fields { var ack = 1, window: UInt16 = 100, data: UInt64 = 7 }
 
@@ -149,7 +177,8 @@ enum SealedChannelTarget {
         var contexts = SealedSegmentTarget.Contexts(start.0, start.1)
         var flights: [[(meant: Segment, frame: [UInt8], at: Int)]] = [[], []]
         // What arrived of each side's stream, and how much of it in one piece.
-        var arrived = [[Bool]](repeating: [Bool](repeating: false, count: 30_000), count: 2), whole = [0, 0]
+        var arrived = [[Bool]](repeating: [Bool](repeating: false, count: 30_000), count: 2),
+            whole = [0, 0]
         var sent = [0, 0], fields = [Fields(), Fields()]
         var steps = 0
         while !input.isEmpty, steps < 400 {
@@ -158,7 +187,7 @@ enum SealedChannelTarget {
             switch op & 7 {
             case 0: fields[side].window = input.word()
             case 1: fields[side].data += UInt64(input.byte())
-            case 2, 3:   // data, anew or again from further back
+            case 2, 3:  // data, anew or again from further back
                 let again = op & 8 != 0 ? min(sent[side], Int(input.byte())) : 0
                 let length = 1 + Int(input.byte() & 63), offset = sent[side] - again
                 sent[side] = max(sent[side], offset + length)
@@ -168,17 +197,23 @@ enum SealedChannelTarget {
                 s.options.dss.mapping?.width = op & 16 != 0 ? .eight : .four
                 s.options.dss.mapping?.subflowSequence = UInt32(1 + offset)
                 s.options.dss.mapping?.length = UInt16(length)
-                send(s, [UInt8](repeating: UInt8(steps & 255), count: length), &contexts, &flights, fromInitiator, steps)
-            case 4: send(segment(start, side, sent[side], fields[side]), [], &contexts, &flights, fromInitiator, steps)
+                send(
+                    s, [UInt8](repeating: UInt8(steps & 255), count: length), &contexts, &flights,
+                    fromInitiator, steps)
+            case 4:
+                send(
+                    segment(start, side, sent[side], fields[side]), [], &contexts, &flights,
+                    fromInitiator, steps)
             case 5: fields[side].ack = 1 + whole[1 - side]
             default:
                 guard !flights[side].isEmpty else { continue }
                 let i = Int(input.byte()) % flights[side].count, flight = flights[side][i]
                 if op & 8 != 0 { flights[side].remove(at: i) }
-                if op & 16 != 0 { continue }   // lost
+                if op & 16 != 0 { continue }  // lost
                 // Six changes are more than a replay window lets anything be overtaken by.
                 guard steps - flight.at < 40,
-                      let found = contexts.read(flight.frame, byInitiator: !fromInitiator) else { continue }
+                    let found = contexts.read(flight.frame, byInitiator: !fromInitiator)
+                else { continue }
                 compare(flight.meant, found.segment)
                 let offset = found.segment.sequence.value &- (side == 0 ? start.0 : start.1) &- 1
                 for i in 0..<found.payload.count { arrived[side][Int(offset) + i] = true }
@@ -187,11 +222,14 @@ enum SealedChannelTarget {
         }
     }
 
-    private static func segment(_ start: (UInt32, UInt32), _ side: Int, _ offset: Int,
-                                _ f: Fields) -> Segment {
+    private static func segment(
+        _ start: (UInt32, UInt32), _ side: Int, _ offset: Int,
+        _ f: Fields
+    ) -> Segment {
         var s = Segment()
         let (mine, other) = side == 0 ? start : (start.1, start.0)
-        (s.sourcePort, s.destinationPort) = side == 0 ? (SealedSegmentTarget.number, 443) : (443, SealedSegmentTarget.number)
+        (s.sourcePort, s.destinationPort) =
+            side == 0 ? (SealedSegmentTarget.number, 443) : (443, SealedSegmentTarget.number)
         s.sequence = SubflowSequence(mine) + 1 + offset
         s.acknowledgement = SubflowSequence(other) + f.ack
         s.flags = .ack
@@ -202,11 +240,16 @@ enum SealedChannelTarget {
         return s
     }
 
-    private static func send(_ s: Segment, _ payload: [UInt8], _ contexts: inout SealedSegmentTarget.Contexts,
-                             _ flights: inout [[(meant: Segment, frame: [UInt8], at: Int)]], _ fromInitiator: Bool, _ at: Int) {
+    private static func send(
+        _ s: Segment, _ payload: [UInt8], _ contexts: inout SealedSegmentTarget.Contexts,
+        _ flights: inout [[(meant: Segment, frame: [UInt8], at: Int)]], _ fromInitiator: Bool,
+        _ at: Int
+    ) {
         let frame = contexts.write(s, payload, toEnd: true, fromInitiator: fromInitiator)
         flights[fromInitiator ? 0 : 1].append((s, frame, at))
-        if flights[fromInitiator ? 0 : 1].count > 32 { flights[fromInitiator ? 0 : 1].removeFirst() }
+        if flights[fromInitiator ? 0 : 1].count > 32 {
+            flights[fromInitiator ? 0 : 1].removeFirst()
+        }
     }
 }
 
@@ -217,9 +260,12 @@ enum OptionsTarget {
         withExact(block) { bytes in
             var first = SegmentOptions()
             let p = bytes.baseAddress ?? UnsafeMutableRawPointer(bitPattern: 16)!
-            guard (try? first.read(UnsafeRawPointer(p), count: bytes.count, flags: flags)) != nil else { return }
+            guard (try? first.read(UnsafeRawPointer(p), count: bytes.count, flags: flags)) != nil
+            else { return }
             let tight = first.tightOctets, padded = first.octets()
-            check(tight <= SegmentOptions.mostOctets && tight <= bytes.count, "more bytes than were read")
+            check(
+                tight <= SegmentOptions.mostOctets && tight <= bytes.count,
+                "more bytes than were read")
             let known = known(block, head: first.multipathCapable.octets)
             check(tight == known, "\(tight) bytes understood, \(known) meant something")
             for isPadded in [false, true] {
@@ -229,7 +275,8 @@ enum OptionsTarget {
                     check(first.write(to: q, padded: isPadded) <= room, "more bytes than said")
                     var second = SegmentOptions()
                     let n = first.write(to: q, padded: isPadded)
-                    guard (try? second.read(UnsafeRawPointer(q), count: n, flags: flags)) != nil else {
+                    guard (try? second.read(UnsafeRawPointer(q), count: n, flags: flags)) != nil
+                    else {
                         fail("what was written can't be read")
                     }
                     var a = Segment(), b = Segment()
@@ -245,7 +292,8 @@ enum OptionsTarget {
 }
 
 extension OptionsTarget {
-    /// Bytes of the options that mean something, as the block's own lengths say: of each kind the last one.
+    /// Bytes of the options that mean something, as the block's own lengths say: of each kind the
+    /// last one.
     private static func known(_ block: [UInt8], head: Int) -> Int {
         var lengths: [Int: Int] = [:], at = 0
         while at < block.count, block[at] != 0 {
@@ -253,11 +301,15 @@ extension OptionsTarget {
             if kind == 1 { at += 1; continue }
             let length = Int(block[at + 1])
             switch kind {
-            case 2 where length == 4, 3 where length == 3, 4 where length == 2, 8 where length == 10,
-                 5 where [10, 18, 26, 34].contains(length):
+            case 2 where length == 4, 3 where length == 3, 4 where length == 2,
+                8 where length == 10,
+                5 where [10, 18, 26, 34].contains(length):
                 lengths[kind] = length
-            // Of another version of MP_CAPABLE, or one with an extension, perhaps only the head is read.
-            case 30 where block[at + 2] >> 4 == 0 && (block[at + 2] != 1 || block[at + 3] & 0x40 != 0): lengths[256] = head
+            // Of another version of MP_CAPABLE, or one with an extension, perhaps only the head is
+            // read.
+            case 30
+            where block[at + 2] >> 4 == 0 && (block[at + 2] != 1 || block[at + 3] & 0x40 != 0):
+                lengths[256] = head
             case 30 where block[at + 2] >> 4 <= 8: lengths[256 + Int(block[at + 2] >> 4)] = length
             default: break
             }
@@ -273,13 +325,27 @@ enum FramesTarget {
         let bytes = input.rest()
         withExact(bytes) { whole in
             let b = UnsafeRawBufferPointer(whole)
-            if let x = DatagramHeader(b) { same(x, DatagramHeader.size, DatagramHeader.init) { $0.write(into: $1) } }
-            if let x = ProbeFrame.read(b) { same(x, ProbeFrame.size, ProbeFrame.read) { $0.write(into: $1) } }
-            if let x = PathStateFrame.read(b) { same(x, PathStateFrame.size, PathStateFrame.read) { $0.write(into: $1) } }
-            if let x = CloseFrame.read(b) { same(x, CloseFrame.size, CloseFrame.read) { $0.write(into: $1) } }
-            if let x = JoinRequestFrame.read(b) { same(x, JoinRequestFrame.size, JoinRequestFrame.read) { $0.write(into: $1) } }
-            if let x = SubflowResetFrame.read(b) { same(x, SubflowResetFrame.size, SubflowResetFrame.read) { $0.write(into: $1) } }
-            if let x = AddressStateFrame.read(b) { same(x, x.size, AddressStateFrame.read) { $0.write(into: $1) } }
+            if let x = DatagramHeader(b) {
+                same(x, DatagramHeader.size, DatagramHeader.init) { $0.write(into: $1) }
+            }
+            if let x = ProbeFrame.read(b) {
+                same(x, ProbeFrame.size, ProbeFrame.read) { $0.write(into: $1) }
+            }
+            if let x = PathStateFrame.read(b) {
+                same(x, PathStateFrame.size, PathStateFrame.read) { $0.write(into: $1) }
+            }
+            if let x = CloseFrame.read(b) {
+                same(x, CloseFrame.size, CloseFrame.read) { $0.write(into: $1) }
+            }
+            if let x = JoinRequestFrame.read(b) {
+                same(x, JoinRequestFrame.size, JoinRequestFrame.read) { $0.write(into: $1) }
+            }
+            if let x = SubflowResetFrame.read(b) {
+                same(x, SubflowResetFrame.size, SubflowResetFrame.read) { $0.write(into: $1) }
+            }
+            if let x = AddressStateFrame.read(b) {
+                same(x, x.size, AddressStateFrame.read) { $0.write(into: $1) }
+            }
             if let x = RekeyFrame.read(b) {
                 withExact([UInt8](repeating: 0, count: x.size)) { out in
                     x.write(into: out.baseAddress!)
@@ -290,18 +356,26 @@ enum FramesTarget {
                 check(length <= b.count, "a target beyond its bytes")
                 var out: [UInt8] = []
                 target.write(into: &out)
-                guard case .target(target, out.count) = out.withUnsafeBytes({ Target.read($0) }) else { fail("another target") }
+                guard case .target(target, out.count) = out.withUnsafeBytes({ Target.read($0) })
+                else { fail("another target") }
                 for n in 0..<min(length, b.count) {
-                    guard case .needMore = Target.read(UnsafeRawBufferPointer(rebasing: b[..<n])) else { fail("\(n) bytes suffice") }
+                    guard case .needMore = Target.read(UnsafeRawBufferPointer(rebasing: b[..<n]))
+                    else { fail("\(n) bytes suffice") }
                 }
             }
         }
-        if let hello = HelloPayload(bytes) { check(HelloPayload(hello.bytes) == hello, "another hello") }
-        if let welcome = WelcomePayload(bytes) { check(WelcomePayload(welcome.bytes) == welcome, "another welcome") }
+        if let hello = HelloPayload(bytes) {
+            check(HelloPayload(hello.bytes) == hello, "another hello")
+        }
+        if let welcome = WelcomePayload(bytes) {
+            check(WelcomePayload(welcome.bytes) == welcome, "another welcome")
+        }
     }
 
-    private static func same<T: Equatable>(_ value: T, _ size: Int, _ read: (UnsafeRawBufferPointer) -> T?,
-                                           _ write: (T, UnsafeMutableRawPointer) -> Void) {
+    private static func same<T: Equatable>(
+        _ value: T, _ size: Int, _ read: (UnsafeRawBufferPointer) -> T?,
+        _ write: (T, UnsafeMutableRawPointer) -> Void
+    ) {
         withExact([UInt8](repeating: 0, count: size)) { out in
             write(value, out.baseAddress!)
             check(read(UnsafeRawBufferPointer(out)) == value, "another \(T.self)")

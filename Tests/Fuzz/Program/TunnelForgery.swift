@@ -1,8 +1,9 @@
 import Buffers
-@testable import Crypto
 import Measures
-@testable import Tunnel
 import Wire
+
+@testable import Crypto
+@testable import Tunnel
 
 /// Somebody with the keys, who makes authentic datagrams.
 extension TunnelBench {
@@ -10,21 +11,27 @@ extension TunnelBench {
         endpoint(side).sessions.first { $0 != nil } ?? nil
     }
 
-    /// Frames sealed as `side` would seal them, under the next packet number its peer takes for new.
+    /// Frames sealed as `side` would seal them, under the next packet number its peer takes for
+    /// new.
     /// `spent` hears what the datagram cost its receiver, nanoseconds of CPU.
     func inject(frames: [UInt8], from side: Int, path: Int, _ spent: ((Double) -> Void)? = nil) {
-        guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else { return }
+        guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else {
+            return
+        }
         isHonest = false
         let number = (other.paths[path]?.replay.highest ?? 0) + 1
-        let header = DatagramHeader(kind: .record, epoch: mine.current.epoch, path: UInt8(path), session: mine.remoteIndex,
-                                    number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
-        var out = [UInt8](repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
+        let header = DatagramHeader(
+            kind: .record, epoch: mine.current.epoch, path: UInt8(path), session: mine.remoteIndex,
+            number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
+        var out = [UInt8](
+            repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = mine.current.send?.seal(path: UInt32(path), packetNumber: number,
-                                           associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
-                                           head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
+                _ = mine.current.send?.seal(
+                    path: UInt32(path), packetNumber: number,
+                    associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
+                    head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }
         }
         deliver(out, from: side, uplink: path & 1, spent)
@@ -33,14 +40,17 @@ extension TunnelBench {
     /// Opens a datagram on its way, changes some bytes inside, and sends it on sealed again.
     func tamper(_ side: Int, _ input: inout Input) {
         guard let f = pick(side, &input, keeping: false), let mine = session(side),
-              let header = f.bytes.withUnsafeBytes({ DatagramHeader($0) }), header.kind == .record,
-              Int(header.path) < mine.paths.count, let path = mine.paths[Int(header.path)] else { return }
+            let header = f.bytes.withUnsafeBytes({ DatagramHeader($0) }), header.kind == .record,
+            Int(header.path) < mine.paths.count, let path = mine.paths[Int(header.path)]
+        else { return }
         var record = Array(f.bytes[DatagramHeader.size...])
         let number = path.nextNumber.nearestPacketNumber(low: header.number)
         let length = record.withUnsafeMutableBytes { bytes in
             f.bytes.withUnsafeBytes { whole in
-                mine.current.send?.open(path: UInt32(header.path), packetNumber: number,
-                                       associated: UnsafeRawBufferPointer(rebasing: whole[..<DatagramHeader.size]), record: bytes)
+                mine.current.send?.open(
+                    path: UInt32(header.path), packetNumber: number,
+                    associated: UnsafeRawBufferPointer(rebasing: whole[..<DatagramHeader.size]),
+                    record: bytes)
             }
         }
         guard let length, length > 0 else { return }
@@ -49,7 +59,8 @@ extension TunnelBench {
         inject(frames: plain, from: side, path: Int(header.path))
     }
 
-    /// A segment in the general form for a subflow that is there, near the numbers that are expected.
+    /// A segment in the general form for a subflow that is there, near the numbers that are
+    /// expected.
     func segment(from side: Int, _ input: inout Input) {
         guard let other = session(1 - side) else { return }
         let living = other.streams.compactMap { endpoint(1 - side).streams[$0] }
@@ -62,10 +73,16 @@ extension TunnelBench {
         let sequence = tcp.receiveNext + Int(Int16(bitPattern: input.word()))
         let acknowledgement = tcp.sendNext + Int(Int16(bitPattern: input.word()))
         let options = input.take(Int(input.byte() & 63)), payload = input.below(300)
-        var frame: [UInt8] = [0xc0, UInt8(link.number >> 8), UInt8(link.number & 255), flags, UInt8(options.count)]
-        for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: sequence.value >> shift)) }
+        var frame: [UInt8] = [
+            0xc0, UInt8(link.number >> 8), UInt8(link.number & 255), flags, UInt8(options.count)
+        ]
+        for shift in [24, 16, 8, 0] as [UInt32] {
+            frame.append(UInt8(truncatingIfNeeded: sequence.value >> shift))
+        }
         if flags & 0x10 != 0 {
-            for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: acknowledgement.value >> shift)) }
+            for shift in [24, 16, 8, 0] as [UInt32] {
+                frame.append(UInt8(truncatingIfNeeded: acknowledgement.value >> shift))
+            }
         }
         frame += [input.byte(), input.byte()] + options + [UInt8](repeating: 66, count: payload)
         inject(frames: frame, from: side, path: link.path)
@@ -76,12 +93,15 @@ extension TunnelBench {
         isHonest = false
         if fromProxy {
             timestamp += 1
-            var noise = NoiseHandshake.initiator(local: Self.client, remote: Self.server.publicKey, prologue: Endpoint.prologue,
-                                                 preSharedKey: .zero, ephemeral: Self.keys[2])
+            var noise = NoiseHandshake.initiator(
+                local: Self.client, remote: Self.server.publicKey, prologue: Endpoint.prologue,
+                preSharedKey: .zero, ephemeral: Self.keys[2])
             var payload = payload
             if payload.count == HelloPayload.size {
                 payload[0] = HelloPayload.version
-                for i in 0..<8 { payload[13 + i] = UInt8(truncatingIfNeeded: timestamp >> UInt64(56 - 8 * i)) }
+                for i in 0..<8 {
+                    payload[13 + i] = UInt8(truncatingIfNeeded: timestamp >> UInt64(56 - 8 * i))
+                }
             }
             guard let message = try? noise.writeMessage(payload: payload) else { return }
             var datagram: [UInt8] = [0x10, 0, 0, 0, 0, 0, 0, 0] + message
@@ -92,12 +112,16 @@ extension TunnelBench {
         }
         guard let attempt = proxy.handshake?.attempts.last else { return }
         var noise = NoiseHandshake.responder(local: Self.server, prologue: Endpoint.prologue)
-        let read = attempt.datagram[HelloDatagram.message].withUnsafeBytes { try? noise.readMessage($0) }
+        let read = attempt.datagram[HelloDatagram.message].withUnsafeBytes {
+            try? noise.readMessage($0)
+        }
         guard read != nil else { return }
         noise.prepare(preSharedKey: .zero, ephemeral: Self.keys[1])
         guard let message = try? noise.writeMessage(payload: payload) else { return }
         var head = [UInt8](repeating: 0, count: DatagramHeader.size)
-        head.withUnsafeMutableBytes { DatagramHeader(kind: .welcome, session: attempt.index).write(into: $0.baseAddress!) }
+        head.withUnsafeMutableBytes {
+            DatagramHeader(kind: .welcome, session: attempt.index).write(into: $0.baseAddress!)
+        }
         deliver(head + message, from: 1, uplink: 0)
     }
 }

@@ -1,13 +1,15 @@
 import Buffers
-@testable import Crypto
 import Measures
 import Multipath
-@testable import Tunnel
 import Wire
 
-/// A proxy and a concentrator with a session between them, and somebody who can do everything to their
-/// datagrams, even make authentic ones: no trap, no turn without an end. Where nothing authentic is made or
-/// changed, streams bring what was written, and all of it once nothing is lost any more.
+@testable import Crypto
+@testable import Tunnel
+
+/// A proxy and a concentrator with a session between them, and somebody who can do everything to
+/// their datagrams, even make authentic ones: no trap, no turn without an end. Where nothing
+/// authentic is made or changed, streams bring what was written, and all of it once nothing is lost
+/// any more.
 enum TunnelTarget {
     static func run(_ input: inout Input) { TunnelBench(&input).run(&input, steps: 120, alone: 12) }
 }
@@ -33,24 +35,28 @@ final class TunnelBench: Bench {
         var uplink: Int
     }
     static let far = SocketAddress(IPAddress(v4: 0xcb00_7107), port: 443)
-    static let keys = [3, 5, 7].map { n in [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) } }
-    static let client = StaticKeyPair(privateKey: keys[0]), server = StaticKeyPair(privateKey: keys[1])
+    static let keys = [3, 5, 7].map { n in
+        [UInt8](repeating: n, count: 32).withUnsafeBytes { Key32($0) }
+    }
+    static let client = StaticKeyPair(privateKey: keys[0]),
+        server = StaticKeyPair(privateKey: keys[1])
     nonisolated(unsafe) static let batch = DatagramBatch()
 
     let proxy: Endpoint
     let concentrator: Endpoint
     var now = Instant.zero + .seconds(1)
-    var flights: [[Flight]] = [[], []]   // sent by the proxy, by the concentrator
+    var flights: [[Flight]] = [[], []]  // sent by the proxy, by the concentrator
     var talks: [Talk] = []
-    /// The handles in use, with the number of their talk; none where somebody with the keys made the stream.
+    /// The handles in use, with the number of their talk; none where somebody with the keys made
+    /// the stream.
     var streams: [[(handle: StreamHandle, talk: Int?)]] = [[], []]
     let rules: Rules
     var isHonest = true
     var hasUplink = [true, true]
     /// When something last arrived, by the side that sent it.
     var heard: [Instant]
-    /// The proxy had nowhere to go, or one side did not hear the other for long: a stream may end with an error, or
-    /// need longer than a run lasts.
+    /// The proxy had nowhere to go, or one side did not hear the other for long: a stream may end
+    /// with an error, or need longer than a run lasts.
     var isExcused = false
     /// Streams the concentrator's owner keeps; it lets go of more.
     var mostStreams = 12
@@ -62,9 +68,12 @@ final class TunnelBench: Bench {
         rules = Rules(rawValue: input.byte())
         heard = [now, now]
         var there = EndpointConfiguration(
-            role: .proxy(concentrator: [Self.far], publicKey: Self.server.publicKey, preSharedKey: nil), identity: Self.client)
+            role: .proxy(
+                concentrator: [Self.far], publicKey: Self.server.publicKey, preSharedKey: nil),
+            identity: Self.client)
         var back = EndpointConfiguration(
-            role: .concentrator(users: [.init(name: "alice", publicKey: Self.client.publicKey)]), identity: Self.server)
+            role: .concentrator(users: [.init(name: "alice", publicKey: Self.client.publicKey)]),
+            identity: Self.server)
         there.epoch = 1_700_000_000_000_000_000
         back.epoch = there.epoch
         there.mode = HandoverMode.allCases[Int(form & 3) % 3]
@@ -74,7 +83,10 @@ final class TunnelBench: Bench {
         back.keyLifetime = there.keyLifetime
         proxy = Endpoint(configuration: there, seed: Self.keys[2], at: now)
         concentrator = Endpoint(configuration: back, seed: Self.keys[0], at: now)
-        for i in 0..<2 { proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now) }
+        for i in 0..<2 {
+            proxy.addUplink(
+                Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now)
+        }
         if form & 16 == 0 { settle() }
         if form & 32 == 0 { open(bytes: 300) }
         if form & 64 == 0 { settle() }
@@ -95,9 +107,14 @@ final class TunnelBench: Bench {
             now += .microseconds(Int64(input.byte()) << (Int64(op >> 4 & 7) * 3))
             isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
         case 3: if let f = pick(side, &input, keeping: false) { _ = f }
-        case 4: if let f = pick(side, &input, keeping: op & 16 != 0) { deliver(f.bytes, from: side, uplink: f.uplink) }
+        case 4:
+            if let f = pick(side, &input, keeping: op & 16 != 0) {
+                deliver(f.bytes, from: side, uplink: f.uplink)
+            }
         case 5...7 where rules.contains(.honest), 12...13 where rules.contains(.honest):
-            if let f = pick(side, &input, keeping: op & 16 != 0) { deliver(f.bytes, from: side, uplink: f.uplink) }
+            if let f = pick(side, &input, keeping: op & 16 != 0) {
+                deliver(f.bytes, from: side, uplink: f.uplink)
+            }
         case 5: tamper(side, &input)
         case 6, 7: inject(frames: input.take(input.below(400)), from: side, path: Int(op >> 4 & 3))
         case 8: deliver(input.take(input.below(1_500)), from: side, uplink: Int(op >> 4 & 1))
@@ -119,15 +136,22 @@ final class TunnelBench: Bench {
         guard streams[0].count < 6 else { return }
         let number = talks.count
         let stream = proxy.open(target(number), at: now)
-        talks.append(Talk(handles: [stream, nil], writings: (0..<2).map { Writing(start: number * 401 + $0 * 30_011) }))
+        talks.append(
+            Talk(
+                handles: [stream, nil],
+                writings: (0..<2).map { Writing(start: number * 401 + $0 * 30_011) }))
         streams[0].append((stream, number))
         write(0, streams[0].count - 1, bytes)
         proxy.touched(stream, at: now)
     }
 
     /// Every stream's is another one, so that both ends know which it is. Every fourth is refused.
-    private func target(_ number: Int) -> Target { Target(host: .name("\(number).example"), port: UInt16(1_000 + number)) }
-    private func status(_ number: Int) -> DialStatus { number & 3 == 3 ? .connectionRefused : .connected }
+    private func target(_ number: Int) -> Target {
+        Target(host: .name("\(number).example"), port: UInt16(1_000 + number))
+    }
+    private func status(_ number: Int) -> DialStatus {
+        number & 3 == 3 ? .connectionRefused : .connected
+    }
 
     /// A stream without a limit on their number, of which nothing is promised.
     func openOne() {
@@ -142,7 +166,11 @@ final class TunnelBench: Bench {
         while left > 0 {
             let space = stream.connection.writeSpace(left)
             if space.isEmpty { return }
-            if let talk { talks[talk].writings[side].fill(space) } else { space.initializeMemory(as: UInt8.self, repeating: 65) }
+            if let talk {
+                talks[talk].writings[side].fill(space)
+            } else {
+                space.initializeMemory(as: UInt8.self, repeating: 65)
+            }
             stream.connection.commitWrite(space.count, at: now)
             left -= space.count
         }
@@ -153,7 +181,9 @@ final class TunnelBench: Bench {
         let pieces = stream.connection.readable
         // The owner reads once it knows whom it talks to.
         guard side == 1 || stream.isAnswered else { return }
-        if let talk { talks[talk].writings[1 - side].take(pieces.count, of: pieces, checks: isHonest) }
+        if let talk {
+            talks[talk].writings[1 - side].take(pieces.count, of: pieces, checks: isHonest)
+        }
         stream.connection.consume(pieces.count, at: now)
     }
 
@@ -208,7 +238,8 @@ final class TunnelBench: Bench {
 
     func attend() {
         for side in 0..<2 {
-            for i in streams[side].indices where streams[side][i].handle.connection.readable.count > 0 {
+            for i in streams[side].indices
+            where streams[side][i].handle.connection.readable.count > 0 {
                 read(side, i)
                 endpoint(side).touched(streams[side][i].handle, at: now)
             }
@@ -225,18 +256,25 @@ final class TunnelBench: Bench {
             if talk.handles[1] == nil { return "stream \(number) has not come" }
             for side in 0..<2 {
                 let w = talk.writings[side], reader = talk.handles[1 - side]!.connection
-                if w.read < w.written { return "\(w.written - w.read) bytes of stream \(number), side \(side), have not arrived" }
-                if w.isFinished, !reader.isReadFinished { return "the end of stream \(number), side \(side), has not arrived" }
+                if w.read < w.written {
+                    return
+                        "\(w.written - w.read) bytes of stream \(number), side \(side), have not arrived"
+                }
+                if w.isFinished, !reader.isReadFinished {
+                    return "the end of stream \(number), side \(side), has not arrived"
+                }
             }
         }
         return disagreement
     }
 
-    /// A path that only one end holds for open, although every change of it is repeated until echoed.
+    /// A path that only one end holds for open, although every change of it is repeated until
+    /// echoed.
     private var disagreement: String? {
         guard let here = proxy.currentSession else { return nil }
         for case let there? in concentrator.sessions where there.localIndex == here.remoteIndex {
-            for i in here.paths.indices where (here.paths[i]?.isOpen ?? false) != (there.paths[i]?.isOpen ?? false) {
+            for i in here.paths.indices
+            where (here.paths[i]?.isOpen ?? false) != (there.paths[i]?.isOpen ?? false) {
                 return "path \(i) is open at one end only"
             }
         }
@@ -257,9 +295,11 @@ final class TunnelBench: Bench {
                     for i in 0..<run.datagrams where flights[side].count < 96 {
                         let at = run.offset + i * run.segmentSize
                         let n = min(run.segmentSize, run.offset + run.length - at)
-                        flights[side].append(Flight(
-                            bytes: Array(UnsafeRawBufferPointer(start: Self.batch.arena + at, count: n)),
-                            uplink: side == 0 ? run.uplink : Int(run.remote.port) - 5_000))
+                        flights[side].append(
+                            Flight(
+                                bytes: Array(
+                                    UnsafeRawBufferPointer(start: Self.batch.arena + at, count: n)),
+                                uplink: side == 0 ? run.uplink : Int(run.remote.port) - 5_000))
                     }
                 }
                 Self.batch.removeAll()
@@ -270,12 +310,18 @@ final class TunnelBench: Bench {
         }
     }
 
-    private func isFree(_ handle: StreamHandle?) -> Bool { handle.map { $0.connection.error != nil } ?? true }
+    private func isFree(_ handle: StreamHandle?) -> Bool {
+        handle.map { $0.connection.error != nil } ?? true
+    }
 
     private func take(_ event: EndpointEvent, _ side: Int) {
         if isHonest, case .answered(let stream, let answer) = event {
-            guard let number = talks.firstIndex(where: { $0.handles[0] === stream }) else { fail("an answer to nobody") }
-            check(answer == status(number) || stream.connection.error != nil, "stream \(number) was answered \(answer)")
+            guard let number = talks.firstIndex(where: { $0.handles[0] === stream }) else {
+                fail("an answer to nobody")
+            }
+            check(
+                answer == status(number) || stream.connection.error != nil,
+                "stream \(number) was answered \(answer)")
         }
         guard case .incoming(let stream, let asked, _) = event else { return }
         // Once more only where the first one has failed, with its session.
@@ -291,7 +337,9 @@ final class TunnelBench: Bench {
             talks[number].isVoid = talks[number].isVoid || status(number) != .connected
         }
         concentrator.answer(stream, with: status(number ?? 0), at: now)
-        if streams[1].count < mostStreams { streams[1].append((stream, number)) } else {
+        if streams[1].count < mostStreams {
+            streams[1].append((stream, number))
+        } else {
             concentrator.release(stream, at: now)
             if let number { talks[number].isVoid = true }
         }
@@ -316,16 +364,22 @@ final class TunnelBench: Bench {
         for f in all { deliver(f.bytes, from: side, uplink: f.uplink) }
     }
 
-    func deliver(_ bytes: [UInt8], from side: Int, uplink: Int, _ spent: ((Double) -> Void)? = nil) {
+    func deliver(_ bytes: [UInt8], from side: Int, uplink: Int, _ spent: ((Double) -> Void)? = nil)
+    {
         heard[side] = now
         withExact(bytes) { datagram in
             let start = Work.time()
             defer { spent?(Work.time() - start) }
             if side == 0 {
-                concentrator.receive(datagram, from: SocketAddress(IPAddress(v4: 0xc000_020a), port: 5_000 + UInt16(uplink & 7)),
-                                     local: Self.far.address, uplink: 0, at: now)
+                concentrator.receive(
+                    datagram,
+                    from: SocketAddress(
+                        IPAddress(v4: 0xc000_020a), port: 5_000 + UInt16(uplink & 7)),
+                    local: Self.far.address, uplink: 0, at: now)
             } else {
-                proxy.receive(datagram, from: Self.far, local: IPAddress(v4: 0x0a00_0002), uplink: uplink & 1, at: now)
+                proxy.receive(
+                    datagram, from: Self.far, local: IPAddress(v4: 0x0a00_0002), uplink: uplink & 1,
+                    at: now)
             }
         }
     }

@@ -50,7 +50,8 @@ struct Application {
             let pieces = connection.readable
             let n = min(most, pieces.first.count)
             guard n > 0 else { break }
-            // At a rate it reads in steps of ten milliseconds, not byte by byte whenever a packet wakes it.
+            // At a rate it reads in steps of ten milliseconds, not byte by byte whenever a packet
+            // wakes it.
             if let rate = arguments.readRate, n < pieces.first.count, n < rate / 100 { break }
             var bytes = UnsafeRawBufferPointer(rebasing: pieces.first[0..<n])
             if echoes {

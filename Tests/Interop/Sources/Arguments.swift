@@ -50,12 +50,16 @@ struct Arguments {
         case "client":
             isClient = true
             let target = try next("the address to connect to, REMOTE:PORT,")
-            remote = try parse(target, "client", "an address and a port, such as 10.0.0.1:5000 or [fd00::1]:5000") {
+            remote = try parse(
+                target, "client", "an address and a port, such as 10.0.0.1:5000 or [fd00::1]:5000"
+            ) {
                 SocketAddress($0)
             }
             port = remote!.port
         case "server":
-            port = try parse(try next("the port to listen on"), "server", "a port, 1 to 65535") { UInt16($0) }
+            port = try parse(try next("the port to listen on"), "server", "a port, 1 to 65535") {
+                UInt16($0)
+            }
         case "relay":
             while let word = left.first, !word.hasPrefix("--") {
                 pairs.append(try pair(word, "relay"))
@@ -64,23 +68,31 @@ struct Arguments {
             guard !pairs.isEmpty else { throw Complaint("relay: no DEVICE=DEVICE is given") }
         default: throw Complaint("\(role) is not client, server or relay")
         }
-        while let option = left.popFirst() { try take(option) { try next("the value of \(option)") } }
+        while let option = left.popFirst() {
+            try take(option) { try next("the value of \(option)") }
+        }
         try checkPaths(ofRelay: role == "relay")
     }
 
     /// Every number of a path means one of those given.
     private mutating func checkPaths(ofRelay isRelay: Bool) throws {
         let known = isRelay ? pairs.count : paths.count
-        guard known > 0 else { throw Complaint("no --path is given; a peer needs one DEVICE=ADDRESS at least") }
-        let named = lines.keys.map { ("--line", $0) } + backups.map { ("--backup", $0) }
+        guard known > 0 else {
+            throw Complaint("no --path is given; a peer needs one DEVICE=ADDRESS at least")
+        }
+        let named =
+            lines.keys.map { ("--line", $0) } + backups.map { ("--backup", $0) }
             + (follow.map { [("--follow", $0)] } ?? [])
             + plan.compactMap { action in action.path.map { ("--at", $0) } }
         for (option, path) in named where !(0..<known).contains(path) {
-            throw Complaint("\(option): there is no path \(path); the paths given are 0 to \(known - 1)")
+            throw Complaint(
+                "\(option): there is no path \(path); the paths given are 0 to \(known - 1)")
         }
         if isRelay { return }
         if let remote, paths[0].address.isIPv4 != remote.address.isIPv4 {
-            throw Complaint("\(paths[0].address), the first path's address, can't reach \(remote): IPv4 and IPv6")
+            throw Complaint(
+                "\(paths[0].address), the first path's address, can't reach \(remote): IPv4 and IPv6"
+            )
         }
         for (i, path) in paths.enumerated() where addressIDs[path.address] == nil {
             addressIDs[path.address] = AddressID(UInt8(i))
@@ -91,16 +103,22 @@ struct Arguments {
         var rate: Rate?, delay = Interval.zero, queue = Interval.milliseconds(100), loss = 0.0
         for word in words {
             let (name, text) = try pair(word, "--line")
-            let value = try parse(text, "--line", "a number, 0 or more") { Double($0).flatMap { $0 >= 0 ? $0 : nil } }
+            let value = try parse(text, "--line", "a number, 0 or more") {
+                Double($0).flatMap { $0 >= 0 ? $0 : nil }
+            }
             switch name {
-            case "rate" where value > 0 && value < 1e6: rate = Rate(bytesPerSecond: Int64(value * 125_000))
+            case "rate" where value > 0 && value < 1e6:
+                rate = Rate(bytesPerSecond: Int64(value * 125_000))
             case "delay": delay = interval(value / 1000)
             case "queue": queue = interval(value / 1000)
             case "loss" where value <= 1: loss = value
-            default: throw Complaint("--line: \(word) is not rate=MBIT, delay=MS, queue=MS or loss=P (0 to 1)")
+            default:
+                throw Complaint(
+                    "--line: \(word) is not rate=MBIT, delay=MS, queue=MS or loss=P (0 to 1)")
             }
         }
-        var made = rate.map { LinkConditions(rate: $0, delay: delay, queue: queue) }
+        var made =
+            rate.map { LinkConditions(rate: $0, delay: delay, queue: queue) }
             ?? LinkConditions(rate: nil, delay: delay, queueLimit: 1 << 20)
         if loss > 0 { made.loss = .random(loss) }
         return made
@@ -108,7 +126,8 @@ struct Arguments {
 
     private mutating func take(_ option: String, _ value: () throws -> String) throws {
         func count(_ range: ClosedRange<Int>) throws -> Int {
-            try parse(value(), option, "a whole number, \(range.lowerBound) to \(range.upperBound)") {
+            try parse(value(), option, "a whole number, \(range.lowerBound) to \(range.upperBound)")
+            {
                 Int($0).flatMap { range.contains($0) ? $0 : nil }
             }
         }
@@ -121,7 +140,10 @@ struct Arguments {
         switch option {
         case "--path":
             let (device, address) = try pair(try value(), option)
-            paths.append(Path(device: device, address: try parse(address, option, "an IP address") { IPAddress($0) }))
+            paths.append(
+                Path(
+                    device: device,
+                    address: try parse(address, option, "an IP address") { IPAddress($0) }))
         case "--id":
             let (address, id) = try pair(try value(), option)
             addressIDs[try parse(address, option, "an IP address") { IPAddress($0) }] =
@@ -151,7 +173,8 @@ struct Arguments {
         case "--line":
             let words = try value().split(separator: " ").map(String.init)
             guard let first = words.first else { throw Complaint("--line is empty") }
-            lines[try parse(first, option, "the number of a path") { Int($0) }] = try line(words.dropFirst())
+            lines[try parse(first, option, "the number of a path") { Int($0) }] = try line(
+                words.dropFirst())
         case "--capture": capture = try value()
         default: throw Complaint("\(option) is not an option")
         }
@@ -165,14 +188,20 @@ struct Complaint: Error {
 
 func interval(_ seconds: Double) -> Interval { .nanoseconds(Int64(seconds * 1e9)) }
 
-func parse<T>(_ text: String, _ option: String, _ wanted: String, _ read: (String) -> T?) throws -> T {
+func parse<T>(
+    _ text: String, _ option: String, _ wanted: String, _ read: (String) -> T?
+) throws -> T {
     guard let value = read(text) else { throw Complaint("\(option): \(text) is not \(wanted)") }
     return value
 }
 
 /// One of the names of `T`.
-func choice<T: CaseIterable & RawRepresentable<String>>(_ text: String, _ option: String) throws -> T {
-    try parse(text, option, "one of " + T.allCases.map(\.rawValue).joined(separator: ", ")) { T(rawValue: $0) }
+func choice<T: CaseIterable & RawRepresentable<String>>(
+    _ text: String, _ option: String
+) throws -> T {
+    try parse(text, option, "one of " + T.allCases.map(\.rawValue).joined(separator: ", ")) {
+        T(rawValue: $0)
+    }
 }
 
 func pair(_ text: String, _ what: String) throws -> (String, String) {

@@ -15,7 +15,8 @@ final class Devices {
         epoll = try Devices.checked(braid_lab_epoll(), "epoll")
         timer = try Devices.checked(braid_lab_timer(), "a timer")
         _ = braid_lab_epoll_add(epoll, timer, 0)
-        _ = braid_lab_epoll_add(epoll, try Devices.checked(braid_lab_signals(), "a signal descriptor"), 1000)
+        _ = braid_lab_epoll_add(
+            epoll, try Devices.checked(braid_lab_signals(), "a signal descriptor"), 1000)
     }
 
     static func checked(_ result: Int32, _ what: String) throws -> Int32 {
@@ -27,7 +28,8 @@ final class Devices {
     func attach(_ name: String) throws -> Int {
         if let known = names.firstIndex(of: name) { return known }
         guard if_nametoindex(name) != 0 else {
-            throw Complaint("there is no device \(name); ip tuntap add dev \(name) mode tun makes one")
+            throw Complaint(
+                "there is no device \(name); ip tuntap add dev \(name) mode tun makes one")
         }
         let home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
         let made = try Devices.checked(braid_lab_tun(home, name), "TUN device \(name)")
@@ -71,7 +73,9 @@ final class Capture {
     private let file: UnsafeMutablePointer<FILE>
 
     init(_ path: String) throws {
-        guard let file = fopen(path, "w") else { throw Complaint("\(path): \(String(cString: strerror(errno)))") }
+        guard let file = fopen(path, "w") else {
+            throw Complaint("\(path): \(String(cString: strerror(errno)))")
+        }
         self.file = file
         fwrite(CaptureFile.header, 1, CaptureFile.header.count, file)
     }
@@ -80,7 +84,9 @@ final class Capture {
     func add(_ packet: UnsafeRawBufferPointer) {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
-        let words = [UInt32(time.tv_sec), UInt32(time.tv_nsec), UInt32(packet.count), UInt32(packet.count)]
+        let words = [
+            UInt32(time.tv_sec), UInt32(time.tv_nsec), UInt32(packet.count), UInt32(packet.count)
+        ]
         words.withUnsafeBytes { _ = fwrite($0.baseAddress, 1, 16, file) }
         fwrite(packet.baseAddress, 1, packet.count, file)
     }

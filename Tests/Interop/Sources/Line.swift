@@ -26,7 +26,8 @@ final class Line {
     /// Silence in both directions, or its end.
     func cut(_ isCut: Bool, at now: Instant) {
         for link in [outward, inward] {
-            link.change(to: link.conditions.with { $0.outage = isCut ? .blackHole : .none }, at: now)
+            link.change(
+                to: link.conditions.with { $0.outage = isCut ? .blackHole : .none }, at: now)
         }
     }
 }

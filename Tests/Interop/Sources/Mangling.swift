@@ -20,9 +20,11 @@ struct ManglingRule {
     init(_ text: String) throws {
         var words = text.split(separator: " ").map(String.init)[...]
         guard let way = words.popFirst(), ["in", "out"].contains(way), let name = words.popFirst(),
-              let what = What(rawValue: name) else {
-            throw Complaint("--mangle '\(text)' does not begin with in or out and what to do: drop, strip, flip, token, "
-                            + "hmac, key or fastclose")
+            let what = What(rawValue: name)
+        else {
+            throw Complaint(
+                "--mangle '\(text)' does not begin with in or out and what to do: drop, strip, flip, token, "
+                    + "hmac, key or fastclose")
         }
         isOutgoing = way == "out"
         self.what = what
@@ -32,12 +34,19 @@ struct ManglingRule {
             let (name, value) = try pair(word, "--mangle")
             switch name {
             case "nth":
-                let ends = try value.split(separator: "-").map { try parse(String($0), "--mangle", "a number") { Int($0) } }
+                let ends = try value.split(separator: "-").map {
+                    try parse(String($0), "--mangle", "a number") { Int($0) }
+                }
                 guard let first = ends.first, ends.last! >= first else {
-                    throw Complaint("--mangle '\(text)': nth=\(value) is neither a number nor a range such as 2-5")
+                    throw Complaint(
+                        "--mangle '\(text)': nth=\(value) is neither a number nor a range such as 2-5"
+                    )
                 }
                 nth = first...ends.last!
-            case "p": probability = try parse(value, "--mangle: p", "0 to 1") { Double($0).flatMap { (0...1).contains($0) ? $0 : nil } }
+            case "p":
+                probability = try parse(value, "--mangle: p", "0 to 1") {
+                    Double($0).flatMap { (0...1).contains($0) ? $0 : nil }
+                }
             case "path": path = try parse(value, "--mangle: path", "a number") { Int($0) }
             case "port": port = try parse(value, "--mangle: port", "a port") { UInt16($0) }
             default: throw Complaint("--mangle '\(text)': \(word) means nothing")
@@ -46,11 +55,15 @@ struct ManglingRule {
     }
 
     /// Whether the rule applies to this segment; counts it.
-    mutating func applies(to segment: borrowing Segment, payload: Int, path: Int, random: inout SeededRandom) -> Bool {
+    mutating func applies(
+        to segment: borrowing Segment, payload: Int, path: Int, random: inout SeededRandom
+    ) -> Bool {
         guard self.path == nil || self.path == path, matches(segment, payload) else { return false }
         if let port, segment.sourcePort != port, segment.destinationPort != port { return false }
         seen += 1
-        guard nth.contains(seen), random.next() % 10_000 < UInt64(probability * 10_000) else { return false }
+        guard nth.contains(seen), random.next() % 10_000 < UInt64(probability * 10_000) else {
+            return false
+        }
         done += 1
         return true
     }
@@ -63,7 +76,8 @@ struct ManglingRule {
         case .synack: return flags.isSuperset(of: [.syn, .ack])
         case .third:
             return !flags.contains(.syn) && !options.isDisjoint(with: [.multipathCapable, .join])
-        case .handshake: return flags.contains(.syn) || !options.isDisjoint(with: [.multipathCapable, .join])
+        case .handshake:
+            return flags.contains(.syn) || !options.isDisjoint(with: [.multipathCapable, .join])
         case .data: return payload > 0
         case .ack: return payload == 0 && flags.isDisjoint(with: [.syn, .fin, .rst])
         case .fin: return flags.contains(.fin)
@@ -87,7 +101,8 @@ struct ManglingRule {
         case .hmac:
             switch segment.options.join.form {
             case .ack(let h): segment.options.join.form = .ack(.init(h.a ^ 1, h.b, h.c))
-            case .synAck(let h, let nonce): segment.options.join.form = .synAck(hmac: h ^ 1, nonce: nonce)
+            case .synAck(let h, let nonce):
+                segment.options.join.form = .synAck(hmac: h ^ 1, nonce: nonce)
             case .syn: break
             }
             if let h = segment.options.addAddress.hmac { segment.options.addAddress.hmac = h ^ 1 }

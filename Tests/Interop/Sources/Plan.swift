@@ -17,8 +17,10 @@ struct Action {
     /// The path it is about, if it is about one.
     var path: Int? {
         switch what {
-        case .join(let path, _, _, _), .priority(let path, _), .leave(let path), .down(let path), .up(let path),
-             .cut(let path), .mend(let path): path
+        case .join(let path, _, _, _), .priority(let path, _), .leave(let path), .down(let path),
+            .up(let path),
+            .cut(let path), .mend(let path):
+            path
         case .announce, .remove, .fastclose, .finish: nil
         }
     }
@@ -31,26 +33,33 @@ struct Action {
     init(_ text: String) throws {
         var words = text.split(separator: " ").map(String.init)[...]
         func next() throws -> String {
-            guard let word = words.popFirst() else { throw Complaint("--at '\(text)' ends too early") }
+            guard let word = words.popFirst() else {
+                throw Complaint("--at '\(text)' ends too early")
+            }
             return word
         }
-        func path() throws -> Int { try parse(try next(), "--at '\(text)'", "the number of a path") { Int($0) } }
+        func path() throws -> Int {
+            try parse(try next(), "--at '\(text)'", "the number of a path") { Int($0) }
+        }
         func id() throws -> AddressID {
             let (name, value) = try pair(try next(), "--at")
             guard name == "id" else { throw Complaint("--at '\(text)' needs id=N") }
-            return AddressID(try parse(value, "--at '\(text)'", "an address ID, 0 to 255") { UInt8($0) })
+            return AddressID(
+                try parse(value, "--at '\(text)'", "an address ID, 0 to 255") { UInt8($0) })
         }
-        at = interval(try parse(try next(), "--at '\(text)'", "a number of seconds") {
-            Double($0).flatMap { (0...1e6).contains($0) ? $0 : nil }
-        })
+        at = interval(
+            try parse(try next(), "--at '\(text)'", "a number of seconds") {
+                Double($0).flatMap { (0...1e6).contains($0) ? $0 : nil }
+            })
         switch try next() {
         case "join":
             let number = try path()
             let backup = words.last == "backup"
             if backup { _ = words.popLast() }
             let target = words.popFirst()
-            what = .join(path: number, to: target.flatMap { SocketAddress($0) },
-                         address: target.flatMap { IPAddress($0) }, backup: backup)
+            what = .join(
+                path: number, to: target.flatMap { SocketAddress($0) },
+                address: target.flatMap { IPAddress($0) }, backup: backup)
             if let target, SocketAddress(target) == nil, IPAddress(target) == nil {
                 throw Complaint("--at '\(text)': \(target) is no address")
             }
@@ -76,8 +85,9 @@ struct Action {
         case "fastclose": what = .fastclose
         case "finish": what = .finish
         default:
-            throw Complaint("--at '\(text)' names no action: join, leave, prio, announce, remove, cut, mend, down, up, "
-                            + "finish or fastclose")
+            throw Complaint(
+                "--at '\(text)' names no action: join, leave, prio, announce, remove, cut, mend, down, up, "
+                    + "finish or fastclose")
         }
         if let word = words.first { throw Complaint("--at '\(text)': \(word) is too much") }
     }

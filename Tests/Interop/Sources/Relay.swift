@@ -1,7 +1,8 @@
 import Measures
 import Simulator
 
-/// A line between each two devices, with nothing but a queue in it: two kernels on the links that a peer would have.
+/// A line between each two devices, with nothing but a queue in it: two kernels on the links that a
+/// peer would have.
 final class Relay {
     private let devices: Devices
     private let lines: [Line]
@@ -13,11 +14,15 @@ final class Relay {
         self.devices = devices
         seconds = arguments.seconds
         lines = try arguments.pairs.enumerated().map { number, pair in
-            guard try devices.attach(pair.0) == 2 * number, try devices.attach(pair.1) == 2 * number + 1 else {
+            guard try devices.attach(pair.0) == 2 * number,
+                try devices.attach(pair.1) == 2 * number + 1
+            else {
                 throw Complaint("relay: a device is named twice")
             }
             let wild = LinkConditions(rate: nil, delay: .zero, queueLimit: 1 << 20)
-            return Line(device: 2 * number + 1, arguments.lines[number] ?? wild, seed: arguments.seed &+ UInt64(number))
+            return Line(
+                device: 2 * number + 1, arguments.lines[number] ?? wild,
+                seed: arguments.seed &+ UInt64(number))
         }
     }
 
