@@ -160,7 +160,7 @@ extension Endpoint {
                 statesInDatagram <= Limits.statesPerDatagram
             else { return false }
             receive(frame, session, path, at: now)
-        case nil:
+        case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport, nil:
             return false
         }
         return true

@@ -132,7 +132,13 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
         return out
     }
     return bytes.withUnsafeBytes { all -> (String, [UInt8])? in
-        guard let first = all.first, let type = FrameType(rawValue: first) else { return nil }
+        guard let first = all.first else { return nil }
+        if FrameType.datagrams.contains(first) {
+            return DatagramFrame.read(all).map { f in
+                (f.words, written(f.size) { f.write(into: $0) })
+            }
+        }
+        guard let type = FrameType(rawValue: first) else { return nil }
         switch type {
         case .padding: return ("padding", [0])
         case .probe, .probeAnswer:
@@ -182,7 +188,27 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
         case .joinRequest:
             guard let f = JoinRequestFrame.read(all) else { return nil }
             return ("join request, token \(hex(f.token))", written(JoinRequestFrame.size, f.write))
+        case .flowAcknowledged, .flowClosed, .flowUnknown:
+            guard let f = FlowFrame.read(all) else { return nil }
+            return ("flow \(f.flow) \(f.statement)", written(FlowFrame.size, f.write))
+        case .datagramReport:
+            guard let f = DatagramReportFrame.read(all) else { return nil }
+            return (
+                "datagrams up to packet \(f.newest), \(f.bytes) bytes, held \(f.held)",
+                written(DatagramReportFrame.size, f.write)
+            )
         }
+    }
+}
+
+extension DatagramFrame {
+    /// As the document says it.
+    var words: String {
+        var words = ["flow \(flow)", "sequence \(sequence)"]
+        if let opening { words.append("association \(opening.association) to \(opening.target)") }
+        if let piece { words.append("piece \(piece.index) of 0 to \(piece.last)") }
+        if isOrdered { words.append("in order") }
+        return words.joined(separator: ", ") + ": \(payload.count) bytes"
     }
 }
 

@@ -3,11 +3,13 @@
 ///
 /// How far a frame reaches follows from its first bytes alone, whatever else is in it, so that one
 /// that means nothing here is passed over and those behind it count. The types below are as long as
-/// their tables say; every type to come is from `withLength`.
+/// their tables say; every type since, and to come, is from `withLength`.
 public enum FrameType: UInt8, Sendable {
-    /// Types 0x40 to 0x7f, of which none is assigned yet: behind the first byte stands the length
-    /// of the rest, in one byte below 0x80, or in two with the highest bit set.
+    /// Types 0x40 to 0x7f: behind the first byte stands the length of the rest, in one byte below
+    /// 0x80, or in two with the highest bit set.
     public static let withLength: ClosedRange<UInt8> = 0x40...0x7f
+    /// Types of `DatagramFrame`, whose three low bits say what is in it.
+    public static let datagrams: ClosedRange<UInt8> = 0x40...0x47
 
     /// The bytes of the frame at the start of `rest`, which is no segment; nil where it is cut
     /// short, or where its length can't be known: an unknown type below 0x40.
@@ -25,6 +27,7 @@ public enum FrameType: UInt8, Sendable {
             case .addressState, .addressStateEcho:
                 rest.count < 5 ? nil : AddressStateFrame.size(flags: rest[4])
             case .joinRequest: JoinRequestFrame.size
+            case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport: lengthened(rest)
             case nil: withLength.contains(first) ? lengthened(rest) : nil
             }
         guard let length, length <= rest.count else { return nil }
@@ -36,6 +39,24 @@ public enum FrameType: UInt8, Sendable {
         let high = Int(rest[1])
         guard high >= 0x80 else { return 2 + high }
         return rest.count >= 3 ? 3 + ((high & 0x7f) << 8 | Int(rest[2])) : nil
+    }
+
+    /// What stands behind the length of a whole frame of `withLength`; nil where it is cut short.
+    static func body(_ frame: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+        guard let end = lengthened(frame), end <= frame.count else { return nil }
+        return UnsafeRawBufferPointer(rebasing: frame[(frame[1] < 0x80 ? 2 : 3)..<end])
+    }
+
+    /// Type and length of a frame of `withLength` whose `rest` is below 32,768 bytes; the bytes
+    /// written.
+    static func writeHead(_ type: UInt8, rest: Int, into out: UnsafeMutableRawPointer) -> Int {
+        out.storeBytes(of: type, as: UInt8.self)
+        if rest < 0x80 {
+            out.storeBytes(of: UInt8(rest), toByteOffset: 1, as: UInt8.self)
+            return 2
+        }
+        out.store(bigEndian: UInt16(rest) | 0x8000, at: 1)
+        return 3
     }
 
     /// One byte that says nothing; makes datagrams of a run equally long.
@@ -55,4 +76,9 @@ public enum FrameType: UInt8, Sendable {
     case addressStateEcho = 0x0a
     /// A connection without a subflow has something to send.
     case joinRequest = 0x0b
+    /// Of a flow of datagrams (`FlowFrame`).
+    case flowAcknowledged = 0x48
+    case flowClosed = 0x49
+    case flowUnknown = 0x4a
+    case datagramReport = 0x4b
 }
