@@ -55,7 +55,7 @@ extension Subflow {
             statistics.tailLossProbes += 1
             tail.sent(end: sendNext, repeatsOld: true)
         }
-        if retransmissionAt == .distantFuture { retransmissionAt = now + rtt.timeout }
+        if retransmissionAt == .distantFuture { retransmissionAt = now + timeout.value }
     }
 
     public func fillData(
@@ -63,8 +63,8 @@ extension Subflow {
         optionRoom: Int, at now: Instant
     ) {
         precondition(length > 0 && canSendData)
-        if board.inFlight == 0, lastTransmission > .zero, now - lastTransmission > rtt.timeout {
-            controller.resumed(after: now - lastTransmission, timeout: rtt.timeout, at: now)
+        if board.inFlight == 0, lastTransmission > .zero, now - lastTransmission > timeout.value {
+            controller.resumed(after: now - lastTransmission, timeout: timeout.value, at: now)
             updatePacing()
         }
         fillHead(
@@ -158,7 +158,7 @@ extension Subflow {
         statistics.segmentsSent += 1
         statistics.bytesSent += length
         lastTransmission = now
-        if retransmissionAt == .distantFuture { retransmissionAt = now + rtt.timeout }
+        if retransmissionAt == .distantFuture { retransmissionAt = now + timeout.value }
         armTailProbe(at: now)
     }
 

@@ -5,7 +5,7 @@ extension Subflow {
     func settle(_ delivery: Delivery, priorInFlight: Int, isDuplicate: Bool, at now: Instant) {
         let advanced = delivery.advanced
         if advanced {
-            rtt.endBackoff()
+            timeout.endBackoff(isMeasured: rtt.isKnown)
             if !usesSelectiveAcknowledgement { duplicateAcknowledgements = 0 }
         }
         var sample = AcknowledgementSample()
@@ -15,6 +15,7 @@ extension Subflow {
         {
             sample.rtt = max(now - delivery.newestOriginal, RTTEstimator.granularity)
             rtt.add(sample.rtt, at: now)
+            timeout.follow(rtt)
         }
         let (rate, startsRound) = sampler.finish(delivery.sample, minimumRTT: rtt.minimum, at: now)
         judgeSpuriousness(delivery)
@@ -69,7 +70,7 @@ extension Subflow {
         } else if progress {
             giveUpAt = now + configuration.giveUpAfter
             // RFC 6298 section 5.3.
-            retransmissionAt = now + rtt.timeout
+            retransmissionAt = now + timeout.value
             armTailProbe(at: now)
         } else if recovery.isActive || board.deliveredCount > 0 {
             tailProbeAt = .distantFuture

@@ -133,7 +133,7 @@ extension Subflow {
             !probeIsDue
         else { return }
         let wait = Interval(
-            nanoseconds: max(rtt.timeout, configuration.minimumRTO).nanoseconds
+            nanoseconds: max(timeout.value, configuration.minimumRTO).nanoseconds
                 << Int64(persistBackoffs))
         persistAt = now + min(wait, configuration.maximumRTO)
     }
@@ -143,7 +143,9 @@ extension Subflow {
     /// beyond its window, since the first flight leaves before that is known, or where memory has
     /// become short. It would be repeated for ever.
     private var awaitedLost: UInt32? {
-        guard awaitedOffset != .max, rtt.backoffs > 0, rtt.backoffs % 2 == 0 else { return nil }
+        guard awaitedOffset != .max, timeout.backoffs > 0, timeout.backoffs % 2 == 0 else {
+            return nil
+        }
         return board.lost(carrying: awaitedOffset)
     }
 

@@ -45,7 +45,7 @@ extension Subflow {
             // RFC 8985 section 7.3: a probe, and the RTO counts from it.
             tailProbeAt = .distantFuture
             tail.isDue = !board.isEmpty
-            retransmissionAt = now + rtt.timeout
+            retransmissionAt = now + timeout.value
         }
         if now >= persistAt {
             persistAt = .distantFuture
@@ -77,8 +77,8 @@ extension Subflow {
         recovery.enterTimeout(point: sendNext)
         _ = board.markAllLost()
         duplicateAcknowledgements = 0
-        rtt.backOff()
-        retransmissionAt = now + rtt.timeout
+        timeout.backOff()
+        retransmissionAt = now + timeout.value
         pacer.restart(at: now)
         updatePacing()
     }
@@ -99,7 +99,7 @@ extension Subflow {
             synAcknowledged,
             recovery.phase == .open,
             board.deliveredCount == 0,
-            board.lostCount == 0, !tail.isOut, !board.isEmpty, rtt.backoffs == 0
+            board.lostCount == 0, !tail.isOut, !board.isEmpty, timeout.backoffs == 0
         else {
             tailProbeAt = .distantFuture
             return
@@ -136,8 +136,8 @@ extension Subflow {
     /// of when a time-out comes up that has doubled with the length of the outage.
     public func pathReturned(at now: Instant) {
         roundTripsFrom = now
-        guard rtt.backoffs > 0 else { return }
-        rtt.forgetBackoffs()
+        guard timeout.backoffs > 0 else { return }
+        timeout.forgetBackoffs()
         switch state {
         case .closed: return
         case .synSent, .synReceived: synIsDue = !openIsDue
@@ -147,7 +147,7 @@ extension Subflow {
             recovery.enterTimeout(point: sendNext)
             _ = board.markAllLost()
         }
-        retransmissionAt = now + rtt.timeout
+        retransmissionAt = now + timeout.value
         pacer.restart(at: now)
         updatePacing()
     }
@@ -160,17 +160,18 @@ extension Subflow {
         guard state != .closed else { return }
         roundTripsFrom = now
         if isElsewhere {
-            rtt.forget(configuration, at: now)
+            rtt.forget(at: now)
+            timeout.forget()
             controller.restart()
         }
-        rtt.forgetBackoffs()
+        timeout.forgetBackoffs()
         if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
         if !board.isEmpty {
             if synAcknowledged {
                 recovery.enterTimeout(point: sendNext)
                 _ = board.markAllLost()
             }
-            retransmissionAt = now + rtt.timeout
+            retransmissionAt = now + timeout.value
         }
         acknowledgements.request()
         pacer.restart(at: now)
@@ -195,7 +196,7 @@ extension Subflow {
         state = .timeWait
         disarmLossTimers()
         persistAt = .distantFuture
-        timeWaitAt = now + min(rtt.timeout * 2, configuration.maximumTimeWait)
+        timeWaitAt = now + min(timeout.value * 2, configuration.maximumTimeWait)
     }
 
     private var hasUnacknowledgedText: Bool {

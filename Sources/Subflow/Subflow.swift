@@ -67,6 +67,7 @@ public final class Subflow {
     public internal(set) var sendNext: SubflowSequence
     var board = Scoreboard()
     var rtt: RTTEstimator
+    var timeout: RetransmissionTimeout
     var sampler = RateSampler()
     var pacer = Pacer()
     var loss: LossDetection
@@ -200,7 +201,14 @@ public final class Subflow {
         sendUnacknowledged = sequence
         sendNext = sequence
         windowUseEnd = sequence
-        rtt = RTTEstimator(configuration, estimate: estimate, at: now)
+        rtt = RTTEstimator(minimumLifetime: Self.minimumRTTLifetime, at: now)
+        timeout = RetransmissionTimeout(configuration)
+        if let estimate, estimate.smoothedRTT > .zero {
+            rtt.expect(
+                smoothed: estimate.smoothedRTT, variation: estimate.rttVariation,
+                minimum: estimate.minimumRTT > .zero ? estimate.minimumRTT : estimate.smoothedRTT)
+            timeout.follow(rtt)
+        }
         loss = LossDetection(initialSequence: sequence)
         receiver = ReceiveTracker(next: receiveNext)
         lastAcknowledged = receiveNext
@@ -223,15 +231,17 @@ public final class Subflow {
 
     // MARK: What the scheduler and the reinjector ask
 
+    private static let minimumRTTLifetime = Interval.seconds(30)
+
     public var smoothedRTT: Interval { rtt.smoothed }
     public var rttVariation: Interval { rtt.variation }
     /// Over the last 30 to 60 s; `.max` while unknown.
     public var minimumRTT: Interval { rtt.minimum }
     /// Whether any RTT was measured on this subflow itself.
     public var hasRTTSample: Bool { rtt.hasSample }
-    public var retransmissionTimeout: Interval { rtt.timeout }
+    public var retransmissionTimeout: Interval { timeout.value }
     /// RTOs in a row without an acknowledgement.
-    public var backoffs: Int { rtt.backoffs }
+    public var backoffs: Int { timeout.backoffs }
     /// Everything outstanding timed out, and some of it has yet to go again.
     public var isRepairingTimeout: Bool {
         recovery.phase == .timeout && board.lostCount > 0 && !board.isFull && canSendData
@@ -295,14 +305,14 @@ public final class Subflow {
         segmentLimit = size
         adoptSegmentSize()
         guard repeatsAll, state != .closed else { return }
-        rtt.forgetBackoffs()
+        timeout.forgetBackoffs()
         if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
         if !board.isEmpty {
             if synAcknowledged {
                 recovery.enterTimeout(point: sendNext)
                 _ = board.markAllLost()
             }
-            retransmissionAt = now + rtt.timeout
+            retransmissionAt = now + timeout.value
         }
         pacer.restart(at: now)
         updatePacing()
@@ -316,7 +326,7 @@ public final class Subflow {
     }
 
     /// A time-out has passed without an acknowledgement, or a probe of the tail is due.
-    public var isUnanswered: Bool { rtt.backoffs > 0 || tail.isDue }
+    public var isUnanswered: Bool { timeout.backoffs > 0 || tail.isDue }
 
     public func requestProbe() {
         guard isEstablished || state == .synReceived else { return }

@@ -1,0 +1,51 @@
+import Measures
+
+/// The retransmission time-out of one subflow (RFC 6298): from its round trip, doubled with each
+/// time-out in a row.
+struct RetransmissionTimeout {
+    /// RTOs in a row (RFC 6298 section 5.5); each doubles the time-out.
+    private(set) var backoffs = 0
+    /// Without back-off, between `minimum` and `maximum`.
+    private var base: Interval
+    private let initial: Interval
+    private let minimum: Interval
+    private let maximum: Interval
+
+    init(_ configuration: borrowing SubflowConfiguration) {
+        minimum = configuration.minimumRTO
+        maximum = configuration.maximumRTO
+        initial = configuration.initialRTO
+        base = initial
+    }
+
+    /// RFC 6298 sections 2 and 5.5.
+    var value: Interval {
+        let doubled =
+            backoffs > 20 ? maximum : Interval(nanoseconds: base.nanoseconds << Int64(backoffs))
+        return min(doubled, maximum)
+    }
+
+    /// The round trip was measured (section 2.3).
+    mutating func follow(_ rtt: borrowing RTTEstimator) {
+        let raw = rtt.bound(multiple: 4, minimumVariation: RTTEstimator.granularity)
+        base = min(max(raw, minimum), maximum)
+    }
+
+    mutating func backOff() { backoffs += 1 }
+
+    /// The path is known to carry again; what its silence taught about time-outs is void.
+    mutating func forgetBackoffs() { backoffs = 0 }
+
+    /// New data was acknowledged: the path carries again.
+    mutating func endBackoff(isMeasured: Bool) {
+        // RFC 6298 section 5.7: the SYN timed out and nothing was measured.
+        if backoffs > 0, !isMeasured { base = max(base, min(.seconds(3), maximum)) }
+        backoffs = 0
+    }
+
+    /// Nothing is known of the path any more.
+    mutating func forget() {
+        base = initial
+        backoffs = 0
+    }
+}
