@@ -1,5 +1,5 @@
 // swift-tools-version: 6.2
-// Braid. Targets stand on floors; arrows only point down (docs/decisions.md).
+// Braid. Targets stand in layers; arrows only point down (docs/design.md).
 import PackageDescription
 
 let fast: [SwiftSetting] = [
@@ -15,12 +15,12 @@ let argumentParser = Target.Dependency.product(
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
-/// A target of the house with the settings every floor shares.
-func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+/// A target of ours, with the settings that all share.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: fast)
 }
 
-/// The tests of one room.
+/// The tests of one target.
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(name: "\(name)Tests", dependencies: dependencies, swiftSettings: fast)
 }
@@ -34,8 +34,8 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2")
     ],
     targets: [
-        // Floor 0: quantities, and what Swift can't see by itself.
-        room("Measures", []),
+        // Layer 0: quantities, and what Swift can't see by itself.
+        module("Measures", []),
         .systemLibrary(
             name: "CLibevent", pkgConfig: "libevent", providers: [.apt(["libevent-dev"])]),
         .systemLibrary(
@@ -44,44 +44,44 @@ let package = Package(
         .target(name: "CIPSecMB"),
         .target(name: "CDatagram"),
         .target(name: "CLab"),
-        // Floor 1
-        room("Buffers", ["Measures"]),
-        // Floor 2
-        room("Wire", ["Measures", "Buffers"]),
-        room("Dialogue", ["Measures", "Wire"]),
-        room("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
-        // Floor 3
-        room("Subflow", ["Measures", "Buffers", "Wire"]),
-        // Floor 4
-        room("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
-        // Floor 5
-        room("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
-        // Floor 6
-        room(
+        // Layer 1
+        module("Buffers", ["Measures"]),
+        // Layer 2
+        module("Wire", ["Measures", "Buffers"]),
+        module("Dialogue", ["Measures", "Wire"]),
+        module("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
+        // Layer 3
+        module("Subflow", ["Measures", "Buffers", "Wire"]),
+        // Layer 4
+        module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
+        // Layer 5
+        module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        // Layer 6
+        module(
             "Simulator", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"]
         ),
-        room(
+        module(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
                 "CDatagram", logging
             ]),
-        // Floor 7
-        room(
+        // Layer 7
+        module(
             "Proxy",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
                 logging
             ]),
-        room(
+        module(
             "Concentrator",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
                 logging
             ]),
-        room("Lab", ["Measures", "Buffers", "Crypto", "Multipath", "Simulator", "CLab"]),
-        // Floor 8
-        room(
+        module("Lab", ["Measures", "Buffers", "Crypto", "Multipath", "Simulator", "CLab"]),
+        // Layer 8
+        module(
             "Configuration",
             [
                 "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy",

@@ -109,7 +109,7 @@ const struct braid_arrival *braid_arrivals(const struct braid_receiver *r) { ret
 
 struct braid_sender {
     unsigned capacity, count;
-    struct braid_departure *departures;
+    struct braid_outgoing *outgoing;
     struct mmsghdr *messages;
     struct iovec *vectors;
     struct sockaddr_storage *names;
@@ -120,12 +120,12 @@ struct braid_sender *braid_sender_create(unsigned capacity) {
     struct braid_sender *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     s->capacity = capacity;
-    s->departures = calloc(capacity, sizeof *s->departures);
+    s->outgoing = calloc(capacity, sizeof *s->outgoing);
     s->messages = calloc(capacity, sizeof *s->messages);
     s->vectors = calloc(capacity, sizeof *s->vectors);
     s->names = calloc(capacity, sizeof *s->names);
     s->controls = calloc(capacity, CONTROL_BYTES);
-    if (!s->departures || !s->messages || !s->vectors || !s->names || !s->controls) {
+    if (!s->outgoing || !s->messages || !s->vectors || !s->names || !s->controls) {
         braid_sender_free(s);
         return NULL;
     }
@@ -134,7 +134,7 @@ struct braid_sender *braid_sender_create(unsigned capacity) {
 
 void braid_sender_free(struct braid_sender *s) {
     if (!s) return;
-    free(s->departures);
+    free(s->outgoing);
     free(s->messages);
     free(s->vectors);
     free(s->names);
@@ -144,8 +144,8 @@ void braid_sender_free(struct braid_sender *s) {
 
 void braid_sender_clear(struct braid_sender *s) { s->count = 0; }
 unsigned braid_sender_count(const struct braid_sender *s) { return s->count; }
-const struct braid_departure *braid_sender_at(const struct braid_sender *s, unsigned i) {
-    return &s->departures[i];
+const struct braid_outgoing *braid_sender_at(const struct braid_sender *s, unsigned i) {
+    return &s->outgoing[i];
 }
 
 // Appends one control message; the space after it.
@@ -168,10 +168,10 @@ static uint8_t *put_local(uint8_t *at, const struct braid_address *local) {
     return put_control(at, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
 }
 
-int braid_sender_add(struct braid_sender *s, const struct braid_departure *d) {
+int braid_sender_add(struct braid_sender *s, const struct braid_outgoing *d) {
     if (s->count == s->capacity) return 0;
     unsigned i = s->count++;
-    s->departures[i] = *d;
+    s->outgoing[i] = *d;
     struct msghdr *h = &s->messages[i].msg_hdr;
     uint8_t *start = s->controls + (size_t)i * CONTROL_BYTES, *end = start;
     if (d->segment && d->segment < d->length)
@@ -195,7 +195,7 @@ int braid_send(struct braid_sender *s, int fd, unsigned first) {
 }
 
 int braid_send_singly(struct braid_sender *s, int fd, unsigned i, unsigned skip) {
-    const struct braid_departure *d = &s->departures[i];
+    const struct braid_outgoing *d = &s->outgoing[i];
     uint32_t size = d->segment ? d->segment : d->length;
     uint8_t control[CONTROL_BYTES] __attribute__((aligned(8)));
     uint8_t *end = d->has_local ? put_local(control, &d->local) : control;

@@ -19,7 +19,7 @@ public final class ConcentratorServer: EngineDelegate {
     let log: Logger
     let dialer: Dialer
     var counters = Counters()
-    private var departures: [ObjectIdentifier: Departure] = [:]
+    private var connections: [ObjectIdentifier: OutboundConnection] = [:]
     private var notices = NoticeLimit()
     private var news = SessionNews()
     private let began: Instant
@@ -47,12 +47,12 @@ public final class ConcentratorServer: EngineDelegate {
             identity: settings.identity)
         configuration.connection = settings.connection
         configuration.epoch = EventLoop.epoch()
-        configuration.mostConnections = settings.mostConnections
-        configuration.mostConnectionsPerUser = settings.mostConnectionsPerUser
-        configuration.mostHalfOpenPerUser = settings.mostHalfOpenPerUser
+        configuration.mostConnections = settings.maximumConnections
+        configuration.mostConnectionsPerUser = settings.maximumConnectionsPerUser
+        configuration.mostHalfOpenPerUser = settings.maximumHalfOpenPerUser
         configuration.memory = settings.memory
         configuration.memoryPerUser = settings.memoryPerUser
-        configuration.mostSessionsPerUser = settings.mostSessionsPerUser
+        configuration.mostSessionsPerUser = settings.maximumSessionsPerUser
         configuration.sessionSilence = settings.sessionSilence
         configuration.joinsFirstAddress = settings.joinsFirstAddress
         let endpoint = Endpoint(
@@ -121,13 +121,13 @@ public final class ConcentratorServer: EngineDelegate {
 
     private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {
         counters.incoming += 1
-        let departure = Departure(handle, target: target, user: user, server: self)
-        departures[ObjectIdentifier(departure)] = departure
-        handle.owner = departure
+        let connection = OutboundConnection(handle, target: target, user: user, server: self)
+        connections[ObjectIdentifier(connection)] = connection
+        handle.owner = connection
         if shutdown != nil {
-            departure.refuse(.generalFailure)
+            connection.refuse(.generalFailure)
         } else {
-            departure.start()
+            connection.start()
         }
     }
 
@@ -141,9 +141,9 @@ public final class ConcentratorServer: EngineDelegate {
         log.notice("dial failed", metadata: metadata)
     }
 
-    func left(_ departure: Departure) {
-        departures[ObjectIdentifier(departure)] = nil
-        shutdown?.noteRemaining(departures.count)
+    func left(_ connection: OutboundConnection) {
+        connections[ObjectIdentifier(connection)] = nil
+        shutdown?.noteRemaining(connections.count)
     }
 
     // MARK: The end
@@ -152,14 +152,14 @@ public final class ConcentratorServer: EngineDelegate {
     /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
-        log.notice("stopping", metadata: ["connections": "\(departures.count)"])
+        log.notice("stopping", metadata: ["connections": "\(connections.count)"])
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
-        shutdown.noteRemaining(departures.count)
+        shutdown.noteRemaining(connections.count)
     }
 
     private func finish() {
-        for departure in Array(departures.values) { departure.cut() }
+        for connection in Array(connections.values) { connection.cut() }
         driver.end()
         log.notice("stopped")
         onStopped?()
@@ -172,7 +172,7 @@ public final class ConcentratorServer: EngineDelegate {
         var status = ServerStatus(
             role: "concentrator", uptime: loop.now() - began,
             listen: listen.map { "udp://\($0)" }, report: report)
-        status.connections = departures.count
+        status.connections = connections.count
         status.counters = [
             .init("connections_total", counters.incoming),
             .init("dials_connected_total", counters.connected),

@@ -21,19 +21,19 @@ public struct ConcentratorSettings: Sendable {
     /// How long one dial may take, its name's resolution included.
     public var dialTimeout = Interval.seconds(10)
     /// Connections of all users at once, dials included.
-    public var mostConnections = 100_000
+    public var maximumConnections = 100_000
     /// Connections of one user at once, dials included.
-    public var mostConnectionsPerUser = 50_000
+    public var maximumConnectionsPerUser = 50_000
     /// Connections of one user whose target has not arrived, and its sessions; the oldest is
     /// replaced.
-    public var mostHalfOpenPerUser = 256
-    public var mostSessionsPerUser = 16
+    public var maximumHalfOpenPerUser = 256
+    public var maximumSessionsPerUser = 16
     /// Bytes that connections may hold in all, and those of one user.
     public var memory = SystemMemory.limit() / 2
     public var memoryPerUser = Int.max
     /// Dials and look-ups of names under way at once.
-    public var dials = Turns.Most(inAll: 4_096, perUser: 512)
-    public var lookUps = Turns.Most(inAll: 480, perUser: 64)
+    public var dials = Turns.Limits(inAll: 4_096, perUser: 512)
+    public var lookUps = Turns.Limits(inAll: 480, perUser: 64)
     /// A pcap file of what travels inside the tunnel.
     public var capture: String?
     /// How long living connections may go on after `stop()`.
@@ -43,7 +43,7 @@ public struct ConcentratorSettings: Sendable {
     public var sessionSilence = Interval.seconds(86_400)
 
     /// What the sessions' tables hold.
-    public static let mostAnnounced = EndpointConfiguration.mostAnnounced
+    public static let maximumAnnounced = EndpointConfiguration.mostAnnounced
 
     public init(
         identity: StaticKeyPair, listen: [SocketAddress], users: [EndpointConfiguration.User]

@@ -18,8 +18,8 @@ final class Dialer {
     /// `personal`: the rules of those users who have some.
     init(
         loop: EventLoop, policy: EgressPolicy, personal: [String: EgressRules] = [:],
-        timeout: Interval, dials: Turns.Most = Turns.Most(inAll: 4_096, perUser: 512),
-        lookUps: Turns.Most = Turns.Most(inAll: 480, perUser: 64),
+        timeout: Interval, dials: Turns.Limits = Turns.Limits(inAll: 4_096, perUser: 512),
+        lookUps: Turns.Limits = Turns.Limits(inAll: 480, perUser: 64),
         resolver: Resolver? = nil
     ) throws(SystemError) {
         self.dials = Turns(dials)
@@ -54,7 +54,7 @@ final class Dial {
     /// RFC 8305 section 5: how long an attempt stays alone.
     static let attemptDelay = Interval.milliseconds(250)
     /// Addresses tried for one target; a name with more is tried on the first of them.
-    static let mostAddresses = 16
+    static let maximumAddresses = 16
 
     private let dialer: Dialer
     private let target: Target
@@ -238,7 +238,7 @@ struct AddressQueue {
     }
 
     mutating func next() -> IPAddress? {
-        guard given < Dial.mostAddresses, !v4.isEmpty || !v6.isEmpty else { return nil }
+        guard given < Dial.maximumAddresses, !v4.isEmpty || !v6.isEmpty else { return nil }
         given += 1
         let takesV6 = !v6.isEmpty && (v4.isEmpty || !lastWasV6)
         lastWasV6 = takesV6

@@ -9,7 +9,7 @@ import Shell
 struct SessionNews {
     /// Records of one user, and the span in which they may come: a drive through many cells has
     /// fewer.
-    static let most = 60
+    static let maximum = 60
     static let span = Interval.seconds(60)
 
     private var users: [Int: String] = [:]
@@ -22,6 +22,6 @@ struct SessionNews {
     /// Nil: keep quiet. Otherwise speak, and mention this many records that were not spoken of.
     mutating func pass(_ session: Int, at now: Instant) -> Int? {
         guard let user = users[session] else { return 0 }
-        return limits[user, default: NoticeLimit(Self.most, in: Self.span)].pass(at: now)
+        return limits[user, default: NoticeLimit(Self.maximum, in: Self.span)].pass(at: now)
     }
 }

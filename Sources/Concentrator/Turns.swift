@@ -1,10 +1,10 @@
 /// Something of which only so much may be under way at a time, for all users and for each. Whoever
-/// comes when there is no room waits behind his own; users with something waiting take turns.
+/// comes when all are taken waits behind his own; users with something waiting take turns.
 ///
-/// However much one user asks for, some room stays: he may have as many as are free besides, so
-/// that one user gets half of all, two a third each, and the next one always finds room at once.
+/// However much one user asks for, some stay free: he may have as many as are free besides, so
+/// that one user gets half of all, two a third each, and the next one always finds one at once.
 public final class Turns {
-    public struct Most: Hashable, Sendable {
+    public struct Limits: Hashable, Sendable {
         public var inAll: Int
         public var perUser: Int
         public init(inAll: Int, perUser: Int) { self.inAll = inAll; self.perUser = perUser }
@@ -67,20 +67,20 @@ public final class Turns {
 
     public private(set) var running = 0
     public private(set) var waiting = 0
-    private let most: Most
+    private let limits: Limits
     /// By user; no entry where nothing runs or waits.
     private var queues: [String: Queue] = [:]
     /// Users with something waiting, the next one first.
     private var order: [String] = []
     private var isBeginning = false
 
-    public init(_ most: Most) { self.most = most }
+    public init(_ limits: Limits) { self.limits = limits }
 
     private func mayRun(_ own: Int) -> Bool {
-        own < most.perUser && running < most.inAll && (own == 0 || own < most.inAll - running)
+        own < limits.perUser && running < limits.inAll && (own == 0 || own < limits.inAll - running)
     }
 
-    /// Asks for one more. Where there is room the place is running already, and `begin` is not
+    /// Asks for one more. Where one is free the place is running already, and `begin` is not
     /// called; else it is, once, when there is.
     func enter(_ user: String, begin: @escaping () -> Void) -> Place {
         var queue = queues[user] ?? Queue()
@@ -123,7 +123,7 @@ public final class Turns {
         guard !isBeginning else { return }  // the loop below goes on
         isBeginning = true
         defer { isBeginning = false }
-        while running < most.inAll,
+        while running < limits.inAll,
             let i = order.firstIndex(where: { mayRun(queues[$0]?.running ?? 0) })
         {
             let user = order.remove(at: i)

@@ -65,8 +65,8 @@ struct Common {
     /// Nil: the default of the kind.
     var memory: Int?
     var memoryPerUser: Int?
-    var dials = Turns.Most(inAll: Defaults.dials, perUser: Defaults.dialsPerUser)
-    var lookUps = Turns.Most(inAll: Defaults.lookUps, perUser: Defaults.lookUpsPerUser)
+    var dials = Turns.Limits(inAll: Defaults.dials, perUser: Defaults.dialsPerUser)
+    var lookUps = Turns.Limits(inAll: Defaults.lookUps, perUser: Defaults.lookUpsPerUser)
     var sessionSilence = Defaults.sessionSilence
 
     init(_ fields: CommonFields, folder: String) {

@@ -81,10 +81,10 @@ extension ConcentratorConfiguration {
         settings.egress = egress
         settings.dialTimeout = dialTimeout
         settings.connection = common.connection
-        settings.mostConnections = common.connections ?? Defaults.concentratorConnections
-        settings.mostConnectionsPerUser = common.connectionsPerUser
-        settings.mostHalfOpenPerUser = common.halfOpenPerUser
-        settings.mostSessionsPerUser = common.sessionsPerUser
+        settings.maximumConnections = common.connections ?? Defaults.concentratorConnections
+        settings.maximumConnectionsPerUser = common.connectionsPerUser
+        settings.maximumHalfOpenPerUser = common.halfOpenPerUser
+        settings.maximumSessionsPerUser = common.sessionsPerUser
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.concentratorMemoryPart
         settings.memoryPerUser = common.memoryPerUser ?? settings.memory / Defaults.userMemoryPart
         settings.dials = common.dials
@@ -118,9 +118,9 @@ extension ConcentratorConfiguration {
 
     private static func announced(_ field: Field?) -> [SocketAddress] {
         guard let field, let fields = field.list() else { return [] }
-        if fields.count > ConcentratorSettings.mostAnnounced {
+        if fields.count > ConcentratorSettings.maximumAnnounced {
             field.complain(
-                "has \(fields.count) addresses; \(ConcentratorSettings.mostAnnounced) can be announced"
+                "has \(fields.count) addresses; \(ConcentratorSettings.maximumAnnounced) can be announced"
             )
         }
         var found: [SocketAddress] = []

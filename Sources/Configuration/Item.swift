@@ -33,13 +33,13 @@ extension Item {
                 self = Item(content: .table([]), place: .file(file))
                 return
             }
-            var left = Self.mostValues
+            var left = Self.maximumValues
             self.init(root, file: file, report: report, left: &left)
             place = .file(file)
             guard left > 0 else {
                 report.say(
                     .file(file),
-                    "has more than \(Self.mostValues) values; aliases count where they stand")
+                    "has more than \(Self.maximumValues) values; aliases count where they stand")
                 return nil
             }
         } catch {
@@ -49,7 +49,7 @@ extension Item {
     }
 
     /// Ten lines of aliases of aliases are a thousand million values.
-    private static let mostValues = 100_000
+    private static let maximumValues = 100_000
 
     /// `left`: how many more values may be taken; at zero the rest is left out.
     private init(_ node: Node, file: String, report: Report, left: inout Int) {

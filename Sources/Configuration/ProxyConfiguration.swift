@@ -82,7 +82,7 @@ extension ProxyConfiguration {
         settings.open = open
         settings.uplinks = uplinks
         settings.connection = common.connection
-        settings.mostClients = common.connections ?? Defaults.proxyConnections
+        settings.maximumClients = common.connections ?? Defaults.proxyConnections
         settings.clients = clients
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.capture = common.capture

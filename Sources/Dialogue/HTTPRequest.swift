@@ -285,7 +285,7 @@ struct AbsoluteForm {
                 throw HTTPRefusal(
                     .notImplemented,
                     """
-                    This proxy fetches http URLs only; for \(scheme) use its SOCKS5 door or a tunnel by CONNECT.
+                    This proxy fetches http URLs only; for \(scheme) use SOCKS5 or a tunnel by CONNECT.
                     """)
             }
             throw HTTPRefusal(

@@ -5,7 +5,7 @@ import Wire
 /// across firewalls", Ying-Da Lee; "SOCKS 4A", same author).
 public struct Socks4Dialogue: Sendable {
     /// Bytes of a user name or host name; the protocol itself sets no limit.
-    public static let longestField = 255
+    public static let maximumField = 255
 
     private enum Command { static let connect: UInt8 = 1 }
     /// The answer's second byte.
@@ -64,9 +64,9 @@ public struct Socks4Dialogue: Sendable {
 
     /// The index of the NUL that ends the field at `start`.
     private func field(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Field {
-        let last = min(bytes.count, start + Self.longestField + 1)
+        let last = min(bytes.count, start + Self.maximumField + 1)
         for i in start..<max(start, last) where bytes[i] == 0 { return .end(i) }
-        return last == start + Self.longestField + 1 ? .tooLong : .needMore
+        return last == start + Self.maximumField + 1 ? .tooLong : .needMore
     }
 
     private func refuse(_ reason: SocksRefusal, _ code: Code = .rejected) -> DialogueStep {

@@ -7,7 +7,7 @@ import Measures
 public struct Demo {
     /// How WiFi goes away.
     public enum Loss: String, CaseIterable, Sendable {
-        /// The interface goes down, as when somebody walks out of the house and the driver notices.
+        /// The interface goes down, as when somebody walks out of WiFi's range and the driver notices.
         case visible
         /// Packets vanish and nobody is told.
         case silent

@@ -96,8 +96,8 @@ final class DemoDownload {
                 nextTick += DemoScreen.tick
                 screen.draw(elapsed: elapsed, counters: counters(), bytes: record.bytes)
             }
-            if elapsed > patience {
-                throw LabError("the download came to no end in \(patience.text)")
+            if elapsed > timeLimit {
+                throw LabError("the download came to no end in \(timeLimit.text)")
             }
         }
         curl.wait()
@@ -106,7 +106,7 @@ final class DemoDownload {
     }
 
     /// Long enough for the slower link alone, with a minute for what nobody thought of.
-    private var patience: Interval {
+    private var timeLimit: Interval {
         let slowest = min(options.wifi.rate, options.cellular.rate)
         return options.lossAt + (options.returnAfter ?? .zero) + slowest.time(for: 2 * options.size)
             + .seconds(60)

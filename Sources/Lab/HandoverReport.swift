@@ -5,16 +5,21 @@ import Simulator
 public struct HandoverReport: Codable, Sendable {
     /// Median and spread of what happened at all.
     public struct Spread: Codable, Sendable {
-        public var median, least, most: Double
+        public var median, minimum, maximum: Double
+
+        // The keys of `--json` as they have always been.
+        private enum CodingKeys: String, CodingKey {
+            case median, minimum = "least", maximum = "most"
+        }
 
         /// Nil where nothing happened.
         init?(_ values: [Double?]) {
             let known = values.compactMap { $0 }.sorted()
-            guard let least = known.first, let most = known.last else { return nil }
+            guard let minimum = known.first, let maximum = known.last else { return nil }
             let middle = known.count / 2
             median = known.count % 2 == 1 ? known[middle] : (known[middle - 1] + known[middle]) / 2
-            self.least = least
-            self.most = most
+            self.minimum = minimum
+            self.maximum = maximum
         }
     }
 
@@ -66,15 +71,15 @@ extension HandoverReport.Figure {
         }
         let what = unit == "ms" ? "\(name.label), ms" : "\(name.label), \(unit)"
         return pad("  " + what, 46) + pad(measured.map { number($0.median) } ?? "-", 8)
-            + pad(measured.map { "\(number($0.least)) to \(number($0.most))" } ?? "", 18)
+            + pad(measured.map { "\(number($0.minimum)) to \(number($0.maximum))" } ?? "", 18)
             + pad(bar.map { "≤ \(number($0))" } ?? "", 9)
             + pad(simulated.map { number($0.median) } ?? "-", 8)
-            + pad(simulated.map { "\(number($0.least)) to \(number($0.most))" } ?? "", 18)
+            + pad(simulated.map { "\(number($0.minimum)) to \(number($0.maximum))" } ?? "", 18)
             + notes.joined(separator: ", ")
     }
 
     static let head =
-        pad("", 46) + pad("median", 8) + pad("least to most", 18) + pad("bar", 9)
+        pad("", 46) + pad("median", 8) + pad("min to max", 18) + pad("bar", 9)
         + pad("simulated", 26)
 
     private func number(_ value: Double) -> String {

@@ -186,7 +186,7 @@ private final class UnixListener {
 /// Somebody who sends control lines.
 private final class ControlClient {
     /// A line is at most this long.
-    static let longestLine = 4096
+    static let maximumLine = 4096
     let descriptor: Int32
     private(set) var isClosed = false
     private var pending: [UInt8] = []
@@ -198,7 +198,7 @@ private final class ControlClient {
     func serve(_ lab: Lab) {
         var piece = [UInt8](repeating: 0, count: 4096)
         let n = read(descriptor, &piece, piece.count)
-        guard n > 0, pending.count + n <= Self.longestLine else { isClosed = true; return }
+        guard n > 0, pending.count + n <= Self.maximumLine else { isClosed = true; return }
         pending += piece[..<n]
         while let end = pending.firstIndex(of: 10) {
             let line = String(decoding: pending[..<end], as: UTF8.self)

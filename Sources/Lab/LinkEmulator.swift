@@ -30,13 +30,13 @@ public final class LinkEmulator: @unchecked Sendable {
     }
 
     /// Packets that wait or fly in all links together, at most: 128 MB.
-    private static let mostPackets = 1 << 16
+    private static let maximumPackets = 1 << 16
     /// Packets read from a device before the others get their turn.
     private static let batch = 64
     /// Longer than any packet: the devices' MTU is 1500.
     private static let slot = 2048
 
-    private let pool = PacketPool(slotSize: slot, limit: mostPackets)
+    private let pool = PacketPool(slotSize: slot, limit: maximumPackets)
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: slot, alignment: 64)
     private let epoll: Int32, timer: Int32, wake: Int32
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)

@@ -13,7 +13,7 @@ public struct Origin: Sendable {
     /// What `GET /bytes/N` sends.
     public static let content = StreamPattern(key: 0x6272_6169_6420_6461)
     /// A request's head is at most this long.
-    static let longestHead = 16 << 10
+    static let maximumHead = 16 << 10
 
     /// SHA-256 of the first `count` bytes, in hexadecimal digits.
     public static func hash(count: Int) -> String {
@@ -91,7 +91,7 @@ private struct OriginClient {
                 pending.removeFirst(end.upperBound)
                 return parse(head)
             }
-            guard pending.count < Origin.longestHead, readMore() else { return nil }
+            guard pending.count < Origin.maximumHead, readMore() else { return nil }
         }
     }
 
@@ -200,7 +200,7 @@ private struct OriginClient {
                 pending.removeFirst(end.upperBound)
                 return line
             }
-            guard pending.count < Origin.longestHead, readMore() else { return nil }
+            guard pending.count < Origin.maximumHead, readMore() else { return nil }
         }
     }
 }

@@ -6,9 +6,9 @@ import Wire
 /// The concentrator's addresses, its names resolved at the start, and again while there is no
 /// session or its session is in doubt: it may have moved.
 final class ConcentratorAddresses {
-    /// From one round of resolution to the next while it is needed, doubled up to the longest: a
+    /// From one round of resolution to the next while it is needed, doubled up to the maximumInterval: a
     /// change of address is found within seconds, however long it took to come.
-    private static let shortest = Interval.seconds(1), longest = Interval.seconds(4)
+    private static let minimumInterval = Interval.seconds(1), maximumInterval = Interval.seconds(4)
 
     private let targets: [Target]
     private let loop: EventLoop
@@ -20,13 +20,13 @@ final class ConcentratorAddresses {
     private(set) var current: [SocketAddress] = []
     private var timer: LoopTimer?
     private var complaints = NoticeLimit(1, in: .seconds(60))
-    private var patience = ConcentratorAddresses.shortest
+    private var interval = ConcentratorAddresses.minimumInterval
 
     /// Whether no session is up, or it is in doubt, so that looking again is worth it.
     var isNeeded = true {
         didSet {
             guard isNeeded != oldValue else { return }
-            patience = Self.shortest
+            interval = Self.minimumInterval
             if isNeeded { resolveAll() } else { timer?.cancel() }
         }
     }
@@ -62,8 +62,8 @@ final class ConcentratorAddresses {
             else { continue }
             resolutions[i] = resolver.resolve(name) { [weak self] in self?.resolved(i, $0) }
         }
-        timer?.arm(after: patience)
-        patience = min(patience * 2, Self.longest)
+        timer?.arm(after: interval)
+        interval = min(interval * 2, Self.maximumInterval)
     }
 
     private func resolved(_ i: Int, _ resolution: Resolver.Resolution) {

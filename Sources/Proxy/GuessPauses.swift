@@ -20,13 +20,13 @@ struct Source: Hashable, CustomStringConvertible {
 struct GuessPauses {
     /// After the first wrong password, doubled with each further one: about 240 guesses an hour,
     /// where 5,300 a second went through without it. A typing mistake costs half a second; the
-    /// longest is shorter than the time a dialogue may take, so that a right password that had to
+    /// maximumPause is shorter than the time a dialogue may take, so that a right password that had to
     /// wait is heard.
-    static let shortest = Interval.milliseconds(500), longest = Interval.seconds(15)
+    static let minimumPause = Interval.milliseconds(500), maximumPause = Interval.seconds(15)
     /// Without a wrong password for so long, a source is like new.
     static let memory = Interval.seconds(1800)
-    /// Sources remembered; beyond them the one that has been quiet longest is forgotten.
-    static let mostSources = 4096
+    /// Sources remembered; beyond them the one that has been quiet maximumPause is forgotten.
+    static let maximumSources = 4096
 
     private struct Record {
         var wrong = 0
@@ -45,11 +45,11 @@ struct GuessPauses {
 
     /// `source` has shown a wrong name or password; `hash` tells one from another.
     mutating func noteWrong(_ source: Source, hash: Int, at now: Instant) {
-        if records[source] == nil, records.count >= Self.mostSources { forgetOldest(at: now) }
+        if records[source] == nil, records.count >= Self.maximumSources { forgetOldest(at: now) }
         var record = records[source] ?? Record()
         if record.wrong > 0, now - record.lastAt > Self.memory { record = Record() }
         guard record.wrong == 0 || record.lastHash != hash else { return }
-        let pause = min(Self.longest, Self.shortest * Int64(1 << min(record.wrong, 10)))
+        let pause = min(Self.maximumPause, Self.minimumPause * Int64(1 << min(record.wrong, 10)))
         record.wrong = min(record.wrong + 1, 64)
         record.lastHash = hash
         record.lastAt = now
@@ -60,7 +60,7 @@ struct GuessPauses {
     /// Makes room: those that are like new, else the quietest.
     private mutating func forgetOldest(at now: Instant) {
         records = records.filter { now - $0.value.lastAt <= Self.memory }
-        guard records.count >= Self.mostSources else { return }
+        guard records.count >= Self.maximumSources else { return }
         if let oldest = records.min(by: { $0.value.lastAt < $1.value.lastAt }) {
             records[oldest.key] = nil
         }

@@ -9,7 +9,7 @@ import Wire
 /// An application that sends absolute-form requests: each is passed on in a stream to its origin
 /// and its response passed back, one after another. The stream is kept while requests go to the
 /// same origin.
-final class HTTPRelay: Visitor {
+final class HTTPRelay: ClientConnection {
     /// One request and its response under way.
     struct Exchange {
         let request: HTTPRequest
@@ -64,7 +64,7 @@ final class HTTPRelay: Visitor {
     private var progressAt = Instant.zero
 
     /// Bytes of a body passed on for one event, so that one fast connection can't keep the loop.
-    private static let mostPerTurn = 1 << 20
+    private static let maximumPerTurn = 1 << 20
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
@@ -116,7 +116,7 @@ final class HTTPRelay: Visitor {
     }
 
     private func timeUp() {
-        guard let exchange else { sayGoodbye(outgoing); return }
+        guard let exchange else { finish(with: outgoing); return }
         if origin?.isAnswered == false { answered(.timedOut); return }
         let limit = server.settings.clients.idleBody
         guard server.loop.now() - progressAt >= limit else {
@@ -205,18 +205,22 @@ final class HTTPRelay: Visitor {
 
     // MARK: Requests
 
-    /// Reads the next request; false where there is none yet or the visit ends.
+    /// Reads the next request; false where there is none yet or the connection ends.
     private func begin() -> Bool {
         let reading = buffer.withUnsafeBytes {
             requests.read(UnsafeRawBufferPointer(rebasing: $0[used...]))
         }
         switch reading {
         case .needMore:
-            if clientEnded { sayGoodbye([]) } else if buffer.count == used { buffer = []; used = 0 }
+            if clientEnded {
+                finish(with: [])
+            } else if buffer.count == used {
+                buffer = []; used = 0
+            }
             return false
         case .refused(let refusal):
             server.counters.refusedDialogues += 1
-            sayGoodbye(refusal.reply())
+            finish(with: refusal.reply())
             return false
         case .request(let request, let length):
             used += length
@@ -228,7 +232,7 @@ final class HTTPRelay: Visitor {
                         early: Array(buffer[used...])))
                 return false
             }
-            server.counters.visits += 1
+            server.counters.requests += 1
             connect(request)
             return true
         }
@@ -379,7 +383,7 @@ final class HTTPRelay: Visitor {
                 now.responseBody = HTTPBodyReader(.none)
                 return false
             }
-            guard moved < Self.mostPerTurn else { return true }
+            guard moved < Self.maximumPerTurn else { return true }
             if now.approvedDown == 0 {
                 guard let n = try? now.responseBody.read(piece) else { cut(); return false }
                 now.approvedDown = n
@@ -407,7 +411,7 @@ final class HTTPRelay: Visitor {
         if response.clientKeepsAlive, done.requestIsSent {
             timer?.arm(after: server.settings.clients.idleHTTP)
         } else {
-            sayGoodbye(outgoing)
+            finish(with: outgoing)
         }
     }
 
@@ -416,7 +420,7 @@ final class HTTPRelay: Visitor {
         if now.isOnUsedStream, now.gathered.isEmpty, !now.clientSawBytes {
             // It closed a connection it took for idle. Closing ours in the same way tells the
             // application that its request was not answered and may be sent again.
-            sayGoodbye([])
+            finish(with: [])
         } else {
             refuse(
                 HTTPRefusal(
@@ -430,7 +434,7 @@ final class HTTPRelay: Visitor {
         if now.clientSawBytes {
             cut()
         } else {
-            sayGoodbye(outgoing + refusal.reply(toHead: now.request.isHead))
+            finish(with: outgoing + refusal.reply(toHead: now.request.isHead))
         }
     }
 

@@ -25,14 +25,14 @@ public final class ProxyServer: EngineDelegate {
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
     public private(set) var mode: HandoverMode
     /// Applications served at once: as configured, or as many as there are descriptors.
-    private let mostClients: Int
+    private let maximumClients: Int
     /// After wrong passwords, on all listeners that ask for one.
     private(set) var guesses = GuessPauses()
     private var listeners: [StreamListener] = []
     /// Of each listener, in their order, those in their dialogue.
-    private var strangers: [Strangers<Visitor>] = []
+    private var pendingDialogues: [PendingDialogues<ClientConnection>] = []
     private var lastNumber: UInt64 = 0
-    private var visitors: [ObjectIdentifier: Visitor] = [:]
+    private var clients: [ObjectIdentifier: ClientConnection] = [:]
     private var uplinks: UplinkSet?
     private var concentrator: ConcentratorAddresses?
     /// What the concentrator has announced besides the addresses of the configuration.
@@ -45,7 +45,7 @@ public final class ProxyServer: EngineDelegate {
     private var silence: LoopTimer?
 
     struct Counters {
-        var accepted = 0, turnedAway = 0, refusedDialogues = 0, visits = 0, failedDials = 0
+        var accepted = 0, turnedAway = 0, refusedDialogues = 0, requests = 0, failedDials = 0
         var wrongPasswords = 0, crowdedOut = 0
     }
 
@@ -60,7 +60,7 @@ public final class ProxyServer: EngineDelegate {
         self.log = log
         mode = settings.mode
         // Beyond it nobody could be accepted, and silent ones would be in the way of all others.
-        mostClients = min(settings.mostClients, DescriptorLimit.mostConnections)
+        maximumClients = min(settings.maximumClients, DescriptorLimit.maximumConnections)
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
         var configuration = EndpointConfiguration(
@@ -71,7 +71,7 @@ public final class ProxyServer: EngineDelegate {
         configuration.connection = settings.connection
         configuration.mode = settings.mode
         configuration.epoch = EventLoop.epoch()
-        configuration.mostConnections = mostClients
+        configuration.mostConnections = maximumClients
         configuration.memory = settings.memory
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
@@ -83,12 +83,13 @@ public final class ProxyServer: EngineDelegate {
                 try StreamListener(listener.address, loop: loop, log: log) {
                     [weak self] socket, from in
                     self?.accepted(
-                        socket, listener, Stranger(source: Source(from.address), listener: index))
+                        socket, listener,
+                        PendingDialogue(source: Source(from.address), listener: index))
                 })
-            strangers.append(
-                Strangers(
-                    most: settings.clients.mostStrangers(
-                        listener, of: settings.listeners.count, mostClients: mostClients)))
+            pendingDialogues.append(
+                PendingDialogues(
+                    maximum: settings.clients.maximumPending(
+                        listener, of: settings.listeners.count, maximumClients: maximumClients)))
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
@@ -111,10 +112,12 @@ public final class ProxyServer: EngineDelegate {
         silence?.arm(after: reachability.wait)
         log.info(
             "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
-        if mostClients < settings.mostClients {
+        if maximumClients < settings.maximumClients {
             log.notice(
                 "fewer clients than configured: raise the limit of open files",
-                metadata: ["most": "\(mostClients)", "configured": "\(settings.mostClients)"])
+                metadata: [
+                    "maximum": "\(maximumClients)", "configured": "\(settings.maximumClients)"
+                ])
         }
         for listener in settings.listeners where listener.isOpenToOthers {
             log.warning(
@@ -125,56 +128,58 @@ public final class ProxyServer: EngineDelegate {
 
     deinit { scratch.deallocate() }
 
-    // MARK: Visitors
+    // MARK: Clients
 
     func nextNumber() -> UInt64 {
         lastNumber &+= 1
         return lastNumber
     }
 
-    private func accepted(_ socket: StreamSocket, _ listener: ProxyListener, _ stranger: Stranger) {
+    private func accepted(
+        _ socket: StreamSocket, _ listener: ProxyListener, _ pending: PendingDialogue
+    ) {
         counters.accepted += 1
-        guard visitors.count < mostClients else {
+        guard clients.count < maximumClients else {
             counters.turnedAway += 1
             if let silent = notices.pass(at: loop.now()) {
                 log.notice(
                     "turned away: too many clients",
-                    metadata: ["most": "\(mostClients)", "not_logged_before": "\(silent)"])
+                    metadata: ["maximum": "\(maximumClients)", "not_logged_before": "\(silent)"])
             }
             socket.reset()
             return
         }
-        admit(FrontDesk(socket, self, listener, stranger))
+        admit(ProtocolDetector(socket, self, listener, pending))
     }
 
-    private func admit(_ visitor: Visitor) {
-        visitors[ObjectIdentifier(visitor)] = visitor
-        if let stranger = visitor.stranger,
-            let crowdedOut = strangers[stranger.listener].add(
-                visitor, number: visitor.number, from: stranger.source)
+    private func admit(_ client: ClientConnection) {
+        clients[ObjectIdentifier(client)] = client
+        if let pending = client.pending,
+            let crowdedOut = pendingDialogues[pending.listener].add(
+                client, number: client.number, from: pending.source)
         {
             counters.crowdedOut += 1
             if let silent = notices.pass(at: loop.now()) {
                 log.notice(
                     "too many connections in their dialogue: the oldest is closed",
                     metadata: [
-                        "on": "\(visitor.listener.address)", "not_logged_before": "\(silent)"
+                        "on": "\(client.listener.address)", "not_logged_before": "\(silent)"
                     ])
             }
             crowdedOut.cut()
         }
-        visitor.start()
+        client.start()
     }
 
-    func replace(_ visitor: Visitor, by next: Visitor) {
-        forget(visitor)
+    func replace(_ client: ClientConnection, by next: ClientConnection) {
+        forget(client)
         admit(next)
     }
 
-    private func forget(_ visitor: Visitor) {
-        visitors[ObjectIdentifier(visitor)] = nil
-        if let stranger = visitor.stranger {
-            strangers[stranger.listener].remove(visitor.number, from: stranger.source)
+    private func forget(_ client: ClientConnection) {
+        clients[ObjectIdentifier(client)] = nil
+        if let pending = client.pending {
+            pendingDialogues[pending.listener].remove(client.number, from: pending.source)
         }
     }
 
@@ -191,14 +196,14 @@ public final class ProxyServer: EngineDelegate {
             ])
     }
 
-    func left(_ visitor: Visitor) {
-        forget(visitor)
-        shutdown?.noteRemaining(visitors.count)
+    func left(_ client: ClientConnection) {
+        forget(client)
+        shutdown?.noteRemaining(clients.count)
     }
 
     // MARK: Streams
 
-    func open(_ target: Target, owner: Visitor) -> StreamHandle {
+    func open(_ target: Target, owner: ClientConnection) -> StreamHandle {
         let handle = driver.endpoint.open(target, mode: owner.listener.mode, at: loop.now())
         handle.owner = owner
         driver.kick()
@@ -329,7 +334,7 @@ public final class ProxyServer: EngineDelegate {
         }
         silence?.arm(after: reachability.wait)
         // Those who wait are told what those who come are told.
-        for visitor in Array(visitors.values) { visitor.unreachable(obstacle.status) }
+        for client in Array(clients.values) { client.unreachable(obstacle.status) }
     }
 
     public func uplinkFailed(_ number: Int, _ error: SystemError) {
@@ -376,15 +381,15 @@ public final class ProxyServer: EngineDelegate {
     /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
-        log.notice("stopping", metadata: ["clients": "\(visitors.count)"])
+        log.notice("stopping", metadata: ["clients": "\(clients.count)"])
         listeners.forEach { $0.close() }
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
-        shutdown.noteRemaining(visitors.count)
+        shutdown.noteRemaining(clients.count)
     }
 
     private func finish() {
-        for visitor in Array(visitors.values) { visitor.cut() }
+        for client in Array(clients.values) { client.cut() }
         silence = nil
         uplinks?.stop()
         concentrator?.stop()
@@ -404,9 +409,9 @@ public final class ProxyServer: EngineDelegate {
             report: report)
         status.uplinks = uplinks?.states ?? []
         status.counters = [
-            .init("clients", visitors.count), .init("clients_accepted_total", counters.accepted),
+            .init("clients", clients.count), .init("clients_accepted_total", counters.accepted),
             .init("clients_turned_away_total", counters.turnedAway),
-            .init("requests_total", counters.visits),
+            .init("requests_total", counters.requests),
             .init("dialogues_refused_total", counters.refusedDialogues),
             .init("dials_failed_total", counters.failedDials),
             .init("wrong_passwords_total", counters.wrongPasswords),

@@ -88,7 +88,7 @@ public struct ProxySettings: Sendable {
     public var uplinks: [UplinkChoice] = []
     public var connection = ConnectionConfiguration()
     /// Applications served at once; those beyond are turned away.
-    public var mostClients = 20_000
+    public var maximumClients = 20_000
     public var clients = ClientLimits()
     /// Bytes that connections may hold in the tunnel.
     public var memory = SystemMemory.limit() / 4
@@ -128,16 +128,16 @@ public struct ClientLimits: Sendable {
 
     /// How many may be in their dialogue at once on a listener: never so many that they take those
     /// that other listeners need.
-    func mostStrangers(_ listener: ProxyListener, of listeners: Int, mostClients: Int) -> Int {
-        let share = max(1, mostClients / (2 * max(1, listeners)))
+    func maximumPending(_ listener: ProxyListener, of listeners: Int, maximumClients: Int) -> Int {
+        let share = max(1, maximumClients / (2 * max(1, listeners)))
         return listener.credentials == nil ? share : min(unauthenticated, share)
     }
 }
 
-/// Time and size limits of the front doors that nobody needs to change.
+/// Time and size limits of dialogues that nobody needs to change.
 enum ProxyLimit {
     /// For a refused application to read its answer and close.
-    static let farewell = Interval.seconds(2)
+    static let finalReply = Interval.seconds(2)
     /// Bytes kept of an application that sends ahead; more than one HTTP head, since it must fit.
     static let buffer = HTTPLimit.head + (4 << 10)
 }

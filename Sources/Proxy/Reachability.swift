@@ -38,7 +38,7 @@ struct Reachability {
 
     /// How long the concentrator may be silent before the log says so and applications are refused,
     /// doubled from one time to the next in the log.
-    static let firstWait = Interval.seconds(5), longestWait = Interval.seconds(320)
+    static let firstWait = Interval.seconds(5), maximumWait = Interval.seconds(320)
 
     private(set) var sessions = 0
     /// Until the next warning.
@@ -60,7 +60,7 @@ struct Reachability {
         // Without an uplink nobody was asked: the wait begins anew when there is one.
         guard hasUplink else { return .noUplink }
         hasWarned = true
-        wait = min(wait * 2, Self.longestWait)
+        wait = min(wait * 2, Self.maximumWait)
         return hasAddress ? .noAnswer : .noAddress
     }
 

@@ -5,7 +5,7 @@ import Tunnel
 import Wire
 
 /// An application whose bytes go through as they are, after SOCKS or CONNECT.
-final class TunnelClient: Visitor {
+final class TunnelClient: ClientConnection {
     /// The protocol the application is answered in.
     enum Style {
         case socks4, socks5, connect
@@ -45,7 +45,7 @@ final class TunnelClient: Visitor {
     override func start() {
         if let obstacle = server.obstacle {
             server.turnedAway(obstacle)
-            sayGoodbye(style.reply(obstacle.status, target, server))
+            finish(with: style.reply(obstacle.status, target, server))
             return
         }
         let handle = server.open(target, owner: self)
@@ -57,7 +57,7 @@ final class TunnelClient: Visitor {
             startPump(handle)
         } else {
             forwardEarly(handle)
-            watchForDeparture()
+            watchForLeaving()
         }
     }
 
@@ -76,7 +76,7 @@ final class TunnelClient: Visitor {
     /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN
     /// where it has sent nothing for the target yet (with a request sent ahead, a FIN may be a
     /// half-close).
-    private func watchForDeparture() {
+    private func watchForLeaving() {
         socket.watch.onReadable(for: self) { $0.readAhead() }
         socket.watch.wantsRead = early.isEmpty
     }
@@ -107,7 +107,7 @@ final class TunnelClient: Visitor {
         if let pump {
             pump.cancel()  // the application was told yes: a reset is the only no that is left
         } else {
-            sayGoodbye(style.reply(status, target, server))
+            finish(with: style.reply(status, target, server))
         }
     }
 
@@ -139,8 +139,8 @@ final class TunnelClient: Visitor {
             server.log.debug(
                 "ended",
                 metadata: [
-                    "target": "\(target)", "why": "\(end)", "sent": "\(pump.bytesIn)",
-                    "received": "\(pump.bytesOut)",
+                    "target": "\(target)", "why": "\(end)", "from_app": "\(pump.bytesFromSocket)",
+                    "from_target": "\(pump.bytesToSocket)",
                     "seconds": "\((server.loop.now() - began).seconds)"
                 ])
         }

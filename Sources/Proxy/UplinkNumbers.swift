@@ -6,7 +6,7 @@
 /// has been free the longest.
 struct UplinkNumbers {
     /// Sockets at once: a session has no more paths.
-    static let most = 16
+    static let maximum = 16
 
     struct Key: Hashable {
         var name: String
@@ -32,7 +32,7 @@ struct UplinkNumbers {
     /// The number for `key`, in use from now on; nil where all are.
     mutating func take(_ key: Key) -> Int? {
         let known = slots.firstIndex { $0.key == key }
-        if known == nil, slots.count < Self.most {
+        if known == nil, slots.count < Self.maximum {
             slots.append(Slot(key: key, isHeld: true, released: 0))
             return slots.count - 1
         }

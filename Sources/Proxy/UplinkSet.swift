@@ -18,7 +18,7 @@ final class UplinkSet {
     /// How soon a socket that could not be bound is tried again.
     private static let retry = Interval.seconds(1)
     /// Roles of their own that uplinks may have been given, absent ones included.
-    private static let mostRoles = 64
+    private static let maximumRoles = 64
 
     private let driver: EngineDriver
     private let log: Logger
@@ -37,7 +37,7 @@ final class UplinkSet {
         var mtu: Int
         var since: Instant
     }
-    private var places: [Place?] = Array(repeating: nil, count: UplinkNumbers.most)
+    private var places: [Place?] = Array(repeating: nil, count: UplinkNumbers.maximum)
     private var present: [String: UplinkCandidate] = [:]
     /// Given to a living process (`braid uplink`), by name.
     private var roles: [String: UplinkRole] = [:]
@@ -53,7 +53,7 @@ final class UplinkSet {
     private var told: Set<Int> = []
     /// How long an uplink may be silent while others are heard, and the datagrams it must have
     /// sent.
-    private static let silence = Interval.seconds(5), leastSent = 3
+    private static let silence = Interval.seconds(5), minimumSent = 3
     /// How often an uplink came or changed.
     private(set) var changes = 0
 
@@ -124,7 +124,7 @@ final class UplinkSet {
     private func isDeaf(_ number: Int) -> Bool {
         guard let socket = driver.socket(number), let since = places[number]?.since,
             driver.now - since >= Self.silence, socket.statistics.datagramsReceived == 0,
-            socket.statistics.datagramsSent >= Self.leastSent
+            socket.statistics.datagramsSent >= Self.minimumSent
         else { return false }
         return places.indices.contains { driver.socket($0)?.statistics.datagramsReceived ?? 0 > 0 }
     }
@@ -166,7 +166,7 @@ final class UplinkSet {
     /// Gives the uplink a role while it lives; false where there is no such uplink.
     func setRole(_ role: UplinkRole, of name: String) -> Bool {
         guard present[name] != nil || numbers.names.contains(name),
-            roles[name] != nil || roles.count < Self.mostRoles
+            roles[name] != nil || roles.count < Self.maximumRoles
         else { return false }
         guard self.role(name) != role else { return true }
         roles[name] = role
@@ -270,7 +270,7 @@ final class UplinkSet {
                 log.warning(
                     "uplink is not used until another one vanishes: there are too many",
                     metadata: [
-                        "uplink": "\(candidate.name)", "most": "\(UplinkNumbers.most)",
+                        "uplink": "\(candidate.name)", "maximum": "\(UplinkNumbers.maximum)",
                         "not_logged_before": "\(silent)"
                     ])
             }

@@ -39,9 +39,9 @@ public struct Subnet: Hashable, Sendable, CustomStringConvertible {
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count <= 2, let address = IPAddress(parts[0]) else { return nil }
-        let longest = address.isIPv4 ? 32 : 128
-        guard parts.count == 2 else { self.init(address, prefix: longest); return }
-        guard let prefix = Int(parts[1]), (0...longest).contains(prefix), parts[1].first != "+"
+        let bits = address.isIPv4 ? 32 : 128
+        guard parts.count == 2 else { self.init(address, prefix: bits); return }
+        guard let prefix = Int(parts[1]), (0...bits).contains(prefix), parts[1].first != "+"
         else {
             return nil
         }

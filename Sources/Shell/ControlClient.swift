@@ -11,7 +11,7 @@ public enum ControlClient {
     }
 
     /// No status is longer; more is another program's doing.
-    private static let longestReply = 64 << 20
+    private static let maximumReply = 64 << 20
 
     /// Sends a line and returns the whole reply without its last line end; 5 s at most from one
     /// piece of it to the next.
@@ -63,7 +63,7 @@ public enum ControlClient {
             throw SystemError("ask \(path)", code: errno)
         }
         var reply: [UInt8] = [], piece = [UInt8](repeating: 0, count: 64 << 10)
-        while reply.count < longestReply {
+        while reply.count < maximumReply {
             let n = read(descriptor, &piece, piece.count)
             if n == 0 { break }
             if n < 0 {

@@ -18,10 +18,10 @@ public final class ControlServer {
     private var look: LoopTimer?
     /// Runs while the process has no descriptor left to accept with.
     private var pause: LoopTimer?
-    private var visitors: [ObjectIdentifier: Visitor] = [:]
+    private var clients: [ObjectIdentifier: Client] = [:]
     private var isOpen = true
 
-    fileprivate static let mostVisitors = 32, longestLine = 4096
+    fileprivate static let maximumClients = 32, maximumLine = 4096
     fileprivate static let timeout = Interval.seconds(10)
     /// How often is it seen to that somebody answers at `path`: the process that took it over may
     /// be gone, or a cleaner of /tmp came by.
@@ -67,7 +67,7 @@ public final class ControlServer {
         look = nil
         pause = nil
         leavePlace()
-        visitors.removeAll()
+        clients.removeAll()
     }
 
     private func leavePlace() {
@@ -144,7 +144,7 @@ public final class ControlServer {
         look?.arm(after: interval)
     }
 
-    // MARK: Visitors
+    // MARK: Clients
 
     private func acceptLater() {
         socket?.watch.wantsRead = false
@@ -164,22 +164,22 @@ public final class ControlServer {
             }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
-            guard visitors.count < Self.mostVisitors, let peer = ControlTrust.peer(descriptor),
+            guard clients.count < Self.maximumClients, let peer = ControlTrust.peer(descriptor),
                 ControlTrust.mayAsk(peer.user)
             else {
                 Glibc.close(descriptor)
                 continue
             }
-            let visitor = Visitor(loop, descriptor, handler) { [weak self] in
-                self?.visitors[$0] = nil
+            let client = Client(loop, descriptor, handler) { [weak self] in
+                self?.clients[$0] = nil
             }
-            visitors[ObjectIdentifier(visitor)] = visitor
+            clients[ObjectIdentifier(client)] = client
         }
     }
 }
 
 /// One client of the control socket: its line, then the reply.
-private final class Visitor {
+private final class Client {
     private let socket: StreamSocket
     private let handler: (String) -> String
     private let gone: (ObjectIdentifier) -> Void
@@ -214,7 +214,7 @@ private final class Visitor {
         }
         let end = line.firstIndex(of: UInt8(ascii: "\n"))
         guard end != nil || result == .end else {
-            if line.count > ControlServer.longestLine { leave() }
+            if line.count > ControlServer.maximumLine { leave() }
             return
         }
         // Somebody who only looked whether anybody is here.

@@ -89,7 +89,7 @@ public final class DatagramExchange {
             let piece = whole ? run.length : run.segmentSize
             var at = 0
             while at < run.length {
-                var d = braid_departure(
+                var d = braid_outgoing(
                     bytes: bytes + at, length: UInt32(min(piece, run.length - at)),
                     segment: whole && run.datagrams > 1 ? UInt16(run.segmentSize) : 0,
                     has_local: run.local.isUnspecified ? 0 : 1,
@@ -119,7 +119,7 @@ public final class DatagramExchange {
         while !socket.waiting.isEmpty {
             braid_sender_clear(sender)
             var n = 0
-            for d in socket.waiting.departures.prefix(Self.sendSlots) {
+            for d in socket.waiting.outgoing.prefix(Self.sendSlots) {
                 var copy = d
                 guard braid_sender_add(sender, &copy) != 0 else { break }
                 n += 1
@@ -151,7 +151,7 @@ public final class DatagramExchange {
         return result
     }
 
-    private func datagrams(_ d: braid_departure) -> Int {
+    private func datagrams(_ d: braid_outgoing) -> Int {
         d.segment == 0 ? 1 : (Int(d.length) + Int(d.segment) - 1) / Int(d.segment)
     }
 
@@ -189,14 +189,15 @@ public final class DatagramExchange {
         return (i, result)
     }
 
-    private func account(_ d: braid_departure, _ socket: DatagramSocket) {
+    private func account(_ d: braid_outgoing, _ socket: DatagramSocket) {
         socket.statistics.datagramsSent += datagrams(d)
         socket.statistics.bytesSent += Int(d.length)
     }
 
-    /// Message `i` was refused with `code`: its datagrams are tried one by one, and dropped where
-    /// they are longer than the interface takes. False where the kernel has no room for the first
-    /// one.
+    /// Message `i` was refused with `code`. Where that may be because it is a run, or too long, its
+    /// datagrams are sent one by one: those longer than the interface takes are dropped and told by
+    /// `takeTooLong`. With any other error, and from an error in between on, the rest is dropped.
+    /// False, with nothing dropped, where the kernel has no space for the first one.
     private func sendSingly(_ i: Int, after code: Int32, _ socket: DatagramSocket) -> Bool {
         let d = braid_sender_at(sender, UInt32(i))!.pointee, total = datagrams(d)
         let refusedRun =

@@ -117,38 +117,38 @@ public final class DatagramSocket {
 /// Copies of runs the kernel had no room for, in order. Beyond the limit they are dropped, as a
 /// full device queue would.
 struct WaitingRuns {
-    private(set) var departures: [braid_departure] = []
+    private(set) var outgoing: [braid_outgoing] = []
     private var storage: UnsafeMutableRawPointer?
     private var used = 0
     /// Bytes kept for one socket: four full runs.
     static let limit = 256 << 10
 
-    var isEmpty: Bool { departures.isEmpty }
+    var isEmpty: Bool { outgoing.isEmpty }
 
-    mutating func append(_ d: braid_departure) -> Bool {
+    mutating func append(_ d: braid_outgoing) -> Bool {
         guard used + Int(d.length) <= Self.limit else { return false }
         if storage == nil {
             storage = .allocate(byteCount: Self.limit, alignment: 64)
-            departures.reserveCapacity(64)
+            outgoing.reserveCapacity(64)
         }
         var copy = d
         (storage! + used).copyMemory(from: d.bytes, byteCount: Int(d.length))
         copy.bytes = UnsafePointer((storage! + used).assumingMemoryBound(to: UInt8.self))
         used += Int(d.length)
-        departures.append(copy)
+        outgoing.append(copy)
         return true
     }
 
     /// Forgets the first `n`; the room is used again once all are gone.
     mutating func removeFirst(_ n: Int) {
-        departures.removeFirst(n)
-        if departures.isEmpty { used = 0 }
+        outgoing.removeFirst(n)
+        if outgoing.isEmpty { used = 0 }
     }
 
     mutating func free() {
         storage?.deallocate()
         storage = nil
-        departures = []
+        outgoing = []
         used = 0
     }
 }

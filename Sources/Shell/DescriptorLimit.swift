@@ -17,7 +17,7 @@ public enum DescriptorLimit {
 
     /// Connections with one descriptor each that fit beside what a process has open anyway (some
     /// two dozen).
-    public static var mostConnections: Int {
+    public static var maximumConnections: Int {
         let all = forConnections
         return max(1, all - min(spare, all / 2))
     }

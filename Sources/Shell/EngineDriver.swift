@@ -50,8 +50,8 @@ public final class EngineDriver {
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
     private static let receiveRounds = 4
     /// Events handed out, and batches sent, in one turn.
-    private static let mostEvents = 4096
-    private static let mostBatches = 16
+    private static let maximumEvents = 4096
+    private static let maximumBatches = 16
     /// What one turn moves about, bytes: of datagrams received, of datagrams sent, and from and to
     /// the sockets of applications each. A turn is what anybody's small request waits for: a third
     /// of a millisecond each here.
@@ -60,7 +60,7 @@ public final class EngineDriver {
     static let proxysBytesPerTurn = 1 << 20
     private let bytesPerTurn: Int
     /// Numbers that uplinks may have: 0 up to here. The proxy's numbering keeps to far fewer.
-    public static let mostUplinks = 256
+    public static let maximumUplinks = 256
 
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
@@ -88,7 +88,7 @@ public final class EngineDriver {
     /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is
     /// replaced; one out of range is refused.
     public func addUplink(_ uplink: Uplink, socket: DatagramSocket) {
-        guard (0..<Self.mostUplinks).contains(uplink.number) else { socket.close(); return }
+        guard (0..<Self.maximumUplinks).contains(uplink.number) else { socket.close(); return }
         removeUplink(uplink.number)
         attach(socket, uplink.number)
         endpoint.addUplink(uplink, at: now)
@@ -209,7 +209,7 @@ public final class EngineDriver {
 
     /// Whether there may be more.
     private func handOutEvents() -> Bool {
-        for _ in 0..<Self.mostEvents {
+        for _ in 0..<Self.maximumEvents {
             // Each pump moves a little even so: thousands of them are not one turn's work.
             if allowance <= -bytesPerTurn { return true }
             guard let event = endpoint.nextEvent() else { return false }
@@ -221,7 +221,7 @@ public final class EngineDriver {
     /// Whether there is more.
     private func sendBatches(at now: Instant) -> Bool {
         var bytes = 0
-        for _ in 0..<Self.mostBatches where bytes < bytesPerTurn {
+        for _ in 0..<Self.maximumBatches where bytes < bytesPerTurn {
             let more = endpoint.transmit(into: batch, at: now)
             if !batch.isEmpty {
                 loop.record.datagramsSent += batch.runs.reduce(0) { $0 + $1.datagrams }

@@ -18,7 +18,7 @@ public final class EventLoop {
     private var isDispatching = false
     /// What the turn that is under way has done so far.
     var record = TurnRecord()
-    private var longestTurn = Interval.seconds(1 << 30)
+    private var maximumTurn = Interval.seconds(1 << 30)
     private var turnIsLong: ((TurnRecord) -> Void)?
 
     public init() throws(SystemError) {
@@ -110,7 +110,7 @@ public final class EventLoop {
             base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
         isDispatching = false
         for hook in hooks { perform(.engine, hook) }
-        if record.duration > longestTurn { turnIsLong?(record) }
+        if record.duration > maximumTurn { turnIsLong?(record) }
         record = TurnRecord()
     }
 
@@ -126,7 +126,7 @@ public final class EventLoop {
     /// `report` is called after each turn that took longer than `limit`, of whichever parts it was
     /// made.
     public func reportTurns(longerThan limit: Interval, _ report: @escaping (TurnRecord) -> Void) {
-        longestTurn = limit
+        maximumTurn = limit
         turnIsLong = report
     }
 

@@ -78,25 +78,25 @@ public final class Pump {
         case cancelled
     }
 
-    public private(set) var bytesIn = 0, bytesOut = 0
+    public private(set) var bytesFromSocket = 0, bytesToSocket = 0
     private let socket: StreamSocket
     private let stream: any PumpedStream
     private var ended: ((End) -> Void)?
     /// For the socket, ahead of the stream's bytes.
     private var greeting: [UInt8]
-    private var readSize = Pump.smallestRead
+    private var readSize = Pump.minimumRead
     private var socketEnded = false
     private var streamEnded = false
     private var isOver = false
 
     // The first read of a connection should not make its ring large; a busy one earns larger reads.
-    private static let smallestRead = 16 << 10, largestRead = 128 << 10
+    private static let minimumRead = 16 << 10, maximumRead = 128 << 10
     /// Bytes moved each way for one event: of what the turn still allows a part, so that nobody
     /// gets all of it, and a little always.
-    private var mostPerEvent: Int {
-        max(Self.smallestRead, min(Self.mostAtOnce, stream.allowance / 2))
+    private var maximumPerEvent: Int {
+        max(Self.minimumRead, min(Self.maximumAtOnce, stream.allowance / 2))
     }
-    private static let mostAtOnce = 128 << 10
+    private static let maximumAtOnce = 128 << 10
 
     /// `greeting` goes to the socket ahead of the stream's bytes (such as an HTTP proxy's reply);
     /// `early` was already read from the socket and goes into the stream first.
@@ -126,10 +126,10 @@ public final class Pump {
     public func start(lookingEvery interval: Interval = DeathWatch.interval) {
         socket.onDeath(every: interval, for: self) { $0.end(.socketFailed($1)) }
         socket.watch.onReadable(for: self) {
-            $0.fromSocket(); $0.settle()
+            $0.fromSocket(); $0.endOrWatch()
         }
         socket.watch.onWritable(for: self) {
-            $0.toSocket(); $0.settle()
+            $0.toSocket(); $0.endOrWatch()
         }
         activity()
     }
@@ -141,7 +141,7 @@ public final class Pump {
         toSocket()
         // Only where reading stood still: otherwise the socket's own event comes.
         if !isOver, !socketEnded, !socket.watch.wantsRead { fromSocket() }
-        settle()
+        endOrWatch()
     }
 
     /// Ends both sides at once, with a reset.
@@ -152,9 +152,9 @@ public final class Pump {
     private func fromSocket() {
         guard !isOver, !socketEnded, forwardEarly() else { return }
         var moved = 0
-        let most = mostPerEvent
-        while moved < most {
-            let space = stream.writeSpace(min(readSize, most - moved))
+        let limit = maximumPerEvent
+        while moved < limit {
+            let space = stream.writeSpace(min(readSize, limit - moved))
             if space.isEmpty { socket.watch.wantsRead = false; break }
             switch socket.read(into: space) {
             case .bytes(let n):
@@ -171,7 +171,7 @@ public final class Pump {
                 socketEnded = true
                 socket.watch.wantsRead = false
                 stream.finishWriting()
-                bytesIn += moved
+                bytesFromSocket += moved
                 stream.touched()
                 return
             case .failed(let code):
@@ -179,21 +179,21 @@ public final class Pump {
                 return
             }
         }
-        if moved >= most { socket.watch.wantsRead = true }
+        if moved >= limit { socket.watch.wantsRead = true }
         finishEvent(moved)
     }
 
     private func finishEvent(_ moved: Int) {
         guard moved > 0 else { return }
-        bytesIn += moved
+        bytesFromSocket += moved
         stream.moved(moved)
         stream.touched()
     }
 
     private func adapt(_ n: Int, asked: Int) {
-        if n == readSize, readSize < Self.largestRead {
+        if n == readSize, readSize < Self.maximumRead {
             readSize *= 2
-        } else if n < readSize / 4, asked == readSize, readSize > Self.smallestRead {
+        } else if n < readSize / 4, asked == readSize, readSize > Self.minimumRead {
             readSize /= 2
         }
     }
@@ -209,7 +209,7 @@ public final class Pump {
                 space.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<n]))
             }
             stream.commitWrite(n)
-            bytesIn += n
+            bytesFromSocket += n
             if n == early.count { early = [] } else { early.removeFirst(n) }
         }
         stream.touched()
@@ -222,9 +222,9 @@ public final class Pump {
         guard !isOver, !streamEnded else { return }
         guard sendGreeting() else { return }
         var moved = 0
-        let most = mostPerEvent
-        while moved < most {
-            let pieces = stream.readable.prefix(most - moved)
+        let limit = maximumPerEvent
+        while moved < limit {
+            let pieces = stream.readable.prefix(limit - moved)
             if pieces.count == 0 { socket.watch.wantsWrite = false; break }
             switch socket.write(pieces) {
             case .bytes(let n):
@@ -240,7 +240,7 @@ public final class Pump {
                 return
             }
         }
-        if moved >= most { socket.watch.wantsWrite = stream.readable.count > 0 }
+        if moved >= limit { socket.watch.wantsWrite = stream.readable.count > 0 }
         finishWrite(moved)
         if stream.isReadFinished {
             streamEnded = true
@@ -251,7 +251,7 @@ public final class Pump {
 
     private func finishWrite(_ moved: Int) {
         guard moved > 0 else { return }
-        bytesOut += moved
+        bytesToSocket += moved
         stream.moved(moved)
         stream.touched()
     }
@@ -275,7 +275,7 @@ public final class Pump {
 
     // MARK: The end
 
-    private func settle() {
+    private func endOrWatch() {
         guard !isOver else { return }
         if socketEnded, streamEnded { end(.finished); return }
         // Held up, or half closed: a reset is seen all the same.

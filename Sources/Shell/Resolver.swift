@@ -53,7 +53,7 @@ public final class Resolver {
             searches = []
         }
 
-        fileprivate func settle(isIPv4: Bool, _ answer: Answer) {
+        fileprivate func record(isIPv4: Bool, _ answer: Answer) {
             guard changed != nil, (isIPv4 ? v4 : v6) == .pending else { return }
             if isIPv4 { v4 = answer } else { v6 = answer }
             let tell = changed
@@ -71,7 +71,7 @@ public final class Resolver {
     private var hosts = HostsFile()
     private var lookups: [ObjectIdentifier: SystemLookup] = [:]
     /// Threads that ask the system's resolver at the same time.
-    private static let mostLookups = 16
+    private static let maximumLookups = 16
 
     /// - Parameter timeout: for one question, all tries together; nil: as /etc/resolv.conf has it.
     /// - Parameter configurationPath: for tests.
@@ -95,7 +95,7 @@ public final class Resolver {
             let answer = loop.timer { [resolution] in
                 for isIPv4 in [false, true] {
                     let some = known.filter { $0.isIPv4 == isIPv4 }
-                    resolution.settle(
+                    resolution.record(
                         isIPv4: isIPv4, some.isEmpty ? .failed(.notFound) : .addresses(some))
                 }
             }
@@ -108,7 +108,7 @@ public final class Resolver {
         // The timer keeps the resolution, until it is complete or cancelled.
         let timer = loop.timer { [resolution, searches] in
             for (search, isIPv4) in zip(searches, [false, true]) {
-                resolution.settle(isIPv4: isIPv4, .failed(search.failure))
+                resolution.record(isIPv4: isIPv4, .failed(search.failure))
             }
         }
         searches.forEach { $0.start() }
@@ -128,8 +128,8 @@ public final class Resolver {
             guard let resolution, resolution.timer != nil else { return }
             if isTruncated, self?.askSystem(resolution, isIPv4: isIPv4) == true { return }
             switch result {
-            case .success(let found): resolution.settle(isIPv4: isIPv4, .addresses(found))
-            case .failure(let failure): resolution.settle(isIPv4: isIPv4, .failed(failure))
+            case .success(let found): resolution.record(isIPv4: isIPv4, .addresses(found))
+            case .failure(let failure): resolution.record(isIPv4: isIPv4, .failed(failure))
             }
         }
     }
@@ -163,12 +163,12 @@ public final class Resolver {
 
     /// The answer did not fit a datagram: the system's resolver asks again over TCP.
     private func askSystem(_ resolution: Resolution, isIPv4: Bool) -> Bool {
-        guard lookups.count < Self.mostLookups, resolution.isWanted else { return false }
+        guard lookups.count < Self.maximumLookups, resolution.isWanted else { return false }
         var key: ObjectIdentifier?
         let lookup = SystemLookup(resolution.name, isIPv4: isIPv4, loop: loop) {
             [weak self] found in
             if let key { self?.lookups[key] = nil }
-            resolution.settle(
+            resolution.record(
                 isIPv4: isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
         }
         guard let lookup else { return false }

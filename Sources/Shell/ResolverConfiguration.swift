@@ -11,15 +11,15 @@ struct ResolverConfiguration: Equatable {
     var attempts = 2
 
     /// MAXNS of resolv.conf(5); the lines behind are not read.
-    static let mostServers = 3
+    static let maximumServers = 3
     /// Bounds of `options timeout:` and `attempts:`: a dial has 10 s for everything.
     static let timeouts = Int64(1)...5, attempts = 1...5
     /// The longest all tries together may take.
-    static let longest = Interval.seconds(8)
+    static let maximumTime = Interval.seconds(8)
 
     /// For one question.
     var limit: Interval {
-        min(Self.longest, timeout * Int64(attempts) * Int64(max(1, servers.count)))
+        min(Self.maximumTime, timeout * Int64(attempts) * Int64(max(1, servers.count)))
     }
 
     init() {}
@@ -31,7 +31,7 @@ struct ResolverConfiguration: Equatable {
         for line in text.split(whereSeparator: \.isNewline) {
             let fields = line.split { $0 == " " || $0 == "\t" }.map(String.init)
             switch fields.first {
-            case "nameserver" where fields.count > 1 && servers.count < Self.mostServers:
+            case "nameserver" where fields.count > 1 && servers.count < Self.maximumServers:
                 servers.append(Self.withPort(fields[1]))
             case "options": fields.dropFirst().forEach { read(option: $0) }
             default: break

@@ -19,7 +19,7 @@ public final class StreamListener {
     private var saidExhausted = false
 
     /// Most connections accepted in one iteration of the loop, so that others get their turn.
-    private static let mostPerTurn = 64
+    private static let maximumPerTurn = 64
     private static let backlog: Int32 = 1024
     /// Until it is tried again, where there was no descriptor.
     static let pauseTime = Interval.milliseconds(100)
@@ -69,7 +69,7 @@ public final class StreamListener {
 
     private func acceptAll() {
         var from = braid_address()
-        for _ in 0..<Self.mostPerTurn {
+        for _ in 0..<Self.maximumPerTurn {
             let fd = braid_accept(descriptor, &from)
             if fd >= DescriptorLimit.forConnections {
                 Glibc.close(fd)

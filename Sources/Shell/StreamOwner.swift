@@ -15,6 +15,6 @@ open class StreamOwner {
 }
 
 extension StreamHandle {
-    /// The owner as what every owner in this house is; set it through `owner`.
+    /// The owner, as the class that every owner here is derived from; set it through `owner`.
     public var streamOwner: StreamOwner? { owner.map { unsafeDowncast($0, to: StreamOwner.self) } }
 }

@@ -59,7 +59,7 @@ public final class StreamSocket {
             let result = braid_connect(descriptor, &address)
             guard result == 0 || result == -EINPROGRESS else { fail(loop, -result); return }
             self.socket = socket
-            socket.watch.onWritable(for: self) { $0.settle() }
+            socket.watch.onWritable(for: self) { $0.finishConnecting() }
             socket.watch.wantsWrite = true
         }
 
@@ -79,7 +79,7 @@ public final class StreamSocket {
             deferred = timer
         }
 
-        private func settle() {
+        private func finishConnecting() {
             guard let socket else { return }
             let code = braid_socket_error(socket.descriptor)
             self.socket = nil

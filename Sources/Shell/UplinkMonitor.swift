@@ -37,7 +37,7 @@ public struct UplinkCandidate: Hashable, Sendable {
 
     /// Bytes of MTU below which a link is no uplink: a datagram must hold a handshake, and a
     /// segment behind its heads.
-    static let leastMTU = 640
+    static let minimumMTU = 640
 
     /// The largest UDP payload without fragments; an Internet path is taken for no wider than
     /// Ethernet.
@@ -190,7 +190,7 @@ public final class UplinkMonitor {
             name =
                 range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
         }
-        guard !addresses.isEmpty, link.mtu >= UplinkCandidate.leastMTU else { return nil }
+        guard !addresses.isEmpty, link.mtu >= UplinkCandidate.minimumMTU else { return nil }
         return UplinkCandidate(
             name: name, selector: selector, interface: link.name,
             interfaceIndex: link.index, addresses: addresses, mtu: link.mtu,

@@ -5,7 +5,7 @@ import Measures
 /// long.
 public final class Watchdog {
     /// A turn that takes longer delays every user's packets more than any path's jitter does.
-    public static let longestTurn = Interval.milliseconds(100)
+    public static let maximumTurn = Interval.milliseconds(100)
 
     private let loop: EventLoop
     private let log: Logger
@@ -17,12 +17,12 @@ public final class Watchdog {
     /// - Parameter tell: called twice in each interval.
     public init(
         loop: EventLoop, interval: Interval?, log: Logger = Logger(label: "loop"),
-        longestTurn: Interval = Watchdog.longestTurn,
+        maximumTurn: Interval = Watchdog.maximumTurn,
         tell: @escaping () -> Void = ServiceManager.alive
     ) {
         self.loop = loop
         self.log = log
-        loop.reportTurns(longerThan: longestTurn) { [weak self] in self?.slow($0) }
+        loop.reportTurns(longerThan: maximumTurn) { [weak self] in self?.slow($0) }
         guard let interval else { return }
         timer = loop.timer(for: self) { watchdog in
             tell()

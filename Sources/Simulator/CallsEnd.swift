@@ -26,7 +26,7 @@ final class CallsEnd: StreamEnd {
     private let leaving: Leaving
     /// How often it rests between calls, and for how long at most.
     private let restlessness: Double
-    private let longestRest: Interval
+    private let maximumRest: Interval
     private let writesInPieces: Int
     private var toWrite: Int
     private var calls = 0
@@ -61,7 +61,7 @@ final class CallsEnd: StreamEnd {
         random = SeededRandom(seed: seed)
         toWrite = random.chance(0.15) ? 0 : Int(random.scaled(1, 600_000))
         restlessness = random.chance(0.3) ? 0.5 : 0.05
-        longestRest = .milliseconds(random.chance(0.2) ? 4_000 : 60)
+        maximumRest = .milliseconds(random.chance(0.2) ? 4_000 : 60)
         writesInPieces = random.chance(0.3) ? 40 : 70_001
         leaving =
             switch random.number(0...9) {
@@ -96,7 +96,7 @@ final class CallsEnd: StreamEnd {
             if leaves(connection, at: now) { return true }
             if rests > 0, random.chance(restlessness) {
                 rests -= 1
-                rest(random.interval(.zero, longestRest), at: now)
+                rest(random.interval(.zero, maximumRest), at: now)
                 return didSomething
             }
             calls += 1

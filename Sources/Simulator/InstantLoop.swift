@@ -37,7 +37,7 @@ extension InstantLoop {
 
     func runInstant() {
         // No engine needs more turns at one instant.
-        let mostTurns = 5_000
+        let maximumTurns = 5_000
         var turns = 0, idleTurns = 0
         while failure == nil {
             let isBusy = turn()
@@ -51,7 +51,7 @@ extension InstantLoop {
                     failure = "spins: nothing done, deadline \(engineDeadline); " + describe()
                 }
             }
-            if turns > mostTurns { failure = "more than \(turns) turns at one instant" }
+            if turns > maximumTurns { failure = "more than \(turns) turns at one instant" }
         }
         if let text = failure { failure = "\(text) [at \(now.nanoseconds / 1000) us]" }
     }

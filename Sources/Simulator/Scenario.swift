@@ -99,7 +99,7 @@ public struct Scenario: Hashable, Sendable {
     /// In the order of their times.
     public var faults: [Fault] = []
     /// After the last fault every stream must end within this.
-    public var patience = Interval.seconds(120)
+    public var timeLimit = Interval.seconds(120)
     public init(uplinks: [UplinkPlan], streams: [StreamPlan], faults: [Fault] = []) {
         self.uplinks = uplinks
         self.streams = streams
@@ -175,16 +175,16 @@ extension Scenario {
         var random = SeededRandom(seed: seed ^ 0x6e61_7272_6f77_0000)
         guard random.chance(0.33) else { return }
         for i in uplinks.indices {
-            let least = i > 0 && random.chance(0.2) ? 600 : 1280
-            if random.chance(0.5) { uplinks[i].up.mtu = random.number(least...1500) }
-            if random.chance(0.5) { uplinks[i].down.mtu = random.number(least...1500) }
+            let minimum = i > 0 && random.chance(0.2) ? 600 : 1280
+            if random.chance(0.5) { uplinks[i].up.mtu = random.number(minimum...1500) }
+            if random.chance(0.5) { uplinks[i].down.mtu = random.number(minimum...1500) }
             guard random.chance(0.4) else { continue }
             let direction: Fault.Direction =
                 random.chance(0.5) ? .both : random.chance(0.5) ? .up : .down
             faults.append(
                 Fault(
                     at: .zero + random.interval(.milliseconds(20), .seconds(6)), uplink: i,
-                    change: .mtu(random.number(least...1500), direction)))
+                    change: .mtu(random.number(minimum...1500), direction)))
         }
     }
 }

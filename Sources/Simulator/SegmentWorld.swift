@@ -118,7 +118,7 @@ public final class SegmentWorld: InstantLoop {
     /// unless
     /// `mayStop`.
     public func run(until limit: Instant? = nil, mayStop: Bool = false) {
-        let end = limit ?? (scenario.faults.last?.at ?? .zero) + scenario.patience + .seconds(60)
+        let end = limit ?? (scenario.faults.last?.at ?? .zero) + scenario.timeLimit + .seconds(60)
         runInstants(until: end, mayStop: mayStop)
         if failure == nil, !mayStop {
             for lane in lanes { lane.up.clear(at: now); lane.down.clear(at: now) }

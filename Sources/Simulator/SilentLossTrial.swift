@@ -123,8 +123,8 @@ public struct SilentLossTrial: Hashable, Sendable {
         public var failure: String?
         /// The least share of the cellular rate that arrived in any three seconds, and when they
         /// began.
-        public var leastShare: Double
-        public var leastAt: Instant
+        public var minimumShare: Double
+        public var minimumAt: Instant
         /// Over all the time after the grace.
         public var share: Double
         public var longestGap: Interval
@@ -148,16 +148,16 @@ public struct SilentLossTrial: Hashable, Sendable {
         let last = Int((lossAt + Self.tail).nanoseconds / step.nanoseconds) - 1
         func bytes(_ bin: Int) -> Int { bin < log.bins.count ? log.bins[bin] : 0 }
         let perWindow = Int(Interval.seconds(3).nanoseconds / step.nanoseconds)
-        var least = Double.infinity, leastBin = first, total = 0
+        var minimum = Double.infinity, minimumBin = first, total = 0
         for bin in first..<last { total += bytes(bin) }
         for bin in first..<(last - perWindow) {
             let sum = (bin..<(bin + perWindow)).reduce(0) { $0 + bytes($1) }
             let share = Double(sum) / 3 / rate
-            if share < least { least = share; leastBin = bin }
+            if share < minimum { minimum = share; minimumBin = bin }
         }
         return Outcome(
-            failure: world.failure, leastShare: least,
-            leastAt: Instant(nanoseconds: step.nanoseconds * Int64(leastBin)),
+            failure: world.failure, minimumShare: minimum,
+            minimumAt: Instant(nanoseconds: step.nanoseconds * Int64(minimumBin)),
             share: Double(total) / rate / (Double(last - first) * step.seconds),
             longestGap: log.longestGap(from: lossAt, to: lossAt + Self.tail),
             isAsleep: scenario.uplinks[1].radio != nil)

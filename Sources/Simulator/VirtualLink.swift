@@ -43,7 +43,7 @@ public final class VirtualLink {
     private var lastArrival = Instant.zero
     private var isInBurst = false
     private var lastDrawn = Instant.zero
-    private static let longestSilentBurst = Interval.milliseconds(500)
+    private static let maximumSilentBurst = Interval.milliseconds(500)
 
     /// `pool` gives the copies of duplicated packets.
     public init(_ conditions: LinkConditions, pool: PacketPool, seed: UInt64, radio: Radio? = nil) {
@@ -180,7 +180,7 @@ public final class VirtualLink {
         case .none: return false
         case .random(let p): return random.chance(p)
         case .bursts(let enter, let leave, let inside):
-            if end - lastDrawn > Self.longestSilentBurst { isInBurst = false }
+            if end - lastDrawn > Self.maximumSilentBurst { isInBurst = false }
             lastDrawn = end
             isInBurst = isInBurst ? !random.chance(leave) : random.chance(enter)
             return isInBurst && random.chance(inside)

@@ -187,7 +187,7 @@ public final class World: InstantLoop {
         let end =
             limit
             ?? max(scenario.faults.last?.at ?? .zero, scenario.streams.last?.at ?? .zero)
-            + scenario.patience
+            + scenario.timeLimit
         runInstants(until: end, mayStop: mayStop)
         if failure == nil, !mayStop { windUp() }
     }

@@ -42,12 +42,12 @@ enum StatusTable {
     }
 
     static let heads = [
-        "path", "uplink", "state", "rtt", "least", "loss", "mtu", "sending", "receiving", "sent",
+        "path", "uplink", "state", "rtt", "min", "loss", "mtu", "sending", "receiving", "sent",
         "received", "from", "to"
     ]
     /// Columns of numbers stand right.
     private static let right: Set = [
-        "rtt", "least", "loss", "mtu", "sending", "receiving", "sent", "received"
+        "rtt", "min", "loss", "mtu", "sending", "receiving", "sent", "received"
     ]
 
     static func rows(_ session: ServerStatus.Session) -> [[String]] {

@@ -44,7 +44,7 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
         var queue = AddressQueue(port: 443)
         queue.take(
             v6: [], v4: (1...100).map { ip("1.0.0.\($0)") }, isComplete: true, EgressPolicy())
-        #expect(all(&queue).count == Dial.mostAddresses)
+        #expect(all(&queue).count == Dial.maximumAddresses)
     }
 
     @Test func theMostTellingFailureWins() {

@@ -22,7 +22,7 @@ import Wire
         #expect(proxy.uplinks.isEmpty)
         #expect(configuration.program.status == nil)
         #expect(configuration.program.logLevel == .info)
-        #expect(proxy.mostClients == 20_000)
+        #expect(proxy.maximumClients == 20_000)
         #expect(proxy.identity.publicKey.base64 == Scratch.publicKey(1))
         #expect(proxy.connection.sendLimit == 16 << 20)
     }
@@ -82,7 +82,7 @@ import Wire
         #expect(proxy.capture == "\(scratch.folder)/inside.pcap")
         #expect(configuration.program.logLevel == .debug)
         #expect(proxy.connection.subflow.congestion == .newReno)
-        #expect(proxy.mostClients == 1000)
+        #expect(proxy.maximumClients == 1000)
         #expect(proxy.connection.sendLimit == 4 << 20)
         #expect(proxy.connection.receiveLimit == 1 << 20)
         #expect(proxy.drain == .milliseconds(500))

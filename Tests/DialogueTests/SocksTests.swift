@@ -13,13 +13,13 @@ private let v4 = Target(host: .address(IPAddress("192.0.2.7")!), port: 80)
 private let v6 = Target(host: .address(IPAddress("2001:db8::7")!), port: 8080)
 private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8) }
 
-@Suite struct FrontDoorTests {
+@Suite struct ClientProtocolTests {
     @Test func firstBytes() {
-        #expect(FrontDoor(firstByte: 4) == .socks4)
-        #expect(FrontDoor(firstByte: 5) == .socks5)
-        for letter in "CGPHOTDcg".utf8 { #expect(FrontDoor(firstByte: letter) == .http) }
+        #expect(ClientProtocol(firstByte: 4) == .socks4)
+        #expect(ClientProtocol(firstByte: 5) == .socks5)
+        for letter in "CGPHOTDcg".utf8 { #expect(ClientProtocol(firstByte: letter) == .http) }
         for other in [0, 1, 3, 6, 0x16, 0x20, 0x30, 0x5b, 0x80, 0xff] as [UInt8] {
-            #expect(FrontDoor(firstByte: other) == nil)
+            #expect(ClientProtocol(firstByte: other) == nil)
         }
     }
 

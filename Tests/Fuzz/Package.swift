@@ -1,5 +1,5 @@
 // swift-tools-version: 6.2
-// The fuzz targets: the house's own sources, instrumented for libFuzzer and with address checks
+// The fuzz targets: the same sources, instrumented for libFuzzer and with address checks
 // (docs/operations.md). A package of its own, so that the normal build knows nothing of it.
 import PackageDescription
 
@@ -16,7 +16,7 @@ let unwatched: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
-func room(
+func module(
     _ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = watched
 ) -> Target {
     .target(
@@ -36,33 +36,33 @@ let package = Package(
         .target(name: "CIPSecMB", path: "Sources/CIPSecMB"),
         .target(name: "CDatagram", path: "Sources/CDatagram"),
         .target(name: "CFuzzer", path: "CFuzzer"),
-        room("Measures", []),
-        room("Buffers", ["Measures"]),
-        room("Wire", ["Measures", "Buffers"]),
-        room("Dialogue", ["Measures", "Wire"]),
-        room("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
-        room("Subflow", ["Measures", "Buffers", "Wire"]),
-        room("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
-        room("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
-        room(
+        module("Measures", []),
+        module("Buffers", ["Measures"]),
+        module("Wire", ["Measures", "Buffers"]),
+        module("Dialogue", ["Measures", "Wire"]),
+        module("Crypto", ["Measures", "Buffers", "CLibcrypto", "CIPSecMB"]),
+        module("Subflow", ["Measures", "Buffers", "Wire"]),
+        module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
+        module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        module(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
                 "CDatagram", logging
             ], unwatched),
-        room(
+        module(
             "Proxy",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
                 logging
             ], unwatched),
-        room(
+        module(
             "Concentrator",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
                 logging
             ], unwatched),
-        room(
+        module(
             "Configuration",
             [
                 "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy",

@@ -163,9 +163,9 @@ class Links:
         assert line == "ready\n", f"kernel.py: {line}{process.stderr.read()}"
         return process
 
-    def end(self, process, patience=10):
+    def end(self, process, timeout=10):
         try:
-            out, err = process.communicate(timeout=patience)
+            out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.terminate()
             out, err = process.communicate(timeout=5)
@@ -277,8 +277,8 @@ def same_streams(peer, kernel):
     assert peer["readFinished"] and peer["writeFinished"], "the peer saw no end of both streams"
 
 
-def wait_until(what, condition, patience=10):
-    end = time.monotonic() + patience
+def wait_until(what, condition, timeout=10):
+    end = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {patience} s"
+        assert time.monotonic() < end, f"{what} did not happen within {timeout} s"
         time.sleep(0.02)

@@ -18,7 +18,7 @@ import traceback
 from links import Links, kernel_address, peer_address, runner, same_streams, seconds, sh  # noqa: F401
 
 FASTEST = 90            # Mbit/s of all lines together
-PATIENCE = 40           # seconds for one transfer
+TIME_LIMIT = 40           # seconds for one transfer
 # What the kernel may count besides what a case causes: nothing that says a segment of ours was wrong.
 TROUBLE = {"RmSubflow", "EchoAdd", "EchoAddTx", "AddAddr", "AddAddrTx", "RmAddr", "RmAddrTx", "MPPrioTx", "MPPrioRx"}
 
@@ -134,7 +134,7 @@ class Case:
         to = (kernel_address if self.we_connect else peer_address)(1, self.v6)
         peer, kernel = (w.connect if self.we_connect else w.serve)(
             self.mine, self.size, kernel=self.theirs, kernel_size=self.kernel_size, to=to, during=lambda: self.happen(w),
-            peer_options=["--seed", self.seed, "--seconds", PATIENCE, *self.words], **where)
+            peer_options=["--seed", self.seed, "--seconds", TIME_LIMIT, *self.words], **where)
         self.judge(w, peer, kernel)
 
     def happen(self, w):

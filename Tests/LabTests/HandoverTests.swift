@@ -7,7 +7,7 @@ import Testing
 @Suite struct HandoverTests {
     @Test func theMedianLeavesOutWhatNeverHappened() throws {
         let spread = try #require(HandoverReport.Spread([3, nil, 1, 2]))
-        #expect(spread.median == 2 && spread.least == 1 && spread.most == 3)
+        #expect(spread.median == 2 && spread.minimum == 1 && spread.maximum == 3)
         #expect(HandoverReport.Spread([4, 1])?.median == 2.5)
         #expect(HandoverReport.Spread([nil]) == nil)
     }

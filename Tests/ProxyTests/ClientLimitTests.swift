@@ -16,22 +16,22 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         for guess in 0..<20 {
             pauses.noteWrong(a, hash: guess, at: now)
             guard let end = pauses.pauseEnd(a, at: now) else { Issue.record("no pause"); return }
-            #expect(end - now >= last && end - now <= GuessPauses.longest)
+            #expect(end - now >= last && end - now <= GuessPauses.maximumPause)
             last = end - now
             now = end
             #expect(pauses.pauseEnd(a, at: now) == nil && pauses.pauseEnd(b, at: now) == nil)
         }
-        #expect(last == GuessPauses.longest)
+        #expect(last == GuessPauses.maximumPause)
         now = now + GuessPauses.memory + .seconds(1)
         pauses.noteWrong(a, hash: 99, at: now)
-        #expect(pauses.pauseEnd(a, at: now) == now + GuessPauses.shortest, "forgotten")
+        #expect(pauses.pauseEnd(a, at: now) == now + GuessPauses.minimumPause, "forgotten")
     }
 
     @Test func theSamePasswordAgainTellsNothing() {
         var pauses = GuessPauses()
         let a = source("192.0.2.1"), now = Instant.zero + .seconds(100)
         for i in 0..<100 { pauses.noteWrong(a, hash: 7, at: now + .milliseconds(Int64(i))) }
-        #expect(pauses.pauseEnd(a, at: now) == now + GuessPauses.shortest)
+        #expect(pauses.pauseEnd(a, at: now) == now + GuessPauses.minimumPause)
     }
 
     @Test func oneHostIsOneSource() {
@@ -45,37 +45,38 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
 
     @Test func theTableIsBounded() {
         var pauses = GuessPauses()
-        for i in 0..<(GuessPauses.mostSources + 500) {
+        for i in 0..<(GuessPauses.maximumSources + 500) {
             pauses.noteWrong(
                 Source(IPAddress(v4: UInt32(i))), hash: i, at: .zero + .milliseconds(Int64(i + 1)))
         }
-        #expect(pauses.count == GuessPauses.mostSources)
-        let last = Source(IPAddress(v4: UInt32(GuessPauses.mostSources + 499)))
+        #expect(pauses.count == GuessPauses.maximumSources)
+        let last = Source(IPAddress(v4: UInt32(GuessPauses.maximumSources + 499)))
         #expect(
-            pauses.pauseEnd(last, at: .zero + .milliseconds(Int64(GuessPauses.mostSources + 500)))
+            pauses.pauseEnd(
+                last, at: .zero + .milliseconds(Int64(GuessPauses.maximumSources + 500)))
                 != nil)
     }
 }
 
-@Suite struct StrangersTests {
+@Suite struct PendingDialogueTests {
     @Test func theCrowdPushesItselfOut() {
-        var strangers = Strangers<Int>(most: 4), evicted: [Int] = []
+        var pending = PendingDialogues<Int>(maximum: 4), evicted: [Int] = []
         let crowd = source("192.0.2.1"), other = source("192.0.2.2")
         for (number, from) in [other, crowd, crowd, crowd, crowd, other, crowd, other, other]
             .enumerated()
         {
-            if let one = strangers.add(number, number: UInt64(number), from: from) {
+            if let one = pending.add(number, number: UInt64(number), from: from) {
                 evicted.append(one)
             }
-            #expect(strangers.count <= 4)
+            #expect(pending.count <= 4)
         }
         // The crowd's own, until both have two; then the oldest of all, and the crowd's again.
         #expect(evicted == [1, 2, 0, 3, 4])
         for number in 0..<9 {
-            strangers.remove(UInt64(number), from: crowd)
-            strangers.remove(UInt64(number), from: other)
+            pending.remove(UInt64(number), from: crowd)
+            pending.remove(UInt64(number), from: other)
         }
-        #expect(strangers.count == 0)
+        #expect(pending.count == 0)
     }
 }
 
@@ -104,7 +105,7 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
             applications.append(application)
         }
         applications[0].wait { street.count("wrong_passwords_total") >= 2 }
-        #expect(street.loop.now() - began >= GuessPauses.shortest)
+        #expect(street.loop.now() - began >= GuessPauses.minimumPause)
         #expect(street.count("wrong_passwords_total") <= 3, "fifty were sent")
         // The right one is heard, from the same address.
         let right = try street.application()
@@ -116,11 +117,11 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         #expect(right.expect(15).last == 0x41)
     }
 
-    @Test func strangersTakeNoOtherListenersPlace() throws {
+    @Test func pendingDialoguesTakeNoOtherListenersPlace() throws {
         var limits = ClientLimits()
         limits.unauthenticated = 20
         let street = try Street(
-            credentials: password, mostClients: 100, clients: limits, secondListener: true)
+            credentials: password, maximumClients: 100, clients: limits, secondListener: true)
         let port = try street.origin { read, ended in (read, ended) }
         let silent = try (0..<80).map { _ in try street.application() }
         #expect(
@@ -142,11 +143,11 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         #expect(known.wait { street.clients == 2 })
     }
 
-    @Test func answeredStrangersCountAsWell() throws {
+    @Test func answeredDialoguesCountAsWell() throws {
         var limits = ClientLimits()
         limits.unauthenticated = 20
         let street = try Street(
-            credentials: password, mostClients: 60, clients: limits, secondListener: true)
+            credentials: password, maximumClients: 60, clients: limits, secondListener: true)
         // Refused, and waiting for the application to close.
         let refused = try (0..<80).map { _ in
             let application = try street.application()
@@ -165,13 +166,13 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         let port = try street.origin { _, ended in
             defer { hasAnswered = true }
             return ended
-                ? ([], true) : hasAnswered ? nil : (Array(VisitorState.halfBody.utf8), false)
+                ? ([], true) : hasAnswered ? nil : (Array(ClientState.halfBody.utf8), false)
         }
         let application = try street.application()
         // An upload, byte by byte: the response is there already and stands still.
         application.send(
             "POST http://localhost:\(port)/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-        _ = application.expect(VisitorState.halfBody.utf8.count)
+        _ = application.expect(ClientState.halfBody.utf8.count)
         let end = street.loop.now() + .milliseconds(3500)
         while street.loop.now() < end, application.isAlive {
             application.send([1])
@@ -203,7 +204,7 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         let street = try Street(
             credentials: hasPassword ? password : nil, open: .checked, clients: limits)
         let origins = try StateOrigins(street)
-        let states = VisitorState.all.filter {
+        let states = ClientState.all.filter {
             $0.hasPassword == hasPassword && $0.name != "wrong password answered"
         }
         let applications = try states.map { state in

@@ -25,7 +25,7 @@ import Testing
         #expect(reachability.obstacle(hasUplink: true, hasAddress: true) == .noAnswer)
         #expect(reachability.obstacle(hasUplink: true, hasAddress: false) == .noAddress)
         for _ in 0..<20 { _ = reachability.waited(hasUplink: true, hasAddress: true) }
-        #expect(reachability.wait == Reachability.longestWait)
+        #expect(reachability.wait == Reachability.maximumWait)
         reachability.sessionOpened()
         #expect(reachability.wait == Reachability.firstWait)
         #expect(reachability.obstacle(hasUplink: true, hasAddress: true) == nil)

@@ -20,7 +20,7 @@ final class Street {
 
     init(
         credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto,
-        mostClients: Int = 20_000, clients: ClientLimits = ClientLimits(),
+        maximumClients: Int = 20_000, clients: ClientLimits = ClientLimits(),
         secondListener: Bool = false,
         dialTimeout: Interval = .seconds(3)
     ) throws {
@@ -44,14 +44,14 @@ final class Street {
         if secondListener {
             here.listeners.append(try ProxyListener(address: SocketAddress("127.0.0.1:0")!))
         }
-        here.mostClients = mostClients
+        here.maximumClients = maximumClients
         here.clients = clients
         here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
         here.open = open
         proxy = try ProxyServer(here, loop: loop, log: log)
     }
 
-    /// Visitors keep their server until they have left.
+    /// Clients keep their server until they have left.
     deinit {
         for _ in 0..<2 { proxy.stop(); concentrator.stop() }
     }

@@ -16,12 +16,12 @@ import Wire
         func key(_ i: Int) -> UplinkNumbers.Key { .init(name: "ppp\(i)", isIPv4: i % 2 == 0) }
         for i in 0..<2_000 {
             let number = numbers.take(key(i))
-            #expect(number != nil && number! < UplinkNumbers.most)
+            #expect(number != nil && number! < UplinkNumbers.maximum)
             #expect(numbers.number(of: key(i)) == number)
             numbers.release(number!)
             #expect(numbers.number(of: key(i)) == nil)
         }
-        #expect(numbers.names.count == UplinkNumbers.most)
+        #expect(numbers.names.count == UplinkNumbers.maximum)
     }
 
     @Test func aNameThatComesBackHasItsNumber() {
@@ -36,7 +36,7 @@ import Wire
 
     @Test func whatIsBeyondTheLimitIsRefusedUntilOneIsFree() {
         var numbers = UplinkNumbers()
-        for i in 0..<UplinkNumbers.most {
+        for i in 0..<UplinkNumbers.maximum {
             #expect(numbers.take(.init(name: "\(i)", isIPv4: true)) == i)
         }
         #expect(numbers.take(.init(name: "more", isIPv4: true)) == nil)
@@ -83,7 +83,7 @@ import Wire
     }
 
     private func sockets(_ place: Place) -> Int {
-        (0..<EngineDriver.mostUplinks).count { place.driver.socket($0) != nil }
+        (0..<EngineDriver.maximumUplinks).count { place.driver.socket($0) != nil }
     }
 
     /// Tethered telephones with addresses of chance, pppN: every name is another, and there is no
@@ -95,13 +95,13 @@ import Wire
             #expect(sockets(place) == 1)
             place.set.handle(.vanished(name: "enx\(i)"))
         }
-        #expect(sockets(place) == 0 && place.set.states.count == UplinkNumbers.most)
+        #expect(sockets(place) == 0 && place.set.states.count == UplinkNumbers.maximum)
     }
 
     @Test func tooManyAtOnceWaitForOneToVanish() throws {
         let place = try place()
         for i in 0..<2_000 { place.set.handle(.appeared(candidate("ppp\(i)"))) }
-        #expect(sockets(place) == UplinkNumbers.most)
+        #expect(sockets(place) == UplinkNumbers.maximum)
         for i in 0..<1_990 { place.set.handle(.vanished(name: "ppp\(i)")) }
         #expect(sockets(place) == 10)
         #expect(place.set.states.filter(\.isPresent).count == 10)

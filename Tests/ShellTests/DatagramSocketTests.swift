@@ -159,7 +159,7 @@ private func collect(
         let piece = UnsafeMutablePointer<UInt8>.allocate(capacity: 60_000)
         piece.initialize(repeating: 0, count: 60_000)
         defer { piece.deallocate(); waiting.free() }
-        var d = braid_departure()
+        var d = braid_outgoing()
         d.bytes = UnsafePointer(piece)
         d.length = 60_000
         var taken = 0

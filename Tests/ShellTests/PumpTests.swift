@@ -92,7 +92,7 @@ private final class FakeStream: PumpedStream {
         #expect(
             seen.value.end == .end && ends.value == [.finished] && stream.released == 1
                 && !stream.aborted)
-        #expect(pump.bytesIn == 7 && pump.bytesOut == 5)
+        #expect(pump.bytesFromSocket == 7 && pump.bytesToSocket == 5)
     }
 
     @Test func theStreamMayEndFirst() throws {

@@ -36,13 +36,13 @@ private final class ScriptedServer {
     }
 
     private func send(_ reply: [UInt8], to from: SocketAddress) {
-        var departure = braid_departure()
+        var outgoing = braid_outgoing()
         reply.withUnsafeBytes { bytes in
-            departure.bytes = bytes.bindMemory(to: UInt8.self).baseAddress
-            departure.length = UInt32(bytes.count)
-            departure.remote = braid_address(from)
+            outgoing.bytes = bytes.bindMemory(to: UInt8.self).baseAddress
+            outgoing.length = UInt32(bytes.count)
+            outgoing.remote = braid_address(from)
             let out = braid_sender_create(1)!
-            _ = braid_sender_add(out, &departure)
+            _ = braid_sender_add(out, &outgoing)
             _ = braid_send(out, socket.descriptor, 0)
             braid_sender_free(out)
         }

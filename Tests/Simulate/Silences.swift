@@ -16,21 +16,21 @@ enum Silences {
                     world, from: trial.lossAt - .milliseconds(200),
                     to: trial.lossAt + .seconds(12))
             }
-            shares.append(outcome.leastShare)
-            let least = (outcome.leastShare * 1000).rounded() / 1000,
+            shares.append(outcome.minimumShare)
+            let minimum = (outcome.minimumShare * 1000).rounded() / 1000,
                 share = (outcome.share * 1000).rounded() / 1000
-            if outcome.failure != nil || outcome.leastShare < 0.8 * 0.957 || arguments.trace {
+            if outcome.failure != nil || outcome.minimumShare < 0.8 * 0.957 || arguments.trace {
                 failed += 1
                 print(
-                    "seed \(seed): \(trial.mode) loss at \(Simulate.stamp(trial.lossAt)), share \(share), least \(least)"
-                        + " at \(Simulate.stamp(outcome.leastAt)), gap \(outcome.longestGap.milliseconds) ms"
+                    "seed \(seed): \(trial.mode) loss at \(Simulate.stamp(trial.lossAt)), share \(share), minimum \(minimum)"
+                        + " at \(Simulate.stamp(outcome.minimumAt)), gap \(outcome.longestGap.milliseconds) ms"
                         + (outcome.isAsleep ? ", radio sleeps" : "")
                         + (outcome.failure.map { ": \($0)" } ?? ""))
             }
         }
         shares.sort()
         print(
-            "\(arguments.seeds.count - failed) passed, \(failed) failed; least share of three seconds: "
+            "\(arguments.seeds.count - failed) passed, \(failed) failed; minimum share of three seconds: "
                 + "\(shares.first ?? 0), median \(shares[shares.count / 2])")
         return failed == 0
     }

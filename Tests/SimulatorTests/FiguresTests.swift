@@ -143,10 +143,10 @@ import Testing
     }
 
     @Test func stepsOfAnAxis() {
-        #expect(Chart.step(10, most: 5) == 2)
-        #expect(Chart.step(8, most: 14) == 1)
-        #expect(Chart.step(0.09, most: 10) == 0.01)
-        #expect(Chart.step(2500, most: 8) == 500)
+        #expect(Chart.step(10, maximum: 5) == 2)
+        #expect(Chart.step(8, maximum: 14) == 1)
+        #expect(Chart.step(0.09, maximum: 10) == 0.01)
+        #expect(Chart.step(2500, maximum: 8) == 500)
     }
 }
 

@@ -14,7 +14,7 @@ import Testing
         let outcome = SilentLossTrial(seed: seed).run()
         #expect(outcome.failure == nil)
         #expect(
-            outcome.leastShare >= 0.75,
-            "\(outcome.leastShare) at \(outcome.leastAt.nanoseconds / 1_000_000) ms")
+            outcome.minimumShare >= 0.75,
+            "\(outcome.minimumShare) at \(outcome.minimumAt.nanoseconds / 1_000_000) ms")
     }
 }

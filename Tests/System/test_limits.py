@@ -5,7 +5,7 @@ import time
 
 from runner import between, seconds
 from world import content_hash, need
-from test_doors import with_world
+from test_dialogues import with_world
 
 MEBIBYTE = 1 << 20
 

@@ -3,7 +3,7 @@ import contextlib
 import time
 
 from runner import between, check
-from test_doors import reply_code
+from test_dialogues import reply_code
 from world import RESOLVER, sh
 
 SECOND = "10.81.3.54"

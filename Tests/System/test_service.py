@@ -8,7 +8,7 @@ import time
 import unicodedata
 
 from runner import Skip, check
-from test_doors import reply_code
+from test_dialogues import reply_code
 from world import CONCENTRATOR, need, sh
 
 

@@ -85,7 +85,7 @@ int braid_receive(struct braid_receiver *r, int fd);
 const struct braid_arrival *braid_arrivals(const struct braid_receiver *r);
 
 // One message to send: a datagram, or a run of datagrams of `segment` bytes each (the last may be shorter).
-struct braid_departure {
+struct braid_outgoing {
     const uint8_t *bytes;
     uint32_t length;
     uint16_t segment;    // 0 or >= length: one datagram
@@ -101,8 +101,8 @@ void braid_sender_free(struct braid_sender *s);
 void braid_sender_clear(struct braid_sender *s);
 unsigned braid_sender_count(const struct braid_sender *s);
 // Adds a message; 0 when full.
-int braid_sender_add(struct braid_sender *s, const struct braid_departure *d);
-const struct braid_departure *braid_sender_at(const struct braid_sender *s, unsigned i);
+int braid_sender_add(struct braid_sender *s, const struct braid_outgoing *d);
+const struct braid_outgoing *braid_sender_at(const struct braid_sender *s, unsigned i);
 // Sends messages from `first` on: how many the kernel took, or a negative errno about message `first`.
 int braid_send(struct braid_sender *s, int fd, unsigned first);
 // Sends the datagrams of message `i` one by one, from the `skip`th on: how many went, or a negative

@@ -110,11 +110,11 @@ struct Chart {
     }
 
     /// A step of 1, 2, 2.5 or 5 times a power of ten that divides `span` into at most `most` parts.
-    static func step(_ span: Double, most: Double) -> Double {
+    static func step(_ span: Double, maximum: Double) -> Double {
         var unit = 1.0
-        while unit * most < span { unit *= 10 }
-        while unit * most >= span * 10 { unit /= 10 }
-        for factor in [0.1, 0.2, 0.25, 0.5] where unit * factor * most >= span {
+        while unit * maximum < span { unit *= 10 }
+        while unit * maximum >= span * 10 { unit /= 10 }
+        for factor in [0.1, 0.2, 0.25, 0.5] where unit * factor * maximum >= span {
             return unit * factor
         }
         return unit
@@ -130,7 +130,7 @@ struct Chart {
         let span = panel.y.upperBound - panel.y.lowerBound
         guard panel.isLogarithmic else {
             return Self.ticks(
-                panel.y, step: panel.yStep ?? Self.step(span, most: panel.height / 40))
+                panel.y, step: panel.yStep ?? Self.step(span, maximum: panel.height / 40))
         }
         return [0.001, 0.01, 0.1, 1, 10, 100].flatMap { [$0, 2 * $0, 5 * $0] }.filter(
             panel.y.contains)
@@ -146,7 +146,7 @@ struct Chart {
             out += line(Self.left, at, right, at, Self.faint)
             out += text(Self.left - 8, at + 4, value.short(3), anchor: "end")
         }
-        for value in Self.ticks(x, step: Self.step(x.upperBound - x.lowerBound, most: 14)) {
+        for value in Self.ticks(x, step: Self.step(x.upperBound - x.lowerBound, maximum: 14)) {
             let at = place(x: value)
             out += line(at, top, at, bottom, Self.faint)
             if isLast {

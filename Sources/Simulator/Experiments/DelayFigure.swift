@@ -90,8 +90,8 @@ extension Figures {
     }
 
     private func chart(_ modes: [Delays], _ letter: String, _ words: String) -> Chart {
-        let most = modes.flatMap(\.points).map(\.y).max() ?? 1
-        let step = Chart.step(most * 1.15, most: 8)
+        let maximum = modes.flatMap(\.points).map(\.y).max() ?? 1
+        let step = Chart.step(maximum * 1.15, maximum: 8)
         let series = modes.map {
             Chart.Series(name: Self.name($0.mode), color: Self.color($0.mode), points: $0.points)
         }
@@ -101,7 +101,7 @@ extension Figures {
             xLabel: "when the block was made, s since the loss of WiFi", x: Self.seconds,
             panels: [
                 .init(
-                    yLabel: "delay, ms", y: 0...((most * 1.15 / step).rounded(.up) * step),
+                    yLabel: "delay, ms", y: 0...((maximum * 1.15 / step).rounded(.up) * step),
                     series: series, height: 330, yStep: step)
             ],
             marks: [.init(x: 0, text: "WiFi lost")], note: Self.cellularNote)

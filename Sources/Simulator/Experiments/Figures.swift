@@ -111,9 +111,10 @@ extension Array where Element == Interval? {
             value == .max ? "never" : value.seconds.fixed(digits)
         }
         let all = map { $0 ?? .max }.sorted()
-        guard let least = all.first, let most = all.last else { return "" }
+        guard let minimum = all.first, let maximum = all.last else { return "" }
         let middle = show(all[all.count / 2])
-        return show(least) == show(most) ? middle : "\(middle) (\(show(least)) to \(show(most)))"
+        return show(minimum) == show(maximum)
+            ? middle : "\(middle) (\(show(minimum)) to \(show(maximum)))"
     }
 
     /// The same in whole milliseconds.
@@ -122,8 +123,9 @@ extension Array where Element == Interval? {
             value == .max ? "never" : value.milliseconds.fixed(0)
         }
         let all = map { $0 ?? .max }.sorted()
-        guard let least = all.first, let most = all.last else { return "" }
+        guard let minimum = all.first, let maximum = all.last else { return "" }
         let middle = show(all[all.count / 2])
-        return show(least) == show(most) ? middle : "\(middle) (\(show(least)) to \(show(most)))"
+        return show(minimum) == show(maximum)
+            ? middle : "\(middle) (\(show(minimum)) to \(show(maximum)))"
     }
 }

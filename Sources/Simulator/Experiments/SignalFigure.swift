@@ -120,14 +120,14 @@ extension Figures {
     }
 
     private func chart(_ variants: [Variant]) -> Chart {
-        let most = Self.horizon.seconds
+        let maximum = Self.horizon.seconds
         func panel(_ title: String, _ values: (Variant) -> [[Interval?]]) -> Chart.Panel {
             let series = variants.map {
                 Chart.Series(
                     name: $0.name, color: $0.color, style: $0.style, points: $0.points(values($0)))
             }
             return Chart.Panel(
-                title: title, yLabel: "time, s", y: 0.02...most, isLogarithmic: true,
+                title: title, yLabel: "time, s", y: 0.02...maximum, isLogarithmic: true,
                 series: series, height: 220)
         }
         return Chart(
@@ -140,6 +140,6 @@ extension Figures {
                 panel("how long the stream stands still", \.gaps),
                 panel("how long the peer goes on sending into the dead link", \.offPath)
             ],
-            note: "\(most.short(0)) s: not until the end of the run. " + Self.cellularNote)
+            note: "\(maximum.short(0)) s: not until the end of the run. " + Self.cellularNote)
     }
 }

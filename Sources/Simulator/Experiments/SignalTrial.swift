@@ -28,7 +28,7 @@ public struct SignalTrial: Sendable {
     }
 
     /// What a repetition takes at most: the longest interval between two, and a link.
-    private static let longestRepetition = Interval.milliseconds(2500)
+    private static let maximumRepetition = Interval.milliseconds(2500)
     /// Further repetitions that the links' own losses may cost.
     private static let spareRepetitions = 4
 
@@ -63,7 +63,7 @@ public struct SignalTrial: Sendable {
         scenario = Self.scenario(
             uplinks, streams, removedAt: removedAt, returnedAt: returnedAt,
             lastSignal: max(removedAt, losesUntil)
-                + Self.longestRepetition * Int64(losses + Self.spareRepetitions))
+                + Self.maximumRepetition * Int64(losses + Self.spareRepetitions))
     }
 
     private static func scenario(
@@ -170,7 +170,7 @@ public struct SignalTrial: Sendable {
             result.untilSignal = arrived - removedAt
             let off = signals.lastOnLost - arrived
             result.untilOff = off
-            if result.failure == nil, off > longestRoundTrip {
+            if result.failure == nil, off > maximumRoundTrip {
                 result.failure =
                     "the concentrator still sends on the dead path \(off.milliseconds) ms "
                     + "after the signal"
@@ -185,7 +185,7 @@ public struct SignalTrial: Sendable {
     }
 
     /// Of the links that remain, without their queues.
-    private var longestRoundTrip: Interval {
+    private var maximumRoundTrip: Interval {
         scenario.uplinks[1...].map { $0.up.delay + $0.down.delay }.max() ?? .zero
     }
 }

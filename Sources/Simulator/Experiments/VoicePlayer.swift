@@ -65,8 +65,8 @@ struct VoicePlayer {
     /// When, after `moment`, the buffer is as deep as before: what is heard is as late as the link
     /// makes it, and no later. Nil: not until the end.
     func inTimeAgain(after moment: Instant) -> Instant? {
-        let most = Self.depth + Self.period * 2
-        guard let last = waits.last(where: { $0.at > moment && $0.delay > most }) else {
+        let maximum = Self.depth + Self.period * 2
+        guard let last = waits.last(where: { $0.at > moment && $0.delay > maximum }) else {
             return moment
         }
         return waits.first { $0.at > last.at }?.at

@@ -3,10 +3,10 @@ import Glibc
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
 ///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor]
-/// [worst]
+///                [worst]
 ///
-/// Without a name all are run. Build with `-c release`. What the real programs cost on loopback
-/// (`programs`: CPU seconds per gigabyte) is measured by Tests/System, not here.
+/// Without a name all are run. Build with `-c release`. What the real programs cost on loopback, in
+/// CPU seconds per gigabyte, is measured by `Tests/Benchmarks/programs.py`.
 @main struct Benchmarks {
     static let all: [(name: String, run: @Sendable () -> [Figure])] = [
         ("codec", CodecBenchmark.run),

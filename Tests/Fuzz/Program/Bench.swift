@@ -27,9 +27,9 @@ protocol Bench: AnyObject {
 }
 
 extension Bench {
-    func run(_ input: inout Input, steps most: Int, alone: Int) {
+    func run(_ input: inout Input, steps maximum: Int, alone: Int) {
         var steps = 0
-        while !input.isEmpty, steps < most {
+        while !input.isEmpty, steps < maximum {
             steps += 1
             step(&input)
             turn()
@@ -49,7 +49,7 @@ extension Bench {
     /// With nothing lost any more all that was written arrives.
     private func recover() {
         restore()
-        for _ in 0..<Self.mostRounds {
+        for _ in 0..<Self.maximumRounds {
             attend()
             if missing == nil { return }
             turn()
@@ -62,7 +62,7 @@ extension Bench {
         }
         if let missing { fail("\(missing), although nothing is lost any more") }
     }
-    private static var mostRounds: Int { 1_000 }
+    private static var maximumRounds: Int { 1_000 }
 }
 
 /// One direction of a stream. Every byte's value follows from where it stands, so two counts say

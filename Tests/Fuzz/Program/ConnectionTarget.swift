@@ -22,7 +22,7 @@ final class ConnectionBench: Bench {
         /// Nothing is forged or changed.
         static let honest = Rules(rawValue: 1)
         /// Neither end gives up by itself.
-        static let patient = Rules(rawValue: 2)
+        static let steady = Rules(rawValue: 2)
     }
     struct Flight {
         var segment: Segment
@@ -47,7 +47,7 @@ final class ConnectionBench: Bench {
     var isExcused = false
     /// An end closed its last subflow: nothing is promised but that what arrives is right.
     var isLeft = false
-    private static let patience = Interval.seconds(3)
+    private static let timeLimit = Interval.seconds(3)
 
     init(_ input: inout Input) {
         let form = input.byte()
@@ -73,7 +73,7 @@ final class ConnectionBench: Bench {
             path: 0, localPort: nextPort, remotePort: 443,
             initialSequence: SubflowSequence(.max - 700), backup: false, estimate: nil, at: now)
         nextPort += 1
-        if form & 64 == 0 { settle() }
+        if form & 64 == 0 { runUntilQuiet() }
     }
 
     var deadline: Instant { min(ends[0].deadline, ends[1].deadline) }
@@ -100,7 +100,7 @@ final class ConnectionBench: Bench {
     var missing: String? {
         // One that can't be joined is its owner's to give up.
         if let error = ends[0].error ?? ends[1].error {
-            return isExcused || !rules.contains(.patient) ? nil : "the connection ended (\(error))"
+            return isExcused || !rules.contains(.steady) ? nil : "the connection ended (\(error))"
         }
         if isLeft || ends[0].livingSubflows == 0 && !ends[0].canJoin { return nil }
         for side in 0..<2 {
@@ -118,7 +118,7 @@ final class ConnectionBench: Bench {
     func step(_ input: inout Input) {
         let op = input.byte(), side = Int(op >> 7), end = ends[side]
         switch op & 15 {
-        case 0, 1: settle()
+        case 0, 1: runUntilQuiet()
         case 2: deliver(from: side, at: Int(input.byte()), keeping: op & 16 != 0)
         case 3:
             if !flights[side].isEmpty {
@@ -126,7 +126,7 @@ final class ConnectionBench: Bench {
             }
         case 4:
             now += .microseconds(Int64(input.byte()) << (Int64(op >> 4 & 7) * 2))
-            isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
+            isExcused = isExcused || now - min(heard[0], heard[1]) > Self.timeLimit
             for end in ends { end.advance(to: now) }
         case 5 where !rules.contains(.honest): change(from: side, &input)
         case 6 where !rules.contains(.honest), 7 where !rules.contains(.honest):
@@ -140,8 +140,8 @@ final class ConnectionBench: Bench {
             case 0, 1, 2:
                 end.finishWriting(at: now)
                 writings[side].isFinished = true
-            case 3 where !rules.contains(.patient): end.abort(at: now)
-            case 4 where !rules.contains(.patient): end.fail(.sessionLost, at: now)
+            case 3 where !rules.contains(.steady): end.abort(at: now)
+            case 4 where !rules.contains(.steady): end.fail(.sessionLost, at: now)
             default: break
             }
         case 11: join(path: Int(input.byte() & 3), backup: op & 16 != 0)
@@ -187,8 +187,8 @@ final class ConnectionBench: Bench {
         }
     }
 
-    private func read(_ side: Int, _ most: Int) {
-        let pieces = ends[side].readable, n = min(most, pieces.count)
+    private func read(_ side: Int, _ maximum: Int) {
+        let pieces = ends[side].readable, n = min(maximum, pieces.count)
         writings[1 - side].take(n, of: pieces, checks: isHonest)
         ends[side].consume(n, at: now)
     }
@@ -208,7 +208,7 @@ final class ConnectionBench: Bench {
     // MARK: The way between them
 
     /// Delivers what there is, both ways, a few times over.
-    private func settle() {
+    private func runUntilQuiet() {
         for _ in 0..<4 {
             pump()
             deliverAll()

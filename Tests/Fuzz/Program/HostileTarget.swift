@@ -11,20 +11,20 @@ import Subflow
 /// Two ends of a session of which one is hostile: it has the keys, and says any frame and any
 /// segment, in any order, as often as it likes. The other end must come to rest after each
 /// datagram, hold no more than its limits allow, and not work longer for a datagram than
-/// `Work.most` ordinary ones take.
+/// `Work.maximum` ordinary ones take.
 enum HostileTarget {
     static func run(_ input: inout Input) {
         let program = input.rest()
-        var least = play(program)
-        // The machine may have done something else meanwhile: what counts is the least of several
+        var minimum = play(program)
+        // The machine may have done something else meanwhile: what counts is the minimum of several
         // plays, each of which does the same.
         for _ in 0..<6 {
-            guard least.contains(where: { $0 > Work.bound }) else { return }
-            for (i, cost) in play(program).enumerated() where i < least.count {
-                least[i] = min(least[i], cost)
+            guard minimum.contains(where: { $0 > Work.bound }) else { return }
+            for (i, cost) in play(program).enumerated() where i < minimum.count {
+                minimum[i] = min(minimum[i], cost)
             }
         }
-        guard let worst = least.max(), worst > Work.bound else { return }
+        guard let worst = minimum.max(), worst > Work.bound else { return }
         fail("a datagram takes \(Int(worst / Work.ordinary)) times what an ordinary one takes")
     }
 
@@ -43,7 +43,7 @@ enum HostileTarget {
 /// machine.
 enum Work {
     /// As many times as much as an ordinary full datagram of data.
-    static let most = 200.0
+    static let maximum = 200.0
     static let ordinary: Double = {
         let program: [UInt8] = [0, 0]
         return program.withUnsafeBytes { bytes -> Double in
@@ -51,7 +51,7 @@ enum Work {
             return HostileBench(&input).ordinary()
         }
     }()
-    static var bound: Double { most * ordinary }
+    static var bound: Double { maximum * ordinary }
 
     static func time() -> Double {
         var time = timespec()
@@ -75,7 +75,7 @@ final class HostileBench {
         hostile = Int(input.byte() & 1)
         pair = TunnelBench(&input, receiveLimit: 2 << 20)
         pair.isHonest = false  // nothing is promised to anybody
-        pair.mostStreams = 1_000
+        pair.maximumStreams = 1_000
     }
 
     private var victim: Endpoint { pair.endpoint(1 - hostile) }
@@ -83,8 +83,8 @@ final class HostileBench {
     // MARK: An ordinary datagram
 
     func ordinary() -> Double {
-        pair.settle()
-        var least = Double.infinity
+        pair.runUntilQuiet()
+        var minimum = Double.infinity
         for _ in 0..<60 {
             guard let stream = pair.streams[0].first?.handle else { fail("no stream") }
             while case let space = stream.connection.writeSpace(1 << 16), space.count > 0 {
@@ -96,7 +96,7 @@ final class HostileBench {
             for flight in pair.flights[0] {
                 let start = Work.time()
                 pair.deliver(flight.bytes, from: 0, uplink: flight.uplink)
-                if flight.bytes.count > 1_300 { least = min(least, Work.time() - start) }
+                if flight.bytes.count > 1_300 { minimum = min(minimum, Work.time() - start) }
             }
             pair.flights[0] = []
             pair.now += .milliseconds(2)
@@ -104,8 +104,8 @@ final class HostileBench {
             pair.deliverAll()
             pair.attend()
         }
-        check(least < .infinity, "no full datagram")
-        return least
+        check(minimum < .infinity, "no full datagram")
+        return minimum
     }
 
     // MARK: Steps
@@ -113,7 +113,7 @@ final class HostileBench {
     func step(_ input: inout Input) {
         let op = input.byte()
         switch op % 10 {
-        case 0: pair.settle()
+        case 0: pair.runUntilQuiet()
         case 1: pair.now += .milliseconds(Int64(input.byte()) << Int64(op >> 4))
         case 2: send(input.take(input.below(400)), path: Int(op >> 4 & 3))
         case 3, 4: burst(&input)

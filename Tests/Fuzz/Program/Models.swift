@@ -65,8 +65,8 @@ enum ByteRingTarget {
 
     /// A length below `most`, or one that ends at a multiple of 4,096, where a ring may wrap, or
     /// close to it.
-    private static func amount(_ input: inout Input, _ most: Int, from start: UInt64) -> Int {
-        let n = input.below(most)
+    private static func amount(_ input: inout Input, _ maximum: Int, from start: UInt64) -> Int {
+        let n = input.below(maximum)
         return n & 1 == 0 ? max(0, 4_096 - Int(start & 4_095) + n % 5 - 2) : n
     }
 

@@ -21,7 +21,7 @@ final class TunnelBench: Bench {
         /// Nobody has the keys.
         static let honest = Rules(rawValue: 1)
         /// Nobody aborts or lets go.
-        static let patient = Rules(rawValue: 2)
+        static let steady = Rules(rawValue: 2)
     }
     /// One stream and its two handles, by side; what each side wrote.
     struct Talk {
@@ -59,8 +59,8 @@ final class TunnelBench: Bench {
     /// with an error, or need longer than a run lasts.
     var isExcused = false
     /// Streams the concentrator's owner keeps; it lets go of more.
-    var mostStreams = 12
-    private static let patience = Interval.seconds(10)
+    var maximumStreams = 12
+    private static let timeLimit = Interval.seconds(10)
     var timestamp: UInt64 = 1_800_000_000_000_000_000
 
     init(_ input: inout Input, receiveLimit: Int = 128 << 10) {
@@ -87,9 +87,9 @@ final class TunnelBench: Bench {
             proxy.addUplink(
                 Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now)
         }
-        if form & 16 == 0 { settle() }
+        if form & 16 == 0 { runUntilQuiet() }
         if form & 32 == 0 { open(bytes: 300) }
-        if form & 64 == 0 { settle() }
+        if form & 64 == 0 { runUntilQuiet() }
     }
 
     var deadline: Instant { min(proxy.deadline, concentrator.deadline) }
@@ -102,10 +102,10 @@ final class TunnelBench: Bench {
         case 0:
             if op & 16 != 0 { flights[side].reverse() }
             deliverAll(from: side)
-        case 1: settle()
+        case 1: runUntilQuiet()
         case 2:
             now += .microseconds(Int64(input.byte()) << (Int64(op >> 4 & 7) * 3))
-            isExcused = isExcused || now - min(heard[0], heard[1]) > Self.patience
+            isExcused = isExcused || now - min(heard[0], heard[1]) > Self.timeLimit
         case 3: if let f = pick(side, &input, keeping: false) { _ = f }
         case 4:
             if let f = pick(side, &input, keeping: op & 16 != 0) {
@@ -196,7 +196,7 @@ final class TunnelBench: Bench {
         case 4:
             stream.connection.finishWriting(at: now)
             if let talk { talks[talk].writings[side].isFinished = true }
-        case 5...7 where rules.contains(.patient): return
+        case 5...7 where rules.contains(.steady): return
         case 5:
             stream.connection.abort(at: now)
         default:
@@ -250,7 +250,7 @@ final class TunnelBench: Bench {
         if isExcused { return nil }
         for (number, talk) in talks.enumerated() where !talk.isVoid {
             if let error = talk.handles.compactMap({ $0?.connection.error }).first {
-                if !rules.contains(.patient) { continue }
+                if !rules.contains(.steady) { continue }
                 return "stream \(number) ended (\(error))"
             }
             if talk.handles[1] == nil { return "stream \(number) has not come" }
@@ -337,7 +337,7 @@ final class TunnelBench: Bench {
             talks[number].isVoid = talks[number].isVoid || status(number) != .connected
         }
         concentrator.answer(stream, with: status(number ?? 0), at: now)
-        if streams[1].count < mostStreams {
+        if streams[1].count < maximumStreams {
             streams[1].append((stream, number))
         } else {
             concentrator.release(stream, at: now)
@@ -345,7 +345,7 @@ final class TunnelBench: Bench {
         }
     }
 
-    func settle() {
+    func runUntilQuiet() {
         for _ in 0..<4 {
             turn()
             deliverAll()

@@ -25,15 +25,17 @@ enum SocksTarget {
     ) -> [String] {
         var socks5 = Socks5Dialogue(credentials: credentials), said: [String] = []
         let socks4 = Socks4Dialogue(credentials: credentials)
-        guard let first = bytes.first, let door = FrontDoor(firstByte: first), door != .http else {
-            return ["other door"]
+        guard let first = bytes.first, let spoken = ClientProtocol(firstByte: first),
+            spoken != .http
+        else {
+            return ["another protocol"]
         }
         var from = 0, to = 0
         while to < bytes.count {
             to = min(bytes.count, to + step)
             while true {
                 let reading = withExact(bytes[from..<to]) {
-                    door == .socks4
+                    spoken == .socks4
                         ? socks4.read(UnsafeRawBufferPointer($0))
                         : socks5.read(UnsafeRawBufferPointer($0))
                 }

@@ -5,11 +5,11 @@ import Tunnel
 import Wire
 
 /// One application connection at the concentrator: dialled, then pumped.
-final class Departure: StreamOwner {
+final class OutboundConnection: StreamOwner {
     let target: Target
     let user: String
     private let handle: StreamHandle
-    /// Keeps this departure until it has left.
+    /// Held until `leave`.
     private let server: ConcentratorServer
     private let began: Instant
     private var dial: Dial?
@@ -79,8 +79,8 @@ final class Departure: StreamOwner {
                 "ended",
                 metadata: [
                     "user": "\(user)", "target": "\(target)", "why": "\(end)",
-                    "sent": "\(pump.bytesIn)",
-                    "received": "\(pump.bytesOut)", "seconds": "\(seconds)"
+                    "from_target": "\(pump.bytesFromSocket)", "from_app": "\(pump.bytesToSocket)",
+                    "seconds": "\(seconds)"
                 ])
         }
         leave(releasing: false)

@@ -12,9 +12,9 @@ private enum Event: CaseIterable {
 
 /// In every state of every dialogue an application does the worst; another client lives through it,
 /// and nothing is left of the first.
-@Suite(.serialized) struct VisitorStateTests {
-    @Test(arguments: VisitorState.all) func anApplicationHurtsOnlyItself(
-        _ state: VisitorState
+@Suite(.serialized) struct ClientStateTests {
+    @Test(arguments: ClientState.all) func anApplicationHurtsOnlyItself(
+        _ state: ClientState
     ) throws {
         let street = try Street(
             credentials: state.hasPassword ? Credentials(user: "u", password: "p") : nil,

@@ -6,9 +6,9 @@ import Wire
 /// The first stage: finds out which protocol the application speaks and where it wants to go. It
 /// takes so long and no longer, whatever comes, and looks at nothing while its source pauses after
 /// wrong passwords.
-final class FrontDesk: Visitor {
+final class ProtocolDetector: ClientConnection {
     private var buffer: [UInt8] = []
-    private var door: FrontDoor?
+    private var spoken: ClientProtocol?
     private let socks4: Socks4Dialogue
     private var socks5: Socks5Dialogue
     private var requests: HTTPRequestReader
@@ -19,13 +19,13 @@ final class FrontDesk: Visitor {
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
-        _ stranger: Stranger
+        _ pending: PendingDialogue
     ) {
-        source = stranger.source
+        source = pending.source
         socks4 = Socks4Dialogue(credentials: listener.credentials)
         socks5 = Socks5Dialogue(credentials: listener.credentials)
         requests = HTTPRequestReader(credentials: listener.credentials)
-        super.init(socket, server, listener, stranger: stranger)
+        super.init(socket, server, listener, pending: pending)
     }
 
     override func start() {
@@ -62,10 +62,10 @@ final class FrontDesk: Visitor {
     /// Goes as far as the bytes at hand allow.
     private func step() {
         while !isOver, !buffer.isEmpty, !waitsForPause() {
-            guard let door = door ?? open() else { return }
-            self.door = door
+            guard let spoken = spoken ?? detect() else { return }
+            self.spoken = spoken
             let goesOn =
-                switch door {
+                switch spoken {
                 case .socks4: act(buffer.withUnsafeBytes { socks4.read($0) }, .socks4)
                 case .socks5: act(buffer.withUnsafeBytes { socks5.read($0) }, .socks5)
                 case .http: readRequest()
@@ -86,11 +86,11 @@ final class FrontDesk: Visitor {
         return true
     }
 
-    /// Which door the first byte opens; closes where this listener has no such door.
-    private func open() -> FrontDoor? {
-        let door = FrontDoor(firstByte: buffer[0])
-        switch (listener.scheme, door) {
-        case (.mixed, .some), (.socks5, .socks5), (.http, .http): return door
+    /// Which protocol the first byte begins; closes where this listener does not take that one.
+    private func detect() -> ClientProtocol? {
+        let spoken = ClientProtocol(firstByte: buffer[0])
+        switch (listener.scheme, spoken) {
+        case (.mixed, .some), (.socks5, .socks5), (.http, .http): return spoken
         default:
             server.counters.refusedDialogues += 1
             server.log.debug("neither SOCKS nor HTTP", metadata: ["first_byte": "\(buffer[0])"])
@@ -122,7 +122,7 @@ final class FrontDesk: Visitor {
                 server.wrongPassword(
                     Socks5Dialogue.credentialBytes(of: buffer), from: source, on: listener)
             }
-            sayGoodbye(reply)
+            finish(with: reply)
             return false
         }
     }
@@ -136,7 +136,7 @@ final class FrontDesk: Visitor {
             if request.kind == .connect {
                 enter(request.target, .connect)
             } else {
-                server.counters.visits += 1
+                server.counters.requests += 1
                 handOver(to: HTTPRelay(socket, server, listener, first: request, rest: buffer))
             }
         case .refused(let refusal):
@@ -145,13 +145,13 @@ final class FrontDesk: Visitor {
             if let shown = refusal.wrongCredentials {
                 server.wrongPassword(shown[...], from: source, on: listener)
             }
-            sayGoodbye(refusal.reply())
+            finish(with: refusal.reply())
         }
         return false
     }
 
     private func enter(_ target: Target, _ style: TunnelClient.Style) {
-        server.counters.visits += 1
+        server.counters.requests += 1
         handOver(to: TunnelClient(socket, server, listener, target, style, early: buffer))
     }
 }

@@ -4,37 +4,38 @@ import Shell
 import Tunnel
 import Wire
 
-/// Somebody connected to one of the proxy's ports, in one of the stages of a visit: at the front
-/// desk, in a tunnel, at the HTTP relay, leaving.
+/// An application's connection to one of the proxy's ports, in one of its stages: its protocol is
+/// being found out (`ProtocolDetector`), it is tunnelled (`TunnelClient`), its HTTP requests are
+/// relayed (`HTTPRelay`), or it gets its last answer (`FinalReply`).
 ///
-/// The server keeps exactly one visitor for an application's socket; a stage hands the socket to
-/// the next.
-class Visitor: StreamOwner {
+/// The server keeps exactly one stage for an application's socket; a stage hands the socket to the
+/// next.
+class ClientConnection: StreamOwner {
     let socket: StreamSocket
-    /// Keeps this visitor until it has left.
+    /// Held until `leave`.
     let server: ProxyServer
     /// The port it came in by.
     let listener: ProxyListener
-    /// While it has not said yet what it wants: it counts against the listener's limit of such
+    /// Set while its dialogue lasts, and until it has read a refusal: it counts against the listener's limit of such
     /// connections.
-    let stranger: Stranger?
-    /// Ascending with the visitors of a server.
+    let pending: PendingDialogue?
+    /// Ascending in the order in which a server's connections begin.
     let number: UInt64
     private(set) var isOver = false
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
-        stranger: Stranger? = nil
+        pending: PendingDialogue? = nil
     ) {
         self.listener = listener
         self.socket = socket
         self.server = server
-        self.stranger = stranger
+        self.pending = pending
         number = server.nextNumber()
         super.init()
     }
 
-    /// Takes the socket over; called once, when the server knows the visitor.
+    /// Takes the socket over; called once, when the server knows this stage.
     func start() {}
 
     /// There is no session to the concentrator, and it is known why; who waits for one is told so.
@@ -46,7 +47,7 @@ class Visitor: StreamOwner {
         leave()
     }
 
-    /// The visit is over; the socket is closed or somebody else's.
+    /// This stage is over; the socket is closed or the next stage's.
     final func leave() {
         guard !isOver else { return }
         isOver = true
@@ -55,7 +56,7 @@ class Visitor: StreamOwner {
     }
 
     /// Hands the socket to the next stage.
-    final func handOver(to next: Visitor) {
+    final func handOver(to next: ClientConnection) {
         guard !isOver else { return }
         isOver = true
         socket.watch.rest()
@@ -64,8 +65,8 @@ class Visitor: StreamOwner {
     }
 
     /// Sends `bytes`, then closes in order.
-    final func sayGoodbye(_ bytes: [UInt8]) {
-        handOver(to: Farewell(socket, server, listener, bytes, stranger: stranger))
+    final func finish(with bytes: [UInt8]) {
+        handOver(to: FinalReply(socket, server, listener, bytes, pending: pending))
     }
 
     /// Gives back what the stage holds besides the socket.
@@ -74,21 +75,21 @@ class Visitor: StreamOwner {
 
 /// The last stage: sends the rest of an answer and a FIN, and reads what still comes, since closing
 /// a socket with unread bytes resets it and the answer would be lost on the way.
-final class Farewell: Visitor {
+final class FinalReply: ClientConnection {
     private var bytes: [UInt8]
     private var timer: LoopTimer?
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ bytes: [UInt8],
-        stranger: Stranger?
+        pending: PendingDialogue?
     ) {
         self.bytes = bytes
-        super.init(socket, server, listener, stranger: stranger)
+        super.init(socket, server, listener, pending: pending)
     }
 
     override func start() {
         let timer = server.loop.timer(for: self) { $0.close() }
-        timer.arm(after: ProxyLimit.farewell)
+        timer.arm(after: ProxyLimit.finalReply)
         self.timer = timer
         socket.watch.onReadable(for: self) { $0.discard() }
         socket.watch.onWritable(for: self) { $0.send() }

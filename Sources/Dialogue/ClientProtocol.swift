@@ -2,7 +2,7 @@
 import Wire
 
 /// The protocols an application may speak to the proxy.
-public enum FrontDoor: Hashable, Sendable {
+public enum ClientProtocol: Hashable, Sendable {
     case socks4, socks5, http
 
     /// SOCKS4 and SOCKS5 begin with their version, an HTTP request with the letter of a method; nil

@@ -1,17 +1,16 @@
 import Measures
 
-/// Somebody who has not said yet what it wants: where it comes from, and by which of the listeners.
-struct Stranger {
+/// Where a connection in its dialogue comes from, and by which of the listeners.
+struct PendingDialogue {
     let source: Source
     let listener: Int
 }
 
-/// The connections of one listener that have not said yet what they want, in the order in which
-/// they came.
+/// The connections of one listener whose dialogue is not over, in the order in which they came.
 ///
 /// When there are too many the one closed is the oldest of the source that has most of them, so
 /// that many silent connections of one host push out each other and nobody else's.
-struct Strangers<Connection> {
+struct PendingDialogues<Connection> {
     private struct Entry {
         let number: UInt64
         let connection: Connection
@@ -19,17 +18,17 @@ struct Strangers<Connection> {
     /// Ascending by number in each.
     private var bySource: [Source: [Entry]] = [:]
     private(set) var count = 0
-    let most: Int
+    let maximum: Int
 
-    /// `most`: how many there may be at once; at least one.
-    init(most: Int) { self.most = max(1, most) }
+    /// `maximum`: how many there may be at once; at least one.
+    init(maximum: Int) { self.maximum = max(1, maximum) }
 
     /// Takes in a connection with a number larger than those before; returns the one to close for
     /// it.
     mutating func add(_ connection: Connection, number: UInt64, from source: Source) -> Connection?
     {
         var evicted: Connection?
-        if count >= most, let full = bySource.max(by: { isLess($0.value, $1.value) }) {
+        if count >= maximum, let full = bySource.max(by: { isLess($0.value, $1.value) }) {
             evicted = full.value.first?.connection
             if let first = full.value.first { remove(first.number, from: full.key) }
         }
@@ -45,7 +44,7 @@ struct Strangers<Connection> {
         return x.number > y.number
     }
 
-    /// The connection has said what it wants, or is gone. Harmless where it isn't among them.
+    /// Its dialogue is over, or the connection is gone. Harmless where it isn't among them.
     mutating func remove(_ number: UInt64, from source: Source) {
         guard var entries = bySource[source] else { return }
         bySource[source] = nil  // no copy below

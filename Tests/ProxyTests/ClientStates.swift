@@ -7,7 +7,7 @@ import Testing
 
 /// A place in one of the dialogues where an application may stop: what it sends, and what it gets
 /// before it is there.
-struct VisitorState: CustomTestStringConvertible, Sendable {
+struct ClientState: CustomTestStringConvertible, Sendable {
     /// What stands at the other end of the target.
     enum Origin: CaseIterable, Sendable {
         case echo
@@ -37,7 +37,7 @@ struct VisitorState: CustomTestStringConvertible, Sendable {
     var testDescription: String { name }
 }
 
-extension VisitorState {
+extension ClientState {
     private static let request: [UInt8] = [5, 1, 0, 1, 127, 0, 0, 1] + port
     static let port = Array("PO".utf8)  // two bytes, as in a SOCKS request
     private static let login: [UInt8] = [5, 1, 2, 1, 1, 0x75, 1, 0x70]
@@ -51,10 +51,10 @@ extension VisitorState {
     static let upgrade =
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
 
-    /// Every state of every visitor.
-    static let all: [VisitorState] = socks + http
+    /// Every state of every client connection.
+    static let all: [ClientState] = socks + http
 
-    private static let socks: [VisitorState] = [
+    private static let socks: [ClientState] = [
         .init(name: "nothing said", origin: .echo, sends: []),
         .init(name: "half of SOCKS4", origin: .echo, sends: [4, 1, 0]),
         .init(
@@ -91,7 +91,7 @@ extension VisitorState {
             gets: 100_000, endsInSilence: false)
     ]
 
-    private static let http: [VisitorState] = [
+    private static let http: [ClientState] = [
         .init(name: "half of a head", origin: .echo, sends: Array("GET http://loc".utf8)),
         .init(
             name: "CONNECT dial", origin: .hanging,
@@ -156,7 +156,7 @@ extension VisitorState {
 
 /// Origins of every kind behind one street.
 final class StateOrigins {
-    private var ports: [VisitorState.Origin: UInt16] = [:]
+    private var ports: [ClientState.Origin: UInt16] = [:]
     private var held: [Int32] = []
     /// More than the sockets between origin and application hold.
     private static let flood = [UInt8](repeating: 0x78, count: 16 << 20)
@@ -168,17 +168,17 @@ final class StateOrigins {
             try street.origin { _, ended in ended ? ([], true) : (answer, false) }
         }
         let head = { (text: String) in try bytes(Array(text.utf8)) }
-        ports[.halfHead] = try head(VisitorState.halfHead)
-        ports[.halfBody] = try head(VisitorState.halfBody)
-        ports[.endless] = try bytes(Array(VisitorState.endless.utf8) + Self.flood)
-        ports[.page] = try head(VisitorState.page)
-        ports[.upgrade] = try head(VisitorState.upgrade)
+        ports[.halfHead] = try head(ClientState.halfHead)
+        ports[.halfBody] = try head(ClientState.halfBody)
+        ports[.endless] = try bytes(Array(ClientState.endless.utf8) + Self.flood)
+        ports[.page] = try head(ClientState.page)
+        ports[.upgrade] = try head(ClientState.upgrade)
         ports[.hanging] = try hanging()
     }
 
     deinit { held.forEach { close($0) } }
 
-    subscript(_ origin: VisitorState.Origin) -> UInt16 { ports[origin]! }
+    subscript(_ origin: ClientState.Origin) -> UInt16 { ports[origin]! }
 
     /// A port whose queue of connections is full: the kernel drops further SYNs.
     private func hanging() throws -> UInt16 {

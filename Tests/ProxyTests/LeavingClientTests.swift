@@ -35,7 +35,7 @@ private final class SilentPort {
 }
 
 /// An application that leaves while its target is being dialled ends the dial at the concentrator.
-@Suite(.serialized) struct DepartureTests {
+@Suite(.serialized) struct LeavingClientTests {
     enum Leaving: CaseIterable { case closes, resets, closesAfterSpeaking, halfCloses }
 
     @Test(arguments: Leaving.allCases) func theDialEnds(_ leaving: Leaving) throws {
