@@ -15,7 +15,7 @@ struct PathAddress: Equatable {
 /// An address that has not yet shown that it receives what is sent to it.
 struct AddressCheck {
     let address: PathAddress
-    /// What only who receives there can hand back; negative, so that it is no clock.
+    /// What only who receives there can hand back; negative, so that it is no now.
     let nonce: Int64
     /// Bytes of UDP payload from there and to there.
     var received = 0
@@ -45,25 +45,22 @@ struct HeldDatagram {
 /// unpredictable number asks there; traffic moves when the answer comes *from* there. Until then
 /// the old address stays in use, and small things go to both. The new one gets at most three times
 /// what came from it.
-extension Endpoint {
+extension Session {
     /// An authentic datagram of `bytes` came from `source`.
     @inline(__always) func noteSource(
-        _ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
-        _ path: Path, at now: Instant
+        _ source: PathAddress, bytes: Int, isNewest: Bool, _ path: Path, at now: Instant
     ) {
-        arrivalSource = source
-        if session.isInitiator {
+        if isInitiator {
             // The proxy keeps to the address it dialled, whatever a datagram says.
             if isNewest { path.local = source.local }
             return
         }
         if path.isValidated, path.check == nil, path.isAt(source) { return }
-        weigh(source, bytes: bytes, isNewest: isNewest, session, path, at: now)
+        weigh(source, bytes: bytes, isNewest: isNewest, path, at: now)
     }
 
     private func weigh(
-        _ source: PathAddress, bytes: Int, isNewest: Bool, _ session: Session,
-        _ path: Path, at now: Instant
+        _ source: PathAddress, bytes: Int, isNewest: Bool, _ path: Path, at now: Instant
     ) {
         if path.isValidated, path.isAt(source) {
             // Newer than the other address: whoever was there, the proxy has not moved.
@@ -72,8 +69,8 @@ extension Endpoint {
         }
         if path.check?.address == source {
             path.check?.received += bytes
-            if !path.isValidated { releaseHeld(session, path, at: now) }
-            askAgain(session, path, at: now)
+            if !path.isValidated { releaseHeld(path, at: now) }
+            askAgain(path, at: now)
         } else if isNewest {
             if !path.isValidated {
                 // Nothing better is known.
@@ -82,71 +79,73 @@ extension Endpoint {
                 path.uplink = source.uplink
             }
             var check =
-                session.welcomed.first { $0.address == source }
-                ?? AddressCheck(address: source, nonce: random.nonce())
+                welcomed.first { $0.address == source }
+                ?? AddressCheck(address: source, nonce: host.random.nonce())
             check.received = bytes
             path.check = check
-            session.welcomed.removeAll()
-            askAddress(session, path, at: now)
+            welcomed.removeAll()
+            askAddress(path, at: now)
         }
     }
 
     /// Asks the address that has yet to show that it receives.
-    func askAddress(_ session: Session, _ path: Path, at now: Instant) {
+    func askAddress(_ path: Path, at now: Instant) {
         guard path.isOpen, path.check != nil else { return }
         path.check?.isDue = true
-        markDirty(session)
+        markDirty()
     }
 
     /// Question or answer may have been lost: again when something comes from there.
-    private func askAgain(_ session: Session, _ path: Path, at now: Instant) {
+    private func askAgain(_ path: Path, at now: Instant) {
         guard let check = path.check, !check.isDue,
             now - check.askedAt
                 >= max(min(path.probeTimeout, Limits.longestQuestionWait), Limits.suspectProbe)
         else { return }
-        askAddress(session, path, at: now)
+        askAddress(path, at: now)
     }
 
     /// A challenge came back.
-    func receiveProof(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
-        guard let check = path.check, check.nonce == frame.sentAt, check.address == arrivalSource
+    func receiveProof(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
+        let path = arrival.path
+        guard let check = path.check, check.nonce == frame.sentAt,
+            check.address == arrival.source
         else { return }
         // Asked more than once, it can't be told which question it answers.
         let sample = check.asks == 1 ? now - check.askedAt : .zero
         path.check = nil
         if path.isValidated {
-            move(session, path, to: check.address, at: now)
+            move(path, to: check.address, at: now)
         } else {
             path.isValidated = true
-            releaseHeld(session, path, at: now)
+            releaseHeld(path, at: now)
         }
-        answered(sample, session, path, at: now)
+        answered(sample, path, at: now)
         if path.isOpen, path.mtu.asksBase(at: now), path.longQuestion == nil {
-            sendProbe(session, path, at: now)
+            sendProbe(path, at: now)
         }
     }
 
-    private func move(_ session: Session, _ path: Path, to address: PathAddress, at now: Instant) {
+    private func move(_ path: Path, to address: PathAddress, at now: Instant) {
         let isElsewhere = address.remote.address != path.remote.address
-        say(
+        host.say(
             .pathMoved(
-                session: session.slot, path: path.number, from: path.remote, to: address.remote))
+                session: slot, path: path.number, from: path.remote, to: address.remote))
         path.remote = address.remote
         path.local = address.local
         path.uplink = address.uplink
         if isElsewhere {
             path.forgetRTT()
-            restartSizes(session, path, at: now)
+            restartSizes(path, at: now)
         }
-        addressChanged(session, path, isElsewhere: isElsewhere, at: now)
+        addressChanged(path, isElsewhere: isElsewhere, at: now)
     }
 
     /// The path was closed: what comes next comes from somewhere else.
     func forgetAddress(_ path: Path) {
-        guard !isProxy, path.isValidated else { return }
+        guard !isInitiator, path.isValidated else { return }
         path.isValidated = false
         if path.check == nil || path.check?.address == path.address {
-            path.check = AddressCheck(address: path.address, nonce: random.nonce())
+            path.check = AddressCheck(address: path.address, nonce: host.random.nonce())
         }
         if let check = path.check {
             path.remote = check.address.remote
@@ -160,11 +159,11 @@ extension Endpoint {
 
     /// A datagram for an address that may get only so much.
     func commitUnproven(
-        _ out: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
-        _ batch: DatagramBatch
+        _ out: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
     ) {
         guard let check = path.check else { return }  // nobody is known there: as good as lost
-        if path.held.isEmpty, check.allowsData(length), session.unproven.take(length, at: clock) {
+        if path.held.isEmpty, check.allowsData(length), unproven.take(length, at: now) {
             path.check?.sent += length
             batch.commit(
                 lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
@@ -173,23 +172,23 @@ extension Endpoint {
             path.held.append(
                 HeldDatagram(
                     bytes: Array(UnsafeRawBufferPointer(start: out, count: length)),
-                    since: clock))
+                    since: now))
         }
     }
 
     /// Sends what was held back, as far as it may go now.
-    private func releaseHeld(_ session: Session, _ path: Path, at now: Instant) {
+    private func releaseHeld(_ path: Path, at now: Instant) {
         // What waited longer than an answer takes was given up and sent again meanwhile.
         path.held.removeAll { now - $0.since > Limits.longestHold }
         var sent = 0
         for datagram in path.held.lazy.map(\.bytes) {
             if !path.isValidated {
                 guard path.check?.allowsData(datagram.count) == true,
-                    session.unproven.take(datagram.count, at: now)
+                    unproven.take(datagram.count, at: now)
                 else { break }
                 path.check?.sent += datagram.count
             }
-            post(
+            host.post(
                 Outgoing(
                     bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
             sent += 1
@@ -200,11 +199,11 @@ extension Endpoint {
     /// The datagram just sent to the path's address goes to the new one, too, the same bytes: if
     /// the proxy is there, its acknowledgements must not stop while it is asked.
     func copyToCandidate(
-        _ datagram: UnsafeMutableRawPointer, _ length: Int, _ session: Session, _ path: Path,
-        _ batch: DatagramBatch
+        _ datagram: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
+        _ batch: DatagramBatch, at now: Instant
     ) {
         guard let check = path.check, check.allowsData(length),
-            session.unproven.take(length, at: clock),
+            unproven.take(length, at: now),
             let out = batch.reserve(lane: path.lane)
         else { return }
         out.copyMemory(from: datagram, byteCount: length)

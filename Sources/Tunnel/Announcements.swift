@@ -23,51 +23,59 @@ extension Endpoint {
     public func setAnnounced(_ addresses: [SocketAddress], at now: Instant) {
         precondition(!isProxy)
         clock = now
-        for i in announcements.indices where announcements[i].isThere {
-            if !addresses.contains(announcements[i].address) {
+        for i in host.announcements.indices where host.announcements[i].isThere {
+            if !addresses.contains(host.announcements[i].address) {
                 announce(i, isThere: false, at: now)
             }
         }
         for address in addresses {
-            if let i = announcements.firstIndex(where: { $0.address == address }) {
-                if !announcements[i].isThere { announce(i, isThere: true, at: now) }
-            } else if announcements.count < Limits.announcedAddresses {
-                announcements.append(Announcement(address: address, isThere: false, generation: 0))
-                announce(announcements.count - 1, isThere: true, at: now)
-            } else if let i = announcements.firstIndex(where: { !$0.isThere }) {
-                announcements[i].address = address
+            if let i = host.announcements.firstIndex(where: { $0.address == address }) {
+                if !host.announcements[i].isThere { announce(i, isThere: true, at: now) }
+            } else if host.announcements.count < Limits.announcedAddresses {
+                host.announcements.append(
+                    Announcement(address: address, isThere: false, generation: 0))
+                announce(host.announcements.count - 1, isThere: true, at: now)
+            } else if let i = host.announcements.firstIndex(where: { !$0.isThere }) {
+                host.announcements[i].address = address
                 announce(i, isThere: true, at: now)
             }
         }
     }
 
     private func announce(_ i: Int, isThere: Bool, at now: Instant) {
-        announcements[i].isThere = isThere
-        announcements[i].generation &+= 1
+        host.announcements[i].isThere = isThere
+        host.announcements[i].generation &+= 1
         for case let session? in sessions where session.isConfirmed && !session.isClosing {
             session.announcing |= 1 << i
             session.signals.renew()
-            repeatSignals(session, at: now)
+            session.repeatSignals(at: now)
         }
     }
 
+    /// Where a hello goes: also to what the living session has heard of.
+    func handshakeRemotes(at now: Instant) -> [SocketAddress] {
+        guard let session = currentSession else { return host.remotes }
+        return host.remotes + session.joinable(at: now).filter { !host.remotes.contains($0) }
+    }
+}
+
+extension Session {
     /// A session begins: it hears of all there are.
-    func announceAll(_ session: Session, at now: Instant) {
-        for i in announcements.indices where announcements[i].isThere {
-            session.announcing |= 1 << i
+    func announceAll(at now: Instant) {
+        for i in host.announcements.indices where host.announcements[i].isThere {
+            announcing |= 1 << i
         }
-        guard session.announcing != 0 else { return }
-        session.signals.renew()
-        repeatSignals(session, at: now)
+        guard announcing != 0 else { return }
+        signals.renew()
+        repeatSignals(at: now)
     }
 
     /// Writes every announcement that waits for its echo, as far as there is room; the bytes
     /// written.
-    func writeAnnouncements(_ session: Session, into out: UnsafeMutableRawPointer, room: Int) -> Int
-    {
+    func writeAnnouncements(into out: UnsafeMutableRawPointer, room: Int) -> Int {
         var written = 0
-        for i in announcements.indices where session.announcing & 1 << i != 0 {
-            let item = announcements[i]
+        for i in host.announcements.indices where announcing & 1 << i != 0 {
+            let item = host.announcements[i]
             let frame = AddressStateFrame(
                 id: UInt8(i + 1), generation: item.generation, isThere: item.isThere,
                 address: item.address)
@@ -80,75 +88,69 @@ extension Endpoint {
 
     // MARK: What arrives
 
-    func receive(_ frame: AddressStateFrame, _ session: Session, _ arrival: Path, at now: Instant) {
+    func receive(_ frame: AddressStateFrame, _ arrival: Path, at now: Instant) {
         if frame.isEcho {
             let i = Int(frame.id) - 1
-            guard !session.isInitiator, announcements.indices.contains(i),
-                announcements[i].generation == frame.generation
+            guard !isInitiator, host.announcements.indices.contains(i),
+                host.announcements[i].generation == frame.generation
             else { return }
-            session.announcing &= ~(1 << i)
-            noteEcho(session)
+            announcing &= ~(1 << i)
+            noteEcho()
             return
         }
-        guard session.isInitiator, (1...Limits.announcedAddresses).contains(Int(frame.id)) else {
+        guard isInitiator, (1...Limits.announcedAddresses).contains(Int(frame.id)) else {
             return
         }
-        echo(frame, session, arrival)
-        let known = session.heard[Int(frame.id) - 1]
+        echo(frame, arrival)
+        let known = heard[Int(frame.id) - 1]
         if let known, !frame.generation.isNewer(than: known.generation) { return }
-        session.heard[Int(frame.id) - 1] = Announcement(
+        heard[Int(frame.id) - 1] = Announcement(
             address: frame.address, isThere: frame.isThere,
             generation: frame.generation)
         if let known, known.isThere, !frame.isThere || known.address != frame.address {
-            closePaths(session, to: known.address, at: now)
+            closePaths(to: known.address, at: now)
         }
         if frame.isThere {
-            for item in uplinks where item.isUp { openPaths(session, uplink: item.uplink, at: now) }
+            for item in host.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
         }
-        say(
-            .addressAnnounced(session: session.slot, address: frame.address, isThere: frame.isThere)
+        host.say(
+            .addressAnnounced(session: slot, address: frame.address, isThere: frame.isThere)
         )
     }
 
-    private func closePaths(_ session: Session, to address: SocketAddress, at now: Instant) {
+    private func closePaths(to address: SocketAddress, at now: Instant) {
         // Said under another number, or by the configuration, it is still there.
-        guard !joinable(session).contains(address) else { return }
-        for case let path? in session.paths where path.remote == address && path.isOpen {
-            close(session, path, at: now)
+        guard !joinable(at: now).contains(address) else { return }
+        for case let path? in paths where path.remote == address && path.isOpen {
+            close(path, at: now)
         }
-        schedule(session, at: now)
+        schedule(at: now)
     }
 
     // MARK: Proxy
 
     /// The addresses further paths may be opened to: the configuration's, where the session began,
     /// and those announced.
-    func joinable(_ session: Session) -> [SocketAddress] {
-        var all = remotes
-        if let first = session.firstRemote {
+    func joinable(at now: Instant) -> [SocketAddress] {
+        var all = host.remotes
+        if let first = firstRemote {
             if !all.contains(first) { all.append(first) }
         }
-        for case let item? in session.heard where item.isThere && !all.contains(item.address) {
+        for case let item? in heard where item.isThere && !all.contains(item.address) {
             all.append(item.address)
         }
         // With nothing that works the forbidden address is a chance still; at another server it is
         // silence. A session that begins at this instant has its first path.
-        if session.forbidsFirst, session.hasUsablePath || clock == session.openedAt {
-            all.removeAll { $0 == session.firstRemote }
+        if forbidsFirst, hasUsablePath || now == openedAt {
+            all.removeAll { $0 == firstRemote }
         }
         return all
     }
 
-    /// Where a hello goes: also to what the living session has heard of.
-    var handshakeRemotes: [SocketAddress] {
-        guard let session = currentSession else { return remotes }
-        return remotes + joinable(session).filter { !remotes.contains($0) }
-    }
-
     /// The session's first path, on an address that others must not join, has a working neighbour.
-    func isSuperseded(_ path: Path, _ session: Session) -> Bool {
-        guard session.forbidsFirst, path.remote == session.firstRemote else { return false }
-        for case let other? in session.paths
+    func isSuperseded(_ path: Path) -> Bool {
+        guard forbidsFirst, path.remote == firstRemote else { return false }
+        for case let other? in paths
         where other.uplink == path.uplink && other.health == .usable && other.remote != path.remote
         {
             return true
@@ -160,9 +162,9 @@ extension Endpoint {
 
     /// Never answered since it was opened, though another path of its uplink works: this uplink
     /// does not reach this address, and asking often would be no use.
-    func isFutile(_ path: Path, _ session: Session) -> Bool {
-        guard session.isInitiator, path.health == .suspect, !path.hasAnswered else { return false }
-        for case let other? in session.paths
+    func isFutile(_ path: Path) -> Bool {
+        guard isInitiator, path.health == .suspect, !path.hasAnswered else { return false }
+        for case let other? in paths
         where other.uplink == path.uplink && other.health == .usable {
             return true
         }
@@ -170,14 +172,14 @@ extension Endpoint {
     }
 
     /// A path of the uplink stopped working: its neighbours that were asked rarely are asked now.
-    func askFutile(_ session: Session, besides lost: Path, at now: Instant) {
-        guard session.isInitiator else { return }
-        for case let path? in session.paths
+    func askFutile(besides lost: Path, at now: Instant) {
+        guard isInitiator else { return }
+        for case let path? in paths
         where path !== lost && path.uplink == lost.uplink && path.isOpen && !path.hasAnswered
             && path.probe.backoff > Limits.longestSuspectProbe
         {
             path.probe.backoff = Limits.suspectProbe
-            sendProbe(session, path, at: now)
+            sendProbe(path, at: now)
         }
     }
 }

@@ -4,22 +4,22 @@ import Wire
 
 /// The addresses a capture shows: a path's own where they are known, made-up ones else, but always
 /// the same pair for a path, so that a subflow stays one conversation.
-extension Endpoint {
+extension Session {
     func captureOutgoing(
         _ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant
     ) {
         let (local, remote) = addresses(path)
-        capture?(
+        host.capture?(
             segment, payload, SocketAddress(local, port: segment.sourcePort),
             SocketAddress(remote, port: segment.destinationPort), now)
     }
 
     func captureIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
         let (local, remote) = addresses(path)
-        capture?(
-            incoming, Pieces(first: payload, second: Pieces.empty.second),
-            SocketAddress(remote, port: incoming.sourcePort),
-            SocketAddress(local, port: incoming.destinationPort), now)
+        host.capture?(
+            host.incoming, Pieces(first: payload, second: Pieces.empty.second),
+            SocketAddress(remote, port: host.incoming.sourcePort),
+            SocketAddress(local, port: host.incoming.destinationPort), now)
     }
 
     private func addresses(_ path: Path) -> (local: IPAddress, remote: IPAddress) {

@@ -7,12 +7,12 @@ import Wire
 /// Two hundred open connections would join two hundred times at once, in the middle of a handover,
 /// on the slower link. A quiet one joins when either end has something to say, or at leisure. The
 /// listener can't open a subflow; it asks for one.
-extension Endpoint {
+extension Session {
     /// Whether the connection may stay without a working subflow for now; its leisurely join is
     /// then set.
-    func staysDormant(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Bool {
-        guard mode(of: stream, session) == .single, !stream.connection.hasUsableSubflow,
-            stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, session, at: now))
+    func staysDormant(_ stream: StreamHandle, at now: Instant) -> Bool {
+        guard mode(of: stream) == .single, !stream.connection.hasUsableSubflow,
+            stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, at: now))
         else { return false }
         if stream.joinRetryAt <= now { return false }
         let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
@@ -23,18 +23,18 @@ extension Endpoint {
     /// When its paths were last heard: how long nothing has come since then tells nothing of the
     /// connection, whose payload stopped with the path. The silence of a path may take seconds to
     /// be believed.
-    private func lastHeard(_ stream: StreamHandle, _ session: Session, at now: Instant) -> Instant {
+    private func lastHeard(_ stream: StreamHandle, at now: Instant) -> Instant {
         var last: Instant?
         for link in stream.links where link.isUsed {
-            guard let path = session.paths[link.path] else { continue }
+            guard let path = paths[link.path] else { continue }
             last = max(last ?? path.lastArrival, path.lastArrival)
         }
         return min(now, last ?? now)
     }
 
     /// Listener: a connection without a subflow that works has something to send.
-    func requestJoin(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard !session.isInitiator, !session.isMute, !stream.connection.hasUsableSubflow,
+    func requestJoin(_ stream: StreamHandle, at now: Instant) {
+        guard !isInitiator, !isMute, !stream.connection.hasUsableSubflow,
             stream.connection.wantsSubflow
         else {
             stream.joinRequest.stop()
@@ -42,28 +42,28 @@ extension Endpoint {
         }
         if stream.joinRequest.isRunning, stream.joinRequest.at > now { return }
         var patience = Limits.initialTimeout
-        if let path = bestPath(session), let out = path.append(JoinRequestFrame.size) {
+        if let path = bestPath(), let out = path.append(JoinRequestFrame.size) {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
-            noteEliciting(session, path, at: now)
-            markDirty(session)
+            noteEliciting(path, at: now)
+            markDirty()
             patience = path.probeTimeout
         }
         stream.joinRequest.said(at: now, first: patience, longest: Limits.longestSignalInterval)
     }
 
-    func receive(_ frame: JoinRequestFrame, _ session: Session, at now: Instant) {
-        guard session.isInitiator, let slot = session.tokens[frame.token],
-            let stream = streams[slot]
+    func receive(_ frame: JoinRequestFrame, at now: Instant) {
+        guard isInitiator, let slot = tokens[frame.token],
+            let stream = host.streams[slot]
         else { return }
-        catchUp(stream, session, at: now)
+        catchUp(stream, at: now)
         if stream.connection.hasUsableSubflow {
             // The listener has given up what works here (we slept, and it did not): its resets will
             // tell.
             stream.connection.askSubflows(at: now)
-            ready.append(stream)
+            host.ready.append(stream)
             return
         }
         stream.joinRetryAt = now
-        ready.append(stream)
+        host.ready.append(stream)
     }
 }

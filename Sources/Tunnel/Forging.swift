@@ -12,22 +12,24 @@ extension Endpoint {
             number < session.paths.count,
             let path = session.paths[number]
         else { return nil }
-        return forge(frames, session, path, number: path.takeNumber())
+        return session.forge(frames, path, number: path.takeNumber())
     }
+}
 
-    private func forge(
-        _ frames: [UInt8], _ session: Session, _ path: Path, number: UInt64
+extension Session {
+    fileprivate func forge(
+        _ frames: [UInt8], _ path: Path, number: UInt64
     ) -> [UInt8] {
         let header = DatagramHeader(
-            kind: .record, epoch: session.current.epoch, path: UInt8(path.number),
-            session: session.remoteIndex,
+            kind: .record, epoch: current.epoch, path: UInt8(path.number),
+            session: remoteIndex,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
         var out = [UInt8](
             repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = session.current.send?.seal(
+                _ = current.send?.seal(
                     path: UInt32(path.number), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)

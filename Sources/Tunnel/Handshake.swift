@@ -30,11 +30,30 @@ struct HandshakeState {
     var challenges = 0
 }
 
+/// What a proxy has for opening sessions with its concentrator.
+final class Dialer {
+    let remoteKey: Key32
+    let remoteKeys: HelloKeys
+    let preSharedKey: Key32
+    /// This process, among those with the same key.
+    let instance: UInt64
+    var cookies: [HeldCookie] = []
+    var handshake: HandshakeState?
+    /// Connections that wait for a session.
+    var waiting: [StreamHandle] = []
+
+    init(remoteKey: Key32, preSharedKey: Key32, instance: UInt64) {
+        self.remoteKey = remoteKey
+        self.preSharedKey = preSharedKey
+        self.instance = instance
+        remoteKeys = HelloKeys(concentrator: remoteKey)
+    }
+    var peer: SessionPeer { SessionPeer(publicKey: remoteKey, preSharedKey: preSharedKey) }
+}
+
 /// Where a welcome came from, the number of chance in it, and when its hello left.
 struct WelcomeArrival {
-    let remote: SocketAddress
-    let local: IPAddress
-    let uplink: Int
+    let source: PathAddress
     let token: Int64
     let sentAt: Instant
 }
@@ -53,12 +72,21 @@ struct HeldCookie {
 extension Endpoint {
     static let prologue = Array("braid 2".utf8)
 
+    /// The attempts that are under way; nil where there is nothing to ask.
+    var handshake: HandshakeState? {
+        get { dialer?.handshake }
+        set {
+            dialer?.handshake = newValue
+            host.isHandshaking = newValue != nil
+        }
+    }
+
     /// Starts trying, where nobody does yet.
     func beginHandshake(at now: Instant) {
-        guard isProxy, handshake == nil, let slot = takeSessionSlot() else { return }
+        guard isProxy, handshake == nil, let slot = sessions.takeSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
         if let session = currentSession, !session.hasUsablePath {
-            say(.sessionDoubted(session: session.slot))
+            host.say(.sessionDoubted(session: session.slot))
         }
         repeatHandshake(at: now)
     }
@@ -67,7 +95,7 @@ extension Endpoint {
     func handshakeOn(_ uplink: Uplink, at now: Instant) {
         guard let latest = handshake?.attempts.last else { beginHandshake(at: now); return }
         if mode == .single,
-            uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number })
+            host.uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number })
         {
             return
         }
@@ -76,32 +104,32 @@ extension Endpoint {
 
     func endHandshake() {
         guard let state = handshake else { return }
-        if sessions[state.slot] == nil { freeSessions.append(state.slot) }
+        if sessions[state.slot] == nil { sessions.giveBack(state.slot) }
         handshake = nil
     }
 
     /// The next attempt, with growing and jittered patience for the one after it.
     func repeatHandshake(at now: Instant) {
-        guard var state = handshake else { return }
+        guard let dialer, var state = dialer.handshake else { return }
         defer { Secrets.wipeStack() }
         let insists = (currentSession?.resumptions ?? 0) >= Limits.vainResumptions
-        let salt = UInt32(truncatingIfNeeded: random.next() & 0xff)
+        let salt = UInt32(truncatingIfNeeded: host.random.next() & 0xff)
         let index = UInt32(state.slot) | salt << 16
         let payload = HelloPayload(
             hasHardwareAES: CipherSuite.hasHardwareAES,
             wantsFresh: insists || currentSession == nil,
-            index: index, instance: instance,
+            index: index, instance: dialer.instance,
             timestamp: wallClock(at: now),
             challenge: now < state.challengeUntil ? state.challenge : .zero)
         var noise = NoiseHandshake.initiator(
-            local: configuration.identity, remote: remoteKey,
+            local: host.configuration.identity, remote: dialer.remoteKey,
             prologue: Self.prologue,
-            preSharedKey: preSharedKey, ephemeral: random.key())
+            preSharedKey: dialer.preSharedKey, ephemeral: host.random.key())
         // A configured key of small order can't work; the answer never comes, which is what the
         // user sees.
         if hasUplinks, let message = try? noise.writeMessage(payload: payload.bytes) {
             var datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
-            let mac1 = datagram.withUnsafeBytes { remoteKeys.mac1($0) }
+            let mac1 = datagram.withUnsafeBytes { dialer.remoteKeys.mac1($0) }
             withUnsafeBytes(of: mac1) { datagram += $0 }
             let attempt = HandshakeState.Attempt(
                 noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
@@ -116,13 +144,13 @@ extension Endpoint {
             }
         }
         let limit =
-            waiting.isEmpty && currentSession?.streams.isEmpty ?? true
+            dialer.waiting.isEmpty && currentSession?.streams.isEmpty ?? true
             ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
         var patience = Limits.firstHandshakePatience
         for _ in 0..<min(state.count, 10) { patience = min(patience * 3 / 2, limit) }
         // A fifth either way, so that many proxies don't knock in step at a concentrator that comes
         // back.
-        let jitter = Int64(random.next() % 400) - 200
+        let jitter = Int64(host.random.next() % 400) - 200
         state.count += 1
         state.nextAt = now + patience + patience * jitter / 1000
         handshake = state
@@ -136,16 +164,17 @@ extension Endpoint {
         func place(_ uplink: Uplink) -> Int {
             uplink.number == used ? -1 : uplink.number + (uplink.isBackup ? 1 << 16 : 0)
         }
-        return uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
+        return host.uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
     }
 
     private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
-        for remote in handshakeRemotes where remote.address.isIPv4 == uplink.isIPv4 {
-            let held = cookies.firstIndex {
+        guard let dialer else { return }
+        for remote in handshakeRemotes(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
+            let held = dialer.cookies.firstIndex {
                 $0.uplink == uplink.number && $0.remote == remote && $0.until > now
             }
-            if let held { cookies[held].usedFor = attempt.index }
-            post(attempt, uplink.number, remote, held.map { cookies[$0].cookie })
+            if let held { dialer.cookies[held].usedFor = attempt.index }
+            post(attempt, uplink.number, remote, held.map { dialer.cookies[$0].cookie })
         }
     }
 
@@ -159,7 +188,7 @@ extension Endpoint {
             cookie.map { cookie in bytes.withUnsafeBytes { MessageAuthentication(key: cookie)($0) }
             } ?? .zero
         withUnsafeBytes(of: mac2) { bytes += $0 }
-        post(
+        host.post(
             Outgoing(
                 bytes: bytes, uplink: uplink, remote: remote,
                 local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6))
@@ -168,11 +197,13 @@ extension Endpoint {
     /// The concentrator is busy: the hello goes again with its cookie, once, and later ones have it
     /// at once.
     func receiveCookie(
-        _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, uplink: Int,
-        at now: Instant
+        _ datagram: UnsafeMutableRawBufferPointer, from source: PathAddress, at now: Instant
     ) {
-        guard let attempts = handshake?.attempts, datagram.count == CookieDatagram.size else {
-            counters.unknownSession += 1
+        let remote = source.remote, uplink = source.uplink
+        guard let dialer, let attempts = dialer.handshake?.attempts,
+            datagram.count == CookieDatagram.size
+        else {
+            host.counters.unknownSession += 1
             return
         }
         let bytes = UnsafeRawBufferPointer(datagram)
@@ -180,27 +211,27 @@ extension Endpoint {
             rebasing: bytes[CookieDatagram.nonce..<CookieDatagram.sealed])
         let sealed = UnsafeRawBufferPointer(rebasing: bytes[CookieDatagram.sealed...])
         for attempt in attempts.reversed() {
-            guard let cookie = remoteKeys.open(cookie: sealed, nonce: nonce, mac1: attempt.mac1)
+            guard
+                let cookie = dialer.remoteKeys.open(
+                    cookie: sealed, nonce: nonce, mac1: attempt.mac1)
             else { continue }
             let held = HeldCookie(
                 uplink: uplink, remote: remote, cookie: cookie, until: now + Limits.cookieLifetime,
                 usedFor: attempt.index)
-            if let i = cookies.firstIndex(where: { $0.uplink == uplink && $0.remote == remote }) {
+            if let i = dialer.cookies.firstIndex(where: {
+                $0.uplink == uplink && $0.remote == remote
+            }) {
                 // One that comes again, or for a hello that had one.
-                if cookies[i].usedFor == attempt.index { return }
-                cookies[i] = held
+                if dialer.cookies[i].usedFor == attempt.index { return }
+                dialer.cookies[i] = held
             } else {
-                if cookies.count == Limits.heldCookies { cookies.removeFirst() }
-                cookies.append(held)
+                if dialer.cookies.count == Limits.heldCookies { dialer.cookies.removeFirst() }
+                dialer.cookies.append(held)
             }
             post(attempt, uplink, remote, cookie)
             return
         }
-        counters.notAuthentic += 1
-    }
-
-    func post(_ item: Outgoing) {
-        if outbox.count < Limits.outbox { outbox.append(item) }
+        host.counters.notAuthentic += 1
     }
 
     static func datagram(_ header: DatagramHeader, _ message: [UInt8]) -> [UInt8] {
@@ -213,18 +244,17 @@ extension Endpoint {
     /// more.
     func receiveWelcome(
         _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
-        from remote: SocketAddress,
-        local: IPAddress, uplink: Int, at now: Instant
+        from source: PathAddress, at now: Instant
     ) {
         guard let state = handshake,
             let attempt = state.attempts.first(where: { $0.index == header.session })
         else {
-            counters.unknownSession += 1
+            host.counters.unknownSession += 1
             return
         }
         var noise = attempt.noise
         guard datagram.count > DatagramHeader.size + WelcomePayload.tokenSize else {
-            counters.malformed += 1
+            host.counters.malformed += 1
             return
         }
         let split = datagram.count - WelcomePayload.tokenSize
@@ -233,12 +263,12 @@ extension Endpoint {
         guard let bytes = try? noise.readMessage(message), let welcome = WelcomePayload(bytes),
             let suite = CipherSuite(rawValue: welcome.cipher)
         else {
-            counters.notAuthentic += 1
+            host.counters.notAuthentic += 1
             return
         }
         defer { Secrets.wipeStack() }
         let arrival = WelcomeArrival(
-            remote: remote, local: local, uplink: uplink, token: token, sentAt: attempt.sentAt)
+            source: source, token: token, sentAt: attempt.sentAt)
         switch welcome.outcome {
         case .challenge: answer(welcome.challenge, attempt.index, at: now)
         case .resumed: resume(state.slot, attempt, welcome, suite, noise.split(), arrival, at: now)
@@ -252,12 +282,15 @@ extension Endpoint {
         _ suite: CipherSuite,
         _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
     ) {
+        guard let dialer else { return }
         let old = currentSession
         let session = Session(
-            slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, isInitiator: true,
-            user: "", userNumber: -1, instance: instance, suite: suite, keys: keys, mode: mode,
-            numberCursor: random.next(), at: now)
-        session.firstRemote = arrival.remote
+            SessionOpening(
+                slot: slot, localIndex: attempt.index, remoteIndex: welcome.index,
+                instance: dialer.instance, suite: suite, keys: keys),
+            host: host, user: nil, peer: dialer.peer, memory: ownMemory, mode: mode,
+            numberCursor: host.random.next(), at: now)
+        session.firstRemote = arrival.source.remote
         session.forbidsFirst = welcome.forbidsFirst
         sessions[slot] = session
         handshake = nil
@@ -266,18 +299,18 @@ extension Endpoint {
             if !attempt.insists { keepUnheard(of: old, at: now) }
             end(old, reason: "replaced by a new session", at: now)
         }
-        say(.sessionOpened(session: session.slot, user: session.user))
+        host.say(.sessionOpened(session: session.slot, user: ""))
         let single = session.need == .single
-        for item in uplinks where item.isUp && !single {
-            openPaths(session, uplink: item.uplink, at: now)
+        for item in host.uplinks where item.isUp && !single {
+            session.openPaths(uplink: item.uplink, at: now)
         }
-        greet(session, arrival, at: now)
-        let streams = waiting
-        waiting.removeAll()
+        session.greet(arrival, at: now)
+        let streams = dialer.waiting
+        dialer.waiting.removeAll()
         for stream in streams where !stream.isReleased || stream.connection.error == nil {
-            attach(stream, to: session, at: now)
+            session.attach(stream, at: now)
         }
-        schedule(session, at: now)
+        session.schedule(at: now)
     }
 
     /// The concentrator has kept the session and its connections: they go on with new keys.
@@ -288,63 +321,25 @@ extension Endpoint {
     ) {
         guard let session = currentSession, !attempt.insists else { return }
         let old = session.slot, silence = now - session.lastArrival
-        sessions[old] = nil
-        freeSessions.append(old)
-        sessionDeadlines.set(old, .distantFuture)
+        sessions.giveBack(old)
+        host.sessionDeadlines.set(old, .distantFuture)
         session.goOn(
             slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
             keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
         sessions[slot] = session
-        if session.changes.isWalking { walking.append(slot) }
+        if session.changes.isWalking { host.walking.append(slot) }
         handshake = nil
         session.lastArrival = now
         session.resumptions += 1
-        say(.sessionResumed(session: slot, silence: silence))
-        goOn(session, at: now)
-        greet(session, arrival, at: now)
+        host.say(.sessionResumed(session: slot, silence: silence))
+        session.goOn(at: now)
+        session.greet(arrival, at: now)
         for case let path? in session.paths where path.isOpen && path.health != .usable {
             path.probe.backoff = Limits.suspectProbe
-            sendProbe(session, path, at: now)
+            session.sendProbe(path, at: now)
         }
-        if session.hasSignals { session.signals.renew(); repeatSignals(session, at: now) }
-        schedule(session, at: now)
-    }
-
-    /// What both ends do when a session goes on: its connections find it in its slot, and nothing
-    /// refers to records of the past.
-    func goOn(_ session: Session, at now: Instant) {
-        session.isDirty = false
-        session.scheduled = .distantFuture
-        for slot in session.streams {
-            guard let stream = streams[slot] else { continue }
-            stream.session = session.slot
-            stream.orphanAt = .distantFuture
-            for i in stream.links.indices { stream.links[i].context.forgetRecords() }
-            ready.append(stream)
-        }
-    }
-
-    /// The answer has measured its path already; its token, handed back, shows that we receive
-    /// where our datagrams come from.
-    private func greet(_ session: Session, _ arrival: WelcomeArrival, at now: Instant) {
-        guard let item = uplinks.first(where: { $0.uplink.number == arrival.uplink }) else {
-            return
-        }
-        // What asks and answers here is a path, even where none was to be.
-        openFirstPath(session, uplink: item.uplink, to: arrival.remote, at: now)
-        guard
-            let path = session.paths.first(where: {
-                $0?.uplink == arrival.uplink && $0?.remote == arrival.remote
-            }) ?? nil
-        else { return }
-        path.local = arrival.local
-        path.noteRTT(now - arrival.sentAt, at: now)
-        path.hasAnswered = true
-        setHealth(.usable, session, path, at: now)
-        if arrival.token < 0, let out = path.append(ProbeFrame.size) {
-            ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
-        }
-        markDirty(session)
+        if session.hasSignals { session.signals.renew(); session.repeatSignals(at: now) }
+        session.schedule(at: now)
     }
 
     /// The concentrator can't tell this hello from a replay, since our clock says something else
@@ -359,36 +354,64 @@ extension Endpoint {
         if state.challenges <= Limits.promptAnswers { repeatHandshake(at: now) }
     }
 
-    // MARK: Slots
-
-    func takeSessionSlot() -> Int? {
-        if let slot = freeSessions.popLast() { return slot }
-        guard sessions.count < Limits.sessions else { return nil }
-        sessions.append(nil)
-        return sessions.count - 1
-    }
-
     /// Ends a session whose peer knows or will never hear of it: its streams fail, its slot is
     /// free.
     func end(_ session: Session, reason: String, at now: Instant) {
         guard sessions[session.slot] === session else { return }
         for slot in session.streams {
-            guard let stream = streams[slot] else { continue }
+            guard let stream = host.streams[slot] else { continue }
             stream.connection.fail(.sessionLost, at: now)
             stream.position = -1
-            drop(stream, from: session, at: now)
+            session.drop(stream, at: now)
         }
         session.streams.removeAll()
         forgetSuccessors(session)
         session.wipeKeys()
-        if session.userNumber >= 0 {
-            users[session.userNumber].sessions.removeAll { $0 == session.slot }
-        }
-        sessions[session.slot] = nil
-        freeSessions.append(session.slot)
-        sessionDeadlines.set(session.slot, .distantFuture)
+        session.user?.sessions.removeAll { $0 == session.slot }
+        sessions.giveBack(session.slot)
+        host.sessionDeadlines.set(session.slot, .distantFuture)
         session.isClosing = true
         if currentSession === session { currentSession = nil }
-        say(.sessionClosed(session: session.slot, reason: reason))
+        host.say(.sessionClosed(session: session.slot, reason: reason))
+    }
+}
+
+extension Session {
+    /// What both ends do when a session goes on: its connections find it in its slot, and nothing
+    /// refers to records of the past.
+    func goOn(at now: Instant) {
+        isDirty = false
+        scheduled = .distantFuture
+        for slot in streams {
+            guard let stream = host.streams[slot] else { continue }
+            stream.session = self
+            stream.orphanAt = .distantFuture
+            for i in stream.links.indices { stream.links[i].context.forgetRecords() }
+            host.ready.append(stream)
+        }
+    }
+
+    /// The answer has measured its path already; its token, handed back, shows that we receive
+    /// where our datagrams come from.
+    func greet(_ arrival: WelcomeArrival, at now: Instant) {
+        guard let item = host.uplinks.first(where: { $0.uplink.number == arrival.source.uplink })
+        else {
+            return
+        }
+        // What asks and answers here is a path, even where none was to be.
+        openFirstPath(uplink: item.uplink, to: arrival.source.remote, at: now)
+        guard
+            let path = paths.first(where: {
+                $0?.uplink == arrival.source.uplink && $0?.remote == arrival.source.remote
+            }) ?? nil
+        else { return }
+        path.local = arrival.source.local
+        path.noteRTT(now - arrival.sentAt, at: now)
+        path.hasAnswered = true
+        setHealth(.usable, path, at: now)
+        if arrival.token < 0, let out = path.append(ProbeFrame.size) {
+            ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
+        }
+        markDirty()
     }
 }

@@ -9,40 +9,38 @@ import Wire
 /// Awaited answers that don't come within a probe time-out bring a probe; unanswered past another
 /// one they bring suspicion, and unacknowledged data is reinjected elsewhere at once (design: path
 /// health).
-extension Endpoint {
+extension Session {
     // MARK: What the traffic tells
 
     /// An authentic datagram: the path lives in our direction.
-    @inline(__always) func noteArrival(_ session: Session, _ path: Path, at now: Instant) {
-        session.lastArrival = now
-        session.resumptions = 0
+    @inline(__always) func noteArrival(_ path: Path, at now: Instant) {
+        lastArrival = now
+        resumptions = 0
         path.lastArrival = now
-        // The session lives: whoever doubted it may stop.
-        if handshake != nil, session === currentSession { endHandshake() }
         // What was sent a moment ago can't have been answered yet: the clock starts anew for that.
         path.awaitingSince = path.lastEliciting > now - path.leastRTT ? now : .distantFuture
         if path.health == .suspect, path.isOpen, !path.probe.isOutstanding {
-            sendProbe(session, path, at: now)
+            sendProbe(path, at: now)
         }
     }
 
     /// Payload came: a flow whose later silence tells something (the sender of a download is far
     /// away).
     @inline(__always) func noteData(
-        _ session: Session, _ path: Path, _ stream: StreamHandle,
+        _ path: Path, _ stream: StreamHandle,
         at now: Instant
     ) {
-        noteActivity(session, stream, at: now)
+        noteActivity(stream, at: now)
         path.lastData = now
-        noteFlow(session, path, at: now)
+        noteFlow(path, at: now)
     }
 
     /// An acknowledgement without data, while we send: the other half of such a flow.
-    @inline(__always) func noteAcknowledgement(_ session: Session, _ path: Path, at now: Instant) {
-        if now - path.lastEliciting < Limits.flowBreak { noteFlow(session, path, at: now) }
+    @inline(__always) func noteAcknowledgement(_ path: Path, at now: Instant) {
+        if now - path.lastEliciting < Limits.flowBreak { noteFlow(path, at: now) }
     }
 
-    @inline(__always) private func noteFlow(_ session: Session, _ path: Path, at now: Instant) {
+    @inline(__always) private func noteFlow(_ path: Path, at now: Instant) {
         let gap = now - path.lastFlow
         path.lastFlow = now
         if gap > Limits.flowBreak {
@@ -55,41 +53,40 @@ extension Endpoint {
         path.flowGap = (path.flowGap * 7 + gap) / 8
         guard path.flow >= Limits.flowLength else { return }
         path.flowSilence = now + max(path.flowGap * 4, Limits.leastFlowSilence)
-        if session.scheduled > path.flowSilence { arm(session, path.flowSilence) }
+        if scheduled > path.flowSilence { arm(path.flowSilence) }
     }
 
     /// Payload came or went. The first after a pause starts the probes that keep round trips known.
-    @inline(__always) func noteActivity(_ session: Session, _ stream: StreamHandle, at now: Instant)
-    {
-        let wasActive = now - session.lastActivity < Limits.activity
-        session.lastActivity = now
-        session.lastStream = stream.slot
-        if !wasActive { schedule(session, at: now) }
+    @inline(__always) func noteActivity(_ stream: StreamHandle, at now: Instant) {
+        let wasActive = now - lastActivity < Limits.activity
+        lastActivity = now
+        lastStream = stream.slot
+        if !wasActive { schedule(at: now) }
     }
 
     /// Something that must be answered leaves.
-    @inline(__always) func noteEliciting(_ session: Session, _ path: Path, at now: Instant) {
+    @inline(__always) func noteEliciting(_ path: Path, at now: Instant) {
         path.lastEliciting = now
         guard path.awaitingSince == .distantFuture else { return }
         path.awaitingSince = now
-        let due = now + silencePatience(session, path)
-        if session.scheduled > due { arm(session, due) }
+        let due = now + silencePatience(path)
+        if scheduled > due { arm(due) }
     }
 
     /// How long an answer may take before a probe asks: the round trip, what it varies, the peer's
     /// delayed ACK.
-    private func silencePatience(_ session: Session, _ path: Path) -> Interval {
-        roundTripBound(session, path) + Limits.peerAckDelay
+    private func silencePatience(_ path: Path) -> Interval {
+        roundTripBound(path) + Limits.peerAckDelay
     }
 
     /// The probe time-out, or that of the latest stream's subflow on the path, which knows the
     /// queue it stands in.
-    func roundTripBound(_ session: Session, _ path: Path) -> Interval {
+    func roundTripBound(_ path: Path) -> Interval {
         var bound = path.probeTimeout
-        guard session.lastStream >= 0,
-            session.lastStream < streams.count,
-            let stream = streams[session.lastStream],
-            stream.session == session.slot
+        guard lastStream >= 0,
+            lastStream < host.streams.count,
+            let stream = host.streams[lastStream],
+            stream.session === self
         else { return bound }
         for i in 0..<stream.links.count
         where stream.links[i].isUsed && stream.links[i].path == path.number {
@@ -101,21 +98,21 @@ extension Endpoint {
 
     /// How long the answer to a probe may take that silence has called for already: two witnesses
     /// need less patience than one.
-    private func shortBound(_ session: Session, _ path: Path) -> Interval {
-        let bound = roundTripBound(session, path)
+    private func shortBound(_ path: Path) -> Interval {
+        let bound = roundTripBound(path)
         guard path.hasRTT else { return bound }
         return min(bound, path.smoothedRTT + max(path.rttVariation * 2, Limits.leastVariation))
     }
 
     // MARK: Probes
 
-    func sendProbe(_ session: Session, _ path: Path, at now: Instant) {
+    func sendProbe(_ path: Path, at now: Instant) {
         path.probe.identifier &+= 1
         // An address that may get only so much yet gets data, not questions.
         let isLong = path.isValidated && path.mtu.asksBase(at: now)
         // The proxy is to know that full datagrams don't reach it, or it would wait for data on
         // this path.
-        let isNarrow = !isProxy && path.health == .suspect && !path.mtu.isProven
+        let isNarrow = !isInitiator && path.health == .suspect && !path.mtu.isProven
         let purpose: ProbeFrame.Purpose = isLong ? .long : isNarrow ? .narrow : .life
         let frame = ProbeFrame(
             isAnswer: false,
@@ -128,7 +125,7 @@ extension Endpoint {
             frame.write(into: out)
         } else {
             path.probe.verdictAt = now + Limits.suspectProbe
-            arm(session, path.probe.verdictAt)
+            arm(path.probe.verdictAt)
             return
         }
         if !path.probe.isOutstanding {
@@ -138,44 +135,45 @@ extension Endpoint {
         path.probe.sentAt = now
         let patience =
             path.health == .usable
-            ? path.probe.needed == 1 ? shortBound(session, path) : roundTripBound(session, path)
+            ? path.probe.needed == 1 ? shortBound(path) : roundTripBound(path)
             : path.probe.backoff
         path.probe.verdictAt = now + patience
-        arm(session, path.probe.verdictAt)
-        markDirty(session)
+        arm(path.probe.verdictAt)
+        markDirty()
     }
 
-    func receive(_ frame: ProbeFrame, _ session: Session, _ path: Path, at now: Instant) {
+    func receive(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
+        let path = arrival.path
         guard frame.isAnswer else {
             // Answered where it came from; a peer that asks more than a datagram holds asks again.
             var answer = frame
             answer.isAnswer = true
-            if !isProxy, frame.isLong, arrivalBytes >= Limits.leastBaseDatagram {
+            if !isInitiator, frame.isLong, arrival.length >= Limits.leastBaseDatagram {
                 path.longAnswer = answer
-                markDirty(session)
+                markDirty()
             } else if let out = path.append(ProbeFrame.size) {
                 answer.write(into: out)
-                markDirty(session)
+                markDirty()
             }
-            if isProxy, frame.purpose == .narrow, path.isOpen, path.mtu.doubtBase() {
-                sizeChanged(.shrank, session, path, at: now)
+            if isInitiator, frame.purpose == .narrow, path.isOpen, path.mtu.doubtBase() {
+                sizeChanged(.shrank, path, at: now)
             }
             // Who asks on a path we took for dead is alive: ask back at once.
             if path.isOpen, path.health == .suspect, now - path.probe.sentAt >= Limits.suspectProbe
             {
-                sendProbe(session, path, at: now)
+                sendProbe(path, at: now)
             }
             return
         }
-        if frame.isSize { return sizeAnswered(frame, session, path, at: now) }
-        if frame.isLong, path.isOpen, !isProxy || arrivalBytes >= Limits.leastBaseDatagram {
-            basePassed(session, path, at: now)
+        if frame.isSize { return sizeAnswered(frame, path, at: now) }
+        if frame.isLong, path.isOpen, !isInitiator || arrival.length >= Limits.leastBaseDatagram {
+            basePassed(path, at: now)
         }
-        answered(now - Instant(nanoseconds: frame.sentAt), session, path, at: now)
+        answered(now - Instant(nanoseconds: frame.sentAt), path, at: now)
     }
 
     /// A probe's answer came, `sample` after it was asked for; zero where that can't be told.
-    func answered(_ sample: Interval, _ session: Session, _ path: Path, at now: Instant) {
+    func answered(_ sample: Interval, _ path: Path, at now: Instant) {
         guard sample >= .zero, sample < .seconds(60), path.isOpen else { return }
         // An answer that ends a silence measures that (a link that stalled hands over what waited
         // in it): believed for its whole length, the next silence would be awaited for minutes as
@@ -190,13 +188,13 @@ extension Endpoint {
         path.probe.lastAnswer = now
         path.hasAnswered = true
         path.mtu.shortAnswered(at: now, roundTrip: path.smoothedRTT)
-        arm(session, path.mtu.deadline)
+        arm(path.mtu.deadline)
         guard path.mtu.isProven || path.health == .usable else {
             // It lives, but full datagrams have yet to show that they pass.
             if path.mtu.asksBase(at: now), path.longQuestion == nil,
                 now - path.probe.sentAt >= Limits.leastVariation
             {
-                sendProbe(session, path, at: now)
+                sendProbe(path, at: now)
             }
             return
         }
@@ -204,54 +202,55 @@ extension Endpoint {
         path.probe.unanswered = 0
         path.probe.verdictAt = .distantFuture
         path.probe.backoff = Limits.suspectProbe
-        if isProxy, let i = uplinks.firstIndex(where: { $0.uplink.number == path.uplink }) {
-            uplinks[i].proved()
+        if isInitiator, let i = host.uplinks.firstIndex(where: { $0.uplink.number == path.uplink })
+        {
+            host.uplinks[i].proved()
         }
-        if path.health != .usable { setHealth(.usable, session, path, at: now) }
-        if let due = keepWarmAt(session, path, at: now) { arm(session, due) }
+        if path.health != .usable { setHealth(.usable, path, at: now) }
+        if let due = keepWarmAt(path, at: now) { arm(due) }
     }
 
     // MARK: Time
 
     /// When the path next wants attention, `.distantFuture` where never.
-    func pathDeadline(_ session: Session, _ path: Path, at now: Instant) -> Instant {
+    func pathDeadline(_ path: Path, at now: Instant) -> Instant {
         guard path.isOpen else { return .distantFuture }
         if path.probe.isOutstanding { return min(path.probe.verdictAt, path.mtu.deadline) }
         var due = min(path.flowSilence, path.mtu.deadline)
         if path.awaitingSince < .distantFuture {
-            due = min(due, path.awaitingSince + silencePatience(session, path))
+            due = min(due, path.awaitingSince + silencePatience(path))
         }
-        if let warm = keepWarmAt(session, path, at: now) { due = min(due, warm) }
+        if let warm = keepWarmAt(path, at: now) { due = min(due, warm) }
         return due
     }
 
     /// When the path is to be probed though nothing is wrong: its round trip should be known while
     /// something is being transferred, and NATs should not forget it.
-    private func keepWarmAt(_ session: Session, _ path: Path, at now: Instant) -> Instant? {
+    private func keepWarmAt(_ path: Path, at now: Instant) -> Instant? {
         let last = max(path.probe.lastAnswer, path.probe.sentAt)
         let isUsed =
             (!path.isBackup || path.isWarm)
-            && (session.need != .single || !isProxy || carriesSubflows(session, path))
-        if isUsed, session.isActive(at: now) { return last + Limits.warmProbe }
-        guard isProxy, !session.streams.isEmpty || isUsed else { return nil }
+            && (need != .single || !isInitiator || carriesSubflows(path))
+        if isUsed, isActive(at: now) { return last + Limits.warmProbe }
+        guard isInitiator, !streams.isEmpty || isUsed else { return nil }
         return max(last, path.lastArrival) + Limits.keepalive
     }
 
-    private func carriesSubflows(_ session: Session, _ path: Path) -> Bool {
-        if session.streams.isEmpty { return true }
-        guard let stream = streams[session.streams[0]] else { return true }
+    private func carriesSubflows(_ path: Path) -> Bool {
+        if streams.isEmpty { return true }
+        guard let stream = host.streams[streams[0]] else { return true }
         return stream.connection.hasSubflow(path: path.number)
     }
 
-    func advance(_ session: Session, _ path: Path, to now: Instant) {
+    func advance(_ path: Path, to now: Instant) {
         guard path.isOpen else { return }
-        advanceSize(session, path, to: now)
+        advanceSize(path, to: now)
         if path.probe.isOutstanding {
-            if path.probe.verdictAt <= now { probeTimedOut(session, path, at: now) }
+            if path.probe.verdictAt <= now { probeTimedOut(path, at: now) }
             return
         }
         let isAwaiting = path.awaitingSince < .distantFuture
-        var isSilent = isAwaiting && path.awaitingSince + silencePatience(session, path) <= now
+        var isSilent = isAwaiting && path.awaitingSince + silencePatience(path) <= now
         if path.flowSilence <= now {
             path.flowSilence = .distantFuture
             path.flow = 0
@@ -261,59 +260,59 @@ extension Endpoint {
         }
         if isSilent {
             path.probe.needed = 1
-            sendProbe(session, path, at: now)
-            doubtSize(session, path, at: now)
-        } else if let due = keepWarmAt(session, path, at: now), due <= now {
+            sendProbe(path, at: now)
+            doubtSize(path, at: now)
+        } else if let due = keepWarmAt(path, at: now), due <= now {
             path.probe.needed = 2
-            sendProbe(session, path, at: now)
+            sendProbe(path, at: now)
         }
     }
 
-    private func probeTimedOut(_ session: Session, _ path: Path, at now: Instant) {
+    private func probeTimedOut(_ path: Path, at now: Instant) {
         path.probe.unanswered += 1
-        if path.health == .usable, configuration.signaling != .reliable {
+        if path.health == .usable, host.configuration.signaling != .reliable {
             // An experiment without this help.
         } else if path.health == .usable {
             let heard = path.lastArrival >= path.probe.sentAt
             let most = path.mtu.isProven ? Limits.unansweredWhileHearing : PathMTU.mostTries
             if path.probe.unanswered >= (heard ? most : path.probe.needed) {
                 path.probe.backoff = Limits.suspectProbe
-                setHealth(.suspect, session, path, at: now)
-                if session.isInitiator {
+                setHealth(.suspect, path, at: now)
+                if isInitiator {
                     path.isSilent = true
-                    raise(session, path, at: now)
+                    raise(path, at: now)
                 }
-                wakeNext(session, at: now)
+                wakeNext(at: now)
             }
         } else {
-            if path.isUntried { foundDead(session, path, at: now) }
+            if path.isUntried { foundDead(path, at: now) }
             let isWanted =
-                session.isActive(at: now) || !session.hasUsablePath && !session.streams.isEmpty
+                isActive(at: now) || !hasUsablePath && !streams.isEmpty
             let isFresh = now - path.healthSince < Limits.freshSuspicion
             let limit =
                 !isWanted
                 ? Limits.longestIdleProbe
                 : isFresh ? Limits.freshSuspectProbe : Limits.longestSuspectProbe
             path.probe.backoff =
-                isFutile(path, session)
+                isFutile(path)
                 ? min(path.probe.backoff * 2, Limits.longestFutileProbe)
                 : min(path.probe.backoff * 3 / 2, limit)
         }
-        sendProbe(session, path, at: now)
+        sendProbe(path, at: now)
     }
 
     /// A path that was used before its first answer, and none came: its connections learn it,
     /// another one wakes.
-    private func foundDead(_ session: Session, _ path: Path, at now: Instant) {
+    private func foundDead(_ path: Path, at now: Instant) {
         path.isUntried = false
-        session.pathChanges &+= 1
-        healthChanged(.suspect, session, path, at: now)
-        wakeNext(session, at: now)
+        pathChanges &+= 1
+        healthChanged(.suspect, path, at: now)
+        wakeNext(at: now)
     }
 
     // MARK: Consequences
 
-    func setHealth(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
+    func setHealth(_ health: PathHealth, _ path: Path, at now: Instant) {
         guard path.health != health else { return }
         path.health = health
         path.healthSince = now
@@ -321,91 +320,97 @@ extension Endpoint {
             path.isUntried = false
             if path.isSilent {
                 path.isSilent = false
-                raise(session, path, at: now)
+                raise(path, at: now)
             }
         }
         path.awaitingSince = .distantFuture
         path.flowSilence = .distantFuture
         path.flow = 0
-        session.pathChanges &+= 1
-        if health != .usable { askFutile(session, besides: path, at: now) }
+        pathChanges &+= 1
+        if health != .usable { askFutile(besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
         let isNew = path.isUntried || path.lastArrival == .zero
         if health != .suspect || !isNew {
-            say(
+            host.say(
                 .pathChanged(
-                    session: session.slot, path: path.number, uplink: path.uplinkName,
+                    session: slot, path: path.number, uplink: path.uplinkName,
                     remote: path.remote,
                     health: health))
         }
-        healthChanged(health, session, path, at: now)
-        if isProxy { watchSpare(session, at: now) }
-        schedule(session, at: now)
+        healthChanged(health, path, at: now)
+        if isInitiator { watchSpare(at: now) }
+        schedule(at: now)
     }
 
     // MARK: The session's clock
 
     /// Makes sure that `advance` comes by `due`.
-    @inline(__always) func arm(_ session: Session, _ due: Instant) {
-        guard due < session.scheduled else { return }
-        session.scheduled = due
-        sessionDeadlines.set(session.slot, due)
+    @inline(__always) func arm(_ due: Instant) {
+        guard due < scheduled else { return }
+        scheduled = due
+        host.sessionDeadlines.set(slot, due)
     }
 
     /// The session's next deadline from all its timers.
-    func schedule(_ session: Session, at now: Instant) {
-        guard !session.isClosing, session.isConfirmed else { return }
-        if session.isMute { scheduleMute(session, at: now); return }
-        var due = min(session.signals.at, session.current.since + configuration.keyDeath)
-        due = min(due, nextSuccessorEnd(session))
-        for case let path? in session.paths { due = min(due, pathDeadline(session, path, at: now)) }
-        if session.previous != nil { due = min(due, session.previousUntil) }
-        if let rekey = session.rekey { due = min(due, rekey.again.at) }
-        due = min(due, min(session.spareAt, session.resets.deadline))
-        if isProxy {
+    func schedule(at now: Instant) {
+        guard !isClosing, isConfirmed else { return }
+        if isMute { scheduleMute(at: now); return }
+        var due = min(signals.at, current.since + host.configuration.keyDeath)
+        due = min(due, nextSuccessorEnd())
+        for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
+        if previous != nil { due = min(due, previousUntil) }
+        if let rekey = self.rekey { due = min(due, rekey.again.at) }
+        due = min(due, min(spareAt, resets.deadline))
+        if isInitiator {
             // Doubt is looked at again and again while it lasts.
-            if !session.hasUsablePath, !session.streams.isEmpty, handshake == nil {
+            if !hasUsablePath, !streams.isEmpty, !host.isHandshaking {
                 due = min(
-                    due, max(session.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
+                    due, max(lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
             }
         } else {
-            due = min(due, session.lastArrival + configuration.sessionSilence)
+            due = min(due, lastArrival + host.configuration.sessionSilence)
         }
-        arm(session, max(due, now + .microseconds(50)))
+        arm(max(due, now + .microseconds(50)))
     }
 
     /// Without keys there is nothing to do but to wait for new ones.
-    private func scheduleMute(_ session: Session, at now: Instant) {
-        let end = isProxy ? .distantFuture : session.lastArrival + configuration.sessionSilence
-        arm(session, max(min(end, nextSuccessorEnd(session)), now + .microseconds(50)))
+    private func scheduleMute(at now: Instant) {
+        let end = isInitiator ? .distantFuture : lastArrival + host.configuration.sessionSilence
+        arm(max(min(end, nextSuccessorEnd()), now + .microseconds(50)))
     }
 
-    func advance(_ session: Session, to now: Instant) {
-        guard !session.isClosing else { return }
-        guard session.isConfirmed else { expire(session, at: now); return }
-        expireSuccessors(session, at: now)
-        if !isProxy, now - session.lastArrival >= configuration.sessionSilence {
-            end(session, reason: "silent", at: now)
-            return
+    func advance(to now: Instant) -> SessionDemand {
+        if !isInitiator, now - lastArrival >= host.configuration.sessionSilence {
+            return .isOver(reason: "silent")
         }
-        if !session.isMute, now - session.current.since >= configuration.keyDeath {
-            dropKeys(session, at: now)
+        if !isMute, now - current.since >= host.configuration.keyDeath {
+            dropKeys(at: now)
+            if isInitiator { return .needsHandshake }
         }
-        if session.isMute { schedule(session, at: now); return }
-        for case let path? in session.paths { advance(session, path, to: now) }
-        if session.signals.at <= now { repeatSignals(session, at: now) }
-        if session.spareAt <= now { watchSpare(session, at: now) }
-        if session.resets.deadline <= now { repeatResets(session, at: now) }
-        if session.previous != nil, session.previousUntil <= now { session.previous = nil }
-        if let rekey = session.rekey, rekey.again.at <= now { repeatRekey(session, at: now) }
-        if isProxy {
-            if !session.hasUsablePath,
-                !session.streams.isEmpty,
-                now - session.lastArrival >= Limits.sessionDoubt
-            {
-                beginHandshake(at: now)
-            }
+        if isMute { schedule(at: now); return .none }
+        for case let path? in paths { advance(path, to: now) }
+        if signals.at <= now { repeatSignals(at: now) }
+        if spareAt <= now { watchSpare(at: now) }
+        if resets.deadline <= now { repeatResets(at: now) }
+        if previous != nil, previousUntil <= now { previous = nil }
+        if let rekey, rekey.again.at <= now { repeatRekey(at: now) }
+        if isInitiator, !hasUsablePath, !streams.isEmpty,
+            now - lastArrival >= Limits.sessionDoubt
+        {
+            return .needsHandshake
         }
-        schedule(session, at: now)
+        schedule(at: now)
+        return .none
+    }
+
+    /// A connection's time has come.
+    func advance(_ stream: StreamHandle, to now: Instant) {
+        catchUp(stream, at: now)
+        stream.connection.advance(to: now)
+        doubtSize(stream, at: now)
+        if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }
+        if stream.prefaceUntil <= now { giveUpHalfOpen(stream, at: now) }
+        note(stream, at: now)
+        host.ready.append(stream)
     }
 }

@@ -12,6 +12,20 @@ struct Unconfirmed {
     var repeats = 0
 }
 
+/// What a concentrator has for answering hellos.
+final class HelloListener {
+    var gate: HelloGate
+    /// Sessions that answered a hello, by its first MAC; the MACs, the oldest first.
+    var unconfirmed: [Bytes16: Unconfirmed] = [:]
+    var unconfirmedOrder: [Bytes16] = []
+    /// Hellos of nobody we know that are told.
+    var strangers = TokenBucket(rate: Limits.strangerRate, burst: Limits.strangerBurst)
+    /// The records of this turn are served: hellos may be opened.
+    var isDue = false
+
+    init(gate: HelloGate) { self.gate = gate }
+}
+
 /// Why a known user's hello did not begin a session as it was.
 public enum HelloRefusal: Equatable, Sendable {
     /// Its time is older than that of an earlier hello, or than the concentrator; asked again with
@@ -34,34 +48,36 @@ extension Endpoint {
     // MARK: As they come
 
     func receiveHello(
-        _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress, local: IPAddress,
-        uplink: Int, at now: Instant
+        _ datagram: UnsafeMutableRawBufferPointer, from source: PathAddress, at now: Instant
     ) {
         let bytes = UnsafeRawBufferPointer(datagram)
-        let source = PathAddress(remote: remote, local: local, uplink: uplink)
-        guard gate?.knowsKey(bytes) == true else { counters.refusedHellos += 1; return }
+        guard let listener, listener.gate.knowsKey(bytes) else {
+            host.counters.refusedHellos += 1; return
+        }
         if repeatWelcome(bytes, to: source, at: now) { return }
-        switch gate?.admit(bytes, from: source, random: &random, at: now) {
+        switch listener.gate.admit(bytes, from: source, random: &host.random, at: now) {
         case .queued: break
         case .cookie(let cookie):
             postCookie(cookie, for: Bytes16(bytes, at: HelloDatagram.mac1), to: source)
-        case .dropped, nil: counters.refusedHellos += 1
+        case .dropped: host.counters.refusedHellos += 1
         }
     }
 
     private func postCookie(_ cookie: Bytes16, for mac1: Bytes16, to source: PathAddress) {
-        guard outbox.count < Limits.outboxCookies, let keys = gate?.keys else { return }
+        guard host.outbox.count < Limits.outboxCookies, let keys = listener?.gate.keys else {
+            return
+        }
         var bytes = Self.datagram(DatagramHeader(kind: .cookie, session: 0), [])
         let start = bytes.count
         bytes += [UInt8](repeating: 0, count: CookieDatagram.sealed - CookieDatagram.nonce)
         bytes.withUnsafeMutableBytes {
-            random.fill(UnsafeMutableRawBufferPointer(rebasing: $0[start...]))
+            host.random.fill(UnsafeMutableRawBufferPointer(rebasing: $0[start...]))
         }
         bytes += bytes.withUnsafeBytes {
             keys.seal(
                 cookie: cookie, nonce: UnsafeRawBufferPointer(rebasing: $0[start...]), mac1: mac1)
         }
-        post(
+        host.post(
             Outgoing(
                 bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
     }
@@ -72,11 +88,11 @@ extension Endpoint {
         at now: Instant
     ) -> Bool {
         let mac1 = Bytes16(datagram, at: HelloDatagram.mac1)
-        guard let known = unconfirmed[mac1],
+        guard let listener, let known = listener.unconfirmed[mac1],
             datagram[..<HelloDatagram.mac1].elementsEqual(known.hello)
         else { return false }
         if known.repeats < Limits.welcomeRepeats {
-            unconfirmed[mac1]?.repeats += 1
+            listener.unconfirmed[mac1]?.repeats += 1
             postWelcome(
                 known.welcome, to: source, token: token(known.session, for: source, at: now))
         }
@@ -88,7 +104,7 @@ extension Endpoint {
         for shift in stride(from: 56, through: 0, by: -8) {
             bytes.append(UInt8(truncatingIfNeeded: token >> shift))
         }
-        post(
+        host.post(
             Outgoing(
                 bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
     }
@@ -100,7 +116,7 @@ extension Endpoint {
             session.welcomed[i].asks += 1
             return session.welcomed[i].nonce
         }
-        var check = AddressCheck(address: source, nonce: random.nonce())
+        var check = AddressCheck(address: source, nonce: host.random.nonce())
         check.askedAt = now
         check.asks = 1
         session.welcomed.append(check)
@@ -111,18 +127,19 @@ extension Endpoint {
 
     /// Opens a turn's share of the hellos that wait, after the records.
     func openHellos(at now: Instant) {
+        guard let listener else { return }
         defer { Secrets.wipeStack() }
         var spent = 0
         withUnsafeTemporaryAllocation(byteCount: HelloDatagram.size, alignment: 8) { room in
-            while spent < Limits.multiplicationsPerTurn, let due = gate?.nextAt(now), due <= now,
-                let source = gate?.takeFirst(into: room.baseAddress!)
+            while spent < Limits.multiplicationsPerTurn, listener.gate.nextAt(now) <= now,
+                let source = listener.gate.takeFirst(into: room.baseAddress!)
             {
                 let cost = openHello(UnsafeRawBufferPointer(room), from: source, at: now)
-                gate?.spend(cost, at: now)
+                listener.gate.spend(cost, at: now)
                 spent += cost
             }
         }
-        gate?.pause(at: now)
+        listener.gate.pause(at: now)
     }
 
     /// The multiplications it cost: one for garbage, five for a welcome.
@@ -132,39 +149,41 @@ extension Endpoint {
         // A copy may have been answered since this one came.
         if repeatWelcome(datagram, to: source, at: now) { return 0 }
         let message = UnsafeRawBufferPointer(rebasing: datagram[HelloDatagram.message])
-        var noise = NoiseHandshake.responder(local: configuration.identity, prologue: Self.prologue)
+        var noise = NoiseHandshake.responder(
+            local: host.configuration.identity, prologue: Self.prologue)
         guard let key = try? noise.readSender(message) else {
-            counters.refusedHellos += 1; return 1
+            host.counters.refusedHellos += 1; return 1
         }
-        guard let number = userNumbers[key] else {
-            counters.refusedHellos += 1
+        guard let user = users[key] else {
+            host.counters.refusedHellos += 1
             return tellStranger(key, noise, message, from: source, at: now)
         }
         guard let bytes = try? noise.readMessage(message), let hello = HelloPayload(bytes) else {
-            counters.refusedHellos += 1
+            host.counters.refusedHellos += 1
             return 2
         }
-        if let refusal = users[number].judge(hello, wallClock: wallClock(at: now), at: now) {
-            counters.refusedHellos += 1
-            if users[number].isNews(refusal, at: now) {
-                say(
+        if let refusal = user.judge(hello, wallClock: wallClock(at: now), at: now) {
+            host.counters.refusedHellos += 1
+            if user.isNews(refusal, at: now) {
+                host.say(
                     .helloRefused(
-                        user: users[number].user.name, remote: source.remote, reason: refusal))
+                        user: user.name, remote: source.remote, reason: refusal))
             }
-            return challenge(number, hello, &noise, refusal, to: source, at: now)
+            return challenge(user, hello, &noise, refusal, to: source, at: now)
         }
-        guard users[number].hellos.take(at: now) else {
-            return refuse(.tooMany, number, from: source, at: now)
+        guard user.hellos.take(at: now) else {
+            return refuse(.tooMany, user, from: source, at: now)
         }
-        return welcome(number, hello, &noise, datagram, to: source, at: now)
+        return welcome(user, hello, &noise, datagram, to: source, at: now)
     }
 
     private func refuse(
-        _ reason: HelloRefusal, _ number: Int, from source: PathAddress, at now: Instant
+        _ reason: HelloRefusal, _ user: UserState, from source: PathAddress, at now: Instant
     ) -> Int {
-        counters.refusedHellos += 1
-        if users[number].isNews(reason, at: now) {
-            say(.helloRefused(user: users[number].user.name, remote: source.remote, reason: reason))
+        host.counters.refusedHellos += 1
+        if user.isNews(reason, at: now) {
+            host.say(
+                .helloRefused(user: user.name, remote: source.remote, reason: reason))
         }
         return 2
     }
@@ -175,30 +194,30 @@ extension Endpoint {
         _ key: Key32, _ noise: NoiseHandshake, _ message: UnsafeRawBufferPointer,
         from source: PathAddress, at now: Instant
     ) -> Int {
-        guard strangers.take(at: now) else { return 1 }
+        guard listener?.strangers.take(at: now) == true else { return 1 }
         var noise = noise
         guard (try? noise.readMessage(message)) != nil else { return 2 }
-        say(.strangerRefused(key: key, remote: source.remote))
+        host.say(.strangerRefused(key: key, remote: source.remote))
         return 2
     }
 
     /// A hello that may be a replay, or comes from a machine with another time: the sender shows
     /// that it is here now.
     private func challenge(
-        _ number: Int, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
+        _ user: UserState, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
         _ refusal: HelloRefusal,
         to source: PathAddress, at now: Instant
     ) -> Int {
-        guard refusal != .tooMany, users[number].challenges.take(at: now) else { return 2 }
-        let value = users[number].liveChallenge(at: now) {
-            let fresh = random.key()
+        guard refusal != .tooMany, user.challenges.take(at: now) else { return 2 }
+        let value = user.liveChallenge(at: now) {
+            let fresh = host.random.key()
             return Bytes16(a: fresh.a, b: fresh.b | 1)  // never zero
         }
         let payload = WelcomePayload(
             challenge: value, cipher: CipherSuite.chaCha20Poly1305.rawValue
         ).bytes
         noise.prepare(
-            preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
+            preSharedKey: user.peer.preSharedKey, ephemeral: host.random.key())
         guard let answer = try? noise.writeMessage(payload: payload) else { return 5 }
         postWelcome(
             Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer), to: source,
@@ -207,35 +226,36 @@ extension Endpoint {
     }
 
     private func welcome(
-        _ number: Int, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
+        _ user: UserState, _ hello: HelloPayload, _ noise: inout NoiseHandshake,
         _ datagram: UnsafeRawBufferPointer, to source: PathAddress, at now: Instant
     ) -> Int {
         let suite =
             CipherSuite.hasHardwareAES && hello.hasHardwareAES
             ? CipherSuite.aes256GCM : .chaCha20Poly1305
-        let living = hello.wantsFresh ? nil : livingSession(user: number, instance: hello.instance)
-        guard let slot = living?.slot ?? takeSessionSlot() else {
-            return refuse(.noSession, number, from: source, at: now)
+        let living = hello.wantsFresh ? nil : livingSession(of: user, instance: hello.instance)
+        guard let slot = living?.slot ?? sessions.takeSlot() else {
+            return refuse(.noSession, user, from: source, at: now)
         }
-        let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: random.next() & 0xff)
+        let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: host.random.next() & 0xff)
         let index = UInt32(slot) | salt << 16
         let welcome = WelcomePayload(
             outcome: living == nil ? .newSession : .resumed,
             cipher: suite.rawValue, index: index,
-            forbidsFirst: !configuration.joinsFirstAddress)
+            forbidsFirst: !host.configuration.joinsFirstAddress)
         noise.prepare(
-            preSharedKey: users[number].user.preSharedKey ?? .zero, ephemeral: random.key())
+            preSharedKey: user.peer.preSharedKey, ephemeral: host.random.key())
         guard let answer = try? noise.writeMessage(payload: welcome.bytes) else {
-            if living == nil { freeSessions.append(slot) }
-            counters.refusedHellos += 1
+            if living == nil { sessions.giveBack(slot) }
+            host.counters.refusedHellos += 1
             return 5
         }
         let bytesOut = Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer)
         let session = Session(
-            slot: slot, localIndex: index, remoteIndex: hello.index, isInitiator: false,
-            user: users[number].user.name, userNumber: number,
-            instance: hello.instance, suite: suite,
-            keys: noise.split(), mode: mode, numberCursor: 0, at: now)
+            SessionOpening(
+                slot: slot, localIndex: index, remoteIndex: hello.index,
+                instance: hello.instance, suite: suite, keys: noise.split()),
+            host: host, user: user, peer: user.peer, memory: user.memory, mode: mode,
+            numberCursor: 0, at: now)
         if let living {
             if living.successors.count >= Limits.successors, let hello = living.successors[0].hello
             {
@@ -251,8 +271,8 @@ extension Endpoint {
         return 5
     }
 
-    private func livingSession(user: Int, instance: UInt64) -> Session? {
-        for slot in users[user].sessions {
+    private func livingSession(of user: UserState, instance: UInt64) -> Session? {
+        for slot in user.sessions {
             if let session = sessions[slot], session.instance == instance { return session }
         }
         return nil
@@ -263,20 +283,21 @@ extension Endpoint {
     private func remember(
         _ session: Session, _ datagram: UnsafeRawBufferPointer, welcome: [UInt8], at now: Instant
     ) {
-        let mine = unconfirmedOrder.filter {
-            unconfirmed[$0]?.session.userNumber == session.userNumber
+        guard let listener else { return }
+        let mine = listener.unconfirmedOrder.filter {
+            listener.unconfirmed[$0]?.session.user === session.user
         }
         if mine.count >= Limits.unconfirmedPerUser {
             forgetUnconfirmed(mine[0])
-        } else if unconfirmedOrder.count >= Limits.unconfirmedSessions {
-            forgetUnconfirmed(unconfirmedOrder[0])
+        } else if listener.unconfirmedOrder.count >= Limits.unconfirmedSessions {
+            forgetUnconfirmed(listener.unconfirmedOrder[0])
         }
         let mac1 = Bytes16(datagram, at: HelloDatagram.mac1)
-        unconfirmed[mac1] = Unconfirmed(
+        listener.unconfirmed[mac1] = Unconfirmed(
             session: session, hello: Array(datagram[..<HelloDatagram.mac1]), welcome: welcome)
-        unconfirmedOrder.append(mac1)
+        listener.unconfirmedOrder.append(mac1)
         session.hello = mac1
-        arm(sessions[session.slot] ?? session, now + Limits.unconfirmedLifetime)
+        (sessions[session.slot] ?? session).arm(now + Limits.unconfirmedLifetime)
     }
 
     /// Nobody came to use it.
@@ -285,26 +306,20 @@ extension Endpoint {
     }
 
     private func forgetUnconfirmed(_ mac1: Bytes16) {
-        guard let session = unconfirmed[mac1]?.session else { return }
+        guard let session = listener?.unconfirmed[mac1]?.session else { return }
         noLongerUnconfirmed(mac1)
         session.wipeKeys()
         if session.isSuccessor {
             sessions[session.slot]?.successors.removeAll { $0 === session }
             return
         }
-        sessions[session.slot] = nil
-        freeSessions.append(session.slot)
-        sessionDeadlines.set(session.slot, .distantFuture)
+        sessions.giveBack(session.slot)
+        host.sessionDeadlines.set(session.slot, .distantFuture)
     }
 
     private func noLongerUnconfirmed(_ mac1: Bytes16) {
-        unconfirmed[mac1] = nil
-        unconfirmedOrder.removeAll { $0 == mac1 }
-    }
-
-    /// When the first of the handshakes that may go on with the session is forgotten.
-    func nextSuccessorEnd(_ session: Session) -> Instant {
-        session.successors.first.map { $0.openedAt + Limits.unconfirmedLifetime } ?? .distantFuture
+        listener?.unconfirmed[mac1] = nil
+        listener?.unconfirmedOrder.removeAll { $0 == mac1 }
     }
 
     func expireSuccessors(_ session: Session, at now: Instant) {
@@ -328,22 +343,22 @@ extension Endpoint {
         let living = session.isSuccessor ? sessions[session.slot] : nil
         living?.successors.removeAll { $0 === session }
         // Its other attempts are answered, but not used: the proxy has chosen.
-        for mac1 in unconfirmedOrder {
-            guard let other = unconfirmed[mac1]?.session, other.userNumber == session.userNumber,
+        for mac1 in listener?.unconfirmedOrder ?? [] {
+            guard let other = listener?.unconfirmed[mac1]?.session, other.user === session.user,
                 other.instance == session.instance
             else { continue }
             forgetUnconfirmed(mac1)
         }
         if let living { takeOver(living, by: session, at: now); return living }
-        for slot in users[session.userNumber].sessions {
+        for slot in session.user?.sessions ?? [] {
             guard let other = sessions[slot], other.instance == session.instance else { continue }
             end(other, reason: "replaced by a new session", at: now)
         }
         makeRoom(for: session, at: now)
-        users[session.userNumber].sessions.append(session.slot)
-        say(.sessionOpened(session: session.slot, user: session.user))
-        announceAll(session, at: now)
-        schedule(session, at: now)
+        session.user?.sessions.append(session.slot)
+        host.say(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
+        session.announceAll(at: now)
+        session.schedule(at: now)
         return session
     }
 
@@ -356,16 +371,23 @@ extension Endpoint {
             suite: other.suite, keys: other.current)
         session.welcomed = other.welcomed
         session.lastArrival = now
-        say(.sessionResumed(session: session.slot, silence: silence))
-        goOn(session, at: now)
+        host.say(.sessionResumed(session: session.slot, silence: silence))
+        session.goOn(at: now)
         for case let path? in session.paths {
-            if path.health == .usable { setHealth(.suspect, session, path, at: now) }
+            if path.health == .usable { session.setHealth(.suspect, path, at: now) }
             path.isValidated = false
             path.check = nil
             path.held.removeAll()
             path.probe.isOutstanding = false
             path.probe.verdictAt = .distantFuture
         }
-        schedule(session, at: now)
+        session.schedule(at: now)
+    }
+}
+
+extension Session {
+    /// When the first of the handshakes that may go on with the session is forgotten.
+    func nextSuccessorEnd() -> Instant {
+        successors.first.map { $0.openedAt + Limits.unconfirmedLifetime } ?? .distantFuture
     }
 }

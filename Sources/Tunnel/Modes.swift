@@ -14,139 +14,148 @@ extension Endpoint {
         clock = now
         self.mode = mode
         guard let session = currentSession else { return }
-        session.mode = mode
-        for slot in session.streams {
-            guard let stream = streams[slot], stream.ownMode == nil else { continue }
-            adoptMode(stream, session, at: now)
-        }
-        session.pathChanges &+= 1
-        updateNeed(session, at: now)
-        watchSpare(session, at: now)
+        session.setMode(mode, at: now)
     }
 
     /// Changes an uplink's part while connections live: the peer is told of paths (path state) and
     /// of subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
     public func setUplinkRole(_ number: Int, isBackup: Bool, at now: Instant) {
         clock = now
-        guard let i = uplinks.firstIndex(where: { $0.uplink.number == number }),
-            uplinks[i].uplink.isBackup != isBackup
+        guard let i = host.uplinks.firstIndex(where: { $0.uplink.number == number }),
+            host.uplinks[i].uplink.isBackup != isBackup
         else { return }
-        uplinks[i].uplink.isBackup = isBackup
+        host.uplinks[i].uplink.isBackup = isBackup
         guard let session = currentSession, !session.isClosing else { return }
-        for case let path? in session.paths where path.uplink == number {
-            path.isReserve = isBackup
-            path.isBackup = isBackup && session.need == .backup
-            for slot in session.streams {
-                guard let stream = streams[slot] else { continue }
-                stream.connection.setBackup(
-                    self.isBackup(path, for: stream, session), path: path.number, at: now)
-            }
-            if path.isOpen { raise(session, path, at: now) }
+        session.setRole(ofUplink: number, isBackup: isBackup, at: now)
+    }
+}
+
+extension Session {
+    func setMode(_ mode: HandoverMode, at now: Instant) {
+        self.mode = mode
+        for slot in streams {
+            guard let stream = host.streams[slot], stream.ownMode == nil else { continue }
+            adoptMode(stream, at: now)
         }
-        session.pathChanges &+= 1
-        for slot in session.streams { if let stream = streams[slot] { ready.append(stream) } }
-        for item in uplinks where item.isUp { openPaths(session, uplink: item.uplink, at: now) }
-        watchSpare(session, at: now)
+        pathChanges &+= 1
+        updateNeed(at: now)
+        watchSpare(at: now)
     }
 
-    func mode(of stream: StreamHandle, _ session: Session) -> HandoverMode {
-        stream.ownMode ?? session.mode
+    func setRole(ofUplink number: Int, isBackup: Bool, at now: Instant) {
+        for case let path? in paths where path.uplink == number {
+            path.isReserve = isBackup
+            path.isBackup = isBackup && need == .backup
+            for slot in streams {
+                guard let stream = host.streams[slot] else { continue }
+                stream.connection.setBackup(
+                    self.isBackup(path, for: stream), path: path.number, at: now)
+            }
+            if path.isOpen { raise(path, at: now) }
+        }
+        pathChanges &+= 1
+        for slot in streams { if let stream = host.streams[slot] { host.ready.append(stream) } }
+        for item in host.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
+        watchSpare(at: now)
+    }
+
+    func mode(of stream: StreamHandle) -> HandoverMode {
+        stream.ownMode ?? mode
     }
 
     /// The connection's mode is another: its subflows on backup uplinks change their part
     /// (MP_PRIO).
-    private func adoptMode(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        let mode = mode(of: stream, session)
+    private func adoptMode(_ stream: StreamHandle, at now: Instant) {
+        let mode = mode(of: stream)
         stream.connection.mode = mode
-        for case let path? in session.paths where path.isReserve {
+        for case let path? in paths where path.isReserve {
             stream.connection.setBackup(mode == .backup, path: path.number, at: now)
         }
-        ready.append(stream)
+        host.ready.append(stream)
     }
 
-    func isBackup(_ path: Path, for stream: StreamHandle, _ session: Session) -> Bool {
-        path.isReserve && mode(of: stream, session) == .backup
+    func isBackup(_ path: Path, for stream: StreamHandle) -> Bool {
+        path.isReserve && mode(of: stream) == .backup
     }
 
     // MARK: What is needed
 
     /// A connection came or went.
-    func countMode(of stream: StreamHandle, by difference: Int, _ session: Session, at now: Instant)
-    {
-        guard session.isInitiator, let own = stream.ownMode else { return }
-        session.ownModes[Int(own.code)] += difference
-        updateNeed(session, at: now)
+    func countMode(of stream: StreamHandle, by difference: Int, at now: Instant) {
+        guard isInitiator, let own = stream.ownMode else { return }
+        ownModes[Int(own.code)] += difference
+        updateNeed(at: now)
     }
 
     /// The neediest of the session's mode and those of its living connections.
-    private func needed(_ session: Session) -> HandoverMode {
+    private func needed() -> HandoverMode {
         for mode in [HandoverMode.full, .backup]
-        where session.mode == mode || session.ownModes[Int(mode.code)] > 0 { return mode }
+        where self.mode == mode || ownModes[Int(mode.code)] > 0 { return mode }
         return .single
     }
 
-    private func updateNeed(_ session: Session, at now: Instant) {
-        let need = needed(session)
-        guard need != session.need, !session.isClosing else { return }
-        session.need = need
-        for item in uplinks where item.isUp {
+    private func updateNeed(at now: Instant) {
+        let need = needed()
+        guard need != self.need, !isClosing else { return }
+        self.need = need
+        for item in host.uplinks where item.isUp {
             let isBackup = item.uplink.isBackup && need == .backup
-            for case let path? in session.paths where path.uplink == item.uplink.number {
+            for case let path? in paths where path.uplink == item.uplink.number {
                 path.isBackup = isBackup
             }
-            if need != .single { openPaths(session, uplink: item.uplink, at: now) }
+            if need != .single { openPaths(uplink: item.uplink, at: now) }
         }
-        for case let path? in session.paths where path.isOpen { raise(session, path, at: now) }
-        session.pathChanges &+= 1
-        for slot in session.streams { if let stream = streams[slot] { ready.append(stream) } }
-        watchSpare(session, at: now)
+        for case let path? in paths where path.isOpen { raise(path, at: now) }
+        pathChanges &+= 1
+        for slot in streams { if let stream = host.streams[slot] { host.ready.append(stream) } }
+        watchSpare(at: now)
     }
 
     // MARK: The keeper
 
     /// The lower, the better: regular uplinks first, then in their order.
-    func rank(_ path: Path, _ session: Session) -> Int {
-        let isForbidden = session.forbidsFirst && path.remote == session.firstRemote
+    func rank(_ path: Path) -> Int {
+        let isForbidden = forbidsFirst && path.remote == firstRemote
         return 2 * path.uplink + (isForbidden ? 1 : 0) + (path.isReserve ? 1 << 16 : 0)
     }
 
     /// A path that works; or where none does one that was just opened and has not been found dead:
     /// waiting for its first answer would cost a round trip of the handover.
-    func isEligible(_ path: Path, _ session: Session) -> Bool {
-        path.health == .usable || (path.isOpen && path.isUntried && !session.hasUsablePath)
+    func isEligible(_ path: Path) -> Bool {
+        path.health == .usable || (path.isOpen && path.isUntried && !hasUsablePath)
     }
 
     /// The one path of single mode. It changes only for one that works and stands higher, or when
     /// it does not work any more.
-    func keeper(_ session: Session) -> Path? {
+    func selectActivePath() -> Path? {
         var best: Path?
-        for case let path? in session.paths where isEligible(path, session) {
+        for case let path? in paths where isEligible(path) {
             guard let other = best else { best = path; continue }
             let isBetter =
-                rank(path, session) != rank(other, session)
-                ? rank(path, session) < rank(other, session)
-                : other.number != session.keeper
-                    && (path.number == session.keeper || path.probeTimeout < other.probeTimeout)
+                rank(path) != rank(other)
+                ? rank(path) < rank(other)
+                : other.number != activePath
+                    && (path.number == activePath || path.probeTimeout < other.probeTimeout)
             if isBetter { best = path }
         }
-        if let best { session.keeper = best.number }
+        if let best { activePath = best.number }
         return best
     }
 
     /// A path that nobody in single mode wants beside `keeper`. One that is better but silent is
     /// waited for.
-    func isSpare(_ path: Path, _ keeper: Path, _ session: Session) -> Bool {
-        path !== keeper && (path.health == .usable || rank(path, session) >= rank(keeper, session))
+    func isSpare(_ path: Path, _ keeper: Path) -> Bool {
+        path !== keeper && (path.health == .usable || rank(path) >= rank(keeper))
     }
 
     /// Single mode: subflows beside the keeper's end in an orderly way once that stands; true while
     /// they live.
-    func leaveSpare(_ stream: StreamHandle, _ session: Session, _ keeper: Path, at now: Instant) {
+    func leaveSpare(_ stream: StreamHandle, _ keeper: Path, at now: Instant) {
         guard keeper.health == .usable, stream.connection.isEstablished(path: keeper.number) else {
             return
         }
-        for case let path? in session.paths
-        where path.isOpen && isSpare(path, keeper, session)
+        for case let path? in paths
+        where path.isOpen && isSpare(path, keeper)
             && stream.connection.hasSubflow(path: path.number)
         {
             stream.connection.leave(path: path.number, at: now)
@@ -158,47 +167,47 @@ extension Endpoint {
     /// Open paths that nobody wants any more (in single mode those beside the keeper) are given up
     /// once no subflow lives on them, or after a while. Called when paths change and while some are
     /// spare.
-    func watchSpare(_ session: Session, at now: Instant) {
-        session.spareAt = .distantFuture
-        session.superseded = -1
-        guard session.isInitiator, !session.isClosing else { return }
-        let keeper = session.need == .single ? keeper(session) : nil
-        for case let path? in session.paths {
+    func watchSpare(at now: Instant) {
+        spareAt = .distantFuture
+        superseded = -1
+        guard isInitiator, !isClosing else { return }
+        let keeper = need == .single ? selectActivePath() : nil
+        for case let path? in paths {
             let isBeside =
-                keeper.map { $0.health == .usable && isSpare(path, $0, session) } ?? false
-            let isSuperseded = isSuperseded(path, session)
+                keeper.map { $0.health == .usable && isSpare(path, $0) } ?? false
+            let isSuperseded = isSuperseded(path)
             guard path.isOpen, isBeside || isSuperseded else {
                 path.leaveBy = .distantFuture; continue
             }
             if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leavePatience }
-            if path.leaveBy <= now || !isInhabited(path, session) {
+            if path.leaveBy <= now || !isInhabited(path) {
                 path.leaveBy = .distantFuture
-                close(session, path, at: now)
+                close(path, at: now)
             } else {
-                if isSuperseded { session.superseded = path.number }
-                session.spareAt = now + Limits.leaveInterval
-                arm(session, session.spareAt)
+                if isSuperseded { superseded = path.number }
+                spareAt = now + Limits.leaveInterval
+                arm(spareAt)
             }
         }
     }
 
     /// Subflows on a superseded path end once another one of the connection stands.
-    func leaveSuperseded(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        guard session.superseded >= 0, stream.connection.hasSubflow(path: session.superseded) else {
+    func leaveSuperseded(_ stream: StreamHandle, at now: Instant) {
+        guard superseded >= 0, stream.connection.hasSubflow(path: superseded) else {
             return
         }
-        for case let path? in session.paths
-        where path.number != session.superseded && path.health == .usable
+        for case let path? in paths
+        where path.number != superseded && path.health == .usable
             && stream.connection.isEstablished(path: path.number)
         {
-            stream.connection.leave(path: session.superseded, at: now)
+            stream.connection.leave(path: superseded, at: now)
             return
         }
     }
 
-    private func isInhabited(_ path: Path, _ session: Session) -> Bool {
-        for slot in session.streams {
-            if let stream = streams[slot], stream.connection.livesOn(path: path.number) {
+    private func isInhabited(_ path: Path) -> Bool {
+        for slot in streams {
+            if let stream = host.streams[slot], stream.connection.livesOn(path: path.number) {
                 return true
             }
         }
@@ -206,18 +215,18 @@ extension Endpoint {
     }
 
     /// Nothing works any more, and not all uplinks have been tried: the next one's path is woken.
-    func wakeNext(_ session: Session, at now: Instant) {
-        guard session.isInitiator, session.need == .single, !session.isClosing,
-            !session.hasUsablePath
+    func wakeNext(at now: Instant) {
+        guard isInitiator, need == .single, !isClosing,
+            !hasUsablePath
         else { return }
-        for case let path? in session.paths where path.isOpen && path.isUntried { return }
+        for case let path? in paths where path.isOpen && path.isUntried { return }
         for wantsBackup in [false, true] {
-            for item in uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
-                let isOpen = session.paths.contains {
+            for item in host.uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
+                let isOpen = paths.contains {
                     $0?.isOpen == true && $0?.uplink == item.uplink.number
                 }
                 if isOpen { continue }
-                openPaths(session, uplink: item.uplink, at: now)
+                openPaths(uplink: item.uplink, at: now)
                 return
             }
         }

@@ -60,8 +60,6 @@ final class Path {
     // whatever the epoch and the incarnation: no nonce is used twice.
     private(set) var nextNumber: UInt64 = 1
     var replay = ReplayWindow()
-    /// The number of the record that is being read.
-    var arriving: UInt64 = 0
 
     // Round trip (RFC 6298 section 2), from probes.
     private(set) var smoothedRTT = Interval.zero
@@ -115,7 +113,7 @@ final class Path {
         self.remote = remote
         self.local = local
         mtu = PathMTU(
-            base: Endpoint.baseDatagram(isIPv4: remote.address.isIPv4), ceiling: datagramLimit)
+            base: DatagramSizes.baseDatagram(isIPv4: remote.address.isIPv4), ceiling: datagramLimit)
         small = .allocate(byteCount: DatagramBatch.longestDatagram, alignment: 16)
     }
     deinit { small.deallocate() }
@@ -131,7 +129,6 @@ final class Path {
     func restartNumbers() {
         nextNumber = 1
         replay = ReplayWindow()
-        arriving = 0
         loss.restart()
     }
 

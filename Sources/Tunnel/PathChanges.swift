@@ -49,83 +49,66 @@ extension Path {
     }
 }
 
-extension Endpoint {
+extension Session {
     /// The connections' mode changed.
-    func modeChanged(_ session: Session, at now: Instant) { noteChange(session, nil, at: now) }
+    func modeChanged(at now: Instant) { noteChange(nil, at: now) }
 
     /// The path's health as its connections see it changed to `health`.
-    func healthChanged(_ health: PathHealth, _ session: Session, _ path: Path, at now: Instant) {
-        let change = noteChange(session, path, at: now)
+    func healthChanged(_ health: PathHealth, _ path: Path, at now: Instant) {
+        let change = noteChange(path, at: now)
         path.changes.health = change
         if health == .lost { path.changes.lost = change }
-        tellAtOnce(session, at: now)
+        tellAtOnce(at: now)
     }
 
-    func addressChanged(_ session: Session, _ path: Path, isElsewhere: Bool, at now: Instant) {
-        let change = noteChange(session, path, at: now)
+    func addressChanged(_ path: Path, isElsewhere: Bool, at now: Instant) {
+        let change = noteChange(path, at: now)
         path.changes.moved = change
         if isElsewhere { path.changes.movedElsewhere = change }
-        tellAtOnce(session, at: now)
+        tellAtOnce(at: now)
     }
 
-    func sizesChanged(_ session: Session, _ path: Path, isSmaller: Bool, at now: Instant) {
-        let change = noteChange(session, path, at: now)
+    func sizesChanged(_ path: Path, isSmaller: Bool, at now: Instant) {
+        let change = noteChange(path, at: now)
         path.changes.sized = change
         if isSmaller { path.changes.shrank = change }
-        tellAtOnce(session, at: now)
+        tellAtOnce(at: now)
     }
-
     @discardableResult
-    private func noteChange(_ session: Session, _ path: Path?, at now: Instant) -> UInt64 {
-        let wasWalking = session.changes.isWalking
-        let change = session.changes.note(session.streams.count)
+    private func noteChange(_ path: Path?, at now: Instant) -> UInt64 {
+        let wasWalking = changes.isWalking
+        let change = changes.note(streams.count)
         path?.changes.any = change
-        if session.changes.isWalking, !wasWalking { walking.append(session.slot) }
+        if changes.isWalking, !wasWalking { host.walking.append(slot) }
         return change
     }
 
     /// What our own clock or uplinks say concerns all connections now; what a datagram says can
     /// wait until it is read to its end.
-    private func tellAtOnce(_ session: Session, at now: Instant) {
+    fileprivate func tellAtOnce(at now: Instant) {
         if isReading { return }
-        while let place = session.changes.next(of: session.streams.count) {
-            if let stream = streams[session.streams[place]] { tell(stream, session, at: now) }
-        }
-    }
-
-    /// Tells connections of what has changed: some of each session that has such.
-    func walkOn(at now: Instant) {
-        guard !walking.isEmpty else { return }
-        var budget = Limits.streamsPerWalk
-        while budget > 0, let slot = walking.last {
-            guard let session = sessions[slot], !session.isClosing,
-                let place = session.changes.next(of: session.streams.count)
-            else {
-                walking.removeLast()
-                continue
-            }
-            budget -= 1
-            if let stream = streams[session.streams[place]] { tell(stream, session, at: now) }
+        while let place = changes.next(of: streams.count) {
+            if let stream = host.streams[streams[place]] { tell(stream, at: now) }
         }
     }
 
     /// The connection hears of what it has not heard of yet. Called before it is used.
-    @inline(__always) func catchUp(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        if stream.heardOf != session.changes.latest { tell(stream, session, at: now) }
+    @inline(__always) func catchUp(_ stream: StreamHandle, at now: Instant) {
+        if stream.heardOf != changes.latest { tell(stream, at: now) }
     }
 
-    private func tell(_ stream: StreamHandle, _ session: Session, at now: Instant) {
+    fileprivate func tell(_ stream: StreamHandle, at now: Instant) {
         let heard = stream.heardOf
-        guard heard != session.changes.latest else { return }
-        stream.heardOf = session.changes.latest
-        for case let path? in session.paths where path.changes.any > heard {
+        guard heard != changes.latest else { return }
+        stream.heardOf = changes.latest
+        for case let path? in paths where path.changes.any > heard {
             // Lost and open again meanwhile: its subflows ended all the same.
             if path.changes.lost > heard {
                 stream.connection.setHealth(.lost, path: path.number, at: now)
             }
             if path.changes.sized > heard {
                 stream.connection.limitSegments(
-                    to: Self.segmentSize(datagramLimit: path.datagramLimit),
+                    to: DatagramSizes.segmentSize(datagramLimit: path.datagramLimit),
                     path: path.number, repeatsAll: path.changes.shrank > heard, at: now)
             }
             if path.changes.moved > heard {
@@ -139,8 +122,26 @@ extension Endpoint {
                 if path.health == .usable { stream.joinRequest.stop() }
             }
         }
-        if !session.isInitiator { stream.connection.mode = session.mode }
+        if !isInitiator { stream.connection.mode = mode }
         note(stream, at: now)
-        ready.append(stream)
+        host.ready.append(stream)
+    }
+}
+
+extension Endpoint {
+    /// Tells connections of what has changed: some of each session that has such.
+    func walkOn(at now: Instant) {
+        guard !host.walking.isEmpty else { return }
+        var budget = Limits.streamsPerWalk
+        while budget > 0, let slot = host.walking.last {
+            guard let session = sessions[slot], !session.isClosing,
+                let place = session.changes.next(of: session.streams.count)
+            else {
+                host.walking.removeLast()
+                continue
+            }
+            budget -= 1
+            if let stream = host.streams[session.streams[place]] { session.tell(stream, at: now) }
+        }
     }
 }

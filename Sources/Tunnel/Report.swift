@@ -5,42 +5,44 @@ extension Endpoint {
     /// A snapshot for `braid status`.
     public func report(at now: Instant) -> EndpointReport {
         var report = EndpointReport()
-        report.connections = streamCount
-        report.datagramsDropped = counters.total
-        report.turnedAway = turnedAway.counts
+        report.connections = host.streams.living
+        report.datagramsDropped = host.counters.total
+        report.turnedAway = host.turnedAway.counts
         report.memory = memory.used
         report.memoryLimit = memory.limit
         for case let session? in sessions where session.isConfirmed {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths
             where path.isOpen || path.health != .lost || path.nextNumber > 1 {
-                paths.append(describe(path, session, at: now))
+                paths.append(session.describe(path, at: now))
             }
             report.sessions.append(
                 .init(
-                    number: session.slot, user: session.user,
+                    number: session.slot, user: session.user?.name ?? "",
                     age: now - session.openedAt,
                     mode: session.mode, paths: paths,
                     connections: session.streams.count))
         }
         return report
     }
+}
 
+extension Session {
     /// What the path's datagrams leave from, as far as this end knows.
     func localAddress(_ path: Path) -> IPAddress {
-        uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.local
+        host.uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.local
     }
 
-    private func describe(_ path: Path, _ session: Session, at now: Instant) -> EndpointReport.Path
-    {
+    fileprivate func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
         .init(
             number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
             remote: "\(path.remote)",
-            health: path.health, isFutile: isFutile(path, session), isBackup: path.isBackup,
+            health: path.health, isFutile: isFutile(path), isBackup: path.isBackup,
             smoothedRTT: path.smoothedRTT,
             minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
             packetSize: path.mtu.isProven
-                ? path.datagramLimit + Self.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
+                ? path.datagramLimit
+                    + DatagramSizes.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
             sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
             bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)
     }

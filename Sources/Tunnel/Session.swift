@@ -35,8 +35,13 @@ final class Session {
     private(set) var localIndex: UInt32
     private(set) var remoteIndex: UInt32
     let isInitiator: Bool
-    let user: String
-    let userNumber: Int
+    let host: SessionHost
+    /// At the concentrator: whose it is.
+    let user: UserState?
+    /// Whom it is with, and what is needed to make new keys with it.
+    let peer: SessionPeer
+    /// What its connections may hold.
+    let memory: MemoryShare
     /// The proxy process: its sessions replace one another.
     let instance: UInt64
     private(set) var suite: CipherSuite
@@ -81,7 +86,7 @@ final class Session {
     var need: HandoverMode
     var ownModes = [0, 0, 0]
     /// Single mode: the path in use, and when to look again after those that are spare.
-    var keeper = -1
+    var activePath = -1
     var spareAt = Instant.distantFuture
     /// When unechoed signals are repeated.
     var signals = Repeater()
@@ -119,28 +124,29 @@ final class Session {
     /// When `advance` is due; kept so that only an earlier deadline costs anything.
     var scheduled = Instant.distantFuture
     var isDirty = false
+    /// A record's frames are being read.
+    var isReading = false
     var isClosing = false
 
     init(
-        slot: Int, localIndex: UInt32, remoteIndex: UInt32, isInitiator: Bool, user: String,
-        userNumber: Int,
-        instance: UInt64, suite: CipherSuite, keys: NoiseHandshake.TransportKeys,
-        mode: HandoverMode,
-        numberCursor: UInt64, at now: Instant
+        _ opening: SessionOpening, host: SessionHost, user: UserState?, peer: SessionPeer,
+        memory: MemoryShare, mode: HandoverMode, numberCursor: UInt64, at now: Instant
     ) {
-        self.slot = slot
-        self.localIndex = localIndex
-        self.remoteIndex = remoteIndex
-        self.isInitiator = isInitiator
+        slot = opening.slot
+        localIndex = opening.localIndex
+        remoteIndex = opening.remoteIndex
+        isInitiator = user == nil
+        self.host = host
         self.user = user
-        self.userNumber = userNumber
-        self.instance = instance
-        self.suite = suite
+        self.peer = peer
+        self.memory = memory
+        instance = opening.instance
+        suite = opening.suite
         self.mode = mode
         need = mode
         openedAt = now
         isConfirmed = isInitiator
-        current = EpochKeys(epoch: 0, suite: suite, keys: keys, since: now)
+        current = EpochKeys(epoch: 0, suite: suite, keys: opening.keys, since: now)
         numbers = NumberTable(cursor: numberCursor)
         lastArrival = now
         lastActivity = now
@@ -231,6 +237,30 @@ final class Session {
     func isActive(at now: Instant) -> Bool {
         !streams.isEmpty && now - lastActivity < Limits.activity
     }
+}
+
+/// What a handshake gives a session to begin with.
+struct SessionOpening {
+    var slot: Int
+    var localIndex: UInt32
+    var remoteIndex: UInt32
+    var instance: UInt64
+    var suite: CipherSuite
+    var keys: NoiseHandshake.TransportKeys
+}
+
+/// The peer's key, and the one that both have beside their own.
+struct SessionPeer {
+    let publicKey: Key32
+    let preSharedKey: Key32
+}
+
+/// What a session asks of its endpoint when its time has come.
+enum SessionDemand {
+    case none
+    /// Proxy: it hears nothing, or its keys are gone. It has set no deadline yet.
+    case needsHandshake
+    case isOver(reason: String)
 }
 
 struct RekeyAttempt {

@@ -51,95 +51,102 @@ struct LimitCounters {
     mutating func note(_ limit: UserLimit) { counts[limit.rawValue] += 1 }
 }
 
-extension Endpoint {
-    /// Concentrator: what keeps the user from one more connection; nil where nothing does.
+extension UserState {
+    /// What keeps the user from one more connection; nil where nothing does.
     ///
     /// Connections that wind up after their end count on their own: an application that opens and
     /// closes many is not kept from the next one, and what it leaves behind is bounded all the
     /// same.
     /// `isHalfOpen`: its first segment does not hold the whole target.
-    func limitReached(by user: Int, isHalfOpen: Bool) -> UserLimit? {
-        let load = users[user].load
+    func limitReached(
+        isHalfOpen: Bool, _ configuration: borrowing EndpointConfiguration
+    ) -> UserLimit? {
         if isHalfOpen, load.halfOpen >= configuration.mostHalfOpenPerUser { return .halfOpen }
         if load.open >= configuration.mostConnectionsPerUser { return .connections }
         if load.released >= configuration.mostConnectionsPerUser + Limits.leastWindingUp {
             return .connections
         }
-        if users[user].memory.free < Connection.memoryCost { return .memory }
+        if memory.free < Connection.memoryCost { return .memory }
         return nil
     }
+}
 
-    func turnedAway(by limit: UserLimit, user: Int, at now: Instant) {
+extension SessionHost {
+    /// A limit of the user's turned something away: counted, and told now and then.
+    func turnedAway(by limit: UserLimit, _ user: UserState, at now: Instant) {
         turnedAway.note(limit)
-        if users[user].load.mayTell(of: limit, at: now) {
-            say(.limited(user: users[user].user.name, limit))
+        if user.load.mayTell(of: limit, at: now) {
+            say(.limited(user: user.name, limit))
         }
     }
+}
 
-    // MARK: Streams
-
+extension StreamHandle {
     /// A connection of the user's came into the tables.
-    func countOpening(_ stream: StreamHandle, user: Int, at now: Instant) {
-        stream.user = user
-        stream.prefaceUntil = now + Limits.longestPreface
-        users[user].load.streams += 1
-        users[user].load.halfOpen += 1
+    func countOpening(of user: UserState, at now: Instant) {
+        account = user
+        prefaceUntil = now + Limits.longestPreface
+        user.load.streams += 1
+        user.load.halfOpen += 1
     }
 
     /// Its target is there, or it ended before.
-    func countTarget(_ stream: StreamHandle) {
-        guard stream.prefaceUntil != .distantFuture, stream.user >= 0 else { return }
-        stream.prefaceUntil = .distantFuture
-        users[stream.user].load.halfOpen -= 1
+    func countTarget() {
+        guard prefaceUntil != .distantFuture, let account else { return }
+        prefaceUntil = .distantFuture
+        account.load.halfOpen -= 1
     }
 
-    func countRelease(_ stream: StreamHandle) {
-        if stream.user >= 0, stream.slot >= 0 { users[stream.user].load.released += 1 }
+    func countRelease() {
+        if slot >= 0 { account?.load.released += 1 }
     }
 
     /// It leaves the tables.
-    func countEnd(_ stream: StreamHandle) {
-        guard stream.user >= 0 else { return }
-        countTarget(stream)
-        if stream.isReleased { users[stream.user].load.released -= 1 }
-        users[stream.user].load.streams -= 1
-        stream.user = -1
+    func countEnd() {
+        guard let account else { return }
+        countTarget()
+        if isReleased { account.load.released -= 1 }
+        account.load.streams -= 1
+        self.account = nil
     }
+}
 
-    /// A peer that opens a connection and does not say whither in time.
-    func giveUpHalfOpen(_ stream: StreamHandle, at now: Instant) {
-        guard stream.prefaceUntil <= now else { return }
-        countTarget(stream)
-        stream.connection.abort(at: now)
-    }
-
-    // MARK: Sessions
-
+extension Endpoint {
     /// A further session of the user's counts from now on: those silent for longest make room for
     /// it.
     func makeRoom(for session: Session, at now: Instant) {
-        let user = session.userNumber
-        var own = users[user].sessions.compactMap { sessions[$0] }
-        while own.count >= configuration.mostSessionsPerUser {
+        guard let user = session.user else { return }
+        var own = user.sessions.compactMap { sessions[$0] }
+        while own.count >= host.configuration.mostSessionsPerUser {
             var oldest = 0
             for i in own.indices where own[i].lastArrival < own[oldest].lastArrival { oldest = i }
             let replaced = own.remove(at: oldest)
-            sayClosed(replaced, .replaced, at: now)
+            replaced.sayClosed(.replaced, at: now)
             end(
-                replaced, reason: "the user has \(configuration.mostSessionsPerUser) newer ones",
+                replaced,
+                reason: "the user has \(host.configuration.mostSessionsPerUser) newer ones",
                 at: now)
-            turnedAway(by: .sessions, user: user, at: now)
+            host.turnedAway(by: .sessions, user, at: now)
         }
+    }
+}
+
+extension Session {
+    /// A peer that opens a connection and does not say whither in time.
+    func giveUpHalfOpen(_ stream: StreamHandle, at now: Instant) {
+        guard stream.prefaceUntil <= now else { return }
+        stream.countTarget()
+        stream.connection.abort(at: now)
     }
 
     /// The last word of a session that this end closes.
-    func sayClosed(_ session: Session, _ reason: CloseFrame.Reason, at now: Instant) {
-        for case let path? in session.paths where path.isOpen {
+    func sayClosed(_ reason: CloseFrame.Reason, at now: Instant) {
+        for case let path? in paths where path.isOpen {
             path.smallCount = 0
             if let out = path.append(CloseFrame.size) {
                 CloseFrame(reason: reason).write(into: out)
             }
         }
-        flushClosing(session, at: now)
+        flushClosing(at: now)
     }
 }

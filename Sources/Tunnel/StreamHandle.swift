@@ -45,15 +45,17 @@ public enum EndpointEvent {
 /// and calls `Endpoint.touched(_:at:)` afterwards, so that what became sendable is sent.
 public final class StreamHandle {
     public let connection: Connection
-    /// The session it belongs to; -1 while it waits for one.
-    public internal(set) var session: Int
+    /// The session it belongs to; nil while it waits for one, and when it is over.
+    var session: Session?
     /// For the owner: its own object for this stream.
     public var owner: AnyObject?
 
     /// The endpoint's slot; -1 once the connection is over.
     var slot = -1
-    /// Concentrator: the number of the user for whom it counts; -1 for none.
-    var user = -1
+    /// Concentrator: the user for whom it counts.
+    var account: UserState?
+    /// That user's number; -1 for none.
+    var user: Int { account?.number ?? -1 }
     /// Concentrator: until when its target must be there; `.distantFuture` once it is.
     var prefaceUntil = Instant.distantFuture
     /// Where it stands in `Session.streams`.
@@ -103,7 +105,7 @@ public final class StreamHandle {
         keeper >= 0 && (ownMode ?? connection.mode) == .single && connection.livingSubflows > 1
     }
 
-    init(connection: Connection, session: Int, target: Target?) {
+    init(connection: Connection, session: Session?, target: Target?) {
         self.connection = connection
         self.session = session
         self.target = target

@@ -17,33 +17,33 @@ extension Endpoint {
         precondition(isProxy)
         clock = now
         let connection = Connection(
-            role: .initiator, configuration: configuration.connection,
-            localKey: random.next(), memory: ownMemory, at: now)
+            role: .initiator, configuration: host.configuration.connection,
+            localKey: host.random.next(), memory: ownMemory, at: now)
         connection.mode = own ?? mode
         var preface: [UInt8] = []
         preface.reserveCapacity(Target.longestEncoding)
         target.write(into: &preface)
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
-        let stream = StreamHandle(connection: connection, session: -1, target: target)
+        let stream = StreamHandle(connection: connection, session: nil, target: target)
         stream.ownMode = own
-        guard streamCount < configuration.mostConnections, ownMemory.free >= 0,
+        guard host.streams.living < host.configuration.mostConnections, ownMemory.free >= 0,
             taken == preface.count
         else {
             connection.fail(.sessionLost, at: now)
             stream.isAnswered = true
-            say(.answered(stream, .tooManyConnections))
+            host.say(.answered(stream, .tooManyConnections))
             return stream
         }
-        register(stream)
+        host.streams.insert(stream)
         if let session = currentSession {
-            attach(stream, to: session, at: now)
+            session.attach(stream, at: now)
             // Nothing heard for long: the concentrator may have been restarted. Asking costs one
             // datagram.
             if session.isMute || now - session.lastArrival > Limits.idleDoubt {
                 beginHandshake(at: now)
             }
         } else {
-            waiting.append(stream)
+            dialer?.waiting.append(stream)
             // Whoever waits does not wait for an idle proxy's patience.
             if let next = handshake?.nextAt, next > now + Limits.firstHandshakePatience {
                 handshake?.nextAt = now + Limits.firstHandshakePatience
@@ -66,15 +66,15 @@ extension Endpoint {
         if status != .connected {
             stream.isRefused = true
             stream.connection.finishWriting(at: now)
-            discardReadable(stream, at: now)
+            stream.discardReadable(at: now)
         }
-        if stream.slot >= 0 { ready.append(stream) }
+        if stream.slot >= 0 { host.ready.append(stream) }
     }
 
     /// The owner read, wrote, finished or aborted on the connection.
     public func touched(_ stream: StreamHandle, at now: Instant) {
         clock = now
-        if stream.slot >= 0 { ready.append(stream) }
+        if stream.slot >= 0 { host.ready.append(stream) }
     }
 
     /// The owner is done with the handle; the connection winds up by itself. Where bytes of the
@@ -83,7 +83,7 @@ extension Endpoint {
         clock = now
         guard !stream.isReleased else { return }
         stream.isReleased = true
-        countRelease(stream)
+        stream.countRelease()
         stream.owner = nil
         if !stream.isRefused {
             if stream.connection.isReadFinished {
@@ -93,11 +93,11 @@ extension Endpoint {
             }
         }
         guard stream.slot >= 0 else { return }
-        if stream.session < 0 {
-            waiting.removeAll { $0 === stream }
-            unregister(stream)
+        if stream.session == nil {
+            dialer?.waiting.removeAll { $0 === stream }
+            host.remove(stream)
         } else {
-            ready.append(stream)
+            host.ready.append(stream)
         }
     }
 
@@ -105,81 +105,16 @@ extension Endpoint {
     public func shutDown(at now: Instant) {
         clock = now
         endHandshake()
-        uplinks.removeAll()
-        for stream in waiting { fail(stream, at: now) }
-        waiting.removeAll()
+        host.uplinks.removeAll()
+        for stream in dialer?.waiting ?? [] {
+            stream.connection.fail(.sessionLost, at: now)
+            host.tellEnd(stream, isProxy: true)
+            host.remove(stream)
+        }
+        dialer?.waiting.removeAll()
         for case let session? in sessions where session.isConfirmed {
-            sayClosed(session, .shutDown, at: now)
+            session.sayClosed(.shutDown, at: now)
             end(session, reason: "shut down", at: now)
-        }
-    }
-
-    private func fail(_ stream: StreamHandle, at now: Instant) {
-        stream.connection.fail(.sessionLost, at: now)
-        tellEnd(stream)
-        unregister(stream)
-    }
-
-    // MARK: Slots
-
-    func register(_ stream: StreamHandle) {
-        if let slot = freeStreams.popLast() {
-            streams[slot] = stream
-            stream.slot = slot
-        } else {
-            stream.slot = streams.count
-            streams.append(stream)
-        }
-        streamCount += 1
-    }
-
-    private func unregister(_ stream: StreamHandle) {
-        guard stream.slot >= 0 else { return }
-        countEnd(stream)
-        streamDeadlines.set(stream.slot, .distantFuture)
-        streams[stream.slot] = nil
-        freeStreams.append(stream.slot)
-        stream.slot = -1
-        streamCount -= 1
-    }
-
-    func attach(_ stream: StreamHandle, to session: Session, at now: Instant) {
-        stream.session = session.slot
-        stream.attachedAt = now
-        stream.position = session.streams.count
-        session.streams.append(stream.slot)
-        stream.heardOf = session.changes.latest
-        stream.connection.mode = mode(of: stream, session)
-        countMode(of: stream, by: 1, session, at: now)
-        ready.append(stream)
-        if session.isInitiator, session.streams.count == 1 { schedule(session, at: now) }
-    }
-
-    /// The connection is over, or its session is: out of all tables.
-    func drop(_ stream: StreamHandle, from session: Session, at now: Instant) {
-        guard stream.slot >= 0 else { return }
-        detach(stream, from: session, at: now)
-        tellEnd(stream)
-        unregister(stream)
-    }
-
-    private func detach(_ stream: StreamHandle, from session: Session, at now: Instant) {
-        for i in stream.links.indices where stream.links[i].isUsed {
-            releaseNumber(stream, i, session, at: now)
-        }
-        if let token = session.isInitiator
-            ? stream.connection.peerToken : stream.connection.localToken
-        {
-            session.tokens[token] = nil
-        }
-        if stream.position >= 0 {
-            let last = session.streams.removeLast()
-            if last != stream.slot {
-                session.streams[stream.position] = last
-                streams[last]?.position = stream.position
-            }
-            stream.position = -1
-            countMode(of: stream, by: -1, session, at: now)
         }
     }
 
@@ -190,22 +125,25 @@ extension Endpoint {
     /// no request is made twice.)
     func keepUnheard(of old: Session, at now: Instant) {
         for slot in old.streams {
-            guard let stream = streams[slot], stream.connection.isUnheard, !stream.isReleased,
+            guard let stream = host.streams[slot], stream.connection.isUnheard, !stream.isReleased,
                 stream.attachedAt >= old.lastArrival
             else { continue }
-            detach(stream, from: old, at: now)
+            old.detach(stream, at: now)
             stream.connection.startAgain(at: now)
             stream.links.removeAll()
-            stream.session = -1
+            stream.session = nil
             stream.isStarted = false
             stream.joinedAt = 0
             stream.joinRetryAt = .distantFuture
-            streamDeadlines.set(stream.slot, .distantFuture)
-            waiting.append(stream)
+            host.streamDeadlines.set(stream.slot, .distantFuture)
+            dialer?.waiting.append(stream)
         }
     }
+}
 
-    private func tellEnd(_ stream: StreamHandle) {
+extension SessionHost {
+    /// Tells the owner that nothing more will come.
+    func tellEnd(_ stream: StreamHandle, isProxy: Bool) {
         guard !stream.isReleased else { return }
         if isProxy, !stream.isAnswered {
             stream.isAnswered = true
@@ -217,14 +155,70 @@ extension Endpoint {
         if isProxy || stream.isStarted { told.append(stream) }
     }
 
-    func releaseNumber(_ stream: StreamHandle, _ subflow: Int, _ session: Session, at now: Instant)
-    {
+    /// The stream goes out of the tables.
+    func remove(_ stream: StreamHandle) {
+        guard stream.slot >= 0 else { return }
+        stream.countEnd()
+        streamDeadlines.set(stream.slot, .distantFuture)
+        streams.remove(stream)
+        stream.session = nil
+    }
+}
+
+extension StreamHandle {
+    /// What comes is not wanted.
+    func discardReadable(at now: Instant) {
+        let count = connection.readable.count
+        if count > 0 { connection.consume(count, at: now) }
+    }
+}
+
+extension Session {
+    func attach(_ stream: StreamHandle, at now: Instant) {
+        stream.session = self
+        stream.attachedAt = now
+        stream.position = streams.count
+        streams.append(stream.slot)
+        stream.heardOf = changes.latest
+        stream.connection.mode = mode(of: stream)
+        countMode(of: stream, by: 1, at: now)
+        host.ready.append(stream)
+        if isInitiator, streams.count == 1 { schedule(at: now) }
+    }
+
+    /// The connection is over, or the session is: out of all tables.
+    func drop(_ stream: StreamHandle, at now: Instant) {
+        guard stream.slot >= 0 else { return }
+        detach(stream, at: now)
+        host.tellEnd(stream, isProxy: isInitiator)
+        host.remove(stream)
+    }
+
+    func detach(_ stream: StreamHandle, at now: Instant) {
+        for i in stream.links.indices where stream.links[i].isUsed {
+            releaseNumber(stream, i, at: now)
+        }
+        if let token = isInitiator ? stream.connection.peerToken : stream.connection.localToken {
+            tokens[token] = nil
+        }
+        if stream.position >= 0 {
+            let last = streams.removeLast()
+            if last != stream.slot {
+                streams[stream.position] = last
+                host.streams[last]?.position = stream.position
+            }
+            stream.position = -1
+            countMode(of: stream, by: -1, at: now)
+        }
+    }
+
+    func releaseNumber(_ stream: StreamHandle, _ subflow: Int, at now: Instant) {
         guard stream.links[subflow].isUsed else { return }
         stream.links[subflow].isUsed = false
-        session.numbers.release(
+        numbers.release(
             stream.links[subflow].number,
             until: now
-                + (session.isInitiator
+                + (isInitiator
                     ? Limits.numberRest : Limits.listenerNumberRest))
     }
 
@@ -234,36 +228,26 @@ extension Endpoint {
     func note(_ stream: StreamHandle, at now: Instant) {
         let events = stream.connection.takeEvents()
         if events.isEmpty { return }
-        if isProxy, events.contains(.established), stream.session >= 0,
-            let session = sessions[stream.session],
-            let token = stream.connection.peerToken
-        {
-            session.tokens[token] = stream.slot
+        if isInitiator, events.contains(.established), let token = stream.connection.peerToken {
+            tokens[token] = stream.slot
         }
-        if events.contains(.subflowEnded), stream.session >= 0,
-            let session = sessions[stream.session]
-        {
+        if events.contains(.subflowEnded) {
             while let subflow = stream.connection.takeEndedSubflow() {
-                if subflow < stream.links.count { releaseNumber(stream, subflow, session, at: now) }
+                if subflow < stream.links.count { releaseNumber(stream, subflow, at: now) }
             }
             retryJoin(stream, at: now)
         }
         if stream.isReleased || stream.isRefused {
-            discardReadable(stream, at: now)
+            stream.discardReadable(at: now)
             if stream.isReleased { return }
-        } else if isProxy {
+        } else if isInitiator {
             readStatus(stream, events, at: now)
         } else if !stream.isStarted {
             readPreface(stream, at: now)
             return
         }
         if events.isDisjoint(with: [.readable, .writable, .closed]) { return }
-        if isProxy ? stream.isAnswered : true { told.append(stream) }
-    }
-
-    private func discardReadable(_ stream: StreamHandle, at now: Instant) {
-        let count = stream.connection.readable.count
-        if count > 0 { stream.connection.consume(count, at: now) }
+        if isInitiator ? stream.isAnswered : true { host.told.append(stream) }
     }
 
     /// Initiator: the listener's first byte.
@@ -275,13 +259,13 @@ extension Endpoint {
             stream.connection.consume(1, at: now)
             guard let status = DialStatus(rawValue: byte) else {
                 stream.connection.abort(at: now)
-                say(.answered(stream, .generalFailure))
+                host.say(.answered(stream, .generalFailure))
                 return
             }
-            say(.answered(stream, status))
+            host.say(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
             stream.isAnswered = true
-            say(
+            host.say(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
             )
@@ -304,15 +288,14 @@ extension Endpoint {
         case .target(let target, let length):
             stream.connection.consume(length, at: now)
             stream.isStarted = true
-            countTarget(stream)
-            guard stream.session >= 0, let session = sessions[stream.session] else { return }
-            say(.incoming(stream, target: target, user: session.user))
+            stream.countTarget()
+            host.say(.incoming(stream, target: target, user: user?.name ?? ""))
             if stream.connection.readable.count > 0 || stream.connection.isReadFinished {
-                told.append(stream)
+                host.told.append(stream)
             }
         case .unknownAddressType, .invalidName:
             stream.connection.abort(at: now)
-            counters.badFrames += 1
+            host.counters.badFrames += 1
         }
     }
 
@@ -320,97 +303,95 @@ extension Endpoint {
 
     func acceptConnection(
         _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
-        _ session: Session, _ path: Path,
+        _ path: Path,
         at now: Instant
     ) {
         var context = context
-        guard admit(session, path, at: now) else { return }
-        if session.openings.contains(context.number, incoming.sequence, at: now) {
-            refuse(&context, payload.count, MPReset.unspecified, session, path, at: now)
+        guard let user, admit(path, at: now) else { return }
+        if openings.contains(context.number, host.incoming.sequence, at: now) {
+            refuse(&context, payload.count, MPReset.unspecified, path, at: now)
             return
         }
-        guard streamCount < configuration.mostConnections else {
-            refuse(&context, payload.count, MPReset.lackOfResources, session, path, at: now)
+        guard host.streams.living < host.configuration.mostConnections else {
+            refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)
             return
         }
         var isHalfOpen = true
         if case .target = Target.read(payload) { isHalfOpen = false }
-        if let limit = limitReached(by: session.userNumber, isHalfOpen: isHalfOpen) {
-            refuse(&context, payload.count, MPReset.lackOfResources, session, path, at: now)
-            turnedAway(by: limit, user: session.userNumber, at: now)
+        if let limit = user.limitReached(isHalfOpen: isHalfOpen, host.configuration) {
+            refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)
+            host.turnedAway(by: limit, user, at: now)
             return
         }
-        session.openings.remember(context.number, incoming.sequence, at: now)
+        openings.remember(context.number, host.incoming.sequence, at: now)
         var connection: Connection
         repeat {
             connection = Connection(
-                role: .listener, configuration: configuration.connection,
-                localKey: random.next(), memory: users[session.userNumber].memory, at: now)
-        } while session.tokens[connection.localToken] != nil
-        connection.mode = session.mode
-        let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
+                role: .listener, configuration: host.configuration.connection,
+                localKey: host.random.next(), memory: memory, at: now)
+        } while tokens[connection.localToken] != nil
+        connection.mode = mode
+        let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let index = connection.accept(
-            incoming, payload: payload, path: path.number,
+            host.incoming, payload: payload, path: path.number,
             initialSequence: sequence,
             estimate: path.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
-        let stream = StreamHandle(connection: connection, session: session.slot, target: nil)
-        register(stream)
-        countOpening(stream, user: session.userNumber, at: now)
-        attach(stream, to: session, at: now)
-        session.tokens[connection.localToken] = stream.slot
-        link(stream, index, context, path.number, session)
-        noteData(session, path, stream, at: now)
+        let stream = StreamHandle(connection: connection, session: self, target: nil)
+        host.streams.insert(stream)
+        stream.countOpening(of: user, at: now)
+        attach(stream, at: now)
+        tokens[connection.localToken] = stream.slot
+        link(stream, index, context, path.number)
+        noteData(path, stream, at: now)
         note(stream, at: now)
     }
 
     func acceptJoin(
         token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
-        _ session: Session,
         _ path: Path, at now: Instant
     ) {
         var context = context
-        guard admit(session, path, at: now) else { return }
-        guard let slot = session.tokens[token], let stream = streams[slot] else {
+        guard admit(path, at: now) else { return }
+        guard let slot = tokens[token], let stream = host.streams[slot] else {
             // RFC 8684 section 3.2: an unknown token is answered with a RST.
-            refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
+            refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
-        catchUp(stream, session, at: now)
-        let sequence = SubflowSequence(UInt32(truncatingIfNeeded: random.next()))
-        let nonce = UInt32(truncatingIfNeeded: random.next())
+        catchUp(stream, at: now)
+        let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
+        let nonce = UInt32(truncatingIfNeeded: host.random.next())
         guard
             let index = stream.connection.acceptJoin(
-                incoming, payload: payload,
+                host.incoming, payload: payload,
                 path: path.number, initialSequence: sequence,
                 nonce: nonce, estimate: path.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else {
-            refuse(&context, payload.count, MPReset.multipathSpecific, session, path, at: now)
+            refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
-        link(stream, index, context, path.number, session)
-        if !payload.isEmpty { noteData(session, path, stream, at: now) }
+        link(stream, index, context, path.number)
+        if !payload.isEmpty { noteData(path, stream, at: now) }
         note(stream, at: now)
-        ready.append(stream)
+        host.ready.append(stream)
     }
 
     /// A SYN on a path that was removed is one of the past; on one never spoken of it opens the
     /// path.
-    private func admit(_ session: Session, _ path: Path, at now: Instant) -> Bool {
+    private func admit(_ path: Path, at now: Instant) -> Bool {
         if path.isOpen { return true }
         guard path.generation == 0 else { return false }
         path.isOpen = true
-        askAddress(session, path, at: now)
-        setHealth(.usable, session, path, at: now)
+        askAddress(path, at: now)
+        setHealth(.usable, path, at: now)
         return true
     }
 
     func link(
-        _ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int,
-        _ session: Session
+        _ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int
     ) {
         let link = SubflowLink(context: context, path: path)
         if index < stream.links.count {
@@ -419,28 +400,28 @@ extension Endpoint {
             precondition(index == stream.links.count, "subflow indices have no holes")
             stream.links.append(link)
         }
-        session.numbers.set(context.number, slot: stream.slot, subflow: index)
+        numbers.set(context.number, slot: stream.slot, subflow: index)
     }
 
     /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).
     func refuse(
         _ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8,
-        _ session: Session, _ path: Path,
+        _ path: Path,
         at now: Instant
     ) {
         var reset = Segment()
-        reset.sourcePort = incoming.destinationPort
-        reset.destinationPort = incoming.sourcePort
+        reset.sourcePort = host.incoming.destinationPort
+        reset.destinationPort = host.incoming.sourcePort
         reset.flags = [.rst, .ack]
-        reset.acknowledgement = incoming.sequence + 1 + payloadLength
+        reset.acknowledgement = host.incoming.sequence + 1 + payloadLength
         reset.options.reset.reason = reason
         reset.options.present = .reset
         let length = SealedSegment.write(
             reset, payloadLength: 0, runsToEnd: false,
-            context: &context, into: headScratch)
+            context: &context, into: host.headScratch)
         guard let out = path.append(length) else { return }
-        out.copyMemory(from: headScratch, byteCount: length)
-        if capture != nil { captureOutgoing(reset, .empty, path, at: now) }
-        markDirty(session)
+        out.copyMemory(from: host.headScratch, byteCount: length)
+        if host.capture != nil { captureOutgoing(reset, .empty, path, at: now) }
+        markDirty()
     }
 }

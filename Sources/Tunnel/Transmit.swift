@@ -12,50 +12,41 @@ extension Endpoint {
     /// Writes what is due into `batch` until nothing is left (false) or the batch is full (true).
     public func transmit(into batch: DatagramBatch, at now: Instant) -> Bool {
         clock = now
-        if hellosAreDue {
-            hellosAreDue = false
+        if let listener, listener.isDue {
+            listener.isDue = false
             openHellos(at: now)
         }
-        for lane in 0..<DatagramBatch.laneCount where !hasRoom(batch, lane) { return true }
+        for lane in 0..<DatagramBatch.laneCount where !batch.hasRoom(lane) { return true }
         guard postHandshakes(into: batch) else { return true }
         walkOn(at: now)
         var isFull = false
-        while let stream = ready.popFirst() {
-            guard stream.slot >= 0,
-                stream.session >= 0,
-                let session = sessions[stream.session]
-            else { continue }
-            switch visit(stream, session, batch, at: now) {
-            case .nothingLeft: settle(stream, session, at: now)
-            case .more: ready.append(stream)
-            case .batchFull: ready.prepend(stream); isFull = true
+        while let stream = host.ready.popFirst() {
+            guard stream.slot >= 0, let session = stream.session else { continue }
+            switch session.visit(stream, batch, at: now) {
+            case .nothingLeft: session.endVisit(stream, at: now)
+            case .more: host.ready.append(stream)
+            case .batchFull: host.ready.prepend(stream); isFull = true
             }
             if isFull { break }
         }
         if !flush(into: batch, at: now) { isFull = true }
-        if !isFull, let due = gate?.nextAt(now), due <= now {
+        if !isFull, let listener, listener.gate.nextAt(now) <= now {
             // Hellos are opened when the records have left.
-            hellosAreDue = true
+            listener.isDue = true
             return true
         }
         assert(
-            isFull || !told.isEmpty || eventsTaken < events.count || !ready.isEmpty
-                || !walking.isEmpty
-                || deadline > now,
+            isFull || !host.told.isEmpty || !host.events.isEmpty || !host.ready.isEmpty
+                || !host.walking.isEmpty || deadline > now,
             "the loop would spin")
-        return isFull || !ready.isEmpty || !dirty.isEmpty || !outbox.isEmpty
-    }
-
-    /// Room for a flush of small frames and a bulk datagram.
-    @inline(__always) private func hasRoom(_ batch: DatagramBatch, _ lane: Int) -> Bool {
-        batch.room(lane: lane) >= 2 * DatagramBatch.longestDatagram
+        return isFull || !host.ready.isEmpty || !host.dirty.isEmpty || !host.outbox.isEmpty
     }
 
     private func postHandshakes(into batch: DatagramBatch) -> Bool {
-        if outbox.isEmpty { return true }
+        if host.outbox.isEmpty { return true }
         var sent = 0
-        defer { outbox.removeFirst(sent) }
-        for item in outbox {
+        defer { host.outbox.removeFirst(sent) }
+        for item in host.outbox {
             guard let out = batch.reserve(lane: 0) else { return false }
             item.bytes.withUnsafeBytes {
                 out.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
@@ -65,8 +56,31 @@ extension Endpoint {
                 remote: item.remote, local: item.local)
             sent += 1
         }
-        return hasRoom(batch, 0)
+        return batch.hasRoom(0)
     }
+
+    /// Sends what waits in every path; false where a lane is full.
+    private func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
+        var isFull = false, kept = 0
+        // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the
+        // list.
+        var i = 0
+        while i < host.dirty.count {
+            let slot = host.dirty[i]
+            i += 1
+            guard let session = sessions[slot], session.isDirty else { continue }
+            if !session.flush(into: batch, at: now) {
+                isFull = true
+                host.dirty[kept] = slot
+                kept += 1
+            }
+        }
+        host.dirty.removeSubrange(kept...)
+        return !isFull
+    }
+}
+
+extension Session {
 
     // MARK: One connection's turn
 
@@ -74,27 +88,27 @@ extension Endpoint {
     /// datagram.
     private static let chargedHead = 64
 
-    private enum Visit { case nothingLeft, more, batchFull }
+    enum Visit { case nothingLeft, more, batchFull }
 
-    private func visit(
-        _ stream: StreamHandle, _ session: Session, _ batch: DatagramBatch,
+    func visit(
+        _ stream: StreamHandle, _ batch: DatagramBatch,
         at now: Instant
     ) -> Visit {
-        catchUp(stream, session, at: now)
+        catchUp(stream, at: now)
         var left = Limits.segmentsPerVisit, bytes = 0
-        defer { ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left) }
+        defer { host.ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left) }
         while left > 0 {
-            guard stream.connection.nextSegment(at: now, into: &outgoing) else {
-                if manageSubflows(stream, session, at: now) { continue }
+            guard stream.connection.nextSegment(at: now, into: &host.outgoing) else {
+                if manageSubflows(stream, at: now) { continue }
                 return .nothingLeft
             }
             left -= 1
-            bytes += outgoing.payload.count + Self.chargedHead
-            guard let path = carrier(session), outgoing.subflow < stream.links.count,
-                stream.links[outgoing.subflow].isUsed
+            bytes += host.outgoing.payload.count + Self.chargedHead
+            guard let path = carrier(), host.outgoing.subflow < stream.links.count,
+                stream.links[host.outgoing.subflow].isUsed
             else { continue }
-            send(stream, session, path, batch, at: now)
-            if !hasRoom(batch, path.lane) { return .batchFull }
+            send(stream, path, batch, at: now)
+            if !batch.hasRoom(path.lane) { return .batchFull }
         }
         return .more
     }
@@ -102,79 +116,81 @@ extension Endpoint {
     /// The path a segment goes by: its subflow's. A reset of a subflow whose path is silent goes by
     /// another one, or the peer would hold the dead subflow and open no new one when the path is
     /// back.
-    private func carrier(_ session: Session) -> Path? {
-        guard let own = session.paths[outgoing.path] else { return nil }
-        if own.health == .usable || !outgoing.segment.flags.contains(.rst) {
+    private func carrier() -> Path? {
+        guard let own = paths[host.outgoing.path] else { return nil }
+        if own.health == .usable || !host.outgoing.segment.flags.contains(.rst) {
             return own.isOpen ? own : nil
         }
-        for case let other? in session.paths where other.health == .usable { return other }
+        for case let other? in paths where other.health == .usable { return other }
         return own.isOpen ? own : nil
     }
 
     /// After a connection has nothing more to send: its events, its deadline, its end.
-    private func settle(_ stream: StreamHandle, _ session: Session, at now: Instant) {
-        endUnopened(stream, session, at: now)
+    func endVisit(_ stream: StreamHandle, at now: Instant) {
+        endUnopened(stream, at: now)
         note(stream, at: now)
         guard stream.slot >= 0, !stream.isReady else { return }
         if stream.connection.isOver {
-            remember(unsaidAbortOf: stream, session, at: now)
-            drop(stream, from: session, at: now)
+            remember(unsaidAbortOf: stream, at: now)
+            drop(stream, at: now)
             return
         }
-        noteOrphan(stream, session, at: now)
-        requestJoin(stream, session, at: now)
+        noteOrphan(stream, at: now)
+        requestJoin(stream, at: now)
         let due = min(
             min(stream.connection.deadline, stream.joinRetryAt),
             min(stream.orphanAt, min(stream.joinRequest.at, stream.prefaceUntil)))
         // A turn ends after so many bytes: who waited for the next one may be due by now, and is
         // told at once.
-        streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
+        host.streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
     }
 
     // MARK: One segment
 
     private func send(
-        _ stream: StreamHandle, _ session: Session, _ path: Path,
+        _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        let count = outgoing.payload.count
-        if count > 0 { noteActivity(session, stream, at: now) }
-        if count > 0 || outgoing.segment.flags.contains(.syn)
-            || outgoing.segment.flags.contains(.fin)
+        let count = host.outgoing.payload.count
+        if count > 0 { noteActivity(stream, at: now) }
+        if count > 0 || host.outgoing.segment.flags.contains(.syn)
+            || host.outgoing.segment.flags.contains(.fin)
         {
-            noteEliciting(session, path, at: now)
+            noteEliciting(path, at: now)
         }
         if count > Limits.smallPayload {
-            sendBulk(stream, session, path, batch, at: now)
+            sendBulk(stream, path, batch, at: now)
         } else {
-            if capture != nil { captureOutgoing(outgoing.segment, outgoing.payload, path, at: now) }
-            sendSmall(outgoing.payload, stream, session, path, batch, at: now)
+            if host.capture != nil {
+                captureOutgoing(host.outgoing.segment, host.outgoing.payload, path, at: now)
+            }
+            sendSmall(host.outgoing.payload, stream, path, batch, at: now)
         }
     }
 
     /// A segment that shares its datagram: written in plain into the path's waiting frames.
     private func sendSmall(
-        _ payload: Pieces, _ stream: StreamHandle, _ session: Session, _ path: Path,
+        _ payload: Pieces, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         let head = SealedSegment.write(
-            outgoing.segment, payloadLength: payload.count, runsToEnd: false,
-            context: &stream.links[outgoing.subflow].context, into: headScratch)
+            host.outgoing.segment, payloadLength: payload.count, runsToEnd: false,
+            context: &stream.links[host.outgoing.subflow].context, into: host.headScratch)
         let length = head + payload.count
-        if outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
+        if host.outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
             error != .peerAborted
         {
             stream.saidReset = true
             remember(
-                reset: UnsafeRawBufferPointer(start: headScratch, count: head),
-                number: stream.links[outgoing.subflow].number, session, at: now)
+                reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
+                number: stream.links[host.outgoing.subflow].number, at: now)
         }
-        if length > path.smallRoom, !flush(session, path, batch, at: now) { return }
+        if length > path.smallRoom, !flush(path, batch, at: now) { return }
         // the same as a loss; no datagram is that small
         guard let out = path.append(length) else { return }
-        out.copyMemory(from: headScratch, byteCount: head)
+        out.copyMemory(from: host.headScratch, byteCount: head)
         copy(payload, to: out + head)
-        markDirty(session)
+        markDirty()
     }
 
     private func copy(_ payload: Pieces, to out: UnsafeMutableRawPointer) {
@@ -190,43 +206,44 @@ extension Endpoint {
 
     /// A bulk segment: a datagram of its own, sealed from where the payload lies.
     private func sendBulk(
-        _ stream: StreamHandle, _ session: Session, _ path: Path,
+        _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         // What was said before on this path must not arrive later.
         if path.smallCount > 0 || (path.signalPending && path.signalDue) {
-            _ = flush(session, path, batch, at: now)
+            _ = flush(path, batch, at: now)
         }
-        let subflow = outgoing.subflow, count = outgoing.payload.count
+        let subflow = host.outgoing.subflow, count = host.outgoing.payload.count
         let before = stream.links[subflow].context
         var head = SealedSegment.write(
-            outgoing.segment, payloadLength: count, runsToEnd: true,
-            context: &stream.links[subflow].context, into: headScratch)
+            host.outgoing.segment, payloadLength: count, runsToEnd: true,
+            context: &stream.links[subflow].context, into: host.headScratch)
         stream.connection.noteHead(excess: head - Limits.bulkHead, subflow: subflow)
         let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
         var rest = 0
-        if head + count > room, isDivisible(outgoing.segment) {
+        if head + count > room, isDivisible(host.outgoing.segment) {
             // Much to say beside the data (first flight, SACK): the last bytes go in a segment of
             // their own.
             stream.links[subflow].context = before
             rest = head + count - room
             head = writeFirstPart(count - rest, stream)
         }
-        let payload = rest == 0 ? outgoing.payload : prefix(outgoing.payload, count - rest)
+        let payload =
+            rest == 0 ? host.outgoing.payload : prefix(host.outgoing.payload, count - rest)
         path.mtu.sent(DatagramHeader.size + head + payload.count + RecordCipher.tagBytes, at: now)
-        if capture != nil { captureOutgoing(outgoing.segment, payload, path, at: now) }
-        seal(head: head, payload, session, path, batch, at: now)
+        if host.capture != nil { captureOutgoing(host.outgoing.segment, payload, path, at: now) }
+        seal(head: head, payload, path, batch, at: now)
         guard rest > 0 else { return }
-        let tail = suffix(outgoing.payload, from: count - rest)
+        let tail = suffix(host.outgoing.payload, from: count - rest)
         makeSecondPart(after: count - rest, length: rest)
-        if capture != nil { captureOutgoing(outgoing.segment, tail, path, at: now) }
-        sendSmall(tail, stream, session, path, batch, at: now)
+        if host.capture != nil { captureOutgoing(host.outgoing.segment, tail, path, at: now) }
+        sendSmall(tail, stream, path, batch, at: now)
     }
 
     /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and
     /// seals.
     private func seal(
-        head: Int, _ payload: Pieces, _ session: Session, _ path: Path,
+        head: Int, _ payload: Pieces, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         // `hasRoom` was asked before
@@ -234,13 +251,13 @@ extension Endpoint {
         var at = DatagramHeader.size
         let room =
             path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
-        if session.signals.isRunning {
-            at += writeSignals(session, into: out + at, room: room)
+        if signals.isRunning {
+            at += writeSignals(into: out + at, room: room)
             if at == DatagramHeader.size, now - path.lastSignal > Limits.signalBesideBulk {
                 path.signalDue = true
-                markDirty(session)
+                markDirty()
             }
-            if at > DatagramHeader.size { signalsLeave(session, on: path) }
+            if at > DatagramHeader.size { signalsLeave(on: path) }
         }
         if at == DatagramHeader.size, room > 0, payload.count >= 1000 {
             let padding = min(room, max(0, Limits.bulkHead - head))
@@ -248,22 +265,22 @@ extension Endpoint {
                 as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
             at += padding
         }
-        (out + at).copyMemory(from: headScratch, byteCount: head)
-        finish(out, plain: at + head - DatagramHeader.size, payload, session, path, batch, at: now)
+        (out + at).copyMemory(from: host.headScratch, byteCount: head)
+        finish(out, plain: at + head - DatagramHeader.size, payload, path, batch, at: now)
     }
 
     /// The question to an address that has not shown that it receives, in a datagram of its own.
     private func sealChallenge(
-        _ out: UnsafeMutableRawPointer, _ session: Session, _ path: Path,
+        _ out: UnsafeMutableRawPointer, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         guard var check = path.check else { return }
         check.isDue = false
         ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
             .write(into: out + DatagramHeader.size)
-        let length = sealRecord(out, plain: ProbeFrame.size, .empty, session, path, at: now)
+        let length = sealRecord(out, plain: ProbeFrame.size, .empty, path, at: now)
         if length > 0, check.allows(length) {
-            session.unproven.spend(length)  // charged, but never crowded out
+            unproven.spend(length)  // charged, but never crowded out
             check.asks += 1
             check.askedAt = now
             check.sent += length
@@ -273,39 +290,38 @@ extension Endpoint {
         }
         path.check = check
     }
-
     /// Seals the plain bytes behind the header and the payload, and closes the datagram; its
     /// length.
     @discardableResult
     func finish(
         _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
-        _ session: Session, _ path: Path,
+        _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) -> Int {
-        let length = sealRecord(out, plain: plain, payload, session, path, at: now)
+        let length = sealRecord(out, plain: plain, payload, path, at: now)
         if length == 0 { return 0 }  // as good as lost
         if path.isValidated {
             batch.commit(
                 lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                 local: path.local)
         } else {
-            commitUnproven(out, length, session, path, batch)
+            commitUnproven(out, length, path, batch, at: now)
         }
-        rekeyIfDue(session, at: now)
+        rekeyIfDue(at: now)
         return length
     }
 
     /// The datagram's length; zero where the keys are gone.
     private func sealRecord(
         _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
-        _ session: Session, _ path: Path, at now: Instant
+        _ path: Path, at now: Instant
     ) -> Int {
-        let keys = session.current
+        let keys = current
         guard let cipher = keys.send else { return 0 }
         let number = path.takeNumber()
         DatagramHeader(
             kind: .record, epoch: keys.epoch, path: UInt8(path.number),
-            session: session.remoteIndex,
+            session: remoteIndex,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff)
         ).write(into: out)
         let body = out + DatagramHeader.size
@@ -317,7 +333,7 @@ extension Endpoint {
             head: UnsafeRawBufferPointer(start: body, count: plain),
             payload: payload, into: body)
         let length = DatagramHeader.size + sealed
-        session.recordsSent &+= 1
+        recordsSent &+= 1
         path.sendMeter.add(length, at: now)
         return length
     }
@@ -332,24 +348,24 @@ extension Endpoint {
             !s.options.dss.dataFin,
             let mapping = s.options.dss.mapping
         else { return false }
-        return Int(mapping.length) == outgoing.payload.count && mapping.checksum == nil
+        return Int(mapping.length) == host.outgoing.payload.count && mapping.checksum == nil
     }
 
     private func writeFirstPart(_ length: Int, _ stream: StreamHandle) -> Int {
-        outgoing.segment.options.dss.mapping?.length = UInt16(length)
+        host.outgoing.segment.options.dss.mapping?.length = UInt16(length)
         return SealedSegment.write(
-            outgoing.segment, payloadLength: length, runsToEnd: true,
-            context: &stream.links[outgoing.subflow].context, into: headScratch)
+            host.outgoing.segment, payloadLength: length, runsToEnd: true,
+            context: &stream.links[host.outgoing.subflow].context, into: host.headScratch)
     }
 
     private func makeSecondPart(after length: Int, length rest: Int) {
-        outgoing.segment.sequence += length
-        outgoing.segment.options.present = .dss
-        guard var mapping = outgoing.segment.options.dss.mapping else { return }
+        host.outgoing.segment.sequence += length
+        host.outgoing.segment.options.present = .dss
+        guard var mapping = host.outgoing.segment.options.dss.mapping else { return }
         mapping.dataSequence += length
         mapping.subflowSequence &+= UInt32(length)
         mapping.length = UInt16(rest)
-        outgoing.segment.options.dss.mapping = mapping
+        host.outgoing.segment.options.dss.mapping = mapping
     }
 
     private func prefix(_ p: Pieces, _ n: Int) -> Pieces {
@@ -367,77 +383,62 @@ extension Endpoint {
     // MARK: Small frames
 
     /// The session has frames that wait.
-    @inline(__always) func markDirty(_ session: Session) {
-        guard !session.isDirty else { return }
-        session.isDirty = true
-        dirty.append(session.slot)
+    @inline(__always) func markDirty() {
+        guard !isDirty else { return }
+        isDirty = true
+        host.dirty.append(slot)
     }
 
-    /// Sends what waits in every path; false where a lane is full.
-    private func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
-        var isFull = false, kept = 0
-        // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the
-        // list.
-        var i = 0
-        while i < dirty.count {
-            let slot = dirty[i]
-            i += 1
-            guard let session = sessions[slot], session.isDirty else { continue }
-            session.isDirty = false
-            var isLeft = false
-            for case let path? in session.paths where path.isOpen && path.hasWaiting {
-                // Probes of the datagram size last: on a slow line each takes as long as a segment.
-                if !flush(session, path, batch, isLast: true, at: now)
-                    || !flushProbes(session, path, batch, at: now)
-                {
-                    isLeft = true
-                }
-            }
-            if isLeft {
-                isFull = true
-                session.isDirty = true
-                dirty[kept] = slot
-                kept += 1
+    /// Sends what waits in every path; false where a lane is full, and something is left.
+    func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
+        isDirty = false
+        var isLeft = false
+        for case let path? in paths where path.isOpen && path.hasWaiting {
+            // Probes of the datagram size last: on a slow line each takes as long as a segment.
+            if !flush(path, batch, isLast: true, at: now)
+                || !flushProbes(path, batch, at: now)
+            {
+                isLeft = true
             }
         }
-        dirty.removeSubrange(kept...)
-        return !isFull
+        if isLeft { isDirty = true }
+        return !isLeft
     }
 
     /// One datagram with the path's waiting frames, behind the pending signals; false where the
     /// lane is full.
     /// `isLast`: nothing more follows on the path in this turn.
     private func flush(
-        _ session: Session, _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
+        _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
         at now: Instant
     ) -> Bool {
         guard path.isOpen, path.hasWaiting else { return true }
         guard let out = batch.reserve(lane: path.lane) else { return false }
         if path.check?.isDue == true {
-            sealChallenge(out, session, path, batch, at: now)
-            return flush(session, path, batch, isLast: isLast, at: now)
+            sealChallenge(out, path, batch, at: now)
+            return flush(path, batch, isLast: isLast, at: now)
         }
         if isLast, path.smallCount == 0, !path.signalDue, path.paddingDue == 0 {
-            return flushProbes(session, path, batch, at: now)
+            return flushProbes(path, batch, at: now)
         }
         let waiting = path.smallCount
-        let signals = writeSignals(session, into: out + DatagramHeader.size, room: path.smallRoom)
+        let signals = writeSignals(into: out + DatagramHeader.size, room: path.smallRoom)
         path.signalDue = false
         if signals > 0 {
             path.lastSignal = now
-            signalsLeave(session, on: path)
+            signalsLeave(on: path)
         }
         guard signals + waiting > 0 else { return true }
         let frames = UnsafeRawBufferPointer(start: path.small, count: waiting)
         path.smallCount = 0
         if path.paddingDue > 0, isLast {
-            return flushPadded(out, signals, frames, session, path, batch, at: now)
+            return flushPadded(out, signals, frames, path, batch, at: now)
         }
         let length = finish(
-            out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), session,
-            path, batch, at: now)
+            out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), path, batch,
+            at: now)
         if path.isValidated, path.check != nil, length > 0 {
-            copyToCandidate(out, length, session, path, batch)
+            copyToCandidate(out, length, path, batch, at: now)
         }
         return true
     }
@@ -446,7 +447,7 @@ extension Endpoint {
     /// 8.1).
     private func flushPadded(
         _ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,
-        _ session: Session, _ path: Path, _ batch: DatagramBatch,
+        _ path: Path, _ batch: DatagramBatch,
         at now: Instant
     ) -> Bool {
         let room = max(
@@ -459,7 +460,7 @@ extension Endpoint {
         while true {
             (out + DatagramHeader.size + written).initializeMemory(
                 as: UInt8.self, repeating: FrameType.padding.rawValue, count: room - written)
-            finish(out, plain: room, .empty, session, path, batch, at: now)
+            finish(out, plain: room, .empty, path, batch, at: now)
             written = 0
             path.paddingDue -= 1
             guard path.paddingDue > 0 else { return true }
@@ -469,16 +470,16 @@ extension Endpoint {
     }
 
     /// The last words of a session that ends before the next batch: kept as ready datagrams.
-    func flushClosing(_ session: Session, at now: Instant) {
+    func flushClosing(at now: Instant) {
         let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.longestDatagram)
-        for case let path? in session.paths where path.isOpen {
-            _ = flush(session, path, scratch, at: now)
+        for case let path? in paths where path.isOpen {
+            _ = flush(path, scratch, at: now)
         }
         for run in scratch.runs {
             var at = run.offset
             while at < run.offset + run.length {
                 let length = min(run.segmentSize, run.offset + run.length - at)
-                post(
+                host.post(
                     Outgoing(
                         bytes: Array(
                             UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
@@ -486,5 +487,12 @@ extension Endpoint {
                 at += length
             }
         }
+    }
+}
+
+extension DatagramBatch {
+    /// Room for a flush of small frames and a bulk datagram.
+    @inline(__always) fileprivate func hasRoom(_ lane: Int) -> Bool {
+        room(lane: lane) >= 2 * Self.longestDatagram
     }
 }

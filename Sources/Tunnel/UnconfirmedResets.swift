@@ -79,11 +79,11 @@ struct UnconfirmedResets {
     }
 }
 
-extension Endpoint {
+extension Session {
     /// How long a reset's answer may take: the round trip of the best path.
-    private func resetPatience(_ session: Session) -> Interval {
+    private func resetPatience() -> Interval {
         var least = Limits.initialTimeout
-        for case let path? in session.paths
+        for case let path? in paths
         where path.isOpen && path.health == .usable && path.hasRTT {
             least = min(least, path.probeTimeout)
         }
@@ -93,28 +93,28 @@ extension Endpoint {
     /// A reset by which a connection ends on our side leaves, or should have left.
     func remember(
         reset frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval? = nil,
-        _ session: Session, at now: Instant
+        at now: Instant
     ) {
-        let patience = patience ?? resetPatience(session)
-        session.resets.remember(frame, number: number, patience: patience, at: now)
-        arm(session, now + patience)
+        let patience = patience ?? resetPatience()
+        resets.remember(frame, number: number, patience: patience, at: now)
+        arm(now + patience)
     }
 
-    func repeatResets(_ session: Session, at now: Instant) {
-        let patience = resetPatience(session)
-        while let (slot, frame) = session.resets.nextDue(at: now) {
+    func repeatResets(at now: Instant) {
+        let patience = resetPatience()
+        while let (slot, frame) = resets.nextDue(at: now) {
             var isSaid = false, works = false
-            for case let path? in session.paths where path.isOpen && path.health == .usable {
+            for case let path? in paths where path.isOpen && path.health == .usable {
                 works = true
                 guard let out = path.append(frame.count) else { continue }
                 frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
                 isSaid = true
             }
             if isSaid {
-                session.resets.said(slot, patience: patience, at: now)
-                markDirty(session)
+                resets.said(slot, patience: patience, at: now)
+                markDirty()
             } else {
-                session.resets.hold(
+                resets.hold(
                     slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)
             }
         }
@@ -123,12 +123,12 @@ extension Endpoint {
     /// An aborted connection goes whose reset no subflow was left to carry (its paths failed at the
     /// time): the frame is made here, under a number of its own, and the peer finds the connection
     /// by the key in it.
-    func remember(unsaidAbortOf stream: StreamHandle, _ session: Session, at now: Instant) {
+    func remember(unsaidAbortOf stream: StreamHandle, at now: Instant) {
         guard !stream.saidReset, stream.connection.error == .localAbort,
             let key = stream.connection.remoteKey,
-            session.isInitiator, let number = session.numbers.allocate(at: now)
+            isInitiator, let number = numbers.allocate(at: now)
         else { return }
-        session.numbers.rest(number, until: now + Limits.numberRest)
+        numbers.rest(number, until: now + Limits.numberRest)
         var reset = Segment()
         reset.sourcePort = number
         reset.destinationPort = SealedSegment.listenerPort
@@ -138,8 +138,8 @@ extension Endpoint {
         var context = SealedContext(number: number, isInitiator: true)
         let length = SealedSegment.write(
             reset, payloadLength: 0, runsToEnd: false, context: &context,
-            into: headScratch)
-        let frame = UnsafeRawBufferPointer(start: headScratch, count: length)
-        remember(reset: frame, number: number, patience: .microseconds(50), session, at: now)
+            into: host.headScratch)
+        let frame = UnsafeRawBufferPointer(start: host.headScratch, count: length)
+        remember(reset: frame, number: number, patience: .microseconds(50), at: now)
     }
 }

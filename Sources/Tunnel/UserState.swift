@@ -3,9 +3,34 @@ import Crypto
 import Measures
 import Wire
 
+/// The users of a concentrator.
+struct UserTable: RandomAccessCollection {
+    private var users: [UserState] = []
+    /// Looked up by key, never iterated.
+    private var numbers: [Key32: Int] = [:]
+
+    var startIndex: Int { 0 }
+    var endIndex: Int { users.count }
+    subscript(number: Int) -> UserState { users[number] }
+    subscript(key: Key32) -> UserState? { numbers[key].map { users[$0] } }
+
+    /// A key that is there already is left as it is.
+    mutating func add(
+        _ user: EndpointConfiguration.User, memory: MemoryShare, wallClock: UInt64
+    ) {
+        guard numbers[user.publicKey] == nil else { return }
+        numbers[user.publicKey] = users.count
+        users.append(
+            UserState(user, number: users.count, memory: memory, wallClock: wallClock))
+    }
+}
+
 /// A user of the concentrator: what is known of its hellos, and what it may have.
-struct UserState {
-    let user: EndpointConfiguration.User
+final class UserState {
+    let name: String
+    let peer: SessionPeer
+    /// Its place among the users.
+    let number: Int
     /// The slots of its sessions that a record has confirmed, the oldest first.
     var sessions: [Int] = []
     var load = UserLoad()
@@ -25,16 +50,20 @@ struct UserState {
 
     /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever
     /// sent it.
-    init(user: EndpointConfiguration.User, memory: MemoryShare, wallClock: UInt64) {
-        self.user = user
+    init(
+        _ user: EndpointConfiguration.User, number: Int, memory: MemoryShare, wallClock: UInt64
+    ) {
+        name = user.name
+        peer = SessionPeer(
+            publicKey: user.publicKey, preSharedKey: user.preSharedKey ?? .zero)
+        self.number = number
         self.memory = memory
         greatestStamp = wallClock > Limits.stampAge ? wallClock - Limits.stampAge : 0
     }
 
     /// Nil: the sender of this authentic hello is here and now. A time that is far ahead does not
     /// become the greatest, or nobody with the right one could ever follow.
-    mutating func judge(_ hello: HelloPayload, wallClock: UInt64, at now: Instant) -> HelloRefusal?
-    {
+    func judge(_ hello: HelloPayload, wallClock: UInt64, at now: Instant) -> HelloRefusal? {
         let isFar = hello.timestamp > wallClock &+ Limits.stampLead
         let isNewer = hello.timestamp > greatestStamp
         if let challenge, now < challenge.until, hello.challenge == challenge.value {
@@ -58,7 +87,7 @@ struct UserState {
     }
 
     /// The challenge that waits for its hello, or a new one.
-    mutating func liveChallenge(at now: Instant, make: () -> Bytes16) -> Bytes16 {
+    func liveChallenge(at now: Instant, make: () -> Bytes16) -> Bytes16 {
         if let challenge, now < challenge.until { return challenge.value }
         let value = make()
         challenge = (value, now + Limits.challengeLifetime)
@@ -66,7 +95,7 @@ struct UserState {
     }
 
     /// Whether to tell it: at once, then seldom.
-    mutating func isNews(_ refusal: HelloRefusal, at now: Instant) -> Bool {
+    func isNews(_ refusal: HelloRefusal, at now: Instant) -> Bool {
         if let last = told[refusal.number], now - last < Limits.refusalSilence { return false }
         told[refusal.number] = now
         return true

@@ -11,10 +11,10 @@ import Testing
         of aborted: Set<UInt64>, _ world: World
     ) -> (proxy: Int, concentrator: Int) {
         (
-            world.proxy.streams.compactMap { $0 }.filter {
+            world.proxy.host.streams.compactMap { $0 }.filter {
                 aborted.contains($0.connection.localKey)
             }.count,
-            world.concentrator.streams.compactMap { $0 }
+            world.concentrator.host.streams.compactMap { $0 }
                 .filter { $0.connection.remoteKey.map { aborted.contains($0) } ?? true }.count
         )
     }

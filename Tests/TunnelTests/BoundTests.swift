@@ -22,9 +22,9 @@ import Testing
             stream.owner = client
             world.clients.append(client)
         }
-        #expect(world.run(.seconds(5)) { world.concentrator.streamCount == streams })
+        #expect(world.run(.seconds(5)) { world.concentrator.host.streams.living == streams })
         _ = world.run(.seconds(3))
-        #expect(world.concentrator.streams.compactMap { $0 }.count == streams)
+        #expect(world.concentrator.host.streams.compactMap { $0 }.count == streams)
         return world
     }
 
@@ -48,7 +48,7 @@ import Testing
         let theirs = try session(world.concentrator)
         let path = try #require(theirs.paths[1])
         #expect(
-            world.concentrator.streams.compactMap { $0 }.allSatisfy {
+            world.concentrator.host.streams.compactMap { $0 }.allSatisfy {
                 $0.connection.hasSubflow(path: 1)
             })
         try SkippedFrameTests.inject(
@@ -57,9 +57,9 @@ import Testing
         #expect(theirs.changes.left == 2_000)
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(20))
-        #expect(!theirs.changes.isWalking && world.concentrator.walking.isEmpty)
+        #expect(!theirs.changes.isWalking && world.concentrator.host.walking.isEmpty)
         #expect(
-            world.concentrator.streams.compactMap { $0 }.allSatisfy {
+            world.concentrator.host.streams.compactMap { $0 }.allSatisfy {
                 !$0.connection.hasSubflow(path: 1)
             })
     }
@@ -77,7 +77,7 @@ import Testing
                 + state(1, generation &+ 2, isOpen: true, mode: 2),
             toProxy: false, world)
         _ = world.run(.milliseconds(20))
-        for stream in world.concentrator.streams.compactMap({ $0 }) {
+        for stream in world.concentrator.host.streams.compactMap({ $0 }) {
             #expect(!stream.connection.hasSubflow(path: 1))
             #expect(stream.connection.mode == .single)
         }
@@ -96,7 +96,7 @@ import Testing
     /// One datagram of reset frames ends a few subflows only; the others go on.
     @Test func resetsPerDatagram() throws {
         let world = try world(807, streams: 100)
-        let streams = world.concentrator.streams.compactMap { $0 }
+        let streams = world.concentrator.host.streams.compactMap { $0 }
         world.filter = { _, _, _ in false }
         let before = streams.reduce(0) { $0 + $1.connection.livingSubflows }
         let frames = streams.flatMap { stream -> [UInt8] in
@@ -119,24 +119,24 @@ import Testing
         let world = try world(804, streams: 1)
         let theirs = try session(world.concentrator)
         let wrong = { (salt: UInt8) -> [UInt8] in [5, 1, 96] + [UInt8](repeating: salt, count: 96) }
-        let before = world.concentrator.counters.badFrames
+        let before = world.concentrator.host.counters.badFrames
         try SkippedFrameTests.inject((1...13).flatMap { wrong($0) }, toProxy: false, world)
-        #expect(world.concentrator.counters.badFrames == before + 1)
+        #expect(world.concentrator.host.counters.badFrames == before + 1)
         let allowed = theirs.rekeyAllowedAt
         #expect(allowed == world.now + Limits.rekeyInterval)
         _ = world.run(.seconds(9))
         try SkippedFrameTests.inject(wrong(77), toProxy: false, world)
-        #expect(world.concentrator.counters.badFrames == before + 1)
+        #expect(world.concentrator.host.counters.badFrames == before + 1)
         _ = world.run(.seconds(2))
         try SkippedFrameTests.inject(wrong(78), toProxy: false, world)
-        #expect(world.concentrator.counters.badFrames == before + 2)
+        #expect(world.concentrator.host.counters.badFrames == before + 2)
     }
 
     /// Joins whose subflows end at once, as many as there are numbers: their indices must fit a
     /// byte.
     @Test func joinsThatEndAtOnce() throws {
         let world = try world(805, streams: 1)
-        let stream = try #require(world.concentrator.streams.compactMap { $0 }.first)
+        let stream = try #require(world.concentrator.host.streams.compactMap { $0 }.first)
         world.filter = { toProxy, _, _ in !toProxy }
         for round in 0..<400 {
             var syn = Segment()

@@ -105,8 +105,8 @@ final class Lonely {
             hello[141 + i % 16] ^= 1
             #expect(lonely.send([hello]).isEmpty)
         }
-        #expect(lonely.world.concentrator.gate?.wrongMACs == 500)
-        let left = lonely.world.concentrator.gate?.budget
+        #expect(lonely.world.concentrator.listener?.gate.wrongMACs == 500)
+        let left = lonely.world.concentrator.listener?.gate.budget
         var full = left
         #expect(full?.level(at: lonely.world.now) == Limits.multiplicationBurst)
     }
@@ -150,7 +150,7 @@ final class Lonely {
         }
         #expect(cookie != nil)
         // 100 ms have gone by: the burst without load, that with it, and two more.
-        var budget = try #require(lonely.world.concentrator.gate?.budget)
+        var budget = try #require(lonely.world.concentrator.listener?.gate.budget)
         #expect(budget.level(at: lonely.world.now) > Limits.multiplicationBurst / 2 - 60)
     }
 
@@ -250,6 +250,6 @@ final class Lonely {
         }
         #expect(welcomes >= 40 && welcomes <= 75)
         #expect(lonely.world.log.filter { $0.contains("tooMany") }.count <= 1)
-        #expect(lonely.world.concentrator.unconfirmedOrder.count <= Limits.unconfirmedPerUser)
+        #expect(lonely.world.concentrator.listener!.unconfirmedOrder.count <= Limits.unconfirmedPerUser)
     }
 }

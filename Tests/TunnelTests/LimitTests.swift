@@ -15,9 +15,9 @@ import Testing
             role: .initiator, configuration: world.proxy.configuration.connection,
             localKey: world.random.next(), at: world.now)
         _ = withUnsafeBytes(of: UInt8(3)) { connection.write($0, at: world.now) }
-        let stream = StreamHandle(connection: connection, session: -1, target: nil)
-        world.proxy.register(stream)
-        world.proxy.attach(stream, to: world.proxy.currentSession!, at: world.now)
+        let stream = StreamHandle(connection: connection, session: nil, target: nil)
+        world.proxy.host.streams.insert(stream)
+        world.proxy.currentSession!.attach(stream, at: world.now)
         return stream
     }
 

@@ -1,3 +1,4 @@
+import Buffers
 import Measures
 import Multipath
 import Testing
@@ -9,8 +10,12 @@ import Testing
     private func stream(_ user: Int) -> StreamHandle {
         let connection = Connection(
             role: .listener, configuration: ConnectionConfiguration(), localKey: 1, at: .zero)
-        let stream = StreamHandle(connection: connection, session: 0, target: nil)
-        stream.user = user
+        let stream = StreamHandle(connection: connection, session: nil, target: nil)
+        if user >= 0 {
+            stream.account = UserState(
+                EndpointConfiguration.User(name: "", publicKey: .zero), number: user,
+                memory: MemoryShare(of: MemoryBudget(limit: 0), most: 0), wallClock: 0)
+        }
         return stream
     }
 

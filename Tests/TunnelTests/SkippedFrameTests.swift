@@ -61,7 +61,7 @@ import Testing
         #expect(world.run(.seconds(2)) { (world.servers.first?.received ?? 0) > 100_000 })
         let to = toProxy ? world.proxy : world.concentrator
         let session = try #require(to.sessions.first ?? nil)
-        let number = try #require(to.streams.compactMap { $0 }.first).links[0].number
+        let number = try #require(to.host.streams.compactMap { $0 }.first).links[0].number
         let low = [UInt8(number >> 8), UInt8(number & 255)]
         var missing = 0
         let skipped = bytes.map { byte -> UInt8 in
@@ -82,7 +82,7 @@ import Testing
         world.open(port: 1, sending: 50_000_000)
         #expect(world.run(.seconds(2)) { (world.servers.first?.received ?? 0) > 100_000 })
         let session = try #require(world.concentrator.sessions.first ?? nil)
-        let number = try #require(world.concentrator.streams.compactMap { $0 }.first).links[0]
+        let number = try #require(world.concentrator.host.streams.compactMap { $0 }.first).links[0]
             .number
         let low = [UInt8(number >> 8), UInt8(number & 255)]
         try Self.inject([0x0c, 0, 8] + low + [0], toProxy: false, world)

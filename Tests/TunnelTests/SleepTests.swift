@@ -45,7 +45,7 @@ import Testing
         #expect(resumed(world, "P") == (pause > .seconds(180) ? 1 : 0))
         #expect(resumed(world, "C") == resumed(world, "P"))
         #expect(world.log.filter { $0.contains("opened") }.count == 2, "no other session")
-        #expect(world.proxy.counters.notAuthentic == 0)
+        #expect(world.proxy.host.counters.notAuthentic == 0)
     }
 
     /// The concentrator was restarted meanwhile: nothing can be kept, and that is told at once.
@@ -112,11 +112,11 @@ import Testing
         sleep(world, .seconds(600))
         world.filter = nil
         world.run(.seconds(2))
-        let dropped = world.concentrator.counters
+        let dropped = world.concentrator.host.counters
         for bytes in seen.suffix(50) {
             world.inject(bytes, toProxy: false, uplink: 0, from: world.external(0))
         }
-        #expect(world.concentrator.counters.unknownSession == dropped.unknownSession + 50)
+        #expect(world.concentrator.host.counters.unknownSession == dropped.unknownSession + 50)
     }
 
     /// No copy of a record key is left in the process once its session has ended. (The old code

@@ -1,0 +1,168 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Wire
+
+/// What sessions need from outside themselves, and all they know of it: shared by the sessions of
+/// one endpoint, owned by it.
+///
+/// A session notes here what is to be done (what may be sent, when it wants to be called, what is
+/// to be told); `Endpoint` does it in its turn. Nothing here leads from one session to another.
+final class SessionHost {
+    let configuration: EndpointConfiguration
+    var random: KeyedRandom
+
+    /// All connections, by their slots.
+    var streams = StreamTable()
+    /// When a connection, and when a session is to be called next.
+    var streamDeadlines = DeadlineHeap()
+    var sessionDeadlines = DeadlineHeap()
+
+    // What is to be done this turn.
+    var ready = ReadyQueue()
+    var told = ToldQueue()
+    var events = EventQueue()
+    /// Slots of sessions with frames that wait for a datagram.
+    var dirty: [Int] = []
+    /// Slots of sessions with connections that have not heard of all changes of their paths.
+    var walking: [Int] = []
+    /// Datagrams that are ready, for the next batch.
+    var outbox: [Outgoing] = []
+    /// Answers to segments of unknown subflow numbers since the last `advance`.
+    var resetsThisTurn = 0
+
+    /// Proxy: its uplinks, and the concentrator's addresses in order of preference.
+    var uplinks: [UplinkState] = []
+    var remotes: [SocketAddress] = []
+    /// Proxy: a handshake is under way.
+    var isHandshaking = false
+    /// Concentrator: further addresses of ours, by address ID less one.
+    var announcements: [Announcement] = []
+
+    var counters = DropCounters()
+    var turnedAway = LimitCounters()
+    var capture: Endpoint.Capture?
+    var signalCarried: Endpoint.SignalObserver?
+
+    // Scratch memory: worth nothing beyond the segment that is read or written.
+    var incoming = Segment()
+    var outgoing = OutgoingSegment()
+    let headScratch = UnsafeMutableRawPointer.allocate(
+        byteCount: SealedSegment.mostHead, alignment: 16)
+
+    init(configuration: EndpointConfiguration, seed: Key32) {
+        self.configuration = configuration
+        random = KeyedRandom(seed: seed)
+        dirty.reserveCapacity(64)
+    }
+    deinit { headScratch.deallocate() }
+
+    /// Something is to be done without waiting for a deadline.
+    var hasWork: Bool {
+        !ready.isEmpty || !told.isEmpty || !events.isEmpty || !dirty.isEmpty || !outbox.isEmpty
+            || !walking.isEmpty
+    }
+
+    func say(_ event: EndpointEvent) { events.append(event) }
+
+    func post(_ item: Outgoing) {
+        if outbox.count < Limits.outbox { outbox.append(item) }
+    }
+}
+
+/// What the owner of the endpoint is to hear, in order.
+struct EventQueue {
+    private var items: [EndpointEvent] = []
+    private var taken = 0
+    var isEmpty: Bool { taken == items.count }
+
+    init() { items.reserveCapacity(256) }
+    mutating func append(_ event: EndpointEvent) { items.append(event) }
+
+    mutating func popFirst() -> EndpointEvent? {
+        guard taken < items.count else { return nil }
+        let event = items[taken]
+        taken += 1
+        if taken == items.count {
+            items.removeAll(keepingCapacity: true)
+            taken = 0
+        }
+        return event
+    }
+}
+
+/// Handles of living connections, by slot.
+struct StreamTable: RandomAccessCollection {
+    private var slots: [StreamHandle?] = []
+    private var free: [Int] = []
+    /// Those in the table.
+    private(set) var living = 0
+
+    var startIndex: Int { 0 }
+    var endIndex: Int { slots.count }
+    @inline(__always) subscript(slot: Int) -> StreamHandle? { slots[slot] }
+
+    /// Gives the stream a slot.
+    mutating func insert(_ stream: StreamHandle) {
+        if let slot = free.popLast() {
+            slots[slot] = stream
+            stream.slot = slot
+        } else {
+            stream.slot = slots.count
+            slots.append(stream)
+        }
+        living += 1
+    }
+
+    mutating func remove(_ stream: StreamHandle) {
+        slots[stream.slot] = nil
+        free.append(stream.slot)
+        stream.slot = -1
+        living -= 1
+    }
+}
+
+/// Sessions by slot; a slot may be taken before its session is there.
+struct SessionTable: RandomAccessCollection {
+    private var slots: [Session?] = []
+    private var free: [Int] = []
+
+    var startIndex: Int { 0 }
+    var endIndex: Int { slots.count }
+    @inline(__always) subscript(slot: Int) -> Session? {
+        get { slots[slot] }
+        set { slots[slot] = newValue }
+    }
+
+    /// Nil where there are as many sessions as there may be.
+    mutating func takeSlot() -> Int? {
+        if let slot = free.popLast() { return slot }
+        guard slots.count < Limits.sessions else { return nil }
+        slots.append(nil)
+        return slots.count - 1
+    }
+
+    mutating func giveBack(_ slot: Int) {
+        slots[slot] = nil
+        free.append(slot)
+    }
+}
+
+/// A ready datagram for the next batch.
+struct Outgoing {
+    var bytes: [UInt8]
+    var uplink: Int
+    var remote: SocketAddress
+    var local: IPAddress
+}
+
+/// Why datagrams and frames were dropped.
+struct DropCounters {
+    var malformed = 0, unknownSession = 0, notAuthentic = 0, replayed = 0, badFrames = 0,
+        badSegments = 0, refusedHellos = 0
+    var total: Int {
+        malformed + unknownSession + notAuthentic + replayed + badFrames + badSegments
+            + refusedHellos
+    }
+}
