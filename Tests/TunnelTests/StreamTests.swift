@@ -245,7 +245,8 @@ import Testing
         expectClean(client, received: 10_000_000)
         #expect(world.proxy.currentSession!.current.epoch > 5)
         #expect(
-            world.concentrator.host.counters.notAuthentic == 0 && world.proxy.host.counters.notAuthentic == 0)
+            world.concentrator.host.counters.notAuthentic == 0
+                && world.proxy.host.counters.notAuthentic == 0)
     }
 
     @Test func manyConnectionsAtOnce() {
