@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <event2/event.h>
 #include <event2/dns.h>
-#include <event2/http.h>
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <event2/buffer.h>

@@ -1,9 +1,11 @@
-import CDatagram
-import CLibevent
 import Glibc
 import Measures
 
 /// A small HTTP server for watching: `/` (HTML), `/status` (JSON), `/metrics` (Prometheus text).
+///
+/// One request a connection, which has ten seconds from its beginning to its end, whatever it sends
+/// or reads meanwhile. Of too many connections the oldest is closed, so that whoever comes is
+/// served.
 public final class StatusPage {
     /// What the pages say, made anew for every request.
     public struct Content {
@@ -20,112 +22,232 @@ public final class StatusPage {
         }
     }
 
-    /// Where it listens; with port 0 asked for, the system's choice.
-    public let address: SocketAddress
-    private let http: OpaquePointer
-    private let content: Content
-    private let isLocal: Bool
-    private let listener: OpaquePointer?
-    private let loop: EventLoop
-    private var again: LoopTimer?
-    /// Until it is tried again, where there was no descriptor.
-    private static let pauseTime = Interval.seconds(1)
-    private var isOpen = true
+    /// Connections at once: a third of the descriptors that are not given to others.
+    static let mostConnections = 16
+    /// From the connection to the reply's last byte.
+    static let limit = Interval.seconds(10)
+    /// Bytes of a request's head.
+    static let longestHead = 8 << 10
 
-    public init(_ address: SocketAddress, loop: EventLoop, content: Content) throws(SystemError) {
-        guard let http = evhttp_new(loop.base) else {
-            throw SystemError("set up the status page", code: ENOMEM)
-        }
-        guard let bound = evhttp_bind_socket_with_handle(http, "\(address.address)", address.port)
-        else {
-            let code = errno
-            evhttp_free(http)
-            throw SystemError("listen on \(address) for the status page", code: code)
-        }
-        var local = braid_address(address)
-        _ = braid_local_address(evhttp_bound_socket_get_fd(bound), &local)
-        self.address = SocketAddress(local)
-        self.loop = loop
-        self.http = http
-        listener = evhttp_bound_socket_get_listener(bound)
+    /// Where it listens; with port 0 asked for, the system's choice.
+    public var address: SocketAddress { listener.address }
+    private let content: Content
+    private let limit: Interval
+    private let isLocal: Bool
+    private let loop: EventLoop
+    // Set once, when the page that it tells exists.
+    private var listener: StreamListener! = nil
+    /// The oldest first.
+    private var connections: [StatusConnection] = []
+
+    public convenience init(
+        _ address: SocketAddress, loop: EventLoop, content: Content
+    ) throws(SystemError) {
+        try self.init(address, loop: loop, limit: Self.limit, content: content)
+    }
+
+    init(
+        _ address: SocketAddress, loop: EventLoop, limit: Interval, content: Content
+    ) throws(SystemError) {
         self.content = content
+        self.loop = loop
+        self.limit = limit
         isLocal =
             address.address.isIPv4
             ? address.address.v4 >> 24 == 127
             : address.address == IPAddress(v6High: 0, low: 1)
-        evhttp_set_timeout(http, 10)
-        evhttp_set_max_headers_size(http, 16 << 10)
-        evhttp_set_max_body_size(http, 1 << 10)
-        evhttp_set_allowed_methods(http, UInt16(EVHTTP_REQ_GET.rawValue | EVHTTP_REQ_HEAD.rawValue))
-        evhttp_set_gencb(
-            http,
-            { request, context in
-                Unmanaged<StatusPage>.fromOpaque(context!).takeUnretainedValue().answer(request!)
-            }, Unmanaged.passUnretained(self).toOpaque())
-        pauseOnErrors()
+        listener = try StreamListener(address, loop: loop, usesSpare: true) {
+            [weak self] socket, _ in self?.accepted(socket)
+        }
     }
 
     deinit { close() }
 
     public func close() {
-        guard isOpen else { return }
-        isOpen = false
-        again = nil
-        evhttp_free(http)
+        listener?.close()
+        connections.forEach { $0.close() }
+        connections.removeAll()
     }
 
-    /// Without a descriptor whoever waits stays in the queue, and the loop would do nothing but
-    /// find that out.
-    private func pauseOnErrors() {
-        guard let listener else { return }
-        // The argument is evhttp's, so that the page can't be told: it listens again once a second,
-        // whether it had stopped or not.
-        evconnlistener_set_error_cb(listener) { listener, _ in evconnlistener_disable(listener) }
-        let again = loop.timer(for: self) { $0.listenAgain() }
-        again.arm(after: Self.pauseTime)
-        self.again = again
+    private func accepted(_ socket: StreamSocket) {
+        if connections.count >= Self.mostConnections { connections.removeFirst().close() }
+        connections.append(
+            StatusConnection(
+                socket, loop: loop, limit: limit, answer: { [weak self] in self?.answer($0) ?? [] },
+                ended: { [weak self] ended in self?.connections.removeAll { $0 === ended } }))
     }
 
-    private func listenAgain() {
-        if let listener { evconnlistener_enable(listener) }
-        again?.arm(after: Self.pauseTime)
-    }
+    // MARK: Answers
 
-    private func answer(_ request: OpaquePointer) {
-        guard !isLocal || isLocalName(request) else {
+    private func answer(_ request: StatusRequest?) -> [UInt8] {
+        guard let request else { return Self.reply("400 Bad Request", "Not HTTP.\n") }
+        guard request.method == "GET" || request.method == "HEAD" else {
+            return Self.reply("501 Not Implemented", "Not done here: only GET and HEAD are.\n")
+        }
+        guard !isLocal || Self.isLocalName(request.host) else {
             // Another site's name that resolves to this machine: a browser is being used to read
             // the page.
-            send(request, 403, "text/plain", "Ask by address or as localhost.\n")
-            return
+            return Self.reply("403 Forbidden", "Ask by address or as localhost.\n")
         }
-        let uri = evhttp_request_get_evhttp_uri(request)
-        let path = uri.flatMap { evhttp_uri_get_path($0) }.map { String(cString: $0) }
-        switch path {
-        case "/", "": send(request, 200, "text/html; charset=utf-8", content.html())
-        case "/status": send(request, 200, "application/json", content.json())
+        let isHead = request.method == "HEAD"
+        switch request.path {
+        case "/": return Self.reply("200 OK", content.html(), "text/html; charset=utf-8", isHead)
+        case "/status": return Self.reply("200 OK", content.json(), "application/json", isHead)
         case "/metrics":
-            send(request, 200, "text/plain; version=0.0.4; charset=utf-8", content.metrics())
-        default: send(request, 404, "text/plain", "Pages: /, /status, /metrics\n")
+            return Self.reply(
+                "200 OK", content.metrics(), "text/plain; version=0.0.4; charset=utf-8", isHead)
+        default:
+            return Self.reply("404 Not Found", "Pages: /, /status, /metrics\n", isHead: isHead)
         }
     }
 
-    private func isLocalName(_ request: OpaquePointer) -> Bool {
-        guard let host = evhttp_request_get_host(request).map({ String(cString: $0) }) else {
-            return true
+    /// Of a Host field, with or without a port; none at all is no browser's.
+    private static func isLocalName(_ host: String?) -> Bool {
+        guard let host else { return true }
+        var name = host[...]
+        if host.hasPrefix("["), let end = host.firstIndex(of: "]") {
+            name = host[host.index(after: host.startIndex)..<end]
+        } else if let colon = host.firstIndex(of: ":") {
+            name = host[..<colon]
         }
-        let bare =
-            host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
-        return bare.lowercased() == "localhost" || IPAddress(bare) != nil
+        return name.lowercased() == "localhost" || IPAddress(String(name)) != nil
     }
 
-    private func send(_ request: OpaquePointer, _ code: Int32, _ type: String, _ body: String) {
-        let headers = evhttp_request_get_output_headers(request)
-        evhttp_add_header(headers, "Content-Type", type)
-        evhttp_add_header(headers, "Cache-Control", "no-store")
-        evhttp_add_header(headers, "X-Content-Type-Options", "nosniff")
-        let buffer = evhttp_request_get_output_buffer(request)
-        var text = body
-        text.withUTF8 { _ = evbuffer_add(buffer, $0.baseAddress, $0.count) }
-        evhttp_send_reply(request, code, nil, nil)
+    private static func reply(
+        _ status: String, _ body: String, _ type: String = "text/plain", _ isHead: Bool = false
+    ) -> [UInt8] {
+        let head = """
+            HTTP/1.1 \(status)\r
+            Content-Type: \(type)\r
+            Content-Length: \(body.utf8.count)\r
+            Cache-Control: no-store\r
+            X-Content-Type-Options: nosniff\r
+            Connection: close\r
+            \r
+
+            """
+        return Array((isHead ? head : head + body).utf8)
+    }
+
+    private static func reply(_ status: String, _ body: String, isHead: Bool) -> [UInt8] {
+        reply(status, body, "text/plain", isHead)
+    }
+}
+
+/// What the page has to know of a request.
+struct StatusRequest: Equatable {
+    var method: String
+    /// Without its query.
+    var path: String
+    var host: String?
+
+    /// Nil where `head`, up to its empty line, is no request of HTTP/1.
+    init?(head: [UInt8]) {
+        let lines = String(decoding: head, as: UTF8.self)
+            .split(omittingEmptySubsequences: false) { $0.isNewline }
+        let words = (lines.first ?? "").split(separator: " ", omittingEmptySubsequences: false)
+        guard words.count == 3, words[2].hasPrefix("HTTP/1."), words[1].hasPrefix("/") else {
+            return nil
+        }
+        method = String(words[0])
+        path = String(words[1].prefix { $0 != "?" && $0 != "#" })
+        for line in lines.dropFirst() {
+            guard let colon = line.firstIndex(of: ":"),
+                line[..<colon].lowercased() == "host"
+            else { continue }
+            // Two of them are one too many for a browser; nobody else cares.
+            guard host == nil else { return nil }
+            let value = line[line.index(after: colon)...]
+            host = String(value.drop { $0 == " " || $0 == "\t" })
+            while host?.last == " " || host?.last == "\t" { host?.removeLast() }
+        }
+    }
+}
+
+/// A connection to the status page: its request, then the reply.
+private final class StatusConnection {
+    private let socket: StreamSocket
+    private let answer: (StatusRequest?) -> [UInt8]
+    private let ended: (StatusConnection) -> Void
+    private var head: [UInt8] = []
+    private var reply: [UInt8] = []
+    private var sent = 0
+    private var timer: LoopTimer?
+
+    init(
+        _ socket: StreamSocket, loop: EventLoop, limit: Interval,
+        answer: @escaping (StatusRequest?) -> [UInt8],
+        ended: @escaping (StatusConnection) -> Void
+    ) {
+        self.socket = socket
+        self.answer = answer
+        self.ended = ended
+        timer = loop.timer(for: self) { $0.leave() }
+        timer?.arm(after: limit)
+        socket.watch.onReadable(for: self) { $0.read() }
+        socket.watch.onWritable(for: self) { $0.write() }
+        socket.watch.wantsRead = true
+    }
+
+    func close() {
+        timer = nil
+        socket.close()
+    }
+
+    private func leave() {
+        close()
+        ended(self)
+    }
+
+    private func read() {
+        let result = withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { room in
+            let result = socket.read(into: room)
+            // What comes behind the request is read, so that closing does not reset the reply.
+            if case .bytes(let n) = result, reply.isEmpty { head += room[..<n] }
+            return result
+        }
+        switch result {
+        case .blocked: return
+        case .end where sent < reply.count: socket.watch.wantsRead = false
+        case .end, .failed: leave()
+        case .bytes:
+            guard reply.isEmpty else { return }
+            if let end = Self.end(of: head) {
+                reply = answer(StatusRequest(head: Array(head[..<end])))
+            } else if head.count > StatusPage.longestHead {
+                reply = answer(nil)
+            } else {
+                return
+            }
+            head = []
+            write()
+        }
+    }
+
+    /// Where the head's empty line begins; nil where it has not come.
+    private static func end(of head: [UInt8]) -> Int? {
+        let newline = UInt8(ascii: "\n"), ending = UInt8(ascii: "\r")
+        var lineStart = 0
+        for i in head.indices where head[i] == newline {
+            let isEmpty = i == lineStart || (i == lineStart + 1 && head[lineStart] == ending)
+            if isEmpty { return lineStart }
+            lineStart = i + 1
+        }
+        return nil
+    }
+
+    private func write() {
+        guard sent < reply.count else { return }
+        let result = reply.withUnsafeBytes {
+            socket.write(UnsafeRawBufferPointer(rebasing: $0[sent...]))
+        }
+        switch result {
+        case .bytes(let n): sent += n
+        case .blocked: break
+        case .failed: leave(); return
+        }
+        socket.watch.wantsWrite = sent < reply.count
+        // The client ends it, or the time does.
+        if sent == reply.count { socket.finishWriting() }
     }
 }

@@ -24,9 +24,13 @@ public final class StreamListener {
     /// Until it is tried again, where there was no descriptor.
     static let pauseTime = Interval.milliseconds(100)
 
+    /// Whether it may take the descriptors that are kept from others' connections.
+    private let usesSpare: Bool
+
     /// Listens on `address` (port 0: one of the system's, see `address` afterwards).
     public init(
         _ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
+        usesSpare: Bool = false,
         accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
     ) throws(SystemError) {
         let fd = try checked(
@@ -46,6 +50,7 @@ public final class StreamListener {
         self.loop = loop
         self.log = log
         self.accepted = accepted
+        self.usesSpare = usesSpare
         descriptor = fd
         reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
         watch = loop.watch(fd)
@@ -71,7 +76,7 @@ public final class StreamListener {
         var from = braid_address()
         for _ in 0..<Self.maximumPerTurn {
             let fd = braid_accept(descriptor, &from)
-            if fd >= DescriptorLimit.forConnections {
+            if !usesSpare, fd >= DescriptorLimit.forConnections {
                 Glibc.close(fd)
                 exhausted(EMFILE)
                 return
