@@ -49,8 +49,13 @@ public final class EngineDriver {
 
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
     private static let receiveRounds = 4
-    /// Events handed out, and batches sent, in one turn.
+    /// Events handed out in one turn, for how long, and how many go between two looks at the clock.
+    /// The end of a session is an event for each of its connections, and a closed socket; others
+    /// wait for a few of them at a time.
     private static let maximumEvents = 4096
+    private static let eventTime = Interval.milliseconds(2)
+    private static let eventsPerLook = 16
+    /// Batches sent in one turn.
     private static let maximumBatches = 16
     /// What one turn moves about, bytes: of datagrams received, of datagrams sent, and from and to
     /// the sockets of applications each. A turn is what anybody's small request waits for: a third
@@ -209,9 +214,11 @@ public final class EngineDriver {
 
     /// Whether there may be more.
     private func handOutEvents() -> Bool {
-        for _ in 0..<Self.maximumEvents {
+        let end = loop.now() + Self.eventTime
+        for number in 1...Self.maximumEvents {
             // Each pump moves a little even so: thousands of them are not one turn's work.
             if allowance <= -bytesPerTurn { return true }
+            if number % Self.eventsPerLook == 0, loop.now() >= end { return true }
             guard let event = endpoint.nextEvent() else { return false }
             delegate?.handle(event)
         }

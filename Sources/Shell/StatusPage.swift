@@ -23,11 +23,11 @@ public final class StatusPage {
     }
 
     /// Connections at once: a third of the descriptors that are not given to others.
-    static let mostConnections = 16
+    static let maximumConnections = 16
     /// From the connection to the reply's last byte.
     static let limit = Interval.seconds(10)
     /// Bytes of a request's head.
-    static let longestHead = 8 << 10
+    static let maximumHead = 8 << 10
 
     /// Where it listens; with port 0 asked for, the system's choice.
     public var address: SocketAddress { listener.address }
@@ -70,7 +70,7 @@ public final class StatusPage {
     }
 
     private func accepted(_ socket: StreamSocket) {
-        if connections.count >= Self.mostConnections { connections.removeFirst().close() }
+        if connections.count >= Self.maximumConnections { connections.removeFirst().close() }
         connections.append(
             StatusConnection(
                 socket, loop: loop, limit: limit, answer: { [weak self] in self?.answer($0) ?? [] },
@@ -214,7 +214,7 @@ private final class StatusConnection {
             guard reply.isEmpty else { return }
             if let end = Self.end(of: head) {
                 reply = answer(StatusRequest(head: Array(head[..<end])))
-            } else if head.count > StatusPage.longestHead {
+            } else if head.count > StatusPage.maximumHead {
                 reply = answer(nil)
             } else {
                 return

@@ -63,7 +63,7 @@ import Testing
 
     @Test func silentConnectionsMakeRoomTheOldestFirst() throws {
         let loop = try EventLoop(), page = try page(loop)
-        let silent = (0..<StatusPage.mostConnections).map { _ in Client(page, loop, "GET /") }
+        let silent = (0..<StatusPage.maximumConnections).map { _ in Client(page, loop, "GET /") }
         #expect(loop.run(until: .seconds(10)) { silent.allSatisfy { $0.socket != nil } })
         for number in 0..<3 {
             let client = Client(page, loop, Self.request)
@@ -72,7 +72,7 @@ import Testing
         }
         // One made room; those served left room for the next.
         #expect(loop.run(until: .seconds(10)) { silent[0].isOver })
-        #expect(!silent[StatusPage.mostConnections - 1].isOver)
+        #expect(!silent[StatusPage.maximumConnections - 1].isOver)
         page.close()
         #expect(loop.run(until: .seconds(10)) { silent.allSatisfy(\.isOver) })
     }
@@ -90,7 +90,7 @@ import Testing
         let loop = try EventLoop(), page = try page(loop)
         let client = Client(
             page, loop,
-            "GET / HTTP/1.1\r\nX: " + String(repeating: "y", count: 2 * StatusPage.longestHead))
+            "GET / HTTP/1.1\r\nX: " + String(repeating: "y", count: 2 * StatusPage.maximumHead))
         #expect(loop.run(until: .seconds(10)) { !client.reply.isEmpty })
         #expect(client.text.hasPrefix("HTTP/1.1 400 "))
         client.socket?.close()
