@@ -244,8 +244,9 @@ extension Connection {
                 member.isVerified = true
                 // RFC 8684 section 3.2: the fourth packet, which lets the peer send data.
                 member.tcp.requestAcknowledgement()
-            case .ack where !member.isOpener && configuration.framing == .rawIP:
-                // Repeated, since our answer was lost.
+            case .ack where !member.isOpener:
+                // Repeated, since our answer was lost, or came sooner than the opener believes: a
+                // radio that slept while it sent its SYN measured seconds.
                 member.tcp.requestAcknowledgement()
             default: break
             }
