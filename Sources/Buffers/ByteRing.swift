@@ -6,7 +6,7 @@ public struct Pieces {
         self.first = first
         self.second = second
     }
-    @inlinable public var count: Int { first.count + second.count }
+    @inlinable @inline(__always) public var count: Int { first.count &+ second.count }
     /// The first `n` bytes, or all where there are fewer.
     public func prefix(_ n: Int) -> Pieces {
         if n >= count { return self }
@@ -37,9 +37,9 @@ public struct ByteRing: ~Copyable {
     public private(set) var limit: Int
 
     private var storage: UnsafeMutableRawPointer?
-    private var capacity = 0  // zero or a power of two
+    @usableFromInline private(set) var capacity = 0  // zero or a power of two
 
-    private let share: MemoryShare?
+    @usableFromInline let share: MemoryShare?
 
     static let smallest = 4096
     /// What malloc gives anyway. More is had by posix_memalign, whose freed pieces glibc before 2.38
@@ -78,17 +78,23 @@ public struct ByteRing: ~Copyable {
     }
 
     /// Whether `needed` bytes from `base` on have or may get memory; never more than the limit.
-    @inline(__always) public func canHold(_ needed: Int) -> Bool {
-        guard needed <= limit else { return false }
-        return needed <= capacity || needed <= Self.prepaid
-            || extra(Self.size(for: needed)) <= share?.free ?? .max
+    @inlinable public func canHold(_ needed: Int) -> Bool {
+        needed <= limit && (needed <= capacity || mayGrow(toHold: needed))
+    }
+
+    @usableFromInline func mayGrow(toHold needed: Int) -> Bool {
+        needed <= Self.prepaid || extra(Self.size(for: needed)) <= share?.free ?? .max
     }
 
     /// The most bytes that should be promised to hold: what has memory already, or a part of what
     /// is free, so that later ones get some as well.
-    @inline(__always) public func promisable(_ wanted: Int) -> Int {
+    @inlinable public func promisable(_ wanted: Int) -> Int {
         guard wanted > capacity, let share else { return wanted }
-        return min(wanted, max(capacity, Self.prepaid, share.free / Self.part))
+        return promisable(wanted, of: share)
+    }
+
+    @usableFromInline func promisable(_ wanted: Int, of share: MemoryShare) -> Int {
+        min(wanted, max(capacity, Self.prepaid, share.free / Self.part))
     }
 
     /// Of what is free, one ring takes at most this part at once.

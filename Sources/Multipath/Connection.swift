@@ -419,10 +419,18 @@ public final class Connection {
         idleDeadline = now + Self.idleRelease
     }
 
-    func count(path: Int, sent: Int = 0, received: Int = 0) {
+    @inline(__always) func countSent(_ bytes: Int, path: Int) {
+        if path >= totals.count { extendTotals(to: path) }
+        totals[path].sent += bytes
+    }
+
+    @inline(__always) func countReceived(_ bytes: Int, path: Int) {
+        if path >= totals.count { extendTotals(to: path) }
+        totals[path].received += bytes
+    }
+
+    private func extendTotals(to path: Int) {
         while totals.count <= path { totals.append((0, 0)) }
-        totals[path].sent += sent
-        totals[path].received += received
     }
 
     var slowestRoundTrip: Interval {

@@ -156,9 +156,7 @@ extension Connection {
     /// Learns from a segment's handshake options what later checks rely on, before its text is
     /// placed.
     func takeKeys(_ segment: borrowing Segment, member: MemberSubflow) {
-        guard segment.options.present.contains(.multipathCapable), member.kind == .initial else {
-            return
-        }
+        guard member.kind == .initial else { return }
         let option = segment.options.multipathCapable
         if member.isOpener {
             guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey,
@@ -199,8 +197,6 @@ extension Connection {
     /// MP_JOIN's second and third packet, and the evidence that the peer has our proof.
     func takeJoin(_ segment: borrowing Segment, member: MemberSubflow, at now: Instant) {
         let options = segment.options.present
-        let isLongEnough = now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4
-        let isEvidence = saysProofArrived(segment)
         if member.kind == .initial {
             if options.contains(.dss), !member.isOpener, remoteKey != nil { raw.peerHasKeys = true }
             guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
@@ -253,11 +249,13 @@ extension Connection {
         } else if lacksProof(segment, member) {
             reset(member, reason: MPReset.multipathSpecific)
         } else if member.isOpener, !segment.flags.contains(.syn),
-            member.proofSentAt < .distantFuture,
-            isLongEnough || isEvidence
+            !member.peerHasProof, member.proofSentAt < .distantFuture
         {
-            member.peerHasProof = true
-            member.proofDeadline = .distantFuture
+            let isEvidence = saysProofArrived(segment)
+            if isEvidence || now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4 {
+                member.peerHasProof = true
+                member.proofDeadline = .distantFuture
+            }
         }
     }
 

@@ -29,10 +29,11 @@ extension Connection {
         if isRaw, !isCredible(segment, count: payload.count, member, at: now) {
             return receiveWithoutOptions(segment, count: payload.count, subflow: index, at: now)
         }
-        if fastClosed(by: segment, on: member, at: now) { return }
-        takeKeys(segment, member: member)
+        let present = segment.options.present
+        if present.contains(.fastClose) { return fastClose(by: segment, on: member, at: now) }
+        if present.contains(.multipathCapable) { takeKeys(segment, member: member) }
         guard error == nil || isAborting else { return }
-        noticeFallback(segment, payloadLength: payload.count, member: member)
+        if isRaw { noticeFallback(segment, payloadLength: payload.count, member: member) }
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
@@ -51,20 +52,19 @@ extension Connection {
             lastPayload = now
             placeText(payload, arrival.text, placement, segment, member)
         }
-        if segment.options.present.contains(.priority) {
+        if present.contains(.priority) {
             member.backupByPeer = segment.options.priority.backup
         }
         if isRaw {
             takeRawIPOptions(segment, finished: arrival.finished, member: member, at: now)
             noteBareAcknowledgement(segment, delivered: arrival.newlyDelivered, member)
         }
-        if segment.options.present.contains(.dss) {
+        if present.contains(.dss) {
             // RFC 8684 section 3.7: behind an infinite mapping a DATA_ACK may be wrong.
             if !isRaw || !sendsPlain {
                 takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
             }
-        } else if segment.options.present.contains(.multipathCapable), segment.flags.contains(.ack)
-        {
+        } else if present.contains(.multipathCapable), segment.flags.contains(.ack) {
             // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That
             // of a SYN/ACK isn't scaled, and Linux later keeps to what its scale can say of it, up
             // to a step less.
@@ -219,7 +219,7 @@ extension Connection {
 
     func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: Int)
     {
-        count(path: path, received: bytes.count)
+        countReceived(bytes.count, path: path)
         counted.bytesReceived += bytes.count
         if receiver.place(bytes, at: offset) { say(.readable) }
     }
@@ -305,14 +305,14 @@ extension Connection {
 
     /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684
     /// section 3.5).
-    private func fastClosed(
+    private func fastClose(
         by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant
-    ) -> Bool {
-        guard segment.options.present.contains(.fastClose) else { return false }
+    ) {
         guard segment.options.fastClose.receiverKey == localKey else {
-            counted.dssErrors += 1; return true
+            counted.dssErrors += 1
+            return
         }
-        if abortByPeer(key: localKey, at: now) { return true }
+        if abortByPeer(key: localKey, at: now) { return }
         if error == nil { error = .peerAborted }
         let isReset = segment.flags.contains(.rst)
         for index in members.indices {
@@ -325,7 +325,6 @@ extension Connection {
             }
         }
         say(.closed)
-        return true
     }
 
     /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends

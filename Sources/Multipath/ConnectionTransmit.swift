@@ -201,8 +201,10 @@ extension Connection {
     // MARK: Data
 
     private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        if sender.reinjections.isEmpty, !sender.doubtful.isEmpty { sender.endDoubt() }
-        guard sender.reinjections.count > 0 else { return false }
+        if sender.reinjections.isEmpty {
+            if sender.doubtful.isEmpty { return false }
+            sender.endDoubt()
+        }
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)
         guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else {
@@ -237,17 +239,8 @@ extension Connection {
         guard available > 0 else { return false }
         if sender.backlog > Self.mostThin { shadowing.isBusy(at: now) }
         if wantsWritable { writerHeldAt = now }
-        if burstMember < 0 || burstRoom < min(available, members[burstMember]?.segmentRoom ?? .max)
-        {
-            collectCandidates(segment: available, at: now)
-            guard
-                let i = scheduler.choose(
-                    candidates, backlog: expectedBacklog(at: now),
-                    segment: configuration.subflow.maximumSegmentSize)
-            else { burstMember = -1; return false }
-            (burstMember, burstRoom) = (candidates[i].subflow, candidates[i].room)
-        }
-        guard let member = members[burstMember] else { burstMember = -1; return false }
+        guard let member = burstCarrier(available: available) ?? chooseBurst(available, at: now)
+        else { burstMember = -1; return false }
         let n = min(available, member.segmentRoom, burstRoom)
         burstRoom -= n
         lastCarrier = burstMember
@@ -255,6 +248,26 @@ extension Connection {
         emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
         out.subflow = burstMember
         return true
+    }
+
+    /// The subflow of the burst that is going on, while that has room for a segment.
+    @inline(__always) private func burstCarrier(available: Int) -> MemberSubflow? {
+        guard burstMember >= 0, let member = members[burstMember],
+            burstRoom >= min(available, member.segmentRoom)
+        else { return nil }
+        return member
+    }
+
+    /// The scheduler's choice for the next burst; nil where it would rather wait.
+    private func chooseBurst(_ available: Int, at now: Instant) -> MemberSubflow? {
+        collectCandidates(segment: available, at: now)
+        guard
+            let i = scheduler.choose(
+                candidates, backlog: expectedBacklog(at: now),
+                segment: configuration.subflow.maximumSegmentSize)
+        else { return nil }
+        (burstMember, burstRoom) = (candidates[i].subflow, candidates[i].room)
+        return members[burstMember]
     }
 
     /// A writer that was held back this recently will go on: its next bytes are a turn of the loop
@@ -288,7 +301,7 @@ extension Connection {
     }
 
     private func dataLeft(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool) {
-        count(path: member.path, sent: length)
+        countSent(length, path: member.path)
         counted.bytesSent += length
         if isCopy { member.carriesCopy(of: offset) } else { sender.scheduled(length) }
         raw.signalsFrom = .zero

@@ -44,10 +44,13 @@ struct DataReceiver: ~Copyable {
     var hasHoles: Bool { !arrived.isEmpty }
     var isEmpty: Bool { ring.count == 0 && arrived.isEmpty }
     /// Bytes acceptable beyond `next`; never takes back what was advertised.
-    var offered: Int { Int(max(ring.base &+ UInt64(window), advertisedEdge) &- ring.end) }
+    @inline(__always) var offered: Int { Int(rightEdge &- ring.end) }
+    @inline(__always) private var rightEdge: UInt64 {
+        max(ring.base &+ UInt64(window), advertisedEdge)
+    }
 
     /// Notes that a segment tells the peer `offered`.
-    mutating func advertised() { advertisedEdge = max(advertisedEdge, ring.end &+ UInt64(offered)) }
+    @inline(__always) mutating func advertised() { advertisedEdge = rightEdge }
 
     /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and
     /// harmless), and there is a place for one more range, where it makes one. Asked before the
@@ -56,13 +59,16 @@ struct DataReceiver: ~Copyable {
     /// Where memory has run out since it was promised, what would need more counts as lost: it is
     /// repeated until the application has taken what stands before it.
     func accepts(_ start: UInt64, _ end: UInt64) -> Bool {
-        guard end <= max(ring.base &+ UInt64(window), advertisedEdge),
-            end <= ring.base || ring.canHold(Int(end &- ring.base)),
-            !(finOffset.map { end > $0 } ?? false)
+        guard end <= advertisedEdge || end <= ring.base &+ UInt64(window),
+            end <= ring.base || ring.canHold(Int(end &- ring.base))
         else { return false }
+        if let finOffset, end > finOffset { return false }
+        return start <= ring.end || mayAddRange(start, end)
+    }
+
+    private func mayAddRange(_ start: UInt64, _ end: UInt64) -> Bool {
         let limit = end &- start < Self.smallText ? Self.smallRangeLimit : Self.rangeLimit
-        return arrived.count < limit || start <= ring.end
-            || arrived.span(containing: start &- 1) != nil
+        return arrived.count < limit || arrived.span(containing: start &- 1) != nil
     }
 
     /// Places bytes at their offset; true where `next` moved.

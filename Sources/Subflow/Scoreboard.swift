@@ -164,7 +164,7 @@ struct Scoreboard: ~Copyable {
     }
 
     /// Removes the oldest span, whatever its state.
-    mutating func removeFirst() {
+    @inline(__always) mutating func removeFirst() {
         let r = record(first)
         if r.pointee.flags.contains(.delivered) {
             deliveredCount &-= 1
@@ -310,7 +310,7 @@ struct Scoreboard: ~Copyable {
     /// Where a span stands in the ring.
     @inline(__always) private func place(_ n: UInt32) -> Int { Int(n) & (capacity &- 1) }
 
-    private mutating func leaveFlight(_ n: UInt32) {
+    @inline(__always) private mutating func leaveFlight(_ n: UInt32) {
         let r = record(n)
         if r.pointee.flags.contains(.lost) {
             leaveLost(n)
@@ -320,7 +320,7 @@ struct Scoreboard: ~Copyable {
         }
     }
 
-    private mutating func leaveLost(_ n: UInt32) {
+    @inline(never) private mutating func leaveLost(_ n: UInt32) {
         let r = record(n), older = r.pointee.older, newer = r.pointee.newer
         if older == Scoreboard.absent {
             oldestLost = newer
@@ -349,7 +349,7 @@ struct Scoreboard: ~Copyable {
         newestSent = n
     }
 
-    private mutating func unlink(_ n: UInt32) {
+    @inline(__always) private mutating func unlink(_ n: UInt32) {
         let r = record(n), older = r.pointee.older, newer = r.pointee.newer
         if older == Scoreboard.absent {
             oldestSent = newer
