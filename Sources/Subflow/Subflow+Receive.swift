@@ -13,20 +13,45 @@ extension Subflow {
         var arrival = Arrival()
         statistics.segmentsReceived += 1
         declined = false
-        switch state {
-        case .closed:
-            arrival.isUnacceptable = true
-            answerWhileClosed(segment, payloadLength: payloadLength, at: now)
-        case .synSent:
-            receiveInSynSent(
-                segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
+        let verdict = classify(
+            segment, payloadLength: payloadLength, receiveWindow: receiveWindow, at: now)
+        switch verdict {
+        case .accepted(let sequence):
+            accept(
+                segment, sequence: sequence, payloadLength: payloadLength,
+                textIsUsable: textIsUsable, receiveWindow: receiveWindow, at: now, &arrival)
+        case .opening:
+            open(
+                by: segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
                 receiveWindow: receiveWindow, at: now, &arrival)
+        case .reset:
+            arrival.wasReset = true
+            // RFC 9293 section 3.10.7.4: both ends had closed, nobody is told of an error.
+            enterClosed(state == .timeWait || state == .closing || state == .lastAck ? nil : .reset)
         default:
-            receiveSynchronized(
-                segment, payloadLength: payloadLength, textIsUsable: textIsUsable,
-                receiveWindow: receiveWindow, at: now, &arrival)
+            arrival.isUnacceptable = true
+            answer(verdict, segment, payloadLength: payloadLength, at: now)
         }
         return arrival
+    }
+
+    /// What a segment that is not taken calls for.
+    private func answer(
+        _ verdict: Verdict, _ segment: borrowing Segment, payloadLength: Int, at now: Instant
+    ) {
+        switch verdict {
+        case .accepted, .opening, .reset, .dropped: break
+        case .forNobody: answerWhileClosed(segment, payloadLength: payloadLength, at: now)
+        case .wrongAcknowledgement:
+            if challenges.allow(at: now) { pendingReset = .reply(segment.acknowledgement, nil) }
+        case .repeatedSYN: synIsDue = !openIsDue  // our SYN/ACK was lost
+        case .challenged: if challenges.allow(at: now) { acknowledgements.request() }
+        case .inexactReset(let isAhead):
+            if isAhead, challenges.allow(at: now) { acknowledgements.request() }
+        case .outsideWindow(let sequence, let isOld):
+            refuse(
+                segment, sequence: sequence, payloadLength: payloadLength, isOld: isOld, at: now)
+        }
     }
 
     /// RFC 9293 section 3.10.7.1.
@@ -44,35 +69,18 @@ extension Subflow {
         }
     }
 
-    /// RFC 9293 section 3.10.7.3.
-    private func receiveInSynSent(
-        _ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
+    /// RFC 9293 section 3.10.7.3: the peer's SYN, with or without an answer to ours.
+    private func open(
+        by segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
         receiveWindow: Int, at now: Instant, _ arrival: inout Arrival
     ) {
-        let hasACK = segment.flags.contains(.ack)
-        if hasACK {
-            let offset = sendUnacknowledged.distance(to: segment.acknowledgement)
-            guard offset > 0, offset <= sendUnacknowledged.distance(to: sendNext) else {
-                arrival.isUnacceptable = true
-                if !segment.flags.contains(.rst), challenges.allow(at: now) {
-                    pendingReset = .reply(segment.acknowledgement, nil)
-                }
-                return
-            }
-        }
-        if segment.flags.contains(.rst) {
-            guard hasACK else { arrival.isUnacceptable = true; return }
-            arrival.wasReset = true
-            return enterClosed(.reset)
-        }
-        guard segment.flags.contains(.syn) else { arrival.isUnacceptable = true; return }
         lastArrival = now
         lastTextArrival = now
         initialReceiveSequence = segment.sequence
         receiver = ReceiveTracker(next: segment.sequence + 1)
         lastAcknowledged = segment.sequence
         learnOptions(of: segment, at: now)
-        guard hasACK else {
+        guard segment.flags.contains(.ack) else {
             // Simultaneous open: our SYN again, now with ACK.
             state = .synReceived
             synIsDue = !openIsDue
@@ -91,64 +99,15 @@ extension Subflow {
         }
     }
 
-    /// RFC 9293 section 3.10.7.4, in its order.
-    private func receiveSynchronized(
-        _ segment: borrowing Segment, payloadLength: Int, textIsUsable: Bool,
-        receiveWindow: Int, at now: Instant, _ arrival: inout Arrival
+    /// RFC 9293 section 3.10.7.4, behind its checks.
+    @inline(__always)
+    private func accept(
+        _ segment: borrowing Segment, sequence: SubflowSequence, payloadLength: Int,
+        textIsUsable: Bool, receiveWindow: Int, at now: Instant, _ arrival: inout Arrival
     ) {
         let flags = segment.flags
-        var sequence = segment.sequence
-        if flags.contains(.syn),
-            state == .synReceived,
-            sequence == initialReceiveSequence,
-            !flags.contains(.rst)
-        {
-            guard flags.contains(.ack), !isPassive else {
-                // Our SYN/ACK was lost.
-                synIsDue = !openIsDue
-                arrival.isUnacceptable = true
-                return
-            }
-            // Simultaneous open: only the SYN/ACK's ACK and text are new.
-            sequence += 1
-        } else if flags.contains(.syn), !flags.contains(.rst) {
-            // RFC 5961 section 4.2: whatever its sequence number.
-            arrival.isUnacceptable = true
-            if challenges.allow(at: now) { acknowledgements.request() }
-            return
-        }
-        let extent = payloadLength &+ (flags.contains(.fin) ? 1 : 0)
-        let offset = receiver.next.distance(to: sequence)
-        if usesTimestamps, !flags.contains(.rst), !segment.options.present.contains(.timestamps) {
-            // RFC 7323 section 3.2: silently.
-            arrival.isUnacceptable = true
-            return
-        }
-        let isOld =
-            usesTimestamps && !flags.contains(.rst) ? !hasCurrentTimestamp(segment, at: now) : false
-        guard !isOld,
-            isAcceptable(
-                offset: offset, extent: extent, payloadLength: payloadLength, sequence: sequence,
-                window: receiveWindow)
-        else {
-            return refuse(
-                segment, sequence: sequence, offset: offset, payloadLength: payloadLength,
-                isOld: isOld, at: now, &arrival)
-        }
-        if flags.contains(.rst) {
-            return receiveReset(offset: offset, window: receiveWindow, at: now, &arrival)
-        }
         if flags.contains(.ack) {
-            guard acceptAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
-            else {
-                arrival.isUnacceptable = true
-                return
-            }
-        } else {
-            // Early data follows the SYN before there is anything to acknowledge.
-            guard state == .synReceived,
-                configuration.earlyData
-            else { arrival.isUnacceptable = true; return }
+            takeAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
         }
         lastArrival = now
         takeTimestamp(segment, at: now)
@@ -156,27 +115,6 @@ extension Subflow {
             sequence, payloadLength: payloadLength, isFIN: flags.contains(.fin),
             isUsable: textIsUsable,
             receiveWindow: receiveWindow, at: now, &arrival)
-    }
-
-    /// RFC 9293 section 3.4, a little wider: an ACK without text may be older than what it
-    /// acknowledges, and may stand at the window's edge.
-    func isAcceptable(
-        offset: Int, extent: Int, payloadLength: Int, sequence: SubflowSequence,
-        window: Int
-    ) -> Bool {
-        if extent == 0 {
-            return offset <= window && (offset >= 0 || lastAcknowledged.isAtOrBefore(sequence))
-        }
-        return offset &+ extent > 0
-            && (offset <= 0 || offset < window || (payloadLength == 0 && offset <= window))
-    }
-
-    /// RFC 7323 section 5.3, R1 (PAWS).
-    func hasCurrentTimestamp(_ segment: borrowing Segment, at now: Instant) -> Bool {
-        guard segment.options.present.contains(.timestamps) else { return false }
-        let isOlder = Int32(bitPattern: segment.options.timestamps.value &- recentTimestamp) < 0
-        // Section 5.5: after 24 days TS.Recent says nothing.
-        return !isOlder || now - recentTimestampAt >= .seconds(24 * 86_400)
     }
 
     /// RFC 7323 section 5.3, R3: only of a segment that is acceptable in every respect, or anybody
@@ -187,14 +125,13 @@ extension Subflow {
         recentTimestampAt = now
     }
 
+    /// An ACK says what is expected instead.
     private func refuse(
-        _ segment: borrowing Segment, sequence: SubflowSequence, offset: Int,
-        payloadLength: Int, isOld: Bool,
-        at now: Instant, _ arrival: inout Arrival
+        _ segment: borrowing Segment, sequence: SubflowSequence, payloadLength: Int, isOld: Bool,
+        at now: Instant
     ) {
-        arrival.isUnacceptable = true
         guard !segment.flags.contains(.rst) else { return }
-        if payloadLength > 0, offset < 0 {
+        if payloadLength > 0, receiver.next.distance(to: sequence) < 0 {
             statistics.duplicatesReceived += 1
             if usesSelectiveAcknowledgement {
                 receiver.noteOldDuplicate(sequence, length: payloadLength)
@@ -204,44 +141,21 @@ extension Subflow {
         if !openIsDue { acknowledgements.request() }
     }
 
-    /// RFC 5961 section 3.2.
-    private func receiveReset(offset: Int, window: Int, at now: Instant, _ arrival: inout Arrival) {
-        guard offset == 0 else {
-            arrival.isUnacceptable = true
-            if offset > 0, offset < window, challenges.allow(at: now) { acknowledgements.request() }
-            return
-        }
-        arrival.wasReset = true
-        // RFC 9293 section 3.10.7.4: both ends had closed, nobody is told of an error.
-        enterClosed(state == .timeWait || state == .closing || state == .lastAck ? nil : .reset)
-    }
-
-    /// The ACK field; false: the segment is dropped.
-    private func acceptAcknowledgement(
+    /// The ACK field, which is in order.
+    private func takeAcknowledgement(
         _ segment: borrowing Segment, payloadLength: Int, at now: Instant,
         _ arrival: inout Arrival
-    ) -> Bool {
-        let offset = sendUnacknowledged.distance(to: segment.acknowledgement)
-        let outstanding = sendUnacknowledged.distance(to: sendNext)
+    ) {
         if state == .synReceived {
-            guard offset > 0, offset <= outstanding else {
-                if challenges.allow(at: now) { pendingReset = .reply(segment.acknowledgement, nil) }
-                return false
-            }
             state = .established
             arrival.established = true
             wasEstablished = true
             peerWindowBytes = Int(segment.window) << Int(peerScale)
             windowSequence = segment.sequence
             windowAcknowledgement = segment.acknowledgement
-        } else if offset > outstanding || offset < -largestPeerWindow {
-            // RFC 5961 section 5.2.
-            if challenges.allow(at: now) { acknowledgements.request() }
-            return false
         }
         processAcknowledgement(segment, payloadLength: payloadLength, at: now, &arrival)
         if finAcknowledged { finishWasAcknowledged(at: now) }
-        return true
     }
 
     private func finishWasAcknowledged(at now: Instant) {
