@@ -8,7 +8,9 @@ import Wire
 
 /// The concentrator: sessions in on UDP, TCP connections out to their targets.
 public final class ConcentratorServer: EngineDelegate {
+    /// As given at the start; nothing of it changes while the server runs.
     public let settings: ConcentratorSettings
+    /// The engine with its sockets.
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
     public private(set) var listen: [SocketAddress] = []
@@ -81,6 +83,7 @@ public final class ConcentratorServer: EngineDelegate {
 
     // MARK: Events
 
+    /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
@@ -167,6 +170,8 @@ public final class ConcentratorServer: EngineDelegate {
 
     // MARK: Watching
 
+    /// For the control socket and the status page: made anew, in time that grows with sessions and
+    /// paths.
     public func status() -> ServerStatus {
         let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(

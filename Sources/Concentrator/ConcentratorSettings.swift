@@ -6,6 +6,7 @@ import Tunnel
 
 /// What `ConcentratorServer` needs to know.
 public struct ConcentratorSettings: Sendable {
+    /// Its public key is what proxies are configured with.
     public var identity: StaticKeyPair
     /// UDP addresses; at least one.
     public var listen: [SocketAddress]
@@ -13,10 +14,13 @@ public struct ConcentratorSettings: Sendable {
     public var announce: [SocketAddress] = []
     /// Whether a session may have further paths to the address it began on.
     public var joinsFirstAddress = true
+    /// Public keys that may open sessions; names are unique.
     public var users: [EndpointConfiguration.User]
+    /// For all users; by default the public Internet without port 25.
     public var egress = EgressPolicy()
     /// By user name; whoever has none keeps to `egress` alone.
     public var userEgress: [String: EgressRules] = [:]
+    /// Of every connection at this end: buffers, congestion control, time-outs.
     public var connection = ConnectionConfiguration()
     /// How long one dial may take, its name's resolution included.
     public var dialTimeout = Interval.seconds(10)
@@ -27,12 +31,15 @@ public struct ConcentratorSettings: Sendable {
     /// Connections of one user whose target has not arrived, and its sessions; the oldest is
     /// replaced.
     public var maximumHalfOpenPerUser = 256
+    /// Of more, the one that was silent for longest is closed.
     public var maximumSessionsPerUser = 16
     /// Bytes that connections may hold in all, and those of one user.
     public var memory = SystemMemory.limit() / 2
+    /// `Int.max`: half of `memory`, and never more than is free besides.
     public var memoryPerUser = Int.max
     /// Dials and look-ups of names under way at once.
     public var dials = Turns.Limits(inAll: 4_096, perUser: 512)
+    /// The resolver holds 1,024 questions, of which a name makes two.
     public var lookUps = Turns.Limits(inAll: 480, perUser: 64)
     /// A pcap file of what travels inside the tunnel.
     public var capture: String?
@@ -45,6 +52,7 @@ public struct ConcentratorSettings: Sendable {
     /// What the sessions' tables hold.
     public static let maximumAnnounced = EndpointConfiguration.mostAnnounced
 
+    /// What has no default.
     public init(
         identity: StaticKeyPair, listen: [SocketAddress], users: [EndpointConfiguration.User]
     ) {

@@ -19,6 +19,7 @@ public struct EgressPolicy: Sendable {
 
     static let mailPort: UInt16 = 25
 
+    /// The default: the public Internet without port 25.
     public init() {}
 
     /// Whether `port` of `address` may be dialled. An IPv6 address that carries an IPv4 one is

@@ -9,6 +9,7 @@ public struct EgressRule: Hashable, Sendable, CustomStringConvertible {
     /// Nil: every port.
     public var ports: ClosedRange<UInt16>?
 
+    /// A `range` of nil is every address, `ports` of nil every port.
     public init(_ range: Subnet?, ports: ClosedRange<UInt16>? = nil) {
         self.range = range; self.ports = ports
     }
@@ -43,6 +44,7 @@ public struct EgressRule: Hashable, Sendable, CustomStringConvertible {
         return first...last
     }
 
+    /// Whether the rule speaks of this address and port.
     public func covers(_ address: IPAddress, port: UInt16) -> Bool {
         (ports?.contains(port) ?? true) && (range?.contains(address) ?? true)
     }
@@ -60,10 +62,12 @@ public struct EgressRules: Hashable, Sendable {
     /// Everything that is not the public Internet, the metadata services of clouds, and this
     /// machine.
     public var deniesPrivate: Bool
+    /// Refused unless an exception covers it.
     public var deny: [EgressRule] = []
     /// Exceptions from both of the above.
     public var allow: [EgressRule] = []
 
+    /// Rules that say nothing about an address and port leave it to whoever is asked next.
     public init(deniesPrivate: Bool = false, deny: [EgressRule] = [], allow: [EgressRule] = []) {
         self.deniesPrivate = deniesPrivate
         self.deny = deny

@@ -4,9 +4,13 @@
 /// However much one user asks for, some stay free: he may have as many as are free besides, so
 /// that one user gets half of all, two a third each, and the next one always finds one at once.
 public final class Turns {
+    /// How many may be under way at once; both at least one.
     public struct Limits: Hashable, Sendable {
+        /// Of all users together.
         public var inAll: Int
+        /// Of one user, however many are free.
         public var perUser: Int
+        /// Of all users, and of one.
         public init(inAll: Int, perUser: Int) { self.inAll = inAll; self.perUser = perUser }
     }
 
@@ -25,6 +29,7 @@ public final class Turns {
         }
         deinit { leave() }
 
+        /// Whether it is under way, neither waiting nor over.
         public var isRunning: Bool { if case .running = state { true } else { false } }
         fileprivate var isWaiting: Bool { if case .waiting = state { true } else { false } }
 
@@ -65,7 +70,9 @@ public final class Turns {
         }
     }
 
+    /// Under way now, of all users.
     public private(set) var running = 0
+    /// Waiting for their turn now, of all users.
     public private(set) var waiting = 0
     private let limits: Limits
     /// By user; no entry where nothing runs or waits.
@@ -74,6 +81,7 @@ public final class Turns {
     private var order: [String] = []
     private var isBeginning = false
 
+    /// With nothing under way.
     public init(_ limits: Limits) { self.limits = limits }
 
     private func mayRun(_ own: Int) -> Bool {

@@ -16,6 +16,7 @@ public struct ProgramConfiguration: Sendable {
     public var status: SocketAddress?
     /// The control socket for `braid status` and `braid mode`; nil: `ControlPath.standard`.
     public var control: String?
+    /// Records below it are not written.
     public var logLevel = Defaults.logLevel
     /// The user that a process started as root becomes; nil: `Privileges.dedicatedUser`, where it
     /// exists.

@@ -6,7 +6,9 @@ import Tunnel
 
 /// What `braid concentrator` needs to know.
 public struct ConcentratorConfiguration: Sendable {
+    /// What every program has: log, status page, control socket, user.
     public var program: ProgramConfiguration
+    /// For `ConcentratorServer`, with keys read and names checked.
     public var settings: ConcentratorSettings
 }
 

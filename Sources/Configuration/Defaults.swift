@@ -10,31 +10,43 @@ public enum Defaults {
     /// Where the concentrator listens, and the port of a concentrator address without one. UDP 443
     /// passes where QUIC passes.
     public static let concentratorPort: UInt16 = 443
+    /// IPv4 on every address; `[::]` is asked for where it is wanted.
     public static let concentratorListen = "0.0.0.0:443"
     /// Loopback only: whoever reaches the port uses the tunnel.
     public static let proxyListen = "mixed://127.0.0.1:1080"
+    /// Every uplink carries data.
     public static let mode = HandoverMode.full
+    /// Names are answered at once, addresses when the dial has ended.
     public static let open = OpenPolicy.auto
+    /// docs/decisions.md has the figures of each.
     public static let congestion = CongestionAlgorithm.bbr
+    /// States of sessions and paths, no targets and no users.
     public static let logLevel = LogLevel.info
 
     /// Applications' connections that a proxy serves at once.
     public static let proxyConnections = 20_000
     /// Connections of all users that a concentrator serves at once, and of one user.
     public static let concentratorConnections = 100_000
+    /// Of one user, dials included.
     public static let connectionsPerUser = 50_000
     /// Of one user: connections without their whole target, and sessions.
     public static let halfOpenPerUser = 256
+    /// Of more, the one that was silent for longest is closed.
     public static let sessionsPerUser = 16
     /// Parts of the machine's memory (or of what its control group may have) that connections may
     /// hold, and of that one user's.
     public static let proxyMemoryPart = 4
+    /// The concentrator does nothing else on its machine, the proxy does.
     public static let concentratorMemoryPart = 2
+    /// Of what the concentrator's connections may hold.
     public static let userMemoryPart = 2
     /// Dials and look-ups of names under way at once, of all users and of one.
     public static let dials = 4_096
+    /// Never more than are free besides.
     public static let dialsPerUser = 512
+    /// The resolver holds 1,024 questions, of which a name makes two.
     public static let lookUps = 480
+    /// Never more than are free besides.
     public static let lookUpsPerUser = 64
     /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
     public static let sendBuffer = ByteCount.mebibytes(16)
@@ -58,14 +70,22 @@ public enum Defaults {
 
     /// Ranges a limit is held to; outside of them nothing good happens.
     public static let connectionsRange = 1...1_000_000
+    /// Sessions, half-open connections, dials and connections of one user.
     public static let perUserRange = 1...100_000
     /// The resolver holds 1024 questions, of which a name makes two.
     public static let lookUpsRange = 1...500
+    /// Of a connection's send buffer and receive window.
     public static let bufferRange = ByteCount.kibibytes(64)...ByteCount.mebibytes(1024)
+    /// Of all connections, and of one user's.
     public static let memoryRange = ByteCount.mebibytes(4)...ByteCount.mebibytes(16 << 20)
+    /// Zero: a stopping process waits for nobody.
     public static let drainRange = Interval.zero...Interval.seconds(3600)
+    /// Shorter than a second would refuse people on slow links.
     public static let dialogueRange = Interval.seconds(1)...Interval.seconds(300)
+    /// Up to a day.
     public static let idleBodyRange = Interval.seconds(1)...Interval.seconds(86_400)
+    /// From a minute, which covers most gaps in coverage, to a week.
     public static let sessionSilenceRange = Interval.seconds(60)...Interval.seconds(604_800)
+    /// Applications give up after a few minutes by themselves.
     public static let dialTimeoutRange = Interval.seconds(1)...Interval.seconds(300)
 }

@@ -37,6 +37,7 @@ public struct Overrides: Sendable {
         if !values.isEmpty { settings.append((path, flag, values, true)) }
     }
 
+    /// Whether no flag was given, so that a file is needed.
     public var isEmpty: Bool { settings.isEmpty }
 
     func apply(to root: inout Item) {

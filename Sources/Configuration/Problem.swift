@@ -21,14 +21,18 @@ public enum Place: Hashable, Sendable, CustomStringConvertible {
 
 /// One thing wrong with a configuration, as one sentence that says where, what and how to mend it.
 public struct Problem: Hashable, Sendable, CustomStringConvertible {
+    /// Where it is to be mended.
     public var place: Place
+    /// What is wrong and how to mend it, without the place and with no full stop.
     public var sentence: String
+    /// A problem of one sentence.
     public init(_ place: Place, _ sentence: String) { self.place = place; self.sentence = sentence }
     public var description: String { "\(place): \(sentence)" }
 }
 
 /// Everything wrong with a configuration, in the order of the file.
 public struct ConfigurationErrors: Error, CustomStringConvertible {
+    /// At least one.
     public var problems: [Problem]
     public var description: String { problems.map(\.description).joined(separator: "\n") }
 }

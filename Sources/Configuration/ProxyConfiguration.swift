@@ -7,7 +7,9 @@ import Wire
 
 /// What `braid proxy` needs to know.
 public struct ProxyConfiguration: Sendable {
+    /// What every program has: log, status page, control socket, user.
     public var program: ProgramConfiguration
+    /// For `ProxyServer`, with keys read and names checked.
     public var settings: ProxySettings
 
     /// What is allowed and yet worth a thought, in sentences.

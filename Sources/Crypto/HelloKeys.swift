@@ -22,9 +22,12 @@ public struct MessageAuthentication: Sendable {
         }
     }
 
+    /// HMAC's two halves are hashed once, here.
     public init(key: Key32) { self = key.withBytes { MessageAuthentication(key: $0) } }
+    /// The same for a cookie, which is 16 bytes long.
     public init(key: Bytes16) { self = withUnsafeBytes(of: key) { MessageAuthentication(key: $0) } }
 
+    /// All 32 bytes of HMAC-SHA256 (RFC 2104).
     public func full(_ message: UnsafeRawBufferPointer) -> Key32 {
         var context = inner, result = outer
         SHA256_Update(&context, message.baseAddress, message.count)
@@ -51,6 +54,7 @@ public struct HelloKeys: Sendable {
     public let mac1: MessageAuthentication
     private let cookieKey: Key32
 
+    /// `concentrator` is its public key: whoever knows it can make `mac1`, and nobody else.
     public init(concentrator: Key32) {
         mac1 = MessageAuthentication(key: Self.key("braid 2 mac1", concentrator))
         cookieKey = Self.key("braid 2 cookie", concentrator)

@@ -9,8 +9,10 @@ import CLibcrypto
 public struct KeyedRandom: RandomNumberGenerator {
     private let stream: Stream
 
+    /// The same seed gives the same numbers; a real one comes from the kernel.
     public init(seed: Key32) { stream = Stream(seed: seed) }
 
+    /// The next 8 bytes of the keystream; can't be foretold from those before.
     public mutating func next() -> UInt64 {
         var word: UInt64 = 0
         withUnsafeMutableBytes(of: &word) { stream.fill($0) }

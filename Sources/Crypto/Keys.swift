@@ -2,6 +2,7 @@ import CLibcrypto
 
 /// 32 bytes of key material; compared in constant time by `==`.
 public struct Key32: Hashable, Sendable {
+    /// The bytes in memory order.
     public var a: UInt64, b: UInt64, c: UInt64, d: UInt64  // bytes in memory order
 
     /// Copies exactly 32 bytes.
@@ -13,6 +14,7 @@ public struct Key32: Hashable, Sendable {
         d = bytes.loadUnaligned(fromByteOffset: 24, as: UInt64.self)
     }
 
+    /// No key: 32 zero bytes, as Noise's psk2 has it without a shared key.
     public static let zero = Key32(filledBy: { _ in })
 
     /// A key written in place by `body` into 32 zeroed bytes.
@@ -21,6 +23,7 @@ public struct Key32: Hashable, Sendable {
         withUnsafeMutableBytes(of: &self, body)
     }
 
+    /// The 32 bytes, valid during the call.
     public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try withUnsafeBytes(of: self, body)
     }
@@ -85,7 +88,9 @@ extension Key32 {
 
 /// An X25519 private key and its public key (RFC 7748).
 public struct StaticKeyPair: Sendable {
+    /// Secret; nothing prints it.
     public let privateKey: Key32
+    /// Computed from the private key once.
     public let publicKey: Key32
 
     /// Any 32 bytes are a private key: X25519 clamps them.

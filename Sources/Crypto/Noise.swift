@@ -17,12 +17,16 @@ public enum NoiseError: Error, Equatable {
 /// A value: a message that is refused leaves the handshake as it was, so a forged answer can't
 /// spoil the true one that follows.
 public struct NoiseHandshake {
+    /// What a finished handshake leaves (Noise section 5.2, Split), as its own side sees it.
     public struct TransportKeys {
+        /// For records to the peer.
         public var send: Key32
+        /// For records from the peer.
         public var receive: Key32
     }
     /// Bytes a message adds to its payload: message 1 (32 + 48 + 16) and message 2 (32 + 16).
     public static let overhead1 = 96
+    /// The same for the second message.
     public static let overhead2 = 48
 
     private enum Turn { case message1, payload1, message2, done }

@@ -18,10 +18,12 @@ public enum CipherSuite: UInt8, Sendable {
 /// context. Either way a record costs no allocation and no lock. Not for use by two threads at
 /// once.
 public final class RecordCipher {
+    /// Of the authentication tag behind every record's text, the same for both suites.
     public static let tagBytes = 16
     /// Who does the work; tests compare the two.
     package enum Implementation { case fastest, libcrypto }
 
+    /// Chosen in the handshake for the whole session.
     public let suite: CipherSuite
     /// For libcrypto's contexts, made at their first use; nil where intel-ipsec-mb has its own.
     private var key: UnsafeMutableRawPointer?
@@ -30,6 +32,7 @@ public final class RecordCipher {
     private var opening: OpaquePointer?
     private let nonce = UnsafeMutablePointer<UInt8>.allocate(capacity: 12)
 
+    /// A cipher with a key of one direction. Ends the process where libcrypto has no memory.
     public convenience init(suite: CipherSuite, key: Key32) {
         self.init(suite: suite, key: key, implementation: .fastest)
     }

@@ -10,6 +10,7 @@ public struct ReplayWindow {
     public private(set) var highest: UInt64 = 0
     private var bitmap = [UInt64](repeating: 0, count: Int(ReplayWindow.blocks))
 
+    /// Every number is fresh.
     public init() {}
 
     /// Whether `number` is new. Cheap; ask before opening a record.

@@ -20,7 +20,9 @@ public enum ClientProtocol: Hashable, Sendable {
 
 /// What the proxy asks applications for, on a listener that has a password.
 public struct Credentials: Sendable {
+    /// 1 to 255 bytes, without a colon.
     public let user: [UInt8]
+    /// 1 to 255 bytes.
     public let password: [UInt8]
 
     /// Nil where either is empty or longer than the 255 bytes RFC 1929 can carry, or the user has a

@@ -31,6 +31,7 @@ public struct HTTPBodyReader: Sendable {
     /// Bytes of the present size line, or of all trailers.
     private var lineLength = 0
 
+    /// Before the first byte of a body that is framed like this.
     public init(_ framing: HTTPBodyFraming) {
         state =
             switch framing {

@@ -57,6 +57,7 @@ public struct HTTPHead: Sendable {
 
 /// Finds the end of a head in bytes that arrive piece by piece, looking at each byte once.
 public struct HTTPHeadReader: Sendable {
+    /// What the bytes so far are.
     public enum Reading: Sendable {
         case needMore
         /// The head, and the number of bytes it took with the empty line behind it.

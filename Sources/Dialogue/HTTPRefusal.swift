@@ -3,6 +3,7 @@ import Wire
 /// An answer the proxy itself gives to an HTTP request: a status and one sentence that says what
 /// and why.
 public struct HTTPRefusal: Error, Hashable, Sendable {
+    /// RFC 9110's statuses that a proxy gives by itself.
     public enum Status: Int, Sendable {
         case badRequest = 400, methodNotAllowed = 405, proxyAuthenticationRequired = 407,
             uriTooLong = 414
@@ -25,6 +26,7 @@ public struct HTTPRefusal: Error, Hashable, Sendable {
         }
     }
 
+    /// For the response's first line.
     public var status: Status
     /// A plain sentence for the person in front of the application.
     public var sentence: String
@@ -33,6 +35,7 @@ public struct HTTPRefusal: Error, Hashable, Sendable {
     /// nothing or was refused for another reason.
     public var wrongCredentials: [UInt8]?
 
+    /// `sentence` becomes the body, one line of text.
     public init(_ status: Status, _ sentence: String) {
         self.status = status; self.sentence = sentence
     }

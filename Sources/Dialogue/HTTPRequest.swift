@@ -3,6 +3,7 @@ import Wire
 
 /// A request to the proxy, understood: where it goes and what the origin is to be sent.
 public struct HTTPRequest: Sendable {
+    /// What is to be done with it.
     public enum Kind: Hashable, Sendable {
         /// CONNECT: a tunnel for whatever the application speaks.
         case connect
@@ -12,10 +13,13 @@ public struct HTTPRequest: Sendable {
         /// 101.
         case upgrade
     }
+    /// CONNECT, an ordinary request, or one that may end as a tunnel.
     public var kind: Kind
+    /// Where it goes: name or address, and a port that is not 0.
     public var target: Target
     /// The rewritten head with its empty line; empty for CONNECT.
     public var head: [UInt8]
+    /// How long what follows the head is; never `untilClose`.
     public var body: HTTPBodyFraming
     /// A HEAD request: its response has no body whatever its fields say.
     public var isHead: Bool
@@ -27,6 +31,7 @@ public struct HTTPRequest: Sendable {
 
 /// Reads requests to the proxy, one after another on one connection.
 public struct HTTPRequestReader: Sendable {
+    /// What the bytes so far are.
     public enum Reading: Sendable {
         case needMore
         /// The request, and the bytes its head took; its body lies behind them.
@@ -37,6 +42,7 @@ public struct HTTPRequestReader: Sendable {
     private let credentials: Credentials?
     private var heads = HTTPHeadReader()
 
+    /// Nil: nobody is asked for a password.
     public init(credentials: Credentials?) { self.credentials = credentials }
 
     /// `bytes` are all bytes since the request's start: those of the last call and what came since.

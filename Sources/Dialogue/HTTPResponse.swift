@@ -1,10 +1,15 @@
 /// What the proxy must know of a request to understand its response.
 public struct HTTPResponseContext: Hashable, Sendable {
+    /// The request was HEAD: the response has no body.
     public var isHead: Bool
+    /// The request asked for another protocol: 101 may be answered.
     public var mayUpgrade: Bool
+    /// The application takes neither interim responses nor chunks.
     public var clientIsVersion10: Bool
+    /// The application may send another request behind this one.
     public var clientKeepsAlive: Bool
 
+    /// What must be kept of `request` until its response is complete.
     public init(_ request: HTTPRequest) {
         isHead = request.isHead
         mayUpgrade = request.kind == .upgrade
@@ -15,9 +20,11 @@ public struct HTTPResponseContext: Hashable, Sendable {
 
 /// An origin's response, rewritten for the application.
 public struct HTTPResponse: Sendable {
+    /// 200 to 999: interim responses are told apart before.
     public var status: Int
     /// The head to send to the application, with its empty line.
     public var head: [UInt8]
+    /// How long what follows the head is.
     public var body: HTTPBodyFraming
     /// Whether the origin's stream may carry another request behind this response.
     public var originKeepsAlive: Bool
@@ -52,6 +59,7 @@ public enum HTTPResponseError: Error, Hashable, Sendable {
 
 /// Reads the response to one request, interim responses included.
 public struct HTTPResponseReader: Sendable {
+    /// What the bytes so far are.
     public enum Reading: Sendable {
         case needMore
         /// Send `head` to the application (empty: nothing) and read on behind `length` bytes.
@@ -66,6 +74,7 @@ public struct HTTPResponseReader: Sendable {
     private var heads = HTTPHeadReader(isLenient: true)
     private var interimResponses = 0
 
+    /// Of the request that the response answers.
     public init(_ context: HTTPResponseContext) { self.context = context }
 
     /// `bytes` are all bytes since the present head's start.

@@ -19,6 +19,7 @@ public struct Socks5Dialogue: Sendable {
         case connectionRefused = 5, timeToLiveExpired = 6, commandNotSupported = 7,
             addressTypeNotSupported = 8
 
+        /// The nearest of RFC 1928's replies.
         public init(_ status: DialStatus) {
             self =
                 switch status {
@@ -55,6 +56,7 @@ public struct Socks5Dialogue: Sendable {
     /// VER, REP, RSV, ATYP, BND.ADDR, BND.PORT; the bound address is left at 0.0.0.0:0, as it means
     /// nothing on this side of the tunnel.
     public static func reply(_ code: Code) -> [UInt8] { [5, code.rawValue, 0, 1, 0, 0, 0, 0, 0, 0] }
+    /// The reply to the result of a dial.
     public static func reply(dial status: DialStatus) -> [UInt8] { reply(Code(status)) }
 
     /// VER, NMETHODS, METHODS.

@@ -4,6 +4,7 @@ import Wire
 /// The header in front of every datagram of a UDP ASSOCIATE (RFC 1928 section 7):
 /// RSV (2 bytes, zero), FRAG, ATYP, DST.ADDR, DST.PORT, DATA.
 public struct SocksDatagramHeader: Hashable, Sendable {
+    /// Where the datagram goes, or where it came from.
     public var target: Target
     /// Where the payload begins.
     public var length: Int
@@ -13,6 +14,7 @@ public struct SocksDatagramHeader: Hashable, Sendable {
         case tooShort, reservedNotZero, fragment(UInt8), unknownAddressType(UInt8), invalidName
     }
 
+    /// The header at the beginning of a datagram of any length; throws why it is to be dropped.
     public init(reading bytes: UnsafeRawBufferPointer) throws(Refusal) {
         guard bytes.count >= 4 else { throw .tooShort }
         guard bytes[0] == 0, bytes[1] == 0 else { throw .reservedNotZero }

@@ -4,6 +4,7 @@ import Simulator
 /// One order to a running lab: `wifi rate 2M`, `cellular down-delay 80ms`, `wifi silent on`,
 /// `wifi link down`, `wifi loss 1%`, `wifi queue 64k`, `cellular radio 5s/2s`, `status`.
 public enum ControlLine: Equatable, Sendable {
+    /// One property of a link's direction, and its new value.
     public enum Change: Equatable, Sendable {
         case rate(Rate), delay(Interval), queueBytes(Int), queueTime(Interval), loss(Double)
     }

@@ -7,22 +7,27 @@ import Measures
 public struct Demo {
     /// How WiFi goes away.
     public enum Loss: String, CaseIterable, Sendable {
-        /// The interface goes down, as when somebody walks out of WiFi's range and the driver notices.
+        /// The interface goes down, as when somebody walks out of WiFi's range and the driver
+        /// notices.
         case visible
         /// Packets vanish and nobody is told.
         case silent
         case none
     }
 
+    /// What `braid demo` can be asked for; the defaults are the paper's experiment.
     public struct Options: Sendable {
         /// Bytes to download.
         public var size = 8_000_000
+        /// How WiFi goes away.
         public var loss = Loss.visible
         /// When WiFi goes away, counted from the start of the download.
         public var lossAt = Interval.seconds(5)
         /// How long after that it comes back; nil: never.
         public var returnAfter: Interval?
+        /// 8 Mbit/s and 30 ms, as in the paper.
         public var wifi = LinkSpecification.wifi
+        /// 2 Mbit/s and 100 ms, as in the paper.
         public var cellular = LinkSpecification.cellular
         /// The proxy's handover mode: full, backup or single.
         public var mode = "full"
@@ -32,7 +37,9 @@ public struct Demo {
         public init() {}
     }
 
+    /// Read when `run` begins.
     public var options: Options
+    /// Nothing is built before `run`.
     public init(_ options: Options) { self.options = options }
 
     /// Runs it to the end; 0 only where every byte was verified, 130 where it was interrupted.
@@ -68,6 +75,8 @@ public struct Demo {
 
 /// Why the lab can't be built or went wrong, as a sentence for a person.
 public struct LabError: Error, CustomStringConvertible {
+    /// One sentence, without a full stop.
     public let description: String
+    /// `description` is what the person reads.
     public init(_ description: String) { self.description = description }
 }

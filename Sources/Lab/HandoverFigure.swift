@@ -35,6 +35,7 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         }
     }
 
+    /// `ms` or `datagrams`.
     public var unit: String {
         switch self {
         case .sleepingPackets, .handshakePackets, .signalsOfOne, .signalsOfMany: "datagrams"
@@ -63,7 +64,7 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         }
     }
 
-    /// What it should be at most, from the bar in the design; nil where there is none.
+    /// What it should be at most, from the table of aims in docs/design.md; nil where there is none.
     func bar(_ scenario: HandoverScenario) -> Double? {
         let isSilent = scenario.trial.loss == .silent, isFull = scenario.trial.mode == .full
         switch self {

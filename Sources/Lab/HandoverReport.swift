@@ -5,6 +5,7 @@ import Simulator
 public struct HandoverReport: Codable, Sendable {
     /// Median and spread of what happened at all.
     public struct Spread: Codable, Sendable {
+        /// In the figure's unit.
         public var median, minimum, maximum: Double
 
         // The keys of `--json` as they have always been.
@@ -23,25 +24,35 @@ public struct HandoverReport: Codable, Sendable {
         }
     }
 
+    /// One figure of a scenario, measured and simulated.
     public struct Figure: Codable, Sendable {
+        /// What it is.
         public var name: HandoverFigure
+        /// `ms` or `datagrams`.
         public var unit: String
         /// What it should be at most; nil where nothing is set.
         public var bar: Double?
+        /// Nil where it happened in no repetition, or in no seed.
         public var measured, simulated: Spread?
         /// Every repetition, and every simulated seed; nil where it never happened.
         public var measuredValues, simulatedValues: [Double?]
     }
 
+    /// A scenario with all that was found of it.
     public struct Scenario: Codable, Sendable {
+        /// As `braid handovers` takes them on the command line.
         public var name, application, mode, loss, lost: String
+        /// In the order of the table.
         public var figures: [Figure]
         /// Why repetitions or seeds gave nothing.
         public var failures: [String]
     }
 
+    /// On sockets, of every scenario.
     public var repetitions: Int
+    /// In the order they were run in.
     public var scenarios: [Scenario] = []
+    /// Repetitions and seeds that gave nothing, of all scenarios; the command fails unless it is 0.
     public var failures: Int { scenarios.reduce(0) { $0 + $1.failures.count } }
 }
 

@@ -4,6 +4,7 @@ import Simulator
 
 /// What is measured, on sockets and in the simulator alike: an application, a mode, a loss.
 public struct HandoverScenario: Sendable {
+    /// What runs while the uplink is lost.
     public enum Application: String, CaseIterable, Sendable {
         case download, upload, stream, voice
         /// The stream with a cellular radio that sleeps after 3 s and takes 2 s to wake.
@@ -14,7 +15,9 @@ public struct HandoverScenario: Sendable {
         case signaling
     }
 
+    /// What runs.
     public let application: Application
+    /// The same as the simulator takes it.
     public let trial: HandoverTrial
 
     /// Open connections whose handover should cost no more than one's.
@@ -22,6 +25,7 @@ public struct HandoverScenario: Sendable {
     /// How long after the loss the uplink returns, and how much longer is looked on.
     static let returnAfter = Interval.seconds(3)
 
+    /// WiFi is lost, visibly, unless said otherwise.
     public init(
         _ application: Application, _ mode: HandoverMode, _ loss: HandoverTrial.Loss = .visible,
         lost: HandoverTrial.Link = .wifi

@@ -6,7 +6,9 @@ import Simulator
 /// `braid handovers`: handovers of the real programs over emulated links, beside the same in the
 /// simulator.
 public struct Handovers {
+    /// What `braid handovers` can be asked for.
     public struct Options: Sendable {
+        /// All of them: about twenty minutes.
         public var scenarios = HandoverScenario.all
         /// On sockets, each.
         public var repetitions = 3
@@ -20,6 +22,7 @@ public struct Handovers {
     }
 
     private let options: Options
+    /// Nothing is built before `run`.
     public init(_ options: Options) { self.options = options }
 
     /// Runs everything and hands out the table's lines as they come; nil where it was interrupted.

@@ -22,18 +22,23 @@ public final class Lab {
         public var device: String
         /// The client has .2 of this /24, the server .1.
         public var network: UInt32
+        /// From the client.
         public var up: LinkConditions
+        /// To the client.
         public var down: LinkConditions
 
+        /// The paper's WiFi: `wlan0`, a queue of 200 ms.
         public static func wifi(_ link: LinkSpecification = .wifi) -> Plan {
             Plan(
                 name: "wifi", device: "wlan0", network: 0xc0a8_0100, link, queue: .milliseconds(200)
             )
         }
+        /// The paper's cellular link: `wwan0`, a queue of 2 s.
         public static func cellular(_ link: LinkSpecification = .cellular) -> Plan {
             Plan(name: "cellular", device: "wwan0", network: 0x6440_0000, link, queue: .seconds(2))
         }
 
+        /// The same rate, delay and queue in both directions.
         public init(
             name: String, device: String, network: UInt32, _ link: LinkSpecification,
             queue: Interval
@@ -54,12 +59,17 @@ public final class Lab {
         }
     }
 
+    /// In which of the two namespaces a program runs.
     public enum Side: Sendable { case client, server }
 
+    /// 203.0.113.7, of the server (RFC 5737).
     public static let concentratorAddress = IPAddress(v4: 0xcb00_7107)
+    /// 198.51.100.80, of the server, where files are fetched from.
     public static let originAddress = IPAddress(v4: 0xc633_6450)
 
+    /// Its uplinks, in the order of the emulator's cables.
     public let plans: [Plan]
+    /// Between the two namespaces; runs in a thread of its own.
     public let emulator: LinkEmulator
     private let client: Int32, server: Int32  // namespaces
     private var children: [LabChild] = []
@@ -217,7 +227,9 @@ public final class Lab {
 
 /// A program that runs in the lab.
 public final class LabChild {
+    /// Of the process, until it was waited for.
     public let id: pid_t
+    /// For messages.
     public let name: String
     /// How it ended: its exit code, or 128 and the signal's number; nil while it runs.
     public private(set) var status: Int32?
@@ -233,6 +245,7 @@ public final class LabChild {
         return status != nil
     }
 
+    /// Until it has ended; returns at once where it has.
     public func wait() { if status == nil { collect(0) } }
 
     /// Only to a process that is still ours.

@@ -13,6 +13,7 @@ public struct LabSession {
     private let plans: [Lab.Plan]
     private let seed: UInt64
 
+    /// `seed` gives the links' chance; nothing is built before it runs.
     public init(_ plans: [Lab.Plan], seed: UInt64 = 1) {
         self.plans = plans
         self.seed = seed

@@ -15,6 +15,7 @@ public final class LinkEmulator: @unchecked Sendable {
     // Safe to share: everything mutable is touched under `lock`, or by `start` before the thread
     // runs.
 
+    /// Of a cable, as the client sees it.
     public enum Direction: CaseIterable, Sendable {
         /// From the client's device.
         case up
@@ -46,6 +47,7 @@ public final class LinkEmulator: @unchecked Sendable {
     private var thread: pthread_t?
     private var observer: ((Instant, Int, Direction, Int) -> Void)?
 
+    /// Without cables. Throws where the kernel gives no descriptors.
     public init() throws {
         epoll = try checked(braid_lab_epoll(), "epoll")
         timer = try checked(braid_lab_timer(), "a timer")
@@ -114,10 +116,12 @@ public final class LinkEmulator: @unchecked Sendable {
         interrupt()
     }
 
+    /// What holds for packets that come now.
     public func conditions(_ cable: Int, _ direction: Direction) -> LinkConditions {
         locked { links(cable, direction)[0].conditions }
     }
 
+    /// Since the cable was made, in the direction of the name.
     public func statistics(_ cable: Int, _ direction: Direction) -> VirtualLink.Statistics {
         locked { links(cable, direction)[0].statistics }
     }

@@ -4,8 +4,10 @@ import Measures
 public struct LinkSpecification: Hashable, Sendable, CustomStringConvertible {
     /// The same in both directions.
     public var rate: Rate
+    /// Both directions together, of an empty link.
     public var roundTrip: Interval
 
+    /// `roundTrip` is halved for each direction.
     public init(rate: Rate, roundTrip: Interval) {
         self.rate = rate
         self.roundTrip = roundTrip
@@ -14,6 +16,7 @@ public struct LinkSpecification: Hashable, Sendable, CustomStringConvertible {
     /// The paper's links.
     public static let wifi = LinkSpecification(
         rate: .megabitsPerSecond(8), roundTrip: .milliseconds(30))
+    /// The paper's other link.
     public static let cellular = LinkSpecification(
         rate: .megabitsPerSecond(2), roundTrip: .milliseconds(100))
 

@@ -16,8 +16,8 @@ class ClientConnection: StreamOwner {
     let server: ProxyServer
     /// The port it came in by.
     let listener: ProxyListener
-    /// Set while its dialogue lasts, and until it has read a refusal: it counts against the listener's limit of such
-    /// connections.
+    /// Set while its dialogue lasts, and until it has read a refusal: it counts against the
+    /// listener's limit of such connections.
     let pending: PendingDialogue?
     /// Ascending in the order in which a server's connections begin.
     let number: UInt64

@@ -6,7 +6,7 @@ import Wire
 /// The concentrator's addresses, its names resolved at the start, and again while there is no
 /// session or its session is in doubt: it may have moved.
 final class ConcentratorAddresses {
-    /// From one round of resolution to the next while it is needed, doubled up to the maximumInterval: a
+    /// From one round of resolution to the next while it is needed, doubled up to the longest: a
     /// change of address is found within seconds, however long it took to come.
     private static let minimumInterval = Interval.seconds(1), maximumInterval = Interval.seconds(4)
 

@@ -20,12 +20,12 @@ struct Source: Hashable, CustomStringConvertible {
 struct GuessPauses {
     /// After the first wrong password, doubled with each further one: about 240 guesses an hour,
     /// where 5,300 a second went through without it. A typing mistake costs half a second; the
-    /// maximumPause is shorter than the time a dialogue may take, so that a right password that had to
+    /// longest is shorter than the time a dialogue may take, so that a right password that had to
     /// wait is heard.
     static let minimumPause = Interval.milliseconds(500), maximumPause = Interval.seconds(15)
     /// Without a wrong password for so long, a source is like new.
     static let memory = Interval.seconds(1800)
-    /// Sources remembered; beyond them the one that has been quiet maximumPause is forgotten.
+    /// Sources remembered; beyond them the one that has been quiet the longest is forgotten.
     static let maximumSources = 4096
 
     private struct Record {

@@ -10,7 +10,9 @@ import Wire
 
 /// The proxy: applications in on TCP, one session to the concentrator out on every uplink.
 public final class ProxyServer: EngineDelegate {
+    /// As given at the start; what changes later is `mode` and the uplinks' roles.
     public let settings: ProxySettings
+    /// The engine with its sockets.
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
     public var listen: [SocketAddress] { listeners.map(\.address) }
@@ -23,6 +25,7 @@ public final class ProxyServer: EngineDelegate {
     /// Where sockets are read into before it is known what the bytes are; used within one call
     /// only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
+    /// Of the connections whose listener has none of its own.
     public private(set) var mode: HandoverMode
     /// Applications served at once: as configured, or as many as there are descriptors.
     private let maximumClients: Int
@@ -267,6 +270,7 @@ public final class ProxyServer: EngineDelegate {
 
     // MARK: Events
 
+    /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
@@ -337,6 +341,8 @@ public final class ProxyServer: EngineDelegate {
         for client in Array(clients.values) { client.unreachable(obstacle.status) }
     }
 
+    /// Called by the driver when an uplink's socket can't send any more; the monitor says when it
+    /// is back.
     public func uplinkFailed(_ number: Int, _ error: SystemError) {
         log.notice(
             "uplink failed",
@@ -398,6 +404,8 @@ public final class ProxyServer: EngineDelegate {
         onStopped?()
     }
 
+    /// For the control socket and the status page: made anew, in time that grows with paths and
+    /// uplinks.
     public func status() -> ServerStatus {
         let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(

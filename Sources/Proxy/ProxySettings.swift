@@ -7,14 +7,18 @@ import Wire
 
 /// A port applications connect to.
 public struct ProxyListener: Sendable {
+    /// What is spoken on a port.
     public enum Scheme: String, CaseIterable, Sendable {
         /// SOCKS4, SOCKS4a, SOCKS5 and HTTP, told apart by their first bytes.
         case mixed
         case socks5
         case http
     }
+    /// What else comes is closed without an answer.
     public let scheme: Scheme
+    /// Where it listens; port 0 lets the kernel choose.
     public let address: SocketAddress
+    /// Asked for on every connection; nil: nobody is asked.
     public let credentials: Credentials?
     /// Of the connections that come in here; nil: the proxy's, which `braid mode` changes.
     public let mode: HandoverMode?
@@ -67,28 +71,41 @@ public enum OpenPolicy: String, CaseIterable, Sendable {
 
 /// What `ProxyServer` needs to know.
 public struct ProxySettings: Sendable {
+    /// An uplink to use, and how.
     public struct UplinkChoice: Sendable {
+        /// May stand for several interfaces, or for none at present.
         public var selector: UplinkSelector
+        /// Carries data only while no regular uplink works.
         public var isBackup: Bool
         /// A backup uplink's radio is kept awake while something is being transferred.
         public var isWarm: Bool
+        /// A regular uplink unless said otherwise.
         public init(_ selector: UplinkSelector, isBackup: Bool = false, isWarm: Bool = false) {
             self.selector = selector; self.isBackup = isBackup; self.isWarm = isWarm
         }
     }
+    /// Its public key is what the concentrator knows the user by.
     public var identity: StaticKeyPair
     /// Addresses or names with UDP ports, in order of preference; at least one.
     public var concentrator: [Target]
+    /// Whoever has the private key to it is the concentrator.
     public var concentratorKey: Key32
+    /// In addition to the keys, as the concentrator has it for this user (Noise's psk2); nil: 32
+    /// zeroes.
     public var preSharedKey: Key32?
+    /// At least one.
     public var listeners: [ProxyListener]
+    /// At the start; `braid mode` changes it.
     public var mode = HandoverMode.full
+    /// When an application is answered.
     public var open = OpenPolicy.auto
     /// Empty: every interface with a default route.
     public var uplinks: [UplinkChoice] = []
+    /// Of every connection at this end: buffers, congestion control, time-outs.
     public var connection = ConnectionConfiguration()
     /// Applications served at once; those beyond are turned away.
     public var maximumClients = 20_000
+    /// How long applications may take.
     public var clients = ClientLimits()
     /// Bytes that connections may hold in the tunnel.
     public var memory = SystemMemory.limit() / 4
@@ -97,6 +114,7 @@ public struct ProxySettings: Sendable {
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 
+    /// What has no default.
     public init(
         identity: StaticKeyPair, concentrator: [Target], concentratorKey: Key32,
         listeners: [ProxyListener]

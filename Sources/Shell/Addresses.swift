@@ -26,10 +26,12 @@ extension SocketAddress {
 
 /// A range of addresses such as `192.168.1.0/24`.
 public struct Subnet: Hashable, Sendable, CustomStringConvertible {
+    /// As written: bits behind the prefix may be set, and count for nothing.
     public let address: IPAddress
     /// Bits that count: 0 to 32, or to 128.
     public let prefix: Int
 
+    /// A `prefix` outside of the family's range becomes its nearest end.
     public init(_ address: IPAddress, prefix: Int) {
         self.address = address
         self.prefix = min(max(prefix, 0), address.isIPv4 ? 32 : 128)
@@ -48,6 +50,7 @@ public struct Subnet: Hashable, Sendable, CustomStringConvertible {
         self.init(address, prefix: prefix)
     }
 
+    /// False for an address of the other family, IPv4-mapped ones included.
     public func contains(_ other: IPAddress) -> Bool {
         guard other.isIPv4 == address.isIPv4 else { return false }
         if address.isIPv4 {

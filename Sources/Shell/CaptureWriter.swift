@@ -55,6 +55,7 @@ public final class CaptureWriter {
         }
     }
 
+    /// Writes what is buffered and closes the file; harmless when repeated.
     public func close() {
         flush()
         if descriptor >= 0 { Glibc.close(descriptor) }

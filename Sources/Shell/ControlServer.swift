@@ -8,6 +8,7 @@ import Measures
 /// starts while the last one still drains takes the place over, and there is no moment without a
 /// socket. Each removes only what is its own.
 public final class ControlServer {
+    /// Where the socket stands in the file system.
     public let path: String
     /// The process that answered at this place before and lives on, such as one that is still
     /// draining.

@@ -15,6 +15,7 @@ public final class DatagramExchange {
     public static let receiveSlots = 16
     static let sendSlots = 128
 
+    /// Ends the process where there is no memory for the buffers, about 1 MiB.
     public init() {
         guard let receiver = braid_receiver_create(UInt32(Self.receiveSlots)),
             let sender = braid_sender_create(UInt32(Self.sendSlots))
@@ -67,6 +68,7 @@ public final class DatagramExchange {
 
     // MARK: Out
 
+    /// How sending went for the uplink as a whole; single datagrams are counted by their socket.
     public enum SendResult: Equatable {
         case sent
         /// The uplink can't be used: errno.

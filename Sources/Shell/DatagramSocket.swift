@@ -21,17 +21,24 @@ public final class DatagramSocket {
         case listen(SocketAddress)
     }
 
+    /// Counts since the socket was opened; bytes are those of UDP payloads.
     public struct Statistics: Sendable {
+        /// Taken by the kernel, and handed over by it.
         public var datagramsSent = 0, bytesSent = 0, datagramsReceived = 0, bytesReceived = 0
         /// Not sent: queue full, refused by the firewall, destination unreachable.
         public var datagramsDropped = 0
         public init() {}
     }
 
+    /// What it was opened for.
     public let binding: Binding
+    /// Owned by the socket; -1 is never seen, a closed one is not used.
     public let descriptor: Int32
+    /// Tells the owner of readiness; the exchange sets `wantsWrite` while something waits.
     public let watch: FileWatch
+    /// With the port the kernel chose; unspecified where it was bound to none.
     public private(set) var localAddress: SocketAddress
+    /// Kept by `DatagramExchange`.
     public internal(set) var statistics = Statistics()
     /// Whether runs go out as one UDP_SEGMENT message; ends with the first refusal.
     public internal(set) var usesSegmentation = true
@@ -43,6 +50,8 @@ public final class DatagramSocket {
     /// nothing.
     static let kernelBuffer = 4 << 20
 
+    /// Throws what the kernel says where it can't be bound: the address is gone, the port taken, or
+    /// the process may not bind to devices.
     public init(_ binding: Binding, loop: EventLoop) throws(SystemError) {
         self.binding = binding
         switch binding {
@@ -66,6 +75,7 @@ public final class DatagramSocket {
 
     deinit { close() }
 
+    /// Closes the descriptor and forgets what waited; harmless when repeated.
     public func close() {
         guard isOpen else { return }
         isOpen = false

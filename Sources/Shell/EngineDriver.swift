@@ -16,6 +16,7 @@ public protocol EngineDelegate: AnyObject {
 }
 
 extension EngineDelegate {
+    /// For those that have no uplinks to lose.
     public func uplinkFailed(_ number: Int, _ error: SystemError) {}
 }
 
@@ -26,8 +27,11 @@ extension EngineDelegate {
 /// timer at the engine's next deadline. Work in a turn is bounded; what is left over asks for
 /// another one.
 public final class EngineDriver {
+    /// The engine; whoever calls it says `kick()` where something may have to be sent.
     public let endpoint: Endpoint
+    /// Where sockets and the one timer of the engine are registered.
     public let loop: EventLoop
+    /// Told of every event of the engine, in order, from the loop.
     public weak var delegate: (any EngineDelegate)?
 
     private struct Slot {
@@ -67,6 +71,7 @@ public final class EngineDriver {
     /// Numbers that uplinks may have: 0 up to here. The proxy's numbering keeps to far fewer.
     public static let maximumUplinks = 256
 
+    /// One driver for each engine and loop; it registers its hook with the loop.
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
         self.loop = loop
@@ -86,6 +91,7 @@ public final class EngineDriver {
         loop.turnAgain()
     }
 
+    /// The loop's clock (`EventLoop.now`).
     public var now: Instant { loop.now() }
 
     // MARK: Sockets

@@ -21,6 +21,7 @@ public final class EventLoop {
     private var maximumTurn = Interval.seconds(1 << 30)
     private var turnIsLong: ((TurnRecord) -> Void)?
 
+    /// Throws where the kernel gives no epoll descriptor.
     public init() throws(SystemError) {
         guard let configuration = event_config_new() else {
             throw SystemError("create an event loop", code: ENOMEM)
@@ -58,6 +59,7 @@ public final class EventLoop {
     /// do.
     public func now() -> Instant { Self.monotonic() }
 
+    /// Nanoseconds since boot, sleep of the machine included (CLOCK_BOOTTIME).
     public static func monotonic() -> Instant {
         var t = timespec()
         clock_gettime(CLOCK_BOOTTIME, &t)
@@ -229,6 +231,7 @@ public final class LoopTimer {
         event_add(event, &tv)
     }
 
+    /// The handler is not called any more, unless the timer is armed again.
     public func cancel() {
         deadline = .distantFuture
         event_del(event)

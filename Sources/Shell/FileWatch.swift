@@ -9,6 +9,7 @@ import Measures
 /// the watch, and release their own owner: it is held for as long as the handler runs, and not
 /// longer.
 public final class FileWatch {
+    /// Whose readiness is told; owned by somebody else, who cancels the watch before closing it.
     public let descriptor: Int32
     private var readable: (() -> Void)?
     private var writable: (() -> Void)?
@@ -24,6 +25,8 @@ public final class FileWatch {
 
     deinit { free() }
 
+    /// Whether `onReadable`'s handler is called while there is something to read, an end or an
+    /// error.
     public var wantsRead = false {
         didSet {
             guard wantsRead != oldValue else { return }
@@ -32,6 +35,8 @@ public final class FileWatch {
         }
     }
 
+    /// Whether `onWritable`'s handler is called while the kernel takes bytes, or when there is an
+    /// error.
     public var wantsWrite = false {
         didSet {
             guard wantsWrite != oldValue else { return }

@@ -19,6 +19,8 @@ public final class LocalAddresses {
     /// A burst of changes is one look; the first one is at once.
     private static let rest = Interval.milliseconds(20)
 
+    /// Looks at once, and from then on whenever the kernel tells of a change. Without netlink the
+    /// log says so, and every address that was listed last is still covered.
     public init(loop: EventLoop, log: Logger = Logger(label: "addresses")) {
         self.log = log
         look = loop.timer(for: self) { $0.list() }
@@ -42,6 +44,7 @@ public final class LocalAddresses {
         if let events { mnl_socket_close(events) }
     }
 
+    /// Whether the address is this machine's: of an interface, or a local route's.
     public func contains(_ address: IPAddress) -> Bool { ranges.contains { $0.contains(address) } }
 
     private var listedAt = Instant.zero

@@ -9,6 +9,7 @@ public struct NoticeLimit: Sendable {
     private var said = 0
     private var suppressed = 0
 
+    /// Lets `maximum` records through in each `span`, which begins with its first record.
     public init(_ maximum: Int = 20, in span: Interval = .seconds(10)) {
         self.maximum = maximum; self.span = span
     }

@@ -8,6 +8,7 @@ public enum Privileges {
 
     /// A user of the machine, as the process can become it.
     public struct User: Equatable, Sendable {
+        /// As in /etc/passwd.
         public var name: String
         var number: uid_t
         var group: gid_t
@@ -20,13 +21,16 @@ public enum Privileges {
             group = entry.pointee.pw_gid
         }
 
+        /// Whether becoming this user gives up nothing.
         public var isRoot: Bool { number == 0 }
+        /// Whether the process runs as this user already.
         public var isCurrent: Bool { number == geteuid() }
     }
 
     /// Keys and what applications say stay out of core files and out of other processes' reach.
     public static func forbidDumps() { _ = braid_forbid_dumps() }
 
+    /// Whether the process has root's effective user number.
     public static var isRoot: Bool { geteuid() == 0 }
 
     /// Becomes `user` for good, with no capability left.

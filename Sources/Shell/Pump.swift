@@ -27,7 +27,9 @@ public protocol PumpedStream: AnyObject {
 }
 
 extension PumpedStream {
+    /// Without a turn to share: no limit but the pump's own.
     public var allowance: Int { .max }
+    /// Without a turn to share: nothing to count.
     public func moved(_ n: Int) {}
 }
 
@@ -67,6 +69,7 @@ public final class EngineStream: PumpedStream {
 /// becomes an abort and the reverse. The owner keeps the pump and calls `activity()` for every
 /// `.activity` of its handle.
 public final class Pump {
+    /// Why a pump has ended; both sides are closed by then.
     public enum End: Equatable, Sendable {
         /// Both directions ended in order.
         case finished
@@ -78,6 +81,7 @@ public final class Pump {
         case cancelled
     }
 
+    /// Bytes moved so far, what was read ahead of the pump included, the greeting not.
     public private(set) var bytesFromSocket = 0, bytesToSocket = 0
     private let socket: StreamSocket
     private let stream: any PumpedStream
@@ -112,6 +116,7 @@ public final class Pump {
     }
     private var early: [UInt8]
 
+    /// The same between a socket and a connection of `driver`'s engine.
     public convenience init(
         socket: StreamSocket, handle: StreamHandle, driver: EngineDriver,
         greeting: [UInt8] = [],

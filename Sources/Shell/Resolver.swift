@@ -6,6 +6,7 @@ import Measures
 ///
 /// A changed /etc/resolv.conf or /etc/hosts is read again before the next question.
 public final class Resolver {
+    /// Why a name has no address.
     public enum Failure: Error, Equatable, Sendable {
         /// The name does not exist, or has no address of the family.
         case notFound
@@ -13,19 +14,25 @@ public final class Resolver {
         case serverFailed
     }
 
+    /// What is known of one family's addresses.
     public enum Answer: Equatable, Sendable {
         case pending
         /// Never empty; in the server's order.
         case addresses([IPAddress])
         case failed(Failure)
+        /// Empty while pending, and after a failure.
         public var addresses: [IPAddress] { if case .addresses(let a) = self { a } else { [] } }
     }
 
     /// A question under way: A and AAAA are asked for at once and answered each by itself.
     public final class Resolution {
+        /// As it was asked for.
         public let name: String
+        /// The A records.
         public fileprivate(set) var v4 = Answer.pending
+        /// The AAAA records.
         public fileprivate(set) var v6 = Answer.pending
+        /// Whether both families are answered or have failed.
         public var isComplete: Bool { v4 != .pending && v6 != .pending }
         /// Why there is no address at all, once complete.
         public var failure: Failure? {

@@ -4,38 +4,59 @@ import Tunnel
 
 /// What a running proxy or concentrator says of itself, for `braid status` and the status page.
 public struct ServerStatus: Codable, Sendable {
+    /// A path of a session, as this side sees it.
     public struct Path: Codable, Sendable {
+        /// Its number on the wire, the same at both ends.
         public var number: Int
+        /// The uplink's name; at a concentrator its number or nothing.
         public var uplink: String
+        /// Our address, without a port where the kernel chooses it.
         public var local: String
+        /// The peer's address and port.
         public var remote: String
         /// `usable`, `suspect`, `lost`, or `unreached`: its uplink works, but never reached this
         /// address.
         public var health: String
+        /// Carries data only while no regular path works.
         public var isBackup: Bool
+        /// Smoothed round trip (RFC 6298); 0 before the first answer.
         public var rttMilliseconds: Double
+        /// The shortest round trip seen of late; 0 before the first answer.
         public var minimumRTTMilliseconds: Double
         /// Share of datagrams lost recently, 0 to 1.
         public var loss: Double
         /// Bytes of the longest IP packet that is sent, as found by probes; 0 while not even 1,280
         /// are known to pass.
         public var packetSize: Int
+        /// UDP payloads in the last seconds, in the direction of the name.
         public var sendBitsPerSecond: Int64
+        /// The same for what comes in.
         public var receiveBitsPerSecond: Int64
+        /// UDP payloads since the path was opened.
         public var bytesSent: Int
+        /// The same for what came in.
         public var bytesReceived: Int
     }
+    /// One session; a proxy has one at a time, or none.
     public struct Session: Codable, Sendable {
+        /// Its number at this end, given again after it is closed.
         public var number: Int
+        /// The user's name at a concentrator; empty at a proxy.
         public var user: String
+        /// Seconds since its handshake.
         public var ageSeconds: Double
+        /// `full`, `backup` or `single`.
         public var mode: String
+        /// Connections that are open in it.
         public var connections: Int
+        /// In the order of their numbers.
         public var paths: [Path]
     }
     /// An uplink of a proxy.
     public struct UplinkState: Codable, Sendable {
+        /// The interface's name, or the address or range it was chosen by.
         public var name: String
+        /// Its role: regular or backup.
         public var isBackup: Bool
         /// Not used, as somebody wished (`braid uplink NAME off`).
         public var isOff: Bool
@@ -43,6 +64,7 @@ public struct ServerStatus: Codable, Sendable {
         public var isPresent: Bool
         /// Why it is probably of no use: it sends, and nothing was ever heard on it.
         public var problem: String?
+        /// What the proxy knows of an uplink.
         public init(
             name: String, isBackup: Bool, isOff: Bool = false, isPresent: Bool,
             problem: String? = nil
@@ -55,21 +77,32 @@ public struct ServerStatus: Codable, Sendable {
     /// One number that only grows or one level, by its name in the metrics (`braid_` is put in
     /// front).
     public struct Counter: Codable, Sendable {
+        /// In Prometheus's form, with labels where it has some.
         public var name: String
+        /// Now; a unit is in the name where there is one.
         public var value: Int
+        /// A counter of this name.
         public init(_ name: String, _ value: Int) { self.name = name; self.value = value }
     }
 
     /// `proxy` or `concentrator`.
     public var role: String
+    /// Since the server began.
     public var uptimeSeconds: Double
+    /// As URLs: `mixed://127.0.0.1:1080`, `udp://0.0.0.0:443`.
     public var listen: [String]
+    /// Connections served now.
     public var connections: Int
+    /// Datagrams that came in and were not authentic, or not understood.
     public var datagramsDropped: Int
+    /// A proxy's; empty at a concentrator.
     public var uplinks: [UplinkState] = []
+    /// In the order of their numbers.
     public var sessions: [Session]
+    /// What only the metrics show.
     public var counters: [Counter] = []
 
+    /// From the engine's own report; the server fills in what the engine doesn't know.
     public init(role: String, uptime: Interval, listen: [String], report: EndpointReport) {
         self.role = role
         uptimeSeconds = uptime.seconds

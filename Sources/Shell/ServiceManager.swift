@@ -4,7 +4,9 @@ import Measures
 
 /// What systemd wants to hear of a `Type=notify` service; nothing happens without $NOTIFY_SOCKET.
 public enum ServiceManager {
+    /// The ports are open (`READY=1`).
     public static func ready() { tell("READY=1") }
+    /// It drains its connections (`STOPPING=1`).
     public static func stopping() { tell("STOPPING=1") }
     /// The loop goes round: to be said twice in each `watchdogInterval`.
     public static func alive() { tell("WATCHDOG=1") }
@@ -21,6 +23,7 @@ public enum ServiceManager {
         return .microseconds(max(time, 2_000))
     }
 
+    /// One line for `systemctl status`; line ends become spaces.
     public static func status(_ text: String) {
         tell("STATUS=" + text.split(whereSeparator: \.isNewline).joined(separator: " "))
     }

@@ -21,6 +21,7 @@ public final class Shutdown {
         if count == 0, finish != nil { timer.arm(after: .zero) }
     }
 
+    /// Does not wait any longer; harmless when repeated.
     public func endNow() {
         let finish = self.finish
         self.finish = nil

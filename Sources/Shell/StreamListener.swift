@@ -6,6 +6,7 @@ import Measures
 /// Accepts TCP connections. Without descriptors left it turns callers away and pauses instead of
 /// spinning.
 public final class StreamListener {
+    /// With the port the kernel chose for port 0.
     public let address: SocketAddress
     private let loop: EventLoop
     private let descriptor: Int32
@@ -60,6 +61,7 @@ public final class StreamListener {
 
     deinit { close() }
 
+    /// Whether `close()` was called.
     public private(set) var isClosed = false
 
     /// Stops listening; what was accepted stays.

@@ -7,6 +7,7 @@ import Wire
 /// A class with overridden methods instead of a protocol: `.activity` comes for every burst of
 /// bytes, and a cast to a protocol would be looked up each time.
 open class StreamOwner {
+    /// For subclasses.
     public init() {}
     /// The concentrator's dial ended (proxy).
     open func answered(_ status: DialStatus) {}

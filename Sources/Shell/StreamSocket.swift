@@ -5,7 +5,9 @@ import Measures
 
 /// A non-blocking TCP socket on the side of an application or a destination. Owns its descriptor.
 public final class StreamSocket {
+    /// Closed with the socket.
     public let descriptor: Int32
+    /// Tells the owner of readiness; cancelled with the socket.
     public let watch: FileWatch
     /// For while neither `watch.wantsRead` nor `watch.wantsWrite` is set.
     public private(set) var deathWatch: DeathWatch?
@@ -63,6 +65,7 @@ public final class StreamSocket {
             socket.watch.wantsWrite = true
         }
 
+        /// `done` is not called any more, and the socket is closed; harmless when repeated.
         public func cancel() {
             isDone = true
             deferred = nil
@@ -110,6 +113,7 @@ public final class StreamSocket {
 
     // MARK: Bytes
 
+    /// What a read found; `failed` has the errno.
     public enum ReadResult: Equatable {
         case bytes(Int)
         /// The peer finished its direction.
@@ -133,6 +137,8 @@ public final class StreamSocket {
         }
     }
 
+    /// What a write did: bytes taken (fewer than given where the kernel has no space for more),
+    /// none, or the errno.
     public enum WriteResult: Equatable { case bytes(Int), blocked, failed(Int32) }
 
     /// Writes as much as the kernel takes.
@@ -151,10 +157,12 @@ public final class StreamSocket {
         }
     }
 
+    /// The same for bytes that stand in one place.
     public func write(_ bytes: UnsafeRawBufferPointer) -> WriteResult {
         write(Pieces(first: bytes, second: UnsafeRawBufferPointer(start: nil, count: 0)))
     }
 
+    /// The same for an array; for answers that are short and rare.
     public func write(_ bytes: [UInt8]) -> WriteResult { bytes.withUnsafeBytes { write($0) } }
 
     // MARK: Ends
@@ -180,7 +188,9 @@ public final class StreamSocket {
 
     // MARK: Addresses
 
+    /// Nil where the connection is gone.
     public var localAddress: SocketAddress? { address(braid_local_address) }
+    /// Nil where the connection is gone.
     public var remoteAddress: SocketAddress? { address(braid_remote_address) }
 
     private func address(

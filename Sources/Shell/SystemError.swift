@@ -2,10 +2,12 @@ import Glibc
 
 /// A system call that failed: what was tried, and the errno.
 public struct SystemError: Error, Equatable, CustomStringConvertible {
+    /// The errno.
     public let code: Int32
     /// What was being done, as it stands in a sentence: "bind to 0.0.0.0:443".
     public let operation: String
 
+    /// `operation` is the beginning of the sentence that `description` is.
     public init(_ operation: String, code: Int32) { self.operation = operation; self.code = code }
 
     public var description: String { "\(operation): \(Self.text(code))" }

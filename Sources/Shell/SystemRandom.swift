@@ -1,6 +1,7 @@
 import CDatagram
 import Crypto
 
+/// The kernel's randomness, which the engine gets as an argument.
 public enum SystemRandom {
     /// 32 unpredictable bytes from the kernel.
     public static func key() -> Key32 {

@@ -4,6 +4,7 @@ import Measures
 /// to the last hook. A turn that is too long keeps everybody waiting, so it must be told what it
 /// was.
 public struct TurnRecord: Sendable {
+    /// What a turn's time goes to.
     public enum Part: String, Sendable { case socket, timer, signal, engine }
 
     /// Handlers that ran.

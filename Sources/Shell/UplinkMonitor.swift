@@ -23,8 +23,11 @@ public enum UplinkSelector: Hashable, Sendable, CustomStringConvertible {
 public struct UplinkCandidate: Hashable, Sendable {
     /// What it is known by: the interface's name, or the selector's address or range.
     public var name: String
+    /// What it was chosen by.
     public var selector: UplinkSelector
+    /// The device's name.
     public var interface: String
+    /// The device's number, which changes when it is made anew.
     public var interfaceIndex: Int
     /// Usable source addresses of the families asked for, IPv4 first; one only for `.source`.
     public var addresses: [IPAddress]
@@ -42,6 +45,7 @@ public struct UplinkCandidate: Hashable, Sendable {
     /// The largest UDP payload without fragments; an Internet path is taken for no wider than
     /// Ethernet.
     public func datagramLimit(isIPv4: Bool) -> Int { min(mtu, 1500) - (isIPv4 ? 28 : 48) }
+    /// Whether there is an address of the family to send from.
     public func has(isIPv4: Bool) -> Bool { addresses.contains { $0.isIPv4 == isIPv4 } }
     /// How a socket of the family is bound to this uplink; nil without an address of it.
     public func binding(isIPv4: Bool) -> DatagramSocket.Binding? {
@@ -60,6 +64,7 @@ public struct UplinkCandidate: Hashable, Sendable {
     }
 }
 
+/// What has changed since the last look.
 public enum UplinkEvent: Sendable {
     case appeared(UplinkCandidate)
     /// Same name, but an address went, or the index, size or routes are others: its sockets should
@@ -108,12 +113,14 @@ public final class UplinkMonitor {
 
     deinit { stop() }
 
+    /// Looks for the first time, and goes on hearing of changes.
     public func start() {
         guard events != nil else { return }
         watch.wantsRead = true
         look()
     }
 
+    /// No event comes any more; harmless when repeated.
     public func stop() {
         retry?.cancel()
         watch.cancel()

@@ -6,6 +6,7 @@ import Tunnel
 /// and perhaps comes back. What `braid figures`, `braid handovers` and the engine's own tuning
 /// start from.
 public struct HandoverTrial: Hashable, Sendable {
+    /// What runs while the uplink is lost.
     public enum Application: Hashable, Sendable {
         /// As much as the links carry, to the proxy or from it.
         case download, upload
@@ -16,25 +17,34 @@ public struct HandoverTrial: Hashable, Sendable {
         /// These bytes to the proxy, `chunk` every `period`.
         case recording([UInt8], chunk: Int, period: Interval)
 
+        /// 500 kbit/s, as in the paper.
         public static let paperStream = Application.stream(chunk: 625, period: .milliseconds(10))
         /// 64 kbit/s in frames of 20 ms.
         public static let paperVoice = Application.voice(chunk: 160, period: .milliseconds(20))
     }
+    /// How an uplink goes.
     public enum Loss: String, Hashable, Sendable, CaseIterable {
         /// The interface goes: the proxy is told, the concentrator is not.
         case visible
         /// Packets vanish both ways, and nobody is told.
         case silent
     }
+    /// The two uplinks, numbered as in the scenario.
     public enum Link: Int, Hashable, Sendable, CaseIterable { case wifi, cellular }
 
+    /// Begins when the session does.
     public var application: Application
+    /// Of its connection.
     public var mode: HandoverMode
+    /// How it goes.
     public var loss: Loss
+    /// Which one goes.
     public var lost = Link.wifi
     /// After the loss; nil: never.
     public var returnAfter: Interval?
+    /// 8 Mbit/s and 30 ms.
     public var wifi = UplinkPlan(.wifi)
+    /// 2 Mbit/s and 100 ms, with a queue of 2 s.
     public var cellular = UplinkPlan(.cellular)
     /// Also the phase of the loss against the application's and the engine's clocks.
     public var seed: UInt64
@@ -42,10 +52,12 @@ public struct HandoverTrial: Hashable, Sendable {
     public var idleStreams = 0
     /// How losses are signaled; anything but `.reliable` is an experiment.
     public var signaling = Signaling.reliable
+    /// From the application's beginning, up to 200 ms more by the seed.
     public var lossAfter = Interval.seconds(5)
     /// How long is looked on after the loss.
     public var tail = Interval.seconds(5)
 
+    /// On the paper's links.
     public init(_ application: Application, _ mode: HandoverMode, _ loss: Loss, seed: UInt64 = 1) {
         self.application = application
         self.mode = mode
@@ -60,8 +72,10 @@ public struct HandoverTrial: Hashable, Sendable {
         var random = SeededRandom(seed: seed ^ 0x6c6f_7373)
         return Self.start + lossAfter + random.interval(.zero, .milliseconds(200))
     }
+    /// When the lost uplink is back; nil: never.
     public var returnAt: Instant? { returnAfter.map { lossAt + $0 } }
 
+    /// The trial as the world takes it.
     public var scenario: Scenario {
         var wifi = wifi, cellular = cellular
         wifi.isBackup = false
@@ -157,6 +171,7 @@ public final class TrafficCount {
     private let lost: Int
     private let isUpload: Bool
 
+    /// Counts from the trial's loss on.
     public init(_ trial: HandoverTrial) {
         lossAt = trial.lossAt
         returnAt = trial.returnAt ?? .distantFuture
@@ -183,14 +198,18 @@ public final class TrafficCount {
 
 /// What a trial brought.
 public struct HandoverRecord {
+    /// What was tried.
     public let trial: HandoverTrial
     /// The receiving application's arrivals; for voice, the proxy's side.
     public let received: ReceptionLog
     /// The other end's: for voice what went up.
     public let sent: ReceptionLog
+    /// Datagrams of the uplinks around the loss.
     public let traffic: TrafficCount
+    /// The first thing that went wrong; nil where nothing did.
     public let failure: String?
 
+    /// From a world that has run, or from sockets.
     public init(
         trial: HandoverTrial, received: ReceptionLog, sent: ReceptionLog, traffic: TrafficCount,
         failure: String?

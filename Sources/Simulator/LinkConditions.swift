@@ -30,19 +30,23 @@ public struct LinkConditions: Hashable, Sendable {
     /// Bytes that may wait behind the packet in transmission; what doesn't fit is dropped (drop
     /// tail).
     public var queueLimit: Int
+    /// Of packets that had a place in the queue.
     public var loss = Loss.none
     /// Probability that a packet is late by up to `reorderDelay`, so that others overtake it.
     public var reordering = 0.0
+    /// At most.
     public var reorderDelay = Interval.milliseconds(5)
     /// Probability that a packet arrives twice, the copy up to `reorderDelay` later.
     public var duplication = 0.0
     /// Probability that one to three bits of a packet are flipped.
     public var corruption = 0.0
+    /// Whether it carries anything at all.
     public var outage = Outage.none
     /// The longest packet it takes, with all its headers; longer ones vanish and nobody is told.
     /// Nil: any.
     public var mtu: Int?
 
+    /// A `rate` of nil takes no time to transmit.
     public init(rate: Rate?, delay: Interval, queueLimit: Int) {
         self.rate = rate
         self.delay = delay

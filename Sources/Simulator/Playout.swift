@@ -4,6 +4,7 @@ import Measures
 /// plays on; a block that is not there in time is awaited in silence, and everything after it is
 /// played as much later.
 public struct Playout: Hashable, Sendable {
+    /// Filled before the first block is played.
     public var buffer: Interval
     /// 60 ms: of the order that voice over IP takes on good networks.
     public init(buffer: Interval = .milliseconds(60)) { self.buffer = buffer }

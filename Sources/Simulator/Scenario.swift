@@ -3,22 +3,31 @@ import Multipath
 
 /// An uplink of a simulated proxy: two directions, perhaps one radio.
 public struct UplinkPlan: Hashable, Sendable {
+    /// From the proxy.
     public var up: LinkConditions
+    /// To the proxy.
     public var down: LinkConditions
+    /// The role that the proxy gives it.
     public var isBackup = false
     /// A radio that sleeps after the first interval of silence and takes the second to wake.
     public var radio: RadioPlan?
+    /// A radio's sleep.
     public struct RadioPlan: Hashable, Sendable {
+        /// Of silence in both directions.
         public var sleepsAfter: Interval
+        /// For which the first packet waits.
         public var wakeTime: Interval
+        /// Wakes by a packet in either direction.
         public init(sleepsAfter: Interval, wakeTime: Interval) {
             self.sleepsAfter = sleepsAfter
             self.wakeTime = wakeTime
         }
     }
+    /// Both directions alike.
     public init(_ both: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil) {
         self.init(up: both, down: both, isBackup: isBackup, radio: radio)
     }
+    /// Each direction by itself.
     public init(
         up: LinkConditions, down: LinkConditions, isBackup: Bool = false, radio: RadioPlan? = nil
     ) {
@@ -31,15 +40,21 @@ public struct UplinkPlan: Hashable, Sendable {
 
 /// One application stream: when it begins, and what both ends do.
 public struct StreamPlan: Hashable, Sendable {
+    /// When the initiator connects.
     public var at: Instant
+    /// What the proxy's application sends.
     public var initiator: Supply
+    /// What the target sends.
     public var listener: Supply
+    /// How the proxy's application reads.
     public var initiatorReader = Reader.eager
+    /// How the target reads.
     public var listenerReader = Reader.eager
     /// What the listener sends, as many bytes as `listener` says; empty: pseudo-random bytes.
     public var recording: [UInt8] = []
     /// Both applications make calls drawn from this seed (`CallsEnd`) instead.
     public var calls: UInt64?
+    /// Of both ends; they read as fast as they can unless said otherwise.
     public init(
         at: Instant = .zero, initiator: Supply, listener: Supply, initiatorReader: Reader = .eager,
         listenerReader: Reader = .eager
@@ -54,7 +69,9 @@ public struct StreamPlan: Hashable, Sendable {
 
 /// Something that happens to an uplink at a time.
 public struct Fault: Hashable, Sendable {
+    /// As the proxy sees it.
     public enum Direction: Hashable, Sendable { case both, up, down }
+    /// What happens.
     public enum Change: Hashable, Sendable {
         /// The interface or address is gone; the proxy's shell is told at once, the other side is
         /// not.
@@ -82,9 +99,13 @@ public struct Fault: Hashable, Sendable {
         /// The owner changes the mode of its connections.
         case mode(HandoverMode)
     }
+    /// When it happens.
     public var at: Instant
+    /// Its place in the scenario's `uplinks`.
     public var uplink: Int
+    /// What happens.
     public var change: Change
+    /// To one uplink.
     public init(at: Instant, uplink: Int, change: Change) {
         self.at = at
         self.uplink = uplink
@@ -94,12 +115,15 @@ public struct Fault: Hashable, Sendable {
 
 /// Everything a simulation does, as a value.
 public struct Scenario: Hashable, Sendable {
+    /// At least one; numbered from 0.
     public var uplinks: [UplinkPlan]
+    /// In any order.
     public var streams: [StreamPlan]
     /// In the order of their times.
     public var faults: [Fault] = []
     /// After the last fault every stream must end within this.
     public var timeLimit = Interval.seconds(120)
+    /// With the usual time limit.
     public init(uplinks: [UplinkPlan], streams: [StreamPlan], faults: [Fault] = []) {
         self.uplinks = uplinks
         self.streams = streams

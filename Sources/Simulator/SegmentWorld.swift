@@ -13,20 +13,26 @@ import Wire
 /// once, at the listener one link delay later; a silent outage makes the path suspect on both sides
 /// after a while).
 public final class SegmentWorld: InstantLoop {
+    /// What happens.
     public let scenario: Scenario
+    /// Virtual time since the start.
     public internal(set) var now = Instant.zero
+    /// Of every segment sent.
     public private(set) var trace = Trace()
     /// The first thing that went wrong.
     public internal(set) var failure: String?
+    /// The end that opened it.
     public let initiator: Connection
+    /// The end that was connected to.
     public let listener: Connection
+    /// Their applications.
     public let ends: (initiator: StreamEnd, listener: StreamEnd)
     /// Called for every segment when it is sent: `fromInitiator`, path, segment, payload bytes.
     public var observer: ((Instant, Bool, Int, borrowing Segment, Int) -> Void)?
     /// Called for every fault and health change.
     public var noted: ((Instant, String) -> Void)?
 
-    /// Headers that a sealed segment carries on the line (DESIGN.md: at most 64).
+    /// Headers that a sealed segment carries on the line (docs/design.md: at most 64).
     static let lineOverhead = 64
     static let firstPort: UInt16 = 40_000
     static let listenerPort: UInt16 = 443
@@ -65,6 +71,7 @@ public final class SegmentWorld: InstantLoop {
         case health(PathHealth, path: Int, atInitiator: Bool)
     }
 
+    /// The first stream of the scenario; all chance comes from `seed`.
     public init(_ scenario: Scenario, seed: UInt64, configuration: ConnectionConfiguration) {
         self.scenario = scenario
         random = SeededRandom(seed: seed)

@@ -9,10 +9,15 @@ import Multipath
 /// before (transfers, idle minutes, rebindings, outages of either path, mode changes, a radio that
 /// sleeps).
 public struct SilentLossTrial: Hashable, Sendable {
+    /// All that is drawn follows from it.
     public var seed: UInt64
+    /// Drawn.
     public var mode: HandoverMode
+    /// Links, streams and what happened before.
     public var scenario: Scenario
+    /// When the download begins.
     public var transferAt: Instant
+    /// When WiFi falls silent, for good.
     public var lossAt: Instant
 
     /// How long is looked on after the loss.
@@ -20,6 +25,7 @@ public struct SilentLossTrial: Hashable, Sendable {
     /// The handover and, where the radio sleeps, its waking are over by then.
     public static let grace = Interval.seconds(4)
 
+    /// Draws the trial.
     public init(seed: UInt64) {
         var random = SeededRandom(seed: seed ^ 0x7369_6c65_6e63_6500)
         self.seed = seed
@@ -119,15 +125,20 @@ public struct SilentLossTrial: Hashable, Sendable {
         }
     }
 
+    /// What a run brought.
     public struct Outcome {
+        /// The first thing that went wrong; nil where nothing did.
         public var failure: String?
         /// The least share of the cellular rate that arrived in any three seconds, and when they
         /// began.
         public var minimumShare: Double
+        /// When those three seconds began.
         public var minimumAt: Instant
         /// Over all the time after the grace.
         public var share: Double
+        /// The longest time without a byte after the loss.
         public var longestGap: Interval
+        /// Whether the cellular radio had to be woken.
         public var isAsleep: Bool
     }
 

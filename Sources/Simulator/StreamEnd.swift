@@ -4,12 +4,17 @@ import Multipath
 
 /// A simulated application at one end of a connection: produces, reads, and checks every byte.
 public class StreamEnd {
+    /// What it sends.
     public let supply: Supply
+    /// How it reads.
     public let reader: Reader
     /// What the other end will send in all.
     public let expected: Int
+    /// Bytes taken by the engine.
     public internal(set) var written = 0
+    /// Bytes taken from the engine, all as they should be.
     public internal(set) var read = 0
+    /// When they came.
     public var log = ReceptionLog()
     /// The first thing that was wrong; nil while all is right.
     public internal(set) var failure: String?
@@ -19,6 +24,7 @@ public class StreamEnd {
     public var toleratesError = false
     /// When it produced its first byte.
     public internal(set) var began: Instant?
+    /// When both directions had ended, or the error that was expected came.
     public internal(set) var finishedAt: Instant?
 
     let outgoing: StreamPattern
@@ -62,6 +68,7 @@ public class StreamEnd {
         return (a, b)
     }
 
+    /// Whether nothing is left to do here.
     public var isFinished: Bool { finishedAt != nil }
     /// One phrase on where it stands.
     var standing: String {

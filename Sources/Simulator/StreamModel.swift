@@ -60,23 +60,32 @@ public enum Reader: Hashable, Sendable {
 
 /// When bytes arrived at an application.
 public struct ReceptionLog: Sendable {
+    /// How late a chunk was.
     public struct Sample: Hashable, Sendable {
+        /// When it was complete.
         public var at: Instant
+        /// Since the sending application produced it.
         public var delay: Interval
+        /// A chunk that took `delay` and was complete at `at`.
         public init(at: Instant, delay: Interval) { self.at = at; self.delay = delay }
     }
     /// Bytes per bin of `binWidth` since time zero.
     public private(set) var bins: [Int] = []
+    /// To be set before the first byte.
     public var binWidth = Interval.milliseconds(200)
+    /// When the first byte came; nil: none yet.
     public private(set) var first: Instant?
+    /// When the last one came.
     public private(set) var last: Instant?
     /// The longest time without a byte between two arrivals, and when it began.
     public private(set) var longestGap = Interval.zero
+    /// When the last byte before it came.
     public private(set) var longestGapBegan = Instant.zero
     /// Application delay of every chunk of a constant-rate stream.
     public private(set) var delays: [Sample] = []
     /// Every arrival with its total, where `keepsArrivals` is set.
     public private(set) var arrivals: [(at: Instant, total: Int)] = []
+    /// Costs 24 bytes an arrival.
     public var keepsArrivals = false
 
     public init() {}

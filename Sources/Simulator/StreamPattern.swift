@@ -1,9 +1,11 @@
 /// The bytes of a simulated stream: a pseudo-random function of its key and the offset, so that any
 /// byte can be made and checked without being stored; or a recording.
 public struct StreamPattern: Hashable, Sendable {
+    /// Streams of different keys have nothing in common.
     public var key: UInt64
     /// In place of pseudo-random bytes where it isn't empty; the stream is as long.
     public var recording: [UInt8]
+    /// A `recording` that is not empty takes the place of pseudo-random bytes.
     public init(key: UInt64, recording: [UInt8] = []) {
         self.key = key
         self.recording = recording
@@ -17,6 +19,7 @@ public struct StreamPattern: Hashable, Sendable {
         return z ^ (z >> 31)
     }
 
+    /// The byte there; within the recording where there is one.
     public subscript(offset: UInt64) -> UInt8 {
         recording.isEmpty
             ? UInt8(truncatingIfNeeded: word(offset / 8) >> (8 * (offset % 8)))

@@ -3,7 +3,9 @@ import Measures
 /// A running hash over everything that travelled and when: equal for two runs exactly when they did
 /// the same.
 public struct Trace: Hashable, Sendable {
+    /// Compared by `simulate hashes` with Tests/Vectors/trace-hashes.txt.
     public private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    /// How many were mixed in.
     public private(set) var packets = 0
     public init() {}
 

@@ -9,7 +9,9 @@ import Measures
 /// packet once the queues have grown to what the traffic needs. Used by the simulator's worlds and
 /// by the lab's link emulator.
 public final class VirtualLink {
+    /// Packets and bytes since the link was made.
     public struct Statistics: Hashable, Sendable {
+        /// What came, and what was handed on; bytes with all their headers.
         public var packetsOffered = 0, packetsDelivered = 0, bytesDelivered = 0
         /// No room in the queue.
         public var droppedQueue = 0
@@ -19,13 +21,16 @@ public final class VirtualLink {
         public var droppedOutage = 0
         /// Longer than the link takes.
         public var droppedSize = 0
+        /// By chance, of those delivered.
         public var reordered = 0, duplicated = 0, corrupted = 0
         /// The deepest the queue ever was, in bytes.
         public var deepestQueue = 0
         public init() {}
     }
 
+    /// What holds for packets that come from now on.
     public private(set) var conditions: LinkConditions
+    /// Counts up to now.
     public private(set) var statistics = Statistics()
     /// Bytes waiting behind the packet in transmission.
     public private(set) var backlog = 0

@@ -9,8 +9,11 @@ import Wire
 /// links with a NAT on every uplink, a virtual clock that jumps from event to event, applications
 /// at both ends.
 public final class World: InstantLoop {
+    /// What a world has besides its scenario.
     public struct Options: Sendable {
+        /// Of the connections at both ends.
         public var connection = ConnectionConfiguration()
+        /// Of all connections, at the beginning.
         public var mode = HandoverMode.full
         /// Strangers send garbage and copies of true datagrams to every port.
         public var hasStrangers = false
@@ -27,14 +30,21 @@ public final class World: InstantLoop {
         public init() {}
     }
 
+    /// What happens.
     public let scenario: Scenario
+    /// As given.
     public let options: Options
+    /// Virtual time since the start.
     public internal(set) var now = Instant.zero
+    /// Of every datagram sent.
     public internal(set) var trace = Trace()
     /// The first thing that went wrong.
     public internal(set) var failure: String?
+    /// The end with the uplinks.
     public let proxy: Endpoint
+    /// The end with the users.
     public let concentrator: Endpoint
+    /// Those that have begun, in their order.
     public internal(set) var streams: [Stream] = []
     /// Called for faults and events of the endpoints.
     public var noted: ((Instant, String) -> Void)?
@@ -49,9 +59,13 @@ public final class World: InstantLoop {
 
     /// One application stream with its two ends.
     public final class Stream {
+        /// Its place in `streams`.
         public let number: Int
+        /// What both ends do.
         public let plan: StreamPlan
+        /// The application at the proxy.
         public let initiator: StreamEnd
+        /// The target at the concentrator.
         public let listener: StreamEnd
         var handles: (proxy: StreamHandle?, concentrator: StreamHandle?) = (nil, nil)
         var isAnswered = false  // the concentrator's dial ended
@@ -70,6 +84,7 @@ public final class World: InstantLoop {
                 listenerReader: plan.listenerReader,
                 recording: plan.recording)
         }
+        /// Whether both ends are done.
         public var isFinished: Bool {
             // Where the initiator was gone at once, the listener may never have heard of it.
             initiator.isFinished
@@ -111,6 +126,7 @@ public final class World: InstantLoop {
     /// UDP payload in an MTU of 1500.
     static let datagramLimit = 1472
 
+    /// All chance, the keys' included, comes from `seed`.
     public init(_ scenario: Scenario, seed: UInt64, options: Options = Options()) {
         self.scenario = scenario
         self.options = options
@@ -170,6 +186,7 @@ public final class World: InstantLoop {
         Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup)
     }
 
+    /// Whether every stream has ended and every fault has happened.
     public var isFinished: Bool {
         started == order.count && nextFault == scenario.faults.count
             && streams.allSatisfy(\.isFinished)
@@ -211,6 +228,7 @@ public final class World: InstantLoop {
         if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
     }
 
+    /// One phrase for each stream that is not finished, for failures.
     public func describe() -> String {
         streams.filter { !$0.isFinished }.map { s in
             "stream \(s.number): initiator \(s.initiator.standing)\(subflows(s.handles.proxy)),"

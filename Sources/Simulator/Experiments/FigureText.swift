@@ -1,9 +1,14 @@
 /// A file of `braid figures`.
 public struct FigureFile: Hashable, Sendable {
+    /// Within the folder, with its ending.
     public var name: String
+    /// CSV, SVG or WAV.
     public var bytes: [UInt8]
+    /// A file of any kind.
     public init(name: String, bytes: [UInt8]) { self.name = name; self.bytes = bytes }
+    /// A file of text, as UTF-8.
     public init(name: String, text: String) { self.init(name: name, bytes: Array(text.utf8)) }
+    /// The bytes as UTF-8.
     public var text: String { String(decoding: bytes, as: UTF8.self) }
 }
 

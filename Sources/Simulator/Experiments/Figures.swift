@@ -5,15 +5,18 @@ import Multipath
 /// CellNet'12) made again with this engine on virtual links; what `braid figures` writes. All
 /// chance comes from `seed`, so the same seed gives the same files, bit by bit.
 public struct Figures: Sendable {
+    /// Every run's own seed follows from it.
     public var seed: UInt64
     /// Runs per curve, each with links and a moment of loss of its own; the paper made 20.
     public var runs: Int
 
     /// A run that did not end as it must: a wrong byte, a stuck stream, an engine that spins.
     public struct Failure: Error, CustomStringConvertible {
+        /// Which run of which figure, and what was wrong.
         public let description: String
     }
 
+    /// As many runs as the paper made, unless said otherwise.
     public init(seed: UInt64 = 1, runs: Int = 20) {
         self.seed = seed
         self.runs = runs

@@ -6,7 +6,9 @@ import Tunnel
 public final class SignalLoss {
     /// This many are lost, and all until `losesUntil`.
     public let count: Int
+    /// Signals sent before it are lost whatever the count.
     public var losesUntil = Instant.zero
+    /// How many were lost so far.
     public private(set) var lost = 0
     /// When the first that wasn't lost reached the concentrator.
     public private(set) var firstArrival: Instant?

@@ -6,19 +6,30 @@ import Multipath
 /// uplink may be back before it. The bar: the concentrator is off the dead path within one round
 /// trip of the first signal that arrives.
 public struct SignalTrial: Sendable {
+    /// All that is drawn follows from it.
     public let seed: UInt64
+    /// Links, one upload or download, and the faults.
     public let scenario: Scenario
+    /// Drawn.
     public let mode: HandoverMode
     /// The news is lost this often, and always until this time.
     public let losses: Int
+    /// Before it every signal is lost.
     public let losesUntil: Instant
+    /// When the uplink is lost.
     public let removedAt: Instant
+    /// When it is back; nil: never.
     public let returnedAt: Instant?
 
+    /// What a run brought.
     public struct Result: Sendable {
+        /// The first thing that went wrong; nil where nothing did.
         public var failure: String?
+        /// Equal for equal behaviour.
         public var trace = Trace()
+        /// Read by both applications.
         public var bytes = 0
+        /// Of the simulated time.
         public var length = Interval.zero
         /// From the loss of the uplink to the first signal that arrived.
         public var untilSignal: Interval?
@@ -32,6 +43,7 @@ public struct SignalTrial: Sendable {
     /// Further repetitions that the links' own losses may cost.
     private static let spareRepetitions = 4
 
+    /// Draws the trial.
     public init(seed: UInt64) {
         self.seed = seed
         var random = SeededRandom(seed: seed &* 0x9e6c_63d0_676a_9a99 &+ 5)
@@ -130,6 +142,7 @@ public struct SignalTrial: Sendable {
 
     // MARK: Running
 
+    /// Runs it; `prepare` sees the world before its first turn.
     public func run(_ prepare: (World) -> Void = { _ in }) -> Result {
         var options = World.Options()
         options.mode = mode
