@@ -9,9 +9,13 @@ import Measures
 public final class StatusPage {
     /// What the pages say, made anew for every request.
     public struct Content {
+        /// The page of `/`.
         public var html: () -> String
+        /// What `/status` gives.
         public var json: () -> String
+        /// What `/metrics` gives, in Prometheus's text form.
         public var metrics: () -> String
+        /// Each closure is called for every request of its page, from the loop.
         public init(
             html: @escaping () -> String, json: @escaping () -> String,
             metrics: @escaping () -> String
@@ -40,6 +44,7 @@ public final class StatusPage {
     /// The oldest first.
     private var connections: [StatusConnection] = []
 
+    /// Throws where the port can't be opened.
     public convenience init(
         _ address: SocketAddress, loop: EventLoop, content: Content
     ) throws(SystemError) {
@@ -63,6 +68,7 @@ public final class StatusPage {
 
     deinit { close() }
 
+    /// Closes the port and every connection; harmless when repeated.
     public func close() {
         listener?.close()
         connections.forEach { $0.close() }
