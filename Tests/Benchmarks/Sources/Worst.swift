@@ -20,21 +20,23 @@ enum WorstBenchmark {
     static func run() -> [Figure] {
         var figures: [Figure] = []
         for scenario in Scenario.all {
-            var least: [Double] = []
+            var minimum: [Double] = []
             for _ in 0..<plays {
                 let costs = scenario.play(HostilePair(scenario))
-                if least.isEmpty { least = costs }
-                for i in 0..<min(least.count, costs.count) { least[i] = min(least[i], costs[i]) }
+                if minimum.isEmpty { minimum = costs }
+                for i in 0..<min(minimum.count, costs.count) {
+                    minimum[i] = min(minimum[i], costs[i])
+                }
             }
-            least.sort()
-            guard let most = least.last else { continue }
+            minimum.sort()
+            guard let maximum = minimum.last else { continue }
             figures.append(
                 Figure(
-                    name: "worst: \(scenario.name), median of \(least.count)",
-                    value: least[least.count / 2] / 1000, unit: "us"))
+                    name: "worst: \(scenario.name), median of \(minimum.count)",
+                    value: minimum[minimum.count / 2] / 1000, unit: "us"))
             figures.append(
                 Figure(
-                    name: "worst: \(scenario.name), most", value: most / 1000, unit: "us",
+                    name: "worst: \(scenario.name), maximum", value: maximum / 1000, unit: "us",
                     aim: "at most 50"))
         }
         return figures
@@ -65,9 +67,9 @@ private struct Scenario: Sendable {
         Scenario(name: "last segment acknowledged selectively, then reset", datagramLimit: 576) {
             pair in
             pair.fillWindow()
-            let most = pair.outstanding
+            let end = pair.outstanding
             var costs = [
-                pair.cost(pair.frames(of: [pair.acknowledgement(upTo: 0, [most - 500..<most])]))
+                pair.cost(pair.frames(of: [pair.acknowledgement(upTo: 0, [end - 500..<end])]))
             ]
             pair.tick()
             costs.append(pair.cost(pair.resets([pair.number])))
@@ -322,12 +324,12 @@ private final class HostilePair {
 
     func sackStorm() -> [Double] {
         fillWindow()
-        let most = outstanding, size = tcp.sendSegmentSize
+        let end = outstanding, size = tcp.sendSegmentSize
         var costs: [Double] = [], at = size
         // First every other segment, so that nothing is one piece.
-        while at + size < most, costs.count < 600 {
+        while at + size < end, costs.count < 600 {
             var segments: [(Segment, Int)] = []
-            for _ in 0..<25 where at + 8 * size < most {
+            for _ in 0..<25 where at + 8 * size < end {
                 segments.append(
                     acknowledgement(
                         upTo: 0, (0..<4).map { (at + 2 * $0 * size)..<(at + (2 * $0 + 1) * size) }))
@@ -337,7 +339,7 @@ private final class HostilePair {
             costs.append(cost(frames(of: segments)))
         }
         // Then blocks over all of it, never those of the acknowledgement before.
-        let whole = most / size * size
+        let whole = end / size * size
         for turn in 0..<40 {
             let segments = (0..<25).map { i in
                 let cut = size * (1 + (turn * 25 + i) % (whole / size - 2))

@@ -39,16 +39,16 @@ struct Application {
     }
 
     private mutating func read(_ connection: Connection, began: Instant, at now: Instant) {
-        var most = Int.max
+        var allowed = Int.max
         let start = began + interval(arguments.readAfter)
-        if now < start { most = 0 }
+        if now < start { allowed = 0 }
         if let rate = arguments.readRate {
-            most = max(0, Int(Double(rate) * (now - start).seconds) - received)
+            allowed = max(0, Int(Double(rate) * (now - start).seconds) - received)
         }
         let echoes = arguments.pattern == .echo && !arguments.isClient
-        while most > 0 {
+        while allowed > 0 {
             let pieces = connection.readable
-            let n = min(most, pieces.first.count)
+            let n = min(allowed, pieces.first.count)
             guard n > 0 else { break }
             // At a rate it reads in steps of ten milliseconds, not byte by byte whenever a packet
             // wakes it.
@@ -63,7 +63,7 @@ struct Application {
             }
             receivedHash.add(bytes)
             received += bytes.count
-            most -= bytes.count
+            allowed -= bytes.count
             connection.consume(bytes.count, at: now)
         }
     }
