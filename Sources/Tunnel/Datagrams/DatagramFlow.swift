@@ -1,0 +1,156 @@
+import Measures
+import Wire
+
+/// One association's exchange with one other end, as this side knows it.
+final class DatagramFlow {
+    let number: UInt16
+    let opening: DatagramFrame.Opening
+    /// Opened here.
+    let isOurs: Bool
+    /// The other side may not know yet what the number means.
+    var saysOpening: Bool
+    private var nextSequence: UInt32 = 0
+    var meter = FlowMeter()
+    var queue = DatagramQueue()
+    var received = SequenceWindow()
+    var order = Resequencer()
+    var assembly = DatagramAssembly()
+    var lastUsed: Instant
+    /// The paths of its last datagram, a bit each, for status.
+    var lastSentOn: UInt32 = 0
+
+    // Fair turns between flows (`FlowTurns`).
+    var credit = 0
+    var isActive = false
+
+    init(number: UInt16, opening: DatagramFrame.Opening, isOurs: Bool, at now: Instant) {
+        self.number = number
+        self.opening = opening
+        self.isOurs = isOurs
+        saysOpening = isOurs
+        lastUsed = now
+    }
+
+    func takeSequence() -> UInt32 {
+        defer { nextSequence = (nextSequence + 1) & (DatagramFrame.sequences - 1) }
+        return nextSequence
+    }
+
+    /// What ends a flow that nobody uses.
+    var idle: Interval {
+        let own =
+            opening.target.port == DatagramLimits.questionPort
+            ? DatagramLimits.idleQuestion : DatagramLimits.idle
+        return isOurs ? own : own + DatagramLimits.idleGrace
+    }
+
+    /// What its own clocks next want.
+    var deadline: Instant { min(lastUsed + idle, min(order.deadline, assembly.deadline)) }
+
+    /// Gives back what it holds.
+    func removeAll(_ store: DatagramStore) {
+        while let item = queue.popFirst() { store.free(item.slot) }
+        order.removeAll(store)
+        assembly.removeAll(store)
+    }
+}
+
+/// Datagrams of a flow that wait to be sent, the oldest first.
+struct DatagramQueue {
+    struct Item {
+        var slot: DatagramStore.Slot
+        var since: Instant
+    }
+    private var items: [Item] = []
+    private var head = 0
+
+    var isEmpty: Bool { head == items.count }
+    var count: Int { items.count - head }
+    var first: Item? { isEmpty ? nil : items[head] }
+
+    mutating func append(_ item: Item) { items.append(item) }
+
+    mutating func popFirst() -> Item? {
+        guard head < items.count else { return nil }
+        defer {
+            head += 1
+            if head == items.count {
+                items.removeAll(keepingCapacity: true)
+                head = 0
+            } else if head >= 256, head * 2 > items.count {
+                items.removeFirst(head)
+                head = 0
+            }
+        }
+        return items[head]
+    }
+}
+
+/// Flows with something to send, in fair turns (FQ-CoDel's, RFC 8290 section 4.2): one that had
+/// nothing waiting goes first, for a quantum; then all by turns.
+struct FlowTurns {
+    private static let quantum = 1_500
+    /// Slots of flows; those that left are found out when their turn comes.
+    private var fresh = Ring()
+    private var old = Ring()
+
+    private struct Ring {
+        private var slots: [Int] = []
+        private var head = 0
+        var first: Int? { head < slots.count ? slots[head] : nil }
+        mutating func append(_ slot: Int) { slots.append(slot) }
+        mutating func removeFirst() {
+            head += 1
+            if head >= 64, head * 2 > slots.count {
+                slots.removeFirst(head)
+                head = 0
+            }
+        }
+        mutating func removeAll(where isGone: (Int) -> Bool) {
+            slots.removeFirst(head)
+            head = 0
+            slots.removeAll(where: isGone)
+        }
+        var count: Int { slots.count - head }
+    }
+
+    var isEmpty: Bool { fresh.first == nil && old.first == nil }
+
+    /// The flow, which is in `flows` at `slot`, has something to send now.
+    mutating func add(_ flow: DatagramFlow, _ slot: Int, _ flows: [DatagramFlow?]) {
+        guard !flow.isActive else { return }
+        if fresh.count + old.count > 2 * flows.count + 64 {
+            fresh.removeAll { flows[$0]?.isActive != true }
+            old.removeAll { flows[$0]?.isActive != true }
+        }
+        flow.isActive = true
+        flow.credit = Self.quantum
+        fresh.append(slot)
+    }
+
+    /// The flow whose turn it is; it stays so until its credit is used up or it has nothing left.
+    mutating func next(_ flows: [DatagramFlow?]) -> Int? {
+        while let slot = fresh.first ?? old.first {
+            let isFresh = fresh.first != nil
+            guard let flow = flows[slot], flow.isActive else { pop(isFresh); continue }
+            if flow.queue.isEmpty {
+                pop(isFresh)
+                // One turn among the others, so that who comes and goes gains nothing.
+                if isFresh, old.first != nil { old.append(slot) } else { flow.isActive = false }
+                continue
+            }
+            if flow.credit <= 0 {
+                flow.credit += Self.quantum
+                pop(isFresh)
+                old.append(slot)
+                continue
+            }
+            return slot
+        }
+        return nil
+    }
+
+    private mutating func pop(_ isFresh: Bool) {
+        if isFresh { fresh.removeFirst() } else { old.removeFirst() }
+    }
+}

@@ -1,0 +1,182 @@
+import Measures
+import Multipath
+import Wire
+
+/// A datagram's way out: its flow, its turn, its paths, its pieces.
+extension DatagramFlows {
+    /// Why a datagram is not sent; it is counted.
+    enum Refusal: Error { case noAssociation, tooLong, tooManyFlows, tooMuchWaiting }
+
+    /// Takes a datagram for `target`.
+    func send(
+        _ payload: UnsafeRawBufferPointer, association: UInt16, to target: Target, at now: Instant
+    ) throws(Refusal) {
+        guard associations[association] != nil else { throw .noAssociation }
+        guard payload.count <= DatagramLimits.payload else {
+            counters.tooLong += 1
+            throw .tooLong
+        }
+        let opening = DatagramFrame.Opening(association: association, target: target)
+        guard let slot = flow(opening) ?? makeFlow(opening, number: nil, at: now),
+            let flow = flows[slot]
+        else {
+            counters.refusedFlows += 1
+            throw .tooManyFlows
+        }
+        flow.lastUsed = now
+        flow.meter.note(payload.count, at: now)
+        if flow.queue.count >= DatagramLimits.queued { dropFirst(of: flow) }
+        var copy = store.copy(payload)
+        while copy == nil, !flow.queue.isEmpty || crowdOut() {
+            if !flow.queue.isEmpty { dropFirst(of: flow) }
+            copy = store.copy(payload)
+        }
+        guard let copy else {
+            counters.crowdedOut += 1
+            throw .tooMuchWaiting
+        }
+        flow.queue.append(DatagramQueue.Item(slot: copy, since: now))
+        turns.add(flow, slot, flows)
+        retryAt = min(retryAt, now)
+    }
+
+    private func dropFirst(of flow: DatagramFlow) {
+        guard let item = flow.queue.popFirst() else { return }
+        store.free(item.slot)
+        counters.crowdedOut += 1
+    }
+
+    /// Of the flow with the longest queue half of it goes (as in RFC 8290 section 4.1.3); false
+    /// where none has one.
+    private func crowdOut() -> Bool {
+        var fattest: DatagramFlow?
+        for case let flow? in flows where flow.queue.count > fattest?.queue.count ?? 0 {
+            fattest = flow
+        }
+        guard let fattest else { return false }
+        for _ in 0..<min(64, (fattest.queue.count + 1) / 2) { dropFirst(of: fattest) }
+        return true
+    }
+
+    // MARK: A turn
+
+    /// Sends what waits, as far as `paths` have space; `carry` writes a frame into the next
+    /// datagram of one of them and says whether it could. What nobody could send in time is
+    /// dropped.
+    func fill(
+        _ paths: inout [DatagramPath], mode: HandoverMode, at now: Instant,
+        carry: (_ path: Int, DatagramFrame) -> Bool
+    ) {
+        retryAt = .distantFuture
+        var left = DatagramLimits.perTurn
+        while left > 0, let slot = turns.next(flows), let flow = flows[slot] {
+            guard let item = flow.queue.first else { continue }
+            if now - item.since > DatagramLimits.queueAge {
+                _ = flow.queue.popFirst()
+                store.free(item.slot)
+                counters.late += 1
+                continue
+            }
+            left -= 1
+            let policy = associations[flow.opening.association]?.policy ?? .lowestDelay
+            let settled = policy.settled(for: flow.meter.kind, mode)
+            let choice = settled.choose(paths)
+            guard choice != 0 else {
+                retryAt = now + DatagramLimits.blockedWait
+                dropLate(at: now)
+                return
+            }
+            _ = flow.queue.popFirst()
+            defer { store.free(item.slot) }
+            let isOrdered = settled == .spread && paths.count > 1
+            guard emit(store.bytes(item.slot), flow, isOrdered, choice, &paths, carry) else {
+                retryAt = now
+                return
+            }
+        }
+        if !turns.isEmpty { retryAt = now }
+    }
+
+    /// What has waited too long in any flow.
+    private func dropLate(at now: Instant) {
+        for case let flow? in flows {
+            while let item = flow.queue.first, now - item.since > DatagramLimits.queueAge {
+                _ = flow.queue.popFirst()
+                store.free(item.slot)
+                counters.late += 1
+            }
+        }
+    }
+
+    /// Writes one datagram on the chosen paths; false where none could take it.
+    private func emit(
+        _ payload: UnsafeRawBufferPointer, _ flow: DatagramFlow, _ isOrdered: Bool,
+        _ choice: UInt32, _ paths: inout [DatagramPath], _ carry: (Int, DatagramFrame) -> Bool
+    ) -> Bool {
+        var frame = DatagramFrame(
+            flow: flow.number, sequence: flow.takeSequence(), isOrdered: isOrdered,
+            opening: flow.saysOpening ? flow.opening : nil, payload: payload)
+        flow.credit -= frame.size
+        var limit = Int.max
+        for i in paths.indices where choice & 1 << UInt32(i) != 0 {
+            limit = min(limit, paths[i].limit)
+        }
+        let pieces = Self.pieces(of: frame, limit: limit)
+        guard pieces.count <= DatagramFrame.maximumPieces else {
+            counters.tooLong += 1
+            return true
+        }
+        var carried = 0
+        for i in paths.indices where choice & 1 << UInt32(i) != 0 {
+            var isWhole = true
+            for (k, range) in pieces.enumerated() where isWhole {
+                frame.payload = UnsafeRawBufferPointer(rebasing: payload[range])
+                frame.piece =
+                    pieces.count == 1
+                    ? nil
+                    : DatagramFrame.Piece(index: UInt8(k), last: UInt8(pieces.count - 1))
+                isWhole = carry(paths[i].number, frame)
+                if isWhole { paths[i].take(frame.size) }
+            }
+            if isWhole { carried += 1 }
+        }
+        flow.lastSentOn = choice
+        guard carried > 0 else {
+            counters.crowdedOut += 1
+            return false
+        }
+        counters.sent += 1
+        counters.copiesSent += carried - 1
+        return true
+    }
+
+    /// How a frame's payload is cut so that each piece fits `limit`: into equal parts.
+    static func pieces(of frame: DatagramFrame, limit: Int) -> [Range<Int>] {
+        let count = frame.payload.count
+        guard frame.size > limit else { return [0..<count] }
+        let room = max(
+            1, limit - DatagramFrame.maximumHead - 1 - DatagramFrame.size(of: frame.opening))
+        let n = (count + room - 1) / room
+        let size = (count + n - 1) / max(n, 1)
+        return stride(from: 0, to: count, by: max(size, 1)).map { $0..<min($0 + size, count) }
+    }
+
+    // MARK: Small frames
+
+    /// Writes words about flows into at most `room` bytes; the bytes written.
+    func writeStatements(into out: UnsafeMutableRawPointer, room: Int) -> Int {
+        let n = min(statements.count, room / FlowFrame.size)
+        for i in 0..<n { statements[i].write(into: out + i * FlowFrame.size) }
+        statements.removeFirst(n)
+        return n * FlowFrame.size
+    }
+
+    /// Closings that are to be said (again) join the words that wait.
+    func repeatClosings(wait: Interval, at now: Instant) {
+        guard numbers.deadline <= now else { return }
+        let room = DatagramLimits.statements / 2 - statements.count
+        var said: [UInt16] = []
+        numbers.sayClosings(most: max(0, room), wait: wait, at: now) { said.append($0) }
+        for number in said { say(.closed, number) }
+    }
+}

@@ -1,0 +1,175 @@
+import Measures
+import Multipath
+import Wire
+
+/// What a session's datagrams came to.
+public struct DatagramCounters: Sendable, Equatable {
+    public var sent = 0, received = 0
+    /// Copies beyond the first that were sent, and that came.
+    public var copiesSent = 0, copiesReceived = 0
+    /// Waited too long; too many waited; longer than may be, or than the path takes.
+    public var late = 0, crowdedOut = 0, tooLong = 0
+    /// Of no flow, or of no association; too many flows; pieces whose datagram never was whole.
+    public var unknown = 0, refusedFlows = 0, incomplete = 0
+    public init() {}
+}
+
+/// The associations and flows of one session: numbers, queues, copies, order.
+///
+/// Pure of sessions and paths: its owner hands in what it needs to know of them, asks `deadline`
+/// and lets it fill datagrams (`DatagramFlows+Send`); what arrives it hands to `deliver`.
+final class DatagramFlows {
+    struct Association {
+        /// Its owner's number for it.
+        let owner: Int
+        let policy: DatagramPolicy
+        /// Slots of its flows, in no order.
+        var flows: [Int] = []
+    }
+
+    let isInitiator: Bool
+    let store = DatagramStore()
+    /// Looked up, never iterated.
+    var associations: [UInt16: Association] = [:]
+    var flows: [DatagramFlow?] = []
+    var freeFlows: [Int] = []
+    private(set) var byNumber: [UInt16: Int] = [:]
+    private(set) var byOpening: [DatagramFrame.Opening: Int] = [:]
+    var numbers: FlowNumbers
+    var turns = FlowTurns()
+    var timers = DeadlineHeap()
+    var carriers = [DatagramCarrier](repeating: DatagramCarrier(), count: Limits.paths)
+    /// Words about flows that wait for a datagram.
+    var statements: [FlowFrame] = []
+    var counters = DatagramCounters()
+    /// Nothing was sent since no path had space: when it is tried again.
+    var retryAt = Instant.distantFuture
+
+    init(isInitiator: Bool) {
+        self.isInitiator = isInitiator
+        numbers = FlowNumbers(isInitiator: isInitiator)
+    }
+
+    var isEmpty: Bool { associations.isEmpty && byNumber.isEmpty && numbers.unconfirmed == 0 }
+    var flowCount: Int { byNumber.count }
+
+    // MARK: Associations
+
+    /// False where the number is in use, or there are too many.
+    func open(association: UInt16, owner: Int, policy: DatagramPolicy) -> Bool {
+        guard associations[association] == nil, associations.count < DatagramLimits.associations
+        else { return false }
+        associations[association] = Association(owner: owner, policy: policy)
+        return true
+    }
+
+    /// Ends the association and all its flows.
+    func close(association: UInt16, at now: Instant) {
+        guard let ended = associations.removeValue(forKey: association) else { return }
+        for slot in ended.flows { drop(slot, at: now) }
+    }
+
+    // MARK: Flows
+
+    func flow(number: UInt16) -> Int? { byNumber[number] }
+    func flow(_ opening: DatagramFrame.Opening) -> Int? { byOpening[opening] }
+
+    /// A flow that comes to be; nil where there are too many. `number`: nil for one of ours.
+    func makeFlow(_ opening: DatagramFrame.Opening, number: UInt16?, at now: Instant) -> Int? {
+        if byNumber.count >= DatagramLimits.flows, !evict(at: now) { return nil }
+        guard let taken = number ?? numbers.allocate(at: now) else { return nil }
+        let flow = DatagramFlow(
+            number: taken, opening: opening, isOurs: number == nil, at: now)
+        let slot: Int
+        if let free = freeFlows.popLast() {
+            slot = free
+            flows[slot] = flow
+        } else {
+            slot = flows.count
+            flows.append(flow)
+        }
+        byNumber[taken] = slot
+        if byOpening[opening] == nil { byOpening[opening] = slot }
+        associations[opening.association]?.flows.append(slot)
+        timers.set(slot, flow.deadline)
+        return slot
+    }
+
+    /// Room for another flow: of a few the one that was not used for longest, if it rests at all.
+    private func evict(at now: Instant) -> Bool {
+        var oldest = -1
+        for _ in 0..<16 {
+            evictionCursor = (evictionCursor + 1) % max(1, flows.count)
+            guard let flow = flows[evictionCursor] else { continue }
+            if oldest < 0 || flow.lastUsed < flows[oldest]!.lastUsed { oldest = evictionCursor }
+        }
+        guard oldest >= 0, let flow = flows[oldest], now - flow.lastUsed > .seconds(2) else {
+            return false
+        }
+        end(oldest, at: now)
+        return true
+    }
+    private var evictionCursor = 0
+
+    /// A flow ends before its association does.
+    func end(_ slot: Int, at now: Instant) {
+        guard let flow = flows[slot] else { return }
+        if let i = associations[flow.opening.association]?.flows.firstIndex(of: slot) {
+            associations[flow.opening.association]?.flows.remove(at: i)
+        }
+        drop(slot, at: now)
+    }
+
+    private func drop(_ slot: Int, at now: Instant) {
+        guard let flow = flows[slot] else { return }
+        flow.removeAll(store)
+        flow.isActive = false
+        timers.set(slot, .distantFuture)
+        byNumber[flow.number] = nil
+        if byOpening[flow.opening] == slot { byOpening[flow.opening] = nil }
+        flows[slot] = nil
+        freeFlows.append(slot)
+        if flow.isOurs {
+            numbers.close(flow.number, at: now)
+        } else {
+            say(.closed, flow.number)
+        }
+    }
+
+    func say(_ statement: FlowFrame.Statement, _ flow: UInt16) {
+        guard statements.count < DatagramLimits.statements else { return }
+        statements.append(FlowFrame(statement, flow: flow))
+    }
+
+    // MARK: Time
+
+    /// When `advance`, `fill` or a report has something to do.
+    var deadline: Instant {
+        var due = min(timers.next, numbers.deadline)
+        for carrier in carriers { due = min(due, carrier.arrivals.dueAt) }
+        return min(due, turns.isEmpty ? .distantFuture : retryAt)
+    }
+
+    /// Gaps that were waited for long enough, pieces that never became whole, flows that nobody
+    /// uses.
+    func advance(
+        to now: Instant, deliver: (_ owner: Int, Target, UnsafeRawBufferPointer) -> Void
+    ) {
+        while let slot = timers.popDue(at: now) {
+            guard let flow = flows[slot] else { continue }
+            counters.incomplete += flow.assembly.advance(to: now, store)
+            if flow.order.deadline <= now {
+                let owner = associations[flow.opening.association]?.owner
+                flow.order.advance(to: now, store) { payload in
+                    counters.received += 1
+                    if let owner { deliver(owner, flow.opening.target, payload) }
+                }
+            }
+            if now - flow.lastUsed >= flow.idle, flow.queue.isEmpty {
+                end(slot, at: now)
+            } else {
+                timers.set(slot, max(flow.deadline, now + .milliseconds(1)))
+            }
+        }
+    }
+}

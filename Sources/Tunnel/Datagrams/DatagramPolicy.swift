@@ -1,0 +1,138 @@
+import Measures
+import Multipath
+
+/// How an association's datagrams use the paths.
+public enum DatagramPolicy: UInt8, CaseIterable, Sendable {
+    /// A small steady flow redundant in full mode, a bulk one spread, all else with lowest delay.
+    case auto = 0
+    /// On the path on which it arrives first; on every regular one while that is in doubt.
+    case lowestDelay = 1
+    /// Each datagram on two paths.
+    case redundant = 2
+    /// What the best path does not take goes over the next as well.
+    case spread = 3
+
+    /// As configuration and status name it.
+    public var label: String {
+        switch self {
+        case .auto: "auto"
+        case .lowestDelay: "lowest-delay"
+        case .redundant: "redundant"
+        case .spread: "spread"
+        }
+    }
+}
+
+/// What a datagram's choice of paths goes by; made anew for every turn.
+struct DatagramPath {
+    /// Its bit in a choice.
+    var number: Int
+    /// Answered lately; where no path is, those that are open take what there is.
+    var isUsable: Bool
+    /// Of a link that is paid for, in backup mode.
+    var isBackup: Bool
+    /// Its silence is being asked about, or it has just been opened.
+    var isInDoubt: Bool
+    /// Until a datagram arrives that leaves now.
+    var delay: Interval
+    /// Bytes that may be sent now.
+    var space: Int
+    /// Bytes that one more datagram adds to `delay`, by bytes a second; zero: unknown.
+    var rate: Double
+    /// The longest frame.
+    var limit: Int
+
+    mutating func take(_ bytes: Int) {
+        space -= bytes
+        if rate >= DatagramWindow.minimumRate {
+            delay = delay + Interval(seconds: Double(bytes) / rate)
+        }
+    }
+}
+
+extension DatagramPolicy {
+    /// What `auto` means for a flow that behaves so.
+    func settled(for kind: FlowMeter.Kind, _ mode: HandoverMode) -> DatagramPolicy {
+        guard self == .auto else { return self }
+        switch kind {
+        case .steady: return mode == .full ? .redundant : .lowestDelay
+        case .bulk: return .spread
+        case .other: return .lowestDelay
+        }
+    }
+
+    /// The paths a datagram of a flow with this (settled) policy takes, a bit each by their index;
+    /// zero where none has space for it.
+    func choose(_ paths: [DatagramPath]) -> UInt32 {
+        let anyUsable = paths.contains { $0.isUsable }
+        let anyRegular = paths.contains { $0.isUsable && !$0.isBackup }
+        var best = -1, second = -1
+        for i in paths.indices {
+            let path = paths[i]
+            guard path.space > 0, !anyUsable || path.isUsable, !anyRegular || !path.isBackup else {
+                continue
+            }
+            if best < 0 || path.delay < paths[best].delay {
+                second = best
+                best = i
+            } else if second < 0 || path.delay < paths[second].delay {
+                second = i
+            }
+        }
+        guard best >= 0 else { return 0 }
+        var choice = UInt32(1) << UInt32(best)
+        if self == .redundant, second >= 0 { choice |= 1 << UInt32(second) }
+        // A doubt is worth what copies cost, whoever pays for them.
+        if self != .spread || !anyUsable, paths[best].isInDoubt || !anyUsable {
+            for i in paths.indices where paths[i].space > 0 && (!anyUsable || paths[i].isUsable) {
+                choice |= 1 << UInt32(i)
+            }
+        }
+        return choice
+    }
+}
+
+/// What a flow is like, by a quarter of a second at a time.
+struct FlowMeter {
+    enum Kind: Sendable { case other, steady, bulk }
+    private static let span = Interval.milliseconds(250)
+    private static let pause = Interval.seconds(2)
+    /// Bytes in a span from which on a flow is bulk, and below which it is not any more: 2 Mbit/s
+    /// and 1.
+    private static let bulkBytes = 62_500
+    private static let thinBytes = 31_250
+    /// Datagrams in a span of a steady flow, and their bytes on average and together.
+    private static let steadyCount = 2...60
+    private static let steadySize = 640
+    private static let steadyBytes = 12_000
+
+    private(set) var kind = Kind.other
+    private var since = Instant.zero
+    private var count = 0
+    private var bytes = 0
+    private var steadySpans = 0
+
+    mutating func note(_ size: Int, at now: Instant) {
+        let gone = now - since
+        if gone >= Self.span { roll(gone, at: now) }
+        count += 1
+        bytes += size
+        if bytes >= Self.bulkBytes { kind = .bulk; steadySpans = 0 }
+    }
+
+    private mutating func roll(_ gone: Interval, at now: Instant) {
+        let isSteady =
+            gone < Self.span * 2 && Self.steadyCount.contains(count)
+            && bytes <= Self.steadyBytes && bytes <= count * Self.steadySize
+        if gone > Self.pause { steadySpans = 0 }
+        steadySpans = isSteady ? min(steadySpans + 1, 8) : steadySpans / 2
+        if kind == .bulk, gone < Self.span * 2, bytes >= Self.thinBytes {
+            steadySpans = 0
+        } else {
+            kind = steadySpans >= 2 ? .steady : .other
+        }
+        since = now
+        count = 0
+        bytes = 0
+    }
+}
