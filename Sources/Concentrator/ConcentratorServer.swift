@@ -21,6 +21,11 @@ public final class ConcentratorServer: EngineDelegate {
     let log: Logger
     let dialer: Dialer
     var counters = Counters()
+    var datagrams = DatagramCounters()
+    let relaySockets: RelaySockets
+    private var associations: [ObjectIdentifier: UDPAssociation] = [:]
+    /// By user name.
+    private var relayed: [String: RelayedByUser] = [:]
     private var connections: [ObjectIdentifier: OutboundConnection] = [:]
     private var notices = NoticeLimit()
     private var news = SessionNews()
@@ -70,6 +75,7 @@ public final class ConcentratorServer: EngineDelegate {
         dialer = try Dialer(
             loop: loop, policy: policy, personal: settings.userEgress,
             timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
+        relaySockets = RelaySockets(loop: loop)
         driver.delegate = self
         if let path = settings.capture { try driver.record(to: path) }
         for address in settings.listen {
@@ -88,6 +94,7 @@ public final class ConcentratorServer: EngineDelegate {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
+        case .associating(let handle, let user): associating(handle, user)
         case .answered, .addressAnnounced, .sessionDoubted: break
         case .helloRefused(let user, let remote, let reason):
             log.notice(
@@ -146,7 +153,52 @@ public final class ConcentratorServer: EngineDelegate {
 
     func left(_ connection: OutboundConnection) {
         connections[ObjectIdentifier(connection)] = nil
-        shutdown?.noteRemaining(connections.count)
+        shutdown?.noteRemaining(connections.count + associations.count)
+    }
+
+    // MARK: Associations
+
+    private func associating(_ handle: StreamHandle, _ user: String) {
+        let association = UDPAssociation(handle, user: user, server: self)
+        associations[ObjectIdentifier(association)] = association
+        handle.owner = association
+        let isFull =
+            relayed[user, default: RelayedByUser(settings.datagrams.perUser)].associations
+            >= settings.datagrams.associationsPerUser
+        relayed[user, default: RelayedByUser(settings.datagrams.perUser)].associations += 1
+        datagrams.associations += 1
+        if shutdown != nil {
+            association.refuse(because: "stopping")
+        } else if isFull {
+            association.refuse(because: "the user has \(settings.datagrams.associationsPerUser)")
+        } else {
+            association.start()
+        }
+    }
+
+    /// Whether the user may send one datagram more at this moment.
+    func mayRelay(_ user: String) -> Bool {
+        guard relayed[user]?.take(at: driver.now) == true else {
+            datagrams.tooMany += 1
+            return false
+        }
+        return true
+    }
+
+    func associationRefused(_ user: String, _ reason: String) {
+        datagrams.refusedAssociations += 1
+        guard let silent = notices.pass(at: loop.now()) else { return }
+        log.warning(
+            "no association",
+            metadata: [
+                "user": "\(user)", "reason": "\(reason)", "not_logged_before": "\(silent)"
+            ])
+    }
+
+    func left(_ association: UDPAssociation) {
+        associations[ObjectIdentifier(association)] = nil
+        relayed[association.user]?.associations -= 1
+        shutdown?.noteRemaining(connections.count + associations.count)
     }
 
     // MARK: The end
@@ -158,11 +210,12 @@ public final class ConcentratorServer: EngineDelegate {
         log.notice("stopping", metadata: ["connections": "\(connections.count)"])
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
-        shutdown.noteRemaining(connections.count)
+        shutdown.noteRemaining(connections.count + associations.count)
     }
 
     private func finish() {
         for connection in Array(connections.values) { connection.cut() }
+        for association in Array(associations.values) { association.cut() }
         driver.end()
         log.notice("stopped")
         onStopped?()
@@ -186,6 +239,7 @@ public final class ConcentratorServer: EngineDelegate {
             .init("lookups_under_way", dialer.lookUps.running),
             .init("lookups_waiting", dialer.lookUps.waiting)
         ]
+        status.counters += datagrams.counters(associations: associations.count)
         status.counters.append(.init("memory_bytes", report.memory))
         status.counters.append(.init("memory_limit_bytes", report.memoryLimit))
         for (limit, count) in zip(UserLimit.allCases, report.turnedAway) {

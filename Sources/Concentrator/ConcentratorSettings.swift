@@ -4,6 +4,17 @@ import Multipath
 import Shell
 import Tunnel
 
+/// What a concentrator does for datagrams, and how much of it for one user.
+public struct DatagramLimits: Sendable {
+    /// From whom a mapped port takes datagrams.
+    public var filtering = DatagramFiltering.address
+    /// Associations of one user at once: each has a descriptor, or two.
+    public var associationsPerUser = 1_024
+    /// Datagrams a second that one user may send to the world.
+    public var perUser = 50_000
+    public init() {}
+}
+
 /// What `ConcentratorServer` needs to know.
 public struct ConcentratorSettings: Sendable {
     /// Its public key is what proxies are configured with.
@@ -41,6 +52,8 @@ public struct ConcentratorSettings: Sendable {
     public var dials = Turns.Limits(inAll: 4_096, perUser: 512)
     /// The resolver holds 1,024 questions, of which a name makes two.
     public var lookUps = Turns.Limits(inAll: 480, perUser: 64)
+    /// Of associations.
+    public var datagrams = DatagramLimits()
     /// A pcap file of what travels inside the tunnel.
     public var capture: String?
     /// How long living connections may go on after `stop()`.

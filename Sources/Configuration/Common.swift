@@ -32,6 +32,7 @@ enum LimitKey: String, CaseIterable {
     case memory, memoryPerUser = "memory_per_user"
     case dials, dialsPerUser = "dials_per_user", lookUps = "lookups", lookUpsPerUser =
         "lookups_per_user"
+    case associationsPerUser = "associations_per_user", datagramsPerUser = "datagrams_per_user"
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -69,6 +70,8 @@ struct Common {
     var dials = Turns.Limits(inAll: Defaults.dials, perUser: Defaults.dialsPerUser)
     var lookUps = Turns.Limits(inAll: Defaults.lookUps, perUser: Defaults.lookUpsPerUser)
     var sessionSilence = Defaults.sessionSilence
+    var associationsPerUser = Defaults.associationsPerUser
+    var datagramsPerUser = Defaults.datagramsPerUser
 
     init(_ fields: CommonFields, folder: String) {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map {
@@ -103,6 +106,10 @@ struct Common {
         lookUps.inAll = limits[.lookUps]?.number(in: Defaults.lookUpsRange) ?? lookUps.inAll
         lookUps.perUser =
             limits[.lookUpsPerUser]?.number(in: Defaults.lookUpsRange) ?? lookUps.perUser
+        associationsPerUser =
+            limits[.associationsPerUser]?.number(in: Defaults.perUserRange) ?? associationsPerUser
+        datagramsPerUser =
+            limits[.datagramsPerUser]?.number(in: Defaults.connectionsRange) ?? datagramsPerUser
         if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) {
             connection.sendLimit = size.bytes
         }

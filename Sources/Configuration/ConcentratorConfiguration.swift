@@ -17,7 +17,7 @@ enum ConcentratorKey: String, CaseIterable {
     case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile =
         "private_key_file", users, egress, dialTimeout = "dial_timeout",
         status, control, user
-    case logLevel = "log_level", pcap, congestion, limits
+    case logLevel = "log_level", pcap, congestion, limits, udpFiltering = "udp_filtering"
 }
 
 /// Keys of one of the `users`.
@@ -68,8 +68,11 @@ extension ConcentratorConfiguration {
         let dialTimeout =
             table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) }
             ?? Defaults.dialTimeout
+        let filtering =
+            table[.udpFiltering].map { $0.choice(DatagramFiltering.self) } ?? Defaults.udpFiltering
         guard report.problems.isEmpty,
             let identity = common.identity,
+            let filtering,
             let users,
             let joinsFirst,
             let dialTimeout
@@ -91,6 +94,9 @@ extension ConcentratorConfiguration {
         settings.memoryPerUser = common.memoryPerUser ?? settings.memory / Defaults.userMemoryPart
         settings.dials = common.dials
         settings.lookUps = common.lookUps
+        settings.datagrams.filtering = filtering
+        settings.datagrams.associationsPerUser = common.associationsPerUser
+        settings.datagrams.perUser = common.datagramsPerUser
         settings.capture = common.capture
         settings.drain = common.drain
         settings.sessionSilence = common.sessionSilence

@@ -1,3 +1,4 @@
+import Concentrator
 import Measures
 import Multipath
 import Proxy
@@ -18,6 +19,8 @@ public enum Defaults {
     public static let mode = HandoverMode.full
     /// Names are answered at once, addresses when the dial has ended.
     public static let open = OpenPolicy.auto
+    /// Whom the application has sent to may answer, from any port.
+    public static let udpFiltering = DatagramFiltering.address
     /// docs/decisions.md has the figures of each.
     public static let congestion = CongestionAlgorithm.bbr
     /// States of sessions and paths, no targets and no users.
@@ -48,6 +51,10 @@ public enum Defaults {
     public static let lookUps = 480
     /// Never more than are free besides.
     public static let lookUpsPerUser = 64
+    /// Of one user: associations at once, and datagrams a second to the world.
+    public static let associationsPerUser = 1_024
+    /// See above.
+    public static let datagramsPerUser = 50_000
     /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
     public static let sendBuffer = ByteCount.mebibytes(16)
     /// The most one connection may have on its way to us: a second at 64 Mbit/s.

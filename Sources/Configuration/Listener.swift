@@ -2,10 +2,11 @@ import Dialogue
 import Measures
 import Multipath
 import Proxy
+import Tunnel
 
 extension Field {
-    /// One port of the proxy, written as `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE]`;
-    /// without a scheme, `mixed`.
+    /// One port of the proxy, written as
+    /// `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE][&udp=POLICY]`; without a scheme, `mixed`.
     func listener() -> ProxyListener? {
         guard let text = text() else { return nil }
         let shown = withoutPassword(text)
@@ -30,11 +31,17 @@ extension Field {
             credentials = found
             rest = rest[rest.index(after: at)...]
         }
-        var mode: HandoverMode?
+        var mode: HandoverMode?, datagrams: DatagramPolicy? = .auto
         if let mark = rest.lastIndex(of: "?") {
-            let setting = rest[rest.index(after: mark)...]
-            guard let found = handoverMode(setting) else { return nil }
-            mode = found
+            for setting in rest[rest.index(after: mark)...].split(separator: "&") {
+                if setting.hasPrefix("udp=") {
+                    guard let found = datagramPolicy(setting.dropFirst(4)) else { return nil }
+                    datagrams = found.policy
+                    continue
+                }
+                guard let found = handoverMode(setting) else { return nil }
+                mode = found
+            }
             rest = rest[..<mark]
         }
         if rest.hasSuffix("/") { rest = rest.dropLast() }
@@ -46,7 +53,8 @@ extension Field {
         }
         do {
             return try ProxyListener(
-                scheme: scheme, address: address, credentials: credentials, mode: mode)
+                scheme: scheme, address: address, credentials: credentials, mode: mode,
+                datagrams: datagrams)
         } catch {
             switch error {
             case .openToEverybody:
@@ -73,6 +81,18 @@ extension Field {
             nearestName(to: String(parts[1]), among: names).map { "; did you mean \"\($0)\"?" }
             ?? ""
         return wrong("\"\(parts[1])\" is none of \(names.joined(separator: ", "))\(hint)")
+    }
+
+    /// What `udp=` names: a policy, or none of it.
+    private func datagramPolicy(_ name: Substring) -> (policy: DatagramPolicy?, Void)? {
+        if name == "off" { return (nil, ()) }
+        let names = DatagramPolicy.allCases.map(\.label) + ["off"]
+        if let policy = DatagramPolicy.allCases.first(where: { $0.label == name }) {
+            return (policy, ())
+        }
+        let hint =
+            nearestName(to: String(name), among: names).map { "; did you mean \"\($0)\"?" } ?? ""
+        return wrong("\"\(name)\" is none of \(names.joined(separator: ", "))\(hint)")
     }
 
     /// A password has no place in a log or on a screen.

@@ -24,7 +24,7 @@ public struct ProxyConfiguration: Sendable {
 enum ProxyKey: String, CaseIterable {
     case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status,
         control, user
-    case logLevel = "log_level", pcap, congestion, limits
+    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay"
 }
 
 /// Keys of `concentrator`.
@@ -53,8 +53,11 @@ extension ProxyConfiguration {
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
-            limits[.connectionsPerUser]?.complain(
-                "is the concentrator's to limit; a proxy has one user")
+            for key in [
+                LimitKey.connectionsPerUser, .associationsPerUser, .datagramsPerUser
+            ] {
+                limits[key]?.complain("is the concentrator's to limit; a proxy has one user")
+            }
         }
         var clients = ClientLimits()
         (clients.dialogue, clients.idleBody, clients.unauthenticated) = (
@@ -68,6 +71,7 @@ extension ProxyConfiguration {
         let listeners = ProxyConfiguration.listeners(table[.listen])
         let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
+        let relayAddress = table[.udpRelay].flatMap { ProxyConfiguration.relayAddress($0) }
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
         guard report.problems.isEmpty,
             let identity = common.identity,
@@ -86,9 +90,19 @@ extension ProxyConfiguration {
         settings.connection = common.connection
         settings.maximumClients = common.connections ?? Defaults.proxyConnections
         settings.clients = clients
+        settings.relayAddress = relayAddress
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.capture = common.capture
         settings.drain = common.drain
+    }
+
+    private static func relayAddress(_ field: Field) -> IPAddress? {
+        guard let text = field.text() else { return nil }
+        guard let address = IPAddress(text), !address.isUnspecified else {
+            return field.wrong(
+                "\"\(text)\" is no address applications could send to, such as 192.168.1.10")
+        }
+        return address
     }
 
     /// The concentrator as the proxy knows it.

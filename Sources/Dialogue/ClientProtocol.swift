@@ -57,6 +57,9 @@ public enum DialogueStep: Equatable, Sendable {
     case reply([UInt8], consumed: Int)
     /// Drop `consumed` bytes and open `target`; what follows them belongs to the application.
     case open(Target, consumed: Int)
+    /// Drop `consumed` bytes and serve datagrams; the address is the one the application says it
+    /// will send from, often all zero.
+    case associate(Target, consumed: Int)
     /// Send `reply` (perhaps nothing) and close.
     case refused(reply: [UInt8], SocksRefusal)
 }

@@ -4,7 +4,8 @@ import Wire
 /// A SOCKS5 dialogue up to its request: methods (RFC 1928 section 3), user and password (RFC 1929),
 /// request (RFC 1928 section 4).
 ///
-/// Only CONNECT opens anything; UDP ASSOCIATE and BIND are answered "command not supported".
+/// CONNECT opens a stream, UDP ASSOCIATE an association where the listener has them; BIND is
+/// answered "command not supported".
 public struct Socks5Dialogue: Sendable {
     private enum State { case methods, credentials, request, ended }
     private enum Method {
@@ -37,11 +38,16 @@ public struct Socks5Dialogue: Sendable {
     }
 
     private let credentials: Credentials?
+    private let allowsUDP: Bool
     private var state = State.methods
 
     /// `credentials`: what the application must show; nil asks for nothing, though an application
     /// that insists on sending a password may.
-    public init(credentials: Credentials?) { self.credentials = credentials }
+    /// `allowsUDP`: whether UDP ASSOCIATE is served.
+    public init(credentials: Credentials?, allowsUDP: Bool = false) {
+        self.credentials = credentials
+        self.allowsUDP = allowsUDP
+    }
 
     /// The next step for the bytes at hand, which begin where the last step's `consumed` ended.
     public mutating func read(_ bytes: UnsafeRawBufferPointer) -> DialogueStep {
@@ -56,6 +62,12 @@ public struct Socks5Dialogue: Sendable {
     /// VER, REP, RSV, ATYP, BND.ADDR, BND.PORT; the bound address is left at 0.0.0.0:0, as it means
     /// nothing on this side of the tunnel.
     public static func reply(_ code: Code) -> [UInt8] { [5, code.rawValue, 0, 1, 0, 0, 0, 0, 0, 0] }
+    /// With the address to which the application's datagrams go.
+    public static func reply(_ code: Code, bound: SocketAddress) -> [UInt8] {
+        var reply: [UInt8] = [5, code.rawValue, 0]
+        Target(host: .address(bound.address), port: bound.port).write(into: &reply)
+        return reply
+    }
     /// The reply to the result of a dial.
     public static func reply(dial status: DialStatus) -> [UInt8] { reply(Code(status)) }
 
@@ -106,13 +118,17 @@ public struct Socks5Dialogue: Sendable {
             return refuse(Self.reply(.generalFailure), .wrongVersion(bytes[0]))
         }
         guard bytes.count >= 2 else { return .needMore }
-        guard bytes[1] == Command.connect else {
+        let isAssociate = bytes[1] == Command.associate && allowsUDP
+        guard bytes[1] == Command.connect || isAssociate else {
             return refuse(Self.reply(.commandNotSupported), .commandNotSupported(bytes[1]))
         }
         guard bytes.count >= 4 else { return .needMore }
         switch Target.read(bytes.slice(3..<bytes.count)) {
         case .needMore:
             return .needMore
+        case .target(let target, let length) where isAssociate:
+            state = .ended
+            return .associate(target, consumed: 3 + length)
         case .target(let target, let length):
             guard target.port != 0 else { return refuse(Self.reply(.generalFailure), .portZero) }
             state = .ended

@@ -4,6 +4,9 @@ import Wire
 /// The header in front of every datagram of a UDP ASSOCIATE (RFC 1928 section 7):
 /// RSV (2 bytes, zero), FRAG, ATYP, DST.ADDR, DST.PORT, DATA.
 public struct SocksDatagramHeader: Hashable, Sendable {
+    /// Bytes of the longest header.
+    public static let maximumLength = 3 + Target.longestEncoding
+
     /// Where the datagram goes, or where it came from.
     public var target: Target
     /// Where the payload begins.

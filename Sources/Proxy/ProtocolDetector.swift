@@ -23,7 +23,8 @@ final class ProtocolDetector: ClientConnection {
     ) {
         source = pending.source
         socks4 = Socks4Dialogue(credentials: listener.credentials)
-        socks5 = Socks5Dialogue(credentials: listener.credentials)
+        socks5 = Socks5Dialogue(
+            credentials: listener.credentials, allowsUDP: listener.datagrams != nil)
         requests = HTTPRequestReader(credentials: listener.credentials)
         super.init(socket, server, listener, pending: pending)
     }
@@ -114,6 +115,14 @@ final class ProtocolDetector: ClientConnection {
         case .open(let target, let consumed):
             buffer.removeFirst(consumed)
             enter(target, style)
+            return false
+        case .associate(let announced, let consumed):
+            buffer.removeFirst(consumed)
+            server.counters.requests += 1
+            handOver(
+                to: UDPRelay(
+                    socket, server, listener, announced: announced,
+                    policy: listener.datagrams ?? .auto))
             return false
         case .refused(let reply, let why):
             server.counters.refusedDialogues += 1

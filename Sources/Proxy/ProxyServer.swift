@@ -22,6 +22,8 @@ public final class ProxyServer: EngineDelegate {
     let loop: EventLoop
     let log: Logger
     var counters = Counters()
+    var datagrams = DatagramCounters()
+    let relaySockets: RelaySockets
     /// Where sockets are read into before it is known what the bytes are; used within one call
     /// only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
@@ -79,6 +81,7 @@ public final class ProxyServer: EngineDelegate {
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
+        relaySockets = RelaySockets(loop: loop)
         driver.delegate = self
         if let path = settings.capture { try driver.record(to: path) }
         for (index, listener) in settings.listeners.enumerated() {
@@ -213,6 +216,22 @@ public final class ProxyServer: EngineDelegate {
         return handle
     }
 
+    func openAssociation(_ policy: DatagramPolicy, owner: ClientConnection) -> StreamHandle {
+        let handle = driver.endpoint.openAssociation(
+            policy: policy, mode: owner.listener.mode, at: loop.now())
+        handle.owner = owner
+        driver.kick()
+        return handle
+    }
+
+    /// There is no socket for an association.
+    func noRelay(_ error: SystemError) {
+        counters.failedDials += 1
+        guard let silent = notices.pass(at: loop.now()) else { return }
+        log.warning(
+            "no association: \(error)", metadata: ["not_logged_before": "\(silent)"])
+    }
+
     /// Bytes were read from or written to the stream.
     func touched(_ handle: StreamHandle) {
         driver.endpoint.touched(handle, at: loop.now())
@@ -275,7 +294,7 @@ public final class ProxyServer: EngineDelegate {
         switch event {
         case .activity(let handle): handle.streamOwner?.activity()
         case .answered(let handle, let status): handle.streamOwner?.answered(status)
-        case .incoming, .helloRefused, .strangerRefused: break
+        case .incoming, .associating, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
             reachability.sessionOpened()
             concentrator?.isNeeded = false
@@ -424,7 +443,14 @@ public final class ProxyServer: EngineDelegate {
             .init("dials_failed_total", counters.failedDials),
             .init("wrong_passwords_total", counters.wrongPasswords),
             .init("clients_crowded_out_total", counters.crowdedOut),
-            .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit)
+            .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
+            .init("associations", clients.values.count { $0 is UDPRelay }),
+            .init("datagrams_sent_total", datagrams.sent),
+            .init("datagrams_received_total", datagrams.received),
+            .init("datagrams_refused_total{reason=\"fragment\"}", datagrams.fragments),
+            .init("datagrams_refused_total{reason=\"malformed\"}", datagrams.malformed),
+            .init("datagrams_refused_total{reason=\"stranger\"}", datagrams.fromStrangers),
+            .init("datagrams_refused_total{reason=\"no_room\"}", datagrams.dropped)
         ]
         return status
     }

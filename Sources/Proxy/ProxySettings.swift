@@ -3,6 +3,7 @@ import Dialogue
 import Measures
 import Multipath
 import Shell
+import Tunnel
 import Wire
 
 /// A port applications connect to.
@@ -22,6 +23,8 @@ public struct ProxyListener: Sendable {
     public let credentials: Credentials?
     /// Of the connections that come in here; nil: the proxy's, which `braid mode` changes.
     public let mode: HandoverMode?
+    /// How datagrams of its associations use the paths; nil: it has none.
+    public let datagrams: DatagramPolicy?
 
     /// Whether others than this machine may use it without a password.
     public var isOpenToOthers: Bool { credentials == nil && !address.address.isLoopback }
@@ -41,7 +44,8 @@ public struct ProxyListener: Sendable {
     /// An address that others can reach by any interface needs `credentials`.
     public init(
         scheme: Scheme = .mixed, address: SocketAddress,
-        credentials: Credentials? = nil, mode: HandoverMode? = nil
+        credentials: Credentials? = nil, mode: HandoverMode? = nil,
+        datagrams: DatagramPolicy? = .auto
     ) throws(Problem) {
         let isWildcard = address.address.high == 0 && address.address.low == 0
         if isWildcard, credentials == nil { throw .openToEverybody(address) }
@@ -49,6 +53,7 @@ public struct ProxyListener: Sendable {
         self.address = address
         self.credentials = credentials
         self.mode = mode
+        self.datagrams = datagrams
     }
 }
 
@@ -107,6 +112,9 @@ public struct ProxySettings: Sendable {
     public var maximumClients = 20_000
     /// How long applications may take.
     public var clients = ClientLimits()
+    /// What applications are told to send their datagrams to; nil: the address their TCP
+    /// connection came in on.
+    public var relayAddress: IPAddress?
     /// Bytes that connections may hold in the tunnel.
     public var memory = SystemMemory.limit() / 4
     /// A pcap file of what travels inside the tunnel.

@@ -17,7 +17,8 @@ extension IPAddress {
             ? IPAddress(v4: UInt32(truncatingIfNeeded: a.low))
             : IPAddress(v6High: a.high, low: a.low)
     }
-    var isUnspecified: Bool { high == 0 && low == 0 }
+    /// 0.0.0.0 or ::.
+    public var isUnspecified: Bool { high == 0 && low == 0 }
 }
 
 extension SocketAddress {

@@ -54,14 +54,15 @@ public final class DatagramExchange {
             let length = Int(arrivals[i].length), segment = Int(arrivals[i].segment)
             socket.statistics.bytesReceived += length
             var at = 0
-            while at < length {
+            // One without a byte is a datagram, too.
+            repeat {
                 let size = min(segment, length - at)
                 take(
                     UnsafeMutableRawBufferPointer(start: arrivals[i].bytes + at, count: size), from,
                     local)
                 socket.statistics.datagramsReceived += 1
                 at += size
-            }
+            } while at < length
         }
         return n == Int32(Self.receiveSlots)
     }

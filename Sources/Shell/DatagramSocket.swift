@@ -48,11 +48,17 @@ public final class DatagramSocket {
 
     /// Kernel buffers asked for each way: half a second at 64 Mbit/s, so that a busy turn loses
     /// nothing.
-    static let kernelBuffer = 4 << 20
+    public static let kernelBuffer = 4 << 20
 
     /// Throws what the kernel says where it can't be bound: the address is gone, the port taken, or
     /// the process may not bind to devices.
-    public init(_ binding: Binding, loop: EventLoop) throws(SystemError) {
+    ///
+    /// `mayFragment`: what is longer than the interface takes is cut by the system, as it is for
+    /// any application.
+    public init(
+        _ binding: Binding, loop: EventLoop, kernelBuffer: Int = DatagramSocket.kernelBuffer,
+        mayFragment: Bool = false
+    ) throws(SystemError) {
         self.binding = binding
         switch binding {
         case .device(_, let v4): isIPv4 = v4
@@ -68,9 +74,9 @@ public final class DatagramSocket {
         }
         descriptor = fd
         watch = loop.watch(fd)
-        braid_set_buffers(fd, Int32(Self.kernelBuffer))
+        braid_set_buffers(fd, Int32(kernelBuffer))
         _ = braid_set_coalescing(fd)
-        _ = braid_forbid_fragments(fd, isIPv4 ? 1 : 0)
+        if !mayFragment { _ = braid_forbid_fragments(fd, isIPv4 ? 1 : 0) }
     }
 
     deinit { close() }

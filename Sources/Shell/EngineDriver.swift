@@ -80,6 +80,9 @@ public final class EngineDriver {
                 Self.bytesPerTurn
             }
         allowance = bytesPerTurn
+        endpoint.datagramArrived = { stream, target, payload in
+            stream.streamOwner?.datagram(payload, target)
+        }
         timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in
             guard let self else { return }

@@ -11,6 +11,9 @@ open class StreamOwner {
     public init() {}
     /// The concentrator's dial ended (proxy).
     open func answered(_ status: DialStatus) {}
+    /// A datagram of the association arrived: from `target` (proxy), or for it. Within the engine's
+    /// work: the endpoint must not be called.
+    open func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {}
     /// Bytes to read, space to write, the end or an error.
     open func activity() {}
 }

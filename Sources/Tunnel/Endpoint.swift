@@ -24,6 +24,12 @@ public final class Endpoint {
     /// that a path is closed.
     public typealias SignalObserver = (_ path: UInt8, _ number: UInt64, _ removes: Bool) -> Void
 
+    /// Takes a datagram of an association: at the proxy for the application, from `target`; at the
+    /// concentrator for `target`. The bytes are valid during the call.
+    public typealias DatagramReceiver = (
+        _ on: StreamHandle, _ target: Target, _ payload: UnsafeRawBufferPointer
+    ) -> Void
+
     /// What sessions share: queues, deadlines, chance, configuration.
     let host: SessionHost
     var sessions = SessionTable()
@@ -93,6 +99,13 @@ public final class Endpoint {
     public var signalCarried: SignalObserver? {
         get { host.signalCarried }
         set { host.signalCarried = newValue }
+    }
+
+    /// Called with every datagram that arrives, within `receive`, `advance` and `transmit`: it must
+    /// not call the endpoint.
+    public var datagramArrived: DatagramReceiver? {
+        get { host.datagramArrived }
+        set { host.datagramArrived = newValue }
     }
 
     // MARK: Uplinks (proxy)

@@ -40,7 +40,7 @@ extension Session {
         if now - path.lastEliciting < Limits.flowBreak { noteFlow(path, at: now) }
     }
 
-    @inline(__always) private func noteFlow(_ path: Path, at now: Instant) {
+    @inline(__always) func noteFlow(_ path: Path, at now: Instant) {
         let gap = now - path.lastFlow
         path.lastFlow = now
         if gap > Limits.flowBreak {
@@ -361,6 +361,7 @@ extension Session {
         if previous != nil { due = min(due, previousUntil) }
         if let rekey = self.rekey { due = min(due, rekey.again.at) }
         due = min(due, min(spareAt, resets.deadline))
+        due = min(due, datagrams.deadline)
         if isInitiator {
             // Doubt is looked at again and again while it lasts.
             if !hasUsablePath, !streams.isEmpty, !host.isHandshaking {
@@ -392,6 +393,7 @@ extension Session {
         if signals.at <= now { repeatSignals(at: now) }
         if spareAt <= now { watchSpare(at: now) }
         if resets.deadline <= now { repeatResets(at: now) }
+        advanceDatagrams(to: now)
         if previous != nil, previousUntil <= now { previous = nil }
         if let rekey, rekey.again.at <= now { repeatRekey(at: now) }
         if isInitiator, !hasUsablePath, !streams.isEmpty,

@@ -194,8 +194,15 @@ extension Session {
                 arrival.states <= Limits.statesPerDatagram
             else { return false }
             receive(frame, arrival.path, at: now)
-        case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport, nil:
-            return false
+        case .flowAcknowledged, .flowClosed, .flowUnknown:
+            guard let frame = FlowFrame.read(bytes) else { return false }
+            receive(frame, at: now)
+        case .datagramReport:
+            guard let frame = DatagramReportFrame.read(bytes) else { return false }
+            receive(frame, arrival.path, at: now)
+        case nil:
+            guard let frame = DatagramFrame.read(bytes) else { return false }
+            receive(frame, arrival.path, number: arrival.number, at: now)
         }
         return true
     }

@@ -110,6 +110,10 @@ final class Session {
 
     /// At the concentrator: what opened its latest connections.
     var openings = Openings()
+    /// Its associations' datagrams.
+    let datagrams: DatagramFlows
+    /// They want a turn.
+    var isTalking = false
     /// Resets of connections this end broke off, repeated until the peer knows.
     var resets = UnconfirmedResets()
 
@@ -148,6 +152,7 @@ final class Session {
         isConfirmed = isInitiator
         current = EpochKeys(epoch: 0, suite: suite, keys: opening.keys, since: now)
         numbers = NumberTable(cursor: numberCursor)
+        datagrams = DatagramFlows(isInitiator: user == nil)
         lastArrival = now
         lastActivity = now
     }

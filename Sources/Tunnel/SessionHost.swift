@@ -25,6 +25,8 @@ final class SessionHost {
     var events = EventQueue()
     /// Slots of sessions with frames that wait for a datagram.
     var dirty: [Int] = []
+    /// Slots of sessions whose datagrams want a turn.
+    var talking: [Int] = []
     /// Slots of sessions with connections that have not heard of all changes of their paths.
     var walking: [Int] = []
     /// Datagrams that are ready, for the next batch.
@@ -43,6 +45,9 @@ final class SessionHost {
     var counters = DropCounters()
     var turnedAway = LimitCounters()
     var capture: Endpoint.Capture?
+    var datagramArrived: Endpoint.DatagramReceiver?
+    /// Proxy: the number of the latest association.
+    var lastAssociation: UInt16 = 0
     var signalCarried: Endpoint.SignalObserver?
 
     // Scratch memory: worth nothing beyond the segment that is read or written.
@@ -61,7 +66,7 @@ final class SessionHost {
     /// Something is to be done without waiting for a deadline.
     var hasWork: Bool {
         !ready.isEmpty || !told.isEmpty || !events.isEmpty || !dirty.isEmpty || !outbox.isEmpty
-            || !walking.isEmpty
+            || !walking.isEmpty || !talking.isEmpty
     }
 
     func say(_ event: EndpointEvent) { events.append(event) }

@@ -33,6 +33,9 @@ public enum EndpointEvent {
     /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where
     /// the stream ended before an answer.
     case answered(StreamHandle, DialStatus)
+    /// Concentrator: the user wants an association; `answer(_:with:)`, then `Endpoint.send` and
+    /// `Endpoint.datagramArrived`.
+    case associating(StreamHandle, user: String)
     /// Bytes to read, space to write, or the end: look at `handle.connection`.
     case activity(StreamHandle)
     /// Concentrator: the user met a limit. Seldom, whatever he does.
@@ -61,6 +64,8 @@ public final class StreamHandle {
     /// Where it stands in `Session.streams`.
     var position = -1
     let target: Target?
+    /// What it is where it has no target; known at the concentrator with its preface.
+    var association: AssociationPreface?
     /// The last change of its session's paths that it heard of (`PathChanges.latest`).
     var heardOf: UInt64 = 0
     /// When it could first send in its session.

@@ -14,17 +14,26 @@ extension Endpoint {
     public func open(
         _ target: Target, mode own: HandoverMode? = nil, at now: Instant
     ) -> StreamHandle {
+        var preface: [UInt8] = []
+        preface.reserveCapacity(Target.longestEncoding)
+        target.write(into: &preface)
+        return open(preface, target: target, association: nil, mode: own, at: now)
+    }
+
+    /// A stream that begins with `preface`, which is that of `target` or of `association`.
+    func open(
+        _ preface: [UInt8], target: Target?, association: AssociationPreface?,
+        mode own: HandoverMode?, at now: Instant
+    ) -> StreamHandle {
         precondition(isProxy)
         clock = now
         let connection = Connection(
             role: .initiator, configuration: host.configuration.connection,
             localKey: host.random.next(), memory: ownMemory, at: now)
         connection.mode = own ?? mode
-        var preface: [UInt8] = []
-        preface.reserveCapacity(Target.longestEncoding)
-        target.write(into: &preface)
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
         let stream = StreamHandle(connection: connection, session: nil, target: target)
+        stream.association = association
         stream.ownMode = own
         guard host.streams.living < host.configuration.mostConnections, ownMemory.free >= 0,
             taken == preface.count
@@ -84,6 +93,7 @@ extension Endpoint {
         guard !stream.isReleased else { return }
         stream.isReleased = true
         stream.countRelease()
+        stream.session?.endAssociation(of: stream, at: now)
         stream.owner = nil
         if !stream.isRefused {
             if stream.connection.isReadFinished {
@@ -182,6 +192,7 @@ extension Session {
         stream.heardOf = changes.latest
         stream.connection.mode = mode(of: stream)
         countMode(of: stream, by: 1, at: now)
+        beginAssociation(of: stream)
         host.ready.append(stream)
         if isInitiator, streams.count == 1 { schedule(at: now) }
     }
@@ -195,6 +206,7 @@ extension Session {
     }
 
     func detach(_ stream: StreamHandle, at now: Instant) {
+        endAssociation(of: stream, at: now)
         for i in stream.links.indices where stream.links[i].isUsed {
             releaseNumber(stream, i, at: now)
         }
@@ -275,6 +287,10 @@ extension Session {
     /// Listener: where to dial, as soon as all of it is there.
     private func readPreface(_ stream: StreamHandle, at now: Instant) {
         let readable = stream.connection.readable
+        if readable.first.first == AssociationPreface.type {
+            readAssociation(readable.first, stream, at: now)
+            return
+        }
         var reading = Target.read(readable.first)
         if case .needMore = reading, !readable.second.isEmpty {
             // Only where a peer dribbled the preface around the end of the ring.
@@ -318,6 +334,7 @@ extension Session {
         }
         var isHalfOpen = true
         if case .target = Target.read(payload) { isHalfOpen = false }
+        if AssociationPreface(payload) != nil { isHalfOpen = false }
         if let limit = user.limitReached(isHalfOpen: isHalfOpen, host.configuration) {
             refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)
             host.turnedAway(by: limit, user, at: now)

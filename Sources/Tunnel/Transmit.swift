@@ -19,7 +19,7 @@ extension Endpoint {
         for lane in 0..<DatagramBatch.laneCount where !batch.hasRoom(lane) { return true }
         guard postHandshakes(into: batch) else { return true }
         walkOn(at: now)
-        var isFull = false
+        var isFull = !fillDatagrams(into: batch, at: now)
         while let stream = host.ready.popFirst() {
             guard stream.slot >= 0, let session = stream.session else { continue }
             switch session.visit(stream, batch, at: now) {
@@ -40,6 +40,7 @@ extension Endpoint {
                 || !host.walking.isEmpty || deadline > now,
             "the loop would spin")
         return isFull || !host.ready.isEmpty || !host.dirty.isEmpty || !host.outbox.isEmpty
+            || !host.talking.isEmpty
     }
 
     private func postHandshakes(into batch: DatagramBatch) -> Bool {
@@ -408,7 +409,7 @@ extension Session {
     /// One datagram with the path's waiting frames, behind the pending signals; false where the
     /// lane is full.
     /// `isLast`: nothing more follows on the path in this turn.
-    private func flush(
+    func flush(
         _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
         at now: Instant
     ) -> Bool {

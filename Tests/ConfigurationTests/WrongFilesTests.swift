@@ -26,7 +26,8 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
-                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits"),
+                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay"
+        ),
         WrongFile(
             goodProxy + "uplinks:\n  - interfaec: wlan0",
             "proxy.yaml:4: unknown key \"interfaec\" in uplinks[0]; did you mean \"interface\"?",
@@ -61,7 +62,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
-                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits"),
+                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay"),
         WrongFile(
             goodProxy + "mode: [full]",
             "proxy.yaml:3: mode: must be one value, not a list or a table"),
@@ -69,7 +70,8 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "limits: many",
             "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "
                 + "dialogue, idle_body, unauthenticated, session, half_open_per_user, sessions_per_user, memory, memory_per_user, "
-                + "dials, dials_per_user, lookups, lookups_per_user"),
+                + "dials, dials_per_user, lookups, lookups_per_user, associations_per_user, datagrams_per_user"
+        ),
         WrongFile(
             goodProxy + "limits: { connections: many }",
             "proxy.yaml:3: limits.connections: \"many\" is not a whole number; give one from 1 to 1000000"

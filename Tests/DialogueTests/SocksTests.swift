@@ -95,9 +95,10 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
     /// it ended.
     private func run(
         _ bytes: [UInt8], credentials: Credentials? = nil,
-        step: Int = .max
+        step: Int = .max, allowsUDP: Bool = false
     ) -> (replies: [[UInt8]], end: DialogueStep, rest: Int) {
-        var dialogue = Socks5Dialogue(credentials: credentials), replies: [[UInt8]] = [],
+        var dialogue = Socks5Dialogue(credentials: credentials, allowsUDP: allowsUDP),
+            replies: [[UInt8]] = [],
             buffer: [UInt8] = [], fed = 0
         while true {
             switch withBytes(buffer, { dialogue.read($0) }) {
@@ -114,10 +115,32 @@ private func name(_ s: String) -> [UInt8] { [UInt8(s.utf8.count)] + Array(s.utf8
                     replies, .open(target, consumed: consumed),
                     buffer.count - consumed + bytes.count - fed
                 )
+            case .associate(let target, let consumed):
+                return (
+                    replies, .associate(target, consumed: consumed),
+                    buffer.count - consumed + bytes.count - fed
+                )
             case .refused(let reply, let why):
                 return (replies, .refused(reply: reply, why), 0)
             }
         }
+    }
+
+    /// What an application announces, however its bytes come; the address may be all zero.
+    @Test(arguments: 1...12) func associations(_ step: Int) {
+        for target in [v4, v6, example, Target(host: .address(.unspecifiedV4), port: 0)] {
+            var request: [UInt8] = [5, 1, 0, 5, 3, 0]
+            target.write(into: &request)
+            let end = run(request, step: step, allowsUDP: true)
+            #expect(end.end == .associate(target, consumed: request.count - 3) && end.rest == 0)
+            #expect(
+                run(request, credentials: alice, step: step, allowsUDP: true).end
+                    == .refused(reply: [5, 0xff], .noAcceptableMethod))
+        }
+        #expect(
+            Socks5Dialogue.reply(
+                .succeeded, bound: SocketAddress(IPAddress(v4: 0x7f00_0001), port: 9))
+                == [5, 0, 0, 1, 127, 0, 0, 1, 0, 9])
     }
     private let alice = Credentials(user: "alice", password: "secret")!
     private let login: [UInt8] = [1] + name("alice") + name("secret")

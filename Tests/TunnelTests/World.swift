@@ -64,6 +64,8 @@ final class World {
     private var order = 0
     private let batch = DatagramBatch()
     var clients: [Client] = []
+    /// Associations that stand, at either end.
+    var associations: [StreamHandle] = []
     var servers: [Server] = []
 
     static func key(_ n: UInt64) -> Key32 {
@@ -255,7 +257,11 @@ final class World {
             endpoint.answer(
                 stream, with: server.port == 9 ? .connectionRefused : .connected, at: now)
             server.pump(endpoint, at: now)
+        case .associating(let stream, _):
+            associations.append(stream)
+            endpoint.answer(stream, with: .connected, at: now)
         case .answered(let stream, let status):
+            if stream.owner == nil, status == .connected { associations.append(stream) }
             (stream.owner as? Client)?.status = status
         case .activity(let stream):
             (stream.owner as? Client)?.pump(endpoint, at: now)

@@ -51,6 +51,7 @@ enum SocksTarget {
                         "consumed \(consumed)")
                     return said + ["open \(target), \(bytes.count - from - consumed) left"]
                 }
+                if case .associate = reading { fail("an association that nobody allows") }
                 if case .refused(let reply, let reason) = reading {
                     return said + ["refused \(reply) \(reason)"]
                 }

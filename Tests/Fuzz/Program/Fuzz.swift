@@ -23,7 +23,7 @@ import Glibc
         ("reassembly", ReassemblyTarget.run), ("byte-ring", ByteRingTarget.run),
         ("ranges", RangesTarget.run),
         ("mappings", MappingsTarget.run), ("replay", ReplayTarget.run),
-        ("scoreboard", ScoreboardTarget.run)
+        ("scoreboard", ScoreboardTarget.run), ("resequencer", ResequencerTarget.run)
     ]
     nonisolated(unsafe) static var chosen: Target = { _ in }
 

@@ -346,6 +346,13 @@ enum FramesTarget {
             if let x = AddressStateFrame.read(b) {
                 same(x, x.size, AddressStateFrame.read) { $0.write(into: $1) }
             }
+            if let x = FlowFrame.read(b) {
+                same(x, FlowFrame.size, FlowFrame.read) { $0.write(into: $1) }
+            }
+            if let x = DatagramReportFrame.read(b) {
+                same(x, DatagramReportFrame.size, DatagramReportFrame.read) { $0.write(into: $1) }
+            }
+            if let x = DatagramFrame.read(b) { datagram(x) }
             if let x = RekeyFrame.read(b) {
                 withExact([UInt8](repeating: 0, count: x.size)) { out in
                     x.write(into: out.baseAddress!)
@@ -369,6 +376,23 @@ enum FramesTarget {
         }
         if let welcome = WelcomePayload(bytes) {
             check(WelcomePayload(welcome.bytes) == welcome, "another welcome")
+        }
+    }
+
+    /// Written again it is the same, in as many bytes as it says.
+    private static func datagram(_ x: DatagramFrame) {
+        guard x.size < 32_768 else { return }
+        withExact([UInt8](repeating: 0, count: x.size)) { out in
+            check(x.write(into: out.baseAddress!) == x.size, "another length")
+            check(FrameType.extent(UnsafeRawBufferPointer(out)) == x.size, "another extent")
+            guard let again = DatagramFrame.read(UnsafeRawBufferPointer(out)) else {
+                fail("a frame of ours is none")
+            }
+            check(
+                again.flow == x.flow && again.sequence == x.sequence
+                    && again.isOrdered == x.isOrdered && again.opening == x.opening
+                    && again.piece == x.piece && again.payload.elementsEqual(x.payload),
+                "another datagram")
         }
     }
 

@@ -1,0 +1,382 @@
+import Logging
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// From whom a mapped port takes datagrams (RFC 4787 section 5).
+public enum DatagramFiltering: String, CaseIterable, Sendable {
+    /// From addresses the application has sent to lately, whatever their port.
+    case address
+    /// From addresses and ports it has sent to.
+    case endpoint
+    /// From everybody: a full cone.
+    case none
+}
+
+/// One association at the concentrator: a UDP socket for each family, with the same port whomever
+/// the application talks to (RFC 4787 section 4.1: endpoint-independent mapping).
+final class UDPAssociation: StreamOwner {
+    let user: String
+    private let handle: StreamHandle
+    /// Held until it has left.
+    private let server: ConcentratorServer
+    private var v4: RelaySocket?
+    private var v6: RelaySocket?
+    private var peers = DatagramPeers()
+    private var names: [String: NameLookup] = [:]
+    private var isOver = false
+
+    init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
+        self.handle = handle
+        self.user = user
+        self.server = server
+        super.init()
+    }
+
+    /// Makes the first socket, which tells whether there can be one at all.
+    func start() {
+        do {
+            v4 = try socket(isIPv4: true)
+            server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
+            server.driver.kick()
+        } catch {
+            refuse(because: error.description)
+        }
+    }
+
+    func refuse(because reason: String) {
+        server.associationRefused(user, reason)
+        server.driver.endpoint.answer(handle, with: .tooManyConnections, at: server.driver.now)
+        leave()
+    }
+
+    private func socket(isIPv4: Bool) throws(SystemError) -> RelaySocket {
+        let any = SocketAddress(isIPv4 ? .unspecifiedV4 : .unspecifiedV6, port: 0)
+        let socket = try RelaySocket(any, server.relaySockets)
+        socket.onReadable(for: self) { $0.receive(isIPv4: isIPv4) }
+        return socket
+    }
+
+    /// Nothing but the end is of interest on the stream.
+    override func activity() {
+        let connection = handle.connection
+        let count = connection.readable.count
+        if count > 0 { connection.consume(count, at: server.driver.now) }
+        if connection.error != nil || connection.isReadFinished { leave() }
+    }
+
+    func cut() {
+        handle.connection.abort(at: server.driver.now)
+        leave()
+    }
+
+    private func leave() {
+        guard !isOver else { return }
+        isOver = true
+        v4?.close()
+        v6?.close()
+        for lookup in names.values { lookup.cancel() }
+        names = [:]
+        handle.owner = nil
+        server.driver.endpoint.touched(handle, at: server.driver.now)
+        server.driver.endpoint.release(handle, at: server.driver.now)
+        server.driver.kick()
+        server.left(self)
+    }
+
+    // MARK: Out
+
+    override func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {
+        guard !isOver, target.port != 0, server.mayRelay(user) else { return }
+        switch target.host {
+        case .address(let address): send(payload, to: SocketAddress(address, port: target.port))
+        case .name(let name): send(payload, to: name, port: target.port)
+        }
+    }
+
+    private func send(_ payload: UnsafeRawBufferPointer, to remote: SocketAddress) {
+        let now = server.driver.now
+        switch peers.verdict(remote, at: now) {
+        case .denied?: server.datagrams.denied += 1; return
+        case .allowed?: break
+        case nil:
+            let isAllowed = server.dialer.policy(for: user).allows(
+                remote.address, port: remote.port)
+            peers.note(remote, isAllowed: isAllowed, at: now)
+            guard isAllowed else { server.datagrams.denied += 1; return }
+        }
+        let isIPv4 = remote.address.isIPv4
+        if isIPv4 ? v4 == nil : v6 == nil {
+            do {
+                if isIPv4 { v4 = try socket(isIPv4: true) } else { v6 = try socket(isIPv4: false) }
+            } catch {
+                server.associationRefused(user, error.description)
+                return
+            }
+        }
+        guard let socket = isIPv4 ? v4 : v6 else { return }
+        peers.noteSent(remote, at: now)
+        server.datagrams.sent += 1
+        server.relaySockets.post([], payload, to: remote, through: socket)
+    }
+
+    private func send(_ payload: UnsafeRawBufferPointer, to name: String, port: UInt16) {
+        if let lookup = names[name] {
+            if let address = lookup.address {
+                send(payload, to: SocketAddress(address, port: port))
+            } else if !lookup.wait(payload, port: port, at: server.driver.now) {
+                server.datagrams.unresolved += 1
+            }
+            return
+        }
+        if names.count >= NameLookup.maximumNames { names = names.filter { $0.value.isPending } }
+        guard names.count < NameLookup.maximumNames else {
+            server.datagrams.unresolved += 1; return
+        }
+        let lookup = NameLookup(
+            name, user: user, server.dialer, at: server.driver.now
+        ) { [weak self] address, waiting in
+            guard let self, !isOver else { return }
+            for item in waiting {
+                guard let address else { server.datagrams.unresolved += 1; continue }
+                item.payload.withUnsafeBytes {
+                    self.send($0, to: SocketAddress(address, port: item.port))
+                }
+            }
+        }
+        names[name] = lookup
+        _ = lookup.wait(payload, port: port, at: server.driver.now)
+    }
+
+    // MARK: In
+
+    private func receive(isIPv4: Bool) {
+        guard let socket = isIPv4 ? v4 : v6, !isOver else { return }
+        let now = server.driver.now
+        server.relaySockets.receive(socket) { payload, from in
+            guard peers.allows(from, server.settings.datagrams.filtering, at: now) else {
+                server.datagrams.filtered += 1
+                return
+            }
+            server.datagrams.received += 1
+            let source = Target(host: .address(from.address), port: from.port)
+            if !server.driver.endpoint.send(payload, on: handle, to: source, at: now) {
+                server.datagrams.dropped += 1
+            }
+        }
+        server.driver.kick()
+    }
+}
+
+/// Whom an association has sent to: what the policy said of them, and until when their datagrams
+/// are let in.
+struct DatagramPeers {
+    enum Verdict { case allowed, denied }
+    /// Destinations remembered; beyond, those of lately.
+    static let maximum = 4_096
+    /// RFC 4787 section 4.3.
+    static let lifetime = Interval.seconds(300)
+    /// An address may become this machine's own: it is judged again after so long.
+    static let verdictLifetime = Interval.seconds(10)
+
+    private struct Peer {
+        var verdict: Verdict
+        var judgedAt: Instant
+        var sentAt: Instant
+    }
+    private var peers: [SocketAddress: Peer] = [:]
+    private var addresses: [IPAddress: Instant] = [:]
+
+    /// Nil where the policy is to be asked (again).
+    func verdict(_ remote: SocketAddress, at now: Instant) -> Verdict? {
+        guard let peer = peers[remote], now - peer.judgedAt < Self.verdictLifetime else {
+            return nil
+        }
+        return peer.verdict
+    }
+
+    mutating func note(_ remote: SocketAddress, isAllowed: Bool, at now: Instant) {
+        makeRoom(at: now)
+        peers[remote] = Peer(
+            verdict: isAllowed ? .allowed : .denied, judgedAt: now,
+            sentAt: peers[remote]?.sentAt ?? .zero)
+    }
+
+    mutating func noteSent(_ remote: SocketAddress, at now: Instant) {
+        peers[remote]?.sentAt = now
+        addresses[remote.address] = now
+    }
+
+    /// Whether a datagram from there is let in.
+    func allows(_ from: SocketAddress, _ filtering: DatagramFiltering, at now: Instant) -> Bool {
+        let last: Instant? =
+            switch filtering {
+            case .none: now
+            case .address: addresses[from.address]
+            case .endpoint:
+                peers[from].flatMap {
+                    $0.verdict == .allowed && $0.sentAt > .zero ? $0.sentAt : nil
+                }
+            }
+        return last.map { now - $0 < Self.lifetime } ?? false
+    }
+
+    private mutating func makeRoom(at now: Instant) {
+        guard peers.count >= Self.maximum || addresses.count >= Self.maximum else { return }
+        for span in [Self.lifetime, .seconds(30), .seconds(1), .zero] {
+            peers = peers.filter { now - $0.value.sentAt < span }
+            addresses = addresses.filter { now - $0.value < span }
+            if max(peers.count, addresses.count) < Self.maximum * 3 / 4 { return }
+        }
+    }
+}
+
+/// A host name that datagrams go to: resolved once, kept while its association lives.
+final class NameLookup {
+    /// Names of an association, and datagrams that wait for one of them.
+    static let maximumNames = 256
+    private static let maximumWaiting = 16
+    /// A name that does not resolve is asked for again after so long.
+    private static let retryAfter = Interval.seconds(10)
+
+    struct Waiting {
+        var payload: [UInt8]
+        var port: UInt16
+    }
+    private enum State {
+        case pending(turn: Turns.Place?, Resolver.Resolution?)
+        case found(IPAddress)
+        case failed(Instant)
+    }
+    private let name: String
+    private let user: String
+    private let dialer: Dialer
+    private let done: (IPAddress?, [Waiting]) -> Void
+    private var state = State.pending(turn: nil, nil)
+    private var waiting: [Waiting] = []
+    private var timer: LoopTimer?
+
+    var address: IPAddress? { if case .found(let address) = state { address } else { nil } }
+    var isPending: Bool { if case .pending = state { true } else { false } }
+
+    /// `done` is called once for each attempt, with what waited; nil: there is no such name, or
+    /// none of its addresses is allowed.
+    init(
+        _ name: String, user: String, _ dialer: Dialer, at now: Instant,
+        done: @escaping (IPAddress?, [Waiting]) -> Void
+    ) {
+        self.name = name
+        self.user = user
+        self.dialer = dialer
+        self.done = done
+        ask()
+    }
+
+    func cancel() {
+        if case .pending(let turn, let resolution) = state {
+            resolution?.cancel()
+            turn?.leave()
+        }
+        state = .failed(.distantFuture)
+        timer = nil
+        waiting = []
+    }
+
+    /// Keeps a copy until the name is resolved; false where it is dropped.
+    func wait(_ payload: UnsafeRawBufferPointer, port: UInt16, at now: Instant) -> Bool {
+        if case .failed(let until) = state {
+            guard now >= until else { return false }
+            ask()
+        }
+        guard isPending, waiting.count < Self.maximumWaiting else { return false }
+        waiting.append(Waiting(payload: Array(payload), port: port))
+        return true
+    }
+
+    private func ask() {
+        state = .pending(turn: nil, nil)
+        let turn = dialer.lookUps.enter(user) { [weak self] in self?.resolve() }
+        state = .pending(turn: turn, nil)
+        if turn.isRunning { resolve() }
+        let timer = dialer.loop.timer(for: self) { $0.settle(nil) }
+        timer.arm(after: dialer.timeout)
+        self.timer = timer
+    }
+
+    private func resolve() {
+        guard case .pending(let turn, nil) = state else { return }
+        let resolution = dialer.resolver.resolve(name) { [weak self] in self?.resolved($0) }
+        state = .pending(turn: turn, resolution)
+    }
+
+    /// IPv4 where there is such an address: without a handshake nobody notices that IPv6 leads
+    /// nowhere.
+    private func resolved(_ resolution: Resolver.Resolution) {
+        guard isPending else { return }
+        let policy = dialer.policy(for: user)
+        let port = waiting.first?.port ?? 1
+        let v4 = resolution.v4.addresses.first { policy.allows($0, port: port) }
+        if let v4 { return settle(v4) }
+        guard resolution.isComplete else { return }
+        settle(resolution.v6.addresses.first { policy.allows($0, port: port) })
+    }
+
+    private func settle(_ address: IPAddress?) {
+        guard case .pending(let turn, let resolution) = state else { return }
+        timer = nil
+        resolution?.cancel()
+        turn?.leave()
+        if let address {
+            state = .found(address.unmapped)
+        } else {
+            state = .failed(dialer.loop.now() + Self.retryAfter)
+        }
+        let items = waiting
+        waiting = []
+        done(address?.unmapped, items)
+    }
+}
+
+/// What one user has of associations, and may send.
+struct RelayedByUser {
+    var associations = 0
+    private let rate: Double
+    private var level: Double
+    private var since = Instant.zero
+
+    /// `rate`: datagrams a second; as many at once as in a fifth of one.
+    init(_ rate: Int) {
+        self.rate = Double(rate)
+        level = self.rate / 5
+    }
+
+    /// Takes one; false where too many went.
+    mutating func take(at now: Instant) -> Bool {
+        level = min(max(rate / 5, 1), level + max(0, (now - since).seconds) * rate)
+        since = now
+        guard level >= 1 else { return false }
+        level -= 1
+        return true
+    }
+}
+
+/// Datagrams to and from the world, and why some were dropped.
+struct DatagramCounters {
+    var associations = 0, refusedAssociations = 0
+    var sent = 0, received = 0
+    var denied = 0, filtered = 0, unresolved = 0, tooMany = 0, dropped = 0
+
+    func counters(associations living: Int) -> [ServerStatus.Counter] {
+        [
+            .init("associations", living), .init("associations_total", associations),
+            .init("associations_refused_total", refusedAssociations),
+            .init("datagrams_sent_total", sent), .init("datagrams_received_total", received),
+            .init("datagrams_refused_total{reason=\"denied\"}", denied),
+            .init("datagrams_refused_total{reason=\"filtered\"}", filtered),
+            .init("datagrams_refused_total{reason=\"unresolved\"}", unresolved),
+            .init("datagrams_refused_total{reason=\"too_many\"}", tooMany),
+            .init("datagrams_refused_total{reason=\"no_room\"}", dropped)
+        ]
+    }
+}

@@ -1,0 +1,177 @@
+import Dialogue
+import Logging
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// An application's UDP ASSOCIATE (RFC 1928): a UDP socket beside its TCP connection, whose
+/// datagrams go through the tunnel for as long as that connection lives.
+final class UDPRelay: ClientConnection {
+    private let policy: DatagramPolicy
+    /// The port the application said it would send from; zero: the first datagram tells.
+    private var clientPort: UInt16
+    private var isRestricted = false
+    private var clientAddress: IPAddress?
+    private var relay: RelaySocket?
+    private var handle: StreamHandle?
+    /// Runs until the concentrator has answered.
+    private var timer: LoopTimer?
+    /// The header of an answer, written anew for each.
+    private var head: [UInt8] = []
+
+    init(
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
+        announced: Target, policy: DatagramPolicy
+    ) {
+        self.policy = policy
+        // Some name the port they send from, some where they want to send to: only a port of the
+        // application's own address, or of none, is one to keep to.
+        let own = socket.remoteAddress?.address.unmapped
+        clientAddress = own
+        if case .address(let address) = announced.host,
+            address.unmapped == own || address.isUnspecified
+        {
+            clientPort = announced.port
+        } else {
+            clientPort = 0
+        }
+        head.reserveCapacity(SocksDatagramHeader.maximumLength)
+        super.init(socket, server, listener)
+    }
+
+    override func start() {
+        if let obstacle = server.obstacle {
+            server.turnedAway(obstacle)
+            finish(with: Socks5Dialogue.reply(dial: obstacle.status))
+            return
+        }
+        guard clientAddress != nil, let local = socket.localAddress?.address else { cut(); return }
+        do {
+            relay = try RelaySocket(SocketAddress(local, port: 0), server.relaySockets)
+        } catch {
+            server.noRelay(error)
+            finish(with: Socks5Dialogue.reply(.generalFailure))
+            return
+        }
+        handle = server.openAssociation(policy, owner: self)
+        let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
+        timer.arm(after: server.settings.clients.answer)
+        self.timer = timer
+        socket.watch.onReadable(for: self) { $0.discard() }
+        socket.watch.wantsRead = true
+    }
+
+    override func answered(_ status: DialStatus) {
+        guard timer != nil, !isOver else { return }
+        timer = nil
+        guard status == .connected, let relay else {
+            server.counters.failedDials += 1
+            finish(with: Socks5Dialogue.reply(dial: status))
+            return
+        }
+        var shown = relay.localAddress
+        shown.address = server.settings.relayAddress ?? shown.address.unmapped
+        let reply = Socks5Dialogue.reply(.succeeded, bound: shown)
+        guard case .bytes(reply.count) = socket.write(reply) else { cut(); return }
+        if clientPort != 0 { restrict() }
+        relay.onReadable(for: self) { $0.receive() }
+    }
+
+    override func unreachable(_ status: DialStatus) { if timer != nil { answered(status) } }
+
+    /// Nothing but the end is of interest on either stream.
+    override func activity() {
+        guard let handle, !isOver else { return }
+        let count = handle.connection.readable.count
+        if count > 0 { handle.connection.consume(count, at: server.driver.now) }
+        guard handle.connection.error != nil || handle.connection.isReadFinished else { return }
+        if timer != nil { answered(.generalFailure) } else { cut() }
+    }
+
+    private func discard() {
+        switch socket.read(into: server.scratch) {
+        case .bytes, .blocked: break
+        // RFC 1928 section 7: the association ends with the connection.
+        case .end, .failed:
+            socket.close()
+            leave()
+        }
+    }
+
+    override func willLeave() {
+        timer = nil
+        relay?.close()
+        relay = nil
+        if let handle { server.giveUp(handle) }
+        handle = nil
+    }
+
+    // MARK: Datagrams
+
+    private func restrict() {
+        guard !isRestricted, let address = clientAddress else { return }
+        isRestricted = true
+        let own = relay?.localAddress.address.isIPv4 == address.isIPv4
+        if own { relay?.restrict(to: SocketAddress(address, port: clientPort)) }
+    }
+
+    private func receive() {
+        guard let relay, let handle, !isOver else { return }
+        let now = server.driver.now
+        server.relaySockets.receive(relay) { datagram, from in
+            take(datagram, from, handle, at: now)
+        }
+        server.driver.kick()
+    }
+
+    private func take(
+        _ datagram: UnsafeRawBufferPointer, _ from: SocketAddress, _ handle: StreamHandle,
+        at now: Instant
+    ) {
+        guard from.address.unmapped == clientAddress,
+            clientPort == 0 || from.port == clientPort
+        else {
+            server.datagrams.fromStrangers += 1
+            return
+        }
+        do throws(SocksDatagramHeader.Refusal) {
+            let header = try SocksDatagramHeader(reading: datagram)
+            guard header.target.port != 0 else {
+                server.datagrams.malformed += 1
+                return
+            }
+            if clientPort == 0 {
+                clientPort = from.port
+                restrict()
+            }
+            let payload = UnsafeRawBufferPointer(rebasing: datagram[header.length...])
+            server.datagrams.sent += 1
+            if !server.driver.endpoint.send(payload, on: handle, to: header.target, at: now) {
+                server.datagrams.dropped += 1
+            }
+        } catch {
+            if case .fragment = error {
+                server.datagrams.fragments += 1
+            } else {
+                server.datagrams.malformed += 1
+            }
+        }
+    }
+
+    /// An answer for the application.
+    override func datagram(_ payload: UnsafeRawBufferPointer, _ source: Target) {
+        guard let relay, clientPort != 0, let address = clientAddress, !isOver else { return }
+        head.removeAll(keepingCapacity: true)
+        SocksDatagramHeader.write(source, into: &head)
+        server.datagrams.received += 1
+        server.relaySockets.post(
+            head, payload, to: SocketAddress(address, port: clientPort), through: relay)
+    }
+}
+
+/// Datagrams of applications, and why some were dropped.
+struct DatagramCounters {
+    var sent = 0, received = 0
+    var fragments = 0, malformed = 0, fromStrangers = 0, dropped = 0
+}

@@ -1,0 +1,158 @@
+import CDatagram
+import Glibc
+import Measures
+
+/// The UDP sockets of associations: at the proxy towards applications, at the concentrator towards
+/// the world. One for a process; its buffers serve every socket, in batches.
+///
+/// What is posted leaves when the loop's turn ends, or when there is enough of it. What the kernel
+/// has no room for is dropped, as any datagram may be.
+public final class RelaySockets {
+    public struct Statistics: Sendable {
+        public var sent = 0, received = 0
+        /// The kernel had no room, or would not send it there.
+        public var dropped = 0
+        public init() {}
+    }
+
+    public private(set) var statistics = Statistics()
+    let loop: EventLoop
+    private let exchange = DatagramExchange()
+    private let sender: OpaquePointer
+    private let arena = UnsafeMutableRawPointer.allocate(
+        byteCount: RelaySockets.arenaBytes, alignment: 64)
+    private var used = 0
+    private var socket: RelaySocket?
+
+    private static let slots = 64
+    /// What one batch holds: a SOCKS header and the longest UDP payload fit, and dozens of usual
+    /// datagrams.
+    private static let arenaBytes = 256 << 10
+    /// Rounds of reception for one socket in one turn, of 16 messages each.
+    private static let receiveRounds = 4
+
+    /// After the engine's driver, so that what its turn brings leaves in it.
+    public init(loop: EventLoop) {
+        self.loop = loop
+        guard let sender = braid_sender_create(UInt32(Self.slots)) else {
+            fatalError("no memory for datagrams")
+        }
+        self.sender = sender
+        loop.afterEvents { [weak self] in self?.flush() }
+    }
+
+    deinit {
+        braid_sender_free(sender)
+        arena.deallocate()
+    }
+
+    /// Hands over what has come, valid during the call.
+    public func receive(
+        _ socket: RelaySocket, _ take: (_ datagram: UnsafeRawBufferPointer, SocketAddress) -> Void
+    ) {
+        for _ in 0..<Self.receiveRounds where socket.isOpen {
+            let more = exchange.receive(from: socket.datagrams) { datagram, from, _ in
+                statistics.received += 1
+                take(UnsafeRawBufferPointer(datagram), from)
+            }
+            if !more { return }
+        }
+    }
+
+    /// Sends `head` and `payload` as one datagram with the end of the turn.
+    public func post(
+        _ head: [UInt8], _ payload: UnsafeRawBufferPointer, to remote: SocketAddress,
+        through socket: RelaySocket
+    ) {
+        let length = head.count + payload.count
+        guard socket.isOpen, length <= Self.arenaBytes else { statistics.dropped += 1; return }
+        if self.socket !== socket || used + length > Self.arenaBytes { flush() }
+        self.socket = socket
+        let start = arena + used
+        head.withUnsafeBytes {
+            if let from = $0.baseAddress { start.copyMemory(from: from, byteCount: $0.count) }
+        }
+        if let from = payload.baseAddress {
+            (start + head.count).copyMemory(from: from, byteCount: payload.count)
+        }
+        var outgoing = braid_outgoing(
+            bytes: UnsafePointer(start.assumingMemoryBound(to: UInt8.self)),
+            length: UInt32(length), segment: 0, has_local: 0,
+            remote: braid_address(remote), local: braid_address())
+        used += length
+        _ = braid_sender_add(sender, &outgoing)
+        if Int(braid_sender_count(sender)) == Self.slots { flush() }
+    }
+
+    /// Sends what was posted.
+    public func flush() {
+        let count = Int(braid_sender_count(sender))
+        guard count > 0 else { return }
+        defer {
+            braid_sender_clear(sender)
+            used = 0
+            socket = nil
+        }
+        guard let socket, socket.isOpen else { statistics.dropped += count; return }
+        var i = 0, retries = 0
+        while i < count {
+            let n = Int(braid_send(sender, socket.datagrams.descriptor, UInt32(i)))
+            if n > 0 {
+                i += n
+                statistics.sent += n
+                continue
+            }
+            // An earlier ICMP error, or a signal: asking clears it. Not for ever.
+            if n == -Int(ECONNREFUSED) || n == -Int(EINTR), retries < 4 { retries += 1; continue }
+            if n == -Int(EAGAIN) || n == -Int(ENOBUFS) {
+                statistics.dropped += count - i
+                return
+            }
+            // This one can't go there; the next one may.
+            statistics.dropped += 1
+            i += 1
+            retries = 0
+        }
+    }
+}
+
+/// One UDP socket of an association.
+public final class RelaySocket {
+    let datagrams: DatagramSocket
+    public private(set) var isOpen = true
+    public var localAddress: SocketAddress { datagrams.localAddress }
+
+    /// Bytes of the kernel's buffer each way: a tenth of a second at 80 Mbit/s, so that a stranger's
+    /// flood costs no more.
+    private static let kernelBuffer = 1 << 20
+
+    /// Port 0: one of the system's. Throws where there is no descriptor or no port left.
+    public init(_ address: SocketAddress, _ sockets: RelaySockets) throws(SystemError) {
+        datagrams = try DatagramSocket(
+            .listen(address), loop: sockets.loop, kernelBuffer: Self.kernelBuffer,
+            mayFragment: true)
+        guard datagrams.descriptor < DescriptorLimit.forConnections else {
+            datagrams.close()
+            throw SystemError("open a UDP socket", code: EMFILE)
+        }
+    }
+
+    /// Calls `action` while there is something to receive, for as long as `owner` lives.
+    public func onReadable<Owner: AnyObject>(for owner: Owner, _ action: @escaping (Owner) -> Void)
+    {
+        datagrams.watch.onReadable(for: owner, action)
+        datagrams.watch.wantsRead = true
+    }
+
+    /// From now on the kernel takes nothing from anybody else.
+    public func restrict(to remote: SocketAddress) {
+        var address = braid_address(remote)
+        _ = braid_connect(datagrams.descriptor, &address)
+    }
+
+    /// Harmless when repeated.
+    public func close() {
+        isOpen = false
+        datagrams.close()
+    }
+}

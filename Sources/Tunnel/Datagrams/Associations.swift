@@ -1,0 +1,256 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Wire
+
+/// What the preface of an association's stream says (docs/wire.md, A stream's first bytes).
+struct AssociationPreface: Equatable {
+    /// Where a target has its type of address.
+    static let type: UInt8 = 16
+    static let size = 4
+    var number: UInt16
+    var policy: DatagramPolicy
+
+    var bytes: [UInt8] {
+        [Self.type, UInt8(number >> 8), UInt8(number & 0xff), policy.rawValue]
+    }
+
+    init(number: UInt16, policy: DatagramPolicy) { self.number = number; self.policy = policy }
+
+    /// Nil while it is not whole. A policy to come is none of ours to refuse.
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count >= Self.size, bytes[0] == Self.type else { return nil }
+        number = UInt16(bytes[1]) << 8 | UInt16(bytes[2])
+        policy = DatagramPolicy(rawValue: bytes[3]) ?? .auto
+    }
+}
+
+/// Associations: streams that say how long flows of datagrams live, and nothing else.
+extension Endpoint {
+    /// Proxy: opens an association, which waits for the session where there is none yet. It is
+    /// answered like a dial (`.answered`), lives until it is released, and ends with its stream's
+    /// error.
+    public func openAssociation(
+        policy: DatagramPolicy, mode own: HandoverMode? = nil, at now: Instant
+    ) -> StreamHandle {
+        host.lastAssociation &+= 1
+        let preface = AssociationPreface(number: host.lastAssociation, policy: policy)
+        return open(preface.bytes, target: nil, association: preface, mode: own, at: now)
+    }
+
+    /// Sends a datagram to `target`, where the concentrator is to send it, or at the concentrator
+    /// from `target`, where it came from. False where it is dropped, which is counted.
+    public func send(
+        _ payload: UnsafeRawBufferPointer, on stream: StreamHandle, to target: Target,
+        at now: Instant
+    ) -> Bool {
+        clock = now
+        guard let association = stream.association, let session = stream.session else {
+            return false
+        }
+        do throws(DatagramFlows.Refusal) {
+            try session.datagrams.send(
+                payload, association: association.number, to: target, at: now)
+        } catch { return false }
+        session.markTalking()
+        return true
+    }
+
+    /// Sends the datagrams of all sessions that have some, ahead of this turn's streams; false
+    /// where some are left for the next batch.
+    func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
+        var isLeft = false
+        let due = host.talking
+        host.talking.removeAll(keepingCapacity: true)
+        for slot in due {
+            guard let session = sessions[slot], session.isTalking else { continue }
+            session.isTalking = false
+            if !session.fillDatagrams(into: batch, at: now) { isLeft = true }
+        }
+        return !isLeft
+    }
+}
+
+extension Session {
+    // MARK: Associations
+
+    /// The stream is in the session: from now on its association's flows can be.
+    func beginAssociation(of stream: StreamHandle) {
+        guard let association = stream.association else { return }
+        _ = datagrams.open(
+            association: association.number, owner: stream.slot, policy: association.policy)
+    }
+
+    /// The stream has ended, or is going to.
+    func endAssociation(of stream: StreamHandle, at now: Instant) {
+        guard let association = stream.association,
+            datagrams.associations[association.number]?.owner == stream.slot
+        else { return }
+        datagrams.close(association: association.number, at: now)
+        markTalking()
+    }
+
+    /// Listener: an association's preface, as soon as all of it is there. A peer that dribbles four
+    /// bytes around the end of a ring gets none.
+    func readAssociation(
+        _ bytes: UnsafeRawBufferPointer, _ stream: StreamHandle, at now: Instant
+    ) {
+        guard let preface = AssociationPreface(bytes) else {
+            if stream.connection.isReadFinished { stream.connection.abort(at: now) }
+            return
+        }
+        stream.connection.consume(AssociationPreface.size, at: now)
+        stream.isStarted = true
+        stream.countTarget()
+        guard
+            datagrams.open(
+                association: preface.number, owner: stream.slot, policy: preface.policy)
+        else {
+            stream.connection.abort(at: now)
+            host.counters.badFrames += 1
+            return
+        }
+        stream.association = preface
+        host.say(.associating(stream, user: user?.name ?? ""))
+        if stream.connection.isReadFinished { host.told.append(stream) }
+    }
+
+    // MARK: What arrives
+
+    func receive(_ frame: DatagramFrame, _ path: Path, number: UInt64, at now: Instant) {
+        renewCarrier(path)
+        noteUse(at: now)
+        path.lastData = now
+        noteFlow(path, at: now)
+        datagrams.receive(
+            frame, path: path.number, packet: number, at: now, deliver: handOver)
+        markTalking()
+    }
+
+    func receive(_ frame: FlowFrame, at now: Instant) {
+        datagrams.receive(frame, at: now)
+        markTalking()
+    }
+
+    func receive(_ frame: DatagramReportFrame, _ path: Path, at now: Instant) {
+        renewCarrier(path)
+        datagrams.receive(frame, path: path.number, at: now)
+        noteAcknowledgement(path, at: now)
+        markTalking()
+    }
+
+    private func handOver(_ owner: Int, _ from: Target, _ payload: UnsafeRawBufferPointer) {
+        guard let stream = host.streams[owner], !stream.isReleased else { return }
+        host.datagramArrived?(stream, from, payload)
+    }
+
+    /// Datagrams came or go: round trips are to be known.
+    private func noteUse(at now: Instant) {
+        let wasActive = now - lastActivity < Limits.activity
+        lastActivity = now
+        if !wasActive { schedule(at: now) }
+    }
+
+    /// Packet numbers begin anew, or lead elsewhere: what was under way is not any more.
+    private func renewCarrier(_ path: Path) {
+        let now = UInt64(localIndex) << 8 | UInt64(path.incarnation)
+        if datagrams.carriers[path.number].incarnation != now {
+            datagrams.carriers[path.number] = DatagramCarrier()
+            datagrams.carriers[path.number].incarnation = now
+        }
+    }
+
+    // MARK: A turn
+
+    /// Its datagrams want a turn.
+    func markTalking() {
+        guard !isTalking else { return }
+        isTalking = true
+        host.talking.append(slot)
+    }
+
+    /// What time does to the flows.
+    func advanceDatagrams(to now: Instant) {
+        if datagrams.deadline <= now { markTalking() }
+    }
+
+    /// False where some are left for the next batch.
+    fileprivate func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
+        guard !isClosing, isConfirmed, !isMute else { return true }
+        datagrams.advance(to: now, deliver: handOver)
+        sendReports(batch, at: now)
+        let best = bestPath()
+        datagrams.repeatClosings(wait: best?.probeTimeout ?? Limits.initialTimeout, at: now)
+        sayStatements(on: best)
+        if !datagrams.turns.isEmpty, datagrams.retryAt <= now {
+            var views = datagramPaths(batch, at: now)
+            datagrams.fill(&views, mode: mode, at: now) { number, frame in
+                guard let path = paths[number] else { return false }
+                return carry(frame, path, batch, at: now)
+            }
+        }
+        guard datagrams.deadline <= now else { arm(datagrams.deadline); return true }
+        markTalking()
+        return false
+    }
+
+    private func sendReports(_ batch: DatagramBatch, at now: Instant) {
+        for case let path? in paths {
+            guard let report = datagrams.carriers[path.number].arrivals.takeReport(at: now),
+                path.isOpen
+            else { continue }
+            if path.smallRoom < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
+            guard let out = path.append(DatagramReportFrame.size) else { continue }
+            report.write(into: out)
+            markDirty()
+        }
+    }
+
+    /// Words about flows go on the best path; without one they are lost, and asked for again.
+    private func sayStatements(on path: Path?) {
+        guard !datagrams.statements.isEmpty else { return }
+        guard let path, path.isOpen else { datagrams.statements.removeAll(); return }
+        let room = path.smallRoom / FlowFrame.size * FlowFrame.size
+        let length = min(room, datagrams.statements.count * FlowFrame.size)
+        guard length > 0, let out = path.append(length) else { return }
+        _ = datagrams.writeStatements(into: out, room: length)
+        markDirty()
+    }
+
+    private func carry(
+        _ frame: DatagramFrame, _ path: Path, _ batch: DatagramBatch, at now: Instant
+    ) -> Bool {
+        let size = frame.size
+        if size > path.smallRoom, !flush(path, batch, at: now) { return false }
+        guard let out = path.append(size) else { return false }
+        frame.write(into: out)
+        noteUse(at: now)
+        noteEliciting(path, at: now)
+        datagrams.carriers[path.number].window.noteSent(size, number: path.nextNumber, at: now)
+        markDirty()
+        return true
+    }
+
+    /// The paths as datagrams see them.
+    private func datagramPaths(_ batch: DatagramBatch, at now: Instant) -> [DatagramPath] {
+        var views: [DatagramPath] = []
+        for case let path? in paths where path.isOpen && path.number != superseded {
+            renewCarrier(path)
+            // A batch's lane must take the largest datagram, in pieces.
+            let isFull = batch.room(lane: path.lane) < 8 * DatagramBatch.longestDatagram
+            let space = datagrams.carriers[path.number].window.space(at: now)
+            let measured = datagrams.carriers[path.number].window.delay
+            views.append(
+                DatagramPath(
+                    number: path.number, isUsable: isEligible(path), isBackup: path.isBackup,
+                    isInDoubt: path.isUntried || !path.isValidated
+                        || (path.probe.isOutstanding && path.probe.needed == 1),
+                    delay: measured ?? (path.hasRTT ? path.smoothedRTT / 2 : .milliseconds(100)),
+                    space: isFull ? 0 : space,
+                    rate: datagrams.carriers[path.number].window.rate,
+                    limit: path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes))
+        }
+        return views
+    }
+}

@@ -1,0 +1,255 @@
+"""SOCKS5 UDP ASSOCIATE from an application to a server, through both programs."""
+import json
+import subprocess
+import sys
+import time
+
+from runner import Skip, between, check, seconds
+from world import CONCENTRATOR, HERE, ORIGIN, ORIGIN6
+
+SCRIPT = f"{HERE}/datagrams.py"
+# An association on the application's host, for statements in Python that follow.
+BEGIN = f"import sys, time, socket; sys.path.insert(0, {HERE!r})\nfrom datagrams import Association\n"
+
+
+def echo(world, port=7000, addresses=(ORIGIN, ORIGIN6), name="echo"):
+    world.start(world.net, [sys.executable, SCRIPT, "echo", str(port), *addresses], name)
+    world.wait(lambda: "ready" in world.text(name), "the echo server")
+
+
+def inside(world, statements, timeout=30):
+    done = world.run(world.app, [sys.executable, "-c", BEGIN + statements], timeout=timeout, text=True)
+    check(done.returncode == 0, (done.stderr.strip().splitlines() or ["?"])[-1])
+    return done.stdout
+
+
+def counter(pair, side, name):
+    return next((c["value"] for c in pair.status(side)["counters"] if c["name"] == name), None)
+
+
+def start(world, *words):
+    process = subprocess.Popen(["ip", "netns", "exec", world.app, sys.executable, SCRIPT, *map(str, words)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    world.processes.append(process)
+    return process
+
+
+def result(process, limit=50):
+    out, err = process.communicate(timeout=limit)
+    check(process.returncode == 0, err.strip()[-300:])
+    return json.loads(out)
+
+
+def test_pysocks_is_echoed(world):
+    """Sizes from 1 to 9,000 bytes, by address and by name."""
+    try:
+        import socks  # noqa: F401
+    except ImportError:
+        raise Skip("PySocks is not installed (python3-socks)")
+    echo(world)
+    world.pair()
+    for host in (ORIGIN, "v4.test"):
+        said = result(start(world, "pysocks", host, 7000))
+        check(said["wrong"] == [], f"{host}: other bytes for {said['wrong']}")
+        check(said["source"] == [ORIGIN, 7000], f"the source is {said['source']}")
+
+
+def test_families_names_and_fragments(world):
+    """IPv6 and names go there, fragments and what is no header do not, and the association goes on."""
+    echo(world)
+    pair = world.pair()
+    inside(world, f"""
+a = Association()
+assert a.code == 0
+for host, source in (({ORIGIN!r}, {ORIGIN!r}), ({ORIGIN6!r}, {ORIGIN6!r}), ("v6.test", {ORIGIN6!r}), ("origin.test", {ORIGIN!r})):
+    a.send(host.encode(), host, 7000)
+    assert a.receive() == (host.encode(), (source, 7000)), host
+for fragment in (1, 0x81, 255):
+    a.send(b"x", {ORIGIN!r}, 7000, fragment)
+a.udp.sendto(b"\\x00\\x01\\x00", a.relay)
+a.udp.sendto(b"", a.relay)
+a.send(b"x", {ORIGIN!r}, 0)
+a.send(b"x", "nowhere.test", 7000)
+assert a.nothing(0.3)
+a.send(b"still", {ORIGIN!r}, 7000)
+assert a.receive()[0] == b"still"
+""")
+    check(counter(pair, "proxy", 'datagrams_refused_total{reason="fragment"}') == 3, "fragments are not counted")
+    check(counter(pair, "proxy", 'datagrams_refused_total{reason="malformed"}') == 3, "malformed ones are not counted")
+
+
+def test_an_association_ends_with_its_connection(world):
+    """Reset in the middle of traffic: within a second nothing of it is left at either end."""
+    echo(world)
+    pair = world.pair()
+    inside(world, f"""
+import struct
+many = [Association() for _ in range(20)]
+for i, a in enumerate(many):
+    a.send(bytes([i]), {ORIGIN!r}, 7000)
+    assert a.receive()[0] == bytes([i])
+for a in many:
+    a.send(b"more", {ORIGIN!r}, 7000)
+    a.control.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    a.control.close()
+""")
+    world.wait(lambda: counter(pair, "proxy", "associations") == 0, "the proxy to forget them", 1.0)
+    world.wait(lambda: counter(pair, "concentrator", "associations") == 0, "the concentrator to forget them", 1.0)
+    sockets = world.run(world.net, ["ss", "-Huanp"], text=True).stdout
+    check(sum("braid" in line for line in sockets.splitlines()) == 1, f"sockets are left: {sockets}")
+    inside(world, f"""
+a = Association()
+a.send(b"x", {ORIGIN!r}, 7000); a.receive()
+time.sleep(3)
+a.send(b"y", {ORIGIN!r}, 7000); a.receive()
+""")
+
+
+def test_only_whom_it_has_asked_may_answer(world):
+    """The three filters, against a stranger and against another port of the same address."""
+    for filtering, same_address, stranger in (("address", True, False), ("endpoint", False, False), ("none", True, True)):
+        world.start(world.net, [sys.executable, SCRIPT, "echo", "7000", ORIGIN], f"echo-{filtering}")
+        pair = world.pair(concentrator=f"egress: {{ deny: [] }}\nudp_filtering: {filtering}\n")
+        world.wait(lambda: "ready" in world.text(f"echo-{filtering}"), "the echo server")
+        heard = inside(world, f"""
+a = Association()
+a.send(b"x", {ORIGIN!r}, 7000); a.receive()
+print("asked", flush=True)
+import subprocess
+""") and world.text(f"echo-{filtering}")
+        check("heard" in heard, "nothing came")
+        port = heard.split("heard")[-1].split()[1]
+        # A fresh association, whose mapped port the echo server tells, is spoken to from elsewhere.
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", world.app, sys.executable, "-c", BEGIN + f"""
+a = Association()
+a.send(b"x", {ORIGIN!r}, 7000); a.receive()
+a.udp.settimeout(2)
+print("ready", flush=True)
+got = []
+try:
+    while True: got.append(a.receive()[0].decode())
+except TimeoutError: pass
+print(sorted(set(got)))
+"""], stdout=subprocess.PIPE, text=True)
+        world.processes.append(process)
+        check(process.stdout.readline().strip() == "ready", "no association")
+        port = world.text(f"echo-{filtering}").split("heard")[-1].split()[1]
+        for source, word in ((ORIGIN, "same"), (CONCENTRATOR, "stranger")):
+            world.run(world.net, [sys.executable, "-c",
+                                  "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+                                  f"s.bind(({source!r}, 0)); s.sendto({word!r}.encode(), ({CONCENTRATOR!r}, {port}))"])
+        got = process.communicate(timeout=10)[0].strip()
+        expected = str([w for w, is_let_in in (("same", same_address), ("stranger", stranger)) if is_let_in])
+        check(got == expected, f"{filtering}: {got}, not {expected}")
+        for program in (pair.proxy, pair.concentrator):
+            program.terminate()
+            program.wait(10)
+        for process in world.processes:
+            if process.poll() is None and "echo" in str(process.args):
+                process.kill()
+                process.wait(5)
+
+
+def test_policy_password_and_off(world):
+    """The egress policy judges every destination, a password holds, and udp=off refuses."""
+    echo(world)
+    pair = world.pair(concentrator="egress: { deny: [private], allow: [\"198.18.0.0/15\"] }\n",
+                      proxy="listen: [ \"mixed://127.0.0.1:1080\", \"socks5://a:b@127.0.0.1:1081\", \"mixed://127.0.0.1:1082?udp=off\" ]\n")
+    inside(world, f"""
+a = Association()
+for host in ({ORIGIN!r}, "127.0.0.1", {CONCENTRATOR!r}, "255.255.255.255", "224.0.0.1"):
+    a.send(b"x", host, 7000)
+assert a.nothing(0.5)
+assert Association(("127.0.0.1", 1082)).code == 7
+try:
+    Association(("127.0.0.1", 1081))
+    raise SystemExit("no password was asked for")
+except AssertionError: pass
+""")
+    check(counter(pair, "concentrator", 'datagrams_refused_total{reason="denied"}') == 5, "not all were denied")
+    check("heard" not in world.text("echo"), "something went there")
+
+
+def test_a_stranger_at_the_relay_port(world):
+    """Only the application's address and port are listened to; a flood of others does not reach it."""
+    echo(world)
+    pair = world.pair()
+    said = inside(world, f"""
+import os
+a = Association()
+early = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+early.bind(("127.0.0.9", 0))
+early.sendto(a.head({ORIGIN!r}, 7000) + b"stranger", a.relay)
+a.send(b"x", {ORIGIN!r}, 7000)
+assert a.receive()[0] == b"x"
+other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+missed = 0
+for i in range(200):
+    for _ in range(100):
+        try: other.sendto(a.head({ORIGIN!r}, 7000) + b"stranger", a.relay)
+        except ConnectionRefusedError: pass
+    a.send(str(i).encode(), {ORIGIN!r}, 7000)
+    try:
+        assert a.receive()[0] == str(i).encode()
+    except TimeoutError: missed += 1
+print(missed)
+""", timeout=60)
+    check(said.strip() == "0", f"{said.strip()} of 200 were missed")
+    check(counter(pair, "concentrator", "datagrams_sent_total") == 201, "a stranger's went out")
+
+
+@seconds(120)
+def test_a_call_survives_wifi(world):
+    """Voice in full mode: the interface is lost, then it is silent: next to nothing is missed."""
+    echo(world)
+    pair = world.pair()
+    world.limit(wifi=8, cell=2)
+    for lose, restore in (("down", "up"), ("silence", None)):
+        call = start(world, "call", ORIGIN, 7000, 20, 300)
+        time.sleep(3)
+        getattr(world, lose)("wifi")
+        said = result(call)
+        check(said["twice"] == 0, f"{said['twice']} came twice")
+        world.notes.append(f"{lose}: {said['missed_s']:.2f} s missed, usually {said['usual_ms']:.1f} ms")
+        between(said["missed_s"], 0, 0.06, f"missed after {lose}, s")
+        if restore:
+            getattr(world, restore)("wifi")
+            pair.wait_for_paths(2)
+            time.sleep(1)
+
+
+@seconds(120)
+def test_calls_beside_a_flood(world):
+    """200 associations at once with 50 datagrams a second each: none is lost; and 20,000 a second beside a call."""
+    echo(world)
+    pair = world.pair()
+    said = json.loads(inside(world, f"""
+import json, select, struct
+calls = [Association() for _ in range(200)]
+assert all(a.code == 0 for a in calls)
+got, sent = 0, 0
+by = {{a.udp: a for a in calls}}
+for a in calls: a.udp.setblocking(False)
+poll = select.epoll()
+files = {{a.udp.fileno(): a for a in calls}}
+for f in files: poll.register(f, select.EPOLLIN)
+def drain(wait):
+    global got
+    for f, _ in poll.poll(wait):
+        try:
+            while True: files[f].receive(); got += 1
+        except BlockingIOError: pass
+begin = time.monotonic()
+for tick in range(100):
+    for k, a in enumerate(calls):
+        a.send(struct.pack(">I", tick) + bytes(168), {ORIGIN!r}, 7000); sent += 1
+        if k % 20 == 0: drain(0)
+    while time.monotonic() < begin + (tick + 1) * 0.02: drain(0.002)
+end = time.monotonic() + 2
+while got < sent and time.monotonic() < end: drain(0.05)
+print(json.dumps({{"sent": sent, "got": got}}))
+""", timeout=90))
+    world.notes.append(f"200 associations: {said['got']} of {said['sent']}")
+    check(said["got"] == said["sent"], f"{said['sent'] - said['got']} of {said['sent']} were lost")
+    pair.alive()
