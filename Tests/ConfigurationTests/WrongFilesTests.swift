@@ -62,7 +62,8 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
-                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay"),
+                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay"
+        ),
         WrongFile(
             goodProxy + "mode: [full]",
             "proxy.yaml:3: mode: must be one value, not a list or a table"),
