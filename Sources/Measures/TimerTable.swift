@@ -6,55 +6,51 @@
 ///     timers[.retransmission] = now + timeout
 ///     if timers.takeIfDue(.tailProbe, at: now) { … }
 ///
-/// The earliest deadline is kept, since it is asked for far more often than it changes.
+/// A timer is set as often as `next` is asked for, so that neither keeps anything for the other.
 public struct TimerTable<Name: RawRepresentable> where Name.RawValue == Int {
-    private var deadlines = InlineArray<16, Instant>(repeating: .distantFuture)
-    /// The earliest deadline; `.distantFuture` where no timer is set.
-    public private(set) var next = Instant.distantFuture
+    @usableFromInline var deadlines = InlineArray<16, Instant>(repeating: .distantFuture)
+    /// Names from here on were never set.
+    @usableFromInline var end = 0
 
     /// How many names there may be.
-    public static var capacity: Int { 16 }
+    @inlinable public static var capacity: Int { 16 }
 
     /// No timer is set.
-    public init() {}
+    @inlinable public init() {}
 
     /// When a timer is due; `.distantFuture` where it is not set, which is also what clears it.
-    @inline(__always) public subscript(name: Name) -> Instant {
+    @inlinable @inline(__always) public subscript(name: Name) -> Instant {
         get { deadlines[name.rawValue] }
         set { set(name.rawValue, newValue) }
     }
 
-    @inline(__always) private mutating func set(_ index: Int, _ deadline: Instant) {
-        let old = deadlines[index]
+    @inlinable @inline(__always) mutating func set(_ index: Int, _ deadline: Instant) {
         deadlines[index] = deadline
-        if deadline <= next {
-            next = deadline
-        } else if old == next {
-            findNext()
-        }
+        if index >= end { end = index &+ 1 }
     }
 
-    private mutating func findNext() {
-        var earliest = deadlines[0]
-        for i in 1..<Self.capacity { earliest = min(earliest, deadlines[i]) }
-        next = earliest
+    /// The earliest deadline; `.distantFuture` where no timer is set.
+    @inlinable @inline(__always) public var next: Instant {
+        var earliest = Instant.distantFuture
+        for i in 0..<end { earliest = min(earliest, deadlines[i]) }
+        return earliest
     }
 
     /// The timer is not set any more.
-    @inline(__always) public mutating func clear(_ name: Name) { self[name] = .distantFuture }
+    @inlinable @inline(__always) public mutating func clear(_ name: Name) { self[name] = .distantFuture }
 
     /// No timer is set any more.
-    public mutating func clearAll() { self = TimerTable() }
+    @inlinable public mutating func clearAll() { self = TimerTable() }
 
-    @inline(__always) public func isSet(_ name: Name) -> Bool { self[name] != .distantFuture }
+    @inlinable @inline(__always) public func isSet(_ name: Name) -> Bool { self[name] != .distantFuture }
 
     /// Moves a timer to `deadline` where that is sooner than what it is set to.
-    @inline(__always) public mutating func bringForward(_ name: Name, to deadline: Instant) {
+    @inlinable @inline(__always) public mutating func bringForward(_ name: Name, to deadline: Instant) {
         if deadline < self[name] { self[name] = deadline }
     }
 
     /// Whether the timer is set and due; then it is cleared.
-    @inline(__always) public mutating func takeIfDue(_ name: Name, at now: Instant) -> Bool {
+    @inlinable @inline(__always) public mutating func takeIfDue(_ name: Name, at now: Instant) -> Bool {
         guard self[name] <= now, isSet(name) else { return false }
         clear(name)
         return true
@@ -63,10 +59,9 @@ public struct TimerTable<Name: RawRepresentable> where Name.RawValue == Int {
     /// The first timer, in the order of their declaration, that is due, which is cleared; nil where
     /// none is. Called until it says nil, it gives each due timer once: one that is set again at or
     /// before `now` meanwhile is given again.
-    public mutating func takeDue(at now: Instant) -> Name? {
-        guard next <= now, next != .distantFuture else { return nil }
-        for i in 0..<Self.capacity where deadlines[i] <= now {
-            set(i, .distantFuture)
+    @inlinable public mutating func takeDue(at now: Instant) -> Name? {
+        for i in 0..<end where deadlines[i] <= now && deadlines[i] != .distantFuture {
+            deadlines[i] = .distantFuture
             return Name(rawValue: i)
         }
         return nil

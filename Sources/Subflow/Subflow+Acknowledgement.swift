@@ -66,10 +66,10 @@ extension Subflow {
         }
         peerWindowBytes = Int(segment.window) << Int(peerScale)
         largestPeerWindow = max(largestPeerWindow, peerWindowBytes)
-        if peerWindowBytes > 0 { persistAt = .distantFuture; persistBackoffs = 0 }
+        if peerWindowBytes > 0 { timers.clear(.persist); persistBackoffs = 0 }
         // RFC 9293 section 3.8.6.1: a peer that answers with a closed window is not given up.
         if configuration.windowScope == .subflow, peerWindowBytes == 0, !board.isEmpty {
-            giveUpAt = now + configuration.giveUpAfter
+            timers[.giveUp] = now + configuration.giveUpAfter
         }
     }
 

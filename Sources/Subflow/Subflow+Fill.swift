@@ -55,7 +55,7 @@ extension Subflow {
             statistics.tailLossProbes += 1
             tail.sent(end: sendNext, repeatsOld: true)
         }
-        if retransmissionAt == .distantFuture { retransmissionAt = now + timeout.value }
+        if !timers.isSet(.retransmission) { timers[.retransmission] = now + timeout.value }
     }
 
     public func fillData(
@@ -146,8 +146,8 @@ extension Subflow {
     private func transmit(_ span: consuming SpanRecord, at now: Instant) {
         let length = Int(span.length), extent = span.extent
         if board.isEmpty {
-            memoryReleaseAt = .distantFuture
-            giveUpAt = now + configuration.giveUpAfter
+            timers.clear(.memoryRelease)
+            timers[.giveUp] = now + configuration.giveUpAfter
         }
         sampler.stamp(&span, inFlight: board.inFlight, at: now)
         _ = board.append(span)
@@ -158,7 +158,7 @@ extension Subflow {
         statistics.segmentsSent += 1
         statistics.bytesSent += length
         lastTransmission = now
-        if retransmissionAt == .distantFuture { retransmissionAt = now + timeout.value }
+        if !timers.isSet(.retransmission) { timers[.retransmission] = now + timeout.value }
         armTailProbe(at: now)
     }
 

@@ -66,14 +66,14 @@ extension Subflow {
         if board.isEmpty {
             stopLossTimers()
             tail.endFlight()
-            memoryReleaseAt = now + Subflow.memoryLifetime
+            timers[.memoryRelease] = now + Subflow.memoryLifetime
         } else if progress {
-            giveUpAt = now + configuration.giveUpAfter
+            timers[.giveUp] = now + configuration.giveUpAfter
             // RFC 6298 section 5.3.
-            retransmissionAt = now + timeout.value
+            timers[.retransmission] = now + timeout.value
             armTailProbe(at: now)
         } else if recovery.isActive || board.deliveredCount > 0 {
-            tailProbeAt = .distantFuture
+            timers.clear(.tailProbe)
         }
     }
 
@@ -105,7 +105,7 @@ extension Subflow {
 
     /// RFC 8985 section 6.2, step 5; the number of spans newly held for lost.
     func detectLosses(at now: Instant) -> Int {
-        reorderingAt = .distantFuture
+        timers.clear(.reordering)
         guard board.oldestSent != Scoreboard.absent, usesSelectiveAcknowledgement else { return 0 }
         guard loss.wasSentBefore(board.record(board.oldestSent)) else { return 0 }
         let window = loss.reorderingWindow(
@@ -116,7 +116,7 @@ extension Subflow {
             let record = board.record(board.oldestSent)
             guard loss.wasSentBefore(record) else { break }
             let due = record.pointee.sentAt + loss.roundTrip + window
-            guard due <= now else { reorderingAt = due; break }
+            guard due <= now else { timers[.reordering] = due; break }
             board.markLost(board.oldestSent)
             lost += 1
         }
@@ -141,7 +141,7 @@ extension Subflow {
         guard recovery.phase == .open else { return }
         statistics.recoveries += 1
         tail.cancel()
-        tailProbeAt = .distantFuture
+        timers.clear(.tailProbe)
         controller.remember()
         controller.congestionEvent(inFlight: priorInFlight, at: now)
         recovery.enterFast(point: sendNext, flight: priorInFlight, window: board.inFlight)

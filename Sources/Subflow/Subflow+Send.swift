@@ -129,13 +129,13 @@ extension Subflow {
     private func armPersistTimer(at now: Instant) {
         guard configuration.windowScope == .subflow,
             board.isEmpty,
-            persistAt == .distantFuture,
+            !timers.isSet(.persist),
             !probeIsDue
         else { return }
         let wait = Interval(
             nanoseconds: max(timeout.value, configuration.minimumRTO).nanoseconds
                 << Int64(persistBackoffs))
-        persistAt = now + min(wait, configuration.maximumRTO)
+        timers[.persist] = now + min(wait, configuration.maximumRTO)
     }
 
     /// What the whole stream waits for goes first at every second time-out in a row. The first span

@@ -13,11 +13,7 @@ extension Subflow {
         return next
     }
 
-    var timerDeadline: Instant {
-        min(
-            min(min(retransmissionAt, tailProbeAt), min(reorderingAt, giveUpAt)),
-            min(min(timeWaitAt, persistAt), min(memoryReleaseAt, acknowledgements.deadline)))
-    }
+    var timerDeadline: Instant { min(timers.next, acknowledgements.deadline) }
 
     /// Runs the timers that are due (RTO, tail loss probe, RACK reordering, delayed ACK,
     /// TIME-WAIT).
@@ -28,27 +24,21 @@ extension Subflow {
 
     func runTimers(at now: Instant) {
         acknowledgements.advance(to: now)
-        if now >= memoryReleaseAt {
-            memoryReleaseAt = .distantFuture
+        if timers.takeIfDue(.memoryRelease, at: now) {
             if board.isEmpty { board.releaseMemory() }
             receiver.releaseMemory()
         }
-        if now >= timeWaitAt { return enterClosed(nil) }
-        if now >= giveUpAt { return enterClosed(.timedOut) }
-        if now >= reorderingAt {
-            reorderingAt = .distantFuture
-            reorderingExpired(at: now)
-        }
-        if now >= retransmissionAt {
+        if timers.takeIfDue(.timeWait, at: now) { return enterClosed(nil) }
+        if timers.takeIfDue(.giveUp, at: now) { return enterClosed(.timedOut) }
+        if timers.takeIfDue(.reordering, at: now) { reorderingExpired(at: now) }
+        if timers.takeIfDue(.retransmission, at: now) {
             retransmissionExpired(at: now)
-        } else if now >= tailProbeAt {
+        } else if timers.takeIfDue(.tailProbe, at: now) {
             // RFC 8985 section 7.3: a probe, and the RTO counts from it.
-            tailProbeAt = .distantFuture
             tail.isDue = !board.isEmpty
-            retransmissionAt = now + timeout.value
+            timers[.retransmission] = now + timeout.value
         }
-        if now >= persistAt {
-            persistAt = .distantFuture
+        if timers.takeIfDue(.persist, at: now) {
             persistBackoffs = min(persistBackoffs + 1, 16)
             probeIsDue = true
         }
@@ -56,12 +46,12 @@ extension Subflow {
 
     /// RFC 6298 section 5.4 to 5.7.
     private func retransmissionExpired(at now: Instant) {
-        guard !board.isEmpty else { retransmissionAt = .distantFuture; return }
+        guard !board.isEmpty else { return }
         statistics.timeouts += 1
         statistics.recoveries += recovery.phase == .timeout ? 0 : 1
         tail.cancel()
-        tailProbeAt = .distantFuture
-        reorderingAt = .distantFuture
+        timers.clear(.tailProbe)
+        timers.clear(.reordering)
         if board.record(board.first).pointee.flags.contains(.delivered) {
             // The oldest was acknowledged selectively and yet not cumulatively: the peer dropped
             // it.
@@ -78,7 +68,7 @@ extension Subflow {
         _ = board.markAllLost()
         duplicateAcknowledgements = 0
         timeout.backOff()
-        retransmissionAt = now + timeout.value
+        timers[.retransmission] = now + timeout.value
         pacer.restart(at: now)
         updatePacing()
     }
@@ -101,7 +91,7 @@ extension Subflow {
             board.deliveredCount == 0,
             board.lostCount == 0, !tail.isOut, !board.isEmpty, timeout.backoffs == 0
         else {
-            tailProbeAt = .distantFuture
+            timers.clear(.tailProbe)
             return
         }
         var wait = Interval.seconds(1)
@@ -111,79 +101,15 @@ extension Subflow {
             wait = max(wait, configuration.minimumProbeTimeout)
         }
         let at = now + wait
-        tailProbeAt = at < retransmissionAt ? at : .distantFuture
-    }
-
-    /// The subflow goes on over another path: what may have been lost with the old one is said
-    /// again at once (SYN, SYN/ACK or an ACK); data follows by its own timers.
-    public func pathChanged(at now: Instant) {
-        roundTripsFrom = now
-        switch state {
-        case .synSent, .synReceived: synIsDue = !openIsDue
-        case .closed: break
-        default: acknowledgements.request()
-        }
-    }
-
-    /// An acknowledgement came by another path: what was sent until now tells nothing of this one.
-    public func heardElsewhere(at now: Instant) { roundTripsFrom = max(roundTripsFrom, now) }
-
-    /// The path answers nothing: what is sent until it returns will be acknowledged after the
-    /// outage, if at all, and tells nothing of round trip and rate.
-    public func pathFellSilent() { roundTripsFrom = .distantFuture }
-
-    /// The path answers again after a silence: what timed out meanwhile goes again at once, instead
-    /// of when a time-out comes up that has doubled with the length of the outage.
-    public func pathReturned(at now: Instant) {
-        roundTripsFrom = now
-        guard timeout.backoffs > 0 else { return }
-        timeout.forgetBackoffs()
-        switch state {
-        case .closed: return
-        case .synSent, .synReceived: synIsDue = !openIsDue
-        default: if board.isEmpty { return }
-        }
-        if !board.isEmpty, synAcknowledged {
-            recovery.enterTimeout(point: sendNext)
-            _ = board.markAllLost()
-        }
-        retransmissionAt = now + timeout.value
-        pacer.restart(at: now)
-        updatePacing()
-    }
-
-    /// The peer is reached at another address from now on: what is unacknowledged went to the old
-    /// one, where nobody is, and goes again at once. `isElsewhere`: by another network, of which
-    /// nothing is known yet (RFC 9000 section 9.4); where only a port changed, round trip and rate
-    /// stay.
-    public func addressMoved(isElsewhere: Bool, at now: Instant) {
-        guard state != .closed else { return }
-        roundTripsFrom = now
-        if isElsewhere {
-            rtt.forget(at: now)
-            timeout.forget()
-            controller.restart()
-        }
-        timeout.forgetBackoffs()
-        if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
-        if !board.isEmpty {
-            if synAcknowledged {
-                recovery.enterTimeout(point: sendNext)
-                _ = board.markAllLost()
-            }
-            retransmissionAt = now + timeout.value
-        }
-        acknowledgements.request()
-        pacer.restart(at: now)
-        updatePacing()
+        timers[.tailProbe] = at < timers[.retransmission] ? at : .distantFuture
     }
 
     /// Everything sent was acknowledged.
     func stopLossTimers() {
-        retransmissionAt = .distantFuture
-        tailProbeAt = .distantFuture
-        reorderingAt = .distantFuture
-        giveUpAt = .distantFuture
+        timers.clear(.retransmission)
+        timers.clear(.tailProbe)
+        timers.clear(.reordering)
+        timers.clear(.giveUp)
     }
 
     /// The state is over.
@@ -195,8 +121,8 @@ extension Subflow {
     func enterTimeWait(at now: Instant) {
         state = .timeWait
         disarmLossTimers()
-        persistAt = .distantFuture
-        timeWaitAt = now + min(timeout.value * 2, configuration.maximumTimeWait)
+        timers.clear(.persist)
+        timers[.timeWait] = now + min(timeout.value * 2, configuration.maximumTimeWait)
     }
 
     private var hasUnacknowledgedText: Bool {
@@ -209,9 +135,9 @@ extension Subflow {
         self.failure = failure
         disarmLossTimers()
         acknowledgements.sent()
-        timeWaitAt = .distantFuture
-        persistAt = .distantFuture
-        memoryReleaseAt = .distantFuture
+        timers.clear(.timeWait)
+        timers.clear(.persist)
+        timers.clear(.memoryRelease)
         openIsDue = false
         synIsDue = false
         probeIsDue = false

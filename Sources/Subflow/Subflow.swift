@@ -11,7 +11,7 @@ import Wire
 ///
 /// `Subflow+Receive` takes a segment, `Subflow+Acknowledgement` what it acknowledges,
 /// `Subflow+Recovery` what follows for the window and the timers; `Subflow+Send` decides what goes,
-/// `Subflow+Fill` writes it.
+/// `Subflow+Fill` writes it; `Subflow+Path` hears what happens to the path below.
 public final class Subflow {
     public enum State: Sendable {
         case closed, synSent, synReceived, established, finWait1, finWait2, closeWait, closing,
@@ -89,7 +89,7 @@ public final class Subflow {
     public internal(set) var sendSegmentSize: Int
     /// What both ends allow, and what the path takes at present.
     var negotiatedSegmentSize: Int
-    private var segmentLimit: Int
+    var segmentLimit: Int
     var peerWindowBytes = 0
     /// The largest the peer ever offered: MAX.SND.WND (RFC 5961 section 5.2).
     var largestPeerWindow = 0
@@ -133,14 +133,22 @@ public final class Subflow {
     /// The span `nextAction` asked to repeat.
     var repeating = Scoreboard.absent
 
-    // Timers, as values.
-    var retransmissionAt = Instant.distantFuture
-    var tailProbeAt = Instant.distantFuture
-    var reorderingAt = Instant.distantFuture
-    var giveUpAt = Instant.distantFuture
-    var timeWaitAt = Instant.distantFuture
-    var persistAt = Instant.distantFuture
-    var memoryReleaseAt = Instant.distantFuture
+    enum Timer: Int {
+        /// RFC 6298 section 5.
+        case retransmission
+        /// RFC 8985 section 7.
+        case tailProbe
+        /// RACK's reordering window ends for the oldest span (RFC 8985 section 6).
+        case reordering
+        /// Nothing was acknowledged for `giveUpAfter`.
+        case giveUp
+        case timeWait
+        /// The peer's closed window is probed (RFC 9293 section 3.8.6.1).
+        case persist
+        /// An empty send queue gives its memory back.
+        case memoryRelease
+    }
+    var timers = TimerTable<Timer>()
     var persistBackoffs = 0
 
     public struct Statistics: Sendable {
@@ -298,26 +306,6 @@ public final class Subflow {
         acknowledgements.request()
         declined = false
     }
-    /// The path takes segments of at most `size` payload bytes from now on. With `repeatsAll` what
-    /// is unacknowledged was too long for it and goes again at once; the owner cuts what is still
-    /// longer.
-    public func limitSegments(to size: Int, repeatsAll: Bool, at now: Instant) {
-        segmentLimit = size
-        adoptSegmentSize()
-        guard repeatsAll, state != .closed else { return }
-        timeout.forgetBackoffs()
-        if state == .synSent || state == .synReceived { synIsDue = !openIsDue }
-        if !board.isEmpty {
-            if synAcknowledged {
-                recovery.enterTimeout(point: sendNext)
-                _ = board.markAllLost()
-            }
-            retransmissionAt = now + timeout.value
-        }
-        pacer.restart(at: now)
-        updatePacing()
-    }
-
     /// What was negotiated, as far as the path takes it.
     func adoptSegmentSize() {
         sendSegmentSize = max(1, min(negotiatedSegmentSize, segmentLimit))
