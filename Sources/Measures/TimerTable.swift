@@ -37,20 +37,28 @@ public struct TimerTable<Name: RawRepresentable> where Name.RawValue == Int {
     }
 
     /// The timer is not set any more.
-    @inlinable @inline(__always) public mutating func clear(_ name: Name) { self[name] = .distantFuture }
+    @inlinable @inline(__always) public mutating func clear(_ name: Name) {
+        self[name] = .distantFuture
+    }
 
     /// No timer is set any more.
     @inlinable public mutating func clearAll() { self = TimerTable() }
 
-    @inlinable @inline(__always) public func isSet(_ name: Name) -> Bool { self[name] != .distantFuture }
+    @inlinable @inline(__always) public func isSet(_ name: Name) -> Bool {
+        self[name] != .distantFuture
+    }
 
     /// Moves a timer to `deadline` where that is sooner than what it is set to.
-    @inlinable @inline(__always) public mutating func bringForward(_ name: Name, to deadline: Instant) {
+    @inlinable @inline(__always) public mutating func bringForward(
+        _ name: Name, to deadline: Instant
+    ) {
         if deadline < self[name] { self[name] = deadline }
     }
 
     /// Whether the timer is set and due; then it is cleared.
-    @inlinable @inline(__always) public mutating func takeIfDue(_ name: Name, at now: Instant) -> Bool {
+    @inlinable @inline(__always) public mutating func takeIfDue(
+        _ name: Name, at now: Instant
+    ) -> Bool {
         guard self[name] <= now, isSet(name) else { return false }
         clear(name)
         return true

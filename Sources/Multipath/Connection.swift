@@ -27,8 +27,8 @@ public struct ConnectionConfiguration: Sendable {
     public var receiveLimit = 8 << 20
     /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows
     /// have grown.
-    public var leastSendSpace = 256 << 10
-    public enum Framing: Sendable { case sealed, rawIP }
+    public var minimumSendSpace = 256 << 10
+    public typealias Framing = Multipath.Framing
     public var framing = Framing.sealed
     /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684
     /// section 3.1: a middlebox may drop what it does not know).
@@ -73,9 +73,11 @@ public enum ConnectionError: Error, Equatable, Sendable {
 /// Pure: segments and time go in, segments and one deadline come out. Payload pieces handed out by
 /// `nextSegment` and `readable` are valid until the next call that changes the connection.
 ///
-/// This file is its face and the application's side; `ConnectionReceive` takes segments,
-/// `ConnectionTransmit` makes them with `ConnectionOptions`, `ConnectionHandshake` opens and joins,
-/// `ConnectionTimers` keeps time and the paths' health.
+/// This file has its state and the application's side. `ConnectionReceive` takes segments,
+/// `ConnectionEnds` what ends a subflow or the connection; `ConnectionTransmit` makes segments,
+/// `ConnectionCandidates` says which subflow carries them and `ConnectionOptions` what MPTCP adds;
+/// `ConnectionHandshake` opens and joins; `ConnectionTimers` keeps time, `ConnectionPaths` hears of
+/// the paths' health. `Framing` says what sealed segments and raw IP have different.
 public final class Connection {
     public enum Role: Sendable { case initiator, listener }
     /// What happened since the last `takeEvents()`.
@@ -97,6 +99,7 @@ public final class Connection {
 
     public let role: Role
     public let configuration: ConnectionConfiguration
+    let framing: Framing
     public let localKey: UInt64
     public let localToken: UInt32
     public internal(set) var remoteKey: UInt64?
@@ -142,12 +145,29 @@ public final class Connection {
     var burstRoom = 0
     /// Where a subflow's data went unanswered.
     var unansweredPath: Int?
-    var pacingWake = Instant.distantFuture
+    enum Timer: Int {
+        /// The pacer lets the next segment go.
+        case pacing
+        /// The peer's closed window is probed (RFC 9293 section 3.8.6.1).
+        case persist
+        /// Rings that were not used give their memory back.
+        case idle
+        /// Both streams ended, and nothing says that the peer knows: it is not waited for longer.
+        case endConfirmation
+        /// Raw IP: data goes again that the subflows have delivered and the peer has not
+        /// acknowledged.
+        case dataRepeat
+        /// Raw IP: the last subflow was reset, and so long another one may come.
+        case orphan
+        /// Raw IP: both streams ended, and the peer knows it: a subflow that has not ended by then
+        /// is reset.
+        case linger
+    }
+    var timers = TimerTable<Timer>()
+    /// When DATA_FIN is next due; counts only while it is (`DataSender.isFinDue`).
     var finDeadline = Instant.zero
     var finRepeats = 0
-    var persistDeadline = Instant.distantFuture
     var persistBackoff = 0
-    var idleDeadline = Instant.distantFuture
     var wantsWritable = false
     /// When the application last had more to write than there was space for.
     var writerHeldAt = Instant(nanoseconds: .min / 2)
@@ -156,8 +176,7 @@ public final class Connection {
     var subflowsClosed = false
     /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
     /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
-    var farewellDone = false
-    var farewellUntil = Instant.distantFuture
+    var endIsConfirmed = false
     var lastDataMember = 0
     /// When payload last came or went.
     var lastPayload: Instant
@@ -177,17 +196,18 @@ public final class Connection {
         memory?.change(by: Self.memoryCost)
         self.role = role
         self.configuration = configuration
+        framing = configuration.framing
         self.localKey = localKey
         localToken = MultipathHash.token(of: localKey)
         sender = DataSender(
             first: DataSequence(MultipathHash.initialDataSequence(of: localKey)) + 1,
             limit: 2 * configuration.sendLimit, share: memory,
-            initialEdge: configuration.framing == .sealed ? Self.earlyWindow : 0)
+            initialEdge: configuration.framing.earlyWindow)
         receiver = DataReceiver(limit: configuration.receiveLimit, share: memory)
         scheduler = Scheduler(configuration.scheduler)
         shadowing = Shadowing(at: now)
         lastPayload = now
-        idleDeadline = now + Self.idleRelease
+        timers[.idle] = now + Self.idleRelease
     }
 
     deinit { memory?.change(by: -Self.memoryCost) }
@@ -199,12 +219,10 @@ public final class Connection {
 
     // MARK: The application's side
 
-    /// In a session the peer is known to take the first flight before it has told its window.
-    static let earlyWindow: UInt64 = 64 << 10
     /// After this long without use, empty rings give their memory back.
     static let idleRelease = Interval.seconds(2)
-    /// A finished connection whose last words may be lost can be joined for this long.
-    static let farewellPatience = Interval.seconds(60)
+    /// A finished connection whose last DATA_ACK may be lost can be joined for this long.
+    static let endConfirmationTimeout = Interval.seconds(60)
 
     /// Bytes the application may write at present. Two windows' worth that waits to be scheduled
     /// keeps every path busy across a turn of the loop. Eight may wait for acknowledgement: where a
@@ -212,7 +230,7 @@ public final class Connection {
     /// others go on meanwhile.
     private var sendRoom: Int {
         let windows = allWindows
-        let least = configuration.leastSendSpace, most = configuration.sendLimit
+        let least = configuration.minimumSendSpace, most = configuration.sendLimit
         let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
         return min(
             min(most, max(least, 8 * windows)) - unacknowledged,
@@ -296,7 +314,7 @@ public final class Connection {
 
     /// Ends the connection without telling the peer: its session is gone.
     public func fail(_ reason: ConnectionError, at now: Instant) {
-        if isFinished { farewellDone = true } else if error == nil { error = reason }
+        if isFinished { endIsConfirmed = true } else if error == nil { error = reason }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
         say(.closed)
         inputChanged(at: now)
@@ -305,7 +323,7 @@ public final class Connection {
     /// Initiator: not one answer of the peer's has come.
     public var isUnheard: Bool {
         role == .initiator && error == nil && remoteKey == nil && sender.acknowledged == 0
-            && configuration.framing == .sealed
+            && framing.mayOpenAnew
     }
 
     /// An unheard connection as it was before its first subflow: its session is gone, and it is
@@ -314,12 +332,12 @@ public final class Connection {
         precondition(isUnheard, "what the peer has answered can't be taken back")
         members.removeAll()
         ended.removeAll()
-        sender.startAgain(edge: Self.earlyWindow)
+        sender.startAgain(edge: framing.earlyWindow)
         shadowing = Shadowing(at: now)
         burstMember = -1
         finRepeats = 0
         finDeadline = now
-        persistDeadline = .distantFuture
+        timers.clear(.persist)
         inputChanged(at: now)
     }
 
@@ -330,7 +348,7 @@ public final class Connection {
 
     /// No subflow is left and nothing more will be sent: the owner may drop the connection.
     public var isOver: Bool {
-        guard error != nil || (isFinished && farewellDone) else { return false }
+        guard error != nil || (isFinished && endIsConfirmed) else { return false }
         return !hasLivingMember
     }
 
@@ -375,7 +393,7 @@ public final class Connection {
     var memberCount: Int { members.count { $0 != nil } }
     /// The most of them at once, at a listener: their indices are a byte in the session's table,
     /// and each turn looks at all.
-    static let mostMembers = 2 * SchedulingCandidates.capacity
+    static let maximumMembers = 2 * SchedulingCandidates.capacity
     /// Indices of subflows that ended since last asked, one at a time: their numbers may be used
     /// again.
     public func takeEndedSubflow() -> Int? { ended.popLast() }
@@ -384,8 +402,8 @@ public final class Connection {
         guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
         // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
         // one.
-        if configuration.framing == .rawIP, !raw.peerHasKeys, hasLivingMember { return false }
-        return !isFinished || (!farewellDone && !hasLivingMember)
+        if framing.isExposed, !raw.peerHasKeys, hasLivingMember { return false }
+        return !isFinished || (!endIsConfirmed && !hasLivingMember)
     }
     /// The listener's token, once its key is known (initiator).
     public var peerToken: UInt32? { remoteKey == nil ? nil : remoteToken }
@@ -416,7 +434,7 @@ public final class Connection {
 
     func inputChanged(at now: Instant) {
         phase = .control
-        idleDeadline = now + Self.idleRelease
+        timers[.idle] = now + Self.idleRelease
     }
 
     @inline(__always) func countSent(_ bytes: Int, path: Int) {

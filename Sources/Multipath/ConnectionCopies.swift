@@ -25,7 +25,7 @@ extension Connection {
             }
             let flight = Double(max(1, tcp.bytesInFlight))
             var ahead = 0
-            for i in 0..<min(tcp.outstandingCount, Self.spansLookedAt) {
+            for i in 0..<min(tcp.outstandingCount, Self.spansExamined) {
                 let span = tcp.outstanding(i)
                 ahead += span.length
                 let spanEnd = span.streamOffset &+ UInt64(span.length)
@@ -48,18 +48,18 @@ extension Connection {
     }
 
     /// The first hole of a slow path is among its oldest spans.
-    private static let spansLookedAt = 256
+    private static let spansExamined = 256
 
     // MARK: Thin streams
 
     /// More than this many bytes waiting at once is no thin stream.
-    static let mostThin = 8 << 10
+    static let maximumThinBacklog = 8 << 10
 
     /// Full mode: what a steady thin stream sends goes on a second regular path, too, as far as
     /// that has nothing better to do. When the first path dies its bytes are on their way already;
     /// a signal and its answer would take a round trip of the slower path.
     func shadow(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard mode == .full, configuration.framing == .sealed, configuration.aidsHandover,
+        guard mode == .full, framing.copiesThinStreams, configuration.aidsHandover,
             members.count > 1,
             sender.backlog == 0, sender.hasUnacknowledged, shadowing.mayCopy(at: now),
             lastCarrier < members.count, let carrier = members[lastCarrier],
@@ -74,7 +74,7 @@ extension Connection {
         if room < size {
             // It can't follow: a copy that comes late helps nobody.
             if member.tcp.windowRoom >= size {
-                pacingWake = min(pacingWake, max(member.tcp.pacingRelease, now + .microseconds(20)))
+                wakeForPacing(of: member, at: now)
             } else {
                 shadowing.fellBehind(at: now)
             }

@@ -49,11 +49,11 @@ extension Connection {
         initialSequence: SubflowSequence,
         estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
     ) -> Int {
-        if configuration.framing == .rawIP { takeWishes(syn) }
+        if framing.isExposed { takeWishes(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
         var taken = 0
-        if configuration.framing == .sealed,
+        if framing.carriesEarlyData,
             syn.options.present.contains(.dss),
             let mapping = syn.options.dss.mapping,
             mapping.subflowSequence == 1, Int(mapping.length) == payload.count
@@ -82,18 +82,18 @@ extension Connection {
     ) -> Int? {
         guard syn.options.present.contains(.join), raw.plain == nil,
             case .syn(let token, let remoteNonce) = syn.options.join.form,
-            token == localToken, error == nil, !isFinished || !farewellDone,
-            livingSubflows < SchedulingCandidates.capacity, memberCount < Self.mostMembers
+            token == localToken, error == nil, !isFinished || !endIsConfirmed,
+            livingSubflows < SchedulingCandidates.capacity, memberCount < Self.maximumMembers
         else {
             counted.joinsRefused += 1
             return nil
         }
-        guard remoteKey != nil || configuration.framing == .sealed else {
+        guard remoteKey != nil || framing.joinsBeforeKeys else {
             counted.joinsRefused += 1
             return nil
         }
         var offset: UInt64?
-        if configuration.framing == .sealed, !payload.isEmpty, syn.options.present.contains(.dss),
+        if framing.carriesEarlyData, !payload.isEmpty, syn.options.present.contains(.dss),
             let mapping = syn.options.dss.mapping, mapping.subflowSequence == 1,
             Int(mapping.length) == payload.count
         {
@@ -123,15 +123,10 @@ extension Connection {
         return add(member, at: now)
     }
 
-    /// Segments of a subflow's first flight inside a session, where RFC 6928 has 10: with them a
-    /// path of 2 Mbit/s and 100 ms is full from the first round trip on after a handover, and they
-    /// are paced.
-    private static let sessionInitialWindow = 16
-
     private func subflowConfiguration(_ sizes: SegmentSizes?) -> SubflowConfiguration {
         var c = configuration.subflow
-        c.earlyData = configuration.framing == .sealed
-        if configuration.framing == .sealed { c.initialWindowSegments = Self.sessionInitialWindow }
+        c.earlyData = framing.carriesEarlyData
+        if let segments = framing.initialWindowSegments { c.initialWindowSegments = segments }
         if let sizes {
             c.maximumSegmentSize = sizes.most
             c.segmentLimit = sizes.limit
@@ -141,8 +136,8 @@ extension Connection {
 
     private func add(_ member: MemberSubflow, at now: Instant) -> Int {
         inputChanged(at: now)
-        raw.orphanedUntil = .distantFuture
-        if subflowsClosed { sayFarewell(on: member) }
+        timers.clear(.orphan)
+        if subflowsClosed { closeAfterEnd(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
             members[free] = member
             return free
@@ -162,13 +157,13 @@ extension Connection {
             guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey,
                 Self.isUsable(option), raw.plain == nil
             else { return }
-            if configuration.framing == .rawIP { takeWishes(segment) }
+            if framing.isExposed { takeWishes(segment) }
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
             guard ours == localKey else {
                 counted.dssErrors += 1
                 // RFC 8684 section 3.1: somebody under way has changed the handshake.
-                if configuration.framing == .rawIP, remoteKey == nil {
+                if framing.isExposed, remoteKey == nil {
                     fallBack(position: 1, offset: 0)
                 }
                 return
@@ -202,7 +197,7 @@ extension Connection {
             guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
             let dss = segment.options.dss
             let saysKeysArrived =
-                configuration.framing == .rawIP || dss.acknowledgementWidth == .eight
+                !framing.confirmsKeysByWideAcknowledgement || dss.acknowledgementWidth == .eight
             if dss.acknowledgement != nil, saysKeysArrived {
                 member.peerHasProof = true
                 raw.peerHasKeys = true
@@ -265,12 +260,12 @@ extension Connection {
         guard !member.isVerified else { return false }
         let flags = segment.flags
         if member.isOpener { return flags.isSuperset(of: [.syn, .ack]) }
-        return configuration.framing == .rawIP && !flags.contains(.syn)
+        return !framing.joinsBeforeKeys && !flags.contains(.syn)
     }
 
     /// On raw IP a listener sends data on a joined subflow only after it has verified the proof.
     private func saysProofArrived(_ segment: borrowing Segment) -> Bool {
-        guard configuration.framing == .rawIP, segment.options.present.contains(.dss) else {
+        guard !framing.joinsBeforeKeys, segment.options.present.contains(.dss) else {
             return false
         }
         return segment.options.dss.mapping != nil
@@ -290,7 +285,7 @@ extension Connection {
     /// Whether data may be put on the subflow as far as the MPTCP handshake goes.
     func mayCarryData(_ member: MemberSubflow) -> Bool {
         guard member.tcp.canSendData, !member.isEnding else { return false }
-        if configuration.framing == .sealed { return true }
+        if framing.joinsBeforeKeys { return true }
         switch (member.kind, member.isOpener) {
         case (.initial, _): return remoteKey != nil || raw.plain != nil
         // RFC 8684 section 3.2: not before the fourth packet
@@ -301,7 +296,7 @@ extension Connection {
 
     /// Raw IP, initiator: the third packet of the handshake has not gone, or may have been lost.
     func owesKeys(_ member: MemberSubflow) -> Bool {
-        guard configuration.framing == .rawIP, member.kind == .initial, member.isOpener,
+        guard framing.isExposed, member.kind == .initial, member.isOpener,
             raw.plain == nil
         else { return false }
         return !member.peerHasProof
@@ -324,7 +319,7 @@ extension Connection {
             option.deniesJoinToInitialAddress = configuration.deniesInitialJoins
             if !(isSYN && member.isOpener) { option.senderKey = localKey }
             if !isSYN { option.receiverKey = remoteKey }
-            if let firstData, configuration.framing == .rawIP {
+            if let firstData, framing.limitsOptions {
                 option.dataLength = UInt16(firstData)
             }
             segment.options.multipathCapable = option

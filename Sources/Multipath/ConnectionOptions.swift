@@ -10,9 +10,8 @@ extension Connection {
     /// stand alone, or a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
     func optionRoom(_ member: MemberSubflow, mapping: Bool) -> Int {
         let priority = member.owesPriority ? 4 : 0
-        guard configuration.framing == .rawIP else { return (mapping ? 20 : 8) + priority }
-        if member.isOpener, !member.peerHasProof { return 24 + priority }
-        return (mapping ? 28 : 12) + priority
+        if framing.limitsOptions, member.isOpener, !member.peerHasProof { return 24 + priority }
+        return (mapping ? framing.mappingOctets : framing.dataAcknowledgementOctets) + priority
     }
 
     func begin(_ out: inout OutgoingSegment) {
@@ -28,7 +27,7 @@ extension Connection {
         if segment.flags.isDisjoint(with: .syn), isPlain(mapping) {
             return attachPlain(&segment, member: member, mapping: mapping)
         }
-        let wide = configuration.framing == .rawIP
+        let wide = framing.limitsOptions
         let isFirstRawData =
             wide && mapping?.offset == 0 && member.kind == .initial
             && member.isOpener && !member.peerHasProof
@@ -61,7 +60,7 @@ extension Connection {
         if let mapping {
             var m = DSS.Mapping()
             m.dataSequence = sender.sequence(at: mapping.offset)
-            m.width = wide ? .eight : .four
+            m.width = framing.dataSequenceWidth
             m.subflowSequence = mapping.position
             m.length = UInt16(mapping.length)
             dss.mapping = m
@@ -69,7 +68,7 @@ extension Connection {
         } else if fin, let finOffset = sender.finOffset {
             var m = DSS.Mapping()
             m.dataSequence = sender.sequence(at: finOffset)
-            m.width = wide ? .eight : .four
+            m.width = framing.dataSequenceWidth
             m.length = 1
             dss.mapping = m
             dss.dataFin = true
@@ -91,8 +90,8 @@ extension Connection {
 
     func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {
         if raw.plain != nil { return }
-        if let failedAt = member.failedAt {
-            segment.options.fail.dataSequence = failedAt
+        if let failedSequence = member.failedSequence {
+            segment.options.fail.dataSequence = failedSequence
             segment.options.present.insert(.fail)
             counted.failsSent += 1
         }

@@ -25,20 +25,20 @@ extension Connection {
     ) {
         guard index < members.count, let member = members[index] else { return }
         inputChanged(at: now)
-        let isRaw = configuration.framing == .rawIP
-        if isRaw, !isCredible(segment, count: payload.count, member, at: now) {
+        let isExposed = framing.isExposed
+        if isExposed, !isCredible(segment, count: payload.count, member, at: now) {
             return receiveWithoutOptions(segment, count: payload.count, subflow: index, at: now)
         }
         let present = segment.options.present
         if present.contains(.fastClose) { return fastClose(by: segment, on: member, at: now) }
         if present.contains(.multipathCapable) { takeKeys(segment, member: member) }
         guard error == nil || isAborting else { return }
-        if isRaw { noticeFallback(segment, payloadLength: payload.count, member: member) }
+        if isExposed { noticeFallback(segment, payloadLength: payload.count, member: member) }
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
         if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
-        if isRaw { noteUnmapped(segment, count: payload.count, member, at: now) }
+        if isExposed { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(
             segment, payloadLength: payload.count, textIsUsable: usable,
             receiveWindow: subflowWindow, at: now)
@@ -55,36 +55,36 @@ extension Connection {
         if present.contains(.priority) {
             member.backupByPeer = segment.options.priority.backup
         }
-        if isRaw {
+        if isExposed {
             takeRawIPOptions(segment, finished: arrival.finished, member: member, at: now)
             noteBareAcknowledgement(segment, delivered: arrival.newlyDelivered, member)
         }
         if present.contains(.dss) {
             // RFC 8684 section 3.7: behind an infinite mapping a DATA_ACK may be wrong.
-            if !isRaw || !sendsPlain {
+            if !isExposed || !sendsPlain {
                 takeDSS(segment.options.dss, window: member.tcp.peerWindow, member: member, at: now)
             }
         } else if present.contains(.multipathCapable), segment.flags.contains(.ack) {
             // In the handshake (SYN/ACK, third packet) the window counts from the first byte. That
             // of a SYN/ACK isn't scaled, and Linux later keeps to what its scale can say of it, up
             // to a step less.
-            let step = segment.flags.contains(.syn) && isRaw ? member.tcp.peerWindowStep : 1
+            let step = segment.flags.contains(.syn) && isExposed ? member.tcp.peerWindowStep : 1
             sender.openWindow(
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
-        if !sender.doubtful.isEmpty, now - sender.doubtedAt >= member.tcp.minimumRTT {
+        if !sender.deferred.isEmpty, now - sender.deferredSince >= member.tcp.minimumRTT {
             // the peer has heard of the loss, or of data behind it, and acknowledged what it has
-            sender.endDoubt()
+            sender.reinjectDeferred()
         }
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
         settle(at: now)
         // RFC 8684 section 3.3.3: a FIN ends the subflow only
-        if arrival.finished, raw.plain == nil, !isRaw || livingSubflows > 1 || isFinished {
+        if arrival.finished, raw.plain == nil, !isExposed || livingSubflows > 1 || isFinished {
             member.isEnding = true
             member.tcp.close()
         }
-        if member.saysFarewell, member.tcp.finAcknowledged { farewellIsHeard(at: now) }
+        if member.confirmsEnd, member.tcp.finAcknowledged { confirmEnd(at: now) }
         if !member.isAlive { retire(index, at: now) }
     }
 
@@ -92,7 +92,7 @@ extension Connection {
     /// sent before the window was known, and as much again of what other subflows owe.
     private var subflowWindow: Int {
         let window = 2 * configuration.receiveLimit
-        return configuration.framing == .sealed ? max(window, 2 * Int(Self.earlyWindow)) : window
+        return max(window, 2 * Int(framing.earlyWindow))
     }
 
     // MARK: Text
@@ -101,7 +101,7 @@ extension Connection {
         of segment: borrowing Segment, count: Int, member: MemberSubflow
     ) -> Placement {
         let position = segment.flags.contains(.syn) ? 1 : member.relativeReceive(segment.sequence)
-        if configuration.framing == .rawIP,
+        if framing.isExposed,
             let found = rawPlacement(of: segment, position: position, count: count, member: member)
         {
             return found
@@ -174,7 +174,7 @@ extension Connection {
 
     private func isMapped(from start: UInt32, count: Int, member: MemberSubflow) -> Bool {
         var position = start, left = count
-        for _ in 0..<ReceiveMappings.mostPerSegment where left > 0 {
+        for _ in 0..<ReceiveMappings.maximumPerSegment where left > 0 {
             guard let (offset, n) = member.mappings.locate(position) else { return false }
             let step = min(n, left)
             assert(step > 0)
@@ -248,7 +248,7 @@ extension Connection {
             if sender.acknowledge(full) {
                 let edge = sender.edge
                 sender.openWindow(from: full, bytes: window)
-                if sender.edge > edge { persistBackoff = 0; persistDeadline = .distantFuture }
+                if sender.edge > edge { persistBackoff = 0; timers.clear(.persist) }
                 if sender.acknowledged > before || sender.isFinAcknowledged != finBefore {
                     dataAcknowledged()
                 }
@@ -280,15 +280,15 @@ extension Connection {
     /// `sendLimit`, which is half the ring: what one path still owes must never stop the writer.
     /// Only the first subflow holds all it needs until the keys have arrived, since without it no
     /// other can be joined.
-    static let mostHeldForSuspect = 4 << 20
+    static let maximumHeldForSuspect = 4 << 20
 
     func discardAcknowledged() {
         var floor = UInt64.max
         for case let member? in members where member.isAlive {
-            let hold = member.holdFloor()
+            let hold = member.lowestHeldOffset()
             let most =
                 member.health != .usable || member.isStale
-                ? min(Self.mostHeldForSuspect, configuration.sendLimit / 2)
+                ? min(Self.maximumHeldForSuspect, configuration.sendLimit / 2)
                 : configuration.sendLimit
             if hold < sender.acknowledged,
                 sender.acknowledged - hold > UInt64(most),
@@ -330,7 +330,7 @@ extension Connection {
     /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends
     /// all of them. False where it is not this connection's, and on raw IP.
     public func abortByPeer(key: UInt64, at now: Instant) -> Bool {
-        guard configuration.framing == .sealed, key == localKey else { return false }
+        guard framing.abortsAllAtOnce, key == localKey else { return false }
         if error == nil { error = .peerAborted }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
         say(.closed)
@@ -349,7 +349,7 @@ extension Connection {
         retire(index, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
         // the peer knows no such connection any more
-        if isFinished, neverOpened { farewellDone = true }
+        if isFinished, neverOpened { endIsConfirmed = true }
         // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the
         // connection: it had that, too. Only a refused join says so; a subflow's reset may come of
         // a path that the peer lost.
@@ -361,8 +361,8 @@ extension Connection {
         }
         // A connection whose first subflow is refused, or whose joins are refused with none left,
         // is not known to the peer (any more).
-        if livingSubflows == 0, configuration.framing == .rawIP, raw.plain == nil {
-            beginOrphanage(at: now)
+        if livingSubflows == 0, framing.isExposed, raw.plain == nil {
+            armOrphanTimer(at: now)
         }
         if livingSubflows == 0, !isFinished,
             member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || raw.plain != nil
@@ -378,22 +378,22 @@ extension Connection {
     func settle(at now: Instant) {
         guard isFinished, !subflowsClosed else { return }
         subflowsClosed = true
-        farewellUntil = now + Self.farewellPatience
-        for case let member? in members { sayFarewell(on: member) }
+        timers[.endConfirmation] = now + Self.endConfirmationTimeout
+        for case let member? in members { closeAfterEnd(on: member) }
         // it has no other subflow, and its FIN is the stream's
-        if raw.plain != nil { farewellIsHeard(at: now) }
+        if raw.plain != nil { confirmEnd(at: now) }
         if !saidClosed { saidClosed = true; say(.closed) }
     }
 
     /// The peer is known to know that both streams ended.
-    private func farewellIsHeard(at now: Instant) {
-        farewellDone = true
-        if configuration.framing == .rawIP { beginLinger(at: now) }
+    private func confirmEnd(at now: Instant) {
+        endIsConfirmed = true
+        if framing.isExposed { beginLinger(at: now) }
     }
 
     /// The FIN, and every segment with it, says that everything was received.
-    func sayFarewell(on member: MemberSubflow) {
-        member.saysFarewell = !member.isEnding
+    func closeAfterEnd(on member: MemberSubflow) {
+        member.confirmsEnd = !member.isEnding
         member.isEnding = true
         member.tcp.close()
     }
@@ -420,10 +420,10 @@ extension Connection {
         guard let member = members[index] else { return }
         members[index] = nil
         // On raw IP a peer ends its last subflow in order only when it knows of both ends.
-        if configuration.framing == .rawIP, isFinished, member.tcp.failure == nil, !member.isAlive {
-            farewellDone = true
+        if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
+            endIsConfirmed = true
         }
-        reinjectOutstanding(of: member, doubtingAt: pathEnded ? now : nil)
+        reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
         ended.append(index)
         say(.subflowEnded)
         discardAcknowledged()
@@ -432,11 +432,11 @@ extension Connection {
     /// Everything sent on the subflow and not known to be delivered goes again, on whichever
     /// subflow is best.
     ///
-    /// `doubtingAt`: its path has ended or fallen silent just now. Of what was sent up to a round
+    /// `deferringAt`: its path has ended or fallen silent just now. Of what was sent up to a round
     /// trip before, the first has arrived, and its acknowledgements were on their way back: it goes
     /// last, or the receiver waits behind copies of what it has. For a third of the shortest round
     /// trip rather than half of it, since the way back may be the shorter one.
-    func reinjectOutstanding(of member: MemberSubflow, doubtingAt now: Instant? = nil) {
+    func reinjectOutstanding(of member: MemberSubflow, deferringAt now: Instant? = nil) {
         guard !isFinished, member.tcp.outstandingCount > 0 else { return }
         var surelyFrom = Instant.zero
         if now != nil, member.tcp.hasRTTSample {
@@ -444,17 +444,14 @@ extension Connection {
         }
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
-            // Braid takes data to its place in whatever order a subflow brings it; others first
-            // order the subflow, and what was acknowledged selectively is lost with it.
-            guard span.length > 0, !span.isDelivered || configuration.framing == .rawIP else {
-                continue
-            }
+            guard span.length > 0, !span.isDelivered || !framing.keepsSelectivelyAcknowledged
+            else { continue }
             let end = span.streamOffset &+ UInt64(span.length)
             guard end > sender.acknowledged,
                 !shadowing.covers(span.streamOffset, end, besides: member)
             else { continue }
             if let now, span.sentAt < surelyFrom, !span.isLost {
-                sender.doubt(span.streamOffset, end, at: now)
+                sender.deferReinjection(span.streamOffset, end, at: now)
             } else {
                 sender.reinject(span.streamOffset, end)
             }

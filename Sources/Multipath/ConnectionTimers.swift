@@ -6,8 +6,7 @@ import Wire
 extension Connection {
     public var deadline: Instant {
         if phase != .done, hasWork { return phaseAt }
-        var next = min(min(pacingWake, persistDeadline), min(idleDeadline, rawIPDeadline))
-        next = min(next, farewellUntil)
+        var next = min(timers.next, addressSignalDeadline)
         if sender.isFinDue, livingSubflows > 0 { next = min(next, finDeadline) }
         for case let member? in members where !isHeld(member) {
             next = min(next, min(member.tcp.deadline, member.proofDeadline))
@@ -43,24 +42,22 @@ extension Connection {
             }
             if !member.isAlive { retire(index, at: now) }
         }
-        if farewellUntil <= now {
-            farewellUntil = .distantFuture
-            farewellDone = true
+        if timers.takeIfDue(.endConfirmation, at: now) {
+            endIsConfirmed = true
             // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for
             // ever.
             for index in members.indices where members[index] != nil { retire(index, at: now) }
         }
-        if persistDeadline <= now { probeWindow(at: now) }
-        if rawIPDeadline <= now { advanceRawIP(to: now) }
-        if pacingWake <= now { pacingWake = .distantFuture; phase = .control }
+        if timers.takeIfDue(.persist, at: now) { probeWindow() }
+        if framing.isExposed { advanceRawIP(to: now) }
+        if timers.takeIfDue(.pacing, at: now) { phase = .control }
         if sender.isFinDue, finDeadline <= now { phase = .control }
-        if idleDeadline <= now { releaseIdle() }
+        if timers.takeIfDue(.idle, at: now) { releaseIdle() }
     }
 
     /// The peer's window is shut and nothing is under way that would bring news: ask (RFC 9293
     /// section 3.8.6.1).
-    private func probeWindow(at now: Instant) {
-        persistDeadline = .distantFuture
+    private func probeWindow() {
         guard sender.isWindowBlocked, let member = bestMember() else { return }
         persistBackoff = min(persistBackoff + 1, 6)
         member.tcp.requestProbe()
@@ -70,9 +67,9 @@ extension Connection {
     func armPersist(at now: Instant) {
         guard sender.isWindowBlocked,
             !sender.hasUnacknowledged
-        else { persistDeadline = .distantFuture; return }
-        guard persistDeadline == .distantFuture, let member = bestMember() else { return }
-        persistDeadline =
+        else { timers.clear(.persist); return }
+        guard !timers.isSet(.persist), let member = bestMember() else { return }
+        timers[.persist] =
             now
             + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
     }
@@ -80,7 +77,6 @@ extension Connection {
     /// Idle rings give back the memory that they don't need: ten thousand idle connections must be
     /// cheap, and so must a thousand that stand still with a few bytes left.
     private func releaseIdle() {
-        idleDeadline = .distantFuture
         sender.ring.shrink()
         if !receiver.hasHoles { receiver.ring.shrink() }
     }
@@ -106,14 +102,15 @@ extension Connection {
 
     /// What arrived on a path so shortly before its end may not be known to the peer to have
     /// arrived.
-    private static let doubtfulAcknowledgements = Interval.seconds(1)
+    private static let unconfirmedAcknowledgements = Interval.seconds(1)
 
     public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
         for index in members.indices {
             guard let member = members[index], member.path == path, member.health != health else {
                 continue
             }
-            if member.owesLastWord, member.health == .lost {  // back before a word could be said
+            // back before it could be said
+            if member.owesFinalAcknowledgement, member.health == .lost {
                 retire(index, at: now)
                 continue
             }
@@ -121,13 +118,13 @@ extension Connection {
             let wasUsable = member.health == .usable
             member.health = health
             inputChanged(at: now)
-            if health != .usable, member.lastText > now - Self.doubtfulAcknowledgements {
+            if health != .usable, member.lastText > now - Self.unconfirmedAcknowledgements {
                 // Acknowledgements may have died with the path: the peer would send again what is
                 // here.
                 requestAcknowledgement(besides: member)
                 // A listener hears of a loss by the initiator, whose subflow has ended already.
-                member.owesLastWord =
-                    configuration.framing == .sealed && !mayMove(member)
+                member.owesFinalAcknowledgement =
+                    framing.saysFinalAcknowledgement && !mayMove(member)
                     && (health == .suspect || role == .initiator)
                     && anotherPath(than: member) != nil
             }
@@ -138,14 +135,14 @@ extension Connection {
                 // joined.
                 member.tcp.requestAcknowledgement()
             case .suspect:
-                // A listener hears of it with the subflow's last word, and has no doubts.
+                // A listener hears of it with the subflow's final ACK, and defers nothing.
                 reinjectOutstanding(
-                    of: member, doubtingAt: role == .initiator && wasUsable ? now : nil)
+                    of: member, deferringAt: role == .initiator && wasUsable ? now : nil)
                 member.tcp.pathFellSilent()
             case .lost:
                 if mayMove(member) {
                     member.proofDeadline = .distantFuture
-                } else if !member.owesLastWord {
+                } else if !member.owesFinalAcknowledgement {
                     retire(index, pathEnded: role == .initiator && wasUsable, at: now)
                 }
             }
@@ -181,13 +178,13 @@ extension Connection {
     /// since no other can be joined without them: it goes on over another path with the same
     /// numbers.
     func mayMove(_ member: MemberSubflow) -> Bool {
-        guard configuration.framing == .sealed, member.kind == .initial else { return false }
+        guard framing.movesFirstSubflow, member.kind == .initial else { return false }
         return member.isOpener ? !member.peerHasProof : remoteKey == nil
     }
 
     /// The first subflow, where it may still have to change its path (initiator).
     public var movableSubflow: Int? {
-        guard role == .initiator, configuration.framing == .sealed, error == nil else { return nil }
+        guard role == .initiator, framing.movesFirstSubflow, error == nil else { return nil }
         return members.firstIndex { $0.map { $0.isAlive && !$0.isEnding && mayMove($0) } ?? false }
     }
 

@@ -19,7 +19,7 @@ extension Connection {
                 return true
             }
             phase = .data
-            pacingWake = .distantFuture
+            timers.clear(.pacing)
         }
         if phase == .data {
             if error == nil {
@@ -49,11 +49,11 @@ extension Connection {
         for index in members.indices {
             guard let member = members[index], !isHeld(member) else { continue }
             if !member.isAlive { retire(index, at: now); continue }
-            if member.owesLastWord {
-                if lastWord(index, member, at: now, into: &out) { return true }
+            if member.owesFinalAcknowledgement {
+                if finalAcknowledgement(index, member, at: now, into: &out) { return true }
                 if member.health == .lost { continue }
             }
-            if configuration.framing == .sealed { member.tcp.awaitedOffset = sender.acknowledged }
+            if framing.repairsInDataOrder { member.tcp.awaitedOffset = sender.acknowledged }
             switch member.tcp.nextAction(at: now) {
             case .open(let room):
                 open(member, room: room, at: now, into: &out)
@@ -75,11 +75,11 @@ extension Connection {
     /// What the subflow has received, said over another path: data waits for holes of other
     /// subflows, so that the data acknowledgement alone does not tell, and the peer would send what
     /// is here once more.
-    private func lastWord(
+    private func finalAcknowledgement(
         _ index: Int, _ member: MemberSubflow, at now: Instant,
         into out: inout OutgoingSegment
     ) -> Bool {
-        member.owesLastWord = false
+        member.owesFinalAcknowledgement = false
         defer { if member.health == .lost { retire(index, pathEnded: true, at: now) } }
         guard let path = anotherPath(than: member) else { return false }
         begin(&out)
@@ -125,7 +125,7 @@ extension Connection {
         if room > 0, member.isOpener, error == nil,
             member.kind == .initial || !hasCarrier(besides: member)
         {
-            if sender.reinjections.isEmpty, !sender.doubtful.isEmpty { sender.endDoubt() }
+            if sender.reinjections.isEmpty, !sender.deferred.isEmpty { sender.reinjectDeferred() }
             if sender.reinjections.count > 0 {
                 offset = sender.reinjections[0].start
                 length = min(room, most, sender.reinjections[0].count)
@@ -183,11 +183,11 @@ extension Connection {
 
     /// More than this many bytes outstanding that the peer has over another path: not worth
     /// repeating.
-    private static let mostDeadBytes: UInt64 = 64 << 10
+    private static let maximumDeadBytes: UInt64 = 64 << 10
 
     private func isNotWorthRepair(_ member: MemberSubflow) -> Bool {
         if mayMove(member) { return false }
-        guard configuration.framing == .sealed,
+        guard framing.replacesStaleSubflows,
             livingSubflows > 1,
             member.isStale,
             member.tcp.outstandingCount > 1
@@ -195,15 +195,15 @@ extension Connection {
         let last = member.tcp.outstanding(member.tcp.outstandingCount - 1)
         let front = member.tcp.outstanding(0)
         return last.streamOffset &+ UInt64(last.length) <= sender.acknowledged
-            && UInt64(max(0, front.sequence.distance(to: last.sequence))) > Self.mostDeadBytes
+            && UInt64(max(0, front.sequence.distance(to: last.sequence))) > Self.maximumDeadBytes
     }
 
     // MARK: Data
 
     private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         if sender.reinjections.isEmpty {
-            if sender.doubtful.isEmpty { return false }
-            sender.endDoubt()
+            if sender.deferred.isEmpty { return false }
+            sender.reinjectDeferred()
         }
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)
@@ -221,14 +221,14 @@ extension Connection {
     /// losses may lie so far ahead that the peer can't keep them before. One segment a time-out,
     /// and one for each that has arrived.
     private func repairing(awaiting offset: UInt64) -> MemberSubflow? {
-        guard configuration.framing == .sealed, offset == sender.acknowledged else { return nil }
+        guard framing.repairsInDataOrder, offset == sender.acknowledged else { return nil }
         for i in 0..<candidates.count {
             guard let member = members[candidates[i].subflow], member.tcp.isRepairingTimeout,
                 member.awaitedSent != offset
-                    || member.awaitedSentAfter != member.tcp.statistics.timeouts
+                    || member.awaitedSentAfterTimeouts != member.tcp.statistics.timeouts
             else { continue }
             member.awaitedSent = offset
-            member.awaitedSentAfter = member.tcp.statistics.timeouts
+            member.awaitedSentAfterTimeouts = member.tcp.statistics.timeouts
             return member
         }
         return nil
@@ -237,7 +237,7 @@ extension Connection {
     private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         let available = sender.sendable
         guard available > 0 else { return false }
-        if sender.backlog > Self.mostThin { shadowing.isBusy(at: now) }
+        if sender.backlog > Self.maximumThinBacklog { shadowing.isBusy(at: now) }
         if wantsWritable { writerHeldAt = now }
         guard let member = burstCarrier(available: available) ?? chooseBurst(available, at: now)
         else { burstMember = -1; return false }
@@ -330,13 +330,11 @@ extension Connection {
             // no small segments while an ACK is due
             if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {
                 if member.tcp.windowRoom >= size {
-                    pacingWake = min(
-                        pacingWake,
-                        max(member.tcp.pacingRelease, now + .microseconds(20)))
+                    wakeForPacing(of: member, at: now)
                 }
                 c.room = 0
             }
-            if configuration.framing == .rawIP { keepToSubflowWindow(&c, size: size, member) }
+            if framing.isExposed { keepToSubflowWindow(&c, size: size, member) }
             // What stood in its queue is gone by now, where nothing is in flight.
             c.smoothedRTT =
                 member.tcp.bytesInFlight > 0
@@ -349,6 +347,14 @@ extension Connection {
             candidates.append(c)
         }
     }
+
+    /// The pacer alone holds the member's data back.
+    func wakeForPacing(of member: MemberSubflow, at now: Instant) {
+        timers.bringForward(
+            .pacing, to: max(member.tcp.pacingRelease, now + Self.minimumPacingWait))
+    }
+    /// A timer fires no more exactly.
+    private static let minimumPacingWait = Interval.microseconds(20)
 
     func fastestWithRoom() -> MemberSubflow? {
         var best = -1
@@ -379,7 +385,7 @@ extension Connection {
     /// a listener that sees later data first, since the one segment with keys was lost, would take
     /// the connection for plain TCP.
     private func keysAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard configuration.framing == .rawIP, role == .initiator, remoteKey != nil else {
+        guard framing.isExposed, role == .initiator, remoteKey != nil else {
             return false
         }
         for case let member? in members
@@ -424,7 +430,7 @@ extension Connection {
             * Int64(1 << min(finRepeats, 7))
         finRepeats += 1
         raw.finSentAt = now
-        finDeadline = now + min(patience, Self.longestFinPatience)
+        finDeadline = now + min(patience, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offered,
@@ -436,7 +442,7 @@ extension Connection {
     }
 
     /// A DATA_FIN is repeated at least this often.
-    private static let longestFinPatience = Interval.seconds(10)
+    private static let maximumFinInterval = Interval.seconds(10)
 
     /// For every second repetition: each subflow in turn, since the best one may be deaf without
     /// knowing.

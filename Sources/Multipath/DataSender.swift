@@ -23,9 +23,9 @@ struct DataSender: ~Copyable {
     private(set) var reinjections = OffsetRanges()
     /// Scheduled bytes whose path is gone, but that may have arrived before: they go after the
     /// reinjections, unless a DATA_ACK covers them meanwhile.
-    private(set) var doubtful = OffsetRanges()
-    /// When the latest doubt began.
-    private(set) var doubtedAt = Instant.zero
+    private(set) var deferred = OffsetRanges()
+    /// When the latest deferReinjection began.
+    private(set) var deferredSince = Instant.zero
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
 
@@ -73,7 +73,7 @@ struct DataSender: ~Copyable {
         guard offset <= next else { return false }
         acknowledged = offset
         reinjections.removeBelow(offset)
-        doubtful.removeBelow(offset)
+        deferred.removeBelow(offset)
         return true
     }
 
@@ -91,15 +91,15 @@ struct DataSender: ~Copyable {
     }
 
     /// Notes that `start ..< end` may have to go again.
-    mutating func doubt(_ start: UInt64, _ end: UInt64, at now: Instant) {
-        doubtful.insert(max(start, acknowledged), end)
-        doubtedAt = now
+    mutating func deferReinjection(_ start: UInt64, _ end: UInt64, at now: Instant) {
+        deferred.insert(max(start, acknowledged), end)
+        deferredSince = now
     }
 
-    /// What is still in doubt goes again, in its place among the reinjections.
-    mutating func endDoubt() {
-        for i in 0..<doubtful.count { reinjections.insert(doubtful[i].start, doubtful[i].end) }
-        doubtful.removeAll()
+    /// What is still in deferReinjection goes again, in its place among the reinjections.
+    mutating func reinjectDeferred() {
+        for i in 0..<deferred.count { reinjections.insert(deferred[i].start, deferred[i].end) }
+        deferred.removeAll()
     }
 
     /// The bytes from the front of the reinjections were sent again up to `offset`.
@@ -109,7 +109,7 @@ struct DataSender: ~Copyable {
     mutating func startAgain(edge: UInt64) {
         precondition(acknowledged == 0 && ring.base == 0, "the peer has bytes of it already")
         reinjections.removeAll()
-        doubtful.removeAll()
+        deferred.removeAll()
         next = 0
         copiedBelow = 0
         self.edge = edge

@@ -43,21 +43,21 @@ final class MemberSubflow {
     /// When text last arrived on it.
     var lastText = Instant.zero
     /// Its path is gone or silent, and its last acknowledgement goes over another one.
-    var owesLastWord = false
+    var owesFinalAcknowledgement = false
     var mappings = ReceiveMappings()
     /// Raw IP with checksums: what waits for the rest of its mapping.
     var unchecked: [UncheckedMapping] = []
     /// Where a wrong checksum was found that ends the subflow: goes with the RST as MP_FAIL.
-    var failedAt: DataSequence?
+    var failedSequence: DataSequence?
     /// What the peer lacked first when it went on this subflow ahead of its losses, and after how
     /// many timeouts.
     var awaitedSent = UInt64.max
-    var awaitedSentAfter = 0
+    var awaitedSentAfterTimeouts = 0
     /// Timeouts of the TCP already turned into reinjections.
     var timeoutsSeen = 0
     /// The lowest offset among copies it carries of other subflows' data, and the sequence behind
     /// the last copy.
-    var copyFloor = UInt64.max
+    var lowestCopy = UInt64.max
     var copyEnd = SubflowSequence(0)
     /// Bytes by which the framing's head of the last data segment exceeded a bulk segment's: the
     /// next one is shorter by so much, to fill its datagram exactly.
@@ -66,7 +66,7 @@ final class MemberSubflow {
     var resetReason: UInt8?
     var isEnding = false
     /// Its FIN goes after both streams ended: acknowledged, it proves that the peer knows.
-    var saysFarewell = false
+    var confirmsEnd = false
 
     init(tcp: Subflow, path: Int, kind: Kind, isOpener: Bool, addressID: AddressID, backup: Bool) {
         self.tcp = tcp
@@ -95,19 +95,19 @@ final class MemberSubflow {
 
     /// Notes a copy of `offset` that ends before the TCP's next sequence number.
     func carriesCopy(of offset: UInt64) {
-        copyFloor = min(copyFloor, offset)
+        lowestCopy = min(lowestCopy, offset)
         copyEnd = tcp.sendNext
     }
 
     /// The lowest data offset it may have to repeat; `.max` where it has nothing outstanding.
-    func holdFloor() -> UInt64 {
-        guard tcp.outstandingCount > 0 else { copyFloor = .max; return .max }
-        if copyFloor != .max, copyEnd.isAtOrBefore(tcp.sendUnacknowledged) { copyFloor = .max }
+    func lowestHeldOffset() -> UInt64 {
+        guard tcp.outstandingCount > 0 else { lowestCopy = .max; return .max }
+        if lowestCopy != .max, copyEnd.isAtOrBefore(tcp.sendUnacknowledged) { lowestCopy = .max }
         // A SYN without data may stand before the data that followed it early.
         for i in 0..<tcp.outstandingCount {
             let span = tcp.outstanding(i)
-            if span.length > 0 { return min(copyFloor, span.streamOffset) }
+            if span.length > 0 { return min(lowestCopy, span.streamOffset) }
         }
-        return copyFloor
+        return lowestCopy
     }
 }

@@ -24,7 +24,7 @@ struct ReceiveMappings {
     /// turn are one; more outstanding ones than this are a mistake.
     static let most = 1024
     /// Mappings that the text of one segment may need; of more it is not taken.
-    static let mostPerSegment = 16
+    static let maximumPerSegment = 16
 
     private var entries: [Entry] = []
     /// Entries before it are forgotten.

@@ -9,7 +9,7 @@ struct AcknowledgementPolicy {
     /// the window it opens leaves as a clump that stands in the queue.
     static let sparse = Interval.milliseconds(3)
     /// Shorter ones are questions and answers; an ACK rides on what follows.
-    static let leastBulk = 536
+    static let minimumBulk = 536
 
     private(set) var isDue = false
     private(set) var deadline = Instant.distantFuture
@@ -30,7 +30,7 @@ struct AcknowledgementPolicy {
         let gap = now - lastArrival
         lastArrival = now
         if quick > 0 { quick &-= 1; isDue = true; return }
-        if gap >= Self.sparse, bytes >= Self.leastBulk { isDue = true; return }
+        if gap >= Self.sparse, bytes >= Self.minimumBulk { isDue = true; return }
         // Every second full segment.
         if pendingBytes > largest { isDue = true; return }
         if deadline == .distantFuture { deadline = now + delay }

@@ -7,10 +7,10 @@ import Wire
 /// they belong to the session (`Tunnel`).
 extension Connection {
     /// An advertisement is repeated until echoed, this often at most.
-    private static let mostRepeats = 5
-    private static let leastRepeatInterval = Interval.milliseconds(500)
+    private static let maximumRepeats = 5
+    private static let minimumRepeatInterval = Interval.milliseconds(500)
     /// A peer may announce this many addresses before the owner looked at them.
-    private static let mostHeard = 64
+    private static let maximumHeard = 64
 
     // MARK: The owner's side
 
@@ -18,7 +18,7 @@ extension Connection {
     /// connection's own. Nothing happens before both keys are known. An identifier that means
     /// another address is taken back first (RFC 8684 section 3.4.1).
     public func announce(_ address: IPAddress, port: UInt16?, id: AddressID, at now: Instant) {
-        guard configuration.framing == .rawIP, raw.plain == nil, let remoteKey else { return }
+        guard framing.isExposed, raw.plain == nil, let remoteKey else { return }
         if let known = raw.announced.first(where: { $0.id == id }) {
             if known.address != address { withdraw(id, at: now) }
         }
@@ -38,7 +38,7 @@ extension Connection {
     /// Takes an address back and ends the subflows from it. Without echo: Linux would read one as a
     /// removal.
     public func withdraw(_ id: AddressID, at now: Instant) {
-        guard configuration.framing == .rawIP, raw.plain == nil, remoteKey != nil else { return }
+        guard framing.isExposed, raw.plain == nil, remoteKey != nil else { return }
         raw.awaitingEcho.removeAll { $0.option.id == id }
         raw.announced.removeAll { $0.id == id }
         var option = RemoveAddress()
@@ -55,7 +55,7 @@ extension Connection {
         raw.heard.isEmpty ? nil : raw.heard.removeFirst()
     }
 
-    private var repeatInterval: Interval { max(Self.leastRepeatInterval, slowestRoundTrip * 2) }
+    private var repeatInterval: Interval { max(Self.minimumRepeatInterval, slowestRoundTrip * 2) }
 
     private static func proof(
         sender: UInt64, receiver: UInt64, _ id: AddressID, _ address: IPAddress,
@@ -126,7 +126,7 @@ extension Connection {
     }
 
     private func heard(_ signal: PeerAddressSignal) {
-        guard raw.heard.count < Self.mostHeard else { return }
+        guard raw.heard.count < Self.maximumHeard else { return }
         raw.heard.append(signal)
         say(.addresses)
     }
@@ -137,7 +137,7 @@ extension Connection {
         var i = 0
         while i < raw.awaitingEcho.count {
             guard raw.awaitingEcho[i].deadline <= now else { i += 1; continue }
-            guard raw.awaitingEcho[i].repeats < Self.mostRepeats else {
+            guard raw.awaitingEcho[i].repeats < Self.maximumRepeats else {
                 raw.awaitingEcho.remove(at: i)
                 continue
             }
@@ -152,7 +152,7 @@ extension Connection {
 
     /// More acknowledgements than these in a row, for the sake of signals alone, might be taken for
     /// a sign of congestion (RFC 8684 section 3).
-    private static let mostSignalsInRow = 2
+    private static let maximumSignalsInRow = 2
 
     /// The subflow for the next signal: the best one, but not beside keys, which leave no room for
     /// an address.
@@ -166,7 +166,7 @@ extension Connection {
     /// A round trip lies between every two signals and the next ones, unless data goes meanwhile.
     func signalLeft(at now: Instant) {
         raw.signalsInRow += 1
-        guard raw.signalsInRow >= Self.mostSignalsInRow else { return }
+        guard raw.signalsInRow >= Self.maximumSignalsInRow else { return }
         raw.signalsInRow = 0
         raw.signalsFrom = now + slowestRoundTrip
     }

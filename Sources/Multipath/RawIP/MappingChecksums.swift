@@ -29,7 +29,7 @@ struct UncheckedMapping {
 /// DSS checksums on raw IP, and MP_FAIL where one is wrong (sections 3.3.1 and 3.7).
 extension Connection {
     /// More mappings than this, incomplete on one subflow, are a mistake of the peer.
-    private static let mostUnchecked = 1024
+    private static let maximumUnchecked = 1024
 
     // MARK: Out
 
@@ -90,7 +90,7 @@ extension Connection {
         // Everything of it arrived before: a repetition.
         guard Int32(bitPattern: end &- next) > 0 else { return true }
         if member.unchecked.contains(where: { $0.start == mapping.start }) { return true }
-        guard member.unchecked.count < Self.mostUnchecked else { return false }
+        guard member.unchecked.count < Self.maximumUnchecked else { return false }
         member.unchecked.append(mapping)
         return true
     }
@@ -156,7 +156,7 @@ extension Connection {
         if raw.failWasSent { return placeChecked(mapping, member) }
         let number = DataSequence(mapping.dataSequence)
         guard livingSubflows <= 1, mapping.offset == receiver.next else {
-            member.failedAt = number
+            member.failedSequence = number
             return reset(member, reason: MPReset.middleboxInterference)
         }
         raw.failWasSent = true

@@ -73,7 +73,7 @@ extension Connection {
     /// A SYN without MP_CAPABLE: a listener's answer to one without it, an initiator's when nobody
     /// answered.
     func goesWithoutKeys(_ member: MemberSubflow) -> Bool {
-        guard configuration.framing == .rawIP, member.kind == .initial else { return false }
+        guard framing.isExposed, member.kind == .initial else { return false }
         return raw.plain != nil
             || (member.isOpener && member.tcp.backoffs >= configuration.timeoutsBeforePlainSYN)
     }
@@ -119,7 +119,7 @@ extension Connection {
         raw.awaitingEcho = []
         counted.fallbacks += 1
         // The window of plain TCP counts from the acknowledgement.
-        persistDeadline = .distantFuture
+        timers.clear(.persist)
     }
 
     /// A mapping of length 0 turns MPTCP off from its subflow sequence number on (section 3.7).
@@ -159,7 +159,7 @@ extension Connection {
             let edge = sender.edge
             sender.openWindow(
                 from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
-            if sender.edge > edge { persistBackoff = 0; persistDeadline = .distantFuture }
+            if sender.edge > edge { persistBackoff = 0; timers.clear(.persist) }
         }
         if sender.isOnlyFinUnacknowledged, member.tcp.finAcknowledged {
             sender.assumeFinAcknowledged()

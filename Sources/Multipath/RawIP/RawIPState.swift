@@ -25,16 +25,10 @@ struct RawIPState {
     var failWasSent = false
     var owesFail: DataSequence?
 
-    /// When data goes again that the subflows have delivered and the peer has not acknowledged; how
-    /// often it did in vain, and from where.
-    var repeatAt = Instant.distantFuture
+    /// How often data went again in vain that the subflows have delivered and the peer has not
+    /// acknowledged, and from where (`Timer.dataRepeat`).
     var repeats = 0
     var repeatedFrom: UInt64 = 0
-
-    /// The last subflow was reset: for so long another one may come.
-    var orphanedUntil = Instant.distantFuture
-    /// Both streams ended, and the peer knows it: a subflow that has not ended by then is reset.
-    var lingersUntil = Instant.distantFuture
 
     /// Address signals that wait to be sent, in order.
     var signals: [AddressSignal] = []

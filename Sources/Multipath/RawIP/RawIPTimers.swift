@@ -6,25 +6,26 @@ import Wire
 extension Connection {
     /// After the peer is known to know that both streams ended, a subflow on a dead path is not
     /// waited for longer than this.
-    private static let longestLinger = Interval.seconds(2)
+    private static let maximumLinger = Interval.seconds(2)
 
-    var rawIPDeadline: Instant {
-        var next = min(raw.lingersUntil, min(raw.repeatAt, raw.orphanedUntil))
+    /// When an address signal goes, or goes again.
+    var addressSignalDeadline: Instant {
+        var next = Instant.distantFuture
         for item in raw.awaitingEcho { next = min(next, item.deadline) }
         if !raw.signals.isEmpty, raw.signalsFrom > phaseAt { next = min(next, raw.signalsFrom) }
         return next
     }
 
     func advanceRawIP(to now: Instant) {
-        repeatAdvertisements(at: now)
-        if !raw.signals.isEmpty, raw.signalsFrom <= now { phase = .control }
-        if raw.repeatAt <= now { repeatData() }
-        if raw.orphanedUntil <= now {
-            raw.orphanedUntil = .distantFuture
-            if livingSubflows == 0, !isFinished { fail(.peerAborted, at: now) }
+        if addressSignalDeadline <= now {
+            repeatAdvertisements(at: now)
+            if !raw.signals.isEmpty, raw.signalsFrom <= now { phase = .control }
         }
-        guard raw.lingersUntil <= now else { return }
-        raw.lingersUntil = .distantFuture
+        if timers.takeIfDue(.dataRepeat, at: now) { repeatData() }
+        if timers.takeIfDue(.orphan, at: now), livingSubflows == 0, !isFinished {
+            fail(.peerAborted, at: now)
+        }
+        guard timers.takeIfDue(.linger, at: now) else { return }
         for case let member? in members where member.isAlive {
             // RFC 8684 section 3.3.3: what it still owes has arrived by other subflows.
             member.resetReason = MPReset.tooMuchOutstandingData
@@ -40,22 +41,22 @@ extension Connection {
     /// nothing is under way any more that could bring a DATA_ACK, the data goes again after a
     /// time-out.
     func armRepeat(at now: Instant) {
-        guard configuration.framing == .rawIP else { return }
+        guard framing.isExposed else { return }
         let from = sender.acknowledged
         guard raw.plain == nil, sender.hasUnacknowledged, sender.reinjections.isEmpty,
             !hasTextUnderWay,
             let member = bestMember()
-        else { raw.repeatAt = .distantFuture; return }
+        else { timers.clear(.dataRepeat); return }
         if raw.repeatedFrom != from {
-            raw.repeatedFrom = from; raw.repeats = 0; raw.repeatAt = .distantFuture
+            raw.repeatedFrom = from; raw.repeats = 0; timers.clear(.dataRepeat)
         }
-        guard raw.repeatAt == .distantFuture else { return }
-        raw.repeatAt =
-            now + max(member.tcp.retransmissionTimeout, Self.leastRepeatPatience)
+        guard !timers.isSet(.dataRepeat) else { return }
+        timers[.dataRepeat] =
+            now + max(member.tcp.retransmissionTimeout, Self.minimumRepeatInterval)
             * Int64(1 << min(raw.repeats, 6))
     }
 
-    private static let leastRepeatPatience = Interval.milliseconds(200)
+    private static let minimumRepeatInterval = Interval.milliseconds(200)
     /// Segments that go again at once: the first is missing, of the others nothing is known.
     private static let repeatedSegments = 16
 
@@ -67,7 +68,6 @@ extension Connection {
     }
 
     private func repeatData() {
-        raw.repeatAt = .distantFuture
         raw.repeats += 1
         let most = UInt64(Self.repeatedSegments * configuration.subflow.maximumSegmentSize)
         sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + most))
@@ -78,13 +78,13 @@ extension Connection {
 
     /// A reset ends its subflow only (RFC 8684 section 4); a peer that has given up the connection
     /// makes no other.
-    private static let orphanPatience = Interval.seconds(10)
+    private static let orphanTimeout = Interval.seconds(10)
 
-    func beginOrphanage(at now: Instant) {
-        raw.orphanedUntil = min(raw.orphanedUntil, now + Self.orphanPatience)
+    func armOrphanTimer(at now: Instant) {
+        timers.bringForward(.orphan, to: now + Self.orphanTimeout)
     }
 
     func beginLinger(at now: Instant) {
-        if raw.lingersUntil == .distantFuture { raw.lingersUntil = now + Self.longestLinger }
+        if !timers.isSet(.linger) { timers[.linger] = now + Self.maximumLinger }
     }
 }

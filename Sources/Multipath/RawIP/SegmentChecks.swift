@@ -47,8 +47,8 @@ extension Connection {
     }
 
     /// Segments in a row without a mapping, and the time they go on, that make a subflow broken.
-    private static let mostUnmapped = 4
-    private static let unmappedPatience = Interval.seconds(1)
+    private static let maximumUnmapped = 4
+    private static let unmappedTimeout = Interval.seconds(1)
 
     /// Text that no mapping covers is not taken, and the peer repeats it. Where that goes on,
     /// options do not get through any more (RFC 8684 sections 3.3.1 and 3.7).
@@ -68,7 +68,8 @@ extension Connection {
         else { member.unmapped = 0; return }
         if member.unmapped == 0 { member.unmappedFrom = now }
         member.unmapped += 1
-        if member.unmapped >= Self.mostUnmapped, now - member.unmappedFrom >= Self.unmappedPatience
+        if member.unmapped >= Self.maximumUnmapped,
+            now - member.unmappedFrom >= Self.unmappedTimeout
         {
             reset(member, reason: MPReset.middleboxInterference)
         }

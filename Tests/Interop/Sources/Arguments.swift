@@ -38,7 +38,7 @@ struct Arguments {
     init(_ words: [String]) throws {
         configuration.framing = .rawIP
         // As much as a kernel's send buffer grows to: a bulk sender's backlog fills every link.
-        configuration.leastSendSpace = 4 << 20
+        configuration.minimumSendSpace = 4 << 20
         configuration.subflow.maximumSegmentSize = 1380
         var left = words[...]
         func next(_ what: String) throws -> String {
