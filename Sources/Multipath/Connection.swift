@@ -4,69 +4,6 @@ import Measures
 import Subflow
 import Wire
 
-/// The three handover modes of the paper's section 3.
-public enum HandoverMode: String, CaseIterable, Sendable { case full, backup, single }
-
-/// How well a path is known to work.
-public enum PathHealth: Sendable {
-    case usable
-    /// Silent past a probe time-out: carries nothing new, its unacknowledged data is reinjected
-    /// elsewhere.
-    case suspect
-    /// Gone (interface event or long silence): its subflows are ended.
-    case lost
-}
-
-public struct ConnectionConfiguration: Sendable {
-    public var subflow = SubflowConfiguration()
-    public var scheduler = SchedulerKind.predictedArrival
-    /// Bytes of unacknowledged and unsent data kept for sending at most; the working limit follows
-    /// the congestion windows.
-    public var sendLimit = 16 << 20
-    /// Bytes offered as receive window at most; the working window follows the application.
-    public var receiveLimit = 8 << 20
-    /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows
-    /// have grown.
-    public var minimumSendSpace = 256 << 10
-    public typealias Framing = Multipath.Framing
-    public var framing = Framing.sealed
-    /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684
-    /// section 3.1: a middlebox may drop what it does not know).
-    public var timeoutsBeforePlainSYN = 2
-    /// Raw IP: asks for DSS checksums (MP_CAPABLE, flag A).
-    public var requiresChecksum = false
-    /// Raw IP: asks the peer not to join to the address of the first subflow (MP_CAPABLE, flag C).
-    public var deniesInitialJoins = false
-    /// False for experiments only: a backup subflow carries nothing while a regular one lives,
-    /// though that one times out (RFC 8684 leaves it open), and thin streams go once.
-    public var aidsHandover = true
-    public init() {}
-}
-
-/// One segment the connection wants sent, and where.
-public struct OutgoingSegment {
-    public var segment = Segment()
-    public var payload = Pieces.empty
-    /// Index of the subflow, and the path it was opened on.
-    public var subflow = 0
-    public var path = 0
-    public init() {}
-}
-
-/// Payload bytes of segments on a path.
-public struct SegmentSizes: Equatable, Sendable {
-    /// Announced: what the path may take one day.
-    public var most: Int
-    /// Sent at present.
-    public var limit: Int
-    public init(most: Int, limit: Int) { self.most = most; self.limit = limit }
-}
-
-/// Why a connection ended before its streams did.
-public enum ConnectionError: Error, Equatable, Sendable {
-    case peerAborted, localAbort, timedOut, sessionLost, protocolViolation(String)
-}
-
 /// One MPTCP connection (RFC 8684): the data sequence, its mapping onto subflows, reassembly,
 /// reinjection.
 ///
@@ -352,80 +289,11 @@ public final class Connection {
         return !hasLivingMember
     }
 
-    // MARK: Subflows, seen from outside
-
-    /// Nil where the index is free.
-    public func subflow(_ index: Int) -> Subflow? {
-        index < members.count ? members[index]?.tcp : nil
-    }
-    public func subflowPath(_ index: Int) -> Int? {
-        index < members.count ? members[index]?.path : nil
-    }
-    /// Whether a living or opening subflow stands on `path`.
-    public func hasSubflow(path: Int) -> Bool {
-        hasMember { $0.path == path && $0.isAlive && !$0.isEnding }
-    }
-    /// Whether the handshake of a subflow on `path` is done and it is not ending.
-    public func isEstablished(path: Int) -> Bool {
-        hasMember { $0.path == path && $0.isAlive && !$0.isEnding && $0.tcp.state == .established }
-    }
-    /// Whether a subflow on `path` still has something to send or to hear there, if only its end.
-    public func livesOn(path: Int) -> Bool {
-        hasMember { $0.path == path && $0.isAlive && $0.tcp.state != .timeWait }
-    }
-    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a
-    /// bulk segment's.
-    public func noteHead(excess: Int, subflow index: Int) {
-        guard index < members.count, let member = members[index] else { return }
-        member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
-    }
-    /// Whether a subflow lives on a path that is known to work.
-    public var hasUsableSubflow: Bool {
-        hasMember { $0.isAlive && !$0.isEnding && $0.health == .usable }
-    }
-    /// Subflows that are neither ended nor ending.
-    public var livingSubflows: Int {
-        var n = 0
-        for case let member? in members where member.isAlive && !member.isEnding { n += 1 }
-        return n
-    }
-    /// Subflows in any state, those that are ending included.
-    var memberCount: Int { members.count { $0 != nil } }
-    /// The most of them at once, at a listener: their indices are a byte in the session's table,
-    /// and each turn looks at all.
-    static let maximumMembers = 2 * SchedulingCandidates.capacity
-    /// Indices of subflows that ended since last asked, one at a time: their numbers may be used
-    /// again.
-    public func takeEndedSubflow() -> Int? { ended.popLast() }
-    /// Whether `join` may be called now: both keys are known and the streams are not over.
-    public var canJoin: Bool {
-        guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
-        // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
-        // one.
-        if framing.isExposed, !raw.peerHasKeys, hasLivingMember { return false }
-        return !isFinished || (!endIsConfirmed && !hasLivingMember)
-    }
-    /// The listener's token, once its key is known (initiator).
-    public var peerToken: UInt32? { remoteKey == nil ? nil : remoteToken }
-    /// Nothing is under way or waiting, either way, and no payload came or went for `time`.
-    public func isQuiet(for time: Interval, at now: Instant) -> Bool {
-        remoteKey != nil && error == nil && !isFinished && !wantsSubflow && !receiver.hasHoles
-            && now - lastPayload > time
-    }
-    /// Something is to be sent or acknowledged by the peer.
-    public var wantsSubflow: Bool {
-        error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
-    }
-    /// Payload bytes sent and received on each path index since the start.
-    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) {
-        path < totals.count ? totals[path] : (0, 0)
-    }
-
     // MARK: Shared by the extensions
 
     var hasLivingMember: Bool { hasMember { $0.isAlive } }
 
-    @inline(__always) private func hasMember(where fits: (MemberSubflow) -> Bool) -> Bool {
+    @inline(__always) func hasMember(where fits: (MemberSubflow) -> Bool) -> Bool {
         for case let member? in members where fits(member) { return true }
         return false
     }

@@ -32,7 +32,9 @@ extension Connection {
             wide && mapping?.offset == 0 && member.kind == .initial
             && member.isOpener && !member.peerHasProof
         // later data has its own mapping instead
-        if !wide || isFirstRawData || (mapping == nil && !fin) {
+        if segment.flags.contains(.syn) || (member.isOpener && !member.peerHasProof),
+            !wide || isFirstRawData || (mapping == nil && !fin)
+        {
             attachHandshake(
                 &segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now
             )

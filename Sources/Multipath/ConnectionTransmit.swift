@@ -23,8 +23,8 @@ extension Connection {
         }
         if phase == .data {
             if error == nil {
-                if keysAhead(at: now, into: &out) { return true }
-                if reinjection(at: now, into: &out) { return true }
+                if framing.isExposed, keysAhead(at: now, into: &out) { return true }
+                if sender.hasReinjections, reinjection(at: now, into: &out) { return true }
                 if newData(at: now, into: &out) { return true }
                 if copyAhead(at: now, into: &out) { return true }
                 if shadow(at: now, into: &out) { return true }
@@ -84,21 +84,12 @@ extension Connection {
         guard let path = anotherPath(than: member) else { return false }
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offered,
+            &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         out.subflow = index
         out.path = path
         return true
-    }
-
-    /// A path that works, of another subflow.
-    func anotherPath(than member: MemberSubflow) -> Int? {
-        for case let other? in members
-        where other !== member && other.isAlive && other.health == .usable {
-            return other.path
-        }
-        return nil
     }
 
     /// A listener's join waits with its SYN/ACK for the third packet of the first subflow, which
@@ -136,23 +127,13 @@ extension Connection {
         }
         member.tcp.fillOpen(
             &out.segment, dataLength: length, streamOffset: offset,
-            receiveWindow: receiver.offered, at: now)
+            receiveWindow: receiver.offer(), at: now)
         if length > 0 {
             out.payload = sender.ring.pieces(from: offset, count: length)
             dataLeft(member, offset: offset, length: length, isCopy: isCopy)
             if isCopy { sender.reinjected(to: offset &+ UInt64(length)) }
         }
         attach(&out.segment, member, mapping: length > 0 ? (offset, length, 1) : nil, at: now)
-    }
-
-    private func hasCarrier(besides member: MemberSubflow) -> Bool {
-        for case let other? in members
-        where other !== member && other.health == .usable && !other.isStale
-            && mayCarryData(other)
-        {
-            return true
-        }
-        return false
     }
 
     /// False where the subflow can't be repaired and is reset instead (its RST comes next).
@@ -169,7 +150,7 @@ extension Connection {
         }
         begin(&out)
         member.tcp.fillRetransmission(
-            of: span, &out.segment, receiveWindow: receiver.offered,
+            of: span, &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: true), at: now)
         if span.length > 0 {
             out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length)
@@ -201,10 +182,7 @@ extension Connection {
     // MARK: Data
 
     private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        if sender.reinjections.isEmpty {
-            if sender.deferred.isEmpty { return false }
-            sender.reinjectDeferred()
-        }
+        if sender.reinjections.isEmpty { sender.reinjectDeferred() }
         let front = sender.reinjections[0]
         collectCandidates(segment: front.count, at: now)
         guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else {
@@ -291,7 +269,7 @@ extension Connection {
         let position = member.relativeSend(member.tcp.sendNext)
         member.tcp.fillData(
             &out.segment, length: length, streamOffset: offset,
-            receiveWindow: receiver.offered,
+            receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: true), at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
         attach(&out.segment, member, mapping: (offset, length, position), at: now)
@@ -307,85 +285,11 @@ extension Connection {
         raw.signalsFrom = .zero
     }
 
-    /// Fills `candidates` with the subflows of the best standing that may carry data: usable and
-    /// regular before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for
-    /// backup).
-    func collectCandidates(segment: Int, at now: Instant) {
-        var best = 8
-        candidates.removeAll()
-        for index in members.indices {
-            guard let member = members[index],
-                member.health == .usable,
-                mayCarryData(member)
-            else { continue }
-            let standing =
-                (member.isStale ? 2 : 0)
-                + (member.isBackup ? configuration.aidsHandover ? 1 : 4 : 0)
-            if standing > best { continue }
-            if standing < best { best = standing; candidates.removeAll() }
-            var c = SchedulingCandidate()
-            c.subflow = index
-            let size = min(segment, member.segmentRoom)
-            c.room = member.tcp.dataRoom(at: now)
-            // no small segments while an ACK is due
-            if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {
-                if member.tcp.windowRoom >= size {
-                    wakeForPacing(of: member, at: now)
-                }
-                c.room = 0
-            }
-            if framing.isExposed { keepToSubflowWindow(&c, size: size, member) }
-            // What stood in its queue is gone by now, where nothing is in flight.
-            c.smoothedRTT =
-                member.tcp.bytesInFlight > 0
-                ? member.tcp.smoothedRTT
-                : min(member.tcp.smoothedRTT, member.tcp.minimumRTT * 5 / 4)
-            c.rttVariation = member.tcp.rttVariation
-            c.congestionWindow = member.tcp.congestionWindow
-            c.bytesInFlight = member.tcp.bytesInFlight
-            c.measuredRate = member.tcp.expectedRate
-            candidates.append(c)
-        }
-    }
-
-    /// The pacer alone holds the member's data back.
-    func wakeForPacing(of member: MemberSubflow, at now: Instant) {
-        timers.bringForward(
-            .pacing, to: max(member.tcp.pacingRelease, now + Self.minimumPacingWait))
-    }
-    /// A timer fires no more exactly.
-    private static let minimumPacingWait = Interval.microseconds(20)
-
-    func fastestWithRoom() -> MemberSubflow? {
-        var best = -1
-        for i in 0..<candidates.count where candidates[i].room > 0 {
-            if best < 0 || candidates[i].smoothedRTT < candidates[best].smoothedRTT { best = i }
-        }
-        return best < 0 ? nil : members[candidates[best].subflow]
-    }
-
-    /// The subflow for what takes no room: a DATA_FIN, a probe.
-    func bestMember() -> MemberSubflow? {
-        var best: MemberSubflow?, bestStanding = 8
-        for case let member? in members where member.health != .lost && mayCarryData(member) {
-            let standing =
-                (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0)
-                + (member.isBackup ? 1 : 0)
-            if standing < bestStanding
-                || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT)
-            {
-                best = member
-                bestStanding = standing
-            }
-        }
-        return best
-    }
-
     /// Raw IP: the third packet of the handshake goes ahead of the first data. Both carry the keys:
     /// a listener that sees later data first, since the one segment with keys was lost, would take
     /// the connection for plain TCP.
     private func keysAhead(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard framing.isExposed, role == .initiator, remoteKey != nil else {
+        guard role == .initiator, remoteKey != nil else {
             return false
         }
         for case let member? in members
@@ -403,7 +307,7 @@ extension Connection {
     ) {
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offered,
+            &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
@@ -433,7 +337,7 @@ extension Connection {
         finDeadline = now + min(patience, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offered,
+            &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = members.firstIndex { $0 === member } ?? 0
@@ -443,20 +347,6 @@ extension Connection {
 
     /// A DATA_FIN is repeated at least this often.
     private static let maximumFinInterval = Interval.seconds(10)
-
-    /// For every second repetition: each subflow in turn, since the best one may be deaf without
-    /// knowing.
-    private func anotherMember() -> MemberSubflow? {
-        for i in 0..<members.count {
-            if let member = members[(finRepeats / 2 + i) % members.count],
-                member.health != .lost,
-                mayCarryData(member)
-            {
-                return member
-            }
-        }
-        return nil
-    }
 
     // MARK: What remains
 
@@ -468,16 +358,16 @@ extension Connection {
             switch member.tcp.nextAction(at: now) {
             case .finish:
                 member.tcp.fillFinish(
-                    &out.segment, receiveWindow: receiver.offered,
+                    &out.segment, receiveWindow: receiver.offer(),
                     optionRoom: optionRoom(member, mapping: false), at: now)
             case .acknowledge:
                 member.tcp.fillAcknowledgement(
-                    &out.segment, receiveWindow: receiver.offered,
+                    &out.segment, receiveWindow: receiver.offer(),
                     optionRoom: optionRoom(member, mapping: false),
                     at: now)
             case .probe:
                 member.tcp.fillProbe(
-                    &out.segment, receiveWindow: receiver.offered,
+                    &out.segment, receiveWindow: receiver.offer(),
                     optionRoom: optionRoom(member, mapping: false), at: now)
             case .reset:
                 member.tcp.fillReset(&out.segment)
@@ -508,7 +398,7 @@ extension Connection {
         signalLeft(at: now)
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offered,
+            &out.segment, receiveWindow: receiver.offer(),
             optionRoom: SegmentOptions.room, at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         attachSignal(&out.segment)

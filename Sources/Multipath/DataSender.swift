@@ -21,10 +21,10 @@ struct DataSender: ~Copyable {
     /// Scheduled bytes that go again on another subflow, in data order: what blocks the receiver
     /// first.
     private(set) var reinjections = OffsetRanges()
-    /// Scheduled bytes whose path is gone, but that may have arrived before: they go after the
-    /// reinjections, unless a DATA_ACK covers them meanwhile.
+    /// Deferred reinjections: scheduled bytes whose path is gone, but that may have arrived before.
+    /// They go after the others, unless a DATA_ACK covers them meanwhile.
     private(set) var deferred = OffsetRanges()
-    /// When the latest deferReinjection began.
+    /// When some were deferred last.
     private(set) var deferredSince = Instant.zero
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
@@ -51,6 +51,9 @@ struct DataSender: ~Copyable {
     var isOnlyFinUnacknowledged: Bool {
         finOffset != nil && !isFinAcknowledged && acknowledged == ring.end
     }
+
+    /// Some bytes go again, now or unless they are acknowledged first.
+    @inline(__always) var hasReinjections: Bool { !reinjections.isEmpty || !deferred.isEmpty }
 
     mutating func assumeFinAcknowledged() { isFinAcknowledged = true }
 
@@ -96,7 +99,7 @@ struct DataSender: ~Copyable {
         deferredSince = now
     }
 
-    /// What is still in deferReinjection goes again, in its place among the reinjections.
+    /// What was deferred and is not acknowledged yet goes again, in its place among the others.
     mutating func reinjectDeferred() {
         for i in 0..<deferred.count { reinjections.insert(deferred[i].start, deferred[i].end) }
         deferred.removeAll()

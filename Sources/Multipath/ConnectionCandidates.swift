@@ -1,0 +1,112 @@
+import Measures
+import Subflow
+
+/// Which subflow may carry what: candidates for the scheduler, and the choice where none is asked.
+extension Connection {
+    /// Fills `candidates` with the subflows of the best standing that may carry data: usable and
+    /// regular before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for
+    /// backup).
+    func collectCandidates(segment: Int, at now: Instant) {
+        var best = 8
+        candidates.removeAll()
+        for index in members.indices {
+            guard let member = members[index],
+                member.health == .usable,
+                mayCarryData(member)
+            else { continue }
+            let standing =
+                (member.isStale ? 2 : 0)
+                + (member.isBackup ? configuration.aidsHandover ? 1 : 4 : 0)
+            if standing > best { continue }
+            if standing < best { best = standing; candidates.removeAll() }
+            var c = SchedulingCandidate()
+            c.subflow = index
+            let size = min(segment, member.segmentRoom)
+            c.room = member.tcp.dataRoom(at: now)
+            // no small segments while an ACK is due
+            if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {
+                if member.tcp.windowRoom >= size {
+                    wakeForPacing(of: member, at: now)
+                }
+                c.room = 0
+            }
+            if framing.isExposed { keepToSubflowWindow(&c, size: size, member) }
+            // What stood in its queue is gone by now, where nothing is in flight.
+            c.smoothedRTT =
+                member.tcp.bytesInFlight > 0
+                ? member.tcp.smoothedRTT
+                : min(member.tcp.smoothedRTT, member.tcp.minimumRTT * 5 / 4)
+            c.rttVariation = member.tcp.rttVariation
+            c.congestionWindow = member.tcp.congestionWindow
+            c.bytesInFlight = member.tcp.bytesInFlight
+            c.measuredRate = member.tcp.expectedRate
+            candidates.append(c)
+        }
+    }
+
+    /// The pacer alone holds the member's data back.
+    func wakeForPacing(of member: MemberSubflow, at now: Instant) {
+        timers.bringForward(
+            .pacing, to: max(member.tcp.pacingRelease, now + Self.minimumPacingWait))
+    }
+    /// A timer fires no more exactly.
+    private static let minimumPacingWait = Interval.microseconds(20)
+
+    func fastestWithRoom() -> MemberSubflow? {
+        var best = -1
+        for i in 0..<candidates.count where candidates[i].room > 0 {
+            if best < 0 || candidates[i].smoothedRTT < candidates[best].smoothedRTT { best = i }
+        }
+        return best < 0 ? nil : members[candidates[best].subflow]
+    }
+
+    /// The subflow for what takes no room: a DATA_FIN, a probe.
+    func bestMember() -> MemberSubflow? {
+        var best: MemberSubflow?, bestStanding = 8
+        for case let member? in members where member.health != .lost && mayCarryData(member) {
+            let standing =
+                (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0)
+                + (member.isBackup ? 1 : 0)
+            if standing < bestStanding
+                || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT)
+            {
+                best = member
+                bestStanding = standing
+            }
+        }
+        return best
+    }
+
+    func hasCarrier(besides member: MemberSubflow) -> Bool {
+        for case let other? in members
+        where other !== member && other.health == .usable && !other.isStale
+            && mayCarryData(other)
+        {
+            return true
+        }
+        return false
+    }
+
+    /// A path that works, of another subflow.
+    func anotherPath(than member: MemberSubflow) -> Int? {
+        for case let other? in members
+        where other !== member && other.isAlive && other.health == .usable {
+            return other.path
+        }
+        return nil
+    }
+
+    /// For every second repetition: each subflow in turn, since the best one may be deaf without
+    /// knowing.
+    func anotherMember() -> MemberSubflow? {
+        for i in 0..<members.count {
+            if let member = members[(finRepeats / 2 + i) % members.count],
+                member.health != .lost,
+                mayCarryData(member)
+            {
+                return member
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,161 @@
+import Measures
+import Subflow
+import Wire
+
+/// What ends a subflow or the connection, and what becomes of the data that was under way.
+extension Connection {
+    /// MP_FASTCLOSE with our key ends the connection; with any other it is ignored (RFC 8684
+    /// section 3.5).
+    func fastClose(
+        by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant
+    ) {
+        guard segment.options.fastClose.receiverKey == localKey else {
+            counted.dssErrors += 1
+            return
+        }
+        if abortByPeer(key: localKey, at: now) { return }
+        if error == nil { error = .peerAborted }
+        let isReset = segment.flags.contains(.rst)
+        for index in members.indices {
+            guard let member = members[index] else { continue }
+            // Others want every subflow reset.
+            if isReset && member === closed {
+                retire(index, at: now)
+            } else {
+                member.tcp.abort()
+            }
+        }
+        say(.closed)
+    }
+
+    /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends
+    /// all of them. False where it is not this connection's, and on raw IP.
+    public func abortByPeer(key: UInt64, at now: Instant) -> Bool {
+        guard framing.abortsAllAtOnce, key == localKey else { return false }
+        if error == nil { error = .peerAborted }
+        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        say(.closed)
+        inputChanged(at: now)
+        return true
+    }
+
+    func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
+        guard let member = members[index] else { return }
+        let neverOpened = !member.tcp.synAcknowledged
+        if neverOpened, member.kind == .initial, segment.options.present.contains(.reset),
+            segment.options.reset.reason == MPReset.lackOfResources
+        {
+            wasTurnedAway = true
+        }
+        retire(index, at: now)
+        if neverOpened, member.isOpener { counted.joinsRefused += 1 }
+        // the peer knows no such connection any more
+        if isFinished, neverOpened { endIsConfirmed = true }
+        // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the
+        // connection: it had that, too. Only a refused join says so; a subflow's reset may come of
+        // a path that the peer lost.
+        if livingSubflows == 0, receiver.isFinReached, sender.isOnlyFinUnacknowledged,
+            neverOpened
+        {
+            sender.assumeFinAcknowledged()
+            return settle(at: now)
+        }
+        // A connection whose first subflow is refused, or whose joins are refused with none left,
+        // is not known to the peer (any more).
+        if livingSubflows == 0, framing.isExposed, raw.plain == nil {
+            armOrphanTimer(at: now)
+        }
+        if livingSubflows == 0, !isFinished,
+            member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || raw.plain != nil
+        {
+            fail(.peerAborted, at: now)
+        }
+    }
+
+    /// Both streams ended and both ends know it.
+    var isFinished: Bool { sender.isFinAcknowledged && receiver.isFinReached }
+
+    /// After any input: the end of both streams closes the subflows.
+    func settle(at now: Instant) {
+        guard isFinished, !subflowsClosed else { return }
+        subflowsClosed = true
+        timers[.endConfirmation] = now + Self.endConfirmationTimeout
+        for case let member? in members { closeAfterEnd(on: member) }
+        // it has no other subflow, and its FIN is the stream's
+        if raw.plain != nil { confirmEnd(at: now) }
+        if !saidClosed { saidClosed = true; say(.closed) }
+    }
+
+    /// The peer is known to know that both streams ended.
+    func confirmEnd(at now: Instant) {
+        endIsConfirmed = true
+        if framing.isExposed { beginLinger(at: now) }
+    }
+
+    /// The FIN, and every segment with it, says that everything was received.
+    func closeAfterEnd(on member: MemberSubflow) {
+        member.confirmsEnd = !member.isEnding
+        member.isEnding = true
+        member.tcp.close()
+    }
+
+    func violated(_ what: String) {
+        guard error == nil else { return }
+        error = .protocolViolation(what)
+        isAborting = true
+        for case let member? in members { member.tcp.abort() }
+        say(.closed)
+    }
+
+    /// Ends one subflow with RST and MP_TCPRST; the connection goes on.
+    func reset(_ member: MemberSubflow, reason: UInt8) {
+        guard member.resetReason == nil else { return }
+        member.resetReason = reason
+        member.isEnding = true
+        reinjectOutstanding(of: member)
+        member.tcp.abort()
+    }
+
+    /// Takes a subflow out: what it had not delivered goes again elsewhere.
+    func retire(_ index: Int, pathEnded: Bool = false, at now: Instant) {
+        guard let member = members[index] else { return }
+        members[index] = nil
+        // On raw IP a peer ends its last subflow in order only when it knows of both ends.
+        if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
+            endIsConfirmed = true
+        }
+        reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
+        ended.append(index)
+        say(.subflowEnded)
+        discardAcknowledged()
+    }
+
+    /// Everything sent on the subflow and not known to be delivered goes again, on whichever
+    /// subflow is best.
+    ///
+    /// `deferringAt`: its path has ended or fallen silent just now. Of what was sent up to a round
+    /// trip before, the first has arrived, and its acknowledgements were on their way back: it goes
+    /// last, or the receiver waits behind copies of what it has. For a third of the shortest round
+    /// trip rather than half of it, since the way back may be the shorter one.
+    func reinjectOutstanding(of member: MemberSubflow, deferringAt now: Instant? = nil) {
+        guard !isFinished, member.tcp.outstandingCount > 0 else { return }
+        var surelyFrom = Instant.zero
+        if now != nil, member.tcp.hasRTTSample {
+            surelyFrom = member.tcp.outstanding(0).sentAt + member.tcp.minimumRTT / 3
+        }
+        for i in 0..<member.tcp.outstandingCount {
+            let span = member.tcp.outstanding(i)
+            guard span.length > 0, !span.isDelivered || !framing.keepsSelectivelyAcknowledged
+            else { continue }
+            let end = span.streamOffset &+ UInt64(span.length)
+            guard end > sender.acknowledged,
+                !shadowing.covers(span.streamOffset, end, besides: member)
+            else { continue }
+            if let now, span.sentAt < surelyFrom, !span.isLost {
+                sender.deferReinjection(span.streamOffset, end, at: now)
+            } else {
+                sender.reinject(span.streamOffset, end)
+            }
+        }
+    }
+}

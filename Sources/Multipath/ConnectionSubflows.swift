@@ -1,0 +1,72 @@
+import Measures
+import Subflow
+
+/// A connection's subflows, seen from outside.
+extension Connection {
+    /// Nil where the index is free.
+    public func subflow(_ index: Int) -> Subflow? {
+        index < members.count ? members[index]?.tcp : nil
+    }
+    public func subflowPath(_ index: Int) -> Int? {
+        index < members.count ? members[index]?.path : nil
+    }
+    /// Whether a living or opening subflow stands on `path`.
+    public func hasSubflow(path: Int) -> Bool {
+        hasMember { $0.path == path && $0.isAlive && !$0.isEnding }
+    }
+    /// Whether the handshake of a subflow on `path` is done and it is not ending.
+    public func isEstablished(path: Int) -> Bool {
+        hasMember { $0.path == path && $0.isAlive && !$0.isEnding && $0.tcp.state == .established }
+    }
+    /// Whether a subflow on `path` still has something to send or to hear there, if only its end.
+    public func livesOn(path: Int) -> Bool {
+        hasMember { $0.path == path && $0.isAlive && $0.tcp.state != .timeWait }
+    }
+    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a
+    /// bulk segment's.
+    public func noteHead(excess: Int, subflow index: Int) {
+        guard index < members.count, let member = members[index] else { return }
+        member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
+    }
+    /// Whether a subflow lives on a path that is known to work.
+    public var hasUsableSubflow: Bool {
+        hasMember { $0.isAlive && !$0.isEnding && $0.health == .usable }
+    }
+    /// Subflows that are neither ended nor ending.
+    public var livingSubflows: Int {
+        var n = 0
+        for case let member? in members where member.isAlive && !member.isEnding { n += 1 }
+        return n
+    }
+    /// Subflows in any state, those that are ending included.
+    var memberCount: Int { members.count { $0 != nil } }
+    /// The most of them at once, at a listener: their indices are a byte in the session's table,
+    /// and each turn looks at all.
+    static let maximumMembers = 2 * SchedulingCandidates.capacity
+    /// Indices of subflows that ended since last asked, one at a time: their numbers may be used
+    /// again.
+    public func takeEndedSubflow() -> Int? { ended.popLast() }
+    /// Whether `join` may be called now: both keys are known and the streams are not over.
+    public var canJoin: Bool {
+        guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
+        // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
+        // one.
+        if framing.isExposed, !raw.peerHasKeys, hasLivingMember { return false }
+        return !isFinished || (!endIsConfirmed && !hasLivingMember)
+    }
+    /// The listener's token, once its key is known (initiator).
+    public var peerToken: UInt32? { remoteKey == nil ? nil : remoteToken }
+    /// Nothing is under way or waiting, either way, and no payload came or went for `time`.
+    public func isQuiet(for time: Interval, at now: Instant) -> Bool {
+        remoteKey != nil && error == nil && !isFinished && !wantsSubflow && !receiver.hasHoles
+            && now - lastPayload > time
+    }
+    /// Something is to be sent or acknowledged by the peer.
+    public var wantsSubflow: Bool {
+        error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
+    }
+    /// Payload bytes sent and received on each path index since the start.
+    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) {
+        path < totals.count ? totals[path] : (0, 0)
+    }
+}
