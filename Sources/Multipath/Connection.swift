@@ -78,8 +78,8 @@ public final class Connection {
     enum Phase { case control, data, tail, done }
     var phase = Phase.control
     var phaseAt = Instant.zero
-    var burstMember = -1
-    var burstRoom = 0
+    /// The subflow that the scheduler chose for the next bytes, and how many more it takes.
+    var burst: (member: MemberSubflow, room: Int)?
     /// Where a subflow's data went unanswered.
     var unansweredPath: Int?
     enum Timer: Int {
@@ -271,7 +271,7 @@ public final class Connection {
         ended.removeAll()
         sender.startAgain(edge: framing.earlyWindow)
         shadowing = Shadowing(at: now)
-        burstMember = -1
+        burst = nil
         finRepeats = 0
         finDeadline = now
         timers.clear(.persist)

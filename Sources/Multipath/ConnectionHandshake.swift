@@ -139,11 +139,13 @@ extension Connection {
         timers.clear(.orphan)
         if subflowsClosed { closeAfterEnd(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
+            member.index = free
             members[free] = member
             return free
         }
+        member.index = members.count
         members.append(member)
-        return members.count - 1
+        return member.index
     }
 
     // MARK: What arrives

@@ -19,7 +19,7 @@ extension Connection {
             member.headExcess = 0
             if repeatsAll { inputChanged(at: now) }
         }
-        burstMember = -1
+        burst = nil
     }
 
     /// What arrived on a path so shortly before its end may not be known to the peer to have

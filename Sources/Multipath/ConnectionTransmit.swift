@@ -12,7 +12,7 @@ extension Connection {
         if phase == .control || now != phaseAt {
             phase = .control
             phaseAt = now
-            burstMember = -1
+            burst = nil
         }
         if phase == .control {
             if controlSegment(at: now, into: &out) || signalSegment(at: now, into: &out) {
@@ -218,22 +218,19 @@ extension Connection {
         if sender.backlog > Self.maximumThinBacklog { shadowing.isBusy(at: now) }
         if wantsWritable { writerHeldAt = now }
         guard let member = burstCarrier(available: available) ?? chooseBurst(available, at: now)
-        else { burstMember = -1; return false }
-        let n = min(available, member.segmentRoom, burstRoom)
-        burstRoom -= n
-        lastCarrier = burstMember
+        else { burst = nil; return false }
+        let room = burst?.room ?? 0, n = min(available, member.segmentRoom, room)
+        burst = (member, room &- n)
+        lastCarrier = member.index
         let offset = sender.next
         emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
-        out.subflow = burstMember
         return true
     }
 
     /// The subflow of the burst that is going on, while that has room for a segment.
     @inline(__always) private func burstCarrier(available: Int) -> MemberSubflow? {
-        guard burstMember >= 0, let member = members[burstMember],
-            burstRoom >= min(available, member.segmentRoom)
-        else { return nil }
-        return member
+        guard let burst, burst.room >= min(available, burst.member.segmentRoom) else { return nil }
+        return burst.member
     }
 
     /// The scheduler's choice for the next burst; nil where it would rather wait.
@@ -244,8 +241,9 @@ extension Connection {
                 candidates, backlog: expectedBacklog(at: now),
                 segment: configuration.subflow.maximumSegmentSize)
         else { return nil }
-        (burstMember, burstRoom) = (candidates[i].subflow, candidates[i].room)
-        return members[burstMember]
+        guard let member = members[candidates[i].subflow] else { return nil }
+        burst = (member, candidates[i].room)
+        return member
     }
 
     /// A writer that was held back this recently will go on: its next bytes are a turn of the loop
@@ -274,7 +272,7 @@ extension Connection {
         out.payload = sender.ring.pieces(from: offset, count: length)
         attach(&out.segment, member, mapping: (offset, length, position), at: now)
         out.path = member.path
-        if isCopy { out.subflow = members.firstIndex { $0 === member } ?? 0 }
+        out.subflow = member.index
         dataLeft(member, offset: offset, length: length, isCopy: isCopy)
     }
 
@@ -310,7 +308,7 @@ extension Connection {
             &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
-        out.subflow = members.firstIndex { $0 === member } ?? 0
+        out.subflow = member.index
         out.path = member.path
     }
 
@@ -340,7 +338,7 @@ extension Connection {
             &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
-        out.subflow = members.firstIndex { $0 === member } ?? 0
+        out.subflow = member.index
         out.path = member.path
         return true
     }
@@ -402,7 +400,7 @@ extension Connection {
             optionRoom: SegmentOptions.room, at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         attachSignal(&out.segment)
-        out.subflow = members.firstIndex { $0 === member } ?? 0
+        out.subflow = member.index
         out.path = member.path
         return true
     }

@@ -7,6 +7,8 @@ import Wire
 final class MemberSubflow {
     enum Kind { case initial, join }
     let tcp: Subflow
+    /// Its place among the connection's subflows.
+    var index = 0
     /// Changes only while the keys are under way: see `Connection.move`.
     var path: Int
     let kind: Kind
