@@ -1,11 +1,15 @@
 /// Two pieces of one ring; the second is empty unless the range wraps.
 public struct Pieces {
+    /// The bytes up to the wrap, or all of them.
     public var first: UnsafeRawBufferPointer
+    /// The bytes behind the wrap.
     public var second: UnsafeRawBufferPointer
+    /// Two pieces that follow one another.
     @inlinable public init(first: UnsafeRawBufferPointer, second: UnsafeRawBufferPointer) {
         self.first = first
         self.second = second
     }
+    /// Bytes in both.
     @inlinable @inline(__always) public var count: Int { first.count &+ second.count }
     /// The first `n` bytes, or all where there are fewer.
     public func prefix(_ n: Int) -> Pieces {
@@ -14,6 +18,7 @@ public struct Pieces {
             first: UnsafeRawBufferPointer(rebasing: first.prefix(n)),
             second: UnsafeRawBufferPointer(rebasing: second.prefix(max(0, n - first.count))))
     }
+    /// No bytes.
     public static var empty: Pieces {
         Pieces(
             first: UnsafeRawBufferPointer(start: nil, count: 0),
@@ -34,7 +39,7 @@ public struct ByteRing: ~Copyable {
     /// One past the newest byte in order.
     public private(set) var end: UInt64 = 0
     /// The most bytes ever kept (a power of two is not required).
-    public private(set) var limit: Int
+    public let limit: Int
 
     private var storage: UnsafeMutableRawPointer?
     @usableFromInline private(set) var capacity = 0  // zero or a power of two
@@ -60,6 +65,7 @@ public struct ByteRing: ~Copyable {
         storage?.deallocate()
     }
 
+    /// Bytes kept in order: from `base` to `end`.
     public var count: Int { Int(end &- base) }
     /// Bytes that may still be appended.
     public var space: Int { limit - count }
@@ -180,9 +186,6 @@ public struct ByteRing: ~Copyable {
         precondition(offset >= base && offset <= end)
         base = offset
     }
-
-    /// Changes the limit; what is kept stays, even above it.
-    public mutating func setLimit(_ n: Int) { limit = n }
 
     /// Gives the memory back where nothing is kept. The caller knows that nothing is placed ahead
     /// of `end`.

@@ -9,31 +9,42 @@ public final class DatagramBatch {
     /// A run of datagrams for one destination through one uplink: all `segmentSize` long but the
     /// last, which may be shorter.
     public struct Run {
+        /// The number of the uplink by which they leave.
         public var uplink: Int
+        /// Where they go.
         public var remote: SocketAddress
         /// The address to send from, where the socket serves several; unspecified lets the kernel
         /// choose.
         public var local: IPAddress
+        /// Where the first one begins in `arena`, bytes.
         public var offset: Int
+        /// Bytes of all of them.
         public var length: Int
+        /// Bytes of each but the last, which may be shorter.
         public var segmentSize: Int
+        /// How many they are.
         public var datagrams: Int
     }
 
+    /// Lanes: one for each path up to eight, then shared.
     public static let laneCount = 8
     /// The kernel's limits for one UDP_SEGMENT message: 64 segments, 65,507 bytes of payload.
     public static let mostSegments = 64
+    /// Bytes of a run: what a UDP datagram may have, less its headers.
     public static let mostRunBytes = 65_000
     /// The longest datagram a lane takes: an MTU of 1500 and some room for jumbo probes.
     public static let longestDatagram = 2048
 
+    /// The memory of all lanes, one behind the other.
     public let arena: UnsafeMutableRawPointer
+    /// Bytes of each lane.
     public let laneBytes: Int
     /// The runs of every lane, ready to send.
     public private(set) var runs: [Run] = []
     private var laneEnd: [Int]
     private var laneRun: [Int]  // index of the lane's open run, or -1
 
+    /// `laneBytes`: at least `longestDatagram`.
     public init(laneBytes: Int = 128 << 10) {
         self.laneBytes = laneBytes
         arena = .allocate(byteCount: laneBytes * Self.laneCount, alignment: 64)
@@ -43,6 +54,7 @@ public final class DatagramBatch {
     }
     deinit { arena.deallocate() }
 
+    /// No datagram waits.
     public var isEmpty: Bool { runs.isEmpty }
 
     /// Room for one datagram of up to `longestDatagram` bytes in `lane`; nil where the lane is
@@ -79,6 +91,7 @@ public final class DatagramBatch {
         }
     }
 
+    /// Forgets all runs: they were sent, or are lost.
     public func removeAll() {
         runs.removeAll(keepingCapacity: true)
         for lane in 0..<Self.laneCount { laneEnd[lane] = lane * laneBytes; laneRun[lane] = -1 }

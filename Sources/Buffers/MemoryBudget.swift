@@ -3,8 +3,10 @@
 public final class MemoryBudget {
     /// The most they should hold.
     public let limit: Int
+    /// Bytes taken at present.
     public private(set) var used = 0
 
+    /// `limit`: bytes in all.
     public init(limit: Int) { self.limit = limit }
 
     /// What may still be taken; below zero where more was taken than there should be.
@@ -19,7 +21,9 @@ public final class MemoryBudget {
 /// half of the budget at most, two a third each, and the next one always finds room (Choudhury and
 /// Hahne, 1998, with a factor of one).
 public final class MemoryShare {
+    /// What it is a share of.
     public let budget: MemoryBudget
+    /// Bytes taken at present.
     public private(set) var used = 0
     private let most: Int
     private let isOnlyOne: Bool

@@ -4,20 +4,30 @@
 /// nothing. A new range in the middle moves the shorter side. Its owner limits their number. Keeps
 /// its memory.
 public struct OffsetRanges {
+    /// One range, `start ..< end`; never empty inside an `OffsetRanges`.
     public struct Span: Hashable, Sendable {
+        /// Its first offset.
         public var start: UInt64
+        /// The offset behind its last one.
         public var end: UInt64
+        /// The caller keeps `start <= end`.
         @inlinable public init(start: UInt64, end: UInt64) { self.start = start; self.end = end }
+        /// Offsets in it.
         @inlinable public var count: Int { Int(end &- start) }
     }
     /// What was taken from the front lies before `head`.
     @usableFromInline var items: [Span] = []
     @usableFromInline var head = 0
+    /// No range.
     public init() {}
 
+    /// All ranges, in ascending order.
     public var spans: ArraySlice<Span> { items[head...] }
+    /// There is no range.
     @inlinable public var isEmpty: Bool { head == items.count }
+    /// The number of ranges.
     @inlinable public var count: Int { items.count &- head }
+    /// The range with this index, below `count`.
     @inlinable public subscript(i: Int) -> Span { items[head &+ i] }
 
     /// The index of the first range that ends after `offset`; `count` where none does.
@@ -116,6 +126,7 @@ public struct OffsetRanges {
         return i < count && self[i].start <= start
     }
 
+    /// Forgets all ranges and keeps the memory.
     public mutating func removeAll() {
         items.removeAll(keepingCapacity: true)
         head = 0

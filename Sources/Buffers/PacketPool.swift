@@ -2,13 +2,17 @@
 ///
 /// A `Packet` owns its slot and gives it back by itself; the pool grows by slabs up to its limit.
 public final class PacketPool {
+    /// Bytes of each packet.
     public let slotSize: Int
+    /// The most packets at once.
     public let limit: Int
+    /// Packets handed out and not given back.
     public private(set) var inUse = 0
     private var free: [UnsafeMutableRawPointer] = []
     private var slabs: [UnsafeMutableRawPointer] = []
     private static let slotsPerSlab = 256
 
+    /// Takes no memory before the first packet.
     public init(slotSize: Int = 2048, limit: Int = 1 << 16) {
         self.slotSize = slotSize; self.limit = limit
     }
@@ -45,6 +49,7 @@ public final class PacketPool {
 public struct Packet: ~Copyable {
     private let pool: PacketPool
     private let slot: UnsafeMutableRawPointer
+    /// Bytes of the packet.
     public let count: Int
 
     fileprivate init(pool: PacketPool, slot: UnsafeMutableRawPointer, count: Int) {

@@ -9,6 +9,7 @@ public struct DeadlineHeap {
     private var wanted: [Instant] = []  // by owner: the true deadline
     private var place: [Int] = []  // by owner: its index in the heap, or -1
 
+    /// Nothing is due.
     public init() {}
 
     /// Sets the deadline of `owner`; `.distantFuture` disarms it.

@@ -2,13 +2,18 @@
 public struct IPAddress: Hashable, Sendable {
     /// The 16 bytes of an IPv6 address, big-endian, or an IPv4 address in the low 32 bits of `low`.
     public var high: UInt64
+    /// The other eight bytes of an IPv6 address, or an IPv4 address in the low 32 bits.
     public var low: UInt64
+    /// The family; an IPv4-mapped IPv6 address is IPv6.
     public var isIPv4: Bool
 
+    /// An IPv4 address, its first octet in the highest bits.
     @inlinable public init(v4: UInt32) { high = 0; low = UInt64(v4); isIPv4 = true }
+    /// An IPv6 address, its first octet in the highest bits of `v6High`.
     @inlinable public init(v6High: UInt64, low: UInt64) {
         high = v6High; self.low = low; isIPv4 = false
     }
+    /// The address of an IPv4 one; of an IPv6 address its last four bytes.
     @inlinable public var v4: UInt32 { UInt32(truncatingIfNeeded: low) }
 
     /// The IPv4 address in an IPv4-mapped IPv6 one (RFC 4291 section 2.5.5.2), else itself.
@@ -17,14 +22,19 @@ public struct IPAddress: Hashable, Sendable {
             ? IPAddress(v4: UInt32(truncatingIfNeeded: low)) : self
     }
 
+    /// 0.0.0.0
     public static let unspecifiedV4 = IPAddress(v4: 0)
+    /// `::`
     public static let unspecifiedV6 = IPAddress(v6High: 0, low: 0)
 }
 
 /// An IP address with a UDP or TCP port, in host byte order.
 public struct SocketAddress: Hashable, Sendable {
+    /// Without the port.
     public var address: IPAddress
+    /// In host byte order; 0 where there is none yet.
     public var port: UInt16
+    /// An address with a port.
     @inlinable public init(_ address: IPAddress, port: UInt16) {
         self.address = address; self.port = port
     }
@@ -115,6 +125,7 @@ extension IPAddress: CustomStringConvertible {
 }
 
 extension SocketAddress: CustomStringConvertible {
+    /// `192.0.2.1:443`, or `[2001:db8::1]:443`.
     public var description: String {
         address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)"
     }

@@ -44,6 +44,7 @@ public struct TimerTable<Name: RawRepresentable> where Name.RawValue == Int {
     /// No timer is set any more.
     @inlinable public mutating func clearAll() { self = TimerTable() }
 
+    /// Whether the timer has a deadline.
     @inlinable @inline(__always) public func isSet(_ name: Name) -> Bool {
         self[name] != .distantFuture
     }

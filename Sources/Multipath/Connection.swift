@@ -16,11 +16,15 @@ import Wire
 /// `ConnectionHandshake` opens and joins; `ConnectionTimers` keeps time, `ConnectionPaths` hears of
 /// the paths' health. `Framing` says what sealed segments and raw IP have different.
 public final class Connection {
+    /// Who opened it.
     public enum Role: Sendable { case initiator, listener }
     /// What happened since the last `takeEvents()`.
     public struct Events: OptionSet, Sendable {
+        /// A bit for each event.
         public var rawValue: UInt8
+        /// Events by their bits.
         public init(rawValue: UInt8) { self.rawValue = rawValue }
+        /// The first subflow's handshake is done.
         public static let established = Events(rawValue: 1 << 0)
         /// New bytes to read, or the end of the stream.
         public static let readable = Events(rawValue: 1 << 1)
@@ -34,28 +38,40 @@ public final class Connection {
         public static let addresses = Events(rawValue: 1 << 5)
     }
 
+    /// Who opened it.
     public let role: Role
+    /// As it was made with.
     public let configuration: ConnectionConfiguration
     let framing: Framing
+    /// Secret between the two ends (RFC 8684 section 3.1).
     public let localKey: UInt64
+    /// What the peer's joins name the connection by (RFC 8684 section 3.2).
     public let localToken: UInt32
+    /// Nil until the handshake has brought it.
     public internal(set) var remoteKey: UInt64?
+    /// Nil while all is well, and after an orderly end.
     public internal(set) var error: ConnectionError?
     /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
     public internal(set) var wasTurnedAway = false
     /// For the owner.
     public var tag = 0
+    /// What the user wishes of paths beside the first.
     public var mode = HandoverMode.full
 
+    /// Since it began.
     public struct Statistics: Sendable {
+        /// Payload bytes; those sent again on another subflow and those received twice among them.
         public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
+        /// Joins; contradictions in data sequence signals; proofs that were wrong.
         public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
         /// Raw IP only.
         public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0,
             fallbacks = 0
+        /// Nothing happened yet.
         public init() {}
     }
     var counted = Statistics()
+    /// Counted since it began.
     public var statistics: Statistics {
         var s = counted
         s.duplicateBytesReceived = receiver.duplicateBytes
@@ -192,6 +208,7 @@ public final class Connection {
         return piece
     }
 
+    /// Declares that `n` bytes of the last `writeSpace` were written.
     public func commitWrite(_ n: Int, at now: Instant) {
         sender.ring.commit(n)
         lastPayload = now
@@ -225,6 +242,7 @@ public final class Connection {
         receiver.ring.pieces(from: receiver.ring.base, count: receiver.ring.count)
     }
 
+    /// The application took `n` bytes of `readable`, at most what there are.
     public func consume(_ n: Int, at now: Instant) {
         guard n > 0 else { return }
         receiver.consume(n, roundTrip: slowestRoundTrip, at: now)
@@ -278,6 +296,7 @@ public final class Connection {
         inputChanged(at: now)
     }
 
+    /// What happened since last asked.
     public func takeEvents() -> Events {
         defer { events = [] }
         return events

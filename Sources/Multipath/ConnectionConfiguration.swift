@@ -16,18 +16,24 @@ public enum PathHealth: Sendable {
     case lost
 }
 
+/// What a connection is made with.
 public struct ConnectionConfiguration: Sendable {
+    /// For each of its subflows.
     public var subflow = SubflowConfiguration()
+    /// Which subflow new data goes on.
     public var scheduler = SchedulerKind.predictedArrival
-    /// Bytes of unacknowledged and unsent data kept for sending at most; the working limit follows
-    /// the congestion windows.
+    /// The most bytes that are written and have no DATA_ACK; the working limit follows the
+    /// congestion windows. As many again are kept for subflows that may have to repeat them.
     public var sendLimit = 16 << 20
-    /// Bytes offered as receive window at most; the working window follows the application.
+    /// The most bytes offered as receive window; the working one follows the application, and the
+    /// memory there is.
     public var receiveLimit = 8 << 20
     /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows
     /// have grown.
     public var minimumSendSpace = 256 << 10
+    /// See there.
     public typealias Framing = Multipath.Framing
+    /// What carries its segments.
     public var framing = Framing.sealed
     /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684
     /// section 3.1: a middlebox may drop what it does not know).
@@ -39,16 +45,21 @@ public struct ConnectionConfiguration: Sendable {
     /// False for experiments only: a backup subflow carries nothing while a regular one lives,
     /// though that one times out (RFC 8684 leaves it open), and thin streams go once.
     public var aidsHandover = true
+    /// The defaults, or nothing yet.
     public init() {}
 }
 
 /// One segment the connection wants sent, and where.
 public struct OutgoingSegment {
+    /// Head and options.
     public var segment = Segment()
+    /// Lies in the send ring: valid until the connection changes.
     public var payload = Pieces.empty
     /// Index of the subflow, and the path it was opened on.
     public var subflow = 0
+    /// The path it goes by.
     public var path = 0
+    /// The defaults, or nothing yet.
     public init() {}
 }
 
@@ -58,6 +69,7 @@ public struct SegmentSizes: Equatable, Sendable {
     public var most: Int
     /// Sent at present.
     public var limit: Int
+    /// `limit` is at most `most`.
     public init(most: Int, limit: Int) { self.most = most; self.limit = limit }
 }
 

@@ -26,6 +26,8 @@ extension Connection {
     /// arrived.
     private static let unconfirmedAcknowledgements = Interval.seconds(1)
 
+    /// The path works, is silent, or is gone: its subflows carry on, give their data to others, or
+    /// end.
     public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
         for index in members.indices {
             guard let member = members[index], member.path == path, member.health != health else {

@@ -19,6 +19,7 @@ extension Connection {
         case unchecked
     }
 
+    /// Takes one segment of a subflow; whatever it says, only what its checks allow happens.
     public func receive(
         _ segment: borrowing Segment, payload: UnsafeRawBufferPointer,
         subflow index: Int, at now: Instant

@@ -7,6 +7,7 @@ extension Connection {
     public func subflow(_ index: Int) -> Subflow? {
         index < members.count ? members[index]?.tcp : nil
     }
+    /// The path it goes by; nil where the index is free.
     public func subflowPath(_ index: Int) -> Int? {
         index < members.count ? members[index]?.path : nil
     }

@@ -4,6 +4,7 @@ import Wire
 
 /// What is due when.
 extension Connection {
+    /// When `advance(to:)` or `nextSegment` next has something to do; `.distantFuture` where never.
     public var deadline: Instant {
         if phase != .done, hasWork { return phaseAt }
         var next = min(timers.next, addressSignalDeadline)
@@ -17,6 +18,7 @@ extension Connection {
     /// Input changed since the last turn of `nextSegment` ended.
     private var hasWork: Bool { phase == .control }
 
+    /// Does what is due; then `nextSegment` may have something to send.
     public func advance(to now: Instant) {
         for index in members.indices {
             guard let member = members[index] else { continue }

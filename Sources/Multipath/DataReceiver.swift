@@ -3,7 +3,7 @@ import Measures
 
 /// The receiving half of a connection's data: reassembly at data level, the window, DATA_FIN.
 struct DataReceiver: ~Copyable {
-    /// What may be offered at most, bytes.
+    /// The most that is offered beyond what the application took, bytes; less where memory is short.
     let limit: Int
     /// A window that suffices for the first round trips; it grows with what the application takes.
     static let initialWindow = 1 << 20

@@ -6,6 +6,8 @@ import Wire
 /// window scale, timestamps), and notes what was sent. `optionRoom`: bytes of the 40 that the owner
 /// needs for MPTCP options; SACK blocks are cut to fit.
 extension Subflow {
+    /// For `.open`: a SYN, or the SYN/ACK. `dataLength` bytes from `streamOffset` ride on it, at
+    /// most the action's room.
     public func fillOpen(
         _ segment: inout Segment, dataLength: Int, streamOffset: UInt64, receiveWindow: Int,
         at now: Instant
@@ -19,6 +21,7 @@ extension Subflow {
                 streamOffset: streamOffset, sentAt: now, flags: .syn), at: now)
     }
 
+    /// For `.retransmit`: the span once more, as it was.
     public func fillRetransmission(
         of span: SentSpan, _ segment: inout Segment, receiveWindow: Int,
         optionRoom: Int,
@@ -58,6 +61,7 @@ extension Subflow {
         if !timers.isSet(.retransmission) { timers[.retransmission] = now + timeout.value }
     }
 
+    /// For `.data`: `length` bytes, 1 to `sendSegmentSize`, from `streamOffset` on.
     public func fillData(
         _ segment: inout Segment, length: Int, streamOffset: UInt64, receiveWindow: Int,
         optionRoom: Int, at now: Instant
@@ -81,6 +85,7 @@ extension Subflow {
         recordWindowUse()
     }
 
+    /// For `.finish`.
     public func fillFinish(
         _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant
     ) {
@@ -96,6 +101,8 @@ extension Subflow {
         state = state == .closeWait ? .lastAck : .finWait1
     }
 
+    /// For `.acknowledge`, and whenever the owner has something to say on a segment without
+    /// payload.
     public func fillAcknowledgement(
         _ segment: inout Segment, receiveWindow: Int, optionRoom: Int,
         at now: Instant
@@ -106,6 +113,7 @@ extension Subflow {
         statistics.segmentsSent += 1
     }
 
+    /// For `.probe`.
     public func fillProbe(
         _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant
     ) {
@@ -117,6 +125,8 @@ extension Subflow {
         statistics.segmentsSent += 1
     }
 
+    /// For `.reset`; after it the subflow is closed, unless it answered a segment that is none of
+    /// its own.
     public func fillReset(_ segment: inout Segment) {
         segment.sourcePort = localPort
         segment.destinationPort = remotePort

@@ -76,6 +76,7 @@ extension Subflow {
         return board.lostCount > 0 && !waitsForPacing && board.inFlight < sendWindow
     }
 
+    /// What is to be sent now, the most urgent first.
     public func nextAction(at now: Instant) -> Action {
         if now >= timerDeadline { runTimers(at: now) }
         if case .none = pendingReset {} else { return .reset }

@@ -1,7 +1,7 @@
 import Measures
 
 extension Subflow {
-    /// How long an empty send ring is kept for the next request.
+    /// How long the memory of an empty retransmission queue is kept for the next request.
     static let memoryLifetime = Interval.seconds(5)
 
     /// When `advance(to:)` or `nextAction` next has something to do; `.distantFuture` where never,

@@ -13,10 +13,12 @@ import Wire
 /// `Subflow+Recovery` what follows for the window and the timers; `Subflow+Send` decides what goes,
 /// `Subflow+Fill` writes it; `Subflow+Path` hears what happens to the path below.
 public final class Subflow {
+    /// RFC 9293 section 3.3.2; LISTEN is the owner's.
     public enum State: Sendable {
         case closed, synSent, synReceived, established, finWait1, finWait2, closeWait, closing,
             lastAck, timeWait
     }
+    /// What `nextAction` asks for.
     public enum Action {
         case nothing
         /// SYN or SYN/ACK for the first time; with early data, `room` bytes may ride on it (0
@@ -48,14 +50,19 @@ public final class Subflow {
         case aborted
     }
 
+    /// As it was opened with.
     public let configuration: SubflowConfiguration
+    /// Our end's.
     public let localPort: UInt16
+    /// The peer's.
     public let remotePort: UInt16
+    /// Where it stands.
     public internal(set) var state = State.closed
     /// Nil while open, and after an orderly close.
     public internal(set) var failure: Failure?
     /// Whether the handshake ever completed; stays true after the end.
     public internal(set) var wasEstablished = false
+    /// ISS.
     public let initialSendSequence: SubflowSequence
     /// Known from the peer's SYN on.
     public internal(set) var initialReceiveSequence = SubflowSequence(0)
@@ -63,7 +70,9 @@ public final class Subflow {
     public internal(set) var lastArrival = Instant.zero
 
     // Sending: SND.UNA, SND.NXT, and what lies between.
+    /// SND.UNA: the oldest number that is not acknowledged.
     public internal(set) var sendUnacknowledged: SubflowSequence
+    /// SND.NXT: the number that new data gets.
     public internal(set) var sendNext: SubflowSequence
     var board = Scoreboard()
     var rtt: RTTEstimator
@@ -151,14 +160,19 @@ public final class Subflow {
     var timers = TimerTable<Timer>()
     var persistBackoffs = 0
 
+    /// Since it was opened.
     public struct Statistics: Sendable {
+        /// Segments of any kind, and bytes of payload.
         public var segmentsSent = 0, segmentsReceived = 0, bytesSent = 0, bytesRetransmitted = 0
+        /// Segments sent again, time-outs, tail loss probes, recoveries taken back, duplicates.
         public var retransmissions = 0, timeouts = 0, tailLossProbes = 0, spuriousRecoveries = 0,
             duplicatesReceived = 0
         /// Recoveries begun, fast ones and those after a time-out.
         public var recoveries = 0
+        /// Nothing happened yet.
         public init() {}
     }
+    /// Counted since it was opened.
     public internal(set) var statistics = Statistics()
 
     /// Active open: the next action is `.open`.
@@ -241,12 +255,15 @@ public final class Subflow {
 
     private static let minimumRTTLifetime = Interval.seconds(30)
 
+    /// SRTT (RFC 6298); zero while unknown.
     public var smoothedRTT: Interval { rtt.smoothed }
+    /// RTTVAR (RFC 6298); zero while unknown.
     public var rttVariation: Interval { rtt.variation }
     /// Over the last 30 to 60 s; `.max` while unknown.
     public var minimumRTT: Interval { rtt.minimum }
     /// Whether any RTT was measured on this subflow itself.
     public var hasRTTSample: Bool { rtt.hasSample }
+    /// RTO with its back-off (RFC 6298).
     public var retransmissionTimeout: Interval { timeout.value }
     /// RTOs in a row without an acknowledgement.
     public var backoffs: Int { timeout.backoffs }
@@ -254,7 +271,9 @@ public final class Subflow {
     public var isRepairingTimeout: Bool {
         recovery.phase == .timeout && board.lostCount > 0 && !board.isFull && canSendData
     }
+    /// Bytes that may be in flight at present.
     public var congestionWindow: Int { sendWindow }
+    /// Payload bytes sent that are neither acknowledged nor held for lost.
     public var bytesInFlight: Int { board.inFlight }
     /// Congestion window minus what is in flight, never negative; ignores pacing.
     public var windowRoom: Int { max(0, sendWindow &- board.inFlight) }
@@ -271,11 +290,13 @@ public final class Subflow {
     public var peerWindow: Int { peerWindowBytes }
     /// What one step of the peer's scaled window is, bytes.
     public var peerWindowStep: Int { 1 << Int(peerScale) }
+    /// RCV.NXT: the next number expected.
     public var receiveNext: SubflowSequence { receiver.next }
     /// Whether something ahead of `receiveNext` has arrived.
     public var hasReceiveGap: Bool { receiver.hasGap }
     /// Spans sent and not cumulatively acknowledged, the oldest first.
     public var outstandingCount: Int { board.count }
+    /// The `i`th of them, `i` below `outstandingCount`.
     public func outstanding(_ i: Int) -> SentSpan {
         precondition(i >= 0 && i < board.count)
         return board.span(board.number(at: i))
@@ -293,6 +314,7 @@ public final class Subflow {
     }
     /// Our FIN and everything before it was acknowledged.
     public var finAcknowledged: Bool { finWasSent && sendUnacknowledged == sendNext }
+    /// Losses are being repaired, fast or after a time-out.
     public var isInRecovery: Bool { recovery.isActive }
     /// Spans held for lost and not sent again yet.
     public var lostCount: Int { board.lostCount }
@@ -316,6 +338,7 @@ public final class Subflow {
     /// A time-out has passed without an acknowledgement, or a probe of the tail is due.
     public var isUnanswered: Bool { timeout.backoffs > 0 || tail.isDue }
 
+    /// A segment that makes the peer answer goes at the next opportunity.
     public func requestProbe() {
         guard isEstablished || state == .synReceived else { return }
         probeIsDue = true

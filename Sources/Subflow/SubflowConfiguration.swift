@@ -1,9 +1,11 @@
 import Measures
 
+/// What decides how much may be in flight.
 public enum CongestionAlgorithm: String, CaseIterable, Sendable {
     case bbr, cubic, newReno = "newreno"
 }
 
+/// What a subflow is opened with.
 public struct SubflowConfiguration: Sendable {
     /// The most payload bytes in one segment we send, and the MSS we announce.
     public var maximumSegmentSize = 1400
@@ -18,8 +20,11 @@ public struct SubflowConfiguration: Sendable {
     public var leastSegmentSize = 64
     /// RFC 6928.
     public var initialWindowSegments = 10
+    /// BBR fills no queue deeper than it needs.
     public var congestion = CongestionAlgorithm.bbr
+    /// Asks for timestamps (RFC 7323 section 3).
     public var timestamps = false
+    /// Asks for SACK (RFC 2018).
     public var selectiveAcknowledgement = true
     /// The shift we announce (RFC 7323), 0 to 14.
     public var windowScale: UInt8 = 9
@@ -30,11 +35,17 @@ public struct SubflowConfiguration: Sendable {
     /// there.
     /// `.subflow`: plain TCP, the subflow enforces it itself.
     public enum WindowScope: Sendable { case connection, subflow }
+    /// Who enforces the peer's window.
     public var windowScope = WindowScope.connection
+    /// Spreads what the window allows over the round trip.
     public var paced = true
+    /// Before a round trip was measured (RFC 6298 section 2.1).
     public var initialRTO = Interval.seconds(1)
+    /// Shorter than RFC 6298's second, as everybody's is.
     public var minimumRTO = Interval.milliseconds(200)
+    /// However often it was doubled (RFC 6298 section 2.5).
     public var maximumRTO = Interval.seconds(60)
+    /// An ACK waits no longer for a second segment (RFC 9293 section 3.8.6.3).
     public var delayedAcknowledgement = Interval.milliseconds(25)
     /// How long the peer may hold back an ACK; the tail loss probe of a lone segment waits for it
     /// (RFC 8985 section 7.2, WCDelAckT).
@@ -46,16 +57,21 @@ public struct SubflowConfiguration: Sendable {
     /// TIME-WAIT lasts two RTOs, at most this long. Inside a session a number is not used again
     /// soon and records are never replayed, so the 2 MSL of RFC 9293 would only hold memory.
     public var maximumTimeWait = Interval.seconds(2)
+    /// The defaults, or nothing yet.
     public init() {}
 }
 
 /// What is already known of a path when a subflow starts on it (another subflow's, or the probes').
 public struct PathEstimate: Sendable {
+    /// Zero where it is not known.
     public var smoothedRTT: Interval
+    /// Beside `smoothedRTT`.
     public var rttVariation: Interval
+    /// Zero: as `smoothedRTT`.
     public var minimumRTT: Interval
     /// Others begin on the path now, too: the first flight has no more than this many segments.
     public var mostInitialSegments: Int
+    /// What was measured elsewhere.
     public init(
         smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval,
         mostInitialSegments: Int = .max
@@ -68,13 +84,16 @@ public struct PathEstimate: Sendable {
 
 /// Something sent and not yet acknowledged on this subflow.
 public struct SentSpan: Sendable {
+    /// Of its first byte, or of its SYN or FIN.
     public var sequence: SubflowSequence
     /// Payload bytes (SYN and FIN take a sequence number of their own besides).
     public var length: Int
     /// Where the payload lies in the connection's stream; the owner's number, handed back
     /// unchanged.
     public var streamOffset: UInt64
+    /// It has our SYN, before the payload.
     public var isSYN: Bool
+    /// It has our FIN, behind the payload.
     public var isFIN: Bool
     /// Acknowledged selectively.
     public var isDelivered: Bool
@@ -99,5 +118,6 @@ public struct Arrival: Sendable {
     public var wasReset = false
     /// The segment was outside the window or otherwise unacceptable; its options must be ignored.
     public var isUnacceptable = false
+    /// The defaults, or nothing yet.
     public init() {}
 }

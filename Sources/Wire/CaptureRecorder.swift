@@ -27,6 +27,7 @@ public struct CaptureRecorder {
     private var openings: [Opening] = []
     private var room: [UInt8] = []
 
+    /// Nothing is held back.
     public init() {}
 
     /// Hands the records that are due to `emit`, in order. A segment that no packet can carry

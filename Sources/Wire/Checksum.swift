@@ -9,6 +9,7 @@ public struct InternetChecksum: Sendable {
     private var sum: UInt64 = 0
     private var isOdd = false
 
+    /// The sum of nothing.
     public init() {}
 
     /// What belongs into the checksum field; over data that includes a right checksum it is 0.
@@ -16,7 +17,9 @@ public struct InternetChecksum: Sendable {
 
     /// Adds a number that stands at an even offset.
     @inline(__always) public mutating func add(_ word: UInt16) { sum &+= UInt64(word.bigEndian) }
+    /// Adds four bytes that stand at an even offset.
     @inline(__always) public mutating func add(_ word: UInt32) { add32(word.bigEndian) }
+    /// Adds eight bytes that stand at an even offset.
     @inline(__always) public mutating func add(_ word: UInt64) {
         let w = word.bigEndian
         add32(UInt32(truncatingIfNeeded: w))
@@ -26,11 +29,13 @@ public struct InternetChecksum: Sendable {
         sum &+= UInt64(w & 0xffff) &+ UInt64(w >> 16)
     }
 
+    /// Adds both pieces, one behind the other.
     public mutating func add(_ pieces: Pieces) {
         add(pieces.first)
         add(pieces.second)
     }
 
+    /// Adds bytes behind what was added before, whatever its parity.
     public mutating func add(_ bytes: UnsafeRawBufferPointer) {
         guard let base = bytes.baseAddress, bytes.count > 0 else { return }
         var part = Self.folded(Self.sum(base, bytes.count))

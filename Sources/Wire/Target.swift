@@ -2,9 +2,13 @@ import Measures
 
 /// Where an application wants to go (SOCKS5 address form, RFC 1928 section 5).
 public struct Target: Hashable, Sendable {
+    /// An address, or a name that the other end resolves.
     public enum Host: Hashable, Sendable { case address(IPAddress), name(String) }
+    /// Where to.
     public var host: Host
+    /// In host byte order.
     public var port: UInt16
+    /// A target; a name has 1 to 255 bytes.
     public init(host: Host, port: UInt16) { self.host = host; self.port = port }
 }
 

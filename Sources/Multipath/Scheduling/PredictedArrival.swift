@@ -8,8 +8,10 @@ import Measures
 /// segment only if the whole backlog, sent on the faster one alone, would end later than one
 /// segment takes on the slower: otherwise its bytes would arrive behind those that waited.
 public struct PredictedArrivalScheduler: SegmentScheduler {
+    /// Keeps nothing between two segments.
     public init() {}
 
+    /// See `SegmentScheduler`.
     public mutating func choose(
         _ candidates: borrowing SchedulingCandidates, backlog: Int,
         segment: Int

@@ -1,8 +1,10 @@
 /// Takes the subflows with room in turn: for comparison, and where all paths are alike.
 public struct RoundRobinScheduler: SegmentScheduler {
     private var last = -1
+    /// Begins with the first subflow.
     public init() {}
 
+    /// See `SegmentScheduler`.
     public mutating func choose(
         _ candidates: borrowing SchedulingCandidates, backlog: Int,
         segment: Int

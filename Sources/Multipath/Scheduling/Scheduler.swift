@@ -6,12 +6,17 @@ public struct SchedulingCandidate: Sendable {
     public var subflow = 0
     /// Bytes it may take now (congestion window and pacing).
     public var room = 0
+    /// Zero while unknown.
     public var smoothedRTT = Interval.zero
+    /// Zero while unknown.
     public var rttVariation = Interval.zero
+    /// Bytes that may be in flight.
     public var congestionWindow = 0
+    /// Bytes that are.
     public var bytesInFlight = 0
     /// What its congestion control knows the path to carry; zero where it does not.
     public var measuredRate = Rate.zero
+    /// To be filled in.
     public init() {}
 
     /// Its throughput, bytes per second, at least 1: as measured, else as the window allows it.
@@ -24,12 +29,18 @@ public struct SchedulingCandidate: Sendable {
 
 /// At most eight subflows are looked at for one segment: more than a host has uplinks.
 public struct SchedulingCandidates {
+    /// The most candidates.
     public static let capacity = 8
+    /// 0 to `capacity`.
     public private(set) var count = 0
     private var items = InlineArray<8, SchedulingCandidate>(repeating: SchedulingCandidate())
+    /// To be filled in.
     public init() {}
+    /// The candidate with this index, below `count`.
     public subscript(i: Int) -> SchedulingCandidate { items[i] }
+    /// None is left.
     public mutating func removeAll() { count = 0 }
+    /// Adds one, where there is a place.
     public mutating func append(_ c: SchedulingCandidate) {
         guard count < Self.capacity else { return }
         items[count] = c
@@ -46,6 +57,7 @@ public protocol SegmentScheduler {
     ) -> Int?
 }
 
+/// By the name that a configuration has for it.
 public enum SchedulerKind: String, CaseIterable, Sendable {
     case predictedArrival = "predicted-arrival", roundRobin = "round-robin"
 }

@@ -2,19 +2,23 @@ import Measures
 
 /// What one acknowledgement tells the congestion controller.
 public struct AcknowledgementSample: Sendable {
+    /// When it came.
     public var now = Instant.zero
     /// Payload bytes newly delivered.
     public var bytes = 0
     /// In flight before and after.
     public var priorInFlight = 0
+    /// Bytes in flight after it.
     public var inFlight = 0
     /// The round trip of the newest span delivered by it; zero where it gave none.
     public var rtt = Interval.zero
+    /// Zero while unknown.
     public var smoothedRTT = Interval.zero
     /// `.max` while unknown.
     public var minimumRTT = Interval.max
     /// Zero where it gave none.
     public var deliveryRate = Rate.zero
+    /// The rate is that of the application, not of the path (RFC 7661).
     public var isApplicationLimited = false
     /// A round trip began with it.
     public var startsRound = false
@@ -22,6 +26,7 @@ public struct AcknowledgementSample: Sendable {
     public var isWindowLimited = false
     /// Payload bytes found lost with it.
     public var lost = 0
+    /// To be filled in.
     public init() {}
 }
 

@@ -14,16 +14,24 @@ import Measures
 /// bytes 7-    address, 4 or 16 bytes
 /// ```
 public struct AddressStateFrame: Equatable, Sendable {
+    /// Bytes of the frame with an IPv6 address.
     public static let longest = 23
+    /// It repeats what the other end said.
     public var isEcho: Bool
+    /// Which of the concentrator's addresses, 1 to 8.
     public var id: UInt8
+    /// How often the statement of this address changed, modulo 2^16.
     public var generation: UInt16
+    /// The address may be dialled; else it was taken back.
     public var isThere: Bool
+    /// Address and port.
     public var address: SocketAddress
+    /// Bytes of the frame: 11, or 23 with an IPv6 address.
     public var size: Int { address.address.isIPv4 ? 11 : 23 }
     /// Of a frame with these flags in byte 4.
     static func size(flags: UInt8) -> Int { flags & 2 == 0 ? 11 : 23 }
 
+    /// A frame with these fields.
     public init(
         isEcho: Bool = false, id: UInt8, generation: UInt16, isThere: Bool, address: SocketAddress
     ) {
@@ -50,6 +58,7 @@ public struct AddressStateFrame: Equatable, Sendable {
             address: SocketAddress(address, port: bytes.bigEndian(5, as: UInt16.self)))
     }
 
+    /// Writes `size` bytes.
     public func write(into out: UnsafeMutableRawPointer) {
         out.storeBytes(
             of: (isEcho ? FrameType.addressStateEcho : .addressState).rawValue, as: UInt8.self)

@@ -7,6 +7,7 @@
 /// bytes 5-7   the low 24 bits of the path's packet number; zero in a handshake
 /// ```
 public struct DatagramHeader: Equatable, Sendable {
+    /// What the datagram is.
     public enum Kind: UInt8, Sendable {
         /// Noise message 1 follows.
         case hello = 1
@@ -18,13 +19,20 @@ public struct DatagramHeader: Equatable, Sendable {
         case record = 4
     }
 
+    /// Bytes of the header.
     public static let size = 8
+    /// What follows the header.
     public var kind: Kind
+    /// The keys' epoch modulo 4.
     public var epoch: UInt8
+    /// Path ID.
     public var path: UInt8
+    /// The receiver's index of the session, 24 bits; zero in a handshake's first message.
     public var session: UInt32
+    /// The low 24 bits of the path's packet number; zero in a handshake.
     public var number: UInt32
 
+    /// A header with these fields.
     @inlinable public init(
         kind: Kind, epoch: UInt8 = 0, path: UInt8 = 0, session: UInt32,
         number: UInt32 = 0
@@ -51,6 +59,7 @@ public struct DatagramHeader: Equatable, Sendable {
         number = bytes.low24(5)
     }
 
+    /// Writes `size` bytes.
     @inlinable public func write(into out: UnsafeMutableRawPointer) {
         out.storeBytes(of: kind.rawValue << 4 | epoch, as: UInt8.self)
         out.storeBytes(of: path, toByteOffset: 1, as: UInt8.self)

@@ -10,10 +10,13 @@ import Measures
 /// gave; else zero
 /// ```
 public enum HelloDatagram {
+    /// Where the Noise message stands, bytes from the start.
     public static let message = DatagramHeader.size..<mac1
     /// Noise message 1 adds 96 bytes to its payload.
     public static let mac1 = DatagramHeader.size + 96 + HelloPayload.size
+    /// Where the second authenticator begins.
     public static let mac2 = mac1 + 16
+    /// Bytes of the datagram.
     public static let size = mac2 + 16
 }
 
@@ -25,7 +28,10 @@ public enum HelloDatagram {
 /// bytes 20-51  the cookie, encrypted, and a tag; the associated data is the hello's mac1
 /// ```
 public enum CookieDatagram {
+    /// Where the nonce begins.
     public static let nonce = DatagramHeader.size
+    /// Where the sealed cookie begins.
     public static let sealed = nonce + 12
+    /// Bytes of the datagram.
     public static let size = sealed + 32
 }

@@ -11,15 +11,24 @@ import Measures
 /// bytes 21-36  the challenge of a welcome that held one; zero where there was none
 /// ```
 public struct HelloPayload: Equatable, Sendable {
+    /// Bytes of the payload, without what may follow in later versions.
     public static let size = 37
+    /// The version we speak.
     public static let version: UInt8 = 1
+    /// AES is fast here.
     public var hasHardwareAES: Bool
+    /// A new session is wanted even if the old one still lives.
     public var wantsFresh: Bool
+    /// The sender's index of the session, 24 bits: the answer and all records carry it.
     public var index: UInt32
+    /// Drawn once by the sending process; its sessions replace one another.
     public var instance: UInt64
+    /// Unix time in nanoseconds, as far as the sender knows it.
     public var timestamp: UInt64
+    /// The challenge of a welcome that held one; zero where there was none.
     public var challenge: Bytes16
 
+    /// A payload with these fields.
     public init(
         hasHardwareAES: Bool, wantsFresh: Bool, index: UInt32, instance: UInt64, timestamp: UInt64,
         challenge: Bytes16 = .zero
@@ -41,6 +50,7 @@ public struct HelloPayload: Equatable, Sendable {
         }
     }
 
+    /// The payload as it is sealed.
     public var bytes: [UInt8] {
         [UInt8](unsafeUninitializedCapacity: Self.size) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)

@@ -13,12 +13,19 @@
 /// byte 5      bit 0 open, bit 1 backup, bit 2 silent (see `isSilent`), bits 4-5 the session's mode
 /// ```
 public struct PathStateFrame: Equatable, Sendable {
+    /// Bytes of the frame.
     public static let size = 6
+    /// It repeats what the other end said.
     public var isEcho: Bool
+    /// Which path.
     public var path: UInt8
+    /// How often the statement changed, modulo 2^16.
     public var generation: UInt16
+    /// How often the path was opened, modulo 2^8.
     public var incarnation: UInt8
+    /// The path may be used.
     public var isOpen: Bool
+    /// The path is for when no other works.
     public var isBackup: Bool
     /// The sender hears nothing on the path any more: what waits there for an answer should go
     /// another way.
@@ -26,6 +33,7 @@ public struct PathStateFrame: Equatable, Sendable {
     /// 0 to 3; what it stands for is the session's affair.
     public var mode: UInt8
 
+    /// A frame with these fields.
     public init(
         isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8,
         isOpen: Bool, isBackup: Bool,
@@ -50,6 +58,7 @@ public struct PathStateFrame: Equatable, Sendable {
             isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3)
     }
 
+    /// Writes `size` bytes.
     public func write(into out: UnsafeMutableRawPointer) {
         out.storeBytes(of: (isEcho ? FrameType.pathStateEcho : .pathState).rawValue, as: UInt8.self)
         out.storeBytes(of: path, toByteOffset: 1, as: UInt8.self)

@@ -17,19 +17,28 @@ import Measures
 /// back like a probe's number in the first record, they show that the proxy receives there. Zero
 /// where nothing is asked.
 public struct WelcomePayload: Equatable, Sendable {
+    /// What the hello led to.
     public enum Outcome: UInt8, Sendable { case newSession = 0, resumed = 1, challenge = 2 }
+    /// Bytes of the payload without a token.
     public static let size = 7
     /// With a challenge.
     public static let longestSize = 23
+    /// Bytes of the token.
     public static let tokenSize = 8
+    /// The version we speak.
     public static let version: UInt8 = 1
+    /// What the hello led to.
     public var outcome: Outcome
+    /// The cipher of records: `CipherSuite`'s raw value.
     public var cipher: UInt8
+    /// The sender's index of the session, 24 bits.
     public var index: UInt32
+    /// No further paths to the address this was sent from (RFC 8684's C flag).
     public var forbidsFirst: Bool
     /// Zero but for `Outcome.challenge`.
     public private(set) var challenge = Bytes16.zero
 
+    /// A payload with these fields.
     public init(outcome: Outcome, cipher: UInt8, index: UInt32, forbidsFirst: Bool = false) {
         self.outcome = outcome; self.cipher = cipher; self.index = index;
         self.forbidsFirst = forbidsFirst
@@ -57,6 +66,7 @@ public struct WelcomePayload: Equatable, Sendable {
         }
     }
 
+    /// The payload as it is sealed.
     public var bytes: [UInt8] {
         [UInt8](unsafeUninitializedCapacity: Self.longestSize) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)

@@ -4,11 +4,15 @@ import Measures
 public struct AddAddress: Hashable, Sendable {
     /// E: an echo of the peer's advertisement; carries no HMAC.
     public var isEcho = false
+    /// Which address of the sender's.
     public var id = AddressID.initial
+    /// The address.
     public var address = IPAddress.unspecifiedV4
+    /// Nil: the port of the first subflow.
     public var port: UInt16?
     /// The rightmost 64 bits of the HMAC; nil in an echo.
     public var hmac: UInt64?
+    /// An option to be filled in.
     public init() {}
 
     /// Bytes on the wire: IPv4 16 and IPv6 28, 8 less without the HMAC, 2 more with a port.
@@ -71,7 +75,9 @@ public struct RemoveAddress: Hashable, Sendable {
     /// How many of `ids` count, and the identifiers, the first in the lowest byte.
     public private(set) var count = 0
     private var packed: UInt64 = 0
+    /// An option to be filled in.
     public init() {}
+    /// The identifier with this index, below `count`.
     public subscript(i: Int) -> AddressID {
         AddressID(UInt8(truncatingIfNeeded: packed >> UInt64(8 * i)))
     }

@@ -5,20 +5,30 @@ public struct DSS: Hashable, Sendable {
     /// How many octets a data sequence number takes on the wire. In the 4-octet form only the low
     /// 32 bits of the value are meaningful; the connection widens them.
     public enum Width: UInt8, Hashable, Sendable { case four = 4, eight = 8 }
+    /// Which data numbers the subflow's bytes have.
     public struct Mapping: Hashable, Sendable {
+        /// The data sequence number of the first byte.
         public var dataSequence = DataSequence(0)
+        /// Octets of `dataSequence` on the wire.
         public var width = Width.eight
         /// Relative to the subflow's initial sequence number; the first data byte has 1.
         public var subflowSequence: UInt32 = 0
         /// Bytes mapped, with 1 for a DATA_FIN; 0 says "to infinity" (section 3.7).
         public var length: UInt16 = 0
+        /// Over mapping and payload, where checksums were agreed on (section 3.3.1).
         public var checksum: UInt16?
+        /// An option, or a mapping, to be filled in.
         public init() {}
     }
+    /// The mapping's last number is a DATA_FIN (section 3.3.3).
     public var dataFin = false
+    /// DATA_ACK: the next data sequence number expected.
     public var acknowledgement: DataSequence?
+    /// Octets of `acknowledgement` on the wire.
     public var acknowledgementWidth = Width.eight
+    /// Nil on a bare acknowledgement.
     public var mapping: Mapping?
+    /// An option, or a mapping, to be filled in.
     public init() {}
 
     /// Bytes on the wire, 4 to 28.

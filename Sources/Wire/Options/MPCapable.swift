@@ -3,6 +3,7 @@
 /// SYN: no keys (length 4). SYN/ACK: the sender's key (12). ACK: both keys (20), with data also its
 /// length (22) and, where checksums are in use, the checksum (24).
 public struct MPCapable: Hashable, Sendable {
+    /// 0 to 15; RFC 8684 is 1.
     public var version: UInt8 = 1
     /// A: DSS checksums are required.
     public var checksumRequired = false
@@ -12,12 +13,16 @@ public struct MPCapable: Hashable, Sendable {
     public var deniesJoinToInitialAddress = false
     /// H: HMAC-SHA256.
     public var hmacSHA256 = true
+    /// Whoever sends the segment; nil on a SYN.
     public var senderKey: UInt64?
+    /// Nil before the third packet.
     public var receiverKey: UInt64?
     /// Data-level length of the first data, where the third packet carries data; maps it from IDSN
     /// + 1.
     public var dataLength: UInt16?
+    /// Of the data that `dataLength` maps.
     public var checksum: UInt16?
+    /// A SYN's option, of version 1.
     public init() {}
 
     /// Bytes on the wire: 4, 12, 20, 22 or 24.

@@ -2,7 +2,9 @@ import Measures
 
 /// MP_PRIO (RFC 8684 section 3.3.8): makes the subflow it arrives on backup or regular.
 public struct MPPriority: Hashable, Sendable {
+    /// The subflow is for when no regular one works.
     public var backup = false
+    /// To be filled in.
     public init() {}
 
     static let octets = 3
@@ -24,7 +26,9 @@ public struct MPPriority: Hashable, Sendable {
 
 /// MP_FAIL (RFC 8684 section 3.7).
 public struct MPFail: Hashable, Sendable {
+    /// The data sequence number at which the failed mapping begins (section 3.7).
     public var dataSequence = DataSequence(0)
+    /// To be filled in.
     public init() {}
 
     static let octets = 12
@@ -47,7 +51,9 @@ public struct MPFail: Hashable, Sendable {
 
 /// MP_FASTCLOSE (RFC 8684 section 3.5).
 public struct MPFastClose: Hashable, Sendable {
+    /// The key of whoever receives it, which proves that its sender may end the connection.
     public var receiverKey: UInt64 = 0
+    /// To be filled in.
     public init() {}
 
     static let octets = 12
@@ -74,14 +80,22 @@ public struct MPReset: Hashable, Sendable {
     public var transient = false
     /// 0 to 6 (section 3.6), one of the constants below.
     public var reason: UInt8 = 0
+    /// To be filled in.
     public init() {}
 
+    /// RFC 8684 section 3.6.
     public static let unspecified: UInt8 = 0
+    /// An error of MPTCP.
     public static let multipathSpecific: UInt8 = 1
+    /// The listener has no place for it; may be otherwise later.
     public static let lackOfResources: UInt8 = 2
+    /// Forbidden by who runs the host.
     public static let administrativelyProhibited: UInt8 = 3
+    /// The data it still owed has arrived over other subflows.
     public static let tooMuchOutstandingData: UInt8 = 4
+    /// Too slow to be worth repairing.
     public static let unacceptablePerformance: UInt8 = 5
+    /// Something under way changes or drops what MPTCP needs.
     public static let middleboxInterference: UInt8 = 6
 
     /// Whether another subflow on the same path may do better (section 3.6).

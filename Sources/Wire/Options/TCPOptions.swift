@@ -2,9 +2,13 @@ import Measures
 
 /// RFC 7323 section 3.2: TSval and TSecr, in the sender's clock ticks.
 public struct Timestamps: Hashable, Sendable {
+    /// TSval: the sender's clock.
     public var value: UInt32 = 0
+    /// TSecr: the latest value of the other end's; 0 on a SYN without ACK.
     public var echo: UInt32 = 0
+    /// To be filled in.
     public init() {}
+    /// From the two values.
     public init(value: UInt32, echo: UInt32) { self.value = value; self.echo = echo }
 
     static let octets = 10
@@ -24,21 +28,30 @@ public struct Timestamps: Hashable, Sendable {
 
 /// Up to four blocks received out of order, the most recent first (RFC 2018 section 3), half-open.
 public struct SACKBlocks: Sendable {
+    /// Sequence numbers that have arrived, `start ..< end`.
     public struct Block: Hashable, Sendable {
+        /// The first number.
         public var start: SubflowSequence
+        /// The number behind the last one.
         public var end: SubflowSequence
+        /// From its two edges.
         @inlinable public init(start: SubflowSequence, end: SubflowSequence) {
             self.start = start
             self.end = end
         }
     }
+    /// The most blocks 40 bytes of options take.
     public static let capacity = 4
+    /// 0 to 4.
     public private(set) var count = 0
     var blocks = InlineArray<4, Block>(
         repeating: Block(start: SubflowSequence(0), end: SubflowSequence(0)))
 
+    /// To be filled in.
     public init() {}
+    /// The block with this index, below `count`; the first was received last, or is a duplicate.
     public subscript(i: Int) -> Block { blocks[i] }
+    /// No block is left.
     public mutating func removeAll() { count = 0 }
     /// Adds a block behind those there are; one beyond the fourth is left out.
     public mutating func append(_ block: Block) {
@@ -74,6 +87,7 @@ public struct SACKBlocks: Sendable {
 }
 
 extension SACKBlocks: Equatable {
+    /// The same blocks in the same order.
     public static func == (a: SACKBlocks, b: SACKBlocks) -> Bool {
         guard a.count == b.count else { return false }
         for i in 0..<a.count where a.blocks[i] != b.blocks[i] { return false }
