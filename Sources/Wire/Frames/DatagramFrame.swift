@@ -18,8 +18,11 @@ import Measures
 public struct DatagramFrame {
     /// What a flow is, said until the other side has acknowledged its number.
     public struct Opening: Hashable, Sendable {
+        /// Which of the user's associations the flow is of.
         public var association: UInt16
+        /// The other end: at the concentrator where it goes to or comes from.
         public var target: Target
+        /// An opening with these fields.
         public init(association: UInt16, target: Target) {
             self.association = association; self.target = target
         }
@@ -27,9 +30,11 @@ public struct DatagramFrame {
 
     /// Which part of its datagram the payload is; all but the last one are equally long.
     public struct Piece: Hashable, Sendable {
+        /// Which piece, 0 to `last`.
         public var index: UInt8
         /// 1 to 15.
         public var last: UInt8
+        /// A piece with this place.
         public init(index: UInt8, last: UInt8) { self.index = index; self.last = last }
     }
 
@@ -42,16 +47,20 @@ public struct DatagramFrame {
     /// The bit of a flow's number that says that the concentrator opened it.
     public static let listenerFlow: UInt16 = 0x8000
 
+    /// The flow's number, with `listenerFlow` where the concentrator opened it.
     public var flow: UInt16
     /// 24 bits.
     public var sequence: UInt32
     /// To be handed over in the order of the sequence numbers, as far as a short wait allows.
     public var isOrdered: Bool
+    /// Nil once the other side has acknowledged the flow's number.
     public var opening: Opening?
+    /// Nil where the payload is the whole datagram.
     public var piece: Piece?
     /// Lies elsewhere; valid as long as that is.
     public var payload: UnsafeRawBufferPointer
 
+    /// A frame with these fields; of `sequence` 24 bits count.
     public init(
         flow: UInt16, sequence: UInt32, isOrdered: Bool = false, opening: Opening? = nil,
         piece: Piece? = nil, payload: UnsafeRawBufferPointer

@@ -9,12 +9,18 @@
 /// bytes 9-10  since that packet came, in units of 100 microseconds; 65,535: as much or more
 /// ```
 public struct DatagramReportFrame: Equatable, Sendable {
+    /// Bytes of the frame.
     public static let size = 11
+    /// Nanoseconds that a unit of `held` stands for.
     public static let heldUnit: Int64 = 100_000
+    /// The low 24 bits of the newest packet number that had such frames.
     public var newest: UInt32
+    /// Bytes of such frames since the path was opened, modulo 2^32.
     public var bytes: UInt32
+    /// Since that packet came, in units of `heldUnit`; 65,535: as much or more.
     public var held: UInt16
 
+    /// A frame with these fields.
     public init(newest: UInt32, bytes: UInt32, held: UInt16) {
         self.newest = newest & 0xff_ffff; self.bytes = bytes; self.held = held
     }
@@ -29,6 +35,7 @@ public struct DatagramReportFrame: Equatable, Sendable {
             held: body.bigEndian(7, as: UInt16.self))
     }
 
+    /// Writes `size` bytes.
     public func write(into out: UnsafeMutableRawPointer) {
         let at = FrameType.writeHead(FrameType.datagramReport.rawValue, rest: 9, into: out)
         out.store(low24: newest, at: at)

@@ -8,13 +8,18 @@
 /// bytes 2-3   flow
 /// ```
 public struct FlowFrame: Equatable, Sendable {
+    /// What is said, by the frame's first byte.
     public enum Statement: UInt8, Sendable {
         case acknowledged = 0x48, closed = 0x49, unknown = 0x4a
     }
+    /// Bytes of the frame.
     public static let size = 4
+    /// What is said.
     public var statement: Statement
+    /// Of which flow.
     public var flow: UInt16
 
+    /// A frame with these fields.
     public init(_ statement: Statement, flow: UInt16) {
         self.statement = statement; self.flow = flow
     }
@@ -27,6 +32,7 @@ public struct FlowFrame: Equatable, Sendable {
         return FlowFrame(statement, flow: body.bigEndian(0, as: UInt16.self))
     }
 
+    /// Writes `size` bytes.
     public func write(into out: UnsafeMutableRawPointer) {
         let at = FrameType.writeHead(statement.rawValue, rest: 2, into: out)
         out.store(bigEndian: flow, at: at)
