@@ -134,6 +134,11 @@ extension Session {
     ) {
         var rest = plain
         while let first = rest.first {
+            // Most bulk segments have one byte of it before them.
+            if first == FrameType.padding.rawValue {
+                rest = UnsafeRawBufferPointer(rebasing: rest[1...])
+                continue
+            }
             let isSegment = first & SealedSegment.frameBit != 0
             guard let extent = isSegment ? SealedSegment.extent(rest) : FrameType.extent(rest)
             else {
