@@ -29,11 +29,11 @@ public final class DatagramBatch {
     /// Lanes: one for each path up to eight, then shared.
     public static let laneCount = 8
     /// The kernel's limits for one UDP_SEGMENT message: 64 segments, 65,507 bytes of payload.
-    public static let mostSegments = 64
+    public static let maximumSegments = 64
     /// Bytes of a run: what a UDP datagram may have, less its headers.
-    public static let mostRunBytes = 65_000
+    public static let maximumRunBytes = 65_000
     /// The longest datagram a lane takes: an MTU of 1500 and some room for jumbo probes.
-    public static let longestDatagram = 2048
+    public static let maximumDatagram = 2048
 
     /// The memory of all lanes, one behind the other.
     public let arena: UnsafeMutableRawPointer
@@ -44,7 +44,7 @@ public final class DatagramBatch {
     private var laneEnd: [Int]
     private var laneRun: [Int]  // index of the lane's open run, or -1
 
-    /// `laneBytes`: at least `longestDatagram`.
+    /// `laneBytes`: at least `maximumDatagram`.
     public init(laneBytes: Int = 128 << 10) {
         self.laneBytes = laneBytes
         arena = .allocate(byteCount: laneBytes * Self.laneCount, alignment: 64)
@@ -57,10 +57,10 @@ public final class DatagramBatch {
     /// No datagram waits.
     public var isEmpty: Bool { runs.isEmpty }
 
-    /// Room for one datagram of up to `longestDatagram` bytes in `lane`; nil where the lane is
+    /// Room for one datagram of up to `maximumDatagram` bytes in `lane`; nil where the lane is
     /// full, which ends the batch for that path.
     public func reserve(lane: Int) -> UnsafeMutableRawPointer? {
-        laneEnd[lane] + Self.longestDatagram <= (lane + 1) * laneBytes ? arena + laneEnd[lane] : nil
+        laneEnd[lane] + Self.maximumDatagram <= (lane + 1) * laneBytes ? arena + laneEnd[lane] : nil
     }
 
     /// Bytes left in `lane`.
@@ -69,7 +69,7 @@ public final class DatagramBatch {
     /// Closes the datagram just written into `lane`.
     public func commit(lane: Int, length: Int, uplink: Int, remote: SocketAddress, local: IPAddress)
     {
-        precondition(length > 0 && length <= Self.longestDatagram)
+        precondition(length > 0 && length <= Self.maximumDatagram)
         let offset = laneEnd[lane]
         laneEnd[lane] = offset + length
         let open = laneRun[lane]
@@ -77,8 +77,8 @@ public final class DatagramBatch {
             runs[open].local == local,
             length <= runs[open].segmentSize,
             runs[open].length == runs[open].datagrams * runs[open].segmentSize,
-            runs[open].datagrams < Self.mostSegments,
-            runs[open].length + length <= Self.mostRunBytes
+            runs[open].datagrams < Self.maximumSegments,
+            runs[open].length + length <= Self.maximumRunBytes
         {
             runs[open].length += length
             runs[open].datagrams += 1

@@ -25,20 +25,20 @@ public final class MemoryShare {
     public let budget: MemoryBudget
     /// Bytes taken at present.
     public private(set) var used = 0
-    private let most: Int
+    private let maximum: Int
     private let isOnlyOne: Bool
 
-    /// `most`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything to.
-    public init(of budget: MemoryBudget, most: Int = .max, isOnlyOne: Bool = false) {
+    /// `maximum`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything to.
+    public init(of budget: MemoryBudget, maximum: Int = .max, isOnlyOne: Bool = false) {
         self.budget = budget
-        self.most = most
+        self.maximum = maximum
         self.isOnlyOne = isOnlyOne
     }
 
     /// What he may still take; below zero where he has more than his share by now.
     public var free: Int {
         // What he takes is missing from what is free besides.
-        min(most - used, isOnlyOne ? budget.free : (budget.free - used) / 2)
+        min(maximum - used, isOnlyOne ? budget.free : (budget.free - used) / 2)
     }
 
     /// Notes that he took (or, below zero, gave back) so many bytes.

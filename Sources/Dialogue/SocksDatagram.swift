@@ -5,7 +5,7 @@ import Wire
 /// RSV (2 bytes, zero), FRAG, ATYP, DST.ADDR, DST.PORT, DATA.
 public struct SocksDatagramHeader: Hashable, Sendable {
     /// Bytes of the longest header.
-    public static let maximumLength = 3 + Target.longestEncoding
+    public static let maximumLength = 3 + Target.maximumEncoding
 
     /// Where the datagram goes, or where it came from.
     public var target: Target

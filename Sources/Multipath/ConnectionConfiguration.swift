@@ -66,11 +66,11 @@ public struct OutgoingSegment {
 /// Payload bytes of segments on a path.
 public struct SegmentSizes: Equatable, Sendable {
     /// Announced: what the path may take one day.
-    public var most: Int
+    public var maximum: Int
     /// Sent at present.
     public var limit: Int
     /// `limit` is at most `most`.
-    public init(most: Int, limit: Int) { self.most = most; self.limit = limit }
+    public init(maximum: Int, limit: Int) { self.maximum = maximum; self.limit = limit }
 }
 
 /// Why a connection ended before its streams did.

@@ -128,7 +128,7 @@ extension Connection {
         c.earlyData = framing.carriesEarlyData
         if let segments = framing.initialWindowSegments { c.initialWindowSegments = segments }
         if let sizes {
-            c.maximumSegmentSize = sizes.most
+            c.maximumSegmentSize = sizes.maximum
             c.segmentLimit = sizes.limit
         }
         return c

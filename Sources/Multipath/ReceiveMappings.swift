@@ -22,7 +22,7 @@ struct ReceiveMappings {
     }
     /// A peer needs one mapping a segment at the most, and those of a window whose segments come in
     /// turn are one; more outstanding ones than this are a mistake.
-    static let most = 1024
+    static let maximum = 1024
     /// Mappings that the text of one segment may need; of more it is not taken.
     static let maximumPerSegment = 16
 
@@ -67,7 +67,7 @@ struct ReceiveMappings {
             i &+= 1
         }
         if from == to {
-            guard entries.count &- head < Self.most else { return false }
+            guard entries.count &- head < Self.maximum else { return false }
             // Behind a neighbour that touches and says otherwise.
             let at = first < entries.count && entries[first].end == new.start ? first &+ 1 : first
             entries.insert(new, at: at)

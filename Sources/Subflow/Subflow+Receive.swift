@@ -218,7 +218,7 @@ extension Subflow {
         let offered =
             present.contains(.maximumSegmentSize) ? Int(syn.options.maximumSegmentSize) : 536
         negotiatedSegmentSize = max(
-            min(configuration.leastSegmentSize, configuration.maximumSegmentSize),
+            min(configuration.minimumSegmentSize, configuration.maximumSegmentSize),
             min(configuration.maximumSegmentSize, offered))
         // RFC 6691: the MSS does not count options.
         if usesTimestamps { negotiatedSegmentSize = max(1, negotiatedSegmentSize - 12) }

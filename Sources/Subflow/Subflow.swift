@@ -243,7 +243,7 @@ public final class Subflow {
             configuration.congestion, segmentSize: size,
             // In bytes: a path whose datagrams have yet to grow is as wide as it will be.
             initialWindow: min(
-                configuration.initialWindowSegments, estimate?.mostInitialSegments ?? .max)
+                configuration.initialWindowSegments, estimate?.maximumInitialSegments ?? .max)
                 * configuration.maximumSegmentSize)
         usesTimestamps = configuration.timestamps
         usesSelectiveAcknowledgement = configuration.selectiveAcknowledgement

@@ -17,7 +17,7 @@ public struct SubflowConfiguration: Sendable {
     /// The least payload of a full segment, whatever smaller MSS the peer announces. A segment of
     /// 64 bytes costs what one of 1,400 does: on raw IP anybody may have a reason, inside a session
     /// 536 (RFC 9293 section 3.7.1) fits any datagram.
-    public var leastSegmentSize = 64
+    public var minimumSegmentSize = 64
     /// RFC 6928.
     public var initialWindowSegments = 10
     /// BBR fills no queue deeper than it needs.
@@ -70,15 +70,15 @@ public struct PathEstimate: Sendable {
     /// Zero: as `smoothedRTT`.
     public var minimumRTT: Interval
     /// Others begin on the path now, too: the first flight has no more than this many segments.
-    public var mostInitialSegments: Int
+    public var maximumInitialSegments: Int
     /// What was measured elsewhere.
     public init(
         smoothedRTT: Interval, rttVariation: Interval, minimumRTT: Interval,
-        mostInitialSegments: Int = .max
+        maximumInitialSegments: Int = .max
     ) {
         self.smoothedRTT = smoothedRTT; self.rttVariation = rttVariation;
         self.minimumRTT = minimumRTT
-        self.mostInitialSegments = mostInitialSegments
+        self.maximumInitialSegments = maximumInitialSegments
     }
 }
 

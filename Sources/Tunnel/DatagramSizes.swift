@@ -151,7 +151,7 @@ extension Path {
     /// Payload bytes of segments on this path: announced, and at present.
     var segmentSizes: SegmentSizes {
         SegmentSizes(
-            most: DatagramSizes.segmentSize(datagramLimit: mtu.ceiling),
+            maximum: DatagramSizes.segmentSize(datagramLimit: mtu.ceiling),
             limit: DatagramSizes.segmentSize(datagramLimit: mtu.current))
     }
 }

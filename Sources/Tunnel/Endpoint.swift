@@ -55,7 +55,7 @@ public final class Endpoint {
         configuration.connection.framing = .sealed
         configuration.connection.subflow.earlyData = true
         configuration.connection.aidsHandover = configuration.signaling == .reliable
-        configuration.connection.subflow.leastSegmentSize = Limits.leastSegmentSize
+        configuration.connection.subflow.minimumSegmentSize = Limits.leastSegmentSize
         configuration.connection.subflow.maximumSegmentSize = DatagramSizes.segmentSize(
             datagramLimit: 1472)
         // A SYN can't be cut in two: it is never longer than what every path takes.
@@ -79,7 +79,7 @@ public final class Endpoint {
                 gate: HelloGate(
                     publicKey: configuration.identity.publicKey, random: &host.random, at: now))
             for user in list {
-                let share = MemoryShare(of: memory, most: configuration.memoryPerUser)
+                let share = MemoryShare(of: memory, maximum: configuration.memoryPerUser)
                 users.add(user, memory: share, wallClock: wallClock(at: now))
             }
         }

@@ -114,7 +114,7 @@ final class Path {
         self.local = local
         mtu = PathMTU(
             base: DatagramSizes.baseDatagram(isIPv4: remote.address.isIPv4), ceiling: datagramLimit)
-        small = .allocate(byteCount: DatagramBatch.longestDatagram, alignment: 16)
+        small = .allocate(byteCount: DatagramBatch.maximumDatagram, alignment: 16)
     }
     deinit { small.deallocate() }
 
@@ -180,7 +180,7 @@ final class Path {
         return PathEstimate(
             smoothedRTT: smoothedRTT, rttVariation: rttVariation,
             minimumRTT: min(minimumRTT, minimumBefore),
-            mostInitialSegments: max(Limits.leastFirstFlight, Limits.firstFlights / begun))
+            maximumInitialSegments: max(Limits.leastFirstFlight, Limits.firstFlights / begun))
     }
     var leastRTT: Interval { min(minimumRTT, minimumBefore) }
 

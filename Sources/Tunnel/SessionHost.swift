@@ -54,7 +54,7 @@ final class SessionHost {
     var incoming = Segment()
     var outgoing = OutgoingSegment()
     let headScratch = UnsafeMutableRawPointer.allocate(
-        byteCount: SealedSegment.mostHead, alignment: 16)
+        byteCount: SealedSegment.maximumHead, alignment: 16)
 
     init(configuration: EndpointConfiguration, seed: Key32) {
         self.configuration = configuration

@@ -15,7 +15,7 @@ extension Endpoint {
         _ target: Target, mode own: HandoverMode? = nil, at now: Instant
     ) -> StreamHandle {
         var preface: [UInt8] = []
-        preface.reserveCapacity(Target.longestEncoding)
+        preface.reserveCapacity(Target.maximumEncoding)
         target.write(into: &preface)
         return open(preface, target: target, association: nil, mode: own, at: now)
     }
@@ -295,7 +295,7 @@ extension Session {
         if case .needMore = reading, !readable.second.isEmpty {
             // Only where a peer dribbled the preface around the end of the ring.
             let joined =
-                Array(readable.first) + Array(readable.second.prefix(Target.longestEncoding))
+                Array(readable.first) + Array(readable.second.prefix(Target.maximumEncoding))
             reading = joined.withUnsafeBytes { Target.read($0) }
         }
         switch reading {

@@ -472,7 +472,7 @@ extension Session {
 
     /// The last words of a session that ends before the next batch: kept as ready datagrams.
     func flushClosing(at now: Instant) {
-        let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.longestDatagram)
+        let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.maximumDatagram)
         for case let path? in paths where path.isOpen {
             _ = flush(path, scratch, at: now)
         }
@@ -494,6 +494,6 @@ extension Session {
 extension DatagramBatch {
     /// Room for a flush of small frames and a bulk datagram.
     @inline(__always) fileprivate func hasRoom(_ lane: Int) -> Bool {
-        room(lane: lane) >= 2 * Self.longestDatagram
+        room(lane: lane) >= 2 * Self.maximumDatagram
     }
 }

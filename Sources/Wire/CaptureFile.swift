@@ -11,17 +11,17 @@ public enum CaptureFile {
             p.storeBytes(of: (0xa1b2_3c4d as UInt32).littleEndian, toByteOffset: 0, as: UInt32.self)
             p.storeBytes(of: (2 as UInt16).littleEndian, toByteOffset: 4, as: UInt16.self)
             p.storeBytes(of: (4 as UInt16).littleEndian, toByteOffset: 6, as: UInt16.self)
-            p.storeBytes(of: longestPacket.littleEndian, toByteOffset: 16, as: UInt32.self)
+            p.storeBytes(of: maximumPacket.littleEndian, toByteOffset: 16, as: UInt32.self)
             p.storeBytes(of: linkTypeRaw.littleEndian, toByteOffset: 20, as: UInt32.self)
         }
         return bytes
     }()
-    private static let longestPacket: UInt32 = 65_535
+    private static let maximumPacket: UInt32 = 65_535
     /// LINKTYPE_RAW: packets begin with an IPv4 or IPv6 header.
     private static let linkTypeRaw: UInt32 = 101
 
     /// Room that `write` never needs more of: the packet and at most four extra ones.
-    public static func mostOctets(payloadLength: Int) -> Int {
+    public static func maximumOctets(payloadLength: Int) -> Int {
         5 * (16 + 60 + SegmentOptions.room) + payloadLength
     }
 

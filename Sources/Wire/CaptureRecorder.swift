@@ -22,7 +22,7 @@ public struct CaptureRecorder {
     }
     /// Segments held for one connection: a first flight. What comes beyond goes out in its own
     /// place.
-    private static let mostHeld = 64
+    private static let maximumHeld = 64
 
     private var openings: [Opening] = []
     private var room: [UInt8] = []
@@ -57,7 +57,7 @@ public struct CaptureRecorder {
             return
         }
         if !openings.isEmpty {
-            if let i = openingIndex(segment, from, to), openings[i].held.count < Self.mostHeld {
+            if let i = openingIndex(segment, from, to), openings[i].held.count < Self.maximumHeld {
                 openings[i].held.append(Held(segment: copy segment, payload: Self.bytes(payload)))
                 return
             }
@@ -141,7 +141,7 @@ public struct CaptureRecorder {
         _ to: IPAddress,
         _ unixTime: UInt64, _ emit: (UnsafeRawBufferPointer) -> Void
     ) {
-        let most = CaptureFile.mostOctets(payloadLength: payload.count)
+        let most = CaptureFile.maximumOctets(payloadLength: payload.count)
         if room.count < most { room = [UInt8](repeating: 0, count: max(most, 4096)) }
         let whole = copy segment
         room.withUnsafeMutableBytes { buffer in

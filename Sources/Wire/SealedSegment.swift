@@ -26,7 +26,7 @@ public enum SealedSegment {
     /// The same where all three must be said.
     public static let explicitHead = 22
     /// No head is longer: the room `write` needs.
-    public static let mostHead = 224
+    public static let maximumHead = 224
 
     static let generalBit: UInt8 = 0x40
     static let mapBit: UInt8 = 0x08

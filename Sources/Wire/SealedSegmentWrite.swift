@@ -2,7 +2,7 @@ import Buffers
 import Measures
 
 extension SealedSegment {
-    /// Writes the frame's head, at most `mostHead` bytes, and returns its length; the payload
+    /// Writes the frame's head, at most `maximumHead` bytes, and returns its length; the payload
     /// follows it.
     ///
     /// With `runsToEnd` nothing may follow the payload in the datagram; without, there are at most

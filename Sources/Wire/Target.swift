@@ -40,7 +40,7 @@ public enum TargetReading: Hashable, Sendable {
 
 extension Target {
     /// ATYP, a length byte, 255 bytes of name, port.
-    public static let longestEncoding = 1 + 1 + 255 + 2
+    public static let maximumEncoding = 1 + 1 + 255 + 2
 
     private enum AddressType { static let v4: UInt8 = 1, name: UInt8 = 3, v6: UInt8 = 4 }
 

@@ -76,7 +76,7 @@ private let there = SocketAddress(IPAddress(v4: 0xc000_0201), port: 443)
             } else {
                 #expect(
                     expected[lane].reduce(0) { $0 + $1.count } > batch.laneBytes
-                        - DatagramBatch.longestDatagram)
+                        - DatagramBatch.maximumDatagram)
             }
         }
         var found = [[[UInt8]]](repeating: [], count: DatagramBatch.laneCount)

@@ -184,7 +184,7 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         let alone = MemoryShare(of: MemoryBudget(limit: 1000), isOnlyOne: true)
         alone.change(by: 900)
         #expect(alone.free == 100)
-        #expect(MemoryShare(of: budget, most: 5000).free <= 5000)
+        #expect(MemoryShare(of: budget, maximum: 5000).free <= 5000)
     }
 
     /// A window is a promise: it shrinks with what is left, long before nothing is.

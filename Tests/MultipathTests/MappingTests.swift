@@ -26,7 +26,7 @@ import Wire
         var m = ReceiveMappings(), taken = 0
         for i in 0..<5_000 as Range<UInt32>
         where m.insert(start: 2 * i, length: 1, offset: UInt64(i) * 100) { taken += 1 }
-        #expect(taken == ReceiveMappings.most)
+        #expect(taken == ReceiveMappings.maximum)
         m.removeBelow(200)
         let isTaken = m.insert(start: 9_999, length: 1, offset: 0)
         #expect(isTaken)

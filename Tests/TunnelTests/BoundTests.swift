@@ -163,7 +163,7 @@ import Testing
 
     private func frame(_ segment: Segment, _ number: UInt16) -> [UInt8] {
         var context = SealedContext(number: number, isInitiator: true)
-        let out = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.mostHead, alignment: 1)
+        let out = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.maximumHead, alignment: 1)
         defer { out.deallocate() }
         let n = SealedSegment.write(
             segment, payloadLength: 0, runsToEnd: false, context: &context, into: out)
@@ -173,9 +173,9 @@ import Testing
     /// An MSS of 64 is taken for one of 536.
     @Test func theLeastSegmentSize() {
         var configuration = ConnectionConfiguration()
-        #expect(configuration.subflow.leastSegmentSize == 64)
+        #expect(configuration.subflow.minimumSegmentSize == 64)
         let world = World(seed: 806)
         configuration = world.concentrator.configuration.connection
-        #expect(configuration.subflow.leastSegmentSize == 536)
+        #expect(configuration.subflow.minimumSegmentSize == 536)
     }
 }

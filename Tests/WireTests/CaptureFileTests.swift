@@ -7,7 +7,7 @@ import Testing
 @Suite struct CaptureFileTests {
     /// The packets of one record as segments.
     static func packets(_ s: Segment, _ payload: [UInt8]) throws -> [(Segment, payload: [UInt8])] {
-        let room = CaptureFile.mostOctets(payloadLength: payload.count)
+        let room = CaptureFile.maximumOctets(payloadLength: payload.count)
         var out = [UInt8](repeating: 0, count: room)
         let n = out.withUnsafeMutableBytes { buffer in
             Pieces.of(payload) {
@@ -50,7 +50,7 @@ import Testing
     @Test func whatDoesNotFitIsSplitAndNothingIsLost() throws {
         var random = SeededRandom(seed: 21)
         for _ in 0..<3000 {
-            let s = random.segment(mostOptions: 10)
+            let s = random.segment(maximumOptions: 10)
             let payload = random.bytes(random.below(50))
             let packets = try Self.packets(s, payload)
             #expect(packets.count <= 5)

@@ -15,7 +15,7 @@ extension SeededRandom {
     }
 
     /// Any legal segment; `most`: how many options at most.
-    mutating func segment(mostOptions most: Int) -> Segment {
+    mutating func segment(maximumOptions most: Int) -> Segment {
         var s = Segment()
         s.sourcePort = word()
         s.destinationPort = word()

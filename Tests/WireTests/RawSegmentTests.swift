@@ -44,7 +44,7 @@ import Testing
         var random = SeededRandom(seed: 1)
         var written = 0
         for _ in 0..<2000 {
-            let s = random.segment(mostOptions: 3)
+            let s = random.segment(maximumOptions: 3)
             let payload = random.bytes(random.below(100)), isIPv4 = random.chance(0.5)
             guard
                 let packet = Self.write(
@@ -66,7 +66,7 @@ import Testing
     @Test func everyPrefixIsRefused() {
         var random = SeededRandom(seed: 2)
         for _ in 0..<100 {
-            let s = random.segment(mostOptions: 2)
+            let s = random.segment(maximumOptions: 2)
             guard
                 let packet = Self.write(
                     s, random.bytes(random.below(20)),
@@ -82,7 +82,7 @@ import Testing
 
     @Test func everyFlippedBitOfAnIPv4PacketIsNoticed() throws {
         var random = SeededRandom(seed: 3)
-        let s = random.segment(mostOptions: 0)
+        let s = random.segment(maximumOptions: 0)
         let packet = try #require(Self.write(s, random.bytes(11), isIPv4: true))
         for bit in 0..<packet.count * 8 {
             var damaged = packet

@@ -29,7 +29,7 @@ struct SealedPair {
         _ s: Segment, _ payload: [UInt8], runsToEnd: Bool = true,
         fromInitiator: Bool
     ) -> [UInt8] {
-        var out = [UInt8](repeating: 0xee, count: SealedSegment.mostHead + 32)
+        var out = [UInt8](repeating: 0xee, count: SealedSegment.maximumHead + 32)
         let n = out.withUnsafeMutableBytes { buffer in
             fromInitiator
                 ? SealedSegment.write(
@@ -39,7 +39,7 @@ struct SealedPair {
                     s, payloadLength: payload.count, runsToEnd: runsToEnd,
                     context: &listener, into: buffer.baseAddress!)
         }
-        if n > SealedSegment.mostHead || !out[n...].allSatisfy({ $0 == 0xee }) {
+        if n > SealedSegment.maximumHead || !out[n...].allSatisfy({ $0 == 0xee }) {
             Issue.record("written beyond the head")
         }
         return Array(out[..<n]) + payload
@@ -156,7 +156,7 @@ struct SealedPair {
                 random.chance(0.8)
                 ? SealedPair(initialSequences: (random.word(), random.word()))
                 : SealedPair(initialSequences: nil)
-            var s = random.segment(mostOptions: 14)
+            var s = random.segment(maximumOptions: 14)
             let fromInitiator = random.chance(0.5)
             (s.sourcePort, s.destinationPort) =
                 fromInitiator ? (SealedPair.number, 443) : (443, SealedPair.number)
@@ -199,7 +199,7 @@ struct SealedPair {
         var random = SeededRandom(seed: 13)
         for round in 0..<300 {
             var pair = SealedPair()
-            var s = random.segment(mostOptions: 4)
+            var s = random.segment(maximumOptions: 4)
             if round & 1 == 0 {
                 s = pair.data(0, 40)
                 if random.chance(0.5) {

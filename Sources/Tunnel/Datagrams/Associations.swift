@@ -238,7 +238,7 @@ extension Session {
         for case let path? in paths where path.isOpen && path.number != superseded {
             renewCarrier(path)
             // A batch's lane must take the largest datagram, in pieces.
-            let isFull = batch.room(lane: path.lane) < 8 * DatagramBatch.longestDatagram
+            let isFull = batch.room(lane: path.lane) < 8 * DatagramBatch.maximumDatagram
             let space = datagrams.carriers[path.number].window.space(at: now)
             let measured = datagrams.carriers[path.number].window.delay
             views.append(

@@ -15,7 +15,7 @@ import Measures
 /// ```
 public struct AddressStateFrame: Equatable, Sendable {
     /// Bytes of the frame with an IPv6 address.
-    public static let longest = 23
+    public static let maximumSize = 23
     /// It repeats what the other end said.
     public var isEcho: Bool
     /// Which of the concentrator's addresses, 1 to 8.

@@ -122,7 +122,7 @@ public struct DatagramFrame {
             out.store(bigEndian: opening.association, at: at)
             at += 2
             var target: [UInt8] = []
-            target.reserveCapacity(Target.longestEncoding)
+            target.reserveCapacity(Target.maximumEncoding)
             opening.target.write(into: &target)
             target.withUnsafeBytes {
                 (out + at).copyMemory(from: $0.baseAddress!, byteCount: $0.count)

@@ -22,7 +22,7 @@ public struct WelcomePayload: Equatable, Sendable {
     /// Bytes of the payload without a token.
     public static let size = 7
     /// With a challenge.
-    public static let longestSize = 23
+    public static let maximumSize = 23
     /// Bytes of the token.
     public static let tokenSize = 8
     /// The version we speak.
@@ -61,14 +61,14 @@ public struct WelcomePayload: Equatable, Sendable {
         index = bytes.withUnsafeBytes { $0.low24(3) }
         forbidsFirst = bytes[6] & 1 != 0
         if outcome == .challenge {
-            guard bytes.count >= Self.longestSize else { return nil }
+            guard bytes.count >= Self.maximumSize else { return nil }
             challenge = bytes.withUnsafeBytes { Bytes16($0, at: Self.size) }
         }
     }
 
     /// The payload as it is sealed.
     public var bytes: [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: Self.longestSize) { buffer, count in
+        [UInt8](unsafeUninitializedCapacity: Self.maximumSize) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)
             out.storeBytes(of: Self.version, as: UInt8.self)
             out.storeBytes(of: outcome.rawValue, toByteOffset: 1, as: UInt8.self)
@@ -78,7 +78,7 @@ public struct WelcomePayload: Equatable, Sendable {
             count = Self.size
             guard outcome == .challenge else { return }
             challenge.write(into: out + Self.size)
-            count = Self.longestSize
+            count = Self.maximumSize
         }
     }
 }

@@ -5,7 +5,7 @@ extension SegmentOptions {
     /// The most bytes of options a TCP header has room for (RFC 9293 section 3.1).
     public static let room = 40
     /// The most bytes `write` puts where it is not limited: every option there is, unpadded.
-    static let mostOctets = 4 + 3 + 2 + 10 + 34 + 24 + 24 + 28 + 30 + 11 + 3 + 12 + 12 + 4
+    static let maximumOctets = 4 + 3 + 2 + 10 + 34 + 24 + 24 + 28 + 30 + 11 + 3 + 12 + 12 + 4
 
     /// The kinds that belong to RFC 8684.
     public static let multipath: Kinds = [

@@ -138,7 +138,7 @@ private final class HostilePair {
     private var generation: UInt16 = 1_000
     private var next: UInt16 = 50_000
     private let head = UnsafeMutableRawPointer.allocate(
-        byteCount: SealedSegment.mostHead, alignment: 16)
+        byteCount: SealedSegment.maximumHead, alignment: 16)
     deinit { head.deallocate() }
 
     init(_ scenario: Scenario) {

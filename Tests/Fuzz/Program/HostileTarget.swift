@@ -68,7 +68,7 @@ final class HostileBench {
     private var next: UInt16 = 50_000
     private var generation: UInt16 = 100
     private let head = UnsafeMutableRawPointer.allocate(
-        byteCount: SealedSegment.mostHead, alignment: 16)
+        byteCount: SealedSegment.maximumHead, alignment: 16)
     deinit { head.deallocate() }
 
     init(_ input: inout Input) {

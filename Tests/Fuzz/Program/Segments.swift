@@ -109,7 +109,7 @@ enum SealedSegmentTarget {
         mutating func write(
             _ s: Segment, _ payload: [UInt8], toEnd: Bool, fromInitiator: Bool
         ) -> [UInt8] {
-            withExact([UInt8](repeating: 0, count: SealedSegment.mostHead)) { out in
+            withExact([UInt8](repeating: 0, count: SealedSegment.maximumHead)) { out in
                 let n =
                     fromInitiator
                     ? SealedSegment.write(
@@ -264,7 +264,7 @@ enum OptionsTarget {
             else { return }
             let tight = first.tightOctets, padded = first.octets()
             check(
-                tight <= SegmentOptions.mostOctets && tight <= bytes.count,
+                tight <= SegmentOptions.maximumOctets && tight <= bytes.count,
                 "more bytes than were read")
             let known = known(block, head: first.multipathCapable.octets)
             check(tight == known, "\(tight) bytes understood, \(known) meant something")
