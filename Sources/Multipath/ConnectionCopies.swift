@@ -16,7 +16,7 @@ extension Connection {
         else { return false }
         collectCandidates(segment: configuration.subflow.maximumSegmentSize, at: now)
         guard candidates.count > 0, let fast = fastestWithRoom() else { return false }
-        let floor = max(sender.acknowledged, sender.copiedBelow)
+        let lowest = max(sender.acknowledged, sender.copiedBelow)
         var start = UInt64.max, end: UInt64 = 0
         for case let slow? in members where slow !== fast && slow.isAlive {
             let tcp = slow.tcp
@@ -29,7 +29,7 @@ extension Connection {
                 let span = tcp.outstanding(i)
                 ahead += span.length
                 let spanEnd = span.streamOffset &+ UInt64(span.length)
-                guard span.length > 0, !span.isDelivered, spanEnd > floor else { continue }
+                guard span.length > 0, !span.isDelivered, spanEnd > lowest else { continue }
                 let remaining = tcp.smoothedRTT.seconds * min(1, Double(ahead) / flight)
                 if remaining > fast.tcp.smoothedRTT.seconds * 1.25, span.streamOffset < start {
                     start = span.streamOffset

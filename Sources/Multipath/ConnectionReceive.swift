@@ -284,7 +284,7 @@ extension Connection {
     static let maximumHeldForSuspect = 4 << 20
 
     func discardAcknowledged() {
-        var floor = UInt64.max
+        var lowest = UInt64.max
         for case let member? in members where member.isAlive {
             let hold = member.lowestHeldOffset()
             let most =
@@ -297,9 +297,9 @@ extension Connection {
             {
                 continue
             }
-            floor = min(floor, hold)
+            lowest = min(lowest, hold)
         }
-        sender.discard(heldFrom: floor)
+        sender.discard(heldFrom: lowest)
     }
 
 }

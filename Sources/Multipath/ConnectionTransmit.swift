@@ -313,7 +313,7 @@ extension Connection {
     }
 
     /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length;
-    /// repeated with growing patience until acknowledged (RFC 8684 section 3.3.3).
+    /// repeated with growing intervals until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard sender.isFinDue, finDeadline <= now else { return false }
         if sendsPlain { finishPlain(); return false }
@@ -327,12 +327,12 @@ extension Connection {
             acknowledge(on: member, at: now, into: &out)
             return true
         }
-        let patience =
+        let interval =
             max(member.tcp.retransmissionTimeout, .milliseconds(100))
             * Int64(1 << min(finRepeats, 7))
         finRepeats += 1
         raw.finSentAt = now
-        finDeadline = now + min(patience, Self.maximumFinInterval)
+        finDeadline = now + min(interval, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offer(),

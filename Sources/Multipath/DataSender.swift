@@ -120,8 +120,8 @@ struct DataSender: ~Copyable {
 
     /// Gives back what nobody needs any more: below the DATA_ACK and below what living subflows may
     /// repeat.
-    mutating func discard(heldFrom floor: UInt64) {
-        let to = min(acknowledged, max(floor, ring.base))
+    mutating func discard(heldFrom lowest: UInt64) {
+        let to = min(acknowledged, max(lowest, ring.base))
         if to > ring.base { ring.discard(to: to) }
     }
 }
