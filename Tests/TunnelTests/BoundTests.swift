@@ -163,7 +163,8 @@ import Testing
 
     private func frame(_ segment: Segment, _ number: UInt16) -> [UInt8] {
         var context = SealedContext(number: number, isInitiator: true)
-        let out = UnsafeMutableRawPointer.allocate(byteCount: SealedSegment.maximumHead, alignment: 1)
+        let out = UnsafeMutableRawPointer.allocate(
+            byteCount: SealedSegment.maximumHead, alignment: 1)
         defer { out.deallocate() }
         let n = SealedSegment.write(
             segment, payloadLength: 0, runsToEnd: false, context: &context, into: out)
