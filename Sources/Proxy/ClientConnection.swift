@@ -19,8 +19,12 @@ class ClientConnection: StreamOwner {
     /// Set while its dialogue lasts, and until it has read a refusal: it counts against the
     /// listener's limit of such connections.
     let pending: PendingDialogue?
+    /// Where it comes from.
+    let source: Source
     /// Ascending in the order in which a server's connections begin.
     let number: UInt64
+    /// When this stage began.
+    let began: Instant
     private(set) var isOver = false
 
     init(
@@ -32,6 +36,8 @@ class ClientConnection: StreamOwner {
         self.server = server
         self.pending = pending
         number = server.nextNumber()
+        began = server.loop.now()
+        source = pending?.source ?? Source(socket.remoteAddress?.address ?? .unspecifiedV4)
         super.init()
     }
 
@@ -40,6 +46,9 @@ class ClientConnection: StreamOwner {
 
     /// There is no session to the concentrator, and it is known why; who waits for one is told so.
     func unreachable(_ status: DialStatus) {}
+
+    /// How little it would be missed, were another to have its place.
+    var standing: Standing { Standing(stage: .undecided, since: began) }
 
     /// Ends with a reset; whatever stood behind it ends too.
     func cut() {

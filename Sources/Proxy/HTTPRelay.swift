@@ -140,6 +140,13 @@ final class HTTPRelay: ClientConnection {
 
     private func noteProgress() { progressAt = server.loop.now() }
 
+    override var standing: Standing {
+        pump?.standing
+            ?? Standing(
+                stage: exchange?.clientSawBytes == true ? .served : .unanswered,
+                since: max(began, progressAt))
+    }
+
     override func cut() { if let pump { pump.cancel() } else { super.cut() } }
 
     override func willLeave() {

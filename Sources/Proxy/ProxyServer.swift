@@ -38,6 +38,7 @@ public final class ProxyServer: EngineDelegate {
     private var pendingDialogues: [PendingDialogues<ClientConnection>] = []
     private var lastNumber: UInt64 = 0
     private var clients: [ObjectIdentifier: ClientConnection] = [:]
+    private var displacement = Displacement<ClientConnection>()
     private var uplinks: UplinkSet?
     private var concentrator: ConcentratorAddresses?
     /// What the concentrator has announced besides the addresses of the configuration.
@@ -51,7 +52,7 @@ public final class ProxyServer: EngineDelegate {
 
     struct Counters {
         var accepted = 0, turnedAway = 0, refusedDialogues = 0, requests = 0, failedDials = 0
-        var wrongPasswords = 0, crowdedOut = 0
+        var wrongPasswords = 0, crowdedOut = 0, displaced = 0
     }
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
@@ -145,17 +146,31 @@ public final class ProxyServer: EngineDelegate {
         _ socket: StreamSocket, _ listener: ProxyListener, _ pending: PendingDialogue
     ) {
         counters.accepted += 1
-        guard clients.count < maximumClients else {
+        guard clients.count < maximumClients || makeRoom() else {
             counters.turnedAway += 1
-            if let silent = notices.pass(at: loop.now()) {
-                log.notice(
-                    "turned away: too many clients",
-                    metadata: ["maximum": "\(maximumClients)", "not_logged_before": "\(silent)"])
-            }
+            tellFull("turned away: too many clients, and none of them idle")
             socket.reset()
             return
         }
         admit(ProtocolDetector(socket, self, listener, pending))
+    }
+
+    /// Closes the client that is missed least; false where none may be closed.
+    private func makeRoom() -> Bool {
+        let displaced = displacement.next(
+            of: { [clients] in clients.values.map { ($0, $0.source) } },
+            standing: { $0.isOver ? nil : $0.standing }, at: loop.now())
+        guard let displaced else { return false }
+        counters.displaced += 1
+        tellFull("too many clients: one that carried nothing is closed for the next")
+        displaced.cut()
+        return true
+    }
+
+    private func tellFull(_ what: Logger.Message) {
+        guard let silent = notices.pass(at: loop.now()) else { return }
+        log.notice(
+            what, metadata: ["maximum": "\(maximumClients)", "not_logged_before": "\(silent)"])
     }
 
     private func admit(_ client: ClientConnection) {
@@ -443,6 +458,7 @@ public final class ProxyServer: EngineDelegate {
             .init("dials_failed_total", counters.failedDials),
             .init("wrong_passwords_total", counters.wrongPasswords),
             .init("clients_crowded_out_total", counters.crowdedOut),
+            .init("clients_displaced_total", counters.displaced),
             .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
             .init("associations", clients.values.count { $0 is UDPRelay }),
             .init("datagrams_sent_total", datagrams.sent),

@@ -29,7 +29,6 @@ final class TunnelClient: ClientConnection {
     private var handle: StreamHandle?
     private var pump: Pump?
     private var timer: LoopTimer?
-    private let began: Instant
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
@@ -38,7 +37,6 @@ final class TunnelClient: ClientConnection {
         self.target = target
         self.style = style
         self.early = early
-        began = server.loop.now()
         super.init(socket, server, listener)
     }
 
@@ -60,6 +58,8 @@ final class TunnelClient: ClientConnection {
             watchForLeaving()
         }
     }
+
+    override var standing: Standing { pump?.standing ?? Standing(stage: .unanswered, since: began) }
 
     // MARK: Waiting for the dial
 

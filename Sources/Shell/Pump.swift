@@ -83,6 +83,8 @@ public final class Pump {
 
     /// Bytes moved so far, what was read ahead of the pump included, the greeting not.
     public private(set) var bytesFromSocket = 0, bytesToSocket = 0
+    /// When bytes moved last, in either direction, or the pump began.
+    public private(set) var movedAt = EventLoop.monotonic()
     private let socket: StreamSocket
     private let stream: any PumpedStream
     private var ended: ((End) -> Void)?
@@ -190,6 +192,7 @@ public final class Pump {
 
     private func finishEvent(_ moved: Int) {
         guard moved > 0 else { return }
+        movedAt = EventLoop.monotonic()
         bytesFromSocket += moved
         stream.moved(moved)
         stream.touched()
@@ -256,6 +259,7 @@ public final class Pump {
 
     private func finishWrite(_ moved: Int) {
         guard moved > 0 else { return }
+        movedAt = EventLoop.monotonic()
         bytesToSocket += moved
         stream.moved(moved)
         stream.touched()

@@ -158,6 +158,69 @@ private func source(_ text: String) -> Source { Source(IPAddress(text)!) }
         #expect(street.clients <= 20)
     }
 
+    /// Who opens connections without end pushes out his own that carry nothing; those that did
+    /// stay.
+    @Test func aNewClientAlwaysGetsIn() throws {
+        let street = try Street(maximumClients: 12)
+        let echo = try street.origin { read, ended in (read, ended) }
+        let silent = try street.origin { _, ended in ended ? ([], true) : nil }
+        func request(_ port: UInt16) -> [UInt8] {
+            [5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+        }
+        let served = try (0..<4).map { _ in
+            let application = try street.application()
+            application.send(request(echo) + [0x41])
+            #expect(application.expect(13).last == 0x41)
+            return application
+        }
+        // In their dialogue, and with a target that says nothing.
+        var taking: [Application] = []
+        for i in 0..<40 {
+            let application = try street.application()
+            application.send(i % 2 == 0 ? [5, 1, 0] : request(silent))
+            application.wait(turns: 3)
+            taking.append(application)
+        }
+        #expect(taking[0].wait { street.count("clients_accepted_total") == 44 })
+        let late = try street.application()
+        late.send(request(echo) + [0x42])
+        #expect(late.expect(13).last == 0x42)
+        #expect(street.clients <= 12 && street.count("clients_displaced_total") >= 20)
+        for application in served {
+            application.send([0x43])
+            #expect(application.expect(14).last == 0x43)
+        }
+        (taking + served + [late]).forEach { $0.close() }
+    }
+
+    @Test func whoIsMissedLeastMakesRoom() {
+        final class Client {
+            var standing: Standing?
+            init(_ stage: Standing.Stage, _ seconds: Int64) {
+                standing = Standing(stage: stage, since: .zero + .seconds(seconds))
+            }
+        }
+        let now = Instant.zero + .seconds(100)
+        let mine = source("10.0.0.1"), other = source("10.0.0.2")
+        let busy = Client(.served, 95), idle = Client(.served, 20), longest = Client(.served, 10)
+        let waits = Client(.unanswered, 99), undecided = Client(.undecided, 99)
+        let neighbour = Client(.undecided, 1)
+        var displacement = Displacement<Client>()
+        var all = [busy, idle, longest, waits, undecided].map { (client: $0, source: mine) }
+        all.append((neighbour, other))
+        func next(_ at: Instant) -> Client? {
+            let client = displacement.next(of: { all }, standing: { $0.standing }, at: at)
+            client?.standing = nil
+            all.removeAll { $0.client === client }
+            return client
+        }
+        // The neighbour is older than all, but not of the source that has most.
+        for expected in [undecided, waits, longest, idle] { #expect(next(now) === expected) }
+        all.removeAll { $0.client === neighbour }
+        #expect(next(now) == nil, "the one that is left carries something")
+        #expect(next(now + .seconds(10)) === busy)
+    }
+
     @Test func aBodyThatMovesLives() throws {
         var limits = ClientLimits()
         limits.idleBody = .seconds(2)
