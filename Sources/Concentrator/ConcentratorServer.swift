@@ -95,7 +95,7 @@ public final class ConcentratorServer: EngineDelegate {
         case .activity(let handle): handle.streamOwner?.activity()
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .associating(let handle, let user): associating(handle, user)
-        case .answered, .addressAnnounced, .sessionDoubted: break
+        case .answered, .addressAnnounced, .sessionDoubted, .pathLeftOut: break
         case .helloRefused(let user, let remote, let reason):
             log.notice(
                 "hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
@@ -264,6 +264,8 @@ extension HelloRefusal {
             "asked again: its time is \(lag.text) behind that of another process with the same key"
         case .tooMany: "refused: the user sends too many"
         case .noSession: "refused: all sessions are taken"
+        case .unheeded:
+            "answered in vain: the pre-shared keys differ, or the answers don't reach the proxy"
         }
     }
 }

@@ -93,3 +93,12 @@ package final class RunningSHA256 {
         }
     }
 }
+
+/// What tells one machine from another to who knows a key, and nobody anything else.
+public enum MachineNumber {
+    /// Four bytes of SHA-256 over `key` and `name`.
+    public static func make(name: ArraySlice<UInt8>, key: Key32) -> UInt32 {
+        let hash = name.withUnsafeBytes { SHA256.hash(key, $0) }
+        return hash.withBytes { $0.loadUnaligned(as: UInt32.self) }
+    }
+}

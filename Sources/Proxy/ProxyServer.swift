@@ -43,6 +43,8 @@ public final class ProxyServer: EngineDelegate {
     private var concentrator: ConcentratorAddresses?
     /// What the concentrator has announced besides the addresses of the configuration.
     private var announced: [SocketAddress] = []
+    /// Pairs of uplink and address for which the session has no path left.
+    private var leftOut: [String] = []
     private var reachability = Reachability()
     private var notices = NoticeLimit()
     private let began: Instant
@@ -79,6 +81,7 @@ public final class ProxyServer: EngineDelegate {
         configuration.epoch = EventLoop.epoch()
         configuration.mostConnections = maximumClients
         configuration.memory = settings.memory
+        configuration.machine = Self.machine(for: settings.identity.publicKey)
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
@@ -134,6 +137,15 @@ public final class ProxyServer: EngineDelegate {
     }
 
     deinit { scratch.deallocate() }
+
+    /// The machine's number for this key, which tells nobody what machine it is.
+    private static func machine(for key: Key32) -> UInt32? {
+        guard let file = fopen("/etc/machine-id", "r") else { return nil }
+        defer { fclose(file) }
+        var name = [UInt8](repeating: 0, count: 64)
+        let count = fread(&name, 1, name.count, file)
+        return count < 32 ? nil : MachineNumber.make(name: name[..<count], key: key)
+    }
 
     // MARK: Clients
 
@@ -312,6 +324,7 @@ public final class ProxyServer: EngineDelegate {
         case .incoming, .associating, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
             reachability.sessionOpened()
+            leftOut.removeAll()
             concentrator?.isNeeded = false
             silence?.cancel()
             log.info("session opened", metadata: ["session": "\(session)"])
@@ -348,8 +361,20 @@ public final class ProxyServer: EngineDelegate {
                     "session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
                     "remote": "\(remote)"
                 ])
+        case .pathLeftOut(let session, let uplink, let remote):
+            noteLeftOut(uplink, remote, session)
         case .pathMoved, .limited: break
         }
+    }
+
+    /// Once for each pair of a session.
+    private func noteLeftOut(_ uplink: String, _ remote: SocketAddress, _ session: Int) {
+        let pair = "\(uplink) to \(remote)"
+        guard !leftOut.contains(pair) else { return }
+        leftOut.append(pair)
+        log.warning(
+            "a session has 16 paths at most: this pair of uplink and address is left out",
+            metadata: ["session": "\(session)", "uplink": "\(uplink)", "remote": "\(remote)"])
     }
 
     /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log
@@ -362,8 +387,8 @@ public final class ProxyServer: EngineDelegate {
         if obstacle == .noAnswer, let concentrator {
             log.warning(
                 """
-                no answer from the concentrator: it is not running, its UDP port can't be reached, or one of the two \
-                does not have the other's public key
+                no answer from the concentrator: it is not running, its UDP port can't be reached, one of the two \
+                does not have the other's public key, or their pre-shared keys differ
                 """,
                 metadata: [
                     "concentrator":
@@ -459,6 +484,7 @@ public final class ProxyServer: EngineDelegate {
             .init("wrong_passwords_total", counters.wrongPasswords),
             .init("clients_crowded_out_total", counters.crowdedOut),
             .init("clients_displaced_total", counters.displaced),
+            .init("paths_left_out", leftOut.count),
             .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
             .init("associations", clients.values.count { $0 is UDPRelay }),
             .init("datagrams_sent_total", datagrams.sent),

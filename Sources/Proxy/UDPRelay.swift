@@ -15,6 +15,8 @@ final class UDPRelay: ClientConnection {
     private var clientAddress: IPAddress?
     private var relay: RelaySocket?
     private var handle: StreamHandle?
+    /// When a datagram last came back for the application.
+    private var answeredAt: Instant?
     /// Runs until the concentrator has answered.
     private var timer: LoopTimer?
     /// The header of an answer, written anew for each.
@@ -76,6 +78,11 @@ final class UDPRelay: ClientConnection {
         guard case .bytes(reply.count) = socket.write(reply) else { cut(); return }
         if clientPort != 0 { restrict() }
         relay.onReadable(for: self) { $0.receive() }
+    }
+
+    override var standing: Standing {
+        answeredAt.map { Standing(stage: .served, since: $0) }
+            ?? Standing(stage: .unanswered, since: began)
     }
 
     override func unreachable(_ status: DialStatus) { if timer != nil { answered(status) } }
@@ -165,6 +172,7 @@ final class UDPRelay: ClientConnection {
         head.removeAll(keepingCapacity: true)
         SocksDatagramHeader.write(source, into: &head)
         server.datagrams.received += 1
+        answeredAt = server.driver.now
         server.relaySockets.post(
             head, payload, to: SocketAddress(address, port: clientPort), through: relay)
     }

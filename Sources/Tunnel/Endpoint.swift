@@ -71,7 +71,9 @@ public final class Endpoint {
         case .proxy(let addresses, let key, let shared):
             host.remotes = addresses
             dialer = Dialer(
-                remoteKey: key, preSharedKey: shared ?? .zero, instance: host.random.next())
+                remoteKey: key, preSharedKey: shared ?? .zero, 
+                instance: HelloPayload.instance(
+                    drawn: host.random.next(), machine: configuration.machine))
             listener = nil
         case .concentrator(let list):
             dialer = nil

@@ -88,5 +88,9 @@ public struct EndpointConfiguration: Sendable {
     /// Concentrator: a session that hears nothing for so long ends, with its connections. A laptop
     /// asleep comes back after a night.
     public var sessionSilence = Interval.seconds(86_400)
+    /// Proxy: of the machine and the key, the same for each of its processes; a concentrator lets go
+    /// of the session of a process that another one of the same machine has followed. Nil where
+    /// there is nothing to make it from.
+    public var machine: UInt32?
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
 }

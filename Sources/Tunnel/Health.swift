@@ -369,19 +369,25 @@ extension Session {
                     due, max(lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
             }
         } else {
-            due = min(due, lastArrival + host.configuration.sessionSilence)
+            due = min(due, lastArrival + longestSilence)
         }
         arm(max(due, now + .microseconds(50)))
     }
 
+    /// How long the concentrator keeps the session when nothing is heard of it.
+    private var longestSilence: Interval {
+        let usual = host.configuration.sessionSilence
+        return hasFollower ? min(usual, Limits.followedSilence) : usual
+    }
+
     /// Without keys there is nothing to do but to wait for new ones.
     private func scheduleMute(at now: Instant) {
-        let end = isInitiator ? .distantFuture : lastArrival + host.configuration.sessionSilence
+        let end = isInitiator ? .distantFuture : lastArrival + longestSilence
         arm(max(min(end, nextSuccessorEnd()), now + .microseconds(50)))
     }
 
     func advance(to now: Instant) -> SessionDemand {
-        if !isInitiator, now - lastArrival >= host.configuration.sessionSilence {
+        if !isInitiator, now - lastArrival >= longestSilence {
             return .isOver(reason: "silent")
         }
         if !isMute, now - current.since >= host.configuration.keyDeath {

@@ -40,6 +40,9 @@ public enum HelloRefusal: Equatable, Sendable {
     case tooMany
     /// All sessions are taken.
     case noSession
+    /// It was answered, as several before it, and no record followed: the two have different
+    /// pre-shared keys, or the answers don't arrive.
+    case unheeded
 }
 
 /// The concentrator answers hellos: the cheapest question first (HelloGate), then who asks, then
@@ -268,6 +271,9 @@ extension Endpoint {
         }
         remember(session, datagram, welcome: bytesOut, at: now)
         postWelcome(bytesOut, to: source, token: token(session, for: source, at: now))
+        if user.noteWelcome(at: now), user.isNews(.unheeded, at: now) {
+            host.say(.helloRefused(user: user.name, remote: source.remote, reason: .unheeded))
+        }
         return 5
     }
 
@@ -349,10 +355,18 @@ extension Endpoint {
             else { continue }
             forgetUnconfirmed(mac1)
         }
+        session.user?.noteRecord()
         if let living { takeOver(living, by: session, at: now); return living }
         for slot in session.user?.sessions ?? [] {
-            guard let other = sessions[slot], other.instance == session.instance else { continue }
-            end(other, reason: "replaced by a new session", at: now)
+            guard let other = sessions[slot] else { continue }
+            if other.instance == session.instance {
+                end(other, reason: "replaced by a new session", at: now)
+            } else if HelloPayload.machine(of: other.instance)
+                == HelloPayload.machine(of: session.instance)
+            {
+                other.hasFollower = true
+                other.schedule(at: now)
+            }
         }
         makeRoom(for: session, at: now)
         session.user?.sessions.append(session.slot)

@@ -52,6 +52,13 @@ enum Limits {
     static let promptAnswers = 3
     /// The same trouble with the same user's hellos is told again after this time.
     static let refusalSilence = Interval.seconds(60)
+    /// So many answered hellos, over so long, that no record followed are told of: a proxy asks for
+    /// the fifth time after 2 s.
+    static let unheededWelcomes = 4
+    static let unheededTime = Interval.milliseconds(1500)
+    /// A session is kept this long in silence once another process of the same machine has opened
+    /// one with the same key: the proxy was started again.
+    static let followedSilence = Interval.seconds(60)
     /// Hellos of unknown users that are told: 5 at once, one every 10 s.
     static let strangerRate = 0.1
     static let strangerBurst = 5.0

@@ -68,6 +68,9 @@ final class Session {
     var isSuccessor = false
     /// At the proxy: times it went on with new keys since it last heard a record.
     var resumptions = 0
+    /// At the concentrator: a process that began later on the same machine has a session with the
+    /// same key.
+    var hasFollower = false
     /// At the concentrator, until the first record: the first MAC of the hello that made it.
     var hello: Bytes16?
     /// At the concentrator, until the first record: where the welcome went, and what each copy

@@ -15,7 +15,10 @@ extension Session {
     /// Opens (again) the uplink's paths to each of the concentrator's addresses.
     func openPaths(uplink: Uplink, at now: Instant) {
         for remote in joinable(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
-            guard let path = pathFor(uplink, remote) else { continue }
+            guard let path = pathFor(uplink, remote) else {
+                host.say(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
+                continue
+            }
             prepare(path, uplink)
             // In single mode a further path stays silent until it is needed, or where it stands
             // higher.

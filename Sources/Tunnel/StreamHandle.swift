@@ -22,6 +22,9 @@ public enum EndpointEvent {
     case pathMoved(session: Int, path: Int, from: SocketAddress, to: SocketAddress)
     /// Proxy: the concentrator has a further address, or no longer.
     case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
+    /// Proxy: a session has 16 paths, and this pair of uplink and address would be one more. Said
+    /// whenever it is looked at.
+    case pathLeftOut(session: Int, uplink: String, remote: SocketAddress)
     /// Concentrator: a user's authentic hello did not begin a session as it was. At once, then
     /// seldom.
     case helloRefused(user: String, remote: SocketAddress, reason: HelloRefusal)

@@ -45,6 +45,8 @@ final class UserState {
 
     var hellos = TokenBucket(rate: Limits.userHelloRate, burst: Limits.userHelloBurst)
     var challenges = TokenBucket(rate: Limits.challengeRate, burst: Limits.challengeBurst)
+    /// Welcomes since the last that a record followed, and when the first of them left.
+    private var unheeded = (count: 0, since: Instant.zero)
     /// When which trouble was told last, by `HelloRefusal.number`.
     private var told: [Instant?] = Array(repeating: nil, count: HelloRefusal.count)
 
@@ -94,6 +96,17 @@ final class UserState {
         return value
     }
 
+    /// One more was answered; whether so many were, for so long, that somebody should know.
+    func noteWelcome(at now: Instant) -> Bool {
+        if unheeded.count == 0 { unheeded.since = now }
+        unheeded.count += 1
+        return unheeded.count >= Limits.unheededWelcomes
+            && now - unheeded.since >= Limits.unheededTime
+    }
+
+    /// A welcome was read: a record came with its keys.
+    func noteRecord() { unheeded.count = 0 }
+
     /// Whether to tell it: at once, then seldom.
     func isNews(_ refusal: HelloRefusal, at now: Instant) -> Bool {
         if let last = told[refusal.number], now - last < Limits.refusalSilence { return false }
@@ -103,7 +116,7 @@ final class UserState {
 }
 
 extension HelloRefusal {
-    static let count = 5
+    static let count = 6
     var number: Int {
         switch self {
         case .old: 0
@@ -111,6 +124,7 @@ extension HelloRefusal {
         case .otherInstance: 2
         case .tooMany: 3
         case .noSession: 4
+        case .unheeded: 5
         }
     }
 }

@@ -39,6 +39,19 @@ import Testing
         #expect(world.concentrator.sessions[0]!.announcing == 0)
     }
 
+    /// Three uplinks to nine addresses are 27 pairs, and a session has 16 paths: the others are
+    /// named.
+    @Test func pairsWithoutAPathAreNamed() {
+        let world = World(seed: 2, uplinks: 3)
+        world.concentrator.setAnnounced(
+            (0..<8).map { SocketAddress(IPAddress(v4: 0xcb00_7110 + UInt32($0)), port: 443) },
+            at: world.now)
+        world.run(.seconds(1))
+        let paths = world.proxy.report(at: world.now).sessions[0].paths.count
+        let leftOut = Set(world.log.filter { $0.hasPrefix("P left out ") })
+        #expect(paths == 16 && leftOut.count == 11, "\(paths), \(leftOut)")
+    }
+
     @Test func announcementsSurviveLossAndAreTakenBack() {
         for seed in 10..<40 as Range<UInt64> {
             let world = World(seed: seed)

@@ -154,6 +154,29 @@ final class Lonely {
         #expect(budget.level(at: lonely.world.now) > Limits.multiplicationBurst / 2 - 60)
     }
 
+    /// Another pre-shared key: the proxy can't read the answer, and only asks again.
+    @Test func answersThatNobodyReadsAreToldSeldom() {
+        let lonely = Lonely()
+        var maker = HelloMaker()
+        func told() -> Int { lonely.world.log.filter { $0 == "C refused alice unheeded" }.count }
+        for i in 0..<100 {
+            _ = lonely.send([maker.make(stamp: lonely.stamp).datagram])
+            if i < 2 { #expect(told() == 0) }
+            lonely.world.run(.milliseconds(600))
+        }
+        #expect(told() == 1, "in a minute")
+    }
+
+    @Test func aSessionThatBeginsIsNoNews() {
+        let world = World(seed: 5)
+        for _ in 0..<8 {
+            world.run(.seconds(1))
+            world.restartConcentrator()
+            world.run(.seconds(10))
+        }
+        #expect(!world.log.contains("C refused alice unheeded"))
+    }
+
     @Test func aReplayAndAWrongClockGetAChallenge() throws {
         let lonely = Lonely()
         var maker = HelloMaker()

@@ -132,6 +132,24 @@ import Testing
     }
 }
 
+@Suite struct FollowerTests {
+    /// A proxy was killed and started again: what the first process had is kept for a minute, not
+    /// for a day. The laptop that is asleep beside it, with the same key, keeps what it has.
+    @Test func aProcessThatWasFollowedIsForgotten() {
+        let crowd = Crowd(proxies: 4, machines: [7, 8, nil, 7])
+        for i in 0..<4 { crowd.join(i) }
+        func sessions() -> Int { crowd.concentrator.report(at: crowd.now).sessions.count }
+        #expect(sessions() == 4)
+        crowd.wait(.seconds(55))
+        #expect(sessions() == 4, "it may be alive still")
+        crowd.wait(.seconds(10))
+        // The last one came at the same time, and none followed it.
+        #expect(sessions() == 3)
+        crowd.wait(.seconds(3600))
+        #expect(sessions() == 3)
+    }
+}
+
 /// Many proxies at one concentrator, each behind an address of its own; nothing is lost or late.
 private final class Crowd {
     let concentrator: Endpoint
@@ -139,7 +157,8 @@ private final class Crowd {
     var now = Instant.zero + .seconds(1)
     private let batch = DatagramBatch()
 
-    init(proxies count: Int) {
+    /// `machines`: of each proxy; nil where it is not known.
+    init(proxies count: Int, machines: [UInt32?] = []) {
         let server = StaticKeyPair(privateKey: World.key(1))
         let key = StaticKeyPair(privateKey: World.key(10))
         var c = EndpointConfiguration(
@@ -153,6 +172,7 @@ private final class Crowd {
                     concentrator: [World.far], publicKey: server.publicKey, preSharedKey: nil),
                 identity: key)
             p.epoch = c.epoch
+            p.machine = i < machines.count ? machines[i] : nil
             proxies.append(Endpoint(configuration: p, seed: World.key(UInt64(100 + i)), at: now))
         }
     }
@@ -177,6 +197,15 @@ private final class Crowd {
             }
         }
         batch.removeAll()
+    }
+
+    /// Nobody says anything to the concentrator.
+    func wait(_ time: Interval) {
+        let end = now + time
+        while now < end {
+            now = min(end, max(now + .milliseconds(1), concentrator.deadline))
+            transmit(concentrator) { _, _ in }
+        }
     }
 
     private func sayHello(_ i: Int) {

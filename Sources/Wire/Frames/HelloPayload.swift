@@ -6,7 +6,8 @@ import Measures
 /// byte 0       version, 1
 /// byte 1       bit 0: AES in hardware; bit 1: a new session even if the old one still lives
 /// bytes 2-4    the sender's session index: the answer and all records carry it
-/// bytes 5-12   instance: drawn once by the sending process; its sessions replace one another
+/// bytes 5-12   instance: drawn once by the sending process; its sessions replace one another. The
+///              first four bytes may be the machine's
 /// bytes 13-20  Unix time in nanoseconds, as far as the sender knows it
 /// bytes 21-36  the challenge of a welcome that held one; zero where there was none
 /// ```
@@ -64,5 +65,16 @@ public struct HelloPayload: Equatable, Sendable {
             challenge.write(into: out + 21)
             count = Self.size
         }
+    }
+
+    /// The instance of a process: `drawn` by chance, its upper half the machine's where that is
+    /// known.
+    public static func instance(drawn: UInt64, machine: UInt32?) -> UInt64 {
+        machine.map { UInt64($0) << 32 | drawn & 0xffff_ffff } ?? drawn
+    }
+
+    /// What the instances of all processes of a machine have in common.
+    public static func machine(of instance: UInt64) -> UInt32 {
+        UInt32(truncatingIfNeeded: instance >> 32)
     }
 }
