@@ -4,7 +4,7 @@ import sys
 import time
 
 from runner import check, seconds
-from test_doors import with_world
+from test_dialogues import with_world
 
 CONNECTIONS = 10_000
 # A kB is 1,000 bytes.
