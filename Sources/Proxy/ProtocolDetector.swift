@@ -13,7 +13,6 @@ final class ProtocolDetector: ClientConnection {
     private var socks5: Socks5Dialogue
     private var requests: HTTPRequestReader
     private var timer: LoopTimer?
-    private let source: Source
     /// Runs while its source pauses.
     private var pause: LoopTimer?
 
@@ -21,7 +20,6 @@ final class ProtocolDetector: ClientConnection {
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener,
         _ pending: PendingDialogue
     ) {
-        source = pending.source
         socks4 = Socks4Dialogue(credentials: listener.credentials)
         socks5 = Socks5Dialogue(
             credentials: listener.credentials, allowsUDP: listener.datagrams != nil)
