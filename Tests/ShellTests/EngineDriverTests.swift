@@ -98,6 +98,42 @@ private final class Peer {
 }
 
 @Suite struct EngineDriverTests {
+    /// What a session that ends brings about is handed out a little at a time: handlers that take
+    /// long do not keep the loop.
+    @Test func eventsLeaveOthersTheirTurn() throws {
+        final class Slow: EngineDelegate {
+            var handled = 0
+            func handle(_ event: EndpointEvent) {
+                handled += 1
+                usleep(300)
+            }
+        }
+        let loop = try EventLoop(), slow = Slow(), streams = 300
+        let endpoint = Endpoint(
+            configuration: EndpointConfiguration(
+                role: .proxy(
+                    concentrator: [SocketAddress("127.0.0.1:9")!],
+                    publicKey: StaticKeyPair(privateKey: SystemRandom.key()).publicKey,
+                    preSharedKey: nil),
+                identity: StaticKeyPair(privateKey: SystemRandom.key())),
+            seed: SystemRandom.key(), at: loop.now())
+        let driver = EngineDriver(endpoint: endpoint, loop: loop)
+        driver.delegate = slow
+        let target = Target(host: .name("example.org"), port: 1)
+        let held = (0..<streams).map { _ in endpoint.open(target, at: loop.now()) }
+        endpoint.shutDown(at: loop.now())
+        driver.kick()
+        var most = 0, before = 0
+        loop.afterEvents {
+            most = max(most, slow.handled - before)
+            before = slow.handled
+        }
+        #expect(loop.run(until: .seconds(20)) { slow.handled >= streams })
+        // Twice a turn, until the next look at the clock.
+        #expect(most <= 40, "\(most) in one turn")
+        withExtendedLifetime(held) {}
+    }
+
     private func tunnel(_ loop: EventLoop) throws -> (proxy: EndOfTunnel, concentrator: EndOfTunnel)
     {
         let proxyKeys = StaticKeyPair(privateKey: SystemRandom.key()),

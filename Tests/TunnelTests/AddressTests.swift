@@ -1,3 +1,4 @@
+import Buffers
 import Measures
 import Testing
 
@@ -100,6 +101,42 @@ import Testing
         world.open(port: 2000)
         world.run(.seconds(2))
         #expect(spoken().bytes <= 3 * copied)
+    }
+
+    /// Three times what came from an address is one thing, a thousand addresses another: all of a
+    /// session's that have not shown that they receive share a total.
+    @Test func unprovenAddressesShareATotal() throws {
+        let world = World(seed: 28, uplinks: 1)
+        world.run(.seconds(1))
+        let session = try #require(world.concentrator.sessions[0])
+        let path = try #require(session.paths[0])
+        let batch = DatagramBatch()
+        let datagram = UnsafeMutableRawPointer.allocate(byteCount: 1400, alignment: 8)
+        defer { datagram.deallocate() }
+        func flood(at now: Instant) -> Int {
+            var sent = 0
+            for number in 0..<2000 {
+                var check = AddressCheck(
+                    address: PathAddress(
+                        remote: SocketAddress(Self.stranger.address, port: UInt16(number)),
+                        local: path.local, uplink: 0), nonce: -1)
+                check.received = 1400
+                path.isValidated = false
+                path.held.removeAll()
+                path.check = check
+                for _ in 0..<3 { session.commitUnproven(datagram, 1400, path, batch, at: now) }
+                #expect(path.check!.sent <= 3 * 1400)
+                sent += path.check!.sent
+                batch.removeAll()
+            }
+            return sent
+        }
+        let burst = Int(Limits.unprovenBurst), rate = Int(Limits.unprovenRate)
+        let first = flood(at: world.now)
+        #expect(first <= burst && first > burst / 2, "\(first) bytes")
+        #expect(flood(at: world.now) == 0)
+        let second = flood(at: world.now + .seconds(2))
+        #expect(second <= 2 * rate && second > rate, "\(second) bytes")
     }
 
     @Test func aProxySticksToWhatItDialled() {
