@@ -71,7 +71,7 @@ public final class Endpoint {
         case .proxy(let addresses, let key, let shared):
             host.remotes = addresses
             dialer = Dialer(
-                remoteKey: key, preSharedKey: shared ?? .zero, 
+                remoteKey: key, preSharedKey: shared ?? .zero,
                 instance: HelloPayload.instance(
                     drawn: host.random.next(), machine: configuration.machine))
             listener = nil
