@@ -49,6 +49,15 @@ public struct ServerStatus: Codable, Sendable {
         public var mode: String
         /// Connections that are open in it.
         public var connections: Int
+        /// UDP associations, and their flows: all, those that go over two paths at once, those
+        /// that are spread.
+        public var associations: Int
+        /// See `associations`.
+        public var flows: Int
+        /// See `associations`.
+        public var redundantFlows: Int
+        /// See `associations`.
+        public var spreadFlows: Int
         /// In the order of their numbers.
         public var paths: [Path]
     }
@@ -112,7 +121,9 @@ public struct ServerStatus: Codable, Sendable {
         sessions = report.sessions.map { s in
             Session(
                 number: s.number, user: s.user, ageSeconds: s.age.seconds, mode: s.mode.rawValue,
-                connections: s.connections, paths: s.paths.map(Path.init))
+                connections: s.connections, associations: s.datagrams.associations,
+                flows: s.datagrams.flows, redundantFlows: s.datagrams.redundant,
+                spreadFlows: s.datagrams.spread, paths: s.paths.map(Path.init))
         }
     }
 }

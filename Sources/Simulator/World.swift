@@ -27,6 +27,8 @@ public final class World: InstantLoop {
         public var second: LinkConditions?
         /// Whether further paths may lead to the first.
         public var joinsFirst = true
+        /// Associations with datagrams beside the streams.
+        public var associations = 0
         public init() {}
     }
 
@@ -106,6 +108,7 @@ public final class World: InstantLoop {
     var formerAddresses: [IPAddress] = []
     let pool = PacketPool(slotSize: 2048, limit: 1 << 18)
     var random: SeededRandom
+    let flows: WorldFlows
     var nonces = NonceChecker()
     var addresses = AddressChecker()
     var nextFault = 0
@@ -130,6 +133,7 @@ public final class World: InstantLoop {
     public init(_ scenario: Scenario, seed: UInt64, options: Options = Options()) {
         self.scenario = scenario
         self.options = options
+        flows = WorldFlows(count: options.associations, seed: seed)
         random = SeededRandom(seed: seed)
         func key(_ random: inout SeededRandom) -> Key32 {
             let words = (random.next(), random.next(), random.next(), random.next())
@@ -177,6 +181,9 @@ public final class World: InstantLoop {
         for (i, plan) in scenario.streams.enumerated() {
             streams.append(Stream(number: i, plan: plan, key: random.next()))
         }
+        let flows = flows
+        concentrator.datagramArrived = { flows.arrivedFar($0, $1, $2) }
+        proxy.datagramArrived = { flows.arrivedNear($0, $1, $2) }
         if options.second != nil { concentrator.setAnnounced([Self.secondAddress], at: .zero) }
         order = streams.indices.sorted { (streams[$0].plan.at, $0) < (streams[$1].plan.at, $1) }
         if !options.hasStrangers { nextStranger = .distantFuture }
@@ -189,7 +196,7 @@ public final class World: InstantLoop {
     /// Whether every stream has ended and every fault has happened.
     public var isFinished: Bool {
         started == order.count && nextFault == scenario.faults.count
-            && streams.allSatisfy(\.isFinished)
+            && streams.allSatisfy(\.isFinished) && flows.isFinished
     }
 
     /// Bytes that applications read, both ways.
@@ -215,6 +222,7 @@ public final class World: InstantLoop {
         while failure == nil,
             now < end,
             proxy.report(at: now).connections + concentrator.report(at: now).connections > 0
+                || !flowsLeft.isEmpty
         {
             let next = nextEvent
             if next > end { break }
@@ -224,9 +232,20 @@ public final class World: InstantLoop {
         if failure != nil { return }
         let left = (proxy.report(at: now).connections, concentrator.report(at: now).connections)
         if left != (0, 0) { failure = "connections left behind: \(left)" }
+        if !flowsLeft.isEmpty { failure = "flows left behind: \(flowsLeft)" }
         for lane in lanes { for link in lane.ups + lane.downs { link.clear(at: now) } }
         if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
     }
+
+    /// What either end still has of associations.
+    private var flowsLeft: [EndpointReport.Datagrams] {
+        guard options.associations > 0 else { return [] }
+        return [proxy, concentrator].flatMap { $0.report(at: now).sessions.map(\.datagrams) }
+            .filter { $0.associations + $0.flows + $0.closing + $0.held > 0 }
+    }
+
+    /// Datagrams that went there and came back.
+    public var datagramsReturned: Int { flows.returned }
 
     /// One phrase for each stream that is not finished, for failures.
     public func describe() -> String {
@@ -245,6 +264,7 @@ public final class World: InstantLoop {
 
     var nextEvent: Instant {
         var next = min(proxy.deadline, concentrator.deadline, nextStranger)
+        next = min(next, flows.nextEvent())
         for lane in lanes {
             for link in lane.ups { next = min(next, link.nextDelivery) }
             for link in lane.downs { next = min(next, link.nextDelivery) }
@@ -268,11 +288,12 @@ public final class World: InstantLoop {
         proxy.advance(to: now)
         concentrator.advance(to: now)
         busy = startStreams() || busy
+        busy = flows.turn(self) || busy
         busy = drainEvents() || busy
         busy = runTimedEnds() || busy
         busy = transmit(fromProxy: true) || busy
         busy = transmit(fromProxy: false) || busy
-        if let wrong = nonces.failure ?? addresses.failure { failure = wrong }
+        if let wrong = nonces.failure ?? addresses.failure ?? flows.failure { failure = wrong }
         return busy
     }
 

@@ -52,6 +52,15 @@ extension World {
             handle.owner = stream
             stream.handles.concentrator = handle
             dials.append((now + options.dialDelay, stream))
+        case .associating(let handle, _):
+            handle.owner = flows
+            concentrator.answer(handle, with: .connected, at: now)
+        case .answered(let handle, let status) where handle.owner is WorldFlows.Line:
+            (handle.owner as? WorldFlows.Line)?.isAnswered = status == .connected
+        case .activity(let handle) where handle.owner === flows:
+            if handle.connection.error != nil || handle.connection.isReadFinished {
+                concentrator.release(handle, at: now)
+            }
         case .answered(let handle, let status):
             guard let stream = handle.owner as? Stream else { return }
             stream.isConnected = true

@@ -31,6 +31,21 @@ public struct EndpointReport: Sendable {
         public var mode: HandoverMode
         public var paths: [Path]
         public var connections: Int
+        public var datagrams: Datagrams
+    }
+    /// What a session has of associations.
+    public struct Datagrams: Sendable {
+        public var associations = 0
+        public var flows = 0
+        /// Flows that ended here and may live at the other side.
+        public var closing = 0
+        /// Bytes of datagrams that wait.
+        public var held = 0
+        /// Flows by what they do at present: redundant, spread, all others on one path.
+        public var redundant = 0, spread = 0
+        public var counters = DatagramCounters()
+        /// Nothing.
+        public init() {}
     }
     public var sessions: [Session] = []
     public var connections = 0

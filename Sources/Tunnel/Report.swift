@@ -21,7 +21,8 @@ extension Endpoint {
                     number: session.slot, user: session.user?.name ?? "",
                     age: now - session.openedAt,
                     mode: session.mode, paths: paths,
-                    connections: session.streams.count))
+                    connections: session.streams.count,
+                    datagrams: session.datagrams.report(session.mode)))
         }
         return report
     }

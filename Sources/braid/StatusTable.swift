@@ -34,11 +34,21 @@ enum StatusTable {
             lines += [
                 "",
                 "\(who): mode \(session.mode), for \(duration(session.ageSeconds)), "
-                    + counted(session.connections, "connection")
+                    + counted(session.connections, "connection") + datagrams(session)
             ]
             lines += table(rows(session))
         }
         return lines
+    }
+
+    /// What the session has of associations; nothing where there is none.
+    private static func datagrams(_ session: ServerStatus.Session) -> String {
+        guard session.associations > 0 else { return "" }
+        var text = ", " + counted(session.associations, "UDP association")
+        text += " with " + counted(session.flows, "flow")
+        if session.redundantFlows > 0 { text += ", \(session.redundantFlows) redundant" }
+        if session.spreadFlows > 0 { text += ", \(session.spreadFlows) spread" }
+        return text
     }
 
     static let heads = [

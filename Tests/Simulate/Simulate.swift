@@ -7,8 +7,8 @@ import Wire
 /// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in
 /// release mode.
 ///
-///     simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice]
-///     simulate one --seed N [--world segments|tunnel|calls] [--trace]
+///     simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows] [--twice]
+///     simulate one --seed N [--world segments|tunnel|calls|flows] [--trace]
 ///     simulate handovers [--seeds A..B]
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
@@ -40,7 +40,9 @@ import Wire
                     guard let text = value(), let a = UInt64(text) else { return nil }
                     seeds = a..<(a + 1)
                 case "--world":
-                    guard let name = value(), ["segments", "tunnel", "calls"].contains(name) else {
+                    guard let name = value(),
+                        ["segments", "tunnel", "calls", "flows"].contains(name)
+                    else {
                         return nil
                     }
                     world = name
@@ -64,8 +66,8 @@ import Wire
             let arguments = Arguments(Array(words.dropFirst()))
         else {
             print(
-                "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls] [--twice] [--quiet]\n"
-                    + "       simulate one --seed N [--world segments|tunnel|calls] [--trace]\n"
+                "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows] [--twice] [--quiet]\n"
+                    + "       simulate one --seed N [--world segments|tunnel|calls|flows] [--trace]\n"
                     + "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n"
                     + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
                     + "       simulate silences [--seeds A..B] [--trace]\n"
@@ -155,12 +157,14 @@ import Wire
                 failure: world.failure, trace: world.trace, length: world.now - .zero,
                 bytes: world.ends.initiator.read + world.ends.listener.read)
         }
-        let world = World(scenario, seed: seed, options: .drawn(seed: seed))
+        var options = World.Options.drawn(seed: seed)
+        if arguments.world == "flows" { options.associations = 1 + Int(seed % 6) }
+        let world = World(scenario, seed: seed, options: options)
         if arguments.trace { traceDatagrams(world) }
         world.run()
         return Result(
             failure: world.failure, trace: world.trace, length: world.now - .zero,
-            bytes: world.bytesRead)
+            bytes: arguments.world == "flows" ? world.datagramsReturned : world.bytesRead)
     }
 
     static func describe(_ scenario: Scenario) {

@@ -52,6 +52,16 @@ import Testing
         447, 628, 1049, 1412
     ]
 
+    /// Associations beside the streams: none wrong, none twice, none of another flow, nothing kept.
+    @Test(arguments: 0..<10 as Range<UInt64>) func flows(seed: UInt64) {
+        var options = World.Options.drawn(seed: seed)
+        options.associations = 1 + Int(seed % 6)
+        let world = World(.drawn(seed: seed), seed: seed, options: options)
+        world.run()
+        #expect(world.failure == nil)
+        #expect(world.datagramsReturned > 0)
+    }
+
     @Test(arguments: Array(0..<15) + onceFailedCalls) func calls(seed: UInt64) {
         let world = World(.drawnCalls(seed: seed), seed: seed, options: .drawn(seed: seed))
         world.run()

@@ -141,12 +141,32 @@ final class DatagramFlows {
         statements.append(FlowFrame(statement, flow: flow))
     }
 
+    /// For status.
+    func report(_ mode: HandoverMode) -> EndpointReport.Datagrams {
+        var report = EndpointReport.Datagrams()
+        report.associations = associations.count
+        report.flows = flowCount
+        report.closing = numbers.unconfirmed
+        report.held = store.used
+        report.counters = counters
+        for case let flow? in flows {
+            let policy = associations[flow.opening.association]?.policy ?? .auto
+            switch policy.settled(for: flow.meter.kind, mode) {
+            case .redundant: report.redundant += 1
+            case .spread: report.spread += 1
+            case .auto, .lowestDelay: break
+            }
+        }
+        return report
+    }
+
     // MARK: Time
 
     /// When `advance`, `fill` or a report has something to do.
     var deadline: Instant {
         var due = min(timers.next, numbers.deadline)
-        for carrier in carriers { due = min(due, carrier.arrivals.dueAt) }
+        // By index: iterating would retain what each holds.
+        for i in carriers.indices { due = min(due, carriers[i].arrivals.dueAt) }
         return min(due, turns.isEmpty ? .distantFuture : retryAt)
     }
 
