@@ -8,13 +8,16 @@ import Measures
 /// What is posted leaves when the loop's turn ends, or when there is enough of it. What the kernel
 /// has no room for is dropped, as any datagram may be.
 public final class RelaySockets {
+    /// Datagrams since the start.
     public struct Statistics: Sendable {
+        /// Taken by the kernel, and handed over by it.
         public var sent = 0, received = 0
         /// The kernel had no room, or would not send it there.
         public var dropped = 0
         public init() {}
     }
 
+    /// Of all sockets.
     public private(set) var statistics = Statistics()
     let loop: EventLoop
     private let exchange = DatagramExchange()
@@ -119,7 +122,9 @@ public final class RelaySockets {
 /// One UDP socket of an association.
 public final class RelaySocket {
     let datagrams: DatagramSocket
+    /// Whether `close()` was not called yet.
     public private(set) var isOpen = true
+    /// With the port the kernel chose.
     public var localAddress: SocketAddress { datagrams.localAddress }
 
     /// Bytes of the kernel's buffer each way: a tenth of a second at 80 Mbit/s, so that a stranger's
