@@ -54,12 +54,12 @@ public final class ConcentratorServer: EngineDelegate {
             identity: settings.identity)
         configuration.connection = settings.connection
         configuration.epoch = EventLoop.epoch()
-        configuration.mostConnections = settings.maximumConnections
-        configuration.mostConnectionsPerUser = settings.maximumConnectionsPerUser
-        configuration.mostHalfOpenPerUser = settings.maximumHalfOpenPerUser
+        configuration.maximumConnections = settings.maximumConnections
+        configuration.maximumConnectionsPerUser = settings.maximumConnectionsPerUser
+        configuration.maximumHalfOpenPerUser = settings.maximumHalfOpenPerUser
         configuration.memory = settings.memory
         configuration.memoryPerUser = settings.memoryPerUser
-        configuration.mostSessionsPerUser = settings.maximumSessionsPerUser
+        configuration.maximumSessionsPerUser = settings.maximumSessionsPerUser
         configuration.sessionSilence = settings.sessionSilence
         configuration.joinsFirstAddress = settings.joinsFirstAddress
         let endpoint = Endpoint(
@@ -92,7 +92,7 @@ public final class ConcentratorServer: EngineDelegate {
     /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
         switch event {
-        case .activity(let handle): handle.streamOwner?.activity()
+        case .activity(let handle): handle.owner?.activity()
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .associating(let handle, let user): associating(handle, user)
         case .answered, .addressAnnounced, .sessionDoubted, .pathLeftOut: break

@@ -63,7 +63,7 @@ public struct ConcentratorSettings: Sendable {
     public var sessionSilence = Interval.seconds(86_400)
 
     /// What the sessions' tables hold.
-    public static let maximumAnnounced = EndpointConfiguration.mostAnnounced
+    public static let maximumAnnounced = EndpointConfiguration.maximumAnnounced
 
     /// What has no default.
     public init(

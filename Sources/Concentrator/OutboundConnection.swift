@@ -22,7 +22,6 @@ final class OutboundConnection: StreamOwner {
         self.user = user
         self.server = server
         began = server.driver.now
-        super.init()
     }
 
     /// Begins to dial.
@@ -43,7 +42,7 @@ final class OutboundConnection: StreamOwner {
                     "user": "\(user)", "target": "\(target)",
                     "address": "\(address)"
                 ])
-            server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
+            handle.answer(with: .connected, at: server.driver.now)
             server.driver.kick()
             let pump = Pump(
                 socket: socket, handle: handle,
@@ -58,14 +57,17 @@ final class OutboundConnection: StreamOwner {
     func refuse(_ status: DialStatus) {
         guard !isOver else { return }
         server.refused(target, user: user, status)
-        server.driver.endpoint.answer(handle, with: status, at: server.driver.now)
+        handle.answer(with: status, at: server.driver.now)
         leave(releasing: true)
     }
 
-    override func activity() {
+    /// A concentrator dials by itself.
+    func answered(_ status: DialStatus) {}
+
+    func activity() {
         if let pump { pump.activity(); return }
         // The application gave up while its target was being dialled.
-        if handle.connection.error != nil {
+        if handle.error != nil {
             server.log.debug(
                 "given up during the dial", metadata: ["user": "\(user)", "target": "\(target)"])
             leave(releasing: true)
@@ -91,7 +93,7 @@ final class OutboundConnection: StreamOwner {
         if let pump {
             pump.cancel()
         } else {
-            handle.connection.abort(at: server.driver.now)
+            handle.abort(at: server.driver.now)
             leave(releasing: true)
         }
     }
@@ -104,8 +106,7 @@ final class OutboundConnection: StreamOwner {
         pump = nil
         handle.owner = nil
         if releasing {
-            server.driver.endpoint.touched(handle, at: server.driver.now)
-            server.driver.endpoint.release(handle, at: server.driver.now)
+            handle.release(at: server.driver.now)
             server.driver.kick()
         }
         server.left(self)

@@ -31,14 +31,13 @@ final class UDPAssociation: StreamOwner {
         self.handle = handle
         self.user = user
         self.server = server
-        super.init()
     }
 
     /// Makes the first socket, which tells whether there can be one at all.
     func start() {
         do {
             v4 = try socket(isIPv4: true)
-            server.driver.endpoint.answer(handle, with: .connected, at: server.driver.now)
+            handle.answer(with: .connected, at: server.driver.now)
             server.driver.kick()
         } catch {
             refuse(because: error.description)
@@ -47,7 +46,7 @@ final class UDPAssociation: StreamOwner {
 
     func refuse(because reason: String) {
         server.associationRefused(user, reason)
-        server.driver.endpoint.answer(handle, with: .tooManyConnections, at: server.driver.now)
+        handle.answer(with: .tooManyConnections, at: server.driver.now)
         leave()
     }
 
@@ -58,16 +57,18 @@ final class UDPAssociation: StreamOwner {
         return socket
     }
 
+    /// A concentrator answers by itself.
+    func answered(_ status: DialStatus) {}
+
     /// Nothing but the end is of interest on the stream.
-    override func activity() {
-        let connection = handle.connection
-        let count = connection.readable.count
-        if count > 0 { connection.consume(count, at: server.driver.now) }
-        if connection.error != nil || connection.isReadFinished { leave() }
+    func activity() {
+        let count = handle.readable.count
+        if count > 0 { handle.consume(count, at: server.driver.now) }
+        if handle.error != nil || handle.isReadFinished { leave() }
     }
 
     func cut() {
-        handle.connection.abort(at: server.driver.now)
+        handle.abort(at: server.driver.now)
         leave()
     }
 
@@ -79,15 +80,14 @@ final class UDPAssociation: StreamOwner {
         for lookup in names.values { lookup.cancel() }
         names = [:]
         handle.owner = nil
-        server.driver.endpoint.touched(handle, at: server.driver.now)
-        server.driver.endpoint.release(handle, at: server.driver.now)
+        handle.release(at: server.driver.now)
         server.driver.kick()
         server.left(self)
     }
 
     // MARK: Out
 
-    override func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {
+    func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {
         guard !isOver, target.port != 0, server.mayRelay(user) else { return }
         switch target.host {
         case .address(let address): send(payload, to: SocketAddress(address, port: target.port))

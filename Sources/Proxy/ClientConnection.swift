@@ -38,11 +38,14 @@ class ClientConnection: StreamOwner {
         number = server.nextNumber()
         began = server.loop.now()
         source = pending?.source ?? Source(socket.remoteAddress?.address ?? .unspecifiedV4)
-        super.init()
     }
 
     /// Takes the socket over; called once, when the server knows this stage.
     func start() {}
+
+    func answered(_ status: DialStatus) {}
+    func activity() {}
+    func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {}
 
     /// There is no session to the concentrator, and it is known why; who waits for one is told so.
     func unreachable(_ status: DialStatus) {}

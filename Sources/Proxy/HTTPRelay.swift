@@ -107,8 +107,8 @@ final class HTTPRelay: ClientConnection {
 
     override func activity() {
         if let pump { pump.activity(); return }
-        if exchange == nil, let connection = origin?.handle.connection,
-            connection.isReadFinished || connection.error != nil
+        if exchange == nil, let stream = origin?.handle,
+            stream.isReadFinished || stream.error != nil
         {
             dropOrigin()  // it closed an idle connection; nothing is lost
         }
@@ -171,7 +171,7 @@ final class HTTPRelay: ClientConnection {
             if exchange?.responseIsPassedOn == true { conclude() } else { break }
         } while !isOver
         guard !isOver, pump == nil else { return }
-        if let origin { server.touched(origin.handle) }
+        if origin != nil { server.driver.kick() }
         socket.watch.wantsRead = !clientEnded && buffer.count - used < ProxyLimit.buffer
         socket.watch.wantsWrite = isWaitingToWrite
         socket.deathWatch?.isNeeded = !socket.watch.wantsRead && !isWaitingToWrite
@@ -247,8 +247,8 @@ final class HTTPRelay: ClientConnection {
 
     /// A stream for `request`: the present one where it leads to the same origin and is still good.
     private func connect(_ request: HTTPRequest) {
-        if let origin, origin.target == request.target, origin.handle.connection.error == nil,
-            origin.handle.connection.readable.count == 0, !origin.handle.connection.isReadFinished
+        if let origin, origin.target == request.target, origin.handle.error == nil,
+            origin.handle.readable.count == 0, !origin.handle.isReadFinished
         {
             exchange = Exchange(request, isOnUsedStream: true)
             if origin.isAnswered {
@@ -271,11 +271,11 @@ final class HTTPRelay: ClientConnection {
 
     /// Puts the head and what is at hand of the body into the stream.
     private func sendRequest() {
-        guard var now = exchange, let connection = origin?.handle.connection else { return }
+        guard var now = exchange, let stream = origin?.handle else { return }
         defer { if !isOver, exchange != nil { exchange = now } }
         if now.headSent < now.request.head.count {
             now.headSent += now.request.head.withUnsafeBytes {
-                connection.write(
+                stream.write(
                     UnsafeRawBufferPointer(rebasing: $0[now.headSent...]), at: server.driver.now)
             }
             guard now.headSent == now.request.head.count else { return }
@@ -296,7 +296,7 @@ final class HTTPRelay: ClientConnection {
                 }
             }
             let taken = buffer.withUnsafeBytes {
-                connection.write(
+                stream.write(
                     UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]),
                     at: server.driver.now)
             }
@@ -321,21 +321,21 @@ final class HTTPRelay: ClientConnection {
 
     /// Passes on what arrived; whether it waits for the application to take more.
     private func passResponseOn() -> Bool {
-        guard let connection = origin?.handle.connection else { return false }
+        guard let stream = origin?.handle else { return false }
         while exchange?.response == nil {
-            guard gatherHead(connection) else { return false }
+            guard gatherHead(stream) else { return false }
         }
         guard !isOver, pump == nil else { return false }
         guard flush() else { return true }
-        return passBodyOn(connection)
+        return passBodyOn(stream)
     }
 
     /// Reads more of the response's head; false where there is nothing more to do now.
-    private func gatherHead(_ connection: Connection) -> Bool {
-        let piece = connection.readable.first
+    private func gatherHead(_ stream: StreamHandle) -> Bool {
+        let piece = stream.readable.first
         guard var now = exchange else { return false }
         guard !piece.isEmpty else {
-            if connection.isReadFinished || connection.error != nil { originEnded(now) }
+            if stream.isReadFinished || stream.error != nil { originEnded(now) }
             return false
         }
         noteProgress()
@@ -345,18 +345,18 @@ final class HTTPRelay: ClientConnection {
         let reading = now.gathered.withUnsafeBytes { now.responses.read($0) }
         switch reading {
         case .needMore:
-            connection.consume(length - before, at: server.driver.now)
+            stream.consume(length - before, at: server.driver.now)
         case .interim(let head, let length):
-            connection.consume(length - before, at: server.driver.now)
+            stream.consume(length - before, at: server.driver.now)
             now.gathered = []
             now.clientSawBytes = now.clientSawBytes || !head.isEmpty
             outgoing += head
         case .switching(let head, let length):
-            connection.consume(length - before, at: server.driver.now)
+            stream.consume(length - before, at: server.driver.now)
             becomeTunnel(head)
             return false
         case .final(let response, let length):
-            connection.consume(length - before, at: server.driver.now)
+            stream.consume(length - before, at: server.driver.now)
             now.gathered = []
             now.clientSawBytes = true
             outgoing += response.head
@@ -371,7 +371,7 @@ final class HTTPRelay: ClientConnection {
         return !isOver
     }
 
-    private func passBodyOn(_ connection: Connection) -> Bool {
+    private func passBodyOn(_ stream: StreamHandle) -> Bool {
         guard var now = exchange else { return false }
         var moved = 0
         defer {
@@ -379,10 +379,10 @@ final class HTTPRelay: ClientConnection {
             if moved > 0 { noteProgress() }
         }
         while !(now.responseBody.isFinished && now.approvedDown == 0) {
-            let piece = connection.readable.first
+            let piece = stream.readable.first
             guard !piece.isEmpty else {
-                if connection.error != nil { cut(); return false }
-                guard connection.isReadFinished else { return false }
+                if stream.error != nil { cut(); return false }
+                guard stream.isReadFinished else { return false }
                 // Cut short, a body must not look whole.
                 guard now.responseBody.mayEndHere,
                     now.response?.body == .untilClose
@@ -399,7 +399,7 @@ final class HTTPRelay: ClientConnection {
                 UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)]))
             {
             case .bytes(let n):
-                connection.consume(n, at: server.driver.now)
+                stream.consume(n, at: server.driver.now)
                 now.approvedDown -= n
                 moved += n
                 if n < min(now.approvedDown + n, piece.count) { return true }

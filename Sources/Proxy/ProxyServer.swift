@@ -79,7 +79,7 @@ public final class ProxyServer: EngineDelegate {
         configuration.connection = settings.connection
         configuration.mode = settings.mode
         configuration.epoch = EventLoop.epoch()
-        configuration.mostConnections = maximumClients
+        configuration.maximumConnections = maximumClients
         configuration.memory = settings.memory
         configuration.machine = Self.machine(for: settings.identity.publicKey)
         let endpoint = Endpoint(
@@ -259,24 +259,16 @@ public final class ProxyServer: EngineDelegate {
             "no association: \(error)", metadata: ["not_logged_before": "\(silent)"])
     }
 
-    /// Bytes were read from or written to the stream.
-    func touched(_ handle: StreamHandle) {
-        driver.endpoint.touched(handle, at: loop.now())
-        driver.kick()
-    }
-
     /// Ends a stream that nobody wants any more.
     func giveUp(_ handle: StreamHandle) {
         handle.owner = nil
-        let connection = handle.connection
         let now = loop.now()
-        if connection.isReadFinished {
-            connection.finishWriting(at: now)
+        if handle.isReadFinished {
+            handle.finishWriting(at: now)
         } else {
-            connection.abort(at: now)
+            handle.abort(at: now)
         }
-        driver.endpoint.touched(handle, at: loop.now())
-        driver.endpoint.release(handle, at: loop.now())
+        handle.release(at: now)
         driver.kick()
     }
 
@@ -319,8 +311,8 @@ public final class ProxyServer: EngineDelegate {
     /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
         switch event {
-        case .activity(let handle): handle.streamOwner?.activity()
-        case .answered(let handle, let status): handle.streamOwner?.answered(status)
+        case .activity(let handle): handle.owner?.activity()
+        case .answered(let handle, let status): handle.owner?.answered(status)
         case .incoming, .associating, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
             reachability.sessionOpened()

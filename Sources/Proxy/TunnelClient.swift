@@ -67,10 +67,10 @@ final class TunnelClient: ClientConnection {
     /// room.
     private func forwardEarly(_ handle: StreamHandle) {
         guard !early.isEmpty else { return }
-        let taken = early.withUnsafeBytes { handle.connection.write($0, at: server.driver.now) }
+        let taken = early.withUnsafeBytes { handle.write($0, at: server.driver.now) }
         early.removeFirst(taken)
         hasSentAhead = true
-        server.touched(handle)
+        server.driver.kick()
     }
 
     /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN
@@ -118,7 +118,7 @@ final class TunnelClient: ClientConnection {
     override func activity() {
         if let pump {
             pump.activity()
-        } else if handle?.connection.error != nil {
+        } else if handle?.error != nil {
             answered(.generalFailure)
         }
     }

@@ -90,9 +90,9 @@ final class UDPRelay: ClientConnection {
     /// Nothing but the end is of interest on either stream.
     override func activity() {
         guard let handle, !isOver else { return }
-        let count = handle.connection.readable.count
-        if count > 0 { handle.connection.consume(count, at: server.driver.now) }
-        guard handle.connection.error != nil || handle.connection.isReadFinished else { return }
+        let count = handle.readable.count
+        if count > 0 { handle.consume(count, at: server.driver.now) }
+        guard handle.error != nil || handle.isReadFinished else { return }
         if timer != nil { answered(.generalFailure) } else { cut() }
     }
 

@@ -81,7 +81,7 @@ public final class EngineDriver {
             }
         allowance = bytesPerTurn
         endpoint.datagramArrived = { stream, target, payload in
-            stream.streamOwner?.datagram(payload, target)
+            stream.owner?.datagram(payload, target)
         }
         timer = loop.timer(for: self) { $0.isDue = true }
         loop.afterEvents { [weak self] in

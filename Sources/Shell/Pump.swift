@@ -37,26 +37,24 @@ extension PumpedStream {
 public final class EngineStream: PumpedStream {
     public let handle: StreamHandle
     private let driver: EngineDriver
-    private let connection: Connection
 
     public init(_ handle: StreamHandle, driver: EngineDriver) {
         self.handle = handle
         self.driver = driver
-        connection = handle.connection
     }
 
     public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
-        connection.writeSpace(wanted)
+        handle.writeSpace(wanted)
     }
-    public func commitWrite(_ n: Int) { connection.commitWrite(n, at: driver.now) }
-    public func finishWriting() { connection.finishWriting(at: driver.now) }
-    public var readable: Pieces { connection.readable }
-    public func consume(_ n: Int) { connection.consume(n, at: driver.now) }
-    public var isReadFinished: Bool { connection.isReadFinished }
-    public var hasFailed: Bool { connection.error != nil }
-    public func abort() { connection.abort(at: driver.now) }
-    public func touched() { driver.endpoint.touched(handle, at: driver.now); driver.kick() }
-    public func release() { driver.endpoint.release(handle, at: driver.now); driver.kick() }
+    public func commitWrite(_ n: Int) { handle.commitWrite(n, at: driver.now) }
+    public func finishWriting() { handle.finishWriting(at: driver.now) }
+    public var readable: Pieces { handle.readable }
+    public func consume(_ n: Int) { handle.consume(n, at: driver.now) }
+    public var isReadFinished: Bool { handle.isReadFinished }
+    public var hasFailed: Bool { handle.error != nil }
+    public func abort() { handle.abort(at: driver.now) }
+    public func touched() { driver.kick() }
+    public func release() { handle.release(at: driver.now); driver.kick() }
     public var allowance: Int { driver.allowance }
     public func moved(_ n: Int) { driver.allowance -= n }
 }

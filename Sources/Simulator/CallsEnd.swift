@@ -80,7 +80,7 @@ final class CallsEnd: StreamEnd {
         return comesBack ? restsUntil : .distantFuture
     }
 
-    override func turn(_ connection: Connection, at now: Instant) -> Bool {
+    override func turn(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         guard failure == nil, !isFinished else { return false }
         if began == nil { began = now }
         if let error = connection.error {
@@ -132,7 +132,7 @@ final class CallsEnd: StreamEnd {
 
     // MARK: Calls
 
-    private func readSome(_ connection: Connection, at now: Instant) {
+    private func readSome(_ connection: any ApplicationStream, at now: Instant) {
         let pieces = connection.readable
         let n = random.chance(0.5) ? pieces.count : 1 + Int(random.next() % UInt64(pieces.count))
         let first = min(n, pieces.first.count)
@@ -143,7 +143,7 @@ final class CallsEnd: StreamEnd {
     }
 
     /// False where there was no room.
-    private func writeSome(_ connection: Connection, at now: Instant) -> Bool {
+    private func writeSome(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         let wanted = min(toWrite - written, random.number(1...writesInPieces))
         let space = connection.writeSpace(wanted)
         waitsForRoom = space.isEmpty
@@ -159,7 +159,7 @@ final class CallsEnd: StreamEnd {
     }
 
     /// The end may be seen only after everything, and only where the other side finished.
-    private func noteEnd(_ connection: Connection) {
+    private func noteEnd(_ connection: any ApplicationStream) {
         guard connection.isReadFinished else {
             if hasSeenEnd { fail("the end was taken back") }
             return
@@ -175,7 +175,7 @@ final class CallsEnd: StreamEnd {
     }
 
     /// Whether it is time to go.
-    private func leaves(_ connection: Connection, at now: Instant) -> Bool {
+    private func leaves(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         switch leaving {
         case .aborting(let after) where calls >= after:
             broke = broke || !(connection.isReadFinished && connection.isWriteFinished)

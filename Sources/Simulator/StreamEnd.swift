@@ -1,6 +1,7 @@
 import Buffers
 import Measures
 import Multipath
+import Tunnel
 
 /// A simulated application at one end of a connection: produces, reads, and checks every byte.
 public class StreamEnd {
@@ -96,7 +97,7 @@ public class StreamEnd {
     }
 
     /// Reads and writes as much as it can; whether it did anything.
-    public func turn(_ connection: Connection, at now: Instant) -> Bool {
+    public func turn(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         guard failure == nil, !isFinished else { return false }
         if began == nil { began = now }
         lastTurn = now
@@ -140,7 +141,7 @@ public class StreamEnd {
         }
     }
 
-    private func receive(_ connection: Connection, at now: Instant) -> Bool {
+    private func receive(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         var taken = 0
         while failure == nil {
             let pieces = connection.readable
@@ -171,7 +172,7 @@ public class StreamEnd {
         if read > expected { fail("\(read) bytes arrived of \(expected)") }
     }
 
-    private func send(_ connection: Connection, at now: Instant) -> Bool {
+    private func send(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         guard !isWritingFinished, let began else { return false }
         var wrote = false
         let produced = supply.produced(after: now - began, received: read)
@@ -191,3 +192,18 @@ public class StreamEnd {
         return wrote
     }
 }
+
+/// What an application reads, writes and ends: a connection by itself, or a stream of an endpoint.
+public protocol ApplicationStream: AnyObject {
+    var error: ConnectionError? { get }
+    var readable: Pieces { get }
+    var isReadFinished: Bool { get }
+    var isWriteFinished: Bool { get }
+    func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer
+    func commitWrite(_ n: Int, at now: Instant)
+    func finishWriting(at now: Instant)
+    func consume(_ n: Int, at now: Instant)
+    func abort(at now: Instant)
+}
+extension Connection: ApplicationStream {}
+extension StreamHandle: ApplicationStream {}

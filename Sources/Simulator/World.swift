@@ -60,7 +60,12 @@ public final class World: InstantLoop {
     public var arriving: ((Instant, Bool, Int, UnsafeRawBufferPointer) -> Void)?
 
     /// One application stream with its two ends.
-    public final class Stream {
+    public final class Stream: StreamOwner {
+        /// Nothing: the world hears of the events itself.
+        public func answered(_ status: DialStatus) {}
+        /// The same.
+        public func activity() {}
+
         /// Its place in `streams`.
         public let number: Int
         /// What both ends do.

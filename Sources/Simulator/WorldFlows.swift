@@ -7,9 +7,17 @@ import Wire
 ///
 /// Checked: no byte is wrong, none comes twice or from another flow, and when all have ended nothing
 /// of them is left at either end.
-final class WorldFlows {
+final class WorldFlows: StreamOwner {
+    // The world hears of the events itself.
+    func answered(_ status: DialStatus) {}
+    func activity() {}
+
     /// One association with its two ends.
-    final class Line {
+    final class Line: StreamOwner {
+        // The world hears of the events itself.
+        func answered(_ status: DialStatus) {}
+        func activity() {}
+
         let number: Int
         let begins: Instant
         let ends: Instant
@@ -85,8 +93,8 @@ final class WorldFlows {
                 any = true
             }
             guard let near = line.near else { continue }
-            if near.connection.error != nil || line.ends <= world.now {
-                world.proxy.release(near, at: world.now)
+            if near.error != nil || line.ends <= world.now {
+                near.release(at: world.now)
                 line.isOver = true
                 any = true
                 continue

@@ -23,7 +23,7 @@ extension World {
             let stream = dials.remove(at: i).stream
             any = true
             guard let handle = stream.handles.concentrator else { continue }
-            concentrator.answer(handle, with: .connected, at: now)
+            handle.answer(with: .connected, at: now)
             stream.isAnswered = true
             turn(stream, atProxy: false)
         }
@@ -54,12 +54,12 @@ extension World {
             dials.append((now + options.dialDelay, stream))
         case .associating(let handle, _):
             handle.owner = flows
-            concentrator.answer(handle, with: .connected, at: now)
+            handle.answer(with: .connected, at: now)
         case .answered(let handle, let status) where handle.owner is WorldFlows.Line:
             (handle.owner as? WorldFlows.Line)?.isAnswered = status == .connected
         case .activity(let handle) where handle.owner === flows:
-            if handle.connection.error != nil || handle.connection.isReadFinished {
-                concentrator.release(handle, at: now)
+            if handle.error != nil || handle.isReadFinished {
+                handle.release(at: now)
             }
         case .answered(let handle, let status):
             guard let stream = handle.owner as? Stream else { return }
@@ -92,22 +92,20 @@ extension World {
     }
 
     @discardableResult private func turn(_ stream: Stream, atProxy: Bool) -> Bool {
-        let endpoint = atProxy ? proxy : concentrator,
-            end = atProxy ? stream.initiator : stream.listener
+        let end = atProxy ? stream.initiator : stream.listener
         guard let handle = atProxy ? stream.handles.proxy : stream.handles.concentrator else {
             return false
         }
         guard atProxy ? !options.waitsForDial || stream.isConnected : stream.isAnswered else {
             return false
         }
-        guard end.turn(handle.connection, at: now) else { return false }
+        guard end.turn(handle, at: now) else { return false }
         if let wrong = end.failure {
             failure =
                 "stream \(stream.number) at the \(atProxy ? "proxy" : "concentrator"): \(wrong)"
         }
-        endpoint.touched(handle, at: now)
         if end.isFinished {
-            endpoint.release(handle, at: now)
+            handle.release(at: now)
             if atProxy { stream.handles.proxy = nil } else { stream.handles.concentrator = nil }
         }
         return true

@@ -29,7 +29,19 @@ struct AddressCheck {
     func allows(_ bytes: Int) -> Bool { sent + bytes <= 3 * received }
     /// Data leaves room for the question, or it might never be asked again: what is held back takes
     /// all that acknowledgements allow.
-    func allowsData(_ bytes: Int) -> Bool { allows(bytes + Limits.questionRoom) }
+    func allowsData(_ bytes: Int) -> Bool { allows(bytes + Limits.questionSpace) }
+}
+
+/// Whether the address where a path leads has shown that it receives (RFC 9000 section 8).
+struct AddressValidation {
+    /// Until it has, it gets three times what came from it.
+    var isValidated: Bool
+    /// An address that has not: the path's own, or where that has, a new one its datagrams come
+    /// from.
+    var check: AddressCheck?
+    /// Sealed datagrams for an address that may get no more yet.
+    var held: [HeldDatagram] = []
+    init(isValidated: Bool) { self.isValidated = isValidated }
 }
 
 /// A sealed datagram for an address that may get no more yet.
@@ -52,54 +64,52 @@ extension Session {
     ) {
         if isInitiator {
             // The proxy keeps to the address it dialled, whatever a datagram says.
-            if isNewest { path.local = source.local }
+            if isNewest { path.address.local = source.local }
             return
         }
-        if path.isValidated, path.check == nil, path.isAt(source) { return }
+        if path.validation.isValidated, path.validation.check == nil, path.isAt(source) { return }
         weigh(source, bytes: bytes, isNewest: isNewest, path, at: now)
     }
 
     private func weigh(
         _ source: PathAddress, bytes: Int, isNewest: Bool, _ path: Path, at now: Instant
     ) {
-        if path.isValidated, path.isAt(source) {
+        if path.validation.isValidated, path.isAt(source) {
             // Newer than the other address: whoever was there, the proxy has not moved.
-            if isNewest { path.check = nil }
+            if isNewest { path.validation.check = nil }
             return
         }
-        if path.check?.address == source {
-            path.check?.received += bytes
-            if !path.isValidated { releaseHeld(path, at: now) }
+        if path.validation.check?.address == source {
+            path.validation.check?.received += bytes
+            if !path.validation.isValidated { releaseHeld(path, at: now) }
             askAgain(path, at: now)
         } else if isNewest {
-            if !path.isValidated {
+            if !path.validation.isValidated {
                 // Nothing better is known.
-                path.remote = source.remote
-                path.local = source.local
-                path.uplink = source.uplink
+                path.address = source
             }
             var check =
-                welcomed.first { $0.address == source }
+                handshakes.welcomed.first { $0.address == source }
                 ?? AddressCheck(address: source, nonce: host.random.nonce())
             check.received = bytes
-            path.check = check
-            welcomed.removeAll()
+            path.validation.check = check
+            handshakes.welcomed.removeAll()
             askAddress(path, at: now)
         }
     }
 
     /// Asks the address that has yet to show that it receives.
     func askAddress(_ path: Path, at now: Instant) {
-        guard path.isOpen, path.check != nil else { return }
-        path.check?.isDue = true
+        guard path.isOpen, path.validation.check != nil else { return }
+        path.validation.check?.isDue = true
         markDirty()
     }
 
     /// Question or answer may have been lost: again when something comes from there.
     private func askAgain(_ path: Path, at now: Instant) {
-        guard let check = path.check, !check.isDue,
+        guard let check = path.validation.check, !check.isDue,
             now - check.askedAt
-                >= max(min(path.probeTimeout, Limits.longestQuestionWait), Limits.suspectProbe)
+                >= max(min(path.probeTimeout, Limits.maximumQuestionWait), Limits.suspectProbe)
         else { return }
         askAddress(path, at: now)
     }
@@ -107,34 +117,32 @@ extension Session {
     /// A challenge came back.
     func receiveProof(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
         let path = arrival.path
-        guard let check = path.check, check.nonce == frame.sentAt,
+        guard let check = path.validation.check, check.nonce == frame.sentAt,
             check.address == arrival.source
         else { return }
         // Asked more than once, it can't be told which question it answers.
         let sample = check.asks == 1 ? now - check.askedAt : .zero
-        path.check = nil
-        if path.isValidated {
+        path.validation.check = nil
+        if path.validation.isValidated {
             move(path, to: check.address, at: now)
         } else {
-            path.isValidated = true
+            path.validation.isValidated = true
             releaseHeld(path, at: now)
         }
         answered(sample, path, at: now)
-        if path.isOpen, path.mtu.asksBase(at: now), path.longQuestion == nil {
+        if path.isOpen, path.mtu.asksBase(at: now), path.waiting.longQuestion == nil {
             sendProbe(path, at: now)
         }
     }
 
     private func move(_ path: Path, to address: PathAddress, at now: Instant) {
         let isElsewhere = address.remote.address != path.remote.address
-        host.say(
+        host.emit(
             .pathMoved(
                 session: slot, path: path.number, from: path.remote, to: address.remote))
-        path.remote = address.remote
-        path.local = address.local
-        path.uplink = address.uplink
+        path.address = address
         if isElsewhere {
-            path.forgetRTT()
+            path.roundTrip.forget()
             restartSizes(path, at: now)
         }
         addressChanged(path, isElsewhere: isElsewhere, at: now)
@@ -142,17 +150,15 @@ extension Session {
 
     /// The path was closed: what comes next comes from somewhere else.
     func forgetAddress(_ path: Path) {
-        guard !isInitiator, path.isValidated else { return }
-        path.isValidated = false
-        if path.check == nil || path.check?.address == path.address {
-            path.check = AddressCheck(address: path.address, nonce: host.random.nonce())
+        guard !isInitiator, path.validation.isValidated else { return }
+        path.validation.isValidated = false
+        if path.validation.check == nil || path.validation.check?.address == path.address {
+            path.validation.check = AddressCheck(address: path.address, nonce: host.random.nonce())
         }
-        if let check = path.check {
-            path.remote = check.address.remote
-            path.local = check.address.local
-            path.uplink = check.address.uplink
+        if let check = path.validation.check {
+            path.address = check.address
         }
-        path.held.removeAll()
+        path.validation.held.removeAll()
     }
 
     // MARK: What may be sent
@@ -162,14 +168,15 @@ extension Session {
         _ out: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        guard let check = path.check else { return }  // nobody is known there: as good as lost
-        if path.held.isEmpty, check.allowsData(length), unproven.take(length, at: now) {
-            path.check?.sent += length
+        // Nobody is known there: as good as lost.
+        guard let check = path.validation.check else { return }
+        if path.validation.held.isEmpty, check.allowsData(length), unproven.take(length, at: now) {
+            path.validation.check?.sent += length
             batch.commit(
                 lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
-                local: path.local)
-        } else if path.held.count < Limits.heldDatagrams {
-            path.held.append(
+                local: path.address.local)
+        } else if path.validation.held.count < Limits.heldDatagrams {
+            path.validation.held.append(
                 HeldDatagram(
                     bytes: Array(UnsafeRawBufferPointer(start: out, count: length)),
                     since: now))
@@ -179,21 +186,22 @@ extension Session {
     /// Sends what was held back, as far as it may go now.
     private func releaseHeld(_ path: Path, at now: Instant) {
         // What waited longer than an answer takes was given up and sent again meanwhile.
-        path.held.removeAll { now - $0.since > Limits.longestHold }
+        path.validation.held.removeAll { now - $0.since > Limits.maximumHold }
         var sent = 0
-        for datagram in path.held.lazy.map(\.bytes) {
-            if !path.isValidated {
-                guard path.check?.allowsData(datagram.count) == true,
+        for datagram in path.validation.held.lazy.map(\.bytes) {
+            if !path.validation.isValidated {
+                guard path.validation.check?.allowsData(datagram.count) == true,
                     unproven.take(datagram.count, at: now)
                 else { break }
-                path.check?.sent += datagram.count
+                path.validation.check?.sent += datagram.count
             }
             host.post(
                 Outgoing(
-                    bytes: datagram, uplink: path.uplink, remote: path.remote, local: path.local))
+                    bytes: datagram, uplink: path.uplink, remote: path.remote,
+                    local: path.address.local))
             sent += 1
         }
-        path.held.removeFirst(sent)
+        path.validation.held.removeFirst(sent)
     }
 
     /// The datagram just sent to the path's address goes to the new one, too, the same bytes: if
@@ -202,12 +210,12 @@ extension Session {
         _ datagram: UnsafeMutableRawPointer, _ length: Int, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        guard let check = path.check, check.allowsData(length),
+        guard let check = path.validation.check, check.allowsData(length),
             unproven.take(length, at: now),
             let out = batch.reserve(lane: path.lane)
         else { return }
         out.copyMemory(from: datagram, byteCount: length)
-        path.check?.sent += length
+        path.validation.check?.sent += length
         batch.commit(
             lane: path.lane, length: length, uplink: check.address.uplink,
             remote: check.address.remote, local: check.address.local)
@@ -215,15 +223,7 @@ extension Session {
 }
 
 extension Path {
-    var address: PathAddress { PathAddress(remote: remote, local: local, uplink: uplink) }
-    @inline(__always) func isAt(_ source: PathAddress) -> Bool {
-        source.remote == remote && source.local == local && source.uplink == uplink
-    }
-    /// Something waits for a flush.
-    var hasWaiting: Bool {
-        longQuestion != nil || longAnswer != nil || mtu.hasProbe || smallCount > 0 || signalDue
-            || paddingDue > 0 || check?.isDue == true
-    }
+    @inline(__always) func isAt(_ source: PathAddress) -> Bool { source == address }
 }
 
 extension KeyedRandom {

@@ -46,7 +46,7 @@ extension Endpoint {
         host.announcements[i].isThere = isThere
         host.announcements[i].generation &+= 1
         for case let session? in sessions where session.isConfirmed && !session.isClosing {
-            session.announcing |= 1 << i
+            session.addresses.announcing |= 1 << i
             session.signals.renew()
             session.repeatSignals(at: now)
         }
@@ -63,23 +63,23 @@ extension Session {
     /// A session begins: it hears of all there are.
     func announceAll(at now: Instant) {
         for i in host.announcements.indices where host.announcements[i].isThere {
-            announcing |= 1 << i
+            addresses.announcing |= 1 << i
         }
-        guard announcing != 0 else { return }
+        guard addresses.announcing != 0 else { return }
         signals.renew()
         repeatSignals(at: now)
     }
 
     /// Writes every announcement that waits for its echo, as far as there is room; the bytes
     /// written.
-    func writeAnnouncements(into out: UnsafeMutableRawPointer, room: Int) -> Int {
+    func writeAnnouncements(into out: UnsafeMutableRawPointer, space: Int) -> Int {
         var written = 0
-        for i in host.announcements.indices where announcing & 1 << i != 0 {
+        for i in host.announcements.indices where addresses.announcing & 1 << i != 0 {
             let item = host.announcements[i]
             let frame = AddressStateFrame(
                 id: UInt8(i + 1), generation: item.generation, isThere: item.isThere,
                 address: item.address)
-            guard written + frame.size <= room else { break }
+            guard written + frame.size <= space else { break }
             frame.write(into: out + written)
             written += frame.size
         }
@@ -94,7 +94,7 @@ extension Session {
             guard !isInitiator, host.announcements.indices.contains(i),
                 host.announcements[i].generation == frame.generation
             else { return }
-            announcing &= ~(1 << i)
+            addresses.announcing &= ~(1 << i)
             noteEcho()
             return
         }
@@ -102,9 +102,9 @@ extension Session {
             return
         }
         echo(frame, arrival)
-        let known = heard[Int(frame.id) - 1]
+        let known = addresses.heard[Int(frame.id) - 1]
         if let known, !frame.generation.isNewer(than: known.generation) { return }
-        heard[Int(frame.id) - 1] = Announcement(
+        addresses.heard[Int(frame.id) - 1] = Announcement(
             address: frame.address, isThere: frame.isThere,
             generation: frame.generation)
         if let known, known.isThere, !frame.isThere || known.address != frame.address {
@@ -113,7 +113,7 @@ extension Session {
         if frame.isThere {
             for item in host.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
         }
-        host.say(
+        host.emit(
             .addressAnnounced(session: slot, address: frame.address, isThere: frame.isThere)
         )
     }
@@ -133,23 +133,23 @@ extension Session {
     /// and those announced.
     func joinable(at now: Instant) -> [SocketAddress] {
         var all = host.remotes
-        if let first = firstRemote {
+        if let first = addresses.first {
             if !all.contains(first) { all.append(first) }
         }
-        for case let item? in heard where item.isThere && !all.contains(item.address) {
+        for case let item? in addresses.heard where item.isThere && !all.contains(item.address) {
             all.append(item.address)
         }
         // With nothing that works the forbidden address is a chance still; at another server it is
         // silence. A session that begins at this instant has its first path.
-        if forbidsFirst, hasUsablePath || now == openedAt {
-            all.removeAll { $0 == firstRemote }
+        if addresses.forbidsFirst, hasUsablePath || now == openedAt {
+            all.removeAll { $0 == addresses.first }
         }
         return all
     }
 
     /// The session's first path, on an address that others must not join, has a working neighbour.
     func isSuperseded(_ path: Path) -> Bool {
-        guard forbidsFirst, path.remote == firstRemote else { return false }
+        guard addresses.forbidsFirst, path.remote == addresses.first else { return false }
         for case let other? in paths
         where other.uplink == path.uplink && other.health == .usable && other.remote != path.remote
         {
@@ -163,7 +163,9 @@ extension Session {
     /// Never answered since it was opened, though another path of its uplink works: this uplink
     /// does not reach this address, and asking often would be no use.
     func isFutile(_ path: Path) -> Bool {
-        guard isInitiator, path.health == .suspect, !path.hasAnswered else { return false }
+        guard isInitiator, path.health == .suspect, !path.lifecycle.hasAnswered else {
+            return false
+        }
         for case let other? in paths
         where other.uplink == path.uplink && other.health == .usable {
             return true
@@ -175,8 +177,9 @@ extension Session {
     func askFutile(besides lost: Path, at now: Instant) {
         guard isInitiator else { return }
         for case let path? in paths
-        where path !== lost && path.uplink == lost.uplink && path.isOpen && !path.hasAnswered
-            && path.probe.backoff > Limits.longestSuspectProbe
+        where path !== lost && path.uplink == lost.uplink && path.isOpen
+            && !path.lifecycle.hasAnswered
+            && path.probe.backoff > Limits.maximumSuspectProbe
         {
             path.probe.backoff = Limits.suspectProbe
             sendProbe(path, at: now)

@@ -43,17 +43,19 @@ extension Endpoint {
 }
 
 extension Session {
-    /// Nothing is known of the path's sizes any more: it begins, or leads somewhere else.
-    func restartSizes(_ path: Path, at now: Instant) {
+    /// Nothing is known of the path's sizes any more: it begins, or leads somewhere else. True
+    /// where its datagrams are shorter from now on.
+    @discardableResult
+    func restartSizes(_ path: Path, at now: Instant) -> Bool {
         let isIPv4 = path.remote.address.isIPv4
         let ceiling =
             isInitiator
             ? host.uplinks.first { $0.uplink.number == path.uplink }?.uplink.datagramLimit : nil
-        sizeChanged(
-            path.mtu.restart(
-                base: DatagramSizes.baseDatagram(isIPv4: isIPv4),
-                ceiling: min(ceiling ?? .max, DatagramSizes.longestDatagram(isIPv4: isIPv4))), path,
-            at: now)
+        let change = path.mtu.restart(
+            base: DatagramSizes.baseDatagram(isIPv4: isIPv4),
+            ceiling: min(ceiling ?? .max, DatagramSizes.longestDatagram(isIPv4: isIPv4)))
+        sizeChanged(change, path, at: now)
+        return change == .shrank
     }
 
     /// Subflows follow the size of their path's datagrams.
@@ -100,7 +102,7 @@ extension Session {
         let isWanted = path.health == .usable && isActive(at: now)
         let change = path.mtu.advance(
             to: now, timeout: roundTripBound(path) * 2,
-            answered: path.probe.lastAnswer, heard: path.lastArrival - path.leastRTT,
+            answered: path.probe.lastAnswer, heard: path.lastArrival - path.roundTrip.minimum,
             isWanted: isWanted)
         if path.mtu.takesShort(), path.health == .usable, !path.probe.isOutstanding {
             path.probe.needed = 2
@@ -125,9 +127,11 @@ extension Session {
             sealPadded(probe, size, out, path, batch, at: now)
         }
         for isAnswer in [true, false] {
-            guard let frame = isAnswer ? path.longAnswer : path.longQuestion else { continue }
+            guard let frame = isAnswer ? path.waiting.longAnswer : path.waiting.longQuestion else {
+                continue
+            }
             guard let out = batch.reserve(lane: path.lane) else { return false }
-            if isAnswer { path.longAnswer = nil } else { path.longQuestion = nil }
+            if isAnswer { path.waiting.longAnswer = nil } else { path.waiting.longQuestion = nil }
             sealPadded(frame, path.mtu.base, out, path, batch, at: now)
         }
         return true
@@ -137,13 +141,13 @@ extension Session {
         _ frame: ProbeFrame, _ size: Int, _ out: UnsafeMutableRawPointer,
         _ path: Path, _ batch: DatagramBatch, at now: Instant
     ) {
-        let room = size - DatagramHeader.size - RecordCipher.tagBytes
+        let space = size - DatagramHeader.size - RecordCipher.tagBytes
         let body = out + DatagramHeader.size
         frame.write(into: body)
         (body + ProbeFrame.size).initializeMemory(
             as: UInt8.self, repeating: FrameType.padding.rawValue,
-            count: max(0, room - ProbeFrame.size))
-        finish(out, plain: max(room, ProbeFrame.size), .empty, path, batch, at: now)
+            count: max(0, space - ProbeFrame.size))
+        finish(out, plain: max(space, ProbeFrame.size), .empty, path, batch, at: now)
     }
 }
 

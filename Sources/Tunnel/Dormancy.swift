@@ -41,14 +41,14 @@ extension Session {
             return
         }
         if stream.joinRequest.isRunning, stream.joinRequest.at > now { return }
-        var patience = Limits.initialTimeout
+        var timeout = Limits.initialTimeout
         if let path = bestPath(), let out = path.append(JoinRequestFrame.size) {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
             noteEliciting(path, at: now)
             markDirty()
-            patience = path.probeTimeout
+            timeout = path.probeTimeout
         }
-        stream.joinRequest.said(at: now, first: patience, longest: Limits.longestSignalInterval)
+        stream.joinRequest.sent(at: now, first: timeout, maximum: Limits.maximumSignalInterval)
     }
 
     func receive(_ frame: JoinRequestFrame, at now: Instant) {

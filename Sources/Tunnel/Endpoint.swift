@@ -87,6 +87,8 @@ public final class Endpoint {
         }
     }
 
+    deinit { host.removeStreams() }
+
     var isProxy: Bool { dialer != nil }
     var hasUplinks: Bool { host.uplinks.contains { $0.isUp } }
     public var configuration: EndpointConfiguration { host.configuration }
@@ -125,7 +127,7 @@ public final class Endpoint {
         }
         if let session = currentSession {
             session.openPaths(uplink: uplink, at: now)
-            if session.isMute || now - session.lastArrival > Limits.idleDoubt {
+            if session.isMute || now - session.activity.lastArrival > Limits.idleDoubt {
                 beginHandshake(at: now)
             }
         }
@@ -240,7 +242,7 @@ public final class Endpoint {
         walkOn(at: now)
         while let slot = host.sessionDeadlines.popDue(at: now) {
             guard let session = sessions[slot] else { continue }
-            session.scheduled = .distantFuture
+            session.turn.scheduled = .distantFuture
             advance(session, to: now)
         }
         while let slot = host.streamDeadlines.popDue(at: now) {
@@ -277,15 +279,15 @@ struct UplinkState {
     var uplink: Uplink
     var isUp = true
     var retryAt = Instant.distantFuture
-    private var patience = Interval.milliseconds(200)
+    private var timeout = Interval.milliseconds(200)
     init(uplink: Uplink) { self.uplink = uplink }
 
     mutating func fail(at now: Instant) {
         isUp = false
-        retryAt = now + patience
-        patience = min(patience * 2, .seconds(5))
+        retryAt = now + timeout
+        timeout = min(timeout * 2, .seconds(5))
     }
     mutating func retry() { isUp = true; retryAt = .distantFuture }
     /// A path through it was answered.
-    mutating func proved() { patience = .milliseconds(200) }
+    mutating func proved() { timeout = .milliseconds(200) }
 }

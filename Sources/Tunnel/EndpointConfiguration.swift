@@ -66,17 +66,17 @@ public struct EndpointConfiguration: Sendable {
     /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard, until
     /// `Endpoint.setWallClock` says otherwise.
     public var epoch: UInt64 = 0
-    public var mostConnections = 100_000
+    public var maximumConnections = 100_000
     /// Concentrator, of one user: connections; those of them whose target has not arrived, which a
     /// proxy's have with their first datagram; and sessions, of which each proxy process has one.
-    public var mostConnectionsPerUser = 50_000
-    public var mostHalfOpenPerUser = 256
+    public var maximumConnectionsPerUser = 50_000
+    public var maximumHalfOpenPerUser = 256
     /// Bytes that connections may hold in all, and those of one user.
     public var memory = Int.max
     public var memoryPerUser = Int.max
-    public var mostSessionsPerUser = 16
+    public var maximumSessionsPerUser = 16
     /// Addresses that `Endpoint.setAnnounced` takes.
-    public static let mostAnnounced = Limits.announcedAddresses
+    public static let maximumAnnounced = Limits.announcedAddresses
     /// Concentrator: whether a session may have more than one path to the address it began on. Not
     /// where that leads to one of several servers.
     public var joinsFirstAddress = true

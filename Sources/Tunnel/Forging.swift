@@ -21,15 +21,15 @@ extension Session {
         _ frames: [UInt8], _ path: Path, number: UInt64
     ) -> [UInt8] {
         let header = DatagramHeader(
-            kind: .record, epoch: current.epoch, path: UInt8(path.number),
-            session: remoteIndex,
+            kind: .record, epoch: keys.current.epoch, path: UInt8(path.number),
+            session: indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
         var out = [UInt8](
             repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = current.send?.seal(
+                _ = keys.current.send?.seal(
                     path: UInt32(path.number), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)

@@ -39,8 +39,6 @@ final class Dialer {
     let instance: UInt64
     var cookies: [HeldCookie] = []
     var handshake: HandshakeState?
-    /// Connections that wait for a session.
-    var waiting: [StreamHandle] = []
 
     init(remoteKey: Key32, preSharedKey: Key32, instance: UInt64) {
         self.remoteKey = remoteKey
@@ -86,7 +84,7 @@ extension Endpoint {
         guard isProxy, handshake == nil, let slot = sessions.takeSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
         if let session = currentSession, !session.hasUsablePath {
-            host.say(.sessionDoubted(session: session.slot))
+            host.emit(.sessionDoubted(session: session.slot))
         }
         repeatHandshake(at: now)
     }
@@ -112,7 +110,7 @@ extension Endpoint {
     func repeatHandshake(at now: Instant) {
         guard let dialer, var state = dialer.handshake else { return }
         defer { Secrets.wipeStack() }
-        let insists = (currentSession?.resumptions ?? 0) >= Limits.vainResumptions
+        let insists = (currentSession?.handshakes.resumptions ?? 0) >= Limits.vainResumptions
         let salt = UInt32(truncatingIfNeeded: host.random.next() & 0xff)
         let index = UInt32(state.slot) | salt << 16
         let payload = HelloPayload(
@@ -144,15 +142,15 @@ extension Endpoint {
             }
         }
         let limit =
-            dialer.waiting.isEmpty && currentSession?.streams.isEmpty ?? true
-            ? Limits.idleHandshakePatience : Limits.waitingHandshakePatience
-        var patience = Limits.firstHandshakePatience
-        for _ in 0..<min(state.count, 10) { patience = min(patience * 3 / 2, limit) }
+            host.waiting.isEmpty && currentSession?.streams.isEmpty ?? true
+            ? Limits.idleHandshakeTimeout : Limits.waitingHandshakeTimeout
+        var timeout = Limits.firstHandshakeTimeout
+        for _ in 0..<min(state.count, 10) { timeout = min(timeout * 3 / 2, limit) }
         // A fifth either way, so that many proxies don't knock in step at a concentrator that comes
         // back.
         let jitter = Int64(host.random.next() % 400) - 200
         state.count += 1
-        state.nextAt = now + patience + patience * jitter / 1000
+        state.nextAt = now + timeout + timeout * jitter / 1000
         handshake = state
     }
 
@@ -290,8 +288,8 @@ extension Endpoint {
                 instance: dialer.instance, suite: suite, keys: keys),
             host: host, user: nil, peer: dialer.peer, memory: ownMemory, mode: mode,
             numberCursor: host.random.next(), at: now)
-        session.firstRemote = arrival.source.remote
-        session.forbidsFirst = welcome.forbidsFirst
+        session.addresses.first = arrival.source.remote
+        session.addresses.forbidsFirst = welcome.forbidsFirst
         sessions[slot] = session
         handshake = nil
         currentSession = session
@@ -299,14 +297,14 @@ extension Endpoint {
             if !attempt.insists { keepUnheard(of: old, at: now) }
             end(old, reason: "replaced by a new session", at: now)
         }
-        host.say(.sessionOpened(session: session.slot, user: ""))
-        let single = session.need == .single
+        host.emit(.sessionOpened(session: session.slot, user: ""))
+        let single = session.modes.effective == .single
         for item in host.uplinks where item.isUp && !single {
             session.openPaths(uplink: item.uplink, at: now)
         }
         session.greet(arrival, at: now)
-        let streams = dialer.waiting
-        dialer.waiting.removeAll()
+        let streams = host.waiting
+        host.waiting.removeAll()
         for stream in streams where !stream.isReleased || stream.connection.error == nil {
             session.attach(stream, at: now)
         }
@@ -320,7 +318,7 @@ extension Endpoint {
         _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
     ) {
         guard let session = currentSession, !attempt.insists else { return }
-        let old = session.slot, silence = now - session.lastArrival
+        let old = session.slot, silence = now - session.activity.lastArrival
         sessions.giveBack(old)
         host.sessionDeadlines.set(old, .distantFuture)
         session.goOn(
@@ -329,9 +327,9 @@ extension Endpoint {
         sessions[slot] = session
         if session.changes.isWalking { host.walking.append(slot) }
         handshake = nil
-        session.lastArrival = now
-        session.resumptions += 1
-        host.say(.sessionResumed(session: slot, silence: silence))
+        session.activity.lastArrival = now
+        session.handshakes.resumptions += 1
+        host.emit(.sessionResumed(session: slot, silence: silence))
         session.goOn(at: now)
         session.greet(arrival, at: now)
         for case let path? in session.paths where path.isOpen && path.health != .usable {
@@ -366,13 +364,13 @@ extension Endpoint {
         }
         session.streams.removeAll()
         forgetSuccessors(session)
-        session.wipeKeys()
+        session.keys.wipe()
         session.user?.sessions.removeAll { $0 == session.slot }
         sessions.giveBack(session.slot)
         host.sessionDeadlines.set(session.slot, .distantFuture)
         session.isClosing = true
         if currentSession === session { currentSession = nil }
-        host.say(.sessionClosed(session: session.slot, reason: reason))
+        host.emit(.sessionClosed(session: session.slot, reason: reason))
     }
 }
 
@@ -380,8 +378,8 @@ extension Session {
     /// What both ends do when a session goes on: its connections find it in its slot, and nothing
     /// refers to records of the past.
     func goOn(at now: Instant) {
-        isDirty = false
-        scheduled = .distantFuture
+        turn.isDirty = false
+        turn.scheduled = .distantFuture
         for slot in streams {
             guard let stream = host.streams[slot] else { continue }
             stream.session = self
@@ -405,10 +403,10 @@ extension Session {
                 $0?.uplink == arrival.source.uplink && $0?.remote == arrival.source.remote
             }) ?? nil
         else { return }
-        path.local = arrival.source.local
-        path.noteRTT(now - arrival.sentAt, at: now)
-        path.hasAnswered = true
-        setHealth(.usable, path, at: now)
+        path.address.local = arrival.source.local
+        path.roundTrip.add(now - arrival.sentAt, at: now)
+        path.lifecycle.answered()
+        enter(.usable, path, at: now)
         if arrival.token < 0, let out = path.append(ProbeFrame.size) {
             ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
         }

@@ -14,68 +14,42 @@ extension Session {
 
     /// An authentic datagram: the path lives in our direction.
     @inline(__always) func noteArrival(_ path: Path, at now: Instant) {
-        lastArrival = now
-        resumptions = 0
+        activity.lastArrival = now
+        handshakes.resumptions = 0
         path.lastArrival = now
-        // What was sent a moment ago can't have been answered yet: the clock starts anew for that.
-        path.awaitingSince = path.lastEliciting > now - path.leastRTT ? now : .distantFuture
-        if path.health == .suspect, path.isOpen, !path.probe.isOutstanding {
+        path.silence.heard(shortestRTT: path.roundTrip.minimum, at: now)
+        if path.health == .suspect, !path.probe.isOutstanding {
             sendProbe(path, at: now)
         }
     }
 
-    /// Payload came: a flow whose later silence tells something (the sender of a download is far
-    /// away).
-    @inline(__always) func noteData(
-        _ path: Path, _ stream: StreamHandle,
-        at now: Instant
-    ) {
+    /// Payload came: a streak whose end tells something (the sender of a download is far away).
+    @inline(__always) func noteData(_ path: Path, _ stream: StreamHandle, at now: Instant) {
         noteActivity(stream, at: now)
-        path.lastData = now
-        noteFlow(path, at: now)
+        if let due = path.silence.receivedData(at: now) { arm(due) }
     }
 
-    /// An acknowledgement without data, while we send: the other half of such a flow.
+    /// An acknowledgement without data, while we send: the other half of such a streak.
     @inline(__always) func noteAcknowledgement(_ path: Path, at now: Instant) {
-        if now - path.lastEliciting < Limits.flowBreak { noteFlow(path, at: now) }
-    }
-
-    @inline(__always) func noteFlow(_ path: Path, at now: Instant) {
-        let gap = now - path.lastFlow
-        path.lastFlow = now
-        if gap > Limits.flowBreak {
-            path.flow = 0
-            path.flowGap = .zero
-            path.flowSilence = .distantFuture
-            return
-        }
-        path.flow += 1
-        path.flowGap = (path.flowGap * 7 + gap) / 8
-        guard path.flow >= Limits.flowLength else { return }
-        path.flowSilence = now + max(path.flowGap * 4, Limits.leastFlowSilence)
-        if scheduled > path.flowSilence { arm(path.flowSilence) }
+        if let due = path.silence.receivedAcknowledgement(at: now) { arm(due) }
     }
 
     /// Payload came or went. The first after a pause starts the probes that keep round trips known.
     @inline(__always) func noteActivity(_ stream: StreamHandle, at now: Instant) {
-        let wasActive = now - lastActivity < Limits.activity
-        lastActivity = now
-        lastStream = stream.slot
+        let wasActive = now - activity.last < Limits.activity
+        activity.last = now
+        activity.stream = stream.slot
         if !wasActive { schedule(at: now) }
     }
 
     /// Something that must be answered leaves.
     @inline(__always) func noteEliciting(_ path: Path, at now: Instant) {
-        path.lastEliciting = now
-        guard path.awaitingSince == .distantFuture else { return }
-        path.awaitingSince = now
-        let due = now + silencePatience(path)
-        if scheduled > due { arm(due) }
+        if path.silence.sentEliciting(at: now) { arm(now + silenceTimeout(path)) }
     }
 
     /// How long an answer may take before a probe asks: the round trip, what it varies, the peer's
     /// delayed ACK.
-    private func silencePatience(_ path: Path) -> Interval {
+    private func silenceTimeout(_ path: Path) -> Interval {
         roundTripBound(path) + Limits.peerAckDelay
     }
 
@@ -83,15 +57,14 @@ extension Session {
     /// queue it stands in.
     func roundTripBound(_ path: Path) -> Interval {
         var bound = path.probeTimeout
-        guard lastStream >= 0,
-            lastStream < host.streams.count,
-            let stream = host.streams[lastStream],
+        guard let slot = activity.stream, slot < host.streams.count,
+            let stream = host.streams[slot],
             stream.session === self
         else { return bound }
         for i in 0..<stream.links.count
         where stream.links[i].isUsed && stream.links[i].path == path.number {
             guard let tcp = stream.connection.subflow(i), tcp.hasRTTSample else { continue }
-            bound = max(bound, tcp.smoothedRTT + max(tcp.rttVariation * 4, Limits.leastVariation))
+            bound = max(bound, tcp.smoothedRTT + max(tcp.rttVariation * 4, Limits.minimumVariation))
         }
         return bound
     }
@@ -100,8 +73,10 @@ extension Session {
     /// need less patience than one.
     private func shortBound(_ path: Path) -> Interval {
         let bound = roundTripBound(path)
-        guard path.hasRTT else { return bound }
-        return min(bound, path.smoothedRTT + max(path.rttVariation * 2, Limits.leastVariation))
+        guard path.roundTrip.isKnown else { return bound }
+        return min(
+            bound,
+            path.roundTrip.smoothed + max(path.roundTrip.variation * 2, Limits.minimumVariation))
     }
 
     // MARK: Probes
@@ -109,7 +84,7 @@ extension Session {
     func sendProbe(_ path: Path, at now: Instant) {
         path.probe.identifier &+= 1
         // An address that may get only so much yet gets data, not questions.
-        let isLong = path.isValidated && path.mtu.asksBase(at: now)
+        let isLong = path.validation.isValidated && path.mtu.asksBase(at: now)
         // The proxy is to know that full datagrams don't reach it, or it would wait for data on
         // this path.
         let isNarrow = !isInitiator && path.health == .suspect && !path.mtu.isProven
@@ -119,7 +94,7 @@ extension Session {
             identifier: ProbeFrame.identifier(count: path.probe.identifier, purpose),
             sentAt: now.nanoseconds)
         if isLong {
-            path.longQuestion = frame
+            path.waiting.longQuestion = frame
             path.mtu.askedBase(at: now)
         } else if let out = path.append(ProbeFrame.size) {
             frame.write(into: out)
@@ -133,11 +108,11 @@ extension Session {
             path.probe.unanswered = 0
         }
         path.probe.sentAt = now
-        let patience =
+        let timeout =
             path.health == .usable
             ? path.probe.needed == 1 ? shortBound(path) : roundTripBound(path)
             : path.probe.backoff
-        path.probe.verdictAt = now + patience
+        path.probe.verdictAt = now + timeout
         arm(path.probe.verdictAt)
         markDirty()
     }
@@ -148,8 +123,8 @@ extension Session {
             // Answered where it came from; a peer that asks more than a datagram holds asks again.
             var answer = frame
             answer.isAnswer = true
-            if !isInitiator, frame.isLong, arrival.length >= Limits.leastBaseDatagram {
-                path.longAnswer = answer
+            if !isInitiator, frame.isLong, arrival.length >= Limits.minimumBaseDatagram {
+                path.waiting.longAnswer = answer
                 markDirty()
             } else if let out = path.append(ProbeFrame.size) {
                 answer.write(into: out)
@@ -166,7 +141,7 @@ extension Session {
             return
         }
         if frame.isSize { return sizeAnswered(frame, path, at: now) }
-        if frame.isLong, path.isOpen, !isInitiator || arrival.length >= Limits.leastBaseDatagram {
+        if frame.isLong, path.isOpen, !isInitiator || arrival.length >= Limits.minimumBaseDatagram {
             basePassed(path, at: now)
         }
         answered(now - Instant(nanoseconds: frame.sentAt), path, at: now)
@@ -180,19 +155,21 @@ extension Session {
         // long. A round trip that has really become so long shows again, and counts for twice as
         // much each time.
         let isUsable = path.health == .usable
-        let most = isUsable ? sample : max(Limits.longestStallSample, path.probeTimeout * 2)
+        let maximum = isUsable ? sample : max(Limits.maximumStallSample, path.probeTimeout * 2)
         // What was asked during the silence, and is answered behind the answer that ended it,
         // measures nothing.
-        let isOld = isUsable && path.healthSince > .zero && now - sample < path.healthSince
-        if sample > .zero, !isOld || !path.hasRTT { path.noteRTT(min(sample, most), at: now) }
+        let isOld = isUsable && path.lifecycle.since > .zero && now - sample < path.lifecycle.since
+        if sample > .zero, !isOld || !path.roundTrip.isKnown {
+            path.roundTrip.add(min(sample, maximum), at: now)
+        }
         path.probe.lastAnswer = now
-        path.hasAnswered = true
-        path.mtu.shortAnswered(at: now, roundTrip: path.smoothedRTT)
+        path.lifecycle.answered()
+        path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
         arm(path.mtu.deadline)
         guard path.mtu.isProven || path.health == .usable else {
             // It lives, but full datagrams have yet to show that they pass.
-            if path.mtu.asksBase(at: now), path.longQuestion == nil,
-                now - path.probe.sentAt >= Limits.leastVariation
+            if path.mtu.asksBase(at: now), path.waiting.longQuestion == nil,
+                now - path.probe.sentAt >= Limits.minimumVariation
             {
                 sendProbe(path, at: now)
             }
@@ -206,7 +183,7 @@ extension Session {
         {
             host.uplinks[i].proved()
         }
-        if path.health != .usable { setHealth(.usable, path, at: now) }
+        enter(.usable, path, at: now)
         if let due = keepWarmAt(path, at: now) { arm(due) }
     }
 
@@ -216,10 +193,8 @@ extension Session {
     func pathDeadline(_ path: Path, at now: Instant) -> Instant {
         guard path.isOpen else { return .distantFuture }
         if path.probe.isOutstanding { return min(path.probe.verdictAt, path.mtu.deadline) }
-        var due = min(path.flowSilence, path.mtu.deadline)
-        if path.awaitingSince < .distantFuture {
-            due = min(due, path.awaitingSince + silencePatience(path))
-        }
+        var due = min(
+            path.mtu.deadline, path.silence.deadline(timeout: silenceTimeout(path)))
         if let warm = keepWarmAt(path, at: now) { due = min(due, warm) }
         return due
     }
@@ -229,8 +204,8 @@ extension Session {
     private func keepWarmAt(_ path: Path, at now: Instant) -> Instant? {
         let last = max(path.probe.lastAnswer, path.probe.sentAt)
         let isUsed =
-            (!path.isBackup || path.isWarm)
-            && (need != .single || !isInitiator || carriesSubflows(path))
+            (!path.role.isBackup || path.role.isWarm)
+            && (modes.effective != .single || !isInitiator || carriesSubflows(path))
         if isUsed, isActive(at: now) { return last + Limits.warmProbe }
         guard isInitiator, !streams.isEmpty || isUsed else { return nil }
         return max(last, path.lastArrival) + Limits.keepalive
@@ -249,16 +224,7 @@ extension Session {
             if path.probe.verdictAt <= now { probeTimedOut(path, at: now) }
             return
         }
-        let isAwaiting = path.awaitingSince < .distantFuture
-        var isSilent = isAwaiting && path.awaitingSince + silencePatience(path) <= now
-        if path.flowSilence <= now {
-            path.flowSilence = .distantFuture
-            path.flow = 0
-            // Acknowledgements end where nothing is left to acknowledge; data that was under way
-            // does not.
-            isSilent = isSilent || isAwaiting || now - path.lastData < Limits.flowBreak
-        }
-        if isSilent {
+        if path.silence.isOverdue(timeout: silenceTimeout(path), at: now) {
             path.probe.needed = 1
             sendProbe(path, at: now)
             doubtSize(path, at: now)
@@ -274,28 +240,28 @@ extension Session {
             // An experiment without this help.
         } else if path.health == .usable {
             let heard = path.lastArrival >= path.probe.sentAt
-            let most = path.mtu.isProven ? Limits.unansweredWhileHearing : PathMTU.mostTries
-            if path.probe.unanswered >= (heard ? most : path.probe.needed) {
+            let maximum = path.mtu.isProven ? Limits.unansweredWhileHearing : PathMTU.maximumTries
+            if path.probe.unanswered >= (heard ? maximum : path.probe.needed) {
                 path.probe.backoff = Limits.suspectProbe
-                setHealth(.suspect, path, at: now)
+                fallSilent(path, at: now)
                 if isInitiator {
-                    path.isSilent = true
+                    path.lifecycle.report()
                     raise(path, at: now)
                 }
                 wakeNext(at: now)
             }
         } else {
-            if path.isUntried { foundDead(path, at: now) }
+            if path.lifecycle.trustEnds() { foundDead(path, at: now) }
             let isWanted =
                 isActive(at: now) || !hasUsablePath && !streams.isEmpty
-            let isFresh = now - path.healthSince < Limits.freshSuspicion
+            let isFresh = now - path.lifecycle.since < Limits.freshSuspicion
             let limit =
                 !isWanted
-                ? Limits.longestIdleProbe
-                : isFresh ? Limits.freshSuspectProbe : Limits.longestSuspectProbe
+                ? Limits.maximumIdleProbe
+                : isFresh ? Limits.freshSuspectProbe : Limits.maximumSuspectProbe
             path.probe.backoff =
                 isFutile(path)
-                ? min(path.probe.backoff * 2, Limits.longestFutileProbe)
+                ? min(path.probe.backoff * 2, Limits.maximumFutileProbe)
                 : min(path.probe.backoff * 3 / 2, limit)
         }
         sendProbe(path, at: now)
@@ -304,7 +270,6 @@ extension Session {
     /// A path that was used before its first answer, and none came: its connections learn it,
     /// another one wakes.
     private func foundDead(_ path: Path, at now: Instant) {
-        path.isUntried = false
         pathChanges &+= 1
         healthChanged(.suspect, path, at: now)
         wakeNext(at: now)
@@ -312,42 +277,38 @@ extension Session {
 
     // MARK: Consequences
 
-    func setHealth(_ health: PathHealth, _ path: Path, at now: Instant) {
-        guard path.health != health else { return }
-        path.health = health
-        path.healthSince = now
-        if health == .usable {
-            path.isUntried = false
-            if path.isSilent {
-                path.isSilent = false
-                raise(path, at: now)
-            }
-        }
-        path.awaitingSince = .distantFuture
-        path.flowSilence = .distantFuture
-        path.flow = 0
+    /// The path goes to another state; nothing follows where its health is the same.
+    func enter(_ state: PathState, _ path: Path, at now: Instant) {
+        guard let change = path.lifecycle.enter(state, at: now) else { return }
+        if change.endsReport { raise(path, at: now) }
+        path.silence.restart()
         pathChanges &+= 1
-        if health != .usable { askFutile(besides: path, at: now) }
+        if change.health != .usable { askFutile(besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
-        let isNew = path.isUntried || path.lastArrival == .zero
-        if health != .suspect || !isNew {
-            host.say(
+        let isNew = change.isOpening || path.lastArrival == .zero
+        if change.health != .suspect || !isNew {
+            host.emit(
                 .pathChanged(
                     session: slot, path: path.number, uplink: path.uplinkName,
                     remote: path.remote,
-                    health: health))
+                    health: change.health))
         }
-        healthChanged(health, path, at: now)
+        healthChanged(change.health, path, at: now)
         if isInitiator { watchSpare(at: now) }
         schedule(at: now)
+    }
+
+    /// A path that worked does not any more.
+    func fallSilent(_ path: Path, at now: Instant) {
+        enter(.suspect(hasAnswered: true, isReported: false), path, at: now)
     }
 
     // MARK: The session's clock
 
     /// Makes sure that `advance` comes by `due`.
     @inline(__always) func arm(_ due: Instant) {
-        guard due < scheduled else { return }
-        scheduled = due
+        guard due < turn.scheduled else { return }
+        turn.scheduled = due
         host.sessionDeadlines.set(slot, due)
     }
 
@@ -355,55 +316,54 @@ extension Session {
     func schedule(at now: Instant) {
         guard !isClosing, isConfirmed else { return }
         if isMute { scheduleMute(at: now); return }
-        var due = min(signals.at, current.since + host.configuration.keyDeath)
+        var due = min(signals.at, keys.current.since + host.configuration.keyDeath)
         due = min(due, nextSuccessorEnd())
         for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
-        if previous != nil { due = min(due, previousUntil) }
-        if let rekey = self.rekey { due = min(due, rekey.again.at) }
-        due = min(due, min(spareAt, resets.deadline))
+        due = min(due, min(keys.previousUntil, keys.rekey?.again.at ?? .distantFuture))
+        due = min(due, min(selection.spareAt, resets.deadline))
         due = min(due, datagrams.deadline)
         if isInitiator {
             // Doubt is looked at again and again while it lasts.
             if !hasUsablePath, !streams.isEmpty, !host.isHandshaking {
                 due = min(
-                    due, max(lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
+                    due, max(activity.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
             }
         } else {
-            due = min(due, lastArrival + longestSilence)
+            due = min(due, activity.lastArrival + maximumSilence)
         }
         arm(max(due, now + .microseconds(50)))
     }
 
     /// How long the concentrator keeps the session when nothing is heard of it.
-    private var longestSilence: Interval {
+    private var maximumSilence: Interval {
         let usual = host.configuration.sessionSilence
-        return hasFollower ? min(usual, Limits.followedSilence) : usual
+        return handshakes.hasFollower ? min(usual, Limits.followedSilence) : usual
     }
 
     /// Without keys there is nothing to do but to wait for new ones.
     private func scheduleMute(at now: Instant) {
-        let end = isInitiator ? .distantFuture : lastArrival + longestSilence
+        let end = isInitiator ? .distantFuture : activity.lastArrival + maximumSilence
         arm(max(min(end, nextSuccessorEnd()), now + .microseconds(50)))
     }
 
     func advance(to now: Instant) -> SessionDemand {
-        if !isInitiator, now - lastArrival >= longestSilence {
+        if !isInitiator, now - activity.lastArrival >= maximumSilence {
             return .isOver(reason: "silent")
         }
-        if !isMute, now - current.since >= host.configuration.keyDeath {
+        if !isMute, now - keys.current.since >= host.configuration.keyDeath {
             dropKeys(at: now)
             if isInitiator { return .needsHandshake }
         }
         if isMute { schedule(at: now); return .none }
         for case let path? in paths { advance(path, to: now) }
         if signals.at <= now { repeatSignals(at: now) }
-        if spareAt <= now { watchSpare(at: now) }
+        if selection.spareAt <= now { watchSpare(at: now) }
         if resets.deadline <= now { repeatResets(at: now) }
         advanceDatagrams(to: now)
-        if previous != nil, previousUntil <= now { previous = nil }
-        if let rekey, rekey.again.at <= now { repeatRekey(at: now) }
+        keys.expirePrevious(at: now)
+        if let rekey = keys.rekey, rekey.again.at <= now { repeatRekey(at: now) }
         if isInitiator, !hasUsablePath, !streams.isEmpty,
-            now - lastArrival >= Limits.sessionDoubt
+            now - activity.lastArrival >= Limits.sessionDoubt
         {
             return .needsHandshake
         }
@@ -418,7 +378,7 @@ extension Session {
         doubtSize(stream, at: now)
         if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }
         if stream.prefaceUntil <= now { giveUpHalfOpen(stream, at: now) }
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
     }
 }

@@ -115,14 +115,14 @@ extension Endpoint {
     /// What the welcome to this address carries, and to no other: whoever hands it back receives
     /// there.
     private func token(_ session: Session, for source: PathAddress, at now: Instant) -> Int64 {
-        if let i = session.welcomed.firstIndex(where: { $0.address == source }) {
-            session.welcomed[i].asks += 1
-            return session.welcomed[i].nonce
+        if let i = session.handshakes.welcomed.firstIndex(where: { $0.address == source }) {
+            session.handshakes.welcomed[i].asks += 1
+            return session.handshakes.welcomed[i].nonce
         }
         var check = AddressCheck(address: source, nonce: host.random.nonce())
         check.askedAt = now
         check.asks = 1
-        session.welcomed.append(check)
+        session.handshakes.welcomed.append(check)
         return check.nonce
     }
 
@@ -133,11 +133,11 @@ extension Endpoint {
         guard let listener else { return }
         defer { Secrets.wipeStack() }
         var spent = 0
-        withUnsafeTemporaryAllocation(byteCount: HelloDatagram.size, alignment: 8) { room in
+        withUnsafeTemporaryAllocation(byteCount: HelloDatagram.size, alignment: 8) { space in
             while spent < Limits.multiplicationsPerTurn, listener.gate.nextAt(now) <= now,
-                let source = listener.gate.takeFirst(into: room.baseAddress!)
+                let source = listener.gate.takeFirst(into: space.baseAddress!)
             {
-                let cost = openHello(UnsafeRawBufferPointer(room), from: source, at: now)
+                let cost = openHello(UnsafeRawBufferPointer(space), from: source, at: now)
                 listener.gate.spend(cost, at: now)
                 spent += cost
             }
@@ -168,7 +168,7 @@ extension Endpoint {
         if let refusal = user.judge(hello, wallClock: wallClock(at: now), at: now) {
             host.counters.refusedHellos += 1
             if user.isNews(refusal, at: now) {
-                host.say(
+                host.emit(
                     .helloRefused(
                         user: user.name, remote: source.remote, reason: refusal))
             }
@@ -185,7 +185,7 @@ extension Endpoint {
     ) -> Int {
         host.counters.refusedHellos += 1
         if user.isNews(reason, at: now) {
-            host.say(
+            host.emit(
                 .helloRefused(user: user.name, remote: source.remote, reason: reason))
         }
         return 2
@@ -200,7 +200,7 @@ extension Endpoint {
         guard listener?.strangers.take(at: now) == true else { return 1 }
         var noise = noise
         guard (try? noise.readMessage(message)) != nil else { return 2 }
-        host.say(.strangerRefused(key: key, remote: source.remote))
+        host.emit(.strangerRefused(key: key, remote: source.remote))
         return 2
     }
 
@@ -260,19 +260,20 @@ extension Endpoint {
             host: host, user: user, peer: user.peer, memory: user.memory, mode: mode,
             numberCursor: 0, at: now)
         if let living {
-            if living.successors.count >= Limits.successors, let hello = living.successors[0].hello
+            if living.handshakes.successors.count >= Limits.successors,
+                let hello = living.handshakes.successors[0].handshakes.hello
             {
                 forgetUnconfirmed(hello)
             }
-            session.isSuccessor = true
-            living.successors.append(session)
+            session.handshakes.isSuccessor = true
+            living.handshakes.successors.append(session)
         } else {
             sessions[slot] = session
         }
         remember(session, datagram, welcome: bytesOut, at: now)
         postWelcome(bytesOut, to: source, token: token(session, for: source, at: now))
         if user.noteWelcome(at: now), user.isNews(.unheeded, at: now) {
-            host.say(.helloRefused(user: user.name, remote: source.remote, reason: .unheeded))
+            host.emit(.helloRefused(user: user.name, remote: source.remote, reason: .unheeded))
         }
         return 5
     }
@@ -302,21 +303,21 @@ extension Endpoint {
         listener.unconfirmed[mac1] = Unconfirmed(
             session: session, hello: Array(datagram[..<HelloDatagram.mac1]), welcome: welcome)
         listener.unconfirmedOrder.append(mac1)
-        session.hello = mac1
+        session.handshakes.hello = mac1
         (sessions[session.slot] ?? session).arm(now + Limits.unconfirmedLifetime)
     }
 
     /// Nobody came to use it.
     func expire(_ session: Session, at now: Instant) {
-        if let hello = session.hello { forgetUnconfirmed(hello) }
+        if let hello = session.handshakes.hello { forgetUnconfirmed(hello) }
     }
 
     private func forgetUnconfirmed(_ mac1: Bytes16) {
         guard let session = listener?.unconfirmed[mac1]?.session else { return }
         noLongerUnconfirmed(mac1)
-        session.wipeKeys()
-        if session.isSuccessor {
-            sessions[session.slot]?.successors.removeAll { $0 === session }
+        session.keys.wipe()
+        if session.handshakes.isSuccessor {
+            sessions[session.slot]?.handshakes.successors.removeAll { $0 === session }
             return
         }
         sessions.giveBack(session.slot)
@@ -329,25 +330,27 @@ extension Endpoint {
     }
 
     func expireSuccessors(_ session: Session, at now: Instant) {
-        while let first = session.successors.first,
+        while let first = session.handshakes.successors.first,
             first.openedAt + Limits.unconfirmedLifetime <= now,
-            let hello = first.hello
+            let hello = first.handshakes.hello
         { forgetUnconfirmed(hello) }
     }
 
     func forgetSuccessors(_ session: Session) {
-        while let hello = session.successors.first?.hello { forgetUnconfirmed(hello) }
+        while let hello = session.handshakes.successors.first?.handshakes.hello {
+            forgetUnconfirmed(hello)
+        }
     }
 
     /// The peer has spoken with the new keys: the session is real, and replaces the instance's
     /// older one; or the older one goes on with its keys. The session that lives.
     func confirm(_ session: Session, at now: Instant) -> Session {
         session.isConfirmed = true
-        session.lastArrival = now
-        if let hello = session.hello { noLongerUnconfirmed(hello) }
-        session.hello = nil
-        let living = session.isSuccessor ? sessions[session.slot] : nil
-        living?.successors.removeAll { $0 === session }
+        session.activity.lastArrival = now
+        if let hello = session.handshakes.hello { noLongerUnconfirmed(hello) }
+        session.handshakes.hello = nil
+        let living = session.handshakes.isSuccessor ? sessions[session.slot] : nil
+        living?.handshakes.successors.removeAll { $0 === session }
         // Its other attempts are answered, but not used: the proxy has chosen.
         for mac1 in listener?.unconfirmedOrder ?? [] {
             guard let other = listener?.unconfirmed[mac1]?.session, other.user === session.user,
@@ -364,13 +367,13 @@ extension Endpoint {
             } else if HelloPayload.machine(of: other.instance)
                 == HelloPayload.machine(of: session.instance)
             {
-                other.hasFollower = true
+                other.handshakes.hasFollower = true
                 other.schedule(at: now)
             }
         }
         makeRoom(for: session, at: now)
         session.user?.sessions.append(session.slot)
-        host.say(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
+        host.emit(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
         session.announceAll(at: now)
         session.schedule(at: now)
         return session
@@ -379,19 +382,19 @@ extension Endpoint {
     /// The session goes on with a handshake's keys: the same process is back. Where its paths lead
     /// is asked again.
     private func takeOver(_ session: Session, by other: Session, at now: Instant) {
-        let silence = now - session.lastArrival
+        let silence = now - session.activity.lastArrival
         session.goOn(
-            slot: session.slot, localIndex: other.localIndex, remoteIndex: other.remoteIndex,
-            suite: other.suite, keys: other.current)
-        session.welcomed = other.welcomed
-        session.lastArrival = now
-        host.say(.sessionResumed(session: session.slot, silence: silence))
+            slot: session.slot, localIndex: other.indices.local, remoteIndex: other.indices.remote,
+            suite: other.keys.suite, keys: other.keys.current)
+        session.handshakes.welcomed = other.handshakes.welcomed
+        session.activity.lastArrival = now
+        host.emit(.sessionResumed(session: session.slot, silence: silence))
         session.goOn(at: now)
         for case let path? in session.paths {
-            if path.health == .usable { session.setHealth(.suspect, path, at: now) }
-            path.isValidated = false
-            path.check = nil
-            path.held.removeAll()
+            if path.health == .usable { session.fallSilent(path, at: now) }
+            path.validation.isValidated = false
+            path.validation.check = nil
+            path.validation.held.removeAll()
             path.probe.isOutstanding = false
             path.probe.verdictAt = .distantFuture
         }
@@ -402,6 +405,7 @@ extension Endpoint {
 extension Session {
     /// When the first of the handshakes that may go on with the session is forgotten.
     func nextSuccessorEnd() -> Instant {
-        successors.first.map { $0.openedAt + Limits.unconfirmedLifetime } ?? .distantFuture
+        handshakes.successors.first.map { $0.openedAt + Limits.unconfirmedLifetime }
+            ?? .distantFuture
     }
 }

@@ -5,7 +5,7 @@ import Wire
 
 /// Which subflows exist for which connection on which path (the proxy decides).
 ///
-/// Full and backup mode: one on every usable path. Single mode: one, on the keeper (`Modes`).
+/// Full and backup mode: one on every usable path. Single mode: one, on the active path (`Modes`).
 extension Session {
     /// Opens what the connection lacks; true where something was opened.
     func manageSubflows(_ stream: StreamHandle, at now: Instant) -> Bool {
@@ -18,9 +18,8 @@ extension Session {
         }
         guard
             stream.joinedAt != pathChanges || stream.joinRetryAt <= now
-                || stream.isMoving(activePath)
-                || (superseded >= 0
-                    && stream.connection.hasSubflow(path: superseded))
+                || stream.isMoving(selection.activePath)
+                || (selection.superseded.map({ stream.connection.hasSubflow(path: $0) }) ?? false)
         else { return false }
         guard stream.connection.canJoin else {
             stream.joinRetryAt = .distantFuture  // over, or asked again when the keys are known
@@ -34,7 +33,7 @@ extension Session {
         leaveSuperseded(stream, at: now)
         var opened = stream.connection.livingSubflows != lived
         for case let path? in paths
-        where path.health == .usable && path.number != superseded
+        where path.health == .usable && path.number != selection.superseded
             && !stream.connection.hasSubflow(path: path.number)
         {
             opened = join(stream, path, at: now) || opened
@@ -44,13 +43,13 @@ extension Session {
 
     /// Single mode: a subflow on the keeper, and where that stands none elsewhere.
     private func keepOne(_ stream: StreamHandle, at now: Instant) -> Bool {
-        guard let keeper = selectActivePath() else { return false }
-        if stream.connection.hasSubflow(path: keeper.number) {
+        guard let active = selectActivePath() else { return false }
+        if stream.connection.hasSubflow(path: active.number) {
             let lived = stream.connection.livingSubflows
-            leaveSpare(stream, keeper, at: now)
+            leaveSpare(stream, active, at: now)
             return stream.connection.livingSubflows != lived
         }
-        return join(stream, keeper, at: now)
+        return join(stream, active, at: now)
     }
 
     /// The eligible path with the shortest round trip, a regular one before a backup one.
@@ -58,8 +57,8 @@ extension Session {
         var best: Path?
         for case let path? in paths where isEligible(path) {
             guard let other = best else { best = path; continue }
-            if path.isReserve != other.isReserve
-                ? !path.isReserve : path.probeTimeout < other.probeTimeout
+            if path.role.isReserve != other.role.isReserve
+                ? !path.role.isReserve : path.probeTimeout < other.probeTimeout
             {
                 best = path
             }
@@ -78,7 +77,7 @@ extension Session {
             remotePort: SealedSegment.listenerPort,
             initialSequence: SubflowSequence(
                 UInt32(truncatingIfNeeded: host.random.next())),
-            backup: isBackup(path, for: stream), estimate: path.estimate(at: now),
+            backup: isBackup(path, for: stream), estimate: path.roundTrip.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
         link(stream, index, SealedContext(number: number, isInitiator: true), path.number)
@@ -99,7 +98,7 @@ extension Session {
                 addressID: AddressID(UInt8(path.number + 1)),
                 nonce: UInt32(truncatingIfNeeded: host.random.next()),
                 backup: isBackup(path, for: stream),
-                estimate: path.estimate(at: now),
+                estimate: path.roundTrip.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else { return false }
@@ -133,12 +132,12 @@ extension Session {
             return
         }
         if staysDormant(stream, at: now) { return }
-        var patience = Limits.firstJoinRetry
+        var timeout = Limits.firstJoinRetry
         for _ in 0..<min(stream.joinRetries, 10) {
-            patience = min(patience * 2, Limits.longestJoinRetry)
+            timeout = min(timeout * 2, Limits.maximumJoinRetry)
         }
         stream.joinRetries += 1
-        stream.joinRetryAt = now + patience
+        stream.joinRetryAt = now + timeout
     }
 
     /// The first subflow was given up before an answer came: nothing can be joined to it, and
@@ -156,11 +155,11 @@ extension Session {
         guard !isInitiator, hasUsablePath,
             stream.connection.livingSubflows == 0
         else { stream.orphanAt = .distantFuture; return }
-        if stream.orphanAt == .distantFuture { stream.orphanAt = now + Limits.orphanPatience }
+        if stream.orphanAt == .distantFuture { stream.orphanAt = now + Limits.orphanTimeout }
     }
 
-    /// The proxy could have joined and did not: it has forgotten the connection (its last words
-    /// were lost). While no path works it can't, and the connection waits on.
+    /// The proxy could have joined and did not: it has forgotten the connection (its reset
+    /// was lost). While no path works it can't, and the connection waits on.
     func giveUpOrphan(_ stream: StreamHandle, at now: Instant) {
         stream.orphanAt = .distantFuture
         guard hasUsablePath,

@@ -65,9 +65,9 @@ enum Limits {
     /// Cookies a proxy holds, a pair of uplink and address each.
     static let heldCookies = 32
     /// A connection that has not said whither for so long is given up. A proxy says it in the SYN.
-    static let longestPreface = Interval.seconds(10)
+    static let prefaceTimeout = Interval.seconds(10)
     /// Connections of a user that wind up after their end, beyond those it may have open.
-    static let leastWindingUp = 1_000
+    static let minimumWindingUp = 1_000
     /// How often it is told that a user met a limit.
     static let limitSilence = Interval.seconds(10)
     /// How often one cached welcome is repeated to copies of its hello: every uplink to every
@@ -84,11 +84,11 @@ enum Limits {
     static let heldDatagrams = 24
     /// Of the three times as much that an address may get before it has answered: for the question,
     /// twice.
-    static let questionRoom = 80
+    static let questionSpace = 80
     /// An unanswered question is repeated at least this often while something comes from there,
     /// whatever round trip was measured on the path before.
-    static let longestQuestionWait = Interval.milliseconds(250)
-    static let longestHold = Interval.milliseconds(500)
+    static let maximumQuestionWait = Interval.milliseconds(250)
+    static let maximumHold = Interval.milliseconds(500)
     /// Full datagrams with which a path is opened that has to carry data at once: the concentrator
     /// may answer three times as much before it knows that the address receives, which is its first
     /// window.
@@ -116,7 +116,7 @@ enum Limits {
     /// A record's key is replaced after this time (or `recordsPerKey`), at the next sending.
     static let keyLifetime = Interval.seconds(120)
     static let recordsPerKey: UInt64 = 1 << 60
-    static let longestRekeyWait = Interval.seconds(10)
+    static let maximumRekeyWait = Interval.seconds(10)
     /// A concentrator makes new keys this often at most (each costs four Diffie-Hellman operations,
     /// 180 microseconds); a proxy looks at an answer to its rekey this often.
     static let rekeyInterval = Interval.seconds(10)
@@ -149,47 +149,47 @@ enum Limits {
     /// A session that heard nothing for this long is doubted at its next use already.
     static let idleDoubt = Interval.seconds(45)
 
-    static let firstHandshakePatience = Interval.milliseconds(250)
-    static let waitingHandshakePatience = Interval.seconds(2)
-    static let idleHandshakePatience = Interval.seconds(10)
+    static let firstHandshakeTimeout = Interval.milliseconds(250)
+    static let waitingHandshakeTimeout = Interval.seconds(2)
+    static let idleHandshakeTimeout = Interval.seconds(10)
 
     /// Segments that the first flights of all subflows may have that begin on a path within a
     /// second, and what each has at least: 64 downloads at once would else begin with six seconds
     /// of a 2 Mbit/s link.
     static let firstFlights = 64
-    static let leastFirstFlight = 4
+    static let minimumFirstFlight = 4
     /// What the peer may hold back an acknowledgement (its delayed-ACK timer).
     static let peerAckDelay = Interval.milliseconds(25)
-    static let leastVariation = Interval.milliseconds(20)
+    static let minimumVariation = Interval.milliseconds(20)
     /// A path's time-out while nothing was measured on it.
     static let initialTimeout = Interval.milliseconds(250)
     /// And whatever was: a process that stood still for minutes measures them, and would wait for
     /// as long.
-    static let longestTimeout = Interval.seconds(10)
+    static let maximumTimeout = Interval.seconds(10)
     /// What an answer that ends a silence counts for as a round trip, at most, where less was
     /// known.
-    static let longestStallSample = Interval.milliseconds(500)
+    static let maximumStallSample = Interval.milliseconds(500)
     static let suspectProbe = Interval.milliseconds(50)
     /// A suspect path is probed this often for its first minute while something is being
-    /// transferred, later only `longestSuspectProbe`.
+    /// transferred, later only `maximumSuspectProbe`.
     static let freshSuspectProbe = Interval.milliseconds(50)
     static let freshSuspicion = Interval.seconds(60)
-    static let longestSuspectProbe = Interval.milliseconds(300)
+    static let maximumSuspectProbe = Interval.milliseconds(300)
     /// Of a pair of uplink and address that never answered, while another path of the uplink works.
-    static let longestFutileProbe = Interval.seconds(30)
-    static let longestIdleProbe = Interval.seconds(5)
+    static let maximumFutileProbe = Interval.seconds(30)
+    static let maximumIdleProbe = Interval.seconds(5)
     /// Probes without an answer that make a path suspect even while datagrams arrive on it: it may
     /// be dead in our direction only.
     static let unansweredWhileHearing = 6
-    static let leastSignalInterval = Interval.milliseconds(50)
-    static let longestSignalInterval = Interval.seconds(2)
+    static let minimumSignalInterval = Interval.milliseconds(50)
+    static let maximumSignalInterval = Interval.seconds(2)
     /// Bulk datagrams have no room for a signal; a separate one goes this often beside them.
     static let signalBesideBulk = Interval.milliseconds(10)
-    /// Datagrams this far apart are no flow.
-    static let flowBreak = Interval.milliseconds(300)
-    /// Datagrams in a row that count as a flow whose silence is worth a probe.
-    static let flowLength = 8
-    static let leastFlowSilence = Interval.milliseconds(30)
+    /// Arrivals this far apart are no streak.
+    static let streakBreak = Interval.milliseconds(300)
+    /// Arrivals in a row that count as a streak whose end is worth a probe.
+    static let streakLength = 8
+    static let minimumStreakSilence = Interval.milliseconds(30)
 
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)
@@ -206,18 +206,18 @@ enum Limits {
     /// A datagram full of them goes on a path; the next follows after this: 12 Mbit/s at most.
     static let resetPause = Interval.milliseconds(1)
     /// A connection without a subflow is kept this long by a listener whose peer could join.
-    static let orphanPatience = Interval.seconds(30)
+    static let orphanTimeout = Interval.seconds(30)
     /// Single mode: a connection without payload for so long leaves its lost path later, at
     /// leisure, each in its own time.
     static let quiet = Interval.seconds(2)
     static let dormancy = Interval.seconds(12)
     static let dormancySpread = Interval.milliseconds(100)
     static let firstJoinRetry = Interval.milliseconds(100)
-    static let longestJoinRetry = Interval.seconds(30)
+    static let maximumJoinRetry = Interval.seconds(30)
 
     /// Single mode: how long a path that nobody wants any more is kept for what is under way on it,
     /// and how often it is looked at meanwhile.
-    static let leavePatience = Interval.seconds(3)
+    static let leaveTimeout = Interval.seconds(3)
     static let leaveInterval = Interval.milliseconds(50)
 
     /// Addresses a concentrator announces; the table's width.
@@ -228,7 +228,7 @@ enum Limits {
     static let basePacket = 1280
     /// A question in a datagram of at least so many bytes (UDP payload) is answered as long: an
     /// IPv6 base datagram.
-    static let leastBaseDatagram = 1232
+    static let minimumBaseDatagram = 1232
 
     /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to
     /// this.
@@ -236,5 +236,5 @@ enum Limits {
     /// A frame of at most this many payload bytes shares a datagram with others.
     static let smallPayload = 600
     /// Room a segment frame's head may need (all options of the longest SYN).
-    static let longestHead = 128
+    static let maximumHead = 128
 }

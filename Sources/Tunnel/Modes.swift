@@ -6,7 +6,7 @@ import Wire
 /// of them, and how those that nobody wants any more fall silent.
 ///
 /// A connection has the mode its listener gave it, else the session's, which `setMode` changes. In
-/// full and backup mode all paths are open. In single mode one is, the *keeper*; a better one
+/// full and backup mode all paths are open. In single mode one is, the *active path*; a better one
 /// (regular before backup, then in the order of the uplinks) takes over once it works.
 extension Endpoint {
     /// Changes the mode of all connections that have none of their own, while they live.
@@ -32,20 +32,20 @@ extension Endpoint {
 
 extension Session {
     func setMode(_ mode: HandoverMode, at now: Instant) {
-        self.mode = mode
+        self.modes.session = mode
         for slot in streams {
             guard let stream = host.streams[slot], stream.ownMode == nil else { continue }
             adoptMode(stream, at: now)
         }
         pathChanges &+= 1
-        updateNeed(at: now)
+        updateEffectiveMode(at: now)
         watchSpare(at: now)
     }
 
     func setRole(ofUplink number: Int, isBackup: Bool, at now: Instant) {
         for case let path? in paths where path.uplink == number {
-            path.isReserve = isBackup
-            path.isBackup = isBackup && need == .backup
+            path.role.isReserve = isBackup
+            path.role.isBackup = isBackup && modes.effective == .backup
             for slot in streams {
                 guard let stream = host.streams[slot] else { continue }
                 stream.connection.setBackup(
@@ -60,7 +60,7 @@ extension Session {
     }
 
     func mode(of stream: StreamHandle) -> HandoverMode {
-        stream.ownMode ?? mode
+        stream.ownMode ?? modes.session
     }
 
     /// The connection's mode is another: its subflows on backup uplinks change their part
@@ -68,42 +68,33 @@ extension Session {
     private func adoptMode(_ stream: StreamHandle, at now: Instant) {
         let mode = mode(of: stream)
         stream.connection.mode = mode
-        for case let path? in paths where path.isReserve {
+        for case let path? in paths where path.role.isReserve {
             stream.connection.setBackup(mode == .backup, path: path.number, at: now)
         }
         host.ready.append(stream)
     }
 
     func isBackup(_ path: Path, for stream: StreamHandle) -> Bool {
-        path.isReserve && mode(of: stream) == .backup
+        path.role.isReserve && mode(of: stream) == .backup
     }
 
-    // MARK: What is needed
+    // MARK: The effective mode
 
     /// A connection came or went.
     func countMode(of stream: StreamHandle, by difference: Int, at now: Instant) {
         guard isInitiator, let own = stream.ownMode else { return }
-        ownModes[Int(own.code)] += difference
-        updateNeed(at: now)
+        modes.count(own, by: difference)
+        updateEffectiveMode(at: now)
     }
 
-    /// The neediest of the session's mode and those of its living connections.
-    private func needed() -> HandoverMode {
-        for mode in [HandoverMode.full, .backup]
-        where self.mode == mode || ownModes[Int(mode.code)] > 0 { return mode }
-        return .single
-    }
-
-    private func updateNeed(at now: Instant) {
-        let need = needed()
-        guard need != self.need, !isClosing else { return }
-        self.need = need
+    private func updateEffectiveMode(at now: Instant) {
+        guard !isClosing, modes.update() else { return }
         for item in host.uplinks where item.isUp {
-            let isBackup = item.uplink.isBackup && need == .backup
+            let isBackup = item.uplink.isBackup && modes.effective == .backup
             for case let path? in paths where path.uplink == item.uplink.number {
-                path.isBackup = isBackup
+                path.role.isBackup = isBackup
             }
-            if need != .single { openPaths(uplink: item.uplink, at: now) }
+            if modes.effective != .single { openPaths(uplink: item.uplink, at: now) }
         }
         for case let path? in paths where path.isOpen { raise(path, at: now) }
         pathChanges &+= 1
@@ -111,18 +102,18 @@ extension Session {
         watchSpare(at: now)
     }
 
-    // MARK: The keeper
+    // MARK: The active path of single mode
 
     /// The lower, the better: regular uplinks first, then in their order.
     func rank(_ path: Path) -> Int {
-        let isForbidden = forbidsFirst && path.remote == firstRemote
-        return 2 * path.uplink + (isForbidden ? 1 : 0) + (path.isReserve ? 1 << 16 : 0)
+        let isForbidden = addresses.forbidsFirst && path.remote == addresses.first
+        return 2 * path.uplink + (isForbidden ? 1 : 0) + (path.role.isReserve ? 1 << 16 : 0)
     }
 
     /// A path that works; or where none does one that was just opened and has not been found dead:
     /// waiting for its first answer would cost a round trip of the handover.
     func isEligible(_ path: Path) -> Bool {
-        path.health == .usable || (path.isOpen && path.isUntried && !hasUsablePath)
+        path.health == .usable || (path.isOpen && path.lifecycle.isUntried && !hasUsablePath)
     }
 
     /// The one path of single mode. It changes only for one that works and stands higher, or when
@@ -134,28 +125,29 @@ extension Session {
             let isBetter =
                 rank(path) != rank(other)
                 ? rank(path) < rank(other)
-                : other.number != activePath
-                    && (path.number == activePath || path.probeTimeout < other.probeTimeout)
+                : other.number != selection.activePath
+                    && (path.number == selection.activePath
+                        || path.probeTimeout < other.probeTimeout)
             if isBetter { best = path }
         }
-        if let best { activePath = best.number }
+        if let best { selection.activePath = best.number }
         return best
     }
 
-    /// A path that nobody in single mode wants beside `keeper`. One that is better but silent is
+    /// A path that nobody in single mode wants beside the active one. One that is better but silent is
     /// waited for.
-    func isSpare(_ path: Path, _ keeper: Path) -> Bool {
-        path !== keeper && (path.health == .usable || rank(path) >= rank(keeper))
+    func isSpare(_ path: Path, _ active: Path) -> Bool {
+        path !== active && (path.health == .usable || rank(path) >= rank(active))
     }
 
-    /// Single mode: subflows beside the keeper's end in an orderly way once that stands; true while
+    /// Single mode: subflows beside the active path's end in an orderly way once that stands; true while
     /// they live.
-    func leaveSpare(_ stream: StreamHandle, _ keeper: Path, at now: Instant) {
-        guard keeper.health == .usable, stream.connection.isEstablished(path: keeper.number) else {
+    func leaveSpare(_ stream: StreamHandle, _ active: Path, at now: Instant) {
+        guard active.health == .usable, stream.connection.isEstablished(path: active.number) else {
             return
         }
         for case let path? in paths
-        where path.isOpen && isSpare(path, keeper)
+        where path.isOpen && isSpare(path, active)
             && stream.connection.hasSubflow(path: path.number)
         {
             stream.connection.leave(path: path.number, at: now)
@@ -164,38 +156,38 @@ extension Session {
 
     // MARK: Paths fall silent
 
-    /// Open paths that nobody wants any more (in single mode those beside the keeper) are given up
+    /// Open paths that nobody wants any more (in single mode those beside the active one) are given up
     /// once no subflow lives on them, or after a while. Called when paths change and while some are
     /// spare.
     func watchSpare(at now: Instant) {
-        spareAt = .distantFuture
-        superseded = -1
+        selection.spareAt = .distantFuture
+        selection.superseded = nil
         guard isInitiator, !isClosing else { return }
-        let keeper = need == .single ? selectActivePath() : nil
+        let active = modes.effective == .single ? selectActivePath() : nil
         for case let path? in paths {
             let isBeside =
-                keeper.map { $0.health == .usable && isSpare(path, $0) } ?? false
+                active.map { $0.health == .usable && isSpare(path, $0) } ?? false
             let isSuperseded = isSuperseded(path)
             guard path.isOpen, isBeside || isSuperseded else {
                 path.leaveBy = .distantFuture; continue
             }
-            if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leavePatience }
+            if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leaveTimeout }
             if path.leaveBy <= now || !isInhabited(path) {
                 path.leaveBy = .distantFuture
                 close(path, at: now)
             } else {
-                if isSuperseded { superseded = path.number }
-                spareAt = now + Limits.leaveInterval
-                arm(spareAt)
+                if isSuperseded { selection.superseded = path.number }
+                selection.spareAt = now + Limits.leaveInterval
+                arm(selection.spareAt)
             }
         }
     }
 
     /// Subflows on a superseded path end once another one of the connection stands.
     func leaveSuperseded(_ stream: StreamHandle, at now: Instant) {
-        guard superseded >= 0, stream.connection.hasSubflow(path: superseded) else {
-            return
-        }
+        guard let superseded = selection.superseded,
+            stream.connection.hasSubflow(path: superseded)
+        else { return }
         for case let path? in paths
         where path.number != superseded && path.health == .usable
             && stream.connection.isEstablished(path: path.number)
@@ -216,10 +208,10 @@ extension Session {
 
     /// Nothing works any more, and not all uplinks have been tried: the next one's path is woken.
     func wakeNext(at now: Instant) {
-        guard isInitiator, need == .single, !isClosing,
+        guard isInitiator, modes.effective == .single, !isClosing,
             !hasUsablePath
         else { return }
-        for case let path? in paths where path.isOpen && path.isUntried { return }
+        for case let path? in paths where path.isOpen && path.lifecycle.isUntried { return }
         for wantsBackup in [false, true] {
             for item in host.uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
                 let isOpen = paths.contains {

@@ -86,7 +86,7 @@ extension Session {
     /// What our own clock or uplinks say concerns all connections now; what a datagram says can
     /// wait until it is read to its end.
     fileprivate func tellAtOnce(at now: Instant) {
-        if isReading { return }
+        if turn.isReading { return }
         while let place = changes.next(of: streams.count) {
             if let stream = host.streams[streams[place]] { tell(stream, at: now) }
         }
@@ -122,8 +122,8 @@ extension Session {
                 if path.health == .usable { stream.joinRequest.stop() }
             }
         }
-        if !isInitiator { stream.connection.mode = mode }
-        note(stream, at: now)
+        if !isInitiator { stream.connection.mode = modes.session }
+        dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
     }
 }

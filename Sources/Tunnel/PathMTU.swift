@@ -32,7 +32,7 @@ struct PathMTU {
     }
 
     /// RFC 8899 section 5.1.2, MAX_PROBES; sizes between two known ones are given up sooner.
-    static let mostTries = 3, mostSearchTries = 2
+    static let maximumTries = 3, maximumSearchTries = 2
     /// The search ends when the size is known to so many bytes.
     static let precision = 8
     /// PMTU_RAISE_TIMER (section 5.1.1): a route may have become wider.
@@ -44,7 +44,7 @@ struct PathMTU {
     /// Nothing at all was heard during a search: it is begun again after this.
     static let silentRetry = Interval.seconds(5)
     /// A short probe was answered: a full one sent before it has so much time left at least.
-    static let leastGrace = Interval.milliseconds(10)
+    static let minimumGrace = Interval.milliseconds(10)
 
     /// Of full datagrams.
     private(set) var current: Int
@@ -90,12 +90,12 @@ struct PathMTU {
     /// Whether a probe of the path's life should be as long as the base size: at first, and later
     /// where short ones are answered, ever more rarely.
     func asksBase(at now: Instant) -> Bool {
-        !isProven && (baseAsked < Self.mostTries || now >= baseAt)
+        !isProven && (baseAsked < Self.maximumTries || now >= baseAt)
     }
 
     mutating func askedBase(at now: Instant) {
         baseAsked += 1
-        let doublings = min(max(0, baseAsked - Self.mostTries), 7)
+        let doublings = min(max(0, baseAsked - Self.maximumTries), 7)
         baseAt = now + .milliseconds(50) * Int64(1 << doublings)
     }
 
@@ -157,7 +157,7 @@ struct PathMTU {
     /// A short probe was answered: those that left before it should be, too.
     mutating func shortAnswered(at now: Instant, roundTrip: Interval) {
         guard case .verifying(let tries, let sentAt, let at) = state, sentAt < now else { return }
-        let verdict = now + max(roundTrip / 4, Self.leastGrace)
+        let verdict = now + max(roundTrip / 4, Self.minimumGrace)
         if verdict < at { state = .verifying(tries: tries, sentAt: sentAt, verdictAt: verdict) }
     }
 
@@ -176,10 +176,10 @@ struct PathMTU {
             tryNext(at: now, timeout: timeout)
             return .none
         case .trying(let size, let tries, let sentAt, _):
-            let most = size == ceiling ? Self.mostTries : Self.mostSearchTries
-            if tries < most {
+            let maximum = size == ceiling ? Self.maximumTries : Self.maximumSearchTries
+            if tries < maximum {
                 probe(size, count: 1)
-                wantsShort = tries + 1 == most
+                wantsShort = tries + 1 == maximum
                 state = .trying(size: size, tries: tries + 1, sentAt: now, verdictAt: now + timeout)
             } else if max(heard, answered) >= sentAt {
                 tooLong = min(tooLong, size)
@@ -191,7 +191,7 @@ struct PathMTU {
         case .verifying(let tries, let sentAt, _):
             if answered > sentAt { return blackHole(at: now) }
             // Nothing is heard: that tells of the path, not of its datagrams.
-            guard tries < Self.mostTries else { search(at: now, timeout: timeout); return .none }
+            guard tries < Self.maximumTries else { search(at: now, timeout: timeout); return .none }
             probe(current, count: 2)
             state = .verifying(tries: tries + 1, sentAt: now, verdictAt: now + timeout)
             return .none

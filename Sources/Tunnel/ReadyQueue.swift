@@ -5,7 +5,7 @@
 /// bytes before the next one's turn, and what a visit takes beyond that is missing from his next
 /// quantum. Of one user's streams those with little to say go ahead of those that filled their last
 /// visit, one of which comes after every
-/// `mostAhead` of them. Intrusive: nothing is allocated but a user's first entry.
+/// `maximumAhead` of them. Intrusive: nothing is allocated but a user's first entry.
 struct ReadyQueue {
     private struct List {
         var head: StreamHandle?
@@ -26,10 +26,10 @@ struct ReadyQueue {
     /// What a user may send before the next one's turn, bytes: a visit's worth.
     static let quantum = 48 << 10
     /// What a visit counts at least, bytes: looking costs, too.
-    static let leastCharge = 256
+    static let minimumCharge = 256
     /// Segments in one visit from which on a stream is bulk.
     static let bulkSegments = 16
-    private static let mostAhead = 8
+    private static let maximumAhead = 8
 
     /// By user number plus one; the first one is for streams of no user, at a proxy all.
     private var flows: [Flow] = [Flow()]
@@ -108,7 +108,7 @@ struct ReadyQueue {
             }
             let bulkIsDue =
                 flows[index].thin.head == nil
-                || (flows[index].ahead >= Self.mostAhead && flows[index].bulk.head != nil)
+                || (flows[index].ahead >= Self.maximumAhead && flows[index].bulk.head != nil)
             flows[index].ahead = bulkIsDue ? 0 : flows[index].ahead + 1
             let taken = bulkIsDue ? Self.take(&flows[index].bulk) : Self.take(&flows[index].thin)
             guard let stream = taken else { continue }
@@ -121,7 +121,7 @@ struct ReadyQueue {
 
     /// A visit of the stream is over: what it sent.
     mutating func charge(_ stream: StreamHandle, bytes: Int, segments: Int) {
-        flows[stream.readyIn].credit -= max(bytes, Self.leastCharge)
+        flows[stream.readyIn].credit -= max(bytes, Self.minimumCharge)
         if segments >= Self.bulkSegments {
             stream.isBulk = true
         } else if segments < Self.bulkSegments / 4 {

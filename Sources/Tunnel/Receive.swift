@@ -62,7 +62,7 @@ extension Session {
     ) -> OpenRecord? {
         guard datagram.count >= DatagramHeader.size + RecordCipher.tagBytes,
             Int(header.path) < Limits.paths,
-            let keys = keys(epochBits: header.epoch)
+            let epoch = keys.forOpening(epochBits: header.epoch)
         else {
             host.counters.malformed += 1
             return nil
@@ -74,8 +74,8 @@ extension Session {
         let number = ((known?.replay.highest ?? 0) &+ 1).nearestPacketNumber(low: header.number)
         if let known, !known.replay.isFresh(number) { host.counters.replayed += 1; return nil }
         let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
-        guard let cipher = keys.receive,
-            now - keys.since < host.configuration.keyDeath + Limits.keyGrace,
+        guard let cipher = epoch.receive,
+            now - epoch.since < host.configuration.keyDeath + Limits.keyGrace,
             let length = cipher.open(
                 path: UInt32(header.path), packetNumber: number,
                 associated: UnsafeRawBufferPointer(rebasing: datagram[..<DatagramHeader.size]),
@@ -87,7 +87,7 @@ extension Session {
         return OpenRecord(
             header: header, number: number,
             frames: UnsafeRawBufferPointer(start: record.baseAddress, count: length),
-            length: datagram.count, isOfNextEpoch: keys === next)
+            length: datagram.count, isOfNextEpoch: epoch === keys.next)
     }
 
     /// Takes an authentic record; why the peer closes the session, where it does.
@@ -97,8 +97,7 @@ extension Session {
             path = known
         } else {
             path = Path(
-                number: Int(record.header.path), uplink: source.uplink, uplinkName: "",
-                remote: source.remote, local: source.local,
+                number: Int(record.header.path), uplinkName: "", address: source,
                 datagramLimit: DatagramSizes.longestDatagram(
                     isIPv4: source.remote.address.isIPv4),
                 isValidated: false)
@@ -108,8 +107,7 @@ extension Session {
         guard path.replay.accept(record.number) else { host.counters.replayed += 1; return nil }
         if record.isOfNextEpoch { adoptNextKeys(at: now) }
         noteSource(source, bytes: record.length, isNewest: isNewest, path, at: now)
-        path.loss.note(highest: path.replay.highest)
-        path.receiveMeter.add(record.length, at: now)
+        path.traffic.arrived(record.length, highest: path.replay.highest, at: now)
         noteArrival(path, at: now)
         var arrival = Arrival(
             path: path, number: record.number, source: source, length: record.length)
@@ -119,12 +117,12 @@ extension Session {
 
     /// Frames until the end, or until one whose length is not known: then the rest means nothing.
     /// One that is not understood is passed over. That a path is gone or silent counts last: its
-    /// subflows' last words come with the signal.
+    /// subflows' final ACKs and resets come with the signal.
     private func readFrames(
         _ plain: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
     ) {
-        isReading = true
-        defer { isReading = false }
+        turn.isReading = true
+        defer { turn.isReading = false }
         readInOrder(plain, &arrival, at: now)
         for ending in arrival.endings where !isClosing { receive(ending, arrival.path, at: now) }
     }
@@ -227,7 +225,7 @@ extension Session {
         }
         catchUp(stream, at: now)
         let lengths: (headLength: Int, payloadLength: Int)
-        // A subflow's last word comes by another path than its own.
+        // A subflow's final ACK or reset comes by another path than its own.
         stream.links[entry.subflow].context.record =
             stream.links[entry.subflow].path == path.number ? arrival.number : .max
         do {
@@ -269,7 +267,7 @@ extension Session {
         if host.incoming.flags.contains(.rst), stream.connection.error == .peerAborted {
             resetUnknown(number, path)
         }
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
         return true
     }
@@ -349,7 +347,7 @@ extension Session {
         guard let slot = tokens[MultipathHash.token(of: key)], let stream = host.streams[slot],
             stream.connection.abortByPeer(key: key, at: now)
         else { return }
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
     }
 
@@ -381,7 +379,7 @@ extension Session {
         // A SYN is never answered so: this answers something that overtook it.
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
     }
 

@@ -6,13 +6,13 @@ import Wire
 /// helps an attacker with the new ones. The proxy asks; the concentrator changes over when the
 /// proxy has.
 extension Session {
-    static let rekeyPrologue = Array("braid 2 rekey".utf8)
+    static let rekeyPrologue = Array("braid 2 keys.rekey".utf8)
 
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(at now: Instant) {
-        guard isInitiator, rekey == nil, !isMute,
-            now - current.since >= host.configuration.keyLifetime
-                || recordsSent >= Limits.recordsPerKey
+        guard isInitiator, keys.rekey == nil, !isMute,
+            now - keys.current.since >= host.configuration.keyLifetime
+                || keys.recordsSent >= Limits.recordsPerKey
         else { return }
         beginRekey(at: now)
     }
@@ -23,15 +23,15 @@ extension Session {
             local: host.configuration.identity, remote: peer.publicKey,
             prologue: Self.rekeyPrologue,
             preSharedKey: peer.preSharedKey, ephemeral: host.random.key())
-        let epoch = current.epoch &+ 1
+        let epoch = keys.current.epoch &+ 1
         guard let message = try? noise.writeMessage(payload: [epoch]) else { return }
-        rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message)
+        keys.rekey = RekeyAttempt(epoch: epoch, noise: noise, message: message)
         repeatRekey(at: now)
     }
 
     /// On the usable path with the shortest round trip, else on any that is open.
     func repeatRekey(at now: Instant) {
-        guard var rekey = self.rekey else { return }
+        guard var rekey = keys.rekey else { return }
         var best: Path?
         for case let path? in paths where path.isOpen {
             guard let other = best else { best = path; continue }
@@ -42,8 +42,8 @@ extension Session {
             }
         }
         if let best { append(rekey.message, isAnswer: false, epoch: rekey.epoch, best) }
-        rekey.again.said(at: now, first: Limits.initialTimeout, longest: Limits.longestRekeyWait)
-        self.rekey = rekey
+        rekey.again.sent(at: now, first: Limits.initialTimeout, maximum: Limits.maximumRekeyWait)
+        keys.rekey = keys.rekey
         arm(rekey.again.at)
     }
 
@@ -67,19 +67,19 @@ extension Session {
 
     private func answerRekey(_ frame: RekeyFrame, _ path: Path, at now: Instant) {
         guard !isInitiator, !isMute else { return }
-        if let old = rekeyAnswer,
+        if let old = keys.rekeyAnswer,
             old.epoch == frame.epoch,
             frame.message.elementsEqual(old.message1)
         {
             append(old.message2, isAnswer: true, epoch: old.epoch, path)
             return
         }
-        guard frame.epoch == current.epoch &+ 1, now >= rekeyAllowedAt else {
+        guard frame.epoch == keys.current.epoch &+ 1, now >= keys.rekeyAllowedAt else {
             return
         }
         // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is
         // answered.
-        rekeyAllowedAt = now + min(Limits.rekeyInterval, host.configuration.keyLifetime / 4)
+        keys.rekeyAllowedAt = now + min(Limits.rekeyInterval, host.configuration.keyLifetime / 4)
         defer { Secrets.wipeStack() }
         var noise = NoiseHandshake.responder(
             local: host.configuration.identity, prologue: Self.rekeyPrologue)
@@ -94,25 +94,25 @@ extension Session {
             host.counters.badFrames += 1
             return
         }
-        next = EpochKeys(
-            epoch: frame.epoch, suite: suite, keys: noise.split(), since: now)
-        rekeyAnswer = (Array(frame.message), answer, frame.epoch)
+        keys.next = EpochKeys(
+            epoch: frame.epoch, suite: keys.suite, keys: noise.split(), since: now)
+        keys.rekeyAnswer = (Array(frame.message), answer, frame.epoch)
         append(answer, isAnswer: true, epoch: frame.epoch, path)
     }
 
     private func takeRekeyAnswer(_ frame: RekeyFrame, at now: Instant) {
-        guard let rekey = self.rekey, rekey.epoch == frame.epoch, now >= rekeyAllowedAt
+        guard let rekey = keys.rekey, rekey.epoch == frame.epoch, now >= keys.rekeyAllowedAt
         else { return }
-        rekeyAllowedAt = now + Limits.rekeyAnswerInterval
+        keys.rekeyAllowedAt = now + Limits.rekeyAnswerInterval
         defer { Secrets.wipeStack() }
         var noise = rekey.noise
         guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
             host.counters.badFrames += 1
             return
         }
-        self.rekey = nil
-        next = EpochKeys(
-            epoch: frame.epoch, suite: suite, keys: noise.split(), since: now)
+        keys.rekey = nil
+        keys.next = EpochKeys(
+            epoch: frame.epoch, suite: keys.suite, keys: noise.split(), since: now)
         adoptNextKeys(at: now)
         // The concentrator changes over with the first record of the new epoch: send one.
         for case let path? in paths
@@ -124,21 +124,21 @@ extension Session {
 
     /// From here on records leave with the new keys; the old ones open what is still under way.
     func adoptNextKeys(at now: Instant) {
-        guard next != nil else { return }
-        adoptNextKeys(until: now + Limits.oldKeyLifetime)
-        arm(previousUntil)
+        guard keys.next != nil else { return }
+        keys.adoptNext(until: now + Limits.oldKeyLifetime)
+        arm(keys.previousUntil)
     }
 
     /// The keys could not be renewed: they are gone. Connections wait for a handshake by the same
     /// process, which goes on with the session; the proxy is to begin one.
     func dropKeys(at now: Instant) {
-        wipeKeys()
+        keys.wipe()
         for case let path? in paths where path.health == .usable {
-            setHealth(.suspect, path, at: now)
+            fallSilent(path, at: now)
         }
         for case let path? in paths {
-            path.smallCount = 0
-            path.held.removeAll()
+            path.waiting.removeSmall()
+            path.validation.held.removeAll()
             path.probe.isOutstanding = false
         }
         signals.stop()

@@ -8,9 +8,9 @@ struct Repeater {
     var isRunning: Bool { at < .distantFuture }
 
     /// It was said: it is due again after `first`, from then on after twice the last wait,
-    /// `longest` at most.
-    mutating func said(at now: Instant, first: Interval, longest: Interval) {
-        wait = wait == .zero ? first : min(wait * 2, longest)
+    /// `maximum` at most.
+    mutating func sent(at now: Instant, first: Interval, maximum: Interval) {
+        wait = wait == .zero ? first : min(wait * 2, maximum)
         at = now + wait
     }
 

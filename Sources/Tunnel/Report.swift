@@ -20,9 +20,9 @@ extension Endpoint {
                 .init(
                     number: session.slot, user: session.user?.name ?? "",
                     age: now - session.openedAt,
-                    mode: session.mode, paths: paths,
+                    mode: session.modes.session, paths: paths,
                     connections: session.streams.count,
-                    datagrams: session.datagrams.report(session.mode)))
+                    datagrams: session.datagrams.report(session.modes.session)))
         }
         return report
     }
@@ -31,20 +31,22 @@ extension Endpoint {
 extension Session {
     /// What the path's datagrams leave from, as far as this end knows.
     func localAddress(_ path: Path) -> IPAddress {
-        host.uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.local
+        host.uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.address.local
     }
 
     fileprivate func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
         .init(
             number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
             remote: "\(path.remote)",
-            health: path.health, isFutile: isFutile(path), isBackup: path.isBackup,
-            smoothedRTT: path.smoothedRTT,
-            minimumRTT: path.hasRTT ? path.leastRTT : .zero, loss: path.loss.share,
+            health: path.health, isFutile: isFutile(path), isBackup: path.role.isBackup,
+            smoothedRTT: path.roundTrip.smoothed,
+            minimumRTT: path.roundTrip.isKnown ? path.roundTrip.minimum : .zero,
+            loss: path.traffic.loss.share,
             packetSize: path.mtu.isProven
                 ? path.datagramLimit
                     + DatagramSizes.packetHeader(isIPv4: path.remote.address.isIPv4) : 0,
-            sendRate: path.sendMeter.value(at: now), receiveRate: path.receiveMeter.value(at: now),
-            bytesSent: path.sendMeter.total, bytesReceived: path.receiveMeter.total)
+            sendRate: path.traffic.sent.value(at: now),
+            receiveRate: path.traffic.received.value(at: now),
+            bytesSent: path.traffic.sent.total, bytesReceived: path.traffic.received.total)
     }
 }

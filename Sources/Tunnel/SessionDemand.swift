@@ -5,6 +5,6 @@ extension Endpoint {
     /// comes as soon as if the application waited for it.
     public func hastenHandshake(at now: Instant) {
         guard let nextAt = handshake?.nextAt else { return }
-        handshake?.nextAt = min(nextAt, now + Limits.waitingHandshakePatience)
+        handshake?.nextAt = min(nextAt, now + Limits.waitingHandshakeTimeout)
     }
 }

@@ -37,6 +37,8 @@ final class SessionHost {
     /// Proxy: its uplinks, and the concentrator's addresses in order of preference.
     var uplinks: [UplinkState] = []
     var remotes: [SocketAddress] = []
+    /// Proxy: streams that wait for a session.
+    var waiting: [StreamHandle] = []
     /// Proxy: a handshake is under way.
     var isHandshaking = false
     /// Concentrator: further addresses of ours, by address ID less one.
@@ -63,13 +65,26 @@ final class SessionHost {
     }
     deinit { headScratch.deallocate() }
 
+    /// The endpoint is gone: streams hold what they are held by.
+    func removeStreams() {
+        while ready.popFirst() != nil {}
+        while told.popFirst() != nil {}
+        events = EventQueue()
+        waiting = []
+        for case let stream? in streams {
+            stream.owner = nil
+            stream.session = nil
+        }
+        streams = StreamTable()
+    }
+
     /// Something is to be done without waiting for a deadline.
     var hasWork: Bool {
         !ready.isEmpty || !told.isEmpty || !events.isEmpty || !dirty.isEmpty || !outbox.isEmpty
             || !walking.isEmpty || !talking.isEmpty
     }
 
-    func say(_ event: EndpointEvent) { events.append(event) }
+    func emit(_ event: EndpointEvent) { events.append(event) }
 
     func post(_ item: Outgoing) {
         if outbox.count < Limits.outbox { outbox.append(item) }

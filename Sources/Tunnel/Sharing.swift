@@ -61,9 +61,9 @@ extension UserState {
     func limitReached(
         isHalfOpen: Bool, _ configuration: borrowing EndpointConfiguration
     ) -> UserLimit? {
-        if isHalfOpen, load.halfOpen >= configuration.mostHalfOpenPerUser { return .halfOpen }
-        if load.open >= configuration.mostConnectionsPerUser { return .connections }
-        if load.released >= configuration.mostConnectionsPerUser + Limits.leastWindingUp {
+        if isHalfOpen, load.halfOpen >= configuration.maximumHalfOpenPerUser { return .halfOpen }
+        if load.open >= configuration.maximumConnectionsPerUser { return .connections }
+        if load.released >= configuration.maximumConnectionsPerUser + Limits.minimumWindingUp {
             return .connections
         }
         if memory.free < Connection.memoryCost { return .memory }
@@ -76,7 +76,7 @@ extension SessionHost {
     func turnedAway(by limit: UserLimit, _ user: UserState, at now: Instant) {
         turnedAway.note(limit)
         if user.load.mayTell(of: limit, at: now) {
-            say(.limited(user: user.name, limit))
+            emit(.limited(user: user.name, limit))
         }
     }
 }
@@ -85,7 +85,7 @@ extension StreamHandle {
     /// A connection of the user's came into the tables.
     func countOpening(of user: UserState, at now: Instant) {
         account = user
-        prefaceUntil = now + Limits.longestPreface
+        prefaceUntil = now + Limits.prefaceTimeout
         user.load.streams += 1
         user.load.halfOpen += 1
     }
@@ -117,14 +117,15 @@ extension Endpoint {
     func makeRoom(for session: Session, at now: Instant) {
         guard let user = session.user else { return }
         var own = user.sessions.compactMap { sessions[$0] }
-        while own.count >= host.configuration.mostSessionsPerUser {
+        while own.count >= host.configuration.maximumSessionsPerUser {
             var oldest = 0
-            for i in own.indices where own[i].lastArrival < own[oldest].lastArrival { oldest = i }
+            for i in own.indices
+            where own[i].activity.lastArrival < own[oldest].activity.lastArrival { oldest = i }
             let replaced = own.remove(at: oldest)
-            replaced.sayClosed(.replaced, at: now)
+            replaced.sendClose(.replaced, at: now)
             end(
                 replaced,
-                reason: "the user has \(host.configuration.mostSessionsPerUser) newer ones",
+                reason: "the user has \(host.configuration.maximumSessionsPerUser) newer ones",
                 at: now)
             host.turnedAway(by: .sessions, user, at: now)
         }
@@ -139,10 +140,10 @@ extension Session {
         stream.connection.abort(at: now)
     }
 
-    /// The last word of a session that this end closes.
-    func sayClosed(_ reason: CloseFrame.Reason, at now: Instant) {
+    /// The close frame of a session that this end closes, on every path.
+    func sendClose(_ reason: CloseFrame.Reason, at now: Instant) {
         for case let path? in paths where path.isOpen {
-            path.smallCount = 0
+            path.waiting.removeSmall()
             if let out = path.append(CloseFrame.size) {
                 CloseFrame(reason: reason).write(into: out)
             }

@@ -16,14 +16,14 @@ extension Session {
     func openPaths(uplink: Uplink, at now: Instant) {
         for remote in joinable(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(uplink, remote) else {
-                host.say(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
+                host.emit(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
                 continue
             }
             prepare(path, uplink)
             // In single mode a further path stays silent until it is needed, or where it stands
             // higher.
-            if need == .single, hasUsablePath, let keeper = selectActivePath(),
-                rank(path) >= rank(keeper)
+            if modes.effective == .single, hasUsablePath, let active = selectActivePath(),
+                rank(path) >= rank(active)
             {
                 continue
             }
@@ -43,11 +43,11 @@ extension Session {
 
     private func prepare(_ path: Path, _ uplink: Uplink) {
         // Numbers are given again: what was measured belongs to another interface.
-        if path.uplinkName != uplink.name { path.forgetRTT() }
+        if path.uplinkName != uplink.name { path.roundTrip.forget() }
         path.uplinkName = uplink.name
-        path.isReserve = uplink.isBackup
-        path.isWarm = uplink.isWarm
-        path.isBackup = uplink.isBackup && need == .backup
+        path.role.isReserve = uplink.isBackup
+        path.role.isWarm = uplink.isWarm
+        path.role.isBackup = uplink.isBackup && modes.effective == .backup
     }
 
     /// The path of this pair, with the number it had before, or a new one, or one that nothing uses
@@ -62,7 +62,7 @@ extension Session {
             if path.uplink == uplink.number, path.remote == remote { return path }
             if free < 0,
                 !path.isOpen,
-                !path.signalPending,
+                !path.statement.isPending,
                 !host.uplinks.contains(where: { $0.uplink.number == path.uplink })
             {
                 free = number
@@ -70,13 +70,16 @@ extension Session {
         }
         guard free >= 0 else { return nil }
         if let old = paths[free] {
-            old.uplink = uplink.number
-            old.remote = remote
+            old.address.uplink = uplink.number
+            old.address.remote = remote
             return old
         }
         let path = Path(
-            number: free, uplink: uplink.number, uplinkName: uplink.name, remote: remote,
-            local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
+            number: free, uplinkName: uplink.name,
+            address: PathAddress(
+                remote: remote,
+                local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
+                uplink: uplink.number),
             datagramLimit: uplink.datagramLimit, isValidated: true)
         paths[free] = path
         return path
@@ -84,19 +87,16 @@ extension Session {
 
     func open(_ path: Path, at now: Instant) {
         guard !path.isOpen else { return }
-        path.isOpen = true
-        path.isUntried = true
-        path.hasAnswered = false
-        path.isSilent = false
-        restartSizes(path, at: now)
-        path.incarnation &+= 1
+        let isSmaller = restartSizes(path, at: now)
+        if isSmaller { sendProbe(path, at: now) }
+        path.statement.incarnation &+= 1
         path.probe.isOutstanding = false
         path.probe.backoff = path.probeTimeout
         // A download that hangs on this path can't wait until the concentrator has asked its
         // address.
-        path.paddingDue =
+        path.waiting.paddingDue =
             wasReceiving(at: now) && !hasUsablePath ? Limits.wakePadding : 0
-        setHealth(.suspect, path, at: now)
+        enter(.untried(hasAnswered: false), path, at: now)
         raise(path, at: now)
         sendProbe(path, at: now)
     }
@@ -110,16 +110,11 @@ extension Session {
     }
 
     func close(_ path: Path, at now: Instant) {
-        path.isOpen = false
-        path.isUntried = false
-        path.isSilent = false
         path.leaveBy = .distantFuture
-        path.smallCount = 0
-        path.signalDue = false
-        path.longQuestion = nil
-        path.longAnswer = nil
+        path.statement.isDue = false
+        path.waiting.removeAll()
         path.probe = ProbeState()
-        setHealth(.lost, path, at: now)
+        enter(.closed, path, at: now)
         raise(path, at: now)
         wakeNext(at: now)
     }
@@ -127,8 +122,7 @@ extension Session {
     /// Says the path's new state to the peer.
     func raise(_ path: Path, at now: Instant) {
         guard isInitiator else { return }
-        path.generation &+= 1
-        path.signalPending = true
+        path.statement.renew()
         signals.renew()
         repeatSignals(at: now)
     }
@@ -138,23 +132,23 @@ extension Session {
         guard hasSignals else { signals.stop(); return }
         var timeout = Interval.max
         for case let path? in paths where path.isOpen {
-            path.signalDue = true
+            path.statement.isDue = true
             timeout = min(timeout, path.probeTimeout)
         }
         if timeout == .max { timeout = Limits.initialTimeout }
-        signals.said(
-            at: now, first: max(timeout, Limits.leastSignalInterval),
-            longest: Limits.longestSignalInterval)
+        signals.sent(
+            at: now, first: max(timeout, Limits.minimumSignalInterval),
+            maximum: Limits.maximumSignalInterval)
         arm(signals.at)
         markDirty()
     }
 
     /// Writes every pending signal that fits into `room` bytes; the bytes written.
-    func writeSignals(into out: UnsafeMutableRawPointer, room: Int) -> Int {
-        if announcing != 0 { return writeAnnouncements(into: out, room: room) }
+    func writeSignals(into out: UnsafeMutableRawPointer, space: Int) -> Int {
+        if addresses.announcing != 0 { return writeAnnouncements(into: out, space: space) }
         var written = 0
-        for case let path? in paths where path.signalPending {
-            guard written + PathStateFrame.size <= room else { break }
+        for case let path? in paths where path.statement.isPending {
+            guard written + PathStateFrame.size <= space else { break }
             state(of: path).write(into: out + written)
             written += PathStateFrame.size
         }
@@ -165,20 +159,22 @@ extension Session {
     func signalsLeave(on path: Path) {
         if let signalCarried = host.signalCarried {
             let removes = paths.contains {
-                $0.map { $0.signalPending && !$0.isOpen } ?? false
+                $0.map { $0.statement.isPending && !$0.isOpen } ?? false
             }
             signalCarried(UInt8(path.number), path.nextNumber, removes)
         }
         guard host.configuration.signaling == .once else { return }
-        for case let path? in paths { path.signalPending = false }
+        for case let path? in paths { path.statement.isPending = false }
         signals.stop()
     }
 
     private func state(of path: Path) -> PathStateFrame {
         PathStateFrame(
-            path: UInt8(path.number), generation: path.generation, incarnation: path.incarnation,
-            isOpen: path.isOpen, isBackup: path.isBackup, isSilent: path.isSilent,
-            mode: need.code)
+            path: UInt8(path.number), generation: path.statement.generation,
+            incarnation: path.statement.incarnation,
+            isOpen: path.isOpen, isBackup: path.role.isBackup,
+            isSilent: path.lifecycle.isReportedSilent,
+            mode: modes.effective.code)
     }
 
     // MARK: What arrives
@@ -187,9 +183,9 @@ extension Session {
         if frame.isEcho {
             guard isInitiator,
                 let path = paths[Int(frame.path)],
-                path.generation == frame.generation
+                path.statement.generation == frame.generation
             else { return }
-            path.signalPending = false
+            path.statement.isPending = false
             noteEcho()
             return
         }
@@ -220,8 +216,8 @@ extension Session {
     ) {
         if let known = paths[Int(frame.path)] {
             guard
-                known.incarnation == 0 && known.generation == 0
-                    || frame.generation.isNewer(than: known.generation)
+                known.statement.incarnation == 0 && known.statement.generation == 0
+                    || frame.generation.isNewer(than: known.statement.generation)
             else {
                 return
             }
@@ -233,33 +229,30 @@ extension Session {
             // Its own first datagram will tell where it leads; until then the signal's path stands
             // in.
             path = Path(
-                number: Int(frame.path), uplink: arrival.uplink, uplinkName: "",
-                remote: arrival.remote,
-                local: arrival.local,
+                number: Int(frame.path), uplinkName: "", address: arrival.address,
                 datagramLimit: DatagramSizes.longestDatagram(isIPv4: arrival.remote.address.isIPv4),
                 isValidated: false)
             paths[path.number] = path
         }
-        if let mode = HandoverMode(code: frame.mode), mode != self.mode {
-            self.mode = mode
-            need = mode
+        if let mode = HandoverMode(code: frame.mode), mode != modes.session {
+            modes.adopt(mode)
             modeChanged(at: now)
         }
         let wasOpen = path.isOpen,
-            isOther = path.generation != 0 && frame.incarnation != path.incarnation
-        path.generation = frame.generation
-        path.incarnation = frame.incarnation
+            isOther =
+                path.statement.generation != 0 && frame.incarnation != path.statement.incarnation
+        path.statement.generation = frame.generation
+        path.statement.incarnation = frame.incarnation
         if wasOpen, !frame.isOpen || isOther {
-            path.isOpen = false
             path.probe = ProbeState()
-            path.longQuestion = nil
-            path.longAnswer = nil
+            path.waiting.longQuestion = nil
+            path.waiting.longAnswer = nil
+            enter(.closed, path, at: now)
             restartSizes(path, at: now)
             // It comes back from another socket.
             forgetAddress(path)
-            setHealth(.lost, path, at: now)
         }
-        path.isBackup = frame.isBackup
+        path.role.isBackup = frame.isBackup
         // By the path itself it comes first where only our direction is dead; with no other path it
         // would only stop what may yet arrive.
         if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable,
@@ -268,14 +261,15 @@ extension Session {
             // A download's receiver hears first that its path fell silent; our own answers may be
             // on their way yet.
             path.probe.backoff = Limits.suspectProbe
-            setHealth(.suspect, path, at: now)
+            fallSilent(path, at: now)
             sendProbe(path, at: now)
         }
         guard frame.isOpen, !path.isOpen else { return }
-        path.isOpen = true
-        askAddress(path, at: now)
         // Heard on itself, it works; announced over another one, it has to show that first.
-        setHealth(path === arrival ? .usable : .suspect, path, at: now)
+        let isHeard = path === arrival
+        enter(
+            isHeard ? .usable : .suspect(hasAnswered: false, isReported: false), path, at: now)
+        askAddress(path, at: now)
         // Where it leads is known only once it was heard; then it is asked at once.
         if path.lastArrival > .zero { sendProbe(path, at: now) }
         schedule(at: now)

@@ -31,30 +31,49 @@ public enum EndpointEvent {
     /// Concentrator: somebody who knows our public key, and has the private one to `key`, is no
     /// user. Seldom.
     case strangerRefused(key: Key32, remote: SocketAddress)
-    /// Concentrator: dial `target`, then `answer(_:with:)`.
+    /// Concentrator: dial `target`, then `StreamHandle.answer(with:at:)`.
     case incoming(StreamHandle, target: Target, user: String)
     /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where
     /// the stream ended before an answer.
     case answered(StreamHandle, DialStatus)
-    /// Concentrator: the user wants an association; `answer(_:with:)`, then `Endpoint.send` and
+    /// Concentrator: the user wants an association; `StreamHandle.answer(with:at:)`, then `Endpoint.send` and
     /// `Endpoint.datagramArrived`.
     case associating(StreamHandle, user: String)
-    /// Bytes to read, space to write, or the end: look at `handle.connection`.
+    /// Bytes to read, space to write, or the end: look at the handle.
     case activity(StreamHandle)
     /// Concentrator: the user met a limit. Seldom, whatever he does.
     case limited(user: String, UserLimit)
 }
 
-/// One application connection in a session, from `open` or `.incoming` until `release`.
+/// What stands behind a stream at its owner's: its own object for it, which hears of it.
+public protocol StreamOwner: AnyObject {
+    /// Proxy: the concentrator's dial ended.
+    func answered(_ status: DialStatus)
+    /// Bytes to read, space to write, the end or an error.
+    func activity()
+    /// A datagram of the association: at the proxy from `target`, at the concentrator for it. Not
+    /// to be kept, and the endpoint not to be called.
+    func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target)
+}
+
+extension StreamOwner {
+    /// Streams that are no association have no datagrams.
+    public func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {}
+}
+
+/// One application connection in a session, from `open` or `.incoming` until `release`: all that
+/// its owner reads, writes and ends it by.
 ///
-/// The owner reads and writes `connection` (its bytes start behind the preface and the dial status)
-/// and calls `Endpoint.touched(_:at:)` afterwards, so that what became sendable is sent.
+/// Its bytes start behind the preface and the dial status. Whatever an operation makes sendable is
+/// sent with the next `Endpoint.transmit`.
 public final class StreamHandle {
-    public let connection: Connection
+    /// For the engine, and for tests that look inside.
+    package let connection: Connection
+    let host: SessionHost
     /// The session it belongs to; nil while it waits for one, and when it is over.
     var session: Session?
-    /// For the owner: its own object for this stream.
-    public var owner: AnyObject?
+    /// For the owner: its own object for this stream, which the handle holds.
+    public var owner: (any StreamOwner)?
 
     /// The endpoint's slot; -1 once the connection is over.
     var slot = -1
@@ -108,13 +127,15 @@ public final class StreamHandle {
     /// some.
     var orphanAt = Instant.distantFuture
 
-    /// Single mode: subflows beside the one on `keeper` are still to be ended.
-    func isMoving(_ keeper: Int) -> Bool {
-        keeper >= 0 && (ownMode ?? connection.mode) == .single && connection.livingSubflows > 1
+    /// Single mode: subflows beside the one on the active path are still to be ended.
+    func isMoving(_ activePath: Int?) -> Bool {
+        activePath != nil && (ownMode ?? connection.mode) == .single
+            && connection.livingSubflows > 1
     }
 
-    init(connection: Connection, session: Session?, target: Target?) {
+    init(connection: Connection, host: SessionHost, session: Session?, target: Target?) {
         self.connection = connection
+        self.host = host
         self.session = session
         self.target = target
     }

@@ -32,15 +32,16 @@ extension Endpoint {
             localKey: host.random.next(), memory: ownMemory, at: now)
         connection.mode = own ?? mode
         let taken = preface.withUnsafeBytes { connection.write($0, at: now) }
-        let stream = StreamHandle(connection: connection, session: nil, target: target)
+        let stream = StreamHandle(
+            connection: connection, host: host, session: nil, target: target)
         stream.association = association
         stream.ownMode = own
-        guard host.streams.living < host.configuration.mostConnections, ownMemory.free >= 0,
+        guard host.streams.living < host.configuration.maximumConnections, ownMemory.free >= 0,
             taken == preface.count
         else {
             connection.fail(.sessionLost, at: now)
             stream.isAnswered = true
-            host.say(.answered(stream, .tooManyConnections))
+            host.emit(.answered(stream, .tooManyConnections))
             return stream
         }
         host.streams.insert(stream)
@@ -48,14 +49,14 @@ extension Endpoint {
             session.attach(stream, at: now)
             // Nothing heard for long: the concentrator may have been restarted. Asking costs one
             // datagram.
-            if session.isMute || now - session.lastArrival > Limits.idleDoubt {
+            if session.isMute || now - session.activity.lastArrival > Limits.idleDoubt {
                 beginHandshake(at: now)
             }
         } else {
-            dialer?.waiting.append(stream)
+            host.waiting.append(stream)
             // Whoever waits does not wait for an idle proxy's patience.
-            if let next = handshake?.nextAt, next > now + Limits.firstHandshakePatience {
-                handshake?.nextAt = now + Limits.firstHandshakePatience
+            if let next = handshake?.nextAt, next > now + Limits.firstHandshakeTimeout {
+                handshake?.nextAt = now + Limits.firstHandshakeTimeout
                 handshake?.count = 0
             }
             beginHandshake(at: now)
@@ -63,67 +64,19 @@ extension Endpoint {
         return stream
     }
 
-    /// Concentrator: the dial's result, sent before any data; anything but `.connected` also ends
-    /// the stream.
-    public func answer(_ stream: StreamHandle, with status: DialStatus, at now: Instant) {
-        clock = now
-        guard !stream.isAnswered, stream.connection.error == nil else { return }
-        stream.isAnswered = true
-        let taken = withUnsafeBytes(of: status.rawValue) { stream.connection.write($0, at: now) }
-        // There is always room for a first byte; where there should be none the stream ends.
-        guard taken == 1 else { stream.connection.abort(at: now); touched(stream, at: now); return }
-        if status != .connected {
-            stream.isRefused = true
-            stream.connection.finishWriting(at: now)
-            stream.discardReadable(at: now)
-        }
-        if stream.slot >= 0 { host.ready.append(stream) }
-    }
-
-    /// The owner read, wrote, finished or aborted on the connection.
-    public func touched(_ stream: StreamHandle, at now: Instant) {
-        clock = now
-        if stream.slot >= 0 { host.ready.append(stream) }
-    }
-
-    /// The owner is done with the handle; the connection winds up by itself. Where bytes of the
-    /// peer's are still to come it is aborted, as close(2) does with unread data.
-    public func release(_ stream: StreamHandle, at now: Instant) {
-        clock = now
-        guard !stream.isReleased else { return }
-        stream.isReleased = true
-        stream.countRelease()
-        stream.session?.endAssociation(of: stream, at: now)
-        stream.owner = nil
-        if !stream.isRefused {
-            if stream.connection.isReadFinished {
-                stream.connection.finishWriting(at: now)
-            } else {
-                stream.connection.abort(at: now)
-            }
-        }
-        guard stream.slot >= 0 else { return }
-        if stream.session == nil {
-            dialer?.waiting.removeAll { $0 === stream }
-            host.remove(stream)
-        } else {
-            host.ready.append(stream)
-        }
-    }
-
     /// Ends every session, telling the peers. One `transmit` more carries the news.
     public func shutDown(at now: Instant) {
         clock = now
         endHandshake()
         host.uplinks.removeAll()
-        for stream in dialer?.waiting ?? [] {
+        for stream in host.waiting {
             stream.connection.fail(.sessionLost, at: now)
             host.tellEnd(stream, isProxy: true)
             host.remove(stream)
         }
-        dialer?.waiting.removeAll()
+        host.waiting.removeAll()
         for case let session? in sessions where session.isConfirmed {
-            session.sayClosed(.shutDown, at: now)
+            session.sendClose(.shutDown, at: now)
             end(session, reason: "shut down", at: now)
         }
     }
@@ -136,7 +89,7 @@ extension Endpoint {
     func keepUnheard(of old: Session, at now: Instant) {
         for slot in old.streams {
             guard let stream = host.streams[slot], stream.connection.isUnheard, !stream.isReleased,
-                stream.attachedAt >= old.lastArrival
+                stream.attachedAt >= old.activity.lastArrival
             else { continue }
             old.detach(stream, at: now)
             stream.connection.startAgain(at: now)
@@ -146,7 +99,7 @@ extension Endpoint {
             stream.joinedAt = 0
             stream.joinRetryAt = .distantFuture
             host.streamDeadlines.set(stream.slot, .distantFuture)
-            dialer?.waiting.append(stream)
+            host.waiting.append(stream)
         }
     }
 }
@@ -157,12 +110,19 @@ extension SessionHost {
         guard !stream.isReleased else { return }
         if isProxy, !stream.isAnswered {
             stream.isAnswered = true
-            say(
+            emit(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
             )
         }
         if isProxy || stream.isStarted { told.append(stream) }
+    }
+
+    /// A stream that has no session yet is not wanted any more.
+    func stopWaiting(_ stream: StreamHandle) {
+        guard stream.slot >= 0 else { return }
+        waiting.removeAll { $0 === stream }
+        remove(stream)
     }
 
     /// The stream goes out of the tables.
@@ -172,14 +132,6 @@ extension SessionHost {
         streamDeadlines.set(stream.slot, .distantFuture)
         streams.remove(stream)
         stream.session = nil
-    }
-}
-
-extension StreamHandle {
-    /// What comes is not wanted.
-    func discardReadable(at now: Instant) {
-        let count = connection.readable.count
-        if count > 0 { connection.consume(count, at: now) }
     }
 }
 
@@ -237,7 +189,7 @@ extension Session {
     // MARK: What the connection says
 
     /// Looks at what a connection has to tell after any input.
-    func note(_ stream: StreamHandle, at now: Instant) {
+    func dispatchEvents(of stream: StreamHandle, at now: Instant) {
         let events = stream.connection.takeEvents()
         if events.isEmpty { return }
         if isInitiator, events.contains(.established), let token = stream.connection.peerToken {
@@ -271,13 +223,13 @@ extension Session {
             stream.connection.consume(1, at: now)
             guard let status = DialStatus(rawValue: byte) else {
                 stream.connection.abort(at: now)
-                host.say(.answered(stream, .generalFailure))
+                host.emit(.answered(stream, .generalFailure))
                 return
             }
-            host.say(.answered(stream, status))
+            host.emit(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
             stream.isAnswered = true
-            host.say(
+            host.emit(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
             )
@@ -305,7 +257,7 @@ extension Session {
             stream.connection.consume(length, at: now)
             stream.isStarted = true
             stream.countTarget()
-            host.say(.incoming(stream, target: target, user: user?.name ?? ""))
+            host.emit(.incoming(stream, target: target, user: user?.name ?? ""))
             if stream.connection.readable.count > 0 || stream.connection.isReadFinished {
                 host.told.append(stream)
             }
@@ -328,7 +280,7 @@ extension Session {
             refuse(&context, payload.count, MPReset.unspecified, path, at: now)
             return
         }
-        guard host.streams.living < host.configuration.mostConnections else {
+        guard host.streams.living < host.configuration.maximumConnections else {
             refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)
             return
         }
@@ -347,22 +299,22 @@ extension Session {
                 role: .listener, configuration: host.configuration.connection,
                 localKey: host.random.next(), memory: memory, at: now)
         } while tokens[connection.localToken] != nil
-        connection.mode = mode
+        connection.mode = modes.session
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let index = connection.accept(
             host.incoming, payload: payload, path: path.number,
             initialSequence: sequence,
-            estimate: path.estimate(at: now),
+            estimate: path.roundTrip.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
-        let stream = StreamHandle(connection: connection, session: self, target: nil)
+        let stream = StreamHandle(connection: connection, host: host, session: self, target: nil)
         host.streams.insert(stream)
         stream.countOpening(of: user, at: now)
         attach(stream, at: now)
         tokens[connection.localToken] = stream.slot
         link(stream, index, context, path.number)
         noteData(path, stream, at: now)
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
     }
 
     func acceptJoin(
@@ -383,7 +335,7 @@ extension Session {
             let index = stream.connection.acceptJoin(
                 host.incoming, payload: payload,
                 path: path.number, initialSequence: sequence,
-                nonce: nonce, estimate: path.estimate(at: now),
+                nonce: nonce, estimate: path.roundTrip.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else {
@@ -392,7 +344,7 @@ extension Session {
         }
         link(stream, index, context, path.number)
         if !payload.isEmpty { noteData(path, stream, at: now) }
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
     }
 
@@ -400,10 +352,9 @@ extension Session {
     /// path.
     private func admit(_ path: Path, at now: Instant) -> Bool {
         if path.isOpen { return true }
-        guard path.generation == 0 else { return false }
-        path.isOpen = true
+        guard path.statement.generation == 0 else { return false }
+        enter(.usable, path, at: now)
         askAddress(path, at: now)
-        setHealth(.usable, path, at: now)
         return true
     }
 

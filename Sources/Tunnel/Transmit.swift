@@ -69,7 +69,7 @@ extension Endpoint {
         while i < host.dirty.count {
             let slot = host.dirty[i]
             i += 1
-            guard let session = sessions[slot], session.isDirty else { continue }
+            guard let session = sessions[slot], session.turn.isDirty else { continue }
             if !session.flush(into: batch, at: now) {
                 isFull = true
                 host.dirty[kept] = slot
@@ -129,7 +129,7 @@ extension Session {
     /// After a connection has nothing more to send: its events, its deadline, its end.
     func endVisit(_ stream: StreamHandle, at now: Instant) {
         endUnopened(stream, at: now)
-        note(stream, at: now)
+        dispatchEvents(of: stream, at: now)
         guard stream.slot >= 0, !stream.isReady else { return }
         if stream.connection.isOver {
             remember(unsaidAbortOf: stream, at: now)
@@ -186,7 +186,7 @@ extension Session {
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
                 number: stream.links[host.outgoing.subflow].number, at: now)
         }
-        if length > path.smallRoom, !flush(path, batch, at: now) { return }
+        if length > path.frameSpace, !flush(path, batch, at: now) { return }
         // the same as a loss; no datagram is that small
         guard let out = path.append(length) else { return }
         out.copyMemory(from: host.headScratch, byteCount: head)
@@ -211,7 +211,7 @@ extension Session {
         _ batch: DatagramBatch, at now: Instant
     ) {
         // What was said before on this path must not arrive later.
-        if path.smallCount > 0 || (path.signalPending && path.signalDue) {
+        if path.waiting.count > 0 || (path.statement.isPending && path.statement.isDue) {
             _ = flush(path, batch, at: now)
         }
         let subflow = host.outgoing.subflow, count = host.outgoing.payload.count
@@ -220,13 +220,13 @@ extension Session {
             host.outgoing.segment, payloadLength: count, runsToEnd: true,
             context: &stream.links[subflow].context, into: host.headScratch)
         stream.connection.noteHead(excess: head - Limits.bulkHead, subflow: subflow)
-        let room = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
+        let space = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
         var rest = 0
-        if head + count > room, isDivisible(host.outgoing.segment) {
+        if head + count > space, isDivisible(host.outgoing.segment) {
             // Much to say beside the data (first flight, SACK): the last bytes go in a segment of
             // their own.
             stream.links[subflow].context = before
-            rest = head + count - room
+            rest = head + count - space
             head = writeFirstPart(count - rest, stream)
         }
         let payload =
@@ -250,18 +250,18 @@ extension Session {
         // `hasRoom` was asked before
         guard let out = batch.reserve(lane: path.lane) else { return }
         var at = DatagramHeader.size
-        let room =
+        let space =
             path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
         if signals.isRunning {
-            at += writeSignals(into: out + at, room: room)
-            if at == DatagramHeader.size, now - path.lastSignal > Limits.signalBesideBulk {
-                path.signalDue = true
+            at += writeSignals(into: out + at, space: space)
+            if at == DatagramHeader.size, now - path.statement.lastSent > Limits.signalBesideBulk {
+                path.statement.isDue = true
                 markDirty()
             }
             if at > DatagramHeader.size { signalsLeave(on: path) }
         }
-        if at == DatagramHeader.size, room > 0, payload.count >= 1000 {
-            let padding = min(room, max(0, Limits.bulkHead - head))
+        if at == DatagramHeader.size, space > 0, payload.count >= 1000 {
+            let padding = min(space, max(0, Limits.bulkHead - head))
             (out + at).initializeMemory(
                 as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
             at += padding
@@ -275,7 +275,7 @@ extension Session {
         _ out: UnsafeMutableRawPointer, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        guard var check = path.check else { return }
+        guard var check = path.validation.check else { return }
         check.isDue = false
         ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
             .write(into: out + DatagramHeader.size)
@@ -289,7 +289,7 @@ extension Session {
                 lane: path.lane, length: length, uplink: check.address.uplink,
                 remote: check.address.remote, local: check.address.local)
         }
-        path.check = check
+        path.validation.check = check
     }
     /// Seals the plain bytes behind the header and the payload, and closes the datagram; its
     /// length.
@@ -301,10 +301,10 @@ extension Session {
     ) -> Int {
         let length = sealRecord(out, plain: plain, payload, path, at: now)
         if length == 0 { return 0 }  // as good as lost
-        if path.isValidated {
+        if path.validation.isValidated {
             batch.commit(
                 lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
-                local: path.local)
+                local: path.address.local)
         } else {
             commitUnproven(out, length, path, batch, at: now)
         }
@@ -317,12 +317,12 @@ extension Session {
         _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
         _ path: Path, at now: Instant
     ) -> Int {
-        let keys = current
-        guard let cipher = keys.send else { return 0 }
+        let current = keys.current
+        guard let cipher = current.send else { return 0 }
         let number = path.takeNumber()
         DatagramHeader(
-            kind: .record, epoch: keys.epoch, path: UInt8(path.number),
-            session: remoteIndex,
+            kind: .record, epoch: current.epoch, path: UInt8(path.number),
+            session: indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff)
         ).write(into: out)
         let body = out + DatagramHeader.size
@@ -334,8 +334,8 @@ extension Session {
             head: UnsafeRawBufferPointer(start: body, count: plain),
             payload: payload, into: body)
         let length = DatagramHeader.size + sealed
-        recordsSent &+= 1
-        path.sendMeter.add(length, at: now)
+        keys.recordsSent &+= 1
+        path.traffic.sent.add(length, at: now)
         return length
     }
 
@@ -385,14 +385,14 @@ extension Session {
 
     /// The session has frames that wait.
     @inline(__always) func markDirty() {
-        guard !isDirty else { return }
-        isDirty = true
+        guard !turn.isDirty else { return }
+        turn.isDirty = true
         host.dirty.append(slot)
     }
 
     /// Sends what waits in every path; false where a lane is full, and something is left.
     func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
-        isDirty = false
+        turn.isDirty = false
         var isLeft = false
         for case let path? in paths where path.isOpen && path.hasWaiting {
             // Probes of the datagram size last: on a slow line each takes as long as a segment.
@@ -402,7 +402,7 @@ extension Session {
                 isLeft = true
             }
         }
-        if isLeft { isDirty = true }
+        if isLeft { turn.isDirty = true }
         return !isLeft
     }
 
@@ -415,30 +415,29 @@ extension Session {
     ) -> Bool {
         guard path.isOpen, path.hasWaiting else { return true }
         guard let out = batch.reserve(lane: path.lane) else { return false }
-        if path.check?.isDue == true {
+        if path.validation.check?.isDue == true {
             sealChallenge(out, path, batch, at: now)
             return flush(path, batch, isLast: isLast, at: now)
         }
-        if isLast, path.smallCount == 0, !path.signalDue, path.paddingDue == 0 {
+        if isLast, path.waiting.count == 0, !path.statement.isDue, path.waiting.paddingDue == 0 {
             return flushProbes(path, batch, at: now)
         }
-        let waiting = path.smallCount
-        let signals = writeSignals(into: out + DatagramHeader.size, room: path.smallRoom)
-        path.signalDue = false
+        let waiting = path.waiting.count
+        let signals = writeSignals(into: out + DatagramHeader.size, space: path.frameSpace)
+        path.statement.isDue = false
         if signals > 0 {
-            path.lastSignal = now
+            path.statement.lastSent = now
             signalsLeave(on: path)
         }
         guard signals + waiting > 0 else { return true }
-        let frames = UnsafeRawBufferPointer(start: path.small, count: waiting)
-        path.smallCount = 0
-        if path.paddingDue > 0, isLast {
+        let frames = path.waiting.take()
+        if path.waiting.paddingDue > 0, isLast {
             return flushPadded(out, signals, frames, path, batch, at: now)
         }
         let length = finish(
             out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), path, batch,
             at: now)
-        if path.isValidated, path.check != nil, length > 0 {
+        if path.validation.isValidated, path.validation.check != nil, length > 0 {
             copyToCandidate(out, length, path, batch, at: now)
         }
         return true
@@ -451,7 +450,7 @@ extension Session {
         _ path: Path, _ batch: DatagramBatch,
         at now: Instant
     ) -> Bool {
-        let room = max(
+        let space = max(
             path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes, signals + frames.count
         )
         var out = out, written = signals + frames.count
@@ -460,17 +459,17 @@ extension Session {
         }
         while true {
             (out + DatagramHeader.size + written).initializeMemory(
-                as: UInt8.self, repeating: FrameType.padding.rawValue, count: room - written)
-            finish(out, plain: room, .empty, path, batch, at: now)
+                as: UInt8.self, repeating: FrameType.padding.rawValue, count: space - written)
+            finish(out, plain: space, .empty, path, batch, at: now)
             written = 0
-            path.paddingDue -= 1
-            guard path.paddingDue > 0 else { return true }
+            path.waiting.paddingDue -= 1
+            guard path.waiting.paddingDue > 0 else { return true }
             guard let next = batch.reserve(lane: path.lane) else { return false }
             out = next
         }
     }
 
-    /// The last words of a session that ends before the next batch: kept as ready datagrams.
+    /// The close frames of a session that ends before the next batch: kept as ready datagrams.
     func flushClosing(at now: Instant) {
         let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.maximumDatagram)
         for case let path? in paths where path.isOpen {

@@ -28,7 +28,7 @@ struct UnconfirmedResets {
 
     /// A reset was sent, to be repeated after `patience`.
     mutating func remember(
-        _ frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval, at now: Instant
+        _ frame: UnsafeRawBufferPointer, number: UInt16, timeout: Interval, at now: Instant
     ) {
         confirm(number)
         if free.isEmpty, slots.count == Limits.unconfirmedResets {
@@ -38,7 +38,7 @@ struct UnconfirmedResets {
         let slot = free.popLast() ?? slots.count
         if slot == slots.count { slots.append(nil) }
         var reset = Reset(number: number, frame: Array(frame), until: now + Limits.resetMemory)
-        reset.again.said(at: now, first: patience, longest: Limits.resetMemory)
+        reset.again.sent(at: now, first: timeout, maximum: Limits.resetMemory)
         slots[slot] = reset
         slotOfNumber[number] = slot
         deadlines.set(slot, reset.again.at)
@@ -67,8 +67,8 @@ struct UnconfirmedResets {
         return nil
     }
 
-    mutating func said(_ slot: Int, patience: Interval, at now: Instant) {
-        slots[slot]?.again.said(at: now, first: patience, longest: Limits.resetMemory)
+    mutating func sent(_ slot: Int, timeout: Interval, at now: Instant) {
+        slots[slot]?.again.sent(at: now, first: timeout, maximum: Limits.resetMemory)
         if let again = slots[slot]?.again { deadlines.set(slot, again.at) }
     }
 
@@ -81,27 +81,27 @@ struct UnconfirmedResets {
 
 extension Session {
     /// How long a reset's answer may take: the round trip of the best path.
-    private func resetPatience() -> Interval {
-        var least = Limits.initialTimeout
+    private func resetTimeout() -> Interval {
+        var shortest = Limits.initialTimeout
         for case let path? in paths
-        where path.isOpen && path.health == .usable && path.hasRTT {
-            least = min(least, path.probeTimeout)
+        where path.isOpen && path.health == .usable && path.roundTrip.isKnown {
+            shortest = min(shortest, path.probeTimeout)
         }
-        return max(least, Limits.leastSignalInterval)
+        return max(shortest, Limits.minimumSignalInterval)
     }
 
     /// A reset by which a connection ends on our side leaves, or should have left.
     func remember(
-        reset frame: UnsafeRawBufferPointer, number: UInt16, patience: Interval? = nil,
+        reset frame: UnsafeRawBufferPointer, number: UInt16, timeout: Interval? = nil,
         at now: Instant
     ) {
-        let patience = patience ?? resetPatience()
-        resets.remember(frame, number: number, patience: patience, at: now)
-        arm(now + patience)
+        let timeout = timeout ?? resetTimeout()
+        resets.remember(frame, number: number, timeout: timeout, at: now)
+        arm(now + timeout)
     }
 
     func repeatResets(at now: Instant) {
-        let patience = resetPatience()
+        let timeout = resetTimeout()
         while let (slot, frame) = resets.nextDue(at: now) {
             var isSaid = false, works = false
             for case let path? in paths where path.isOpen && path.health == .usable {
@@ -111,7 +111,7 @@ extension Session {
                 isSaid = true
             }
             if isSaid {
-                resets.said(slot, patience: patience, at: now)
+                resets.sent(slot, timeout: timeout, at: now)
                 markDirty()
             } else {
                 resets.hold(
@@ -140,6 +140,6 @@ extension Session {
             reset, payloadLength: 0, runsToEnd: false, context: &context,
             into: host.headScratch)
         let frame = UnsafeRawBufferPointer(start: host.headScratch, count: length)
-        remember(reset: frame, number: number, patience: .microseconds(50), at: now)
+        remember(reset: frame, number: number, timeout: .microseconds(50), at: now)
     }
 }

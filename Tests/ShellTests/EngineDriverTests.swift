@@ -168,7 +168,7 @@ private final class Peer {
             (destination, atConcentrator) = try connectedPair(loop)
         var isAnswered = false
         concentrator.onIncoming = { stream in
-            concentrator.driver.endpoint.answer(stream, with: .connected, at: loop.now())
+            stream.answer(with: .connected, at: loop.now())
             concentrator.pump(stream, atConcentrator)
             isAnswered = true
         }

@@ -46,7 +46,7 @@ import Testing
                 continue
             }
             guard let client = clients[moment.stream], client.stream.slot >= 0, !client.isDone,
-                client.stream.connection.error == nil
+                client.stream.error == nil
             else { continue }
             aborted.insert(client.stream.connection.localKey)
             if world.random.chance(byServer),
@@ -54,14 +54,12 @@ import Testing
                     $0.stream.connection.remoteKey == client.stream.connection.localKey
                 })
             {
-                server.stream.connection.abort(at: world.now)
-                world.concentrator.touched(server.stream, at: world.now)
-                world.concentrator.release(server.stream, at: world.now)
+                server.stream.abort(at: world.now)
+                server.stream.release(at: world.now)
                 continue
             }
-            client.stream.connection.abort(at: world.now)
-            world.proxy.touched(client.stream, at: world.now)
-            world.proxy.release(client.stream, at: world.now)
+            client.stream.abort(at: world.now)
+            client.stream.release(at: world.now)
         }
         return aborted
     }
@@ -112,9 +110,8 @@ import Testing
         world.proxy.removeUplink(1, at: world.now)
         world.run(.milliseconds(200))
         for client in clients {
-            client.stream.connection.abort(at: world.now)
-            world.proxy.touched(client.stream, at: world.now)
-            world.proxy.release(client.stream, at: world.now)
+            client.stream.abort(at: world.now)
+            client.stream.release(at: world.now)
         }
         world.run(.seconds(2))
         #expect(world.proxy.report(at: world.now).connections == 0)
@@ -131,9 +128,8 @@ import Testing
         world.run(.milliseconds(300))
         let number = client.stream.links[0].number
         world.up[0].isOut = true  // what the proxy says for a while is lost
-        client.stream.connection.abort(at: world.now)
-        world.proxy.touched(client.stream, at: world.now)
-        world.proxy.release(client.stream, at: world.now)
+        client.stream.abort(at: world.now)
+        client.stream.release(at: world.now)
         world.run(.milliseconds(20))
         try SkippedFrameTests.inject(
             [8, UInt8(number >> 8), UInt8(number & 255), 0], toProxy: false, world)
@@ -147,7 +143,7 @@ import Testing
 @Suite struct UnconfirmedResetTests {
     private func remember(_ resets: inout UnconfirmedResets, _ number: UInt16, at now: Instant) {
         [UInt8(number & 255)].withUnsafeBytes {
-            resets.remember($0, number: number, patience: .milliseconds(50), at: now)
+            resets.remember($0, number: number, timeout: .milliseconds(50), at: now)
         }
     }
 
@@ -163,7 +159,7 @@ import Testing
             guard let (slot, frame) = resets.nextDue(at: now) else { continue }
             #expect(frame == [7])
             times.append(now.nanoseconds / 1_000_000)
-            resets.said(slot, patience: .milliseconds(50), at: now)
+            resets.sent(slot, timeout: .milliseconds(50), at: now)
         }
         #expect(times == [50, 150, 350, 750, 1550, 3150, 6350, 12750, 25550])
         #expect(resets.deadline == .distantFuture)
@@ -188,7 +184,7 @@ import Testing
         now += .milliseconds(1)
         var said = 0
         while let (slot, _) = resets.nextDue(at: now) {
-            resets.said(slot, patience: .milliseconds(50), at: now); said += 1
+            resets.sent(slot, timeout: .milliseconds(50), at: now); said += 1
         }
         #expect(said == 3)
     }

@@ -33,7 +33,7 @@ import Testing
     @Test func trafficMovesWhenTheNewAddressHasAnswered() {
         let (world, client) = download(21)
         let rate = world.concentrator.sessions[0]!.paths[0]!
-        #expect(rate.isValidated)
+        #expect(rate.validation.isValidated)
         let stream = world.servers[0].stream
         let before = stream.connection.subflow(0)!
         let window = before.congestionWindow
@@ -84,7 +84,7 @@ import Testing
         #expect(copied > 0 && bytes <= 3 * copied && longest < 700)
         world.filter = nil
         world.run(.milliseconds(100))
-        #expect(world.concentrator.sessions[0]!.paths[0]!.check == nil)
+        #expect(world.concentrator.sessions[0]!.paths[0]!.validation.check == nil)
     }
 
     @Test func aCopyOfTheFirstRecordsDrawsNoFlood() {
@@ -119,14 +119,14 @@ import Testing
                 var check = AddressCheck(
                     address: PathAddress(
                         remote: SocketAddress(Self.stranger.address, port: UInt16(number)),
-                        local: path.local, uplink: 0), nonce: -1)
+                        local: path.address.local, uplink: 0), nonce: -1)
                 check.received = 1400
-                path.isValidated = false
-                path.held.removeAll()
-                path.check = check
+                path.validation.isValidated = false
+                path.validation.held.removeAll()
+                path.validation.check = check
                 for _ in 0..<3 { session.commitUnproven(datagram, 1400, path, batch, at: now) }
-                #expect(path.check!.sent <= 3 * 1400)
-                sent += path.check!.sent
+                #expect(path.validation.check!.sent <= 3 * 1400)
+                sent += path.validation.check!.sent
                 batch.removeAll()
             }
             return sent
@@ -165,7 +165,7 @@ import Testing
         }
         world.run(.seconds(1)) { first != nil }
         world.run(.milliseconds(17))
-        #expect(world.concentrator.sessions[0]!.paths[0]!.isValidated)
+        #expect(world.concentrator.sessions[0]!.paths[0]!.validation.isValidated)
     }
 
     @Test func lostQuestionsAreAskedAgain() {

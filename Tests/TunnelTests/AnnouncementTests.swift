@@ -36,7 +36,7 @@ import Testing
         let client = world.open(port: 4000)
         #expect(world.run(.seconds(10)) { client.isDone } && client.wrong == 0)
         #expect((0..<3).allSatisfy { client.stream.connection.pathTotals($0).received > 100_000 })
-        #expect(world.concentrator.sessions[0]!.announcing == 0)
+        #expect(world.concentrator.sessions[0]!.addresses.announcing == 0)
     }
 
     /// Three uplinks to nine addresses are 27 pairs, and a session has 16 paths: the others are
@@ -66,7 +66,7 @@ import Testing
             }
             for i in 0..<2 { world.up[i].loss = 0; world.down[i].loss = 0 }
             world.run(.seconds(12))
-            #expect(world.concentrator.sessions[0]!.announcing == 0, "seed \(seed)")
+            #expect(world.concentrator.sessions[0]!.addresses.announcing == 0, "seed \(seed)")
             #expect(usable(world).count == 4, "seed \(seed): \(usable(world))")
             world.concentrator.setAnnounced([], at: world.now)
             world.run(.milliseconds(200))
@@ -83,7 +83,7 @@ import Testing
         let client = world.open(port: 30_000)
         world.run(.seconds(1))
         for path in world.concentrator.sessions[0]!.paths.compactMap({ $0 })
-        where path.local == World.far.address
+        where path.address.local == World.far.address
             && path.lastArrival > .zero
         {
             pathsAtFirst.insert(UInt8(path.number))

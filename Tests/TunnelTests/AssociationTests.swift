@@ -74,7 +74,7 @@ import Wire
         let call = Call(World(seed: 2))
         call.talk(20, every: .milliseconds(20))
         let far = call.world.associations.first { $0 !== call.stream }
-        call.world.proxy.release(call.stream, at: call.world.now)
+        call.stream.release(at: call.world.now)
         let sessions = [call.world.proxy, call.world.concentrator].compactMap {
             $0.sessions.first ?? nil
         }

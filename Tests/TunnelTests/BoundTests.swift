@@ -52,7 +52,7 @@ import Testing
                 $0.connection.hasSubflow(path: 1)
             })
         try SkippedFrameTests.inject(
-            state(1, path.generation &+ 1, isOpen: false), toProxy: false, world)
+            state(1, path.statement.generation &+ 1, isOpen: false), toProxy: false, world)
         #expect(path.health == .lost)
         #expect(theirs.changes.left == 2_000)
         world.filter = { _, _, _ in false }
@@ -71,7 +71,7 @@ import Testing
         let theirs = try session(world.concentrator)
         let path = try #require(theirs.paths[1])
         world.filter = { _, _, _ in false }
-        let generation = path.generation
+        let generation = path.statement.generation
         try SkippedFrameTests.inject(
             state(1, generation &+ 1, isOpen: true)
                 + state(1, generation &+ 2, isOpen: true, mode: 2),
@@ -87,10 +87,10 @@ import Testing
     @Test func pathStatesPerDatagram() throws {
         let world = try world(803, streams: 1)
         let theirs = try session(world.concentrator), path = try #require(theirs.paths[0])
-        let generation = path.generation
+        let generation = path.statement.generation
         let frames = (1...200).flatMap { state(0, generation &+ UInt16($0), isOpen: true) }
         try SkippedFrameTests.inject(frames, toProxy: false, world)
-        #expect(path.generation == generation &+ UInt16(Limits.statesPerDatagram))
+        #expect(path.statement.generation == generation &+ UInt16(Limits.statesPerDatagram))
     }
 
     /// One datagram of reset frames ends a few subflows only; the others go on.
@@ -122,7 +122,7 @@ import Testing
         let before = world.concentrator.host.counters.badFrames
         try SkippedFrameTests.inject((1...13).flatMap { wrong($0) }, toProxy: false, world)
         #expect(world.concentrator.host.counters.badFrames == before + 1)
-        let allowed = theirs.rekeyAllowedAt
+        let allowed = theirs.keys.rekeyAllowedAt
         #expect(allowed == world.now + Limits.rekeyInterval)
         _ = world.run(.seconds(9))
         try SkippedFrameTests.inject(wrong(77), toProxy: false, world)

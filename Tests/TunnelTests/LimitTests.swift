@@ -15,14 +15,15 @@ import Testing
             role: .initiator, configuration: world.proxy.configuration.connection,
             localKey: world.random.next(), at: world.now)
         _ = withUnsafeBytes(of: UInt8(3)) { connection.write($0, at: world.now) }
-        let stream = StreamHandle(connection: connection, session: nil, target: nil)
+        let stream = StreamHandle(
+            connection: connection, host: world.proxy.host, session: nil, target: nil)
         world.proxy.host.streams.insert(stream)
         world.proxy.currentSession!.attach(stream, at: world.now)
         return stream
     }
 
     @Test func halfOpenOnesAreFew() {
-        let world = World(seed: 1) { $0.mostHalfOpenPerUser = 10 }
+        let world = World(seed: 1) { $0.maximumHalfOpenPerUser = 10 }
         world.run(.seconds(1))
         let half = (0..<200).map { _ in openHalf(world) }
         world.run(.seconds(2))
@@ -48,7 +49,7 @@ import Testing
     }
 
     @Test func connectionsOfAUserAreCounted() {
-        let world = World(seed: 2) { $0.mostConnectionsPerUser = 5 }
+        let world = World(seed: 2) { $0.maximumConnectionsPerUser = 5 }
         world.run(.seconds(1))
         let clients = (0..<8).map { _ in world.open(port: 3) }
         world.run(.seconds(2))
@@ -56,7 +57,7 @@ import Testing
         #expect(
             clients.count { $0.status == .tooManyConnections } == 3,
             "the application hears the true reason")
-        clients.first { $0.status == .connected }?.stream.connection.abort(at: world.now)
+        clients.first { $0.status == .connected }?.stream.abort(at: world.now)
         world.run(.seconds(1))
         let another = world.open(port: 1, sending: 100)
         #expect(world.run(.seconds(2)) { another.isDone } && another.status == .connected)
@@ -83,8 +84,7 @@ import Testing
         #expect(world.concentrator.memory.used <= limit / 2)
         #expect(world.log.contains("C alice met memory"))
         for client in clients + more {
-            client.stream.connection.abort(at: world.now);
-            world.proxy.touched(client.stream, at: world.now)
+            client.stream.abort(at: world.now);
         }
         world.run(.seconds(100))
         world.servers.removeAll()

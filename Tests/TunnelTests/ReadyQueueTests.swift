@@ -1,4 +1,5 @@
 import Buffers
+import Crypto
 import Measures
 import Multipath
 import Testing
@@ -7,10 +8,16 @@ import Testing
 
 /// The turns of streams that have something to send.
 @Suite struct ReadyQueueTests {
+    private let host = SessionHost(
+        configuration: EndpointConfiguration(
+            role: .concentrator(users: []), identity: StaticKeyPair(privateKey: World.key(1))),
+        seed: World.key(2))
+
     private func stream(_ user: Int) -> StreamHandle {
         let connection = Connection(
             role: .listener, configuration: ConnectionConfiguration(), localKey: 1, at: .zero)
-        let stream = StreamHandle(connection: connection, session: nil, target: nil)
+        let stream = StreamHandle(
+            connection: connection, host: host, session: nil, target: nil)
         if user >= 0 {
             stream.account = UserState(
                 EndpointConfiguration.User(name: "", publicKey: .zero), number: user,

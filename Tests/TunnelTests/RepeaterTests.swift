@@ -8,7 +8,7 @@ import Testing
     #expect(!repeater.isRunning)
     var now = Instant.zero, waits: [Int64] = []
     func say() {
-        repeater.said(at: now, first: .milliseconds(50), longest: .milliseconds(300))
+        repeater.sent(at: now, first: .milliseconds(50), maximum: .milliseconds(300))
         waits.append((repeater.at - now).nanoseconds / 1_000_000)
         now = repeater.at
     }
@@ -25,11 +25,9 @@ import Testing
 
 /// A process that stood still measures a round trip of minutes.
 @Test func noRoundTripMakesAPathsTimeOutLongerThanTenSeconds() {
-    let path = Path(
-        number: 0, uplink: 0, uplinkName: "", remote: World.far, local: .unspecifiedV4,
-        datagramLimit: 1472, isValidated: true)
-    path.noteRTT(.milliseconds(30), at: .zero)
+    var path = PathRoundTrip()
+    path.add(.milliseconds(30), at: .zero)
     #expect(path.probeTimeout < .milliseconds(120))
-    path.noteRTT(.seconds(534), at: .zero)
+    path.add(.seconds(534), at: .zero)
     #expect(path.probeTimeout == .seconds(10))
 }

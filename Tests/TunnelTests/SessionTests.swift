@@ -24,7 +24,8 @@ import Testing
             #expect(session.paths.map(\.health) == [.usable, .usable])
             for path in session.paths {
                 #expect(
-                    path.smoothedRTT > .milliseconds(29) && path.smoothedRTT < .milliseconds(40))
+                    path.smoothedRTT > .milliseconds(29)
+                        && path.smoothedRTT < .milliseconds(40))
             }
         }
         // Every signal was echoed, so nothing but keepalives is sent from here on.
@@ -145,7 +146,8 @@ import Testing
             let ours = world.proxy.currentSession!.paths[0]!,
                 theirs = world.concentrator.sessions[0]!.paths[0]!
             #expect(
-                ours.generation == theirs.generation && ours.incarnation == theirs.incarnation,
+                ours.statement.generation == theirs.statement.generation
+                    && ours.statement.incarnation == theirs.statement.incarnation,
                 "seed \(seed)")
             #expect(
                 ours.health == .usable && theirs.health == .usable, "seed \(seed): \(world.log)")

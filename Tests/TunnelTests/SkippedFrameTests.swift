@@ -14,15 +14,15 @@ import Testing
             path = try #require(session.paths[0])
         let number = path.takeNumber()
         let header = DatagramHeader(
-            kind: .record, epoch: session.current.epoch, path: 0,
-            session: session.remoteIndex,
+            kind: .record, epoch: session.keys.current.epoch, path: 0,
+            session: session.indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
         var out = [UInt8](
             repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = session.current.send?.seal(
+                _ = session.keys.current.send?.seal(
                     path: 0, packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)

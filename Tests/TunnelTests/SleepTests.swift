@@ -126,9 +126,10 @@ import Testing
         let client = world.open(port: 100)
         #expect(world.run(.seconds(5)) { client.isDone })
         let session = try #require(world.proxy.currentSession)
-        let masked = [session.current.send?.masked, session.current.receive?.masked].compactMap {
-            $0
-        }
+        let masked = [session.keys.current.send?.masked, session.keys.current.receive?.masked]
+            .compactMap {
+                $0
+            }
         #expect(masked.count == 2)
         #expect(masked.allSatisfy { Memory.holds($0) }, "the search finds what is there")
         world.proxy.shutDown(at: world.now)

@@ -13,7 +13,7 @@ import Testing
         #expect(
             client.wrong == 0 && client.received == received,
             "\(note): \(client.received) of \(received), \(client.wrong) wrong")
-        #expect(client.stream.connection.error == nil, "\(note)")
+        #expect(client.stream.error == nil, "\(note)")
     }
 
     @Test func echo() {
@@ -243,7 +243,7 @@ import Testing
         let client = world.open(port: 10_000)
         #expect(world.run(.seconds(60)) { client.isDone })
         expectClean(client, received: 10_000_000)
-        #expect(world.proxy.currentSession!.current.epoch > 5)
+        #expect(world.proxy.currentSession!.keys.current.epoch > 5)
         #expect(
             world.concentrator.host.counters.notAuthentic == 0
                 && world.proxy.host.counters.notAuthentic == 0)
@@ -293,5 +293,22 @@ import Testing
         #expect(client.failed)
         #expect(world.servers.allSatisfy { $0.failed })
         #expect(world.concentrator.report(at: world.now).connections == 0)
+    }
+
+    /// Streams know their endpoint's tables, which know the streams.
+    @Test func anEndpointThatIsGoneLeavesNothing() {
+        weak var host: SessionHost?
+        weak var session: Session?
+        weak var stream: StreamHandle?
+        do {
+            let world = World(seed: 1)
+            for _ in 0..<3 { world.open(port: 1, sending: 50_000_000) }
+            world.run(.seconds(2)) { (world.servers.first?.received ?? 0) > 100_000 }
+            host = world.concentrator.host
+            session = world.concentrator.sessions.first ?? nil
+            stream = world.servers.first?.stream
+            #expect(host != nil && session != nil && stream != nil)
+        }
+        #expect(host == nil && session == nil && stream == nil)
     }
 }

@@ -254,12 +254,11 @@ final class World {
             let server = Server(stream, port: Int(target.port), target: target)
             servers.append(server)
             stream.owner = server
-            endpoint.answer(
-                stream, with: server.port == 9 ? .connectionRefused : .connected, at: now)
+            stream.answer(with: server.port == 9 ? .connectionRefused : .connected, at: now)
             server.pump(endpoint, at: now)
         case .associating(let stream, _):
             associations.append(stream)
-            endpoint.answer(stream, with: .connected, at: now)
+            stream.answer(with: .connected, at: now)
         case .answered(let stream, let status):
             if stream.owner == nil, status == .connected { associations.append(stream) }
             (stream.owner as? Client)?.status = status
@@ -341,7 +340,11 @@ final class World {
 }
 
 /// What both applications do: write a pattern, read and check one.
-class Peer {
+class Peer: StreamOwner {
+    // The world hears of the events itself.
+    func answered(_ status: DialStatus) {}
+    func activity() {}
+
     let stream: StreamHandle
     var toSend: Int
     var sentCount = 0
@@ -354,13 +357,13 @@ class Peer {
 
     init(_ stream: StreamHandle, sending: Int) { self.stream = stream; toSend = sending }
 
-    var isDone: Bool { ended && hasFinished && stream.connection.isWriteFinished }
-    var failed: Bool { stream.connection.error != nil }
+    var isDone: Bool { ended && hasFinished && stream.isWriteFinished }
+    var failed: Bool { stream.error != nil }
 
     func read(_ endpoint: Endpoint, at now: Instant, keep: Bool = false) -> [UInt8] {
         var all: [UInt8] = []
-        while stream.connection.readable.count > 0 {
-            let piece = stream.connection.readable
+        while stream.readable.count > 0 {
+            let piece = stream.readable
             for part in [piece.first, piece.second] {
                 if !World.isRight(part, from: received) { wrong += 1 }
                 received += part.count
@@ -368,18 +371,18 @@ class Peer {
             }
             if lastProgress > .zero { longestGap = max(longestGap, now - lastProgress) }
             lastProgress = now
-            stream.connection.consume(piece.count, at: now)
+            stream.consume(piece.count, at: now)
         }
-        if stream.connection.isReadFinished { ended = true }
+        if stream.isReadFinished { ended = true }
         return all
     }
 
     func write(_ endpoint: Endpoint, at now: Instant) {
         while sentCount < toSend {
-            let space = stream.connection.writeSpace(min(65_536, toSend - sentCount))
+            let space = stream.writeSpace(min(65_536, toSend - sentCount))
             if space.isEmpty { break }
             World.fill(space, from: sentCount)
-            stream.connection.commitWrite(space.count, at: now)
+            stream.commitWrite(space.count, at: now)
             sentCount += space.count
         }
     }
@@ -393,10 +396,9 @@ final class Client: Peer {
         if !isDeaf { _ = read(endpoint, at: now) }
         write(endpoint, at: now)
         if sentCount == toSend, !hasFinished {
-            stream.connection.finishWriting(at: now); hasFinished = true
+            stream.finishWriting(at: now); hasFinished = true
         }
-        endpoint.touched(stream, at: now)
-        if isDone || failed { endpoint.release(stream, at: now) }
+        if isDone || failed { stream.release(at: now) }
     }
 }
 
@@ -410,23 +412,22 @@ final class Server: Peer {
         super.init(stream, sending: port > 9 ? port * 1000 : 0)
     }
     func pump(_ endpoint: Endpoint, at now: Instant) {
-        if port == 3, stream.connection.error == nil { return }
+        if port == 3, stream.error == nil { return }
         echo += read(endpoint, at: now, keep: port == 1)
         if port == 1 {
-            let n = echo.withUnsafeBytes { stream.connection.write($0, at: now) }
+            let n = echo.withUnsafeBytes { stream.write($0, at: now) }
             echo.removeFirst(n)
             if ended, echo.isEmpty, !hasFinished {
-                stream.connection.finishWriting(at: now)
+                stream.finishWriting(at: now)
                 hasFinished = true
             }
         } else {
             write(endpoint, at: now)
             if sentCount == toSend, port > 9 || ended, !hasFinished {
-                stream.connection.finishWriting(at: now)
+                stream.finishWriting(at: now)
                 hasFinished = true
             }
         }
-        endpoint.touched(stream, at: now)
-        if isDone || failed { endpoint.release(stream, at: now) }
+        if isDone || failed { stream.release(at: now) }
     }
 }

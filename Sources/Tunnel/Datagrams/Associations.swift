@@ -112,7 +112,7 @@ extension Session {
             return
         }
         stream.association = preface
-        host.say(.associating(stream, user: user?.name ?? ""))
+        host.emit(.associating(stream, user: user?.name ?? ""))
         if stream.connection.isReadFinished { host.told.append(stream) }
     }
 
@@ -121,8 +121,7 @@ extension Session {
     func receive(_ frame: DatagramFrame, _ path: Path, number: UInt64, at now: Instant) {
         renewCarrier(path)
         noteUse(at: now)
-        path.lastData = now
-        noteFlow(path, at: now)
+        if let due = path.silence.receivedData(at: now) { arm(due) }
         datagrams.receive(
             frame, path: path.number, packet: number, at: now, deliver: handOver)
         markTalking()
@@ -147,14 +146,14 @@ extension Session {
 
     /// Datagrams came or go: round trips are to be known.
     private func noteUse(at now: Instant) {
-        let wasActive = now - lastActivity < Limits.activity
-        lastActivity = now
+        let wasActive = now - activity.last < Limits.activity
+        activity.last = now
         if !wasActive { schedule(at: now) }
     }
 
     /// Packet numbers begin anew, or lead elsewhere: what was under way is not any more.
     private func renewCarrier(_ path: Path) {
-        let now = UInt64(localIndex) << 8 | UInt64(path.incarnation)
+        let now = UInt64(indices.local) << 8 | UInt64(path.statement.incarnation)
         if datagrams.carriers[path.number].incarnation != now {
             datagrams.carriers[path.number] = DatagramCarrier()
             datagrams.carriers[path.number].incarnation = now
@@ -185,7 +184,7 @@ extension Session {
         sayStatements(on: best)
         if !datagrams.turns.isEmpty, datagrams.retryAt <= now {
             var views = datagramPaths(batch, at: now)
-            datagrams.fill(&views, mode: mode, at: now) { number, frame in
+            datagrams.fill(&views, mode: modes.session, at: now) { number, frame in
                 guard let path = paths[number] else { return false }
                 return carry(frame, path, batch, at: now)
             }
@@ -200,7 +199,7 @@ extension Session {
             guard let report = datagrams.carriers[path.number].arrivals.takeReport(at: now),
                 path.isOpen
             else { continue }
-            if path.smallRoom < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
+            if path.frameSpace < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
             guard let out = path.append(DatagramReportFrame.size) else { continue }
             report.write(into: out)
             markDirty()
@@ -211,7 +210,7 @@ extension Session {
     private func sayStatements(on path: Path?) {
         guard !datagrams.statements.isEmpty else { return }
         guard let path, path.isOpen else { datagrams.statements.removeAll(); return }
-        let room = path.smallRoom / FlowFrame.size * FlowFrame.size
+        let room = path.frameSpace / FlowFrame.size * FlowFrame.size
         let length = min(room, datagrams.statements.count * FlowFrame.size)
         guard length > 0, let out = path.append(length) else { return }
         _ = datagrams.writeStatements(into: out, room: length)
@@ -222,7 +221,7 @@ extension Session {
         _ frame: DatagramFrame, _ path: Path, _ batch: DatagramBatch, at now: Instant
     ) -> Bool {
         let size = frame.size
-        if size > path.smallRoom, !flush(path, batch, at: now) { return false }
+        if size > path.frameSpace, !flush(path, batch, at: now) { return false }
         guard let out = path.append(size) else { return false }
         frame.write(into: out)
         noteUse(at: now)
@@ -235,7 +234,7 @@ extension Session {
     /// The paths as datagrams see them.
     private func datagramPaths(_ batch: DatagramBatch, at now: Instant) -> [DatagramPath] {
         var views: [DatagramPath] = []
-        for case let path? in paths where path.isOpen && path.number != superseded {
+        for case let path? in paths where path.isOpen && path.number != selection.superseded {
             renewCarrier(path)
             // A batch's lane must take the largest datagram, in pieces.
             let isFull = batch.room(lane: path.lane) < 8 * DatagramBatch.maximumDatagram
@@ -243,10 +242,12 @@ extension Session {
             let measured = datagrams.carriers[path.number].window.delay
             views.append(
                 DatagramPath(
-                    number: path.number, isUsable: isEligible(path), isBackup: path.isBackup,
-                    isInDoubt: path.isUntried || !path.isValidated
+                    number: path.number, isUsable: isEligible(path), isBackup: path.role.isBackup,
+                    isInDoubt: path.lifecycle.isUntried || !path.validation.isValidated
                         || (path.probe.isOutstanding && path.probe.needed == 1),
-                    delay: measured ?? (path.hasRTT ? path.smoothedRTT / 2 : .milliseconds(100)),
+                    delay: measured
+                        ?? (path.roundTrip.isKnown
+                            ? path.roundTrip.smoothed / 2 : .milliseconds(100)),
                     space: isFull ? 0 : space,
                     rate: datagrams.carriers[path.number].window.rate,
                     limit: path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes))

@@ -78,7 +78,7 @@ struct FlowNumbers {
                 said += 1
                 closing[i].wait =
                     closing[i].wait == .zero
-                    ? wait : min(closing[i].wait * 2, Limits.longestSignalInterval)
+                    ? wait : min(closing[i].wait * 2, Limits.maximumSignalInterval)
                 closing[i].again = now + closing[i].wait
             }
             deadline = min(deadline, closing[i].again)

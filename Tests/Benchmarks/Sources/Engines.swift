@@ -163,24 +163,18 @@ enum EndpointBenchmark {
             while let event = concentrator.nextEvent() {
                 if case .incoming(let handle, _, _) = event {
                     writer = handle
-                    concentrator.answer(handle, with: .connected, at: now)
+                    handle.answer(with: .connected, at: now)
                 }
             }
             if let writer {
-                var wrote = false
-                while case let space = writer.connection.writeSpace(1 << 16), space.count > 0 {
-                    writer.connection.commitWrite(space.count, at: now)
-                    wrote = true
+                while case let space = writer.writeSpace(1 << 16), space.count > 0 {
+                    writer.commitWrite(space.count, at: now)
                 }
-                if wrote { concentrator.touched(writer, at: now) }
             }
             datagrams += carry(fromProxy: false)
-            var read = false
-            while case let n = reader.connection.readable.count, n > 0 {
-                reader.connection.consume(n, at: now)
-                read = true
+            while case let n = reader.readable.count, n > 0 {
+                reader.consume(n, at: now)
             }
-            if read { proxy.touched(reader, at: now) }
             _ = carry(fromProxy: true)
             guard now < .zero + .seconds(600) else {
                 return [

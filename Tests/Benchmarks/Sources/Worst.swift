@@ -190,7 +190,7 @@ private final class HostilePair {
         while let event = concentrator.nextEvent() {
             if case .incoming(let handle, _, _) = event {
                 accepted.append(handle)
-                concentrator.answer(handle, with: .connected, at: now)
+                handle.answer(with: .connected, at: now)
             }
         }
     }
@@ -230,20 +230,18 @@ private final class HostilePair {
         while costs.count < count {
             let stream = opened[i % opened.count], reader = accepted[i % opened.count]
             i += 1
-            while case let space = stream.connection.writeSpace(1 << 16), space.count > 0 {
-                stream.connection.commitWrite(space.count, at: now)
+            while case let space = stream.writeSpace(1 << 16), space.count > 0 {
+                stream.commitWrite(space.count, at: now)
             }
-            proxy.touched(stream, at: now)
             now += .microseconds(200)
             carry(proxy) { datagram in
                 let start = threadTime()
                 self.receive(datagram)
                 if datagram.count > 1_400 { costs.append(threadTime() - start) }
             }
-            while case let n = reader.connection.readable.count, n > 0 {
-                reader.connection.consume(n, at: now)
+            while case let n = reader.readable.count, n > 0 {
+                reader.consume(n, at: now)
             }
-            concentrator.touched(reader, at: now)
             turn()
         }
         return costs
@@ -275,15 +273,13 @@ private final class HostilePair {
         var quiet = 0
         while quiet < 20 {
             let before = outstanding
-            while case let space = accepted[0].connection.writeSpace(1 << 20), space.count > 0 {
-                accepted[0].connection.commitWrite(space.count, at: now)
+            while case let space = accepted[0].writeSpace(1 << 20), space.count > 0 {
+                accepted[0].commitWrite(space.count, at: now)
             }
-            concentrator.touched(accepted[0], at: now)
             if before < 6 << 20, tcp.congestionWindow < 14 << 20, now < .zero + .seconds(30) {
                 turn()
                 let reader = opened[0].connection
                 while case let n = reader.readable.count, n > 0 { reader.consume(n, at: now) }
-                proxy.touched(opened[0], at: now)
             } else {
                 tick()
                 quiet = outstanding > before ? 0 : quiet + 1

@@ -87,11 +87,10 @@ final class HostileBench {
         var minimum = Double.infinity
         for _ in 0..<60 {
             guard let stream = pair.streams[0].first?.handle else { fail("no stream") }
-            while case let space = stream.connection.writeSpace(1 << 16), space.count > 0 {
+            while case let space = stream.writeSpace(1 << 16), space.count > 0 {
                 space.initializeMemory(as: UInt8.self, repeating: 65)
-                stream.connection.commitWrite(space.count, at: pair.now)
+                stream.commitWrite(space.count, at: pair.now)
             }
-            pair.proxy.touched(stream, at: pair.now)
             pair.turn()
             for flight in pair.flights[0] {
                 let start = Work.time()
@@ -126,7 +125,7 @@ final class HostileBench {
             pair.deliverAll()
         }
         turn()
-        check(pair.endpoint(1 - hostile).streamCount <= 2_000, "streams without a limit")
+        check(pair.endpoint(1 - hostile).host.streams.living <= 2_000, "streams without a limit")
     }
 
     /// Comes to rest with time alone.
@@ -159,12 +158,11 @@ final class HostileBench {
     private func write(_ count: Int) {
         for (stream, _) in pair.streams[1 - hostile].prefix(3) {
             var left = count
-            while left > 0, case let space = stream.connection.writeSpace(left), space.count > 0 {
+            while left > 0, case let space = stream.writeSpace(left), space.count > 0 {
                 space.initializeMemory(as: UInt8.self, repeating: 65)
-                stream.connection.commitWrite(space.count, at: pair.now)
+                stream.commitWrite(space.count, at: pair.now)
                 left -= space.count
             }
-            victim.touched(stream, at: pair.now)
         }
     }
 
@@ -174,7 +172,7 @@ final class HostileBench {
     private func subflow(
         _ input: inout Input
     ) -> (tcp: Subflow, link: SubflowLink, stream: StreamHandle)? {
-        let living = victim.streams.compactMap { $0 }
+        let living = victim.host.streams.compactMap { $0 }
         guard !living.isEmpty else { return nil }
         let stream = living[Int(input.byte()) % living.count]
         guard !stream.links.isEmpty else { return nil }
@@ -278,7 +276,8 @@ final class HostileBench {
         let form = input.byte(), count = 1 + Int(input.byte() % 32),
             datagrams = 1 + Int(input.byte() % 16)
         let token =
-            form & 1 != 0 ? victim.streams.compactMap { $0 }.first?.connection.localToken ?? 1 : 1
+            form & 1 != 0
+            ? victim.host.streams.compactMap { $0 }.first?.connection.localToken ?? 1 : 1
         for _ in 0..<datagrams {
             var frames: [UInt8] = []
             for _ in 0..<count {
@@ -310,7 +309,8 @@ final class HostileBench {
         let kind = input.byte(), count = 1 + Int(input.byte()),
             datagrams = 1 + Int(input.byte() % 24)
         let salt = input.byte(), stride = input.byte()
-        let living = victim.streams.lazy.compactMap { $0 }.prefix(256).map { $0 } as [StreamHandle]
+        let living =
+            victim.host.streams.lazy.compactMap { $0 }.prefix(256).map { $0 } as [StreamHandle]
         for _ in 0..<datagrams {
             var frames: [UInt8] = []
             for i in 0..<count {

@@ -21,14 +21,15 @@ extension TunnelBench {
         isHonest = false
         let number = (other.paths[path]?.replay.highest ?? 0) + 1
         let header = DatagramHeader(
-            kind: .record, epoch: mine.current.epoch, path: UInt8(path), session: mine.remoteIndex,
+            kind: .record, epoch: mine.keys.current.epoch, path: UInt8(path),
+            session: mine.indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
         var out = [UInt8](
             repeating: 0, count: DatagramHeader.size + frames.count + RecordCipher.tagBytes)
         out.withUnsafeMutableBytes { bytes in
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
-                _ = mine.current.send?.seal(
+                _ = mine.keys.current.send?.seal(
                     path: UInt32(path), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
@@ -47,7 +48,7 @@ extension TunnelBench {
         let number = path.nextNumber.nearestPacketNumber(low: header.number)
         let length = record.withUnsafeMutableBytes { bytes in
             f.bytes.withUnsafeBytes { whole in
-                mine.current.send?.open(
+                mine.keys.current.send?.open(
                     path: UInt32(header.path), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: whole[..<DatagramHeader.size]),
                     record: bytes)
@@ -63,7 +64,7 @@ extension TunnelBench {
     /// expected.
     func segment(from side: Int, _ input: inout Input) {
         guard let other = session(1 - side) else { return }
-        let living = other.streams.compactMap { endpoint(1 - side).streams[$0] }
+        let living = other.streams.compactMap { endpoint(1 - side).host.streams[$0] }
         guard !living.isEmpty else { return }
         let stream = living[Int(input.byte()) % living.count]
         guard !stream.links.isEmpty else { return }

@@ -142,7 +142,6 @@ final class TunnelBench: Bench {
                 writings: (0..<2).map { Writing(start: number * 401 + $0 * 30_011) }))
         streams[0].append((stream, number))
         write(0, streams[0].count - 1, bytes)
-        proxy.touched(stream, at: now)
     }
 
     /// Every stream's is another one, so that both ends know which it is. Every fourth is refused.
@@ -155,7 +154,7 @@ final class TunnelBench: Bench {
 
     /// A stream without a limit on their number, of which nothing is promised.
     func openOne() {
-        guard proxy.streamCount < 1_000 else { return }
+        guard proxy.host.streams.living < 1_000 else { return }
         isHonest = false
         streams[0].append((proxy.open(Target(host: .name("one"), port: 9), at: now), nil))
     }
@@ -164,27 +163,27 @@ final class TunnelBench: Bench {
         let (stream, talk) = streams[side][index]
         var left = count
         while left > 0 {
-            let space = stream.connection.writeSpace(left)
+            let space = stream.writeSpace(left)
             if space.isEmpty { return }
             if let talk {
                 talks[talk].writings[side].fill(space)
             } else {
                 space.initializeMemory(as: UInt8.self, repeating: 65)
             }
-            stream.connection.commitWrite(space.count, at: now)
+            stream.commitWrite(space.count, at: now)
             left -= space.count
         }
     }
 
     private func read(_ side: Int, _ index: Int) {
         let (stream, talk) = streams[side][index]
-        let pieces = stream.connection.readable
+        let pieces = stream.readable
         // The owner reads once it knows whom it talks to.
         guard side == 1 || stream.isAnswered else { return }
         if let talk {
             talks[talk].writings[1 - side].take(pieces.count, of: pieces, checks: isHonest)
         }
-        stream.connection.consume(pieces.count, at: now)
+        stream.consume(pieces.count, at: now)
     }
 
     private func use(_ side: Int, _ input: inout Input) {
@@ -194,18 +193,17 @@ final class TunnelBench: Bench {
         case 0, 1: write(side, i, input.below(9_000))
         case 2, 3: read(side, i)
         case 4:
-            stream.connection.finishWriting(at: now)
+            stream.finishWriting(at: now)
             if let talk { talks[talk].writings[side].isFinished = true }
         case 5...7 where rules.contains(.steady): return
         case 5:
-            stream.connection.abort(at: now)
+            stream.abort(at: now)
         default:
-            endpoint(side).release(stream, at: now)
+            stream.release(at: now)
             streams[side].remove(at: i)
             if let talk { talks[talk].isVoid = true }
             return
         }
-        endpoint(side).touched(stream, at: now)
     }
 
     private func manage(_ op: UInt8, _ input: inout Input) {
@@ -239,9 +237,8 @@ final class TunnelBench: Bench {
     func attend() {
         for side in 0..<2 {
             for i in streams[side].indices
-            where streams[side][i].handle.connection.readable.count > 0 {
+            where streams[side][i].handle.readable.count > 0 {
                 read(side, i)
-                endpoint(side).touched(streams[side][i].handle, at: now)
             }
         }
     }
@@ -272,7 +269,8 @@ final class TunnelBench: Bench {
     /// echoed.
     private var disagreement: String? {
         guard let here = proxy.currentSession else { return nil }
-        for case let there? in concentrator.sessions where there.localIndex == here.remoteIndex {
+        for case let there? in concentrator.sessions
+        where there.indices.local == here.indices.remote {
             for i in here.paths.indices
             where (here.paths[i]?.isOpen ?? false) != (there.paths[i]?.isOpen ?? false) {
                 return "path \(i) is open at one end only"
@@ -320,7 +318,7 @@ final class TunnelBench: Bench {
                 fail("an answer to nobody")
             }
             check(
-                answer == status(number) || stream.connection.error != nil,
+                answer == status(number) || stream.error != nil,
                 "stream \(number) was answered \(answer)")
         }
         guard case .incoming(let stream, let asked, _) = event else { return }
@@ -336,11 +334,11 @@ final class TunnelBench: Bench {
             talks[number].handles[1] = stream
             talks[number].isVoid = talks[number].isVoid || status(number) != .connected
         }
-        concentrator.answer(stream, with: status(number ?? 0), at: now)
+        stream.answer(with: status(number ?? 0), at: now)
         if streams[1].count < maximumStreams {
             streams[1].append((stream, number))
         } else {
-            concentrator.release(stream, at: now)
+            stream.release(at: now)
             if let number { talks[number].isVoid = true }
         }
     }

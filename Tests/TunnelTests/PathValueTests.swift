@@ -1,0 +1,151 @@
+import Measures
+import Testing
+
+@testable import Tunnel
+
+/// The values of which a path is made, each by itself.
+@Suite struct PathValueTests {
+    let start = Instant.zero + .seconds(100)
+
+    // MARK: Lifecycle
+
+    @Test func aPathThatIsOpenedAndAnswersIsUsable() {
+        var path = PathLifecycle()
+        #expect(!path.isOpen && path.health == .lost)
+        let opening = path.enter(.untried(hasAnswered: false), at: start)
+        #expect(opening == .init(health: .suspect, endsReport: false, isOpening: true))
+        #expect(path.isOpen && path.isUntried && !path.hasAnswered)
+        path.answered()
+        #expect(path.isUntried && path.hasAnswered)
+        let works = path.enter(.usable, at: start + .seconds(1))
+        #expect(works == .init(health: .usable, endsReport: false, isOpening: false))
+        #expect(path.since == start + .seconds(1) && !path.isUntried && path.hasAnswered)
+    }
+
+    @Test func theSameHealthIsNoChange() {
+        var path = PathLifecycle()
+        let closing = path.enter(.closed, at: start)
+        #expect(closing == nil)
+        _ = path.enter(.untried(hasAnswered: false), at: start)
+        let again = path.enter(.suspect(hasAnswered: true, isReported: true), at: start)
+        #expect(again == nil)
+        #expect(path.isUntried, "nothing was entered")
+    }
+
+    @Test func trustEndsOnceAndKeepsWhatWasAnswered() {
+        var path = PathLifecycle()
+        _ = path.enter(.untried(hasAnswered: false), at: start)
+        path.answered()
+        let ends = path.trustEnds()
+        #expect(ends && path.state == .suspect(hasAnswered: true, isReported: false))
+        let endsAgain = path.trustEnds()
+        #expect(!endsAgain)
+    }
+
+    @Test func aReportedSilenceEndsWithWork() {
+        var path = PathLifecycle()
+        _ = path.enter(.usable, at: start)
+        path.report()
+        #expect(!path.isReportedSilent, "a path that works is not silent")
+        _ = path.enter(.suspect(hasAnswered: true, isReported: false), at: start)
+        path.report()
+        #expect(path.isReportedSilent)
+        path.answered()
+        #expect(path.isReportedSilent, "an answer alone is not heard of at the peer")
+        let works = path.enter(.usable, at: start)
+        #expect(works?.endsReport == true)
+        #expect(!path.isReportedSilent)
+    }
+
+    @Test func whatIsClosedIsNotReported() {
+        var path = PathLifecycle()
+        _ = path.enter(.usable, at: start)
+        _ = path.enter(.suspect(hasAnswered: true, isReported: false), at: start)
+        path.report()
+        let closing = path.enter(.closed, at: start)
+        #expect(closing?.endsReport == false)
+        #expect(!path.isReportedSilent && !path.hasAnswered)
+        path.answered()
+        path.report()
+        #expect(path.state == .closed)
+    }
+
+    // MARK: Silence
+
+    @Test func anAnswerIsOverdueAfterItsTimeout() {
+        var silence = SilenceDetector()
+        let timeout = Interval.milliseconds(80)
+        #expect(silence.deadline(timeout: timeout) == .distantFuture)
+        let first = silence.sentEliciting(at: start)
+        let second = silence.sentEliciting(at: start + .milliseconds(50))
+        #expect(first && !second, "it is awaited since the first")
+        #expect(silence.deadline(timeout: timeout) == start + timeout)
+        let early = silence.isOverdue(timeout: timeout, at: start + .milliseconds(79))
+        let late = silence.isOverdue(timeout: timeout, at: start + timeout)
+        #expect(!early && late)
+    }
+
+    @Test func whatWasSentAMomentAgoIsAwaitedAnew() {
+        var silence = SilenceDetector()
+        _ = silence.sentEliciting(at: start)
+        silence.heard(shortestRTT: .milliseconds(20), at: start + .milliseconds(10))
+        #expect(silence.awaitingSince == start + .milliseconds(10))
+        silence.heard(shortestRTT: .milliseconds(20), at: start + .milliseconds(20))
+        #expect(silence.awaitingSince == .distantFuture, "what came may be the answer")
+    }
+
+    /// Data every millisecond: after eight arrivals their end is noticed, within 30 ms.
+    @Test func aStreakOfDataThatEndsIsOverdue() {
+        var silence = SilenceDetector()
+        var now = start
+        _ = silence.receivedData(at: now)
+        for i in 1...8 {
+            #expect(silence.streak.silentAt == .distantFuture, "\(i)")
+            now = now + .milliseconds(1)
+            _ = silence.receivedData(at: now)
+        }
+        #expect(silence.streak.silentAt == now + Limits.minimumStreakSilence)
+        let isOverdue = silence.isOverdue(
+            timeout: .seconds(9), at: now + Limits.minimumStreakSilence)
+        #expect(isOverdue)
+        #expect(silence.streak.silentAt == .distantFuture && silence.streak.count == 0, "once")
+    }
+
+    /// Acknowledgements end where nothing is left to acknowledge.
+    @Test func aStreakOfAcknowledgementsMayEnd() {
+        var silence = SilenceDetector()
+        var now = start
+        _ = silence.sentEliciting(at: now)
+        for _ in 0...8 {
+            now = now + .milliseconds(1)
+            silence.heard(shortestRTT: .zero, at: now)
+            _ = silence.receivedAcknowledgement(at: now)
+        }
+        #expect(silence.streak.silentAt < .distantFuture)
+        let isOverdue = silence.isOverdue(timeout: .seconds(9), at: silence.streak.silentAt)
+        #expect(!isOverdue)
+    }
+
+    @Test func aPauseBreaksAStreak() {
+        var streak = ArrivalStreak()
+        var now = start
+        for _ in 0...8 {
+            _ = streak.extend(at: now)
+            now = now + .milliseconds(1)
+        }
+        #expect(streak.silentAt < .distantFuture)
+        _ = streak.extend(at: now + Limits.streakBreak)
+        #expect(streak.silentAt == .distantFuture && streak.count == 0)
+    }
+
+    // MARK: Frames that wait
+
+    @Test func framesWaitOneBehindAnother() {
+        let waiting = WaitingFrames()
+        waiting.append(3).copyMemory(from: [UInt8](1...3), byteCount: 3)
+        waiting.append(2).copyMemory(from: [UInt8](4...5), byteCount: 2)
+        #expect(waiting.count == 5)
+        #expect(Array(waiting.take()) == [1, 2, 3, 4, 5])
+        #expect(waiting.count == 0 && waiting.take().isEmpty)
+    }
+}
