@@ -95,7 +95,8 @@ public final class Connection {
     var phase = Phase.control
     var phaseAt = Instant.zero
     /// The subflow that the scheduler chose for the next bytes, and how many more it takes.
-    var burst: (member: MemberSubflow, room: Int)?
+    var burst: MemberSubflow?
+    var burstRoom = 0
     /// Where a subflow's data went unanswered.
     var unansweredPath: Int?
     enum Timer: Int {

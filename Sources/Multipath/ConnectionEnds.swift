@@ -120,7 +120,7 @@ extension Connection {
     func retire(_ index: Int, pathEnded: Bool = false, at now: Instant) {
         guard let member = members[index] else { return }
         members[index] = nil
-        if burst?.member === member { burst = nil }
+        if burst === member { burst = nil }
         // On raw IP a peer ends its last subflow in order only when it knows of both ends.
         if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
             endIsConfirmed = true

@@ -219,8 +219,8 @@ extension Connection {
         if wantsWritable { writerHeldAt = now }
         guard let member = burstCarrier(available: available) ?? chooseBurst(available, at: now)
         else { burst = nil; return false }
-        let room = burst?.room ?? 0, n = min(available, member.segmentRoom, room)
-        burst = (member, room &- n)
+        let n = min(available, member.segmentRoom, burstRoom)
+        burstRoom &-= n
         lastCarrier = member.index
         let offset = sender.next
         emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
@@ -229,8 +229,8 @@ extension Connection {
 
     /// The subflow of the burst that is going on, while that has room for a segment.
     @inline(__always) private func burstCarrier(available: Int) -> MemberSubflow? {
-        guard let burst, burst.room >= min(available, burst.member.segmentRoom) else { return nil }
-        return burst.member
+        guard let burst, burstRoom >= min(available, burst.segmentRoom) else { return nil }
+        return burst
     }
 
     /// The scheduler's choice for the next burst; nil where it would rather wait.
@@ -242,7 +242,8 @@ extension Connection {
                 segment: configuration.subflow.maximumSegmentSize)
         else { return nil }
         guard let member = members[candidates[i].subflow] else { return nil }
-        burst = (member, candidates[i].room)
+        burst = member
+        burstRoom = candidates[i].room
         return member
     }
 
