@@ -34,29 +34,29 @@ extension PumpedStream {
 }
 
 /// A `StreamHandle` of an engine, for a pump.
-public final class EngineStream: PumpedStream {
-    public let handle: StreamHandle
+final class EngineStream: PumpedStream {
+    let handle: StreamHandle
     private let driver: EngineDriver
 
-    public init(_ handle: StreamHandle, driver: EngineDriver) {
+    init(_ handle: StreamHandle, driver: EngineDriver) {
         self.handle = handle
         self.driver = driver
     }
 
-    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
+    func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         handle.writeSpace(wanted)
     }
-    public func commitWrite(_ n: Int) { handle.commitWrite(n, at: driver.now) }
-    public func finishWriting() { handle.finishWriting(at: driver.now) }
-    public var readable: Pieces { handle.readable }
-    public func consume(_ n: Int) { handle.consume(n, at: driver.now) }
-    public var isReadFinished: Bool { handle.isReadFinished }
-    public var hasFailed: Bool { handle.error != nil }
-    public func abort() { handle.abort(at: driver.now) }
-    public func touched() { driver.kick() }
-    public func release() { handle.release(at: driver.now); driver.kick() }
-    public var allowance: Int { driver.allowance }
-    public func moved(_ n: Int) { driver.allowance -= n }
+    func commitWrite(_ n: Int) { handle.commitWrite(n, at: driver.now) }
+    func finishWriting() { handle.finishWriting(at: driver.now) }
+    var readable: Pieces { handle.readable }
+    func consume(_ n: Int) { handle.consume(n, at: driver.now) }
+    var isReadFinished: Bool { handle.isReadFinished }
+    var hasFailed: Bool { handle.error != nil }
+    func abort() { handle.abort(at: driver.now) }
+    func touched() { driver.kick() }
+    func release() { handle.release(at: driver.now); driver.kick() }
+    var allowance: Int { driver.allowance }
+    func moved(_ n: Int) { driver.allowance -= n }
 }
 
 /// Moves bytes between one TCP socket and one stream of the engine, both ways, until both ends are

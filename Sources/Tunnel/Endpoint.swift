@@ -50,6 +50,8 @@ public final class Endpoint {
     let listener: HelloListener?
     var users = UserTable()
 
+    /// `seed`: 32 unpredictable bytes, from which all its randomness comes, keys included; `now` is
+    /// the first instant it hears of.
     public init(configuration: EndpointConfiguration, seed: Key32, at now: Instant) {
         var configuration = configuration
         configuration.connection.framing = .sealed
@@ -91,6 +93,7 @@ public final class Endpoint {
 
     var isProxy: Bool { dialer != nil }
     var hasUplinks: Bool { host.uplinks.contains { $0.isUp } }
+    /// As given, with what only sealed segments have switched on.
     public var configuration: EndpointConfiguration { host.configuration }
 
     /// Called with every segment sent or received inside the tunnel (`--pcap`); nil costs nothing.
@@ -236,6 +239,8 @@ public final class Endpoint {
         return next
     }
 
+    /// Does what is due: timers of connections, paths, sessions and handshakes. Call once a turn,
+    /// before `transmit`.
     public func advance(to now: Instant) {
         clock = now
         host.resetsThisTurn = 0
@@ -265,6 +270,8 @@ public final class Endpoint {
         }
     }
 
+    /// The next event in order, nil where there is none; what the owner does with one may bring
+    /// more.
     public func nextEvent() -> EndpointEvent? {
         if let event = host.events.popFirst() { return event }
         while let stream = host.told.popFirst() {

@@ -4,8 +4,11 @@ import Multipath
 
 /// One uplink of the proxy as the engine sees it: a number by which datagrams go out and come in.
 public struct Uplink: Sendable {
+    /// 0 to 255, by which datagrams go out and come in; its name on the wire is the path's number.
     public var number: Int
+    /// For status and logs.
     public var name: String
+    /// Carries data only while no regular uplink works.
     public var isBackup: Bool
     /// A backup uplink's radio is kept awake by probes while something is being transferred.
     public var isWarm: Bool
@@ -17,6 +20,7 @@ public struct Uplink: Sendable {
     /// The address its datagrams leave from, for status and captures; unspecified where it is not
     /// known.
     public var address: IPAddress
+    /// A regular uplink of Ethernet's size unless said otherwise.
     public init(
         number: Int, name: String, isBackup: Bool = false, isWarm: Bool = false,
         datagramLimit: Int = 1472,
@@ -44,36 +48,52 @@ public enum Signaling: String, CaseIterable, Sendable {
     case once
 }
 
+/// What an endpoint is, and what its sessions and connections may have.
 public struct EndpointConfiguration: Sendable {
+    /// Somebody who may open sessions at a concentrator.
     public struct User: Sendable {
+        /// Unique; by it limits are counted.
         public var name: String
+        /// Who has the private key to it is this user.
         public var publicKey: Key32
+        /// Nil: 32 zero bytes, as at a proxy that has none (Noise's psk2).
         public var preSharedKey: Key32?
+        /// A user with the limits of all users.
         public init(name: String, publicKey: Key32, preSharedKey: Key32? = nil) {
             self.name = name; self.publicKey = publicKey; self.preSharedKey = preSharedKey
         }
     }
+    /// Which of the two ends it is. A proxy begins sessions and connections, a concentrator takes
+    /// them.
     public enum Role: Sendable {
         case proxy(concentrator: [SocketAddress], publicKey: Key32, preSharedKey: Key32?)
         case concentrator(users: [User])
     }
+    /// Does not change.
     public var role: Role
+    /// The end's static keys.
     public var identity: StaticKeyPair
+    /// Of every connection; its framing is always sealed.
     public var connection = ConnectionConfiguration()
+    /// Of a proxy's connections that have none of their own; changed by `Endpoint.setMode`.
     public var mode = HandoverMode.full
     /// For experiments only; the same at both ends.
     public var signaling = Signaling.reliable
     /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard, until
     /// `Endpoint.setWallClock` says otherwise.
     public var epoch: UInt64 = 0
+    /// Open at once, of all users; 0 to 2^24 - 2.
     public var maximumConnections = 100_000
     /// Concentrator, of one user: connections; those of them whose target has not arrived, which a
     /// proxy's have with their first datagram; and sessions, of which each proxy process has one.
     public var maximumConnectionsPerUser = 50_000
+    /// Of more, the oldest is replaced.
     public var maximumHalfOpenPerUser = 256
     /// Bytes that connections may hold in all, and those of one user.
     public var memory = Int.max
+    /// Never more than is free besides.
     public var memoryPerUser = Int.max
+    /// Of more, the one that was silent for longest is closed.
     public var maximumSessionsPerUser = 16
     /// Addresses that `Endpoint.setAnnounced` takes.
     public static let maximumAnnounced = Limits.announcedAddresses
@@ -92,5 +112,6 @@ public struct EndpointConfiguration: Sendable {
     /// of the session of a process that another one of the same machine has followed. Nil where
     /// there is nothing to make it from.
     public var machine: UInt32?
+    /// What has no default.
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
 }

@@ -3,39 +3,62 @@ import Multipath
 
 /// What `braid status` shows.
 public struct EndpointReport: Sendable {
+    /// A path that is open, or was.
     public struct Path: Sendable {
+        /// Its number on the wire, the same at both ends.
         public var number: Int
+        /// The uplink's name at a proxy; empty at a concentrator.
         public var uplink: String
+        /// The address its datagrams leave from.
         public var local: String
+        /// The peer's address and port.
         public var remote: String
+        /// As this end judges it.
         public var health: PathHealth
         /// Never answered, though another path of its uplink works: the two don't reach each other.
         public var isFutile: Bool
+        /// Carries data only while no regular path works.
         public var isBackup: Bool
+        /// RFC 6298's; zero before the first answer.
         public var smoothedRTT: Interval
+        /// The shortest of late; zero before the first answer.
         public var minimumRTT: Interval
         /// Share of datagrams lost recently, 0 to 1.
         public var loss: Double
         /// Bytes of the longest IP packet that is sent, as found by probes; 0 while even the base
         /// size of 1,280 has yet to show that it passes.
         public var packetSize: Int
+        /// UDP payloads of late.
         public var sendRate: Rate
+        /// The same for what comes in.
         public var receiveRate: Rate
+        /// UDP payloads since the path is known.
         public var bytesSent: Int
+        /// The same for what came in.
         public var bytesReceived: Int
     }
+    /// A session that is confirmed.
     public struct Session: Sendable {
+        /// Its slot, given again after it is closed.
         public var number: Int
+        /// Empty at a proxy.
         public var user: String
+        /// Since its handshake.
         public var age: Interval
+        /// Of its connections without a mode of their own.
         public var mode: HandoverMode
+        /// In the order of their numbers.
         public var paths: [Path]
+        /// Open in it.
         public var connections: Int
+        /// Of applications that speak UDP.
         public var datagrams: Datagrams
     }
     /// What a session has of associations.
     public struct Datagrams: Sendable {
+        /// Open now.
         public var associations = 0
+        /// Open now, of all associations.
         public var flows = 0
         /// Flows that ended here and may live at the other side.
         public var closing = 0
@@ -43,17 +66,22 @@ public struct EndpointReport: Sendable {
         public var held = 0
         /// Flows by what they do at present: redundant, spread, all others on one path.
         public var redundant = 0, spread = 0
+        /// Since the session began.
         public var counters = DatagramCounters()
         /// Nothing.
         public init() {}
     }
+    /// In the order of their slots.
     public var sessions: [Session] = []
+    /// Of all sessions, and those that wait for one.
     public var connections = 0
+    /// Datagrams and frames that were not authentic, or not understood, or came twice.
     public var datagramsDropped = 0
     /// What the limits of users turned away, by `UserLimit.rawValue`.
     public var turnedAway: [Int] = []
     /// Bytes that connections hold, and may hold.
     public var memory = 0
+    /// `Int.max`: no limit.
     public var memoryLimit = 0
     public init() {}
 }

@@ -4,6 +4,7 @@ import Wire
 
 /// What a session's datagrams came to.
 public struct DatagramCounters: Sendable, Equatable {
+    /// Datagrams that left at least once, and those that were handed over.
     public var sent = 0, received = 0
     /// Copies beyond the first that were sent, and that came.
     public var copiesSent = 0, copiesReceived = 0
