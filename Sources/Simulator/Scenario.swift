@@ -158,6 +158,45 @@ extension Scenario {
 }
 
 extension Scenario {
+    /// A scenario whose first stream has something to send for long after the last fault, on links
+    /// that are mostly clean: where `RateChecker` has most to say.
+    public static func drawnLong(seed: UInt64) -> Scenario {
+        var random = SeededRandom(seed: seed ^ 0x6c6f_6e67_0000_0000)
+        let hardship = random.chance(0.7) ? 0 : random.unit() * 0.3
+        let uplinks = (0..<random.number(1...3)).map { _ in
+            var plan = UplinkPlan.drawn(hardship: hardship, from: &random)
+            plan.up.rate = .megabitsPerSecond(random.scaled(0.5, 20))
+            plan.down.rate = .megabitsPerSecond(random.scaled(0.5, 20))
+            return plan
+        }
+        // As much as the fastest uplinks carry in so many seconds.
+        let seconds = Interval.seconds(Int64(random.number(18...30)))
+        let down = uplinks.compactMap { $0.down.rate?.bytes(in: seconds) }.reduce(0, +)
+        let up = uplinks.compactMap { $0.up.rate?.bytes(in: seconds) }.reduce(0, +)
+        var streams: [StreamPlan] = [
+            random.chance(0.6)
+                ? StreamPlan(initiator: .nothing, listener: .bulk(down))
+                : random.chance(0.6)
+                    ? StreamPlan(initiator: .bulk(up), listener: .nothing)
+                    : StreamPlan(initiator: .bulk(up), listener: .bulk(down))
+        ]
+        for _ in 0..<random.number(0...3) {
+            streams.append(StreamPlan.drawn(isFirst: false, from: &random))
+        }
+        var scenario = Scenario(uplinks: uplinks, streams: streams)
+        scenario.timeLimit = .seconds(1200)
+        for (i, uplink) in uplinks.enumerated() {
+            scenario.faults += uplink.drawnFaults(uplink: i, from: &random)
+        }
+        scenario.faults += furtherFaults(seed: seed, uplinks: uplinks.count)
+        scenario.narrow(seed: seed)
+        scenario.faults = scenario.faults.enumerated()
+            .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
+        return scenario
+    }
+}
+
+extension Scenario {
     /// Trouble with addresses and signals, in every second world; drawn apart, so that older seeds
     /// keep the rest.
     private static func furtherFaults(seed: UInt64, uplinks: Int) -> [Fault] {
@@ -375,6 +414,20 @@ extension World.Options {
             if further.chance(0.2) { options.second?.outage = .blackHole }
             options.joinsFirst = further.chance(0.7)
         }
+        return options
+    }
+}
+
+extension World.Options {
+    /// For `Scenario.drawnLong`: what owners usually choose.
+    public static func drawnLong(seed: UInt64) -> World.Options {
+        var options = drawn(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x6c6f_6e67_0000_0001)
+        guard random.chance(0.9) else { return options }
+        options.connection = ConnectionConfiguration()
+        options.second = nil
+        options.joinsFirst = true
+        options.mode = .allCases[random.number(0...2)]
         return options
     }
 }

@@ -116,6 +116,9 @@ public final class World: InstantLoop {
     let flows: WorldFlows
     var nonces = NonceChecker()
     var addresses = AddressChecker()
+    var rates = RateChecker()
+    /// The owner's latest choice.
+    var mode: HandoverMode
     var nextFault = 0
     /// Dials that end at a time.
     var dials: [(at: Instant, stream: Stream)] = []
@@ -139,6 +142,7 @@ public final class World: InstantLoop {
         self.scenario = scenario
         self.options = options
         flows = WorldFlows(count: options.associations, seed: seed)
+        mode = options.mode
         random = SeededRandom(seed: seed)
         func key(_ random: inout SeededRandom) -> Key32 {
             let words = (random.next(), random.next(), random.next(), random.next())
@@ -203,6 +207,10 @@ public final class World: InstantLoop {
         started == order.count && nextFault == scenario.faults.count
             && streams.allSatisfy(\.isFinished) && flows.isFinished
     }
+
+    /// The least share of a line's rate that arrived in three seconds in which it was due
+    /// (`RateChecker`); infinite where none was.
+    public var leastRateShare: Double { rates.leastShare }
 
     /// Bytes that applications read, both ways.
     public var bytesRead: Int { streams.reduce(0) { $0 + $1.initiator.read + $1.listener.read } }
@@ -298,7 +306,10 @@ public final class World: InstantLoop {
         busy = runTimedEnds() || busy
         busy = transmit(fromProxy: true) || busy
         busy = transmit(fromProxy: false) || busy
-        if let wrong = nonces.failure ?? addresses.failure ?? flows.failure { failure = wrong }
+        rates.look(at: now) { rateDemands() }
+        if let wrong = nonces.failure ?? addresses.failure ?? flows.failure ?? rates.failure {
+            failure = wrong
+        }
         return busy
     }
 

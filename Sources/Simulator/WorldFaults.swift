@@ -33,6 +33,7 @@ extension World {
     func applyFaults() {
         while nextFault < scenario.faults.count, scenario.faults[nextFault].at <= now {
             apply(scenario.faults[nextFault])
+            rates.disturbed()
             nextFault += 1
         }
     }
@@ -83,6 +84,7 @@ extension World {
         case .rebind:
             lanes[i].publicAddress.port += 1
         case .mode(let mode):
+            self.mode = mode
             proxy.setMode(mode, at: now)
         }
     }

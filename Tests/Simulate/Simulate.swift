@@ -7,8 +7,8 @@ import Wire
 /// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in
 /// release mode.
 ///
-///     simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows] [--twice]
-///     simulate one --seed N [--world segments|tunnel|calls|flows] [--trace]
+///     simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice]
+///     simulate one --seed N [--world segments|tunnel|calls|flows|long] [--trace]
 ///     simulate handovers [--seeds A..B]
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
@@ -41,7 +41,7 @@ import Wire
                     seeds = a..<(a + 1)
                 case "--world":
                     guard let name = value(),
-                        ["segments", "tunnel", "calls", "flows"].contains(name)
+                        ["segments", "tunnel", "calls", "flows", "long"].contains(name)
                     else {
                         return nil
                     }
@@ -66,8 +66,8 @@ import Wire
             let arguments = Arguments(Array(words.dropFirst()))
         else {
             print(
-                "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows] [--twice] [--quiet]\n"
-                    + "       simulate one --seed N [--world segments|tunnel|calls|flows] [--trace]\n"
+                "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice] [--quiet]\n"
+                    + "       simulate one --seed N [--world segments|tunnel|calls|flows|long] [--trace]\n"
                     + "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n"
                     + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
                     + "       simulate silences [--seeds A..B] [--trace]\n"
@@ -103,13 +103,15 @@ import Wire
     }
 
     static func run(_ arguments: Arguments) -> Bool {
-        var passed = 0, failed = 0, bytes = 0
+        var passed = 0, failed = 0, bytes = 0, rated = 0, leastShare = Double.infinity
         var simulated = Interval.zero
         let start = wallClock()
         for seed in arguments.seeds {
             let result = simulate(seed, arguments)
             simulated += result.length
             bytes += result.bytes
+            if result.leastShare < .infinity { rated += 1 }
+            leastShare = min(leastShare, result.leastShare)
             var failure = result.failure
             if failure == nil, arguments.twice, simulate(seed, arguments).trace != result.trace {
                 failure = "not the same trace again"
@@ -131,7 +133,10 @@ import Wire
         let speed = Int(simulated.seconds / max(taken, 1e-9))
         print(
             "\(passed) passed, \(failed) failed (\(arguments.world): \(bytes) bytes checked, \(Int(simulated.seconds)) s simulated, "
-                + "\(speed) times real time)")
+                + "\(speed) times real time"
+                + (rated > 0
+                    ? ", rate due in \(rated), least \((leastShare * 1000).rounded() / 1000)" : "")
+                + ")")
         return failed == 0
     }
 
@@ -140,12 +145,17 @@ import Wire
         var trace: Trace
         var length: Interval
         var bytes: Int
+        /// Of a line's rate; infinite where nothing was due (`World.leastRateShare`).
+        var leastShare = Double.infinity
     }
 
     static func simulate(_ seed: UInt64, _ arguments: Arguments) -> Result {
-        let scenario =
-            arguments.world == "calls"
-            ? Scenario.drawnCalls(seed: seed) : Scenario.drawn(seed: seed)
+        let scenario: Scenario =
+            switch arguments.world {
+            case "calls": .drawnCalls(seed: seed)
+            case "long": .drawnLong(seed: seed)
+            default: .drawn(seed: seed)
+            }
         if arguments.trace { describe(scenario) }
         if arguments.world == "segments" {
             let world = SegmentWorld(
@@ -157,14 +167,16 @@ import Wire
                 failure: world.failure, trace: world.trace, length: world.now - .zero,
                 bytes: world.ends.initiator.read + world.ends.listener.read)
         }
-        var options = World.Options.drawn(seed: seed)
+        var options: World.Options =
+            arguments.world == "long" ? .drawnLong(seed: seed) : .drawn(seed: seed)
         if arguments.world == "flows" { options.associations = 1 + Int(seed % 6) }
         let world = World(scenario, seed: seed, options: options)
         if arguments.trace { traceDatagrams(world) }
         world.run()
         return Result(
             failure: world.failure, trace: world.trace, length: world.now - .zero,
-            bytes: arguments.world == "flows" ? world.datagramsReturned : world.bytesRead)
+            bytes: arguments.world == "flows" ? world.datagramsReturned : world.bytesRead,
+            leastShare: world.leastRateShare)
     }
 
     static func describe(_ scenario: Scenario) {

@@ -296,8 +296,8 @@ import Testing
             = srtt=100 var=50
             """),
         timer(
-            "RFC 6298 5",
-            "deviation: the doubled RTO ends with new data acknowledged, sample or not",
+            "RFC 6298 5.7",
+            "the doubled RTO ends with a round trip measured, not with data acknowledged",
             """
             ! send 1000
             > data seq=1 ack=1 len=1000
@@ -305,7 +305,12 @@ import Testing
             > data seq=1 ack=1 len=1000
             = backoffs=1 rto=600
             < A seq=1 ack=1001
-            = backoffs=0 rto=300
+            = backoffs=0 rto=600
+            ! send 1000
+            > data seq=1001 ack=1 len=1000
+            + 100
+            < A seq=1 ack=2001
+            = backoffs=0 rto=250
             """),
         timer(
             "RFC 5681 3.1",
