@@ -79,7 +79,8 @@ public final class ProxyServer: EngineDelegate {
         configuration.connection = settings.connection
         configuration.mode = settings.mode
         configuration.epoch = EventLoop.epoch()
-        configuration.maximumConnections = maximumClients
+        // Those that wind up after their end count, too: whoever made room is still among them.
+        configuration.maximumConnections = 2 * maximumClients + 1_000
         configuration.memory = settings.memory
         configuration.machine = Self.machine(for: settings.identity.publicKey)
         let endpoint = Endpoint(

@@ -103,6 +103,22 @@ time.sleep(4)
     w.wait(lambda: w.curl("http://origin.test/where", limit=3).returncode == 0, "a download afterwards", 15)
 
 
+def test_one_application_takes_every_place(w):
+    """300 places and an application that opens 1,500 connections to a server that says nothing: others get in."""
+    w.pair(proxy="limits: { connections: 300 }\n", limits="ulimit -n 2000")
+    w.start(w.app, ["python3", "-c", """
+import time
+from world import socks5
+held = [socks5('10.81.3.10', 7003) for _ in range(1500)]
+print('all', flush=True)
+time.sleep(60)
+"""], "greedy", env=with_world())
+    w.wait(lambda: "all" in w.text("greedy"), "the greedy application", 40)
+    for _ in range(5):
+        result = w.curl("http://origin.test/where", limit=10)
+        assert result.returncode == 0 and b"seen" in result.stdout, result.stderr.decode()
+
+
 def cpu(pid):
     """Seconds of CPU a process has taken."""
     fields = open(f"/proc/{pid}/stat").read().rpartition(") ")[2].split()
