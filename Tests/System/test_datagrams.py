@@ -290,3 +290,65 @@ def test_quic_uses_both_links(world):
     gain = alone["seconds"] / both["seconds"]
     world.notes.append(f"QUIC: {both['seconds']:.1f} s over both, {alone['seconds']:.1f} s over WiFi; gap {after['gap']:.2f} s when WiFi dies")
     between(gain, 1.15, 2, "the gain of the second link")
+
+
+@seconds(150)
+def test_a_call_in_backup_and_single(world):
+    """Where nothing is copied: visible loss is missed for a moment, silent loss until silence makes a doubt."""
+    echo(world)
+    for mode, visible, silent in (("backup", 0.06, 0.20), ("single", 0.10, 0.30)):
+        pair = world.pair(mode=mode, uplinks=("wifi", "cell,backup"))
+        world.limit(wifi=8, cell=2)
+        for lose, most in (("down", visible), ("silence", silent)):
+            call = start(world, "call", ORIGIN, 7000, 20, 250)
+            time.sleep(2.5)
+            getattr(world, lose)("wifi")
+            said = result(call)
+            world.notes.append(f"{mode}, {lose}: {said['missed_s']:.2f} s")
+            check(said["twice"] == 0, f"{said['twice']} came twice")
+            between(said["missed_s"], 0, most, f"missed in mode {mode} after {lose}, s")
+            if lose == "down":
+                world.up("wifi")
+                world.wait(lambda: any(p["uplink"] == "wifi" and p["health"] == "usable"
+                                       for s in pair.status()["sessions"] for p in s["paths"]), "WiFi")
+                time.sleep(1)
+        world.silence("wifi", False)
+        for program in (pair.proxy, pair.concentrator):
+            program.terminate()
+            program.wait(40)
+
+
+@seconds(120)
+def test_a_call_beside_a_flood(world):
+    """20,000 datagrams a second in another association of the session, then a stranger's at the mapped ports."""
+    echo(world)
+    pair = world.pair()
+    world.limit(wifi=8, cell=2)
+    call = start(world, "call", ORIGIN, 7000, 20, 400)
+    time.sleep(2)
+    own = world.start(world.app, [sys.executable, "-c", BEGIN + f"""
+a = Association()
+head = a.head({ORIGIN!r}, 7001) + bytes(40)
+end = time.monotonic() + 3
+tick = time.monotonic()
+while time.monotonic() < end:
+    for _ in range(200): a.udp.sendto(head, a.relay)
+    tick += 0.01
+    time.sleep(max(0, tick - time.monotonic()))
+"""], "flood")
+    said = result(call)
+    world.notes.append(f"beside a flood of the same user: {said['missed_s']:.2f} s missed, usually {said['usual_ms']:.1f} ms")
+    own.wait(10)
+    check(said["twice"] == 0, f"{said['twice']} came twice")
+    between(said["missed_s"], 0, 0.04, "missed beside a flood of the same user, s")
+    call = start(world, "call", ORIGIN, 7000, 20, 200)
+    time.sleep(0.5)
+    ports = {line.split()[3].split(":")[-1]
+             for line in world.run(world.net, ["ss", "-Huanp"], text=True).stdout.splitlines() if "braid" in line} - {"443"}
+    strangers = [world.start(world.net, [sys.executable, SCRIPT, "flood", CONCENTRATOR, port, "3"], f"stranger{port}") for port in ports]
+    said = result(call)
+    for stranger in strangers:
+        stranger.wait(10)
+    world.notes.append(f"beside a stranger's: {said['missed_s']:.2f} s")
+    between(said["missed_s"], 0, 0.06, "missed beside a stranger's flood, s")
+    check(counter(pair, "concentrator", 'datagrams_refused_total{reason="filtered"}') > 1000, "nothing was filtered")
