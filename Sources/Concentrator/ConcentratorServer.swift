@@ -162,10 +162,10 @@ public final class ConcentratorServer: EngineDelegate {
         let association = UDPAssociation(handle, user: user, server: self)
         associations[ObjectIdentifier(association)] = association
         handle.owner = association
-        let isFull =
-            relayed[user, default: RelayedByUser(settings.datagrams.perUser)].associations
-            >= settings.datagrams.associationsPerUser
-        relayed[user, default: RelayedByUser(settings.datagrams.perUser)].associations += 1
+        var mine = relayed[user] ?? RelayedByUser(settings.datagrams.perUser)
+        let isFull = mine.associations >= settings.datagrams.associationsPerUser
+        mine.associations += 1
+        relayed[user] = mine
         datagrams.associations += 1
         if shutdown != nil {
             association.refuse(because: "stopping")
@@ -178,7 +178,7 @@ public final class ConcentratorServer: EngineDelegate {
 
     /// Whether the user may send one datagram more at this moment.
     func mayRelay(_ user: String) -> Bool {
-        guard relayed[user]?.take(at: driver.now) == true else {
+        guard relayed[user]?.datagrams.take(at: driver.now) == true else {
             datagrams.tooMany += 1
             return false
         }

@@ -341,23 +341,11 @@ final class NameLookup {
 /// What one user has of associations, and may send.
 struct RelayedByUser {
     var associations = 0
-    private let rate: Double
-    private var level: Double
-    private var since = Instant.zero
+    var datagrams: TokenBucket
 
     /// `rate`: datagrams a second; as many at once as in a fifth of one.
     init(_ rate: Int) {
-        self.rate = Double(rate)
-        level = self.rate / 5
-    }
-
-    /// Takes one; false where too many went.
-    mutating func take(at now: Instant) -> Bool {
-        level = min(max(rate / 5, 1), level + max(0, (now - since).seconds) * rate)
-        since = now
-        guard level >= 1 else { return false }
-        level -= 1
-        return true
+        datagrams = TokenBucket(rate: Double(rate), burst: max(Double(rate) / 5, 1))
     }
 }
 

@@ -97,11 +97,15 @@ public final class StatusPage {
         }
         let isHead = request.method == "HEAD"
         switch request.path {
-        case "/": return Self.reply("200 OK", content.html(), "text/html; charset=utf-8", isHead)
-        case "/status": return Self.reply("200 OK", content.json(), "application/json", isHead)
+        case "/":
+            return Self.reply(
+                "200 OK", content.html(), type: "text/html; charset=utf-8", isHead: isHead)
+        case "/status":
+            return Self.reply("200 OK", content.json(), type: "application/json", isHead: isHead)
         case "/metrics":
             return Self.reply(
-                "200 OK", content.metrics(), "text/plain; version=0.0.4; charset=utf-8", isHead)
+                "200 OK", content.metrics(), type: "text/plain; version=0.0.4; charset=utf-8",
+                isHead: isHead)
         default:
             return Self.reply("404 Not Found", "Pages: /, /status, /metrics\n", isHead: isHead)
         }
@@ -120,7 +124,7 @@ public final class StatusPage {
     }
 
     private static func reply(
-        _ status: String, _ body: String, _ type: String = "text/plain", _ isHead: Bool = false
+        _ status: String, _ body: String, type: String = "text/plain", isHead: Bool = false
     ) -> [UInt8] {
         let head = """
             HTTP/1.1 \(status)\r
@@ -133,10 +137,6 @@ public final class StatusPage {
 
             """
         return Array((isHead ? head : head + body).utf8)
-    }
-
-    private static func reply(_ status: String, _ body: String, isHead: Bool) -> [UInt8] {
-        reply(status, body, "text/plain", isHead)
     }
 }
 

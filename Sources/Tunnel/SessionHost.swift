@@ -22,7 +22,8 @@ final class SessionHost {
     // What is to be done this turn.
     var ready = ReadyQueue()
     var told = ToldQueue()
-    var events = EventQueue()
+    /// What the owner of the endpoint is to hear.
+    var events = FIFO<EndpointEvent>()
     /// Slots of sessions with frames that wait for a datagram.
     var dirty: [Int] = []
     /// Slots of sessions whose datagrams want a turn.
@@ -61,6 +62,7 @@ final class SessionHost {
     init(configuration: EndpointConfiguration, seed: Key32) {
         self.configuration = configuration
         random = KeyedRandom(seed: seed)
+        events.reserveCapacity(256)
         dirty.reserveCapacity(64)
     }
     deinit { headScratch.deallocate() }
@@ -69,7 +71,7 @@ final class SessionHost {
     func removeStreams() {
         while ready.popFirst() != nil {}
         while told.popFirst() != nil {}
-        events = EventQueue()
+        events = FIFO()
         waiting = []
         for case let stream? in streams {
             stream.owner = nil
@@ -88,27 +90,6 @@ final class SessionHost {
 
     func post(_ item: Outgoing) {
         if outbox.count < Limits.outbox { outbox.append(item) }
-    }
-}
-
-/// What the owner of the endpoint is to hear, in order.
-struct EventQueue {
-    private var items: [EndpointEvent] = []
-    private var taken = 0
-    var isEmpty: Bool { taken == items.count }
-
-    init() { items.reserveCapacity(256) }
-    mutating func append(_ event: EndpointEvent) { items.append(event) }
-
-    mutating func popFirst() -> EndpointEvent? {
-        guard taken < items.count else { return nil }
-        let event = items[taken]
-        taken += 1
-        if taken == items.count {
-            items.removeAll(keepingCapacity: true)
-            taken = 0
-        }
-        return event
     }
 }
 

@@ -25,7 +25,9 @@ struct DatagramWindow {
     private(set) var window = DatagramLimits.firstWindow
     private var isGrowing = true
     private var wasFull = false
-    private var roundTrip = RoundTrip()
+    /// Round trips as reports measure them, and the latest of them.
+    private var roundTrip = RTTEstimator(minimumLifetime: .seconds(10), at: .zero)
+    private var latestRoundTrip = Interval.zero
     /// Bytes a second that arrived, the most of lately.
     private(set) var rate = 0.0
     private var shortenedAt = Instant.zero
@@ -41,6 +43,9 @@ struct DatagramWindow {
         return window - underWay
     }
 
+    /// What the shortest of lately took: no queue.
+    private var emptyRoundTrip: Interval { min(roundTrip.minimum, roundTrip.smoothed) }
+
     private var stall: Interval {
         max(roundTrip.smoothed * 2, .milliseconds(100)) + .milliseconds(100)
     }
@@ -48,12 +53,12 @@ struct DatagramWindow {
     /// How long a datagram that leaves now takes, where that is known: half a round trip without
     /// queue, and the queue.
     var delay: Interval? {
-        guard roundTrip.smoothed > .zero else { return nil }
-        let measured = roundTrip.smoothed - roundTrip.least
-        guard rate >= Self.minimumRate else { return roundTrip.least / 2 + measured }
-        let excess = Double(underWay) - rate * roundTrip.least.seconds
+        guard roundTrip.isKnown else { return nil }
+        let measured = roundTrip.smoothed - emptyRoundTrip
+        guard rate >= Self.minimumRate else { return emptyRoundTrip / 2 + measured }
+        let excess = Double(underWay) - rate * emptyRoundTrip.seconds
         let computed = Interval(seconds: min(10, max(0, excess) / rate))
-        return roundTrip.least / 2 + (underWay == 0 ? .zero : max(measured, computed))
+        return emptyRoundTrip / 2 + (underWay == 0 ? .zero : max(measured, computed))
     }
 
     mutating func noteSent(_ bytes: Int, number: UInt64, at now: Instant) {
@@ -93,7 +98,10 @@ struct DatagramWindow {
         if entry.number == number, frame.held < .max {
             let held = Interval(nanoseconds: Int64(frame.held) * DatagramReportFrame.heldUnit)
             let sample = now - entry.at - held
-            if sample > .zero { roundTrip.note(sample, at: now) }
+            if sample > .zero {
+                latestRoundTrip = sample
+                roundTrip.add(sample, at: now)
+            }
         }
         guard arrived <= departed + departed / 2 + 65_536 else { return }
         noteRate(arrived, in: since)
@@ -107,7 +115,7 @@ struct DatagramWindow {
     }
 
     private mutating func adapt(arrived: Int, departed: Int, at now: Instant) {
-        let queue = roundTrip.last - roundTrip.least
+        let queue = latestRoundTrip - emptyRoundTrip
         defer { wasFull = false }
         if queue > DatagramLimits.longQueue || (departed > 8_000 && arrived < departed * 3 / 4) {
             isGrowing = false
@@ -128,27 +136,6 @@ struct DatagramWindow {
         guard now - shortenedAt > roundTrip.smoothed else { return }
         shortenedAt = now
         window = max(DatagramLimits.minimumWindow, bytes)
-    }
-}
-
-/// Round trips as reports measure them.
-private struct RoundTrip {
-    private(set) var smoothed = Interval.zero
-    private(set) var last = Interval.zero
-    private var current = Interval.max
-    private var before = Interval.max
-    private var since = Instant.zero
-    var least: Interval { min(current, min(before, smoothed)) }
-
-    mutating func note(_ sample: Interval, at now: Instant) {
-        last = sample
-        smoothed = smoothed == .zero ? sample : (smoothed * 7 + sample) / 8
-        if now - since > .seconds(10) {
-            before = current
-            current = sample
-            since = now
-        }
-        current = min(current, sample)
     }
 }
 

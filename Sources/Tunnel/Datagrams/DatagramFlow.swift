@@ -11,7 +11,7 @@ final class DatagramFlow {
     var saysOpening: Bool
     private var nextSequence: UInt32 = 0
     var meter = FlowMeter()
-    var queue = DatagramQueue()
+    var queue = FIFO<WaitingDatagram>()
     var received = SequenceWindow()
     var order = Resequencer()
     var assembly = DatagramAssembly()
@@ -55,35 +55,10 @@ final class DatagramFlow {
     }
 }
 
-/// Datagrams of a flow that wait to be sent, the oldest first.
-struct DatagramQueue {
-    struct Item {
-        var slot: DatagramStore.Slot
-        var since: Instant
-    }
-    private var items: [Item] = []
-    private var head = 0
-
-    var isEmpty: Bool { head == items.count }
-    var count: Int { items.count - head }
-    var first: Item? { isEmpty ? nil : items[head] }
-
-    mutating func append(_ item: Item) { items.append(item) }
-
-    mutating func popFirst() -> Item? {
-        guard head < items.count else { return nil }
-        defer {
-            head += 1
-            if head == items.count {
-                items.removeAll(keepingCapacity: true)
-                head = 0
-            } else if head >= 256, head * 2 > items.count {
-                items.removeFirst(head)
-                head = 0
-            }
-        }
-        return items[head]
-    }
+/// A datagram of a flow that waits to be sent.
+struct WaitingDatagram {
+    var slot: DatagramStore.Slot
+    var since: Instant
 }
 
 /// Flows with something to send, in fair turns (FQ-CoDel's, RFC 8290 section 4.2): one that had
@@ -91,28 +66,8 @@ struct DatagramQueue {
 struct FlowTurns {
     private static let quantum = 1_500
     /// Slots of flows; those that left are found out when their turn comes.
-    private var fresh = Ring()
-    private var old = Ring()
-
-    private struct Ring {
-        private var slots: [Int] = []
-        private var head = 0
-        var first: Int? { head < slots.count ? slots[head] : nil }
-        mutating func append(_ slot: Int) { slots.append(slot) }
-        mutating func removeFirst() {
-            head += 1
-            if head >= 64, head * 2 > slots.count {
-                slots.removeFirst(head)
-                head = 0
-            }
-        }
-        mutating func removeAll(where isGone: (Int) -> Bool) {
-            slots.removeFirst(head)
-            head = 0
-            slots.removeAll(where: isGone)
-        }
-        var count: Int { slots.count - head }
-    }
+    private var fresh = FIFO<Int>()
+    private var old = FIFO<Int>()
 
     var isEmpty: Bool { fresh.first == nil && old.first == nil }
 
@@ -151,6 +106,6 @@ struct FlowTurns {
     }
 
     private mutating func pop(_ isFresh: Bool) {
-        if isFresh { fresh.removeFirst() } else { old.removeFirst() }
+        if isFresh { fresh.popFirst() } else { old.popFirst() }
     }
 }

@@ -35,7 +35,7 @@ extension DatagramFlows {
             counters.crowdedOut += 1
             throw .tooMuchWaiting
         }
-        flow.queue.append(DatagramQueue.Item(slot: copy, since: now))
+        flow.queue.append(WaitingDatagram(slot: copy, since: now))
         turns.add(flow, slot, flows)
         retryAt = min(retryAt, now)
     }
@@ -72,7 +72,7 @@ extension DatagramFlows {
         while left > 0, let slot = turns.next(flows), let flow = flows[slot] {
             guard let item = flow.queue.first else { continue }
             if now - item.since > DatagramLimits.queueAge {
-                _ = flow.queue.popFirst()
+                flow.queue.popFirst()
                 store.free(item.slot)
                 counters.late += 1
                 continue
@@ -86,7 +86,7 @@ extension DatagramFlows {
                 dropLate(at: now)
                 return
             }
-            _ = flow.queue.popFirst()
+            flow.queue.popFirst()
             defer { store.free(item.slot) }
             let isOrdered = settled == .spread && paths.count > 1
             guard emit(store.bytes(item.slot), flow, isOrdered, choice, &paths, carry) else {
@@ -101,7 +101,7 @@ extension DatagramFlows {
     private func dropLate(at now: Instant) {
         for case let flow? in flows {
             while let item = flow.queue.first, now - item.since > DatagramLimits.queueAge {
-                _ = flow.queue.popFirst()
+                flow.queue.popFirst()
                 store.free(item.slot)
                 counters.late += 1
             }
