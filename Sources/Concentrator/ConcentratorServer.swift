@@ -77,7 +77,7 @@ public final class ConcentratorServer: EngineDelegate {
             timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
         relaySockets = RelaySockets(loop: loop)
         driver.delegate = self
-        if let path = settings.capture { try driver.record(to: path) }
+        if let path = settings.pcap { try driver.record(to: path) }
         for address in settings.listen {
             let socket = try DatagramSocket(.listen(address), loop: loop)
             driver.addListenSocket(socket)

@@ -55,7 +55,7 @@ public struct ConcentratorSettings: Sendable {
     /// Of associations.
     public var datagrams = DatagramLimits()
     /// A pcap file of what travels inside the tunnel.
-    public var capture: String?
+    public var pcap: String?
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 

@@ -41,7 +41,7 @@ struct CommonFields {
     var status: Field?
     var control: Field?
     var logLevel: Field?
-    var capture: Field?
+    var pcap: Field?
     var congestion: Field?
     var limits: Field?
     var user: Field?
@@ -52,7 +52,7 @@ struct Common {
     var program = ProgramConfiguration()
     /// Nil where the key is missing or unusable, which is reported.
     var identity: StaticKeyPair?
-    var capture: String?
+    var pcap: String?
     var connection = ConnectionConfiguration()
     /// Nil: the default of the kind.
     var connections: Int?
@@ -81,7 +81,7 @@ struct Common {
         program.control = fields.control?.controlPath(relativeTo: folder)
         if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
         program.user = fields.user?.userName()
-        capture = fields.capture?.path(relativeTo: folder)
+        pcap = fields.pcap?.path(relativeTo: folder)
         connection.subflow.congestion =
             fields.congestion?.choice(CongestionAlgorithm.self)
             ?? Defaults.congestion

@@ -43,7 +43,7 @@ extension ConcentratorConfiguration {
                 privateKeyFile: table.required(
                     .privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
-                capture: table[.pcap],
+                pcap: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
@@ -97,7 +97,7 @@ extension ConcentratorConfiguration {
         settings.datagrams.filtering = filtering
         settings.datagrams.associationsPerUser = common.associationsPerUser
         settings.datagrams.perUser = common.datagramsPerUser
-        settings.capture = common.capture
+        settings.pcap = common.pcap
         settings.drain = common.drain
         settings.sessionSilence = common.sessionSilence
     }

@@ -49,7 +49,7 @@ extension ProxyConfiguration {
                 privateKeyFile: table.required(
                     .privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
-                capture: table[.pcap],
+                pcap: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
@@ -92,7 +92,7 @@ extension ProxyConfiguration {
         settings.clients = clients
         settings.relayAddress = relayAddress
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
-        settings.capture = common.capture
+        settings.pcap = common.pcap
         settings.drain = common.drain
     }
 

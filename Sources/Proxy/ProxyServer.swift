@@ -88,7 +88,7 @@ public final class ProxyServer: EngineDelegate {
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         relaySockets = RelaySockets(loop: loop)
         driver.delegate = self
-        if let path = settings.capture { try driver.record(to: path) }
+        if let path = settings.pcap { try driver.record(to: path) }
         for (index, listener) in settings.listeners.enumerated() {
             listeners.append(
                 try StreamListener(listener.address, loop: loop, log: log) {

@@ -118,7 +118,7 @@ public struct ProxySettings: Sendable {
     /// Bytes that connections may hold in the tunnel.
     public var memory = SystemMemory.limit() / 4
     /// A pcap file of what travels inside the tunnel.
-    public var capture: String?
+    public var pcap: String?
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 

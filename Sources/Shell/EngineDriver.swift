@@ -43,7 +43,7 @@ public final class EngineDriver {
     private let exchange = DatagramExchange()
     private let batch = DatagramBatch()
     private var timer: LoopTimer?
-    private var capture: SegmentCapture?
+    private var packetTrace: PacketTrace?
     private var isDue = true
     private var isStopped = false
     /// What the sockets of applications may still move before the next turn, bytes; each may move a
@@ -168,7 +168,7 @@ public final class EngineDriver {
 
     /// Records every segment that is sent or received from now on in a pcap file.
     public func record(to path: String) throws(SystemError) {
-        capture = try SegmentCapture(path: path, endpoint: endpoint, loop: loop)
+        packetTrace = try PacketTrace(path: path, endpoint: endpoint, loop: loop)
     }
 
     /// The end of the process: the sessions' last words are sent in one more turn, then there are
@@ -180,7 +180,7 @@ public final class EngineDriver {
         timer?.cancel()
         clockWatch = nil
         for number in slots.indices { _ = detach(number) }
-        capture?.close(endpoint)
+        packetTrace?.close(endpoint)
     }
 
     private func drain(_ number: Int) {

@@ -16,7 +16,7 @@ import Wire
 /// `Health` and `Signals` watch over paths, `Streams` and `Joins` over connections.
 public final class Endpoint {
     /// Sees every segment inside the tunnel: its payload, and between which addresses.
-    public typealias Capture = (
+    public typealias PacketTrace = (
         _ segment: borrowing Segment, _ payload: Pieces, _ from: SocketAddress,
         _ to: SocketAddress, _ at: Instant
     ) -> Void
@@ -97,9 +97,9 @@ public final class Endpoint {
     public var configuration: EndpointConfiguration { host.configuration }
 
     /// Called with every segment sent or received inside the tunnel (`--pcap`); nil costs nothing.
-    public var capture: Capture? {
-        get { host.capture }
-        set { host.capture = newValue }
+    public var packetTrace: PacketTrace? {
+        get { host.packetTrace }
+        set { host.packetTrace = newValue }
     }
     /// Called before a record with address signals is sealed. For experiments and tests that lose
     /// signals; nil costs nothing.

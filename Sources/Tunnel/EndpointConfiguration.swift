@@ -17,7 +17,7 @@ public struct Uplink: Sendable {
     /// The family its socket speaks: only the concentrator's addresses of that family are tried
     /// through it.
     public var isIPv4: Bool
-    /// The address its datagrams leave from, for status and captures; unspecified where it is not
+    /// The address its datagrams leave from, for status and packet traces; unspecified where it is not
     /// known.
     public var address: IPAddress
     /// A regular uplink of Ethernet's size unless said otherwise.

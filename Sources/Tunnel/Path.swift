@@ -15,8 +15,8 @@ final class Path {
     var address: PathAddress
     /// Whether that has shown that it receives (concentrator).
     var validation: AddressValidation
-    /// Fixed at first use, so that a capture shows one pair of addresses for a path's whole life.
-    var captureAddresses: (local: IPAddress, remote: IPAddress)?
+    /// Fixed at first use, so that a trace shows one pair of addresses for a path's whole life.
+    var traceAddresses: (local: IPAddress, remote: IPAddress)?
 
     var role = PathRole()
     var lifecycle = PathLifecycle()

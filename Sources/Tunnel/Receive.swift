@@ -261,7 +261,7 @@ extension Session {
         } else {
             noteData(path, stream, at: now)
         }
-        if host.capture != nil { captureIncoming(payload, path, at: now) }
+        if host.packetTrace != nil { traceIncoming(payload, path, at: now) }
         stream.connection.receive(host.incoming, payload: payload, subflow: entry.subflow, at: now)
         // A reset that ended the connection need not be repeated.
         if host.incoming.flags.contains(.rst), stream.connection.error == .peerAborted {
@@ -321,7 +321,7 @@ extension Session {
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
-        if host.capture != nil { captureIncoming(payload, path, at: now) }
+        if host.packetTrace != nil { traceIncoming(payload, path, at: now) }
         let present = host.incoming.options.present
         if present.contains(.join), case .syn(let token, _) = host.incoming.options.join.form {
             acceptJoin(token: token, payload, context, path, at: now)

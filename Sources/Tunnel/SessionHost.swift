@@ -47,7 +47,7 @@ final class SessionHost {
 
     var counters = DropCounters()
     var turnedAway = LimitCounters()
-    var capture: Endpoint.Capture?
+    var packetTrace: Endpoint.PacketTrace?
     var datagramArrived: Endpoint.DatagramReceiver?
     /// Proxy: the number of the latest association.
     var lastAssociation: UInt16 = 0

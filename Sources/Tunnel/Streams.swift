@@ -389,7 +389,7 @@ extension Session {
             context: &context, into: host.headScratch)
         guard let out = path.append(length) else { return }
         out.copyMemory(from: host.headScratch, byteCount: length)
-        if host.capture != nil { captureOutgoing(reset, .empty, path, at: now) }
+        if host.packetTrace != nil { traceOutgoing(reset, .empty, path, at: now) }
         markDirty()
     }
 }

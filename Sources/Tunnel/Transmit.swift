@@ -162,8 +162,8 @@ extension Session {
         if count > Limits.smallPayload {
             sendBulk(stream, path, batch, at: now)
         } else {
-            if host.capture != nil {
-                captureOutgoing(host.outgoing.segment, host.outgoing.payload, path, at: now)
+            if host.packetTrace != nil {
+                traceOutgoing(host.outgoing.segment, host.outgoing.payload, path, at: now)
             }
             sendSmall(host.outgoing.payload, stream, path, batch, at: now)
         }
@@ -232,12 +232,12 @@ extension Session {
         let payload =
             rest == 0 ? host.outgoing.payload : prefix(host.outgoing.payload, count - rest)
         path.mtu.sent(DatagramHeader.size + head + payload.count + RecordCipher.tagBytes, at: now)
-        if host.capture != nil { captureOutgoing(host.outgoing.segment, payload, path, at: now) }
+        if host.packetTrace != nil { traceOutgoing(host.outgoing.segment, payload, path, at: now) }
         seal(head: head, payload, path, batch, at: now)
         guard rest > 0 else { return }
         let tail = suffix(host.outgoing.payload, from: count - rest)
         makeSecondPart(after: count - rest, length: rest)
-        if host.capture != nil { captureOutgoing(host.outgoing.segment, tail, path, at: now) }
+        if host.packetTrace != nil { traceOutgoing(host.outgoing.segment, tail, path, at: now) }
         sendSmall(tail, stream, path, batch, at: now)
     }
 

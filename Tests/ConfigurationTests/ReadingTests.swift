@@ -79,7 +79,7 @@ import Wire
         #expect(proxy.uplinks.map(\.isBackup) == [false, true, false])
         #expect(configuration.program.status == SocketAddress("127.0.0.1:9090"))
         #expect(configuration.program.control == "\(scratch.folder)/run/braid.sock")
-        #expect(proxy.capture == "\(scratch.folder)/inside.pcap")
+        #expect(proxy.pcap == "\(scratch.folder)/inside.pcap")
         #expect(configuration.program.logLevel == .debug)
         #expect(proxy.connection.subflow.congestion == .newReno)
         #expect(proxy.maximumClients == 1000)

@@ -60,10 +60,10 @@ import Testing
         )
     }
 
-    @Test func theCaptureReachesTheFile() throws {
-        let path = path("capture"), loop = try EventLoop()
+    @Test func thePcapReachesTheFile() throws {
+        let path = path("pcap"), loop = try EventLoop()
         defer { unlink(path) }
-        let writer = try CaptureWriter(path: path, loop: loop)
+        let writer = try PcapWriter(path: path, loop: loop)
         let piece = [UInt8](repeating: 7, count: 100_000)
         for _ in 0..<7 { piece.withUnsafeBytes { writer.append($0) } }
         writer.close()

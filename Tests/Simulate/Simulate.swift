@@ -238,13 +238,13 @@ import Wire
     {
         func isShown(_ now: Instant) -> Bool { from <= now && now <= to }
         world.noted = { now, text in if isShown(now) { print(stamp(now), "--", text) } }
-        world.proxy.capture = { segment, payload, path, _, now in
+        world.proxy.packetTrace = { segment, payload, path, _, now in
             guard isShown(now) else { return }
             print(
                 "\(stamp(now)) proxy \(segment.destinationPort == 443 ? ">" : "<") "
                     + describe(segment, payload.count))
         }
-        world.concentrator.capture = { segment, payload, _, _, now in
+        world.concentrator.packetTrace = { segment, payload, _, _, now in
             guard isShown(now) else { return }
             print(
                 "\(stamp(now))                concentrator \(segment.destinationPort == 443 ? ">" : "<") "

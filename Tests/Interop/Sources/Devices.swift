@@ -77,7 +77,7 @@ final class Capture {
             throw Complaint("\(path): \(String(cString: strerror(errno)))")
         }
         self.file = file
-        fwrite(CaptureFile.header, 1, CaptureFile.header.count, file)
+        fwrite(PcapFile.header, 1, PcapFile.header.count, file)
     }
     deinit { fclose(file) }
 

@@ -1,10 +1,10 @@
 import Buffers
 import Measures
 
-/// A capture of segments as raw IP packets, in the pcap format with nanoseconds
+/// Segments as raw IP packets, in the pcap format with nanoseconds
 /// (draft-ietf-opsawg-pcap), which Wireshark opens. Only the bytes: the shell writes them.
-public enum CaptureFile {
-    /// What a capture file begins with.
+public enum PcapFile {
+    /// What a pcap file begins with.
     public static let header: [UInt8] = {
         var bytes = [UInt8](repeating: 0, count: 24)
         bytes.withUnsafeMutableBytes { p in

@@ -1,15 +1,15 @@
 import Buffers
 import Measures
 
-/// Brings segments into the order in which a capture of RFC 8684 has them, and writes their
+/// Brings segments into the order in which a packet trace of RFC 8684 has them, and writes their
 /// records.
 ///
 /// Inside a session data rides on the first SYN and may follow it before the SYN/ACK. Wireshark
 /// can't follow a connection whose data mapping it sees before the first key (its dissector gives
 /// up on an assertion), so what carries a mapping is held back until the answer with the listener's
-/// key: the capture then shows the SYN, the SYN/ACK and, stamped like it, the early data and what
+/// key: the file then shows the SYN, the SYN/ACK and, stamped like it, the early data and what
 /// the SYN/ACK says of it. Nothing else is moved.
-public struct CaptureRecorder {
+public struct PcapRecorder {
     private struct Held {
         var segment: Segment
         var payload: [UInt8]
@@ -70,7 +70,7 @@ public struct CaptureRecorder {
         write(segment, payload, from, to, unixTime, emit)
     }
 
-    /// What is still held, at the capture's end.
+    /// What is still held, at the end of the file.
     public mutating func finish(at unixTime: UInt64, emit: (UnsafeRawBufferPointer) -> Void) {
         for opening in openings { release(opening, at: unixTime, acknowledging: nil, emit) }
         openings = []
@@ -141,12 +141,12 @@ public struct CaptureRecorder {
         _ to: IPAddress,
         _ unixTime: UInt64, _ emit: (UnsafeRawBufferPointer) -> Void
     ) {
-        let most = CaptureFile.maximumOctets(payloadLength: payload.count)
+        let most = PcapFile.maximumOctets(payloadLength: payload.count)
         if room.count < most { room = [UInt8](repeating: 0, count: max(most, 4096)) }
         let whole = copy segment
         room.withUnsafeMutableBytes { buffer in
             guard
-                let n = CaptureFile.write(
+                let n = PcapFile.write(
                     whole, payload: payload, from: from, to: to, at: unixTime,
                     into: buffer.baseAddress!, capacity: buffer.count)
             else { return }

@@ -2,28 +2,28 @@ import Buffers
 import Measures
 import Wire
 
-/// The addresses a capture shows: a path's own where they are known, made-up ones else, but always
+/// The addresses a packet trace shows: a path's own where they are known, made-up ones else, but always
 /// the same pair for a path, so that a subflow stays one conversation.
 extension Session {
-    func captureOutgoing(
+    func traceOutgoing(
         _ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant
     ) {
         let (local, remote) = addresses(path)
-        host.capture?(
+        host.packetTrace?(
             segment, payload, SocketAddress(local, port: segment.sourcePort),
             SocketAddress(remote, port: segment.destinationPort), now)
     }
 
-    func captureIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
+    func traceIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
         let (local, remote) = addresses(path)
-        host.capture?(
+        host.packetTrace?(
             host.incoming, Pieces(first: payload, second: Pieces.empty.second),
             SocketAddress(remote, port: host.incoming.sourcePort),
             SocketAddress(local, port: host.incoming.destinationPort), now)
     }
 
     private func addresses(_ path: Path) -> (local: IPAddress, remote: IPAddress) {
-        if let known = path.captureAddresses { return known }
+        if let known = path.traceAddresses { return known }
         let remote = path.remote.address
         var local = localAddress(path)
         if local == .unspecifiedV4 || local == .unspecifiedV6 || local.isIPv4 != remote.isIPv4 {
@@ -33,7 +33,7 @@ extension Session {
                 ? IPAddress(v4: 0x0a00_0001 | UInt32(path.number) << 8)
                 : IPAddress(v6High: 0xfd00_0000_0000_0000, low: UInt64(path.number + 1))
         }
-        path.captureAddresses = (local, remote)
+        path.traceAddresses = (local, remote)
         return (local, remote)
     }
 }

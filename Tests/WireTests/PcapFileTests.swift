@@ -4,14 +4,14 @@ import Testing
 
 @testable import Wire
 
-@Suite struct CaptureFileTests {
+@Suite struct PcapFileTests {
     /// The packets of one record as segments.
     static func packets(_ s: Segment, _ payload: [UInt8]) throws -> [(Segment, payload: [UInt8])] {
-        let room = CaptureFile.maximumOctets(payloadLength: payload.count)
+        let room = PcapFile.maximumOctets(payloadLength: payload.count)
         var out = [UInt8](repeating: 0, count: room)
         let n = out.withUnsafeMutableBytes { buffer in
             Pieces.of(payload) {
-                CaptureFile.write(
+                PcapFile.write(
                     s, payload: $0, from: RawSegmentTests.v6.0,
                     to: RawSegmentTests.v6.1, at: 1_700_000_000_123_456_789,
                     into: buffer.baseAddress!, capacity: room)
@@ -33,7 +33,7 @@ import Testing
 
     @Test func theHeaderIsNanosecondPcapOfRawIP() {
         #expect(
-            hex(CaptureFile.header) == "4d3cb2a1" + "02000400" + "0000000000000000" + "ffff0000"
+            hex(PcapFile.header) == "4d3cb2a1" + "02000400" + "0000000000000000" + "ffff0000"
                 + "65000000")
     }
 
@@ -93,9 +93,9 @@ import Testing
     }
 }
 
-@Suite struct CaptureRecorderTests {
+@Suite struct PcapRecorderTests {
     @Test func earlyDataFollowsTheFirstKey() throws {
-        var recorder = CaptureRecorder(), shown: [(Segment, payload: [UInt8])] = []
+        var recorder = PcapRecorder(), shown: [(Segment, payload: [UInt8])] = []
         let a = RawSegmentTests.v4.0, b = RawSegmentTests.v4.1
         func record(_ s: Segment, _ payload: String, fromInitiator: Bool) {
             Pieces.of(Array(payload.utf8)) { pieces in

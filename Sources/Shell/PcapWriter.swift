@@ -3,7 +3,7 @@ import Logging
 import Measures
 
 /// A buffered file for `--pcap`: bytes in, written in large pieces and at least once a second.
-public final class CaptureWriter {
+public final class PcapWriter {
     private let path: String
     private let log: Logger
     private var descriptor: Int32
@@ -17,7 +17,7 @@ public final class CaptureWriter {
 
     /// Creates the file (mode 0600: it holds what applications say), emptying an old one.
     public init(
-        path: String, loop: EventLoop, log: Logger = Logger(label: "capture")
+        path: String, loop: EventLoop, log: Logger = Logger(label: "pcap")
     ) throws(SystemError) {
         let fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard fd >= 0 else { throw SystemError("create \(path)", code: errno) }
@@ -33,7 +33,7 @@ public final class CaptureWriter {
         buffer.deallocate()
     }
 
-    /// Appends `bytes`. A failing disk ends the capture, said once in the log, never the program.
+    /// Appends `bytes`. A failing disk ends the file, said once in the log, never the program.
     public func append(_ bytes: UnsafeRawBufferPointer) {
         guard descriptor >= 0 else { return }
         if used + bytes.count > Self.capacity { flush() }
@@ -69,7 +69,7 @@ public final class CaptureWriter {
             if n >= 0 { at += n; continue }
             if errno == EINTR { continue }
             log.error(
-                "capture ended",
+                "pcap ended",
                 metadata: ["file": "\(path)", "error": "\(SystemError.text(errno))"])
             Glibc.close(descriptor)
             descriptor = -1
