@@ -66,12 +66,13 @@ let package = Package(
                 "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
                 "CDatagram", logging
             ]),
+        module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         // Layer 7
         module(
             "Proxy",
             [
-                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
-                logging
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Rules",
+                "Shell", logging
             ]),
         module(
             "Concentrator",
@@ -84,14 +85,14 @@ let package = Package(
         module(
             "Configuration",
             [
-                "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy",
-                "Concentrator", yams
+                "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Rules", "Shell",
+                "Proxy", "Concentrator", yams
             ]),
         .executableTarget(
             name: "braid",
             dependencies: [
-                "Measures", "Crypto", "Multipath", "Shell", "Tunnel", "Proxy", "Concentrator",
-                "Configuration", "Lab", "Simulator",
+                "Measures", "Crypto", "Multipath", "Rules", "Shell", "Tunnel", "Proxy",
+                "Concentrator", "Configuration", "Lab", "Simulator", "Wire",
                 argumentParser, logging
             ],
             swiftSettings: fast),
@@ -105,6 +106,7 @@ let package = Package(
         tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
         tests("Shell", ["Shell", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
+        tests("Rules", ["Rules", "Tunnel", "Multipath", "Wire", "Measures"]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(
@@ -131,15 +133,15 @@ let package = Package(
         tests(
             "Proxy",
             [
-                "Proxy", "Concentrator", "Dialogue", "Crypto", "Shell", "Wire", "Measures",
-                "Buffers", "Tunnel", logging
+                "Proxy", "Concentrator", "Dialogue", "Crypto", "Rules", "Shell", "Wire", "Measures",
+                "Buffers", "Tunnel", "Multipath", logging
             ]),
         tests("Concentrator", ["Concentrator", "Shell", "Wire", "Measures", "Tunnel"]),
         tests(
             "Configuration",
             [
-                "Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Shell",
-                "Wire"
+                "Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Rules",
+                "Shell", "Wire", "Multipath", "Tunnel"
             ])
     ]
 )

@@ -2,6 +2,7 @@ import Concentrator
 import Measures
 import Multipath
 import Proxy
+import Rules
 import Subflow
 
 /// Every value that holds where neither the configuration file nor a flag says otherwise.

@@ -1,4 +1,5 @@
 import Glibc
+import Measures
 import Shell
 
 /// A configuration that was read and found right.

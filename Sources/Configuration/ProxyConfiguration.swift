@@ -2,6 +2,7 @@ import Crypto
 import Measures
 import Multipath
 import Proxy
+import Rules
 import Shell
 import Wire
 

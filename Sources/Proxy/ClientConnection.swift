@@ -19,8 +19,10 @@ class ClientConnection: StreamOwner {
     /// Set while its dialogue lasts, and until it has read a refusal: it counts against the
     /// listener's limit of such connections.
     let pending: PendingDialogue?
-    /// Where it comes from.
+    /// Where it comes from, as limits see it.
     let source: Source
+    /// Where it comes from, an IPv4-mapped address as IPv4.
+    let address: IPAddress
     /// Ascending in the order in which a server's connections begin.
     let number: UInt64
     /// When this stage began.
@@ -37,7 +39,8 @@ class ClientConnection: StreamOwner {
         self.pending = pending
         number = server.nextNumber()
         began = server.loop.now()
-        source = pending?.source ?? Source(socket.remoteAddress?.address ?? .unspecifiedV4)
+        address = (socket.remoteAddress?.address ?? .unspecifiedV4).unmapped
+        source = pending?.source ?? Source(address)
     }
 
     /// Takes the socket over; called once, when the server knows this stage.

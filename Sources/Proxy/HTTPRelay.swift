@@ -42,9 +42,9 @@ final class HTTPRelay: ClientConnection {
         }
     }
     struct Origin {
-        let handle: StreamHandle
+        let stream: any Outbound
         let target: Target
-        /// Whether the concentrator said that it is connected.
+        /// Whether it is known to be connected.
         var isAnswered = false
     }
 
@@ -107,8 +107,8 @@ final class HTTPRelay: ClientConnection {
 
     override func activity() {
         if let pump { pump.activity(); return }
-        if exchange == nil, let stream = origin?.handle,
-            stream.isReadFinished || stream.error != nil
+        if exchange == nil, let stream = origin?.stream,
+            stream.isReadFinished || stream.hasFailed
         {
             dropOrigin()  // it closed an idle connection; nothing is lost
         }
@@ -171,7 +171,7 @@ final class HTTPRelay: ClientConnection {
             if exchange?.responseIsPassedOn == true { conclude() } else { break }
         } while !isOver
         guard !isOver, pump == nil else { return }
-        if origin != nil { server.driver.kick() }
+        origin?.stream.touched()
         socket.watch.wantsRead = !clientEnded && buffer.count - used < ProxyLimit.buffer
         socket.watch.wantsWrite = isWaitingToWrite
         socket.deathWatch?.isNeeded = !socket.watch.wantsRead && !isWaitingToWrite
@@ -247,8 +247,8 @@ final class HTTPRelay: ClientConnection {
 
     /// A stream for `request`: the present one where it leads to the same origin and is still good.
     private func connect(_ request: HTTPRequest) {
-        if let origin, origin.target == request.target, origin.handle.error == nil,
-            origin.handle.readable.count == 0, !origin.handle.isReadFinished
+        if let origin, origin.target == request.target, !origin.stream.hasFailed,
+            origin.stream.readable.count == 0, !origin.stream.isReadFinished
         {
             exchange = Exchange(request, isOnUsedStream: true)
             if origin.isAnswered {
@@ -260,23 +260,24 @@ final class HTTPRelay: ClientConnection {
         }
         dropOrigin()
         exchange = Exchange(request, isOnUsedStream: false)
-        if let obstacle = server.obstacle {
-            server.turnedAway(obstacle)
-            refuse(obstacle.refusal, Exchange(request, isOnUsedStream: false))
-            return
+        switch server.begin(request.target, for: self) {
+        case .refused(let refusal):
+            refuse(
+                server.httpRefusal(refusal, request.target),
+                Exchange(request, isOnUsedStream: false))
+        case .begun(let stream, _):
+            timer?.arm(after: server.settings.clients.answer)
+            origin = Origin(stream: stream, target: request.target)
         }
-        timer?.arm(after: server.settings.clients.answer)
-        origin = Origin(handle: server.open(request.target, owner: self), target: request.target)
     }
 
     /// Puts the head and what is at hand of the body into the stream.
     private func sendRequest() {
-        guard var now = exchange, let stream = origin?.handle else { return }
+        guard var now = exchange, let stream = origin?.stream else { return }
         defer { if !isOver, exchange != nil { exchange = now } }
         if now.headSent < now.request.head.count {
             now.headSent += now.request.head.withUnsafeBytes {
-                stream.write(
-                    UnsafeRawBufferPointer(rebasing: $0[now.headSent...]), at: server.driver.now)
+                stream.write(UnsafeRawBufferPointer(rebasing: $0[now.headSent...]))
             }
             guard now.headSent == now.request.head.count else { return }
         }
@@ -297,8 +298,7 @@ final class HTTPRelay: ClientConnection {
             }
             let taken = buffer.withUnsafeBytes {
                 stream.write(
-                    UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]),
-                    at: server.driver.now)
+                    UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]))
             }
             guard taken > 0 else { return }
             noteProgress()
@@ -321,7 +321,7 @@ final class HTTPRelay: ClientConnection {
 
     /// Passes on what arrived; whether it waits for the application to take more.
     private func passResponseOn() -> Bool {
-        guard let stream = origin?.handle else { return false }
+        guard let stream = origin?.stream else { return false }
         while exchange?.response == nil {
             guard gatherHead(stream) else { return false }
         }
@@ -331,11 +331,11 @@ final class HTTPRelay: ClientConnection {
     }
 
     /// Reads more of the response's head; false where there is nothing more to do now.
-    private func gatherHead(_ stream: StreamHandle) -> Bool {
+    private func gatherHead(_ stream: any Outbound) -> Bool {
         let piece = stream.readable.first
         guard var now = exchange else { return false }
         guard !piece.isEmpty else {
-            if stream.isReadFinished || stream.error != nil { originEnded(now) }
+            if stream.isReadFinished || stream.hasFailed { originEnded(now) }
             return false
         }
         noteProgress()
@@ -345,18 +345,18 @@ final class HTTPRelay: ClientConnection {
         let reading = now.gathered.withUnsafeBytes { now.responses.read($0) }
         switch reading {
         case .needMore:
-            stream.consume(length - before, at: server.driver.now)
+            stream.consume(length - before)
         case .interim(let head, let length):
-            stream.consume(length - before, at: server.driver.now)
+            stream.consume(length - before)
             now.gathered = []
             now.clientSawBytes = now.clientSawBytes || !head.isEmpty
             outgoing += head
         case .switching(let head, let length):
-            stream.consume(length - before, at: server.driver.now)
+            stream.consume(length - before)
             becomeTunnel(head)
             return false
         case .final(let response, let length):
-            stream.consume(length - before, at: server.driver.now)
+            stream.consume(length - before)
             now.gathered = []
             now.clientSawBytes = true
             outgoing += response.head
@@ -371,7 +371,7 @@ final class HTTPRelay: ClientConnection {
         return !isOver
     }
 
-    private func passBodyOn(_ stream: StreamHandle) -> Bool {
+    private func passBodyOn(_ stream: any Outbound) -> Bool {
         guard var now = exchange else { return false }
         var moved = 0
         defer {
@@ -381,7 +381,7 @@ final class HTTPRelay: ClientConnection {
         while !(now.responseBody.isFinished && now.approvedDown == 0) {
             let piece = stream.readable.first
             guard !piece.isEmpty else {
-                if stream.error != nil { cut(); return false }
+                if stream.hasFailed { cut(); return false }
                 guard stream.isReadFinished else { return false }
                 // Cut short, a body must not look whole.
                 guard now.responseBody.mayEndHere,
@@ -399,7 +399,7 @@ final class HTTPRelay: ClientConnection {
                 UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)]))
             {
             case .bytes(let n):
-                stream.consume(n, at: server.driver.now)
+                stream.consume(n)
                 now.approvedDown -= n
                 moved += n
                 if n < min(now.approvedDown + n, piece.count) { return true }
@@ -451,11 +451,11 @@ final class HTTPRelay: ClientConnection {
         exchange = nil
         timer = nil
         let pump = Pump(
-            socket: socket, handle: origin.handle, driver: server.driver,
+            socket: socket, stream: origin.stream,
             greeting: outgoing + head,
             early: Array(buffer[used...])
         ) { [weak self] _ in
-            self?.origin?.handle.owner = nil
+            self?.origin?.stream.forgetOwner()
             self?.origin = nil  // the pump released it
             self?.leave()
         }
@@ -467,7 +467,7 @@ final class HTTPRelay: ClientConnection {
     }
 
     private func dropOrigin() {
-        if let origin { server.giveUp(origin.handle) }
+        origin?.stream.giveUp()
         origin = nil
     }
 }

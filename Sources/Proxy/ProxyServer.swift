@@ -158,14 +158,24 @@ public final class ProxyServer: EngineDelegate {
     private func accepted(
         _ socket: StreamSocket, _ listener: ProxyListener, _ pending: PendingDialogue
     ) {
+        if hasRoom(for: socket) { admit(ProtocolDetector(socket, self, listener, pending)) }
+    }
+
+    /// Takes over a connection that was captured on its way to `target`.
+    func captured(_ socket: StreamSocket, to target: Target, _ listener: ProxyListener) {
+        guard hasRoom(for: socket) else { return }
+        counters.requests += 1
+        admit(TunnelClient(socket, self, listener, target, .captured, early: []))
+    }
+
+    /// Whether another client may be; if not, it is told so.
+    private func hasRoom(for socket: StreamSocket) -> Bool {
         counters.accepted += 1
-        guard clients.count < maximumClients || makeRoom() else {
-            counters.turnedAway += 1
-            tellFull("turned away: too many clients, and none of them idle")
-            socket.reset()
-            return
-        }
-        admit(ProtocolDetector(socket, self, listener, pending))
+        if clients.count < maximumClients || makeRoom() { return true }
+        counters.turnedAway += 1
+        tellFull("turned away: too many clients, and none of them idle")
+        socket.reset()
+        return false
     }
 
     /// Closes the client that is missed least; false where none may be closed.
@@ -236,13 +246,6 @@ public final class ProxyServer: EngineDelegate {
     }
 
     // MARK: Streams
-
-    func open(_ target: Target, owner: ClientConnection) -> StreamHandle {
-        let handle = driver.endpoint.open(target, mode: owner.listener.mode, at: loop.now())
-        handle.owner = owner
-        driver.kick()
-        return handle
-    }
 
     func openAssociation(_ policy: DatagramPolicy, owner: ClientConnection) -> StreamHandle {
         let handle = driver.endpoint.openAssociation(

@@ -2,6 +2,7 @@ import Crypto
 import Dialogue
 import Measures
 import Multipath
+import Rules
 import Shell
 import Tunnel
 import Wire
@@ -25,6 +26,26 @@ public struct ProxyListener: Sendable {
     public let mode: HandoverMode?
     /// How datagrams of its associations use the paths; nil: it has none.
     public let datagrams: DatagramPolicy?
+
+    /// Whether it stands for what is captured, and nobody connects to it.
+    let isCapture: Bool
+
+    /// What stands for a port where connections are captured on their way.
+    static func captured(
+        mode: HandoverMode? = nil, datagrams: DatagramPolicy? = .auto
+    ) -> ProxyListener { ProxyListener(capturedIn: mode, datagrams) }
+
+    private init(capturedIn mode: HandoverMode?, _ datagrams: DatagramPolicy?) {
+        scheme = .mixed
+        address = SocketAddress(.unspecifiedV6, port: 0)
+        credentials = nil
+        self.mode = mode
+        self.datagrams = datagrams
+        isCapture = true
+    }
+
+    /// As rules name it.
+    var entry: FlowFacts.Entry { isCapture ? .captured : .listener(address) }
 
     /// Whether others than this machine may use it without a password.
     public var isOpenToOthers: Bool { credentials == nil && !address.address.isLoopback }
@@ -54,23 +75,7 @@ public struct ProxyListener: Sendable {
         self.credentials = credentials
         self.mode = mode
         self.datagrams = datagrams
-    }
-}
-
-/// When an application that opens a connection is answered.
-public enum OpenPolicy: String, CaseIterable, Sendable {
-    /// At once, so that its first bytes travel with the request.
-    case fast
-    /// When the concentrator's dial has ended, so that it learns the true error.
-    case checked
-    /// `fast` for host names, `checked` for addresses.
-    case auto
-
-    func answersAtOnce(_ target: Target) -> Bool {
-        switch (self, target.host) {
-        case (.fast, _), (.auto, .name): true
-        case (.checked, _), (.auto, .address): false
-        }
+        isCapture = false
     }
 }
 
@@ -119,6 +124,8 @@ public struct ProxySettings: Sendable {
     public var memory = SystemMemory.limit() / 4
     /// A pcap file of what travels inside the tunnel.
     public var pcap: String?
+    /// What becomes of each connection and each flow of datagrams, the first that fits.
+    public var rules = RuleSet()
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 

@@ -4,20 +4,30 @@ import Shell
 import Tunnel
 import Wire
 
-/// An application whose bytes go through as they are, after SOCKS or CONNECT.
+/// An application whose bytes go through as they are: after SOCKS or CONNECT, or captured.
 final class TunnelClient: ClientConnection {
     /// The protocol the application is answered in.
     enum Style {
         case socks4, socks5, connect
+        /// It knows of no proxy: it is answered by the state of its connection.
+        case captured
 
-        func reply(_ status: DialStatus, _ target: Target, _ server: ProxyServer) -> [UInt8] {
+        /// What it is told of a dial's end; nil: a reset tells it.
+        func reply(_ status: DialStatus, _ target: Target, _ server: ProxyServer) -> [UInt8]? {
             switch self {
             case .socks4: Socks4Dialogue.reply(dial: status)
             case .socks5: Socks5Dialogue.reply(dial: status)
             case .connect where status == .connected:
                 Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
             case .connect: server.refusal(status, target).reply()
+            case .captured: status == .connected ? [] : nil
             }
+        }
+
+        /// What it is told where nothing was dialled; nil: a reset tells it.
+        func reply(_ refusal: Refusal, _ target: Target, _ server: ProxyServer) -> [UInt8]? {
+            guard self == .connect else { return reply(refusal.status, target, server) }
+            return server.httpRefusal(refusal, target).reply()
         }
     }
 
@@ -26,7 +36,7 @@ final class TunnelClient: ClientConnection {
     private var early: [UInt8]
     /// Bytes for the target went ahead of the dial's answer.
     private var hasSentAhead = false
-    private var handle: StreamHandle?
+    private var outbound: (any Outbound)?
     private var pump: Pump?
     private var timer: LoopTimer?
 
@@ -41,22 +51,28 @@ final class TunnelClient: ClientConnection {
     }
 
     override func start() {
-        if let obstacle = server.obstacle {
-            server.turnedAway(obstacle)
-            finish(with: style.reply(obstacle.status, target, server))
-            return
+        switch server.begin(target, for: self) {
+        case .refused(let refusal): refuse(style.reply(refusal, target, server))
+        case .begun(let outbound, let answersAtOnce): begun(outbound, answersAtOnce)
         }
-        let handle = server.open(target, owner: self)
-        self.handle = handle
+    }
+
+    private func begun(_ outbound: any Outbound, _ answersAtOnce: Bool) {
+        self.outbound = outbound
         let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
         timer.arm(after: server.settings.clients.answer)
         self.timer = timer
-        if server.settings.open.answersAtOnce(target) {
-            startPump(handle)
+        if answersAtOnce {
+            startPump(outbound)
         } else {
-            forwardEarly(handle)
+            forwardEarly(outbound)
             watchForLeaving()
         }
+    }
+
+    /// The last answer, or where there is none a reset.
+    private func refuse(_ reply: [UInt8]?) {
+        if let reply { finish(with: reply) } else { cut() }
     }
 
     override var standing: Standing { pump?.standing ?? Standing(stage: .unanswered, since: began) }
@@ -65,12 +81,12 @@ final class TunnelClient: ClientConnection {
 
     /// What the application sends ahead travels with the request all the same, as far as there is
     /// room.
-    private func forwardEarly(_ handle: StreamHandle) {
+    private func forwardEarly(_ outbound: any Outbound) {
         guard !early.isEmpty else { return }
-        let taken = early.withUnsafeBytes { handle.write($0, at: server.driver.now) }
+        let taken = early.withUnsafeBytes { outbound.write($0) }
         early.removeFirst(taken)
         hasSentAhead = true
-        server.driver.kick()
+        outbound.touched()
     }
 
     /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN
@@ -82,12 +98,12 @@ final class TunnelClient: ClientConnection {
     }
 
     private func readAhead() {
-        guard pump == nil, !isOver, let handle else { return }
+        guard pump == nil, !isOver, let outbound else { return }
         switch socket.read(into: server.scratch) {
         case .blocked: break
         case .bytes(let n):
             early += server.scratch[..<n]
-            forwardEarly(handle)
+            forwardEarly(outbound)
             socket.watch.wantsRead = early.isEmpty
         case .end:
             socket.watch.wantsRead = false
@@ -98,16 +114,16 @@ final class TunnelClient: ClientConnection {
 
     override func answered(_ status: DialStatus) {
         timer = nil
-        guard let handle, !isOver else { return }
+        guard let outbound, !isOver else { return }
         if status == .connected {
-            if pump == nil { startPump(handle) }
+            if pump == nil { startPump(outbound) }
             return
         }
         server.dialFailed(target, status)
         if let pump {
             pump.cancel()  // the application was told yes: a reset is the only no that is left
         } else {
-            finish(with: style.reply(status, target, server))
+            refuse(style.reply(status, target, server))
         }
     }
 
@@ -118,15 +134,15 @@ final class TunnelClient: ClientConnection {
     override func activity() {
         if let pump {
             pump.activity()
-        } else if handle?.error != nil {
+        } else if outbound?.hasFailed == true {
             answered(.generalFailure)
         }
     }
 
-    private func startPump(_ handle: StreamHandle) {
+    private func startPump(_ outbound: any Outbound) {
         let pump = Pump(
-            socket: socket, handle: handle, driver: server.driver,
-            greeting: style.reply(.connected, target, server),
+            socket: socket, stream: outbound,
+            greeting: style.reply(.connected, target, server) ?? [],
             early: early
         ) { [weak self] in self?.ended($0) }
         early = []
@@ -144,8 +160,8 @@ final class TunnelClient: ClientConnection {
                     "seconds": "\((server.loop.now() - began).seconds)"
                 ])
         }
-        handle?.owner = nil
-        handle = nil  // the pump released it
+        outbound?.forgetOwner()
+        outbound = nil  // the pump released it
         leave()
     }
 
@@ -154,7 +170,7 @@ final class TunnelClient: ClientConnection {
     override func willLeave() {
         timer = nil
         pump = nil
-        if let handle { server.giveUp(handle) }
-        handle = nil
+        outbound?.giveUp()
+        outbound = nil
     }
 }

@@ -34,29 +34,44 @@ extension PumpedStream {
 }
 
 /// A `StreamHandle` of an engine, for a pump.
-final class EngineStream: PumpedStream {
-    let handle: StreamHandle
-    private let driver: EngineDriver
+public final class EngineStream: PumpedStream {
+    /// Released by `release()`.
+    public let handle: StreamHandle
+    /// The engine's, which is asked to send after each change.
+    public let driver: EngineDriver
 
-    init(_ handle: StreamHandle, driver: EngineDriver) {
+    /// `driver` is that of the handle's engine.
+    public init(_ handle: StreamHandle, driver: EngineDriver) {
         self.handle = handle
         self.driver = driver
     }
 
-    func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
+    /// As `PumpedStream` says, like all that follows.
+    public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         handle.writeSpace(wanted)
     }
-    func commitWrite(_ n: Int) { handle.commitWrite(n, at: driver.now) }
-    func finishWriting() { handle.finishWriting(at: driver.now) }
-    var readable: Pieces { handle.readable }
-    func consume(_ n: Int) { handle.consume(n, at: driver.now) }
-    var isReadFinished: Bool { handle.isReadFinished }
-    var hasFailed: Bool { handle.error != nil }
-    func abort() { handle.abort(at: driver.now) }
-    func touched() { driver.kick() }
-    func release() { handle.release(at: driver.now); driver.kick() }
-    var allowance: Int { driver.allowance }
-    func moved(_ n: Int) { driver.allowance -= n }
+    /// See above.
+    public func commitWrite(_ n: Int) { handle.commitWrite(n, at: driver.now) }
+    /// See above.
+    public func finishWriting() { handle.finishWriting(at: driver.now) }
+    /// See above.
+    public var readable: Pieces { handle.readable }
+    /// See above.
+    public func consume(_ n: Int) { handle.consume(n, at: driver.now) }
+    /// See above.
+    public var isReadFinished: Bool { handle.isReadFinished }
+    /// See above.
+    public var hasFailed: Bool { handle.error != nil }
+    /// See above.
+    public func abort() { handle.abort(at: driver.now) }
+    /// See above.
+    public func touched() { driver.kick() }
+    /// See above.
+    public func release() { handle.release(at: driver.now); driver.kick() }
+    /// See above.
+    public var allowance: Int { driver.allowance }
+    /// See above.
+    public func moved(_ n: Int) { driver.allowance -= n }
 }
 
 /// Moves bytes between one TCP socket and one stream of the engine, both ways, until both ends are

@@ -44,6 +44,7 @@ let package = Package(
         module("Subflow", ["Measures", "Buffers", "Wire"]),
         module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
         module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         module(
             "Shell",
             [
@@ -53,8 +54,8 @@ let package = Package(
         module(
             "Proxy",
             [
-                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
-                logging
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Rules",
+                "Shell", logging
             ], unwatched),
         module(
             "Concentrator",
@@ -65,8 +66,8 @@ let package = Package(
         module(
             "Configuration",
             [
-                "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Shell", "Proxy",
-                "Concentrator", yams
+                "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Rules", "Shell",
+                "Proxy", "Concentrator", yams
             ]),
         .executableTarget(
             name: "fuzz",

@@ -4,6 +4,7 @@ import Crypto
 import Dialogue
 import Logging
 import Measures
+import Rules
 import Shell
 import Wire
 

@@ -1,5 +1,6 @@
 import Dialogue
 import Measures
+import Rules
 import Testing
 import Wire
 
