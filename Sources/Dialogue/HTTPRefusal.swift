@@ -5,7 +5,8 @@ import Wire
 public struct HTTPRefusal: Error, Hashable, Sendable {
     /// RFC 9110's statuses that a proxy gives by itself.
     public enum Status: Int, Sendable {
-        case badRequest = 400, forbidden = 403, methodNotAllowed = 405, proxyAuthenticationRequired = 407,
+        case badRequest = 400, forbidden = 403, methodNotAllowed = 405,
+            proxyAuthenticationRequired = 407,
             uriTooLong = 414
         case headersTooLarge = 431, notImplemented = 501, badGateway = 502, serviceUnavailable = 503
         case gatewayTimeout = 504, versionNotSupported = 505
