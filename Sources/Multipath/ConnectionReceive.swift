@@ -38,7 +38,11 @@ extension Connection {
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
-        if !payload.isEmpty, case .none = placement { usable = false; counted.dssErrors += 1 }
+        if !payload.isEmpty, case .none = placement {
+            usable = false
+            // Behind a reset that is yet to leave the peer can't know better.
+            if member.resetReason == nil { counted.dssErrors += 1 }
+        }
         if isExposed { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(
             segment, payloadLength: payload.count, textIsUsable: usable,

@@ -290,6 +290,28 @@ import Wire
 
     // MARK: Sections 3.4, 3.5, 3.6
 
+    /// Text that was under way when its subflow's address was taken back is not taken, and is no
+    /// mistake of the peer's: the subflow may hear it before its reset has left.
+    @Test func textBehindARemovedAddressIsNoError() throws {
+        let pair = established()
+        #expect(pair.join(path: 1))
+        pair.run(for: .milliseconds(300))
+        let end = pair.write(pair.initiator, from: 1000, upTo: 200_000)
+        pair.run(for: .milliseconds(60))
+        var removal = try #require(pair.last(toListener: true) { !$0.payload.isEmpty })
+        removal.segment.options.present.insert(.removeAddress)
+        removal.segment.options.removeAddress = RemoveAddress()
+        removal.segment.options.removeAddress.append(AddressID(1))
+        let text = try #require(
+            pair.last(toListener: true, path: 1) { !$0.payload.isEmpty })
+        pair.inject(removal)
+        pair.inject(text)
+        #expect(pair.listener.statistics.dssErrors == 0)
+        pair.run(for: .seconds(5))
+        #expect(resets(pair, toListener: false).contains { $0.path == 1 })
+        #expect(pair.read(pair.listener, from: 1000) == end)
+    }
+
     @Test func anAddressIDIsTakenBackBeforeItMeansAnotherAddress() {
         let pair = established()
         pair.initiator.announce(
