@@ -63,8 +63,8 @@ let package = Package(
         module(
             "Shell",
             [
-                "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
-                "CDatagram", logging
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
+                "CLibevent", "CMnl", "CDatagram", logging
             ]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         // Layer 7
@@ -105,7 +105,8 @@ let package = Package(
         tests("Subflow", ["Subflow", "Wire", "Measures"]),
         tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
-        tests("Shell", ["Shell", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
+        tests(
+            "Shell", ["Shell", "Dialogue", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
         tests("Rules", ["Rules", "Tunnel", "Multipath", "Wire", "Measures"]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).

@@ -23,6 +23,8 @@ public final class ConcentratorServer: EngineDelegate {
     var counters = Counters()
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
+    let names: NameQuestions
+    private var longQuestions: [ObjectIdentifier: LongNameQuestion] = [:]
     private var associations: [ObjectIdentifier: UDPAssociation] = [:]
     /// By user name.
     private var relayed: [String: RelayedByUser] = [:]
@@ -76,6 +78,9 @@ public final class ConcentratorServer: EngineDelegate {
             loop: loop, policy: policy, personal: settings.userEgress,
             timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
         relaySockets = RelaySockets(loop: loop)
+        names = NameQuestions(
+            settings.names, denied: settings.usersWithoutNames, loop: loop,
+            configurationPath: settings.resolverConfiguration)
         driver.delegate = self
         if let path = settings.pcap { try driver.record(to: path) }
         for address in settings.listen {
@@ -131,6 +136,13 @@ public final class ConcentratorServer: EngineDelegate {
 
     private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {
         counters.incoming += 1
+        if target == .resolver, shutdown == nil {
+            let question = LongNameQuestion(handle, user: user, server: self)
+            longQuestions[ObjectIdentifier(question)] = question
+            handle.owner = question
+            question.start()
+            return
+        }
         let connection = OutboundConnection(handle, target: target, user: user, server: self)
         connections[ObjectIdentifier(connection)] = connection
         handle.owner = connection
@@ -154,6 +166,10 @@ public final class ConcentratorServer: EngineDelegate {
     func left(_ connection: OutboundConnection) {
         connections[ObjectIdentifier(connection)] = nil
         shutdown?.noteRemaining(connections.count + associations.count)
+    }
+
+    func left(_ question: LongNameQuestion) {
+        longQuestions[ObjectIdentifier(question)] = nil
     }
 
     // MARK: Associations
@@ -210,12 +226,16 @@ public final class ConcentratorServer: EngineDelegate {
         log.notice("stopping", metadata: ["connections": "\(connections.count)"])
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
+        for association in Array(associations.values) where association.isWaitingForQuestions {
+            association.cut()
+        }
         shutdown.noteRemaining(connections.count + associations.count)
     }
 
     private func finish() {
         for connection in Array(connections.values) { connection.cut() }
         for association in Array(associations.values) { association.cut() }
+        for question in Array(longQuestions.values) { question.cut() }
         driver.end()
         log.notice("stopped")
         onStopped?()
@@ -240,6 +260,7 @@ public final class ConcentratorServer: EngineDelegate {
             .init("lookups_waiting", dialer.lookUps.waiting)
         ]
         status.counters += datagrams.counters(associations: associations.count)
+        status.counters += names.status
         status.counters.append(.init("memory_bytes", report.memory))
         status.counters.append(.init("memory_limit_bytes", report.memoryLimit))
         for (limit, count) in zip(UserLimit.allCases, report.turnedAway) {

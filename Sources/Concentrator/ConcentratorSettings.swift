@@ -15,6 +15,15 @@ public struct DatagramLimits: Sendable {
     public init() {}
 }
 
+/// What a concentrator's resolver does for questions of the proxies' DNS listeners.
+public struct NameLimits: Sendable {
+    /// Questions under way at once, of all users and of one; each has a descriptor, or some.
+    public var questions = Turns.Limits(inAll: 2_048, perUser: 512)
+    /// Questions a second of one user; more are dropped.
+    public var perUser = 1_000
+    public init() {}
+}
+
 /// What `ConcentratorServer` needs to know.
 public struct ConcentratorSettings: Sendable {
     /// Its public key is what proxies are configured with.
@@ -54,6 +63,12 @@ public struct ConcentratorSettings: Sendable {
     public var lookUps = Turns.Limits(inAll: 480, perUser: 64)
     /// Of associations.
     public var datagrams = DatagramLimits()
+    /// Of questions.
+    public var names = NameLimits()
+    /// Where the name servers stand; for tests.
+    public var resolverConfiguration = "/etc/resolv.conf"
+    /// Users whose questions are refused.
+    public var usersWithoutNames: Set<String> = []
     /// A pcap file of what travels inside the tunnel.
     public var pcap: String?
     /// How long living connections may go on after `stop()`.

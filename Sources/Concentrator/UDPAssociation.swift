@@ -25,6 +25,9 @@ final class UDPAssociation: StreamOwner {
     private var v6: RelaySocket?
     private var peers = DatagramPeers()
     private var names: [String: NameLookup] = [:]
+    /// Questions to the resolver that are under way, by their numbers; nil before the first one.
+    private var questions: [UInt16: NameQuestions.Question]?
+    private var isOnlyAsking = true
     private var isOver = false
 
     init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
@@ -79,6 +82,7 @@ final class UDPAssociation: StreamOwner {
         v6?.close()
         for lookup in names.values { lookup.cancel() }
         names = [:]
+        questions = [:]
         handle.owner = nil
         handle.release(at: server.driver.now)
         server.driver.kick()
@@ -89,10 +93,38 @@ final class UDPAssociation: StreamOwner {
 
     func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {
         guard !isOver, target.port != 0, server.mayRelay(user) else { return }
+        if target == .resolver { ask(payload); return }
+        isOnlyAsking = false
         switch target.host {
         case .address(let address): send(payload, to: SocketAddress(address, port: target.port))
         case .name(let name): send(payload, to: name, port: target.port)
         }
+    }
+
+    /// A proxy's association for names lives as long as its session, so that a concentrator that
+    /// stops need not wait for it.
+    var isWaitingForQuestions: Bool { isOnlyAsking && questions?.isEmpty == true }
+
+    /// A question that comes again while it is under way is one.
+    private func ask(_ message: UnsafeRawBufferPointer) {
+        guard message.count >= 2 else { return }
+        let id = UInt16(message[0]) << 8 | UInt16(message[1])
+        if questions == nil { questions = [:] }
+        guard questions?[id] == nil else { server.names.counters.repeated += 1; return }
+        let question = server.names.ask(
+            message, of: user, limit: NameQuestions.longestDatagram
+        ) { [weak self] in self?.answered(id, $0) }
+        questions?[id] = question
+    }
+
+    private func answered(_ id: UInt16, _ answer: [UInt8]) {
+        questions?[id] = nil
+        guard !isOver else { return }
+        let isSent = answer.withUnsafeBytes {
+            server.driver.endpoint.send($0, on: handle, to: .resolver, at: server.driver.now)
+        }
+        if !isSent { server.datagrams.dropped += 1 }
+        server.driver.kick()
     }
 
     private func send(_ payload: UnsafeRawBufferPointer, to remote: SocketAddress) {

@@ -33,6 +33,7 @@ enum LimitKey: String, CaseIterable {
     case dials, dialsPerUser = "dials_per_user", lookUps = "lookups", lookUpsPerUser =
         "lookups_per_user"
     case associationsPerUser = "associations_per_user", datagramsPerUser = "datagrams_per_user"
+    case questionsPerUser = "questions_per_user"
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -72,6 +73,7 @@ struct Common {
     var sessionSilence = Defaults.sessionSilence
     var associationsPerUser = Defaults.associationsPerUser
     var datagramsPerUser = Defaults.datagramsPerUser
+    var questionsPerUser = Defaults.questionsPerUser
 
     init(_ fields: CommonFields, folder: String) {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map {
@@ -110,6 +112,8 @@ struct Common {
             limits[.associationsPerUser]?.number(in: Defaults.perUserRange) ?? associationsPerUser
         datagramsPerUser =
             limits[.datagramsPerUser]?.number(in: Defaults.connectionsRange) ?? datagramsPerUser
+        questionsPerUser =
+            limits[.questionsPerUser]?.number(in: Defaults.perUserRange) ?? questionsPerUser
         if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) {
             connection.sendLimit = size.bytes
         }

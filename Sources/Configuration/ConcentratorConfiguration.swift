@@ -22,7 +22,7 @@ enum ConcentratorKey: String, CaseIterable {
 
 /// Keys of one of the `users`.
 enum UserKey: String, CaseIterable {
-    case name, publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file", egress
+    case name, publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file", egress, names
 }
 
 /// Keys of `egress`, the concentrator's and a user's.
@@ -81,6 +81,8 @@ extension ConcentratorConfiguration {
         settings = ConcentratorSettings(
             identity: identity, listen: listen, users: users.map(\.user))
         for user in users { settings.userEgress[user.user.name] = user.egress }
+        settings.usersWithoutNames = Set(users.filter { !$0.hasNames }.map(\.user.name))
+        settings.names.perUser = common.questionsPerUser
         settings.announce = announce
         settings.joinsFirstAddress = joinsFirst == .true
         settings.egress = egress
@@ -190,6 +192,8 @@ extension ConcentratorConfiguration {
 struct ConfiguredUser {
     var user: EndpointConfiguration.User
     var egress: EgressRules?
+    /// Whether the proxy's DNS listener may ask here.
+    var hasNames: Bool
 }
 
 extension EgressRules {
@@ -216,10 +220,12 @@ extension Field {
         let preSharedKey = table[.preSharedKeyFile]?.key(relativeTo: folder)
         let egress = table[.egress].flatMap { Table<EgressKey>($0) }
             .map { EgressRules($0, isPrivateDenied: false) }
-        guard let name, let key else { return nil }
+        let names = table[.names].map { $0.choice(Truth.self) } ?? .true
+        guard let name, let key, let names else { return nil }
         return ConfiguredUser(
             user: EndpointConfiguration.User(
-                name: name, publicKey: key, preSharedKey: preSharedKey), egress: egress)
+                name: name, publicKey: key, preSharedKey: preSharedKey), egress: egress,
+            hasNames: names == .true)
     }
 
     /// Something that fits into a log line.

@@ -56,6 +56,8 @@ public enum Defaults {
     public static let associationsPerUser = 1_024
     /// See above.
     public static let datagramsPerUser = 50_000
+    /// Questions a second that one user's proxies may ask the concentrator's resolver.
+    public static let questionsPerUser = 1_000
     /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
     public static let sendBuffer = ByteCount.mebibytes(16)
     /// The most one connection may have on its way to us: a second at 64 Mbit/s.

@@ -25,7 +25,7 @@ public struct ProxyConfiguration: Sendable {
 enum ProxyKey: String, CaseIterable {
     case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status,
         control, user
-    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay"
+    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names
 }
 
 /// Keys of `concentrator`.
@@ -55,7 +55,8 @@ extension ProxyConfiguration {
             folder: folder)
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
             for key in [
-                LimitKey.connectionsPerUser, .associationsPerUser, .datagramsPerUser
+                LimitKey.connectionsPerUser, .associationsPerUser, .datagramsPerUser,
+                .questionsPerUser
             ] {
                 limits[key]?.complain("is the concentrator's to limit; a proxy has one user")
             }
@@ -73,6 +74,7 @@ extension ProxyConfiguration {
         let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
         let relayAddress = table[.udpRelay].flatMap { ProxyConfiguration.relayAddress($0) }
+        let names = table[.names].map { NameSettings($0) } ?? NameSettings()
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
         guard report.problems.isEmpty,
             let identity = common.identity,
@@ -92,6 +94,7 @@ extension ProxyConfiguration {
         settings.maximumClients = common.connections ?? Defaults.proxyConnections
         settings.clients = clients
         settings.relayAddress = relayAddress
+        settings.names = names
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.pcap = common.pcap
         settings.drain = common.drain

@@ -24,6 +24,8 @@ public final class ProxyServer: EngineDelegate {
     var counters = Counters()
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
+    /// Answers programs' questions for names; captured ones come in by its `ask` and `serve`.
+    let names: NameService
     /// Where sockets are read into before it is known what the bytes are; used within one call
     /// only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
@@ -87,6 +89,8 @@ public final class ProxyServer: EngineDelegate {
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
         relaySockets = RelaySockets(loop: loop)
+        names = try NameService(
+            settings.names, driver: driver, relaySockets: relaySockets, loop: loop, log: log)
         driver.delegate = self
         if let path = settings.pcap { try driver.record(to: path) }
         for (index, listener) in settings.listeners.enumerated() {
@@ -320,6 +324,7 @@ public final class ProxyServer: EngineDelegate {
         case .incoming, .associating, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
             reachability.sessionOpened()
+            names.sessionOpened()
             leftOut.removeAll()
             concentrator?.isNeeded = false
             silence?.cancel()
@@ -451,6 +456,7 @@ public final class ProxyServer: EngineDelegate {
 
     private func finish() {
         for client in Array(clients.values) { client.cut() }
+        names.stop()
         silence = nil
         uplinks?.stop()
         concentrator?.stop()
@@ -490,6 +496,7 @@ public final class ProxyServer: EngineDelegate {
             .init("datagrams_refused_total{reason=\"stranger\"}", datagrams.fromStrangers),
             .init("datagrams_refused_total{reason=\"no_room\"}", datagrams.dropped)
         ]
+        status.counters += names.status
         return status
     }
 }

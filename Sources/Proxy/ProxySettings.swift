@@ -120,6 +120,8 @@ public struct ProxySettings: Sendable {
     /// What applications are told to send their datagrams to; nil: the address their TCP
     /// connection came in on.
     public var relayAddress: IPAddress?
+    /// The DNS listener, and who is asked.
+    public var names = NameSettings()
     /// Bytes that connections may hold in the tunnel.
     public var memory = SystemMemory.limit() / 4
     /// A pcap file of what travels inside the tunnel.

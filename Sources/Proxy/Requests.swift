@@ -16,7 +16,13 @@ extension ProxyServer {
         settings.rules.decide(
             FlowFacts(
                 transport, entry: client.listener.entry, source: client.address, target: target,
-                knownName: knownName))
+                knownName: knownName ?? nameAskedFor(target, by: client.address)))
+    }
+
+    /// The name by whose answer the client got to know a target that is an address.
+    func nameAskedFor(_ target: Target, by client: IPAddress) -> String? {
+        guard case .address(let address) = target.host else { return nil }
+        return names.name(of: address, askedBy: client)
     }
 
     /// Begins to connect `client` to `target`, in whatever way the rules say. `knownName`: of a

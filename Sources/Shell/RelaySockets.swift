@@ -62,10 +62,25 @@ public final class RelaySockets {
         }
     }
 
-    /// Sends `head` and `payload` as one datagram with the end of the turn.
+    /// The same with the address each was sent to, where the socket is bound to every address.
+    public func receive(
+        _ socket: RelaySocket,
+        _ take: (_ datagram: UnsafeRawBufferPointer, SocketAddress, _ local: IPAddress?) -> Void
+    ) {
+        for _ in 0..<Self.receiveRounds where socket.isOpen {
+            let more = exchange.receive(from: socket.datagrams) { datagram, from, local in
+                statistics.received += 1
+                take(UnsafeRawBufferPointer(datagram), from, local.isUnspecified ? nil : local)
+            }
+            if !more { return }
+        }
+    }
+
+    /// Sends `head` and `payload` as one datagram with the end of the turn; `local`: the address it
+    /// leaves from, where the socket is bound to every address.
     public func post(
         _ head: [UInt8], _ payload: UnsafeRawBufferPointer, to remote: SocketAddress,
-        through socket: RelaySocket
+        from local: IPAddress? = nil, through socket: RelaySocket
     ) {
         let length = head.count + payload.count
         guard socket.isOpen, length <= Self.arenaBytes else { statistics.dropped += 1; return }
@@ -80,8 +95,9 @@ public final class RelaySockets {
         }
         var outgoing = braid_outgoing(
             bytes: UnsafePointer(start.assumingMemoryBound(to: UInt8.self)),
-            length: UInt32(length), segment: 0, has_local: 0,
-            remote: braid_address(remote), local: braid_address())
+            length: UInt32(length), segment: 0, has_local: local == nil ? 0 : 1,
+            remote: braid_address(remote), local: local.map { braid_address($0) } ?? braid_address()
+        )
         used += length
         _ = braid_sender_add(sender, &outgoing)
         if Int(braid_sender_count(sender)) == Self.slots { flush() }

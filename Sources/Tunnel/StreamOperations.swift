@@ -15,6 +15,11 @@ extension StreamHandle {
     public var isWriteFinished: Bool { connection.isWriteFinished }
     /// The handover mode it has at present.
     public var mode: HandoverMode { session.map { ownMode ?? $0.modes.session } ?? connection.mode }
+    /// How long a message and its answer may take on the session's best path, at most: a few times
+    /// the round trip's variation above it. Nil where there is no session.
+    public var answerTimeout: Interval? {
+        session.map { $0.bestPath()?.probeTimeout ?? Limits.initialTimeout }
+    }
 
     // MARK: Writing
 

@@ -10,6 +10,10 @@ public struct Target: Hashable, Sendable {
     public var port: UInt16
     /// A target; a name has 1 to 255 bytes.
     public init(host: Host, port: UInt16) { self.host = host; self.port = port }
+
+    /// The concentrator's resolver: datagrams to it are DNS messages, streams to it carry them
+    /// behind their lengths (docs/wire.md, Names). No name of the world's ends so (RFC 6761).
+    public static let resolver = Target(host: .name("resolver.braid.invalid"), port: 53)
 }
 
 /// How a dial at the concentrator ended, as the first byte of the answering stream.

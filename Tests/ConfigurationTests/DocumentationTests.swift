@@ -35,6 +35,7 @@ import Testing
             ("`limits.lookups_per_user`", "\(Defaults.lookUpsPerUser)"),
             ("`limits.associations_per_user`", "\(Defaults.associationsPerUser)"),
             ("`limits.datagrams_per_user`", "\(Defaults.datagramsPerUser)"),
+            ("`limits.questions_per_user`", "\(Defaults.questionsPerUser)"),
             ("`udp_filtering`", "`\(Defaults.udpFiltering.rawValue)`"),
             ("`limits.send_buffer`", "\(Defaults.sendBuffer.bytes >> 20) MiB"),
             ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),

@@ -26,7 +26,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
-                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay"
+                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names"
         ),
         WrongFile(
             goodProxy + "uplinks:\n  - interfaec: wlan0",
@@ -62,7 +62,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
-                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay"
+                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names"
         ),
         WrongFile(
             goodProxy + "mode: [full]",
@@ -71,7 +71,7 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "limits: many",
             "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "
                 + "dialogue, idle_body, unauthenticated, session, half_open_per_user, sessions_per_user, memory, memory_per_user, "
-                + "dials, dials_per_user, lookups, lookups_per_user, associations_per_user, datagrams_per_user"
+                + "dials, dials_per_user, lookups, lookups_per_user, associations_per_user, datagrams_per_user, questions_per_user"
         ),
         WrongFile(
             goodProxy + "limits: { connections: many }",

@@ -1,0 +1,315 @@
+import Dialogue
+import Logging
+import Measures
+import Shell
+import Tunnel
+
+/// The proxy's names: takes questions of programs, answers them from its cache, by the
+/// concentrator's resolver, or, for the domains that are to stay local, by the network's servers.
+///
+/// It remembers who was told which address (`name(of:askedBy:)`). Captured questions come in by
+/// `ask` (UDP) and `serve` (TCP); the listeners of the configuration use the same two.
+final class NameService {
+    /// How a question came.
+    enum Transport { case datagram, stream }
+
+    /// Where a question came from: an address and port, and over what.
+    struct Client: Hashable {
+        var address: SocketAddress
+        var transport: Transport
+    }
+
+    struct Counters {
+        var asked = 0, answered = 0, failed = 0
+        var malformed = 0, strangers = 0, tooMany = 0, givenUp = 0, local = 0
+    }
+
+    let settings: NameSettings
+    let loop: EventLoop
+    let log: Logger
+    var counters = Counters()
+    /// What has been answered.
+    private(set) var memory = NameMemory()
+    private var cache = NameCache()
+    private let tunnel: NameTunnel
+    private let outside: NameForwarder
+    private let own: LocalAddresses
+    private let relaySockets: RelaySockets
+    private var questions: [NameKey: PendingName] = [:]
+    private var order = AgeOrder<NameKey>()
+    private var perClient: [Source: Int] = [:]
+    private var listeners: [NameListener] = []
+    private var connections: PendingDialogues<NameConnection>
+    private var living: [ObjectIdentifier: NameConnection] = [:]
+    private var lastNumber: UInt64 = 0
+    private var isStopped = false
+
+    /// Opens the listeners' ports.
+    init(
+        _ settings: NameSettings, driver: EngineDriver, relaySockets: RelaySockets,
+        loop: EventLoop, log: Logger
+    ) throws(SystemError) {
+        self.settings = settings
+        self.loop = loop
+        self.log = log
+        self.relaySockets = relaySockets
+        tunnel = NameTunnel(driver: driver, loop: loop)
+        outside = NameForwarder(loop: loop, servers: settings.servers)
+        own = LocalAddresses(loop: loop)
+        connections = PendingDialogues(maximum: NameLimit.connections)
+        for address in settings.listen {
+            listeners.append(try NameListener(address, self, relaySockets))
+        }
+    }
+
+    /// Where it listens, with the ports the system chose.
+    var listen: [SocketAddress] { listeners.map(\.address) }
+
+    /// Whether anybody can ask, so that a session's association for names is worth its keep.
+    private var isUsed: Bool { !listeners.isEmpty || counters.asked > 0 }
+
+    /// A session stands: the first question need not wait for an association.
+    func sessionOpened() { if isUsed, !isStopped { tunnel.open() } }
+
+    /// Takes no more questions, and gives up those that are under way.
+    func stop() {
+        isStopped = true
+        listeners.forEach { $0.close() }
+        listeners = []
+        for connection in Array(living.values) { connection.cut() }
+        questions = [:]
+        perClient = [:]
+        tunnel.close()
+    }
+
+    // MARK: Addresses and their names
+
+    /// The name by whose answer `client` got to know `address`, in lower case and without a final
+    /// dot; nil where it has asked for none, or long ago. This machine's addresses are one client,
+    /// and what it has asked counts for others that have not: it may be their forwarder.
+    func name(of address: IPAddress, askedBy client: IPAddress) -> String? {
+        let now = loop.now()
+        return memory.name(of: address, askedBy: identity(of: client), now: now)
+            ?? memory.name(of: address, askedBy: Self.machine, now: now)
+    }
+
+    private static let machine = IPAddress(v4: 0x7f00_0001)
+
+    private func identity(of client: IPAddress) -> IPAddress {
+        let address = client.unmapped
+        return address.isLoopback || own.contains(address) ? Self.machine : address
+    }
+
+    // MARK: Questions
+
+    /// A question, as it came. `reply` gets the answer for the same way back, from the loop or from
+    /// within, once or never: what is malformed, or more than there may be, is dropped. Captured
+    /// questions come in here, and are answered from the address that they were sent to.
+    func ask(
+        _ message: UnsafeRawBufferPointer, from client: Client, reply: @escaping ([UInt8]) -> Void
+    ) {
+        guard !isStopped else { return }
+        counters.asked += 1
+        let query: DNSQuery
+        do throws(DNSQuery.Refusal) {
+            query = try DNSQuery(reading: message)
+        } catch {
+            counters.malformed += 1
+            if let answer = DNSQuery.refusal(error, of: message) { reply(answer) }
+            return
+        }
+        if let answer = SpecialNames.answer(query) { reply(answer); return }
+        let limit = client.transport == .datagram ? query.maximumDatagram : DNSHeader.maximumMessage
+        let key = NameKey(query),
+            waiting = PendingName.Waiting(
+                client: client, query: query, limit: limit, reply: reply)
+        if let known = cache.answer(for: key, at: loop.now()) {
+            tell(waiting, known.answer, age: known.age)
+        } else if let question = questions[key] {
+            if !question.add(waiting) { counters.tooMany += 1 }
+        } else {
+            begin(key, waiting)
+        }
+    }
+
+    private func tell(_ waiting: PendingName.Waiting, _ answer: DNSAnswer, age: UInt32) {
+        counters.answered += 1
+        remember(answer, waiting.client.address.address, age: age)
+        waiting.reply(answer.reply(to: waiting.query, age: age, limit: waiting.limit))
+    }
+
+    private func remember(_ answer: DNSAnswer, _ client: IPAddress, age: UInt32) {
+        guard !answer.addresses.isEmpty, let name = answer.question.name.hostName else { return }
+        let left = (answer.lifetime ?? 0) - min(answer.lifetime ?? 0, age)
+        let identity = identity(of: client), now = loop.now()
+        for address in answer.addresses.prefix(NameLimit.addresses) {
+            memory.note(
+                name, is: address, askedBy: identity, lifetime: .seconds(Int64(left)), now: now)
+        }
+    }
+
+    private func begin(_ key: NameKey, _ waiting: PendingName.Waiting) {
+        let source = Source(waiting.client.address.address)
+        guard perClient[source, default: 0] < NameLimit.questionsPerClient else {
+            counters.tooMany += 1
+            return
+        }
+        while questions.count >= NameLimit.questions {
+            let oldest = order.popFirst { [questions] in questions[$0.key]?.number == $0.number }
+            guard let oldest else { return }
+            counters.givenUp += 1
+            take(oldest)
+        }
+        let number = order.add(key, count: questions.count) { [questions] in
+            questions[$0.key]?.number == $0.number
+        }
+        let question = PendingName(waiting, source: source, number: number)
+        questions[key] = question
+        perClient[source, default: 0] += 1
+        question.timer = loop.timer { [weak self] in self?.ended(key, number, nil) }
+        question.timer?.arm(after: NameLimit.answer)
+        let name = key.question.name
+        if settings.local.contains(where: { name.isWithin($0) }) {
+            counters.local += 1
+            var flags = DNSHeader.Flag.recursionDesired
+            if key.checkingDisabled { flags |= DNSHeader.Flag.checkingDisabled }
+            question.local = outside.ask(
+                key.question, flags: flags,
+                extended: .init(
+                    size: DNSQuery.askedSize, wantsSignatures: key.wantsSignatures)
+            ) { [weak self] in self?.ended(key, number, $0) }
+        } else {
+            question.tunnelled = tunnel.ask(key) { [weak self] in self?.ended(key, number, $0) }
+        }
+    }
+
+    @discardableResult private func take(_ key: NameKey) -> PendingName? {
+        guard let question = questions.removeValue(forKey: key) else { return nil }
+        question.timer = nil
+        let left = (perClient[question.source] ?? 1) - 1
+        perClient[question.source] = left > 0 ? left : nil
+        return question
+    }
+
+    private func ended(_ key: NameKey, _ number: UInt64, _ answer: DNSAnswer?) {
+        guard questions[key]?.number == number, let question = take(key) else { return }
+        if let answer { cache.store(answer, for: key, at: loop.now()) }
+        for waiting in question.waiting {
+            if let answer {
+                tell(waiting, answer, age: 0)
+            } else {
+                counters.failed += 1
+                waiting.reply(waiting.query.failure(DNSCode.serverFailure))
+            }
+        }
+    }
+
+    // MARK: Connections
+
+    /// Takes over a program's connection to a DNS port (RFC 7766). Captured ones come in here.
+    func serve(_ socket: StreamSocket, from client: SocketAddress) {
+        guard !isStopped else { socket.reset(); return }
+        lastNumber += 1
+        let connection = NameConnection(socket, client, number: lastNumber, self)
+        living[ObjectIdentifier(connection)] = connection
+        let crowdedOut = connections.add(
+            connection, number: lastNumber, from: Source(client.address))
+        crowdedOut?.cut()
+        connection.start()
+    }
+
+    func left(_ connection: NameConnection) {
+        living[ObjectIdentifier(connection)] = nil
+        connections.remove(connection.number, from: Source(connection.client.address))
+    }
+
+    /// Whether this address may ask at the listeners.
+    func isClient(_ address: IPAddress) -> Bool {
+        let address = address.unmapped
+        if settings.clients.contains(where: { $0.contains(address) }) { return true }
+        counters.strangers += 1
+        return false
+    }
+
+    /// For the status.
+    var status: [ServerStatus.Counter] {
+        [
+            .init("names_questions_total", counters.asked),
+            .init("names_answered_total", counters.answered),
+            .init("names_failed_total", counters.failed),
+            .init("names_local_total", counters.local),
+            .init("names_repeated_total", tunnel.repeated),
+            .init("names_under_way", questions.count),
+            .init("names_connections", living.count),
+            .init("names_cache_entries", cache.count),
+            .init("names_cache_bytes", cache.bytes),
+            .init("names_cache_hits_total", cache.hits),
+            .init("names_refused_total{reason=\"malformed\"}", counters.malformed),
+            .init("names_refused_total{reason=\"stranger\"}", counters.strangers),
+            .init("names_refused_total{reason=\"too_many\"}", counters.tooMany),
+            .init("names_refused_total{reason=\"given_up\"}", counters.givenUp),
+            .init(
+                "names_answers_refused_total", tunnel.wrong + outside.counters.wrong)
+        ]
+    }
+}
+
+/// A question under way, and who waits for its answer.
+final class PendingName {
+    struct Waiting {
+        let client: NameService.Client
+        let query: DNSQuery
+        let limit: Int
+        let reply: ([UInt8]) -> Void
+    }
+    private(set) var waiting: [Waiting]
+    /// Who asked first: for whom it counts.
+    let source: Source
+    let number: UInt64
+    var timer: LoopTimer?
+    var tunnelled: NameTunnel.Question?
+    var local: NameExchange?
+
+    init(_ first: Waiting, source: Source, number: UInt64) {
+        waiting = [first]
+        self.source = source
+        self.number = number
+    }
+
+    /// False where too many wait. A client that repeats itself is one.
+    func add(_ new: Waiting) -> Bool {
+        if new.client.transport == .datagram,
+            waiting.contains(where: { $0.client == new.client && $0.query.id == new.query.id })
+        {
+            return true
+        }
+        guard waiting.count < NameLimit.waiting else { return false }
+        waiting.append(new)
+        return true
+    }
+}
+
+/// Names that nobody is asked for (RFC 6761, RFC 7686).
+enum SpecialNames {
+    private static let localhost = DNSName("localhost")!
+    private static let nowhere = [DNSName("invalid")!, DNSName("onion")!]
+
+    /// Nil for all others.
+    static func answer(_ query: DNSQuery) -> [UInt8]? {
+        let question = query.question
+        guard question.recordClass == DNSType.internet else {
+            return query.failure(DNSCode.notImplemented)
+        }
+        if question.name.isWithin(localhost) {
+            let data: [[UInt8]] =
+                switch question.type {
+                case DNSType.a: [[127, 0, 0, 1]]
+                case DNSType.aaaa: [[UInt8](repeating: 0, count: 15) + [1]]
+                default: []
+                }
+            return query.answer(addresses: data, lifetime: 10_000)
+        }
+        return nowhere.contains { question.name.isWithin($0) }
+            ? query.failure(DNSCode.noSuchName) : nil
+    }
+}

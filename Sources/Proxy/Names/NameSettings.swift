@@ -1,0 +1,53 @@
+import Dialogue
+import Measures
+import Shell
+
+/// What the proxy does about names.
+public struct NameSettings: Sendable {
+    /// Where questions are taken, over UDP and TCP; empty: nowhere but from captured programs.
+    public var listen: [SocketAddress] = []
+    /// Names within these domains are asked of `servers`, outside of the tunnel.
+    public var local: [DNSName] = []
+    /// Name servers of the networks the machine is in.
+    public var servers: [SocketAddress] = []
+    /// Who may ask at `listen`.
+    public var clients: [Subnet] = NameSettings.privateClients
+
+    /// This machine, and addresses that are no one's in the world.
+    public static let privateClients: [Subnet] = [
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+        "100.64.0.0/10", "::1", "fc00::/7", "fe80::/10"
+    ].compactMap { Subnet($0) }
+
+    /// Nowhere.
+    public init() {}
+}
+
+/// Limits of what is asked, each with its reason.
+enum NameLimit {
+    /// Questions under way, of all clients: the concentrator takes 512 of one user. Beyond, the
+    /// oldest is given up.
+    static let questions = 480
+    /// Of one client, so that it does not push out the others'.
+    static let questionsPerClient = 120
+    /// Who waits for one question's answer; a client that repeats itself is one.
+    static let waiting = 256
+    /// For an answer, whatever becomes of the session meanwhile: programs' resolvers wait five
+    /// seconds, twice.
+    static let answer = Interval.seconds(10)
+    /// A question is repeated through the tunnel after the longest that an answer should take, and
+    /// then after twice the wait each time.
+    static let serverTime = Interval.milliseconds(20), longestWait = Interval.seconds(2)
+    /// Connections over TCP, of all clients. Beyond, the oldest of the client that has most.
+    static let connections = 256
+    /// Questions of one connection under way, bytes of answers that wait to be read.
+    static let pipelined = 32, unread = 64 << 10
+    /// Bytes of a question; programs send less than 300.
+    static let message = 4_096
+    /// A connection without a question, or that does not take its answers.
+    static let idle = Interval.seconds(10)
+    /// Where the concentrator takes no association, it is asked again after so long.
+    static let retry = Interval.seconds(1)
+    /// Addresses of one answer that are remembered with their name.
+    static let addresses = 64
+}
