@@ -48,8 +48,8 @@ let package = Package(
         module(
             "Shell",
             [
-                "Measures", "Buffers", "Wire", "Crypto", "Multipath", "Tunnel", "CLibevent", "CMnl",
-                "CDatagram", logging
+                "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
+                "CLibevent", "CMnl", "CDatagram", logging
             ], unwatched),
         module(
             "Proxy",

@@ -23,9 +23,11 @@ final class Street {
         credentials: Credentials? = nil, denies: Bool = false, open: OpenPolicy = .auto,
         maximumClients: Int = 20_000, clients: ClientLimits = ClientLimits(),
         secondListener: Bool = false,
-        dialTimeout: Interval = .seconds(3)
+        dialTimeout: Interval = .seconds(3), names: NameSettings = NameSettings(),
+        nameServers: String = "/etc/resolv.conf", hasNames: Bool = true, loop: EventLoop? = nil
     ) throws {
-        loop = try EventLoop()
+        let loop = try loop ?? EventLoop()
+        self.loop = loop
         let proxyKey = StaticKeyPair(privateKey: SystemRandom.key()),
             concentratorKey = StaticKeyPair(privateKey: SystemRandom.key())
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -34,6 +36,8 @@ final class Street {
             users: [.init(name: "alice", publicKey: proxyKey.publicKey)])
         there.egress.rules.deniesPrivate = denies
         there.dialTimeout = dialTimeout
+        there.resolverConfiguration = nameServers
+        if !hasNames { there.usersWithoutNames = ["alice"] }
         concentrator = try ConcentratorServer(there, loop: loop, log: log)
         let listener = try ProxyListener(
             address: SocketAddress("127.0.0.1:0")!, credentials: credentials)
@@ -49,6 +53,7 @@ final class Street {
         here.clients = clients
         here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
         here.open = open
+        here.names = names
         proxy = try ProxyServer(here, loop: loop, log: log)
     }
 

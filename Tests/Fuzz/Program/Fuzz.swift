@@ -19,6 +19,7 @@ import Glibc
         ("tunnel", TunnelTarget.run), ("hostile", HostileTarget.run),
         ("connection", ConnectionTarget.run),
         ("socks", SocksTarget.run), ("http", HTTPTarget.run),
+        ("names", NamesTarget.run),
         ("configuration", ConfigurationTarget.run),
         ("reassembly", ReassemblyTarget.run), ("byte-ring", ByteRingTarget.run),
         ("ranges", RangesTarget.run),

@@ -21,6 +21,25 @@ enum Seeds {
         }
     }
 
+    /// A question with EDNS; an answer with an alias, an address and EDNS; one of no such name.
+    private static var names: [[UInt8]] {
+        let question: [UInt8] = [1, 0x61, 4, 0x74, 0x65, 0x73, 0x74, 0, 0, 1, 0, 1]
+        let option: [UInt8] = [0, 0, 41, 16, 0, 0, 0, 0x80, 0, 0, 0]
+        let alias: [UInt8] = [0xc0, 12, 0, 5, 0, 1, 0, 0, 1, 44, 0, 4, 1, 0x62, 0xc0, 14]
+        let address: [UInt8] = [0xc0, 36, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]
+        let zone: [UInt8] =
+            [0xc0, 14, 0, 6, 0, 1, 0, 0, 0, 60, 0, 24, 0xc0, 14, 0xc0, 14]
+            + [UInt8](repeating: 1, count: 20)
+        let yes: [UInt8] = [0, 9, 0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 1]
+        let no: [UInt8] = [0, 9, 0x81, 0x83, 0, 1, 0, 0, 0, 1, 0, 0]
+        return [
+            [0, 0, 0, 0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1] + question + option,
+            [1, 255, 1] + yes + question + alias + address + option,
+            [3, 4, 1] + yes + question + alias + address + option,
+            [1, 255, 0] + no + question + zone
+        ]
+    }
+
     static var all: [(String, [[UInt8]])] {
         [
             (
@@ -34,7 +53,8 @@ enum Seeds {
             ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
             ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks),
             ("connection", programs + transfers),
-            ("socks", socks), ("http", http), ("configuration", configurations),
+            ("socks", socks), ("http", http), ("names", names),
+            ("configuration", configurations),
             ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers),
             ("mappings", numbers), ("replay", numbers),
             ("scoreboard", numbers)
