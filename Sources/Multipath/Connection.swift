@@ -87,6 +87,9 @@ public final class Connection {
     var remoteToken: UInt32 = 0
     var members: [MemberSubflow?] = []
     var ended: [Int] = []
+    /// What both ends of a subflow know of its sealed segments, by index. Stays when the subflow is
+    /// gone: what it said last may have yet to be written.
+    package var sealing: [SealedContext] = []
     var scheduler: Scheduler
     var candidates = SchedulingCandidates()
     var events: Events = []

@@ -20,7 +20,7 @@ extension Connection {
         let member = MemberSubflow(
             tcp: tcp, path: path, kind: .initial, isOpener: true,
             addressID: .initial, backup: backup)
-        return add(member, at: now)
+        return add(member, SealedContext(number: localPort, isInitiator: true), at: now)
     }
 
     /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known.
@@ -40,15 +40,18 @@ extension Connection {
             addressID: addressID, backup: backup)
         member.localNonce = nonce
         member.localAddressID = addressID
-        return add(member, at: now)
+        return add(member, SealedContext(number: localPort, isInitiator: true), at: now)
     }
 
-    /// The listener's first subflow, from a SYN with MP_CAPABLE.
+    /// The listener's first subflow, from a SYN with MP_CAPABLE. `context`: what that was read
+    /// with; nil where it came unsealed.
     public func accept(
-        _ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
+        _ syn: borrowing Segment, payload: UnsafeRawBufferPointer,
+        context: SealedContext? = nil, path: Int,
         initialSequence: SubflowSequence,
         estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
     ) -> Int {
+        let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
         if framing.isExposed { takeWishes(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
@@ -69,17 +72,19 @@ extension Connection {
             tcp: tcp, path: path, kind: .initial, isOpener: false,
             addressID: .initial, backup: false)
         if taken > 0 { place(payload, at: 0, member: member, path: path) }
-        return add(member, at: now)
+        return add(member, context ?? unsealed, at: now)
     }
 
     /// The listener's further subflow, from a SYN with MP_JOIN whose token is ours; nil where it is
-    /// refused (the caller answers with RST).
+    /// refused (the caller answers with RST). `context`: as in `accept`.
     public func acceptJoin(
-        _ syn: borrowing Segment, payload: UnsafeRawBufferPointer, path: Int,
+        _ syn: borrowing Segment, payload: UnsafeRawBufferPointer,
+        context: SealedContext? = nil, path: Int,
         initialSequence: SubflowSequence,
         nonce: UInt32, addressID: AddressID? = nil, estimate: PathEstimate?,
         sizes: SegmentSizes? = nil, at now: Instant
     ) -> Int? {
+        let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
         guard syn.options.present.contains(.join), raw.plain == nil,
             case .syn(let token, let remoteNonce) = syn.options.join.form,
             token == localToken, error == nil, !isFinished || !endIsConfirmed,
@@ -120,7 +125,7 @@ extension Connection {
         }
         if let offset { place(payload, at: offset, member: member, path: path) }
         counted.joinsAccepted += 1
-        return add(member, at: now)
+        return add(member, context ?? unsealed, at: now)
     }
 
     private func subflowConfiguration(_ sizes: SegmentSizes?) -> SubflowConfiguration {
@@ -134,17 +139,21 @@ extension Connection {
         return c
     }
 
-    private func add(_ member: MemberSubflow, at now: Instant) -> Int {
+    private func add(
+        _ member: MemberSubflow, _ context: SealedContext, at now: Instant
+    ) -> Int {
         inputChanged(at: now)
         timers.clear(.orphan)
         if subflowsClosed { closeAfterEnd(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
             member.index = free
             members[free] = member
+            keep(context, of: free)
             return free
         }
         member.index = members.count
         members.append(member)
+        keep(context, of: member.index)
         return member.index
     }
 

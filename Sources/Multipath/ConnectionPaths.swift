@@ -121,6 +121,7 @@ extension Connection {
             mayMove(member)
         else { return }
         member.path = path
+        sealing[index].forgetRecords()
         member.health = .usable
         member.tcp.pathChanged(at: now)
         repeatProof(member, at: now)

@@ -384,7 +384,7 @@ extension Session {
             guard let stream = host.streams[slot] else { continue }
             stream.session = self
             stream.orphanAt = .distantFuture
-            for i in stream.links.indices { stream.links[i].context.forgetRecords() }
+            stream.connection.forgetRecords()
             host.ready.append(stream)
         }
     }

@@ -80,7 +80,7 @@ extension Session {
             backup: isBackup(path, for: stream), estimate: path.roundTrip.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
-        link(stream, index, SealedContext(number: number, isInitiator: true), path.number)
+        link(stream, index, number, path.number)
         return true
     }
 
@@ -102,7 +102,7 @@ extension Session {
                 sizes: path.segmentSizes,
                 at: now)
         else { return false }
-        link(stream, index, SealedContext(number: number, isInitiator: true), path.number)
+        link(stream, index, number, path.number)
         return true
     }
 
@@ -121,7 +121,6 @@ extension Session {
         stream.connection.limitSegments(
             to: path.segmentSizes.limit, path: path.number, repeatsAll: false, at: now)
         stream.links[first].path = path.number
-        stream.links[first].context.forgetRecords()
         return true
     }
 

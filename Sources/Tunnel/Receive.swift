@@ -226,11 +226,10 @@ extension Session {
         catchUp(stream, at: now)
         let lengths: (headLength: Int, payloadLength: Int)
         // A subflow's final ACK or reset comes by another path than its own.
-        stream.links[entry.subflow].context.record =
-            stream.links[entry.subflow].path == path.number ? arrival.number : .max
+        let isOwnPath = stream.links[entry.subflow].path == path.number
         do {
-            lengths = try SealedSegment.read(
-                frame, context: &stream.links[entry.subflow].context,
+            lengths = try stream.connection.read(
+                sealed: frame, record: isOwnPath ? arrival.number : .max, subflow: entry.subflow,
                 into: &host.incoming)
         } catch { return false }
         let payload = UnsafeRawBufferPointer(
@@ -246,7 +245,6 @@ extension Session {
         {
             // Before the keys are here the first subflow may have moved to another path.
             stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
-            stream.links[entry.subflow].context.forgetRecords()
             stream.links[entry.subflow].path =
                 stream.connection.subflowPath(entry.subflow) ?? path.number
             stream.connection.limitSegments(

@@ -141,10 +141,10 @@ public final class StreamHandle {
     }
 }
 
-/// What the session knows of a subflow: its number and what both ends know of its segments.
+/// What the session knows of a subflow.
 struct SubflowLink {
-    var context: SealedContext
+    /// What its segments name it by.
+    let number: UInt16
     var path: Int
     var isUsed = true
-    var number: UInt16 { context.number }
 }

@@ -302,7 +302,7 @@ extension Session {
         connection.mode = modes.session
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let index = connection.accept(
-            host.incoming, payload: payload, path: path.number,
+            host.incoming, payload: payload, context: context, path: path.number,
             initialSequence: sequence,
             estimate: path.roundTrip.estimate(at: now),
             sizes: path.segmentSizes,
@@ -312,7 +312,7 @@ extension Session {
         stream.countOpening(of: user, at: now)
         attach(stream, at: now)
         tokens[connection.localToken] = stream.slot
-        link(stream, index, context, path.number)
+        link(stream, index, context.number, path.number)
         noteData(path, stream, at: now)
         dispatchEvents(of: stream, at: now)
     }
@@ -333,7 +333,7 @@ extension Session {
         let nonce = UInt32(truncatingIfNeeded: host.random.next())
         guard
             let index = stream.connection.acceptJoin(
-                host.incoming, payload: payload,
+                host.incoming, payload: payload, context: context,
                 path: path.number, initialSequence: sequence,
                 nonce: nonce, estimate: path.roundTrip.estimate(at: now),
                 sizes: path.segmentSizes,
@@ -342,7 +342,7 @@ extension Session {
             refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
-        link(stream, index, context, path.number)
+        link(stream, index, context.number, path.number)
         if !payload.isEmpty { noteData(path, stream, at: now) }
         dispatchEvents(of: stream, at: now)
         host.ready.append(stream)
@@ -359,16 +359,16 @@ extension Session {
     }
 
     func link(
-        _ stream: StreamHandle, _ index: Int, _ context: SealedContext, _ path: Int
+        _ stream: StreamHandle, _ index: Int, _ number: UInt16, _ path: Int
     ) {
-        let link = SubflowLink(context: context, path: path)
+        let link = SubflowLink(number: number, path: path)
         if index < stream.links.count {
             stream.links[index] = link
         } else {
             precondition(index == stream.links.count, "subflow indices have no holes")
             stream.links.append(link)
         }
-        numbers.set(context.number, slot: stream.slot, subflow: index)
+        numbers.set(number, slot: stream.slot, subflow: index)
     }
 
     /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).

@@ -174,9 +174,9 @@ extension Session {
         _ payload: Pieces, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        let head = SealedSegment.write(
-            host.outgoing.segment, payloadLength: payload.count, runsToEnd: false,
-            context: &stream.links[host.outgoing.subflow].context, into: host.headScratch)
+        let head = stream.connection.write(
+            sealed: host.outgoing.segment, payloadLength: payload.count, runsToEnd: false,
+            subflow: host.outgoing.subflow, into: host.headScratch)
         let length = head + payload.count
         if host.outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
             error != .peerAborted
@@ -215,17 +215,17 @@ extension Session {
             _ = flush(path, batch, at: now)
         }
         let subflow = host.outgoing.subflow, count = host.outgoing.payload.count
-        let before = stream.links[subflow].context
-        var head = SealedSegment.write(
-            host.outgoing.segment, payloadLength: count, runsToEnd: true,
-            context: &stream.links[subflow].context, into: host.headScratch)
+        let before = stream.connection.sealing[subflow]
+        var head = stream.connection.write(
+            sealed: host.outgoing.segment, payloadLength: count, runsToEnd: true,
+            subflow: subflow, into: host.headScratch)
         stream.connection.noteHead(excess: head - Limits.bulkHead, subflow: subflow)
         let space = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
         var rest = 0
         if head + count > space, isDivisible(host.outgoing.segment) {
             // Much to say beside the data (first flight, SACK): the last bytes go in a segment of
             // their own.
-            stream.links[subflow].context = before
+            stream.connection.sealing[subflow] = before
             rest = head + count - space
             head = writeFirstPart(count - rest, stream)
         }
@@ -354,9 +354,9 @@ extension Session {
 
     private func writeFirstPart(_ length: Int, _ stream: StreamHandle) -> Int {
         host.outgoing.segment.options.dss.mapping?.length = UInt16(length)
-        return SealedSegment.write(
-            host.outgoing.segment, payloadLength: length, runsToEnd: true,
-            context: &stream.links[host.outgoing.subflow].context, into: host.headScratch)
+        return stream.connection.write(
+            sealed: host.outgoing.segment, payloadLength: length, runsToEnd: true,
+            subflow: host.outgoing.subflow, into: host.headScratch)
     }
 
     private func makeSecondPart(after length: Int, length rest: Int) {
