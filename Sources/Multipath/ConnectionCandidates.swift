@@ -21,7 +21,7 @@ extension Connection {
             if standing < best { best = standing; candidates.removeAll() }
             var c = SchedulingCandidate()
             c.subflow = index
-            let size = min(segment, member.segmentRoom)
+            let size = min(segment, member.tcp.sendSegmentSize)
             c.room = member.tcp.dataRoom(at: now)
             // no small segments while an ACK is due
             if c.room < size, member.tcp.bytesInFlight > 0 || c.room == 0 {

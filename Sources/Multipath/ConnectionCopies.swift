@@ -40,10 +40,11 @@ extension Connection {
         }
         guard start != .max else { return false }
         start = max(start, sender.acknowledged)
-        let n = min(Int(end &- start), fast.segmentRoom)
-        sender.copiedBelow = start &+ UInt64(n)
+        let n = emit(
+            fast, offset: start, upTo: min(Int(end &- start), fast.tcp.sendSegmentSize),
+            isCopy: true, at: now, into: &out)
         counted.bytesReinjected += n
-        emit(fast, offset: start, length: n, isCopy: true, at: now, into: &out)
+        sender.copiedBelow = start &+ UInt64(n)
         return true
     }
 
@@ -69,7 +70,7 @@ extension Connection {
         let length = Int(sender.next &- start)
         guard length > 0 else { return false }
         guard let member = shadowMember(besides: carrier) else { return false }
-        let size = min(length, member.segmentRoom)
+        let size = min(length, member.tcp.sendSegmentSize)
         let room = member.tcp.dataRoom(at: now)
         if room < size {
             // It can't follow: a copy that comes late helps nobody.
@@ -80,10 +81,11 @@ extension Connection {
             }
             return false
         }
-        shadowing.copied(from: start, to: start &+ UInt64(size), on: member)
+        let copied = emit(
+            member, offset: start, upTo: size, isCopy: true, at: now, into: &out)
+        counted.bytesReinjected += copied
+        shadowing.copied(from: start, to: start &+ UInt64(copied), on: member)
         sender.copiedBelow = max(sender.copiedBelow, shadowing.end)
-        counted.bytesReinjected += size
-        emit(member, offset: start, length: size, isCopy: true, at: now, into: &out)
         return true
     }
 

@@ -16,7 +16,6 @@ extension Connection {
     public func limitSegments(to size: Int, path: Int, repeatsAll: Bool, at now: Instant) {
         for case let member? in members where member.path == path && member.isAlive {
             member.tcp.limitSegments(to: size, repeatsAll: repeatsAll, at: now)
-            member.headExcess = 0
             if repeatsAll { inputChanged(at: now) }
         }
         burst = nil

@@ -26,6 +26,23 @@ extension Connection {
             context: &sealing[index], into: out)
     }
 
+    /// How many of the `wanted` bytes, at most a full segment, fit a datagram behind the segment's
+    /// head, which is complete but for that; its mapping is cut to them. A head may say more than a
+    /// bulk segment's: keys in the first flight, SACK blocks, values that have changed.
+    func fit(_ wanted: Int, behind segment: inout Segment, _ member: MemberSubflow) -> Int {
+        let context = sealing[member.index]
+        let space = member.tcp.sendSegmentSize &+ SealedSegment.paddedHead
+        guard wanted &+ SealedSegment.maximumHead > space, context.hasWrittenSYN else {
+            return wanted
+        }
+        let head = SealedSegment.headLength(
+            of: segment, payloadLength: wanted, context: context)
+        guard wanted &+ head > space else { return wanted }
+        let length = max(1, space &- head)
+        segment.options.dss.mapping?.length = UInt16(truncatingIfNeeded: length)
+        return length
+    }
+
     /// Packet numbers begin anew: keys have changed.
     public func forgetRecords() {
         for index in sealing.indices { sealing[index].forgetRecords() }

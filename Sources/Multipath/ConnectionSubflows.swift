@@ -23,12 +23,6 @@ extension Connection {
     public func livesOn(path: Int) -> Bool {
         hasMember { $0.path == path && $0.isAlive && $0.tcp.state != .timeWait }
     }
-    /// The framing says by how many bytes the head of the data segment it just wrote exceeded a
-    /// bulk segment's.
-    public func noteHead(excess: Int, subflow index: Int) {
-        guard index < members.count, let member = members[index] else { return }
-        member.headExcess = min(max(0, excess), member.tcp.sendSegmentSize / 4)
-    }
     /// Whether a subflow lives on a path that is known to work.
     public var hasUsableSubflow: Bool {
         hasMember { $0.isAlive && !$0.isEnding && $0.health == .usable }

@@ -149,16 +149,16 @@ extension Connection {
             return false
         }
         begin(&out)
-        member.tcp.fillRetransmission(
+        member.tcp.beginRetransmission(
             of: span, &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: true), at: now)
-        if span.length > 0 {
-            out.payload = sender.ring.pieces(from: span.streamOffset, count: span.length)
-        }
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
         attach(
             &out.segment, member,
             mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
+        let length = span.isSYN ? span.length : fit(span.length, behind: &out.segment, member)
+        member.tcp.commitRetransmission(of: span, length: length, at: now)
+        if length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: length) }
         return true
     }
 
@@ -188,9 +188,10 @@ extension Connection {
         guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else {
             return false
         }
-        let n = min(front.count, member.segmentRoom)
+        let n = emit(
+            member, offset: front.start, upTo: min(front.count, member.tcp.sendSegmentSize),
+            isCopy: true, at: now, into: &out)
         counted.bytesReinjected += n
-        emit(member, offset: front.start, length: n, isCopy: true, at: now, into: &out)
         sender.reinjected(to: front.start &+ UInt64(n))
         return true
     }
@@ -219,17 +220,17 @@ extension Connection {
         if wantsWritable { writerHeldAt = now }
         guard let member = burstCarrier(available: available) ?? chooseBurst(available, at: now)
         else { burst = nil; return false }
-        let n = min(available, member.segmentRoom, burstRoom)
-        burstRoom &-= n
         lastCarrier = member.index
-        let offset = sender.next
-        emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
+        burstRoom &-= emit(
+            member, offset: sender.next,
+            upTo: min(available, member.tcp.sendSegmentSize, burstRoom), isCopy: false, at: now,
+            into: &out)
         return true
     }
 
     /// The subflow of the burst that is going on, while that has room for a segment.
     @inline(__always) private func burstCarrier(available: Int) -> MemberSubflow? {
-        guard let burst, burstRoom >= min(available, burst.segmentRoom) else { return nil }
+        guard let burst, burstRoom >= min(available, burst.tcp.sendSegmentSize) else { return nil }
         return burst
     }
 
@@ -260,21 +261,24 @@ extension Connection {
         return max(sender.backlog, DataReceiver.initialWindow, 8 * allWindows)
     }
 
+    /// A segment of data: as many of the `wanted` bytes as fit behind its head; how many these are.
     func emit(
-        _ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool,
+        _ member: MemberSubflow, offset: UInt64, upTo wanted: Int, isCopy: Bool,
         at now: Instant, into out: inout OutgoingSegment
-    ) {
+    ) -> Int {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
-        member.tcp.fillData(
-            &out.segment, length: length, streamOffset: offset,
-            receiveWindow: receiver.offer(),
+        member.tcp.beginData(
+            &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: true), at: now)
+        attach(&out.segment, member, mapping: (offset, wanted, position), at: now)
+        let length = fit(wanted, behind: &out.segment, member)
+        member.tcp.commitData(length: length, streamOffset: offset, at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
-        attach(&out.segment, member, mapping: (offset, length, position), at: now)
         out.path = member.path
         out.subflow = member.index
         dataLeft(member, offset: offset, length: length, isCopy: isCopy)
+        return length
     }
 
     private func dataLeft(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool) {

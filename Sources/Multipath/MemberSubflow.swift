@@ -61,9 +61,6 @@ final class MemberSubflow {
     /// the last copy.
     var lowestCopy = UInt64.max
     var copyEnd = SubflowSequence(0)
-    /// Bytes by which the framing's head of the last data segment exceeded a bulk segment's: the
-    /// next one is shorter by so much, to fill its datagram exactly.
-    var headExcess = 0
     /// RST with this reason is due or was sent; nothing is scheduled here any more.
     var resetReason: UInt8?
     var isEnding = false
@@ -80,8 +77,6 @@ final class MemberSubflow {
         copyEnd = tcp.initialSendSequence
     }
 
-    /// Payload bytes of a full segment.
-    var segmentRoom: Int { tcp.sendSegmentSize &- headExcess }
     var isBackup: Bool { backupByUs || backupByPeer }
     /// Timed out without an acknowledgement since: what it carries goes on others first.
     var isStale: Bool { tcp.backoffs > 0 }

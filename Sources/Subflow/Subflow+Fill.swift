@@ -27,20 +27,49 @@ extension Subflow {
         optionRoom: Int,
         at now: Instant
     ) {
-        guard let number = numberOfSpan(at: span.sequence) else {
-            preconditionFailure("no such span")
-        }
-        repeating = Scoreboard.absent
-        let record = board.record(number)
-        if record.pointee.flags.contains(.syn) {
+        beginRetransmission(
+            of: span, &segment, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        commitRetransmission(of: span, length: span.length, at: now)
+    }
+
+    /// For `.retransmit`: the head of a segment with the span's first bytes. `commitRetransmission`
+    /// follows, once the owner knows how many of them fit behind it.
+    public func beginRetransmission(
+        of span: SentSpan, _ segment: inout Segment, receiveWindow: Int,
+        optionRoom: Int, at now: Instant
+    ) {
+        if span.isSYN {
             fillSYN(&segment, receiveWindow: receiveWindow, at: now)
             synIsDue = false
         } else {
             fillHead(
                 &segment, sequence: span.sequence, receiveWindow: receiveWindow,
                 optionRoom: optionRoom, at: now)
-            if record.pointee.flags.contains(.fin) { segment.flags.insert(.fin) }
+            if span.isFIN { segment.flags.insert(.fin) }
         }
+    }
+
+    /// `length` bytes of the span leave; all of it where it has a SYN. The rest is asked for next,
+    /// as a span of its own.
+    public func commitRetransmission(of span: SentSpan, length: Int, at now: Instant) {
+        precondition(length == span.length || length > 0 && length < span.length && !span.isSYN)
+        let isRest = repeatRest?.sequence == span.sequence
+        repeatRest = length == span.length ? nil : span.dropping(length)
+        if isRest {
+            statistics.segmentsSent += 1
+            lastTransmission = now
+        } else {
+            resent(span, at: now)
+        }
+    }
+
+    /// A span goes once more, in one segment or several: for the queue it is one transmission.
+    private func resent(_ span: SentSpan, at now: Instant) {
+        guard let number = numberOfSpan(at: span.sequence) else {
+            preconditionFailure("no such span")
+        }
+        repeating = Scoreboard.absent
+        let record = board.record(number)
         let length = Int(record.pointee.length)
         let wasTail = tail.isDue && record.pointee.flags.isDisjoint(with: .lost)
         record.pointee.sentAt = now
@@ -66,7 +95,17 @@ extension Subflow {
         _ segment: inout Segment, length: Int, streamOffset: UInt64, receiveWindow: Int,
         optionRoom: Int, at now: Instant
     ) {
-        precondition(length > 0 && canSendData)
+        beginData(
+            &segment, receiveWindow: receiveWindow, optionRoom: optionRoom, at: now)
+        commitData(length: length, streamOffset: streamOffset, at: now)
+    }
+
+    /// For `.data`: the head of a segment of new data. `commitData` follows, once the owner knows
+    /// how much fits behind it.
+    public func beginData(
+        _ segment: inout Segment, receiveWindow: Int, optionRoom: Int, at now: Instant
+    ) {
+        precondition(canSendData)
         if board.inFlight == 0, lastTransmission > .zero, now - lastTransmission > timeout.value {
             controller.resumed(after: now - lastTransmission, timeout: timeout.value, at: now)
             updatePacing()
@@ -74,6 +113,11 @@ extension Subflow {
         fillHead(
             &segment, sequence: sendNext, receiveWindow: receiveWindow, optionRoom: optionRoom,
             at: now)
+    }
+
+    /// `length` bytes, 1 to `sendSegmentSize`, from `streamOffset` on, leave behind that head.
+    public func commitData(length: Int, streamOffset: UInt64, at now: Instant) {
+        precondition(length > 0)
         if tail.isDue {
             statistics.tailLossProbes += 1
             tail.sent(end: sendNext + length, repeatsOld: false)

@@ -68,7 +68,7 @@ extension Subflow {
     var hasPendingAction: Bool {
         if case .none = pendingReset {} else { return true }
         if state == .closed { return false }
-        if openIsDue || synIsDue || acknowledgements.isDue || probeIsDue || tail.isDue
+        if openIsDue || synIsDue || repeatRest != nil || acknowledgements.isDue || probeIsDue || tail.isDue
             || finishIsDue
         {
             return true
@@ -86,6 +86,10 @@ extension Subflow {
                 room: configuration.earlyData ? min(controller.window, sendSegmentSize) : 0)
         }
         waitsForPacing = false
+        if let rest = repeatRest {
+            if !rest.sequence.isBefore(sendUnacknowledged) { return .retransmit(rest) }
+            repeatRest = nil  // the original has arrived
+        }
         if synIsDue, !board.isEmpty, board.record(board.first).pointee.flags.contains(.syn) {
             return repeatSpan(board.first)
         }

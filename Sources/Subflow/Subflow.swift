@@ -141,6 +141,8 @@ public final class Subflow {
     public var awaitedOffset = UInt64.max
     /// The span `nextAction` asked to repeat.
     var repeating = Scoreboard.absent
+    /// What of a repeated span did not fit its segment: goes next. The queue has it as sent.
+    var repeatRest: SentSpan?
 
     enum Timer: Int {
         /// RFC 6298 section 5.

@@ -101,6 +101,15 @@ public struct SentSpan: Sendable {
     public var isLost: Bool
     /// When it was last sent.
     public var sentAt: Instant
+
+    /// What is left behind its first `n` bytes, of which it has more.
+    func dropping(_ n: Int) -> SentSpan {
+        var rest = self
+        rest.sequence += n
+        rest.length -= n
+        rest.streamOffset += UInt64(n)
+        return rest
+    }
 }
 
 /// What one received segment meant.

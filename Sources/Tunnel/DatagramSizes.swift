@@ -17,7 +17,7 @@ enum DatagramSizes {
 
     /// What fits into a datagram beside the header, a bulk head and the tag.
     static func segmentSize(datagramLimit: Int) -> Int {
-        datagramLimit - DatagramHeader.size - Limits.bulkHead - RecordCipher.tagBytes
+        datagramLimit - DatagramHeader.size - SealedSegment.paddedHead - RecordCipher.tagBytes
     }
 }
 

@@ -230,9 +230,6 @@ enum Limits {
     /// IPv6 base datagram.
     static let minimumBaseDatagram = 1232
 
-    /// Bytes of a bulk segment's frame before its payload, at most; shorter ones are padded to
-    /// this.
-    static let bulkHead = 12
     /// A frame of at most this many payload bytes shares a datagram with others.
     static let smallPayload = 600
     /// Room a segment frame's head may need (all options of the longest SYN).

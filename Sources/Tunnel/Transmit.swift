@@ -214,31 +214,15 @@ extension Session {
         if path.waiting.count > 0 || (path.statement.isPending && path.statement.isDue) {
             _ = flush(path, batch, at: now)
         }
-        let subflow = host.outgoing.subflow, count = host.outgoing.payload.count
-        let before = stream.connection.sealing[subflow]
-        var head = stream.connection.write(
-            sealed: host.outgoing.segment, payloadLength: count, runsToEnd: true,
-            subflow: subflow, into: host.headScratch)
-        stream.connection.noteHead(excess: head - Limits.bulkHead, subflow: subflow)
-        let space = path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes
-        var rest = 0
-        if head + count > space, isDivisible(host.outgoing.segment) {
-            // Much to say beside the data (first flight, SACK): the last bytes go in a segment of
-            // their own.
-            stream.connection.sealing[subflow] = before
-            rest = head + count - space
-            head = writeFirstPart(count - rest, stream)
-        }
-        let payload =
-            rest == 0 ? host.outgoing.payload : prefix(host.outgoing.payload, count - rest)
+        let payload = host.outgoing.payload
+        let head = stream.connection.write(
+            sealed: host.outgoing.segment, payloadLength: payload.count, runsToEnd: true,
+            subflow: host.outgoing.subflow, into: host.headScratch)
         path.mtu.sent(DatagramHeader.size + head + payload.count + RecordCipher.tagBytes, at: now)
-        if host.packetTrace != nil { traceOutgoing(host.outgoing.segment, payload, path, at: now) }
+        if host.packetTrace != nil {
+            traceOutgoing(host.outgoing.segment, payload, path, at: now)
+        }
         seal(head: head, payload, path, batch, at: now)
-        guard rest > 0 else { return }
-        let tail = suffix(host.outgoing.payload, from: count - rest)
-        makeSecondPart(after: count - rest, length: rest)
-        if host.packetTrace != nil { traceOutgoing(host.outgoing.segment, tail, path, at: now) }
-        sendSmall(tail, stream, path, batch, at: now)
     }
 
     /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and
@@ -261,7 +245,7 @@ extension Session {
             if at > DatagramHeader.size { signalsLeave(on: path) }
         }
         if at == DatagramHeader.size, space > 0, payload.count >= 1000 {
-            let padding = min(space, max(0, Limits.bulkHead - head))
+            let padding = min(space, max(0, SealedSegment.paddedHead - head))
             (out + at).initializeMemory(
                 as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
             at += padding
@@ -337,48 +321,6 @@ extension Session {
         keys.recordsSent &+= 1
         path.traffic.sent.add(length, at: now)
         return length
-    }
-
-    // MARK: Dividing a segment
-
-    /// Data under a mapping of exactly this payload; a SYN's and a DATA_FIN's stay whole.
-    private func isDivisible(_ s: borrowing Segment) -> Bool {
-        guard !s.flags.contains(.syn),
-            !s.flags.contains(.fin),
-            s.options.present.contains(.dss),
-            !s.options.dss.dataFin,
-            let mapping = s.options.dss.mapping
-        else { return false }
-        return Int(mapping.length) == host.outgoing.payload.count && mapping.checksum == nil
-    }
-
-    private func writeFirstPart(_ length: Int, _ stream: StreamHandle) -> Int {
-        host.outgoing.segment.options.dss.mapping?.length = UInt16(length)
-        return stream.connection.write(
-            sealed: host.outgoing.segment, payloadLength: length, runsToEnd: true,
-            subflow: host.outgoing.subflow, into: host.headScratch)
-    }
-
-    private func makeSecondPart(after length: Int, length rest: Int) {
-        host.outgoing.segment.sequence += length
-        host.outgoing.segment.options.present = .dss
-        guard var mapping = host.outgoing.segment.options.dss.mapping else { return }
-        mapping.dataSequence += length
-        mapping.subflowSequence &+= UInt32(length)
-        mapping.length = UInt16(rest)
-        host.outgoing.segment.options.dss.mapping = mapping
-    }
-
-    private func prefix(_ p: Pieces, _ n: Int) -> Pieces {
-        Pieces(
-            first: UnsafeRawBufferPointer(rebasing: p.first.prefix(n)),
-            second: UnsafeRawBufferPointer(rebasing: p.second.prefix(max(0, n - p.first.count))))
-    }
-
-    private func suffix(_ p: Pieces, from n: Int) -> Pieces {
-        Pieces(
-            first: UnsafeRawBufferPointer(rebasing: p.first.dropFirst(n)),
-            second: UnsafeRawBufferPointer(rebasing: p.second.dropFirst(max(0, n - p.first.count))))
     }
 
     // MARK: Small frames

@@ -22,6 +22,14 @@ extension SACKBlocks {
         return at
     }
 
+    /// The bytes that `writeCompact` takes.
+    func compactLength(from acknowledgement: SubflowSequence) -> Int {
+        let blocks = self
+        return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) {
+            blocks.writeCompact(to: $0.baseAddress!, from: acknowledgement)
+        }
+    }
+
     /// Returns the bytes read.
     mutating func readCompact(
         _ bytes: UnsafeRawBufferPointer, from acknowledgement: SubflowSequence

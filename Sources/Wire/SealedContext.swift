@@ -79,7 +79,16 @@ public struct SealedContext: Sendable {
 
     // MARK: Sending
 
+    /// The subflow's own SYN was written with it, so that segments can be measured by it.
+    public var hasWrittenSYN: Bool { knowsSendInitial }
+
     @inline(__always) static func following(_ era: UInt8) -> UInt8 { era == 6 ? 1 : era &+ 1 }
+
+    /// The reference that the next segment may refer to; nil where there is none yet.
+    @inline(__always) var confirmedReference: Fields? {
+        if hasCandidate, candidateFrom.isBefore(highestAcknowledged) { return candidate }
+        return era == 0 ? nil : reference
+    }
 
     /// Makes the candidate the reference once a segment that said it has arrived.
     @inline(__always) mutating func confirm() {

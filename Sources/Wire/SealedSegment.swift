@@ -25,6 +25,9 @@ public enum SealedSegment {
     public static let bulkHead = 11
     /// The same where all three must be said.
     public static let explicitHead = 22
+    /// What the size of a full segment leaves for its head: a bulk head and a control byte. Shorter
+    /// ones are padded to this.
+    public static let paddedHead = 12
     /// No head is longer: the room `write` needs.
     public static let maximumHead = 224
 

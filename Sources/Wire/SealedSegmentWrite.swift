@@ -31,6 +31,39 @@ extension SealedSegment {
         return at
     }
 
+    /// How long the head is that `write` would write now, the frame running to the datagram's end.
+    public static func headLength(
+        of s: borrowing Segment, payloadLength: Int, context: SealedContext
+    ) -> Int {
+        guard isCompact(s, payloadLength, context) else {
+            let options = s.options
+            let octets = withUnsafeTemporaryAllocation(byteCount: maximumHead, alignment: 1) {
+                options.write(to: $0.baseAddress!, padded: false)
+            }
+            let ack = s.flags.contains(.ack) ? 4 : 0, urgent = s.urgentPointer != 0 ? 2 : 0
+            return 11 &+ ack &+ urgent &+ octets
+        }
+        let present = s.options.present, isPlain = s.flags == .ack
+        var start = 7
+        if present.contains(.dss), s.options.dss.mapping != nil { start &+= 4 }
+        let known = context.confirmedReference
+        let hasSACK = present.contains(.sack)
+        let acknowledges = known?.acknowledgement != s.acknowledgement.value
+        let opens = known?.window != s.window
+        var length = start &+ 1 &+ (acknowledges ? 4 : 0) &+ (opens ? 2 : 0)
+        var saysAll = hasSACK || acknowledges || opens || !isPlain
+        if present.contains(.dss), let dataAck = s.options.dss.acknowledgement {
+            let isKnown =
+                known?.hasDataAcknowledgement == true && known?.dataAcknowledgement == dataAck.low32
+            if hasSACK || !isKnown { length &+= 4 }
+            if !isKnown { saysAll = true }
+        } else if known?.hasDataAcknowledgement != false {
+            saysAll = true
+        }
+        guard saysAll else { return start }
+        return hasSACK ? length &+ s.options.sack.compactLength(from: s.acknowledgement) : length
+    }
+
     /// All behind number and length, and the first byte; where the head ends.
     @inline(__always)
     private static func writeBody(

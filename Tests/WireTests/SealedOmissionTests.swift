@@ -99,7 +99,18 @@ import Testing
             for (segment, length) in segments {
                 var s = segment
                 if random.chance(0.05) { s.flags.insert(.psh) }
+                if random.chance(0.1) {
+                    s.options.sack.removeAll()
+                    for _ in 0...random.below(3) {
+                        let start = s.acknowledgement + random.below(1 << 20)
+                        s.options.sack.append(.init(start: start, end: start + 1_400))
+                    }
+                    s.options.present.insert(.sack)
+                }
+                let head = SealedSegment.headLength(
+                    of: s, payloadLength: length, context: pair.initiator)
                 let bytes = pair.write(s, [UInt8](repeating: 0, count: length), fromInitiator: true)
+                #expect(head == bytes.count - length, "measured otherwise than written")
                 if length > 0 {
                     tally.data += 1
                     if bytes.count - length == SealedSegment.bulkHead { tally.bulk += 1 }
