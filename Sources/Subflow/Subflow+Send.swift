@@ -68,7 +68,8 @@ extension Subflow {
     var hasPendingAction: Bool {
         if case .none = pendingReset {} else { return true }
         if state == .closed { return false }
-        if openIsDue || synIsDue || repeatRest != nil || acknowledgements.isDue || probeIsDue || tail.isDue
+        if openIsDue || synIsDue || repeatRest != nil || acknowledgements.isDue || probeIsDue
+            || tail.isDue
             || finishIsDue
         {
             return true
