@@ -17,8 +17,12 @@ public struct DatagramLimits: Sendable {
 
 /// What a concentrator's resolver does for questions of the proxies' DNS listeners.
 public struct NameLimits: Sendable {
-    /// Questions under way at once, of all users and of one; each has a descriptor, or some.
-    public var questions = Turns.Limits(inAll: 2_048, perUser: 512)
+    /// Questions under way at once of all users; each has a descriptor, or up to three.
+    static let underWay = 2_048
+    /// Of one user; never more than are free besides.
+    static let underWayPerUser = 512
+    /// Both of them.
+    public var questions = Turns.Limits(inAll: underWay, perUser: underWayPerUser)
     /// Questions a second of one user; more are dropped.
     public var perUser = 1_000
     public init() {}

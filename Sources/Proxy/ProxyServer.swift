@@ -474,7 +474,7 @@ public final class ProxyServer: EngineDelegate {
             listen: zip(
                 settings.listeners,
                 listen
-            ).map { "\($0.scheme.rawValue)://\($1)" },
+            ).map { "\($0.scheme.rawValue)://\($1)" } + names.listen.map { "dns://\($0)" },
             report: report)
         status.uplinks = uplinks?.states ?? []
         status.counters = [

@@ -18,8 +18,10 @@ struct NameKey: Hashable {
 /// Answers that were given, for as long as their records live; "no such name" and "no such record"
 /// for as long as the zone's SOA says (RFC 2308). Pure of clocks.
 struct NameCache {
-    /// Bounds of what is kept; a household asks for some thousand names a day.
-    static let maximumEntries = 16_384, maximumBytes = 16 << 20
+    /// Answers that are kept; a household asks for some thousand names a day.
+    static let maximumEntries = 16_384
+    /// Bytes that they take.
+    static let maximumBytes = 16 << 20
     /// A server's failure is repeated for so long, so that a client that asks without a pause does
     /// not reach the server each time (RFC 2308 section 7.1 allows five minutes).
     static let failureLifetime = Interval.seconds(1)

@@ -19,6 +19,16 @@ final class NameService {
         var transport: Transport
     }
 
+    /// What becomes of questions for which there is no session at present.
+    enum Absence {
+        /// They wait for one, as long as an answer may take.
+        case wait
+        /// They fail at once.
+        case refuse
+        /// They are asked of the network's servers, where some are named.
+        case direct
+    }
+
     struct Counters {
         var asked = 0, answered = 0, failed = 0
         var malformed = 0, strangers = 0, tooMany = 0, givenUp = 0, local = 0
@@ -28,6 +38,8 @@ final class NameService {
     let loop: EventLoop
     let log: Logger
     var counters = Counters()
+    /// Nil while there is a session.
+    var absence: () -> Absence? = { nil }
     /// What has been answered.
     private(set) var memory = NameMemory()
     private var cache = NameCache()
@@ -69,7 +81,7 @@ final class NameService {
     private var isUsed: Bool { !listeners.isEmpty || counters.asked > 0 }
 
     /// A session stands: the first question need not wait for an association.
-    func sessionOpened() { if isUsed, !isStopped { tunnel.open() } }
+    func sessionOpened() { if isUsed, !isStopped { tunnel.open(isFresh: true) } }
 
     /// Takes no more questions, and gives up those that are under way.
     func stop() {
@@ -168,19 +180,33 @@ final class NameService {
         perClient[source, default: 0] += 1
         question.timer = loop.timer { [weak self] in self?.ended(key, number, nil) }
         question.timer?.arm(after: NameLimit.answer)
-        let name = key.question.name
-        if settings.local.contains(where: { name.isWithin($0) }) {
-            counters.local += 1
-            var flags = DNSHeader.Flag.recursionDesired
-            if key.checkingDisabled { flags |= DNSHeader.Flag.checkingDisabled }
-            question.local = outside.ask(
-                key.question, flags: flags,
-                extended: .init(
-                    size: DNSQuery.askedSize, wantsSignatures: key.wantsSignatures)
-            ) { [weak self] in self?.ended(key, number, $0) }
-        } else {
+        send(key, question)
+    }
+
+    private func send(_ key: NameKey, _ question: PendingName) {
+        let number = question.number
+        if isLocal(key) { return askOutside(key, question) }
+        switch absence() {
+        case .refuse: question.timer?.arm(after: .zero)
+        case .direct where !settings.servers.isEmpty: askOutside(key, question)
+        case nil, .wait, .direct:
             question.tunnelled = tunnel.ask(key) { [weak self] in self?.ended(key, number, $0) }
         }
+    }
+
+    private func isLocal(_ key: NameKey) -> Bool {
+        settings.local.contains { key.question.name.isWithin($0) }
+    }
+
+    private func askOutside(_ key: NameKey, _ question: PendingName) {
+        counters.local += 1
+        let number = question.number
+        var flags = DNSHeader.Flag.recursionDesired
+        if key.checkingDisabled { flags |= DNSHeader.Flag.checkingDisabled }
+        question.local = outside.ask(
+            key.question, flags: flags,
+            extended: .init(size: DNSQuery.askedSize, wantsSignatures: key.wantsSignatures)
+        ) { [weak self] in self?.ended(key, number, $0) }
     }
 
     @discardableResult private func take(_ key: NameKey) -> PendingName? {
@@ -193,7 +219,10 @@ final class NameService {
 
     private func ended(_ key: NameKey, _ number: UInt64, _ answer: DNSAnswer?) {
         guard questions[key]?.number == number, let question = take(key) else { return }
-        if let answer { cache.store(answer, for: key, at: loop.now()) }
+        // What was asked outside for want of a session is not what the concentrator would say.
+        if let answer, question.local == nil || isLocal(key) {
+            cache.store(answer, for: key, at: loop.now())
+        }
         for waiting in question.waiting {
             if let answer {
                 tell(waiting, answer, age: 0)

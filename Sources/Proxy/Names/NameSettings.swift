@@ -40,8 +40,10 @@ enum NameLimit {
     static let serverTime = Interval.milliseconds(20), longestWait = Interval.seconds(2)
     /// Connections over TCP, of all clients. Beyond, the oldest of the client that has most.
     static let connections = 256
-    /// Questions of one connection under way, bytes of answers that wait to be read.
-    static let pipelined = 32, unread = 64 << 10
+    /// Questions of one connection under way.
+    static let pipelined = 32
+    /// Bytes of its answers that wait to be read, before no more of it is read.
+    static let unread = 64 << 10
     /// Bytes of a question; programs send less than 300.
     static let message = 4_096
     /// A connection without a question, or that does not take its answers.

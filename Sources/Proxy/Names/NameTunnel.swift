@@ -61,8 +61,10 @@ final class NameTunnel: StreamOwner {
 
     /// Opens the association, where it is not open; so that the first question need not wait for
     /// it.
-    func open() {
-        guard case .closed(let until) = state, until <= loop.now() else { return }
+    ///
+    /// `isFresh`: with a session that has just begun, whatever became of the one before.
+    func open(isFresh: Bool = false) {
+        guard case .closed(let until) = state, isFresh || until <= loop.now() else { return }
         let handle = driver.endpoint.openAssociation(policy: .lowestDelay, at: loop.now())
         handle.owner = self
         state = .opening(handle)
