@@ -221,6 +221,20 @@ private final class Asker {
         #expect(origin.asked.isEmpty)
     }
 
+    @Test func withoutASessionItIsAsTheProxyIsTold() throws {
+        let (street, origin, home, asker) = try set()
+        let port = street.proxy.names.listen[0]
+        street.proxy.names.absence = { .refuse }
+        #expect(asker.ask(Self.query("a.test"), port)?.code == 2)
+        #expect(asker.ask(Self.query("printer.lan"), port)?.code == 0)
+        street.proxy.names.absence = { .direct }
+        #expect(asker.ask(Self.query("a.test"), port)?.addresses == [IPAddress("192.168.1.9")!])
+        #expect(home.asked == ["printer.lan", "a.test"] && origin.asked.isEmpty)
+        // What was said at home is not kept.
+        street.proxy.names.absence = { nil }
+        #expect(asker.ask(Self.query("a.test"), port)?.addresses == [IPAddress("192.0.2.7")!])
+    }
+
     @Test func whatIsNoQuestionIsToldSo() throws {
         let (street, _, _, asker) = try set()
         let port = street.proxy.names.listen[0]
