@@ -121,7 +121,7 @@ def serve(address, mode="honest"):
 
 # ---- packets ----
 def watch(limit):
-    """Everything on the interfaces but the loopback that is neither ARP, nor neighbour discovery, nor UDP port 443."""
+    """Everything on the interfaces but the loopback that is neither ARP, nor neighbour discovery, nor UDP port 443 (or an ICMP error about that)."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     others, tunnel = [], 0
     ended = threading.Event()
@@ -147,6 +147,9 @@ def watch(limit):
             others.append(f"{about[0]}: type {kind:x}")
             continue
         ports = struct.unpack_from(">HH", body) if protocol in (6, 17) and len(body) >= 4 else (0, 0)
+        if protocol == 1 and len(body) > 36 and body[0] == 3:
+            # An ICMP error: about whose packet?
+            protocol, ports = body[8 + 9], struct.unpack_from(">HH", body, 8 + (body[8] & 15) * 4)
         if protocol == 17 and 443 in ports:
             tunnel += 1
         else:
