@@ -11,9 +11,9 @@ import Measures
 /// span and given back by `releaseMemory()`; in between it only grows.
 struct Scoreboard: ~Copyable {
     static let absent = UInt32.max
-    /// The most spans in flight: of 1400 bytes they are 22 MB, more than a connection's send ring
-    /// holds.
-    static let limit = 1 << 14
+    /// The most spans in flight: of full segments they are the 8 MiB of the largest window. One
+    /// acknowledgement may be of all of them, 8 nanoseconds each.
+    static let limit = 5_888
     private static let numberMask: UInt32 = 0x7fff_ffff
     private static let smallest = 16
 

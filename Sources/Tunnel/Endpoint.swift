@@ -251,8 +251,10 @@ public final class Endpoint {
             advance(session, to: now)
         }
         while let slot = host.streamDeadlines.popDue(at: now) {
-            guard let stream = host.streams[slot] else { continue }
-            stream.session?.advance(stream, to: now)
+            guard let stream = host.streams[slot], let session = stream.session,
+                !session.isClosing
+            else { continue }
+            session.advance(stream, to: now)
         }
         if let next = handshake?.nextAt, next <= now { repeatHandshake(at: now) }
         retryUplinks(at: now)

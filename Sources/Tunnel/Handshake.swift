@@ -352,17 +352,11 @@ extension Endpoint {
         if state.challenges <= Limits.promptAnswers { repeatHandshake(at: now) }
     }
 
-    /// Ends a session whose peer knows or will never hear of it: its streams fail, its slot is
-    /// free.
+    /// Ends a session whose peer knows or will never hear of it: its slot is free, and its streams
+    /// fail in the calls that follow.
     func end(_ session: Session, reason: String, at now: Instant) {
         guard sessions[session.slot] === session else { return }
-        for slot in session.streams {
-            guard let stream = host.streams[slot] else { continue }
-            stream.connection.fail(.sessionLost, at: now)
-            stream.position = -1
-            session.drop(stream, at: now)
-        }
-        session.streams.removeAll()
+        if !session.streams.isEmpty { host.ending.append(session) }
         forgetSuccessors(session)
         session.keys.wipe()
         session.user?.sessions.removeAll { $0 == session.slot }

@@ -129,8 +129,25 @@ extension Session {
 }
 
 extension Endpoint {
+    /// Fails the streams of sessions that have ended, `maximum` of them: one datagram may end
+    /// 100,000, a microsecond each.
+    func failStreams(maximum: Int = Limits.streamsPerWalk, at now: Instant) {
+        var left = maximum
+        while left > 0, let session = host.ending.last {
+            guard let slot = session.streams.last, let stream = host.streams[slot] else {
+                assert(session.streams.isEmpty, "a session's streams are in the table")
+                host.ending.removeLast()
+                continue
+            }
+            left -= 1
+            stream.connection.fail(.sessionLost, at: now)
+            session.drop(stream, at: now)
+        }
+    }
+
     /// Tells connections of what has changed: some of each session that has such.
     func walkOn(at now: Instant) {
+        if !host.ending.isEmpty { failStreams(at: now) }
         guard !host.walking.isEmpty else { return }
         var budget = Limits.streamsPerWalk
         while budget > 0, let slot = host.walking.last {

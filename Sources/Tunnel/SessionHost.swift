@@ -30,6 +30,8 @@ final class SessionHost {
     var talking: [Int] = []
     /// Slots of sessions with connections that have not heard of all changes of their paths.
     var walking: [Int] = []
+    /// Sessions that have ended, with streams that have not failed yet.
+    var ending: [Session] = []
     /// Datagrams that are ready, for the next batch.
     var outbox: [Outgoing] = []
     /// Answers to segments of unknown subflow numbers since the last `advance`.
@@ -73,6 +75,7 @@ final class SessionHost {
         while told.popFirst() != nil {}
         events = FIFO()
         waiting = []
+        ending = []
         for case let stream? in streams {
             stream.owner = nil
             stream.session = nil
@@ -83,7 +86,7 @@ final class SessionHost {
     /// Something is to be done without waiting for a deadline.
     var hasWork: Bool {
         !ready.isEmpty || !told.isEmpty || !events.isEmpty || !dirty.isEmpty || !outbox.isEmpty
-            || !walking.isEmpty || !talking.isEmpty
+            || !walking.isEmpty || !talking.isEmpty || !ending.isEmpty
     }
 
     func emit(_ event: EndpointEvent) { events.append(event) }

@@ -79,6 +79,7 @@ extension Endpoint {
             session.sendClose(.shutDown, at: now)
             end(session, reason: "shut down", at: now)
         }
+        failStreams(maximum: .max, at: now)
     }
 
     /// The concentrator knows nothing of `old` any more. What was opened in it since the

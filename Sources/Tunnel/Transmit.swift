@@ -21,7 +21,8 @@ extension Endpoint {
         walkOn(at: now)
         var isFull = !fillDatagrams(into: batch, at: now)
         while let stream = host.ready.popFirst() {
-            guard stream.slot >= 0, let session = stream.session else { continue }
+            guard stream.slot >= 0, let session = stream.session, !session.isClosing
+            else { continue }
             switch session.visit(stream, batch, at: now) {
             case .nothingLeft: session.endVisit(stream, at: now)
             case .more: host.ready.append(stream)
@@ -37,7 +38,7 @@ extension Endpoint {
         }
         assert(
             isFull || !host.told.isEmpty || !host.events.isEmpty || !host.ready.isEmpty
-                || !host.walking.isEmpty || deadline > now,
+                || !host.walking.isEmpty || !host.ending.isEmpty || deadline > now,
             "the loop would spin")
         return isFull || !host.ready.isEmpty || !host.dirty.isEmpty || !host.outbox.isEmpty
             || !host.talking.isEmpty

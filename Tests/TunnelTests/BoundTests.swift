@@ -64,6 +64,24 @@ import Testing
             })
     }
 
+    /// The end of a session ends none of its 2,000 connections in the datagram that said it, and
+    /// all of them soon; its user may have a new one at once.
+    @Test func connectionsOfAClosedSessionEndInTheirTurn() throws {
+        let world = try world(808, streams: 2_000)
+        let theirs = try session(world.concentrator)
+        var close = [UInt8](repeating: 0, count: CloseFrame.size)
+        close.withUnsafeMutableBytes {
+            CloseFrame(reason: .shutDown).write(into: $0.baseAddress!)
+        }
+        try SkippedFrameTests.inject(close, toProxy: false, world)
+        #expect(theirs.isClosing && world.concentrator.sessions.allSatisfy { $0 == nil })
+        #expect(world.concentrator.host.streams.living == 2_000)
+        world.filter = { _, _, _ in false }
+        _ = world.run(.milliseconds(20))
+        #expect(world.concentrator.host.streams.living == 0)
+        #expect(world.concentrator.host.ending.isEmpty && theirs.streams.isEmpty)
+    }
+
     /// Lost and open again before a connection heard of either: its subflow there ended all the
     /// same.
     @Test func aPathThatIsLostAndOpenInOneDatagram() throws {

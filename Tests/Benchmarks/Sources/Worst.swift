@@ -98,6 +98,9 @@ private struct Scenario: Sendable {
                 pair.cost(pair.resets((0..<340).compactMap { pair.number(of: turn * 340 + $0) }))
             }
         },
+        Scenario(name: "the session closed, 10,000 streams", streams: 10_000) { pair in
+            [pair.cost(pair.close())]
+        },
         Scenario(name: "joins to unknown connections") { pair in
             (0..<40).map { turn in pair.cost(pair.joins(turn, token: 77)) }
         },
@@ -276,7 +279,9 @@ private final class HostilePair {
             while case let space = accepted[0].writeSpace(1 << 20), space.count > 0 {
                 accepted[0].commitWrite(space.count, at: now)
             }
-            if before < 6 << 20, tcp.congestionWindow < 14 << 20, now < .zero + .seconds(30) {
+            if before < min(6 << 20, 5_000 * tcp.sendSegmentSize),
+                tcp.congestionWindow < 14 << 20, now < .zero + .seconds(30)
+            {
                 turn()
                 let reader = opened[0].connection
                 while case let n = reader.readable.count, n > 0 { reader.consume(n, at: now) }
@@ -449,6 +454,14 @@ private final class HostilePair {
             all += frame
         }
         return all
+    }
+
+    func close() -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: CloseFrame.size)
+        bytes.withUnsafeMutableBytes {
+            CloseFrame(reason: .shutDown).write(into: $0.baseAddress!)
+        }
+        return bytes
     }
 
     func resets(_ numbers: [UInt16]) -> [UInt8] {
