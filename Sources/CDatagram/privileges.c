@@ -3,6 +3,7 @@
 #include "CDatagram.h"
 #include <errno.h>
 #include <grp.h>
+#include <sched.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -17,6 +18,29 @@ int braid_forbid_dumps(void) {
     struct rlimit none = {0, 0};
     int failed = setrlimit(RLIMIT_CORE, &none) < 0 ? -errno : 0;
     return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : failed;
+}
+
+// struct sched_attr, which no header of glibc's before 2.41 has.
+struct attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+int braid_set_time_slice(uint64_t nanoseconds) {
+    struct attributes now = {.size = sizeof now};
+    if (syscall(SYS_sched_getattr, 0, &now, sizeof now, 0) < 0) return -errno;
+    if (now.policy != SCHED_OTHER) return 0; // somebody has chosen better
+    now.size = sizeof now;
+    now.runtime = nanoseconds;
+    return syscall(SYS_sched_setattr, 0, &now, 0) < 0 ? -errno : 0;
+}
+
+uint64_t braid_time_slice(void) {
+    struct attributes now = {.size = sizeof now};
+    return syscall(SYS_sched_getattr, 0, &now, sizeof now, 0) < 0 ? 0 : now.runtime;
 }
 
 // All capabilities but those of `keep`, for this thread. Threads made later begin with the same.

@@ -25,6 +25,7 @@ enum Program {
         start: (_ loop: EventLoop, _ stopped: @escaping () -> Void) throws(SystemError) -> Service
     ) throws {
         Privileges.forbidDumps()
+        ProcessorShare.preferShortTurns()
         LogSetup.bootstrap(level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info)
         raiseFileLimit()
         do {

@@ -110,6 +110,11 @@ int braid_send(struct braid_sender *s, int fd, unsigned first);
 int braid_send_singly(struct braid_sender *s, int fd, unsigned i, unsigned skip);
 /// No core file, and no other process of this user may look into this one's memory (PR_SET_DUMPABLE).
 int braid_forbid_dumps(void);
+/// Asks for short turns of the processor for this thread (sched_attr's runtime, Linux 6.12), nanoseconds: whoever wants
+/// less at a time is waited for less. 0, or a negative errno.
+int braid_set_time_slice(uint64_t nanoseconds);
+/// What was asked for so; 0 where nothing was, or the kernel does not say.
+uint64_t braid_time_slice(void);
 /// Becomes another user for good, with no group but `group` and no capability, or CAP_NET_RAW alone.
 int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets);
 
