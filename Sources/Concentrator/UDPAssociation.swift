@@ -167,7 +167,7 @@ final class UDPAssociation: StreamOwner {
             server.datagrams.unresolved += 1; return
         }
         let lookup = NameLookup(
-            name, user: user, server.dialer, at: server.driver.now
+            name, user: user, server.dialer
         ) { [weak self] address, waiting in
             guard let self, !isOver else { return }
             for item in waiting {
@@ -261,112 +261,6 @@ struct DatagramPeers {
             addresses = addresses.filter { now - $0.value < span }
             if max(peers.count, addresses.count) < Self.maximum * 3 / 4 { return }
         }
-    }
-}
-
-/// A host name that datagrams go to: resolved once, kept while its association lives.
-final class NameLookup {
-    /// Names of an association, and datagrams that wait for one of them.
-    static let maximumNames = 256
-    private static let maximumWaiting = 16
-    /// A name that does not resolve is asked for again after so long.
-    private static let retryAfter = Interval.seconds(10)
-
-    struct Waiting {
-        var payload: [UInt8]
-        var port: UInt16
-    }
-    private enum State {
-        case pending(turn: Turns.Place?, Resolver.Resolution?)
-        case found(IPAddress)
-        case failed(Instant)
-    }
-    private let name: String
-    private let user: String
-    private let dialer: Dialer
-    private let done: (IPAddress?, [Waiting]) -> Void
-    private var state = State.pending(turn: nil, nil)
-    private var waiting: [Waiting] = []
-    private var timer: LoopTimer?
-
-    var address: IPAddress? { if case .found(let address) = state { address } else { nil } }
-    var isPending: Bool { if case .pending = state { true } else { false } }
-
-    /// `done` is called once for each attempt, with what waited; nil: there is no such name, or
-    /// none of its addresses is allowed.
-    init(
-        _ name: String, user: String, _ dialer: Dialer, at now: Instant,
-        done: @escaping (IPAddress?, [Waiting]) -> Void
-    ) {
-        self.name = name
-        self.user = user
-        self.dialer = dialer
-        self.done = done
-        ask()
-    }
-
-    func cancel() {
-        if case .pending(let turn, let resolution) = state {
-            resolution?.cancel()
-            turn?.leave()
-        }
-        state = .failed(.distantFuture)
-        timer = nil
-        waiting = []
-    }
-
-    /// Keeps a copy until the name is resolved; false where it is dropped.
-    func wait(_ payload: UnsafeRawBufferPointer, port: UInt16, at now: Instant) -> Bool {
-        if case .failed(let until) = state {
-            guard now >= until else { return false }
-            ask()
-        }
-        guard isPending, waiting.count < Self.maximumWaiting else { return false }
-        waiting.append(Waiting(payload: Array(payload), port: port))
-        return true
-    }
-
-    private func ask() {
-        state = .pending(turn: nil, nil)
-        let turn = dialer.lookUps.enter(user) { [weak self] in self?.resolve() }
-        state = .pending(turn: turn, nil)
-        if turn.isRunning { resolve() }
-        let timer = dialer.loop.timer(for: self) { $0.settle(nil) }
-        timer.arm(after: dialer.timeout)
-        self.timer = timer
-    }
-
-    private func resolve() {
-        guard case .pending(let turn, nil) = state else { return }
-        let resolution = dialer.resolver.resolve(name) { [weak self] in self?.resolved($0) }
-        state = .pending(turn: turn, resolution)
-    }
-
-    /// IPv4 where there is such an address: without a handshake nobody notices that IPv6 leads
-    /// nowhere.
-    private func resolved(_ resolution: Resolver.Resolution) {
-        guard isPending else { return }
-        let policy = dialer.policy(for: user)
-        let port = waiting.first?.port ?? 1
-        let v4 = resolution.v4.addresses.first { policy.allows($0, port: port) }
-        if let v4 { return settle(v4) }
-        guard resolution.isComplete else { return }
-        settle(resolution.v6.addresses.first { policy.allows($0, port: port) })
-    }
-
-    private func settle(_ address: IPAddress?) {
-        guard case .pending(let turn, let resolution) = state else { return }
-        timer = nil
-        resolution?.cancel()
-        turn?.leave()
-        if let address {
-            state = .found(address.unmapped)
-        } else {
-            state = .failed(dialer.loop.now() + Self.retryAfter)
-        }
-        let items = waiting
-        waiting = []
-        done(address?.unmapped, items)
     }
 }
 

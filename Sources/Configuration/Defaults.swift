@@ -20,6 +20,8 @@ public enum Defaults {
     public static let mode = HandoverMode.full
     /// Names are answered at once, addresses when the dial has ended.
     public static let open = OpenPolicy.auto
+    /// A network that is left for a moment is no reason to fail.
+    public static let withoutSession = WithoutSession.wait
     /// Whom the application has sent to may answer, from any port.
     public static let udpFiltering = DatagramFiltering.address
     /// docs/decisions.md has the figures of each.
@@ -92,6 +94,10 @@ public enum Defaults {
     public static let drainRange = Interval.zero...Interval.seconds(3600)
     /// Shorter than a second would refuse people on slow links.
     public static let dialogueRange = Interval.seconds(1)...Interval.seconds(300)
+    /// Entries of all rules, those in files included, and bytes of a file of them.
+    public static let ruleEntries = 1_000_000
+    /// See above.
+    public static let ruleFileBytes = 64 << 20
     /// Up to a day.
     public static let idleBodyRange = Interval.seconds(1)...Interval.seconds(86_400)
     /// From a minute, which covers most gaps in coverage, to a week.

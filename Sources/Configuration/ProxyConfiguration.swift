@@ -25,7 +25,8 @@ public struct ProxyConfiguration: Sendable {
 enum ProxyKey: String, CaseIterable {
     case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status,
         control, user
-    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names
+    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules
+    case withoutSession = "without_session"
 }
 
 /// Keys of `concentrator`.
@@ -76,8 +77,19 @@ extension ProxyConfiguration {
         let relayAddress = table[.udpRelay].flatMap { ProxyConfiguration.relayAddress($0) }
         let names = table[.names].map { NameSettings($0) } ?? NameSettings()
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
+        let rules =
+            table[.rules].map {
+                RuleSection(
+                    listeners: listeners.map(\.address), uplinks: uplinks.map(\.selector),
+                    folder: folder
+                ).read($0)
+            } ?? RuleSet()
+        let withoutSession =
+            table[.withoutSession].map { $0.choice(WithoutSession.self) }
+            ?? Defaults.withoutSession
         guard report.problems.isEmpty,
             let identity = common.identity,
+            let withoutSession,
             let peer,
             let mode,
             let open
@@ -95,6 +107,10 @@ extension ProxyConfiguration {
         settings.clients = clients
         settings.relayAddress = relayAddress
         settings.names = names
+        settings.rules = rules
+        settings.withoutSession = withoutSession
+        settings.direct.dials = common.dials
+        settings.direct.lookUps = common.lookUps
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.pcap = common.pcap
         settings.drain = common.drain

@@ -74,6 +74,9 @@ struct Table<Key: RawRepresentable & CaseIterable> where Key.RawValue == String 
         return field
     }
 
+    /// Whether a setting is there, be it right or wrong.
+    func has(_ key: Key) -> Bool { entries.contains { $0.key == key.rawValue } }
+
     /// The setting of that name; where it is left out, that is reported with `mending`.
     func required(_ key: Key, _ mending: String) -> Field? {
         if let field = self[key] { return field }

@@ -61,28 +61,30 @@ public struct HTTPRefusal: Error, Hashable, Sendable {
 }
 
 extension HTTPRefusal {
+    /// Who tried to connect.
+    public enum Dialler: Sendable { case concentrator, proxy }
+
     /// The answer for a dial that failed; `.connected` is the caller's bug.
-    public init(_ dial: DialStatus, target: Target) {
-        let place = "\(target)"
+    public init(_ dial: DialStatus, target: Target, by dialler: Dialler = .concentrator) {
+        let place = "\(target)", who = dialler == .proxy ? "proxy" : "concentrator"
+        let the = dialler == .proxy ? "This proxy" : "The concentrator"
         switch dial {
         case .connected: preconditionFailure("a dial that succeeded is not refused")
         case .generalFailure:
-            self.init(.badGateway, "The concentrator could not connect to \(place).")
+            self.init(.badGateway, "\(the) could not connect to \(place).")
         case .denied:
-            self.init(.badGateway, "The concentrator's policy forbids connections to \(place).")
+            self.init(.badGateway, "\(the)'s policy forbids connections to \(place).")
         case .networkUnreachable:
-            self.init(.badGateway, "The network of \(place) is unreachable from the concentrator.")
+            self.init(.badGateway, "The network of \(place) is unreachable from the \(who).")
         case .hostUnreachable:
-            self.init(.badGateway, "The host of \(place) is unreachable from the concentrator.")
+            self.init(.badGateway, "The host of \(place) is unreachable from the \(who).")
         case .connectionRefused: self.init(.badGateway, "\(place) refused the connection.")
         case .timedOut:
-            self.init(.gatewayTimeout, "\(place) did not answer the concentrator in time.")
+            self.init(.gatewayTimeout, "\(place) did not answer the \(who) in time.")
         case .nameNotFound:
-            self.init(.badGateway, "The name of \(place) does not resolve at the concentrator.")
+            self.init(.badGateway, "The name of \(place) does not resolve at the \(who).")
         case .tooManyConnections:
-            self.init(
-                .badGateway,
-                "The concentrator has too many connections open to add \(place).")
+            self.init(.badGateway, "\(the) has too many connections open to add \(place).")
         }
     }
 

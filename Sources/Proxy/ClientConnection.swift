@@ -27,6 +27,10 @@ class ClientConnection: StreamOwner {
     let number: UInt64
     /// When this stage began.
     let began: Instant
+    /// As rules see it.
+    var flowOrigin: FlowOrigin {
+        FlowOrigin(entry: listener.entry, address: address, mode: listener.mode)
+    }
     private(set) var isOver = false
 
     init(

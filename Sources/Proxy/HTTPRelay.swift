@@ -19,6 +19,7 @@ final class HTTPRelay: ClientConnection {
         var requestBody: HTTPBodyReader
         /// Bytes at the front of the buffer known to belong to the request's body.
         var approvedUp = 0
+        var hasSentBody = false
         var responses: HTTPResponseReader
         /// The response's head as far as it arrived.
         var gathered: [UInt8] = []
@@ -44,6 +45,8 @@ final class HTTPRelay: ClientConnection {
     struct Origin {
         let stream: any Outbound
         let target: Target
+        /// There was no session when it began, so that it may still leave from this machine.
+        let mayGoDirect: Bool
         /// Whether it is known to be connected.
         var isAnswered = false
     }
@@ -98,11 +101,27 @@ final class HTTPRelay: ClientConnection {
         }
         guard pump == nil, let exchange, let origin, !isOver else { return }
         server.dialFailed(origin.target, status)
-        refuse(server.refusal(status, origin.target), exchange)
+        refuse(server.refusal(status, origin.target, by: origin.stream.dialler), exchange)
     }
 
     override func unreachable(_ status: DialStatus) {
-        if origin?.isAnswered == false { answered(status) }
+        guard let origin, !origin.isAnswered, origin.stream.dialler == .concentrator, !isOver
+        else { return }
+        switch server.settings.withoutSession {
+        case .wait: break
+        case .refuse: answered(status)
+        case .direct: goDirect(origin)
+        }
+    }
+
+    /// Nothing of the request has left this machine: it goes without the concentrator.
+    private func goDirect(_ origin: Origin) {
+        guard origin.mayGoDirect, var now = exchange, !now.hasSentBody else { return }
+        dropOrigin()
+        now.headSent = 0
+        exchange = now
+        attach(server.beginDirect(now.request.target, uplink: nil, for: self), now.request)
+        turn()
     }
 
     override func activity() {
@@ -117,7 +136,11 @@ final class HTTPRelay: ClientConnection {
 
     private func timeUp() {
         guard let exchange else { finish(with: outgoing); return }
-        if origin?.isAnswered == false { answered(.timedOut); return }
+        if let origin, !origin.isAnswered {
+            let isTunnelled = origin.stream.dialler == .concentrator
+            answered(isTunnelled ? server.obstacle?.status ?? .timedOut : .timedOut)
+            return
+        }
         let limit = server.settings.clients.idleBody
         guard server.loop.now() - progressAt >= limit else {
             timer?.arm(at: progressAt + limit); return
@@ -260,14 +283,19 @@ final class HTTPRelay: ClientConnection {
         }
         dropOrigin()
         exchange = Exchange(request, isOnUsedStream: false)
-        switch server.begin(request.target, for: self) {
+        attach(server.begin(request.target, for: self), request)
+    }
+
+    private func attach(_ beginning: Beginning, _ request: HTTPRequest) {
+        switch beginning {
         case .refused(let refusal):
             refuse(
                 server.httpRefusal(refusal, request.target),
                 Exchange(request, isOnUsedStream: false))
         case .begun(let stream, _):
             timer?.arm(after: server.settings.clients.answer)
-            origin = Origin(stream: stream, target: request.target)
+            origin = Origin(
+                stream: stream, target: request.target, mayGoDirect: server.mayStillGoDirect)
         }
     }
 
@@ -302,6 +330,7 @@ final class HTTPRelay: ClientConnection {
             }
             guard taken > 0 else { return }
             noteProgress()
+            now.hasSentBody = true
             used += taken
             now.approvedUp -= taken
         }

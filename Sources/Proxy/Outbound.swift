@@ -1,3 +1,4 @@
+import Dialogue
 import Measures
 import Rules
 import Shell
@@ -8,6 +9,8 @@ import Wire
 /// this machine. Its owner, a `StreamOwner`, is told of its answer and of activity until it is
 /// given up or released.
 protocol Outbound: PumpedStream {
+    /// Who dials.
+    var dialler: HTTPRefusal.Dialler { get }
     /// Takes as many bytes as there is space for; returns how many.
     func write(_ bytes: UnsafeRawBufferPointer) -> Int
     /// Nobody wants it any more: ends it, and tells its owner nothing from now on.
@@ -17,6 +20,8 @@ protocol Outbound: PumpedStream {
 }
 
 extension EngineStream: Outbound {
+    var dialler: HTTPRefusal.Dialler { .concentrator }
+
     func write(_ bytes: UnsafeRawBufferPointer) -> Int { handle.write(bytes, at: driver.now) }
 
     func giveUp() {
@@ -40,12 +45,15 @@ enum Refusal {
     case obstacle(Reachability.Obstacle)
     /// A rule says so, by its number.
     case rule(Int)
+    /// There is no way out of this machine.
+    case dial(DialStatus)
 
     /// What a SOCKS application is told.
     var status: DialStatus {
         switch self {
         case .obstacle(let obstacle): obstacle.status
         case .rule: .denied
+        case .dial(let status): status
         }
     }
 }

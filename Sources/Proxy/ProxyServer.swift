@@ -47,6 +47,9 @@ public final class ProxyServer: EngineDelegate {
     private var announced: [SocketAddress] = []
     /// Pairs of uplink and address for which the session has no path left.
     private var leftOut: [String] = []
+    /// Since when the session, or what there is of it, has been silent.
+    private var doubtedAt: Instant?
+    private var direct: DirectDials?
     private var reachability = Reachability()
     private var notices = NoticeLimit()
     private let began: Instant
@@ -56,7 +59,7 @@ public final class ProxyServer: EngineDelegate {
 
     struct Counters {
         var accepted = 0, turnedAway = 0, refusedDialogues = 0, requests = 0, failedDials = 0
-        var wrongPasswords = 0, crowdedOut = 0, displaced = 0
+        var wrongPasswords = 0, crowdedOut = 0, displaced = 0, blocked = 0
     }
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
@@ -289,7 +292,10 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// What an HTTP application is told: without a session it is not the target that was silent.
-    func refusal(_ status: DialStatus, _ target: Target) -> HTTPRefusal {
+    func refusal(
+        _ status: DialStatus, _ target: Target, by dialler: HTTPRefusal.Dialler
+    ) -> HTTPRefusal {
+        if dialler == .proxy { return HTTPRefusal(status, target: target, by: dialler) }
         if let obstacle { return obstacle.refusal }
         guard status == .timedOut, reachability.sessions == 0 else {
             return HTTPRefusal(status, target: target)
@@ -307,9 +313,38 @@ public final class ProxyServer: EngineDelegate {
             hasAddress: concentrator?.current.isEmpty == false)
     }
 
-    /// A request was refused for `obstacle`; the next one may be luckier.
-    func turnedAway(_ obstacle: Reachability.Obstacle) {
-        counters.failedDials += 1
+    /// The same, also for a session that was silent for a while and may be dead.
+    var obstacleOrDoubt: Reachability.Obstacle? {
+        if let obstacle { return obstacle }
+        guard settings.withoutSession == .direct, let doubtedAt,
+            loop.now() - doubtedAt >= Reachability.firstWait
+        else { return nil }
+        return .noAnswer
+    }
+
+    /// Whether there is one that is not in doubt.
+    var hasSession: Bool { reachability.sessions > 0 && doubtedAt == nil }
+
+    /// What connections from this machine have in common, made for the first of them; nil where
+    /// there can be none.
+    func directDials() -> DirectDials? {
+        if let direct { return direct }
+        do {
+            let made = try DirectDials(
+                settings.direct, memory: settings.memory / 2, driver: driver)
+            direct = made
+            return made
+        } catch {
+            if notices.pass(at: loop.now()) != nil { log.warning("no direct connection: \(error)") }
+            return nil
+        }
+    }
+
+    /// How what leaves by the uplink does; nil where it is not there.
+    func departure(by uplink: String) -> Departure? { uplinks?.departure(by: uplink) }
+
+    /// A request has no session; the next one may be luckier.
+    func hastenSession() {
         driver.endpoint.hastenHandshake(at: loop.now())
         driver.kick()
     }
@@ -325,6 +360,7 @@ public final class ProxyServer: EngineDelegate {
         case .sessionOpened(let session, _):
             reachability.sessionOpened()
             names.sessionOpened()
+            doubtedAt = nil
             leftOut.removeAll()
             concentrator?.isNeeded = false
             silence?.cancel()
@@ -335,6 +371,7 @@ public final class ProxyServer: EngineDelegate {
                 metadata: ["session": "\(session)", "silent_s": "\(Int(silence.seconds))"])
         case .sessionClosed(let session, let reason):
             reachability.sessionClosed()
+            doubtedAt = nil
             concentrator?.isNeeded = reachability.sessions == 0
             if reachability.sessions == 0 {
                 silence?.arm(after: reachability.wait)
@@ -353,9 +390,14 @@ public final class ProxyServer: EngineDelegate {
         case .sessionDoubted(let session):
             // Perhaps it is not there any more: whoever has a name looks it up again.
             concentrator?.isNeeded = true
+            if doubtedAt == nil { doubtedAt = loop.now() }
+            if settings.withoutSession == .direct { silence?.arm(after: Reachability.firstWait) }
             log.info("the concentrator is silent", metadata: ["session": "\(session)"])
         case .pathChanged(let session, let path, let uplink, let remote, let health):
-            if health == .usable, reachability.sessions > 0 { concentrator?.isNeeded = false }
+            if health == .usable, reachability.sessions > 0 {
+                concentrator?.isNeeded = false
+                doubtedAt = nil
+            }
             log.info(
                 "path \(health)",
                 metadata: [
@@ -381,6 +423,10 @@ public final class ProxyServer: EngineDelegate {
     /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log
     /// names all causes.
     private func stillSilent() {
+        if reachability.sessions > 0, let obstacle = obstacleOrDoubt {
+            for client in Array(clients.values) { client.unreachable(obstacle.status) }
+            return
+        }
         let hasAddress = concentrator?.current.isEmpty == false
         let obstacle = reachability.waited(
             hasUplink: uplinks?.hasAny == true, hasAddress: hasAddress)
@@ -458,6 +504,7 @@ public final class ProxyServer: EngineDelegate {
         for client in Array(clients.values) { client.cut() }
         names.stop()
         silence = nil
+        direct?.stop()
         uplinks?.stop()
         concentrator?.stop()
         driver.end()
@@ -486,6 +533,10 @@ public final class ProxyServer: EngineDelegate {
             .init("wrong_passwords_total", counters.wrongPasswords),
             .init("clients_crowded_out_total", counters.crowdedOut),
             .init("clients_displaced_total", counters.displaced),
+            .init("blocked_total", counters.blocked),
+            .init("direct", direct?.counters.living ?? 0),
+            .init("direct_total", direct?.counters.begun ?? 0),
+            .init("direct_failed_total", direct?.counters.failed ?? 0),
             .init("paths_left_out", leftOut.count),
             .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
             .init("associations", clients.values.count { $0 is UDPRelay }),

@@ -128,6 +128,10 @@ public struct ProxySettings: Sendable {
     public var pcap: String?
     /// What becomes of each connection and each flow of datagrams, the first that fits.
     public var rules = RuleSet()
+    /// What becomes of a request while there is no session.
+    public var withoutSession = WithoutSession.wait
+    /// For what leaves from this machine.
+    public var direct = DirectSettings()
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 

@@ -1,22 +1,42 @@
 import Dialogue
 import Measures
+import Multipath
 import Rules
 import Shell
 import Tunnel
 import Wire
 
+/// What becomes of a request while there is no session to the concentrator.
+public enum WithoutSession: String, CaseIterable, Sendable {
+    /// It waits, for as long as an answer may take.
+    case wait
+    /// It goes from this machine, as if a rule said `direct`.
+    case direct
+    /// It is refused as soon as it is known that there is none.
+    case refuse
+}
+
+/// Where a flow comes from, however it came in.
+struct FlowOrigin {
+    var entry: FlowFacts.Entry
+    /// The application's.
+    var address: IPAddress
+    /// Its own mode; nil: the proxy's.
+    var mode: HandoverMode?
+}
+
 // The one place where it is decided what becomes of a request, however it came in, and where that
 // is begun.
 extension ProxyServer {
-    /// What the rules say of a flow of `client`'s.
+    /// What the rules say of a flow.
     func decide(
         _ transport: FlowFacts.Transport, _ target: Target, knownName: String? = nil,
-        for client: ClientConnection
+        from origin: FlowOrigin
     ) -> Decision {
         settings.rules.decide(
             FlowFacts(
-                transport, entry: client.listener.entry, source: client.address, target: target,
-                knownName: knownName ?? nameAskedFor(target, by: client.address)))
+                transport, entry: origin.entry, source: origin.address, target: target,
+                knownName: knownName ?? nameAskedFor(target, by: origin.address)))
     }
 
     /// The name by whose answer the client got to know a target that is an address.
@@ -30,19 +50,40 @@ extension ProxyServer {
     func begin(
         _ target: Target, knownName: String? = nil, for client: ClientConnection
     ) -> Beginning {
-        let decision = decide(.tcp, target, knownName: knownName, for: client)
+        let decision = decide(.tcp, target, knownName: knownName, from: client.flowOrigin)
+        log.debug(
+            "decided",
+            metadata: [
+                "target": "\(target)", "rule": "\(decision.rule ?? 0)",
+                "action": "\(decision.action.word)"
+            ])
         switch decision.action {
         case .tunnel(let options): return tunnel(target, options, for: client)
-        case .direct, .block: return .refused(.rule(decision.rule ?? 0))
+        case .direct(let uplink): return beginDirect(target, uplink: uplink, for: client)
+        case .block:
+            counters.blocked += 1
+            return .refused(.rule(decision.rule ?? 0))
         }
     }
 
     private func tunnel(
         _ target: Target, _ options: TunnelOptions, for client: ClientConnection
     ) -> Beginning {
-        if let obstacle {
-            turnedAway(obstacle)
-            return .refused(.obstacle(obstacle))
+        var isHealthy = true
+        if let obstacle = obstacleOrDoubt {
+            isHealthy = false
+            hastenSession()
+            switch settings.withoutSession {
+            case .wait: break
+            // A rule that names uplinks means those or none.
+            case .direct where options.uplinks == nil:
+                return beginDirect(target, uplink: nil, for: client)
+            case .direct, .refuse:
+                if self.obstacle != nil {
+                    counters.failedDials += 1
+                    return .refused(.obstacle(obstacle))
+                }
+            }
         }
         let handle = driver.endpoint.open(
             target, mode: options.mode ?? client.listener.mode, at: loop.now())
@@ -50,15 +91,37 @@ extension ProxyServer {
         driver.kick()
         let open = options.open ?? settings.open
         return .begun(
-            EngineStream(handle, driver: driver), answersAtOnce: open.answersAtOnce(target))
+            EngineStream(handle, driver: driver),
+            answersAtOnce: isHealthy && !mayStillGoDirect && open.answersAtOnce(target))
     }
 
-    /// What an HTTP application is told.
+    /// Nothing is said ahead in the tunnel that would have to be said again.
+    var mayStillGoDirect: Bool { settings.withoutSession == .direct && !hasSession }
+
+    /// Begins a connection from this machine.
+    func beginDirect(_ target: Target, uplink: String?, for client: ClientConnection) -> Beginning {
+        guard let direct = directDials() else { return .refused(.dial(.generalFailure)) }
+        var departure = Departure()
+        if let uplink {
+            guard let found = self.departure(by: uplink) else {
+                counters.failedDials += 1
+                return .refused(.dial(.networkUnreachable))
+            }
+            departure = found
+        }
+        let stream = DirectStream(
+            to: target, from: departure, for: client, address: client.address,
+            source: client.source, direct)
+        return .begun(stream, answersAtOnce: false)
+    }
+
+    /// What an HTTP application is told where nothing was dialled.
     func httpRefusal(_ refusal: Refusal, _ target: Target) -> HTTPRefusal {
         switch refusal {
         case .obstacle(let obstacle): obstacle.refusal
         case .rule:
             HTTPRefusal(.forbidden, "A rule of this proxy forbids connections to \(target).")
+        case .dial(let status): HTTPRefusal(status, target: target, by: .proxy)
         }
     }
 }

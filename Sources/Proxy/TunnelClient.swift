@@ -13,13 +13,16 @@ final class TunnelClient: ClientConnection {
         case captured
 
         /// What it is told of a dial's end; nil: a reset tells it.
-        func reply(_ status: DialStatus, _ target: Target, _ server: ProxyServer) -> [UInt8]? {
+        func reply(
+            _ status: DialStatus, _ target: Target, _ server: ProxyServer,
+            by dialler: HTTPRefusal.Dialler = .concentrator
+        ) -> [UInt8]? {
             switch self {
             case .socks4: Socks4Dialogue.reply(dial: status)
             case .socks5: Socks5Dialogue.reply(dial: status)
             case .connect where status == .connected:
                 Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
-            case .connect: server.refusal(status, target).reply()
+            case .connect: server.refusal(status, target, by: dialler).reply()
             case .captured: status == .connected ? [] : nil
             }
         }
@@ -36,6 +39,8 @@ final class TunnelClient: ClientConnection {
     private var early: [UInt8]
     /// Bytes for the target went ahead of the dial's answer.
     private var hasSentAhead = false
+    /// There was no session when it began, so that it may still leave from this machine.
+    private var mayGoDirect = false
     private var outbound: (any Outbound)?
     private var pump: Pump?
     private var timer: LoopTimer?
@@ -51,7 +56,11 @@ final class TunnelClient: ClientConnection {
     }
 
     override func start() {
-        switch server.begin(target, for: self) {
+        begin(server.begin(target, for: self))
+    }
+
+    private func begin(_ beginning: Beginning) {
+        switch beginning {
         case .refused(let refusal): refuse(style.reply(refusal, target, server))
         case .begun(let outbound, let answersAtOnce): begun(outbound, answersAtOnce)
         }
@@ -59,12 +68,13 @@ final class TunnelClient: ClientConnection {
 
     private func begun(_ outbound: any Outbound, _ answersAtOnce: Bool) {
         self.outbound = outbound
-        let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
+        let timer = server.loop.timer(for: self) { $0.timeUp() }
         timer.arm(after: server.settings.clients.answer)
         self.timer = timer
         if answersAtOnce {
             startPump(outbound)
         } else {
+            mayGoDirect = outbound.dialler == .concentrator && server.mayStillGoDirect
             forwardEarly(outbound)
             watchForLeaving()
         }
@@ -82,7 +92,7 @@ final class TunnelClient: ClientConnection {
     /// What the application sends ahead travels with the request all the same, as far as there is
     /// room.
     private func forwardEarly(_ outbound: any Outbound) {
-        guard !early.isEmpty else { return }
+        guard !early.isEmpty, !mayGoDirect else { return }
         let taken = early.withUnsafeBytes { outbound.write($0) }
         early.removeFirst(taken)
         hasSentAhead = true
@@ -123,12 +133,27 @@ final class TunnelClient: ClientConnection {
         if let pump {
             pump.cancel()  // the application was told yes: a reset is the only no that is left
         } else {
-            refuse(style.reply(status, target, server))
+            refuse(style.reply(status, target, server, by: outbound.dialler))
         }
     }
 
+    private func timeUp() {
+        // Without a session it is not the target that was silent.
+        let isTunnelled = outbound?.dialler == .concentrator
+        answered(isTunnelled ? server.obstacle?.status ?? .timedOut : .timedOut)
+    }
+
     override func unreachable(_ status: DialStatus) {
-        if timer != nil { answered(status) }
+        guard timer != nil, !isOver, let outbound, outbound.dialler == .concentrator else { return }
+        switch server.settings.withoutSession {
+        case .wait: break
+        case .refuse: answered(status)
+        case .direct where pump == nil && !hasSentAhead && mayGoDirect:
+            outbound.giveUp()
+            self.outbound = nil
+            begin(server.beginDirect(target, uplink: nil, for: self))
+        case .direct: break
+        }
     }
 
     override func activity() {

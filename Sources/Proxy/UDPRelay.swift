@@ -43,8 +43,9 @@ final class UDPRelay: ClientConnection {
     }
 
     override func start() {
-        if let obstacle = server.obstacle {
-            server.turnedAway(obstacle)
+        if server.settings.withoutSession != .wait, let obstacle = server.obstacle {
+            server.counters.failedDials += 1
+            server.hastenSession()
             finish(with: Socks5Dialogue.reply(dial: obstacle.status))
             return
         }
@@ -57,7 +58,9 @@ final class UDPRelay: ClientConnection {
             return
         }
         handle = server.openAssociation(policy, owner: self)
-        let timer = server.loop.timer(for: self) { $0.answered(.timedOut) }
+        let timer = server.loop.timer(for: self) {
+            $0.answered($0.server.obstacle?.status ?? .timedOut)
+        }
         timer.arm(after: server.settings.clients.answer)
         self.timer = timer
         socket.watch.onReadable(for: self) { $0.discard() }
@@ -85,7 +88,9 @@ final class UDPRelay: ClientConnection {
             ?? Standing(stage: .unanswered, since: began)
     }
 
-    override func unreachable(_ status: DialStatus) { if timer != nil { answered(status) } }
+    override func unreachable(_ status: DialStatus) {
+        if timer != nil, server.settings.withoutSession != .wait { answered(status) }
+    }
 
     /// Nothing but the end is of interest on either stream.
     override func activity() {

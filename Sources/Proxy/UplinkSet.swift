@@ -95,6 +95,11 @@ final class UplinkSet {
 
     func name(_ number: Int) -> String? { numbers.name(number) }
 
+    /// How what leaves by the uplink alone does; nil where it is not there.
+    func departure(by name: String) -> Departure? {
+        present[name].map { Departure(interface: $0.interface, addresses: $0.addresses) }
+    }
+
     var hasAny: Bool { !present.isEmpty }
 
     var states: [ServerStatus.UplinkState] {

@@ -65,3 +65,14 @@ public struct Decision: Hashable, Sendable {
     /// Where no rule fits.
     public static let standard = Decision(rule: nil, .tunnel(TunnelOptions()))
 }
+
+extension Action {
+    /// As configuration and log name it.
+    public var word: String {
+        switch self {
+        case .tunnel: "tunnel"
+        case .direct: "direct"
+        case .block: "block"
+        }
+    }
+}

@@ -1,14 +1,173 @@
+import Measures
+
+/// One rule: what it is about, all of which must fit, and what it has done.
+public struct Rule: Sendable {
+    /// Names and ranges a flow goes to; one of them must fit, where there is any.
+    public struct Destinations: Sendable {
+        /// Hosts by name.
+        public var names = NameList()
+        /// Addresses.
+        public var ranges = RangeList()
+
+        /// Everywhere.
+        public init() {}
+
+        /// Whether nothing is said of where a flow goes.
+        public var isEmpty: Bool { names.isEmpty && ranges.isEmpty }
+    }
+    /// Empty: everywhere.
+    public var destinations = Destinations()
+    /// Of the destination; empty: every port.
+    public var ports: [ClosedRange<UInt16>] = []
+    /// Nil: both.
+    public var transport: FlowFacts.Transport?
+    /// Empty: however it came in.
+    public var entries: [FlowFacts.Entry] = []
+    /// Networks it comes from; empty: from everywhere.
+    public var sources = RangeList()
+    /// Local users by number; empty: everybody, and who is not of this machine.
+    public var users: [UInt32] = []
+    /// What is done.
+    public var action: Action
+
+    /// A rule about everything.
+    public init(_ action: Action) { self.action = action }
+
+    /// What is known to fit, before name and user.
+    fileprivate func fitsAllBut(nameAndUser flow: FlowFacts) -> Bool {
+        if let transport, transport != flow.transport { return false }
+        if !ports.isEmpty, !ports.contains(where: { $0.contains(flow.target.port) }) {
+            return false
+        }
+        if !entries.isEmpty, !entries.contains(flow.entry) { return false }
+        return sources.isEmpty || sources.contains(flow.source)
+    }
+}
+
+/// What a rule still has to know before it can be said whether it fits.
+public enum Question: Hashable, Sendable {
+    /// The name of the address that is gone to.
+    case name
+    /// The local user.
+    case user
+}
+
 /// The rules of a proxy, in their order.
 public struct RuleSet: Sendable {
+    /// The first one is number 1.
+    public let rules: [Rule]
+
     /// No rules: everything goes through the tunnel.
-    public init() {}
+    public init() { rules = [] }
+    /// In their order.
+    public init(_ rules: [Rule]) { self.rules = rules }
 
-    /// Whether the answer depends on the local user, so that it is worth finding out.
-    public var asksForUser: Bool { false }
+    /// The first rule that fits decides. What is not known of a flow fits no rule that asks for it.
+    public func decide(_ flow: FlowFacts) -> Decision {
+        guard !rules.isEmpty else { return .standard }
+        var name = LazyKey(flow.name)
+        for (i, rule) in rules.enumerated() where fits(rule, flow, &name) {
+            return Decision(rule: i + 1, rule.action)
+        }
+        return .standard
+    }
 
-    /// Whether the answer depends on a name, so that a captured connection's is worth waiting for.
-    public var asksForName: Bool { false }
+    /// What must be found out before the rules can decide; nil: everything that counts is known.
+    /// What `given` has is asked for no more.
+    public func question(about flow: FlowFacts, given: Set<Question> = []) -> Question? {
+        var name = LazyKey(flow.name)
+        for rule in rules where rule.fitsAllBut(nameAndUser: flow) {
+            let asksForUser = !rule.users.isEmpty && flow.user == nil && !given.contains(.user)
+            if !rule.users.isEmpty, !asksForUser {
+                guard let user = flow.user, rule.users.contains(user) else { continue }
+            }
+            if fitsDestination(rule, flow, &name) {
+                if asksForUser { return .user }
+                return nil
+            }
+            guard !rule.destinations.names.isEmpty, flow.name == nil, !given.contains(.name)
+            else { continue }
+            return asksForUser ? .user : .name
+        }
+        return nil
+    }
 
-    /// The first rule that fits decides.
-    public func decide(_ flow: FlowFacts) -> Decision { .standard }
+    private func fits(_ rule: Rule, _ flow: FlowFacts, _ name: inout LazyKey) -> Bool {
+        guard rule.fitsAllBut(nameAndUser: flow) else { return false }
+        if !rule.users.isEmpty {
+            guard let user = flow.user, rule.users.contains(user) else { return false }
+        }
+        return fitsDestination(rule, flow, &name)
+    }
+
+    private func fitsDestination(
+        _ rule: Rule, _ flow: FlowFacts, _ name: inout LazyKey
+    ) -> Bool {
+        let to = rule.destinations
+        if to.isEmpty { return true }
+        if !to.ranges.isEmpty, let address = flow.address, to.ranges.contains(address) {
+            return true
+        }
+        guard !to.names.isEmpty, let key = name.key else { return false }
+        return to.names.contains(key)
+    }
+
+    /// The decision in words: which rule, and what of it fits.
+    public func explain(_ flow: FlowFacts) -> Explanation {
+        let decision = decide(flow)
+        guard let number = decision.rule else {
+            return Explanation(decision: decision, reasons: [])
+        }
+        let rule = rules[number - 1]
+        var reasons: [String] = []
+        if !rule.destinations.isEmpty {
+            if let address = flow.address, let range = rule.destinations.ranges.match(address) {
+                reasons.append("to \(RangeList.text(range, like: address))")
+            } else if let name = flow.name, let key = NameKey(name),
+                let match = rule.destinations.names.match(key)
+            {
+                let shown = match.1 == .exact ? match.name : ".\(match.name)"
+                reasons.append("to \(shown)\(flow.address == nil ? "" : " (named \(name))")")
+            }
+        }
+        if let ports = rule.ports.first(where: { $0.contains(flow.target.port) }) {
+            reasons.append("port \(Self.text(ports))")
+        }
+        if let transport = rule.transport { reasons.append(transport.rawValue) }
+        if !rule.entries.isEmpty { reasons.append("\(flow.entry)") }
+        if let range = rule.sources.match(flow.source) {
+            reasons.append("from \(RangeList.text(range, like: flow.source))")
+        }
+        if !rule.users.isEmpty, let user = flow.user { reasons.append("user \(user)") }
+        return Explanation(decision: decision, reasons: reasons)
+    }
+
+    private static func text(_ ports: ClosedRange<UInt16>) -> String {
+        ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"
+    }
+}
+
+/// A decision, and why it is that one.
+public struct Explanation: Hashable, Sendable {
+    /// What is done.
+    public var decision: Decision
+    /// What of the rule fits; empty where it is about everything, or there is none.
+    public var reasons: [String]
+}
+
+/// A name's hashes, made when the first rule asks for them.
+private struct LazyKey {
+    private enum State { case unknown(String?), known(NameKey?) }
+    private var state: State
+    init(_ name: String?) { state = .unknown(name) }
+
+    var key: NameKey? {
+        mutating get {
+            if case .known(let key) = state { return key }
+            var key: NameKey?
+            if case .unknown(let name?) = state { key = NameKey(name) }
+            state = .known(key)
+            return key
+        }
+    }
 }

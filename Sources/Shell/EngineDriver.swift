@@ -48,7 +48,7 @@ public final class EngineDriver {
     private var isStopped = false
     /// What the sockets of applications may still move before the next turn, bytes; each may move a
     /// little whatever it says.
-    var allowance = 0
+    public var allowance = 0
     private var clockWatch: ClockWatch?
 
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).

@@ -10,7 +10,8 @@ public enum Privileges {
     public struct User: Equatable, Sendable {
         /// As in /etc/passwd.
         public var name: String
-        var number: uid_t
+        /// Its user number.
+        public private(set) var number: uid_t
         var group: gid_t
 
         /// Nil where the machine has no such user.

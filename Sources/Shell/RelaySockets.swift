@@ -148,10 +148,16 @@ public final class RelaySocket {
     private static let kernelBuffer = 1 << 20
 
     /// Port 0: one of the system's. Throws where there is no descriptor or no port left.
-    public init(_ address: SocketAddress, _ sockets: RelaySockets) throws(SystemError) {
+    public convenience init(
+        _ address: SocketAddress, _ sockets: RelaySockets
+    ) throws(SystemError) {
+        try self.init(.listen(address), sockets)
+    }
+
+    /// The same, bound otherwise.
+    public init(_ binding: DatagramSocket.Binding, _ sockets: RelaySockets) throws(SystemError) {
         datagrams = try DatagramSocket(
-            .listen(address), loop: sockets.loop, kernelBuffer: Self.kernelBuffer,
-            mayFragment: true)
+            binding, loop: sockets.loop, kernelBuffer: Self.kernelBuffer, mayFragment: true)
         guard datagrams.descriptor < DescriptorLimit.forConnections else {
             datagrams.close()
             throw SystemError("open a UDP socket", code: EMFILE)

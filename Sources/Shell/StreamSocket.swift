@@ -48,7 +48,7 @@ public final class StreamSocket {
         private var deferred: LoopTimer?
 
         init(
-            _ loop: EventLoop, _ remote: SocketAddress,
+            _ loop: EventLoop, _ remote: SocketAddress, _ departure: Departure,
             _ done: @escaping (Result<StreamSocket, SystemError>) -> Void
         ) {
             self.remote = remote
@@ -57,6 +57,12 @@ public final class StreamSocket {
             guard descriptor >= 0 else { fail(loop, -descriptor); return }
             let socket = StreamSocket(loop: loop, descriptor: descriptor)
             guard descriptor < DescriptorLimit.forConnections else { fail(loop, EMFILE); return }
+            do throws(SystemError) {
+                try departure.bind(descriptor, isIPv4: remote.address.isIPv4)
+            } catch {
+                fail(loop, error.code)
+                return
+            }
             var address = braid_address(remote)
             let result = braid_connect(descriptor, &address)
             guard result == 0 || result == -EINPROGRESS else { fail(loop, -result); return }
@@ -102,13 +108,13 @@ public final class StreamSocket {
         }
     }
 
-    /// Starts connecting; `done` is called once from the loop, unless the attempt is cancelled or
+    /// Starts connecting, out of this machine as `departure` says; `done` is called once from the loop, unless the attempt is cancelled or
     /// released.
     public static func connect(
-        to remote: SocketAddress, loop: EventLoop,
+        to remote: SocketAddress, from departure: Departure = Departure(), loop: EventLoop,
         done: @escaping (Result<StreamSocket, SystemError>) -> Void
     ) -> Attempt {
-        Attempt(loop, remote, done)
+        Attempt(loop, remote, departure, done)
     }
 
     // MARK: Bytes

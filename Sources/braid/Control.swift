@@ -54,10 +54,11 @@ enum Control {
 enum ControlDesk {
     static let refusal = "error: "
 
-    /// `status` brings JSON, `mode M` and `uplink NAME ROLE` bring `ok`; anything else is refused.
+    /// `status` brings JSON, `mode M` and `uplink NAME ROLE` bring `ok`, `rule` with its words
+    /// brings lines; anything else is refused.
     static func answer(
         _ line: String, status: () -> String, setMode: ((String) -> String?)?,
-        setRole: ((String, String) -> String?)?
+        setRole: ((String, String) -> String?)?, askRule: (([String]) -> String?)? = nil
     ) -> String {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
@@ -72,6 +73,12 @@ enum ControlDesk {
                 return refusal + "uplinks are the proxy's, not the concentrator's\n"
             }
             return setRole(words[1], words[2]).map { refusal + $0 + "\n" } ?? "ok\n"
+        case ("rule", 3...):
+            guard let askRule else {
+                return refusal + "rules are the proxy's, not the concentrator's\n"
+            }
+            return askRule(Array(words.dropFirst())).map { $0 + "\n" }
+                ?? refusal + "not understood: \(line.prefix(40))\n"
         default: return refusal + "not understood: \(line.prefix(40))\n"
         }
     }

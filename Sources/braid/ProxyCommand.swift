@@ -3,6 +3,7 @@ import Configuration
 import Multipath
 import Proxy
 import Shell
+import Wire
 
 /// Flags that both programs have; each wins over the configuration file.
 struct CommonFlags: ParsableArguments {
@@ -72,6 +73,10 @@ struct ProxyCommand: ParsableCommand {
                         return "\(word) is none of regular, backup, off"
                     }
                     return server.setRole(role, of: name)
+                },
+                askRule: { words in
+                    RuleQuestion(words: words) { Target(hostAndPort: $0) }?
+                        .answer(server.settings)
                 })
         }
     }

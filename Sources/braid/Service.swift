@@ -14,6 +14,8 @@ struct Service {
     var setMode: ((String) -> String?)?
     /// The same for an uplink's name and its role.
     var setRole: ((_ uplink: String, _ role: String) -> String?)?
+    /// What becomes of a flow, asked in the words of `RuleQuestion`; nil where they make no question.
+    var askRule: (([String]) -> String?)?
 }
 
 /// Runs a service until a signal ends it: log, control socket, status page, signals, service
@@ -117,7 +119,7 @@ extension ControlDesk {
                 answer(
                     line, status: { StatusDocument(service.status()).json },
                     setMode: service.setMode,
-                    setRole: service.setRole)
+                    setRole: service.setRole, askRule: service.askRule)
             }
             if let process = server.predecessor {
                 log.notice(

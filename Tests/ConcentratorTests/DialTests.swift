@@ -1,10 +1,14 @@
 import Measures
-import Shell
 import Testing
 import Wire
 
 @testable import Concentrator
+@testable import Shell
 
+/// The default policy.
+private func judge(_ address: IPAddress, _ port: UInt16) -> Bool {
+    EgressPolicy().allows(address, port: port)
+}
 private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
 
 @Suite struct AddressQueueTests {
@@ -18,7 +22,7 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
         var queue = AddressQueue(port: 443)
         queue.take(
             v6: [ip("2600::1"), ip("2600::2"), ip("2600::3")],
-            v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, EgressPolicy())
+            v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true, judge)
         #expect(all(&queue) == ["2600::1", "1.0.0.1", "2600::2", "1.0.0.2", "2600::3"])
         #expect(!queue.sawDenied && queue.isComplete)
     }
@@ -26,24 +30,24 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
     @Test func deniedOnesAreLeftOut() {
         var queue = AddressQueue(port: 443)
         queue.take(
-            v6: [ip("::1")], v4: [ip("127.0.0.1"), ip("1.0.0.1")], isComplete: true, EgressPolicy())
+            v6: [ip("::1")], v4: [ip("127.0.0.1"), ip("1.0.0.1")], isComplete: true, judge)
         #expect(all(&queue) == ["1.0.0.1"] && queue.sawDenied)
     }
 
     @Test func aLateFamilyIsTakenOnce() {
         var queue = AddressQueue(port: 443)
-        queue.take(v6: [], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: false, EgressPolicy())
+        queue.take(v6: [], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: false, judge)
         #expect(queue.next() == ip("1.0.0.1"))
         queue.take(
             v6: [ip("2600::1")], v4: [ip("1.0.0.1"), ip("1.0.0.2")], isComplete: true,
-            EgressPolicy())
+            judge)
         #expect(all(&queue) == ["2600::1", "1.0.0.2"])
     }
 
     @Test func thereIsALimit() {
         var queue = AddressQueue(port: 443)
         queue.take(
-            v6: [], v4: (1...100).map { ip("1.0.0.\($0)") }, isComplete: true, EgressPolicy())
+            v6: [], v4: (1...100).map { ip("1.0.0.\($0)") }, isComplete: true, judge)
         #expect(all(&queue).count == Dial.maximumAddresses)
     }
 
@@ -115,7 +119,7 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
 
     @Test func aMappedAddressIsDialledAsIPv4() {
         var queue = AddressQueue(port: 443)
-        queue.take(v6: [ip("::ffff:8.8.8.8")], v4: [], isComplete: true, EgressPolicy())
+        queue.take(v6: [ip("::ffff:8.8.8.8")], v4: [], isComplete: true, judge)
         #expect(queue.next() == ip("8.8.8.8"))
     }
 }

@@ -1,10 +1,10 @@
 import Glibc
 import Measures
-import Shell
 import Testing
 import Wire
 
 @testable import Concentrator
+@testable import Shell
 
 /// A name server on loopback: names that end in "silent" are never answered, others have the
 /// address 127.0.0.1.

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Concentrator
+@testable import Shell
 
 /// Who may begin, and who waits for whom.
 @Suite struct TurnsTests {

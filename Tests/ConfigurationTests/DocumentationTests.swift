@@ -36,6 +36,7 @@ import Testing
             ("`limits.associations_per_user`", "\(Defaults.associationsPerUser)"),
             ("`limits.datagrams_per_user`", "\(Defaults.datagramsPerUser)"),
             ("`limits.questions_per_user`", "\(Defaults.questionsPerUser)"),
+            ("`without_session`", "`\(Defaults.withoutSession.rawValue)`"),
             ("`udp_filtering`", "`\(Defaults.udpFiltering.rawValue)`"),
             ("`limits.send_buffer`", "\(Defaults.sendBuffer.bytes >> 20) MiB"),
             ("`limits.receive_window`", "\(Defaults.receiveWindow.bytes >> 20) MiB"),
@@ -53,7 +54,7 @@ import Testing
     @Test func everyKeyIsExplained() {
         for key in ProxyKey.allCases.map(\.rawValue) + ConcentratorKey.allCases.map(\.rawValue)
             + LimitKey.allCases.map({ "limits.\($0.rawValue)" })
-            + UplinkKey.allCases.map(\.rawValue)
+            + UplinkKey.allCases.map(\.rawValue) + RuleKey.allCases.map(\.rawValue)
             + ConcentratorAddressKey.allCases.map(\.rawValue) + UserKey.allCases.map(\.rawValue)
         where key != "limits" {
             #expect(text.contains("\(key):") || text.contains("`\(key)`"), "\(key) stands nowhere")
@@ -64,9 +65,13 @@ import Testing
         let examples = text.components(separatedBy: "```yaml\n").dropFirst().map {
             $0.components(separatedBy: "```")[0]
         }
-        #expect(examples.count == 2)
-        for (kind, example) in zip([ConfigurationKind.proxy, .concentrator], examples) {
+        #expect(examples.count >= 3)
+        for example in examples {
             let scratch = Scratch()
+            // A section of a proxy's file stands alone.
+            let isWhole = example.contains("private_key_file:")
+            let kind: ConfigurationKind = example.contains("users:") ? .concentrator : .proxy
+            scratch.write("# none\n", to: "blocked.txt")
             for (number, name) in ["proxy.key", "concentrator.key", "shared.key", "bob.psk"]
                 .enumerated()
             {
@@ -78,7 +83,7 @@ import Testing
                 file.replaceSubrange(place, with: "\"\(Scratch.publicKey(number))\"")
                 number += 1
             }
-            #expect(scratch.sentences(kind, file) == [])
+            #expect(scratch.sentences(kind, isWhole ? file : goodProxy + file) == [])
         }
     }
 }

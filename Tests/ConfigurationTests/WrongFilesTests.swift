@@ -26,7 +26,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
-                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names"
+                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, without_session"
         ),
         WrongFile(
             goodProxy + "uplinks:\n  - interfaec: wlan0",
@@ -62,7 +62,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
-                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names"
+                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, without_session"
         ),
         WrongFile(
             goodProxy + "mode: [full]",

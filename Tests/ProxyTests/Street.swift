@@ -24,7 +24,8 @@ final class Street {
         maximumClients: Int = 20_000, clients: ClientLimits = ClientLimits(),
         secondListener: Bool = false,
         dialTimeout: Interval = .seconds(3), names: NameSettings = NameSettings(),
-        nameServers: String = "/etc/resolv.conf", hasNames: Bool = true, loop: EventLoop? = nil
+        nameServers: String = "/etc/resolv.conf", hasNames: Bool = true, loop: EventLoop? = nil,
+        rules: RuleSet = RuleSet(), withoutSession: WithoutSession = .refuse
     ) throws {
         let loop = try loop ?? EventLoop()
         self.loop = loop
@@ -54,6 +55,8 @@ final class Street {
         here.uplinks = [.init(.source(Subnet("127.0.0.1")!))]
         here.open = open
         here.names = names
+        here.rules = rules
+        here.withoutSession = withoutSession
         proxy = try ProxyServer(here, loop: loop, log: log)
     }
 

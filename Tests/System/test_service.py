@@ -183,7 +183,7 @@ def test_the_manager_is_told(w):
 
 def test_applications_learn_that_a_key_is_wrong(w):
     """At the proxy's first warning, not after half a minute; and at once from then on, until a session opens."""
-    pair = w.pair(wait=False, proxy="open: checked\n")
+    pair = w.pair(wait=False, proxy="open: checked\nwithout_session: refuse\n")
     pair.proxy.kill()
     pair.proxy.wait(5)
     right = open(pair.files[0]).read()
@@ -206,7 +206,7 @@ def test_applications_learn_that_a_key_is_wrong(w):
 
 
 def test_without_an_uplink_nobody_waits(w):
-    pair = w.pair(wait=False, uplinks=("none0",))
+    pair = w.pair(wait=False, uplinks=("none0",), proxy="without_session: refuse\n")
     w.wait(lambda: "listening" in w.text("proxy"), "the proxy")
     began = time.monotonic()
     check(reply_code(w, "origin.test", 80) == 3, "the reply is network unreachable")

@@ -1,50 +1,31 @@
 import Glibc
 import Measures
-import Shell
 import Wire
 
+/// Whether a port of an address may be dialled.
+public typealias DialJudge = (_ address: IPAddress, _ port: UInt16) -> Bool
+
 /// What dials have in common.
-final class Dialer {
-    let loop: EventLoop
-    let resolver: Resolver
-    let timeout: Interval
-    private let policy: EgressPolicy
-    private let personal: [String: EgressRules]
-    private let local: LocalAddresses
+public protocol DialContext: AnyObject {
+    /// The one that all is called back from.
+    var loop: EventLoop { get }
+    /// For targets that are names.
+    var resolver: Resolver { get }
+    /// For a whole dial, and for a look-up.
+    var timeout: Interval { get }
     /// What users take by turns.
-    let dials: Turns
-    let lookUps: Turns
-
-    /// `personal`: the rules of those users who have some.
-    init(
-        loop: EventLoop, policy: EgressPolicy, personal: [String: EgressRules] = [:],
-        timeout: Interval, dials: Turns.Limits = Turns.Limits(inAll: 4_096, perUser: 512),
-        lookUps: Turns.Limits = Turns.Limits(inAll: 480, perUser: 64),
-        resolver: Resolver? = nil
-    ) throws(SystemError) {
-        self.dials = Turns(dials)
-        self.lookUps = Turns(lookUps)
-        self.loop = loop
-        self.policy = policy
-        self.personal = personal
-        self.timeout = timeout
-        local = LocalAddresses(loop: loop)
-        self.resolver = if let resolver { resolver } else { try Resolver(loop: loop) }
-    }
-
+    var dials: Turns { get }
+    /// The same for names.
+    var lookUps: Turns { get }
     /// What holds for the user at this moment.
-    func policy(for user: String) -> EgressPolicy {
-        var policy = policy
-        policy.own += local.ranges
-        if let rules = personal[user] { policy.personal = rules }
-        return policy
-    }
+    func judge(for user: String) -> DialJudge
 }
 
 /// One target being dialled: its name resolved, its addresses judged by the policy and tried by
 /// Happy Eyeballs (RFC 8305), until the first connects or nothing is left.
-final class Dial {
-    enum Outcome {
+public final class Dial {
+    /// How a dial ended.
+    public enum Outcome {
         case connected(StreamSocket, SocketAddress)
         case failed(DialStatus)
     }
@@ -56,7 +37,8 @@ final class Dial {
     /// Addresses tried for one target; a name with more is tried on the first of them.
     static let maximumAddresses = 16
 
-    private let dialer: Dialer
+    private let context: any DialContext
+    private let departure: Departure
     private let target: Target
     private let user: String
     private var done: ((Outcome) -> Void)?
@@ -72,21 +54,26 @@ final class Dial {
     private var failure: DialStatus?
 
     /// `done` is called once, from the loop, unless the dial is cancelled or released before.
-    init(_ target: Target, user: String = "", _ dialer: Dialer, done: @escaping (Outcome) -> Void) {
-        self.dialer = dialer
+    /// `user`: who takes turns with others; `departure`: how it leaves this machine.
+    public init(
+        _ target: Target, user: String = "", _ context: any DialContext,
+        from departure: Departure = Departure(), done: @escaping (Outcome) -> Void
+    ) {
+        self.context = context
+        self.departure = departure
         self.target = target
         self.user = user
         queue = AddressQueue(port: target.port)
         self.done = done
-        deadline = dialer.loop.timer(for: self) { $0.finish(.failed(.timedOut)) }
-        delay = dialer.loop.timer(for: self) { $0.delayEnded() }
-        deadline?.arm(after: dialer.timeout)
+        deadline = context.loop.timer(for: self) { $0.finish(.failed(.timedOut)) }
+        delay = context.loop.timer(for: self) { $0.delayEnded() }
+        deadline?.arm(after: context.timeout)
         switch target.host {
         case .address(let address):
-            queue.complete(with: address, policy: dialer.policy(for: user))
+            queue.complete(with: address, context.judge(for: user))
             delay?.arm(after: .zero)  // never answers before `init` returned
         case .name(let name):
-            let lookUp = dialer.lookUps.enter(user) { [weak self] in self?.ask(name) }
+            let lookUp = context.lookUps.enter(user) { [weak self] in self?.ask(name) }
             self.lookUp = lookUp
             if lookUp.isRunning { ask(name) }
         }
@@ -95,7 +82,7 @@ final class Dial {
     deinit { cancel() }
 
     /// Gives the dial up without a word.
-    func cancel() {
+    public func cancel() {
         done = nil
         place?.leave()
         place = nil
@@ -113,13 +100,13 @@ final class Dial {
 
     private func ask(_ name: String) {
         guard done != nil else { return }
-        resolution = dialer.resolver.resolve(name) { [weak self] in self?.resolved($0) }
+        resolution = context.resolver.resolve(name) { [weak self] in self?.resolved($0) }
     }
 
     private func resolved(_ resolution: Resolver.Resolution) {
         if resolution.isComplete { lookUp?.leave() }
         guard done != nil else { return }
-        queue.absorb(resolution, policy: dialer.policy(for: user))
+        queue.absorb(resolution, context.judge(for: user))
         if hasStarted {
             // A family that came late joins; it need not wait where nothing else is under way.
             if attempts.isEmpty, place?.isRunning == true { tryNext() }
@@ -137,7 +124,7 @@ final class Dial {
     private func start() {
         hasStarted = true
         guard place == nil else { return }
-        let place = dialer.dials.enter(user) { [weak self] in self?.tryNext() }
+        let place = context.dials.enter(user) { [weak self] in self?.tryNext() }
         self.place = place
         if place.isRunning { tryNext() }
     }
@@ -152,7 +139,9 @@ final class Dial {
             return
         }
         let remote = SocketAddress(address, port: target.port)
-        let attempt = StreamSocket.connect(to: remote, loop: dialer.loop) { [weak self] result in
+        let attempt = StreamSocket.connect(
+            to: remote, from: departure, loop: context.loop
+        ) { [weak self] result in
             self?.attemptEnded(address, result)
         }
         attempts.append((address, attempt))
@@ -164,7 +153,7 @@ final class Dial {
         switch result {
         case .success(let socket):
             // An address may have become this machine's own since it was judged.
-            guard dialer.policy(for: user).allows(address, port: target.port) else {
+            guard context.judge(for: user)(address, target.port) else {
                 socket.reset()
                 failure = .denied
                 tryNext()
@@ -210,29 +199,29 @@ struct AddressQueue {
 
     init(port: UInt16) { self.port = port }
 
-    mutating func complete(with address: IPAddress, policy: EgressPolicy) {
-        add([address], policy)
+    mutating func complete(with address: IPAddress, _ judge: DialJudge) {
+        add([address], judge)
         isComplete = true
     }
 
     /// Takes what was not taken yet of a resolution under way.
-    mutating func absorb(_ resolution: Resolver.Resolution, policy: EgressPolicy) {
+    mutating func absorb(_ resolution: Resolver.Resolution, _ judge: DialJudge) {
         take(
             v6: resolution.v6.addresses, v4: resolution.v4.addresses,
-            isComplete: resolution.isComplete, policy)
+            isComplete: resolution.isComplete, judge)
     }
 
     mutating func take(
-        v6 new6: [IPAddress], v4 new4: [IPAddress], isComplete: Bool, _ policy: EgressPolicy
+        v6 new6: [IPAddress], v4 new4: [IPAddress], isComplete: Bool, _ judge: DialJudge
     ) {
-        if !hasV6, !new6.isEmpty { hasV6 = true; add(new6, policy) }
-        if !hasV4, !new4.isEmpty { hasV4 = true; add(new4, policy) }
+        if !hasV6, !new6.isEmpty { hasV6 = true; add(new6, judge) }
+        if !hasV4, !new4.isEmpty { hasV4 = true; add(new4, judge) }
         self.isComplete = isComplete
     }
 
-    private mutating func add(_ addresses: [IPAddress], _ policy: EgressPolicy) {
+    private mutating func add(_ addresses: [IPAddress], _ judge: DialJudge) {
         for address in addresses.map(\.unmapped) {
-            guard policy.allows(address, port: port) else { sawDenied = true; continue }
+            guard judge(address, port) else { sawDenied = true; continue }
             if address.isIPv4 { v4.append(address) } else { v6.append(address) }
         }
     }

@@ -90,7 +90,7 @@ public final class Turns {
 
     /// Asks for one more. Where one is free the place is running already, and `begin` is not
     /// called; else it is, once, when there is.
-    func enter(_ user: String, begin: @escaping () -> Void) -> Place {
+    public func enter(_ user: String, begin: @escaping () -> Void) -> Place {
         var queue = queues[user] ?? Queue()
         if queue.waiting == 0, mayRun(queue.running) {
             queue.running += 1

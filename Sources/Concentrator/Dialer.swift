@@ -1,0 +1,45 @@
+import Measures
+import Shell
+
+/// What dials have in common.
+final class Dialer: DialContext {
+    let loop: EventLoop
+    let resolver: Resolver
+    let timeout: Interval
+    private let policy: EgressPolicy
+    private let personal: [String: EgressRules]
+    private let local: LocalAddresses
+    /// What users take by turns.
+    let dials: Turns
+    let lookUps: Turns
+
+    /// `personal`: the rules of those users who have some.
+    init(
+        loop: EventLoop, policy: EgressPolicy, personal: [String: EgressRules] = [:],
+        timeout: Interval, dials: Turns.Limits = Turns.Limits(inAll: 4_096, perUser: 512),
+        lookUps: Turns.Limits = Turns.Limits(inAll: 480, perUser: 64),
+        resolver: Resolver? = nil
+    ) throws(SystemError) {
+        self.dials = Turns(dials)
+        self.lookUps = Turns(lookUps)
+        self.loop = loop
+        self.policy = policy
+        self.personal = personal
+        self.timeout = timeout
+        local = LocalAddresses(loop: loop)
+        self.resolver = if let resolver { resolver } else { try Resolver(loop: loop) }
+    }
+
+    /// What holds for the user at this moment.
+    func policy(for user: String) -> EgressPolicy {
+        var policy = policy
+        policy.own += local.ranges
+        if let rules = personal[user] { policy.personal = rules }
+        return policy
+    }
+
+    func judge(for user: String) -> DialJudge {
+        let policy = policy(for: user)
+        return { policy.allows($0, port: $1) }
+    }
+}

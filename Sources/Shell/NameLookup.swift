@@ -1,0 +1,113 @@
+import Measures
+
+/// A host name that datagrams go to: resolved once, kept while its association lives.
+public final class NameLookup {
+    /// Names of an association, and datagrams that wait for one of them.
+    public static let maximumNames = 256
+    private static let maximumWaiting = 16
+    /// A name that does not resolve is asked for again after so long.
+    private static let retryAfter = Interval.seconds(10)
+
+    /// A datagram that waits for its name.
+    public struct Waiting {
+        /// What it says.
+        public var payload: [UInt8]
+        /// Where it goes.
+        public var port: UInt16
+    }
+    private enum State {
+        case pending(turn: Turns.Place?, Resolver.Resolution?)
+        case found(IPAddress)
+        case failed(Instant)
+    }
+    private let name: String
+    private let user: String
+    private let context: any DialContext
+    private let done: (IPAddress?, [Waiting]) -> Void
+    private var state = State.pending(turn: nil, nil)
+    private var waiting: [Waiting] = []
+    private var timer: LoopTimer?
+
+    /// Once it is known.
+    public var address: IPAddress? { if case .found(let address) = state { address } else { nil } }
+    /// Whether it is being asked for.
+    public var isPending: Bool { if case .pending = state { true } else { false } }
+
+    /// `done` is called once for each attempt, with what waited; nil: there is no such name, or
+    /// none of its addresses is allowed.
+    public init(
+        _ name: String, user: String, _ context: any DialContext,
+        done: @escaping (IPAddress?, [Waiting]) -> Void
+    ) {
+        self.name = name
+        self.user = user
+        self.context = context
+        self.done = done
+        ask()
+    }
+
+    /// Nothing is reported any more; harmless when repeated.
+    public func cancel() {
+        if case .pending(let turn, let resolution) = state {
+            resolution?.cancel()
+            turn?.leave()
+        }
+        state = .failed(.distantFuture)
+        timer = nil
+        waiting = []
+    }
+
+    /// Keeps a copy until the name is resolved; false where it is dropped.
+    public func wait(_ payload: UnsafeRawBufferPointer, port: UInt16, at now: Instant) -> Bool {
+        if case .failed(let until) = state {
+            guard now >= until else { return false }
+            ask()
+        }
+        guard isPending, waiting.count < Self.maximumWaiting else { return false }
+        waiting.append(Waiting(payload: Array(payload), port: port))
+        return true
+    }
+
+    private func ask() {
+        state = .pending(turn: nil, nil)
+        let turn = context.lookUps.enter(user) { [weak self] in self?.resolve() }
+        state = .pending(turn: turn, nil)
+        if turn.isRunning { resolve() }
+        let timer = context.loop.timer(for: self) { $0.settle(nil) }
+        timer.arm(after: context.timeout)
+        self.timer = timer
+    }
+
+    private func resolve() {
+        guard case .pending(let turn, nil) = state else { return }
+        let resolution = context.resolver.resolve(name) { [weak self] in self?.resolved($0) }
+        state = .pending(turn: turn, resolution)
+    }
+
+    /// IPv4 where there is such an address: without a handshake nobody notices that IPv6 leads
+    /// nowhere.
+    private func resolved(_ resolution: Resolver.Resolution) {
+        guard isPending else { return }
+        let judge = context.judge(for: user)
+        let port = waiting.first?.port ?? 1
+        let v4 = resolution.v4.addresses.first { judge($0, port) }
+        if let v4 { return settle(v4) }
+        guard resolution.isComplete else { return }
+        settle(resolution.v6.addresses.first { judge($0, port) })
+    }
+
+    private func settle(_ address: IPAddress?) {
+        guard case .pending(let turn, let resolution) = state else { return }
+        timer = nil
+        resolution?.cancel()
+        turn?.leave()
+        if let address {
+            state = .found(address.unmapped)
+        } else {
+            state = .failed(context.loop.now() + Self.retryAfter)
+        }
+        let items = waiting
+        waiting = []
+        done(address?.unmapped, items)
+    }
+}

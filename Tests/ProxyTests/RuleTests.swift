@@ -1,0 +1,156 @@
+import Dialogue
+import Measures
+import Rules
+import Testing
+import Wire
+
+@testable import Proxy
+
+private func loopback(_ port: UInt16) -> [UInt8] {
+    [1, 127, 0, 0, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+}
+private func echo(_ read: [UInt8], _ ended: Bool) -> (send: [UInt8], close: Bool)? { (read, ended) }
+private let direct = RuleSet([Rule(.direct(uplink: nil))])
+private let block = RuleSet([Rule(.block)])
+
+/// What rules have the proxy do, with the concentrator denying whatever reaches it.
+@Suite(.serialized) struct RuleTests {
+    @Test func directSOCKS() throws {
+        let street = try Street(denies: true, rules: direct)
+        let port = try street.origin(echo)
+        let application = try street.application()
+        application.send([5, 1, 0, 5, 1, 0] + loopback(port) + Array("hello".utf8))
+        #expect(application.expect(12) == [5, 0] + Socks5Dialogue.reply(.succeeded))
+        #expect(application.expect(5) == Array("hello".utf8))
+        application.send("again")
+        #expect(application.expect(5) == Array("again".utf8))
+        application.finish()
+        application.wait { application.isEnded }
+        #expect(!application.wasReset)
+        #expect(street.proxy.directDials()?.counters.begun == 1)
+    }
+
+    @Test func directHTTP() throws {
+        let street = try Street(denies: true, rules: direct)
+        let port = try street.origin { read, _ in
+            read.isEmpty
+                ? nil
+                : (Array("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".utf8), false)
+        }
+        let reply = try street.ask(
+            "GET http://127.0.0.1:\(port)/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        #expect(reply.hasPrefix("HTTP/1.1 200 ") && reply.hasSuffix("hi"))
+        let closed = try street.closedPort()
+        let refused = try street.ask(
+            "GET http://127.0.0.1:\(closed)/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(refused.hasPrefix("HTTP/1.1 502 ") && refused.contains("refused the connection"))
+        let tunnel = try street.ask("CONNECT no-such-name.invalid:80 HTTP/1.1\r\n\r\n")
+        #expect(tunnel.contains("does not resolve at the proxy"))
+    }
+
+    @Test func manyBytesEachWay() throws {
+        let street = try Street(denies: true, rules: direct)
+        let port = try street.origin(echo)
+        let application = try street.application()
+        let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+        application.send([5, 1, 0, 5, 1, 0] + loopback(port))
+        #expect(application.expect(12).count == 12)
+        var sent = 0
+        while sent < bytes.count {
+            application.send(Array(bytes[sent..<min(sent + 200_000, bytes.count)]))
+            sent += 200_000
+            let wanted = min(sent, bytes.count)
+            application.wait { application.received.count >= wanted }
+        }
+        #expect(application.received == bytes)
+        application.finish()
+        application.wait { application.isEnded }
+        #expect(!application.wasReset)
+        _ = street.loop.run(until: .seconds(5)) {
+            street.proxy.directDials()?.counters.living == 0
+        }
+        #expect(street.proxy.directDials()?.counters.living == 0)
+        #expect(street.proxy.directDials()?.memory.used == 0)
+    }
+
+    /// What an application wrote before it left is still sent.
+    @Test func theRestIsSentAfterTheApplicationLeft() throws {
+        let street = try Street(denies: true, rules: direct)
+        var read = 0, ended = false
+        let port = try street.origin { bytes, end in
+            read += bytes.count
+            ended = ended || end
+            return ([], false)
+        }
+        let application = try street.application()
+        application.send([5, 1, 0, 5, 1, 0] + loopback(port))
+        #expect(application.expect(12).count == 12)
+        application.send([UInt8](repeating: 7, count: 2_000_000))
+        application.finish()
+        _ = street.loop.run(until: .seconds(10)) { ended }
+        #expect(read == 2_000_000)
+    }
+
+    @Test func blocked() throws {
+        let street = try Street(rules: block)
+        let port = try street.origin(echo)
+        let five = try street.ask([5, 1, 0, 5, 1, 0] + loopback(port))
+        #expect(five == [5, 0] + Socks5Dialogue.reply(dial: .denied))
+        let four = try street.ask(
+            [4, 1, UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+                + [127, 0, 0, 1, 0])
+        #expect(four == Socks4Dialogue.reply(.rejected))
+        let connect = try street.ask("CONNECT 127.0.0.1:\(port) HTTP/1.1\r\n\r\n")
+        #expect(connect.hasPrefix("HTTP/1.1 403 ") && connect.contains("A rule of this proxy"))
+        let get = try street.ask("GET http://127.0.0.1:\(port)/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(get.hasPrefix("HTTP/1.1 403 "))
+        #expect(street.proxy.counters.blocked == 4)
+    }
+
+    @Test func anUplinkThatIsNotThere() throws {
+        let street = try Street(rules: RuleSet([Rule(.direct(uplink: "nowhere0"))]))
+        let port = try street.origin(echo)
+        let five = try street.ask([5, 1, 0, 5, 1, 0] + loopback(port))
+        #expect(five == [5, 0] + Socks5Dialogue.reply(dial: .networkUnreachable))
+    }
+
+    /// Who is not of this machine reaches nothing that listens on its loopback.
+    @Test func loopbackIsForThisMachine() throws {
+        let street = try Street(rules: direct)
+        let dials = try #require(street.proxy.directDials())
+        let others = dials.context(for: IPAddress("192.0.2.200")!).judge(for: "")
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"] {
+            #expect(!others(IPAddress(address)!, 80), "\(address)")
+        }
+        #expect(others(IPAddress("192.0.2.1")!, 80))
+        let own = dials.context(for: IPAddress("127.0.0.1")!).judge(for: "")
+        #expect(own(IPAddress("127.0.0.1")!, 80) && !own(.unspecifiedV4, 80))
+    }
+
+    @Test func withoutASession() throws {
+        for way in WithoutSession.allCases {
+            var clients = ClientLimits()
+            clients.answer = .seconds(7)
+            let street = try Street(clients: clients, withoutSession: way)
+            for _ in 0..<2 { street.concentrator.stop() }
+            let port = try street.origin(echo)
+            let application = try street.application()
+            let began = street.loop.now()
+            application.send([5, 1, 0, 5, 1, 0] + loopback(port) + Array("hello".utf8))
+            #expect(application.expect(2) == [5, 0])
+            let reply = application.expect(10)
+            let took = street.loop.now() - began
+            switch way {
+            case .direct:
+                #expect(reply == Socks5Dialogue.reply(.succeeded))
+                #expect(application.expect(5) == Array("hello".utf8))
+            case .refuse:
+                #expect(reply == Socks5Dialogue.reply(dial: .generalFailure))
+                #expect(took < clients.answer, "as soon as it is known")
+            case .wait:
+                #expect(reply == Socks5Dialogue.reply(dial: .generalFailure))
+                #expect(took >= clients.answer, "not before an answer had its time")
+            }
+        }
+    }
+}
