@@ -29,7 +29,14 @@ class ClientConnection: StreamOwner {
     let began: Instant
     /// As rules see it.
     var flowOrigin: FlowOrigin {
-        FlowOrigin(entry: listener.entry, address: address, mode: listener.mode)
+        FlowOrigin(
+            entry: listener.entry, address: address, mode: listener.mode,
+            user: { [socket] in
+                guard let client = socket.remoteAddress, let server = socket.localAddress else {
+                    return nil
+                }
+                return SocketOwner.user(local: client, remote: server)
+            })
     }
     private(set) var isOver = false
 

@@ -50,6 +50,7 @@ public final class ProxyServer: EngineDelegate {
     /// Since when the session, or what there is of it, has been silent.
     private var doubtedAt: Instant?
     private var direct: DirectDials?
+    private var restrictions: [[String]: UplinkRestriction] = [:]
     private var reachability = Reachability()
     private var notices = NoticeLimit()
     private let began: Instant
@@ -111,6 +112,7 @@ public final class ProxyServer: EngineDelegate {
         }
         let uplinks = try UplinkSet(settings, driver: driver, log: log)
         self.uplinks = uplinks
+        uplinks.numbersChanged = { [weak self] in self?.renewRestrictions() }
         concentrator = try ConcentratorAddresses(
             settings.concentrator, loop: loop,
             log: log
@@ -172,7 +174,9 @@ public final class ProxyServer: EngineDelegate {
     func captured(_ socket: StreamSocket, to target: Target, _ listener: ProxyListener) {
         guard hasRoom(for: socket) else { return }
         counters.requests += 1
-        admit(TunnelClient(socket, self, listener, target, .captured, early: []))
+        let captured = TunnelClient(socket, self, listener, target, .captured, early: [])
+        guard asksForName(target, from: captured.flowOrigin) else { admit(captured); return }
+        admit(CapturedClient(socket, self, listener, target))
     }
 
     /// Whether another client may be; if not, it is told so.
@@ -254,12 +258,33 @@ public final class ProxyServer: EngineDelegate {
 
     // MARK: Streams
 
-    func openAssociation(_ policy: DatagramPolicy, owner: ClientConnection) -> StreamHandle {
+    func openAssociation(
+        _ policy: DatagramPolicy, mode: HandoverMode?, uplinks: [String]?
+    ) -> StreamHandle {
         let handle = driver.endpoint.openAssociation(
-            policy: policy, mode: owner.listener.mode, at: loop.now())
-        handle.owner = owner
+            policy: policy, mode: mode, only: uplinks.map { restriction(to: $0) }, at: loop.now())
         driver.kick()
         return handle
+    }
+
+    /// What connections that may use these uplinks only are given; made once for each such list of
+    /// the rules.
+    func restriction(to names: [String]) -> UplinkRestriction {
+        if let known = restrictions[names] { return known }
+        let made = UplinkRestriction()
+        restrictions[names] = made
+        restrict(made, to: names)
+        return made
+    }
+
+    private func restrict(_ restriction: UplinkRestriction, to names: [String]) {
+        let numbers = names.flatMap { uplinks?.numbers(of: $0) ?? [] }
+        driver.endpoint.restrict(restriction, to: numbers, at: loop.now())
+    }
+
+    /// Uplinks came, or their numbers are others.
+    private func renewRestrictions() {
+        for (names, restriction) in restrictions { restrict(restriction, to: names) }
     }
 
     /// There is no socket for an association.
@@ -268,19 +293,6 @@ public final class ProxyServer: EngineDelegate {
         guard let silent = notices.pass(at: loop.now()) else { return }
         log.warning(
             "no association: \(error)", metadata: ["not_logged_before": "\(silent)"])
-    }
-
-    /// Ends a stream that nobody wants any more.
-    func giveUp(_ handle: StreamHandle) {
-        handle.owner = nil
-        let now = loop.now()
-        if handle.isReadFinished {
-            handle.finishWriting(at: now)
-        } else {
-            handle.abort(at: now)
-        }
-        handle.release(at: now)
-        driver.kick()
     }
 
     func dialFailed(_ target: Target, _ status: DialStatus) {
@@ -545,7 +557,9 @@ public final class ProxyServer: EngineDelegate {
             .init("datagrams_refused_total{reason=\"fragment\"}", datagrams.fragments),
             .init("datagrams_refused_total{reason=\"malformed\"}", datagrams.malformed),
             .init("datagrams_refused_total{reason=\"stranger\"}", datagrams.fromStrangers),
-            .init("datagrams_refused_total{reason=\"no_room\"}", datagrams.dropped)
+            .init("datagrams_refused_total{reason=\"no_room\"}", datagrams.dropped),
+            .init("datagrams_refused_total{reason=\"blocked\"}", datagrams.blocked),
+            .init("datagrams_direct_total", datagrams.direct)
         ]
         status.counters += names.status
         return status

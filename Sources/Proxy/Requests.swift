@@ -23,6 +23,8 @@ struct FlowOrigin {
     var address: IPAddress
     /// Its own mode; nil: the proxy's.
     var mode: HandoverMode?
+    /// The local user whose program it is, found out where a rule asks; nil: not of this machine.
+    var user: () -> UInt32? = { nil }
 }
 
 // The one place where it is decided what becomes of a request, however it came in, and where that
@@ -33,10 +35,31 @@ extension ProxyServer {
         _ transport: FlowFacts.Transport, _ target: Target, knownName: String? = nil,
         from origin: FlowOrigin
     ) -> Decision {
-        settings.rules.decide(
-            FlowFacts(
-                transport, entry: origin.entry, source: origin.address, target: target,
-                knownName: knownName ?? nameAskedFor(target, by: origin.address)))
+        guard !settings.rules.rules.isEmpty else { return .standard }
+        var flow = facts(transport, target, knownName: knownName, from: origin)
+        if settings.rules.question(about: flow, given: [.name]) == .user {
+            flow.user = origin.user()
+        }
+        return settings.rules.decide(flow)
+    }
+
+    private func facts(
+        _ transport: FlowFacts.Transport, _ target: Target, knownName: String? = nil,
+        from origin: FlowOrigin
+    ) -> FlowFacts {
+        FlowFacts(
+            transport, entry: origin.entry, source: origin.address, target: target,
+            knownName: knownName ?? nameAskedFor(target, by: origin.address))
+    }
+
+    /// Whether a captured connection's name is worth a look at its first bytes.
+    func asksForName(_ target: Target, from origin: FlowOrigin) -> Bool {
+        settings.rules.question(about: facts(.tcp, target, from: origin), given: [.user]) == .name
+    }
+
+    /// Whether datagrams of one association may go different ways.
+    var decidesDatagrams: Bool {
+        !settings.rules.rules.isEmpty || settings.withoutSession == .direct
     }
 
     /// The name by whose answer the client got to know a target that is an address.
@@ -86,7 +109,8 @@ extension ProxyServer {
             }
         }
         let handle = driver.endpoint.open(
-            target, mode: options.mode ?? client.listener.mode, at: loop.now())
+            target, mode: options.mode ?? client.listener.mode,
+            only: options.uplinks.map { restriction(to: $0) }, at: loop.now())
         handle.owner = client
         driver.kick()
         let open = options.open ?? settings.open

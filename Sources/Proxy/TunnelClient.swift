@@ -36,6 +36,7 @@ final class TunnelClient: ClientConnection {
 
     private let target: Target
     private let style: Style
+    private let knownName: String?
     private var early: [UInt8]
     /// Bytes for the target went ahead of the dial's answer.
     private var hasSentAhead = false
@@ -47,8 +48,9 @@ final class TunnelClient: ClientConnection {
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
-        _ style: Style, early: [UInt8]
+        _ style: Style, early: [UInt8], knownName: String? = nil
     ) {
+        self.knownName = knownName
         self.target = target
         self.style = style
         self.early = early
@@ -56,7 +58,7 @@ final class TunnelClient: ClientConnection {
     }
 
     override func start() {
-        begin(server.begin(target, for: self))
+        begin(server.begin(target, knownName: knownName, for: self))
     }
 
     private func begin(_ beginning: Beginning) {

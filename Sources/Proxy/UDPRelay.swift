@@ -7,14 +7,15 @@ import Wire
 
 /// An application's UDP ASSOCIATE (RFC 1928): a UDP socket beside its TCP connection, whose
 /// datagrams go through the tunnel for as long as that connection lives.
-final class UDPRelay: ClientConnection {
+final class UDPRelay: ClientConnection, DatagramRouterOwner {
     private let policy: DatagramPolicy
     /// The port the application said it would send from; zero: the first datagram tells.
     private var clientPort: UInt16
     private var isRestricted = false
     private var clientAddress: IPAddress?
     private var relay: RelaySocket?
-    private var handle: StreamHandle?
+    private var router: DatagramRouter?
+    private var isAnswered = false
     /// When a datagram last came back for the application.
     private var answeredAt: Instant?
     /// Runs until the concentrator has answered.
@@ -43,7 +44,7 @@ final class UDPRelay: ClientConnection {
     }
 
     override func start() {
-        if server.settings.withoutSession != .wait, let obstacle = server.obstacle {
+        if server.settings.withoutSession == .refuse, let obstacle = server.obstacle {
             server.counters.failedDials += 1
             server.hastenSession()
             finish(with: Socks5Dialogue.reply(dial: obstacle.status))
@@ -57,18 +58,23 @@ final class UDPRelay: ClientConnection {
             finish(with: Socks5Dialogue.reply(.generalFailure))
             return
         }
-        handle = server.openAssociation(policy, owner: self)
+        let router = DatagramRouter(server, from: flowOrigin, policy: policy, for: self)
+        self.router = router
+        socket.watch.onReadable(for: self) { $0.discard() }
+        socket.watch.wantsRead = true
+        // Where rules decide, each flow finds its own way, and not all need the concentrator.
+        if server.decidesDatagrams { associationAnswered(.connected); return }
         let timer = server.loop.timer(for: self) {
-            $0.answered($0.server.obstacle?.status ?? .timedOut)
+            $0.associationAnswered($0.server.obstacle?.status ?? .timedOut)
         }
         timer.arm(after: server.settings.clients.answer)
         self.timer = timer
-        socket.watch.onReadable(for: self) { $0.discard() }
-        socket.watch.wantsRead = true
+        router.openFirst()
     }
 
-    override func answered(_ status: DialStatus) {
-        guard timer != nil, !isOver else { return }
+    func associationAnswered(_ status: DialStatus) {
+        guard !isAnswered, !isOver else { return }
+        isAnswered = true
         timer = nil
         guard status == .connected, let relay else {
             server.counters.failedDials += 1
@@ -89,16 +95,12 @@ final class UDPRelay: ClientConnection {
     }
 
     override func unreachable(_ status: DialStatus) {
-        if timer != nil, server.settings.withoutSession != .wait { answered(status) }
+        if server.settings.withoutSession == .refuse { associationAnswered(status) }
     }
 
-    /// Nothing but the end is of interest on either stream.
-    override func activity() {
-        guard let handle, !isOver else { return }
-        let count = handle.readable.count
-        if count > 0 { handle.consume(count, at: server.driver.now) }
-        guard handle.error != nil || handle.isReadFinished else { return }
-        if timer != nil { answered(.generalFailure) } else { cut() }
+    func associationEnded() {
+        guard !isOver else { return }
+        if isAnswered { cut() } else { associationAnswered(.generalFailure) }
     }
 
     private func discard() {
@@ -115,8 +117,8 @@ final class UDPRelay: ClientConnection {
         timer = nil
         relay?.close()
         relay = nil
-        if let handle { server.giveUp(handle) }
-        handle = nil
+        router?.close()
+        router = nil
     }
 
     // MARK: Datagrams
@@ -129,16 +131,16 @@ final class UDPRelay: ClientConnection {
     }
 
     private func receive() {
-        guard let relay, let handle, !isOver else { return }
+        guard let relay, let router, !isOver else { return }
         let now = server.driver.now
         server.relaySockets.receive(relay) { datagram, from in
-            take(datagram, from, handle, at: now)
+            take(datagram, from, router, at: now)
         }
         server.driver.kick()
     }
 
     private func take(
-        _ datagram: UnsafeRawBufferPointer, _ from: SocketAddress, _ handle: StreamHandle,
+        _ datagram: UnsafeRawBufferPointer, _ from: SocketAddress, _ router: DatagramRouter,
         at now: Instant
     ) {
         guard from.address.unmapped == clientAddress,
@@ -158,10 +160,7 @@ final class UDPRelay: ClientConnection {
                 restrict()
             }
             let payload = UnsafeRawBufferPointer(rebasing: datagram[header.length...])
-            server.datagrams.sent += 1
-            if !server.driver.endpoint.send(payload, on: handle, to: header.target, at: now) {
-                server.datagrams.dropped += 1
-            }
+            router.send(payload, to: header.target, at: now)
         } catch {
             if case .fragment = error {
                 server.datagrams.fragments += 1
@@ -172,7 +171,7 @@ final class UDPRelay: ClientConnection {
     }
 
     /// An answer for the application.
-    override func datagram(_ payload: UnsafeRawBufferPointer, _ source: Target) {
+    func routed(_ payload: UnsafeRawBufferPointer, from source: Target) {
         guard let relay, clientPort != 0, let address = clientAddress, !isOver else { return }
         head.removeAll(keepingCapacity: true)
         SocksDatagramHeader.write(source, into: &head)
@@ -187,4 +186,6 @@ final class UDPRelay: ClientConnection {
 struct DatagramCounters {
     var sent = 0, received = 0
     var fragments = 0, malformed = 0, fromStrangers = 0, dropped = 0
+    /// A rule drops them; they left from this machine.
+    var blocked = 0, direct = 0
 }

@@ -56,6 +56,8 @@ final class UplinkSet {
     private static let silence = Interval.seconds(5), minimumSent = 3
     /// How often an uplink came or changed.
     private(set) var changes = 0
+    /// Called when a name has another number, or none.
+    var numbersChanged: (() -> Void)?
 
     init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
         self.driver = driver
@@ -94,6 +96,9 @@ final class UplinkSet {
     }
 
     func name(_ number: Int) -> String? { numbers.name(number) }
+
+    /// Those by which the engine knows the uplink now.
+    func numbers(of name: String) -> [Int] { numbers.held(name).map(\.number) }
 
     /// How what leaves by the uplink alone does; nil where it is not there.
     func departure(by name: String) -> Departure? {
@@ -241,6 +246,7 @@ final class UplinkSet {
         driver.removeUplink(number)
         places[number] = nil
         numbers.release(number)
+        numbersChanged?()
     }
 
     /// Makes the sockets that the uplink lacks. One stays while its own address does: another
@@ -300,6 +306,7 @@ final class UplinkSet {
             places[number] = Place(
                 interface: candidate.interface, index: candidate.interfaceIndex,
                 address: address, mtu: candidate.mtu, since: driver.now)
+            numbersChanged?()
             told.remove(number)
             listening?.arm(after: Self.silence)
             driver.addUplink(uplink, socket: socket)

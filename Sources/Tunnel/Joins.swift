@@ -34,7 +34,7 @@ extension Session {
         var opened = stream.connection.livingSubflows != lived
         for case let path? in paths
         where path.health == .usable && path.number != selection.superseded
-            && !stream.connection.hasSubflow(path: path.number)
+            && mayUse(path, stream) && !stream.connection.hasSubflow(path: path.number)
         {
             opened = join(stream, path, at: now) || opened
         }
@@ -43,7 +43,7 @@ extension Session {
 
     /// Single mode: a subflow on the keeper, and where that stands none elsewhere.
     private func keepOne(_ stream: StreamHandle, at now: Instant) -> Bool {
-        guard let active = selectActivePath() else { return false }
+        guard let active = activePath(for: stream) else { return false }
         if stream.connection.hasSubflow(path: active.number) {
             let lived = stream.connection.livingSubflows
             leaveSpare(stream, active, at: now)
@@ -53,9 +53,9 @@ extension Session {
     }
 
     /// The eligible path with the shortest round trip, a regular one before a backup one.
-    func bestPath() -> Path? {
+    func bestPath(for stream: StreamHandle? = nil) -> Path? {
         var best: Path?
-        for case let path? in paths where isEligible(path) {
+        for case let path? in paths where isEligible(path) && mayUse(path, stream) {
             guard let other = best else { best = path; continue }
             if path.role.isReserve != other.role.isReserve
                 ? !path.role.isReserve : path.probeTimeout < other.probeTimeout
@@ -68,7 +68,7 @@ extension Session {
 
     private func openFirst(_ stream: StreamHandle, at now: Instant) -> Bool {
         let mode = mode(of: stream)
-        guard let path = mode == .single ? selectActivePath() : bestPath(),
+        guard let path = mode == .single ? activePath(for: stream) : bestPath(for: stream),
             let number = numbers.allocate(at: now)
         else { return false }
         stream.isStarted = true
@@ -116,7 +116,7 @@ extension Session {
             number < paths.count
         else { return false }
         if let path = paths[number], path.isOpen, isEligible(path) { return false }
-        guard let path = bestPath(), path.number != number else { return false }
+        guard let path = bestPath(for: stream), path.number != number else { return false }
         stream.connection.move(subflow: first, to: path.number, at: now)
         stream.connection.limitSegments(
             to: path.segmentSizes.limit, path: path.number, repeatsAll: false, at: now)

@@ -82,7 +82,9 @@ extension Session {
 
     /// A connection came or went.
     func countMode(of stream: StreamHandle, by difference: Int, at now: Instant) {
-        guard isInitiator, let own = stream.ownMode else { return }
+        // What may use some uplinks only needs those to be open, whatever its mode.
+        let needed = stream.restriction == nil ? stream.ownMode : .full
+        guard isInitiator, let own = needed else { return }
         modes.count(own, by: difference)
         updateEffectiveMode(at: now)
     }

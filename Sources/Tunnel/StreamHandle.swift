@@ -94,6 +94,8 @@ public final class StreamHandle {
     var attachedAt = Instant.zero
     /// The mode its listener gave it; nil: the session's.
     var ownMode: HandoverMode?
+    /// Proxy: the only uplinks it may use; nil: all.
+    var restriction: UplinkRestriction?
     /// By subflow index.
     var links: [SubflowLink] = []
 

@@ -10,20 +10,23 @@ extension Endpoint {
     // MARK: The owner's side
 
     /// Proxy: opens a connection to `target`; it waits for the session where there is none yet.
-    /// `mode`: its own, which it keeps whatever `setMode` says; nil for the session's.
+    /// `mode`: its own, which it keeps whatever `setMode` says; nil for the session's. `only`: the
+    /// uplinks it may use; nil: all.
     public func open(
-        _ target: Target, mode own: HandoverMode? = nil, at now: Instant
+        _ target: Target, mode own: HandoverMode? = nil, only restriction: UplinkRestriction? = nil,
+        at now: Instant
     ) -> StreamHandle {
         var preface: [UInt8] = []
         preface.reserveCapacity(Target.maximumEncoding)
         target.write(into: &preface)
-        return open(preface, target: target, association: nil, mode: own, at: now)
+        return open(
+            preface, target: target, association: nil, mode: own, only: restriction, at: now)
     }
 
     /// A stream that begins with `preface`, which is that of `target` or of `association`.
     func open(
         _ preface: [UInt8], target: Target?, association: AssociationPreface?,
-        mode own: HandoverMode?, at now: Instant
+        mode own: HandoverMode?, only restriction: UplinkRestriction?, at now: Instant
     ) -> StreamHandle {
         precondition(isProxy)
         clock = now
@@ -36,6 +39,7 @@ extension Endpoint {
             connection: connection, host: host, session: nil, target: target)
         stream.association = association
         stream.ownMode = own
+        stream.restriction = restriction
         guard host.streams.living < host.configuration.maximumConnections, ownMemory.free >= 0,
             taken == preface.count
         else {

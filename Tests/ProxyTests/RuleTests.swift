@@ -1,6 +1,7 @@
 import Dialogue
 import Measures
 import Rules
+import Shell
 import Testing
 import Wire
 
@@ -152,5 +153,92 @@ private let block = RuleSet([Rule(.block)])
                 #expect(took >= clients.answer, "not before an answer had its time")
             }
         }
+    }
+}
+
+/// Connections that come without a word to the proxy.
+@Suite(.serialized) struct CapturedTests {
+    /// An application whose connection is taken over at a listener of the test's own.
+    private final class Captor {
+        let listener: StreamListener
+        private(set) var application: StreamSocket?
+        private var attempt: StreamSocket.Attempt?
+        var received: [UInt8] = []
+        var ended = false, wasReset = false
+
+        init(_ street: Street, to target: Target) throws {
+            listener = try StreamListener(SocketAddress("127.0.0.1:0")!, loop: street.loop) {
+                socket, _ in street.proxy.captured(socket, to: target, .captured())
+            }
+            attempt = StreamSocket.connect(to: listener.address, loop: street.loop) {
+                [weak self] in
+                guard let self, case .success(let socket) = $0 else { return }
+                application = socket
+                socket.watch.onReadable(for: self) { $0.read() }
+                socket.watch.wantsRead = true
+            }
+            _ = street.loop.run(until: .seconds(5)) { self.application != nil }
+        }
+
+        private func read() {
+            guard let application else { return }
+            withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { space in
+                switch application.read(into: space) {
+                case .bytes(let n): received += space[..<n]
+                case .blocked: break
+                case .end: ended = true; application.watch.wantsRead = false
+                case .failed: wasReset = true; application.watch.wantsRead = false
+                }
+            }
+        }
+    }
+
+    private func named(_ name: String, _ action: Action) -> Rule {
+        var rule = Rule(action)
+        let isName = rule.destinations.names.insert(name, .suffix)
+        #expect(isName)
+        return rule
+    }
+    private let request = Array("GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n".utf8)
+
+    @Test func theHostDecides() throws {
+        let street = try Street(
+            denies: true, rules: RuleSet([named("example.org", .direct(uplink: nil))]))
+        let port = try street.origin(echo)
+        let target = Target(host: .address(IPAddress("127.0.0.1")!), port: port)
+        let captor = try Captor(street, to: target)
+        // In two pieces: what was read for the name is the target's as well.
+        _ = captor.application?.write(Array(request[..<9]))
+        _ = street.loop.run(until: .milliseconds(5)) { false }
+        _ = captor.application?.write(Array(request[9...]))
+        _ = street.loop.run(until: .seconds(10)) { captor.received.count >= request.count }
+        #expect(captor.received == request)
+        #expect(street.proxy.directDials()?.counters.begun == 1)
+    }
+
+    @Test func whoSaysNoNameWaitsForAMomentOnly() throws {
+        let street = try Street(open: .checked, rules: RuleSet([named("example.org", .block)]))
+        let port = try street.origin { _, _ in (Array("220 hello\r\n".utf8), false) }
+        let target = Target(host: .address(IPAddress("127.0.0.1")!), port: port)
+        let captor = try Captor(street, to: target)
+        captor.application?.watch.wantsRead = true
+        _ = street.loop.run(until: .milliseconds(200)) { false }
+        _ = captor.application?.write(Array("x".utf8))
+        _ = street.loop.run(until: .seconds(10)) { !captor.received.isEmpty }
+        #expect(captor.received == Array("220 hello\r\n".utf8))
+        let blocked = try Captor(street, to: target)
+        _ = blocked.application?.write(request)
+        _ = street.loop.run(until: .seconds(10)) { blocked.wasReset || blocked.ended }
+        #expect(blocked.wasReset, "a reset is the only no that it understands")
+        #expect(street.proxy.counters.blocked == 1)
+    }
+
+    @Test func aFailedDialIsAReset() throws {
+        let street = try Street(open: .checked)
+        let closed = try street.closedPort()
+        let captor = try Captor(
+            street, to: Target(host: .address(IPAddress("127.0.0.1")!), port: closed))
+        _ = street.loop.run(until: .seconds(10)) { captor.wasReset || captor.ended }
+        #expect(captor.wasReset)
     }
 }

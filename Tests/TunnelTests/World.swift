@@ -290,10 +290,12 @@ final class World {
     /// says.
     @discardableResult
     func open(
-        port: UInt16, sending: Int = 0, target: Target? = nil, mode: HandoverMode? = nil
+        port: UInt16, sending: Int = 0, target: Target? = nil, mode: HandoverMode? = nil,
+        only: UplinkRestriction? = nil
     ) -> Client {
         let stream = proxy.open(
-            target ?? Target(host: .name("example.org"), port: port), mode: mode, at: now)
+            target ?? Target(host: .name("example.org"), port: port), mode: mode,
+            only: only, at: now)
         let client = Client(stream, sending: sending)
         stream.owner = client
         clients.append(client)

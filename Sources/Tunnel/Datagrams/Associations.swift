@@ -32,11 +32,14 @@ extension Endpoint {
     /// answered like a dial (`.answered`), lives until it is released, and ends with its stream's
     /// error.
     public func openAssociation(
-        policy: DatagramPolicy, mode own: HandoverMode? = nil, at now: Instant
+        policy: DatagramPolicy, mode own: HandoverMode? = nil,
+        only restriction: UplinkRestriction? = nil, at now: Instant
     ) -> StreamHandle {
         host.lastAssociation &+= 1
         let preface = AssociationPreface(number: host.lastAssociation, policy: policy)
-        return open(preface.bytes, target: nil, association: preface, mode: own, at: now)
+        return open(
+            preface.bytes, target: nil, association: preface, mode: own, only: restriction,
+            at: now)
     }
 
     /// Sends a datagram to `target`, where the concentrator is to send it, or at the concentrator
@@ -79,7 +82,8 @@ extension Session {
     func beginAssociation(of stream: StreamHandle) {
         guard let association = stream.association else { return }
         _ = datagrams.open(
-            association: association.number, owner: stream.slot, policy: association.policy)
+            association: association.number, owner: stream.slot, policy: association.policy,
+            restriction: stream.restriction)
     }
 
     /// The stream has ended, or is going to.
@@ -242,7 +246,8 @@ extension Session {
             let measured = datagrams.carriers[path.number].window.delay
             views.append(
                 DatagramPath(
-                    number: path.number, isUsable: isEligible(path), isBackup: path.role.isBackup,
+                    number: path.number, uplink: path.uplink, isUsable: isEligible(path),
+                    isBackup: path.role.isBackup,
                     isInDoubt: path.lifecycle.isUntried || !path.validation.isValidated
                         || (path.probe.isOutstanding && path.probe.needed == 1),
                     delay: measured

@@ -68,7 +68,7 @@ extension DatagramFlows {
         carry: (_ path: Int, DatagramFrame) -> Bool
     ) {
         retryAt = .distantFuture
-        var left = DatagramLimits.perTurn
+        var left = DatagramLimits.perTurn, blocked = 0
         while left > 0, let slot = turns.next(flows), let flow = flows[slot] {
             guard let item = flow.queue.first else { continue }
             if now - item.since > DatagramLimits.queueAge {
@@ -78,9 +78,17 @@ extension DatagramFlows {
                 continue
             }
             left -= 1
-            let policy = associations[flow.opening.association]?.policy ?? .lowestDelay
+            let association = associations[flow.opening.association]
+            let policy = association?.policy ?? .lowestDelay
             let settled = policy.settled(for: flow.meter.kind, mode)
-            let choice = settled.choose(paths)
+            let choice = settled.choose(paths, only: association?.restriction)
+            if choice == 0, association?.restriction != nil {
+                // Its paths have no space; those of flows behind it may have some.
+                flow.credit = 0
+                blocked += 1
+                if blocked > DatagramLimits.blockedTurns { break }
+                continue
+            }
             guard choice != 0 else {
                 retryAt = now + DatagramLimits.blockedWait
                 dropLate(at: now)
@@ -94,7 +102,8 @@ extension DatagramFlows {
                 return
             }
         }
-        if !turns.isEmpty { retryAt = now }
+        if blocked > 0 { dropLate(at: now) }
+        if !turns.isEmpty { retryAt = blocked > 0 ? now + DatagramLimits.blockedWait : now }
     }
 
     /// What has waited too long in any flow.

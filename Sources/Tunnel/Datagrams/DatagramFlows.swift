@@ -24,6 +24,8 @@ final class DatagramFlows {
         /// Its owner's number for it.
         let owner: Int
         let policy: DatagramPolicy
+        /// The only uplinks it may use; nil: all.
+        var restriction: UplinkRestriction?
         /// Slots of its flows, in no order.
         var flows: [Int] = []
     }
@@ -57,10 +59,14 @@ final class DatagramFlows {
     // MARK: Associations
 
     /// False where the number is in use, or there are too many.
-    func open(association: UInt16, owner: Int, policy: DatagramPolicy) -> Bool {
+    func open(
+        association: UInt16, owner: Int, policy: DatagramPolicy,
+        restriction: UplinkRestriction? = nil
+    ) -> Bool {
         guard associations[association] == nil, associations.count < DatagramLimits.associations
         else { return false }
-        associations[association] = Association(owner: owner, policy: policy)
+        associations[association] = Association(
+            owner: owner, policy: policy, restriction: restriction)
         return true
     }
 

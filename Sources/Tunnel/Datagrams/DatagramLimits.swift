@@ -41,6 +41,8 @@ enum DatagramLimits {
     static let reportBytes = 16 << 10
     /// Datagrams sent in one turn before bulk has its own.
     static let perTurn = 512
+    /// Datagrams in a turn whose own paths take no more, while others' do.
+    static let blockedTurns = 64
     /// While no path takes more, it is looked again so often.
     static let blockedWait = Interval.milliseconds(5)
 

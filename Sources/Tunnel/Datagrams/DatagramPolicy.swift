@@ -27,6 +27,8 @@ public enum DatagramPolicy: UInt8, CaseIterable, Sendable {
 struct DatagramPath {
     /// Its bit in a choice.
     var number: Int
+    /// The number of its uplink.
+    var uplink = 0
     /// Answered lately; where no path is, those that are open take what there is.
     var isUsable: Bool
     /// Of a link that is paid for, in backup mode.
@@ -62,16 +64,17 @@ extension DatagramPolicy {
     }
 
     /// The paths a datagram of a flow with this (settled) policy takes, a bit each by their index;
-    /// zero where none has space for it.
-    func choose(_ paths: [DatagramPath]) -> UInt32 {
-        let anyUsable = paths.contains { $0.isUsable }
-        let anyRegular = paths.contains { $0.isUsable && !$0.isBackup }
+    /// zero where none has space for it. `only`: the uplinks that it may take; nil: all.
+    func choose(_ paths: [DatagramPath], only restriction: UplinkRestriction? = nil) -> UInt32 {
+        let mayTake = { (path: DatagramPath) in restriction?.allows(path.uplink) ?? true }
+        let anyUsable = paths.contains { $0.isUsable && mayTake($0) }
+        let anyRegular = paths.contains { $0.isUsable && !$0.isBackup && mayTake($0) }
         var best = -1, second = -1
         for i in paths.indices {
             let path = paths[i]
-            guard path.space > 0, !anyUsable || path.isUsable, !anyRegular || !path.isBackup else {
-                continue
-            }
+            guard path.space > 0, !anyUsable || path.isUsable, !anyRegular || !path.isBackup,
+                mayTake(path)
+            else { continue }
             if best < 0 || path.delay < paths[best].delay {
                 second = best
                 best = i
@@ -84,7 +87,8 @@ extension DatagramPolicy {
         if self == .redundant, second >= 0 { choice |= 1 << UInt32(second) }
         // A doubt is worth what copies cost, whoever pays for them.
         if self != .spread || !anyUsable, paths[best].isInDoubt || !anyUsable {
-            for i in paths.indices where paths[i].space > 0 && (!anyUsable || paths[i].isUsable) {
+            for i in paths.indices
+            where paths[i].space > 0 && (!anyUsable || paths[i].isUsable) && mayTake(paths[i]) {
                 choice |= 1 << UInt32(i)
             }
         }

@@ -19,7 +19,7 @@ import Glibc
         ("tunnel", TunnelTarget.run), ("hostile", HostileTarget.run),
         ("connection", ConnectionTarget.run),
         ("socks", SocksTarget.run), ("http", HTTPTarget.run),
-        ("names", NamesTarget.run),
+        ("names", NamesTarget.run), ("first-bytes", FirstBytesTarget.run),
         ("configuration", ConfigurationTarget.run),
         ("reassembly", ReassemblyTarget.run), ("byte-ring", ByteRingTarget.run),
         ("ranges", RangesTarget.run),

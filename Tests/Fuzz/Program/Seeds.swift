@@ -40,6 +40,20 @@ enum Seeds {
         ]
     }
 
+    /// A ClientHello in two records, and an HTTP request.
+    private static var firstBytes: [[UInt8]] {
+        let name: [UInt8] = [0, 0, 0, 11, 0, 9, 0, 0, 6] + Array("a.test".utf8)
+        let body: [UInt8] =
+            [3, 3] + [UInt8](repeating: 7, count: 32) + [0, 0, 2, 0x13, 1, 1, 0, 0, 21]
+            + [0, 43, 0, 2, 3, 4] + name
+        let hello = [1, 0, 0, UInt8(body.count)] + body
+        let rest = UInt8(hello.count - 9)
+        return [
+            [22, 3, 1, 0, 9] + hello[..<9] + [22, 3, 1, 0, rest] + hello[9...],
+            Array("GET / HTTP/1.1\r\nHost: a.test:80\r\n\r\n".utf8)
+        ]
+    }
+
     static var all: [(String, [[UInt8]])] {
         [
             (
@@ -53,7 +67,7 @@ enum Seeds {
             ("options", segments.map { [$0.flags.rawValue] + optionBytes($0) }),
             ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks),
             ("connection", programs + transfers),
-            ("socks", socks), ("http", http), ("names", names),
+            ("socks", socks), ("http", http), ("names", names), ("first-bytes", firstBytes),
             ("configuration", configurations),
             ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers),
             ("mappings", numbers), ("replay", numbers),

@@ -1,0 +1,58 @@
+import Measures
+
+/// The only uplinks that some connections may use: those of a rule, which come and go.
+///
+/// Made and kept by the proxy, shared by the connections it gives it to. Subflows and datagrams
+/// keep to it; what speaks of paths and of the session itself does not.
+public final class UplinkRestriction {
+    /// A bit for each uplink by its number (`Uplink.number`).
+    fileprivate(set) var numbers: UInt32 = 0
+
+    /// None, until `Endpoint.restrict` names some.
+    public init() {}
+
+    func allows(_ uplink: Int) -> Bool {
+        (0..<UInt32.bitWidth).contains(uplink) && numbers & 1 << UInt32(uplink) != 0
+    }
+}
+
+extension Endpoint {
+    /// The uplinks of `restriction` are these now, by their numbers.
+    public func restrict(_ restriction: UplinkRestriction, to uplinks: [Int], at now: Instant) {
+        clock = now
+        var numbers: UInt32 = 0
+        for uplink in uplinks where (0..<UInt32.bitWidth).contains(uplink) {
+            numbers |= 1 << UInt32(uplink)
+        }
+        guard numbers != restriction.numbers else { return }
+        restriction.numbers = numbers
+        currentSession?.restrictionChanged()
+    }
+}
+
+extension Session {
+    /// Connections look again which paths are theirs.
+    fileprivate func restrictionChanged() {
+        pathChanges &+= 1
+        for slot in streams { if let stream = host.streams[slot] { host.ready.append(stream) } }
+        markTalking()
+    }
+
+    /// Whether subflows of the connection may be on the path.
+    func mayUse(_ path: Path, _ stream: StreamHandle?) -> Bool {
+        stream?.restriction?.allows(path.uplink) ?? true
+    }
+
+    /// Single mode: the active path, or where the connection may not use that, the one that stands
+    /// highest of those it may use.
+    func activePath(for stream: StreamHandle) -> Path? {
+        let active = selectActivePath()
+        guard stream.restriction != nil else { return active }
+        if let active, mayUse(active, stream) { return active }
+        var best: Path?
+        for case let path? in paths where mayUse(path, stream) && isEligible(path) {
+            if best.map({ rank(path) < rank($0) }) ?? true { best = path }
+        }
+        return best
+    }
+}
