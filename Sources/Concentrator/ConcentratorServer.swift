@@ -61,6 +61,7 @@ public final class ConcentratorServer: EngineDelegate {
         configuration.maximumHalfOpenPerUser = settings.maximumHalfOpenPerUser
         configuration.memory = settings.memory
         configuration.memoryPerUser = settings.memoryPerUser
+        configuration.maximumFlowsPerUser = settings.datagrams.flowsPerUser
         configuration.maximumSessionsPerUser = settings.maximumSessionsPerUser
         configuration.sessionSilence = settings.sessionSilence
         configuration.joinsFirstAddress = settings.joinsFirstAddress
@@ -175,13 +176,13 @@ public final class ConcentratorServer: EngineDelegate {
     // MARK: Associations
 
     private func associating(_ handle: StreamHandle, _ user: String) {
-        let association = UDPAssociation(handle, user: user, server: self)
+        let mine = relayed[user] ?? RelayedByUser(settings.datagrams.perUser)
+        relayed[user] = mine
+        let association = UDPAssociation(handle, user: user, share: mine, server: self)
         associations[ObjectIdentifier(association)] = association
         handle.owner = association
-        var mine = relayed[user] ?? RelayedByUser(settings.datagrams.perUser)
         let isFull = mine.associations >= settings.datagrams.associationsPerUser
         mine.associations += 1
-        relayed[user] = mine
         datagrams.associations += 1
         if shutdown != nil {
             association.refuse(because: "stopping")

@@ -12,6 +12,8 @@ public struct DatagramLimits: Sendable {
     public var associationsPerUser = 1_024
     /// Datagrams a second that one user may send to the world.
     public var perUser = 50_000
+    /// Other ends that one user's associations exchange datagrams with at once.
+    public var flowsPerUser = 8_192
     public init() {}
 }
 

@@ -21,19 +21,30 @@ final class UDPAssociation: StreamOwner {
     private let handle: StreamHandle
     /// Held until it has left.
     private let server: ConcentratorServer
+    /// What the user has and may.
+    private let share: RelayedByUser
     private var v4: RelaySocket?
     private var v6: RelaySocket?
-    private var peers = DatagramPeers()
+    /// There was no descriptor or no port: not before.
+    private var retryAt = Instant.zero
+    private var peers: DatagramPeers
     private var names: [String: NameLookup] = [:]
     /// Questions to the resolver that are under way, by their numbers; nil before the first one.
     private var questions: [UInt16: NameQuestions.Question]?
     private var isOnlyAsking = true
     private var isOver = false
 
-    init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
+    /// A further socket is tried for so often, where there was none.
+    private static let socketPause = Interval.seconds(1)
+
+    init(
+        _ handle: StreamHandle, user: String, share: RelayedByUser, server: ConcentratorServer
+    ) {
         self.handle = handle
         self.user = user
+        self.share = share
         self.server = server
+        peers = DatagramPeers(share: share.destinations)
     }
 
     /// Makes the first socket, which tells whether there can be one at all.
@@ -81,8 +92,10 @@ final class UDPAssociation: StreamOwner {
         v4?.close()
         v6?.close()
         for lookup in names.values { lookup.cancel() }
+        share.names.change(by: -names.count)
         names = [:]
         questions = [:]
+        peers.removeAll()
         handle.owner = nil
         handle.release(at: server.driver.now)
         server.driver.kick()
@@ -139,18 +152,22 @@ final class UDPAssociation: StreamOwner {
             guard isAllowed else { server.datagrams.denied += 1; return }
         }
         let isIPv4 = remote.address.isIPv4
-        if isIPv4 ? v4 == nil : v6 == nil {
-            do {
-                if isIPv4 { v4 = try socket(isIPv4: true) } else { v6 = try socket(isIPv4: false) }
-            } catch {
-                server.associationRefused(user, error.description)
-                return
-            }
-        }
-        guard let socket = isIPv4 ? v4 : v6 else { return }
+        guard let socket = isIPv4 ? v4 : v6 ?? furtherSocket(at: now) else { return }
         peers.noteSent(remote, at: now)
         server.datagrams.sent += 1
         server.relaySockets.post([], payload, to: remote, through: socket)
+    }
+
+    /// The first one was IPv4's.
+    private func furtherSocket(at now: Instant) -> RelaySocket? {
+        guard now >= retryAt else { return nil }
+        do {
+            v6 = try socket(isIPv4: false)
+        } catch {
+            retryAt = now + Self.socketPause
+            server.associationRefused(user, error.description)
+        }
+        return v6
     }
 
     private func send(_ payload: UnsafeRawBufferPointer, to name: String, port: UInt16) {
@@ -162,12 +179,9 @@ final class UDPAssociation: StreamOwner {
             }
             return
         }
-        if names.count >= NameLookup.maximumNames { names = names.filter { $0.value.isPending } }
-        guard names.count < NameLookup.maximumNames else {
-            server.datagrams.unresolved += 1; return
-        }
+        guard makeRoomForName() else { server.datagrams.unresolved += 1; return }
         let lookup = NameLookup(
-            name, user: user, server.dialer
+            name, user: user, server.dialer, waiting: share.waiting
         ) { [weak self] address, waiting in
             guard let self, !isOver else { return }
             for item in waiting {
@@ -179,6 +193,16 @@ final class UDPAssociation: StreamOwner {
         }
         names[name] = lookup
         _ = lookup.wait(payload, port: port, at: server.driver.now)
+    }
+
+    /// Counts one more; false where all are being asked for, or the user's others have them.
+    private func makeRoomForName() -> Bool {
+        if names.count >= NameLookup.maximumNames || !share.names.hasRoom {
+            let before = names.count
+            names = names.filter { $0.value.isPending }
+            share.names.change(by: names.count - before)
+        }
+        return names.count < NameLookup.maximumNames && share.names.take()
     }
 
     // MARK: In
@@ -198,99 +222,5 @@ final class UDPAssociation: StreamOwner {
             }
         }
         server.driver.kick()
-    }
-}
-
-/// Whom an association has sent to: what the policy said of them, and until when their datagrams
-/// are let in.
-struct DatagramPeers {
-    enum Verdict { case allowed, denied }
-    /// Destinations remembered; beyond, those of lately.
-    static let maximum = 4_096
-    /// RFC 4787 section 4.3.
-    static let lifetime = Interval.seconds(300)
-    /// An address may become this machine's own: it is judged again after so long.
-    static let verdictLifetime = Interval.seconds(10)
-
-    private struct Peer {
-        var verdict: Verdict
-        var judgedAt: Instant
-        var sentAt: Instant
-    }
-    private var peers: [SocketAddress: Peer] = [:]
-    private var addresses: [IPAddress: Instant] = [:]
-
-    /// Nil where the policy is to be asked (again).
-    func verdict(_ remote: SocketAddress, at now: Instant) -> Verdict? {
-        guard let peer = peers[remote], now - peer.judgedAt < Self.verdictLifetime else {
-            return nil
-        }
-        return peer.verdict
-    }
-
-    mutating func note(_ remote: SocketAddress, isAllowed: Bool, at now: Instant) {
-        makeRoom(at: now)
-        peers[remote] = Peer(
-            verdict: isAllowed ? .allowed : .denied, judgedAt: now,
-            sentAt: peers[remote]?.sentAt ?? .zero)
-    }
-
-    mutating func noteSent(_ remote: SocketAddress, at now: Instant) {
-        peers[remote]?.sentAt = now
-        addresses[remote.address] = now
-    }
-
-    /// Whether a datagram from there is let in.
-    func allows(_ from: SocketAddress, _ filtering: DatagramFiltering, at now: Instant) -> Bool {
-        let last: Instant? =
-            switch filtering {
-            case .none: now
-            case .address: addresses[from.address]
-            case .endpoint:
-                peers[from].flatMap {
-                    $0.verdict == .allowed && $0.sentAt > .zero ? $0.sentAt : nil
-                }
-            }
-        return last.map { now - $0 < Self.lifetime } ?? false
-    }
-
-    private mutating func makeRoom(at now: Instant) {
-        guard peers.count >= Self.maximum || addresses.count >= Self.maximum else { return }
-        for span in [Self.lifetime, .seconds(30), .seconds(1), .zero] {
-            peers = peers.filter { now - $0.value.sentAt < span }
-            addresses = addresses.filter { now - $0.value < span }
-            if max(peers.count, addresses.count) < Self.maximum * 3 / 4 { return }
-        }
-    }
-}
-
-/// What one user has of associations, and may send.
-struct RelayedByUser {
-    var associations = 0
-    var datagrams: TokenBucket
-
-    /// `rate`: datagrams a second; as many at once as in a fifth of one.
-    init(_ rate: Int) {
-        datagrams = TokenBucket(rate: Double(rate), burst: max(Double(rate) / 5, 1))
-    }
-}
-
-/// Datagrams to and from the world, and why some were dropped.
-struct DatagramCounters {
-    var associations = 0, refusedAssociations = 0
-    var sent = 0, received = 0
-    var denied = 0, filtered = 0, unresolved = 0, tooMany = 0, dropped = 0
-
-    func counters(associations living: Int) -> [ServerStatus.Counter] {
-        [
-            .init("associations", living), .init("associations_total", associations),
-            .init("associations_refused_total", refusedAssociations),
-            .init("datagrams_sent_total", sent), .init("datagrams_received_total", received),
-            .init("datagrams_refused_total{reason=\"denied\"}", denied),
-            .init("datagrams_refused_total{reason=\"filtered\"}", filtered),
-            .init("datagrams_refused_total{reason=\"unresolved\"}", unresolved),
-            .init("datagrams_refused_total{reason=\"too_many\"}", tooMany),
-            .init("datagrams_refused_total{reason=\"no_room\"}", dropped)
-        ]
     }
 }

@@ -34,6 +34,7 @@ enum LimitKey: String, CaseIterable {
         "lookups_per_user"
     case associationsPerUser = "associations_per_user", datagramsPerUser = "datagrams_per_user"
     case questionsPerUser = "questions_per_user"
+    case flowsPerUser = "flows_per_user"
 }
 
 /// The fields that both kinds of file have; each nil where the file leaves it out.
@@ -74,6 +75,7 @@ struct Common {
     var associationsPerUser = Defaults.associationsPerUser
     var datagramsPerUser = Defaults.datagramsPerUser
     var questionsPerUser = Defaults.questionsPerUser
+    var flowsPerUser = Defaults.flowsPerUser
 
     init(_ fields: CommonFields, folder: String) {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map {
@@ -114,6 +116,7 @@ struct Common {
             limits[.datagramsPerUser]?.number(in: Defaults.connectionsRange) ?? datagramsPerUser
         questionsPerUser =
             limits[.questionsPerUser]?.number(in: Defaults.perUserRange) ?? questionsPerUser
+        flowsPerUser = limits[.flowsPerUser]?.number(in: Defaults.perUserRange) ?? flowsPerUser
         if let size = limits[.sendBuffer]?.bytes(in: Defaults.bufferRange) {
             connection.sendLimit = size.bytes
         }

@@ -99,6 +99,7 @@ extension ConcentratorConfiguration {
         settings.datagrams.filtering = filtering
         settings.datagrams.associationsPerUser = common.associationsPerUser
         settings.datagrams.perUser = common.datagramsPerUser
+        settings.datagrams.flowsPerUser = common.flowsPerUser
         settings.pcap = common.pcap
         settings.drain = common.drain
         settings.sessionSilence = common.sessionSilence

@@ -60,6 +60,9 @@ public enum Defaults {
     public static let datagramsPerUser = 50_000
     /// Questions a second that one user's proxies may ask the concentrator's resolver.
     public static let questionsPerUser = 1_000
+    /// Of one user: other ends that associations exchange datagrams with at once, over all
+    /// sessions. Four torrent clients talk to some two thousand each.
+    public static let flowsPerUser = 8_192
     /// Bytes of one connection kept until the other side has them: two seconds at 64 Mbit/s.
     public static let sendBuffer = ByteCount.mebibytes(16)
     /// The most one connection may have on its way to us: a second at 64 Mbit/s.

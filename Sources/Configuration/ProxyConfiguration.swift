@@ -57,7 +57,7 @@ extension ProxyConfiguration {
         if let field = table[.limits], let limits = Table<LimitKey>(field) {
             for key in [
                 LimitKey.connectionsPerUser, .associationsPerUser, .datagramsPerUser,
-                .questionsPerUser
+                .questionsPerUser, .flowsPerUser
             ] {
                 limits[key]?.complain("is the concentrator's to limit; a proxy has one user")
             }

@@ -15,6 +15,11 @@ public enum DescriptorLimit {
         return forConnections(of: Int(clamping: limit.rlim_cur))
     }
 
+    /// Sockets of associations leave some to connections, so that who asks for one more hears why
+    /// there is none.
+    static let keptFromRelays = 16
+    static var forRelays: Int { forConnections - min(keptFromRelays, forConnections / 8) }
+
     /// Connections with one descriptor each that fit beside what a process has open anyway (some
     /// two dozen).
     public static var maximumConnections: Int {

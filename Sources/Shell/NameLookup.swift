@@ -23,6 +23,8 @@ public final class NameLookup {
     private let name: String
     private let user: String
     private let context: any DialContext
+    /// Bytes that datagrams for names may take while they wait, of all of the user's; nil: any.
+    private let share: SharedLimit?
     private let done: (IPAddress?, [Waiting]) -> Void
     private var state = State.pending(turn: nil, nil)
     private var waiting: [Waiting] = []
@@ -33,15 +35,17 @@ public final class NameLookup {
     /// Whether it is being asked for.
     public var isPending: Bool { if case .pending = state { true } else { false } }
 
+    /// `waiting`: of how many bytes the datagrams that wait may have; nil: any.
     /// `done` is called once for each attempt, with what waited; nil: there is no such name, or
     /// none of its addresses is allowed.
     public init(
-        _ name: String, user: String, _ context: any DialContext,
+        _ name: String, user: String, _ context: any DialContext, waiting: SharedLimit? = nil,
         done: @escaping (IPAddress?, [Waiting]) -> Void
     ) {
         self.name = name
         self.user = user
         self.context = context
+        share = waiting
         self.done = done
         ask()
     }
@@ -54,8 +58,17 @@ public final class NameLookup {
         }
         state = .failed(.distantFuture)
         timer = nil
-        waiting = []
+        _ = takeWaiting()
     }
+
+    private func takeWaiting() -> [Waiting] {
+        defer { waiting = [] }
+        share?.change(by: -waiting.reduce(0) { $0 + Self.cost($1.payload.count) })
+        return waiting
+    }
+
+    /// Bytes that a datagram of `size` takes while it waits.
+    private static func cost(_ size: Int) -> Int { size + 64 }
 
     /// Keeps a copy until the name is resolved; false where it is dropped.
     public func wait(_ payload: UnsafeRawBufferPointer, port: UInt16, at now: Instant) -> Bool {
@@ -63,7 +76,9 @@ public final class NameLookup {
             guard now >= until else { return false }
             ask()
         }
-        guard isPending, waiting.count < Self.maximumWaiting else { return false }
+        guard isPending, waiting.count < Self.maximumWaiting,
+            share?.take(Self.cost(payload.count)) ?? true
+        else { return false }
         waiting.append(Waiting(payload: Array(payload), port: port))
         return true
     }
@@ -106,8 +121,6 @@ public final class NameLookup {
         } else {
             state = .failed(context.loop.now() + Self.retryAfter)
         }
-        let items = waiting
-        waiting = []
-        done(address?.unmapped, items)
+        done(address?.unmapped, takeWaiting())
     }
 }

@@ -158,7 +158,7 @@ public final class RelaySocket {
     public init(_ binding: DatagramSocket.Binding, _ sockets: RelaySockets) throws(SystemError) {
         datagrams = try DatagramSocket(
             binding, loop: sockets.loop, kernelBuffer: Self.kernelBuffer, mayFragment: true)
-        guard datagrams.descriptor < DescriptorLimit.forConnections else {
+        guard datagrams.descriptor < DescriptorLimit.forRelays else {
             datagrams.close()
             throw SystemError("open a UDP socket", code: EMFILE)
         }

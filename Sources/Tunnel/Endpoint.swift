@@ -84,7 +84,10 @@ public final class Endpoint {
                     publicKey: configuration.identity.publicKey, random: &host.random, at: now))
             for user in list {
                 let share = MemoryShare(of: memory, maximum: configuration.memoryPerUser)
-                users.add(user, memory: share, wallClock: wallClock(at: now))
+                users.add(
+                    user, memory: share,
+                    flows: SharedLimit(configuration.maximumFlowsPerUser),
+                    wallClock: wallClock(at: now))
             }
         }
     }

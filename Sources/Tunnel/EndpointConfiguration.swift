@@ -95,6 +95,8 @@ public struct EndpointConfiguration: Sendable {
     public var memoryPerUser = Int.max
     /// Of more, the one that was silent for longest is closed.
     public var maximumSessionsPerUser = 16
+    /// Flows of datagrams of one user, over all sessions.
+    public var maximumFlowsPerUser = 8_192
     /// Addresses that `Endpoint.setAnnounced` takes.
     public static let maximumAnnounced = Limits.announcedAddresses
     /// Concentrator: whether a session may have more than one path to the address it began on. Not

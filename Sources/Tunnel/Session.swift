@@ -79,7 +79,8 @@ final class Session {
             suite: opening.suite,
             current: EpochKeys(epoch: 0, suite: opening.suite, keys: opening.keys, since: now))
         numbers = NumberTable(cursor: numberCursor)
-        datagrams = DatagramFlows(isInitiator: user == nil)
+        datagrams = DatagramFlows(
+            isInitiator: user == nil, share: user?.flows, memory: memory)
         activity = SessionActivity(at: now)
     }
 

@@ -12,6 +12,8 @@ public enum UserLimit: Int, CaseIterable, Sendable {
     case sessions
     /// Bytes of memory.
     case memory
+    /// Flows of datagrams.
+    case flows
 
     /// What the metrics call it.
     public var label: String {
@@ -20,6 +22,7 @@ public enum UserLimit: Int, CaseIterable, Sendable {
         case .connections: "connections"
         case .sessions: "sessions"
         case .memory: "memory"
+        case .flows: "flows"
         }
     }
 }

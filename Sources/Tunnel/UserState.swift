@@ -16,12 +16,14 @@ struct UserTable: RandomAccessCollection {
 
     /// A key that is there already is left as it is.
     mutating func add(
-        _ user: EndpointConfiguration.User, memory: MemoryShare, wallClock: UInt64
+        _ user: EndpointConfiguration.User, memory: MemoryShare, flows: SharedLimit,
+        wallClock: UInt64
     ) {
         guard numbers[user.publicKey] == nil else { return }
         numbers[user.publicKey] = users.count
         users.append(
-            UserState(user, number: users.count, memory: memory, wallClock: wallClock))
+            UserState(
+                user, number: users.count, memory: memory, flows: flows, wallClock: wallClock))
     }
 }
 
@@ -35,6 +37,8 @@ final class UserState {
     var sessions: [Int] = []
     var load = UserLoad()
     let memory: MemoryShare
+    /// Flows of datagrams, over all sessions.
+    let flows: SharedLimit
 
     /// The greatest time of a hello that was not far ahead of the clock, and whose it was: a
     /// replay's is not greater.
@@ -53,13 +57,15 @@ final class UserState {
     /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever
     /// sent it.
     init(
-        _ user: EndpointConfiguration.User, number: Int, memory: MemoryShare, wallClock: UInt64
+        _ user: EndpointConfiguration.User, number: Int, memory: MemoryShare, flows: SharedLimit,
+        wallClock: UInt64
     ) {
         name = user.name
         peer = SessionPeer(
             publicKey: user.publicKey, preSharedKey: user.preSharedKey ?? .zero)
         self.number = number
         self.memory = memory
+        self.flows = flows
         greatestStamp = wallClock > Limits.stampAge ? wallClock - Limits.stampAge : 0
     }
 

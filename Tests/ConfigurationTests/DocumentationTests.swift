@@ -33,6 +33,7 @@ import Testing
             ("`limits.dials_per_user`", "\(Defaults.dialsPerUser)"),
             ("`limits.lookups`", "\(Defaults.lookUps)"),
             ("`limits.lookups_per_user`", "\(Defaults.lookUpsPerUser)"),
+            ("`limits.flows_per_user`", "\(Defaults.flowsPerUser)"),
             ("`limits.associations_per_user`", "\(Defaults.associationsPerUser)"),
             ("`limits.datagrams_per_user`", "\(Defaults.datagramsPerUser)"),
             ("`limits.questions_per_user`", "\(Defaults.questionsPerUser)"),

@@ -71,7 +71,7 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "limits: many",
             "proxy.yaml:3: limits: must be a table with the keys connections, connections_per_user, send_buffer, receive_window, drain, "
                 + "dialogue, idle_body, unauthenticated, session, half_open_per_user, sessions_per_user, memory, memory_per_user, "
-                + "dials, dials_per_user, lookups, lookups_per_user, associations_per_user, datagrams_per_user, questions_per_user"
+                + "dials, dials_per_user, lookups, lookups_per_user, associations_per_user, datagrams_per_user, questions_per_user, flows_per_user"
         ),
         WrongFile(
             goodProxy + "limits: { connections: many }",

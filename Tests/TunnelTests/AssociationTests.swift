@@ -87,16 +87,50 @@ import Wire
         let world = World(seed: 3)
         world.open(port: 1, sending: 10)
         world.run(.milliseconds(300))
-        // The same number twice in a session.
+        // The same number twice in a session, since the proxy has forgotten the first.
         world.proxy.host.lastAssociation = 4
         let first = world.proxy.openAssociation(policy: .auto, at: world.now)
         world.run(.milliseconds(300))
+        world.proxy.sessions.first??.datagrams.associations[5] = nil
         world.proxy.host.lastAssociation = 4
         let owner = Client(first, sending: 0)
         let second = world.proxy.openAssociation(policy: .auto, at: world.now)
         second.owner = owner
         world.run(.milliseconds(300))
         #expect(owner.status == .generalFailure)
+    }
+
+    /// Numbers begin again after 65,536 associations: one that lives on keeps its own.
+    @Test func aNumberInUseIsLeftOut() {
+        let world = World(seed: 7)
+        let first = Call(world)
+        world.proxy.host.lastAssociation = first.stream.association!.number &- 1
+        let owner = Client(world.proxy.openAssociation(policy: .auto, at: world.now), sending: 0)
+        owner.stream.owner = owner
+        world.run(.seconds(1)) { owner.status != nil }
+        #expect(owner.status == .connected)
+        #expect(owner.stream.association?.number == first.stream.association!.number &+ 1)
+        first.say([1])
+        #expect(world.run(.milliseconds(200)) { first.atFar.count == 1 })
+    }
+
+    /// Too many flows of one user: said once, counted, and those that stand go on.
+    @Test func flowsOfAUserAreFew() {
+        let call = Call(World(seed: 8) { $0.maximumFlowsPerUser = 10 })
+        for port in 1...40 as ClosedRange<UInt16> {
+            call.say([UInt8(port)], to: Target(host: Call.target.host, port: port))
+            call.world.run(.milliseconds(20))
+        }
+        #expect(call.atFar.count == 10)
+        #expect(call.world.log.filter { $0 == "C alice met flows" }.count == 1)
+        let turnedAway = call.world.concentrator.report(at: call.world.now).turnedAway
+        #expect(turnedAway[UserLimit.flows.rawValue] >= 30)
+        call.echo()
+        call.world.run(.milliseconds(200)) { call.atNear.count == 10 }
+        #expect(call.atNear.count == 10)
+        call.stream.release(at: call.world.now)
+        call.world.run(.seconds(1))
+        #expect(call.world.concentrator.users[0].flows.used == 0)
     }
 
     /// Voice in full mode: WiFi falls silent, and nothing is missed.

@@ -1,3 +1,4 @@
+import Buffers
 import Measures
 import Multipath
 import Testing
@@ -271,6 +272,69 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         numbers.sayClosings(most: 10, wait: .seconds(1), at: .zero + .seconds(71)) { _ in }
         #expect(numbers.unconfirmed == 0 && numbers.deadline == .distantFuture)
     }
+
+    /// Closings that nobody confirms: so many, then no new flow; each is repeated in its time, and
+    /// the time of one does not grow with the others.
+    @Test func closingsThatNobodyConfirmsAreBounded() throws {
+        var numbers = FlowNumbers(isInitiator: false)
+        var closed = 0
+        while let number = numbers.allocate(at: .zero) {
+            numbers.close(number, at: .zero)
+            closed += 1
+            if closed > 40_000 { break }
+        }
+        #expect(closed == DatagramLimits.flows && numbers.unconfirmed == closed)
+        var said: [UInt16: Int] = [:], now = Instant.zero
+        while now < .zero + .seconds(10) {
+            numbers.sayClosings(most: 512, wait: .milliseconds(100), at: now) {
+                said[$0, default: 0] += 1
+            }
+            now = now + .milliseconds(10)
+        }
+        #expect(said.count == closed)
+        #expect(said.values.allSatisfy { (5...11).contains($0) })
+        numbers.sayClosings(most: 0, wait: .milliseconds(100), at: now) { _ in }
+        let number = try #require(said.keys.max())
+        numbers.confirm(number, at: now)
+        #expect(numbers.allocate(at: now) != nil)
+        #expect(numbers.allocate(at: now) != nil)
+    }
+
+    // MARK: Sizes
+
+    @Test func longRecordsThatNeverArriveMakeADoubt() {
+        var watch = FullRecordWatch(), now = Instant.zero
+        func take() -> Bool { watch.takeDoubt(at: now) }
+        func step(_ ms: Int64) { now = now + .milliseconds(ms) }
+        // All arrive: no doubt.
+        for _ in 0..<3 {
+            watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
+            step(40)
+            watch.noteReport(upTo: watch.sent, lost: 0, at: now)
+            #expect(!take() && watch.doubtAt == .distantFuture)
+        }
+        // One is lost, and the next one comes.
+        for lost in [1_400, 0] {
+            watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
+            step(40)
+            watch.noteReport(upTo: watch.sent, lost: lost, at: now)
+            #expect(!take())
+        }
+        // Two in a row, beside short ones that are reported.
+        for isSecond in [false, true] {
+            watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
+            step(40)
+            watch.noteReport(upTo: watch.sent, lost: 1_400, at: now)
+            #expect(take() == isSecond)
+            #expect(!take(), "once")
+        }
+        // Nothing is reported at all.
+        watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
+        step(59)
+        #expect(!take())
+        step(1)
+        #expect(take())
+    }
 }
 
 /// Two ends of a session's flows, joined by hand.
@@ -477,6 +541,84 @@ private final class FlowPair {
     }
 
     /// A call is not late for a flood of its own session's.
+    /// Of a user's sessions all have the same share; what one gives back another may have.
+    @Test func flowsOfAUserAreCountedOverAllSessions() {
+        let share = SharedLimit(100)
+        let now = Instant.zero + .seconds(1)
+        func make() -> DatagramFlows {
+            let flows = DatagramFlows(isInitiator: false, share: share)
+            _ = flows.open(association: 1, owner: 0, policy: .auto)
+            return flows
+        }
+        func send(_ flows: DatagramFlows, _ port: UInt16) {
+            bytes(3).withUnsafeBytes {
+                _ = try? flows.send(
+                    $0, association: 1, to: Target(host: .name("a"), port: port), at: now)
+            }
+        }
+        let first = make()
+        var second: DatagramFlows? = make()
+        for port in 1...80 as ClosedRange<UInt16> { send(first, port) }
+        for port in 1...80 as ClosedRange<UInt16> { send(second!, port) }
+        #expect(first.flowCount == 80 && second!.flowCount == 20 && share.used == 100)
+        #expect(second!.counters.refusedFlows == 60)
+        second = nil
+        #expect(share.used == 80, "the end of a session gives them back")
+        first.close(association: 1, at: now)
+        #expect(share.used == 0)
+    }
+
+    /// Whichever flows end first, those of an association that stay are ended with it.
+    @Test func flowsLeaveTheirAssociationInAnyOrder() {
+        var random = SeededRandom(seed: 5)
+        let flows = DatagramFlows(isInitiator: true)
+        let now = Instant.zero + .seconds(1)
+        for association in 1...3 as ClosedRange<UInt16> {
+            _ = flows.open(association: association, owner: 0, policy: .auto)
+        }
+        var open: [DatagramFrame.Opening] = []
+        for i in 0..<2_000 as Range<UInt16> {
+            if random.next() % 3 > 0 || open.isEmpty {
+                let opening = DatagramFrame.Opening(
+                    association: 1 + i % 3, target: Target(host: .name("a"), port: i + 1))
+                open.append(opening)
+                bytes(3).withUnsafeBytes {
+                    _ = try? flows.send(
+                        $0, association: opening.association, to: opening.target, at: now)
+                }
+            } else {
+                let gone = open.remove(at: Int(random.next() % UInt64(open.count)))
+                flows.end(flows.flow(gone)!, at: now)
+            }
+        }
+        #expect(flows.flowCount == open.count)
+        for association in 1...3 as ClosedRange<UInt16> {
+            flows.close(association: association, at: now)
+            open.removeAll { $0.association == association }
+            #expect(flows.flowCount == open.count)
+        }
+        #expect(flows.store.used == 0)
+    }
+
+    /// What waits is paid by the session's user, and is given back with the session.
+    @Test func whatWaitsIsPaidFor() {
+        let budget = MemoryBudget(limit: 1 << 20)
+        let memory = MemoryShare(of: budget, isOnlyOne: true)
+        var flows: DatagramFlows? = DatagramFlows(isInitiator: true, memory: memory)
+        _ = flows!.open(association: 1, owner: 0, policy: .auto)
+        for i in 0..<1_000 as Range<UInt16> {
+            bytes(9_000).withUnsafeBytes {
+                _ = try? flows!.send(
+                    $0, association: 1, to: Target(host: .name("a"), port: i % 300 + 1),
+                    at: .zero + .microseconds(Int64(i)))
+            }
+        }
+        #expect(flows!.store.used <= budget.used && budget.used <= 1 << 20)
+        #expect(flows!.store.used > 400_000 && flows!.counters.crowdedOut > 800)
+        flows = nil
+        #expect(budget.used == 0)
+    }
+
     @Test func aCallGoesAheadOfAFlood() {
         let pair = FlowPair()
         let flood = Target(host: .name("flood"), port: 9)

@@ -21,7 +21,8 @@ import Testing
         if user >= 0 {
             stream.account = UserState(
                 EndpointConfiguration.User(name: "", publicKey: .zero), number: user,
-                memory: MemoryShare(of: MemoryBudget(limit: 0), maximum: 0), wallClock: 0)
+                memory: MemoryShare(of: MemoryBudget(limit: 0), maximum: 0),
+                flows: SharedLimit(0), wallClock: 0)
         }
         return stream
     }

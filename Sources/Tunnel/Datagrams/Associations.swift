@@ -35,11 +35,21 @@ extension Endpoint {
         policy: DatagramPolicy, mode own: HandoverMode? = nil,
         only restriction: UplinkRestriction? = nil, at now: Instant
     ) -> StreamHandle {
-        host.lastAssociation &+= 1
-        let preface = AssociationPreface(number: host.lastAssociation, policy: policy)
+        let preface = AssociationPreface(number: nextAssociation(), policy: policy)
         return open(
             preface.bytes, target: nil, association: preface, mode: own, only: restriction,
             at: now)
+    }
+
+    /// A number that no association of a session has: an old one may live on when the numbers begin
+    /// again.
+    private func nextAssociation() -> UInt16 {
+        for _ in 0...UInt16.max {
+            host.lastAssociation &+= 1
+            let number = host.lastAssociation
+            if sessions.allSatisfy({ $0?.datagrams.associations[number] == nil }) { break }
+        }
+        return host.lastAssociation
     }
 
     /// Sends a datagram to `target`, where the concentrator is to send it, or at the concentrator
@@ -55,7 +65,10 @@ extension Endpoint {
         do throws(DatagramFlows.Refusal) {
             try session.datagrams.send(
                 payload, association: association.number, to: target, at: now)
-        } catch { return false }
+        } catch {
+            if error == .tooManyFlows { session.noteFlowRefused(at: now) }
+            return false
+        }
         session.markTalking()
         return true
     }
@@ -126,9 +139,16 @@ extension Session {
         renewCarrier(path)
         noteUse(at: now)
         if let due = path.silence.receivedData(at: now) { arm(due) }
+        let refused = datagrams.counters.refusedFlows
         datagrams.receive(
             frame, path: path.number, packet: number, at: now, deliver: handOver)
+        if datagrams.counters.refusedFlows != refused { noteFlowRefused(at: now) }
         markTalking()
+    }
+
+    /// There are too many flows for one more.
+    fileprivate func noteFlowRefused(at now: Instant) {
+        if let user { host.turnedAway(by: .flows, user, at: now) }
     }
 
     func receive(_ frame: FlowFrame, at now: Instant) {
@@ -182,6 +202,7 @@ extension Session {
     fileprivate func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
         guard !isClosing, isConfirmed, !isMute else { return true }
         datagrams.advance(to: now, deliver: handOver)
+        watchSizes(at: now)
         sendReports(batch, at: now)
         let best = bestPath()
         datagrams.repeatClosings(wait: best?.probeTimeout ?? Limits.initialTimeout, at: now)
@@ -196,6 +217,23 @@ extension Session {
         guard datagrams.deadline <= now else { arm(datagrams.deadline); return true }
         markTalking()
         return false
+    }
+
+    /// Long records of datagrams seem not to arrive: probes of the path's size tell.
+    private func watchSizes(at now: Instant) {
+        for i in datagrams.carriers.indices
+        where datagrams.carriers[i].window.sizes.takeDoubt(at: now) {
+            guard let path = paths[i], path.isOpen, path.mtu.current > path.mtu.base else {
+                continue
+            }
+            if path.probe.isOutstanding {
+                // An answer to what was asked before tells nothing of what is asked now.
+                datagrams.carriers[i].window.sizes.postpone(
+                    until: now + Limits.minimumVariation)
+            } else {
+                doubtSize(path, at: now)
+            }
+        }
     }
 
     private func sendReports(_ batch: DatagramBatch, at now: Instant) {
@@ -230,7 +268,11 @@ extension Session {
         frame.write(into: out)
         noteUse(at: now)
         noteEliciting(path, at: now)
-        datagrams.carriers[path.number].window.noteSent(size, number: path.nextNumber, at: now)
+        let length = path.datagramLimit - path.frameSpace
+        path.mtu.sent(length, at: now)
+        datagrams.carriers[path.number].window.noteSent(
+            size, number: path.nextNumber, isFull: length > path.mtu.base,
+            answer: roundTripBound(path) + DatagramLimits.reportWait, at: now)
         markDirty()
         return true
     }

@@ -10,6 +10,11 @@ struct DatagramWindow {
         /// All bytes sent up to and with this record.
         var total: Int
         var at: Instant
+        /// Bytes of frames in it, and whether it is longer than every path must take.
+        var bytes: Int
+        var isFull: Bool
+        /// What was sent in such records up to and with this one.
+        var full: FullRecordWatch.Totals
     }
     private static let remembered = 256
     /// Bytes a second below which a rate says nothing of the path.
@@ -31,6 +36,8 @@ struct DatagramWindow {
     /// Bytes a second that arrived, the most of lately.
     private(set) var rate = 0.0
     private var shortenedAt = Instant.zero
+    /// Whether long records arrive.
+    var sizes = FullRecordWatch()
 
     var underWay: Int { sent - passed }
 
@@ -61,14 +68,32 @@ struct DatagramWindow {
         return emptyRoundTrip / 2 + (underWay == 0 ? .zero : max(measured, computed))
     }
 
-    mutating func noteSent(_ bytes: Int, number: UInt64, at now: Instant) {
+    /// A frame of `bytes` leaves in record `number`, perhaps behind others. `isFull`: with it the
+    /// record is longer than every path must take. `answer`: how long the report on it may take.
+    mutating func noteSent(
+        _ bytes: Int, number: UInt64, isFull: Bool, answer: @autoclosure () -> Interval,
+        at now: Instant
+    ) {
         sent += bytes
         if window - underWay < 1_500 { wasFull = true }
-        if let last = log.last, last.number == number {
-            log[log.count - 1].total = sent
+        let last = log.count - 1
+        if last >= 0, log[last].number == number {
+            log[last].total = sent
+            log[last].bytes += bytes
+            if isFull {
+                let wasFull = log[last].isFull
+                sizes.noteSent(
+                    wasFull ? bytes : log[last].bytes, isNew: !wasFull, answer: answer(), at: now)
+                log[last].isFull = true
+                log[last].full = sizes.sent
+            }
             return
         }
-        log.append(Sent(number: number, total: sent, at: now))
+        if isFull { sizes.noteSent(bytes, isNew: true, answer: answer(), at: now) }
+        log.append(
+            Sent(
+                number: number, total: sent, at: now, bytes: bytes, isFull: isFull,
+                full: sizes.sent))
         if log.count - logHead > Self.remembered { logHead += 1 }
         tidy()
     }
@@ -104,6 +129,7 @@ struct DatagramWindow {
             }
         }
         guard arrived <= departed + departed / 2 + 65_536 else { return }
+        sizes.noteReport(upTo: entry.full, lost: departed - arrived, at: now)
         noteRate(arrived, in: since)
         adapt(arrived: arrived, departed: departed, at: now)
     }

@@ -16,6 +16,8 @@ final class DatagramFlow {
     var order = Resequencer()
     var assembly = DatagramAssembly()
     var lastUsed: Instant
+    /// Among the flows of its association.
+    var place = 0
     /// The paths of its last datagram, a bit each, for status.
     var lastSentOn: UInt32 = 0
 

@@ -27,7 +27,7 @@ extension DatagramFlows {
         flow.meter.note(payload.count, at: now)
         if flow.queue.count >= DatagramLimits.queued { dropFirst(of: flow) }
         var copy = store.copy(payload)
-        while copy == nil, !flow.queue.isEmpty || crowdOut() {
+        while copy == nil, !flow.queue.isEmpty || crowdOut(at: now) {
             if !flow.queue.isEmpty { dropFirst(of: flow) }
             copy = store.copy(payload)
         }
@@ -46,16 +46,23 @@ extension DatagramFlows {
         counters.crowdedOut += 1
     }
 
-    /// Of the flow with the longest queue half of it goes (as in RFC 8290 section 4.1.3); false
-    /// where none has one.
-    private func crowdOut() -> Bool {
-        var fattest: DatagramFlow?
-        for case let flow? in flows where flow.queue.count > fattest?.queue.count ?? 0 {
-            fattest = flow
+    /// Of the flows with the longest queues half of each goes (as in RFC 8290 section 4.1.3), as
+    /// many at once as are worth looking through all flows; false where none has one. Where that
+    /// brought little, not again at the same instant.
+    private func crowdOut(at now: Instant) -> Bool {
+        guard crowdedAt != now else { return false }
+        var longest = 0
+        for case let flow? in flows { longest = max(longest, flow.queue.count) }
+        var left = DatagramLimits.crowdedOutAtOnce
+        for i in flows.indices where longest > 0 && left > 0 {
+            let slot = (i + evictionCursor) % flows.count
+            guard let flow = flows[slot], flow.queue.count > longest / 2 else { continue }
+            let n = min(left, (flow.queue.count + 1) / 2)
+            for _ in 0..<n { dropFirst(of: flow) }
+            left -= n
         }
-        guard let fattest else { return false }
-        for _ in 0..<min(64, (fattest.queue.count + 1) / 2) { dropFirst(of: fattest) }
-        return true
+        if left > 0 { crowdedAt = now }
+        return left < DatagramLimits.crowdedOutAtOnce
     }
 
     // MARK: A turn

@@ -1,3 +1,4 @@
+import Buffers
 import Measures
 import Multipath
 import Wire
@@ -31,7 +32,9 @@ final class DatagramFlows {
     }
 
     let isInitiator: Bool
-    let store = DatagramStore()
+    let store: DatagramStore
+    /// Of the user's flows, over all sessions; nil: nobody counts.
+    private let share: SharedLimit?
     /// Looked up, never iterated.
     var associations: [UInt16: Association] = [:]
     var flows: [DatagramFlow?] = []
@@ -45,13 +48,21 @@ final class DatagramFlows {
     /// Words about flows that wait for a datagram.
     var statements: [FlowFrame] = []
     var counters = DatagramCounters()
+    /// When looking for somebody to crowd out last brought little.
+    var crowdedAt = Instant.distantFuture
     /// Nothing was sent since no path had space: when it is tried again.
     var retryAt = Instant.distantFuture
 
-    init(isInitiator: Bool) {
+    /// `share`: of how many flows there may be besides the session's own limit; `memory`: of what
+    /// waits.
+    init(isInitiator: Bool, share: SharedLimit? = nil, memory: MemoryShare? = nil) {
         self.isInitiator = isInitiator
+        self.share = share
+        store = DatagramStore(share: memory)
         numbers = FlowNumbers(isInitiator: isInitiator)
     }
+
+    deinit { share?.change(by: -byNumber.count) }
 
     var isEmpty: Bool { associations.isEmpty && byNumber.isEmpty && numbers.unconfirmed == 0 }
     var flowCount: Int { byNumber.count }
@@ -83,8 +94,10 @@ final class DatagramFlows {
 
     /// A flow that comes to be; nil where there are too many. `number`: nil for one of ours.
     func makeFlow(_ opening: DatagramFrame.Opening, number: UInt16?, at now: Instant) -> Int? {
-        if byNumber.count >= DatagramLimits.flows, !evict(at: now) { return nil }
+        let isFull = byNumber.count >= DatagramLimits.flows || share?.hasRoom == false
+        if isFull, !evict(at: now) { return nil }
         guard let taken = number ?? numbers.allocate(at: now) else { return nil }
+        share?.change(by: 1)
         let flow = DatagramFlow(
             number: taken, opening: opening, isOurs: number == nil, at: now)
         let slot: Int
@@ -97,6 +110,7 @@ final class DatagramFlows {
         }
         byNumber[taken] = slot
         if byOpening[opening] == nil { byOpening[opening] = slot }
+        flow.place = associations[opening.association]?.flows.count ?? 0
         associations[opening.association]?.flows.append(slot)
         timers.set(slot, flow.deadline)
         return slot
@@ -116,13 +130,15 @@ final class DatagramFlows {
         end(oldest, at: now)
         return true
     }
-    private var evictionCursor = 0
+    private(set) var evictionCursor = 0
 
     /// A flow ends before its association does.
     func end(_ slot: Int, at now: Instant) {
         guard let flow = flows[slot] else { return }
-        if let i = associations[flow.opening.association]?.flows.firstIndex(of: slot) {
-            associations[flow.opening.association]?.flows.remove(at: i)
+        // The last one takes its place.
+        if let last = associations[flow.opening.association]?.flows.popLast(), last != slot {
+            associations[flow.opening.association]?.flows[flow.place] = last
+            flows[last]?.place = flow.place
         }
         drop(slot, at: now)
     }
@@ -133,6 +149,7 @@ final class DatagramFlows {
         flow.isActive = false
         timers.set(slot, .distantFuture)
         byNumber[flow.number] = nil
+        share?.change(by: -1)
         if byOpening[flow.opening] == slot { byOpening[flow.opening] = nil }
         flows[slot] = nil
         freeFlows.append(slot)
@@ -173,7 +190,9 @@ final class DatagramFlows {
     var deadline: Instant {
         var due = min(timers.next, numbers.deadline)
         // By index: iterating would retain what each holds.
-        for i in carriers.indices { due = min(due, carriers[i].arrivals.dueAt) }
+        for i in carriers.indices {
+            due = min(due, min(carriers[i].arrivals.dueAt, carriers[i].window.sizes.doubtAt))
+        }
         return min(due, turns.isEmpty ? .distantFuture : retryAt)
     }
 

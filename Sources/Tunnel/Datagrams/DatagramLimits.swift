@@ -39,6 +39,9 @@ enum DatagramLimits {
     /// What arrived is reported after this, or so many bytes.
     static let reportWait = Interval.milliseconds(20)
     static let reportBytes = 16 << 10
+    /// Datagrams that make room at once where there is no memory left: as many are worth looking
+    /// through all flows.
+    static let crowdedOutAtOnce = 64
     /// Datagrams sent in one turn before bulk has its own.
     static let perTurn = 512
     /// Datagrams in a turn whose own paths take no more, while others' do.

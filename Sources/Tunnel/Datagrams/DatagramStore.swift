@@ -1,7 +1,9 @@
+import Buffers
+
 /// Copies of datagrams that wait, in slots of three sizes, of a session or of a test.
 ///
-/// Slots are made by slabs on demand and used again; nothing is allocated for a datagram once
-/// enough are there.
+/// Slots are made by slabs on demand, which count as memory of the session's user, and used again;
+/// nothing is allocated for a datagram once enough are there.
 final class DatagramStore {
     /// A copy that waits. Its owner gives it back once.
     struct Slot {
@@ -25,15 +27,27 @@ final class DatagramStore {
     private(set) var used = 0
     let limit: Int
 
-    init(limit: Int = DatagramLimits.memory) { self.limit = limit }
-    deinit { for size in sizes { for slab in size.slabs { slab.deallocate() } } }
+    private let share: MemoryShare?
+    /// Bytes of all slabs.
+    private var owned = 0
 
-    /// Nil where the limit is reached, or the datagram is longer than there may be any.
+    /// `share`: who pays for the slabs; nil: nobody.
+    init(limit: Int = DatagramLimits.memory, share: MemoryShare? = nil) {
+        self.limit = limit
+        self.share = share
+    }
+    deinit {
+        for size in sizes { for slab in size.slabs { slab.deallocate() } }
+        share?.change(by: -owned)
+    }
+
+    /// Nil where the limit is reached or there is no memory, or the datagram is longer than there
+    /// may be any.
     func copy(_ bytes: UnsafeRawBufferPointer) -> Slot? {
         guard let i = sizes.firstIndex(where: { bytes.count <= $0.bytes }),
             used + sizes[i].bytes <= limit
         else { return nil }
-        if sizes[i].free.isEmpty { grow(i) }
+        if sizes[i].free.isEmpty, !grow(i) { return nil }
         let index = sizes[i].free.removeLast()
         used += sizes[i].bytes
         if let from = bytes.baseAddress {
@@ -58,10 +72,15 @@ final class DatagramStore {
         return sizes[size].slabs[slab] + at * sizes[size].bytes
     }
 
-    private func grow(_ i: Int) {
+    private func grow(_ i: Int) -> Bool {
+        let bytes = sizes[i].bytes * sizes[i].perSlab
+        guard share.map({ $0.free >= bytes }) ?? true else { return false }
+        share?.change(by: bytes)
+        owned += bytes
         let first = sizes[i].slabs.count * sizes[i].perSlab
         sizes[i].slabs.append(
-            .allocate(byteCount: sizes[i].bytes * sizes[i].perSlab, alignment: 16))
+            .allocate(byteCount: bytes, alignment: 16))
         for k in (0..<sizes[i].perSlab).reversed() { sizes[i].free.append(Int32(first + k)) }
+        return true
     }
 }

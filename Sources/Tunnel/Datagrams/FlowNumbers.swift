@@ -9,28 +9,38 @@ import Wire
 struct FlowNumbers {
     private struct Closing {
         var number: UInt16
-        var again: Instant
         var wait: Interval
     }
-    private enum State { case open, closing, resting }
+    private enum State {
+        case open
+        /// By its index among `closing`.
+        case closing(Int)
+        case resting
+    }
 
     private let first: UInt16
     private var cursor: UInt16 = 0
     /// Numbers that are not free. Looked up, never iterated.
     private var states: [UInt16: State] = [:]
     private var closing: [Closing] = []
+    private var freeClosings: [Int] = []
+    /// When each of `closing` is to be said (again).
+    private var repeats = DeadlineHeap()
+    /// No more could be said: not before.
+    private var blockedUntil = Instant.zero
     private var resting: [(number: UInt16, until: Instant)] = []
     private var restingHead = 0
     /// When a closing is to be said (again).
-    private(set) var deadline = Instant.distantFuture
+    var deadline: Instant { max(repeats.next, blockedUntil) }
     /// Closed here, and the other side may not know.
     private(set) var unconfirmed = 0
 
     init(isInitiator: Bool) { first = isInitiator ? 0 : DatagramFrame.listenerFlow }
 
-    /// Nil where none is free.
+    /// Nil where none is free, or the other side has too many closings to confirm yet.
     mutating func allocate(at now: Instant) -> UInt16? {
         wake(at: now)
+        guard unconfirmed < DatagramLimits.flows else { return nil }
         for _ in 0..<64 {
             let number = first | cursor
             cursor = (cursor + 1) & 0x7fff
@@ -42,22 +52,34 @@ struct FlowNumbers {
         return nil
     }
 
-    func isClosing(_ number: UInt16) -> Bool { states[number] == .closing }
+    func isClosing(_ number: UInt16) -> Bool {
+        if case .closing = states[number] { true } else { false }
+    }
 
     /// The flow has ended here: said at once and until it is confirmed.
     mutating func close(_ number: UInt16, at now: Instant) {
-        guard states[number] == .open else { return }
-        states[number] = .closing
+        guard case .open = states[number] else { return }
+        let entry = Closing(number: number, wait: .zero)
+        let index: Int
+        if let free = freeClosings.popLast() {
+            index = free
+            closing[index] = entry
+        } else {
+            index = closing.count
+            closing.append(entry)
+        }
+        states[number] = .closing(index)
         unconfirmed += 1
-        closing.append(Closing(number: number, again: now, wait: .zero))
-        deadline = min(deadline, now)
+        repeats.set(index, now)
     }
 
     /// The other side knows no such flow.
     mutating func confirm(_ number: UInt16, at now: Instant) {
-        guard states[number] == .closing else { return }
+        guard case .closing(let index) = states[number] else { return }
         states[number] = .resting
         unconfirmed -= 1
+        repeats.set(index, .distantFuture)
+        freeClosings.append(index)
         resting.append((number, now + DatagramLimits.numberRest))
     }
 
@@ -66,23 +88,15 @@ struct FlowNumbers {
         most: Int, wait: Interval, at now: Instant, _ say: (UInt16) -> Void
     ) {
         var said = 0
-        deadline = .distantFuture
-        closing.removeAll { states[$0.number] != .closing }
-        for i in closing.indices {
-            if closing[i].again <= now {
-                guard said < most else {
-                    deadline = min(deadline, now + .milliseconds(10))
-                    continue
-                }
-                say(closing[i].number)
-                said += 1
-                closing[i].wait =
-                    closing[i].wait == .zero
-                    ? wait : min(closing[i].wait * 2, Limits.maximumSignalInterval)
-                closing[i].again = now + closing[i].wait
-            }
-            deadline = min(deadline, closing[i].again)
+        while said < most, let index = repeats.popDue(at: now) {
+            say(closing[index].number)
+            said += 1
+            let before = closing[index].wait
+            closing[index].wait =
+                before == .zero ? wait : min(before * 2, Limits.maximumSignalInterval)
+            repeats.set(index, now + closing[index].wait)
         }
+        blockedUntil = repeats.next <= now ? now + .milliseconds(10) : .zero
     }
 
     private mutating func wake(at now: Instant) {

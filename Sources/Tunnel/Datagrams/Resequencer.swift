@@ -55,7 +55,15 @@ struct Resequencer {
     mutating func advance(
         to now: Instant, _ store: DatagramStore, deliver: (UnsafeRawBufferPointer) -> Void
     ) {
-        while held.contains(where: { $0.until <= now }) { skip(store, deliver) }
+        if let last = held.lastIndex(where: { $0.until <= now }) {
+            for item in held[...last] {
+                deliver(store.bytes(item.slot))
+                store.free(item.slot)
+            }
+            next = Self.behind(held[last].sequence)
+            held.removeFirst(last + 1)
+            release(store, deliver)
+        }
         note()
     }
 
