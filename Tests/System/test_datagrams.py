@@ -391,3 +391,33 @@ def test_a_torrent_survives_wifi(world):
     check(said["same"], "another file came")
     check(counter(pair, "concentrator", "datagrams_received_total") > 2_000, "it went another way")
     world.notes.append(f"a torrent of 4 MB over uTP, WiFi lost after the first: {said['seconds']:.1f} s")
+
+
+@seconds(90)
+def test_a_path_that_shrinks(world):
+    """A link's MTU becomes 1,280 and nobody says so, during a call, a flow of full datagrams and a download: the size
+    is found, next to nothing of the call is missed, and all go on."""
+    echo(world)
+    pair = world.pair(uplinks=("wifi",))
+    world.limit(wifi=20)
+
+    def size(side):
+        return next(p["packet_size"] for s in pair.status(side)["sessions"] for p in s["paths"])
+    world.wait(lambda: size("proxy") == 1500 and size("concentrator") == 1500, "1,500 bytes to be found")
+    call = start(world, "call", ORIGIN, 7000, 20, 400)
+    video = start(world, "call", ORIGIN, 7000, 10, 800, 1400)
+    curl = subprocess.Popen(["ip", "netns", "exec", world.app, "curl", "-sS", "--max-time", "40", "-o", "/dev/null", "-w", "%{size_download}",
+                             "--socks5-hostname", "127.0.0.1:1080", f"http://{ORIGIN}/bytes/8000000"], stdout=subprocess.PIPE, text=True)
+    world.processes.append(curl)
+    time.sleep(2)
+    world.shrink("wifi", 1280)
+    began = time.monotonic()
+    world.wait(lambda: size("proxy") <= 1280 and size("concentrator") <= 1280, "the smaller size", 5.0)
+    found = time.monotonic() - began
+    said, full = result(call), result(video)
+    world.notes.append(f"found after {found:.2f} s; {said['missed_s']:.2f} s of the call are missed, {full['missed_s']:.2f} s of the flow of full datagrams")
+    check(curl.wait(45) == 0 and curl.stdout.read() == "8000000", "the download did not go on")
+    check(said["twice"] == 0 and full["twice"] == 0, "some came twice")
+    between(said["missed_s"], 0, 0.1, "missed of the call, s")
+    between(full["missed_s"], 0.01, 1.0, "missed of the full datagrams, s")
+    check(size("proxy") <= 1280, "a size that does not pass is used again")

@@ -131,6 +131,14 @@ class World:
             + (f"add rule inet silence forward iifname {uplink} drop\n"
                f"add rule inet silence forward oifname {uplink} drop\n" if silent else "")))
 
+    def shrink(self, uplink, size):
+        """The router's side of an uplink takes no longer packets any more, either way, and says nothing of it."""
+        sh(f"ip netns exec {self.mid} nft -f -", input=(
+            "table inet shrink {\nchain output {\ntype filter hook output priority 0;\n"
+            "icmp type destination-unreachable drop\nicmpv6 type packet-too-big drop\n}\n}\n"))
+        # A run of datagrams would be taken for one that may pass: each goes by itself from now on.
+        sh(f"ip -n {self.app} link set {uplink} gso_max_segs 1 && ip -n {self.mid} link set {uplink} mtu {size}")
+
     def masquerade(self):
         """The router becomes a NAT on its way to the server."""
         need("nft")
