@@ -48,3 +48,31 @@ def size(data):
     if kind in (ADDRESS, ADDRESS_ECHO):
         return 7 + (16 if data[4] & 2 else 4)
     return {PADDING: 1, PROBE: 11, ANSWER: 11, PATH_STATE: 6, PATH_ECHO: 6, CLOSE: 2, SUBFLOW_RESET: 4, JOIN_REQUEST: 5}.get(kind)
+
+
+# ---- datagrams of applications
+FLOW_ACKNOWLEDGED, FLOW_CLOSED, FLOW_UNKNOWN, DATAGRAM_REPORT = range(0x48, 0x4c)
+
+
+def with_length(kind, rest):
+    return bytes([kind]) + (bytes([len(rest)]) if len(rest) < 0x80 else struct.pack(">H", len(rest) | 0x8000)) + rest
+
+
+def datagram(flow, sequence, payload, opening=None, piece=None, ordered=False):
+    """`opening`: an association's number and a target as bytes; `piece`: which one, and the last one's number."""
+    kind = 0x40 | (opening is not None) | 2 * (piece is not None) | 4 * ordered
+    rest = struct.pack(">HI", flow, (sequence & 0xffffff) << 8)[:5]
+    if opening:
+        rest += struct.pack(">H", opening[0]) + opening[1]
+    if piece:
+        rest += bytes([piece[0] << 4 | piece[1]])
+    return with_length(kind, rest + payload)
+
+
+def flow(kind, number):
+    return with_length(kind, struct.pack(">H", number))
+
+
+def datagram_report(newest, count, held=0):
+    return with_length(DATAGRAM_REPORT, struct.pack(">IIH", (newest & 0xffffff) << 8, count & 0xffffffff, held)[:3]
+                       + struct.pack(">IH", count & 0xffffffff, held))
