@@ -562,6 +562,9 @@ private final class FlowPair {
         for port in 1...80 as ClosedRange<UInt16> { send(second!, port) }
         #expect(first.flowCount == 80 && second!.flowCount == 20 && share.used == 100)
         #expect(second!.counters.refusedFlows == 60)
+        let third = make()
+        for port in 1...9 as ClosedRange<UInt16> { send(third, port) }
+        #expect(third.flowCount == 0 && third.counters.refusedFlows == 9, "the others have all")
         second = nil
         #expect(share.used == 80, "the end of a session gives them back")
         first.close(association: 1, at: now)

@@ -118,9 +118,10 @@ final class DatagramFlows {
 
     /// Room for another flow: of a few the one that was not used for longest, if it rests at all.
     private func evict(at now: Instant) -> Bool {
+        guard !flows.isEmpty else { return false }
         var oldest = -1
         for _ in 0..<16 {
-            evictionCursor = (evictionCursor + 1) % max(1, flows.count)
+            evictionCursor = (evictionCursor + 1) % flows.count
             guard let flow = flows[evictionCursor] else { continue }
             if oldest < 0 || flow.lastUsed < flows[oldest]!.lastUsed { oldest = evictionCursor }
         }
