@@ -83,12 +83,13 @@ static void read_controls(struct msghdr *h, struct braid_arrival *a) {
     }
 }
 
-int braid_receive(struct braid_receiver *r, int fd) {
-    for (unsigned i = 0; i < r->slots; i++) {
+int braid_receive(struct braid_receiver *r, int fd, unsigned maximum) {
+    unsigned slots = maximum < r->slots ? maximum : r->slots;
+    for (unsigned i = 0; i < slots; i++) {
         r->messages[i].msg_hdr.msg_namelen = sizeof r->names[i];
         r->messages[i].msg_hdr.msg_controllen = CONTROL_BYTES;
     }
-    int n = recvmmsg(fd, r->messages, r->slots, MSG_DONTWAIT, NULL);
+    int n = recvmmsg(fd, r->messages, slots, MSG_DONTWAIT, NULL);
     if (n < 0) return -errno;
     for (int i = 0; i < n; i++) {
         struct braid_arrival *a = &r->arrivals[i];

@@ -14,6 +14,8 @@ final class RelayedByUser {
     let destinations = SharedLimit(maximumDestinations)
     let names = SharedLimit(maximumNames)
     let waiting = SharedLimit(maximumWaiting)
+    /// Of what comes from the world in a turn.
+    let turn = RelayShare()
     /// Datagrams to the world.
     var datagrams: TokenBucket
 

@@ -210,7 +210,7 @@ final class UDPAssociation: StreamOwner {
     private func receive(isIPv4: Bool) {
         guard let socket = isIPv4 ? v4 : v6, !isOver else { return }
         let now = server.driver.now
-        server.relaySockets.receive(socket) { payload, from in
+        server.relaySockets.receive(socket, of: share.turn) { payload, from in
             guard peers.allows(from, server.settings.datagrams.filtering, at: now) else {
                 server.datagrams.filtered += 1
                 return

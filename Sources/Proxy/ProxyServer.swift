@@ -24,6 +24,7 @@ public final class ProxyServer: EngineDelegate {
     var counters = Counters()
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
+    let relayShare = RelayShare()
     /// Answers programs' questions for names; captured ones come in by its `ask` and `serve`.
     let names: NameService
     /// Where sockets are read into before it is known what the bytes are; used within one call

@@ -133,7 +133,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
     private func receive() {
         guard let relay, let router, !isOver else { return }
         let now = server.driver.now
-        server.relaySockets.receive(relay) { datagram, from in
+        server.relaySockets.receive(relay, of: server.relayShare) { datagram, from in
             take(datagram, from, router, at: now)
         }
         server.driver.kick()

@@ -33,11 +33,11 @@ public final class DatagramExchange {
 
     // MARK: In
 
-    /// Receives once without waiting and hands every datagram over, valid and writable during the
-    /// call. Returns whether there may be more.
+    /// Receives once, at most `maximum` messages, without waiting and hands every datagram over, valid
+    /// and writable during the call. Returns whether there may be more.
     @inline(__always)
     public func receive(
-        from socket: DatagramSocket,
+        from socket: DatagramSocket, maximum: Int = DatagramExchange.receiveSlots,
         _ take: (
             _ datagram: UnsafeMutableRawBufferPointer, _ from: SocketAddress,
             _ local: IPAddress
@@ -45,9 +45,11 @@ public final class DatagramExchange {
     )
         -> Bool
     {
-        var n = braid_receive(receiver, socket.descriptor)
+        var n = braid_receive(receiver, socket.descriptor, UInt32(maximum))
         // An ICMP error of an earlier datagram: it says nothing about what waits here.
-        if n == -ECONNREFUSED || n == -EINTR { n = braid_receive(receiver, socket.descriptor) }
+        if n == -ECONNREFUSED || n == -EINTR {
+            n = braid_receive(receiver, socket.descriptor, UInt32(maximum))
+        }
         guard n > 0, let arrivals = braid_arrivals(receiver) else { return false }
         for i in 0..<Int(n) {
             let from = SocketAddress(arrivals[i].from), local = IPAddress(arrivals[i].local)
@@ -64,7 +66,7 @@ public final class DatagramExchange {
                 at += size
             } while at < length
         }
-        return n == Int32(Self.receiveSlots)
+        return n == Int32(maximum)
     }
 
     // MARK: Out

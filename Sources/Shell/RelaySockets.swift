@@ -26,6 +26,8 @@ public final class RelaySockets {
         byteCount: RelaySockets.arenaBytes, alignment: 64)
     private var used = 0
     private var socket: RelaySocket?
+    /// Of the loop, counted.
+    fileprivate private(set) var turn = 0
 
     private static let slots = 64
     /// What one batch holds: a SOCKS header and the longest UDP payload fit, and dozens of usual
@@ -33,6 +35,11 @@ public final class RelaySockets {
     private static let arenaBytes = 256 << 10
     /// Rounds of reception for one socket in one turn, of 16 messages each.
     private static let receiveRounds = 4
+    /// Datagrams of one user's sockets in one turn, after which each further one has only a few
+    /// messages of it: whoever floods a thousand ports does not hold up the turn of all others.
+    static let datagramsPerTurn = 256
+    /// The few.
+    static let fewMessages = 4
 
     /// After the engine's driver, so that what its turn brings leaves in it.
     public init(loop: EventLoop) {
@@ -41,7 +48,10 @@ public final class RelaySockets {
             fatalError("no memory for datagrams")
         }
         self.sender = sender
-        loop.afterEvents { [weak self] in self?.flush() }
+        loop.afterEvents { [weak self] in
+            self?.flush()
+            self?.turn &+= 1
+        }
     }
 
     deinit {
@@ -49,16 +59,23 @@ public final class RelaySockets {
         arena.deallocate()
     }
 
-    /// Hands over what has come, valid during the call.
+    /// Hands over what has come, valid during the call; what is left comes with the next turn.
+    /// `share`: of the user whose socket it is.
     public func receive(
-        _ socket: RelaySocket, _ take: (_ datagram: UnsafeRawBufferPointer, SocketAddress) -> Void
+        _ socket: RelaySocket, of share: RelayShare,
+        _ take: (_ datagram: UnsafeRawBufferPointer, SocketAddress) -> Void
     ) {
         for _ in 0..<Self.receiveRounds where socket.isOpen {
-            let more = exchange.receive(from: socket.datagrams) { datagram, from, _ in
+            let isLast = share.received(in: turn) >= Self.datagramsPerTurn
+            let more = exchange.receive(
+                from: socket.datagrams,
+                maximum: isLast ? Self.fewMessages : DatagramExchange.receiveSlots
+            ) { datagram, from, _ in
                 statistics.received += 1
+                share.note()
                 take(UnsafeRawBufferPointer(datagram), from)
             }
-            if !more { return }
+            if !more || isLast { return }
         }
     }
 
@@ -133,6 +150,22 @@ public final class RelaySockets {
             retries = 0
         }
     }
+}
+
+/// What the sockets of one user have received in the turn of the loop.
+public final class RelayShare {
+    private var turn = -1
+    private var count = 0
+    public init() {}
+
+    fileprivate func received(in turn: Int) -> Int {
+        if self.turn != turn {
+            self.turn = turn
+            count = 0
+        }
+        return count
+    }
+    fileprivate func note() { count += 1 }
 }
 
 /// One UDP socket of an association.

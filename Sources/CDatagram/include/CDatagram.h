@@ -80,8 +80,8 @@ struct braid_receiver;
 // `slots` buffers of 64 kB, and all that recvmmsg needs; NULL without memory.
 struct braid_receiver *braid_receiver_create(unsigned slots);
 void braid_receiver_free(struct braid_receiver *r);
-// Receives up to `slots` messages without waiting: their number, or a negative errno.
-int braid_receive(struct braid_receiver *r, int fd);
+// Receives up to `maximum` messages (and `slots`) without waiting: their number, or a negative errno.
+int braid_receive(struct braid_receiver *r, int fd, unsigned maximum);
 const struct braid_arrival *braid_arrivals(const struct braid_receiver *r);
 
 // One message to send: a datagram, or a run of datagrams of `segment` bytes each (the last may be shorter).
