@@ -60,19 +60,19 @@ public final class RelaySockets {
     }
 
     /// Hands over what has come, valid during the call; what is left comes with the next turn.
-    /// `share`: of the user whose socket it is.
+    /// `share`: of the user whose socket it is; nil: nobody's, who has a whole turn.
     public func receive(
-        _ socket: RelaySocket, of share: RelayShare,
+        _ socket: RelaySocket, of share: RelayShare? = nil,
         _ take: (_ datagram: UnsafeRawBufferPointer, SocketAddress) -> Void
     ) {
         for _ in 0..<Self.receiveRounds where socket.isOpen {
-            let isLast = share.received(in: turn) >= Self.datagramsPerTurn
+            let isLast = share.map { $0.received(in: turn) >= Self.datagramsPerTurn } ?? false
             let more = exchange.receive(
                 from: socket.datagrams,
                 maximum: isLast ? Self.fewMessages : DatagramExchange.receiveSlots
             ) { datagram, from, _ in
                 statistics.received += 1
-                share.note()
+                share?.note()
                 take(UnsafeRawBufferPointer(datagram), from)
             }
             if !more || isLast { return }
