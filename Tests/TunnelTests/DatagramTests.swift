@@ -310,21 +310,21 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         for _ in 0..<3 {
             watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
             step(40)
-            watch.noteReport(upTo: watch.sent, lost: 0, at: now)
+            watch.noteReport(upTo: watch.sent, lost: 0, oldest: nil, at: now)
             #expect(!take() && watch.doubtAt == .distantFuture)
         }
         // One is lost, and the next one comes.
         for lost in [1_400, 0] {
             watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
             step(40)
-            watch.noteReport(upTo: watch.sent, lost: lost, at: now)
+            watch.noteReport(upTo: watch.sent, lost: lost, oldest: nil, at: now)
             #expect(!take())
         }
         // Two in a row, beside short ones that are reported.
         for isSecond in [false, true] {
             watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
             step(40)
-            watch.noteReport(upTo: watch.sent, lost: 1_400, at: now)
+            watch.noteReport(upTo: watch.sent, lost: 1_400, oldest: nil, at: now)
             #expect(take() == isSecond)
             #expect(!take(), "once")
         }

@@ -129,7 +129,11 @@ struct DatagramWindow {
             }
         }
         guard arrived <= departed + departed / 2 + 65_536 else { return }
-        sizes.noteReport(upTo: entry.full, lost: departed - arrived, at: now)
+        var next = i + 1
+        while next < log.count, !log[next].isFull { next += 1 }
+        sizes.noteReport(
+            upTo: entry.full, lost: departed - arrived,
+            oldest: next < log.count ? log[next].at : nil, at: now)
         noteRate(arrived, in: since)
         adapt(arrived: arrived, departed: departed, at: now)
     }

@@ -29,8 +29,11 @@ struct FullRecordWatch {
     }
 
     /// A report on all records up to `totals`: of the bytes sent since the last report
-    /// `lost` did not come.
-    mutating func noteReport(upTo totals: Totals, lost: Int, at now: Instant) {
+    /// `lost` did not come. `oldest`: when the first record left that is not reported on yet; nil where
+    /// there is none.
+    mutating func noteReport(
+        upTo totals: Totals, lost: Int, oldest: Instant?, at now: Instant
+    ) {
         let bytes = totals.bytes - reported.bytes, records = totals.records - reported.records
         reported = totals
         guard bytes > 0 else { return }
@@ -39,7 +42,7 @@ struct FullRecordWatch {
             missing = 0
             doubtAt = now
         } else {
-            doubtAt = sent == reported ? .distantFuture : now + answer
+            doubtAt = oldest.map { max($0 + answer, now) } ?? .distantFuture
         }
     }
 
