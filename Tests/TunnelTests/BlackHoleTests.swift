@@ -64,7 +64,8 @@ import Wire
         for _ in 0..<200 where far.full.last! <= shrunk + .milliseconds(20) { step() }
         let again = try #require(far.full.first { $0 > shrunk + .milliseconds(20) })
         // 30 ms there and back, 20 until a report.
-        #expect(again - shrunk < .milliseconds(30 + 20 + 2 * 30 + 15 + 20), "\(again - shrunk)")
+        let bound = Interval.milliseconds(30 + 20 + 2 * 30 + 15 + 20)
+        #expect(again - shrunk < bound, "\(again - shrunk)")
         #expect(limit(world) <= Self.small)
         let back = far.full.count
         for _ in 0..<100 { step() }
