@@ -86,6 +86,8 @@ public final class Connection {
     var remoteFirst: DataSequence?
     var remoteToken: UInt32 = 0
     var members: [MemberSubflow?] = []
+    /// Where the congestion control is a coupled one.
+    let coupling: CongestionCoupling?
     var ended: [Int] = []
     /// What both ends of a subflow know of its sealed segments, by index. Stays when the subflow is
     /// gone: what it said last may have yet to be written.
@@ -162,6 +164,7 @@ public final class Connection {
             initialEdge: configuration.framing.earlyWindow)
         receiver = DataReceiver(limit: configuration.receiveLimit, share: memory)
         scheduler = Scheduler(configuration.scheduler)
+        coupling = configuration.subflow.congestion.isCoupled ? CongestionCoupling() : nil
         shadowing = Shadowing(at: now)
         lastPayload = now
         timers[.idle] = now + Self.idleRelease

@@ -144,6 +144,7 @@ extension Connection {
     ) -> Int {
         inputChanged(at: now)
         timers.clear(.orphan)
+        if let coupling { member.tcp.couple(with: coupling) }
         if subflowsClosed { closeAfterEnd(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
             member.index = free

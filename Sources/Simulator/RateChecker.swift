@@ -123,7 +123,8 @@ extension World {
     private func dueRate(_ conditions: (Lane) -> LinkConditions) -> Rate? {
         guard options.second == nil, options.connection.sendLimit >= 1 << 20,
             options.connection.receiveLimit >= 1 << 20,
-            options.connection.subflow.congestion != .newReno
+            options.connection.subflow.congestion != .newReno,
+            !options.connection.subflow.congestion.isCoupled
         else { return nil }
         var rates: [(rate: Rate, isBackup: Bool)] = [], areAllClean = true
         for (i, lane) in lanes.enumerated() where !lane.isDown {

@@ -253,6 +253,10 @@ public final class Subflow {
         updatePacing()
     }
 
+    /// Its congestion control looks at the other subflows of its connection from now on, where the
+    /// algorithm is a coupled one.
+    public func couple(with others: CongestionCoupling) { controller.couple(with: others) }
+
     // MARK: What the scheduler and the reinjector ask
 
     private static let minimumRTTLifetime = Interval.seconds(30)

@@ -82,6 +82,9 @@ public class CongestionController {
         }
     }
 
+    /// From now on it looks at the other subflows of a connection, where it does at all.
+    func couple(with others: CongestionCoupling) {}
+
     /// What was learnt of the path is void: it leads somewhere else now.
     func restart() {
         window = initialWindow
@@ -104,6 +107,9 @@ public class CongestionController {
         case .cubic: Cubic(segmentSize: segmentSize, initialWindow: initialWindow)
         case .newReno: NewReno(segmentSize: segmentSize, initialWindow: initialWindow)
         case .bbr: BBR(segmentSize: segmentSize, initialWindow: initialWindow)
+        case .lia: Coupled(.lia, segmentSize: segmentSize, initialWindow: initialWindow)
+        case .olia: Coupled(.olia, segmentSize: segmentSize, initialWindow: initialWindow)
+        case .balia: Coupled(.balia, segmentSize: segmentSize, initialWindow: initialWindow)
         }
     }
 }

@@ -38,7 +38,7 @@ extension Arguments {
           --window BYTES          receive window at most (8388608); --no-scaling: without the window scale option
           --initial-window N      segments sent before the first acknowledgement
           --mss BYTES             payload of a segment at most (1380)
-          --congestion NAME       bbr (default), cubic or newreno
+          --congestion NAME       bbr (default), cubic, newreno; coupled: lia, olia, balia
           --timestamps            with the timestamps option; --no-sack: without selective acknowledgements
           --give-up S             a subflow ends that hears no acknowledgement for this long
 
