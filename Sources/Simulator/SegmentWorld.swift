@@ -34,6 +34,9 @@ public final class SegmentWorld: InstantLoop {
 
     /// Headers that a sealed segment carries on the line (docs/design.md: at most 64).
     static let lineOverhead = 64
+    /// Of each path: where the listener's segments go through a line shared with others before the
+    /// path's own. None: they don't.
+    var bottlenecks: [SharedBottleneck] = []
     static let firstPort: UInt16 = 40_000
     static let listenerPort: UInt16 = 443
     static let rejoinAfter = Interval.milliseconds(250)
@@ -220,7 +223,12 @@ public final class SegmentWorld: InstantLoop {
             failure = "packet pool exhausted"; return
         }
         let link = fromInitiator ? lanes[path].up : lanes[path].down
-        link.offer(packet, lineBytes: payload.count + Self.lineOverhead, at: now)
+        let lineBytes = payload.count + Self.lineOverhead
+        if !fromInitiator, bottlenecks.indices.contains(path) {
+            bottlenecks[path].offer(packet, lineBytes: lineBytes, to: link, at: now)
+        } else {
+            link.offer(packet, lineBytes: lineBytes, at: now)
+        }
     }
 
     private func check(_ segment: borrowing Segment, _ payload: Pieces, fromInitiator: Bool) {
