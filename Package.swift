@@ -57,9 +57,12 @@ let package = Package(
         // Layer 5
         module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
         // Layer 6
-        module(
-            "Simulator", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"]
-        ),
+        .target(
+            name: "Simulator",
+            dependencies: [
+                "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath", "Tunnel"
+            ],
+            resources: [.embedInCode("Energy/Profiles")], swiftSettings: fast),
         module(
             "Shell",
             [
@@ -111,7 +114,7 @@ let package = Package(
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(
-            name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Wire"],
+            name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Subflow", "Wire"],
             path: "Tests/Simulate",
             swiftSettings: fast),
         // The engine as a host of its own, against the kernel's MPTCP (Tests/Interop).

@@ -9,6 +9,8 @@ public struct UplinkPlan: Hashable, Sendable {
     public var down: LinkConditions
     /// The role that the proxy gives it.
     public var isBackup = false
+    /// A backup path that is kept ready.
+    public var isWarm = false
     /// A radio that sleeps after the first interval of silence and takes the second to wake.
     public var radio: RadioPlan?
     /// A radio's sleep.
@@ -52,6 +54,8 @@ public struct StreamPlan: Hashable, Sendable {
     public var listenerReader = Reader.eager
     /// What the listener sends, as many bytes as `listener` says; empty: pseudo-random bytes.
     public var recording: [UInt8] = []
+    /// Between the end of a response and the next request; only where the initiator makes requests.
+    public var pause = Interval.zero
     /// Both applications make calls drawn from this seed (`CallsEnd`) instead.
     public var calls: UInt64?
     /// Of both ends; they read as fast as they can unless said otherwise.

@@ -53,14 +53,19 @@ public class StreamEnd {
     public static func pair(
         key: UInt64, initiator: Supply, listener: Supply,
         initiatorReader: Reader = .eager, listenerReader: Reader = .eager,
-        recording: [UInt8] = []
+        recording: [UInt8] = [], pause: Interval = .zero
     ) -> (initiator: StreamEnd, listener: StreamEnd) {
         var there = StreamPattern(key: key), back = StreamPattern(key: ~key, recording: recording)
         if case .echo = listener { back = there }
         if case .echo = initiator { there = back }
-        let a = StreamEnd(
-            outgoing: there, incoming: back, supply: initiator,
-            expected: listener.total, reader: initiatorReader)
+        let a =
+            pause > .zero
+            ? PausingEnd(
+                outgoing: there, incoming: back, supply: initiator, expected: listener.total,
+                pause: pause)
+            : StreamEnd(
+                outgoing: there, incoming: back, supply: initiator,
+                expected: listener.total, reader: initiatorReader)
         let b = StreamEnd(
             outgoing: back, incoming: there, supply: listener,
             expected: initiator.total, reader: listenerReader)
@@ -141,6 +146,11 @@ public class StreamEnd {
         }
     }
 
+    /// Bytes it has made so far.
+    func produced(at now: Instant) -> Int {
+        supply.produced(after: now - (began ?? now), received: read)
+    }
+
     private func receive(_ connection: any ApplicationStream, at now: Instant) -> Bool {
         var taken = 0
         while failure == nil {
@@ -173,9 +183,9 @@ public class StreamEnd {
     }
 
     private func send(_ connection: any ApplicationStream, at now: Instant) -> Bool {
-        guard !isWritingFinished, let began else { return false }
+        guard !isWritingFinished, began != nil else { return false }
         var wrote = false
-        let produced = supply.produced(after: now - began, received: read)
+        let produced = produced(at: now)
         while written < produced {
             let space = connection.writeSpace(produced - written)
             guard space.count > 0 else { return wrote }

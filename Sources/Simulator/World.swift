@@ -89,7 +89,7 @@ public final class World: InstantLoop {
                 listener: plan.listener,
                 initiatorReader: plan.initiatorReader,
                 listenerReader: plan.listenerReader,
-                recording: plan.recording)
+                recording: plan.recording, pause: plan.pause)
         }
         /// Whether both ends are done.
         public var isFinished: Bool {
@@ -199,7 +199,7 @@ public final class World: InstantLoop {
     }
 
     static func uplink(_ i: Int, _ plan: UplinkPlan) -> Uplink {
-        Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup)
+        Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup, isWarm: plan.isWarm)
     }
 
     /// Whether every stream has ended and every fault has happened.

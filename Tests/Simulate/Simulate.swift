@@ -2,6 +2,7 @@ import Glibc
 import Measures
 import Multipath
 import Simulator
+import Subflow
 import Wire
 
 /// `simulate soak|one|segments …`: the simulator as a program, so that thousands of seeds run in
@@ -13,6 +14,8 @@ import Wire
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
 ///     simulate hashes [--seeds A..B]
+///     simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]
+///     simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]
 ///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N
 /// --trace
 @main struct Simulate {
@@ -22,6 +25,10 @@ import Wire
         var twice = false
         var trace = false
         var quiet = false
+        /// Of all connections, where not as drawn.
+        var congestion: CongestionAlgorithm?
+        /// Of the two subflows of `fairness`.
+        var roundTrips: [Interval]?
 
         init?(_ words: [String]) {
             var i = 0
@@ -49,6 +56,16 @@ import Wire
                 case "--twice": twice = true
                 case "--trace": trace = true
                 case "--quiet": quiet = true
+                case "--congestion":
+                    guard let name = value(), let a = CongestionAlgorithm(rawValue: name) else {
+                        return nil
+                    }
+                    congestion = a
+                case "--round-trips":
+                    guard let parts = value()?.split(separator: ","), parts.count == 2,
+                        let a = Int64(parts[0]), let b = Int64(parts[1]), a > 0, b > 0
+                    else { return nil }
+                    roundTrips = [.milliseconds(a), .milliseconds(b)]
                 case "full", "backup", "single", "download", "upload", "stream", "visible",
                     "silent", "return", "asleep":
                     break
@@ -62,8 +79,11 @@ import Wire
     static func main() {
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
-            ["soak", "one", "handovers", "signals", "silences", "hashes"].contains(command),
-            let arguments = Arguments(Array(words.dropFirst()))
+            [
+                "soak", "one", "handovers", "signals", "silences", "hashes", "fairness", "energy"
+            ].contains(command),
+            var arguments = Arguments(
+                words.dropFirst().filter { command != "energy" || !Energy.isWord($0) })
         else {
             print(
                 "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice] [--quiet]\n"
@@ -71,7 +91,10 @@ import Wire
                     + "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n"
                     + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
                     + "       simulate silences [--seeds A..B] [--trace]\n"
-                    + "       simulate hashes [--seeds A..B]")
+                    + "       simulate hashes [--seeds A..B]\n"
+                    + "       simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]\n"
+                    + "       simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]\n"
+                    + "soak and one take --congestion, too")
             exit(2)
         }
         if command == "handovers", words.contains("--trace") {
@@ -83,6 +106,14 @@ import Wire
         }
         if command == "silences" { exit(Silences.run(arguments) ? 0 : 1) }
         if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }
+        if command == "energy" {
+            exit(Energy.run(words, seed: arguments.seeds.lowerBound) ? 0 : 1)
+        }
+        if command == "fairness" {
+            if !words.contains("--seeds") { arguments.seeds = 0..<3 }
+            Fairness.run(arguments)
+            exit(0)
+        }
         if command == "hashes" {
             printHashes(seeds: words.contains("--seeds") ? arguments.seeds : 0..<1000)
             exit(0)
@@ -158,9 +189,9 @@ import Wire
             }
         if arguments.trace { describe(scenario) }
         if arguments.world == "segments" {
-            let world = SegmentWorld(
-                scenario, seed: seed,
-                configuration: SegmentWorld.drawnConfiguration(seed: seed))
+            var configuration = SegmentWorld.drawnConfiguration(seed: seed)
+            if let chosen = arguments.congestion { configuration.subflow.congestion = chosen }
+            let world = SegmentWorld(scenario, seed: seed, configuration: configuration)
             if arguments.trace { traceSegments(world) }
             world.run()
             return Result(
@@ -169,6 +200,7 @@ import Wire
         }
         var options: World.Options =
             arguments.world == "long" ? .drawnLong(seed: seed) : .drawn(seed: seed)
+        if let chosen = arguments.congestion { options.connection.subflow.congestion = chosen }
         if arguments.world == "flows" { options.associations = 1 + Int(seed % 6) }
         let world = World(scenario, seed: seed, options: options)
         if arguments.trace { traceDatagrams(world) }

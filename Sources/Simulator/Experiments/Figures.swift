@@ -33,6 +33,10 @@ public struct Figures: Sendable {
         files += try call(&summary)
         progress("Section 5: the signal that the address is gone is lost")
         files += try lostSignals(&summary)
+        progress("Figures 4 and 5: energy")
+        files += try energy(&summary)
+        progress("Coupled congestion control beside plain TCP")
+        files += try fairness(&summary)
         files.append(FigureFile(name: "summary.md", text: summary.text))
         return files
     }
