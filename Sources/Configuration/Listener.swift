@@ -6,7 +6,8 @@ import Tunnel
 
 extension Field {
     /// One port of the proxy, written as
-    /// `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE][&udp=POLICY]`; without a scheme, `mixed`.
+    /// `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE][&udp=POLICY][&scheduler=SCHEDULER]`;
+    /// without a scheme, `mixed`.
     func listener() -> ProxyListener? {
         guard let text = text() else { return nil }
         let shown = withoutPassword(text)
@@ -31,12 +32,17 @@ extension Field {
             credentials = found
             rest = rest[rest.index(after: at)...]
         }
-        var mode: HandoverMode?, datagrams: DatagramPolicy? = .auto
+        var mode: HandoverMode?, datagrams: DatagramPolicy? = .auto, isRedundant = false
         if let mark = rest.lastIndex(of: "?") {
             for setting in rest[rest.index(after: mark)...].split(separator: "&") {
                 if setting.hasPrefix("udp=") {
                     guard let found = datagramPolicy(setting.dropFirst(4)) else { return nil }
                     datagrams = found.policy
+                    continue
+                }
+                if setting.hasPrefix("scheduler=") {
+                    guard let found = scheduler(setting.dropFirst(10)) else { return nil }
+                    isRedundant = found
                     continue
                 }
                 guard let found = handoverMode(setting) else { return nil }
@@ -54,7 +60,7 @@ extension Field {
         do {
             return try ProxyListener(
                 scheme: scheme, address: address, credentials: credentials, mode: mode,
-                datagrams: datagrams)
+                datagrams: datagrams, isRedundant: isRedundant)
         } catch {
             switch error {
             case .openToEverybody:
@@ -81,6 +87,15 @@ extension Field {
             nearestName(to: String(parts[1]), among: names).map { "; did you mean \"\($0)\"?" }
             ?? ""
         return wrong("\"\(parts[1])\" is none of \(names.joined(separator: ", "))\(hint)")
+    }
+
+    /// What `scheduler=` names: whether every byte goes on two uplinks.
+    private func scheduler(_ name: Substring) -> Bool? {
+        let names = [SchedulerKind.predictedArrival, .redundant].map(\.rawValue)
+        if let place = names.firstIndex(of: String(name)) { return place == 1 }
+        let hint =
+            nearestName(to: String(name), among: names).map { "; did you mean \"\($0)\"?" } ?? ""
+        return wrong("\"\(name)\" is none of \(names.joined(separator: ", "))\(hint)")
     }
 
     /// What `udp=` names: a policy, or none of it.

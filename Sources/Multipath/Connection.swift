@@ -142,6 +142,8 @@ public final class Connection {
     /// Index of the subflow that new data last went on.
     var lastCarrier = 0
     var shadowing: Shadowing
+    /// Every byte goes on two paths.
+    public internal(set) var isRedundant: Bool
     var isAborting = false
     var raw = RawIPState()
     var totals: [(sent: Int, received: Int)] = []
@@ -166,6 +168,7 @@ public final class Connection {
         scheduler = Scheduler(configuration.scheduler)
         coupling = configuration.subflow.congestion.isCoupled ? CongestionCoupling() : nil
         shadowing = Shadowing(at: now)
+        isRedundant = configuration.scheduler == .redundant
         lastPayload = now
         timers[.idle] = now + Self.idleRelease
     }

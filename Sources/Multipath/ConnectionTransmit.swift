@@ -25,9 +25,14 @@ extension Connection {
             if error == nil {
                 if framing.isExposed, keysAhead(at: now, into: &out) { return true }
                 if sender.hasReinjections, reinjection(at: now, into: &out) { return true }
-                if newData(at: now, into: &out) { return true }
-                if copyAhead(at: now, into: &out) { return true }
-                if shadow(at: now, into: &out) { return true }
+                switch redundantData(at: now, into: &out) {
+                case .sent: return true
+                case .idle: break
+                case .none:
+                    if newData(at: now, into: &out) { return true }
+                    if copyAhead(at: now, into: &out) { return true }
+                    if shadow(at: now, into: &out) { return true }
+                }
                 if dataFin(at: now, into: &out) { return true }
                 armPersist(at: now)
                 armRepeat(at: now)
@@ -285,6 +290,9 @@ extension Connection {
         countSent(length, path: member.path)
         counted.bytesSent += length
         if isCopy { member.carriesCopy(of: offset) } else { sender.scheduled(length) }
+        if offset <= member.redundantEnd {
+            member.redundantEnd = max(member.redundantEnd, offset &+ UInt64(length))
+        }
         raw.signalsFrom = .zero
     }
 

@@ -42,6 +42,9 @@ final class MemberSubflow {
     var unmappedFrom = Instant.zero
     /// Answer with an 8-octet DATA_ACK, which says that the keys arrived.
     var owesWideAcknowledgement = false
+    /// All data below it has gone on this subflow, or had a DATA_ACK before its turn (redundant
+    /// scheduler).
+    var redundantEnd: UInt64 = 0
     /// When text last arrived on it.
     var lastText = Instant.zero
     /// Its path is gone or silent, and its last acknowledgement goes over another one.

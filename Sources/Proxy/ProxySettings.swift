@@ -26,6 +26,8 @@ public struct ProxyListener: Sendable {
     public let mode: HandoverMode?
     /// How datagrams of its associations use the paths; nil: it has none.
     public let datagrams: DatagramPolicy?
+    /// Every byte of the connections that come in here goes on two uplinks.
+    public let isRedundant: Bool
 
     /// Whether it stands for what is captured, and nobody connects to it.
     let isCapture: Bool
@@ -41,6 +43,7 @@ public struct ProxyListener: Sendable {
         credentials = nil
         self.mode = mode
         self.datagrams = datagrams
+        isRedundant = false
         isCapture = true
     }
 
@@ -66,7 +69,7 @@ public struct ProxyListener: Sendable {
     public init(
         scheme: Scheme = .mixed, address: SocketAddress,
         credentials: Credentials? = nil, mode: HandoverMode? = nil,
-        datagrams: DatagramPolicy? = .auto
+        datagrams: DatagramPolicy? = .auto, isRedundant: Bool = false
     ) throws(Problem) {
         let isWildcard = address.address.high == 0 && address.address.low == 0
         if isWildcard, credentials == nil { throw .openToEverybody(address) }
@@ -75,6 +78,7 @@ public struct ProxyListener: Sendable {
         self.credentials = credentials
         self.mode = mode
         self.datagrams = datagrams
+        self.isRedundant = isRedundant
         isCapture = false
     }
 }

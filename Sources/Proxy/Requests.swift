@@ -110,7 +110,8 @@ extension ProxyServer {
         }
         let handle = driver.endpoint.open(
             target, mode: options.mode ?? client.listener.mode,
-            only: options.uplinks.map { restriction(to: $0) }, at: loop.now())
+            only: options.uplinks.map { restriction(to: $0) },
+            isRedundant: client.listener.isRedundant, at: loop.now())
         handle.owner = client
         driver.kick()
         let open = options.open ?? settings.open

@@ -96,6 +96,8 @@ public final class StreamHandle {
     var ownMode: HandoverMode?
     /// Proxy: the only uplinks it may use; nil: all.
     var restriction: UplinkRestriction?
+    /// Ahead of a target: both ends send every byte on two paths.
+    static let redundantMark: UInt8 = 17
     /// By subflow index.
     var links: [SubflowLink] = []
 

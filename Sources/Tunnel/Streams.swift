@@ -11,16 +11,19 @@ extension Endpoint {
 
     /// Proxy: opens a connection to `target`; it waits for the session where there is none yet.
     /// `mode`: its own, which it keeps whatever `setMode` says; nil for the session's. `only`: the
-    /// uplinks it may use; nil: all.
+    /// uplinks it may use; nil: all. `isRedundant`: every byte goes on two paths, both ways.
     public func open(
         _ target: Target, mode own: HandoverMode? = nil, only restriction: UplinkRestriction? = nil,
-        at now: Instant
+        isRedundant: Bool = false, at now: Instant
     ) -> StreamHandle {
         var preface: [UInt8] = []
-        preface.reserveCapacity(Target.maximumEncoding)
+        preface.reserveCapacity(1 + Target.maximumEncoding)
+        if isRedundant { preface.append(StreamHandle.redundantMark) }
         target.write(into: &preface)
-        return open(
+        let stream = open(
             preface, target: target, association: nil, mode: own, only: restriction, at: now)
+        if isRedundant { stream.connection.sendRedundantly() }
+        return stream
     }
 
     /// A stream that begins with `preface`, which is that of `target` or of `association`.
@@ -243,6 +246,12 @@ extension Session {
 
     /// Listener: where to dial, as soon as all of it is there.
     private func readPreface(_ stream: StreamHandle, at now: Instant) {
+        if stream.connection.readable.first.first == StreamHandle.redundantMark,
+            !stream.connection.isRedundant
+        {
+            stream.connection.consume(1, at: now)
+            stream.connection.sendRedundantly()
+        }
         let readable = stream.connection.readable
         if readable.first.first == AssociationPreface.type {
             readAssociation(readable.first, stream, at: now)
@@ -290,7 +299,9 @@ extension Session {
             return
         }
         var isHalfOpen = true
-        if case .target = Target.read(payload) { isHalfOpen = false }
+        let mark = payload.first == StreamHandle.redundantMark ? 1 : 0
+        let target = UnsafeRawBufferPointer(rebasing: payload[mark...])
+        if case .target = Target.read(target) { isHalfOpen = false }
         if AssociationPreface(payload) != nil { isHalfOpen = false }
         if let limit = user.limitReached(isHalfOpen: isHalfOpen, host.configuration) {
             refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)

@@ -40,7 +40,7 @@ import Wire
             listen:
               - mixed://127.0.0.1:1080
               - "mixed://bob:s%40cr%3At@0.0.0.0:8080/"
-              - mixed://localhost:1081?mode=single
+              - mixed://localhost:1081?mode=single&scheduler=redundant
               - "[::1]:1080"
             mode: backup
             open: checked
@@ -67,6 +67,7 @@ import Wire
         #expect(proxy.listeners[1].credentials?.user == Array("bob".utf8))
         #expect(proxy.listeners[1].credentials?.password == Array("s@cr:t".utf8))
         #expect(proxy.listeners.map(\.mode) == [nil, nil, .single, nil])
+        #expect(proxy.listeners.map(\.isRedundant) == [false, false, true, false])
         #expect(proxy.uplinks.map(\.isWarm) == [false, true, false])
         #expect(proxy.mode == .backup)
         #expect(proxy.open == .checked)

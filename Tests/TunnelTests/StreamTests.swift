@@ -52,6 +52,24 @@ import Testing
         #expect(took < 8_000_000 / (2_000_000 * 0.85), "\(took) s")
     }
 
+    /// The proxy's word is enough: the concentrator copies what it sends, too.
+    @Test func aRedundantStreamGoesOnBothPathsBothWays() {
+        let world = World(seed: 4)
+        for i in 0..<2 {
+            world.down[i].rate = .megabitsPerSecond(8)
+            world.up[i].rate = .megabitsPerSecond(8)
+        }
+        world.run(.seconds(1))
+        let before = (0..<2).map { (world.up[$0].carried, world.down[$0].carried) }
+        let client = world.open(port: 1, sending: 500_000, isRedundant: true)
+        #expect(world.run(.seconds(30)) { client.isDone })
+        expectClean(client, received: 500_000)
+        for i in 0..<2 {
+            #expect(world.up[i].carried - before[i].0 > 400_000, "up \(i)")
+            #expect(world.down[i].carried - before[i].1 > 400_000, "down \(i)")
+        }
+    }
+
     @Test func lossReorderingAndDuplication() {
         for seed in 20..<26 as Range<UInt64> {
             let world = World(seed: seed)

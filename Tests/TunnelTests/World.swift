@@ -291,11 +291,11 @@ final class World {
     @discardableResult
     func open(
         port: UInt16, sending: Int = 0, target: Target? = nil, mode: HandoverMode? = nil,
-        only: UplinkRestriction? = nil
+        only: UplinkRestriction? = nil, isRedundant: Bool = false
     ) -> Client {
         let stream = proxy.open(
             target ?? Target(host: .name("example.org"), port: port), mode: mode,
-            only: only, at: now)
+            only: only, isRedundant: isRedundant, at: now)
         let client = Client(stream, sending: sending)
         stream.owner = client
         clients.append(client)

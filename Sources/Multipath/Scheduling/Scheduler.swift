@@ -60,6 +60,8 @@ public protocol SegmentScheduler {
 /// By the name that a configuration has for it.
 public enum SchedulerKind: String, CaseIterable, Sendable {
     case predictedArrival = "predicted-arrival", roundRobin = "round-robin"
+    /// Every byte on two paths (`ConnectionRedundancy`); where there is one, as predicted arrival.
+    case redundant
 }
 
 /// The scheduler of a connection, dispatched statically.
@@ -69,7 +71,7 @@ enum Scheduler {
 
     init(_ kind: SchedulerKind) {
         switch kind {
-        case .predictedArrival: self = .predictedArrival(PredictedArrivalScheduler())
+        case .predictedArrival, .redundant: self = .predictedArrival(PredictedArrivalScheduler())
         case .roundRobin: self = .roundRobin(RoundRobinScheduler())
         }
     }

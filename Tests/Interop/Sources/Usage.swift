@@ -32,7 +32,7 @@ extension Arguments {
           --deny-joins            asks for no joins to the initial address (the C flag)
           --backup PATH           joins from this path have the backup flag. Repeatable
           --follow PATH           joins from this path to every address the peer announces
-          --scheduler NAME        predicted-arrival (default) or round-robin
+          --scheduler NAME        predicted-arrival (default), round-robin or redundant
 
         TCP
           --window BYTES          receive window at most (8388608); --no-scaling: without the window scale option

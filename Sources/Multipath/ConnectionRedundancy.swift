@@ -1,0 +1,69 @@
+import Measures
+import Subflow
+
+/// The redundant scheduler: every byte goes on two paths, so that the loss of either, a silent one
+/// too, is not noticed.
+///
+/// Each of the two subflows goes through the data by itself. Whoever is first at the end takes new
+/// bytes; the other follows with copies, and leaves out what has a DATA_ACK meanwhile: a copy of that
+/// helps nobody. Where only one path may carry data it is the usual scheduler.
+extension Connection {
+    /// Sends every byte on two paths from now on.
+    public func sendRedundantly() { isRedundant = true }
+
+    /// What redundant data came to.
+    enum Redundancy {
+        /// There are not two paths.
+        case none
+        /// Nothing to be sent now.
+        case idle
+        case sent
+    }
+
+    /// The next segment of either subflow.
+    func redundantData(at now: Instant, into out: inout OutgoingSegment) -> Redundancy {
+        guard isRedundant, members.count > 1 else { return .none }
+        let waiting = max(sender.sendable, Int(sender.next &- sender.acknowledged))
+        guard waiting > 0 else { return .none }
+        collectCandidates(segment: waiting, at: now)
+        guard let (first, second) = quickestPair() else { return .none }
+        for turn in 0..<2 {
+            let i = turn == 0 ? first : second
+            guard candidates[i].room > 0 else { continue }
+            guard let member = members[candidates[i].subflow] else { continue }
+            let start = max(member.redundantEnd, sender.acknowledged)
+            if start < sender.next {
+                let n = min(Int(sender.next &- start), member.segmentRoom, candidates[i].room)
+                counted.bytesReinjected += n
+                emit(member, offset: start, length: n, isCopy: true, at: now, into: &out)
+                member.redundantEnd = start &+ UInt64(n)
+                return .sent
+            }
+            guard sender.sendable > 0 else { continue }
+            let offset = sender.next
+            let n = min(sender.sendable, member.segmentRoom, candidates[i].room)
+            lastCarrier = member.index
+            emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
+            member.redundantEnd = offset &+ UInt64(n)
+            return .sent
+        }
+        return .idle
+    }
+
+    /// The candidates with the shortest round trips, on two paths; nil where there is one path.
+    private func quickestPair() -> (Int, Int)? {
+        var first: Int?, second: Int?
+        for i in 0..<candidates.count {
+            if first == nil || candidates[i].smoothedRTT < candidates[first!].smoothedRTT {
+                first = i
+            }
+        }
+        guard let first, let path = members[candidates[first].subflow]?.path else { return nil }
+        for i in 0..<candidates.count where members[candidates[i].subflow]?.path != path {
+            if second == nil || candidates[i].smoothedRTT < candidates[second!].smoothedRTT {
+                second = i
+            }
+        }
+        return second.map { (first, $0) }
+    }
+}
