@@ -20,6 +20,8 @@ import Testing
             ], faults: faults)
         var configuration = ConnectionConfiguration()
         configuration.scheduler = scheduler
+        // Thin streams are copied in full mode anyway, by something else.
+        configuration.aidsHandover = false
         return SegmentWorld(scenario, seed: 1, configuration: configuration)
     }
 

@@ -41,8 +41,9 @@ public struct EnergyTrial: Hashable, Sendable {
         self.seed = seed
     }
 
-    /// The session stands, and the radios rest again, when the first is asked for.
-    public static let start = Instant.zero + .seconds(30)
+    /// The session stands when the first is asked for, its keepalive of 20 s has gone, and the
+    /// radios rest again.
+    public static let start = Instant.zero + .seconds(40)
     private static let requestSize = 200
 
     /// What it came to.

@@ -35,6 +35,8 @@ public struct Figures: Sendable {
         files += try lostSignals(&summary)
         progress("Figures 4 and 5: energy")
         files += try energy(&summary)
+        progress("From one network to the next, and a commute")
+        files += try mobility(&summary)
         progress("Coupled congestion control beside plain TCP")
         files += try fairness(&summary)
         files.append(FigureFile(name: "summary.md", text: summary.text))

@@ -1,0 +1,138 @@
+import Measures
+import Multipath
+import Tunnel
+
+/// Twenty minutes on the way to work: coverage of WiFi and of a cellular network comes and goes.
+public struct Commute: Hashable, Sendable {
+    /// Of the trace and all chance.
+    public var seed: UInt64
+    /// Of the connections.
+    public var mode: HandoverMode
+    /// Of the way.
+    public var length = Interval.seconds(1200)
+    /// Of WiFi and cellular.
+    public var radios: [RadioProfile]
+    /// What is listened to: bytes every so often.
+    public var chunk = 1250
+    /// See `chunk`: 500 kbit/s.
+    public var period = Interval.milliseconds(20)
+
+    /// A stream of 500 kbit/s.
+    public init(seed: UInt64, mode: HandoverMode, radios: [RadioProfile]) {
+        self.seed = seed
+        self.mode = mode
+        self.radios = radios
+    }
+
+    /// What it came to.
+    public struct Outcome: Sendable {
+        /// When the bytes came.
+        public var log: ReceptionLog
+        /// Time without a byte beyond half a second each, added up.
+        public var waited = Interval.zero
+        /// The longest such time, from its beginning.
+        public var longest = Interval.zero
+        /// Of WiFi and cellular.
+        public var energies: [RadioEnergy]
+        /// Bytes over WiFi and cellular, both ways, with IP and UDP headers.
+        public var bytes = [0, 0]
+        /// The first thing that went wrong; nil where nothing did.
+        public var failure: String?
+    }
+
+    /// Runs it.
+    public func run() -> Outcome {
+        let scenario = scenario
+        var options = World.Options()
+        options.mode = mode
+        let world = World(scenario, seed: seed, options: options)
+        world.streams[0].initiator.log.keepsArrivals = true
+        world.streams[0].initiator.log.binWidth = .seconds(5)
+        var trace = PacketTrace()
+        world.traceRadios { trace.note($0) }
+        let end = Instant.zero + length
+        world.run(until: end, mayStop: true)
+        let log = world.streams[0].initiator.log
+        var outcome = Outcome(
+            log: log, energies: trace.energies(radios, from: .zero, to: end),
+            failure: world.failure)
+        for packet in trace.packets { outcome.bytes[packet.radio] += packet.bytes }
+        var last = scenario.streams[0].at
+        for at in log.arrivals.map(\.at) + [end] {
+            let gap = at - last
+            outcome.longest = max(outcome.longest, gap)
+            if gap > .milliseconds(500) { outcome.waited += gap - .milliseconds(500) }
+            last = at
+        }
+        return outcome
+    }
+
+    // MARK: The trace
+
+    /// The same for each mode: WiFi for 20 s to 2 min at a time, with 10 to 90 s without; the
+    /// cellular link's rate changes every 10 to 60 s, and holes of 2 to 15 s are in it.
+    public var scenario: Scenario {
+        var random = SeededRandom(seed: seed ^ 0x636f_6d6d_7574_6500)
+        var wifi = UplinkPlan(.wifi, radio: nil), cellular = UplinkPlan(.cellular)
+        cellular.radio = radios.count > 1 ? radios[1].plan : nil
+        cellular.isBackup = mode != .full
+        wifi.isBackup = false
+        let begin = Instant.zero + .seconds(1)
+        let count = Int((length - .seconds(1)).nanoseconds / period.nanoseconds) + 1
+        var scenario = Scenario(
+            uplinks: [wifi, cellular],
+            streams: [
+                StreamPlan(
+                    at: begin, initiator: .nothing,
+                    listener: .constantRate(chunk: chunk, period: period, total: count * chunk))
+            ])
+        scenario.faults = wifiFaults(&random) + cellularFaults(&random)
+        scenario.faults = scenario.faults.enumerated()
+            .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
+        return scenario
+    }
+
+    /// WiFi fades: nothing gets through for up to 2 s, then the interface goes. The next one has
+    /// another address and rate.
+    private func wifiFaults(_ random: inout SeededRandom) -> [Fault] {
+        var faults: [Fault] = [], at = Instant.zero
+        while true {
+            at += random.interval(.seconds(20), .seconds(120))
+            let fades = at
+            at += random.interval(.zero, .seconds(2))
+            let leaves = at
+            at += random.interval(.seconds(10), .seconds(90))
+            guard at < .zero + length else { return faults }
+            let link = LinkConditions(
+                rate: .megabitsPerSecond(random.scaled(2, 20)), delay: .milliseconds(15),
+                queue: .milliseconds(200))
+            faults += [
+                Fault(at: fades, uplink: 0, change: .outage(.blackHole, .both)),
+                Fault(at: leaves, uplink: 0, change: .removed),
+                Fault(at: at, uplink: 0, change: .outage(.none, .both)),
+                Fault(at: at, uplink: 0, change: .conditions(up: link, down: link)),
+                Fault(at: at, uplink: 0, change: .roam),
+                Fault(at: at, uplink: 0, change: .returned)
+            ]
+        }
+    }
+
+    private func cellularFaults(_ random: inout SeededRandom) -> [Fault] {
+        var faults: [Fault] = [], at = Instant.zero
+        while true {
+            at += random.interval(.seconds(10), .seconds(60))
+            guard at < .zero + length - .seconds(20) else { return faults }
+            let link = LinkConditions(
+                rate: .megabitsPerSecond(random.scaled(0.4, 4)),
+                delay: random.interval(.milliseconds(30), .milliseconds(80)), queue: .seconds(2))
+            faults.append(Fault(at: at, uplink: 1, change: .conditions(up: link, down: link)))
+            guard random.chance(0.2) else { continue }
+            let ends = at + random.interval(.seconds(2), .seconds(15))
+            faults += [
+                Fault(at: at, uplink: 1, change: .outage(.blackHole, .both)),
+                Fault(at: ends, uplink: 1, change: .outage(.none, .both))
+            ]
+            at = ends
+        }
+    }
+}
