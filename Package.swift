@@ -114,7 +114,8 @@ let package = Package(
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).
         .executableTarget(
-            name: "simulate", dependencies: ["Simulator", "Measures", "Multipath", "Subflow", "Wire"],
+            name: "simulate",
+            dependencies: ["Simulator", "Measures", "Multipath", "Subflow", "Wire"],
             path: "Tests/Simulate",
             swiftSettings: fast),
         // The engine as a host of its own, against the kernel's MPTCP (Tests/Interop).

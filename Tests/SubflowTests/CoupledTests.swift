@@ -115,7 +115,9 @@ import Testing
 @Suite struct CoupledControllerTests {
     private static let segment = 1000
 
-    private func sample(_ bytes: Int, at now: Instant, rtt: Interval = .milliseconds(100))
+    private func sample(
+        _ bytes: Int, at now: Instant, rtt: Interval = .milliseconds(100)
+    )
         -> AcknowledgementSample
     {
         var sample = AcknowledgementSample()
@@ -129,7 +131,9 @@ import Testing
     }
 
     /// Out of slow start, with `segments` in the window.
-    private func controller(_ algorithm: CongestionAlgorithm, segments: Int)
+    private func controller(
+        _ algorithm: CongestionAlgorithm, segments: Int
+    )
         -> CongestionController
     {
         let c = CongestionController.make(

@@ -105,7 +105,8 @@ extension Figures {
         let chart = Chart(
             title: "Energy of a bit by the links' bandwidth", subtitle: work.title,
             xLabel: "bandwidth of each link, Mbit/s", x: 0...5.2, panels: panels,
-            note: "Both radios counted, also the one that is not used. WiFi 30 ms, cellular 100 ms.")
+            note: "Both radios counted, also the one that is not used. WiFi 30 ms, cellular 100 ms."
+        )
         return [
             table.file("\(work.figure).csv"),
             FigureFile(name: "\(work.figure).svg", text: chart.svg())

@@ -36,7 +36,9 @@ extension Figures {
                     + curves.flatMap { [$0.shared[i].fixed(3), $0.separate[i].fixed(3)] })
         }
         summary.congestion(curves.map { ($0.name, $0.shared, $0.separate) })
-        func panel(_ title: String, _ label: String, _ top: Double, _ value: (Fairness) -> [Double])
+        func panel(
+            _ title: String, _ label: String, _ top: Double, _ value: (Fairness) -> [Double]
+        )
             -> Chart.Panel
         {
             Chart.Panel(

@@ -45,7 +45,8 @@ extension Figures {
                 }
                 values.append(gaps.seconds(2))
                 table.row([
-                    move.name, Self.name(mode), (gaps.compactMap(\.self).median ?? .zero).seconds.fixed(3)
+                    move.name, Self.name(mode),
+                    (gaps.compactMap(\.self).median ?? .zero).seconds.fixed(3)
                 ])
             }
             summary.row(

@@ -20,7 +20,8 @@ enum CoupledRule: Sendable {
             // draft-khalili-mptcp-congestion-control, section 2.
             let rates = Self.sumOfRates(paths)
             let shared = own.window / (own.rtt * own.rtt) / (rates * rates)
-            return (shared + Self.shift(paths, segment: segment) / own.window) * acknowledged * segment
+            return (shared + Self.shift(paths, segment: segment) / own.window) * acknowledged
+                * segment
         case .balia:
             // draft-walid-mptcp-congestion-control, section 3.
             let rates = Self.sumOfRates(paths), rate = own.window / own.rtt
