@@ -33,17 +33,22 @@ extension Connection {
             guard let member = members[candidates[i].subflow] else { continue }
             let start = max(member.redundantEnd, sender.acknowledged)
             if start < sender.next {
-                let n = min(Int(sender.next &- start), member.segmentRoom, candidates[i].room)
+                let waiting = Int(sender.next &- start)
+                let n = emit(
+                    member, offset: start,
+                    upTo: min(waiting, member.tcp.sendSegmentSize, candidates[i].room),
+                    isCopy: true, at: now, into: &out)
                 counted.bytesReinjected += n
-                emit(member, offset: start, length: n, isCopy: true, at: now, into: &out)
                 member.redundantEnd = start &+ UInt64(n)
                 return .sent
             }
             guard sender.sendable > 0 else { continue }
             let offset = sender.next
-            let n = min(sender.sendable, member.segmentRoom, candidates[i].room)
             lastCarrier = member.index
-            emit(member, offset: offset, length: n, isCopy: false, at: now, into: &out)
+            let n = emit(
+                member, offset: offset,
+                upTo: min(sender.sendable, member.tcp.sendSegmentSize, candidates[i].room),
+                isCopy: false, at: now, into: &out)
             member.redundantEnd = offset &+ UInt64(n)
             return .sent
         }
