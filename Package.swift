@@ -131,7 +131,7 @@ let package = Package(
             name: "benchmarks",
             dependencies: [
                 "CountedMalloc", "Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath",
-                "Tunnel", "Simulator"
+                "Tunnel", "Rules", "Simulator"
             ],
             path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Lab", ["Lab", "Measures"]),

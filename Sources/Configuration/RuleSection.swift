@@ -163,7 +163,9 @@ extension Rule.Destinations {
     /// Takes `example.org` (that name), `.example.org` (and all below it), an address or a range.
     /// Nil, or what is wrong with it.
     fileprivate mutating func insert(_ text: some StringProtocol) -> String? {
-        if let range = Subnet(text) {
+        let first = text.utf8.first ?? 0
+        let mayBeRange = (0x30...0x39).contains(first) || text.utf8.contains(UInt8(ascii: ":"))
+        if mayBeRange, let range = Subnet(text) {
             ranges.insert(range)
             return nil
         }

@@ -30,6 +30,8 @@ final class DirectStream: Outbound {
     private var down: ByteRing
     private var isFinishing = false
     private var sawEnd = false
+    /// Runs while its owner is yet to be told of a failure.
+    private var news: LoopTimer?
     /// Runs while it lingers.
     private var timer: LoopTimer?
 
@@ -77,6 +79,14 @@ final class DirectStream: Outbound {
 
     private func tell() { owner?.activity() }
 
+    /// Whoever is writing just now is told when that is over.
+    private func tellLater() {
+        guard owner != nil else { return }
+        let news = dials.driver.loop.timer(for: self) { $0.tell() }
+        news.arm(after: .zero)
+        self.news = news
+    }
+
     // MARK: Application to socket
 
     func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer { up.appendSpace(wanted) }
@@ -105,7 +115,10 @@ final class DirectStream: Outbound {
                 up.discard(to: up.base + UInt64(n))
                 continue
             case .blocked: break
-            case .failed: fail(); return
+            case .failed:
+                fail()
+                tellLater()
+                return
             }
             break
         }

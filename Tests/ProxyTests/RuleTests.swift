@@ -92,6 +92,28 @@ private let block = RuleSet([Rule(.block)])
         #expect(read == 2_000_000)
     }
 
+    /// In the middle of an upload, and of a download.
+    @Test(arguments: [true, false]) func aResetOfTheOriginIsPassedOn(_ isUpload: Bool) throws {
+        let street = try Street(denies: true, rules: direct)
+        var guest: StreamSocket?
+        let listener = try StreamListener(SocketAddress("127.0.0.1:0")!, loop: street.loop) {
+            socket, _ in guest = socket
+        }
+        let application = try street.application()
+        application.send([5, 1, 0, 5, 1, 0] + loopback(listener.address.port))
+        #expect(application.expect(12).count == 12)
+        application.wait { guest != nil }
+        if isUpload { application.send([UInt8](repeating: 7, count: 1_000_000)) }
+        application.wait(turns: 20)
+        guest?.reset()
+        application.wait { application.isEnded }
+        #expect(application.wasReset)
+        _ = street.loop.run(until: .seconds(5)) {
+            street.proxy.directDials()?.counters.living == 0
+        }
+        #expect(street.proxy.directDials()?.counters.living == 0)
+    }
+
     @Test func blocked() throws {
         let street = try Street(rules: block)
         let port = try street.origin(echo)

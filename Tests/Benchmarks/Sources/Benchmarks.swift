@@ -3,7 +3,7 @@ import Glibc
 /// Figures of the engine, printed as ratios and per-segment costs measured side by side in one run:
 ///
 ///     benchmarks [--json] [codec] [record] [connection] [endpoint] [hellos] [goodput] [floor]
-///                [worst]
+///                [worst] [rules]
 ///
 /// Without a name all are run. Build with `-c release`. What the real programs cost on loopback, in
 /// CPU seconds per gigabyte, is measured by `Tests/Benchmarks/programs.py`.
@@ -16,7 +16,8 @@ import Glibc
         ("hellos", HelloBenchmark.run),
         ("goodput", GoodputBenchmark.run),
         ("floor", FloorBenchmark.run),
-        ("worst", WorstBenchmark.run)
+        ("worst", WorstBenchmark.run),
+        ("rules", RuleBenchmark.run)
     ]
 
     static func main() {
