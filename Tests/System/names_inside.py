@@ -78,13 +78,21 @@ def start(folder):
     check(False, "no session: " + open(f"{folder}/log").read()[-400:])
 
 
+def least(took):
+    """The best tenth: what is added by other work of the machine is not the tunnel's."""
+    return sorted(took)[len(took) // 10]
+
+
 def round_trip():
-    trip = statistics.median(beside(100))
-    fresh = statistics.median(said(client("times", "127.0.0.1", "*.fresh.test", 100)))
-    trip = min(trip, statistics.median(beside(100)))
+    trips, names = [], []
+    for _ in range(4):
+        trips += beside(50)
+        names += said(client("times", "127.0.0.1", "*.fresh.test", 50))
     said(client("times", "127.0.0.1", "same.test", 1))
-    cached = statistics.median(said(client("times", "127.0.0.1", "same.test", 300)))
-    print(f"round trip {trip * 1e3:.2f} ms, a name {fresh * 1e3:.2f} ms, cached {cached * 1e3:.3f} ms")
+    kept = said(client("times", "127.0.0.1", "same.test", 300))
+    trip, fresh, cached = least(trips), least(names), least(kept)
+    print(f"round trip {trip * 1e3:.2f} ms, a name {fresh * 1e3:.2f} ms, cached {cached * 1e3:.3f} ms; "
+          f"medians {statistics.median(trips) * 1e3:.2f}, {statistics.median(names) * 1e3:.2f}, {statistics.median(kept) * 1e3:.3f} ms")
     between(fresh, trip - 0.003, trip + 0.003, "seconds for a name")
     between(cached, 0, 0.001, "seconds for a cached name")
 

@@ -5,8 +5,9 @@ import Tunnel
 import Wire
 
 /// Questions to the concentrator's resolver (docs/wire.md, Names): datagrams of an association that
-/// carries nothing else, on the path of least delay, and on all that work while that is in doubt.
-/// What is not answered in time goes again.
+/// carries nothing else, on the two best paths, since a name is a hundred bytes and everything waits
+/// for it; where only one may carry, on that, and on all that work while it is in doubt. What is not
+/// answered in time goes again.
 final class NameTunnel: StreamOwner {
     /// One that is under way; given up when it is released.
     final class Question {
@@ -65,7 +66,7 @@ final class NameTunnel: StreamOwner {
     /// `isFresh`: with a session that has just begun, whatever became of the one before.
     func open(isFresh: Bool = false) {
         guard case .closed(let until) = state, isFresh || until <= loop.now() else { return }
-        let handle = driver.endpoint.openAssociation(policy: .lowestDelay, at: loop.now())
+        let handle = driver.endpoint.openAssociation(policy: .redundant, at: loop.now())
         handle.owner = self
         state = .opening(handle)
         driver.kick()
