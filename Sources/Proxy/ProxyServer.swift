@@ -126,6 +126,7 @@ public final class ProxyServer: EngineDelegate {
         if settings.mode == .backup, !uplinks.hasBackup {
             log.warning("mode backup, but no uplink has the role backup, so that all carry data")
         }
+        names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         _ = reachability.noteUplinks(changes: uplinks.changes)
         concentrator?.start()

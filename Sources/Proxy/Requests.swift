@@ -68,6 +68,13 @@ extension ProxyServer {
         return names.name(of: address, askedBy: client)
     }
 
+    /// What becomes of questions for names for want of a session; nil while there is one.
+    var absenceForNames: WithoutSession? {
+        guard obstacleOrDoubt != nil else { return nil }
+        hastenSession()
+        return settings.withoutSession
+    }
+
     /// Begins to connect `client` to `target`, in whatever way the rules say. `knownName`: of a
     /// target that is an address, where something told it.
     func begin(

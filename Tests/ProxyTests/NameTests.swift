@@ -224,7 +224,7 @@ private final class Asker {
     @Test func withoutASessionItIsAsTheProxyIsTold() throws {
         let (street, origin, home, asker) = try set()
         let port = street.proxy.names.listen[0]
-        street.proxy.names.absence = { .refuse }
+        street.proxy.names.absence = { WithoutSession.refuse }
         #expect(asker.ask(Self.query("a.test"), port)?.code == 2)
         #expect(asker.ask(Self.query("printer.lan"), port)?.code == 0)
         street.proxy.names.absence = { .direct }

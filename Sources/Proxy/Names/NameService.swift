@@ -19,16 +19,6 @@ final class NameService {
         var transport: Transport
     }
 
-    /// What becomes of questions for which there is no session at present.
-    enum Absence {
-        /// They wait for one, as long as an answer may take.
-        case wait
-        /// They fail at once.
-        case refuse
-        /// They are asked of the network's servers, where some are named.
-        case direct
-    }
-
     struct Counters {
         var asked = 0, answered = 0, failed = 0
         var malformed = 0, strangers = 0, tooMany = 0, givenUp = 0, local = 0
@@ -38,8 +28,10 @@ final class NameService {
     let loop: EventLoop
     let log: Logger
     var counters = Counters()
-    /// Nil while there is a session.
-    var absence: () -> Absence? = { nil }
+    /// What becomes of questions for which there is no session at present: they wait for one, as
+    /// long as an answer may take, fail at once, or are asked of the network's servers, where some
+    /// are named. Nil while there is one.
+    var absence: () -> WithoutSession? = { nil }
     /// What has been answered.
     private(set) var memory = NameMemory()
     private var cache = NameCache()
