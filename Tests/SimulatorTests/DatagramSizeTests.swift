@@ -63,6 +63,25 @@ import Tunnel
         }
     }
 
+    /// The same under flows of datagrams of all sizes besides: all go on with the smaller size.
+    @Test(arguments: 0..<4 as Range<UInt64>) func aLinkBecomesNarrowUnderFlows(seed: UInt64) {
+        var options = World.Options()
+        options.associations = 5
+        let at = Instant.zero + .seconds(2)
+        let scenario = Scenario(
+            uplinks: [UplinkPlan(Self.link)],
+            streams: [StreamPlan(initiator: .nothing, listener: .bulk(10_000_000))],
+            faults: [Fault(at: at, uplink: 0, change: .mtu(1280, .both))])
+        let world = World(scenario, seed: seed, options: options)
+        world.run(until: at, mayStop: true)
+        let before = world.datagramsReturned
+        world.run(until: at + .milliseconds(1_500), mayStop: true)
+        #expect(paths(world).allSatisfy { $0.packetSize <= 1280 && $0.health == .usable })
+        world.run()
+        #expect(world.failure == nil)
+        #expect(world.datagramsReturned > before + 100)
+    }
+
     /// A link becomes narrow in the middle of a transfer, and nobody says so.
     @Test(arguments: [1280, 1400], [false, true]) func aLinkBecomesNarrow(mtu: Int, upload: Bool) {
         let at = Instant.zero + .seconds(1)

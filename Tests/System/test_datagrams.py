@@ -422,6 +422,6 @@ def test_a_path_that_shrinks(world):
     world.notes.append(f"found after {found:.2f} s; {said['missed_s']:.2f} s of the call are missed, {full['missed_s']:.2f} s of the flow of full datagrams")
     check(curl.wait(45) == 0 and curl.stdout.read() == "8000000", "the download did not go on")
     check(said["twice"] == 0 and full["twice"] == 0, "some came twice")
-    between(said["missed_s"], 0, 0.1, "missed of the call, s")
+    between(said["missed_s"], 0, 0.25, "missed of the call, s")
     between(full["missed_s"], 0.01, 1.0, "missed of the full datagrams, s")
     check(size("proxy") <= 1280, "a size that does not pass is used again")

@@ -71,6 +71,7 @@ assert mine.recv(100)[10:] == b"mine"
     pair.alive()
 
 
+@seconds(120)
 def test_datagrams_of_every_form(world):
     """Headers of all kinds and cut everywhere, sizes from none to what UDP carries, targets that are none: each is
     dropped or echoed whole."""

@@ -104,6 +104,7 @@ def test_flows_of_many_sessions(w):
     a.end(memory=100 * MEBIBYTE)
 
 
+@seconds(120)
 def test_names_by_the_thousand(w):
     """Datagrams to names that nobody answers for, as long as may be: what waits for them is bounded."""
     a = Attack(w)
