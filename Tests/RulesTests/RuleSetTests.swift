@@ -133,17 +133,18 @@ private func to(_ entries: String..., action: Action = .block) -> Rule {
             state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             return Int(state >> 33) % n
         }
-        func name() -> String {
-            (0..<(1 + next(4))).map { _ in String("abcdefgh".dropFirst(next(7)).prefix(1 + next(2)))
+        func name(_ least: Int) -> String {
+            (0..<(least + next(3))).map { _ in
+                String("abcdefgh".dropFirst(next(7)).prefix(1 + next(2)))
             }
             .joined(separator: ".")
         }
         func insert(_ text: String, _ extent: NameList.Extent) -> Bool {
             list.insert(text, extent)
         }
-        for _ in 0..<600 {
-            let text = name()
-            if next(2) == 0 {
+        for _ in 0..<300 {
+            let text = name(2)
+            if next(4) > 0 {
                 #expect(insert(text, .exact))
                 exact.insert(text)
             } else {
@@ -152,29 +153,35 @@ private func to(_ entries: String..., action: Action = .block) -> Rule {
             }
         }
         #expect(list.count == exact.union(suffixes).count)
+        var covered = 0
         for _ in 0..<5_000 {
-            let text = name()
+            let text = name(1)
             var end = text[...], isBelow = suffixes.contains(text)
             while let dot = end.firstIndex(of: ".") {
                 end = end[end.index(after: dot)...]
                 isBelow = isBelow || suffixes.contains(String(end))
             }
             let key = NameKey(text)!
+            if isBelow { covered += 1 }
             #expect(list.contains(key) == (isBelow || exact.contains(text)), "\(text)")
             #expect((list.match(key) != nil) == list.contains(key))
         }
+        #expect((250...4_000).contains(covered), "\(covered) of 5,000 are below a suffix")
     }
 }
 
 @Suite struct RangeListTests {
     @Test func rangesThatTouchAreOne() {
         var list = RangeList()
-        for text in ["10.0.1.0/24", "10.0.0.0/24", "10.0.0.7", "255.255.255.255", "2001:db8::/32"] {
+        for text in [
+            "10.0.1.0/24", "10.0.0.0/24", "10.0.0.7", "10.0.2.1", "255.255.255.255",
+            "2001:db8::/32"
+        ] {
             list.insert(Subnet(text)!)
         }
         list.sort()
-        #expect(list.count == 3)
-        for text in ["10.0.0.0", "10.0.1.255", "255.255.255.255", "2001:db8:ffff::1"] {
+        #expect(list.count == 4)
+        for text in ["10.0.0.0", "10.0.2.1", "10.0.1.255", "255.255.255.255", "2001:db8:ffff::1"] {
             #expect(list.contains(ip(text)), "\(text)")
         }
         for text in ["9.255.255.255", "10.0.2.0", "255.255.255.254", "2001:db9::", "::"] {
