@@ -41,6 +41,8 @@ let package = Package(
         .systemLibrary(
             name: "CLibcrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .systemLibrary(
+            name: "CNFTables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
         .target(name: "CIPSecMB"),
         .target(name: "CDatagram"),
         .target(name: "CLab"),
@@ -67,7 +69,7 @@ let package = Package(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
-                "CLibevent", "CMnl", "CDatagram", logging
+                "CLibevent", "CMnl", "CNFTables", "CDatagram", logging
             ]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         // Layer 7

@@ -9,6 +9,9 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#ifndef IPV6_ORIGDSTADDR
+#define IPV6_ORIGDSTADDR 74
+#endif
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
@@ -79,6 +82,13 @@ static void read_controls(struct msghdr *h, struct braid_arrival *a) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
             braid_from_in6(&info.ipi6_addr, 0, &a->local);
+        } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR)
+                   || (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_ORIGDSTADDR)) {
+            struct sockaddr_storage name;
+            size_t size = c->cmsg_len - CMSG_LEN(0);
+            memset(&name, 0, sizeof name);
+            memcpy(&name, CMSG_DATA(c), size < sizeof name ? size : sizeof name);
+            braid_from_sockaddr(&name, &a->local);
         }
     }
 }

@@ -51,8 +51,27 @@ static int keep_only(uint64_t keep) {
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
-int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets) {
-    uint64_t keep = keeps_raw_sockets ? UINT64_C(1) << CAP_NET_RAW : 0;
+int braid_has_capability(int number) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0) return 0;
+    return data[number / 32].effective >> (number % 32) & 1;
+}
+
+int braid_drop_capability(int number) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0) return -errno;
+    uint32_t bit = UINT32_C(1) << (number % 32);
+    data[number / 32].effective &= ~bit;
+    data[number / 32].permitted &= ~bit;
+    data[number / 32].inheritable &= ~bit;
+    return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets, int keeps_administration) {
+    uint64_t keep = (keeps_raw_sockets ? UINT64_C(1) << CAP_NET_RAW : 0)
+                    | (keeps_administration ? UINT64_C(1) << CAP_NET_ADMIN : 0);
     // What is not in the bounding set can't be had again by executing a file, whatever bits it has.
     for (int i = 0; i < 64; i++)
         if (!(keep >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0 && errno == EINVAL) break;

@@ -7,8 +7,15 @@
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+#ifndef IPV6_RECVORIGDSTADDR
+#define IPV6_RECVORIGDSTADDR 74
+#endif
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
@@ -17,9 +24,15 @@ static int option(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }
 
+// Of the process: 0 for none.
+static uint32_t socket_mark;
+
+void braid_mark_sockets(uint32_t mark) { socket_mark = mark; }
+
 static int open_socket(int is_ipv4, int type) {
     int fd = socket(is_ipv4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
+    if (socket_mark) option(fd, SOL_SOCKET, SO_MARK, (int)socket_mark);
     if (!is_ipv4) option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     return fd;
 }
@@ -32,6 +45,29 @@ int braid_socket_unix(int is_datagram, int is_non_blocking) {
     if (is_non_blocking) type |= SOCK_NONBLOCK;
     int fd = socket(AF_UNIX, type, 0);
     return fd < 0 ? -errno : fd;
+}
+
+int braid_claim(const char *name) {
+    int fd = braid_socket_unix(1, 0);
+    if (fd < 0) return fd;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    size_t length = strnlen(name, sizeof address.sun_path - 1);
+    memcpy(address.sun_path + 1, name, length);  // the first byte 0: abstract (unix(7))
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+    if (bind(fd, (struct sockaddr *)&address, size) == 0) return fd;
+    int error = -errno;
+    close(fd);
+    return error;
+}
+
+int braid_set_transparent(int fd, int is_ipv4) {
+    return is_ipv4 ? option(fd, IPPROTO_IP, IP_TRANSPARENT, 1)
+                   : option(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+}
+
+int braid_set_original_destination(int fd, int is_ipv4) {
+    return is_ipv4 ? option(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
+                   : option(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
 }
 
 int braid_peer(int fd, uint32_t *user, int32_t *process) {

@@ -3,3 +3,4 @@
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <linux/if_link.h>
+#include <linux/fib_rules.h>

@@ -3,6 +3,7 @@ import Measures
 import Multipath
 import Proxy
 import Rules
+import Shell
 import Subflow
 
 /// Every value that holds where neither the configuration file nor a flag says otherwise.
@@ -69,6 +70,8 @@ public enum Defaults {
     public static let receiveWindow = ByteCount.mebibytes(8)
     /// How long a stopping process waits for its connections to end.
     public static let drain = Interval.seconds(30)
+    /// What becomes of captured traffic when the proxy ends.
+    public static let onExit = CapturePlan.Exit.open
     /// How long a concentrator keeps a session that it hears nothing of, with its connections: a
     /// night's sleep.
     public static let sessionSilence = Interval.seconds(86_400)

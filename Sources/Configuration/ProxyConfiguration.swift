@@ -25,7 +25,8 @@ public struct ProxyConfiguration: Sendable {
 enum ProxyKey: String, CaseIterable {
     case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status,
         control, user
-    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules
+    case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules,
+        capture
     case withoutSession = "without_session"
 }
 
@@ -87,6 +88,7 @@ extension ProxyConfiguration {
         let withoutSession =
             table[.withoutSession].map { $0.choice(WithoutSession.self) }
             ?? Defaults.withoutSession
+        let capture = table[.capture].flatMap { CapturePlan($0) }
         guard report.problems.isEmpty,
             let identity = common.identity,
             let withoutSession,
@@ -111,6 +113,8 @@ extension ProxyConfiguration {
         settings.withoutSession = withoutSession
         settings.direct.dials = common.dials
         settings.direct.lookUps = common.lookUps
+        settings.capture = capture
+        settings.capture?.holds = open != .fast
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.pcap = common.pcap
         settings.drain = common.drain

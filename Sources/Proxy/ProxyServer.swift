@@ -56,6 +56,7 @@ public final class ProxyServer: EngineDelegate {
     private var notices = NoticeLimit()
     private let began: Instant
     private var shutdown: Shutdown?
+    private var capture: Capture?
     /// Runs while no session is up.
     private var silence: LoopTimer?
 
@@ -70,6 +71,8 @@ public final class ProxyServer: EngineDelegate {
         log: Logger = Logger(label: "proxy")
     ) throws(SystemError) {
         precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")
+        // Before any socket is opened.
+        if settings.capture != nil { try OwnSockets.mark() }
         self.settings = settings
         self.loop = loop
         self.log = log
@@ -130,6 +133,7 @@ public final class ProxyServer: EngineDelegate {
         uplinks.start(known)
         _ = reachability.noteUplinks(changes: uplinks.changes)
         concentrator?.start()
+        if let plan = settings.capture { capture = try Capture(plan, self, log: log) }
         silence = loop.timer(for: self) { $0.stillSilent() }
         silence?.arm(after: reachability.wait)
         log.info(
@@ -172,12 +176,20 @@ public final class ProxyServer: EngineDelegate {
         if hasRoom(for: socket) { admit(ProtocolDetector(socket, self, listener, pending)) }
     }
 
-    /// Takes over a connection that was captured on its way to `target`.
-    func captured(_ socket: StreamSocket, to target: Target, _ listener: ProxyListener) {
-        guard hasRoom(for: socket) else { return }
+    /// Takes over a connection that was captured on its way to `target`; `dial`: where it stands
+    /// already.
+    func captured(
+        _ socket: StreamSocket, to target: Target, _ listener: ProxyListener,
+        after dial: CapturedDial? = nil
+    ) {
+        guard hasRoom(for: socket) else { dial?.cut(); return }
         counters.requests += 1
-        let captured = TunnelClient(socket, self, listener, target, .captured, early: [])
-        guard asksForName(target, from: captured.flowOrigin) else { admit(captured); return }
+        let captured = TunnelClient(
+            socket, self, listener, target, .captured, early: [], after: dial)
+        guard dial == nil, asksForName(target, from: captured.flowOrigin) else {
+            admit(captured)
+            return
+        }
         admit(CapturedClient(socket, self, listener, target))
     }
 
@@ -189,6 +201,17 @@ public final class ProxyServer: EngineDelegate {
         tellFull("turned away: too many clients, and none of them idle")
         socket.reset()
         return false
+    }
+
+    /// Whether a captured connection from this address lives.
+    func hasCaptured(from address: IPAddress) -> Bool {
+        clients.values.contains { $0.listener.isCapture && $0.address == address }
+    }
+
+    /// Whether the address is one of the concentrator's.
+    func isConcentrator(_ address: IPAddress) -> Bool {
+        announced.contains { $0.address == address }
+            || concentrator?.current.contains { $0.address == address } == true
     }
 
     /// Closes the client that is missed least; false where none may be closed.
@@ -459,6 +482,7 @@ public final class ProxyServer: EngineDelegate {
         silence?.arm(after: reachability.wait)
         // Those who wait are told what those who come are told.
         for client in Array(clients.values) { client.unreachable(obstacle.status) }
+        capture?.unreachable(obstacle.status)
     }
 
     /// Called by the driver when an uplink's socket can't send any more; the monitor says when it
@@ -509,6 +533,7 @@ public final class ProxyServer: EngineDelegate {
         if let shutdown { shutdown.endNow(); return }
         log.notice("stopping", metadata: ["clients": "\(clients.count)"])
         listeners.forEach { $0.close() }
+        capture?.stopAccepting()
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
         shutdown.noteRemaining(clients.count)
@@ -517,6 +542,8 @@ public final class ProxyServer: EngineDelegate {
     private func finish() {
         for client in Array(clients.values) { client.cut() }
         names.stop()
+        capture?.close()
+        capture = nil
         silence = nil
         direct?.stop()
         uplinks?.stop()
@@ -564,6 +591,7 @@ public final class ProxyServer: EngineDelegate {
             .init("datagrams_direct_total", datagrams.direct)
         ]
         status.counters += names.status
+        status.counters += capture?.status ?? []
         return status
     }
 }

@@ -136,6 +136,8 @@ public struct ProxySettings: Sendable {
     public var withoutSession = WithoutSession.wait
     /// For what leaves from this machine.
     public var direct = DirectSettings()
+    /// The traffic that comes without being asked to; nil: none.
+    public var capture: CapturePlan?
     /// How long living connections may go on after `stop()`.
     public var drain = Interval.seconds(30)
 

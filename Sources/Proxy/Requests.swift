@@ -78,7 +78,7 @@ extension ProxyServer {
     /// Begins to connect `client` to `target`, in whatever way the rules say. `knownName`: of a
     /// target that is an address, where something told it.
     func begin(
-        _ target: Target, knownName: String? = nil, for client: ClientConnection
+        _ target: Target, knownName: String? = nil, for client: any Requester
     ) -> Beginning {
         let decision = decide(.tcp, target, knownName: knownName, from: client.flowOrigin)
         log.debug(
@@ -97,7 +97,7 @@ extension ProxyServer {
     }
 
     private func tunnel(
-        _ target: Target, _ options: TunnelOptions, for client: ClientConnection
+        _ target: Target, _ options: TunnelOptions, for client: any Requester
     ) -> Beginning {
         var isHealthy = true
         if let obstacle = obstacleOrDoubt {
@@ -131,7 +131,7 @@ extension ProxyServer {
     var mayStillGoDirect: Bool { settings.withoutSession == .direct && !hasSession }
 
     /// Begins a connection from this machine.
-    func beginDirect(_ target: Target, uplink: String?, for client: ClientConnection) -> Beginning {
+    func beginDirect(_ target: Target, uplink: String?, for client: any Requester) -> Beginning {
         guard let direct = directDials() else { return .refused(.dial(.generalFailure)) }
         var departure = Departure()
         if let uplink {

@@ -38,6 +38,8 @@ final class TunnelClient: ClientConnection {
     private let style: Style
     private let knownName: String?
     private var early: [UInt8]
+    /// What it was connected by before it was accepted.
+    private var dial: CapturedDial?
     /// Bytes for the target went ahead of the dial's answer.
     private var hasSentAhead = false
     /// There was no session when it began, so that it may still leave from this machine.
@@ -48,16 +50,25 @@ final class TunnelClient: ClientConnection {
 
     init(
         _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
-        _ style: Style, early: [UInt8], knownName: String? = nil
+        _ style: Style, early: [UInt8], knownName: String? = nil,
+        after dial: CapturedDial? = nil
     ) {
         self.knownName = knownName
         self.target = target
         self.style = style
         self.early = early
+        self.dial = dial
         super.init(socket, server, listener)
     }
 
     override func start() {
+        if let dial {
+            self.dial = nil
+            guard let outbound = dial.handOver(to: self) else { cut(); return }
+            self.outbound = outbound
+            startPump(outbound)
+            return
+        }
         begin(server.begin(target, knownName: knownName, for: self))
     }
 

@@ -333,7 +333,3 @@ extension UplinkSet.Place {
             && candidate.addresses.contains(address)
     }
 }
-
-extension IPAddress {
-    var isLoopback: Bool { isIPv4 ? v4 >> 24 == 127 : high == 0 && low == 1 }
-}

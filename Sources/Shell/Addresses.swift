@@ -17,6 +17,8 @@ extension IPAddress {
             ? IPAddress(v4: UInt32(truncatingIfNeeded: a.low))
             : IPAddress(v6High: a.high, low: a.low)
     }
+    /// Of 127.0.0.0/8, or ::1.
+    public var isLoopback: Bool { isIPv4 ? v4 >> 24 == 127 : high == 0 && low == 1 }
     /// 0.0.0.0 or ::.
     public var isUnspecified: Bool { high == 0 && low == 0 }
 }

@@ -34,13 +34,14 @@ public final class DatagramExchange {
     // MARK: In
 
     /// Receives once, at most `maximum` messages, without waiting and hands every datagram over, valid
-    /// and writable during the call. Returns whether there may be more.
+    /// and writable during the call; `local`: as the socket was asked for it. Returns whether there
+    /// may be more.
     @inline(__always)
     public func receive(
         from socket: DatagramSocket, maximum: Int = DatagramExchange.receiveSlots,
         _ take: (
             _ datagram: UnsafeMutableRawBufferPointer, _ from: SocketAddress,
-            _ local: IPAddress
+            _ local: SocketAddress
         ) -> Void
     )
         -> Bool
@@ -52,7 +53,7 @@ public final class DatagramExchange {
         }
         guard n > 0, let arrivals = braid_arrivals(receiver) else { return false }
         for i in 0..<Int(n) {
-            let from = SocketAddress(arrivals[i].from), local = IPAddress(arrivals[i].local)
+            let from = SocketAddress(arrivals[i].from), local = SocketAddress(arrivals[i].local)
             let length = Int(arrivals[i].length), segment = Int(arrivals[i].segment)
             socket.statistics.bytesReceived += length
             var at = 0

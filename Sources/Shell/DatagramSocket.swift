@@ -19,6 +19,9 @@ public final class DatagramSocket {
         case source(IPAddress, device: String?, index: Int = 0)
         /// A server's socket: answers leave from the address that was asked.
         case listen(SocketAddress)
+        /// An address that may be another's; what comes says where it was sent to. Needs
+        /// CAP_NET_ADMIN.
+        case transparent(SocketAddress)
     }
 
     /// Counts since the socket was opened; bytes are those of UDP payloads.
@@ -63,7 +66,7 @@ public final class DatagramSocket {
         switch binding {
         case .device(_, let v4): isIPv4 = v4
         case .source(let a, _, _): isIPv4 = a.isIPv4
-        case .listen(let a): isIPv4 = a.address.isIPv4
+        case .listen(let a), .transparent(let a): isIPv4 = a.address.isIPv4
         }
         let fd = try checked(braid_socket_datagram(isIPv4 ? 1 : 0), "open a UDP socket")
         do throws(SystemError) {
@@ -114,6 +117,16 @@ public final class DatagramSocket {
                 try checked(braid_set_packet_info(fd, isIPv4 ? 1 : 0), "listen on \(address)")
             }
             try checked(braid_bind(fd, &local), "listen on \(address) (UDP)")
+        case .transparent(let address):
+            local = braid_address(address)
+            // Several may have one address: what a program of this machine listens on as well.
+            _ = braid_set_reuse_address(fd)
+            try checked(
+                braid_set_transparent(fd, isIPv4 ? 1 : 0), "bind to \(address), another's address")
+            try checked(
+                braid_set_original_destination(fd, isIPv4 ? 1 : 0),
+                "ask for the destinations of datagrams")
+            try checked(braid_bind(fd, &local), "bind to \(address) (UDP)")
         }
         try checked(braid_local_address(fd, &local), "bind")
         return SocketAddress(local)
@@ -122,7 +135,10 @@ public final class DatagramSocket {
     /// Whether a failure means the uplink, not one destination: only a socket bound to one has such
     /// failures.
     func isUplinkFailure(_ code: Int32) -> Bool {
-        if case .listen = binding { return false }
+        switch binding {
+        case .listen, .transparent: return false
+        case .device, .source: break
+        }
         switch code {
         case ENETDOWN, ENETUNREACH, ENODEV, ENXIO, EHOSTUNREACH, EADDRNOTAVAIL: return true
         default: return false

@@ -198,7 +198,8 @@ public final class EngineDriver {
             let more = exchange.receive(from: socket) { datagram, from, local in
                 datagrams += 1
                 if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
-                endpoint.receive(datagram, from: from, local: local, uplink: number, at: now)
+                endpoint.receive(
+                    datagram, from: from, local: local.address, uplink: number, at: now)
             }
             if !more { return }
         }

@@ -33,13 +33,8 @@ struct NetworkSnapshot: Equatable {
 enum Netlink {
     /// Asks the kernel for everything; a fraction of a millisecond.
     static func snapshot() throws(SystemError) -> NetworkSnapshot {
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, O_CLOEXEC) else {
-            throw SystemError("open netlink", code: errno)
-        }
+        let socket = try open(NETLINK_ROUTE)
         defer { mnl_socket_close(socket) }
-        guard mnl_socket_bind(socket, 0, 0) == 0 else {
-            throw SystemError("bind netlink", code: errno)
-        }
         var out = NetworkSnapshot()
         try dump(socket, UInt16(RTM_GETLINK)) {
             if let link = readLink($0) { out.links.append(link) }
@@ -54,13 +49,8 @@ enum Netlink {
     /// Everything the kernel delivers to this machine: the addresses of its interfaces, link-local
     /// ones and those of interfaces that are down too, and whatever `ip route add local` names.
     static func localRanges() throws(SystemError) -> Set<Subnet> {
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, O_CLOEXEC) else {
-            throw SystemError("open netlink", code: errno)
-        }
+        let socket = try open(NETLINK_ROUTE)
         defer { mnl_socket_close(socket) }
-        guard mnl_socket_bind(socket, 0, 0) == 0 else {
-            throw SystemError("bind netlink", code: errno)
-        }
         var out: Set<Subnet> = []
         try dump(socket, UInt16(RTM_GETADDR)) { message in
             guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR) else { return }
@@ -85,6 +75,19 @@ enum Netlink {
             }
         }
         return out
+    }
+
+    /// A socket of one of netlink's families, hearing of the groups.
+    static func open(_ bus: Int32, groups: UInt32 = 0) throws(SystemError) -> OpaquePointer {
+        guard let socket = mnl_socket_open2(bus, O_CLOEXEC) else {
+            throw SystemError("open netlink", code: errno)
+        }
+        guard mnl_socket_bind(socket, groups, 0) == 0 else {
+            let code = errno
+            mnl_socket_close(socket)
+            throw SystemError("bind netlink", code: code)
+        }
+        return socket
     }
 
     /// A non-blocking socket that hears of changes of links, addresses and routes.
@@ -127,6 +130,66 @@ enum Netlink {
         return matters
     }
 
+    /// Reads what waits on a non-blocking socket and forgets it.
+    static func discard(_ socket: OpaquePointer) {
+        withBuffer { buffer in
+            for _ in 0..<256 {
+                let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+                if n < 0, errno == ENOBUFS || errno == ENOSPC || errno == EINTR { continue }
+                if n <= 0 { return }
+            }
+        }
+    }
+
+    // MARK: Changing
+
+    /// Sends one message with `head` and what `put` appends; throws what the kernel answers.
+    static func change<Head>(
+        _ socket: OpaquePointer, _ type: Int, isNew: Bool, _ head: Head, _ operation: String,
+        _ put: (UnsafeMutablePointer<nlmsghdr>) -> Void
+    ) throws(SystemError) {
+        var failure: Int32 = 0
+        withBuffer { buffer in
+            let message = mnl_nlmsg_put_header(buffer.baseAddress)!
+            message.pointee.nlmsg_type = UInt16(type)
+            message.pointee.nlmsg_flags =
+                UInt16(NLM_F_REQUEST | NLM_F_ACK) | (isNew ? UInt16(NLM_F_CREATE | NLM_F_EXCL) : 0)
+            message.pointee.nlmsg_seq = 1
+            mnl_nlmsg_put_extra_header(message, MemoryLayout<Head>.size)!
+                .storeBytes(of: head, as: Head.self)
+            put(message)
+            failure = acknowledged(socket, message, buffer)
+        }
+        if failure != 0 { throw SystemError(operation, code: failure) }
+    }
+
+    /// Sends a message of `buffer` and waits for the kernel's answer: 0, or the errno.
+    static func acknowledged(
+        _ socket: OpaquePointer, _ message: UnsafeMutablePointer<nlmsghdr>,
+        _ buffer: UnsafeMutableRawBufferPointer
+    ) -> Int32 {
+        guard mnl_socket_sendto(socket, message, Int(message.pointee.nlmsg_len)) >= 0 else {
+            return errno
+        }
+        return answer(socket, buffer)
+    }
+
+    /// The first answer that is none of success's data: 0, or the errno.
+    static func answer(_ socket: OpaquePointer, _ buffer: UnsafeMutableRawBufferPointer) -> Int32 {
+        for _ in 0..<64 {
+            let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+            if n < 0 { if errno == EINTR { continue }; return errno }
+            var found: Int32?
+            forEachMessage(buffer, n) { message in
+                guard Int32(message.pointee.nlmsg_type) == NLMSG_ERROR else { return true }
+                found = -(payload(message, as: nlmsgerr.self)?.error ?? -EIO)
+                return false
+            }
+            if let found { return found }
+        }
+        return EIO
+    }
+
     private static func isRelevant(_ message: UnsafePointer<nlmsghdr>) -> Bool {
         switch Int(message.pointee.nlmsg_type) {
         case Int(RTM_NEWLINK), Int(RTM_DELLINK), Int(RTM_NEWADDR), Int(RTM_DELADDR): return true
@@ -141,7 +204,7 @@ enum Netlink {
 
     /// The buffer size libmnl recommends for dumps is 8 kB; the kernel fills up to 32 kB where it
     /// may.
-    private static func withBuffer(_ body: (UnsafeMutableRawBufferPointer) -> Void) {
+    static func withBuffer(_ body: (UnsafeMutableRawBufferPointer) -> Void) {
         withUnsafeTemporaryAllocation(byteCount: 32 << 10, alignment: 16, body)
     }
 
@@ -149,11 +212,20 @@ enum Netlink {
         _ socket: OpaquePointer, _ type: UInt16,
         _ take: (UnsafePointer<nlmsghdr>) -> Void
     ) throws(SystemError) {
+        // Zero is AF_UNSPEC in the first byte of every one of the three headers.
+        try dump(socket, type, rtmsg(), take)
+    }
+
+    /// Hands over every message of a dump that `head` asks for.
+    static func dump<Head>(
+        _ socket: OpaquePointer, _ type: UInt16, _ head: Head,
+        _ take: (UnsafePointer<nlmsghdr>) -> Void
+    ) throws(SystemError) {
         var failure: Int32 = 0
         withBuffer { buffer in
             // The kernel notes a table that changed under the dump; then it is asked once more.
             for _ in 0..<2 {
-                failure = dumpOnce(socket, type, buffer, take)
+                failure = dumpOnce(socket, type, head, buffer, take)
                 if failure != EINTR { return }
             }
         }
@@ -162,8 +234,8 @@ enum Netlink {
         }
     }
 
-    private static func dumpOnce(
-        _ socket: OpaquePointer, _ type: UInt16,
+    private static func dumpOnce<Head>(
+        _ socket: OpaquePointer, _ type: UInt16, _ head: Head,
         _ buffer: UnsafeMutableRawBufferPointer,
         _ take: (UnsafePointer<nlmsghdr>) -> Void
     ) -> Int32 {
@@ -171,8 +243,8 @@ enum Netlink {
         request.pointee.nlmsg_type = type
         request.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_DUMP)
         request.pointee.nlmsg_seq = UInt32(type)
-        // Zero is AF_UNSPEC in the first byte of every one of the three headers.
-        mnl_nlmsg_put_extra_header(request, MemoryLayout<rtmsg>.size)
+        mnl_nlmsg_put_extra_header(request, MemoryLayout<Head>.size)!
+            .storeBytes(of: head, as: Head.self)
         guard mnl_socket_sendto(socket, request, Int(request.pointee.nlmsg_len)) >= 0 else {
             return errno
         }
@@ -196,7 +268,7 @@ enum Netlink {
         return failure
     }
 
-    private static func forEachMessage(
+    static func forEachMessage(
         _ buffer: UnsafeMutableRawBufferPointer, _ count: Int,
         _ body: (UnsafePointer<nlmsghdr>) -> Bool
     ) {
@@ -211,12 +283,12 @@ enum Netlink {
 
     // MARK: Messages
 
-    private static func payload<T>(_ message: UnsafePointer<nlmsghdr>, as type: T.Type) -> T? {
+    static func payload<T>(_ message: UnsafePointer<nlmsghdr>, as type: T.Type) -> T? {
         guard mnl_nlmsg_get_payload_len(message) >= MemoryLayout<T>.size else { return nil }
         return mnl_nlmsg_get_payload(message).loadUnaligned(as: T.self)
     }
 
-    private static func forEachAttribute(
+    static func forEachAttribute(
         _ message: UnsafePointer<nlmsghdr>, after header: Int,
         _ body: (Int, UnsafeRawBufferPointer) -> Void
     ) {
@@ -238,7 +310,7 @@ enum Netlink {
         bytes.count >= 4 ? Int(bytes.loadUnaligned(as: UInt32.self)) : nil
     }
 
-    private static func address(_ bytes: UnsafeRawBufferPointer) -> IPAddress? {
+    static func address(_ bytes: UnsafeRawBufferPointer) -> IPAddress? {
         switch bytes.count {
         case 4: IPAddress(v4: UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
         case 16:

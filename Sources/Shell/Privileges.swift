@@ -34,15 +34,37 @@ public enum Privileges {
     /// Whether the process has root's effective user number.
     public static var isRoot: Bool { geteuid() == 0 }
 
-    /// Becomes `user` for good, with no capability left.
+    /// What root can do that a service may need without being root.
+    public enum Capability: Int32, Sendable {
+        /// CAP_NET_ADMIN: to capture traffic.
+        case networkAdministration = 12
+        /// CAP_NET_RAW: to bind sockets to interfaces before Linux 5.7.
+        case rawSockets = 13
+    }
+
+    /// Whether the process has it now.
+    public static func has(_ capability: Capability) -> Bool {
+        braid_has_capability(capability.rawValue) != 0
+    }
+
+    /// Gives it up for good, where the process has it.
+    public static func drop(_ capability: Capability) {
+        if has(capability) { _ = braid_drop_capability(capability.rawValue) }
+    }
+
+    /// Becomes `user` for good, with no capability left but those it needs.
     /// - Parameter bindsToInterfaces: sockets will be bound to interfaces (SO_BINDTODEVICE). Linux
     ///   5.7 and
     ///   later let everybody do that with a socket that is bound to none; before, CAP_NET_RAW is
-    /// kept for it.
-    public static func become(_ user: User, bindsToInterfaces: Bool) throws(SystemError) {
+    ///   kept for it.
+    /// - Parameter captures: rules of nftables and routes will be changed: CAP_NET_ADMIN is kept.
+    public static func become(
+        _ user: User, bindsToInterfaces: Bool, captures: Bool = false
+    ) throws(SystemError) {
         let keeps = bindsToInterfaces && !anybodyMayBindToInterfaces
         try checked(
-            braid_become(user.number, user.group, keeps ? 1 : 0), "become the user \(user.name)")
+            braid_become(user.number, user.group, keeps ? 1 : 0, captures ? 1 : 0),
+            "become the user \(user.name)")
     }
 
     private static var anybodyMayBindToInterfaces: Bool {

@@ -87,7 +87,25 @@ public final class RelaySockets {
         for _ in 0..<Self.receiveRounds where socket.isOpen {
             let more = exchange.receive(from: socket.datagrams) { datagram, from, local in
                 statistics.received += 1
-                take(UnsafeRawBufferPointer(datagram), from, local.isUnspecified ? nil : local)
+                take(
+                    UnsafeRawBufferPointer(datagram), from,
+                    local.address.isUnspecified ? nil : local.address)
+            }
+            if !more { return }
+        }
+    }
+
+    /// The same for datagrams of programs that know nothing of the proxy, with where they were sent
+    /// to.
+    public func receiveCaptured(
+        _ socket: RelaySocket,
+        _ take: (_ datagram: UnsafeRawBufferPointer, _ from: SocketAddress, _ to: SocketAddress) ->
+            Void
+    ) {
+        for _ in 0..<Self.receiveRounds where socket.isOpen {
+            let more = exchange.receive(from: socket.datagrams) { datagram, from, destination in
+                statistics.received += 1
+                take(UnsafeRawBufferPointer(datagram), from, destination)
             }
             if !more { return }
         }

@@ -29,9 +29,11 @@ public final class StreamListener {
     private let usesSpare: Bool
 
     /// Listens on `address` (port 0: one of the system's, see `address` afterwards).
+    /// - Parameter isTransparent: connections to others' addresses are accepted, too, where nftables
+    ///   gives them here; their socket's local address is that one. Needs CAP_NET_ADMIN.
     public init(
         _ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
-        usesSpare: Bool = false,
+        usesSpare: Bool = false, isTransparent: Bool = false,
         accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
     ) throws(SystemError) {
         let fd = try checked(
@@ -40,6 +42,11 @@ public final class StreamListener {
         var bound = braid_address(address)
         do throws(SystemError) {
             _ = braid_set_reuse_address(fd)
+            if isTransparent {
+                try checked(
+                    braid_set_transparent(fd, address.address.isIPv4 ? 1 : 0),
+                    "listen on \(address) for captured connections")
+            }
             try checked(braid_bind(fd, &bound), "listen on \(address)")
             try checked(braid_listen(fd, Self.backlog), "listen on \(address)")
             try checked(braid_local_address(fd, &bound), "listen on \(address)")

@@ -193,7 +193,10 @@ public final class UplinkMonitor {
         case .interface(let wanted):
             guard wanted == link.name else { return nil }
         case .source(let range):
-            addresses = addresses.filter(range.contains).prefix(1).map { $0 }
+            // The loopback may hold addresses for others' sake.
+            addresses = addresses.filter {
+                range.contains($0) && (!link.isLoopback || $0.isLoopback)
+            }.prefix(1).map { $0 }
             name =
                 range.prefix == (range.address.isIPv4 ? 32 : 128) ? "\(range.address)" : "\(range)"
         }

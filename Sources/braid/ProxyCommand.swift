@@ -41,6 +41,14 @@ struct ProxyCommand: ParsableCommand {
     @Option(help: "fast, checked or auto: when the application is answered.") var open: String?
     @Option(help: "An interface or address, such as wlan0 or wwan0,backup; may be repeated.")
     var uplink: [String] = []
+    @Flag(help: "Carry the programs of this machine that know of no proxy.") var captureMachine =
+        false
+    @Option(help: "Carry the clients of this interface; may be repeated.") var captureNetwork:
+        [String] = []
+    @Option(help: "A range of addresses that is not captured; may be repeated.")
+    var captureExclude: [String] = []
+    @Option(help: "open or closed: what becomes of captured traffic when the proxy ends.")
+    var captureOnExit: String?
 
     func run() throws {
         var overrides = Overrides()
@@ -51,13 +59,20 @@ struct ProxyCommand: ParsableCommand {
         overrides.set("mode", flag: "--mode", to: mode)
         overrides.set("open", flag: "--open", to: open)
         overrides.set("uplinks", flag: "--uplink", toList: uplink)
+        overrides.set(
+            "capture", "machine", flag: "--capture-machine", to: captureMachine ? "true" : nil)
+        overrides.set("capture", "networks", flag: "--capture-network", toList: captureNetwork)
+        overrides.set("capture", "exclude", flag: "--capture-exclude", toList: captureExclude)
+        overrides.set("capture", "on_exit", flag: "--capture-on-exit", to: captureOnExit)
         let file = common.config
         guard
             case .proxy(let configuration) = try complaining({ () throws(ConfigurationErrors) in
                 try Configuration.load(.proxy, file: file, overrides: overrides)
             })
         else { preconditionFailure("a proxy's configuration was asked for") }
-        try Program.run(.proxy, configuration.program) { (loop, stopped) throws(SystemError) in
+        try Program.run(
+            .proxy, configuration.program, captures: configuration.settings.capture != nil
+        ) { (loop, stopped) throws(SystemError) in
             let server = try ProxyServer(configuration.settings, loop: loop)
             server.onStopped = stopped
             return Service(

@@ -22,8 +22,9 @@ struct Service {
 /// manager.
 enum Program {
     /// `start` builds the service on the loop; `stopped` is to be called when it has ended.
+    /// - Parameter captures: the right to change nftables and routes is kept.
     static func run(
-        _ role: ConfigurationKind, _ program: ProgramConfiguration,
+        _ role: ConfigurationKind, _ program: ProgramConfiguration, captures: Bool = false,
         start: (_ loop: EventLoop, _ stopped: @escaping () -> Void) throws(SystemError) -> Service
     ) throws {
         Privileges.forbidDumps()
@@ -48,7 +49,8 @@ enum Program {
             // A terminal that closes is no reason to drop everybody's connections.
             signal(SIGHUP, SIG_IGN)
             // Whatever needs root is open by now.
-            try leaveRoot(for: program.user, role)
+            try leaveRoot(for: program.user, role, captures: captures)
+            if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
             let watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             ServiceManager.ready()
             withExtendedLifetime(watchdog) { loop.run() }
@@ -61,8 +63,9 @@ enum Program {
 
     /// Becomes the configured user, or the dedicated one where there is one; nothing for a process
     /// that isn't root's.
-    private static func leaveRoot(for name: String?, _ role: ConfigurationKind) throws(SystemError)
-    {
+    private static func leaveRoot(
+        for name: String?, _ role: ConfigurationKind, captures: Bool
+    ) throws(SystemError) {
         let log = Logger(label: "service")
         let user = Privileges.User(name: name ?? Privileges.dedicatedUser)
         guard Privileges.isRoot else {
@@ -85,7 +88,7 @@ enum Program {
             throw SystemError("become the user \(name)", code: ENOENT)
         }
         guard !user.isRoot else { return }
-        try Privileges.become(user, bindsToInterfaces: role == .proxy)
+        try Privileges.become(user, bindsToInterfaces: role == .proxy, captures: captures)
         log.info("gave up root", metadata: ["user": "\(user.name)"])
     }
 

@@ -33,6 +33,7 @@ let package = Package(
         .systemLibrary(name: "CLibevent", path: "Sources/CLibevent", pkgConfig: "libevent"),
         .systemLibrary(name: "CLibcrypto", path: "Sources/CLibcrypto", pkgConfig: "libcrypto"),
         .systemLibrary(name: "CMnl", path: "Sources/CMnl", pkgConfig: "libmnl"),
+        .systemLibrary(name: "CNFTables", path: "Sources/CNFTables", pkgConfig: "libnftables"),
         .target(name: "CIPSecMB", path: "Sources/CIPSecMB"),
         .target(name: "CDatagram", path: "Sources/CDatagram"),
         .target(name: "CFuzzer", path: "CFuzzer"),
@@ -49,7 +50,7 @@ let package = Package(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
-                "CLibevent", "CMnl", "CDatagram", logging
+                "CLibevent", "CMnl", "CNFTables", "CDatagram", logging
             ], unwatched),
         module(
             "Proxy",

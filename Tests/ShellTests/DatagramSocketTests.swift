@@ -34,7 +34,7 @@ private func collect(
     socket.watch.onReadable(for: socket) { socket in
         _ = exchange.receive(from: socket) { datagram, from, local in
             let same = datagram.allSatisfy { $0 == datagram[0] }
-            got.append((same ? datagram[0] : 0xff, datagram.count, from, local))
+            got.append((same ? datagram[0] : 0xff, datagram.count, from, local.address))
         }
     }
     socket.watch.wantsRead = true

@@ -24,6 +24,18 @@ int braid_clock_watch_again(int fd);
 // Non-blocking, close-on-exec sockets; the IPv6 ones take IPv6 only.
 int braid_socket_datagram(int is_ipv4);
 int braid_socket_stream(int is_ipv4);
+// Every socket that the two open from now on carries this mark (SO_MARK), where the process may.
+void braid_mark_sockets(uint32_t mark);
+// Whether the process has the capability of this number (linux/capability.h) now.
+int braid_has_capability(int number);
+// Gives one up for good.
+int braid_drop_capability(int number);
+// An abstract Unix socket of that name, of which there is one in a network namespace.
+int braid_claim(const char *name);
+// The socket may have addresses that are others' (IP_TRANSPARENT, IPV6_TRANSPARENT).
+int braid_set_transparent(int fd, int is_ipv4);
+// Asks for the address and port each datagram was sent to by whoever sent it; `local` then holds it.
+int braid_set_original_destination(int fd, int is_ipv4);
 // A close-on-exec Unix socket. The kinds of sockets are named here only: which Clang module shows
 // SOCK_STREAM and its like to Swift depends on the order of the build.
 int braid_socket_unix(int is_datagram, int is_non_blocking);
@@ -73,7 +85,7 @@ struct braid_arrival {
     uint32_t length;
     uint32_t segment;   // equals `length` for a single datagram; never 0 unless `length` is
     struct braid_address from;
-    struct braid_address local;   // unspecified (all zero) unless packet info is on
+    struct braid_address local;   // unspecified (all zero) unless packet info or the original destination was asked for
 };
 
 struct braid_receiver;
@@ -115,6 +127,7 @@ int braid_forbid_dumps(void);
 int braid_set_time_slice(uint64_t nanoseconds);
 /// What was asked for so; 0 where nothing was, or the kernel does not say.
 uint64_t braid_time_slice(void);
-/// Becomes another user for good, with no group but `group` and no capability, or CAP_NET_RAW alone.
-int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets);
+/// Becomes another user for good, with no group but `group` and no capability but CAP_NET_RAW and CAP_NET_ADMIN,
+/// as far as asked for.
+int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets, int keeps_administration);
 

@@ -1,0 +1,245 @@
+import Dialogue
+import Logging
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// What the proxy takes from programs that know nothing of it: their TCP connections and their
+/// datagrams, with the destination they had.
+final class Capture {
+    /// Held until `close`.
+    let server: ProxyServer
+    let log: Logger
+    /// What stands for a port in rules and for modes.
+    let listener = ProxyListener.captured()
+    var counters = Counters()
+    private(set) var datagrams: CapturedDatagrams?
+    private var installation: CaptureInstallation?
+    private var listeners: [StreamListener] = []
+    /// Of connections whose SYN is held, or was let go on and has not arrived yet.
+    private var dials: [CapturedEnds: CapturedDial] = [:]
+    private var dialsBySource: [IPAddress: Int] = [:]
+    private var ipv6 = IPv6Reachability()
+    private var notices = NoticeLimit()
+
+    struct Counters {
+        var connections = 0, refused = 0, ownDestinations = 0, retransmitted = 0, overflow = 0
+    }
+
+    /// Where programs ask for names; the proxy answers itself.
+    static let namePort: UInt16 = 53
+    /// Connections that wait for a dial at once: below what the kernel's queue holds. Of one source
+    /// no more than a part, so that a port scan is in nobody's way.
+    private static let maximumDials = 1_024
+    private static let maximumDialsOfSource = 512
+
+    /// Opens the sockets, and sets the rules by which everything comes to them.
+    init(_ plan: CapturePlan, _ server: ProxyServer, log: Logger) throws(SystemError) {
+        self.server = server
+        self.log = log
+        var ports = CapturePorts()
+        ports.tcp4 = try listen("127.0.0.1")
+        // Without IPv6 there is none to capture.
+        ports.tcp6 = try? listen("::1")
+        if plan.udp {
+            let datagrams = try CapturedDatagrams(self)
+            self.datagrams = datagrams
+            (ports.udp4, ports.udp6) = (datagrams.port4, datagrams.port6)
+        }
+        let installation = try CaptureInstallation(
+            plan, ports: ports, loop: server.loop, log: log)
+        self.installation = installation
+        installation.isUsed = { [weak self] in self?.isUsed($0) == true }
+        installation.queue?.start { [weak self] in self?.held($0) }
+    }
+
+    /// No new connections; the living ones go on.
+    func stopAccepting() {
+        installation?.endNew()
+        for dial in Array(dials.values) { dial.cut() }
+        datagrams?.stopAccepting()
+    }
+
+    /// The rules are taken away, or left as a kill switch; what lives is cut.
+    func close() {
+        installation?.close()
+        installation = nil
+        listeners.forEach { $0.close() }
+        listeners = []
+        for dial in Array(dials.values) { dial.cut() }
+        datagrams?.close()
+        datagrams = nil
+    }
+
+    /// There is no session, and it is known why.
+    func unreachable(_ status: DialStatus) {
+        for dial in Array(dials.values) { dial.unreachable(status) }
+    }
+
+    /// Whether a captured destination leads back to Braid itself.
+    func isOwn(_ destination: SocketAddress) -> Bool {
+        destination.address.isLoopback || server.isConcentrator(destination.address)
+            || listeners.contains { $0.address == destination }
+    }
+
+    /// Whether a program has a captured connection from this address.
+    private func isUsed(_ address: IPAddress) -> Bool {
+        dialsBySource[address] != nil || datagrams?.isUsed(address) == true
+            || server.hasCaptured(from: address)
+    }
+
+    /// For the status page.
+    var status: [ServerStatus.Counter] {
+        [
+            .init("captured_connections_total", counters.connections),
+            .init("captured_refused_total", counters.refused),
+            .init("captured_own_destination_total", counters.ownDestinations),
+            .init("captured_held", dials.count),
+            .init("captured_held_overflow_total", counters.overflow),
+            .init("captured_associations", datagrams?.count ?? 0),
+            .init("captured_datagrams_refused_total", datagrams?.refused ?? 0)
+        ]
+    }
+
+    // MARK: Connections
+
+    private func listen(_ address: String) throws(SystemError) -> UInt16 {
+        guard let address = IPAddress(address) else { preconditionFailure("an address") }
+        let listener = try StreamListener(
+            SocketAddress(address, port: 0), loop: server.loop, log: log, isTransparent: true
+        ) { [weak self] socket, from in self?.accepted(socket, from) }
+        listeners.append(listener)
+        return listener.address.port
+    }
+
+    private func accepted(_ socket: StreamSocket, _ from: SocketAddress) {
+        guard let destination = socket.localAddress else { socket.close(); return }
+        let dial = dials[CapturedEnds(source: from, destination: destination)]
+        // It was judged when its SYN was held.
+        guard dial != nil || !isOwn(destination) else {
+            counters.ownDestinations += 1
+            socket.reset()
+            return
+        }
+        counters.connections += 1
+        guard destination.port != Self.namePort else {
+            server.names.serve(socket, from: from)
+            return
+        }
+        let target = Target(host: .address(destination.address), port: destination.port)
+        server.captured(socket, to: target, listener, after: dial)
+    }
+
+    // MARK: Held SYNs
+
+    /// A program connects: the dial begins, and its answer is the program's.
+    private func held(_ packet: HeldPacket) {
+        let ends = CapturedEnds(source: packet.source, destination: packet.destination)
+        if let dial = dials[ends] {
+            counters.retransmitted += 1
+            dial.repeated(packet)
+            return
+        }
+        guard !isOwn(packet.destination) else {
+            counters.ownDestinations += 1
+            judge(packet, .refuse)
+            return
+        }
+        // A name is in the first bytes, which come when the connection stands.
+        if packet.destination.port == Self.namePort
+            || server.asksForName(ends.target, from: ends.flowOrigin(listener))
+        {
+            judge(packet, .accept)
+            return
+        }
+        if !packet.destination.address.isIPv4, ipv6.isAbsent(at: server.loop.now()) {
+            counters.refused += 1
+            judge(packet, .noRoute)
+            return
+        }
+        guard dials.count < Self.maximumDials,
+            dialsBySource[packet.source.address, default: 0] < Self.maximumDialsOfSource
+        else {
+            counters.overflow += 1
+            if let silent = notices.pass(at: server.loop.now()) {
+                log.notice(
+                    "too many captured connections wait for their dial: a SYN is dropped",
+                    metadata: [
+                        "from": "\(packet.source.address)", "not_logged_before": "\(silent)"
+                    ])
+            }
+            judge(packet, .drop)
+            return
+        }
+        let dial = CapturedDial(ends, packet, self)
+        dials[ends] = dial
+        dialsBySource[packet.source.address, default: 0] += 1
+        dial.start()
+    }
+
+    func judge(_ packet: HeldPacket, _ verdict: PacketQueue.Verdict) {
+        installation?.queue?.judge(packet, verdict)
+    }
+
+    /// The dial of a held connection has ended.
+    func note(_ status: DialStatus, _ ends: CapturedEnds) {
+        if status != .connected { counters.refused += 1 }
+        if !ends.destination.address.isIPv4 { ipv6.note(status, at: server.loop.now()) }
+    }
+
+    func forget(_ ends: CapturedEnds) {
+        guard dials.removeValue(forKey: ends) != nil else { return }
+        let count = dialsBySource[ends.source.address, default: 1] - 1
+        dialsBySource[ends.source.address] = count > 0 ? count : nil
+    }
+}
+
+/// Both ends of a captured connection, as the program sees them.
+struct CapturedEnds: Hashable {
+    var source, destination: SocketAddress
+
+    /// Where the program connects to.
+    var target: Target { Target(host: .address(destination.address), port: destination.port) }
+
+    /// As rules see it.
+    func flowOrigin(_ listener: ProxyListener) -> FlowOrigin {
+        FlowOrigin(
+            entry: listener.entry, address: source.address, mode: listener.mode,
+            user: { [self] in SocketOwner.user(local: source, remote: destination) })
+    }
+}
+
+/// Whether the concentrator has IPv6, as its dials show: where it has none, programs are told so at
+/// once, and go on with IPv4.
+struct IPv6Reachability {
+    private enum State {
+        case unknown
+        /// Reached something; so many have been unreachable since.
+        case present(unreachable: Int)
+        case absent(until: Instant)
+    }
+    private var state = State.unknown
+
+    /// Networks of which none could be reached, after which a concentrator that had IPv6 has it no
+    /// more.
+    static let maximumUnreachable = 8
+    /// How long it is believed to have none.
+    static let absence = Interval.seconds(30)
+
+    func isAbsent(at now: Instant) -> Bool {
+        if case .absent(let end) = state { return now < end }
+        return false
+    }
+
+    /// A dial to an IPv6 address has ended.
+    mutating func note(_ status: DialStatus, at now: Instant) {
+        switch (status, state) {
+        case (.connected, _), (.connectionRefused, _): state = .present(unreachable: 0)
+        case (.networkUnreachable, .present(let count)) where count < Self.maximumUnreachable:
+            state = .present(unreachable: count + 1)
+        case (.networkUnreachable, _): state = .absent(until: now + Self.absence)
+        default: break
+        }
+    }
+}

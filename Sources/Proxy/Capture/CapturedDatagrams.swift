@@ -1,0 +1,295 @@
+import Logging
+import Measures
+import Shell
+import Tunnel
+import Wire
+
+/// The datagrams of programs that know nothing of the proxy. What one port of a program sends is an
+/// association; answers leave from the address they came from.
+final class CapturedDatagrams {
+    let capture: Capture
+    private(set) var port4: UInt16
+    private(set) var port6: UInt16?
+    private let sockets: [RelaySocket]
+    private var associations: [SocketAddress: CapturedAssociation] = [:]
+    private var ofSource: [IPAddress: Int] = [:]
+    private var replies: ReplySockets
+    private var sweep: LoopTimer?
+    private var isEnding = false
+    /// Datagrams that could not be carried, and those for Braid itself.
+    private(set) var refused = 0
+
+    /// Of a session's 1,024 some are left to SOCKS. Of one source no more than half.
+    private static let maximum = 960
+    private static let maximumOfSource = 480
+    private static let sweepInterval = Interval.seconds(2)
+
+    var count: Int { associations.count }
+    private var server: ProxyServer { capture.server }
+
+    init(_ capture: Capture) throws(SystemError) {
+        self.capture = capture
+        let server = capture.server
+        replies = ReplySockets(server.relaySockets)
+        let v4 = try Self.socket("127.0.0.1", server)
+        let v6 = try? Self.socket("::1", server)
+        port4 = v4.localAddress.port
+        port6 = v6?.localAddress.port
+        sockets = [v4] + (v6.map { [$0] } ?? [])
+        for socket in sockets {
+            socket.onReadable(for: self) { [unowned socket] in $0.receive(socket) }
+        }
+        let sweep = server.loop.timer(for: self) { $0.sweepIdle() }
+        self.sweep = sweep
+    }
+
+    private static func socket(
+        _ address: String, _ server: ProxyServer
+    ) throws(SystemError) -> RelaySocket {
+        guard let address = IPAddress(address) else { preconditionFailure("an address") }
+        return try RelaySocket(
+            .transparent(SocketAddress(address, port: 0)), server.relaySockets)
+    }
+
+    func isUsed(_ address: IPAddress) -> Bool { ofSource[address] != nil }
+
+    func stopAccepting() { isEnding = true }
+
+    func close() {
+        sweep = nil
+        sockets.forEach { $0.close() }
+        for association in Array(associations.values) { association.leave() }
+        replies.closeAll()
+    }
+
+    // MARK: Out
+
+    private func receive(_ socket: RelaySocket) {
+        let now = server.driver.now
+        server.relaySockets.receiveCaptured(socket) { datagram, from, destination in
+            take(datagram, from, destination, at: now)
+        }
+        server.driver.kick()
+    }
+
+    private func take(
+        _ datagram: UnsafeRawBufferPointer, _ from: SocketAddress, _ destination: SocketAddress,
+        at now: Instant
+    ) {
+        guard destination.port != 0, from.port != 0, !destination.address.isUnspecified else {
+            refused += 1
+            return
+        }
+        guard !capture.isOwn(destination) else {
+            capture.counters.ownDestinations += 1
+            return
+        }
+        if destination.port == Capture.namePort {
+            ask(datagram, from, destination)
+            return
+        }
+        guard let association = associations[from] ?? makeAssociation(from, at: now) else {
+            refused += 1
+            return
+        }
+        let target = Target(host: .address(destination.address), port: destination.port)
+        association.send(datagram, to: target, at: now)
+    }
+
+    /// A question for a name, which the proxy answers itself, in the place of whom it was asked.
+    private func ask(
+        _ question: UnsafeRawBufferPointer, _ from: SocketAddress, _ destination: SocketAddress
+    ) {
+        guard !isEnding else { return }
+        let client = NameService.Client(address: from, transport: .datagram)
+        let source = Target(host: .address(destination.address), port: destination.port)
+        server.names.ask(question, from: client) { [weak self] answer in
+            answer.withUnsafeBytes { self?.answer($0, from: source, to: from) }
+        }
+    }
+
+    private func makeAssociation(_ client: SocketAddress, at now: Instant) -> CapturedAssociation? {
+        guard !isEnding else { return nil }
+        if server.settings.withoutSession != .direct, server.obstacle != nil {
+            server.hastenSession()
+            return nil
+        }
+        if ofSource[client.address, default: 0] >= Self.maximumOfSource {
+            oldest { $0.client.address == client.address }?.leave()
+        } else if associations.count >= Self.maximum {
+            oldest { _ in true }?.leave()
+        }
+        let association = CapturedAssociation(client, self)
+        associations[client] = association
+        ofSource[client.address, default: 0] += 1
+        if associations.count == 1 { sweep?.arm(after: Self.sweepInterval) }
+        association.start(at: now)
+        return association
+    }
+
+    private func oldest(where isOne: (CapturedAssociation) -> Bool) -> CapturedAssociation? {
+        var found: CapturedAssociation?
+        for association in associations.values where isOne(association) {
+            if association.usedAt < found?.usedAt ?? .distantFuture { found = association }
+        }
+        return found
+    }
+
+    private func sweepIdle() {
+        let now = server.driver.now
+        for association in Array(associations.values) where association.isIdle(at: now) {
+            association.leave()
+        }
+        replies.closeIdle(at: now)
+        if !associations.isEmpty { sweep?.arm(after: Self.sweepInterval) }
+    }
+
+    func forget(_ association: CapturedAssociation) {
+        guard associations.removeValue(forKey: association.client) != nil else { return }
+        let count = ofSource[association.client.address, default: 1] - 1
+        ofSource[association.client.address] = count > 0 ? count : nil
+    }
+
+    // MARK: In
+
+    /// An answer from `source`, for the program at `client`.
+    func answer(
+        _ payload: UnsafeRawBufferPointer, from source: Target, to client: SocketAddress
+    ) {
+        guard case .address(let address) = source.host, address.isIPv4 == client.address.isIPv4,
+            let socket = replies.socket(
+                for: SocketAddress(address, port: source.port), at: server.driver.now)
+        else {
+            refused += 1
+            return
+        }
+        server.datagrams.received += 1
+        server.relaySockets.post([], payload, to: client, through: socket)
+    }
+}
+
+/// What one port of a program sends, and the answers to it (RFC 4787 section 4.1: one mapping,
+/// whomever it talks to).
+final class CapturedAssociation: DatagramRouterOwner {
+    let client: SocketAddress
+    private(set) var usedAt = Instant.zero
+    private let owner: CapturedDatagrams
+    private var router: DatagramRouter?
+    private var isAnswered = false
+    private var isOver = false
+    /// Until the concentrator knows of it.
+    private var early: [(bytes: [UInt8], target: Target)] = []
+
+    /// Datagrams kept until then: what a program sends within a round trip.
+    private static let maximumEarly = 16
+    /// As for flows of associations (RFC 4787 section 4.3).
+    private static let idle = Interval.seconds(300)
+
+    init(_ client: SocketAddress, _ owner: CapturedDatagrams) {
+        self.client = client
+        self.owner = owner
+    }
+
+    func start(at now: Instant) {
+        usedAt = now
+        let listener = owner.capture.listener, server = owner.capture.server
+        let origin = FlowOrigin(
+            entry: listener.entry, address: client.address, mode: listener.mode)
+        let router = DatagramRouter(
+            server, from: origin, policy: listener.datagrams ?? .auto, for: self)
+        self.router = router
+        // Where datagrams may leave without the concentrator they don't wait for it.
+        if server.decidesDatagrams, server.obstacleOrDoubt != nil {
+            isAnswered = true
+        } else {
+            router.openFirst()
+        }
+    }
+
+    func isIdle(at now: Instant) -> Bool { now - usedAt >= Self.idle }
+
+    func send(_ payload: UnsafeRawBufferPointer, to target: Target, at now: Instant) {
+        guard let router, !isOver else { return }
+        usedAt = now
+        if isAnswered {
+            router.send(payload, to: target, at: now)
+        } else if early.count < Self.maximumEarly {
+            early.append((Array(payload), target))
+        } else {
+            owner.capture.server.datagrams.dropped += 1
+        }
+    }
+
+    func associationAnswered(_ status: DialStatus) {
+        guard !isAnswered, !isOver, let router else { return }
+        let server = owner.capture.server
+        if status != .connected {
+            server.counters.failedDials += 1
+            guard server.decidesDatagrams else { leave(); return }
+        }
+        isAnswered = true
+        for (bytes, target) in early {
+            bytes.withUnsafeBytes { router.send($0, to: target, at: server.driver.now) }
+        }
+        early = []
+        server.driver.kick()
+    }
+
+    func associationEnded() { leave() }
+
+    func routed(_ payload: UnsafeRawBufferPointer, from source: Target) {
+        guard !isOver else { return }
+        usedAt = owner.capture.server.driver.now
+        owner.answer(payload, from: source, to: client)
+    }
+
+    func leave() {
+        guard !isOver else { return }
+        isOver = true
+        early = []
+        router?.close()
+        router = nil
+        owner.forget(self)
+    }
+}
+
+/// Sockets bound to addresses of others, so that an answer comes from where it was asked: one for
+/// each address and port, those used last.
+struct ReplySockets {
+    private let sockets: RelaySockets
+    private var known: [SocketAddress: (socket: RelaySocket, usedAt: Instant)] = [:]
+
+    /// A torrent client talks to some two thousand peers; of those beyond, the one that was silent
+    /// for longest is made anew when it speaks.
+    private static let maximumAnswering = 1_024
+    private static let idle = Interval.seconds(60)
+
+    init(_ sockets: RelaySockets) { self.sockets = sockets }
+
+    /// Nil where there can be none.
+    mutating func socket(for address: SocketAddress, at now: Instant) -> RelaySocket? {
+        if let found = known[address] {
+            known[address] = (found.socket, now)
+            return found.socket
+        }
+        if known.count >= Self.maximumAnswering {
+            let oldest = known.min { $0.value.usedAt < $1.value.usedAt }?.key
+            if let oldest { known.removeValue(forKey: oldest)?.socket.close() }
+        }
+        guard let socket = try? RelaySocket(.transparent(address), sockets) else { return nil }
+        known[address] = (socket, now)
+        return socket
+    }
+
+    mutating func closeIdle(at now: Instant) {
+        for (address, entry) in known where now - entry.usedAt >= Self.idle {
+            entry.socket.close()
+            known[address] = nil
+        }
+    }
+
+    mutating func closeAll() {
+        for entry in known.values { entry.socket.close() }
+        known = [:]
+    }
+}

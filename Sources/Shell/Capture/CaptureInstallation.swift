@@ -1,0 +1,323 @@
+import CDatagram
+import CMnl
+import Glibc
+import Logging
+import Measures
+
+/// What the kernel is told so that traffic comes to the proxy: the table, the rules, the routes and
+/// the queue, from `init` until `remove`.
+///
+/// The networks this machine stands in are kept up to date, and a table that somebody else took
+/// away is set again.
+public final class CaptureInstallation {
+    /// SYNs that wait for a verdict come here; nil where none are held.
+    public let queue: PacketQueue?
+    public let plan: CapturePlan
+    private let log: Logger
+    private let tables: NFTables
+    private let routes: CaptureRoutes
+    private var claim: Claim?
+    private var table: CaptureTable
+    private var isInstalled = true
+    private var watches: [FileWatch] = []
+    private var sockets: [OpaquePointer] = []
+    private var look: LoopTimer?
+    /// Nil where no program of this machine is captured.
+    private var addresses: KeptAddresses?
+    private var check: LoopTimer?
+    /// Whether a captured connection of a program has this address.
+    public var isUsed: (IPAddress) -> Bool = { _ in false }
+
+    /// A burst of changes is one look.
+    private static let rest = Interval.milliseconds(10)
+    /// How often it is looked whether an address that is kept is in use still.
+    private static let checkInterval = Interval.seconds(5)
+
+    /// Needs CAP_NET_ADMIN; nothing is left behind where it fails.
+    /// - Parameter ports: where the proxy listens already; its queue is chosen here.
+    public init(
+        _ plan: CapturePlan, ports: CapturePorts, loop: EventLoop,
+        log: Logger = Logger(label: "capture")
+    ) throws(SystemError) {
+        self.plan = plan
+        self.log = log
+        claim = try Claim()
+        guard let tables = NFTables() else {
+            throw SystemError("capture traffic (nftables)", code: EPROTONOSUPPORT)
+        }
+        self.tables = tables
+        try Self.checkBridges(plan)
+        queue = plan.holds ? Self.queue(loop, log) : nil
+        let networks = try Self.attached()
+        table = CaptureTable(
+            plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
+            attached: networks, isOwned: plan.exit == .open)
+        try KeptAddresses.removeLeftovers()
+        if plan.machine { addresses = try KeptAddresses() }
+        routes = try CaptureRoutes.install()
+        do throws(SystemError) {
+            table = try Self.install(table, tables, log)
+        } catch {
+            try? CaptureRoutes.removeAll()
+            queue?.close()
+            throw error
+        }
+        watch(loop)
+        log.notice(
+            "capturing",
+            metadata: [
+                "machine": "\(plan.machine)",
+                "networks": "\(plan.networks.joined(separator: " "))",
+                "udp": "\(plan.udp)", "on_exit": "\(plan.exit.rawValue)",
+                "syns":
+                    "\(table.hold == .none ? "answered at once" : "held until the dial has ended")"
+            ])
+    }
+
+    deinit { stopWatching() }
+
+    /// No new flow is captured from now on; those that live go on.
+    public func endNew() {
+        guard isInstalled, plan.exit == .open else { return }
+        table.isEnding = true
+        do throws(NFTables.Failure) {
+            try tables.run(table.text(replacing: [CaptureTable.name]))
+        } catch {
+            log.warning("new connections are captured still", metadata: ["why": "\(error)"])
+        }
+    }
+
+    /// Everything is as it was before, or under `closed`: nothing gets out that would be captured.
+    /// Harmless when repeated.
+    public func close() {
+        guard isInstalled else { return }
+        isInstalled = false
+        stopWatching()
+        addresses?.removeAll()
+        if plan.exit == .open {
+            do throws(NFTables.Failure) { try tables.removeAll() } catch {
+                log.warning("the capture's table stays", metadata: ["why": "\(error)"])
+            }
+            do throws(SystemError) { try CaptureRoutes.removeAll() } catch {
+                log.warning("the capture's routes stay", metadata: ["why": "\(error)"])
+            }
+        }
+        queue?.close()
+        claim = nil
+    }
+
+    // MARK: For the command line
+
+    /// Takes away what a process that is gone has left; false where there was nothing. Throws where
+    /// a living one holds it, or the right is missing.
+    public static func removeLeftovers() throws(SystemError) {
+        let claim = try Claim()
+        defer { withExtendedLifetime(claim) {} }
+        guard let tables = NFTables() else {
+            throw SystemError("remove the capture (nftables)", code: EPROTONOSUPPORT)
+        }
+        do throws(NFTables.Failure) { try tables.removeAll() } catch {
+            throw SystemError("remove the capture (nftables: \(error))", code: EPERM)
+        }
+        try CaptureRoutes.removeAll()
+        try KeptAddresses.removeLeftovers()
+    }
+
+    /// What would be set for `plan`, as commands of nft and ip; ports and the queue are the
+    /// kernel's to choose.
+    public static func preview(_ plan: CapturePlan) -> (nft: String, ip: [String]) {
+        var ports = CapturePorts()
+        (ports.tcp4, ports.tcp6) = (1, 1)
+        if plan.udp { (ports.udp4, ports.udp6) = (1, 1) }
+        let table = CaptureTable(
+            plan: plan, ports: ports, hold: plan.holds ? .native(8_684) : .none,
+            attached: (try? attached()) ?? [], isOwned: plan.exit == .open)
+        let text = table.text.replacing("127.0.0.1:1 ", with: "127.0.0.1:PORT ")
+            .replacing("[::1]:1 ", with: "[::1]:PORT ")
+        return (text, CaptureRoutes().commands)
+    }
+
+    /// What is set now, as nft shows it and ip would be told; nil where nothing is.
+    public static func current() -> (nft: String, ip: [String])? {
+        guard let tables = NFTables(),
+            let main = try? tables.run("list table inet \(CaptureTable.name)")
+        else { return nil }
+        let held = (try? tables.run("list table inet \(CaptureTable.holdName)")) ?? ""
+        return (main + held, (try? CaptureRoutes.current()) ?? [])
+    }
+
+    // MARK: Parts
+
+    private static func queue(_ loop: EventLoop, _ log: Logger) -> PacketQueue? {
+        do throws(SystemError) { return try PacketQueue(loop: loop) } catch {
+            log.warning(
+                "programs are answered before their connection stands: packets can't be held",
+                metadata: ["why": "\(error)"])
+            return nil
+        }
+    }
+
+    /// Sets the table by the best means this kernel has.
+    private static func install(
+        _ wanted: CaptureTable, _ tables: NFTables, _ log: Logger
+    ) throws(SystemError) -> CaptureTable {
+        var table = wanted, failure: NFTables.Failure?
+        for isOwned in wanted.isOwned ? [true, false] : [false] {
+            for hold in holds(wanted.hold) {
+                table.isOwned = isOwned
+                table.hold = hold
+                do throws(NFTables.Failure) {
+                    try tables.run(table.text(replacing: tables.present()))
+                    if case .compatible(let number) = hold {
+                        do throws(SystemError) { try CompatibleHold.install(queue: number) } catch {
+                            failure = NFTables.Failure(description: "\(error)")
+                            continue
+                        }
+                    }
+                    tell(wanted, table, log)
+                    return table
+                } catch { failure = error }
+            }
+        }
+        try? tables.removeAll()
+        throw SystemError(
+            "capture traffic (nftables: \(failure?.description ?? "refused"))", code: EPERM)
+    }
+
+    private static func holds(_ wanted: CaptureTable.Hold) -> [CaptureTable.Hold] {
+        guard case .native(let number) = wanted else { return [wanted] }
+        return [.native(number), .compatible(number), .none]
+    }
+
+    private static func tell(_ wanted: CaptureTable, _ got: CaptureTable, _ log: Logger) {
+        if wanted.isOwned, !got.isOwned {
+            log.warning(
+                """
+                this kernel (before Linux 5.12) does not take the table away with the process: after a crash \
+                nothing gets out until the proxy runs again, or: braid capture remove
+                """)
+        }
+        if wanted.hold != .none, got.hold == .none {
+            log.warning(
+                """
+                this kernel can't hold packets (no queue in nftables, no xt_NFQUEUE): a program whose target \
+                can't be reached sees a connection that opens and is reset
+                """)
+        }
+    }
+
+    /// TPROXY gives a packet its socket before it is routed; a bridge that shows its frames to the
+    /// firewall (br_netfilter) does that a step too early, and the socket is forgotten.
+    private static func checkBridges(_ plan: CapturePlan) throws(SystemError) {
+        let bridges = plan.networks.filter { access("/sys/class/net/\($0)/bridge", F_OK) == 0 }
+        guard let bridge = bridges.first else { return }
+        for file in ["iptables", "ip6tables"] {
+            let name = "net.bridge.bridge-nf-call-\(file)"
+            guard let on = fopen("/proc/sys/" + name.replacing(".", with: "/"), "r") else {
+                continue
+            }
+            defer { fclose(on) }
+            guard fgetc(on) == 0x31 else { continue }  // "1"
+            throw SystemError(
+                "capture \(bridge): its packets pass the firewall as frames, where they can't be taken;"
+                    + " set sysctl \(name)=0, or name another interface", code: EOPNOTSUPP)
+        }
+    }
+
+    // MARK: Changes
+
+    private static func attached() throws(SystemError) -> [Subnet] {
+        try Netlink.snapshot().addresses.compactMap { found in
+            // A network of half the Internet would leave nothing to capture.
+            guard found.prefix >= (found.address.isIPv4 ? 8 : 16) else { return nil }
+            return Subnet(found.address, prefix: found.prefix)
+        }.sorted { "\($0)" < "\($1)" }
+    }
+
+    private func watch(_ loop: EventLoop) {
+        look = loop.timer(for: self) { $0.refresh() }
+        check = loop.timer(for: self) { $0.keepAddresses() }
+        for (bus, groups) in [
+            (NETLINK_ROUTE, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK),
+            (NETLINK_NETFILTER, 1 << 6)  // NFNLGRP_NFTABLES is 7
+        ] {
+            do throws(SystemError) {
+                let socket = try Netlink.open(bus, groups: UInt32(groups))
+                _ = fcntl(mnl_socket_get_fd(socket), F_SETFL, O_NONBLOCK)
+                let watch = loop.watch(mnl_socket_get_fd(socket))
+                watch.onReadable(for: self) {
+                    Netlink.discard(socket)
+                    $0.look?.arm(after: Self.rest)
+                }
+                watch.wantsRead = true
+                watches.append(watch)
+                sockets.append(socket)
+            } catch {
+                log.warning(
+                    "changes of addresses and tables are not heard", metadata: ["why": "\(error)"])
+            }
+        }
+    }
+
+    private func stopWatching() {
+        look?.cancel()
+        check?.cancel()
+        for watch in watches { watch.cancel() }
+        for socket in sockets { mnl_socket_close(socket) }
+        watches = []
+        sockets = []
+    }
+
+    private func keepAddresses() {
+        guard isInstalled, let addresses else { return }
+        do throws(SystemError) {
+            let before = addresses.kept
+            try addresses.look(Netlink.snapshot(), isUsed: isUsed)
+            for address in addresses.kept.subtracting(before) {
+                log.info(
+                    "an address is gone that programs' connections have: it is kept for them",
+                    metadata: ["address": "\(address)"])
+            }
+        } catch {
+            log.warning(
+                "an address of programs' connections can't be kept", metadata: ["why": "\(error)"])
+        }
+        if !addresses.kept.isEmpty { check?.arm(after: Self.checkInterval) }
+    }
+
+    /// Something has changed: the networks, or somebody's tables.
+    private func refresh() {
+        guard isInstalled else { return }
+        keepAddresses()
+        if (try? tables.run("list chain inet \(CaptureTable.name) deliver")) == nil {
+            log.warning("somebody took the capture's table away: it is set again")
+            do throws(SystemError) { table = try Self.install(table, tables, log) } catch {
+                log.error("the capture can't be set again", metadata: ["why": "\(error)"])
+            }
+            return
+        }
+        guard let now = try? Self.attached(), now != table.attached else { return }
+        do throws(NFTables.Failure) {
+            try tables.run(table.update(now))
+            table.attached = now
+            log.info(
+                "networks left alone",
+                metadata: ["attached": "\(now.map(\.description).joined(separator: " "))"])
+        } catch {
+            log.warning("the networks left alone stay as they were", metadata: ["why": "\(error)"])
+        }
+    }
+}
+
+/// One process captures in a network namespace: it has an abstract socket that the kernel closes
+/// with it.
+private final class Claim {
+    private let descriptor: Int32
+
+    init() throws(SystemError) {
+        descriptor = try checked(
+            braid_claim("braid-capture"), "capture traffic, which another process does here")
+    }
+
+    deinit { Glibc.close(descriptor) }
+}

@@ -1,0 +1,66 @@
+import Measures
+
+/// Whose traffic is captured, and what stays out of it.
+public struct CapturePlan: Sendable, Equatable {
+    /// What becomes of the traffic when nobody is there to carry it.
+    public enum Exit: String, CaseIterable, Sendable {
+        /// It goes as if there were no capture.
+        case open
+        /// It is dropped until a proxy captures again, or `braid capture remove`.
+        case closed
+    }
+    /// The programs of this machine.
+    public var machine = false
+    /// Interfaces whose clients are captured.
+    public var networks: [String] = []
+    /// Destinations that are left alone, besides the networks this machine stands in.
+    public var exclude: [Subnet] = []
+    /// Users of this machine whose programs are left alone.
+    public var excludeUsers: [UInt32] = []
+    /// Whether UDP is captured, too.
+    public var udp = true
+    /// When the proxy ends.
+    public var exit = Exit.open
+    /// Whether a program's SYN is held until the dial has ended.
+    public var holds = true
+
+    /// Captures nothing yet.
+    public init() {}
+}
+
+/// The bits of a packet's mark that are Braid's, and what they say.
+///
+/// Three bits, so that others' marks (kube-proxy, WireGuard, Tailscale) have their own beside them.
+enum CaptureMark {
+    static let mask: UInt32 = 0x7000_0000
+    /// A socket of the proxy's own: never captured. Of a connection: of a network, captured.
+    static let own: UInt32 = 0x1000_0000
+    /// A packet that is captured: a rule routes it to this machine.
+    static let captured: UInt32 = 0x2000_0000
+    /// A held packet that is to be answered with a reset.
+    static let refused: UInt32 = 0x4000_0000
+    /// Answered with "host unreachable".
+    static let unreachable: UInt32 = 0x5000_0000
+    /// Answered with "administratively prohibited".
+    static let prohibited: UInt32 = 0x6000_0000
+    /// Answered with "no route".
+    static let noRoute: UInt32 = 0x7000_0000
+
+    static func hex(_ mark: UInt32) -> String {
+        let digits = String(mark, radix: 16)
+        return "0x" + String(repeating: "0", count: 8 - digits.count) + digits
+    }
+}
+
+/// Where what is captured is taken.
+public struct CapturePorts: Sendable, Equatable {
+    /// On 127.0.0.1, and on ::1 where the machine has IPv6.
+    public var tcp4: UInt16 = 0, tcp6: UInt16?
+    /// Nil: UDP is not captured.
+    public var udp4: UInt16?, udp6: UInt16?
+    /// The kernel's queue in which SYNs are held; nil: none are.
+    public var queue: UInt16?
+
+    /// None yet.
+    public init() {}
+}

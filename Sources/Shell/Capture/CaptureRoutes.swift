@@ -1,0 +1,217 @@
+import CMnl
+import Glibc
+import Measures
+
+/// The rule and the route by which captured packets come in again, for each family: what carries
+/// the mark is routed by a table of its own to this machine.
+///
+/// Both have a protocol number of Braid's own (`ip rule` and `ip route` show it), so that they are
+/// known again after a crash, and nothing of others is ever taken away.
+struct CaptureRoutes: Equatable {
+    /// None of iproute2's list; whoever uses it, too, has other marks.
+    static let protocolNumber: UInt8 = 177
+    /// The first number of a table, and of a rule's priority, that are tried; others' are left
+    /// alone.
+    static let firstTable: UInt32 = 8684, firstPriority: UInt32 = 90
+    static let tries: UInt32 = 10
+
+    var table = CaptureRoutes.firstTable
+    var priority = CaptureRoutes.firstPriority
+    /// Those of the machine; a kernel without IPv6 has IPv4 only.
+    var hasIPv6 = true
+
+    /// As ip(8) would be told.
+    var commands: [String] {
+        let mark = "\(CaptureMark.hex(CaptureMark.captured))/\(CaptureMark.hex(CaptureMark.mask))"
+        return (hasIPv6 ? ["-4", "-6"] : ["-4"]).flatMap { family in
+            [
+                "ip \(family) rule add fwmark \(mark) lookup \(table) priority \(priority)"
+                    + " protocol \(Self.protocolNumber)",
+                "ip \(family) route add local default dev lo table \(table)"
+                    + " proto \(Self.protocolNumber)"
+            ]
+        }
+    }
+
+    /// Sets them, in place of those that a crash has left. Needs CAP_NET_ADMIN.
+    static func install() throws(SystemError) -> CaptureRoutes {
+        let socket = try RouteSocket()
+        try removeAll(socket)
+        var routes = CaptureRoutes()
+        let (tables, priorities) = try socket.inUse()
+        while tables.contains(routes.table), routes.table < firstTable + tries {
+            routes.table += 1
+        }
+        while priorities.contains(routes.priority), routes.priority < firstPriority + tries {
+            routes.priority += 1
+        }
+        try routes.add(socket, isIPv4: true)
+        do throws(SystemError) {
+            try routes.add(socket, isIPv4: false)
+        } catch {
+            guard [EAFNOSUPPORT, EOPNOTSUPP, EACCES, EPERM, ENODEV].contains(error.code) else {
+                try removeAll(socket)
+                throw error
+            }
+            // Disabled, or not built in.
+            try? socket.changeRule(routes, isIPv4: false, isNew: false)
+            routes.hasIPv6 = false
+        }
+        return routes
+    }
+
+    /// Takes away what carries the protocol number and the mark; nothing where there is nothing.
+    static func removeAll() throws(SystemError) { try removeAll(RouteSocket()) }
+
+    /// As ip(8) would be told what is set now.
+    static func current() throws(SystemError) -> [String] {
+        let found = try RouteSocket().ownRules()
+        guard var routes = found.first?.0 else { return [] }
+        routes.hasIPv6 = found.contains { !$0.isIPv4 }
+        return routes.commands
+    }
+
+    private static func removeAll(_ socket: RouteSocket) throws(SystemError) {
+        for (routes, isIPv4) in try socket.ownRules() {
+            try socket.changeRule(routes, isIPv4: isIPv4, isNew: false)
+        }
+        for (table, isIPv4) in try socket.ownRoutes() {
+            try socket.changeRoute(table, isIPv4: isIPv4, isNew: false)
+        }
+    }
+
+    private func add(_ socket: RouteSocket, isIPv4: Bool) throws(SystemError) {
+        try socket.changeRoute(table, isIPv4: isIPv4, isNew: true)
+        do throws(SystemError) {
+            try socket.changeRule(self, isIPv4: isIPv4, isNew: true)
+        } catch {
+            try? socket.changeRoute(table, isIPv4: isIPv4, isNew: false)
+            throw error
+        }
+    }
+}
+
+/// rtnetlink for rules and routes.
+private final class RouteSocket {
+    private let socket: OpaquePointer
+    private let loopback: UInt32
+
+    init() throws(SystemError) {
+        loopback = if_nametoindex("lo")
+        socket = try Netlink.open(NETLINK_ROUTE)
+    }
+
+    deinit { mnl_socket_close(socket) }
+
+    func changeRule(_ routes: CaptureRoutes, isIPv4: Bool, isNew: Bool) throws(SystemError) {
+        var head = fib_rule_hdr()
+        head.family = UInt8(isIPv4 ? AF_INET : AF_INET6)
+        head.action = UInt8(FR_ACT_TO_TBL)
+        try Netlink.change(
+            socket, isNew ? Int(RTM_NEWRULE) : Int(RTM_DELRULE), isNew: isNew, head,
+            "change the routing rules"
+        ) {
+            mnl_attr_put_u32($0, UInt16(FRA_PRIORITY), routes.priority)
+            mnl_attr_put_u32($0, UInt16(FRA_FWMARK), CaptureMark.captured)
+            mnl_attr_put_u32($0, UInt16(FRA_FWMASK), CaptureMark.mask)
+            mnl_attr_put_u32($0, UInt16(FRA_TABLE), routes.table)
+            mnl_attr_put_u8($0, UInt16(FRA_PROTOCOL), CaptureRoutes.protocolNumber)
+        }
+    }
+
+    func changeRoute(_ table: UInt32, isIPv4: Bool, isNew: Bool) throws(SystemError) {
+        var head = rtmsg()
+        head.rtm_family = UInt8(isIPv4 ? AF_INET : AF_INET6)
+        head.rtm_protocol = CaptureRoutes.protocolNumber
+        head.rtm_type = UInt8(RTN_LOCAL)
+        head.rtm_scope = UInt8(isIPv4 ? RT_SCOPE_HOST.rawValue : RT_SCOPE_UNIVERSE.rawValue)
+        let loopback = loopback
+        try Netlink.change(
+            socket, isNew ? Int(RTM_NEWROUTE) : Int(RTM_DELROUTE), isNew: isNew, head,
+            "change the routes"
+        ) {
+            mnl_attr_put_u32($0, UInt16(RTA_TABLE.rawValue), table)
+            mnl_attr_put_u32($0, UInt16(RTA_OIF.rawValue), loopback)
+        }
+    }
+
+    /// Rules with Braid's protocol number and mark.
+    func ownRules() throws(SystemError) -> [(CaptureRoutes, isIPv4: Bool)] {
+        var out: [(CaptureRoutes, isIPv4: Bool)] = []
+        try forEachRule { head, numbers in
+            guard numbers[FRA_PROTOCOL] == UInt32(CaptureRoutes.protocolNumber),
+                numbers[FRA_FWMARK] == CaptureMark.captured,
+                numbers[FRA_FWMASK] == CaptureMark.mask
+            else { return }
+            var routes = CaptureRoutes()
+            routes.table = numbers[FRA_TABLE] ?? UInt32(head.table)
+            routes.priority = numbers[FRA_PRIORITY] ?? 0
+            out.append((routes, Int32(head.family) == AF_INET))
+        }
+        return out
+    }
+
+    /// The tables that hold a route of Braid's.
+    func ownRoutes() throws(SystemError) -> [(table: UInt32, isIPv4: Bool)] {
+        var out: [(table: UInt32, isIPv4: Bool)] = []
+        try forEachRoute { head, table in
+            guard head.rtm_protocol == CaptureRoutes.protocolNumber,
+                Int(head.rtm_type) == Int(RTN_LOCAL), head.rtm_dst_len == 0
+            else { return }
+            out.append((table, Int32(head.rtm_family) == AF_INET))
+        }
+        return out
+    }
+
+    /// Tables with routes of others, and priorities of others' rules.
+    func inUse() throws(SystemError) -> (tables: Set<UInt32>, priorities: Set<UInt32>) {
+        var tables: Set<UInt32> = [], priorities: Set<UInt32> = []
+        try forEachRoute { _, table in tables.insert(table) }
+        try forEachRule { head, numbers in
+            tables.insert(numbers[FRA_TABLE] ?? UInt32(head.table))
+            priorities.insert(numbers[FRA_PRIORITY] ?? 0)
+        }
+        return (tables, priorities)
+    }
+
+    private func forEachRule(
+        _ take: (fib_rule_hdr, [Int: UInt32]) -> Void
+    ) throws(SystemError) {
+        for family in [AF_INET, AF_INET6] {
+            var head = fib_rule_hdr()
+            head.family = UInt8(family)
+            try Netlink.dump(socket, UInt16(RTM_GETRULE), head) { message in
+                guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWRULE),
+                    let head = Netlink.payload(message, as: fib_rule_hdr.self),
+                    Int32(head.family) == family
+                else { return }
+                var numbers: [Int: UInt32] = [:]
+                Netlink.forEachAttribute(message, after: MemoryLayout<fib_rule_hdr>.size) {
+                    if $1.count == 4 { numbers[$0] = $1.loadUnaligned(as: UInt32.self) }
+                    if $1.count == 1 { numbers[$0] = UInt32($1[0]) }
+                }
+                take(head, numbers)
+            }
+        }
+    }
+
+    private func forEachRoute(_ take: (rtmsg, UInt32) -> Void) throws(SystemError) {
+        for family in [AF_INET, AF_INET6] {
+            var head = rtmsg()
+            head.rtm_family = UInt8(family)
+            try Netlink.dump(socket, UInt16(RTM_GETROUTE), head) { message in
+                guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
+                    let head = Netlink.payload(message, as: rtmsg.self),
+                    Int32(head.rtm_family) == family
+                else { return }
+                var table = UInt32(head.rtm_table)
+                Netlink.forEachAttribute(message, after: MemoryLayout<rtmsg>.size) {
+                    if $0 == Int(RTA_TABLE.rawValue), $1.count == 4 {
+                        table = $1.loadUnaligned(as: UInt32.self)
+                    }
+                }
+                take(head, table)
+            }
+        }
+    }
+}
