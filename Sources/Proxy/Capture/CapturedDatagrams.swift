@@ -36,8 +36,8 @@ final class CapturedDatagrams {
         port4 = v4.localAddress.port
         port6 = v6?.localAddress.port
         sockets = [v4] + (v6.map { [$0] } ?? [])
-        for socket in sockets {
-            socket.onReadable(for: self) { [unowned socket] in $0.receive(socket) }
+        for index in sockets.indices {
+            sockets[index].onReadable(for: self) { $0.receive($0.sockets[index]) }
         }
         let sweep = server.loop.timer(for: self) { $0.sweepIdle() }
         self.sweep = sweep

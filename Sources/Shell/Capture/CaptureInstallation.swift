@@ -12,6 +12,7 @@ import Measures
 public final class CaptureInstallation {
     /// SYNs that wait for a verdict come here; nil where none are held.
     public let queue: PacketQueue?
+    /// What is captured, as configured.
     public let plan: CapturePlan
     private let log: Logger
     private let tables: NFTables
