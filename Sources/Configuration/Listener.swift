@@ -63,7 +63,7 @@ extension Field {
                 datagrams: datagrams, isRedundant: isRedundant)
         } catch {
             switch error {
-            case .openToEverybody:
+            case .openToEverybody(let address):
                 return wrong(
                     """
                     \(shown) would let everybody in; listen on 127.0.0.1, or ask for a password: \

@@ -71,6 +71,8 @@ public struct ProxyListener: Sendable {
         credentials: Credentials? = nil, mode: HandoverMode? = nil,
         datagrams: DatagramPolicy? = .auto, isRedundant: Bool = false
     ) throws(Problem) {
+        // A socket takes one family only, and what is IPv4 is judged as such.
+        let address = SocketAddress(address.address.unmapped, port: address.port)
         let isWildcard = address.address.high == 0 && address.address.low == 0
         if isWildcard, credentials == nil { throw .openToEverybody(address) }
         self.scheme = scheme

@@ -134,6 +134,10 @@ private let own = "private_key_file: own.key\n"
             "proxy.yaml:3: listen: mixed://0.0.0.0:1080 would let everybody in; listen on 127.0.0.1, or ask for a password: "
                 + "mixed://USER:PASSWORD@0.0.0.0:1080"),
         WrongFile(
+            goodProxy + "listen: mixed://[::ffff:0.0.0.0]:1080",
+            "proxy.yaml:3: listen: mixed://[::ffff:0.0.0.0]:1080 would let everybody in; listen on 127.0.0.1, or ask for a "
+                + "password: mixed://USER:PASSWORD@0.0.0.0:1080"),
+        WrongFile(
             goodProxy + "listen:\n  - socks6://127.0.0.1:1080",
             "proxy.yaml:4: listen[0]: \"socks6\" is no kind of listener; known: mixed, socks5, http"
         ),
