@@ -103,6 +103,8 @@ int braid_lab_tcp(int netns) {
     return fd;
 }
 
+int braid_lab_udp(int netns) { return socket_in(netns); }
+
 static int with_name(struct ifreq *request, const char *name) {
     memset(request, 0, sizeof *request);
     if (strlen(name) >= IFNAMSIZ) return -EINVAL;

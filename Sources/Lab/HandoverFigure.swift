@@ -16,6 +16,10 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
     case firstByte = "first_byte"
     case signalsOfOne = "signals_of_one"
     case signalsOfMany = "signals_of_many"
+    case callDelayDown = "call_delay_down"
+    case callDelayUp = "call_delay_up"
+    case missedDown = "missed_down"
+    case missedUp = "missed_up"
 
     /// For a table.
     var label: String {
@@ -32,6 +36,10 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         case .firstByte: "connect to first byte, p50"
         case .signalsOfOne: "handover of 1 connection"
         case .signalsOfMany: "handover of \(HandoverScenario.many) connections"
+        case .callDelayDown: "usual delay, down"
+        case .callDelayUp: "usual delay, up"
+        case .missedDown: "missed, down"
+        case .missedUp: "missed, up"
         }
     }
 
@@ -60,6 +68,10 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         case .handshakePackets: return Double(record.traffic.beforeStart[1].reduce(0, +))
         case .signalsOfOne, .signalsOfMany:
             return Double(record.traffic.after.reduce(0) { $0 + $1.reduce(0, +) })
+        case .callDelayDown: return record.callDelay(\.down)?.milliseconds
+        case .callDelayUp: return record.callDelay(\.up)?.milliseconds
+        case .missedDown: return record.missed(\.down)?.milliseconds
+        case .missedUp: return record.missed(\.up)?.milliseconds
         case .firstByte: return nil
         }
     }
@@ -80,6 +92,15 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
             return isSilent ? 230 : isFull ? 90 : 120
         case .sleepingPackets: return 0
         case .firstByte: return 35
+        case .callDelayDown, .callDelayUp: return scenario.application == .udpBeside ? 25 : 17
+        case .missedDown, .missedUp:
+            switch (scenario.application, isSilent) {
+            case (.udpVoice, false): return isFull ? 20 : 60
+            case (.udpVoice, true): return isFull ? 20 : 200
+            case (.udpVideo, false): return isFull ? 30 : 100
+            case (.udpVideo, true): return isFull ? 150 : 250
+            default: return nil
+            }
         case .silenceDown, .silenceUp, .handshakePackets, .signalsOfOne, .signalsOfMany: return nil
         }
     }

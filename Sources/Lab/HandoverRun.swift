@@ -58,28 +58,32 @@ final class HandoverRun {
         let calm = Interval.seconds(1) + (trial.cellular.radio?.sleepsAfter ?? .zero)
         try wait(until: .monotonic + calm)
         zero = .monotonic - (HandoverTrial.start - .zero)
-        let (client, server) = try connect()
-        try transfer(client, server)
+        let call = try trial.scenario.call.map { try LabCall($0, lab, seed: trial.seed) }
+        let stream = try trial.application == .nothing ? nil : connect()
+        let callEnds: [any TrialEnd] = call.map { [$0.client, $0.server] } ?? []
+        try transfer(callEnds + (stream.map { [$0.server, $0.client] } ?? []))
         lab.emulator.observe(nil)
-        if let folder { keep(folder, trial.isUpload ? server : client) }
+        let client = stream?.client.log ?? .init(), server = stream?.server.log ?? .init()
+        let received = trial.isUpload ? server : client
+        if let folder { keep(folder, received) }
         let failure =
-            client.failure.map { "client: \($0)" } ?? server.failure.map { "origin: \($0)" }
-            ?? silence(trial.isUpload ? server : client)
+            stream?.client.failure.map { "client: \($0)" }
+            ?? stream?.server.failure.map { "origin: \($0)" }
+            ?? call?.failure ?? stream.flatMap { _ in silence(received) }
         return HandoverRecord(
-            trial: trial, received: trial.isUpload ? server.log : client.log,
-            sent: trial.isUpload ? client.log : server.log, traffic: traffic(),
-            failure: failure)
+            trial: trial, received: received, sent: trial.isUpload ? client : server,
+            call: call?.record, traffic: traffic(), failure: failure)
     }
 
     private var now: Instant { .zero + (.monotonic - zero) }
 
     /// A stream that was never heard of again.
-    private func silence(_ receiver: SocketEnd) -> String? {
+    private func silence(_ received: ReceptionLog) -> String? {
         guard case .constantRate(_, let period, _) = trial.scenario.streams[0].listener,
             period > .seconds(1)
         else {
             let end = trial.lossAt + trial.tail
-            return receiver.log.last ?? .zero < end - .seconds(1)
+            return received.last ?? .zero < end - .seconds(1)
                 ? "no byte in the last second" : nil
         }
         return nil
@@ -122,7 +126,7 @@ final class HandoverRun {
         for connection in asked { try connection.finish() }
     }
 
-    private func transfer(_ client: SocketEnd, _ server: SocketEnd) throws {
+    private func transfer(_ ends: [any TrialEnd]) throws {
         let end = trial.lossAt + trial.tail
         let lab = lab, number = trial.lost.rawValue, isVisible = trial.loss == .visible
         var agenda: [(at: Instant, does: () throws -> Void)] = [
@@ -136,26 +140,23 @@ final class HandoverRun {
         if let back = trial.returnAt { agenda.append((back, { try lab.restore(number) })) }
         var tasks: [SideTask] = []
         defer { for task in tasks { task.wait() } }
-        while now < end, client.failure == nil, server.failure == nil {
+        while now < end, ends.allSatisfy({ $0.failure == nil }) {
             if let first = agenda.first, first.at <= now {
                 // The kernel takes its time to take an interface down; the application doesn't wait
                 // for it.
                 tasks.append(try SideTask(first.does))
                 agenda.removeFirst()
             }
-            var polled = [
-                client.polled, server.polled,
-                pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
-            ]
-            let due = min(
-                agenda.first?.at ?? end, end, client.deadline(after: now),
-                server.deadline(after: now))
-            _ = braid_lab_wait(&polled, 3, max(0, (due - now).nanoseconds))
-            if polled[2].revents != 0 { throw LabInterruption() }
+            var polled =
+                [pollfd(fd: signals, events: Int16(POLLIN), revents: 0)] + ends.map(\.polled)
+            let due = ends.reduce(min(agenda.first?.at ?? end, end)) {
+                min($0, $1.deadline(after: now))
+            }
+            _ = braid_lab_wait(&polled, UInt32(polled.count), max(0, (due - now).nanoseconds))
+            if polled[0].revents != 0 { throw LabInterruption() }
             // Whatever woke us: the instant is taken after it.
             let now = now
-            server.turn(at: now)
-            client.turn(at: now)
+            for end in ends { end.turn(at: now) }
         }
         for task in tasks { if let failure = task.wait() { throw failure } }
     }
@@ -169,7 +170,7 @@ final class HandoverRun {
     }
 
     /// `packets.csv` and `arrivals.csv`, in milliseconds since the planned loss.
-    private func keep(_ folder: String, _ receiver: SocketEnd) {
+    private func keep(_ folder: String, _ received: ReceptionLog) {
         func milliseconds(_ at: Instant) -> Double {
             Double((at - trial.lossAt).nanoseconds / 1000) / 1000
         }
@@ -181,7 +182,7 @@ final class HandoverRun {
         }
         writeFile("\(folder)/packets.csv", text)
         text = "ms,total\n"
-        for arrival in receiver.log.arrivals {
+        for arrival in received.arrivals {
             text += "\(milliseconds(arrival.at)),\(arrival.total)\n"
         }
         writeFile("\(folder)/arrivals.csv", text)
@@ -197,6 +198,16 @@ final class HandoverRun {
         }
         return count
     }
+}
+
+/// One end of an application whose turn comes when its descriptor is ready or its time has come.
+protocol TrialEnd: AnyObject {
+    /// What ended it; nil while all is right.
+    var failure: String? { get }
+    var polled: pollfd { get }
+    /// When time alone gives it something to do.
+    func deadline(after now: Instant) -> Instant
+    func turn(at now: Instant)
 }
 
 /// Every packet that was handed to an uplink. Written by the emulator's thread while it observes,

@@ -13,6 +13,10 @@ public struct HandoverScenario: Sendable {
         case firstByte = "first-byte"
         /// The datagrams that the handover of idle connections takes.
         case signaling
+        /// Datagrams both ways: 50 a second of 172 bytes, and 1 Mbit/s of 1,200 bytes.
+        case udpVoice = "udp-voice", udpVideo = "udp-video"
+        /// `udpVoice` beside `download`.
+        case udpBeside = "udp-voice-download"
     }
 
     /// What runs.
@@ -33,7 +37,8 @@ public struct HandoverScenario: Sendable {
         self.application = application
         let kind: HandoverTrial.Application =
             switch application {
-            case .download: .download
+            case .download, .udpBeside: .download
+            case .udpVoice, .udpVideo: .nothing
             case .upload: .upload
             case .stream, .streamAsleep: .paperStream
             case .voice: .paperVoice
@@ -43,6 +48,12 @@ public struct HandoverScenario: Sendable {
         trial.lost = lost
         switch application {
         case .download, .upload, .stream: trial.returnAfter = Self.returnAfter
+        case .udpVoice, .udpBeside:
+            trial.call = .voice
+            trial.returnAfter = Self.returnAfter
+        case .udpVideo:
+            trial.call = .video
+            trial.returnAfter = Self.returnAfter
         case .streamAsleep:
             trial.cellular.radio = .init(sleepsAfter: .seconds(3), wakeTime: .seconds(2))
         case .signaling:
@@ -60,7 +71,7 @@ public struct HandoverScenario: Sendable {
             case .firstByte, .signaling: return [HandoverScenario(application, mode)]
             case .streamAsleep:
                 return HandoverTrial.Loss.allCases.map { HandoverScenario(application, mode, $0) }
-            case .download, .upload, .stream, .voice:
+            case .download, .upload, .stream, .voice, .udpVoice, .udpVideo, .udpBeside:
                 return HandoverTrial.Loss.allCases.flatMap { loss in
                     HandoverTrial.Link.allCases.map {
                         HandoverScenario(application, mode, loss, lost: $0)
@@ -87,6 +98,8 @@ public struct HandoverScenario: Sendable {
         case .stream: return [.delayBefore, .extraDelay, .timeToReturn] + asleep
         case .streamAsleep: return [.delayBefore, .extraDelay]
         case .voice: return [.delayBefore, .extraDelay, .silenceDown, .silenceUp] + asleep
+        case .udpVoice, .udpVideo, .udpBeside:
+            return [.callDelayDown, .callDelayUp, .missedDown, .missedUp]
         case .firstByte: return [.firstByte]
         case .signaling: return [.signalsOfOne, .signalsOfMany]
         }

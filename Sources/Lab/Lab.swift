@@ -170,6 +170,11 @@ public final class Lab {
         try checked(braid_lab_tcp(side == .client ? client : server), "a socket")
     }
 
+    /// A UDP socket in one of the namespaces; the caller closes it.
+    func datagramSocket(on side: Side) throws -> Int32 {
+        try checked(braid_lab_udp(side == .client ? client : server), "a socket")
+    }
+
     /// Starts a program in one of the namespaces. Descriptors left out are /dev/null.
     public func start(
         _ program: String, _ arguments: [String], on side: Side, environment: [String] = [],

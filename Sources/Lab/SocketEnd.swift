@@ -5,7 +5,7 @@ import Simulator
 
 /// One end of an application's TCP connection: writes what its supply produces, reads and checks
 /// every byte, and keeps the log a simulated end keeps. Instants are the trial's, not the clock's.
-final class SocketEnd {
+final class SocketEnd: TrialEnd {
     let descriptor: Int32
     let supply: Supply
     var log = ReceptionLog()
@@ -149,8 +149,12 @@ struct SocksConnection {
     /// Blocking, with a time-out of ten seconds; its owner closes it.
     let descriptor: Int32
 
-    /// Connects and asks; the answer is awaited by `finish`, so that many can ask at once.
-    init(_ lab: Lab) throws {
+    /// What can be asked for.
+    enum Command: UInt8 { case connect = 1, associate = 3 }
+
+    /// Connects and asks; the answer is awaited by `finish`, so that many can ask at once. An
+    /// association is for datagrams from any port.
+    init(_ lab: Lab, _ command: Command = .connect) throws {
         descriptor = try lab.socket(on: .client)
         var limit = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(
@@ -162,24 +166,32 @@ struct SocksConnection {
         guard send([5, 1, 0]), receive(2) == [5, 0] else {
             throw failed("the proxy wants a password")
         }
-        let address = Lab.originAddress.v4, port = LabListener.port
-        // CONNECT to an IPv4 address.
-        let request: [UInt8] =
-            [5, 1, 0, 1]
-            + (0..<4).map { UInt8(truncatingIfNeeded: address >> (24 - 8 * $0)) }
-        guard send(request + [UInt8(port >> 8), UInt8(port & 255)]) else {
+        let target =
+            command == .connect
+            ? SocketAddress(Lab.originAddress, port: LabListener.port)
+            : SocketAddress(.unspecifiedV4, port: 0)
+        guard send([5, command.rawValue, 0] + Self.bytes(of: target)) else {
             throw failed("the proxy hung up")
         }
     }
 
-    /// Waits until the proxy says that the connection stands.
-    func finish() throws {
+    /// An IPv4 address as SOCKS5 writes it.
+    static func bytes(of target: SocketAddress) -> [UInt8] {
+        [1] + (0..<4).map { UInt8(truncatingIfNeeded: target.address.v4 >> (24 - 8 * $0)) }
+            + [UInt8(target.port >> 8), UInt8(target.port & 255)]
+    }
+
+    /// Waits until the proxy says that the connection stands; the address that it names.
+    @discardableResult func finish() throws -> SocketAddress {
         let answer = receive(10)
         guard answer.count == 10, answer[1] == 0 else {
             throw failed(
                 answer.count == 10
                     ? "the proxy refused: SOCKS error \(answer[1])" : "the proxy hung up")
         }
+        let address = answer[4..<8].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        return SocketAddress(
+            IPAddress(v4: address), port: UInt16(answer[8]) << 8 | UInt16(answer[9]))
     }
 
     private func failed(_ sentence: String) -> LabError {

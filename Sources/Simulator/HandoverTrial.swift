@@ -14,6 +14,8 @@ public struct HandoverTrial: Hashable, Sendable {
         case stream(chunk: Int, period: Interval)
         /// The same both ways.
         case voice(chunk: Int, period: Interval)
+        /// No stream at all: the call alone.
+        case nothing
         /// These bytes to the proxy, `chunk` every `period`.
         case recording([UInt8], chunk: Int, period: Interval)
 
@@ -34,6 +36,8 @@ public struct HandoverTrial: Hashable, Sendable {
 
     /// Begins when the session does.
     public var application: Application
+    /// Datagrams both ways beside it, from `start` until half a second before the end; nil: none.
+    public var call: CallPlan?
     /// Of its connection.
     public var mode: HandoverMode
     /// How it goes.
@@ -72,6 +76,8 @@ public struct HandoverTrial: Hashable, Sendable {
         var random = SeededRandom(seed: seed ^ 0x6c6f_7373)
         return Self.start + lossAfter + random.interval(.zero, .milliseconds(200))
     }
+    /// A call's last datagrams have so long to arrive.
+    static let callEnd = Interval.milliseconds(500)
     /// When the lost uplink is back; nil: never.
     public var returnAt: Instant? { returnAfter.map { lossAt + $0 } }
 
@@ -81,7 +87,7 @@ public struct HandoverTrial: Hashable, Sendable {
         wifi.isBackup = false
         cellular.isBackup = mode != .full
         let end = lossAt + tail
-        var streams = [plan(until: end)]
+        var streams = application == .nothing ? [] : [plan(until: end)]
         for _ in 0..<idleStreams {
             streams.append(
                 StreamPlan(
@@ -89,6 +95,11 @@ public struct HandoverTrial: Hashable, Sendable {
                     listener: .constantRate(chunk: 1, period: .seconds(3600), total: 2)))
         }
         var scenario = Scenario(uplinks: [wifi, cellular], streams: streams)
+        if var call {
+            call.begins = Self.start
+            call.ends = end - Self.callEnd
+            scenario.call = call
+        }
         let i = lost.rawValue
         switch loss {
         case .visible: scenario.faults.append(Fault(at: lossAt, uplink: i, change: .removed))
@@ -113,6 +124,7 @@ public struct HandoverTrial: Hashable, Sendable {
             2 * (wifi.down.rate ?? .zero).bytes(in: lasting)
                 + 2 * (cellular.down.rate ?? .zero).bytes(in: lasting))
         switch application {
+        case .nothing: preconditionFailure("no stream to plan")
         case .download: return StreamPlan(at: Self.start, initiator: .nothing, listener: plenty)
         case .upload: return StreamPlan(at: Self.start, initiator: plenty, listener: .nothing)
         case .stream(let chunk, let period):
@@ -140,18 +152,19 @@ public struct HandoverTrial: Hashable, Sendable {
         options.mode = mode
         options.signaling = signaling
         let world = World(scenario, seed: seed, options: options)
-        world.streams[0].initiator.log.keepsArrivals = true
-        world.streams[0].listener.log.keepsArrivals = true
+        let stream = world.streams.first
+        stream?.initiator.log.keepsArrivals = true
+        stream?.listener.log.keepsArrivals = true
         let traffic = TrafficCount(self)
         world.observer = { now, fromProxy, uplink, bytes in
             traffic.note(now, fromProxy: fromProxy, uplink: uplink, bytes: bytes.count)
         }
         prepare(world)
         world.run(until: lossAt + tail, mayStop: true)
-        let stream = world.streams[0]
+        let near = stream?.initiator.log ?? .init(), far = stream?.listener.log ?? .init()
         return HandoverRecord(
-            trial: self, received: isUpload ? stream.listener.log : stream.initiator.log,
-            sent: isUpload ? stream.initiator.log : stream.listener.log,
+            trial: self, received: isUpload ? far : near, sent: isUpload ? near : far,
+            call: world.call.map { CallRecord(up: $0.up.log, down: $0.down.log) },
             traffic: traffic, failure: world.failure)
     }
 }
@@ -204,6 +217,8 @@ public struct HandoverRecord {
     public let received: ReceptionLog
     /// The other end's: for voice what went up.
     public let sent: ReceptionLog
+    /// Of the trial's call.
+    public let call: CallRecord?
     /// Datagrams of the uplinks around the loss.
     public let traffic: TrafficCount
     /// The first thing that went wrong; nil where nothing did.
@@ -211,12 +226,13 @@ public struct HandoverRecord {
 
     /// From a world that has run, or from sockets.
     public init(
-        trial: HandoverTrial, received: ReceptionLog, sent: ReceptionLog, traffic: TrafficCount,
-        failure: String?
+        trial: HandoverTrial, received: ReceptionLog, sent: ReceptionLog, call: CallRecord?,
+        traffic: TrafficCount, failure: String?
     ) {
         self.trial = trial
         self.received = received
         self.sent = sent
+        self.call = call
         self.traffic = traffic
         self.failure = failure
     }
@@ -241,6 +257,17 @@ public struct HandoverRecord {
     public var timeToReturn: Interval? {
         guard let back = trial.returnAt, let first = traffic.firstAfterReturn else { return nil }
         return first - back
+    }
+
+    /// The usual one-way delay of a direction of the call before the loss; nil where there is none.
+    public func callDelay(_ direction: KeyPath<CallRecord, CallLog>) -> Interval? {
+        call?[keyPath: direction].usualDelay(before: trial.lossAt - .milliseconds(500))
+    }
+    /// What a direction of the call missed from just before the loss until its end.
+    public func missed(_ direction: KeyPath<CallRecord, CallLog>) -> Interval? {
+        guard let call, let usual = callDelay(direction) else { return nil }
+        let from = trial.lossAt - .seconds(1)
+        return call[keyPath: direction].missed(in: from..<(trial.lossAt + trial.tail), usual: usual)
     }
 
     /// The median of a constant-rate stream's delays before the loss.

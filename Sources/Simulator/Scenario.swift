@@ -125,6 +125,8 @@ public struct Scenario: Hashable, Sendable {
     public var streams: [StreamPlan]
     /// In the order of their times.
     public var faults: [Fault] = []
+    /// Beside the streams; leaves no place for `World.Options.associations`.
+    public var call: CallPlan?
     /// After the last fault every stream must end within this.
     public var timeLimit = Interval.seconds(120)
     /// With the usual time limit.

@@ -114,6 +114,8 @@ public final class World: InstantLoop {
     let pool = PacketPool(slotSize: 2048, limit: 1 << 18)
     var random: SeededRandom
     let flows: WorldFlows
+    /// The scenario's call; nil: none.
+    public let call: WorldCall?
     var nonces = NonceChecker()
     var addresses = AddressChecker()
     var rates = RateChecker()
@@ -142,6 +144,7 @@ public final class World: InstantLoop {
         self.scenario = scenario
         self.options = options
         flows = WorldFlows(count: options.associations, seed: seed)
+        call = scenario.call.map { WorldCall($0, seed: seed) }
         mode = options.mode
         random = SeededRandom(seed: seed)
         func key(_ random: inout SeededRandom) -> Key32 {
@@ -190,9 +193,7 @@ public final class World: InstantLoop {
         for (i, plan) in scenario.streams.enumerated() {
             streams.append(Stream(number: i, plan: plan, key: random.next()))
         }
-        let flows = flows
-        concentrator.datagramArrived = { flows.arrivedFar($0, $1, $2) }
-        proxy.datagramArrived = { flows.arrivedNear($0, $1, $2) }
+        receiveDatagrams()
         if options.second != nil { concentrator.setAnnounced([Self.secondAddress], at: .zero) }
         order = streams.indices.sorted { (streams[$0].plan.at, $0) < (streams[$1].plan.at, $1) }
         if !options.hasStrangers { nextStranger = .distantFuture }
@@ -206,6 +207,7 @@ public final class World: InstantLoop {
     public var isFinished: Bool {
         started == order.count && nextFault == scenario.faults.count
             && streams.allSatisfy(\.isFinished) && flows.isFinished
+            && call?.isFinished(at: now) ?? true
     }
 
     /// The least share of a line's rate that arrived in three seconds in which it was due
@@ -278,6 +280,7 @@ public final class World: InstantLoop {
     var nextEvent: Instant {
         var next = min(proxy.deadline, concentrator.deadline, nextStranger)
         next = min(next, flows.nextEvent())
+        if let call { next = min(next, call.nextEvent) }
         for lane in lanes {
             for link in lane.ups { next = min(next, link.nextDelivery) }
             for link in lane.downs { next = min(next, link.nextDelivery) }
@@ -302,12 +305,15 @@ public final class World: InstantLoop {
         concentrator.advance(to: now)
         busy = startStreams() || busy
         busy = flows.turn(self) || busy
+        if let call { busy = call.turn(self) || busy }
         busy = drainEvents() || busy
         busy = runTimedEnds() || busy
         busy = transmit(fromProxy: true) || busy
         busy = transmit(fromProxy: false) || busy
         rates.look(at: now) { rateDemands() }
-        if let wrong = nonces.failure ?? addresses.failure ?? flows.failure ?? rates.failure {
+        if let wrong = nonces.failure ?? addresses.failure ?? flows.failure ?? rates.failure
+            ?? call?.failure
+        {
             failure = wrong
         }
         return busy

@@ -53,10 +53,14 @@ extension World {
             stream.handles.concentrator = handle
             dials.append((now + options.dialDelay, stream))
         case .associating(let handle, _):
-            handle.owner = flows
+            if let call { call.associating(handle) } else { handle.owner = flows }
             handle.answer(with: .connected, at: now)
         case .answered(let handle, let status) where handle.owner is WorldFlows.Line:
             (handle.owner as? WorldFlows.Line)?.isAnswered = status == .connected
+        case .answered(let handle, let status) where handle.owner is WorldCall:
+            call?.answered(status, at: now)
+        case .activity(let handle) where handle.owner is WorldCall:
+            call?.activity(handle)
         case .activity(let handle) where handle.owner === flows:
             if handle.error != nil || handle.isReadFinished {
                 handle.release(at: now)
@@ -74,6 +78,18 @@ extension World {
         default:
             noted?(now, "\(atProxy ? "proxy" : "concentrator"): \(event)")
         }
+    }
+
+    /// Datagrams go to the call where there is one, and else to the associations.
+    func receiveDatagrams() {
+        guard let call else {
+            let flows = flows
+            concentrator.datagramArrived = { flows.arrivedFar($0, $1, $2) }
+            proxy.datagramArrived = { flows.arrivedNear($0, $1, $2) }
+            return
+        }
+        concentrator.datagramArrived = { [unowned self] in call.arrivedFar($2, at: now) }
+        proxy.datagramArrived = { [unowned self] in call.arrivedNear($2, at: now) }
     }
 
     func runTimedEnds() -> Bool {

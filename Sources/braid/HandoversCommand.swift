@@ -10,7 +10,7 @@ struct HandoversCommand: ParsableCommand {
         abstract:
             "Measures handovers over two emulated uplinks on this machine, beside the simulator's.",
         discussion: """
-            Proxy and concentrator run as processes; download, upload, stream and voice go through the proxy; WiFi \
+            Proxy and concentrator run as processes; download, upload, stream, voice and datagrams go through the proxy; WiFi \
             (8 Mbit/s, 30 ms) or cellular (2 Mbit/s, 100 ms, a 2 s queue) is lost after 5 s, visible to the proxy or \
             silently. Options may be repeated; what is left out means all. Ends with 1 where a byte was wrong or a \
             run failed, not where a bar was missed.
@@ -18,7 +18,10 @@ struct HandoversCommand: ParsableCommand {
 
     @Option(help: "Runs of each scenario on sockets.") var repetitions = 3
     @Option(help: "full, backup or single.") var mode: [HandoverMode] = []
-    @Option(help: "download, upload, stream, voice, stream-asleep, first-byte or signaling.")
+    @Option(
+        help:
+            "download, upload, stream, voice, stream-asleep, first-byte, signaling, udp-voice, udp-video or udp-voice-download."
+    )
     var application: [HandoverScenario.Application] = []
     @Option(help: "visible or silent.") var loss: [HandoverTrial.Loss] = []
     @Option(help: "wifi or cellular.") var lost: [HandoverTrial.Link] = []

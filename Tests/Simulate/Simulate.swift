@@ -10,13 +10,13 @@ import Wire
 ///
 ///     simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice]
 ///     simulate one --seed N [--world segments|tunnel|calls|flows|long] [--trace]
-///     simulate handovers [--seeds A..B]
+///     simulate handovers [MODE] [APPLICATION] [LOSS] [--seeds A..B]
 ///     simulate signals [--seeds A..B] [--twice] [--trace]
 ///     simulate silences [--seeds A..B] [--trace]
 ///     simulate hashes [--seeds A..B]
 ///     simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]
 ///     simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]
-///     simulate handovers [MODE] [download|upload|stream] [visible|silent] [return] --seed N
+///     simulate handovers [MODE] [APPLICATION] [visible|silent] [return] --seed N
 /// --trace
 @main struct Simulate {
     struct Arguments {
@@ -67,7 +67,7 @@ import Wire
                     else { return nil }
                     roundTrips = [.milliseconds(a), .milliseconds(b)]
                 case "full", "backup", "single", "download", "upload", "stream", "visible",
-                    "silent", "return", "asleep":
+                    "silent", "return", "asleep", "voice", "video", "voice-download":
                     break
                 default: return nil
                 }
@@ -88,7 +88,7 @@ import Wire
             print(
                 "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice] [--quiet]\n"
                     + "       simulate one --seed N [--world segments|tunnel|calls|flows|long] [--trace]\n"
-                    + "       simulate handovers [--seeds A..B | [MODE] [APPLICATION] [LOSS] [return] --seed N --trace]\n"
+                    + "       simulate handovers [MODE] [APPLICATION] [LOSS] [--seeds A..B | [return] --seed N --trace]\n"
                     + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
                     + "       simulate silences [--seeds A..B] [--trace]\n"
                     + "       simulate hashes [--seeds A..B]\n"
@@ -102,7 +102,9 @@ import Wire
             exit(0)
         }
         if command == "handovers" {
-            exit(Handovers.run(seeds: words.contains("--seeds") ? arguments.seeds : 0..<9) ? 0 : 1)
+            exit(
+                Handovers.run(
+                    words, seeds: words.contains("--seeds") ? arguments.seeds : 0..<9) ? 0 : 1)
         }
         if command == "silences" { exit(Silences.run(arguments) ? 0 : 1) }
         if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as xml
 
 from runner import check, seconds
 
-FIGURES = ["figure-1", "figure-2a", "figure-2b", "figure-3", "figure-4", "figure-5", "section-5"]
+FIGURES = ["figure-1", "figure-2a", "figure-2b", "figure-3", "figure-3-udp", "figure-4", "figure-5", "section-5"]
 
 
 def figures(world, folder, *options):
@@ -30,7 +30,7 @@ def test_files(world):
             with open(os.path.join(first, name + ".csv"), newline="") as file:
                 rows = list(csv.reader(file))
             check(len(rows) > 10 and len({len(row) for row in rows}) == 1, f"{name}.csv is no table")
-        check(sum(name.endswith(".wav") for name in names) == 4, f"{names}")
+        check(sum(name.endswith(".wav") for name in names) == 7, f"{names}")
         check(open(os.path.join(first, "summary.md")).read().startswith("| what |"), "no summary")
         for name in names:
             same = open(os.path.join(first, name), "rb").read() == open(os.path.join(second, name), "rb").read()

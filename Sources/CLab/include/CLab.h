@@ -26,6 +26,8 @@ int braid_lab_address(int netns, const char *name, uint32_t address, int prefix)
 int braid_lab_set_up(int netns, const char *name, int up);
 /// A TCP socket that lives in `netns`, without Nagle's delay; the caller's thread stays where it is.
 int braid_lab_tcp(int netns);
+/// A UDP socket that lives in `netns`.
+int braid_lab_udp(int netns);
 /// A default route through a device; the smaller metric wins.
 int braid_lab_default_route(int netns, const char *name, int metric);
 

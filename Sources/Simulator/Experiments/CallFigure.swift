@@ -2,9 +2,16 @@ import Measures
 import Multipath
 
 /// Figure 3: a voice before and after the handover. Sound of 16 bit at 8 kHz travels at its real
-/// rate (128 kbit/s, a frame every 20 ms) in one stream to the client; what a playout buffer makes
-/// of the arrivals is what is heard.
+/// rate (128 kbit/s, a frame every 20 ms) to the client, in one stream as in the paper, and as the
+/// datagrams of a call; what a playout buffer makes of the arrivals is what is heard.
 extension Figures {
+    /// How the voice travels.
+    private enum Carriage: CaseIterable {
+        case stream, datagrams
+        var file: String { self == .stream ? "figure-3" : "figure-3-udp" }
+        var row: String { self == .stream ? "Fig. 3: call" : "Fig. 3, UDP: call" }
+    }
+
     /// The paper lost WiFi "around the 7th second".
     private static let lossAfter = Interval.seconds(7)
     private static let callSeconds = 20
@@ -12,13 +19,14 @@ extension Figures {
 
     /// What one run sounded like.
     private struct Heard {
+        var carriage: Carriage
         var mode: HandoverMode
         var asleep: Bool
         var player: VoicePlayer
         var lossAt: Instant
 
         var name: String { "\(Figures.name(mode)), cellular radio \(asleep ? "asleep" : "awake")" }
-        var file: String { "figure-3-\(Figures.name(mode))-\(asleep ? "asleep" : "awake").wav" }
+        var file: String { "\(carriage.file)-\(Figures.name(mode))-\(asleep ? "asleep" : "awake").wav" }
         /// The heard samples from the call's first to its last millisecond, and silence before
         /// playing began.
         var samples: [Int16] {
@@ -30,11 +38,23 @@ extension Figures {
 
     func call(_ summary: inout Summary) throws -> [FigureFile] {
         let speech = Speech.samples(seconds: Self.callSeconds, seed: seed)
+        let original = FigureFile(
+            name: "figure-3-original.wav", bytes: WaveFile.bytes(speech, rate: Speech.sampleRate))
+        return try Carriage.allCases.reduce([original]) {
+            try $0 + call($1, speech, &summary)
+        }
+    }
+
+    private func call(
+        _ carriage: Carriage, _ speech: [Int16], _ summary: inout Summary
+    ) throws -> [FigureFile] {
         var shown: [Heard] = []
         for asleep in [false, true] {
             var silence: [String] = [], again: [String] = []
             for mode in HandoverMode.allCases {
-                let heard = try (0..<runs).map { try hear(speech, mode, run: $0, asleep: asleep) }
+                let heard = try (0..<runs).map { 
+                    try hear(carriage, speech, mode, run: $0, asleep: asleep)
+                }
                 silence.append(heard.map { Optional($0.player.silence) }.milliseconds())
                 again.append(
                     heard.map { h in
@@ -44,21 +64,20 @@ extension Figures {
             }
             let words = "cellular radio \(asleep ? "asleep" : "awake")"
             summary.row(
-                "Fig. 3: call, silence inserted, ms, \(words)", full: silence[0],
+                "\(carriage.row), silence inserted, ms, \(words)", full: silence[0],
                 backup: silence[1],
                 single: silence[2])
+            // A call in datagrams never gets late.
+            guard carriage == .stream else { continue }
             summary.row(
-                "Fig. 3: call, in time again after, s, \(words)", full: again[0], backup: again[1],
-                single: again[2])
+                "\(carriage.row), in time again after, s, \(words)", full: again[0],
+                backup: again[1], single: again[2])
         }
         // full; single with the radio awake and asleep
         let pictured = [shown[0], shown[2], shown[5]]
         return [
-            table(speech, shown),
-            FigureFile(name: "figure-3.svg", text: chart(speech, pictured).svg()),
-            FigureFile(
-                name: "figure-3-original.wav",
-                bytes: WaveFile.bytes(speech, rate: Speech.sampleRate))
+            table(carriage, speech, shown),
+            FigureFile(name: "\(carriage.file).svg", text: chart(carriage, speech, pictured).svg())
         ]
             + pictured.map {
                 .init(name: $0.file, bytes: WaveFile.bytes($0.samples, rate: Speech.sampleRate))
@@ -66,16 +85,35 @@ extension Figures {
     }
 
     private func hear(
-        _ speech: [Int16], _ mode: HandoverMode, run: Int, asleep: Bool
+        _ carriage: Carriage, _ speech: [Int16], _ mode: HandoverMode, run: Int, asleep: Bool
     ) throws -> Heard {
+        let recording = HandoverTrial.Application.recording(
+            Speech.bytes(speech), chunk: Self.frameBytes, period: VoicePlayer.period)
         var trial = trial(
-            .recording(
-                Speech.bytes(speech), chunk: Self.frameBytes,
-                period: VoicePlayer.period), mode, run: run, asleep: asleep)
+            carriage == .stream ? recording : .nothing, mode, run: run, asleep: asleep)
         trial.lossAfter = Self.lossAfter
         let end = HandoverTrial.start + .seconds(Int64(Self.callSeconds))
         trial.tail = end - trial.lossAt
+        if carriage == .datagrams {
+            trial.call = CallPlan(
+                size: Self.frameBytes + CallDirection.numberBytes, period: VoicePlayer.period)
+            trial.tail += HandoverTrial.callEnd
+        }
         let record = try checked(trial.run(), "figure 3")
+        let player = player(record, speech, until: end)
+        return Heard(
+            carriage: carriage, mode: mode, asleep: asleep, player: player, lossAt: trial.lossAt)
+    }
+
+    private func player(
+        _ record: HandoverRecord, _ speech: [Int16], until end: Instant
+    ) -> VoicePlayer {
+        if let call = record.call {
+            return VoicePlayer(
+                speech, datagrams: call.down.delays.map { sent in
+                    sent.delay.map { sent.due + $0 }
+                }, until: end)
+        }
         // A frame is there when its last byte is.
         var arrivals: [Instant] = []
         for arrival in record.received.arrivals {
@@ -83,8 +121,7 @@ extension Figures {
                 arrivals.append(arrival.at)
             }
         }
-        let player = VoicePlayer(speech, arrivals: arrivals, until: end)
-        return Heard(mode: mode, asleep: asleep, player: player, lossAt: trial.lossAt)
+        return VoicePlayer(speech, arrivals: arrivals, until: end)
     }
 
     // MARK: Files
@@ -98,7 +135,9 @@ extension Figures {
         }
     }
 
-    private func table(_ speech: [Int16], _ shown: [Heard]) -> FigureFile {
+    private func table(
+        _ carriage: Carriage, _ speech: [Int16], _ shown: [Heard]
+    ) -> FigureFile {
         let envelopes = [Self.envelope(speech)] + shown.map { Self.envelope($0.samples) }
         let names = ["original"] + shown.map { $0.name.split(separator: ",").joined() }
         var table = CommaTable(["seconds"] + names.flatMap { ["\($0) least", "\($0) greatest"] })
@@ -109,10 +148,10 @@ extension Figures {
                         i < e.count ? [e[i].low.fixed(4), e[i].high.fixed(4)] : ["", ""]
                     })
         }
-        return table.file("figure-3.csv")
+        return table.file("\(carriage.file).csv")
     }
 
-    private func chart(_ speech: [Int16], _ shown: [Heard]) -> Chart {
+    private func chart(_ carriage: Carriage, _ speech: [Int16], _ shown: [Heard]) -> Chart {
         func panel(
             _ title: String, _ samples: [Int16], _ color: String,
             silences: [Chart.Series]
@@ -142,7 +181,9 @@ extension Figures {
             }
         let lossAt = (shown[0].lossAt - HandoverTrial.start).seconds
         return Chart(
-            title: "A voice before and after the loss of WiFi",
+            title: carriage == .stream
+                ? "A voice before and after the loss of WiFi"
+                : "A voice in datagrams before and after the loss of WiFi",
             subtitle: "Synthetic speech, 16 bit at 8 kHz, played behind a buffer of 60 ms "
                 + "(figure 3 of the paper)",
             xLabel: "time since the beginning of the call, s", x: 5...17, panels: panels,

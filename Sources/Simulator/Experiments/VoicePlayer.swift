@@ -46,6 +46,25 @@ struct VoicePlayer {
         }
     }
 
+    /// The frames of `samples`, a datagram each; nil: it was lost. A call's player waits for none:
+    /// it stays as late as it began, and what is not there in time is silence.
+    init(_ samples: [Int16], datagrams: [Instant?], until end: Instant) {
+        let frames = samples.count / Self.frame
+        guard let first = datagrams.first, let first else { began = end; return }
+        began = first + Self.depth
+        for number in 0..<frames {
+            let now = began + Self.period * Int64(number)
+            guard now < end else { return }
+            if number < datagrams.count, let arrival = datagrams[number], arrival <= now {
+                played += samples[number * Self.frame..<(number + 1) * Self.frame]
+                waits.append(.init(at: now, delay: now - arrival))
+            } else {
+                played += [Int16](repeating: 0, count: Self.frame)
+                silence(at: now)
+            }
+        }
+    }
+
     private mutating func silence(at now: Instant) {
         if let last = silences.last, last.at + last.length == now {
             silences[silences.count - 1].length += Self.period
