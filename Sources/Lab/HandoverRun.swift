@@ -149,14 +149,15 @@ final class HandoverRun {
             }
             var polled =
                 [pollfd(fd: signals, events: Int16(POLLIN), revents: 0)] + ends.map(\.polled)
+            let before = now
             let due = ends.reduce(min(agenda.first?.at ?? end, end)) {
-                min($0, $1.deadline(after: now))
+                min($0, $1.deadline(after: before))
             }
-            _ = braid_lab_wait(&polled, UInt32(polled.count), max(0, (due - now).nanoseconds))
+            _ = braid_lab_wait(&polled, UInt32(polled.count), max(0, (due - before).nanoseconds))
             if polled[0].revents != 0 { throw LabInterruption() }
             // Whatever woke us: the instant is taken after it.
-            let now = now
-            for end in ends { end.turn(at: now) }
+            let after = now
+            for end in ends { end.turn(at: after) }
         }
         for task in tasks { if let failure = task.wait() { throw failure } }
     }

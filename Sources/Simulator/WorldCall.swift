@@ -39,7 +39,8 @@ public final class WorldCall: StreamOwner {
     /// The association is opened so long before the call.
     private static let lead = Interval.milliseconds(500)
 
-    func isFinished(at now: Instant) -> Bool { now >= up.plan.ends }
+    /// Its last datagrams have had their time.
+    func isFinished(at now: Instant) -> Bool { now >= up.plan.ends + HandoverTrial.callEnd }
 
     /// The concentrator is asked for the association.
     func associating(_ handle: StreamHandle) {

@@ -24,6 +24,24 @@ struct Handovers {
             Simulate.traceDatagrams(world, from: from, to: to)
         }
         print("loss at \(Simulate.stamp(trial.lossAt)); gap \(record.longestGap.milliseconds) ms")
+        if let call = record.call {
+            list(call.up, record.callDelay(\.up), "up", trial)
+            list(call.down, record.callDelay(\.down), "down", trial)
+        }
+    }
+
+    /// The datagrams of a call that were missed, by when they were due.
+    private static func list(
+        _ log: CallLog, _ usual: Interval?, _ name: String, _ trial: HandoverTrial
+    ) {
+        guard let usual else { return }
+        for (number, sent) in log.delays.enumerated()
+        where sent.delay.map({ $0 > usual + .milliseconds(150) }) ?? true {
+            let took = sent.delay.map { "took \($0.milliseconds) ms" } ?? "never came"
+            print(
+                "\(name) \(number), due \((sent.due - trial.lossAt).milliseconds) ms after the loss: \(took)"
+            )
+        }
     }
 
     struct Row {
