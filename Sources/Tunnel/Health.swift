@@ -227,6 +227,7 @@ extension Session {
         if path.silence.isOverdue(timeout: silenceTimeout(path), at: now) {
             path.probe.needed = 1
             sendProbe(path, at: now)
+            doubtDatagrams()
             doubtSize(path, at: now)
         } else if let due = keepWarmAt(path, at: now), due <= now {
             path.probe.needed = 2
@@ -283,6 +284,7 @@ extension Session {
         if change.endsReport { raise(path, at: now) }
         path.silence.restart()
         pathChanges &+= 1
+        doubtDatagrams()
         if change.health != .usable { askFutile(besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
         let isNew = change.isOpening || path.lastArrival == .zero

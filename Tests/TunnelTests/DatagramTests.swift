@@ -356,29 +356,37 @@ private final class FlowPair {
 
     /// Lets one side send; what is lost by `keep` never comes.
     func exchange(
-        _ from: DatagramFlows, paths: Int = 1, keep: (Int, Int) -> Bool = { _, _ in true }
+        _ from: DatagramFlows, paths: Int = 1, views given: [DatagramPath]? = nil,
+        keep: (Int, Int) -> Bool = { _, _ in true }
     ) {
         let to = from === near ? far : near
-        var views = (0..<paths).map {
-            DatagramPath(
-                number: $0, isUsable: true, isBackup: false, isInDoubt: false,
-                delay: .milliseconds(Int64(10 + $0)), space: 1 << 20, rate: 0, limit: 1_228)
-        }
+        var views = given ?? (0..<paths).map { FlowPair.path($0) }
         onWire = []
         from.fill(&views, mode: .full, at: now) { path, frame in
             var out = [UInt8](repeating: 0, count: frame.size)
             out.withUnsafeMutableBytes { _ = frame.write(into: $0.baseAddress!) }
+            from.carriers[path].window.noteSent(
+                out.count, number: packet + UInt64(onWire.count), at: now)
             onWire.append((path, out))
             return true
         }
-        for (i, item) in onWire.enumerated() where keep(item.path, i) {
+        for (i, item) in onWire.enumerated() {
+            defer { packet += 1 }
+            guard keep(item.path, i) else { continue }
             item.bytes.withUnsafeBytes {
                 to.receive(
                     DatagramFrame.read($0)!, path: item.path, packet: packet, at: now
                 ) { _, target, payload in got.append((target, Array(payload))) }
             }
-            packet += 1
         }
+    }
+
+    static func path(
+        _ number: Int, usable: Bool = true, backup: Bool = false, doubt: Bool = false
+    ) -> DatagramPath {
+        DatagramPath(
+            number: number, isUsable: usable, isBackup: backup, isInDoubt: doubt,
+            delay: .milliseconds(Int64(10 + number)), space: 1 << 20, rate: 0, limit: 1_228)
     }
 
     func words(_ from: DatagramFlows) {
@@ -444,6 +452,66 @@ private final class FlowPair {
         #expect(pair.near.counters.copiesSent == 20 && pair.far.counters.copiesReceived > 5)
     }
 
+    /// Three datagrams, 20 ms apart, lost with path 0, which took them alone.
+    private func pairAfterLoss() -> FlowPair {
+        let pair = FlowPair()
+        for i in 0..<3 {
+            pair.send(pair.near, bytes(100, UInt8(i)), FlowPair.source)
+            pair.exchange(pair.near, paths: 2) { path, _ in path != 0 }
+            #expect(pair.onWire.map(\.path) == [0])
+            pair.now = pair.now + .milliseconds(20)
+        }
+        #expect(pair.got.isEmpty)
+        pair.near.recent.isRepeatDue = true
+        return pair
+    }
+
+    @Test func whatAPathTookWithItGoesOnceMore() {
+        let pair = pairAfterLoss()
+        pair.exchange(pair.near, views: [])
+        #expect(pair.onWire.isEmpty, "there is no way yet")
+        pair.exchange(pair.near, views: [FlowPair.path(1)])
+        #expect(pair.got.map { $0.bytes[0] } == [0, 1, 2])
+        pair.near.recent.isRepeatDue = true
+        pair.exchange(pair.near, views: [FlowPair.path(2)])
+        #expect(pair.onWire.isEmpty, "once")
+        pair.send(pair.near, bytes(100, 3), FlowPair.source)
+        pair.exchange(pair.near, views: [FlowPair.path(1)])
+        #expect(pair.got.count == 4, "with a number of its own")
+        pair.now = pair.now + .seconds(1)
+        pair.near.advance(to: pair.now) { _, _, _ in }
+        #expect(pair.near.store.used == 0 && pair.near.recent.expiresAt == .distantFuture)
+    }
+
+    @Test func whatIsOldOrKnownToHaveArrivedDoesNot() {
+        let pair = pairAfterLoss()
+        // The second one's record was reported: the first one is no news of this path's end either.
+        let report = DatagramReportFrame(newest: 2, bytes: 100, held: 0)
+        pair.near.receive(report, path: 0, at: pair.now)
+        pair.exchange(pair.near, views: [FlowPair.path(1)])
+        #expect(pair.got.map { $0.bytes[0] } == [2])
+        let late = pairAfterLoss()
+        late.now = late.now + .milliseconds(61)
+        late.exchange(late.near, views: [FlowPair.path(1)])
+        #expect(late.got.map { $0.bytes[0] } == [2], "what is older than 100 ms helps nobody")
+    }
+
+    @Test func aDoubtIsWorthNoBackupPath() {
+        let pair = pairAfterLoss()
+        let backup = FlowPair.path(1, backup: true)
+        pair.exchange(pair.near, views: [FlowPair.path(0, doubt: true), backup])
+        #expect(pair.onWire.isEmpty)
+        pair.exchange(pair.near, views: [FlowPair.path(0, usable: false), backup])
+        #expect(pair.onWire.map(\.path) == [1, 1, 1] && pair.got.count == 3)
+        let regular = pairAfterLoss()
+        regular.exchange(
+            regular.near, views: [FlowPair.path(0, doubt: true), FlowPair.path(1)])
+        #expect(regular.onWire.map(\.path) == [1, 1, 1] && regular.got.count == 3)
+        let fine = pairAfterLoss()
+        fine.exchange(fine.near, paths: 2)
+        #expect(fine.onWire.isEmpty, "the path was in no doubt")
+    }
+
     @Test func aLongOneIsWholeOrNotThere() {
         let pair = FlowPair()
         for n in [1, 1_200, 1_221, 5_000, 9_000] { pair.send(pair.near, bytes(n), FlowPair.target) }
@@ -457,6 +525,7 @@ private final class FlowPair {
         #expect(pair.onWire.isEmpty && pair.near.counters.tooLong == 1)
         pair.now = pair.now + .seconds(1)
         pair.far.advance(to: pair.now) { _, _, _ in }
+        pair.near.advance(to: pair.now) { _, _, _ in }
         #expect(pair.far.counters.incomplete == 1 && pair.far.store.used == 0)
         #expect(pair.near.store.used == 0)
     }

@@ -193,6 +193,13 @@ extension Session {
         host.talking.append(slot)
     }
 
+    /// A path ended or is in doubt: what it took lately may have to go once more.
+    func doubtDatagrams() {
+        guard !datagrams.recent.isEmpty else { return }
+        datagrams.recent.isRepeatDue = true
+        markTalking()
+    }
+
     /// What time does to the flows.
     func advanceDatagrams(to now: Instant) {
         if datagrams.deadline <= now { markTalking() }
@@ -207,7 +214,7 @@ extension Session {
         let best = bestPath()
         datagrams.repeatClosings(wait: best?.probeTimeout ?? Limits.initialTimeout, at: now)
         sayStatements(on: best)
-        if !datagrams.turns.isEmpty, datagrams.retryAt <= now {
+        if datagrams.recent.isRepeatDue || !datagrams.turns.isEmpty && datagrams.retryAt <= now {
             var views = datagramPaths(batch, at: now)
             datagrams.fill(&views, mode: modes.session, at: now) { number, frame in
                 guard let path = paths[number] else { return false }

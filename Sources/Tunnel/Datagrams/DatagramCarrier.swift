@@ -26,6 +26,8 @@ struct DatagramWindow {
     private var sent = 0
     private var passed = 0
     private var reported: UInt32 = 0
+    /// The newest record that is known to have arrived.
+    private(set) var newestReported: UInt64 = 0
     private var reportedAt = Instant.zero
     private(set) var window = DatagramLimits.firstWindow
     private var isGrowing = true
@@ -40,6 +42,8 @@ struct DatagramWindow {
     var sizes = FullRecordWatch()
 
     var underWay: Int { sent - passed }
+    /// Of the last record that took a datagram.
+    var newestSent: UInt64 { log.last?.number ?? 0 }
 
     /// What may be sent now. Where nobody reports any more what was sent is lost, not under way.
     mutating func space(at now: Instant) -> Int {
@@ -119,6 +123,7 @@ struct DatagramWindow {
         passed = entry.total
         reported = frame.bytes
         reportedAt = now
+        newestReported = number
         logHead = i
         if entry.number == number, frame.held < .max {
             let held = Interval(nanoseconds: Int64(frame.held) * DatagramReportFrame.heldUnit)

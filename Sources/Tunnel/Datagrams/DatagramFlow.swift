@@ -61,6 +61,13 @@ final class DatagramFlow {
 struct WaitingDatagram {
     var slot: DatagramStore.Slot
     var since: Instant
+    /// It went already, over a path that may have lost it.
+    var former: Former?
+
+    struct Former {
+        var sequence: UInt32
+        var path: Int
+    }
 }
 
 /// Flows with something to send, in fair turns (FQ-CoDel's, RFC 8290 section 4.2): one that had

@@ -50,6 +50,7 @@ extension DatagramFlows {
     /// many at once as are worth looking through all flows; false where none has one. Where that
     /// brought little, not again at the same instant.
     private func crowdOut(at now: Instant) -> Bool {
+        if recent.dropFirst(store) { return true }
         guard crowdedAt != now else { return false }
         var longest = 0
         for case let flow? in flows { longest = max(longest, flow.queue.count) }
@@ -75,6 +76,7 @@ extension DatagramFlows {
         carry: (_ path: Int, DatagramFrame) -> Bool
     ) {
         retryAt = .distantFuture
+        if recent.isRepeatDue { repeatRecent(paths, at: now) }
         var left = DatagramLimits.perTurn, blocked = 0
         while left > 0, let slot = turns.next(flows), let flow = flows[slot] {
             guard let item = flow.queue.first else { continue }
@@ -88,7 +90,14 @@ extension DatagramFlows {
             let association = associations[flow.opening.association]
             let policy = association?.policy ?? .lowestDelay
             let settled = policy.settled(for: flow.meter.kind, mode)
-            let choice = settled.choose(paths, only: association?.restriction)
+            let choice = settled.choose(
+                paths, only: association?.restriction, besides: item.former?.path)
+            if choice == 0, item.former != nil {
+                // No path that it may take has space: a late copy waits for none.
+                flow.queue.popFirst()
+                store.free(item.slot)
+                continue
+            }
             if choice == 0, association?.restriction != nil {
                 // Its paths have no space; those of flows behind it may have some.
                 flow.credit = 0
@@ -102,15 +111,57 @@ extension DatagramFlows {
                 return
             }
             flow.queue.popFirst()
-            defer { store.free(item.slot) }
-            let isOrdered = settled == .spread && paths.count > 1
-            guard emit(store.bytes(item.slot), flow, isOrdered, choice, &paths, carry) else {
+            let sequence = item.former?.sequence ?? flow.takeSequence()
+            let isOrdered = settled == .spread && paths.count > 1 && item.former == nil
+            let carried = emit(
+                store.bytes(item.slot), flow, sequence, isOrdered, choice, &paths, carry)
+            if case .one(let path) = carried, settled != .spread, flow.meter.kind != .bulk,
+                item.former == nil
+            {
+                recent.add(
+                    RecentDatagrams.Item(
+                        slot: item.slot, flow: slot, number: flow.number, sequence: sequence,
+                        path: path, record: carriers[path].window.newestSent, sentAt: now),
+                    store, at: now)
+            } else {
+                store.free(item.slot)
+            }
+            if case .none = carried {
                 retryAt = now
                 return
             }
         }
         if blocked > 0 { dropLate(at: now) }
         if !turns.isEmpty { retryAt = blocked > 0 ? now + DatagramLimits.blockedWait : now }
+    }
+
+    /// What went over a path that has ended, or is in doubt, and is not known to have arrived waits
+    /// for another one: for a backup path only where the first is given up.
+    private func repeatRecent(_ paths: [DatagramPath], at now: Instant) {
+        recent.isRepeatDue = false
+        var isLeft = false
+        let due = recent.take(store, at: now) { item in
+            let former = paths.first { $0.number == item.path }
+            if let former, former.isUsable, !former.isInDoubt { return false }
+            let isGivenUp = former?.isUsable != true
+            let hasOther = paths.contains {
+                $0.number != item.path && $0.isUsable && (isGivenUp || !$0.isBackup)
+            }
+            if !hasOther { isLeft = true }
+            return hasOther
+        }
+        // With no path to go by yet, the next turn looks again.
+        recent.isRepeatDue = isLeft
+        for item in due {
+            guard let flow = flows[item.flow], flow.number == item.number,
+                item.record > carriers[item.path].window.newestReported
+            else { store.free(item.slot); continue }
+            flow.queue.append(
+                WaitingDatagram(
+                    slot: item.slot, since: item.sentAt,
+                    former: .init(sequence: item.sequence, path: item.path)))
+            turns.add(flow, item.flow, flows)
+        }
     }
 
     /// What has waited too long in any flow.
@@ -124,13 +175,17 @@ extension DatagramFlows {
         }
     }
 
-    /// Writes one datagram on the chosen paths; false where none could take it.
+    /// The paths that took a datagram.
+    private enum Carried { case none, one(path: Int), several }
+
+    /// Writes one datagram on the chosen paths.
     private func emit(
-        _ payload: UnsafeRawBufferPointer, _ flow: DatagramFlow, _ isOrdered: Bool,
-        _ choice: UInt32, _ paths: inout [DatagramPath], _ carry: (Int, DatagramFrame) -> Bool
-    ) -> Bool {
+        _ payload: UnsafeRawBufferPointer, _ flow: DatagramFlow, _ sequence: UInt32,
+        _ isOrdered: Bool, _ choice: UInt32, _ paths: inout [DatagramPath],
+        _ carry: (Int, DatagramFrame) -> Bool
+    ) -> Carried {
         var frame = DatagramFrame(
-            flow: flow.number, sequence: flow.takeSequence(), isOrdered: isOrdered,
+            flow: flow.number, sequence: sequence, isOrdered: isOrdered,
             opening: flow.saysOpening ? flow.opening : nil, payload: payload)
         flow.credit -= frame.size
         var limit = Int.max
@@ -140,9 +195,9 @@ extension DatagramFlows {
         let pieces = Self.pieces(of: frame, limit: limit)
         guard pieces.count <= DatagramFrame.maximumPieces else {
             counters.tooLong += 1
-            return true
+            return .several
         }
-        var carried = 0
+        var carried = 0, last = 0
         for i in paths.indices where choice & 1 << UInt32(i) != 0 {
             var isWhole = true
             for (k, range) in pieces.enumerated() where isWhole {
@@ -154,16 +209,19 @@ extension DatagramFlows {
                 isWhole = carry(paths[i].number, frame)
                 if isWhole { paths[i].take(frame.size) }
             }
-            if isWhole { carried += 1 }
+            if isWhole {
+                carried += 1
+                last = paths[i].number
+            }
         }
         flow.lastSentOn = choice
         guard carried > 0 else {
             counters.crowdedOut += 1
-            return false
+            return .none
         }
         counters.sent += 1
         counters.copiesSent += carried - 1
-        return true
+        return carried == 1 ? .one(path: last) : .several
     }
 
     /// How a frame's payload is cut so that each piece fits `limit`: into equal parts.

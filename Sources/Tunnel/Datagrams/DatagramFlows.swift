@@ -47,6 +47,7 @@ final class DatagramFlows {
     var carriers = [DatagramCarrier](repeating: DatagramCarrier(), count: Limits.paths)
     /// Words about flows that wait for a datagram.
     var statements: [FlowFrame] = []
+    var recent = RecentDatagrams()
     var counters = DatagramCounters()
     /// When looking for somebody to crowd out last brought little.
     var crowdedAt = Instant.distantFuture
@@ -189,7 +190,7 @@ final class DatagramFlows {
 
     /// When `advance`, `fill` or a report has something to do.
     var deadline: Instant {
-        var due = min(timers.next, numbers.deadline)
+        var due = min(min(timers.next, numbers.deadline), recent.expiresAt)
         // By index: iterating would retain what each holds.
         for i in carriers.indices {
             due = min(due, min(carriers[i].arrivals.dueAt, carriers[i].window.sizes.doubtAt))
@@ -202,6 +203,7 @@ final class DatagramFlows {
     func advance(
         to now: Instant, deliver: (_ owner: Int, Target, UnsafeRawBufferPointer) -> Void
     ) {
+        recent.advance(to: now, store)
         while let slot = timers.popDue(at: now) {
             guard let flow = flows[slot] else { continue }
             counters.incomplete += flow.assembly.advance(to: now, store)

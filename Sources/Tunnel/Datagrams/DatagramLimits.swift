@@ -18,6 +18,12 @@ enum DatagramLimits {
     static let queued = 4_096
     /// Sequence numbers behind the newest that are still told apart.
     static let window = 2_048
+    /// Datagrams, and bytes of them, that may go once more when the path that took them ends within
+    /// `queueAge`: two hundred calls.
+    static let recent = 1_024
+    static let recentBytes = 512 << 10
+    /// How often those are looked for that are too old.
+    static let recentCheck = Interval.milliseconds(250)
     /// How long a gap holds up what came behind it, in a flow that is spread over paths.
     static let reorderWait = Interval.milliseconds(30)
     /// Datagrams of a flow that wait for a gap: 30 ms of 100 Mbit/s.

@@ -65,8 +65,14 @@ extension DatagramPolicy {
 
     /// The paths a datagram of a flow with this (settled) policy takes, a bit each by their index;
     /// zero where none has space for it. `only`: the uplinks that it may take; nil: all.
-    func choose(_ paths: [DatagramPath], only restriction: UplinkRestriction? = nil) -> UInt32 {
-        let mayTake = { (path: DatagramPath) in restriction?.allows(path.uplink) ?? true }
+    /// `former`: the number of a path that is left out.
+    func choose(
+        _ paths: [DatagramPath], only restriction: UplinkRestriction? = nil,
+        besides former: Int? = nil
+    ) -> UInt32 {
+        let mayTake = { (path: DatagramPath) in
+            path.number != former && restriction?.allows(path.uplink) ?? true
+        }
         let anyUsable = paths.contains { $0.isUsable && mayTake($0) }
         let anyRegular = paths.contains { $0.isUsable && !$0.isBackup && mayTake($0) }
         var best = -1, second = -1
