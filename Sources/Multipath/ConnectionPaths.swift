@@ -54,13 +54,15 @@ extension Connection {
             switch health {
             case .usable:
                 member.tcp.pathReturned(at: now)
+                member.hasFinalAcknowledgement = false
                 // A peer that gave the subflow up meanwhile answers with a reset, and a new one is
                 // joined.
                 member.tcp.requestAcknowledgement()
             case .suspect:
-                // A listener hears of it with the subflow's final ACK, and defers nothing.
+                // Who hears of it with the subflow's final ACK defers nothing.
                 reinjectOutstanding(
-                    of: member, deferringAt: role == .initiator && wasUsable ? now : nil)
+                    of: member,
+                    deferringAt: wasUsable && !member.hasFinalAcknowledgement ? now : nil)
                 member.tcp.pathFellSilent()
             case .lost:
                 if mayMove(member) {
@@ -95,6 +97,7 @@ extension Connection {
     public func heardElsewhere(subflow index: Int, at now: Instant) {
         guard index < members.count, let member = members[index] else { return }
         member.tcp.heardElsewhere(at: now)
+        member.hasFinalAcknowledgement = true
     }
 
     /// The first subflow of a session's connection outlives its path until the keys have arrived,

@@ -77,7 +77,10 @@ extension Connection {
             sender.openWindow(
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
-        if !sender.deferred.isEmpty, now - sender.deferredSince >= member.tcp.minimumRTT {
+        if !sender.deferred.isEmpty,
+            now - sender.deferredSince >= member.tcp.minimumRTT
+                || member.health == .suspect && member.hasFinalAcknowledgement
+        {
             // the peer has heard of the loss, or of data behind it, and acknowledged what it has
             sender.reinjectDeferred()
         }

@@ -49,6 +49,8 @@ final class MemberSubflow {
     var lastText = Instant.zero
     /// Its path is gone or silent, and its last acknowledgement goes over another one.
     var owesFinalAcknowledgement = false
+    /// The peer's came, over another path.
+    var hasFinalAcknowledgement = false
     var mappings = ReceiveMappings()
     /// Raw IP with checksums: what waits for the rest of its mapping.
     var unchecked: [UncheckedMapping] = []
