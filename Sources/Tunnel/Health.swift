@@ -74,9 +74,9 @@ extension Session {
     private func shortBound(_ path: Path) -> Interval {
         let bound = roundTripBound(path)
         guard path.roundTrip.isKnown else { return bound }
-        return min(
-            bound,
-            path.roundTrip.smoothed + max(path.roundTrip.variation * 2, Limits.minimumVariation))
+        let least = min(
+            max(path.roundTrip.minimum / 4, Limits.leastProbeVariation), Limits.minimumVariation)
+        return min(bound, path.roundTrip.smoothed + max(path.roundTrip.variation * 2, least))
     }
 
     // MARK: Probes

@@ -93,6 +93,8 @@ enum Limits {
     /// may answer three times as much before it knows that the address receives, which is its first
     /// window.
     static let wakePadding = 6
+    /// Plain bytes of the first of them: three times as much holds a challenge and a full segment.
+    static let firstPadded = 540
     /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram
     /// holds. They are shorter than what asks for them, and are not answered.
     static let resetsPerTurn = 512
@@ -161,6 +163,9 @@ enum Limits {
     /// What the peer may hold back an acknowledgement (its delayed-ACK timer).
     static let peerAckDelay = Interval.milliseconds(25)
     static let minimumVariation = Interval.milliseconds(20)
+    /// The same for a probe that silence called for: a quarter of the shortest round trip, within
+    /// `leastProbeVariation` and `minimumVariation`.
+    static let leastProbeVariation = Interval.milliseconds(8)
     /// A path's time-out while nothing was measured on it.
     static let initialTimeout = Interval.milliseconds(250)
     /// And whatever was: a process that stood still for minutes measures them, and would wait for
@@ -169,10 +174,10 @@ enum Limits {
     /// What an answer that ends a silence counts for as a round trip, at most, where less was
     /// known.
     static let maximumStallSample = Interval.milliseconds(500)
-    static let suspectProbe = Interval.milliseconds(50)
+    static let suspectProbe = Interval.milliseconds(30)
     /// A suspect path is probed this often for its first minute while something is being
     /// transferred, later only `maximumSuspectProbe`.
-    static let freshSuspectProbe = Interval.milliseconds(50)
+    static let freshSuspectProbe = Interval.milliseconds(30)
     static let freshSuspicion = Interval.seconds(60)
     static let maximumSuspectProbe = Interval.milliseconds(300)
     /// Of a pair of uplink and address that never answered, while another path of the uplink works.
@@ -189,7 +194,10 @@ enum Limits {
     static let streakBreak = Interval.milliseconds(300)
     /// Arrivals in a row that count as a streak whose end is worth a probe.
     static let streakLength = 8
-    static let minimumStreakSilence = Interval.milliseconds(30)
+    /// The least silence behind a streak that is worth a probe, and the longest however arrivals
+    /// varied, where they come more often than every 8 ms.
+    static let minimumStreakSilence = Interval.milliseconds(15)
+    static let maximumStreakSilence = Interval.milliseconds(30)
 
     /// A subflow number rests this long before it is given again; the concentrator lets go sooner.
     static let numberRest = Interval.seconds(45)

@@ -397,14 +397,17 @@ extension Session {
             path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes, signals + frames.count
         )
         var out = out, written = signals + frames.count
+        // The first one is short, so that the signal and the question are there the sooner.
+        var size = min(space, max(written, Limits.firstPadded))
         if let start = frames.baseAddress {
             (out + DatagramHeader.size + signals).copyMemory(from: start, byteCount: frames.count)
         }
         while true {
             (out + DatagramHeader.size + written).initializeMemory(
-                as: UInt8.self, repeating: FrameType.padding.rawValue, count: space - written)
-            finish(out, plain: space, .empty, path, batch, at: now)
+                as: UInt8.self, repeating: FrameType.padding.rawValue, count: size - written)
+            finish(out, plain: size, .empty, path, batch, at: now)
             written = 0
+            size = space
             path.waiting.paddingDue -= 1
             guard path.waiting.paddingDue > 0 else { return true }
             guard let next = batch.reserve(lane: path.lane) else { return false }
