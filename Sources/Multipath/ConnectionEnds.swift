@@ -138,14 +138,16 @@ extension Connection {
     /// trip before, the first has arrived, and its acknowledgements were on their way back: it goes
     /// last, or the receiver waits behind copies of what it has. For a third of the shortest round
     /// trip rather than half of it, since the way back may be the shorter one.
-    /// Nor later than half a round trip before the last segment came, which left before the end.
+    /// A listener, which alone finds out by silence when the path ended, counts no later than half
+    /// a round trip before the last segment came.
     func reinjectOutstanding(of member: MemberSubflow, deferringAt now: Instant? = nil) {
         guard !isFinished, member.tcp.outstandingCount > 0 else { return }
         var surelyFrom = Instant.zero
         if now != nil, member.tcp.hasRTTSample {
-            surelyFrom = min(
-                member.tcp.outstanding(0).sentAt + member.tcp.minimumRTT / 3,
-                member.tcp.lastArrival - member.tcp.minimumRTT / 2)
+            surelyFrom = member.tcp.outstanding(0).sentAt + member.tcp.minimumRTT / 3
+            if role == .listener {
+                surelyFrom = min(surelyFrom, member.tcp.lastArrival - member.tcp.minimumRTT / 2)
+            }
         }
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
