@@ -81,15 +81,19 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         let isSilent = scenario.trial.loss == .silent, isFull = scenario.trial.mode == .full
         switch self {
         case .longestGap:
-            return scenario.application == .download || scenario.application == .upload
-                ? (isSilent ? 300 : 150) : nil
+            switch (scenario.application, scenario.trial.lost) {
+            case (.download, .wifi): return isSilent ? 170 : 150
+            case (.upload, .wifi): return isSilent ? 170 : 120
+            case (.download, .cellular), (.upload, .cellular): return isSilent ? 300 : 150
+            default: return nil
+            }
         case .recovery: return scenario.trial.lost == .wifi ? (isSilent ? 500 : 300) : nil
-        case .timeToReturn: return scenario.trial.lost == .wifi ? (isSilent ? 100 : 150) : nil
+        case .timeToReturn: return scenario.trial.lost == .wifi ? 100 : nil
         case .delayBefore: return 18
         case .extraDelay:
             // A radio that sleeps takes 2 s to wake; full mode keeps it warm.
             if scenario.application == .streamAsleep { return isFull ? 90 : 2200 }
-            return isSilent ? 230 : isFull ? 90 : 120
+            return isFull ? 90 : !isSilent ? 120 : scenario.trial.mode == .backup ? 150 : 170
         case .sleepingPackets: return 0
         case .firstByte: return 35
         case .callDelayDown, .callDelayUp: return scenario.application == .udpBeside ? 25 : 17

@@ -1,4 +1,5 @@
 import Measures
+import Multipath
 import Simulator
 import Testing
 
@@ -37,6 +38,22 @@ import Testing
         #expect(
             single.figures.contains(.sleepingPackets)
                 && HandoverFigure.sleepingPackets.bar(single) == 0)
+    }
+
+    /// A call in the modes that copy nothing: what it misses is what it may.
+    @Test(
+        arguments: [HandoverScenario.Application.udpVoice, .udpVideo], [HandoverMode.full, .single])
+    func aCallMissesNoMoreThanItMay(
+        _ application: HandoverScenario.Application, _ mode: HandoverMode
+    ) throws {
+        for loss in HandoverTrial.Loss.allCases {
+            let scenario = HandoverScenario(application, mode, loss)
+            let values = try scenario.simulate(seed: 2)
+            for (figure, value) in zip(scenario.figures, values) {
+                let most = try #require(figure.bar(scenario))
+                #expect(try #require(value) <= most, "\(scenario.name), \(figure.label)")
+            }
+        }
     }
 
     /// The simulated half of a scenario, with values that can be.

@@ -55,6 +55,16 @@ def test_single_mode_sleeps_and_hands_over(world):
 
 
 @seconds(60)
+def test_a_call_loses_wifi(world):
+    report, _ = handovers(world, "--application", "udp-voice", "--mode", "backup", "--lost", "wifi", "--loss", "visible")
+    scenario, = report["scenarios"]
+    check(scenario["failures"] == [], f"{scenario}")
+    for direction in ("down", "up"):
+        between(figure(world, scenario, "call_delay_" + direction)[0], 15, 60, "the usual delay in ms")
+        between(figure(world, scenario, "missed_" + direction)[0], 0, 600, "missed in ms")
+
+
+@seconds(60)
 def test_first_byte(world):
     report, _ = handovers(world, "--application", "first-byte", "--mode", "full")
     measured, _ = figure(world, report["scenarios"][0], "first_byte")

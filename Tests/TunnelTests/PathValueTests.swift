@@ -94,7 +94,33 @@ import Testing
         #expect(silence.awaitingSince == .distantFuture, "what came may be the answer")
     }
 
-    /// Data every millisecond: after eight arrivals their end is noticed, within 30 ms.
+    /// The silence that is worth a probe, behind arrivals at these distances, in milliseconds.
+    private func silence(after distances: [Int64]) -> Interval {
+        var streak = ArrivalStreak(), now = start
+        _ = streak.extend(at: now)
+        for distance in distances {
+            now = now + .milliseconds(distance)
+            _ = streak.extend(at: now)
+        }
+        return streak.silentAt - now
+    }
+
+    @Test func aSilenceIsLongerThanThePausesOfLate() {
+        let voice = silence(after: Array(repeating: 20, count: 50))
+        #expect((.milliseconds(45))...(.milliseconds(50)) ~= voice, "not for one that is lost")
+        #expect(silence(after: Array(repeating: 1, count: 50)) == Limits.minimumStreakSilence)
+        // Bursts: fifteen at once every 15 ms.
+        let bursts = (0..<20).flatMap { _ in Array(repeating: Int64(0), count: 14) + [15] }
+        #expect(silence(after: bursts) > .milliseconds(20))
+        // A stall is remembered for a while, but nothing makes detection slower than it was.
+        let stall = Array(repeating: Int64(1), count: 20) + [100]
+        let after = stall + Array(repeating: 1, count: 30)
+        #expect(silence(after: after) == Limits.maximumStreakSilence)
+        #expect(
+            silence(after: after + Array(repeating: 1, count: 300)) == Limits.minimumStreakSilence)
+    }
+
+    /// Data every millisecond: after eight arrivals their end is noticed, within 15 ms.
     @Test func aStreakOfDataThatEndsIsOverdue() {
         var silence = SilenceDetector()
         var now = start
