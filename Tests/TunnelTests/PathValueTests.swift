@@ -110,14 +110,16 @@ import Testing
         #expect((.milliseconds(45))...(.milliseconds(50)) ~= voice, "not for one that is lost")
         #expect(silence(after: Array(repeating: 1, count: 50)) == Limits.minimumStreakSilence)
         // Bursts: fifteen at once every 15 ms.
-        let bursts = (0..<20).flatMap { _ in Array(repeating: Int64(0), count: 14) + [15] }
+        let burst = [Int64](repeating: 0, count: 14) + [15]
+        let bursts = [[Int64]](repeating: burst, count: 20).flatMap { $0 }
         #expect(silence(after: bursts) > .milliseconds(20))
         // A stall is remembered for a while, but nothing makes detection slower than it was.
-        let stall = Array(repeating: Int64(1), count: 20) + [100]
-        let after = stall + Array(repeating: 1, count: 30)
+        let stall = [Int64](repeating: 1, count: 20) + [100]
+        let after = stall + [Int64](repeating: 1, count: 30)
         #expect(silence(after: after) == Limits.maximumStreakSilence)
         #expect(
-            silence(after: after + Array(repeating: 1, count: 300)) == Limits.minimumStreakSilence)
+            silence(after: after + [Int64](repeating: 1, count: 300)) == Limits.minimumStreakSilence
+        )
     }
 
     /// Data every millisecond: after eight arrivals their end is noticed, within 15 ms.
