@@ -85,6 +85,10 @@ final class DatagramFlows {
     /// Ends the association and all its flows.
     func close(association: UInt16, at now: Instant) {
         guard let ended = associations.removeValue(forKey: association) else { return }
+        let gone = recent.take(store, at: now) {
+            flows[$0.flow]?.opening.association == association
+        }
+        for item in gone { store.free(item.slot) }
         for slot in ended.flows { drop(slot, at: now) }
     }
 
