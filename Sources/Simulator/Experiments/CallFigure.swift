@@ -26,7 +26,9 @@ extension Figures {
         var lossAt: Instant
 
         var name: String { "\(Figures.name(mode)), cellular radio \(asleep ? "asleep" : "awake")" }
-        var file: String { "\(carriage.file)-\(Figures.name(mode))-\(asleep ? "asleep" : "awake").wav" }
+        var file: String {
+            "\(carriage.file)-\(Figures.name(mode))-\(asleep ? "asleep" : "awake").wav"
+        }
         /// The heard samples from the call's first to its last millisecond, and silence before
         /// playing began.
         var samples: [Int16] {
@@ -52,7 +54,7 @@ extension Figures {
         for asleep in [false, true] {
             var silence: [String] = [], again: [String] = []
             for mode in HandoverMode.allCases {
-                let heard = try (0..<runs).map { 
+                let heard = try (0..<runs).map {
                     try hear(carriage, speech, mode, run: $0, asleep: asleep)
                 }
                 silence.append(heard.map { Optional($0.player.silence) }.milliseconds())
@@ -110,7 +112,8 @@ extension Figures {
     ) -> VoicePlayer {
         if let call = record.call {
             return VoicePlayer(
-                speech, datagrams: call.down.delays.map { sent in
+                speech,
+                datagrams: call.down.delays.map { sent in
                     sent.delay.map { sent.due + $0 }
                 }, until: end)
         }
