@@ -366,7 +366,8 @@ private final class FlowPair {
             var out = [UInt8](repeating: 0, count: frame.size)
             out.withUnsafeMutableBytes { _ = frame.write(into: $0.baseAddress!) }
             from.carriers[path].window.noteSent(
-                out.count, number: packet + UInt64(onWire.count), at: now)
+                out.count, number: packet + UInt64(onWire.count), isFull: false,
+                answer: .milliseconds(100), at: now)
             onWire.append((path, out))
             return true
         }
