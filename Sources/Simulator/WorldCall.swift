@@ -6,8 +6,9 @@ import Wire
 /// The call of a world: an application at the proxy and a server behind the concentrator, which
 /// send each other datagrams through an association of their own.
 public final class WorldCall: StreamOwner {
-    // The world hears of the events itself.
+    /// Nothing: the world hears of the events itself.
     public func answered(_ status: DialStatus) {}
+    /// The same.
     public func activity() {}
 
     /// From the proxy's application, and to it.
