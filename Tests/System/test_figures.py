@@ -12,10 +12,10 @@ FIGURES = ["figure-1", "figure-2a", "figure-2b", "figure-3", "figure-3-udp", "fi
 
 def figures(world, folder, *options):
     return subprocess.run([world.braid, "figures", folder, "--runs", "1", *options],
-                          capture_output=True, text=True, timeout=100)
+                          capture_output=True, text=True, timeout=600)
 
 
-@seconds(110)
+@seconds(1210)
 def test_files(world):
     with tempfile.TemporaryDirectory() as folder:
         first, second = os.path.join(folder, "first"), os.path.join(folder, "second")
