@@ -7,7 +7,9 @@ import Testing
 
 /// What coupled congestion control is for, on lines of 4 Mbit/s; `braid figures` looks for longer.
 @Suite struct FairnessTests {
-    private func run(_ topology: FairnessTrial.Topology, _ congestion: CongestionAlgorithm)
+    private func run(
+        _ topology: FairnessTrial.Topology, _ congestion: CongestionAlgorithm
+    )
         -> FairnessTrial.Outcome
     {
         var trial = FairnessTrial(topology, congestion, rate: .megabitsPerSecond(4), seed: 1)
