@@ -26,7 +26,25 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
-                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, without_session"
+                + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
+                + "without_session"
+        ),
+        WrongFile(
+            goodProxy + "capture: { udp: true }",
+            "proxy.yaml:3: capture: captures nothing; say machine: true, or networks: [br-lan], or leave it out"
+        ),
+        WrongFile(
+            goodProxy + "capture: { networks: [lo, \"a b\", br0, br0], on_exit: shut }",
+            "proxy.yaml:3: capture.networks[0]: \"lo\" is no interface whose clients could be captured, such as br-lan",
+            "proxy.yaml:3: capture.networks[1]: \"a b\" is no interface whose clients could be captured, such as br-lan",
+            "proxy.yaml:3: capture.networks[3]: br0 is listed twice; leave one of them out",
+            "proxy.yaml:3: capture.on_exit: \"shut\" is none of open, closed"),
+        WrongFile(
+            goodProxy
+                + "capture: { networks: br0, exclude: [10.0.0.0/40, 0.0.0.0/0], exclude_users: [0] }",
+            "proxy.yaml:3: capture.exclude[0]: \"10.0.0.0/40\" is no range of addresses, such as 192.168.0.0/16",
+            "proxy.yaml:3: capture.exclude[1]: 0.0.0.0/0 would leave everything out",
+            "proxy.yaml:3: capture.exclude_users: only programs of this machine have users; say machine: true, or leave it out"
         ),
         WrongFile(
             goodProxy + "uplinks:\n  - interfaec: wlan0",
@@ -62,7 +80,8 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
-                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, without_session"
+                + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
+                + "without_session"
         ),
         WrongFile(
             goodProxy + "mode: [full]",
