@@ -29,7 +29,9 @@ import Wire
 
     @Test func everyFailureHasAnAnswer() {
         for status in DialStatus.allCases where status != .connected {
-            if case .accept = CapturedDial.verdict(status) { Issue.record("\(status) is let go on") }
+            if case .accept = CapturedDial.verdict(status) {
+                Issue.record("\(status) is let go on")
+            }
         }
     }
 }
