@@ -166,8 +166,9 @@ extension Session {
         path.lifecycle.answered()
         path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
         arm(path.mtu.deadline)
-        guard path.mtu.isProven || path.health == .usable else {
-            // It lives, but full datagrams have yet to show that they pass.
+        guard path.mtu.isProven || path.health == .usable && !path.probe.isOutstanding else {
+            // It lives, but full datagrams have yet to show that they pass: an answer to a short
+            // probe is not what a full one waits for.
             if path.mtu.asksBase(at: now), path.waiting.longQuestion == nil,
                 now - path.probe.sentAt >= Limits.minimumVariation
             {
