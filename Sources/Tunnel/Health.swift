@@ -166,9 +166,11 @@ extension Session {
         path.lifecycle.answered()
         path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
         arm(path.mtu.deadline)
-        guard path.mtu.isProven || path.health == .usable && !path.probe.isOutstanding else {
-            // It lives, but full datagrams have yet to show that they pass: an answer to a short
-            // probe is not what a full one waits for.
+        // An answer to a probe that was under way is not what a later, full one waits for.
+        let isEarlier =
+            path.probe.isOutstanding && sample > .zero && now - sample < path.probe.sentAt
+        guard path.mtu.isProven || path.health == .usable && !isEarlier else {
+            // It lives, but full datagrams have yet to show that they pass.
             if path.mtu.asksBase(at: now), path.waiting.longQuestion == nil,
                 now - path.probe.sentAt >= Limits.minimumVariation
             {
