@@ -206,6 +206,20 @@ enum Message {
         }
     }
 
+    /// A time to live is counted down for every client: a name that leads through one would become
+    /// another.
+    @Test func noNameLeadsThroughATimeToLive() {
+        let question = Message.question("www.example", 1)
+        let first = Message.record(Message.pointer, 1, 0x0178_0000, [192, 0, 2, 1])
+        let lifetime = DNSHeader.length + question.count + 6
+        for (at, isRead) in [(DNSHeader.length, true), (lifetime, false)] {
+            let second = Message.record([0xc0, UInt8(at)], 1, 60, [192, 0, 2, 2])
+            let message = Message.header(1, 0x8180, [1, 2, 0, 0]) + question + first + second
+            let answer = message.withUnsafeBytes { DNSAnswer(reading: $0) }
+            #expect((answer != nil) == isRead)
+        }
+    }
+
     @Test func whatIsCutShortAnywhereIsRefused() {
         for count in addresses.indices {
             #expect(read(Array(addresses[..<count])) == nil, "\(count) bytes")

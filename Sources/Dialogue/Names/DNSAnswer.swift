@@ -133,7 +133,7 @@ private struct Sections {
             if record.type == DNSType.soa { noteAuthority(record, reader.bytes) }
         }
         for _ in 0..<header.counts.3 {
-            guard let record = DNSRecord(&reader, &name), check(record, reader.bytes, &name) else {
+            guard let record = DNSRecord(&reader, &name), check(record, reader, &name) else {
                 return false
             }
             if record.type == DNSType.opt {
@@ -148,7 +148,7 @@ private struct Sections {
 
     private mutating func next(_ reader: inout DNSReader, _ name: inout [UInt8]) -> DNSRecord? {
         guard let record = DNSRecord(&reader, &name), record.type != DNSType.opt,
-            check(record, reader.bytes, &name)
+            check(record, reader, &name)
         else { return nil }
         keep(record)
         return record
@@ -185,7 +185,7 @@ private struct Sections {
 
     /// Names inside of records may point too, in the types that RFC 3597 section 4 names.
     private func check(
-        _ record: DNSRecord, _ bytes: UnsafeRawBufferPointer, _ name: inout [UInt8]
+        _ record: DNSRecord, _ message: DNSReader, _ name: inout [UInt8]
     ) -> Bool {
         var names = 1, skipped = 0, rest = 0
         switch record.type {
@@ -194,7 +194,8 @@ private struct Sections {
         case DNSType.soa: names = 2; rest = 20
         default: return true
         }
-        var reader = DNSReader(bytes, at: record.data.lowerBound + skipped)
+        var reader = message
+        reader.at = record.data.lowerBound + skipped
         for _ in 0..<names { guard reader.name(into: &name) else { return false } }
         return reader.at + rest == record.data.upperBound
     }

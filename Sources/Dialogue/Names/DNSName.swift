@@ -116,6 +116,9 @@ public enum DNSCode {
 struct DNSReader {
     let bytes: UnsafeRawBufferPointer
     var at: Int
+    /// Where the times to live of the records that were read stand, in ascending order. They are
+    /// counted down in what clients get: no name may lead through one.
+    var lifetimes: [Int] = []
     /// Pointers in one name: servers write one or two, and a name has 127 labels at most.
     private static let maximumPointers = 16
 
@@ -149,6 +152,9 @@ struct DNSReader {
             case 0:
                 let size = Int(head)
                 guard position + 1 + size <= bytes.count else { return false }
+                guard end == nil || isStable(position..<(position + 1 + size)) else {
+                    return false
+                }
                 length += 1 + size
                 guard length <= DNSName.maximumLength else { return false }
                 found.append(head)
@@ -161,7 +167,9 @@ struct DNSReader {
                     return true
                 }
             case 3:
-                guard position + 1 < bytes.count else { return false }
+                guard position + 1 < bytes.count,
+                    end == nil || isStable(position..<(position + 2))
+                else { return false }
                 let target = Int(head & 0x3f) << 8 | Int(bytes[position + 1])
                 pointers += 1
                 guard target >= DNSHeader.length, target < lowest,
@@ -173,6 +181,17 @@ struct DNSReader {
             default: return false  // RFC 6891 section 5: extended labels are obsolete
             }
         }
+    }
+
+    /// Whether no time to live stands in these bytes.
+    private func isStable(_ range: Range<Int>) -> Bool {
+        // The first one that ends behind the range's beginning.
+        var low = 0, high = lifetimes.count
+        while low < high {
+            let middle = (low + high) / 2
+            if lifetimes[middle] + 4 <= range.lowerBound { low = middle + 1 } else { high = middle }
+        }
+        return low == lifetimes.count || lifetimes[low] >= range.upperBound
     }
 }
 

@@ -178,6 +178,7 @@ struct DNSRecord {
         self.recordClass = recordClass
         self.lifetime = lifetime
         lifetimeAt = reader.at - 6
+        reader.lifetimes.append(lifetimeAt)
         data = reader.at..<(reader.at + Int(length))
         reader.at = data.upperBound
     }
