@@ -183,8 +183,10 @@ struct DNSReader {
         }
     }
 
-    /// Whether no time to live stands in these bytes.
+    /// Whether these bytes, to which a pointer of the name at `at` led, lie before that name, and
+    /// no time to live stands in them.
     private func isStable(_ range: Range<Int>) -> Bool {
+        guard range.upperBound <= at else { return false }
         // The first one that ends behind the range's beginning.
         var low = 0, high = lifetimes.count
         while low < high {
