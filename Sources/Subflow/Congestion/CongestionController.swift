@@ -82,6 +82,22 @@ public class CongestionController {
         }
     }
 
+    /// In slow start, for algorithms that begin as RFC 5681 section 3.1 has it: by HyStart++ in the
+    /// first one, in later ones up to the threshold. True where HyStart++ has ended it.
+    @discardableResult
+    final func slowStart(
+        _ hyStart: inout HyStart, _ sample: borrowing AcknowledgementSample
+    ) -> Bool {
+        guard threshold == .max else {
+            window = min(window &+ sample.bytes, max(threshold, window))
+            return false
+        }
+        let (bytes, ends) = hyStart.growth(for: sample)
+        window &+= bytes
+        if ends { threshold = window }
+        return ends
+    }
+
     /// From now on it looks at the other subflows of a connection, where it does at all.
     func couple(with others: CongestionCoupling) {}
 

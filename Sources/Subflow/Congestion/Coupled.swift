@@ -5,7 +5,7 @@ import Measures
 /// With one subflow all three are NewReno.
 final class Coupled: CongestionController {
     private let rule: CoupledRule
-    private var slowStart = HyStart()
+    private var hyStart = HyStart()
     /// Of its own until the connection's is given.
     private var coupling = CongestionCoupling()
     private var place: Int
@@ -54,12 +54,7 @@ final class Coupled: CongestionController {
         defer { tellOthers() }
         guard sample.isWindowLimited else { return }
         if isInSlowStart {
-            if threshold != .max {
-                window = min(window &+ sample.bytes, max(threshold, window)); return
-            }
-            let (bytes, ends) = slowStart.growth(for: sample)
-            window &+= bytes
-            if ends { threshold = window }
+            slowStart(&hyStart, sample)
             return
         }
         tellOthers()
@@ -111,7 +106,7 @@ final class Coupled: CongestionController {
 
     override func restart() {
         super.restart()
-        slowStart.restart()
+        hyStart.restart()
         fraction = 0
         distanceBefore = 0
         distanceSince = 0

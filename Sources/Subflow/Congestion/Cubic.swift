@@ -6,7 +6,7 @@ final class Cubic: CongestionController {
     static let decrease = 0.7  // beta
     static let renoIncrease = 3 * (1 - decrease) / (1 + decrease)
 
-    private var slowStart = HyStart()
+    private var hyStart = HyStart()
     /// W_max: the window before the last reduction.
     private var plateau = 0.0
     private var priorPlateau = 0.0
@@ -26,12 +26,7 @@ final class Cubic: CongestionController {
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
         guard sample.isWindowLimited else { return }
         if isInSlowStart {
-            if threshold != .max {
-                window = min(window &+ sample.bytes, max(threshold, window)); return
-            }
-            let (bytes, ends) = slowStart.growth(for: sample)
-            window &+= bytes
-            if ends { threshold = window; plateau = segments }
+            if slowStart(&hyStart, sample) { plateau = segments }
             return
         }
         avoidCongestion(sample)

@@ -2,18 +2,13 @@ import Measures
 
 /// RFC 5681 with HyStart++ in the first slow start.
 final class NewReno: CongestionController {
-    private var slowStart = HyStart()
+    private var hyStart = HyStart()
     private var acknowledgedBytes = 0
 
     override func acknowledged(_ sample: borrowing AcknowledgementSample) {
         guard sample.isWindowLimited else { return }
         if isInSlowStart {
-            if threshold != .max {
-                window = min(window &+ sample.bytes, max(threshold, window)); return
-            }
-            let (bytes, ends) = slowStart.growth(for: sample)
-            window &+= bytes
-            if ends { threshold = window }
+            slowStart(&hyStart, sample)
             return
         }
         acknowledgedBytes &+= sample.bytes
