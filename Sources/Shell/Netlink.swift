@@ -78,8 +78,12 @@ enum Netlink {
     }
 
     /// A socket of one of netlink's families, hearing of the groups.
-    static func open(_ bus: Int32, groups: UInt32 = 0) throws(SystemError) -> OpaquePointer {
-        guard let socket = mnl_socket_open2(bus, O_CLOEXEC) else {
+    static func open(
+        _ bus: Int32, groups: UInt32 = 0, isBlocking: Bool = true
+    ) throws(SystemError) -> OpaquePointer {
+        // The same bits as SOCK_CLOEXEC and SOCK_NONBLOCK.
+        let flags = O_CLOEXEC | (isBlocking ? 0 : O_NONBLOCK)
+        guard let socket = mnl_socket_open2(bus, flags) else {
             throw SystemError("open netlink", code: errno)
         }
         guard mnl_socket_bind(socket, groups, 0) == 0 else {
@@ -92,19 +96,10 @@ enum Netlink {
 
     /// A non-blocking socket that hears of changes of links, addresses and routes.
     static func openEvents() throws(SystemError) -> OpaquePointer {
-        let flags = O_CLOEXEC | O_NONBLOCK  // the same bits as SOCK_CLOEXEC and SOCK_NONBLOCK
-        guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
-            throw SystemError("open netlink", code: errno)
-        }
         let groups =
             RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
             | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
-        guard mnl_socket_bind(socket, UInt32(groups), 0) == 0 else {
-            let code = errno
-            mnl_socket_close(socket)
-            throw SystemError("bind netlink", code: code)
-        }
-        return socket
+        return try open(NETLINK_ROUTE, groups: UInt32(groups), isBlocking: false)
     }
 
     /// Reads every notification that waits; whether one of them can matter to uplinks.

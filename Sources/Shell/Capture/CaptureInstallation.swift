@@ -243,8 +243,7 @@ public final class CaptureInstallation {
             (NETLINK_NETFILTER, 1 << 6)  // NFNLGRP_NFTABLES is 7
         ] {
             do throws(SystemError) {
-                let socket = try Netlink.open(bus, groups: UInt32(groups))
-                _ = fcntl(mnl_socket_get_fd(socket), F_SETFL, O_NONBLOCK)
+                let socket = try Netlink.open(bus, groups: UInt32(groups), isBlocking: false)
                 let watch = loop.watch(mnl_socket_get_fd(socket))
                 watch.onReadable(for: self) {
                     Netlink.discard(socket)

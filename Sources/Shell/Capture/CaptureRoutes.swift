@@ -177,40 +177,45 @@ private final class RouteSocket {
     private func forEachRule(
         _ take: (fib_rule_hdr, [Int: UInt32]) -> Void
     ) throws(SystemError) {
-        for family in [AF_INET, AF_INET6] {
-            var head = fib_rule_hdr()
-            head.family = UInt8(family)
-            try Netlink.dump(socket, UInt16(RTM_GETRULE), head) { message in
-                guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWRULE),
-                    let head = Netlink.payload(message, as: fib_rule_hdr.self),
-                    Int32(head.family) == family
-                else { return }
-                var numbers: [Int: UInt32] = [:]
-                Netlink.forEachAttribute(message, after: MemoryLayout<fib_rule_hdr>.size) {
-                    if $1.count == 4 { numbers[$0] = $1.loadUnaligned(as: UInt32.self) }
-                    if $1.count == 1 { numbers[$0] = UInt32($1[0]) }
-                }
-                take(head, numbers)
+        try forEach(Int(RTM_GETRULE), Int(RTM_NEWRULE), fib_rule_hdr(), \.family) {
+            head, message in
+            var numbers: [Int: UInt32] = [:]
+            Netlink.forEachAttribute(message, after: MemoryLayout<fib_rule_hdr>.size) {
+                if $1.count == 4 { numbers[$0] = $1.loadUnaligned(as: UInt32.self) }
+                if $1.count == 1 { numbers[$0] = UInt32($1[0]) }
             }
+            take(head, numbers)
         }
     }
 
     private func forEachRoute(_ take: (rtmsg, UInt32) -> Void) throws(SystemError) {
-        for family in [AF_INET, AF_INET6] {
-            var head = rtmsg()
-            head.rtm_family = UInt8(family)
-            try Netlink.dump(socket, UInt16(RTM_GETROUTE), head) { message in
-                guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
-                    let head = Netlink.payload(message, as: rtmsg.self),
-                    Int32(head.rtm_family) == family
-                else { return }
-                var table = UInt32(head.rtm_table)
-                Netlink.forEachAttribute(message, after: MemoryLayout<rtmsg>.size) {
-                    if $0 == Int(RTA_TABLE.rawValue), $1.count == 4 {
-                        table = $1.loadUnaligned(as: UInt32.self)
-                    }
+        try forEach(Int(RTM_GETROUTE), Int(RTM_NEWROUTE), rtmsg(), \.rtm_family) {
+            head, message in
+            var table = UInt32(head.rtm_table)
+            Netlink.forEachAttribute(message, after: MemoryLayout<rtmsg>.size) {
+                if $0 == Int(RTA_TABLE.rawValue), $1.count == 4 {
+                    table = $1.loadUnaligned(as: UInt32.self)
                 }
-                take(head, table)
+            }
+            take(head, table)
+        }
+    }
+
+    /// Dumps both families, one after the other, by messages of `request`; hands over what is of
+    /// the type `answer`.
+    private func forEach<Head>(
+        _ request: Int, _ answer: Int, _ empty: Head, _ family: WritableKeyPath<Head, UInt8>,
+        _ take: (Head, UnsafePointer<nlmsghdr>) -> Void
+    ) throws(SystemError) {
+        for wanted in [UInt8(AF_INET), UInt8(AF_INET6)] {
+            var head = empty
+            head[keyPath: family] = wanted
+            try Netlink.dump(socket, UInt16(request), head) { message in
+                guard Int(message.pointee.nlmsg_type) == answer,
+                    let head = Netlink.payload(message, as: Head.self),
+                    head[keyPath: family] == wanted
+                else { return }
+                take(head, message)
             }
         }
     }

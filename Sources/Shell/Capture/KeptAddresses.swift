@@ -27,11 +27,11 @@ final class KeptAddresses {
     func look(_ snapshot: NetworkSnapshot, isUsed: (IPAddress) -> Bool) throws(SystemError) {
         let now = Self.elsewhere(snapshot)
         for address in kept where now.contains(address) || !isUsed(address) {
-            try change(address, isNew: false)
+            try Self.change(address, isNew: false, socket)
             kept.remove(address)
         }
         for address in known.subtracting(now) where isUsed(address) {
-            try change(address, isNew: true)
+            try Self.change(address, isNew: true, socket)
             kept.insert(address)
         }
         known = now
@@ -39,16 +39,17 @@ final class KeptAddresses {
 
     /// Lets go all of them.
     func removeAll() {
-        for address in kept { try? change(address, isNew: false) }
+        for address in kept { try? Self.change(address, isNew: false, socket) }
         kept = []
     }
 
     /// Takes away what a crash has left.
     static func removeLeftovers() throws(SystemError) {
-        let found = try KeptAddresses()
+        let socket = try Netlink.open(NETLINK_ROUTE)
+        defer { mnl_socket_close(socket) }
         var left: [IPAddress] = []
         let loopback = if_nametoindex("lo")
-        try Netlink.dump(found.socket, UInt16(RTM_GETADDR), ifaddrmsg()) { message in
+        try Netlink.dump(socket, UInt16(RTM_GETADDR), ifaddrmsg()) { message in
             guard Int(message.pointee.nlmsg_type) == Int(RTM_NEWADDR),
                 let head = Netlink.payload(message, as: ifaddrmsg.self),
                 head.ifa_index == loopback
@@ -66,7 +67,7 @@ final class KeptAddresses {
             }
             if isOurs, let address { left.append(address) }
         }
-        for address in left { try found.change(address, isNew: false) }
+        for address in left { try change(address, isNew: false, socket) }
     }
 
     /// Those of other interfaces than the loopback.
@@ -76,7 +77,9 @@ final class KeptAddresses {
             snapshot.addresses.filter { !loopbacks.contains($0.interface) }.map(\.address))
     }
 
-    private func change(_ address: IPAddress, isNew: Bool) throws(SystemError) {
+    private static func change(
+        _ address: IPAddress, isNew: Bool, _ socket: OpaquePointer
+    ) throws(SystemError) {
         var head = ifaddrmsg()
         head.ifa_family = UInt8(address.isIPv4 ? AF_INET : AF_INET6)
         head.ifa_prefixlen = address.isIPv4 ? 32 : 128
@@ -87,12 +90,12 @@ final class KeptAddresses {
                 socket, isNew ? Int(RTM_NEWADDR) : Int(RTM_DELADDR), isNew: isNew, head,
                 "keep \(address)"
             ) { message in
-                Self.put(address, message)
+                put(address, message)
                 guard isNew else { return }
                 mnl_attr_put_u8(
-                    message, UInt16(Self.protocolAttribute), CaptureRoutes.protocolNumber)
+                    message, UInt16(protocolAttribute), CaptureRoutes.protocolNumber)
                 if address.isIPv4 {
-                    mnl_attr_put_strz(message, UInt16(IFA_LABEL), Self.label)
+                    mnl_attr_put_strz(message, UInt16(IFA_LABEL), label)
                 } else {
                     // No new connection takes it: its preferred lifetime is over (RFC 4862).
                     mnl_attr_put_u32(message, UInt16(IFA_FLAGS), 0x02)  // IFA_F_NODAD
