@@ -84,9 +84,7 @@ public final class NameExchange {
     private let servers: [SocketAddress]
     private let configuration: ResolverConfiguration
     private var done: ((DNSAnswer?) -> Void)?
-    private var hasFailed: [Bool]
-    /// The server that is waited for, and how often all were asked.
-    private var current = -1, round = 0
+    private var order: ServerOrder
     private var datagrams: [NameDatagram] = []
     private var stream: NameStream?
     /// What is said where nobody says better: one that is cut short, or a refusal.
@@ -107,7 +105,7 @@ public final class NameExchange {
         self.servers = servers
         self.configuration = configuration
         self.done = done
-        hasFailed = servers.map { _ in false }
+        order = ServerOrder(servers: servers.count, attempts: configuration.attempts)
         timer = forwarder.loop.timer(for: self) { $0.askNext() }
         limit = forwarder.loop.timer(for: self) { $0.finish($0.second) }
         limit?.arm(after: configuration.limit)
@@ -130,18 +128,8 @@ public final class NameExchange {
 
     private func askNext() {
         while done != nil {
-            current += 1
-            if current >= servers.count {
-                current = -1
-                round += 1
-                guard round < configuration.attempts, hasFailed.contains(false) else {
-                    finish(second)
-                    return
-                }
-                continue
-            }
-            guard !hasFailed[current] else { continue }
-            guard ask(current, query) else { hasFailed[current] = true; continue }
+            guard let server = order.next() else { finish(second); return }
+            guard ask(server, query) else { _ = order.failed(server); continue }
             timer?.arm(after: configuration.timeout)
             return
         }
@@ -191,8 +179,7 @@ public final class NameExchange {
     }
 
     private func failed(_ server: Int) {
-        hasFailed[server] = true
-        if server == current, stream == nil { askNext() }
+        if order.failed(server), stream == nil { askNext() }
     }
 
     private func finish(_ answer: DNSAnswer?) {

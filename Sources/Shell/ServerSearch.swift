@@ -12,10 +12,8 @@ final class ServerSearch {
     private var servers: [NameServer] = []
     private var configuration = ResolverConfiguration()
     private var version = 0
-    private var hasFailed: [Bool] = []
+    private var order = ServerOrder(servers: 0, attempts: 0)
     private var questions: [NameServer.Question] = []
-    /// The server that is waited for, and how often all were asked.
-    private var current = -1, round = 0
     private var timer: LoopTimer?
 
     /// - Parameter settings: the servers of the present; asked for anew at each time-out, since the
@@ -50,15 +48,13 @@ final class ServerSearch {
     var isOver: Bool { done == nil }
 
     /// Why there is no answer yet.
-    var failure: Resolver.Failure { hasFailed.contains(true) ? .serverFailed : .timedOut }
+    var failure: Resolver.Failure { order.anyHasFailed ? .serverFailed : .timedOut }
 
     private func adopt() {
         let settings = settings()
         guard settings.version != version || servers.isEmpty else { return }
         (servers, configuration, version) = settings
-        hasFailed = servers.map { _ in false }
-        current = -1
-        round = 0
+        order = ServerOrder(servers: servers.count, attempts: configuration.attempts)
     }
 
     private func timedOut() {
@@ -69,19 +65,12 @@ final class ServerSearch {
 
     private func askNext() {
         while done != nil {
-            current += 1
-            if current == servers.count {
-                current = -1
-                round += 1
-                guard round < configuration.attempts, hasFailed.contains(false) else {
-                    let failure = failure
-                    finish { $0(.failure(failure), false) }
-                    return
-                }
-                continue
+            guard let asked = order.next() else {
+                let failure = failure
+                finish { $0(.failure(failure), false) }
+                return
             }
-            guard !hasFailed[current] else { continue }
-            let asked = current, version = version
+            let version = version
             guard
                 let question = servers[asked].ask(
                     name, isIPv4: isIPv4,
@@ -89,7 +78,7 @@ final class ServerSearch {
                         self?.answered(by: asked, version, outcome)
                     })
             else {
-                hasFailed[asked] = true
+                _ = order.failed(asked)
                 continue
             }
             questions.append(question)
@@ -105,9 +94,7 @@ final class ServerSearch {
         case .notFound: finish { $0(.failure(.notFound), false) }
         case .truncated: finish { $0(.failure(.serverFailed), true) }
         case .failed:
-            guard version == self.version, hasFailed.indices.contains(server) else { return }
-            hasFailed[server] = true
-            if server == current { askNext() }
+            if version == self.version, order.failed(server) { askNext() }
         }
     }
 
