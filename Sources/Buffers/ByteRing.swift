@@ -18,6 +18,8 @@ public struct Pieces {
             first: UnsafeRawBufferPointer(rebasing: first.prefix(n)),
             second: UnsafeRawBufferPointer(rebasing: second.prefix(max(0, n - first.count))))
     }
+    /// A copy of both.
+    public var bytes: [UInt8] { Array(first) + Array(second) }
     /// No bytes.
     public static var empty: Pieces {
         Pieces(

@@ -157,14 +157,12 @@ final class LongNameQuestion: StreamOwner {
             handle.consume(handle.readable.count, at: server.driver.now)
             return
         }
-        let bytes = Array(handle.readable)
-        guard bytes.count >= 2 else { return }
-        let length = Int(bytes[0]) << 8 | Int(bytes[1])
-        guard length <= Self.longest else { cut(); return }
-        guard bytes.count >= 2 + length else { return }
+        let bytes = handle.readable.bytes
+        if let length = DNSFraming.length(of: bytes[...]), length > Self.longest { cut(); return }
+        guard let message = DNSFraming.message(of: bytes[...]) else { return }
         hasAsked = true
         handle.consume(bytes.count, at: server.driver.now)
-        question = bytes[2..<(2 + length)].withUnsafeBytes {
+        question = message.withUnsafeBytes {
             server.names.ask($0, of: user, limit: DNSHeader.maximumMessage) { [weak self] in
                 self?.answered($0)
             }
@@ -174,7 +172,7 @@ final class LongNameQuestion: StreamOwner {
     private func answered(_ answer: [UInt8]) {
         question = nil
         guard !isOver else { return }
-        let framed = [UInt8(answer.count >> 8), UInt8(answer.count & 0xff)] + answer
+        let framed = DNSFraming.framed(answer)
         let now = server.driver.now
         let taken = framed.withUnsafeBytes { handle.write($0, at: now) }
         // The send ring takes a message whole, unless memory has run out.
@@ -197,8 +195,4 @@ final class LongNameQuestion: StreamOwner {
         server.driver.kick()
         server.left(self)
     }
-}
-
-extension Array where Element == UInt8 {
-    fileprivate init(_ pieces: Pieces) { self = Array(pieces.first) + Array(pieces.second) }
 }

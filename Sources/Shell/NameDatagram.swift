@@ -119,8 +119,7 @@ final class NameStream {
         self.query = query
         self.forwarder = forwarder
         self.done = done
-        let message = query.bytes
-        unsent = [UInt8(message.count >> 8), UInt8(message.count & 0xff)] + message
+        unsent = DNSFraming.framed(query.bytes)
         timer = forwarder.loop.timer(for: self) { $0.end(nil) }
         timer?.arm(after: Self.limit)
         attempt = StreamSocket.connect(to: server, loop: forwarder.loop) {
@@ -166,10 +165,8 @@ final class NameStream {
         case .end, .failed: end(nil); return
         case .bytes(let n): received += forwarder.scratch[..<n]
         }
-        guard received.count >= 2 else { return }
-        let length = Int(received[0]) << 8 | Int(received[1])
-        guard received.count >= 2 + length else { return }
-        let answer = received[2..<(2 + length)].withUnsafeBytes { DNSAnswer(reading: $0) }
+        guard let message = DNSFraming.message(of: received[...]) else { return }
+        let answer = message.withUnsafeBytes { DNSAnswer(reading: $0) }
         end(answer.flatMap { $0.answers(query.question, id: query.id) ? $0 : nil })
     }
 

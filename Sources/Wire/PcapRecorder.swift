@@ -53,12 +53,12 @@ public struct PcapRecorder {
             data.flags.remove(.syn)
             data.options.present = .dss
             openings[openings.count - 1].held.append(
-                Held(segment: data, payload: Self.bytes(payload)))
+                Held(segment: data, payload: payload.bytes))
             return
         }
         if !openings.isEmpty {
             if let i = openingIndex(segment, from, to), openings[i].held.count < Self.maximumHeld {
-                openings[i].held.append(Held(segment: copy segment, payload: Self.bytes(payload)))
+                openings[i].held.append(Held(segment: copy segment, payload: payload.bytes))
                 return
             }
             if let i = answeredIndex(segment, from, to) {
@@ -152,9 +152,5 @@ public struct PcapRecorder {
             else { return }
             emit(UnsafeRawBufferPointer(rebasing: buffer[..<n]))
         }
-    }
-
-    private static func bytes(_ payload: Pieces) -> [UInt8] {
-        Array(payload.first) + Array(payload.second)
     }
 }

@@ -241,3 +241,17 @@ enum Message {
         #expect(DNSName(String(repeating: "a", count: 64)) == nil)
     }
 }
+
+@Suite struct DNSFramingTests {
+    @Test func messagesBehindTheirLengths() {
+        let message = [UInt8](repeating: 7, count: 300)
+        let framed = DNSFraming.framed(message)
+        #expect(framed.count == 302 && framed[0] == 1 && framed[1] == 44)
+        let both = [0xff] + framed + DNSFraming.framed([])
+        #expect(DNSFraming.length(of: both[1...]) == 300)
+        #expect(DNSFraming.message(of: both[1...]).map(Array.init) == message)
+        #expect(DNSFraming.message(of: both[303...])?.isEmpty == true)
+        for cut in 0..<framed.count { #expect(DNSFraming.message(of: framed[..<cut]) == nil) }
+        #expect(DNSFraming.length(of: framed[..<1]) == nil)
+    }
+}

@@ -125,14 +125,12 @@ final class NameConnection {
     /// As many as may be under way; the others wait in the socket, or here.
     private func takeQuestions() {
         var at = 0
-        while takesMore, received.count - at >= 2, !isOver {
-            let length = Int(received[at]) << 8 | Int(received[at + 1])
+        while takesMore, !isOver, let length = DNSFraming.length(of: received[at...]) {
             guard (DNSHeader.length...NameLimit.message).contains(length) else { cut(); return }
-            guard received.count - at >= 2 + length else { break }
-            let message = Array(received[(at + 2)..<(at + 2 + length)])
-            at += 2 + length
+            guard let message = DNSFraming.message(of: received[at...]) else { break }
+            at += DNSFraming.lengthBytes + length
             hasMoved = true
-            ask(message)
+            ask(Array(message))
         }
         received.removeFirst(at)
         if !isOver { socket.watch.wantsRead = !hasEnded && takesMore }
@@ -165,7 +163,7 @@ final class NameConnection {
         guard !isOver else { return }
         if let answer {
             hasMoved = true
-            unsent += [UInt8(answer.count >> 8), UInt8(answer.count & 0xff)] + answer
+            unsent += DNSFraming.framed(answer)
         }
         // Behind whoever is calling: a question may be answered from within.
         socket.watch.wantsWrite = true

@@ -224,8 +224,7 @@ final class LongNameQuestion: StreamOwner {
         let handle = driver.endpoint.open(.resolver, at: now)
         self.handle = handle
         handle.owner = self
-        let message = query.bytes
-        let framed = [UInt8(message.count >> 8), UInt8(message.count & 0xff)] + message
+        let framed = DNSFraming.framed(query.bytes)
         _ = framed.withUnsafeBytes { handle.write($0, at: now) }
         driver.kick()
     }
@@ -234,27 +233,19 @@ final class LongNameQuestion: StreamOwner {
         done = nil
         guard let handle else { return }
         self.handle = nil
-        handle.owner = nil
-        let now = loop.now()
-        if handle.isReadFinished { handle.finishWriting(at: now) } else { handle.abort(at: now) }
-        handle.release(at: now)
-        driver.kick()
+        EngineStream(handle, driver: driver).giveUp()
     }
 
     func answered(_ status: DialStatus) { if status != .connected { end(nil) } }
 
     func activity() {
         guard let handle else { return }
-        let pieces = handle.readable
-        if pieces.count >= 2 {
-            let bytes = Array(pieces.first) + Array(pieces.second)
-            let length = Int(bytes[0]) << 8 | Int(bytes[1])
-            if bytes.count >= 2 + length {
-                handle.consume(bytes.count, at: loop.now())
-                let answer = bytes[2..<(2 + length)].withUnsafeBytes { DNSAnswer(reading: $0) }
-                end(answer.flatMap { $0.answers(query.question, id: query.id) ? $0 : nil })
-                return
-            }
+        let bytes = handle.readable.bytes
+        if let message = DNSFraming.message(of: bytes[...]) {
+            handle.consume(bytes.count, at: loop.now())
+            let answer = message.withUnsafeBytes { DNSAnswer(reading: $0) }
+            end(answer.flatMap { $0.answers(query.question, id: query.id) ? $0 : nil })
+            return
         }
         if handle.error != nil || handle.isReadFinished { end(nil) }
     }
