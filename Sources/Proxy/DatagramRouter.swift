@@ -96,7 +96,8 @@ final class DatagramRouter {
             send(payload, flow.route, target, at: now)
             return
         }
-        if flows.count >= Self.maximumFlows { forgetFlows(at: now) }
+        flows.forgetLongUnused(
+            [.seconds(30), .seconds(1), .zero], maximum: Self.maximumFlows, at: now, \.lastUsed)
         let route = decide(target, knownName)
         if let route { flows[target] = Flow(route: route, lastUsed: now) }
         send(payload, route ?? .nowhere, target, at: now)
@@ -174,13 +175,6 @@ final class DatagramRouter {
         return .direct(direct)
     }
 
-    private func forgetFlows(at now: Instant) {
-        for span in [Interval.seconds(30), .seconds(1), .zero] {
-            flows = flows.filter { now - $0.value.lastUsed < span }
-            if flows.count < Self.maximumFlows * 3 / 4 { return }
-        }
-    }
-
     // MARK: Events of an association
 
     fileprivate func answered(_ association: RoutedAssociation, _ status: DialStatus) {
@@ -246,5 +240,19 @@ final class RoutedAssociation: StreamOwner {
         guard !isOver else { return }
         isOver = true
         EngineStream(handle, driver: driver).giveUp()
+    }
+}
+
+extension Dictionary {
+    /// Where there are `maximum` or more: those go that were used longer ago than the first of
+    /// `spans`, then than the next, until a quarter of the maximum is free.
+    mutating func forgetLongUnused(
+        _ spans: [Interval], maximum: Int, at now: Instant, _ lastUsed: (Value) -> Instant
+    ) {
+        guard count >= maximum else { return }
+        for span in spans {
+            self = filter { now - lastUsed($0.value) < span }
+            if count < maximum * 3 / 4 { return }
+        }
     }
 }

@@ -63,17 +63,15 @@ final class DirectDatagrams {
             server.datagrams.dropped += 1
             return
         }
-        if !isKnown, peers.count >= Self.maximumPeers { forgetPeers(at: now) }
+        if !isKnown {
+            peers.forgetLongUnused(
+                [Self.peerLifetime, .seconds(30), .seconds(1), .zero],
+                maximum: Self.maximumPeers, at: now
+            ) { $0 }
+        }
         peers[remote.address] = now
         server.datagrams.direct += 1
         server.relaySockets.post([], payload, to: remote, through: socket)
-    }
-
-    private func forgetPeers(at now: Instant) {
-        for span in [Self.peerLifetime, .seconds(30), .seconds(1), .zero] {
-            peers = peers.filter { now - $0.value < span }
-            if peers.count < Self.maximumPeers * 3 / 4 { return }
-        }
     }
 
     private func send(

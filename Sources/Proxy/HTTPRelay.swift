@@ -137,8 +137,7 @@ final class HTTPRelay: ClientConnection {
     private func timeUp() {
         guard let exchange else { finish(with: outgoing); return }
         if let origin, !origin.isAnswered {
-            let isTunnelled = origin.stream.dialler == .concentrator
-            answered(isTunnelled ? server.obstacle?.status ?? .timedOut : .timedOut)
+            answered(server.timeOutStatus(by: origin.stream.dialler))
             return
         }
         let limit = server.settings.clients.idleBody

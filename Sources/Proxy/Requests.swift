@@ -127,6 +127,12 @@ extension ProxyServer {
             answersAtOnce: isHealthy && !mayStillGoDirect && open.answersAtOnce(target))
     }
 
+    /// What is said of a dial that was not answered in time. Without a session it is not the target
+    /// that was silent. `dialler`: nil where nothing was dialled.
+    func timeOutStatus(by dialler: HTTPRefusal.Dialler?) -> DialStatus {
+        dialler == .concentrator ? obstacle?.status ?? .timedOut : .timedOut
+    }
+
     /// Nothing is said ahead in the tunnel that would have to be said again.
     var mayStillGoDirect: Bool { settings.withoutSession == .direct && !hasSession }
 

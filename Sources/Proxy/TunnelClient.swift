@@ -150,11 +150,7 @@ final class TunnelClient: ClientConnection {
         }
     }
 
-    private func timeUp() {
-        // Without a session it is not the target that was silent.
-        let isTunnelled = outbound?.dialler == .concentrator
-        answered(isTunnelled ? server.obstacle?.status ?? .timedOut : .timedOut)
-    }
+    private func timeUp() { answered(server.timeOutStatus(by: outbound?.dialler)) }
 
     override func unreachable(_ status: DialStatus) {
         guard timer != nil, !isOver, let outbound, outbound.dialler == .concentrator else { return }

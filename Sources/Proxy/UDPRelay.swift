@@ -65,7 +65,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
         // Where rules decide, each flow finds its own way, and not all need the concentrator.
         if server.decidesDatagrams { associationAnswered(.connected); return }
         let timer = server.loop.timer(for: self) {
-            $0.associationAnswered($0.server.obstacle?.status ?? .timedOut)
+            $0.associationAnswered($0.server.timeOutStatus(by: .concentrator))
         }
         timer.arm(after: server.settings.clients.answer)
         self.timer = timer

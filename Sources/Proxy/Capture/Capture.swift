@@ -19,7 +19,7 @@ final class Capture {
     private var listeners: [StreamListener] = []
     /// Of connections whose SYN is held, or was let go on and has not arrived yet.
     private var dials: [CapturedEnds: CapturedDial] = [:]
-    private var dialsBySource: [IPAddress: Int] = [:]
+    private var dialsBySource = Tally<IPAddress>()
     private var ipv6 = IPv6Reachability()
     private var notices = NoticeLimit()
 
@@ -85,7 +85,7 @@ final class Capture {
 
     /// Whether a program has a captured connection from this address.
     private func isUsed(_ address: IPAddress) -> Bool {
-        dialsBySource[address] != nil || datagrams?.isUsed(address) == true
+        dialsBySource[address] > 0 || datagrams?.isUsed(address) == true
             || server.hasCaptured(from: address)
     }
 
@@ -159,7 +159,7 @@ final class Capture {
             return
         }
         guard dials.count < Self.maximumDials,
-            dialsBySource[packet.source.address, default: 0] < Self.maximumDialsOfSource
+            dialsBySource[packet.source.address] < Self.maximumDialsOfSource
         else {
             counters.overflow += 1
             if let silent = notices.pass(at: server.loop.now()) {
@@ -174,7 +174,7 @@ final class Capture {
         }
         let dial = CapturedDial(ends, packet, self)
         dials[ends] = dial
-        dialsBySource[packet.source.address, default: 0] += 1
+        dialsBySource.add(packet.source.address)
         dial.start()
     }
 
@@ -190,8 +190,7 @@ final class Capture {
 
     func forget(_ ends: CapturedEnds) {
         guard dials.removeValue(forKey: ends) != nil else { return }
-        let count = dialsBySource[ends.source.address, default: 1] - 1
-        dialsBySource[ends.source.address] = count > 0 ? count : nil
+        dialsBySource.remove(ends.source.address)
     }
 }
 

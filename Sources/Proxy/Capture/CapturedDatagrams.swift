@@ -12,7 +12,7 @@ final class CapturedDatagrams {
     private(set) var port6: UInt16?
     private let sockets: [RelaySocket]
     private var associations: [SocketAddress: CapturedAssociation] = [:]
-    private var ofSource: [IPAddress: Int] = [:]
+    private var ofSource = Tally<IPAddress>()
     private var replies: ReplySockets
     private var sweep: LoopTimer?
     private var isEnding = false
@@ -51,7 +51,7 @@ final class CapturedDatagrams {
             .transparent(SocketAddress(address, port: 0)), server.relaySockets)
     }
 
-    func isUsed(_ address: IPAddress) -> Bool { ofSource[address] != nil }
+    func isUsed(_ address: IPAddress) -> Bool { ofSource[address] > 0 }
 
     func stopAccepting() { isEnding = true }
 
@@ -114,14 +114,14 @@ final class CapturedDatagrams {
             server.hastenSession()
             return nil
         }
-        if ofSource[client.address, default: 0] >= Self.maximumOfSource {
+        if ofSource[client.address] >= Self.maximumOfSource {
             oldest { $0.client.address == client.address }?.leave()
         } else if associations.count >= Self.maximum {
             oldest { _ in true }?.leave()
         }
         let association = CapturedAssociation(client, self)
         associations[client] = association
-        ofSource[client.address, default: 0] += 1
+        ofSource.add(client.address)
         if associations.count == 1 { sweep?.arm(after: Self.sweepInterval) }
         association.start(at: now)
         return association
@@ -146,8 +146,7 @@ final class CapturedDatagrams {
 
     func forget(_ association: CapturedAssociation) {
         guard associations.removeValue(forKey: association.client) != nil else { return }
-        let count = ofSource[association.client.address, default: 1] - 1
-        ofSource[association.client.address] = count > 0 ? count : nil
+        ofSource.remove(association.client.address)
     }
 
     // MARK: In

@@ -117,9 +117,7 @@ final class CapturedDial: Requester {
 
     private func late() {
         guard case .dialling = state else { leave(); return }
-        // Without a session it is not the target that was silent.
-        let isTunnelled = outbound?.dialler == .concentrator
-        answered(isTunnelled ? capture.server.obstacle?.status ?? .timedOut : .timedOut)
+        answered(capture.server.timeOutStatus(by: outbound?.dialler))
     }
 
     /// The connection was accepted: what it is exchanged with, nil where that has failed since.

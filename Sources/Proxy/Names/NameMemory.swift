@@ -27,7 +27,7 @@ struct NameMemory {
         var number: UInt64
     }
     private var entries: [Key: Entry] = [:]
-    private var perClient: [Source: Int] = [:]
+    private var perClient = Tally<Source>()
     private var order = AgeOrder<Key>()
 
     /// How many pairs are remembered.
@@ -50,12 +50,12 @@ struct NameMemory {
     ) {
         let key = Key(client: Source(client), address: address.unmapped)
         if entries[key] == nil {
-            if perClient[key.client, default: 0] >= Self.maximumPerClient {
+            if perClient[key.client] >= Self.maximumPerClient {
                 forgetFirst(of: key.client)
             } else if entries.count >= Self.maximum {
                 forgetFirst()
             }
-            perClient[key.client, default: 0] += 1
+            perClient.add(key.client)
         }
         let until = now + min(max(lifetime, .zero), Self.longest) + Self.grace
         let number = order.add(key, count: entries.count) { [entries] in
@@ -82,7 +82,6 @@ struct NameMemory {
 
     private mutating func remove(_ key: Key) {
         entries[key] = nil
-        let left = (perClient[key.client] ?? 1) - 1
-        perClient[key.client] = left > 0 ? left : nil
+        perClient.remove(key.client)
     }
 }

@@ -41,7 +41,7 @@ final class NameService {
     private let relaySockets: RelaySockets
     private var questions: [NameKey: PendingName] = [:]
     private var order = AgeOrder<NameKey>()
-    private var perClient: [Source: Int] = [:]
+    private var perClient = Tally<Source>()
     private var listeners: [NameListener] = []
     private var connections: PendingDialogues<NameConnection>
     private var living: [ObjectIdentifier: NameConnection] = [:]
@@ -82,7 +82,7 @@ final class NameService {
         listeners = []
         for connection in Array(living.values) { connection.cut() }
         questions = [:]
-        perClient = [:]
+        perClient = Tally()
         tunnel.close()
     }
 
@@ -154,7 +154,7 @@ final class NameService {
 
     private func begin(_ key: NameKey, _ waiting: PendingName.Waiting) {
         let source = Source(waiting.client.address.address)
-        guard perClient[source, default: 0] < NameLimit.questionsPerClient else {
+        guard perClient[source] < NameLimit.questionsPerClient else {
             counters.tooMany += 1
             return
         }
@@ -169,7 +169,7 @@ final class NameService {
         }
         let question = PendingName(waiting, source: source, number: number)
         questions[key] = question
-        perClient[source, default: 0] += 1
+        perClient.add(source)
         question.timer = loop.timer { [weak self] in self?.ended(key, number, nil) }
         question.timer?.arm(after: NameLimit.answer)
         send(key, question)
@@ -204,8 +204,7 @@ final class NameService {
     @discardableResult private func take(_ key: NameKey) -> PendingName? {
         guard let question = questions.removeValue(forKey: key) else { return nil }
         question.timer = nil
-        let left = (perClient[question.source] ?? 1) - 1
-        perClient[question.source] = left > 0 ? left : nil
+        perClient.remove(question.source)
         return question
     }
 
