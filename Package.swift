@@ -43,6 +43,8 @@ let package = Package(
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(
             name: "CNFTables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
+        .systemLibrary(
+            name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "CIPSecMB"),
         .target(name: "CDatagram"),
         .target(name: "CLab"),
@@ -71,19 +73,20 @@ let package = Package(
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
                 "CLibevent", "CMnl", "CNFTables", "CDatagram", logging
             ]),
+        module("History", ["CSQLite", logging]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         // Layer 7
         module(
             "Proxy",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Rules",
-                "Shell", logging
+                "Shell", "History", logging
             ]),
         module(
             "Concentrator",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
-                logging
+                "History", logging
             ]),
         module("Lab", ["Measures", "Buffers", "Crypto", "Multipath", "Simulator", "CLab"]),
         // Layer 8
@@ -91,13 +94,13 @@ let package = Package(
             "Configuration",
             [
                 "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Rules", "Shell",
-                "Proxy", "Concentrator", yams
+                "History", "Proxy", "Concentrator", yams
             ]),
         .executableTarget(
             name: "braid",
             dependencies: [
-                "Measures", "Crypto", "Multipath", "Rules", "Shell", "Tunnel", "Proxy",
-                "Concentrator", "Configuration", "Lab", "Simulator", "Wire",
+                "Measures", "Crypto", "Multipath", "Rules", "Shell", "Tunnel", "History",
+                "Proxy", "Concentrator", "Configuration", "Lab", "Simulator", "Wire",
                 argumentParser, logging
             ],
             swiftSettings: fast),
@@ -112,6 +115,7 @@ let package = Package(
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
         tests(
             "Shell", ["Shell", "Dialogue", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
+        tests("History", ["History", "CSQLite"]),
         tests("Rules", ["Rules", "Tunnel", "Multipath", "Wire", "Measures"]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),
         // The simulator as a program (Tests/run builds it in release mode).
@@ -140,15 +144,15 @@ let package = Package(
         tests(
             "Proxy",
             [
-                "Proxy", "Concentrator", "Dialogue", "Crypto", "Rules", "Shell", "Wire", "Measures",
+                "Proxy", "Concentrator", "Dialogue", "Crypto", "Rules", "Shell", "History", "Wire", "Measures",
                 "Buffers", "Tunnel", "Multipath", logging
             ]),
-        tests("Concentrator", ["Concentrator", "Shell", "Wire", "Measures", "Tunnel"]),
+        tests("Concentrator", ["Concentrator", "Shell", "History", "Wire", "Measures", "Tunnel"]),
         tests(
             "Configuration",
             [
                 "Configuration", "Proxy", "Concentrator", "Dialogue", "Crypto", "Measures", "Rules",
-                "Shell", "Wire", "Multipath", "Tunnel"
+                "Shell", "History", "Wire", "Multipath", "Tunnel"
             ])
     ]
 )

@@ -1,5 +1,6 @@
 import Crypto
 import Glibc
+import History
 import Logging
 import Measures
 import Shell
@@ -14,6 +15,8 @@ public final class ConcentratorServer: EngineDelegate {
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
     public private(set) var listen: [SocketAddress] = []
+    /// What it reports and counts.
+    public var recorder: Recorder { reports.recorder }
     /// Called once, when everything has ended after `stop()`.
     public var onStopped: (() -> Void)?
 
@@ -31,6 +34,7 @@ public final class ConcentratorServer: EngineDelegate {
     private var connections: [ObjectIdentifier: OutboundConnection] = [:]
     private var notices = NoticeLimit()
     private var news = SessionNews()
+    private var reports: ConcentratorReports
     private let began: Instant
     private var shutdown: Shutdown?
 
@@ -39,9 +43,10 @@ public final class ConcentratorServer: EngineDelegate {
         var refused = [Int](repeating: 0, count: DialStatus.allCases.count)
     }
 
-    /// Opens the listening sockets; datagrams are served as soon as the loop runs.
+    /// Opens the listening sockets; datagrams are served as soon as the loop runs. What happens it
+    /// reports to `recorder`.
     public init(
-        _ settings: ConcentratorSettings, loop: EventLoop,
+        _ settings: ConcentratorSettings, loop: EventLoop, recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "concentrator")
     )
         throws(SystemError)
@@ -50,6 +55,7 @@ public final class ConcentratorServer: EngineDelegate {
         self.settings = settings
         self.loop = loop
         self.log = log
+        reports = ConcentratorReports(recorder)
         began = loop.now()
         var configuration = EndpointConfiguration(
             role: .concentrator(users: settings.users),
@@ -89,6 +95,7 @@ public final class ConcentratorServer: EngineDelegate {
             driver.addListenSocket(socket)
             listen.append(socket.localAddress)
         }
+        recorder.note(.started)
         log.info(
             "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
     }
@@ -97,8 +104,10 @@ public final class ConcentratorServer: EngineDelegate {
 
     /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
+        if case .activity(let handle) = event { handle.owner?.activity(); return }
+        reports.note(event, at: loop.now())
         switch event {
-        case .activity(let handle): handle.owner?.activity()
+        case .activity: break
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .associating(let handle, let user): associating(handle, user)
         case .answered, .addressAnnounced, .sessionDoubted, .pathLeftOut: break
@@ -224,6 +233,7 @@ public final class ConcentratorServer: EngineDelegate {
     /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
+        recorder.note(.stopping)
         log.notice("stopping", metadata: ["connections": "\(connections.count)"])
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
@@ -238,6 +248,7 @@ public final class ConcentratorServer: EngineDelegate {
         for association in Array(associations.values) { association.cut() }
         for question in Array(longQuestions.values) { question.cut() }
         driver.end()
+        recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
     }

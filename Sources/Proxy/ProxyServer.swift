@@ -1,6 +1,7 @@
 import Crypto
 import Dialogue
 import Glibc
+import History
 import Logging
 import Measures
 import Multipath
@@ -16,11 +17,14 @@ public final class ProxyServer: EngineDelegate {
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
     public var listen: [SocketAddress] { listeners.map(\.address) }
+    /// What it reports and counts.
+    public var recorder: Recorder { reports.recorder }
     /// Called once, when everything has ended after `stop()`.
     public var onStopped: (() -> Void)?
 
     let loop: EventLoop
     let log: Logger
+    private let reports: ProxyReports
     var counters = Counters()
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
@@ -65,9 +69,10 @@ public final class ProxyServer: EngineDelegate {
         var wrongPasswords = 0, crowdedOut = 0, displaced = 0, blocked = 0
     }
 
-    /// Opens the ports and begins to look for uplinks and the concentrator's addresses.
+    /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
+    /// happens from then on it reports to `recorder`.
     public init(
-        _ settings: ProxySettings, loop: EventLoop,
+        _ settings: ProxySettings, loop: EventLoop, recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "proxy")
     ) throws(SystemError) {
         precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")
@@ -76,6 +81,7 @@ public final class ProxyServer: EngineDelegate {
         self.settings = settings
         self.loop = loop
         self.log = log
+        reports = ProxyReports(recorder)
         mode = settings.mode
         // Beyond it nobody could be accepted, and silent ones would be in the way of all others.
         maximumClients = min(settings.maximumClients, DescriptorLimit.maximumConnections)
@@ -114,7 +120,7 @@ public final class ProxyServer: EngineDelegate {
                     maximum: settings.clients.maximumPending(
                         listener, of: settings.listeners.count, maximumClients: maximumClients)))
         }
-        let uplinks = try UplinkSet(settings, driver: driver, log: log)
+        let uplinks = try UplinkSet(settings, driver: driver, log: log, reports: reports)
         self.uplinks = uplinks
         uplinks.numbersChanged = { [weak self] in self?.renewRestrictions() }
         concentrator = try ConcentratorAddresses(
@@ -126,6 +132,7 @@ public final class ProxyServer: EngineDelegate {
             uplinks.setFamilies(of: $0, announced: self.announced)
             self.driver.kick()
         }
+        recorder.note(.started)
         if settings.mode == .backup, !uplinks.hasBackup {
             log.warning("mode backup, but no uplink has the role backup, so that all carry data")
         }
@@ -390,8 +397,10 @@ public final class ProxyServer: EngineDelegate {
 
     /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
+        if case .activity(let handle) = event { handle.owner?.activity(); return }
+        reports.note(event)
         switch event {
-        case .activity(let handle): handle.owner?.activity()
+        case .activity: break
         case .answered(let handle, let status): handle.owner?.answered(status)
         case .incoming, .associating, .helloRefused, .strangerRefused: break
         case .sessionOpened(let session, _):
@@ -488,9 +497,9 @@ public final class ProxyServer: EngineDelegate {
     /// Called by the driver when an uplink's socket can't send any more; the monitor says when it
     /// is back.
     public func uplinkFailed(_ number: Int, _ error: SystemError) {
-        log.notice(
-            "uplink failed",
-            metadata: ["uplink": "\(uplinks?.name(number) ?? "?")", "why": "\(error)"])
+        let name = uplinks?.name(number) ?? "?"
+        reports.failed(name, "\(error)")
+        log.notice("uplink failed", metadata: ["uplink": "\(name)", "why": "\(error)"])
     }
 
     // MARK: Control
@@ -504,6 +513,7 @@ public final class ProxyServer: EngineDelegate {
         self.mode = mode
         driver.endpoint.setMode(mode, at: loop.now())
         driver.kick()
+        recorder.note(.modeChanged, detail: mode.rawValue)
         log.notice("mode is now \(mode.rawValue)")
         return nil
     }
@@ -531,6 +541,7 @@ public final class ProxyServer: EngineDelegate {
     /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
+        recorder.note(.stopping)
         log.notice("stopping", metadata: ["clients": "\(clients.count)"])
         listeners.forEach { $0.close() }
         capture?.stopAccepting()
@@ -549,6 +560,7 @@ public final class ProxyServer: EngineDelegate {
         uplinks?.stop()
         concentrator?.stop()
         driver.end()
+        recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
     }

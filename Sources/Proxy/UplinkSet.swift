@@ -22,6 +22,7 @@ final class UplinkSet {
 
     private let driver: EngineDriver
     private let log: Logger
+    private let reports: ProxyReports
     private let backup: Set<UplinkSelector>
     private let warm: Set<UplinkSelector>
     private var monitor: UplinkMonitor?
@@ -59,9 +60,12 @@ final class UplinkSet {
     /// Called when a name has another number, or none.
     var numbersChanged: (() -> Void)?
 
-    init(_ settings: ProxySettings, driver: EngineDriver, log: Logger) throws(SystemError) {
+    init(
+        _ settings: ProxySettings, driver: EngineDriver, log: Logger, reports: ProxyReports
+    ) throws(SystemError) {
         self.driver = driver
         self.log = log
+        self.reports = reports
         isAutomatic = settings.uplinks.isEmpty
         selectors = isAutomatic ? [.everyDefaultRoute] : settings.uplinks.map(\.selector)
         backup = Set(settings.uplinks.filter(\.isBackup).map(\.selector))
@@ -180,6 +184,7 @@ final class UplinkSet {
         else { return false }
         guard self.role(name) != role else { return true }
         roles[name] = role
+        reports.role(of: name, is: role)
         log.notice(
             "uplink has another role", metadata: ["uplink": "\(name)", "role": "\(role.rawValue)"])
         for (number, _) in numbers.held(name) where role != .off {
@@ -209,9 +214,11 @@ final class UplinkSet {
         case .appeared(let candidate), .changed(let candidate):
             changes += 1
             present[candidate.name] = candidate
+            reports.appeared(candidate.name, at: candidate.addresses.first.map { "\($0)" })
             attach(candidate)
         case .vanished(let name):
             present[name] = nil
+            reports.vanished(name)
             refused.remove(name)
             for (number, _) in numbers.held(name) { detach(number) }
             attachRefused()

@@ -295,7 +295,7 @@ extension Endpoint {
         currentSession = session
         if let old {
             if !attempt.insists { keepUnheard(of: old, at: now) }
-            end(old, reason: "replaced by a new session", at: now)
+            end(old, reason: SessionEnd.replaced, at: now)
         }
         host.emit(.sessionOpened(session: session.slot, user: ""))
         let single = session.modes.effective == .single

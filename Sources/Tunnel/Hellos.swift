@@ -363,7 +363,7 @@ extension Endpoint {
         for slot in session.user?.sessions ?? [] {
             guard let other = sessions[slot] else { continue }
             if other.instance == session.instance {
-                end(other, reason: "replaced by a new session", at: now)
+                end(other, reason: SessionEnd.replaced, at: now)
             } else if HelloPayload.machine(of: other.instance)
                 == HelloPayload.machine(of: session.instance)
             {

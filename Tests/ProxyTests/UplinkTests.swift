@@ -1,4 +1,5 @@
 import Crypto
+import History
 import Logging
 import Measures
 import Testing
@@ -71,7 +72,9 @@ import Wire
                 at: loop.now()), loop: loop)
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         return Place(
-            loop: loop, driver: driver, set: try UplinkSet(settings, driver: driver, log: log))
+            loop: loop, driver: driver,
+            set: try UplinkSet(
+                settings, driver: driver, log: log, reports: ProxyReports(Recorder())))
     }
 
     /// An uplink on the loopback, so that anybody may bind its socket.
