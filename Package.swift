@@ -144,7 +144,8 @@ let package = Package(
         tests(
             "Proxy",
             [
-                "Proxy", "Concentrator", "Dialogue", "Crypto", "Rules", "Shell", "History", "Wire", "Measures",
+                "Proxy", "Concentrator", "Dialogue", "Crypto", "Rules", "Shell", "History", "Wire",
+                "Measures",
                 "Buffers", "Tunnel", "Multipath", logging
             ]),
         tests("Concentrator", ["Concentrator", "Shell", "History", "Wire", "Measures", "Tunnel"]),
