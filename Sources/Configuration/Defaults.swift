@@ -18,7 +18,7 @@ public enum Defaults {
     /// Loopback only: whoever reaches the port uses the tunnel.
     public static let proxyListen = "mixed://127.0.0.1:1080"
     /// Every uplink carries data.
-    public static let mode = HandoverMode.full
+    public static let mode = ModeChoice.full
     /// Names are answered at once, addresses when the dial has ended.
     public static let open = OpenPolicy.auto
     /// A network that is left for a moment is no reason to fail.

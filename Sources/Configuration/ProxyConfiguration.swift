@@ -73,7 +73,7 @@ extension ProxyConfiguration {
         )
         .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
         let listeners = ProxyConfiguration.listeners(table[.listen])
-        let mode = table[.mode].map { $0.choice(HandoverMode.self) } ?? Defaults.mode
+        let mode = table[.mode].map { $0.choice(ModeChoice.self) } ?? Defaults.mode
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
         let relayAddress = table[.udpRelay].flatMap { ProxyConfiguration.relayAddress($0) }
         let names = table[.names].map { NameSettings($0) } ?? NameSettings()

@@ -35,7 +35,7 @@ public final class ProxyServer: EngineDelegate {
     /// only.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
     /// Of the connections whose listener has none of its own.
-    public private(set) var mode: HandoverMode
+    public private(set) var mode: ModeChoice
     /// Applications served at once: as configured, or as many as there are descriptors.
     private let maximumClients: Int
     /// After wrong passwords, on all listeners that ask for one.
@@ -93,7 +93,8 @@ public final class ProxyServer: EngineDelegate {
                 preSharedKey: settings.preSharedKey),
             identity: settings.identity)
         configuration.connection = settings.connection
-        configuration.mode = settings.mode
+        configuration.mode = settings.mode.fixed ?? .single
+        configuration.followsUse = settings.mode == .auto
         configuration.epoch = EventLoop.epoch()
         // Those that wind up after their end count, too: whoever made room is still among them.
         configuration.maximumConnections = 2 * maximumClients + 1_000
@@ -450,6 +451,9 @@ public final class ProxyServer: EngineDelegate {
                     "session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
                     "remote": "\(remote)"
                 ])
+        case .modeChanged(_, let mode, let demand):
+            recorder.note(.modeChanged, detail: "\(mode.rawValue) (auto: \(demand.label))")
+            log.info("mode is \(mode.rawValue)", metadata: ["since": "\(demand.label)"])
         case .pathLeftOut(let session, let uplink, let remote):
             noteLeftOut(uplink, remote, session)
         case .pathMoved, .limited: break
@@ -505,16 +509,21 @@ public final class ProxyServer: EngineDelegate {
     // MARK: Control
 
     /// Changes the handover mode, also of living connections. Nil, or why it can't be had.
-    @discardableResult public func setMode(_ mode: HandoverMode) -> String? {
+    @discardableResult public func setMode(_ wish: ModeWish) -> String? {
+        let mode = wish.choice
         if mode == .backup, uplinks?.hasBackup != true {
             return Self.noBackup(uplinks?.knownNames ?? [])
         }
-        guard mode != self.mode else { return nil }
+        if let fixed = mode.fixed {
+            guard mode != self.mode else { return nil }
+            driver.endpoint.setMode(fixed, at: loop.now())
+        } else {
+            driver.endpoint.followUse(hint: wish.hint, at: loop.now())
+        }
         self.mode = mode
-        driver.endpoint.setMode(mode, at: loop.now())
         driver.kick()
-        recorder.note(.modeChanged, detail: mode.rawValue)
-        log.notice("mode is now \(mode.rawValue)")
+        recorder.note(.modeChanged, detail: wish.words)
+        log.notice("mode is now \(wish.words)")
         return nil
     }
 

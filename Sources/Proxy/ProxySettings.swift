@@ -112,7 +112,7 @@ public struct ProxySettings: Sendable {
     /// At least one.
     public var listeners: [ProxyListener]
     /// At the start; `braid mode` changes it.
-    public var mode = HandoverMode.full
+    public var mode = ModeChoice.full
     /// When an application is answered.
     public var open = OpenPolicy.auto
     /// Empty: every interface with a default route.

@@ -118,7 +118,7 @@ public struct RuleQuestion: Sendable {
             return "direct: from this machine" + (uplink.map { ", by \($0)" } ?? "")
         case .tunnel(let options):
             var parts = [
-                "mode \((options.mode ?? listener?.mode ?? settings.mode).rawValue)"
+                "mode \(((options.mode ?? listener?.mode)?.rawValue ?? settings.mode.rawValue))"
             ]
             if transport == .tcp {
                 parts.append("open \((options.open ?? settings.open).rawValue)")

@@ -47,6 +47,8 @@ public struct ServerStatus: Codable, Sendable {
         public var ageSeconds: Double
         /// `full`, `backup` or `single`.
         public var mode: String
+        /// Mode `auto`: what somebody waits for, from which `mode` follows; nil where it is fixed.
+        public var modeReason: String?
         /// Connections that are open in it.
         public var connections: Int
         /// UDP associations, and their flows: all, those that go over two paths at once, those
@@ -121,6 +123,7 @@ public struct ServerStatus: Codable, Sendable {
         sessions = report.sessions.map { s in
             Session(
                 number: s.number, user: s.user, ageSeconds: s.age.seconds, mode: s.mode.rawValue,
+                modeReason: s.demand?.label,
                 connections: s.connections, associations: s.datagrams.associations,
                 flows: s.datagrams.flows, redundantFlows: s.datagrams.redundant,
                 spreadFlows: s.datagrams.spread, paths: s.paths.map(Path.init))

@@ -37,7 +37,10 @@ public final class Endpoint {
     let memory: MemoryBudget
     let ownMemory: MemoryShare
     /// Of sessions that begin.
-    var mode: HandoverMode
+    var mode: HandoverMode {
+        get { host.mode }
+        set { host.mode = newValue }
+    }
     /// The latest `now` that was handed in.
     var clock: Instant
     /// Unix time at `Instant.zero` in nanoseconds, by the latest word of the shell.
@@ -64,7 +67,6 @@ public final class Endpoint {
         configuration.connection.subflow.openingLimit = DatagramSizes.segmentSize(
             datagramLimit: DatagramSizes.baseDatagram(isIPv4: false))
         host = SessionHost(configuration: configuration, seed: seed)
-        mode = configuration.mode
         clock = now
         epoch = configuration.epoch
         memory = MemoryBudget(limit: configuration.memory)

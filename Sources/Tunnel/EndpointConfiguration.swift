@@ -77,6 +77,8 @@ public struct EndpointConfiguration: Sendable {
     public var connection = ConnectionConfiguration()
     /// Of a proxy's connections that have none of their own; changed by `Endpoint.setMode`.
     public var mode = HandoverMode.full
+    /// Proxy: `mode` follows from use from the beginning (`Endpoint.followUse`).
+    public var followsUse = false
     /// For experiments only; the same at both ends.
     public var signaling = Signaling.reliable
     /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard, until

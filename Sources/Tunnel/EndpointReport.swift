@@ -47,6 +47,8 @@ public struct EndpointReport: Sendable {
         public var age: Interval
         /// Of its connections without a mode of their own.
         public var mode: HandoverMode
+        /// Proxy: what the mode follows from; nil where it is fixed.
+        public var demand: ModeByUse.Demand?
         /// In the order of their numbers.
         public var paths: [Path]
         /// Open in it.

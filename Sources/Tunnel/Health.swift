@@ -39,6 +39,7 @@ extension Session {
         let wasActive = now - activity.last < Limits.activity
         activity.last = now
         activity.stream = stream.slot
+        if use.isOn { noteUse(of: stream, at: now) }
         if !wasActive { schedule(at: now) }
     }
 
@@ -328,6 +329,7 @@ extension Session {
         due = min(due, min(selection.spareAt, resets.deadline))
         due = min(due, datagrams.deadline)
         if isInitiator {
+            due = min(due, use.dueAt)
             // Doubt is looked at again and again while it lasts.
             if !hasUsablePath, !streams.isEmpty, !host.isHandshaking {
                 due = min(
@@ -362,6 +364,7 @@ extension Session {
         if isMute { schedule(at: now); return .none }
         for case let path? in paths { advance(path, to: now) }
         if signals.at <= now { repeatSignals(at: now) }
+        if use.dueAt <= now { lookAtUse(at: now) }
         if selection.spareAt <= now { watchSpare(at: now) }
         if resets.deadline <= now { repeatResets(at: now) }
         advanceDatagrams(to: now)

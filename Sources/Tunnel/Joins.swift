@@ -25,7 +25,7 @@ extension Session {
             stream.joinRetryAt = .distantFuture  // over, or asked again when the keys are known
             return false
         }
-        if staysDormant(stream, at: now) { return false }
+        if staysDormant(stream, at: now) || waitsForUse(stream, at: now) { return false }
         stream.joinedAt = pathChanges
         stream.joinRetryAt = .distantFuture
         if mode(of: stream) == .single { return keepOne(stream, at: now) }
@@ -39,6 +39,14 @@ extension Session {
             opened = join(stream, path, at: now) || opened
         }
         return opened
+    }
+
+    /// Where more paths open since somebody waits for something, it is not for connections that are
+    /// quiet: two hundred of them would join, and leave again.
+    private func waitsForUse(_ stream: StreamHandle, at now: Instant) -> Bool {
+        use.isOn && mode(of: stream) != .single && stream.ownMode == nil
+            && stream.connection.hasUsableSubflow
+            && stream.connection.isQuiet(for: Limits.quiet, at: now)
     }
 
     /// Single mode: a subflow on the keeper, and where that stands none elsewhere.

@@ -9,11 +9,14 @@ import Wire
 /// full and backup mode all paths are open. In single mode one is, the *active path*; a better one
 /// (regular before backup, then in the order of the uplinks) takes over once it works.
 extension Endpoint {
-    /// Changes the mode of all connections that have none of their own, while they live.
+    /// Changes the mode of all connections that have none of their own, while they live. It does
+    /// not follow use any more (`followUse`).
     public func setMode(_ mode: HandoverMode, at now: Instant) {
         clock = now
+        host.modeByUse = nil
         self.mode = mode
         guard let session = currentSession else { return }
+        session.stopWatchingUse()
         session.setMode(mode, at: now)
     }
 

@@ -20,7 +20,8 @@ extension Endpoint {
                 .init(
                     number: session.slot, user: session.user?.name ?? "",
                     age: now - session.openedAt,
-                    mode: session.modes.session, paths: paths,
+                    mode: session.modes.session,
+                    demand: session.isInitiator ? host.modeByUse?.demand : nil, paths: paths,
                     connections: session.streams.count,
                     datagrams: session.datagrams.report(session.modes.session)))
         }

@@ -57,6 +57,8 @@ final class Session {
     var unproven = TokenBucket(rate: Limits.unprovenRate, burst: Limits.unprovenBurst)
 
     var activity: SessionActivity
+    /// Proxy: what moves, where the mode follows from that.
+    var use: UseWatch
     var turn = SessionTurn()
     var isClosing = false
 
@@ -82,6 +84,7 @@ final class Session {
         datagrams = DatagramFlows(
             isInitiator: user == nil, share: user?.flows, memory: memory)
         activity = SessionActivity(at: now)
+        use = UseWatch(user == nil ? host.modeByUse : nil, at: now)
     }
 
     var slot: Int { indices.slot }

@@ -12,6 +12,10 @@ import Wire
 final class SessionHost {
     let configuration: EndpointConfiguration
     var random: KeyedRandom
+    /// Of sessions that begin, and of connections that have none of their own.
+    var mode: HandoverMode
+    /// Proxy: by what `mode` follows from use; nil where it is fixed.
+    var modeByUse: ModeByUse?
 
     /// All connections, by their slots.
     var streams = StreamTable()
@@ -63,6 +67,8 @@ final class SessionHost {
 
     init(configuration: EndpointConfiguration, seed: Key32) {
         self.configuration = configuration
+        modeByUse = configuration.followsUse ? ModeByUse() : nil
+        mode = modeByUse?.mode ?? configuration.mode
         random = KeyedRandom(seed: seed)
         events.reserveCapacity(256)
         dirty.reserveCapacity(64)

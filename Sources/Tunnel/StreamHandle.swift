@@ -22,6 +22,8 @@ public enum EndpointEvent {
     case pathMoved(session: Int, path: Int, from: SocketAddress, to: SocketAddress)
     /// Proxy: the concentrator has a further address, or no longer.
     case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
+    /// Proxy: the mode that follows from use is another one, for what is waited for now.
+    case modeChanged(session: Int, mode: HandoverMode, demand: ModeByUse.Demand)
     /// Proxy: a session has 16 paths, and this pair of uplink and address would be one more. Said
     /// whenever it is looked at.
     case pathLeftOut(session: Int, uplink: String, remote: SocketAddress)
@@ -100,6 +102,8 @@ public final class StreamHandle {
     var attachedAt = Instant.zero
     /// The mode its listener gave it; nil: the session's.
     var ownMode: HandoverMode?
+    /// Proxy: what of it was seen, where the mode follows from use.
+    var use = StreamUse()
     /// Proxy: the only uplinks it may use; nil: all.
     var restriction: UplinkRestriction?
     /// Ahead of a target: both ends send every byte on two paths.

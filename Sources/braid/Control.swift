@@ -54,7 +54,7 @@ enum Control {
 enum ControlDesk {
     static let refusal = "error: "
 
-    /// `status` brings JSON, `mode M` and `uplink NAME ROLE` bring `ok`, `rule` with its words
+    /// `status` brings JSON, `mode M` (or `mode auto HINT`) and `uplink NAME ROLE` bring `ok`, `rule` with its words
     /// brings lines; anything else is refused.
     static func answer(
         _ line: String, status: () -> String, setMode: ((String) -> String?)?,
@@ -63,11 +63,12 @@ enum ControlDesk {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("status", 1): return status()
-        case ("mode", 2):
+        case ("mode", 2...3):
             guard let setMode else {
                 return refusal + "the mode is the proxy's to choose, not the concentrator's\n"
             }
-            return setMode(words[1]).map { refusal + $0 + "\n" } ?? "ok\n"
+            return setMode(words.dropFirst().joined(separator: " ")).map { refusal + $0 + "\n" }
+                ?? "ok\n"
         case ("uplink", 3):
             guard let setRole else {
                 return refusal + "uplinks are the proxy's, not the concentrator's\n"

@@ -37,7 +37,7 @@ struct ProxyCommand: ParsableCommand {
     @Option(help: "The concentrator's public key.") var publicKey: String?
     @Option(help: "Listen here, such as mixed://127.0.0.1:1080; may be repeated.") var listen:
         [String] = []
-    @Option(help: "full, backup or single.") var mode: String?
+    @Option(help: "full, backup, single or auto.") var mode: String?
     @Option(help: "fast, checked or auto: when the application is answered.") var open: String?
     @Option(help: "An interface or address, such as wlan0 or wwan0,backup; may be repeated.")
     var uplink: [String] = []
@@ -78,10 +78,10 @@ struct ProxyCommand: ParsableCommand {
             return Service(
                 status: { server.status() }, stop: { server.stop() },
                 setMode: { word in
-                    guard let mode = HandoverMode(rawValue: word) else {
-                        return "\(word) is none of full, backup, single"
+                    guard let wish = ModeWish(words: word) else {
+                        return "\(word) is none of full, backup, single, auto"
                     }
-                    return server.setMode(mode)
+                    return server.setMode(wish)
                 },
                 setRole: { name, word in
                     guard let role = UplinkRole(rawValue: word) else {

@@ -46,15 +46,30 @@ struct ModeCommand: ParsableCommand {
         abstract: "Changes the handover mode of a running proxy, while its connections live.",
         discussion: """
             full: all uplinks carry data. backup: backup uplinks carry data only when no other works. \
-            single: one uplink at a time.
+            single: one uplink at a time. auto: one uplink while nothing but small exchanges pass, more while \
+            somebody waits (a transfer that lasts, a call, interactive traffic). What a screen knows helps it: \
+            --in-use has whatever moves waited for at once, --idle nothing but calls; without either it goes by \
+            the traffic alone.
             """)
 
-    @Argument(help: "full, backup or single.") var mode: HandoverMode
+    @Argument(help: "full, backup, single or auto.") var mode: ModeChoice
+    @Flag(help: "With auto: somebody uses this machine now.") var inUse = false
+    @Flag(help: "With auto: nobody does; the screen is off.") var idle = false
     @OptionGroup var control: ControlOptions
 
+    func validate() throws {
+        guard !inUse || !idle else {
+            throw ValidationError("--in-use and --idle say the opposite; give one of them")
+        }
+        guard mode == .auto || !inUse && !idle else {
+            throw ValidationError("--in-use and --idle are for the mode auto")
+        }
+    }
+
     func run() throws {
-        _ = try Control.ask("mode \(mode.rawValue)", at: control.control)
-        print("mode is now \(mode.rawValue)")
+        let wish = ModeWish(mode, hint: inUse ? .inUse : idle ? .idle : .unknown)
+        _ = try Control.ask("mode \(wish.words)", at: control.control)
+        print("mode is now \(wish.words)")
     }
 }
 
@@ -79,3 +94,4 @@ struct UplinkCommand: ParsableCommand {
 
 extension UplinkRole: ExpressibleByArgument {}
 extension HandoverMode: ExpressibleByArgument {}
+extension ModeChoice: ExpressibleByArgument {}

@@ -33,12 +33,17 @@ enum StatusTable {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user
             lines += [
                 "",
-                "\(who): mode \(session.mode), for \(duration(session.ageSeconds)), "
+                "\(who): mode \(session.mode)\(reason(session)), for \(duration(session.ageSeconds)), "
                     + counted(session.connections, "connection") + datagrams(session)
             ]
             lines += table(rows(session))
         }
         return lines
+    }
+
+    /// Why the mode is what it is, where it follows from use.
+    private static func reason(_ session: ServerStatus.Session) -> String {
+        session.modeReason.map { " (auto: \($0))" } ?? ""
     }
 
     /// What the session has of associations; nothing where there is none.

@@ -103,7 +103,8 @@ private let own = "private_key_file: own.key\n"
         // Values
         WrongFile(
             goodProxy + "mode: fulll",
-            "proxy.yaml:3: mode: \"fulll\" is none of full, backup, single; did you mean \"full\"?"),
+            "proxy.yaml:3: mode: \"fulll\" is none of full, backup, single, auto; did you mean \"full\"?"
+        ),
         WrongFile(
             goodProxy + "open: never",
             "proxy.yaml:3: open: \"never\" is none of fast, checked, auto"),
@@ -239,7 +240,7 @@ private let own = "private_key_file: own.key\n"
             aliases, "proxy.yaml: has more than 100000 values; aliases count where they stand"),
         WrongFile(
             "mode: fulll\nopn: fast\nstatus: here\n" + own + peer,
-            "proxy.yaml:1: mode: \"fulll\" is none of full, backup, single; did you mean \"full\"?",
+            "proxy.yaml:1: mode: \"fulll\" is none of full, backup, single, auto; did you mean \"full\"?",
             "proxy.yaml:2: unknown key \"opn\"; did you mean \"open\"?",
             "proxy.yaml:3: status: \"here\" is not an address with a port, such as 127.0.0.1:9090")
     ]
@@ -350,7 +351,7 @@ private let own = "private_key_file: own.key\n"
         overrides.set("uplinks", flag: "--uplink", toList: ["wlan0,spare"])
         #expect(
             Scratch().sentences(.proxy, goodProxy, overrides: overrides) == [
-                "--mode: \"ful\" is none of full, backup, single; did you mean \"full\"?",
+                "--mode: \"ful\" is none of full, backup, single, auto; did you mean \"full\"?",
                 "--uplink: \"spare\" is none of regular, backup"
             ])
     }

@@ -269,6 +269,7 @@ final class World {
         case .addressAnnounced(_, let address, let isThere):
             log.append("P \(address) \(isThere ? "there" : "gone")")
         case .pathLeftOut(_, let uplink, let remote): log.append("P left out \(uplink) \(remote)")
+        case .modeChanged(_, let mode, let demand): log.append("P mode \(mode) for \(demand)")
         case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
         case .sessionDoubted(let n): log.append("P doubted \(n) at \(now.nanoseconds / 1_000_000)")

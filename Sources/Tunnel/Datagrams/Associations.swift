@@ -137,7 +137,7 @@ extension Session {
 
     func receive(_ frame: DatagramFrame, _ path: Path, number: UInt64, at now: Instant) {
         renewCarrier(path)
-        noteUse(at: now)
+        noteUse(frame.size, at: now)
         if let due = path.silence.receivedData(at: now) { arm(due) }
         let refused = datagrams.counters.refusedFlows
         datagrams.receive(
@@ -169,9 +169,10 @@ extension Session {
     }
 
     /// Datagrams came or go: round trips are to be known.
-    private func noteUse(at now: Instant) {
+    private func noteUse(_ bytes: Int, at now: Instant) {
         let wasActive = now - activity.last < Limits.activity
         activity.last = now
+        if use.isOn { noteUse(datagram: bytes, at: now) }
         if !wasActive { schedule(at: now) }
     }
 
@@ -273,7 +274,7 @@ extension Session {
         if size > path.frameSpace, !flush(path, batch, at: now) { return false }
         guard let out = path.append(size) else { return false }
         frame.write(into: out)
-        noteUse(at: now)
+        noteUse(size, at: now)
         noteEliciting(path, at: now)
         let length = path.datagramLimit - path.frameSpace
         path.mtu.sent(length, at: now)

@@ -190,6 +190,13 @@ final class DatagramFlows {
         return report
     }
 
+    /// Flows of ours that move at a steady pace now, as a voice does.
+    func steadyFlows(at now: Instant) -> Int {
+        var count = 0
+        for case let flow? in flows where flow.meter.isSteady(at: now) { count += 1 }
+        return count
+    }
+
     // MARK: Time
 
     /// When `advance`, `fill` or a report has something to do.

@@ -130,6 +130,9 @@ struct FlowMeter {
         if bytes >= Self.bulkBytes { kind = .bulk; steadySpans = 0 }
     }
 
+    /// Steady, and not ended.
+    func isSteady(at now: Instant) -> Bool { kind == .steady && now - since < Self.span * 4 }
+
     private mutating func roll(_ gone: Interval, at now: Instant) {
         let isSteady =
             gone < Self.span * 2 && Self.steadyCount.contains(count)

@@ -1,0 +1,179 @@
+import Measures
+import Multipath
+
+/// The mode that suits what connections do (`mode: auto`): one path while nothing but keepalives and
+/// small exchanges pass, more where somebody waits for what is carried, and one again after a quiet
+/// time. The paper's open question (section 4.5), answered by the traffic instead of the screen.
+///
+/// Every `interval` in which something moved it is shown what did; it says which mode follows. A
+/// state is entered on evidence that has lasted, and left when its evidence has been missing for a
+/// quiet time, which doubles for a state that is entered again soon, so that nothing flaps.
+public struct ModeByUse: Sendable {
+    /// What somebody waits for; later ones ask for no less than earlier ones.
+    public enum Demand: Int, CaseIterable, Sendable {
+        case nothing, interactive, transfer, call
+
+        /// The mode that serves it.
+        public var mode: HandoverMode {
+            switch self {
+            case .nothing: .single
+            case .interactive: .backup
+            case .transfer, .call: .full
+            }
+        }
+        /// For status and logs.
+        public var label: String {
+            switch self {
+            case .nothing: "nobody waits"
+            case .interactive: "interactive traffic"
+            case .transfer: "a transfer that lasts"
+            case .call: "a call"
+            }
+        }
+    }
+
+    /// What is known from outside about the person in front of the machine.
+    public enum Hint: String, CaseIterable, Sendable {
+        case unknown
+        /// Somebody looks at it: whatever moves is waited for at once.
+        case inUse = "in-use"
+        /// Nobody does: only a call is waited for.
+        case idle
+    }
+
+    /// What moved in an interval.
+    public struct Observation: Equatable, Sendable {
+        /// Payload of streams that moved at least `minimumTransfer` each, and of bulky flows of
+        /// datagrams.
+        public var transferBytes = 0
+        /// Streams on which a little went in both directions.
+        public var exchanges = 0
+        /// Flows of small datagrams at a steady pace: voice, games.
+        public var steadyFlows = 0
+        /// Nothing moved.
+        public init() {}
+    }
+
+    /// From one observation to the next, while something moves or is waited for.
+    public static let interval = Interval.milliseconds(500)
+    /// Bytes of payload that make a stream's or the flows' interval one of a transfer: 64 kbit/s.
+    public static let minimumTransfer = 4_000
+
+    /// A transfer that has lasted so long is waited for; with the hint that somebody looks, the first
+    /// interval does.
+    static let transferLasts = Interval.seconds(3)
+    /// A call is one after so long.
+    static let callLasts = Interval.seconds(1)
+    /// Intervals without evidence that interrupt nothing: a server's pause, a burst's gap.
+    static let gap = Interval.milliseconds(1_000)
+    /// Intervals with an exchange, less a quarter for each without one, that make traffic
+    /// interactive: somebody who types, not a page or a keepalive.
+    static let interactiveScore = 8.0
+    static let maximumScore = 16.0
+    /// For so long its evidence must be missing before a demand ends.
+    static func quiet(_ demand: Demand) -> Interval {
+        switch demand {
+        case .nothing: .zero
+        case .interactive: .seconds(10)
+        case .transfer: .milliseconds(1_500)
+        case .call: .seconds(4)
+        }
+    }
+    /// A demand that comes back within this time of its end lasts twice as long the next time, up to
+    /// eight times.
+    static let flapMemory = Interval.seconds(30)
+    static let maximumDoublings = 3
+
+    /// Evidence of one kind: since when, without a gap, and when last.
+    private struct Evidence {
+        private(set) var since: Instant?
+        private(set) var last = Instant(nanoseconds: .min / 2)
+
+        mutating func note(_ isThere: Bool, at now: Instant) {
+            if isThere {
+                if since == nil { since = now - ModeByUse.interval }
+                last = now
+            } else if now - last > ModeByUse.gap {
+                since = nil
+            }
+        }
+        func hasLasted(_ time: Interval) -> Bool { since.map { last - $0 >= time } ?? false }
+    }
+
+    /// What is waited for at present.
+    public private(set) var demand = Demand.nothing
+    /// The mode that follows from it.
+    public var mode: HandoverMode { demand.mode }
+    /// As last given.
+    public var hint = Hint.unknown
+    private var transfer = Evidence()
+    private var call = Evidence()
+    private var exchange = Evidence()
+    private var score = 0.0
+    /// When a demand last ended, and how often it had come back by then.
+    private var endedAt = Instant(nanoseconds: .min / 2)
+    private var doublings = 0
+
+    /// Nothing was seen yet.
+    public init() {}
+
+    /// Whether the next interval must be looked at even where nothing moves in it.
+    public var isWatching: Bool {
+        demand != .nothing || transfer.since != nil || call.since != nil || score > 0
+    }
+
+    /// What moved in the interval that ends now. Nil where the mode stays.
+    public mutating func observe(_ seen: Observation, at now: Instant) -> HandoverMode? {
+        transfer.note(seen.transferBytes >= Self.minimumTransfer, at: now)
+        call.note(seen.steadyFlows > 0, at: now)
+        exchange.note(seen.exchanges > 0, at: now)
+        score =
+            seen.exchanges > 0
+            ? min(score + 1, Self.maximumScore) : max(score - 0.25, 0)
+        let before = mode
+        let wanted = wanted
+        if wanted.rawValue > demand.rawValue {
+            begin(wanted, at: now)
+        } else if wanted != demand, now - lastEvidence(of: demand) >= quietTime(demand) {
+            if wanted == .nothing { endedAt = now }
+            demand = wanted
+        }
+        return mode == before ? nil : mode
+    }
+
+    /// What the evidence asks for by itself, whatever there was before.
+    private var wanted: Demand {
+        if call.hasLasted(Self.callLasts) { return .call }
+        switch hint {
+        case .idle: return .nothing
+        case .inUse:
+            if transfer.since != nil { return .transfer }
+            return exchange.since != nil ? .interactive : .nothing
+        case .unknown:
+            if transfer.hasLasted(Self.transferLasts) { return .transfer }
+            return score >= Self.interactiveScore ? .interactive : .nothing
+        }
+    }
+
+    private mutating func begin(_ next: Demand, at now: Instant) {
+        if demand == .nothing {
+            doublings =
+                now - endedAt < Self.flapMemory ? min(doublings + 1, Self.maximumDoublings) : 0
+        }
+        demand = next
+    }
+
+    private func quietTime(_ demand: Demand) -> Interval {
+        Self.quiet(demand) * Int64(1 << doublings)
+    }
+
+    /// When the demand was last seen to be one; of nobody who looks on nothing but a call is.
+    private func lastEvidence(of demand: Demand) -> Instant {
+        switch demand {
+        case .call: call.last
+        case .transfer where hint != .idle: transfer.last
+        case .interactive where hint != .idle: max(exchange.last, transfer.last)
+        case .nothing, .transfer, .interactive: Instant(nanoseconds: .min / 2)
+        }
+    }
+}
