@@ -269,13 +269,41 @@ final class ConnectionBench: Bench {
                     numbers[1][f.port] = end.acceptJoin(
                         f.segment, payload: text, path: f.path, initialSequence: sequence,
                         nonce: 0x5566_7788, estimate: nil, at: now)
+                    if numbers[1][f.port] == nil { refuse(f, from: side) }
                 } else if numbers[1].isEmpty, end.subflow(0) == nil, end.error == nil, !end.isOver {
                     numbers[1][f.port] = end.accept(
                         f.segment, payload: text, path: f.path, initialSequence: sequence,
                         estimate: nil, at: now)
+                } else {
+                    refuse(f, from: side)
                 }
+            } else {
+                refuse(f, from: side)
             }
         }
+    }
+
+    /// The host's RST for a segment that belongs to nothing (RFC 9293 section 3.10.7.1): on raw IP
+    /// nothing else tells an initiator that the listener gave up its only subflow before the third
+    /// packet brought the keys, without which it refuses every join.
+    private func refuse(_ f: Flight, from side: Int) {
+        let flags = f.segment.flags
+        guard ends[0].configuration.framing == .rawIP, flights[1 - side].count < 128,
+            !flags.contains(.rst), !flags.isDisjoint(with: [.ack, .syn])
+        else { return }
+        var answer = Segment()
+        (answer.sourcePort, answer.destinationPort) =
+            (f.segment.destinationPort, f.segment.sourcePort)
+        if flags.contains(.ack) {
+            answer.flags = .rst
+            answer.sequence = f.segment.acknowledgement
+        } else {
+            answer.flags = [.rst, .ack]
+            let length =
+                f.payload.count + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
+            answer.acknowledgement = f.segment.sequence + length
+        }
+        flights[1 - side].append(Flight(segment: answer, payload: [], path: f.path, port: f.port))
     }
 
     /// A segment in two that may overlap, perhaps beside the whole: what a middlebox may do, as
