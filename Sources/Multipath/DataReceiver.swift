@@ -66,8 +66,9 @@ struct DataReceiver: ~Copyable {
     /// subflow's TCP takes the text, which is never repeated afterwards.
     ///
     /// Where memory has run out since it was promised, what would need more counts as lost: it is
-    /// repeated until the application has taken what stands before it.
-    func accepts(_ start: UInt64, _ end: UInt64) -> Bool {
+    /// repeated until the application has taken what stands before it. So does what would make the
+    /// ring grow twice within a few segments.
+    mutating func accepts(_ start: UInt64, _ end: UInt64) -> Bool {
         guard end <= advertisedEdge || end <= ring.base &+ UInt64(window),
             end <= ring.base || ring.canHold(Int(end &- ring.base))
         else { return false }

@@ -249,6 +249,10 @@ public final class Endpoint {
     public func advance(to now: Instant) {
         clock = now
         host.resetsThisTurn = 0
+        for _ in 0..<Limits.rekeysPerTurn {
+            guard let message = host.rekeys.popFirst() else { break }
+            message.session.work(on: message, at: now)
+        }
         walkOn(at: now)
         while let slot = host.sessionDeadlines.popDue(at: now) {
             guard let session = sessions[slot] else { continue }

@@ -109,6 +109,9 @@ enum Limits {
     /// Subflows that the subflow resets of one datagram may end, a microsecond and a half each; of
     /// the others one hears again with the next segment that is sent on them.
     static let endsPerDatagram = 32
+    /// SYNs that one datagram may hold, to open or to join a connection: two and a half microseconds
+    /// each. Those behind them count as lost, and whoever sends begins another datagram.
+    static let openingsPerDatagram = 16
     /// Connections that are told of a path's change at once, in the datagram that said it; the
     /// others hear of it in the following turns, or before they are used.
     static let streamsPerWalk = 64
@@ -123,6 +126,8 @@ enum Limits {
     /// 180 microseconds); a proxy looks at an answer to its rekey this often.
     static let rekeyInterval = Interval.seconds(10)
     static let rekeyAnswerInterval = Interval.milliseconds(50)
+    /// Of all sessions, in one turn; the others wait for the next one.
+    static let rekeysPerTurn = 2
     /// How long the replaced key still opens: late datagrams come within the deepest queue's delay.
     static let oldKeyLifetime = Interval.seconds(5)
 

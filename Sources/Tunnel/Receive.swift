@@ -49,6 +49,8 @@ struct Arrival {
     /// Changes of paths and addresses, and ends of subflows, that it has announced so far.
     var states = 0
     var ends = 0
+    /// SYNs of subflows that are not known.
+    var openings = 0
     /// Paths that end or are silent: looked at last.
     var endings: [PathStateFrame] = []
     /// The peer closes the session, and why.
@@ -145,7 +147,7 @@ extension Session {
             }
             let frame = UnsafeRawBufferPointer(rebasing: rest[..<extent])
             if isSegment {
-                if !readSegment(frame, arrival, at: now) { host.counters.badSegments += 1 }
+                if !readSegment(frame, &arrival, at: now) { host.counters.badSegments += 1 }
             } else {
                 if !readFrame(frame, &arrival, at: now) { host.counters.badFrames += 1 }
             }
@@ -214,14 +216,14 @@ extension Session {
 
     /// False where the segment can't be read; TCP takes it for a loss.
     private func readSegment(
-        _ frame: UnsafeRawBufferPointer, _ arrival: borrowing Arrival, at now: Instant
+        _ frame: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
     ) -> Bool {
         let path = arrival.path
         guard let number = SealedSegment.peekNumber(frame) else { return false }
         guard case .used(let entry) = numbers.lookup(number),
             let stream = host.streams[entry.slot]
         else {
-            return readUnknown(frame, number, path, at: now)
+            return readUnknown(frame, number, &arrival, at: now)
         }
         catchUp(stream, at: now)
         let lengths: (headLength: Int, payloadLength: Int)
@@ -237,7 +239,7 @@ extension Session {
             count: lengths.payloadLength)
         if isNewIncarnation(stream, entry.subflow) {
             retire(stream, entry.subflow, number, at: now)
-            return readUnknown(frame, number, path, at: now)
+            return readUnknown(frame, number, &arrival, at: now)
         }
         if !isInitiator,
             stream.connection.remoteKey == nil,
@@ -294,9 +296,10 @@ extension Session {
     /// A segment whose number means nothing here: a SYN may open something, all else is answered by
     /// a reset.
     private func readUnknown(
-        _ frame: UnsafeRawBufferPointer, _ number: UInt16, _ path: Path,
+        _ frame: UnsafeRawBufferPointer, _ number: UInt16, _ arrival: inout Arrival,
         at now: Instant
     ) -> Bool {
+        let path = arrival.path
         var context = SealedContext(number: number, isInitiator: false)
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
         if SealedSegment.isBeforeAnswer(frame) { return true }
@@ -305,6 +308,8 @@ extension Session {
             resetUnknown(number, path)
             return true
         }
+        arrival.openings += 1
+        guard arrival.openings <= Limits.openingsPerDatagram else { return true }
         guard
             let lengths = try? SealedSegment.read(
                 frame, context: &context,

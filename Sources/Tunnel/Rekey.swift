@@ -57,29 +57,54 @@ extension Session {
         markDirty()
     }
 
+    /// Looks at a message of a rekey as far as that costs nothing. Its Diffie-Hellman operations
+    /// take longer than all else that a datagram may ask for, and are done in a turn's own time.
     func receive(_ frame: RekeyFrame, _ path: Path, at now: Instant) {
-        if frame.isAnswer {
-            takeRekeyAnswer(frame, at: now)
-        } else {
-            answerRekey(frame, path, at: now)
+        guard frame.isAnswer ? expectsAnswer(frame, at: now) : isNewRequest(frame, path, at: now)
+        else { return }
+        // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is
+        // answered.
+        keys.rekeyAllowedAt =
+            now
+            + (frame.isAnswer
+                ? Limits.rekeyAnswerInterval
+                : min(Limits.rekeyInterval, host.configuration.keyLifetime / 4))
+        host.rekeys.append(RekeyMessage(frame, of: self, path: path.number))
+    }
+
+    /// The Diffie-Hellman operations of a message that `receive` let pass.
+    func work(on message: RekeyMessage, at now: Instant) {
+        guard !isClosing, !isMute else { return }
+        message.bytes.withUnsafeBytes { bytes in
+            let frame = RekeyFrame(
+                isAnswer: message.isAnswer, epoch: message.epoch, message: bytes)
+            if frame.isAnswer {
+                takeRekeyAnswer(frame, at: now)
+            } else if let path = paths[message.path] {
+                answerRekey(frame, path, at: now)
+            }
         }
     }
 
-    private func answerRekey(_ frame: RekeyFrame, _ path: Path, at now: Instant) {
-        guard !isInitiator, !isMute else { return }
+    private func expectsAnswer(_ frame: RekeyFrame, at now: Instant) -> Bool {
+        keys.rekey?.epoch == frame.epoch && now >= keys.rekeyAllowedAt
+    }
+
+    /// False also where the answer is known already, and goes once more.
+    private func isNewRequest(_ frame: RekeyFrame, _ path: Path, at now: Instant) -> Bool {
+        guard !isInitiator, !isMute else { return false }
         if let old = keys.rekeyAnswer,
             old.epoch == frame.epoch,
             frame.message.elementsEqual(old.message1)
         {
             append(old.message2, isAnswer: true, epoch: old.epoch, path)
-            return
+            return false
         }
-        guard frame.epoch == keys.current.epoch &+ 1, now >= keys.rekeyAllowedAt else {
-            return
-        }
-        // Right or wrong, it costs the same. A proxy repeats its message, so that a later one is
-        // answered.
-        keys.rekeyAllowedAt = now + min(Limits.rekeyInterval, host.configuration.keyLifetime / 4)
+        return frame.epoch == keys.current.epoch &+ 1 && now >= keys.rekeyAllowedAt
+    }
+
+    private func answerRekey(_ frame: RekeyFrame, _ path: Path, at now: Instant) {
+        guard frame.epoch == keys.current.epoch &+ 1 else { return }
         defer { Secrets.wipeStack() }
         var noise = NoiseHandshake.responder(
             local: host.configuration.identity, prologue: Self.rekeyPrologue)
@@ -101,9 +126,7 @@ extension Session {
     }
 
     private func takeRekeyAnswer(_ frame: RekeyFrame, at now: Instant) {
-        guard let rekey = keys.rekey, rekey.epoch == frame.epoch, now >= keys.rekeyAllowedAt
-        else { return }
-        keys.rekeyAllowedAt = now + Limits.rekeyAnswerInterval
+        guard let rekey = keys.rekey, rekey.epoch == frame.epoch else { return }
         defer { Secrets.wipeStack() }
         var noise = rekey.noise
         guard let payload = try? noise.readMessage(frame.message), payload == [frame.epoch] else {
@@ -142,5 +165,24 @@ extension Session {
             path.probe.isOutstanding = false
         }
         signals.stop()
+    }
+}
+
+/// A message of a rekey that waits for its Diffie-Hellman operations; one of a session at most, as
+/// the next is not looked into before `SessionKeys.rekeyAllowedAt`.
+struct RekeyMessage {
+    let session: Session
+    let bytes: [UInt8]
+    let isAnswer: Bool
+    let epoch: UInt8
+    /// The number of the path it came by, on which it is answered.
+    let path: Int
+
+    init(_ frame: RekeyFrame, of session: Session, path: Int) {
+        self.session = session
+        bytes = Array(frame.message)
+        isAnswer = frame.isAnswer
+        epoch = frame.epoch
+        self.path = path
     }
 }

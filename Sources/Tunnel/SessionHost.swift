@@ -36,6 +36,8 @@ final class SessionHost {
     var walking: [Int] = []
     /// Sessions that have ended, with streams that have not failed yet.
     var ending: [Session] = []
+    /// Messages of rekeys that wait for their Diffie-Hellman operations.
+    var rekeys = FIFO<RekeyMessage>()
     /// Datagrams that are ready, for the next batch.
     var outbox: [Outgoing] = []
     /// Answers to segments of unknown subflow numbers since the last `advance`.
@@ -82,6 +84,7 @@ final class SessionHost {
         events = FIFO()
         waiting = []
         ending = []
+        rekeys = FIFO()
         for case let stream? in streams {
             stream.owner = nil
             stream.session = nil
@@ -92,7 +95,7 @@ final class SessionHost {
     /// Something is to be done without waiting for a deadline.
     var hasWork: Bool {
         !ready.isEmpty || !told.isEmpty || !events.isEmpty || !dirty.isEmpty || !outbox.isEmpty
-            || !walking.isEmpty || !talking.isEmpty || !ending.isEmpty
+            || !walking.isEmpty || !talking.isEmpty || !ending.isEmpty || !rekeys.isEmpty
     }
 
     func emit(_ event: EndpointEvent) { events.append(event) }

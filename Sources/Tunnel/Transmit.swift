@@ -38,7 +38,8 @@ extension Endpoint {
         }
         assert(
             isFull || !host.told.isEmpty || !host.events.isEmpty || !host.ready.isEmpty
-                || !host.walking.isEmpty || !host.ending.isEmpty || deadline > now,
+                || !host.walking.isEmpty || !host.ending.isEmpty || !host.rekeys.isEmpty
+                || deadline > now,
             "the loop would spin")
         return isFull || !host.ready.isEmpty || !host.dirty.isEmpty || !host.outbox.isEmpty
             || !host.talking.isEmpty
@@ -187,9 +188,15 @@ extension Session {
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
                 number: stream.links[host.outgoing.subflow].number, at: now)
         }
-        if length > path.frameSpace, !flush(path, batch, at: now) { return }
+        let flags = host.outgoing.segment.flags
+        let opens = flags.contains(.syn) && !flags.contains(.ack)
+        let isFull =
+            length > path.frameSpace
+            || opens && path.waiting.openings == Limits.openingsPerDatagram
+        if isFull, !flush(path, batch, at: now) { return }
         // the same as a loss; no datagram is that small
         guard let out = path.append(length) else { return }
+        if opens { path.waiting.openings += 1 }
         out.copyMemory(from: host.headScratch, byteCount: head)
         copy(payload, to: out + head)
         markDirty()

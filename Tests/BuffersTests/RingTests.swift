@@ -149,10 +149,50 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
         #expect(share.used == 0 && budget.used == 0, "a ring that ends gives all back")
     }
 
+    /// A large ring that grows moves nothing at once: what it holds is read in its place all the
+    /// while, what comes meanwhile does not get lost, and a second growth waits for the end of the
+    /// first.
+    @Test func aLargeRingGrowsInSteps() {
+        let budget = MemoryBudget(limit: 64 << 20), share = MemoryShare(of: budget)
+        var ring = ByteRing(limit: 16 << 20, share: share)
+        let half = 1 << 20
+        var bytes = (0..<4 * half).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+        func place(_ range: Range<Int>) {
+            bytes[range].withUnsafeBytes { ring.place($0, at: UInt64(range.lowerBound)) }
+        }
+        func isRight(_ range: Range<Int>) -> Bool {
+            let pieces = ring.pieces(from: UInt64(range.lowerBound), count: range.count)
+            return pieces.bytes.elementsEqual(bytes[range])
+        }
+        place(0..<half)
+        ring.advanceEnd(to: UInt64(half))
+        #expect(ring.footprint == half)
+        place(half + 1_000..<half + 2_400)
+        #expect(ring.footprint == 3 * half && share.used >= 3 * half - Self.prepaid)
+        let mayGrowAgain = ring.canHold(3 * half)
+        #expect(!mayGrowAgain)
+        // Wholly old, wholly new, and from the one into the other.
+        #expect(isRight(half / 2..<half / 2 + 1_400))
+        #expect(isRight(half + 1_000..<half + 2_400))
+        place(half..<half + 1_000)
+        ring.advanceEnd(to: UInt64(half + 2_400))
+        #expect(isRight(half - 700..<half + 700))
+        ring.discard(to: 5_000)
+        #expect(isRight(5_000..<7_000))
+        // What is written over a hole that has not been moved is not moved over.
+        bytes[40_000..<41_000] = bytes[0..<1_000]
+        place(40_000..<41_000)
+        #expect(isRight(39_000..<42_000) && isRight(5_000..<half + 2_400))
+        #expect(ring.footprint == 2 * half && share.used == 2 * half - Self.prepaid)
+        let mayGrowAtLast = ring.canHold(3 * half)
+        #expect(mayGrowAtLast)
+    }
+
     @Test(arguments: [8193, 1 << 32, 1 << 62, 1 << 62 + 1, .max]) func nothingHoldsMoreThanItsLimit(
         _ needed: Int
     ) {
-        let ring = ByteRing(limit: 8192), isHeld = ring.canHold(needed)
+        var ring = ByteRing(limit: 8192)
+        let isHeld = ring.canHold(needed)
         #expect(!isHeld)
     }
 
@@ -166,7 +206,8 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
             #expect(
                 taken >= Self.prepaid && share.used <= budget.limit / 2,
                 "no user has more than half")
-            #expect(!ring.canHold(8 << 20) && ring.canHold(Self.prepaid))
+            let holdsMore = ring.canHold(8 << 20), holdsLittle = ring.canHold(Self.prepaid)
+            #expect(!holdsMore && holdsLittle)
             grow(left - 1)
         }
         grow(60)

@@ -139,15 +139,42 @@ import Testing
         let wrong = { (salt: UInt8) -> [UInt8] in [5, 1, 96] + [UInt8](repeating: salt, count: 96) }
         let before = world.concentrator.host.counters.badFrames
         try SkippedFrameTests.inject((1...13).flatMap { wrong($0) }, toProxy: false, world)
+        // Not while the datagram is read: nobody's datagram waits for a multiplication.
+        #expect(world.concentrator.host.counters.badFrames == before)
+        #expect(world.concentrator.host.rekeys.count == 1)
+        world.concentrator.advance(to: world.now)
+        #expect(world.concentrator.host.rekeys.isEmpty)
         #expect(world.concentrator.host.counters.badFrames == before + 1)
         let allowed = theirs.keys.rekeyAllowedAt
         #expect(allowed == world.now + Limits.rekeyInterval)
         _ = world.run(.seconds(9))
         try SkippedFrameTests.inject(wrong(77), toProxy: false, world)
+        world.concentrator.advance(to: world.now)
         #expect(world.concentrator.host.counters.badFrames == before + 1)
         _ = world.run(.seconds(2))
         try SkippedFrameTests.inject(wrong(78), toProxy: false, world)
+        world.concentrator.advance(to: world.now)
         #expect(world.concentrator.host.counters.badFrames == before + 2)
+    }
+
+    /// Of the SYNs in a datagram sixteen count, whatever they are for; and a proxy that has more to
+    /// say begins another datagram.
+    @Test func synsOfADatagramAreFew() throws {
+        let world = try world(807, streams: 1)
+        var syn = Segment()
+        syn.flags = .syn
+        syn.window = 1_000
+        syn.options.present = .multipathCapable
+        let frames = (0..<60).flatMap { frame(syn, UInt16(50_000 + $0)) }
+        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        #expect(world.concentrator.host.streams.living == 1 + Limits.openingsPerDatagram)
+
+        // Sooner than any would be repeated.
+        for _ in 0..<40 { _ = world.proxy.open(Target(host: .name("a"), port: 1), at: world.now) }
+        #expect(
+            world.run(.milliseconds(100)) {
+                world.concentrator.host.streams.living == 41 + Limits.openingsPerDatagram
+            })
     }
 
     /// Joins whose subflows end at once, as many as there are numbers: their indices must fit a

@@ -110,6 +110,10 @@ private struct Scenario: Sendable {
         Scenario(name: "new connections") { pair in
             (0..<40).map { turn in pair.cost(pair.openings(turn)) }
         },
+        Scenario(name: "new connections by the shortest SYNs") { pair in
+            (0..<40).map { turn in pair.cost(pair.openings(turn, isShort: true)) }
+        },
+        Scenario(name: "a ring of 4 MB that doubles") { pair in pair.doubling() },
         Scenario(name: "segments of unknown subflows") { pair in
             (0..<40).map { _ in
                 pair.cost(pair.frames(of: (0..<60).map { _ in (Segment(), 1) }, number: 60_000))
@@ -396,6 +400,15 @@ private final class HostilePair {
         return costs
     }
 
+    /// 4 MB that wait behind a hole, and what makes the receive ring grow for more.
+    func doubling() -> [Double] {
+        let size = 1_400, whole = 4 << 20
+        for at in stride(from: 1, to: whole - 2 * size, by: size) {
+            _ = cost(frames(of: [data(at: at, size: size)]))
+        }
+        return (-2..<3).map { cost(frames(of: [data(at: whole + $0 * size, size: size)])) }
+    }
+
     /// From the last hole to the first.
     func fillings(size: Int, gap: Int) -> [Double] {
         (0..<20).map { turn in
@@ -504,9 +517,10 @@ private final class HostilePair {
         }
     }
 
-    func openings(_ turn: Int) -> [UInt8] {
+    func openings(_ turn: Int, isShort: Bool = false) -> [UInt8] {
         many {
             var s = syn()
+            if isShort { s.options.present = [] }
             s.options.present.insert(.multipathCapable)
             s.options.multipathCapable = MPCapable()
             return s

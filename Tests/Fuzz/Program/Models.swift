@@ -10,7 +10,8 @@ import Measures
 enum ByteRingTarget {
     static func run(_ input: inout Input) {
         let limit = 1 + input.below(20_000)
-        var ring = ByteRing(limit: limit)
+        // A growth by small steps, as only large rings have it elsewhere, and some that never ends.
+        var ring = ByteRing(limit: limit, step: limit & 1 == 0 ? 32 : ByteRing.usualStep)
         var kept: [UInt8] = []  // from `base` on, to `end`
         var base: UInt64 = 0, ahead: [UInt64: UInt8] = [:], salt: UInt8 = 1
         while !input.isEmpty {
