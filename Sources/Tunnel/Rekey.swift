@@ -6,7 +6,7 @@ import Wire
 /// helps an attacker with the new ones. The proxy asks; the concentrator changes over when the
 /// proxy has.
 extension Session {
-    static let rekeyPrologue = Array("braid 2 keys.rekey".utf8)
+    static let rekeyPrologue = Array("braid 2 rekey".utf8)
 
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(at now: Instant) {
@@ -43,7 +43,7 @@ extension Session {
         }
         if let best { append(rekey.message, isAnswer: false, epoch: rekey.epoch, best) }
         rekey.again.sent(at: now, first: Limits.initialTimeout, maximum: Limits.maximumRekeyWait)
-        keys.rekey = keys.rekey
+        keys.rekey = rekey
         arm(rekey.again.at)
     }
 
