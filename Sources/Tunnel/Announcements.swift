@@ -54,8 +54,9 @@ extension Endpoint {
 
     /// Where a hello goes: also to what the living session has heard of.
     func handshakeRemotes(at now: Instant) -> [SocketAddress] {
-        guard let session = currentSession else { return host.remotes }
-        return host.remotes + session.joinable(at: now).filter { !host.remotes.contains($0) }
+        guard let session = currentSession else { return host.proxy.remotes }
+        return host.proxy.remotes
+            + session.joinable(at: now).filter { !host.proxy.remotes.contains($0) }
     }
 }
 
@@ -111,7 +112,9 @@ extension Session {
             closePaths(to: known.address, at: now)
         }
         if frame.isThere {
-            for item in host.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
+            for item in host.proxy.uplinks where item.isUp {
+                openPaths(uplink: item.uplink, at: now)
+            }
         }
         host.emit(
             .addressAnnounced(session: slot, address: frame.address, isThere: frame.isThere)
@@ -132,7 +135,7 @@ extension Session {
     /// The addresses further paths may be opened to: the configuration's, where the session began,
     /// and those announced.
     func joinable(at now: Instant) -> [SocketAddress] {
-        var all = host.remotes
+        var all = host.proxy.remotes
         if let first = addresses.first {
             if !all.contains(first) { all.append(first) }
         }

@@ -50,7 +50,8 @@ extension Session {
         let isIPv4 = path.remote.address.isIPv4
         let ceiling =
             isInitiator
-            ? host.uplinks.first { $0.uplink.number == path.uplink }?.uplink.datagramLimit : nil
+            ? host.proxy.uplinks.first { $0.uplink.number == path.uplink }?.uplink.datagramLimit
+            : nil
         let change = path.mtu.restart(
             base: DatagramSizes.baseDatagram(isIPv4: isIPv4),
             ceiling: min(ceiling ?? .max, DatagramSizes.longestDatagram(isIPv4: isIPv4)))

@@ -14,9 +14,9 @@ extension Session {
         guard mode(of: stream) == .single, !stream.connection.hasUsableSubflow,
             stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, at: now))
         else { return false }
-        if stream.joinRetryAt <= now { return false }
+        if stream.joining.retryAt <= now { return false }
         let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
-        if stream.joinRetryAt == .distantFuture { stream.joinRetryAt = leisure }
+        if stream.joining.retryAt == .distantFuture { stream.joining.retryAt = leisure }
         return true
     }
 
@@ -37,10 +37,10 @@ extension Session {
         guard !isInitiator, !isMute, !stream.connection.hasUsableSubflow,
             stream.connection.wantsSubflow
         else {
-            stream.joinRequest.stop()
+            stream.joining.request.stop()
             return
         }
-        if stream.joinRequest.isRunning, stream.joinRequest.at > now { return }
+        if stream.joining.request.isRunning, stream.joining.request.at > now { return }
         var timeout = Limits.initialTimeout
         if let path = bestPath(), let out = path.append(JoinRequestFrame.size) {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
@@ -48,11 +48,11 @@ extension Session {
             markDirty()
             timeout = path.probeTimeout
         }
-        stream.joinRequest.sent(at: now, first: timeout, maximum: Limits.maximumSignalInterval)
+        stream.joining.request.sent(at: now, first: timeout, maximum: Limits.maximumSignalInterval)
     }
 
     func receive(_ frame: JoinRequestFrame, at now: Instant) {
-        guard isInitiator, let slot = tokens[frame.token],
+        guard isInitiator, let slot = directory.tokens[frame.token],
             let stream = host.streams[slot]
         else { return }
         catchUp(stream, at: now)
@@ -60,10 +60,10 @@ extension Session {
             // The listener has given up what works here (we slept, and it did not): its resets will
             // tell.
             stream.connection.askSubflows(at: now)
-            host.ready.append(stream)
+            host.work.ready.append(stream)
             return
         }
-        stream.joinRetryAt = now
-        host.ready.append(stream)
+        stream.joining.retryAt = now
+        host.work.ready.append(stream)
     }
 }

@@ -73,7 +73,7 @@ public final class Endpoint {
         ownMemory = MemoryShare(of: memory, isOnlyOne: true)
         switch configuration.role {
         case .proxy(let addresses, let key, let shared):
-            host.remotes = addresses
+            host.proxy.remotes = addresses
             dialer = Dialer(
                 remoteKey: key, preSharedKey: shared ?? .zero,
                 instance: HelloPayload.instance(
@@ -97,27 +97,27 @@ public final class Endpoint {
     deinit { host.removeStreams() }
 
     var isProxy: Bool { dialer != nil }
-    var hasUplinks: Bool { host.uplinks.contains { $0.isUp } }
+    var hasUplinks: Bool { host.proxy.uplinks.contains { $0.isUp } }
     /// As given, with what only sealed segments have switched on.
     public var configuration: EndpointConfiguration { host.configuration }
 
     /// Called with every segment sent or received inside the tunnel (`--pcap`); nil costs nothing.
     public var packetTrace: PacketTrace? {
-        get { host.packetTrace }
-        set { host.packetTrace = newValue }
+        get { host.observers.packetTrace }
+        set { host.observers.packetTrace = newValue }
     }
     /// Called before a record with address signals is sealed. For experiments and tests that lose
     /// signals; nil costs nothing.
     public var signalCarried: SignalObserver? {
-        get { host.signalCarried }
-        set { host.signalCarried = newValue }
+        get { host.observers.signalCarried }
+        set { host.observers.signalCarried = newValue }
     }
 
     /// Called with every datagram that arrives, within `receive`, `advance` and `transmit`: it must
     /// not call the endpoint.
     public var datagramArrived: DatagramReceiver? {
-        get { host.datagramArrived }
-        set { host.datagramArrived = newValue }
+        get { host.observers.datagramArrived }
+        set { host.observers.datagramArrived = newValue }
     }
 
     // MARK: Uplinks (proxy)
@@ -127,11 +127,13 @@ public final class Endpoint {
     public func addUplink(_ uplink: Uplink, at now: Instant) {
         precondition(isProxy)
         clock = now
-        if let i = host.uplinks.firstIndex(where: { $0.uplink.number == uplink.number }) {
-            if host.uplinks[i].isUp { currentSession?.closePaths(uplink: uplink.number, at: now) }
-            host.uplinks[i] = UplinkState(uplink: uplink)
+        if let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == uplink.number }) {
+            if host.proxy.uplinks[i].isUp {
+                currentSession?.closePaths(uplink: uplink.number, at: now)
+            }
+            host.proxy.uplinks[i] = UplinkState(uplink: uplink)
         } else {
-            host.uplinks.append(UplinkState(uplink: uplink))
+            host.proxy.uplinks.append(UplinkState(uplink: uplink))
         }
         if let session = currentSession {
             session.openPaths(uplink: uplink, at: now)
@@ -145,8 +147,10 @@ public final class Endpoint {
     /// The interface or address went away.
     public func removeUplink(_ number: Int, at now: Instant) {
         clock = now
-        guard let i = host.uplinks.firstIndex(where: { $0.uplink.number == number }) else { return }
-        host.uplinks.remove(at: i)
+        guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }) else {
+            return
+        }
+        host.proxy.uplinks.remove(at: i)
         currentSession?.closePaths(uplink: number, at: now)
     }
 
@@ -154,10 +158,10 @@ public final class Endpoint {
     /// again with growing patience, since no event may tell that it works again.
     public func uplinkFailed(_ number: Int, at now: Instant) {
         clock = now
-        guard let i = host.uplinks.firstIndex(where: { $0.uplink.number == number }),
-            host.uplinks[i].isUp
+        guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
+            host.proxy.uplinks[i].isUp
         else { return }
-        host.uplinks[i].fail(at: now)
+        host.proxy.uplinks[i].fail(at: now)
         currentSession?.closePaths(uplink: number, at: now)
     }
 
@@ -165,10 +169,10 @@ public final class Endpoint {
     /// it works.
     public func retryUplink(_ number: Int, at now: Instant) -> Bool {
         clock = now
-        guard let i = host.uplinks.firstIndex(where: { $0.uplink.number == number }),
-            !host.uplinks[i].isUp
+        guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
+            !host.proxy.uplinks[i].isUp
         else { return false }
-        host.uplinks[i].retryAt = now
+        host.proxy.uplinks[i].retryAt = now
         retryUplinks(at: now)
         return true
     }
@@ -179,10 +183,10 @@ public final class Endpoint {
     public func setConcentrator(_ addresses: [SocketAddress], at now: Instant) {
         precondition(isProxy)
         clock = now
-        guard addresses != host.remotes else { return }
-        host.remotes = addresses
+        guard addresses != host.proxy.remotes else { return }
+        host.proxy.remotes = addresses
         if let session = currentSession {
-            for item in host.uplinks where item.isUp {
+            for item in host.proxy.uplinks where item.isUp {
                 session.openPaths(uplink: item.uplink, at: now)
             }
         }
@@ -237,10 +241,10 @@ public final class Endpoint {
     /// events wait.
     public var deadline: Instant {
         if host.hasWork { return clock }
-        var next = min(host.streamDeadlines.next, host.sessionDeadlines.next)
+        var next = min(host.deadlines.streams.next, host.deadlines.sessions.next)
         next = min(next, handshake?.nextAt ?? .distantFuture)
         next = min(next, listener?.gate.nextAt(clock) ?? .distantFuture)
-        for uplink in host.uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
+        for uplink in host.proxy.uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
         return next
     }
 
@@ -248,18 +252,18 @@ public final class Endpoint {
     /// before `transmit`.
     public func advance(to now: Instant) {
         clock = now
-        host.resetsThisTurn = 0
+        host.work.resetsThisTurn = 0
         for _ in 0..<Limits.rekeysPerTurn {
-            guard let message = host.rekeys.popFirst() else { break }
+            guard let message = host.work.rekeys.popFirst() else { break }
             message.session.work(on: message, at: now)
         }
         walkOn(at: now)
-        while let slot = host.sessionDeadlines.popDue(at: now) {
+        while let slot = host.deadlines.sessions.popDue(at: now) {
             guard let session = sessions[slot] else { continue }
             session.turn.scheduled = .distantFuture
             advance(session, to: now)
         }
-        while let slot = host.streamDeadlines.popDue(at: now) {
+        while let slot = host.deadlines.streams.popDue(at: now) {
             guard let stream = host.streams[slot], let session = stream.session,
                 !session.isClosing
             else { continue }
@@ -284,9 +288,9 @@ public final class Endpoint {
     /// The next event in order, nil where there is none; what the owner does with one may bring
     /// more.
     public func nextEvent() -> EndpointEvent? {
-        if let event = host.events.popFirst() { return event }
-        while let stream = host.told.popFirst() {
-            if !stream.isReleased { return .activity(stream) }
+        if let event = host.work.events.popFirst() { return event }
+        while let stream = host.work.told.popFirst() {
+            if !stream.progress.isReleased { return .activity(stream) }
         }
         return nil
     }

@@ -75,7 +75,7 @@ extension Endpoint {
         get { dialer?.handshake }
         set {
             dialer?.handshake = newValue
-            host.isHandshaking = newValue != nil
+            host.proxy.isHandshaking = newValue != nil
         }
     }
 
@@ -93,7 +93,7 @@ extension Endpoint {
     func handshakeOn(_ uplink: Uplink, at now: Instant) {
         guard let latest = handshake?.attempts.last else { beginHandshake(at: now); return }
         if mode == .single,
-            host.uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number })
+            host.proxy.uplinks.contains(where: { $0.isUp && $0.uplink.number != uplink.number })
         {
             return
         }
@@ -142,7 +142,7 @@ extension Endpoint {
             }
         }
         let limit =
-            host.waiting.isEmpty && currentSession?.streams.isEmpty ?? true
+            host.proxy.waiting.isEmpty && currentSession?.streams.isEmpty ?? true
             ? Limits.idleHandshakeTimeout : Limits.waitingHandshakeTimeout
         var timeout = Limits.firstHandshakeTimeout
         for _ in 0..<min(state.count, 10) { timeout = min(timeout * 3 / 2, limit) }
@@ -162,7 +162,7 @@ extension Endpoint {
         func place(_ uplink: Uplink) -> Int {
             uplink.number == used ? -1 : uplink.number + (uplink.isBackup ? 1 << 16 : 0)
         }
-        return host.uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
+        return host.proxy.uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
     }
 
     private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
@@ -299,13 +299,13 @@ extension Endpoint {
         }
         host.emit(.sessionOpened(session: session.slot, user: ""))
         let single = session.modes.effective == .single
-        for item in host.uplinks where item.isUp && !single {
+        for item in host.proxy.uplinks where item.isUp && !single {
             session.openPaths(uplink: item.uplink, at: now)
         }
         session.greet(arrival, at: now)
-        let streams = host.waiting
-        host.waiting.removeAll()
-        for stream in streams where !stream.isReleased || stream.connection.error == nil {
+        let streams = host.proxy.waiting
+        host.proxy.waiting.removeAll()
+        for stream in streams where !stream.progress.isReleased || stream.connection.error == nil {
             session.attach(stream, at: now)
         }
         session.schedule(at: now)
@@ -320,12 +320,12 @@ extension Endpoint {
         guard let session = currentSession, !attempt.insists else { return }
         let old = session.slot, silence = now - session.activity.lastArrival
         sessions.giveBack(old)
-        host.sessionDeadlines.set(old, .distantFuture)
+        host.deadlines.sessions.set(old, .distantFuture)
         session.goOn(
             slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
             keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
         sessions[slot] = session
-        if session.changes.isWalking { host.walking.append(slot) }
+        if session.changes.isWalking { host.work.walking.append(slot) }
         handshake = nil
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
@@ -356,13 +356,13 @@ extension Endpoint {
     /// fail in the calls that follow.
     func end(_ session: Session, reason: String, at now: Instant) {
         guard sessions[session.slot] === session else { return }
-        if !session.streams.isEmpty { host.ending.append(session) }
+        if !session.streams.isEmpty { host.work.ending.append(session) }
         forgetSuccessors(session)
         session.keys.wipe()
         session.user?.sessions.removeAll { $0 == session.slot }
         sessions.giveBack(session.slot)
-        host.sessionDeadlines.set(session.slot, .distantFuture)
-        session.isClosing = true
+        host.deadlines.sessions.set(session.slot, .distantFuture)
+        session.life = .closing
         if currentSession === session { currentSession = nil }
         host.emit(.sessionClosed(session: session.slot, reason: reason))
     }
@@ -377,16 +377,18 @@ extension Session {
         for slot in streams {
             guard let stream = host.streams[slot] else { continue }
             stream.session = self
-            stream.orphanAt = .distantFuture
+            stream.joining.orphanedUntil = .distantFuture
             stream.connection.forgetRecords()
-            host.ready.append(stream)
+            host.work.ready.append(stream)
         }
     }
 
     /// The answer has measured its path already; its token, handed back, shows that we receive
     /// where our datagrams come from.
     func greet(_ arrival: WelcomeArrival, at now: Instant) {
-        guard let item = host.uplinks.first(where: { $0.uplink.number == arrival.source.uplink })
+        guard
+            let item = host.proxy.uplinks.first(where: { $0.uplink.number == arrival.source.uplink }
+            )
         else {
             return
         }

@@ -183,9 +183,10 @@ extension Session {
         path.probe.unanswered = 0
         path.probe.verdictAt = .distantFuture
         path.probe.backoff = Limits.suspectProbe
-        if isInitiator, let i = host.uplinks.firstIndex(where: { $0.uplink.number == path.uplink })
+        if isInitiator,
+            let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == path.uplink })
         {
-            host.uplinks[i].proved()
+            host.proxy.uplinks[i].proved()
         }
         enter(.usable, path, at: now)
         if let due = keepWarmAt(path, at: now) { arm(due) }
@@ -275,7 +276,7 @@ extension Session {
     /// A path that was used before its first answer, and none came: its connections learn it,
     /// another one wakes.
     private func foundDead(_ path: Path, at now: Instant) {
-        pathChanges &+= 1
+        changes.forJoins &+= 1
         healthChanged(.suspect, path, at: now)
         wakeNext(at: now)
     }
@@ -287,7 +288,7 @@ extension Session {
         guard let change = path.lifecycle.enter(state, at: now) else { return }
         if change.endsReport { raise(path, at: now) }
         path.silence.restart()
-        pathChanges &+= 1
+        changes.forJoins &+= 1
         doubtDatagrams()
         if change.health != .usable { askFutile(besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
@@ -315,7 +316,7 @@ extension Session {
     @inline(__always) func arm(_ due: Instant) {
         guard due < turn.scheduled else { return }
         turn.scheduled = due
-        host.sessionDeadlines.set(slot, due)
+        host.deadlines.sessions.set(slot, due)
     }
 
     /// The session's next deadline from all its timers.
@@ -326,12 +327,12 @@ extension Session {
         due = min(due, nextSuccessorEnd())
         for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
         due = min(due, min(keys.previousUntil, keys.rekey?.again.at ?? .distantFuture))
-        due = min(due, min(selection.spareAt, resets.deadline))
+        due = min(due, min(selection.spareAt, directory.resets.deadline))
         due = min(due, datagrams.deadline)
         if isInitiator {
             due = min(due, use.dueAt)
             // Doubt is looked at again and again while it lasts.
-            if !hasUsablePath, !streams.isEmpty, !host.isHandshaking {
+            if !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking {
                 due = min(
                     due, max(activity.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
             }
@@ -366,7 +367,7 @@ extension Session {
         if signals.at <= now { repeatSignals(at: now) }
         if use.dueAt <= now { lookAtUse(at: now) }
         if selection.spareAt <= now { watchSpare(at: now) }
-        if resets.deadline <= now { repeatResets(at: now) }
+        if directory.resets.deadline <= now { repeatResets(at: now) }
         advanceDatagrams(to: now)
         keys.expirePrevious(at: now)
         if let rekey = keys.rekey, rekey.again.at <= now { repeatRekey(at: now) }
@@ -384,9 +385,9 @@ extension Session {
         catchUp(stream, at: now)
         stream.connection.advance(to: now)
         doubtSize(stream, at: now)
-        if stream.orphanAt <= now { giveUpOrphan(stream, at: now) }
+        if stream.joining.orphanedUntil <= now { giveUpOrphan(stream, at: now) }
         if stream.prefaceUntil <= now { giveUpHalfOpen(stream, at: now) }
         dispatchEvents(of: stream, at: now)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
     }
 }

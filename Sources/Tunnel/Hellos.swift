@@ -67,7 +67,7 @@ extension Endpoint {
     }
 
     private func postCookie(_ cookie: Bytes16, for mac1: Bytes16, to source: PathAddress) {
-        guard host.outbox.count < Limits.outboxCookies, let keys = listener?.gate.keys else {
+        guard host.work.outbox.count < Limits.outboxCookies, let keys = listener?.gate.keys else {
             return
         }
         var bytes = Self.datagram(DatagramHeader(kind: .cookie, session: 0), [])
@@ -321,7 +321,7 @@ extension Endpoint {
             return
         }
         sessions.giveBack(session.slot)
-        host.sessionDeadlines.set(session.slot, .distantFuture)
+        host.deadlines.sessions.set(session.slot, .distantFuture)
     }
 
     private func noLongerUnconfirmed(_ mac1: Bytes16) {
@@ -345,7 +345,7 @@ extension Endpoint {
     /// The peer has spoken with the new keys: the session is real, and replaces the instance's
     /// older one; or the older one goes on with its keys. The session that lives.
     func confirm(_ session: Session, at now: Instant) -> Session {
-        session.isConfirmed = true
+        session.life = .living
         session.activity.lastArrival = now
         if let hello = session.handshakes.hello { noLongerUnconfirmed(hello) }
         session.handshakes.hello = nil

@@ -10,24 +10,24 @@ extension Session {
     /// Opens what the connection lacks; true where something was opened.
     func manageSubflows(_ stream: StreamHandle, at now: Instant) -> Bool {
         guard isInitiator, stream.connection.error == nil else { return false }
-        if !stream.isStarted { return openFirst(stream, at: now) }
+        if !stream.progress.isStarted { return openFirst(stream, at: now) }
         if let first = stream.connection.movableSubflow,
             moveFirst(stream, first, at: now)
         {
             return true
         }
         guard
-            stream.joinedAt != pathChanges || stream.joinRetryAt <= now
+            stream.joining.lookedAt != changes.forJoins || stream.joining.retryAt <= now
                 || stream.isMoving(selection.activePath)
                 || (selection.superseded.map({ stream.connection.hasSubflow(path: $0) }) ?? false)
         else { return false }
         guard stream.connection.canJoin else {
-            stream.joinRetryAt = .distantFuture  // over, or asked again when the keys are known
+            stream.joining.retryAt = .distantFuture  // over, or asked again when the keys are known
             return false
         }
         if staysDormant(stream, at: now) || waitsForUse(stream, at: now) { return false }
-        stream.joinedAt = pathChanges
-        stream.joinRetryAt = .distantFuture
+        stream.joining.lookedAt = changes.forJoins
+        stream.joining.retryAt = .distantFuture
         if mode(of: stream) == .single { return keepOne(stream, at: now) }
         let lived = stream.connection.livingSubflows
         leaveSuperseded(stream, at: now)
@@ -79,7 +79,7 @@ extension Session {
         guard let path = mode == .single ? activePath(for: stream) : bestPath(for: stream),
             let number = numbers.allocate(at: now)
         else { return false }
-        stream.isStarted = true
+        stream.progress.isStarted = true
         let index = stream.connection.open(
             path: path.number, localPort: number,
             remotePort: SealedSegment.listenerPort,
@@ -134,23 +134,18 @@ extension Session {
 
     /// A subflow ended that the paths give no reason for: another try, with growing patience.
     func retryJoin(_ stream: StreamHandle, at now: Instant) {
-        guard isInitiator, stream.connection.error == nil, stream.joinRetryAt == .distantFuture
+        guard isInitiator, stream.connection.error == nil, stream.joining.retryAt == .distantFuture
         else {
             return
         }
         if staysDormant(stream, at: now) { return }
-        var timeout = Limits.firstJoinRetry
-        for _ in 0..<min(stream.joinRetries, 10) {
-            timeout = min(timeout * 2, Limits.maximumJoinRetry)
-        }
-        stream.joinRetries += 1
-        stream.joinRetryAt = now + timeout
+        stream.joining.retry(at: now)
     }
 
     /// The first subflow was given up before an answer came: nothing can be joined to it, and
     /// opening it anew might make the same request twice.
     func endUnopened(_ stream: StreamHandle, at now: Instant) {
-        guard isInitiator, stream.isStarted, stream.connection.error == nil,
+        guard isInitiator, stream.progress.isStarted, stream.connection.error == nil,
             stream.connection.peerToken == nil, stream.connection.livingSubflows == 0
         else { return }
         stream.connection.fail(.timedOut, at: now)
@@ -161,14 +156,16 @@ extension Session {
         // While no path works, or the proxy sleeps, it can't; from then on it has its time.
         guard !isInitiator, hasUsablePath,
             stream.connection.livingSubflows == 0
-        else { stream.orphanAt = .distantFuture; return }
-        if stream.orphanAt == .distantFuture { stream.orphanAt = now + Limits.orphanTimeout }
+        else { stream.joining.orphanedUntil = .distantFuture; return }
+        if stream.joining.orphanedUntil == .distantFuture {
+            stream.joining.orphanedUntil = now + Limits.orphanTimeout
+        }
     }
 
     /// The proxy could have joined and did not: it has forgotten the connection (its reset
     /// was lost). While no path works it can't, and the connection waits on.
     func giveUpOrphan(_ stream: StreamHandle, at now: Instant) {
-        stream.orphanAt = .distantFuture
+        stream.joining.orphanedUntil = .distantFuture
         guard hasUsablePath,
             stream.connection.livingSubflows == 0
         else { return }

@@ -24,10 +24,10 @@ extension Endpoint {
     /// of subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
     public func setUplinkRole(_ number: Int, isBackup: Bool, at now: Instant) {
         clock = now
-        guard let i = host.uplinks.firstIndex(where: { $0.uplink.number == number }),
-            host.uplinks[i].uplink.isBackup != isBackup
+        guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
+            host.proxy.uplinks[i].uplink.isBackup != isBackup
         else { return }
-        host.uplinks[i].uplink.isBackup = isBackup
+        host.proxy.uplinks[i].uplink.isBackup = isBackup
         guard let session = currentSession, !session.isClosing else { return }
         session.setRole(ofUplink: number, isBackup: isBackup, at: now)
     }
@@ -40,7 +40,7 @@ extension Session {
             guard let stream = host.streams[slot], stream.ownMode == nil else { continue }
             adoptMode(stream, at: now)
         }
-        pathChanges &+= 1
+        changes.forJoins &+= 1
         updateEffectiveMode(at: now)
         watchSpare(at: now)
     }
@@ -56,9 +56,11 @@ extension Session {
             }
             if path.isOpen { raise(path, at: now) }
         }
-        pathChanges &+= 1
-        for slot in streams { if let stream = host.streams[slot] { host.ready.append(stream) } }
-        for item in host.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
+        changes.forJoins &+= 1
+        for slot in streams {
+            if let stream = host.streams[slot] { host.work.ready.append(stream) }
+        }
+        for item in host.proxy.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
         watchSpare(at: now)
     }
 
@@ -74,7 +76,7 @@ extension Session {
         for case let path? in paths where path.role.isReserve {
             stream.connection.setBackup(mode == .backup, path: path.number, at: now)
         }
-        host.ready.append(stream)
+        host.work.ready.append(stream)
     }
 
     func isBackup(_ path: Path, for stream: StreamHandle) -> Bool {
@@ -94,7 +96,7 @@ extension Session {
 
     private func updateEffectiveMode(at now: Instant) {
         guard !isClosing, modes.update() else { return }
-        for item in host.uplinks where item.isUp {
+        for item in host.proxy.uplinks where item.isUp {
             let isBackup = item.uplink.isBackup && modes.effective == .backup
             for case let path? in paths where path.uplink == item.uplink.number {
                 path.role.isBackup = isBackup
@@ -102,8 +104,10 @@ extension Session {
             if modes.effective != .single { openPaths(uplink: item.uplink, at: now) }
         }
         for case let path? in paths where path.isOpen { raise(path, at: now) }
-        pathChanges &+= 1
-        for slot in streams { if let stream = host.streams[slot] { host.ready.append(stream) } }
+        changes.forJoins &+= 1
+        for slot in streams {
+            if let stream = host.streams[slot] { host.work.ready.append(stream) }
+        }
         watchSpare(at: now)
     }
 
@@ -218,7 +222,7 @@ extension Session {
         else { return }
         for case let path? in paths where path.isOpen && path.lifecycle.isUntried { return }
         for wantsBackup in [false, true] {
-            for item in host.uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
+            for item in host.proxy.uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
                 let isOpen = paths.contains {
                     $0?.isOpen == true && $0?.uplink == item.uplink.number
                 }

@@ -9,14 +9,14 @@ extension Session {
         _ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant
     ) {
         let (local, remote) = addresses(path)
-        host.packetTrace?(
+        host.observers.packetTrace?(
             segment, payload, SocketAddress(local, port: segment.sourcePort),
             SocketAddress(remote, port: segment.destinationPort), now)
     }
 
     func traceIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
         let (local, remote) = addresses(path)
-        host.packetTrace?(
+        host.observers.packetTrace?(
             host.incoming, Pieces(first: payload, second: Pieces.empty.second),
             SocketAddress(remote, port: host.incoming.sourcePort),
             SocketAddress(local, port: host.incoming.destinationPort), now)

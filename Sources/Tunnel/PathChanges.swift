@@ -10,6 +10,9 @@ import Multipath
 struct PathChanges {
     /// Counts changes; a connection remembers the last one it has heard of.
     private(set) var latest: UInt64 = 1
+    /// Counts those after which another path may be joined: a connection that has joined at this
+    /// value has nothing to look for.
+    var forJoins: UInt32 = 1
     /// Connections that the walk through the session's list has not come to yet, and where it
     /// stands.
     private(set) var left = 0
@@ -79,7 +82,7 @@ extension Session {
         let wasWalking = changes.isWalking
         let change = changes.note(streams.count)
         path?.changes.any = change
-        if changes.isWalking, !wasWalking { host.walking.append(slot) }
+        if changes.isWalking, !wasWalking { host.work.walking.append(slot) }
         return change
     }
 
@@ -94,13 +97,13 @@ extension Session {
 
     /// The connection hears of what it has not heard of yet. Called before it is used.
     @inline(__always) func catchUp(_ stream: StreamHandle, at now: Instant) {
-        if stream.heardOf != changes.latest { tell(stream, at: now) }
+        if stream.place.heardOf != changes.latest { tell(stream, at: now) }
     }
 
     fileprivate func tell(_ stream: StreamHandle, at now: Instant) {
-        let heard = stream.heardOf
+        let heard = stream.place.heardOf
         guard heard != changes.latest else { return }
-        stream.heardOf = changes.latest
+        stream.place.heardOf = changes.latest
         for case let path? in paths where path.changes.any > heard {
             // Lost and open again meanwhile: its subflows ended all the same.
             if path.changes.lost > heard {
@@ -119,12 +122,12 @@ extension Session {
             if path.changes.health > heard {
                 stream.connection.setHealth(path.health, path: path.number, at: now)
                 // Who asked for a join in vain through a silence of minutes asks again now.
-                if path.health == .usable { stream.joinRequest.stop() }
+                if path.health == .usable { stream.joining.request.stop() }
             }
         }
         if !isInitiator { stream.connection.mode = modes.session }
         dispatchEvents(of: stream, at: now)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
     }
 }
 
@@ -133,10 +136,10 @@ extension Endpoint {
     /// 100,000, a microsecond each.
     func failStreams(maximum: Int = Limits.streamsPerWalk, at now: Instant) {
         var left = maximum
-        while left > 0, let session = host.ending.last {
+        while left > 0, let session = host.work.ending.last {
             guard let slot = session.streams.last, let stream = host.streams[slot] else {
                 assert(session.streams.isEmpty, "a session's streams are in the table")
-                host.ending.removeLast()
+                host.work.ending.removeLast()
                 continue
             }
             left -= 1
@@ -147,14 +150,14 @@ extension Endpoint {
 
     /// Tells connections of what has changed: some of each session that has such.
     func walkOn(at now: Instant) {
-        if !host.ending.isEmpty { failStreams(at: now) }
-        guard !host.walking.isEmpty else { return }
+        if !host.work.ending.isEmpty { failStreams(at: now) }
+        guard !host.work.walking.isEmpty else { return }
         var budget = Limits.streamsPerWalk
-        while budget > 0, let slot = host.walking.last {
+        while budget > 0, let slot = host.work.walking.last {
             guard let session = sessions[slot], !session.isClosing,
                 let place = session.changes.next(of: session.streams.count)
             else {
-                host.walking.removeLast()
+                host.work.walking.removeLast()
                 continue
             }
             budget -= 1

@@ -45,13 +45,13 @@ struct ReadyQueue {
     mutating func prepend(_ stream: StreamHandle) { insert(stream, atFront: true) }
 
     private mutating func insert(_ stream: StreamHandle, atFront: Bool) {
-        guard !stream.isReady else { return }
-        stream.isReady = true
+        guard !stream.queues.isReady else { return }
+        stream.queues.isReady = true
         count += 1
         let index = stream.user + 1
         while flows.count <= index { flows.append(Flow()) }
-        stream.readyIn = index
-        if stream.isBulk {
+        stream.queues.readyIn = index
+        if stream.queues.isBulk {
             Self.add(stream, to: &flows[index].bulk, atFront: atFront)
         } else {
             Self.add(stream, to: &flows[index].thin, atFront: atFront)
@@ -61,20 +61,20 @@ struct ReadyQueue {
 
     private static func add(_ stream: StreamHandle, to list: inout List, atFront: Bool) {
         if atFront {
-            stream.nextReady = list.head
+            stream.queues.nextReady = list.head
             list.head = stream
             if list.tail == nil { list.tail = stream }
         } else {
-            if let tail = list.tail { tail.nextReady = stream } else { list.head = stream }
+            if let tail = list.tail { tail.queues.nextReady = stream } else { list.head = stream }
             list.tail = stream
         }
     }
 
     private static func take(_ list: inout List) -> StreamHandle? {
         guard let stream = list.head else { return nil }
-        list.head = stream.nextReady
+        list.head = stream.queues.nextReady
         if list.head == nil { list.tail = nil }
-        stream.nextReady = nil
+        stream.queues.nextReady = nil
         return stream
     }
 
@@ -112,7 +112,7 @@ struct ReadyQueue {
             flows[index].ahead = bulkIsDue ? 0 : flows[index].ahead + 1
             let taken = bulkIsDue ? Self.take(&flows[index].bulk) : Self.take(&flows[index].thin)
             guard let stream = taken else { continue }
-            stream.isReady = false
+            stream.queues.isReady = false
             count -= 1
             return stream
         }
@@ -121,11 +121,11 @@ struct ReadyQueue {
 
     /// A visit of the stream is over: what it sent.
     mutating func charge(_ stream: StreamHandle, bytes: Int, segments: Int) {
-        flows[stream.readyIn].credit -= max(bytes, Self.minimumCharge)
+        flows[stream.queues.readyIn].credit -= max(bytes, Self.minimumCharge)
         if segments >= Self.bulkSegments {
-            stream.isBulk = true
+            stream.queues.isBulk = true
         } else if segments < Self.bulkSegments / 4 {
-            stream.isBulk = false
+            stream.queues.isBulk = false
         }
     }
 }
@@ -145,12 +145,12 @@ struct ToldQueue {
     var isEmpty: Bool { firstActive < 0 }
 
     mutating func append(_ stream: StreamHandle) {
-        guard !stream.isTold else { return }
-        stream.isTold = true
+        guard !stream.queues.isTold else { return }
+        stream.queues.isTold = true
         let index = stream.user + 1
         while flows.count <= index { flows.append(Flow()) }
         if let tail = flows[index].tail {
-            tail.nextTold = stream
+            tail.queues.nextTold = stream
         } else {
             flows[index].head = stream
         }
@@ -168,10 +168,10 @@ struct ToldQueue {
     mutating func popFirst() -> StreamHandle? {
         let index = firstActive
         guard index >= 0, let stream = flows[index].head else { return nil }
-        flows[index].head = stream.nextTold
+        flows[index].head = stream.queues.nextTold
         if flows[index].head == nil { flows[index].tail = nil }
-        stream.nextTold = nil
-        stream.isTold = false
+        stream.queues.nextTold = nil
+        stream.queues.isTold = false
         firstActive = flows[index].nextActive
         if firstActive < 0 { lastActive = -1 }
         flows[index].isActive = false

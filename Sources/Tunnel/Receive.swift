@@ -20,7 +20,7 @@ extension Endpoint {
         guard let record = session.open(header, datagram, at: now) else { return }
         if !session.isConfirmed { session = confirm(session, at: now) }
         // The session lives: whoever doubted it may stop.
-        if host.isHandshaking { endHandshake() }
+        if host.proxy.isHandshaking { endHandshake() }
         if let reason = session.receive(record, from: source, at: now) {
             end(session, reason: "closed by the peer (\(reason))", at: now)
         }
@@ -186,7 +186,7 @@ extension Session {
         case .close:
             guard let frame = CloseFrame.read(bytes) else { return false }
             arrival.close = frame.reason.map { "\($0)" } ?? "unknown reason"
-            isClosing = true
+            life = .closing
         case .joinRequest:
             guard let frame = JoinRequestFrame.read(bytes) else { return false }
             receive(frame, at: now)
@@ -261,14 +261,15 @@ extension Session {
         } else {
             noteData(path, stream, at: now)
         }
-        if host.packetTrace != nil { traceIncoming(payload, path, at: now) }
-        stream.connection.receive(host.incoming, payload: payload, subflow: entry.subflow, at: now)
+        if host.observers.packetTrace != nil { traceIncoming(payload, path, at: now) }
+        stream.connection.receive(
+            host.incoming, payload: payload, subflow: entry.subflow, at: now)
         // A reset that ended the connection need not be repeated.
         if host.incoming.flags.contains(.rst), stream.connection.error == .peerAborted {
             resetUnknown(number, path)
         }
         dispatchEvents(of: stream, at: now)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
         return true
     }
 
@@ -277,7 +278,8 @@ extension Session {
     private func isNewIncarnation(
         _ stream: StreamHandle, _ subflow: Int
     ) -> Bool {
-        guard !isInitiator, host.incoming.flags.contains(.syn), !host.incoming.flags.contains(.ack),
+        guard !isInitiator, host.incoming.flags.contains(.syn),
+            !host.incoming.flags.contains(.ack),
             let tcp = stream.connection.subflow(subflow)
         else { return false }
         return tcp.initialReceiveSequence != host.incoming.sequence
@@ -324,9 +326,11 @@ extension Session {
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
-        if host.packetTrace != nil { traceIncoming(payload, path, at: now) }
+        if host.observers.packetTrace != nil { traceIncoming(payload, path, at: now) }
         let present = host.incoming.options.present
-        if present.contains(.join), case .syn(let token, _) = host.incoming.options.join.form {
+        if present.contains(.join),
+            case .syn(let token, _) = host.incoming.options.join.form
+        {
             acceptJoin(token: token, payload, context, path, at: now)
         } else if present.contains(.multipathCapable) {
             acceptConnection(payload, context, path, at: now)
@@ -342,29 +346,31 @@ extension Session {
         byKeyIn frame: UnsafeRawBufferPointer, _ context: inout SealedContext,
         at now: Instant
     ) {
-        guard !isInitiator, host.resetsThisTurn < Limits.resetsPerTurn,
-            (try? SealedSegment.read(frame, context: &context, into: &host.incoming)) != nil,
+        guard !isInitiator, host.work.resetsThisTurn < Limits.resetsPerTurn,
+            (try? SealedSegment.read(frame, context: &context, into: &host.incoming))
+                != nil,
             host.incoming.options.present.contains(.fastClose)
         else { return }
         let key = host.incoming.options.fastClose.receiverKey
-        guard let slot = tokens[MultipathHash.token(of: key)], let stream = host.streams[slot],
+        guard let slot = directory.tokens[MultipathHash.token(of: key)],
+            let stream = host.streams[slot],
             stream.connection.abortByPeer(key: key, at: now)
         else { return }
         dispatchEvents(of: stream, at: now)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
     }
 
     /// What is known of a number that nothing has here: the reset of the connection that had it,
     /// where the peer has not confirmed it, since a subflow's end alone would leave the connection
     /// waiting; and that there is no such subflow.
     private func resetUnknown(_ number: UInt16, _ path: Path) {
-        guard host.resetsThisTurn < Limits.resetsPerTurn else { return }
-        if let frame = resets.frame(of: number), let out = path.append(frame.count) {
+        guard host.work.resetsThisTurn < Limits.resetsPerTurn else { return }
+        if let frame = directory.resets.frame(of: number), let out = path.append(frame.count) {
             frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
             markDirty()
         }
         guard let out = path.append(SubflowResetFrame.size) else { return }
-        host.resetsThisTurn += 1
+        host.work.resetsThisTurn += 1
         SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
         markDirty()
     }
@@ -375,7 +381,7 @@ extension Session {
     ) {
         guard case .used(let entry) = numbers.lookup(frame.number),
             let stream = host.streams[entry.slot]
-        else { return resets.confirm(frame.number) }
+        else { return directory.resets.confirm(frame.number) }
         catchUp(stream, at: now)
         arrival.ends += 1
         guard arrival.ends <= Limits.endsPerDatagram else { return }
@@ -383,7 +389,7 @@ extension Session {
         if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
         synthesizeReset(stream, entry.subflow, at: now)
         dispatchEvents(of: stream, at: now)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
     }
 
     /// Gives the connection the RST that the peer could not write for want of state.
@@ -393,7 +399,8 @@ extension Session {
         host.incoming.sourcePort = tcp.remotePort
         host.incoming.destinationPort = tcp.localPort
         host.incoming.flags = tcp.state == .synSent ? [.rst, .ack] : .rst
-        host.incoming.sequence = tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
+        host.incoming.sequence =
+            tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
         host.incoming.acknowledgement = tcp.sendNext
         stream.connection.receive(
             host.incoming, payload: UnsafeRawBufferPointer(start: nil, count: 0),

@@ -69,7 +69,7 @@ extension Session {
             + (frame.isAnswer
                 ? Limits.rekeyAnswerInterval
                 : min(Limits.rekeyInterval, host.configuration.keyLifetime / 4))
-        host.rekeys.append(RekeyMessage(frame, of: self, path: path.number))
+        host.work.rekeys.append(RekeyMessage(frame, of: self, path: path.number))
     }
 
     /// The Diffie-Hellman operations of a message that `receive` let pass.

@@ -32,7 +32,8 @@ extension Endpoint {
 extension Session {
     /// What the path's datagrams leave from, as far as this end knows.
     func localAddress(_ path: Path) -> IPAddress {
-        host.uplinks.first { $0.uplink.number == path.uplink }?.uplink.address ?? path.address.local
+        host.proxy.uplinks.first { $0.uplink.number == path.uplink }?.uplink.address
+            ?? path.address.local
     }
 
     fileprivate func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {

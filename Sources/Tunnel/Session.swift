@@ -7,50 +7,29 @@ import Wire
 /// What two ends share from one handshake on: keys, paths, connections.
 final class Session {
     private(set) var indices: SessionIndices
-    let isInitiator: Bool
     let host: SessionHost
-    /// At the concentrator: whose it is.
-    let user: UserState?
-    /// Whom it is with, and what is needed to make new keys with it.
-    let peer: SessionPeer
-    /// What its connections may hold.
-    let memory: MemoryShare
-    /// The proxy process: its sessions replace one another.
-    let instance: UInt64
-    let openedAt: Instant
-
-    /// The peer has proved with a record that it has the keys.
-    var isConfirmed: Bool
+    /// Whom it is with.
+    let identity: SessionIdentity
+    var life: SessionLife
     var keys: SessionKeys
     var handshakes = PendingHandshakes()
 
     var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
     /// What changed on the paths, and which connections have not heard of it.
     var changes = PathChanges()
-    /// Counts changes of paths: a connection that has joined at this value has nothing to look for.
-    var pathChanges: UInt32 = 1
     var modes: SessionModes
     var selection = PathSelection()
     /// When unechoed signals are repeated.
     var signals = Repeater()
-
     var addresses = KnownAddresses()
 
     /// Connection slots, in no particular order.
     var streams: [Int] = []
+    /// Subflows by the numbers that name them.
     let numbers: NumberTable
-    /// Connections by the listener's token, for joins and requests of such. Looked up, never
-    /// iterated.
-    var tokens: [UInt32: Int] = [:]
-
-    /// At the concentrator: what opened its latest connections.
-    var openings = Openings()
+    var directory = ConnectionDirectory()
     /// Its associations' datagrams.
     let datagrams: DatagramFlows
-    /// They want a turn.
-    var isTalking = false
-    /// Resets of connections this end broke off, repeated until the peer knows.
-    var resets = UnconfirmedResets()
 
     /// At the concentrator: bytes to addresses that have not shown that they receive, all together,
     /// besides the three times that each has.
@@ -60,7 +39,6 @@ final class Session {
     /// Proxy: what moves, where the mode follows from that.
     var use: UseWatch
     var turn = SessionTurn()
-    var isClosing = false
 
     init(
         _ opening: SessionOpening, host: SessionHost, user: UserState?, peer: SessionPeer,
@@ -68,15 +46,11 @@ final class Session {
     ) {
         indices = SessionIndices(
             slot: opening.slot, local: opening.localIndex, remote: opening.remoteIndex)
-        isInitiator = user == nil
         self.host = host
-        self.user = user
-        self.peer = peer
-        self.memory = memory
-        instance = opening.instance
+        identity = SessionIdentity(
+            user: user, peer: peer, instance: opening.instance, memory: memory)
+        life = user == nil ? .living : .unconfirmed
         modes = SessionModes(mode)
-        openedAt = now
-        isConfirmed = isInitiator
         keys = SessionKeys(
             suite: opening.suite,
             current: EpochKeys(epoch: 0, suite: opening.suite, keys: opening.keys, since: now))
@@ -87,6 +61,17 @@ final class Session {
         use = UseWatch(user == nil ? host.modeByUse : nil, at: now)
     }
 
+    // MARK: What it is
+
+    @inline(__always) var isInitiator: Bool { identity.user == nil }
+    var user: UserState? { identity.user }
+    var peer: SessionPeer { identity.peer }
+    var memory: MemoryShare { identity.memory }
+    var instance: UInt64 { identity.instance }
+    var openedAt: Instant { activity.openedAt }
+    /// Both ends have the keys, and neither has closed it.
+    var isConfirmed: Bool { life == .living }
+    var isClosing: Bool { life == .closing }
     var slot: Int { indices.slot }
     /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new
     /// ones.
@@ -151,6 +136,38 @@ struct SessionIndices {
     var local: UInt32
     /// What we write.
     var remote: UInt32
+}
+
+/// Whom a session is with.
+struct SessionIdentity {
+    /// At the concentrator: whose it is; nil at the proxy.
+    let user: UserState?
+    /// What is needed to make new keys with the peer.
+    let peer: SessionPeer
+    /// The proxy process: its sessions replace one another.
+    let instance: UInt64
+    /// What its connections may hold.
+    let memory: MemoryShare
+}
+
+/// A session's life, from its keys on.
+enum SessionLife {
+    /// At the concentrator: the peer has not shown by a record yet that it has the keys.
+    case unconfirmed
+    case living
+    /// The peer has closed it, or it has ended: nothing is done for it any more.
+    case closing
+}
+
+/// By what the peer names a session's connections, besides their subflows' numbers.
+struct ConnectionDirectory {
+    /// Connections by the listener's token, for joins and requests of such. Looked up, never
+    /// iterated.
+    var tokens: [UInt32: Int] = [:]
+    /// At the concentrator: what opened its latest connections.
+    var openings = Openings()
+    /// Resets of connections this end broke off, repeated until the peer knows.
+    var resets = UnconfirmedResets()
 }
 
 /// What a handshake gives a session to begin with.

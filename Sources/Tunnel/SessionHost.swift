@@ -19,12 +19,65 @@ final class SessionHost {
 
     /// All connections, by their slots.
     var streams = StreamTable()
-    /// When a connection, and when a session is to be called next.
-    var streamDeadlines = DeadlineHeap()
-    var sessionDeadlines = DeadlineHeap()
+    var deadlines = Deadlines()
+    var work = TurnWork()
+    /// What only a proxy's end has.
+    var proxy = ProxySide()
+    /// Concentrator: further addresses of ours, by address ID less one.
+    var announcements: [Announcement] = []
 
-    // What is to be done this turn.
+    var counters = DropCounters()
+    var turnedAway = LimitCounters()
+    var observers = Observers()
+
+    // Scratch memory: worth nothing beyond the segment that is read or written.
+    var incoming = Segment()
+    var outgoing = OutgoingSegment()
+    let headScratch = UnsafeMutableRawPointer.allocate(
+        byteCount: SealedSegment.maximumHead, alignment: 16)
+
+    init(configuration: EndpointConfiguration, seed: Key32) {
+        self.configuration = configuration
+        modeByUse = configuration.followsUse ? ModeByUse() : nil
+        mode = modeByUse?.mode ?? configuration.mode
+        random = KeyedRandom(seed: seed)
+    }
+    deinit { headScratch.deallocate() }
+
+    /// The endpoint is gone: streams hold what they are held by.
+    func removeStreams() {
+        work.removeStreams()
+        proxy.waiting = []
+        for case let stream? in streams {
+            stream.owner = nil
+            stream.session = nil
+        }
+        streams = StreamTable()
+    }
+
+    /// Something is to be done without waiting for a deadline.
+    var hasWork: Bool { !work.isEmpty }
+
+    func emit(_ event: EndpointEvent) { work.events.append(event) }
+
+    func post(_ item: Outgoing) {
+        if work.outbox.count < Limits.outbox { work.outbox.append(item) }
+    }
+}
+
+/// When what is to be called next.
+struct Deadlines {
+    /// Connections, by slot.
+    var streams = DeadlineHeap()
+    /// Sessions, by slot.
+    var sessions = DeadlineHeap()
+}
+
+/// What is to be done this turn.
+struct TurnWork {
+    /// Streams that have something to send.
     var ready = ReadyQueue()
+    /// Streams whose owner is to be told.
     var told = ToldQueue()
     /// What the owner of the endpoint is to hear.
     var events = FIFO<EndpointEvent>()
@@ -43,66 +96,44 @@ final class SessionHost {
     /// Answers to segments of unknown subflow numbers since the last `advance`.
     var resetsThisTurn = 0
 
-    /// Proxy: its uplinks, and the concentrator's addresses in order of preference.
-    var uplinks: [UplinkState] = []
-    var remotes: [SocketAddress] = []
-    /// Proxy: streams that wait for a session.
-    var waiting: [StreamHandle] = []
-    /// Proxy: a handshake is under way.
-    var isHandshaking = false
-    /// Concentrator: further addresses of ours, by address ID less one.
-    var announcements: [Announcement] = []
-
-    var counters = DropCounters()
-    var turnedAway = LimitCounters()
-    var packetTrace: Endpoint.PacketTrace?
-    var datagramArrived: Endpoint.DatagramReceiver?
-    /// Proxy: the number of the latest association.
-    var lastAssociation: UInt16 = 0
-    var signalCarried: Endpoint.SignalObserver?
-
-    // Scratch memory: worth nothing beyond the segment that is read or written.
-    var incoming = Segment()
-    var outgoing = OutgoingSegment()
-    let headScratch = UnsafeMutableRawPointer.allocate(
-        byteCount: SealedSegment.maximumHead, alignment: 16)
-
-    init(configuration: EndpointConfiguration, seed: Key32) {
-        self.configuration = configuration
-        modeByUse = configuration.followsUse ? ModeByUse() : nil
-        mode = modeByUse?.mode ?? configuration.mode
-        random = KeyedRandom(seed: seed)
+    init() {
         events.reserveCapacity(256)
         dirty.reserveCapacity(64)
     }
-    deinit { headScratch.deallocate() }
 
-    /// The endpoint is gone: streams hold what they are held by.
-    func removeStreams() {
+    var isEmpty: Bool {
+        ready.isEmpty && told.isEmpty && events.isEmpty && dirty.isEmpty && outbox.isEmpty
+            && walking.isEmpty && talking.isEmpty && ending.isEmpty && rekeys.isEmpty
+    }
+
+    /// Lets go of all streams.
+    mutating func removeStreams() {
         while ready.popFirst() != nil {}
         while told.popFirst() != nil {}
         events = FIFO()
-        waiting = []
         ending = []
         rekeys = FIFO()
-        for case let stream? in streams {
-            stream.owner = nil
-            stream.session = nil
-        }
-        streams = StreamTable()
     }
+}
 
-    /// Something is to be done without waiting for a deadline.
-    var hasWork: Bool {
-        !ready.isEmpty || !told.isEmpty || !events.isEmpty || !dirty.isEmpty || !outbox.isEmpty
-            || !walking.isEmpty || !talking.isEmpty || !ending.isEmpty || !rekeys.isEmpty
-    }
+/// What only a proxy's end has.
+struct ProxySide {
+    var uplinks: [UplinkState] = []
+    /// The concentrator's addresses, in order of preference.
+    var remotes: [SocketAddress] = []
+    /// Streams that wait for a session.
+    var waiting: [StreamHandle] = []
+    /// A handshake is under way.
+    var isHandshaking = false
+    /// The number of the latest association.
+    var lastAssociation: UInt16 = 0
+}
 
-    func emit(_ event: EndpointEvent) { events.append(event) }
-
-    func post(_ item: Outgoing) {
-        if outbox.count < Limits.outbox { outbox.append(item) }
-    }
+/// Who looks on.
+struct Observers {
+    var packetTrace: Endpoint.PacketTrace?
+    var datagramArrived: Endpoint.DatagramReceiver?
+    var signalCarried: Endpoint.SignalObserver?
 }
 
 /// Handles of living connections, by slot.

@@ -85,6 +85,7 @@ struct KnownAddresses {
 
 /// When something last happened in a session.
 struct SessionActivity {
+    let openedAt: Instant
     /// An authentic record arrived.
     var lastArrival: Instant
     /// Payload came or went.
@@ -94,6 +95,7 @@ struct SessionActivity {
     var stream: Int?
 
     init(at now: Instant) {
+        openedAt = now
         lastArrival = now
         last = now
     }
@@ -105,6 +107,8 @@ struct SessionTurn {
     var scheduled = Instant.distantFuture
     /// Frames wait for the end of the turn.
     var isDirty = false
+    /// Its datagrams want a turn.
+    var isTalking = false
     /// A record's frames are being read: connections hear of changes later.
     var isReading = false
 }

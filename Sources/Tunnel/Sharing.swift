@@ -108,7 +108,7 @@ extension StreamHandle {
     func countEnd() {
         guard let account else { return }
         countTarget()
-        if isReleased { account.load.released -= 1 }
+        if progress.isReleased { account.load.released -= 1 }
         account.load.streams -= 1
         self.account = nil
     }

@@ -63,7 +63,7 @@ extension Session {
             if free < 0,
                 !path.isOpen,
                 !path.statement.isPending,
-                !host.uplinks.contains(where: { $0.uplink.number == path.uplink })
+                !host.proxy.uplinks.contains(where: { $0.uplink.number == path.uplink })
             {
                 free = number
             }
@@ -157,7 +157,7 @@ extension Session {
 
     /// Pending signals are about to leave in the next record on `path`.
     func signalsLeave(on path: Path) {
-        if let signalCarried = host.signalCarried {
+        if let signalCarried = host.observers.signalCarried {
             let removes = paths.contains {
                 $0.map { $0.statement.isPending && !$0.isOpen } ?? false
             }
@@ -281,10 +281,10 @@ extension Endpoint {
 
     /// Tries uplinks again whose sending failed; no event may ever tell that they work.
     func retryUplinks(at now: Instant) {
-        for i in host.uplinks.indices where !host.uplinks[i].isUp && host.uplinks[i].retryAt <= now
-        {
-            host.uplinks[i].retry()
-            let uplink = host.uplinks[i].uplink
+        for i in host.proxy.uplinks.indices
+        where !host.proxy.uplinks[i].isUp && host.proxy.uplinks[i].retryAt <= now {
+            host.proxy.uplinks[i].retry()
+            let uplink = host.proxy.uplinks[i].uplink
             if let session = currentSession { session.openPaths(uplink: uplink, at: now) }
             if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
         }

@@ -91,55 +91,25 @@ public final class StreamHandle {
     var user: Int { account?.number ?? -1 }
     /// Concentrator: until when its target must be there; `.distantFuture` once it is.
     var prefaceUntil = Instant.distantFuture
-    /// Where it stands in `Session.streams`.
-    var position = -1
     let target: Target?
     /// What it is where it has no target; known at the concentrator with its preface.
     var association: AssociationPreface?
-    /// The last change of its session's paths that it heard of (`PathChanges.latest`).
-    var heardOf: UInt64 = 0
-    /// When it could first send in its session.
-    var attachedAt = Instant.zero
     /// The mode its listener gave it; nil: the session's.
     var ownMode: HandoverMode?
     /// Proxy: what of it was seen, where the mode follows from use.
     var use = StreamUse()
     /// Proxy: the only uplinks it may use; nil: all.
     var restriction: UplinkRestriction?
-    /// Ahead of a target: both ends send every byte on two paths.
-    static let redundantMark: UInt8 = 17
+
     /// By subflow index.
     var links: [SubflowLink] = []
+    var place = StreamPlace()
+    var progress = StreamProgress()
+    var joining = StreamJoining()
+    var queues = QueueLinks()
 
-    // Intrusive queues: of streams to transmit, and of streams to tell the owner of.
-    var nextReady: StreamHandle?
-    var isReady = false
-    /// Where in `ReadyQueue` it is or last was, and whether it filled its last visit.
-    var readyIn = 0
-    var isBulk = false
-    var nextTold: StreamHandle?
-    var isTold = false
-
-    /// Initiator: the first subflow was opened. Listener: the target was read and said.
-    var isStarted = false
-    /// Initiator: the dial status was read. Listener: it was written.
-    var isAnswered = false
-    /// The owner has let go.
-    var isReleased = false
-    /// A reset left that told the peer of an abort, or should have.
-    var saidReset = false
-    /// Listener: the dial failed; what still comes is dropped.
-    var isRefused = false
-
-    /// `Session.pathChanges` when joins were last looked for.
-    var joinedAt: UInt32 = 0
-    var joinRetryAt = Instant.distantFuture
-    var joinRetries = 0
-    /// Listener: when the proxy is asked again for a subflow, and how often it was.
-    var joinRequest = Repeater()
-    /// Listener: when a connection without subflows is given up; `.distantFuture` while it has
-    /// some.
-    var orphanAt = Instant.distantFuture
+    /// Ahead of a target: both ends send every byte on two paths.
+    static let redundantMark: UInt8 = 17
 
     /// Single mode: subflows beside the one on the active path are still to be ended.
     func isMoving(_ activePath: Int?) -> Bool {

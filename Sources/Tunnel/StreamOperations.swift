@@ -69,13 +69,13 @@ extension StreamHandle {
     /// Concentrator: the dial's result, sent before any data; anything but `.connected` also ends
     /// the stream.
     public func answer(with status: DialStatus, at now: Instant) {
-        guard !isAnswered, connection.error == nil else { return }
-        isAnswered = true
+        guard !progress.isAnswered, connection.error == nil else { return }
+        progress.isAnswered = true
         let taken = withUnsafeBytes(of: status.rawValue) { connection.write($0, at: now) }
         // There is always room for a first byte; where there should be none the stream ends.
         guard taken == 1 else { abort(at: now); return }
         if status != .connected {
-            isRefused = true
+            progress.isRefused = true
             connection.finishWriting(at: now)
             discardReadable(at: now)
         }
@@ -85,12 +85,12 @@ extension StreamHandle {
     /// The owner is done with the handle; the connection winds up by itself. Where bytes of the
     /// peer's are still to come it is aborted, as close(2) does with unread data.
     public func release(at now: Instant) {
-        guard !isReleased else { return }
-        isReleased = true
+        guard !progress.isReleased else { return }
+        progress.isReleased = true
         countRelease()
         session?.endAssociation(of: self, at: now)
         owner = nil
-        if !isRefused {
+        if !progress.isRefused {
             if connection.isReadFinished {
                 connection.finishWriting(at: now)
             } else {
@@ -106,7 +106,7 @@ extension StreamHandle {
 
     /// The connection may have something to send, or to tell.
     @inline(__always) func markReady() {
-        if slot >= 0 { host.ready.append(self) }
+        if slot >= 0 { host.work.ready.append(self) }
     }
 
     /// What comes is not wanted.

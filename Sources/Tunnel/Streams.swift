@@ -47,7 +47,7 @@ extension Endpoint {
             taken == preface.count
         else {
             connection.fail(.sessionLost, at: now)
-            stream.isAnswered = true
+            stream.progress.isAnswered = true
             host.emit(.answered(stream, .tooManyConnections))
             return stream
         }
@@ -60,7 +60,7 @@ extension Endpoint {
                 beginHandshake(at: now)
             }
         } else {
-            host.waiting.append(stream)
+            host.proxy.waiting.append(stream)
             // Whoever waits does not wait for an idle proxy's patience.
             if let next = handshake?.nextAt, next > now + Limits.firstHandshakeTimeout {
                 handshake?.nextAt = now + Limits.firstHandshakeTimeout
@@ -75,13 +75,13 @@ extension Endpoint {
     public func shutDown(at now: Instant) {
         clock = now
         endHandshake()
-        host.uplinks.removeAll()
-        for stream in host.waiting {
+        host.proxy.uplinks.removeAll()
+        for stream in host.proxy.waiting {
             stream.connection.fail(.sessionLost, at: now)
             host.tellEnd(stream, isProxy: true)
             host.remove(stream)
         }
-        host.waiting.removeAll()
+        host.proxy.waiting.removeAll()
         for case let session? in sessions where session.isConfirmed {
             session.sendClose(.shutDown, at: now)
             end(session, reason: "shut down", at: now)
@@ -96,18 +96,18 @@ extension Endpoint {
     /// no request is made twice.)
     func keepUnheard(of old: Session, at now: Instant) {
         for slot in old.streams {
-            guard let stream = host.streams[slot], stream.connection.isUnheard, !stream.isReleased,
-                stream.attachedAt >= old.activity.lastArrival
+            guard let stream = host.streams[slot], stream.connection.isUnheard,
+                !stream.progress.isReleased,
+                stream.place.attachedAt >= old.activity.lastArrival
             else { continue }
             old.detach(stream, at: now)
             stream.connection.startAgain(at: now)
             stream.links.removeAll()
             stream.session = nil
-            stream.isStarted = false
-            stream.joinedAt = 0
-            stream.joinRetryAt = .distantFuture
-            host.streamDeadlines.set(stream.slot, .distantFuture)
-            host.waiting.append(stream)
+            stream.progress.isStarted = false
+            stream.joining.startAgain()
+            host.deadlines.streams.set(stream.slot, .distantFuture)
+            host.proxy.waiting.append(stream)
         }
     }
 }
@@ -115,21 +115,21 @@ extension Endpoint {
 extension SessionHost {
     /// Tells the owner that nothing more will come.
     func tellEnd(_ stream: StreamHandle, isProxy: Bool) {
-        guard !stream.isReleased else { return }
-        if isProxy, !stream.isAnswered {
-            stream.isAnswered = true
+        guard !stream.progress.isReleased else { return }
+        if isProxy, !stream.progress.isAnswered {
+            stream.progress.isAnswered = true
             emit(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
             )
         }
-        if isProxy || stream.isStarted { told.append(stream) }
+        if isProxy || stream.progress.isStarted { work.told.append(stream) }
     }
 
     /// A stream that has no session yet is not wanted any more.
     func stopWaiting(_ stream: StreamHandle) {
         guard stream.slot >= 0 else { return }
-        waiting.removeAll { $0 === stream }
+        proxy.waiting.removeAll { $0 === stream }
         remove(stream)
     }
 
@@ -137,7 +137,7 @@ extension SessionHost {
     func remove(_ stream: StreamHandle) {
         guard stream.slot >= 0 else { return }
         stream.countEnd()
-        streamDeadlines.set(stream.slot, .distantFuture)
+        deadlines.streams.set(stream.slot, .distantFuture)
         streams.remove(stream)
         stream.session = nil
     }
@@ -146,14 +146,14 @@ extension SessionHost {
 extension Session {
     func attach(_ stream: StreamHandle, at now: Instant) {
         stream.session = self
-        stream.attachedAt = now
-        stream.position = streams.count
+        stream.place.attachedAt = now
+        stream.place.position = streams.count
         streams.append(stream.slot)
-        stream.heardOf = changes.latest
+        stream.place.heardOf = changes.latest
         stream.connection.mode = mode(of: stream)
         countMode(of: stream, by: 1, at: now)
         beginAssociation(of: stream)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
         if isInitiator, streams.count == 1 { schedule(at: now) }
     }
 
@@ -171,15 +171,15 @@ extension Session {
             releaseNumber(stream, i, at: now)
         }
         if let token = isInitiator ? stream.connection.peerToken : stream.connection.localToken {
-            tokens[token] = nil
+            directory.tokens[token] = nil
         }
-        if stream.position >= 0 {
+        if stream.place.position >= 0 {
             let last = streams.removeLast()
             if last != stream.slot {
-                streams[stream.position] = last
-                host.streams[last]?.position = stream.position
+                streams[stream.place.position] = last
+                host.streams[last]?.place.position = stream.place.position
             }
-            stream.position = -1
+            stream.place.position = -1
             countMode(of: stream, by: -1, at: now)
         }
     }
@@ -201,7 +201,7 @@ extension Session {
         let events = stream.connection.takeEvents()
         if events.isEmpty { return }
         if isInitiator, events.contains(.established), let token = stream.connection.peerToken {
-            tokens[token] = stream.slot
+            directory.tokens[token] = stream.slot
         }
         if events.contains(.subflowEnded) {
             while let subflow = stream.connection.takeEndedSubflow() {
@@ -209,25 +209,25 @@ extension Session {
             }
             retryJoin(stream, at: now)
         }
-        if stream.isReleased || stream.isRefused {
+        if stream.progress.isReleased || stream.progress.isRefused {
             stream.discardReadable(at: now)
-            if stream.isReleased { return }
+            if stream.progress.isReleased { return }
         } else if isInitiator {
             readStatus(stream, events, at: now)
-        } else if !stream.isStarted {
+        } else if !stream.progress.isStarted {
             readPreface(stream, at: now)
             return
         }
         if events.isDisjoint(with: [.readable, .writable, .closed]) { return }
-        if isInitiator ? stream.isAnswered : true { host.told.append(stream) }
+        if isInitiator ? stream.progress.isAnswered : true { host.work.told.append(stream) }
     }
 
     /// Initiator: the listener's first byte.
     private func readStatus(_ stream: StreamHandle, _ events: Connection.Events, at now: Instant) {
-        guard !stream.isAnswered else { return }
+        guard !stream.progress.isAnswered else { return }
         let readable = stream.connection.readable
         if let byte = readable.first.first {
-            stream.isAnswered = true
+            stream.progress.isAnswered = true
             stream.connection.consume(1, at: now)
             guard let status = DialStatus(rawValue: byte) else {
                 stream.connection.abort(at: now)
@@ -236,7 +236,7 @@ extension Session {
             }
             host.emit(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
-            stream.isAnswered = true
+            stream.progress.isAnswered = true
             host.emit(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
@@ -269,11 +269,11 @@ extension Session {
             if stream.connection.isReadFinished { stream.connection.abort(at: now) }
         case .target(let target, let length):
             stream.connection.consume(length, at: now)
-            stream.isStarted = true
+            stream.progress.isStarted = true
             stream.countTarget()
             host.emit(.incoming(stream, target: target, user: user?.name ?? ""))
             if stream.connection.readable.count > 0 || stream.connection.isReadFinished {
-                host.told.append(stream)
+                host.work.told.append(stream)
             }
         case .unknownAddressType, .invalidName:
             stream.connection.abort(at: now)
@@ -290,7 +290,7 @@ extension Session {
     ) {
         var context = context
         guard let user, admit(path, at: now) else { return }
-        if openings.contains(context.number, host.incoming.sequence, at: now) {
+        if directory.openings.contains(context.number, host.incoming.sequence, at: now) {
             refuse(&context, payload.count, MPReset.unspecified, path, at: now)
             return
         }
@@ -308,13 +308,13 @@ extension Session {
             host.turnedAway(by: limit, user, at: now)
             return
         }
-        openings.remember(context.number, host.incoming.sequence, at: now)
+        directory.openings.remember(context.number, host.incoming.sequence, at: now)
         var connection: Connection
         repeat {
             connection = Connection(
                 role: .listener, configuration: host.configuration.connection,
                 localKey: host.random.next(), memory: memory, at: now)
-        } while tokens[connection.localToken] != nil
+        } while directory.tokens[connection.localToken] != nil
         connection.mode = modes.session
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let index = connection.accept(
@@ -327,7 +327,7 @@ extension Session {
         host.streams.insert(stream)
         stream.countOpening(of: user, at: now)
         attach(stream, at: now)
-        tokens[connection.localToken] = stream.slot
+        directory.tokens[connection.localToken] = stream.slot
         link(stream, index, context.number, path.number)
         noteData(path, stream, at: now)
         dispatchEvents(of: stream, at: now)
@@ -339,7 +339,7 @@ extension Session {
     ) {
         var context = context
         guard admit(path, at: now) else { return }
-        guard let slot = tokens[token], let stream = host.streams[slot] else {
+        guard let slot = directory.tokens[token], let stream = host.streams[slot] else {
             // RFC 8684 section 3.2: an unknown token is answered with a RST.
             refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
@@ -361,7 +361,7 @@ extension Session {
         link(stream, index, context.number, path.number)
         if !payload.isEmpty { noteData(path, stream, at: now) }
         dispatchEvents(of: stream, at: now)
-        host.ready.append(stream)
+        host.work.ready.append(stream)
     }
 
     /// A SYN on a path that was removed is one of the past; on one never spoken of it opens the
@@ -405,7 +405,7 @@ extension Session {
             context: &context, into: host.headScratch)
         guard let out = path.append(length) else { return }
         out.copyMemory(from: host.headScratch, byteCount: length)
-        if host.packetTrace != nil { traceOutgoing(reset, .empty, path, at: now) }
+        if host.observers.packetTrace != nil { traceOutgoing(reset, .empty, path, at: now) }
         markDirty()
     }
 }

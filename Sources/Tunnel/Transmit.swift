@@ -20,13 +20,13 @@ extension Endpoint {
         guard postHandshakes(into: batch) else { return true }
         walkOn(at: now)
         var isFull = !fillDatagrams(into: batch, at: now)
-        while let stream = host.ready.popFirst() {
+        while let stream = host.work.ready.popFirst() {
             guard stream.slot >= 0, let session = stream.session, !session.isClosing
             else { continue }
             switch session.visit(stream, batch, at: now) {
             case .nothingLeft: session.endVisit(stream, at: now)
-            case .more: host.ready.append(stream)
-            case .batchFull: host.ready.prepend(stream); isFull = true
+            case .more: host.work.ready.append(stream)
+            case .batchFull: host.work.ready.prepend(stream); isFull = true
             }
             if isFull { break }
         }
@@ -37,19 +37,21 @@ extension Endpoint {
             return true
         }
         assert(
-            isFull || !host.told.isEmpty || !host.events.isEmpty || !host.ready.isEmpty
-                || !host.walking.isEmpty || !host.ending.isEmpty || !host.rekeys.isEmpty
-                || deadline > now,
+            isFull || !host.work.told.isEmpty || !host.work.events.isEmpty
+                || !host.work.ready.isEmpty
+                || !host.work.walking.isEmpty || !host.work.ending.isEmpty
+                || !host.work.rekeys.isEmpty || deadline > now,
             "the loop would spin")
-        return isFull || !host.ready.isEmpty || !host.dirty.isEmpty || !host.outbox.isEmpty
-            || !host.talking.isEmpty
+        return isFull || !host.work.ready.isEmpty || !host.work.dirty.isEmpty
+            || !host.work.outbox.isEmpty
+            || !host.work.talking.isEmpty
     }
 
     private func postHandshakes(into batch: DatagramBatch) -> Bool {
-        if host.outbox.isEmpty { return true }
+        if host.work.outbox.isEmpty { return true }
         var sent = 0
-        defer { host.outbox.removeFirst(sent) }
-        for item in host.outbox {
+        defer { host.work.outbox.removeFirst(sent) }
+        for item in host.work.outbox {
             guard let out = batch.reserve(lane: 0) else { return false }
             item.bytes.withUnsafeBytes {
                 out.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
@@ -68,17 +70,17 @@ extension Endpoint {
         // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the
         // list.
         var i = 0
-        while i < host.dirty.count {
-            let slot = host.dirty[i]
+        while i < host.work.dirty.count {
+            let slot = host.work.dirty[i]
             i += 1
             guard let session = sessions[slot], session.turn.isDirty else { continue }
             if !session.flush(into: batch, at: now) {
                 isFull = true
-                host.dirty[kept] = slot
+                host.work.dirty[kept] = slot
                 kept += 1
             }
         }
-        host.dirty.removeSubrange(kept...)
+        host.work.dirty.removeSubrange(kept...)
         return !isFull
     }
 }
@@ -99,7 +101,9 @@ extension Session {
     ) -> Visit {
         catchUp(stream, at: now)
         var left = Limits.segmentsPerVisit, bytes = 0
-        defer { host.ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left) }
+        defer {
+            host.work.ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left)
+        }
         while left > 0 {
             guard stream.connection.nextSegment(at: now, into: &host.outgoing) else {
                 if manageSubflows(stream, at: now) { continue }
@@ -132,7 +136,7 @@ extension Session {
     func endVisit(_ stream: StreamHandle, at now: Instant) {
         endUnopened(stream, at: now)
         dispatchEvents(of: stream, at: now)
-        guard stream.slot >= 0, !stream.isReady else { return }
+        guard stream.slot >= 0, !stream.queues.isReady else { return }
         if stream.connection.isOver {
             remember(unsaidAbortOf: stream, at: now)
             drop(stream, at: now)
@@ -141,11 +145,11 @@ extension Session {
         noteOrphan(stream, at: now)
         requestJoin(stream, at: now)
         let due = min(
-            min(stream.connection.deadline, stream.joinRetryAt),
-            min(stream.orphanAt, min(stream.joinRequest.at, stream.prefaceUntil)))
+            min(stream.connection.deadline, stream.joining.retryAt),
+            min(stream.joining.orphanedUntil, min(stream.joining.request.at, stream.prefaceUntil)))
         // A turn ends after so many bytes: who waited for the next one may be due by now, and is
         // told at once.
-        host.streamDeadlines.set(stream.slot, max(due, now + .microseconds(10)))
+        host.deadlines.streams.set(stream.slot, max(due, now + .microseconds(10)))
     }
 
     // MARK: One segment
@@ -164,8 +168,9 @@ extension Session {
         if count > Limits.smallPayload {
             sendBulk(stream, path, batch, at: now)
         } else {
-            if host.packetTrace != nil {
-                traceOutgoing(host.outgoing.segment, host.outgoing.payload, path, at: now)
+            if host.observers.packetTrace != nil {
+                traceOutgoing(
+                    host.outgoing.segment, host.outgoing.payload, path, at: now)
             }
             sendSmall(host.outgoing.payload, stream, path, batch, at: now)
         }
@@ -183,7 +188,7 @@ extension Session {
         if host.outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
             error != .peerAborted
         {
-            stream.saidReset = true
+            stream.progress.saidReset = true
             remember(
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
                 number: stream.links[host.outgoing.subflow].number, at: now)
@@ -227,7 +232,7 @@ extension Session {
             sealed: host.outgoing.segment, payloadLength: payload.count, runsToEnd: true,
             subflow: host.outgoing.subflow, into: host.headScratch)
         path.mtu.sent(DatagramHeader.size + head + payload.count + RecordCipher.tagBytes, at: now)
-        if host.packetTrace != nil {
+        if host.observers.packetTrace != nil {
             traceOutgoing(host.outgoing.segment, payload, path, at: now)
         }
         seal(head: head, payload, path, batch, at: now)
@@ -337,7 +342,7 @@ extension Session {
     @inline(__always) func markDirty() {
         guard !turn.isDirty else { return }
         turn.isDirty = true
-        host.dirty.append(slot)
+        host.work.dirty.append(slot)
     }
 
     /// Sends what waits in every path; false where a lane is full, and something is left.

@@ -96,13 +96,13 @@ extension Session {
         at now: Instant
     ) {
         let timeout = timeout ?? resetTimeout()
-        resets.remember(frame, number: number, timeout: timeout, at: now)
+        directory.resets.remember(frame, number: number, timeout: timeout, at: now)
         arm(now + timeout)
     }
 
     func repeatResets(at now: Instant) {
         let timeout = resetTimeout()
-        while let (slot, frame) = resets.nextDue(at: now) {
+        while let (slot, frame) = directory.resets.nextDue(at: now) {
             var isSaid = false, works = false
             for case let path? in paths where path.isOpen && path.health == .usable {
                 works = true
@@ -111,10 +111,10 @@ extension Session {
                 isSaid = true
             }
             if isSaid {
-                resets.sent(slot, timeout: timeout, at: now)
+                directory.resets.sent(slot, timeout: timeout, at: now)
                 markDirty()
             } else {
-                resets.hold(
+                directory.resets.hold(
                     slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)
             }
         }
@@ -124,7 +124,7 @@ extension Session {
     /// time): the frame is made here, under a number of its own, and the peer finds the connection
     /// by the key in it.
     func remember(unsaidAbortOf stream: StreamHandle, at now: Instant) {
-        guard !stream.saidReset, stream.connection.error == .localAbort,
+        guard !stream.progress.saidReset, stream.connection.error == .localAbort,
             let key = stream.connection.remoteKey,
             isInitiator, let number = numbers.allocate(at: now)
         else { return }

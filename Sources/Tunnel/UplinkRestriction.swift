@@ -33,8 +33,10 @@ extension Endpoint {
 extension Session {
     /// Connections look again which paths are theirs.
     fileprivate func restrictionChanged() {
-        pathChanges &+= 1
-        for slot in streams { if let stream = host.streams[slot] { host.ready.append(stream) } }
+        changes.forJoins &+= 1
+        for slot in streams {
+            if let stream = host.streams[slot] { host.work.ready.append(stream) }
+        }
         markTalking()
     }
 

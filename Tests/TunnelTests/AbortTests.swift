@@ -79,9 +79,9 @@ import Testing
         #expect(aborted.count > size.count / 4)
         world.run(.milliseconds(31))
         #expect(Self.left(of: aborted, world) == (0, 0))
-        #expect((world.concentrator.sessions[0]?.resets.count ?? -1) == 0)
+        #expect((world.concentrator.sessions[0]?.directory.resets.count ?? -1) == 0)
         world.run(.milliseconds(500))
-        #expect((world.proxy.sessions.compactMap { $0 }.first?.resets.count ?? -1) == 0)
+        #expect((world.proxy.sessions.compactMap { $0 }.first?.directory.resets.count ?? -1) == 0)
     }
 
     @Test(arguments: 0..<3 as Range<UInt64>)

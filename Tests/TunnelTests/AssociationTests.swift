@@ -88,11 +88,11 @@ import Wire
         world.open(port: 1, sending: 10)
         world.run(.milliseconds(300))
         // The same number twice in a session, since the proxy has forgotten the first.
-        world.proxy.host.lastAssociation = 4
+        world.proxy.host.proxy.lastAssociation = 4
         let first = world.proxy.openAssociation(policy: .auto, at: world.now)
         world.run(.milliseconds(300))
         world.proxy.sessions.first??.datagrams.associations[5] = nil
-        world.proxy.host.lastAssociation = 4
+        world.proxy.host.proxy.lastAssociation = 4
         let owner = Client(first, sending: 0)
         let second = world.proxy.openAssociation(policy: .auto, at: world.now)
         second.owner = owner
@@ -104,7 +104,7 @@ import Wire
     @Test func aNumberInUseIsLeftOut() {
         let world = World(seed: 7)
         let first = Call(world)
-        world.proxy.host.lastAssociation = first.stream.association!.number &- 1
+        world.proxy.host.proxy.lastAssociation = first.stream.association!.number &- 1
         let owner = Client(world.proxy.openAssociation(policy: .auto, at: world.now), sending: 0)
         owner.stream.owner = owner
         world.run(.seconds(1)) { owner.status != nil }

@@ -57,7 +57,7 @@ import Testing
         #expect(theirs.changes.left == 2_000)
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(20))
-        #expect(!theirs.changes.isWalking && world.concentrator.host.walking.isEmpty)
+        #expect(!theirs.changes.isWalking && world.concentrator.host.work.walking.isEmpty)
         #expect(
             world.concentrator.host.streams.compactMap { $0 }.allSatisfy {
                 !$0.connection.hasSubflow(path: 1)
@@ -79,7 +79,7 @@ import Testing
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(20))
         #expect(world.concentrator.host.streams.living == 0)
-        #expect(world.concentrator.host.ending.isEmpty && theirs.streams.isEmpty)
+        #expect(world.concentrator.host.work.ending.isEmpty && theirs.streams.isEmpty)
     }
 
     /// Lost and open again before a connection heard of either: its subflow there ended all the

@@ -84,7 +84,7 @@ import Testing
     @Test func thinStreamsDoNotStarveBulk() {
         var queue = ReadyQueue()
         let bulk = stream(0), thin = (0..<20).map { _ in stream(0) }
-        bulk.isBulk = true
+        bulk.queues.isBulk = true
         queue.append(bulk)
         for s in thin { queue.append(s) }
         var seen = 0
@@ -104,12 +104,12 @@ import Testing
         for _ in 0..<20_000 {
             if random.next() % 3 > 0 {
                 let s = streams[Int(random.next() % 60)]
-                if !s.isReady { inside += 1 }
+                if !s.queues.isReady { inside += 1 }
                 if random.next() % 8 == 0 { queue.prepend(s) } else { queue.append(s) }
-                #expect(s.isReady)
+                #expect(s.queues.isReady)
             } else if let s = queue.popFirst() {
                 inside -= 1
-                #expect(!s.isReady)
+                #expect(!s.queues.isReady)
                 queue.charge(
                     s, bytes: Int(random.next() % 50_000), segments: Int(random.next() % 33))
             }

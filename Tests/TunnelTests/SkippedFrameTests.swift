@@ -69,7 +69,9 @@ import Testing
             missing += 1
             return low[missing - 1]
         }
-        guard case .used = session.numbers.lookup(number) else { Issue.record("not there"); return }
+        guard case .used = session.numbers.lookup(number) else {
+            Issue.record("not there"); return
+        }
         try Self.inject(skipped + [8] + low + [0], toProxy: toProxy, world)
         if case .used = session.numbers.lookup(number) {
             Issue.record("\(what): the reset behind it was not read")
@@ -86,6 +88,8 @@ import Testing
             .number
         let low = [UInt8(number >> 8), UInt8(number & 255)]
         try Self.inject([0x0c, 0, 8] + low + [0], toProxy: false, world)
-        guard case .used = session.numbers.lookup(number) else { Issue.record("read on"); return }
+        guard case .used = session.numbers.lookup(number) else {
+            Issue.record("read on"); return
+        }
     }
 }

@@ -281,7 +281,7 @@ import Testing
         #expect(world.concentrator.report(at: world.now).connections == 0)
         #expect(world.proxy.currentSession?.numbers.used == 0)
         #expect(world.concentrator.sessions[0]?.numbers.used == 0)
-        #expect(world.concentrator.sessions[0]?.tokens.isEmpty == true)
+        #expect(world.concentrator.sessions[0]?.directory.tokens.isEmpty == true)
     }
 
     @Test func aFailedDialIsTold() {

@@ -45,11 +45,11 @@ extension Endpoint {
     /// again.
     private func nextAssociation() -> UInt16 {
         for _ in 0...UInt16.max {
-            host.lastAssociation &+= 1
-            let number = host.lastAssociation
+            host.proxy.lastAssociation &+= 1
+            let number = host.proxy.lastAssociation
             if sessions.allSatisfy({ $0?.datagrams.associations[number] == nil }) { break }
         }
-        return host.lastAssociation
+        return host.proxy.lastAssociation
     }
 
     /// Sends a datagram to `target`, where the concentrator is to send it, or at the concentrator
@@ -77,11 +77,11 @@ extension Endpoint {
     /// where some are left for the next batch.
     func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
         var isLeft = false
-        let due = host.talking
-        host.talking.removeAll(keepingCapacity: true)
+        let due = host.work.talking
+        host.work.talking.removeAll(keepingCapacity: true)
         for slot in due {
-            guard let session = sessions[slot], session.isTalking else { continue }
-            session.isTalking = false
+            guard let session = sessions[slot], session.turn.isTalking else { continue }
+            session.turn.isTalking = false
             if !session.fillDatagrams(into: batch, at: now) { isLeft = true }
         }
         return !isLeft
@@ -118,7 +118,7 @@ extension Session {
             return
         }
         stream.connection.consume(AssociationPreface.size, at: now)
-        stream.isStarted = true
+        stream.progress.isStarted = true
         stream.countTarget()
         guard
             datagrams.open(
@@ -130,7 +130,7 @@ extension Session {
         }
         stream.association = preface
         host.emit(.associating(stream, user: user?.name ?? ""))
-        if stream.connection.isReadFinished { host.told.append(stream) }
+        if stream.connection.isReadFinished { host.work.told.append(stream) }
     }
 
     // MARK: What arrives
@@ -164,8 +164,8 @@ extension Session {
     }
 
     private func handOver(_ owner: Int, _ from: Target, _ payload: UnsafeRawBufferPointer) {
-        guard let stream = host.streams[owner], !stream.isReleased else { return }
-        host.datagramArrived?(stream, from, payload)
+        guard let stream = host.streams[owner], !stream.progress.isReleased else { return }
+        host.observers.datagramArrived?(stream, from, payload)
     }
 
     /// Datagrams came or go: round trips are to be known.
@@ -189,9 +189,9 @@ extension Session {
 
     /// Its datagrams want a turn.
     func markTalking() {
-        guard !isTalking else { return }
-        isTalking = true
-        host.talking.append(slot)
+        guard !turn.isTalking else { return }
+        turn.isTalking = true
+        host.work.talking.append(slot)
     }
 
     /// A path ended or is in doubt: what it took lately may have to go once more.

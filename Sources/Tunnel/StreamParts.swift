@@ -1,0 +1,66 @@
+import Measures
+import Multipath
+
+/// Where a stream stands in its session.
+struct StreamPlace {
+    /// In `Session.streams`; -1 while in none.
+    var position = -1
+    /// The last change of its session's paths that it heard of (`PathChanges.latest`).
+    var heardOf: UInt64 = 0
+    /// When it could first send in its session.
+    var attachedAt = Instant.zero
+}
+
+/// How far a stream has come beside its connection.
+struct StreamProgress {
+    /// Initiator: the first subflow was opened. Listener: the target was read and said.
+    var isStarted = false
+    /// Initiator: the dial status was read. Listener: it was written.
+    var isAnswered = false
+    /// Listener: the dial failed; what still comes is dropped.
+    var isRefused = false
+    /// The owner has let go.
+    var isReleased = false
+    /// A reset left that told the peer of an abort, or should have.
+    var saidReset = false
+}
+
+/// When a stream looks for further subflows, and how long it waits for one.
+struct StreamJoining {
+    /// `PathChanges.forJoins` when joins were last looked for.
+    var lookedAt: UInt32 = 0
+    /// When they are looked for though no path has changed.
+    var retryAt = Instant.distantFuture
+    private(set) var retries = 0
+    /// Listener: when the proxy is asked again for a subflow, and how often it was.
+    var request = Repeater()
+    /// Listener: when a connection without subflows is given up; `.distantFuture` while it has
+    /// some.
+    var orphanedUntil = Instant.distantFuture
+
+    /// A subflow ended that the paths give no reason for: another try, after a time-out that
+    /// doubles.
+    mutating func retry(at now: Instant) {
+        var timeout = Limits.firstJoinRetry
+        for _ in 0..<min(retries, 10) { timeout = min(timeout * 2, Limits.maximumJoinRetry) }
+        retries += 1
+        retryAt = now + timeout
+    }
+
+    /// The session is gone, and the connection is opened anew in another one.
+    mutating func startAgain() {
+        lookedAt = 0
+        retryAt = .distantFuture
+    }
+}
+
+/// A stream's links in `ReadyQueue` and in `ToldQueue`, which allocate nothing.
+struct QueueLinks {
+    var nextReady: StreamHandle?
+    var isReady = false
+    /// Where in `ReadyQueue` it is or last was, and whether it filled its last visit.
+    var readyIn = 0
+    var isBulk = false
+    var nextTold: StreamHandle?
+    var isTold = false
+}
