@@ -110,7 +110,7 @@ public final class ConcentratorServer: EngineDelegate {
         case .activity: break
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .associating(let handle, let user): associating(handle, user)
-        case .answered, .addressAnnounced, .sessionDoubted, .pathLeftOut, .modeChanged: break
+        case .answered, .addressAnnounced, .sessionSilent, .pathLeftOut, .modeChanged: break
         case .helloRefused(let user, let remote, let reason):
             log.notice(
                 "hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])

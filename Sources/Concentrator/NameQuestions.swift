@@ -26,7 +26,7 @@ final class NameQuestions {
 
     /// Bytes of an answer in a datagram of the session, which may have 9,000; a longer one is said
     /// to be cut short, and asked for by a stream.
-    static let longestDatagram = 8_192
+    static let maximumDatagram = 8_192
 
     var counters = Counters()
     private let forwarder: NameForwarder
@@ -133,7 +133,7 @@ final class LongNameQuestion: StreamOwner {
     private var isOver = false
 
     /// Bytes of a question, more than one with a name and EDNS has.
-    private static let longest = 512
+    private static let maximumLength = 512
 
     init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
         self.handle = handle
@@ -158,7 +158,9 @@ final class LongNameQuestion: StreamOwner {
             return
         }
         let bytes = handle.readable.bytes
-        if let length = DNSFraming.length(of: bytes[...]), length > Self.longest { cut(); return }
+        if let length = DNSFraming.length(of: bytes[...]), length > Self.maximumLength {
+            cut(); return
+        }
         guard let message = DNSFraming.message(of: bytes[...]) else { return }
         hasAsked = true
         handle.consume(bytes.count, at: server.driver.now)

@@ -125,7 +125,7 @@ final class UDPAssociation: StreamOwner {
         if questions == nil { questions = [:] }
         guard questions?[id] == nil else { server.names.counters.repeated += 1; return }
         let question = server.names.ask(
-            message, of: user, limit: NameQuestions.longestDatagram
+            message, of: user, limit: NameQuestions.maximumDatagram
         ) { [weak self] in self?.answered(id, $0) }
         questions?[id] = question
     }

@@ -67,13 +67,13 @@ public struct DeadlineHeap {
     private mutating func sink(_ start: Int) {
         var i = start
         while true {
-            var least = i
+            var earliest = i
             let left = 2 * i + 1, right = left + 1
-            if left < heap.count, heap[left].at < heap[least].at { least = left }
-            if right < heap.count, heap[right].at < heap[least].at { least = right }
-            if least == i { return }
-            exchange(i, least)
-            i = least
+            if left < heap.count, heap[left].at < heap[earliest].at { earliest = left }
+            if right < heap.count, heap[right].at < heap[earliest].at { earliest = right }
+            if earliest == i { return }
+            exchange(i, earliest)
+            i = earliest
         }
     }
 

@@ -130,8 +130,8 @@ public final class Connection {
     var wantsWritable = false
     /// When the application last had more to write than there was space for.
     var writerHeldAt = Instant(nanoseconds: .min / 2)
-    var saidEstablished = false
-    var saidClosed = false
+    var reportedEstablished = false
+    var reportedClosed = false
     var subflowsClosed = false
     /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
     /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
@@ -193,11 +193,11 @@ public final class Connection {
     /// others go on meanwhile.
     private var sendRoom: Int {
         let windows = allWindows
-        let least = configuration.minimumSendSpace, most = configuration.sendLimit
+        let minimum = configuration.minimumSendSpace, maximum = configuration.sendLimit
         let unacknowledged = Int(sender.ring.end &- sender.acknowledged)
         return min(
-            min(most, max(least, 8 * windows)) - unacknowledged,
-            min(most, max(least, 2 * windows)) - sender.backlog)
+            min(maximum, max(minimum, 8 * windows)) - unacknowledged,
+            min(maximum, max(minimum, 2 * windows)) - sender.backlog)
     }
 
     var allWindows: Int {
@@ -273,7 +273,7 @@ public final class Connection {
         error = .localAbort
         isAborting = true
         for case let member? in members { member.tcp.abort() }
-        say(.closed)
+        report(.closed)
         inputChanged(at: now)
     }
 
@@ -281,7 +281,7 @@ public final class Connection {
     public func fail(_ reason: ConnectionError, at now: Instant) {
         if isFinished { endIsConfirmed = true } else if error == nil { error = reason }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
-        say(.closed)
+        report(.closed)
         inputChanged(at: now)
     }
 
@@ -327,7 +327,7 @@ public final class Connection {
         return false
     }
 
-    func say(_ event: Events) { events.insert(event) }
+    func report(_ event: Events) { events.insert(event) }
 
     func inputChanged(at now: Instant) {
         phase = .control

@@ -25,7 +25,7 @@ extension Connection {
                 member.tcp.abort()
             }
         }
-        say(.closed)
+        report(.closed)
     }
 
     /// The peer aborted with this key, by whatever subflow: inside a session the frame alone ends
@@ -34,7 +34,7 @@ extension Connection {
         guard framing.abortsAllAtOnce, key == localKey else { return false }
         if error == nil { error = .peerAborted }
         for index in members.indices where members[index] != nil { retire(index, at: now) }
-        say(.closed)
+        report(.closed)
         inputChanged(at: now)
         return true
     }
@@ -58,7 +58,7 @@ extension Connection {
             neverOpened
         {
             sender.assumeFinAcknowledged()
-            return settle(at: now)
+            return closeIfFinished(at: now)
         }
         // A connection whose first subflow is refused, or whose joins are refused with none left,
         // is not known to the peer (any more).
@@ -76,14 +76,14 @@ extension Connection {
     var isFinished: Bool { sender.isFinAcknowledged && receiver.isFinReached }
 
     /// After any input: the end of both streams closes the subflows.
-    func settle(at now: Instant) {
+    func closeIfFinished(at now: Instant) {
         guard isFinished, !subflowsClosed else { return }
         subflowsClosed = true
         timers[.endConfirmation] = now + Self.endConfirmationTimeout
         for case let member? in members { closeAfterEnd(on: member) }
         // it has no other subflow, and its FIN is the stream's
         if raw.plain != nil { confirmEnd(at: now) }
-        if !saidClosed { saidClosed = true; say(.closed) }
+        if !reportedClosed { reportedClosed = true; report(.closed) }
     }
 
     /// The peer is known to know that both streams ended.
@@ -104,7 +104,7 @@ extension Connection {
         error = .protocolViolation(what)
         isAborting = true
         for case let member? in members { member.tcp.abort() }
-        say(.closed)
+        report(.closed)
     }
 
     /// Ends one subflow with RST and MP_TCPRST; the connection goes on.
@@ -127,7 +127,7 @@ extension Connection {
         }
         reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
         ended.append(index)
-        say(.subflowEnded)
+        report(.subflowEnded)
         discardAcknowledged()
     }
 

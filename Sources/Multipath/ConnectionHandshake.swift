@@ -52,7 +52,7 @@ extension Connection {
         estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
     ) -> Int {
         let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
-        if framing.isExposed { takeWishes(syn) }
+        if framing.isExposed { takeRequests(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
         // third packet.
         var taken = 0
@@ -169,7 +169,7 @@ extension Connection {
             guard remoteKey == nil, segment.flags.contains(.syn), let key = option.senderKey,
                 Self.isUsable(option), raw.plain == nil
             else { return }
-            if framing.isExposed { takeWishes(segment) }
+            if framing.isExposed { takeRequests(segment) }
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
             guard ours == localKey else {

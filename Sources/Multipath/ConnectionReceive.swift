@@ -49,7 +49,9 @@ extension Connection {
             receiveWindow: subflowWindow, at: now)
         if arrival.wasReset { return wasReset(index, segment, at: now) }
         if arrival.isUnacceptable { return }
-        if arrival.established, !saidEstablished { saidEstablished = true; say(.established) }
+        if arrival.established, !reportedEstablished {
+            reportedEstablished = true; report(.established)
+        }
         takeJoin(segment, member: member, at: now)
         if !arrival.text.isEmpty {
             lastDataMember = index
@@ -86,7 +88,7 @@ extension Connection {
         }
         // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
         if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
-        settle(at: now)
+        closeIfFinished(at: now)
         // RFC 8684 section 3.3.3: a FIN ends the subflow only
         if arrival.finished, raw.plain == nil, !isExposed || livingSubflows > 1 || isFinished {
             member.isEnding = true
@@ -229,7 +231,7 @@ extension Connection {
     {
         countReceived(bytes.count, path: path)
         counted.bytesReceived += bytes.count
-        if receiver.place(bytes, at: offset) { say(.readable) }
+        if receiver.place(bytes, at: offset) { report(.readable) }
     }
 
     /// The data offset of a peer's data sequence number; nil where it is before the stream, further
@@ -270,7 +272,7 @@ extension Connection {
         {
             // The mapping's length counts the DATA_FIN as its last number (RFC 8684 section 3.3.3).
             if receiver.finish(at: start &+ UInt64(max(1, mapping.length)) &- 1) {
-                say(.readable)
+                report(.readable)
             } else {
                 counted.dssErrors += 1
             }
@@ -280,7 +282,7 @@ extension Connection {
 
     func dataAcknowledged() {
         discardAcknowledged()
-        if wantsWritable { say(.writable); wantsWritable = false }
+        if wantsWritable { report(.writable); wantsWritable = false }
     }
 
     /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a
@@ -294,12 +296,12 @@ extension Connection {
         var lowest = UInt64.max
         for case let member? in members where member.isAlive {
             let hold = member.lowestHeldOffset()
-            let most =
+            let maximum =
                 member.health != .usable || member.isStale
                 ? min(Self.maximumHeldForSuspect, configuration.sendLimit / 2)
                 : configuration.sendLimit
             if hold < sender.acknowledged,
-                sender.acknowledged - hold > UInt64(most),
+                sender.acknowledged - hold > UInt64(maximum),
                 !mayMove(member)
             {
                 continue

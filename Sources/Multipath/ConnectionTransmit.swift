@@ -113,7 +113,7 @@ extension Connection {
     ) {
         begin(&out)
         var length = 0, offset = sender.next, isCopy = false
-        let most =
+        let maximum =
             min(member.tcp.sendSegmentSize, configuration.subflow.openingLimit)
             - Self.openingHeadroom
         // A joining SYN carries data only where nothing else can: else the scheduler knows better
@@ -124,10 +124,10 @@ extension Connection {
             if sender.reinjections.isEmpty, !sender.deferred.isEmpty { sender.reinjectDeferred() }
             if sender.reinjections.count > 0 {
                 offset = sender.reinjections[0].start
-                length = min(room, most, sender.reinjections[0].count)
+                length = min(room, maximum, sender.reinjections[0].count)
                 isCopy = true
             } else {
-                length = min(room, most, sender.sendable)
+                length = min(room, maximum, sender.sendable)
             }
         }
         member.tcp.fillOpen(

@@ -4,7 +4,7 @@ import Shell
 import Wire
 
 /// The concentrator's addresses, its names resolved at the start, and again while there is no
-/// session or its session is in doubt: it may have moved.
+/// session or its session is silent: it may have moved.
 final class ConcentratorAddresses {
     /// From one round of resolution to the next while it is needed, doubled up to the longest: a
     /// change of address is found within seconds, however long it took to come.
@@ -22,7 +22,7 @@ final class ConcentratorAddresses {
     private var complaints = NoticeLimit(1, in: .seconds(60))
     private var interval = ConcentratorAddresses.minimumInterval
 
-    /// Whether no session is up, or it is in doubt, so that looking again is worth it.
+    /// Whether no session is up, or it is silent, so that looking again is worth it.
     var isNeeded = true {
         didSet {
             guard isNeeded != oldValue else { return }

@@ -134,7 +134,7 @@ final class DatagramRouter {
         case .direct(let uplink): return direct(uplink)
         case .tunnel(let options):
             if options.uplinks == nil, server.settings.withoutSession == .direct,
-                server.obstacleOrDoubt != nil
+                server.obstacleOrSilence != nil
             {
                 server.hastenSession()
                 return direct(nil)

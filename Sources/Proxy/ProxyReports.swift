@@ -42,7 +42,7 @@ final class ProxyReports {
             var numbers = numbers(session)
             numbers.silence = Int(silence.milliseconds)
             recorder.note(.sessionResumed, numbers: numbers)
-        case .sessionDoubted(let session):
+        case .sessionSilent(let session):
             recorder.note(.sessionSilent, numbers: numbers(session))
         case .sessionClosed(let session, let reason):
             uplinks.sessionClosed(Self.theSession)

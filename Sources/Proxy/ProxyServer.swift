@@ -53,7 +53,7 @@ public final class ProxyServer: EngineDelegate {
     /// Pairs of uplink and address for which the session has no path left.
     private var leftOut: [String] = []
     /// Since when the session, or what there is of it, has been silent.
-    private var doubtedAt: Instant?
+    private var silentSince: Instant?
     private var direct: DirectDials?
     private var restrictions: [[String]: UplinkRestriction] = [:]
     private var reachability = Reachability()
@@ -359,16 +359,16 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// The same, also for a session that was silent for a while and may be dead.
-    var obstacleOrDoubt: Reachability.Obstacle? {
+    var obstacleOrSilence: Reachability.Obstacle? {
         if let obstacle { return obstacle }
-        guard settings.withoutSession == .direct, let doubtedAt,
-            loop.now() - doubtedAt >= Reachability.firstWait
+        guard settings.withoutSession == .direct, let silentSince,
+            loop.now() - silentSince >= Reachability.firstWait
         else { return nil }
         return .noAnswer
     }
 
-    /// Whether there is one that is not in doubt.
-    var hasSession: Bool { reachability.sessions > 0 && doubtedAt == nil }
+    /// Whether there is one that is not silent.
+    var hasSession: Bool { reachability.sessions > 0 && silentSince == nil }
 
     /// What connections from this machine have in common, made for the first of them; nil where
     /// there can be none.
@@ -407,7 +407,7 @@ public final class ProxyServer: EngineDelegate {
         case .sessionOpened(let session, _):
             reachability.sessionOpened()
             names.sessionOpened()
-            doubtedAt = nil
+            silentSince = nil
             leftOut.removeAll()
             concentrator?.isNeeded = false
             silence?.cancel()
@@ -418,7 +418,7 @@ public final class ProxyServer: EngineDelegate {
                 metadata: ["session": "\(session)", "silent_s": "\(Int(silence.seconds))"])
         case .sessionClosed(let session, let reason):
             reachability.sessionClosed()
-            doubtedAt = nil
+            silentSince = nil
             concentrator?.isNeeded = reachability.sessions == 0
             if reachability.sessions == 0 {
                 silence?.arm(after: reachability.wait)
@@ -434,16 +434,16 @@ public final class ProxyServer: EngineDelegate {
                     : "an address of the concentrator is gone",
                 metadata: ["address": "\(address)"])
             uplinks?.setFamilies(of: concentrator?.current ?? [], announced: announced)
-        case .sessionDoubted(let session):
+        case .sessionSilent(let session):
             // Perhaps it is not there any more: whoever has a name looks it up again.
             concentrator?.isNeeded = true
-            if doubtedAt == nil { doubtedAt = loop.now() }
+            if silentSince == nil { silentSince = loop.now() }
             if settings.withoutSession == .direct { silence?.arm(after: Reachability.firstWait) }
             log.info("the concentrator is silent", metadata: ["session": "\(session)"])
         case .pathChanged(let session, let path, let uplink, let remote, let health):
             if health == .usable, reachability.sessions > 0 {
                 concentrator?.isNeeded = false
-                doubtedAt = nil
+                silentSince = nil
             }
             log.info(
                 "path \(health)",
@@ -473,7 +473,7 @@ public final class ProxyServer: EngineDelegate {
     /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log
     /// names all causes.
     private func stillSilent() {
-        if reachability.sessions > 0, let obstacle = obstacleOrDoubt {
+        if reachability.sessions > 0, let obstacle = obstacleOrSilence {
             for client in Array(clients.values) { client.unreachable(obstacle.status) }
             return
         }

@@ -70,7 +70,7 @@ extension ProxyServer {
 
     /// What becomes of questions for names for want of a session; nil while there is one.
     var absenceForNames: WithoutSession? {
-        guard obstacleOrDoubt != nil else { return nil }
+        guard obstacleOrSilence != nil else { return nil }
         hastenSession()
         return settings.withoutSession
     }
@@ -100,7 +100,7 @@ extension ProxyServer {
         _ target: Target, _ options: TunnelOptions, for client: any Requester
     ) -> Beginning {
         var isHealthy = true
-        if let obstacle = obstacleOrDoubt {
+        if let obstacle = obstacleOrSilence {
             isHealthy = false
             hastenSession()
             switch settings.withoutSession {

@@ -43,11 +43,11 @@ extension Subflow {
             segment.options.present.isDisjoint(with: SegmentOptions.multipathSignals)
         {
             duplicateAcknowledgements += 1
-            return settle(delivery, priorInFlight: priorInFlight, isDuplicate: true, at: now)
+            return applyDelivery(delivery, priorInFlight: priorInFlight, isDuplicate: true, at: now)
         }
         guard delivery.advanced || delivery.sawBlocks || tail.end != nil else { return }
         arrival.newlyDelivered = delivery.bytes
-        settle(delivery, priorInFlight: priorInFlight, isDuplicate: false, at: now)
+        applyDelivery(delivery, priorInFlight: priorInFlight, isDuplicate: false, at: now)
     }
 
     /// RFC 9293 section 3.10.7.4. In `.connection` scope the owner judges the window's age by the

@@ -2,7 +2,8 @@ import Measures
 
 extension Subflow {
     /// What an acknowledgement means for RTT, losses, window and timers.
-    func settle(_ delivery: Delivery, priorInFlight: Int, isDuplicate: Bool, at now: Instant) {
+    func applyDelivery(_ delivery: Delivery, priorInFlight: Int, isDuplicate: Bool, at now: Instant)
+    {
         let advanced = delivery.advanced
         if advanced {
             timeout.endBackoff(isMeasured: rtt.isKnown)

@@ -102,7 +102,7 @@ extension Session {
     func askAddress(_ path: Path, at now: Instant) {
         guard path.isOpen, path.validation.check != nil else { return }
         path.validation.check?.isDue = true
-        markDirty()
+        requestFlush()
     }
 
     /// Question or answer may have been lost: again when something comes from there.

@@ -11,7 +11,7 @@ enum DatagramSizes {
         Limits.basePacket - DatagramSizes.packetHeader(isIPv4: isIPv4)
     }
     /// Of an Ethernet's 1,500 bytes.
-    static func longestDatagram(isIPv4: Bool) -> Int { 1500 - packetHeader(isIPv4: isIPv4) }
+    static func maximumDatagram(isIPv4: Bool) -> Int { 1500 - packetHeader(isIPv4: isIPv4) }
     /// IP and UDP headers.
     static func packetHeader(isIPv4: Bool) -> Int { isIPv4 ? 28 : 48 }
 
@@ -54,14 +54,14 @@ extension Session {
             : nil
         let change = path.mtu.restart(
             base: DatagramSizes.baseDatagram(isIPv4: isIPv4),
-            ceiling: min(ceiling ?? .max, DatagramSizes.longestDatagram(isIPv4: isIPv4)))
+            ceiling: min(ceiling ?? .max, DatagramSizes.maximumDatagram(isIPv4: isIPv4)))
         sizeChanged(change, path, at: now)
         return change == .shrank
     }
 
     /// Subflows follow the size of their path's datagrams.
     func sizeChanged(_ change: PathMTU.Change, _ path: Path, at now: Instant) {
-        if path.mtu.hasProbe { markDirty() }
+        if path.mtu.hasProbe { requestFlush() }
         arm(path.mtu.deadline)
         guard change != .none else { return }
         sizesChanged(path, isSmaller: change == .shrank, at: now)
@@ -82,8 +82,8 @@ extension Session {
     }
 
     /// Data goes unanswered on the path: it may be the length of its datagrams.
-    func doubtSize(_ path: Path, at now: Instant) {
-        guard path.isOpen, path.mtu.doubt(at: now, timeout: roundTripBound(path)) else {
+    func checkForBlackHole(_ path: Path, at now: Instant) {
+        guard path.isOpen, path.mtu.checkForBlackHole(at: now, timeout: roundTripBound(path)) else {
             return
         }
         sizeChanged(.none, path, at: now)
@@ -91,11 +91,11 @@ extension Session {
     }
 
     /// The same where a subflow of the stream has timed out.
-    func doubtSize(_ stream: StreamHandle, at now: Instant) {
+    func checkForBlackHole(_ stream: StreamHandle, at now: Instant) {
         guard let number = stream.connection.takeUnansweredPath(), number < paths.count,
             let path = paths[number]
         else { return }
-        doubtSize(path, at: now)
+        checkForBlackHole(path, at: now)
     }
 
     func advanceSize(_ path: Path, to now: Instant) {

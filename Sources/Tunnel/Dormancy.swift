@@ -34,7 +34,7 @@ extension Session {
 
     /// Listener: a connection without a subflow that works has something to send.
     func requestJoin(_ stream: StreamHandle, at now: Instant) {
-        guard !isInitiator, !isMute, !stream.connection.hasUsableSubflow,
+        guard !isInitiator, !hasExpiredKeys, !stream.connection.hasUsableSubflow,
             stream.connection.wantsSubflow
         else {
             stream.joining.request.stop()
@@ -45,7 +45,7 @@ extension Session {
         if let path = bestPath(), let out = path.append(JoinRequestFrame.size) {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
             noteEliciting(path, at: now)
-            markDirty()
+            requestFlush()
             timeout = path.probeTimeout
         }
         stream.joining.request.sent(at: now, first: timeout, maximum: Limits.maximumSignalInterval)

@@ -60,7 +60,7 @@ public final class Endpoint {
         configuration.connection.framing = .sealed
         configuration.connection.subflow.earlyData = true
         configuration.connection.aidsHandover = configuration.signaling == .reliable
-        configuration.connection.subflow.minimumSegmentSize = Limits.leastSegmentSize
+        configuration.connection.subflow.minimumSegmentSize = Limits.minimumSegmentSize
         configuration.connection.subflow.maximumSegmentSize = DatagramSizes.segmentSize(
             datagramLimit: 1472)
         // A SYN can't be cut in two: it is never longer than what every path takes.
@@ -137,7 +137,9 @@ public final class Endpoint {
         }
         if let session = currentSession {
             session.openPaths(uplink: uplink, at: now)
-            if session.isMute || now - session.activity.lastArrival > Limits.idleDoubt {
+            if session.hasExpiredKeys
+                || now - session.activity.lastArrival > Limits.handshakeAfterIdleness
+            {
                 beginHandshake(at: now)
             }
         }
@@ -155,7 +157,7 @@ public final class Endpoint {
     }
 
     /// Sending through the uplink failed with an error that says the path is gone. It is tried
-    /// again with growing patience, since no event may tell that it works again.
+    /// again after growing time-outs, since no event may tell that it works again.
     public func uplinkFailed(_ number: Int, at now: Instant) {
         clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
@@ -190,7 +192,7 @@ public final class Endpoint {
                 session.openPaths(uplink: item.uplink, at: now)
             }
         }
-        // Whoever waits for an answer asks the new addresses at once, whatever the patience was for
+        // Whoever waits for an answer asks the new addresses at once, whatever the time-out was for
         // the old.
         if handshake != nil {
             handshake?.count = 0
@@ -257,7 +259,7 @@ public final class Endpoint {
             guard let message = host.work.rekeys.popFirst() else { break }
             message.session.work(on: message, at: now)
         }
-        walkOn(at: now)
+        notifyConnections(at: now)
         while let slot = host.deadlines.sessions.popDue(at: now) {
             guard let session = sessions[slot] else { continue }
             session.turn.scheduled = .distantFuture
@@ -289,7 +291,7 @@ public final class Endpoint {
     /// more.
     public func nextEvent() -> EndpointEvent? {
         if let event = host.work.events.popFirst() { return event }
-        while let stream = host.work.told.popFirst() {
+        while let stream = host.work.activity.popFirst() {
             if !stream.progress.isReleased { return .activity(stream) }
         }
         return nil

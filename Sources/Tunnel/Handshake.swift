@@ -84,7 +84,7 @@ extension Endpoint {
         guard isProxy, handshake == nil, let slot = sessions.takeSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
         if let session = currentSession, !session.hasUsablePath {
-            host.emit(.sessionDoubted(session: session.slot))
+            host.emit(.sessionSilent(session: session.slot))
         }
         repeatHandshake(at: now)
     }
@@ -106,7 +106,7 @@ extension Endpoint {
         handshake = nil
     }
 
-    /// The next attempt, with growing and jittered patience for the one after it.
+    /// The next attempt, with a growing and jittered time-out for the one after it.
     func repeatHandshake(at now: Instant) {
         guard let dialer, var state = dialer.handshake else { return }
         defer { Secrets.wipeStack() }
@@ -325,7 +325,7 @@ extension Endpoint {
             slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
             keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
         sessions[slot] = session
-        if session.changes.isWalking { host.work.walking.append(slot) }
+        if session.changes.isPending { host.work.sessionsWithChanges.append(slot) }
         handshake = nil
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
@@ -372,7 +372,7 @@ extension Session {
     /// What both ends do when a session goes on: its connections find it in its slot, and nothing
     /// refers to records of the past.
     func goOn(at now: Instant) {
-        turn.isDirty = false
+        turn.wantsFlush = false
         turn.scheduled = .distantFuture
         for slot in streams {
             guard let stream = host.streams[slot] else { continue }
@@ -406,6 +406,6 @@ extension Session {
         if arrival.token < 0, let out = path.append(ProbeFrame.size) {
             ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
         }
-        markDirty()
+        requestFlush()
     }
 }

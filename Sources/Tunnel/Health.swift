@@ -71,13 +71,13 @@ extension Session {
     }
 
     /// How long the answer to a probe may take that silence has called for already: two witnesses
-    /// need less patience than one.
+    /// need a shorter time-out than one.
     private func shortBound(_ path: Path) -> Interval {
         let bound = roundTripBound(path)
         guard path.roundTrip.isKnown else { return bound }
-        let least = min(
-            max(path.roundTrip.minimum / 4, Limits.leastProbeVariation), Limits.minimumVariation)
-        return min(bound, path.roundTrip.smoothed + max(path.roundTrip.variation * 2, least))
+        let minimum = min(
+            max(path.roundTrip.minimum / 4, Limits.minimumProbeVariation), Limits.minimumVariation)
+        return min(bound, path.roundTrip.smoothed + max(path.roundTrip.variation * 2, minimum))
     }
 
     // MARK: Probes
@@ -115,7 +115,7 @@ extension Session {
             : path.probe.backoff
         path.probe.verdictAt = now + timeout
         arm(path.probe.verdictAt)
-        markDirty()
+        requestFlush()
     }
 
     func receive(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
@@ -126,12 +126,12 @@ extension Session {
             answer.isAnswer = true
             if !isInitiator, frame.isLong, arrival.length >= Limits.minimumBaseDatagram {
                 path.waiting.longAnswer = answer
-                markDirty()
+                requestFlush()
             } else if let out = path.append(ProbeFrame.size) {
                 answer.write(into: out)
-                markDirty()
+                requestFlush()
             }
-            if isInitiator, frame.purpose == .narrow, path.isOpen, path.mtu.doubtBase() {
+            if isInitiator, frame.purpose == .narrow, path.isOpen, path.mtu.withdrawBase() {
                 sizeChanged(.shrank, path, at: now)
             }
             // Who asks on a path we took for dead is alive: ask back at once.
@@ -232,8 +232,8 @@ extension Session {
         if path.silence.isOverdue(timeout: silenceTimeout(path), at: now) {
             path.probe.needed = 1
             sendProbe(path, at: now)
-            doubtDatagrams()
-            doubtSize(path, at: now)
+            reviewRecentDatagrams()
+            checkForBlackHole(path, at: now)
         } else if let due = keepWarmAt(path, at: now), due <= now {
             path.probe.needed = 2
             sendProbe(path, at: now)
@@ -289,7 +289,7 @@ extension Session {
         if change.endsReport { raise(path, at: now) }
         path.silence.restart()
         changes.forJoins &+= 1
-        doubtDatagrams()
+        reviewRecentDatagrams()
         if change.health != .usable { askFutile(besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
         let isNew = change.isOpening || path.lastArrival == .zero
@@ -322,7 +322,7 @@ extension Session {
     /// The session's next deadline from all its timers.
     func schedule(at now: Instant) {
         guard !isClosing, isConfirmed else { return }
-        if isMute { scheduleMute(at: now); return }
+        if hasExpiredKeys { scheduleWithoutKeys(at: now); return }
         var due = min(signals.at, keys.current.since + host.configuration.keyDeath)
         due = min(due, nextSuccessorEnd())
         for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
@@ -331,10 +331,13 @@ extension Session {
         due = min(due, datagrams.deadline)
         if isInitiator {
             due = min(due, use.dueAt)
-            // Doubt is looked at again and again while it lasts.
+            // Looked at again and again while the silence lasts.
             if !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking {
                 due = min(
-                    due, max(activity.lastArrival + Limits.sessionDoubt, now + .milliseconds(100)))
+                    due,
+                    max(
+                        activity.lastArrival + Limits.handshakeAfterSilence,
+                        now + .milliseconds(100)))
             }
         } else {
             due = min(due, activity.lastArrival + maximumSilence)
@@ -349,7 +352,7 @@ extension Session {
     }
 
     /// Without keys there is nothing to do but to wait for new ones.
-    private func scheduleMute(at now: Instant) {
+    private func scheduleWithoutKeys(at now: Instant) {
         let end = isInitiator ? .distantFuture : activity.lastArrival + maximumSilence
         arm(max(min(end, nextSuccessorEnd()), now + .microseconds(50)))
     }
@@ -358,11 +361,11 @@ extension Session {
         if !isInitiator, now - activity.lastArrival >= maximumSilence {
             return .isOver(reason: "silent")
         }
-        if !isMute, now - keys.current.since >= host.configuration.keyDeath {
+        if !hasExpiredKeys, now - keys.current.since >= host.configuration.keyDeath {
             dropKeys(at: now)
             if isInitiator { return .needsHandshake }
         }
-        if isMute { schedule(at: now); return .none }
+        if hasExpiredKeys { schedule(at: now); return .none }
         for case let path? in paths { advance(path, to: now) }
         if signals.at <= now { repeatSignals(at: now) }
         if use.dueAt <= now { lookAtUse(at: now) }
@@ -372,7 +375,7 @@ extension Session {
         keys.expirePrevious(at: now)
         if let rekey = keys.rekey, rekey.again.at <= now { repeatRekey(at: now) }
         if isInitiator, !hasUsablePath, !streams.isEmpty,
-            now - activity.lastArrival >= Limits.sessionDoubt
+            now - activity.lastArrival >= Limits.handshakeAfterSilence
         {
             return .needsHandshake
         }
@@ -384,7 +387,7 @@ extension Session {
     func advance(_ stream: StreamHandle, to now: Instant) {
         catchUp(stream, at: now)
         stream.connection.advance(to: now)
-        doubtSize(stream, at: now)
+        checkForBlackHole(stream, at: now)
         if stream.joining.orphanedUntil <= now { giveUpOrphan(stream, at: now) }
         if stream.prefaceUntil <= now { giveUpHalfOpen(stream, at: now) }
         dispatchEvents(of: stream, at: now)

@@ -17,7 +17,7 @@ extension Session {
             return true
         }
         guard
-            stream.joining.lookedAt != changes.forJoins || stream.joining.retryAt <= now
+            stream.joining.seenForJoins != changes.forJoins || stream.joining.retryAt <= now
                 || stream.isMoving(selection.activePath)
                 || (selection.superseded.map({ stream.connection.hasSubflow(path: $0) }) ?? false)
         else { return false }
@@ -26,7 +26,7 @@ extension Session {
             return false
         }
         if staysDormant(stream, at: now) || waitsForUse(stream, at: now) { return false }
-        stream.joining.lookedAt = changes.forJoins
+        stream.joining.seenForJoins = changes.forJoins
         stream.joining.retryAt = .distantFuture
         if mode(of: stream) == .single { return keepOne(stream, at: now) }
         let lived = stream.connection.livingSubflows
@@ -49,7 +49,7 @@ extension Session {
             && stream.connection.isQuiet(for: Limits.quiet, at: now)
     }
 
-    /// Single mode: a subflow on the keeper, and where that stands none elsewhere.
+    /// Single mode: a subflow on the active path, and where that stands none elsewhere.
     private func keepOne(_ stream: StreamHandle, at now: Instant) -> Bool {
         guard let active = activePath(for: stream) else { return false }
         if stream.connection.hasSubflow(path: active.number) {
@@ -132,7 +132,7 @@ extension Session {
         return true
     }
 
-    /// A subflow ended that the paths give no reason for: another try, with growing patience.
+    /// A subflow ended that the paths give no reason for: another try, after a growing time-out.
     func retryJoin(_ stream: StreamHandle, at now: Instant) {
         guard isInitiator, stream.connection.error == nil, stream.joining.retryAt == .distantFuture
         else {

@@ -98,9 +98,9 @@ enum Limits {
     /// Answers to segments of unknown subflow numbers in one turn: about as many as a datagram
     /// holds. They are shorter than what asks for them, and are not answered.
     static let resetsPerTurn = 512
-    /// The least payload of a full segment, bytes (RFC 9293 section 3.7.1): whoever announces less
-    /// gets this.
-    static let leastSegmentSize = 536
+    /// The smallest payload of a full segment, bytes (RFC 9293 section 3.7.1): whoever announces
+    /// less gets this.
+    static let minimumSegmentSize = 536
     /// Resting numbers freed in one go.
     static let numbersPerWake = 256
     /// Changes of paths that one datagram may announce: a proxy says each path's state once. An
@@ -112,9 +112,9 @@ enum Limits {
     /// SYNs that one datagram may hold, to open or to join a connection: two and a half microseconds
     /// each. Those behind them count as lost, and whoever sends begins another datagram.
     static let openingsPerDatagram = 16
-    /// Connections that are told of a path's change at once, in the datagram that said it; the
+    /// Connections that are notified of a path's change at once, in the datagram that said it; the
     /// others hear of it in the following turns, or before they are used.
-    static let streamsPerWalk = 64
+    static let streamsPerTurn = 64
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
 
@@ -152,16 +152,16 @@ enum Limits {
     /// "Something is being transferred" for this long after the last payload.
     static let activity = Interval.seconds(10)
     /// All paths silent for this long: a new handshake is tried beside the probes.
-    static let sessionDoubt = Interval.seconds(3)
-    /// A session that heard nothing for this long is doubted at its next use already.
-    static let idleDoubt = Interval.seconds(45)
+    static let handshakeAfterSilence = Interval.seconds(3)
+    /// A session that heard nothing for this long is asked for at its next use already.
+    static let handshakeAfterIdleness = Interval.seconds(45)
 
     static let firstHandshakeTimeout = Interval.milliseconds(250)
     static let waitingHandshakeTimeout = Interval.seconds(2)
     static let idleHandshakeTimeout = Interval.seconds(10)
 
     /// Segments that the first flights of all subflows may have that begin on a path within a
-    /// second, and what each has at least: 64 downloads at once would else begin with six seconds
+    /// second, and the minimum of each: 64 downloads at once would else begin with six seconds
     /// of a 2 Mbit/s link.
     static let firstFlights = 64
     static let minimumFirstFlight = 4
@@ -169,8 +169,8 @@ enum Limits {
     static let peerAckDelay = Interval.milliseconds(25)
     static let minimumVariation = Interval.milliseconds(20)
     /// The same for a probe that silence called for: a quarter of the shortest round trip, within
-    /// `leastProbeVariation` and `minimumVariation`.
-    static let leastProbeVariation = Interval.milliseconds(8)
+    /// `minimumProbeVariation` and `minimumVariation`.
+    static let minimumProbeVariation = Interval.milliseconds(8)
     /// A path's time-out while nothing was measured on it.
     static let initialTimeout = Interval.milliseconds(250)
     /// And whatever was: a process that stood still for minutes measures them, and would wait for
@@ -199,7 +199,7 @@ enum Limits {
     static let streakBreak = Interval.milliseconds(300)
     /// Arrivals in a row that count as a streak whose end is worth a probe.
     static let streakLength = 8
-    /// The least silence behind a streak that is worth a probe, and the longest however arrivals
+    /// The minimum silence behind a streak that is worth a probe, and the maximum however arrivals
     /// varied, where they come more often than every 8 ms.
     static let minimumStreakSilence = Interval.milliseconds(15)
     static let maximumStreakSilence = Interval.milliseconds(30)

@@ -181,7 +181,7 @@ extension Session {
                 path.leaveBy = .distantFuture; continue
             }
             if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leaveTimeout }
-            if path.leaveBy <= now || !isInhabited(path) {
+            if path.leaveBy <= now || !hasLivingSubflows(path) {
                 path.leaveBy = .distantFuture
                 close(path, at: now)
             } else {
@@ -206,7 +206,7 @@ extension Session {
         }
     }
 
-    private func isInhabited(_ path: Path) -> Bool {
+    private func hasLivingSubflows(_ path: Path) -> Bool {
         for slot in streams {
             if let stream = host.streams[slot], stream.connection.livesOn(path: path.number) {
                 return true

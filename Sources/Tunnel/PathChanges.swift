@@ -5,19 +5,18 @@ import Multipath
 /// used or when its turn comes.
 ///
 /// A datagram may say of 32 paths that they are gone, and a session may have 100,000 connections.
-/// So a change is only noted where it is read; `advance` and `transmit` tell
-/// `Limits.streamsPerWalk` connections each time.
+/// So a change is only noted where it is read; `advance` and `transmit` notify
+/// `Limits.streamsPerTurn` connections each time.
 struct PathChanges {
     /// Counts changes; a connection remembers the last one it has heard of.
     private(set) var latest: UInt64 = 1
     /// Counts those after which another path may be joined: a connection that has joined at this
     /// value has nothing to look for.
     var forJoins: UInt32 = 1
-    /// Connections that the walk through the session's list has not come to yet, and where it
-    /// stands.
+    /// Connections of the session's list that have yet to be notified, and the place of the next.
     private(set) var left = 0
     private var cursor = 0
-    var isWalking: Bool { left > 0 }
+    var isPending: Bool { left > 0 }
 
     /// Another change, of which `count` connections are to hear.
     mutating func note(_ count: Int) -> UInt64 {
@@ -26,7 +25,7 @@ struct PathChanges {
         return latest
     }
 
-    /// The place of the next connection to tell in a list of `count`; nil at the end of the walk.
+    /// The place of the next connection to notify in a list of `count`; nil once all were.
     /// The list may have changed since the last step.
     mutating func next(of count: Int) -> Int? {
         guard left > 0, count > 0 else { left = 0; return nil }
@@ -61,65 +60,65 @@ extension Session {
         let change = noteChange(path, at: now)
         path.changes.health = change
         if health == .lost { path.changes.lost = change }
-        tellAtOnce(at: now)
+        notifyAtOnce(at: now)
     }
 
     func addressChanged(_ path: Path, isElsewhere: Bool, at now: Instant) {
         let change = noteChange(path, at: now)
         path.changes.moved = change
         if isElsewhere { path.changes.movedElsewhere = change }
-        tellAtOnce(at: now)
+        notifyAtOnce(at: now)
     }
 
     func sizesChanged(_ path: Path, isSmaller: Bool, at now: Instant) {
         let change = noteChange(path, at: now)
         path.changes.sized = change
         if isSmaller { path.changes.shrank = change }
-        tellAtOnce(at: now)
+        notifyAtOnce(at: now)
     }
     @discardableResult
     private func noteChange(_ path: Path?, at now: Instant) -> UInt64 {
-        let wasWalking = changes.isWalking
+        let wasPending = changes.isPending
         let change = changes.note(streams.count)
         path?.changes.any = change
-        if changes.isWalking, !wasWalking { host.work.walking.append(slot) }
+        if changes.isPending, !wasPending { host.work.sessionsWithChanges.append(slot) }
         return change
     }
 
     /// What our own clock or uplinks say concerns all connections now; what a datagram says can
     /// wait until it is read to its end.
-    fileprivate func tellAtOnce(at now: Instant) {
+    fileprivate func notifyAtOnce(at now: Instant) {
         if turn.isReading { return }
         while let place = changes.next(of: streams.count) {
-            if let stream = host.streams[streams[place]] { tell(stream, at: now) }
+            if let stream = host.streams[streams[place]] { notify(stream, at: now) }
         }
     }
 
     /// The connection hears of what it has not heard of yet. Called before it is used.
     @inline(__always) func catchUp(_ stream: StreamHandle, at now: Instant) {
-        if stream.place.heardOf != changes.latest { tell(stream, at: now) }
+        if stream.place.seenChange != changes.latest { notify(stream, at: now) }
     }
 
-    fileprivate func tell(_ stream: StreamHandle, at now: Instant) {
-        let heard = stream.place.heardOf
-        guard heard != changes.latest else { return }
-        stream.place.heardOf = changes.latest
-        for case let path? in paths where path.changes.any > heard {
+    fileprivate func notify(_ stream: StreamHandle, at now: Instant) {
+        let seen = stream.place.seenChange
+        guard seen != changes.latest else { return }
+        stream.place.seenChange = changes.latest
+        for case let path? in paths where path.changes.any > seen {
             // Lost and open again meanwhile: its subflows ended all the same.
-            if path.changes.lost > heard {
+            if path.changes.lost > seen {
                 stream.connection.setHealth(.lost, path: path.number, at: now)
             }
-            if path.changes.sized > heard {
+            if path.changes.sized > seen {
                 stream.connection.limitSegments(
                     to: DatagramSizes.segmentSize(datagramLimit: path.datagramLimit),
-                    path: path.number, repeatsAll: path.changes.shrank > heard, at: now)
+                    path: path.number, repeatsAll: path.changes.shrank > seen, at: now)
             }
-            if path.changes.moved > heard {
+            if path.changes.moved > seen {
                 stream.connection.addressMoved(
                     path: path.number,
-                    isElsewhere: path.changes.movedElsewhere > heard, at: now)
+                    isElsewhere: path.changes.movedElsewhere > seen, at: now)
             }
-            if path.changes.health > heard {
+            if path.changes.health > seen {
                 stream.connection.setHealth(path.health, path: path.number, at: now)
                 // Who asked for a join in vain through a silence of minutes asks again now.
                 if path.health == .usable { stream.joining.request.stop() }
@@ -134,7 +133,7 @@ extension Session {
 extension Endpoint {
     /// Fails the streams of sessions that have ended, `maximum` of them: one datagram may end
     /// 100,000, a microsecond each.
-    func failStreams(maximum: Int = Limits.streamsPerWalk, at now: Instant) {
+    func failStreams(maximum: Int = Limits.streamsPerTurn, at now: Instant) {
         var left = maximum
         while left > 0, let session = host.work.ending.last {
             guard let slot = session.streams.last, let stream = host.streams[slot] else {
@@ -148,20 +147,20 @@ extension Endpoint {
         }
     }
 
-    /// Tells connections of what has changed: some of each session that has such.
-    func walkOn(at now: Instant) {
+    /// Notifies connections of what has changed: some of each session that has such.
+    func notifyConnections(at now: Instant) {
         if !host.work.ending.isEmpty { failStreams(at: now) }
-        guard !host.work.walking.isEmpty else { return }
-        var budget = Limits.streamsPerWalk
-        while budget > 0, let slot = host.work.walking.last {
+        guard !host.work.sessionsWithChanges.isEmpty else { return }
+        var budget = Limits.streamsPerTurn
+        while budget > 0, let slot = host.work.sessionsWithChanges.last {
             guard let session = sessions[slot], !session.isClosing,
                 let place = session.changes.next(of: session.streams.count)
             else {
-                host.work.walking.removeLast()
+                host.work.sessionsWithChanges.removeLast()
                 continue
             }
             budget -= 1
-            if let stream = host.streams[session.streams[place]] { session.tell(stream, at: now) }
+            if let stream = host.streams[session.streams[place]] { session.notify(stream, at: now) }
         }
     }
 }

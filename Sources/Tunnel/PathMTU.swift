@@ -26,7 +26,7 @@ struct PathMTU {
         /// SEARCHING: a size is being tried, for the `tries`th time, until `verdictAt`.
         case trying(size: Int, tries: Int, sentAt: Instant, verdictAt: Instant)
         /// SEARCH_COMPLETE, until it is worth looking again.
-        case settled(until: Instant)
+        case complete(until: Instant)
         /// Full datagrams went unanswered: are it those of this size?
         case verifying(tries: Int, sentAt: Instant, verdictAt: Instant)
     }
@@ -52,7 +52,7 @@ struct PathMTU {
     /// What the interface takes, or an Ethernet's worth.
     private(set) var ceiling: Int
     private var state = State.unproven
-    /// The least size known not to pass.
+    /// The smallest size known not to pass.
     private var tooLong: Int
     private var retry = PathMTU.firstRetry
     /// Sizes of probes that wait for the next flush: a size, and how often.
@@ -81,7 +81,7 @@ struct PathMTU {
         switch state {
         case .unproven: .distantFuture
         case .trying(_, _, _, let at), .verifying(_, _, let at): at
-        case .settled(let until): until
+        case .complete(let until): until
         }
     }
 
@@ -106,7 +106,7 @@ struct PathMTU {
         lastVerified = now
         if tooLong <= ceiling {
             // A black hole was found: what lies above is looked at later.
-            state = .settled(until: now + retry)
+            state = .complete(until: now + retry)
         } else {
             tryNext(at: now, timeout: timeout)
         }
@@ -137,7 +137,7 @@ struct PathMTU {
             retry = Self.firstRetry
             tryNext(at: now, timeout: timeout)
             return .grew
-        case .trying, .settled:
+        case .trying, .complete:
             // Late, behind a queue longer than was thought: it passes all the same.
             guard size > current, size <= ceiling, sentAt <= now, now - sentAt < Self.latest else {
                 return .none
@@ -170,8 +170,8 @@ struct PathMTU {
         guard deadline <= now else { return .none }
         switch state {
         case .unproven: return .none
-        case .settled:
-            guard isWanted else { state = .settled(until: now + .seconds(60)); return .none }
+        case .complete:
+            guard isWanted else { state = .complete(until: now + .seconds(60)); return .none }
             tooLong = ceiling + 1
             tryNext(at: now, timeout: timeout)
             return .none
@@ -185,7 +185,7 @@ struct PathMTU {
                 tooLong = min(tooLong, size)
                 tryNext(at: now, timeout: timeout)
             } else {
-                state = .settled(until: now + Self.silentRetry)  // silence tells nothing of sizes
+                state = .complete(until: now + Self.silentRetry)  // silence tells nothing of sizes
             }
             return .none
         case .verifying(let tries, let sentAt, _):
@@ -210,7 +210,7 @@ struct PathMTU {
     private mutating func tryNext(at now: Instant, timeout: Interval) {
         let size = tooLong > ceiling ? ceiling : current + (tooLong - current) / 2
         guard tooLong - current > Self.precision || size == ceiling, size > current else {
-            state = .settled(until: now + Self.raiseInterval)
+            state = .complete(until: now + Self.raiseInterval)
             return
         }
         probe(size, count: 1)
@@ -221,7 +221,7 @@ struct PathMTU {
         if tooLong > ceiling, current < ceiling {
             tryNext(at: now, timeout: timeout)
         } else {
-            state = .settled(until: now + Self.raiseInterval)
+            state = .complete(until: now + Self.raiseInterval)
         }
     }
 
@@ -234,13 +234,13 @@ struct PathMTU {
 
     /// Data went unanswered for longer than a round trip: it may be the length of its datagrams.
     /// True where a probe is due, and a short one with it.
-    mutating func doubt(at now: Instant, timeout: Interval) -> Bool {
+    mutating func checkForBlackHole(at now: Instant, timeout: Interval) -> Bool {
         guard lastFull > lastVerified else { return false }
         switch state {
         case .unproven, .verifying: return false
-        case .trying, .settled: break
+        case .trying, .complete: break
         }
-        if current == base { return doubtBase() }
+        if current == base { return withdrawBase() }
         // Two at once: one of them may be lost for another reason.
         probe(current, count: 2)
         state = .verifying(tries: 1, sentAt: now, verdictAt: now + timeout)
@@ -249,7 +249,7 @@ struct PathMTU {
 
     /// The peer's full datagrams don't arrive: both directions must show again that the base size
     /// passes. False where that is under way.
-    mutating func doubtBase() -> Bool {
+    mutating func withdrawBase() -> Bool {
         guard isProven else { return false }
         current = base
         baseAsked = 0

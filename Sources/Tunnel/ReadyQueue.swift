@@ -131,7 +131,7 @@ struct ReadyQueue {
 }
 
 /// Streams whose owner is to be told, users in turn.
-struct ToldQueue {
+struct ActivityQueue {
     private struct Flow {
         var head: StreamHandle?
         var tail: StreamHandle?
@@ -145,12 +145,12 @@ struct ToldQueue {
     var isEmpty: Bool { firstActive < 0 }
 
     mutating func append(_ stream: StreamHandle) {
-        guard !stream.queues.isTold else { return }
-        stream.queues.isTold = true
+        guard !stream.queues.isInActivity else { return }
+        stream.queues.isInActivity = true
         let index = stream.user + 1
         while flows.count <= index { flows.append(Flow()) }
         if let tail = flows[index].tail {
-            tail.queues.nextTold = stream
+            tail.queues.nextInActivity = stream
         } else {
             flows[index].head = stream
         }
@@ -168,10 +168,10 @@ struct ToldQueue {
     mutating func popFirst() -> StreamHandle? {
         let index = firstActive
         guard index >= 0, let stream = flows[index].head else { return nil }
-        flows[index].head = stream.queues.nextTold
+        flows[index].head = stream.queues.nextInActivity
         if flows[index].head == nil { flows[index].tail = nil }
-        stream.queues.nextTold = nil
-        stream.queues.isTold = false
+        stream.queues.nextInActivity = nil
+        stream.queues.isInActivity = false
         firstActive = flows[index].nextActive
         if firstActive < 0 { lastActive = -1 }
         flows[index].isActive = false

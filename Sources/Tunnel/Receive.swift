@@ -19,7 +19,7 @@ extension Endpoint {
         }
         guard let record = session.open(header, datagram, at: now) else { return }
         if !session.isConfirmed { session = confirm(session, at: now) }
-        // The session lives: whoever doubted it may stop.
+        // The session lives: whoever asked for another may stop.
         if host.proxy.isHandshaking { endHandshake() }
         if let reason = session.receive(record, from: source, at: now) {
             end(session, reason: "closed by the peer (\(reason))", at: now)
@@ -100,7 +100,7 @@ extension Session {
         } else {
             path = Path(
                 number: Int(record.header.path), uplinkName: "", address: source,
-                datagramLimit: DatagramSizes.longestDatagram(
+                datagramLimit: DatagramSizes.maximumDatagram(
                     isIPv4: source.remote.address.isIPv4),
                 isValidated: false)
             paths[path.number] = path
@@ -367,12 +367,12 @@ extension Session {
         guard host.work.resetsThisTurn < Limits.resetsPerTurn else { return }
         if let frame = directory.resets.frame(of: number), let out = path.append(frame.count) {
             frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-            markDirty()
+            requestFlush()
         }
         guard let out = path.append(SubflowResetFrame.size) else { return }
         host.work.resetsThisTurn += 1
         SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
-        markDirty()
+        requestFlush()
     }
 
     /// The peer has no such subflow: ours ends as if an RST had come.

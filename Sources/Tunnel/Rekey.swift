@@ -10,7 +10,7 @@ extension Session {
 
     /// Called where records leave: an idle session needs no new keys.
     @inline(__always) func rekeyIfDue(at now: Instant) {
-        guard isInitiator, keys.rekey == nil, !isMute,
+        guard isInitiator, keys.rekey == nil, !hasExpiredKeys,
             now - keys.current.since >= host.configuration.keyLifetime
                 || keys.recordsSent >= Limits.recordsPerKey
         else { return }
@@ -54,7 +54,7 @@ extension Session {
         message.withUnsafeBytes {
             RekeyFrame(isAnswer: isAnswer, epoch: epoch, message: $0).write(into: out)
         }
-        markDirty()
+        requestFlush()
     }
 
     /// Looks at a message of a rekey as far as that costs nothing. Its Diffie-Hellman operations
@@ -74,7 +74,7 @@ extension Session {
 
     /// The Diffie-Hellman operations of a message that `receive` let pass.
     func work(on message: RekeyMessage, at now: Instant) {
-        guard !isClosing, !isMute else { return }
+        guard !isClosing, !hasExpiredKeys else { return }
         message.bytes.withUnsafeBytes { bytes in
             let frame = RekeyFrame(
                 isAnswer: message.isAnswer, epoch: message.epoch, message: bytes)
@@ -92,7 +92,7 @@ extension Session {
 
     /// False also where the answer is known already, and goes once more.
     private func isNewRequest(_ frame: RekeyFrame, _ path: Path, at now: Instant) -> Bool {
-        guard !isInitiator, !isMute else { return false }
+        guard !isInitiator, !hasExpiredKeys else { return false }
         if let old = keys.rekeyAnswer,
             old.epoch == frame.epoch,
             frame.message.elementsEqual(old.message1)

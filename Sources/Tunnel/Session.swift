@@ -75,7 +75,7 @@ final class Session {
     var slot: Int { indices.slot }
     /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new
     /// ones.
-    var isMute: Bool { keys.current.isDead }
+    var hasExpiredKeys: Bool { keys.current.isDead }
 
     /// Goes on with the keys and indices of a new handshake; packet numbers begin anew with them.
     func goOn(

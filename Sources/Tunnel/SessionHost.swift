@@ -8,7 +8,7 @@ import Wire
 /// one endpoint, owned by it.
 ///
 /// A session notes here what is to be done (what may be sent, when it wants to be called, what is
-/// to be told); `Endpoint` does it in its turn. Nothing here leads from one session to another.
+/// to be reported); `Endpoint` does it in its turn. Nothing here leads from one session to another.
 final class SessionHost {
     let configuration: EndpointConfiguration
     var random: KeyedRandom
@@ -77,16 +77,16 @@ struct Deadlines {
 struct TurnWork {
     /// Streams that have something to send.
     var ready = ReadyQueue()
-    /// Streams whose owner is to be told.
-    var told = ToldQueue()
+    /// Streams whose owner is to be activity.
+    var activity = ActivityQueue()
     /// What the owner of the endpoint is to hear.
     var events = FIFO<EndpointEvent>()
     /// Slots of sessions with frames that wait for a datagram.
-    var dirty: [Int] = []
+    var sessionsToFlush: [Int] = []
     /// Slots of sessions whose datagrams want a turn.
-    var talking: [Int] = []
+    var sessionsWithDatagrams: [Int] = []
     /// Slots of sessions with connections that have not heard of all changes of their paths.
-    var walking: [Int] = []
+    var sessionsWithChanges: [Int] = []
     /// Sessions that have ended, with streams that have not failed yet.
     var ending: [Session] = []
     /// Messages of rekeys that wait for their Diffie-Hellman operations.
@@ -98,18 +98,20 @@ struct TurnWork {
 
     init() {
         events.reserveCapacity(256)
-        dirty.reserveCapacity(64)
+        sessionsToFlush.reserveCapacity(64)
     }
 
     var isEmpty: Bool {
-        ready.isEmpty && told.isEmpty && events.isEmpty && dirty.isEmpty && outbox.isEmpty
-            && walking.isEmpty && talking.isEmpty && ending.isEmpty && rekeys.isEmpty
+        ready.isEmpty && activity.isEmpty && events.isEmpty && sessionsToFlush.isEmpty
+            && outbox.isEmpty
+            && sessionsWithChanges.isEmpty && sessionsWithDatagrams.isEmpty && ending.isEmpty
+            && rekeys.isEmpty
     }
 
     /// Lets go of all streams.
     mutating func removeStreams() {
         while ready.popFirst() != nil {}
-        while told.popFirst() != nil {}
+        while activity.popFirst() != nil {}
         events = FIFO()
         ending = []
         rekeys = FIFO()

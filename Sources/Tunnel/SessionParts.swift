@@ -106,9 +106,9 @@ struct SessionTurn {
     /// When `advance` is due; kept so that only an earlier deadline costs anything.
     var scheduled = Instant.distantFuture
     /// Frames wait for the end of the turn.
-    var isDirty = false
+    var wantsFlush = false
     /// Its datagrams want a turn.
-    var isTalking = false
+    var wantsDatagramTurn = false
     /// A record's frames are being read: connections hear of changes later.
     var isReading = false
 }

@@ -36,14 +36,14 @@ struct UserLoad {
     /// Without their whole target yet.
     var halfOpen = 0
     /// When a limit was last told of, by `UserLimit.rawValue`.
-    private var saidAt = [Instant?](repeating: nil, count: UserLimit.allCases.count)
+    private var reportedAt = [Instant?](repeating: nil, count: UserLimit.allCases.count)
 
     var open: Int { streams - released }
 
     /// Whether it is time to tell of it (again).
     mutating func mayTell(of limit: UserLimit, at now: Instant) -> Bool {
-        if let last = saidAt[limit.rawValue], now - last < Limits.limitSilence { return false }
-        saidAt[limit.rawValue] = now
+        if let last = reportedAt[limit.rawValue], now - last < Limits.limitSilence { return false }
+        reportedAt[limit.rawValue] = now
         return true
     }
 }

@@ -140,7 +140,7 @@ extension Session {
             at: now, first: max(timeout, Limits.minimumSignalInterval),
             maximum: Limits.maximumSignalInterval)
         arm(signals.at)
-        markDirty()
+        requestFlush()
     }
 
     /// Writes every pending signal that fits into `room` bytes; the bytes written.
@@ -202,7 +202,7 @@ extension Session {
         var echo = frame
         echo.isEcho = true
         echo.write(into: out)
-        markDirty()
+        requestFlush()
     }
 
     /// One signal less waits for its echo.
@@ -230,7 +230,7 @@ extension Session {
             // in.
             path = Path(
                 number: Int(frame.path), uplinkName: "", address: arrival.address,
-                datagramLimit: DatagramSizes.longestDatagram(isIPv4: arrival.remote.address.isIPv4),
+                datagramLimit: DatagramSizes.maximumDatagram(isIPv4: arrival.remote.address.isIPv4),
                 isValidated: false)
             paths[path.number] = path
         }

@@ -68,7 +68,7 @@ struct ArrivalStreak {
     private(set) var count = 0
     private var gap = Interval.zero
     /// The longest distance of late; what a stall leaves fades within a hundred arrivals or two.
-    private var longest = Interval.zero
+    private var maximum = Interval.zero
     /// When its silence calls for a probe; `.distantFuture` where it does not.
     private(set) var silentAt = Instant.distantFuture
 
@@ -84,7 +84,7 @@ struct ArrivalStreak {
         }
         count += 1
         gap = (gap * 7 + distance) / 8
-        longest = max(distance, longest - longest / 64)
+        maximum = max(distance, maximum - maximum / 64)
         guard count >= Limits.streakLength else { return nil }
         silentAt = now + silence
         return silentAt
@@ -93,7 +93,7 @@ struct ArrivalStreak {
     /// What is longer than any pause of late; that of one lost datagram, where they come evenly, is
     /// not.
     private var silence: Interval {
-        let usual = max(max(gap * 5 / 2, longest * 3 / 2), Limits.minimumStreakSilence)
+        let usual = max(max(gap * 5 / 2, maximum * 3 / 2), Limits.minimumStreakSilence)
         return min(usual, max(gap * 4, Limits.maximumStreakSilence))
     }
 

@@ -8,8 +8,8 @@ public enum EndpointEvent {
     case sessionOpened(session: Int, user: String)
     case sessionClosed(session: Int, reason: String)
     /// Proxy: nothing works any more and the concentrator is silent; it may have another address by
-    /// now. A path that becomes usable ends the doubt.
-    case sessionDoubted(session: Int)
+    /// now. A path that becomes usable ends the silence.
+    case sessionSilent(session: Int)
     /// The session goes on with new keys after a silence, and its connections with it. `session`:
     /// its number from here on.
     case sessionResumed(session: Int, silence: Interval)

@@ -6,7 +6,7 @@ struct StreamPlace {
     /// In `Session.streams`; -1 while in none.
     var position = -1
     /// The last change of its session's paths that it heard of (`PathChanges.latest`).
-    var heardOf: UInt64 = 0
+    var seenChange: UInt64 = 0
     /// When it could first send in its session.
     var attachedAt = Instant.zero
 }
@@ -28,7 +28,7 @@ struct StreamProgress {
 /// When a stream looks for further subflows, and how long it waits for one.
 struct StreamJoining {
     /// `PathChanges.forJoins` when joins were last looked for.
-    var lookedAt: UInt32 = 0
+    var seenForJoins: UInt32 = 0
     /// When they are looked for though no path has changed.
     var retryAt = Instant.distantFuture
     private(set) var retries = 0
@@ -49,18 +49,18 @@ struct StreamJoining {
 
     /// The session is gone, and the connection is opened anew in another one.
     mutating func startAgain() {
-        lookedAt = 0
+        seenForJoins = 0
         retryAt = .distantFuture
     }
 }
 
-/// A stream's links in `ReadyQueue` and in `ToldQueue`, which allocate nothing.
+/// A stream's links in `ReadyQueue` and in `ActivityQueue`, which allocate nothing.
 struct QueueLinks {
     var nextReady: StreamHandle?
     var isReady = false
     /// Where in `ReadyQueue` it is or last was, and whether it filled its last visit.
     var readyIn = 0
     var isBulk = false
-    var nextTold: StreamHandle?
-    var isTold = false
+    var nextInActivity: StreamHandle?
+    var isInActivity = false
 }

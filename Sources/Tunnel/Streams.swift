@@ -56,12 +56,14 @@ extension Endpoint {
             session.attach(stream, at: now)
             // Nothing heard for long: the concentrator may have been restarted. Asking costs one
             // datagram.
-            if session.isMute || now - session.activity.lastArrival > Limits.idleDoubt {
+            if session.hasExpiredKeys
+                || now - session.activity.lastArrival > Limits.handshakeAfterIdleness
+            {
                 beginHandshake(at: now)
             }
         } else {
             host.proxy.waiting.append(stream)
-            // Whoever waits does not wait for an idle proxy's patience.
+            // Whoever waits does not wait for an idle proxy's time-out.
             if let next = handshake?.nextAt, next > now + Limits.firstHandshakeTimeout {
                 handshake?.nextAt = now + Limits.firstHandshakeTimeout
                 handshake?.count = 0
@@ -78,7 +80,7 @@ extension Endpoint {
         host.proxy.uplinks.removeAll()
         for stream in host.proxy.waiting {
             stream.connection.fail(.sessionLost, at: now)
-            host.tellEnd(stream, isProxy: true)
+            host.reportEnd(stream, isProxy: true)
             host.remove(stream)
         }
         host.proxy.waiting.removeAll()
@@ -114,7 +116,7 @@ extension Endpoint {
 
 extension SessionHost {
     /// Tells the owner that nothing more will come.
-    func tellEnd(_ stream: StreamHandle, isProxy: Bool) {
+    func reportEnd(_ stream: StreamHandle, isProxy: Bool) {
         guard !stream.progress.isReleased else { return }
         if isProxy, !stream.progress.isAnswered {
             stream.progress.isAnswered = true
@@ -123,7 +125,7 @@ extension SessionHost {
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
             )
         }
-        if isProxy || stream.progress.isStarted { work.told.append(stream) }
+        if isProxy || stream.progress.isStarted { work.activity.append(stream) }
     }
 
     /// A stream that has no session yet is not wanted any more.
@@ -149,7 +151,7 @@ extension Session {
         stream.place.attachedAt = now
         stream.place.position = streams.count
         streams.append(stream.slot)
-        stream.place.heardOf = changes.latest
+        stream.place.seenChange = changes.latest
         stream.connection.mode = mode(of: stream)
         countMode(of: stream, by: 1, at: now)
         beginAssociation(of: stream)
@@ -161,7 +163,7 @@ extension Session {
     func drop(_ stream: StreamHandle, at now: Instant) {
         guard stream.slot >= 0 else { return }
         detach(stream, at: now)
-        host.tellEnd(stream, isProxy: isInitiator)
+        host.reportEnd(stream, isProxy: isInitiator)
         host.remove(stream)
     }
 
@@ -219,7 +221,7 @@ extension Session {
             return
         }
         if events.isDisjoint(with: [.readable, .writable, .closed]) { return }
-        if isInitiator ? stream.progress.isAnswered : true { host.work.told.append(stream) }
+        if isInitiator ? stream.progress.isAnswered : true { host.work.activity.append(stream) }
     }
 
     /// Initiator: the listener's first byte.
@@ -273,7 +275,7 @@ extension Session {
             stream.countTarget()
             host.emit(.incoming(stream, target: target, user: user?.name ?? ""))
             if stream.connection.readable.count > 0 || stream.connection.isReadFinished {
-                host.work.told.append(stream)
+                host.work.activity.append(stream)
             }
         case .unknownAddressType, .invalidName:
             stream.connection.abort(at: now)
@@ -406,6 +408,6 @@ extension Session {
         guard let out = path.append(length) else { return }
         out.copyMemory(from: host.headScratch, byteCount: length)
         if host.observers.packetTrace != nil { traceOutgoing(reset, .empty, path, at: now) }
-        markDirty()
+        requestFlush()
     }
 }

@@ -18,7 +18,7 @@ extension Endpoint {
         }
         for lane in 0..<DatagramBatch.laneCount where !batch.hasRoom(lane) { return true }
         guard postHandshakes(into: batch) else { return true }
-        walkOn(at: now)
+        notifyConnections(at: now)
         var isFull = !fillDatagrams(into: batch, at: now)
         while let stream = host.work.ready.popFirst() {
             guard stream.slot >= 0, let session = stream.session, !session.isClosing
@@ -37,14 +37,14 @@ extension Endpoint {
             return true
         }
         assert(
-            isFull || !host.work.told.isEmpty || !host.work.events.isEmpty
+            isFull || !host.work.activity.isEmpty || !host.work.events.isEmpty
                 || !host.work.ready.isEmpty
-                || !host.work.walking.isEmpty || !host.work.ending.isEmpty
+                || !host.work.sessionsWithChanges.isEmpty || !host.work.ending.isEmpty
                 || !host.work.rekeys.isEmpty || deadline > now,
             "the loop would spin")
-        return isFull || !host.work.ready.isEmpty || !host.work.dirty.isEmpty
+        return isFull || !host.work.ready.isEmpty || !host.work.sessionsToFlush.isEmpty
             || !host.work.outbox.isEmpty
-            || !host.work.talking.isEmpty
+            || !host.work.sessionsWithDatagrams.isEmpty
     }
 
     private func postHandshakes(into batch: DatagramBatch) -> Bool {
@@ -67,20 +67,20 @@ extension Endpoint {
     /// Sends what waits in every path; false where a lane is full.
     private func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
         var isFull = false, kept = 0
-        // Sealing may make a session dirty again (a rekey that is due): by index, to the end of the
+        // Sealing may make a session wait again (a rekey that is due): by index, to the end of the
         // list.
         var i = 0
-        while i < host.work.dirty.count {
-            let slot = host.work.dirty[i]
+        while i < host.work.sessionsToFlush.count {
+            let slot = host.work.sessionsToFlush[i]
             i += 1
-            guard let session = sessions[slot], session.turn.isDirty else { continue }
+            guard let session = sessions[slot], session.turn.wantsFlush else { continue }
             if !session.flush(into: batch, at: now) {
                 isFull = true
-                host.work.dirty[kept] = slot
+                host.work.sessionsToFlush[kept] = slot
                 kept += 1
             }
         }
-        host.work.dirty.removeSubrange(kept...)
+        host.work.sessionsToFlush.removeSubrange(kept...)
         return !isFull
     }
 }
@@ -204,7 +204,7 @@ extension Session {
         if opens { path.waiting.openings += 1 }
         out.copyMemory(from: host.headScratch, byteCount: head)
         copy(payload, to: out + head)
-        markDirty()
+        requestFlush()
     }
 
     private func copy(_ payload: Pieces, to out: UnsafeMutableRawPointer) {
@@ -253,7 +253,7 @@ extension Session {
             at += writeSignals(into: out + at, space: space)
             if at == DatagramHeader.size, now - path.statement.lastSent > Limits.signalBesideBulk {
                 path.statement.isDue = true
-                markDirty()
+                requestFlush()
             }
             if at > DatagramHeader.size { signalsLeave(on: path) }
         }
@@ -339,15 +339,15 @@ extension Session {
     // MARK: Small frames
 
     /// The session has frames that wait.
-    @inline(__always) func markDirty() {
-        guard !turn.isDirty else { return }
-        turn.isDirty = true
-        host.work.dirty.append(slot)
+    @inline(__always) func requestFlush() {
+        guard !turn.wantsFlush else { return }
+        turn.wantsFlush = true
+        host.work.sessionsToFlush.append(slot)
     }
 
     /// Sends what waits in every path; false where a lane is full, and something is left.
     func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
-        turn.isDirty = false
+        turn.wantsFlush = false
         var isLeft = false
         for case let path? in paths where path.isOpen && path.hasWaiting {
             // Probes of the datagram size last: on a slow line each takes as long as a segment.
@@ -357,7 +357,7 @@ extension Session {
                 isLeft = true
             }
         }
-        if isLeft { turn.isDirty = true }
+        if isLeft { turn.wantsFlush = true }
         return !isLeft
     }
 

@@ -26,7 +26,7 @@ struct UnconfirmedResets {
     /// When `nextDue` may have something.
     var deadline: Instant { count == 0 ? .distantFuture : max(deadlines.next, heldUntil) }
 
-    /// A reset was sent, to be repeated after `patience`.
+    /// A reset was sent, to be repeated after `timeout`.
     mutating func remember(
         _ frame: UnsafeRawBufferPointer, number: UInt16, timeout: Interval, at now: Instant
     ) {
@@ -112,7 +112,7 @@ extension Session {
             }
             if isSaid {
                 directory.resets.sent(slot, timeout: timeout, at: now)
-                markDirty()
+                requestFlush()
             } else {
                 directory.resets.hold(
                     slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)

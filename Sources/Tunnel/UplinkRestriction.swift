@@ -37,7 +37,7 @@ extension Session {
         for slot in streams {
             if let stream = host.streams[slot] { host.work.ready.append(stream) }
         }
-        markTalking()
+        requestDatagramTurn()
     }
 
     /// Whether subflows of the connection may be on the path.

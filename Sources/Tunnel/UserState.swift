@@ -51,8 +51,8 @@ final class UserState {
     var challenges = TokenBucket(rate: Limits.challengeRate, burst: Limits.challengeBurst)
     /// Welcomes since the last that a record followed, and when the first of them left.
     private var unheeded = (count: 0, since: Instant.zero)
-    /// When which trouble was told last, by `HelloRefusal.number`.
-    private var told: [Instant?] = Array(repeating: nil, count: HelloRefusal.count)
+    /// When which trouble was reported last, by `HelloRefusal.number`.
+    private var reportedAt: [Instant?] = Array(repeating: nil, count: HelloRefusal.count)
 
     /// `wallClock`: of the concentrator's beginning. What was sent long before is a replay, whoever
     /// sent it.
@@ -115,8 +115,10 @@ final class UserState {
 
     /// Whether to tell it: at once, then seldom.
     func isNews(_ refusal: HelloRefusal, at now: Instant) -> Bool {
-        if let last = told[refusal.number], now - last < Limits.refusalSilence { return false }
-        told[refusal.number] = now
+        if let last = reportedAt[refusal.number], now - last < Limits.refusalSilence {
+            return false
+        }
+        reportedAt[refusal.number] = now
         return true
     }
 }

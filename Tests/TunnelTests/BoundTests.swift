@@ -57,7 +57,8 @@ import Testing
         #expect(theirs.changes.left == 2_000)
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(20))
-        #expect(!theirs.changes.isWalking && world.concentrator.host.work.walking.isEmpty)
+        #expect(
+            !theirs.changes.isPending && world.concentrator.host.work.sessionsWithChanges.isEmpty)
         #expect(
             world.concentrator.host.streams.compactMap { $0 }.allSatisfy {
                 !$0.connection.hasSubflow(path: 1)

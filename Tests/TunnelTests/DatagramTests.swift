@@ -204,11 +204,11 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
     // MARK: Which path
 
     private func path(
-        _ n: Int, delay: Int64, usable: Bool = true, backup: Bool = false, doubt: Bool = false,
+        _ n: Int, delay: Int64, usable: Bool = true, backup: Bool = false, unproven: Bool = false,
         space: Int = 10_000
     ) -> DatagramPath {
         DatagramPath(
-            number: n, isUsable: usable, isBackup: backup, isInDoubt: doubt,
+            number: n, isUsable: usable, isBackup: backup, isUnproven: unproven,
             delay: .milliseconds(delay), space: space, rate: 0, limit: 1_228)
     }
 
@@ -226,8 +226,8 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         let paths = [path(0, delay: 15), path(1, delay: 10, backup: true)]
         #expect(DatagramPolicy.lowestDelay.choose(paths) == 0b01)
         #expect(DatagramPolicy.redundant.choose(paths) == 0b01)
-        let doubted = [path(0, delay: 15, doubt: true), paths[1]]
-        #expect(DatagramPolicy.lowestDelay.choose(doubted) == 0b11)
+        let unproven = [path(0, delay: 15, unproven: true), paths[1]]
+        #expect(DatagramPolicy.lowestDelay.choose(unproven) == 0b11)
         let lost = [path(0, delay: 15, usable: false), paths[1]]
         #expect(DatagramPolicy.lowestDelay.choose(lost) == 0b10)
         let none = [path(0, delay: 15, usable: false), path(1, delay: 10, usable: false)]
@@ -240,10 +240,10 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         for i in 0..<200 as Range<Int64> { video.note(1_200, at: .zero + .milliseconds(10 * i)) }
         for i in 0..<200 as Range<Int64> { bulk.note(1_200, at: .zero + .milliseconds(i)) }
         #expect(voice.kind == .steady && video.kind == .other && bulk.kind == .bulk)
-        #expect(DatagramPolicy.auto.settled(for: .steady, .full) == .redundant)
-        #expect(DatagramPolicy.auto.settled(for: .steady, .backup) == .lowestDelay)
-        #expect(DatagramPolicy.auto.settled(for: .bulk, .single) == .spread)
-        #expect(DatagramPolicy.redundant.settled(for: .bulk, .single) == .redundant)
+        #expect(DatagramPolicy.auto.effective(for: .steady, .full) == .redundant)
+        #expect(DatagramPolicy.auto.effective(for: .steady, .backup) == .lowestDelay)
+        #expect(DatagramPolicy.auto.effective(for: .bulk, .single) == .spread)
+        #expect(DatagramPolicy.redundant.effective(for: .bulk, .single) == .redundant)
         voice.note(172, at: .zero + .seconds(60))
         #expect(voice.kind == .other, "after a pause it has yet to show what it is")
     }
@@ -259,7 +259,7 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         numbers.close(first, at: .zero)
         var said: [UInt16] = []
         for ms in [0, 100, 200, 10_000] as [Int64] {
-            numbers.sayClosings(
+            numbers.announceClosings(
                 most: 10, wait: .milliseconds(200), at: .zero + .milliseconds(ms)
             ) { said.append($0) }
         }
@@ -269,7 +269,7 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         numbers.confirm(first, at: .zero + .seconds(60))
         #expect(allocate(69) == nil, "it rests")
         for _ in 0..<1_024 { _ = allocate(70) }
-        numbers.sayClosings(most: 10, wait: .seconds(1), at: .zero + .seconds(71)) { _ in }
+        numbers.announceClosings(most: 10, wait: .seconds(1), at: .zero + .seconds(71)) { _ in }
         #expect(numbers.unconfirmed == 0 && numbers.deadline == .distantFuture)
     }
 
@@ -286,14 +286,14 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         #expect(closed == DatagramLimits.flows && numbers.unconfirmed == closed)
         var said: [UInt16: Int] = [:], now = Instant.zero
         while now < .zero + .seconds(10) {
-            numbers.sayClosings(most: 512, wait: .milliseconds(100), at: now) {
+            numbers.announceClosings(most: 512, wait: .milliseconds(100), at: now) {
                 said[$0, default: 0] += 1
             }
             now = now + .milliseconds(10)
         }
         #expect(said.count == closed)
         #expect(said.values.allSatisfy { (5...11).contains($0) })
-        numbers.sayClosings(most: 0, wait: .milliseconds(100), at: now) { _ in }
+        numbers.announceClosings(most: 0, wait: .milliseconds(100), at: now) { _ in }
         let number = try #require(said.keys.max())
         numbers.confirm(number, at: now)
         #expect(numbers.allocate(at: now) != nil)
@@ -302,16 +302,16 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
 
     // MARK: Sizes
 
-    @Test func longRecordsThatNeverArriveMakeADoubt() {
+    @Test func longRecordsThatNeverArriveAreSuspected() {
         var watch = FullRecordWatch(), now = Instant.zero
-        func take() -> Bool { watch.takeDoubt(at: now) }
+        func take() -> Bool { watch.takeSuspicion(at: now) }
         func step(_ ms: Int64) { now = now + .milliseconds(ms) }
-        // All arrive: no doubt.
+        // All arrive: no suspicion.
         for _ in 0..<3 {
             watch.noteSent(1_400, isNew: true, answer: .milliseconds(60), at: now)
             step(40)
             watch.noteReport(upTo: watch.sent, lost: 0, oldest: nil, at: now)
-            #expect(!take() && watch.doubtAt == .distantFuture)
+            #expect(!take() && watch.suspectedAt == .distantFuture)
         }
         // One is lost, and the next one comes.
         for lost in [1_400, 0] {
@@ -383,10 +383,10 @@ private final class FlowPair {
     }
 
     static func path(
-        _ number: Int, usable: Bool = true, backup: Bool = false, doubt: Bool = false
+        _ number: Int, usable: Bool = true, backup: Bool = false, unproven: Bool = false
     ) -> DatagramPath {
         DatagramPath(
-            number: number, isUsable: usable, isBackup: backup, isInDoubt: doubt,
+            number: number, isUsable: usable, isBackup: backup, isUnproven: unproven,
             delay: .milliseconds(Int64(10 + number)), space: 1 << 20, rate: 0, limit: 1_228)
     }
 
@@ -497,20 +497,20 @@ private final class FlowPair {
         #expect(late.got.map { $0.bytes[0] } == [2], "what is older than 100 ms helps nobody")
     }
 
-    @Test func aDoubtIsWorthNoBackupPath() {
+    @Test func anUnprovenPathIsWorthNoBackup() {
         let pair = pairAfterLoss()
         let backup = FlowPair.path(1, backup: true)
-        pair.exchange(pair.near, views: [FlowPair.path(0, doubt: true), backup])
+        pair.exchange(pair.near, views: [FlowPair.path(0, unproven: true), backup])
         #expect(pair.onWire.isEmpty)
         pair.exchange(pair.near, views: [FlowPair.path(0, usable: false), backup])
         #expect(pair.onWire.map(\.path) == [1, 1, 1] && pair.got.count == 3)
         let regular = pairAfterLoss()
         regular.exchange(
-            regular.near, views: [FlowPair.path(0, doubt: true), FlowPair.path(1)])
+            regular.near, views: [FlowPair.path(0, unproven: true), FlowPair.path(1)])
         #expect(regular.onWire.map(\.path) == [1, 1, 1] && regular.got.count == 3)
         let fine = pairAfterLoss()
         fine.exchange(fine.near, paths: 2)
-        #expect(fine.onWire.isEmpty, "the path was in no doubt")
+        #expect(fine.onWire.isEmpty, "the path was proven")
     }
 
     @Test func aLongOneIsWholeOrNotThere() {
@@ -703,7 +703,7 @@ private final class FlowPair {
             // 4 Mbit/s.
             var views = [
                 DatagramPath(
-                    number: 0, isUsable: true, isBackup: false, isInDoubt: false,
+                    number: 0, isUsable: true, isBackup: false, isUnproven: false,
                     delay: .milliseconds(10), space: 500, rate: 0, limit: 1_228)
             ]
             pair.near.fill(&views, mode: .full, at: pair.now) { _, frame in

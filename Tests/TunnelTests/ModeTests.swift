@@ -48,7 +48,7 @@ import Testing
         }
         #expect(world.clients.allSatisfy { $0.isDone && $0.wrong == 0 })
         #expect(sent == 0)
-        // And after a pause long enough to doubt the session.
+        // And after a pause long enough for a new handshake.
         #expect(
             onSecond(world) {
                 world.run(.seconds(50))

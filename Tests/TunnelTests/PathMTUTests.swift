@@ -97,8 +97,8 @@ import Testing
         now += .seconds(1)
         mtu.sent(1472, at: now)
         let began = now
-        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
-        #expect(isDoubted)
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isSuspected)
         #expect(mtu.takeProbe() == 1472 && mtu.takeProbe() == 1472 && mtu.takeProbe() == nil)
         now += .milliseconds(40)
         mtu.shortAnswered(at: now, roundTrip: .milliseconds(40))
@@ -117,17 +117,17 @@ import Testing
         #expect(mtu.current > 1370 && mtu.current <= 1380)
     }
 
-    @Test mutating func aProbeThatIsAnsweredEndsTheDoubt() {
+    @Test mutating func aProbeThatIsAnsweredEndsTheSuspicion() {
         mtu.basePassed(at: now, timeout: Self.bound)
         _ = settle(1472)
         now += .seconds(1)
         mtu.sent(1472, at: now)
         let asked = now
-        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
-        #expect(isDoubted)
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isSuspected)
         now += .milliseconds(40)
         let change = mtu.answered(size: 1472, sentAt: asked, at: now, timeout: Self.bound)
-        let again = mtu.doubt(at: now, timeout: Self.bound)
+        let again = mtu.checkForBlackHole(at: now, timeout: Self.bound)
         #expect(change == .none && mtu.current == 1472 && !again, "nothing full left since")
     }
 
@@ -137,7 +137,7 @@ import Testing
         let answered = now
         now += .seconds(1)
         mtu.sent(1472, at: now)
-        _ = mtu.doubt(at: now, timeout: Self.bound)
+        _ = mtu.checkForBlackHole(at: now, timeout: Self.bound)
         for _ in 0..<10 where mtu.deadline < now + .seconds(1) {
             now = mtu.deadline
             let change = mtu.advance(
@@ -147,22 +147,22 @@ import Testing
         #expect(mtu.current == 1472)
     }
 
-    @Test mutating func shortDatagramsAreNeverDoubted() {
+    @Test mutating func shortDatagramsAreNeverSuspected() {
         mtu.basePassed(at: now, timeout: Self.bound)
         _ = settle(1472)
         now += .seconds(1)
         mtu.sent(300, at: now)
-        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
-        #expect(!isDoubted)
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(!isSuspected)
     }
 
-    @Test mutating func theBaseSizeIsDoubtedToo() {
+    @Test mutating func theBaseSizeIsSuspectedToo() {
         mtu.basePassed(at: now, timeout: Self.bound)
         _ = settle(1252)
         now += .seconds(1)
         mtu.sent(1252, at: now)
-        let isDoubted = mtu.doubt(at: now, timeout: Self.bound)
-        #expect(isDoubted && !mtu.isProven && mtu.asksBase(at: now))
+        let isSuspected = mtu.checkForBlackHole(at: now, timeout: Self.bound)
+        #expect(isSuspected && !mtu.isProven && mtu.asksBase(at: now))
     }
 
     @Test mutating func whatTheInterfaceRefusesShrinksAtOnce() {

@@ -120,7 +120,7 @@ import Testing
     }
 
     @Test func usersAreToldInTurn() {
-        var queue = ToldQueue()
+        var queue = ActivityQueue()
         let many = (0..<1000).map { _ in stream(0) }, one = stream(1)
         for s in many { queue.append(s) }
         _ = queue.popFirst()

@@ -21,16 +21,19 @@ import Testing
 
     @Test func aConnectionThatIsOpenedAnewLooksForJoinsAtOnce() {
         var joining = StreamJoining()
-        joining.lookedAt = 7
+        joining.seenForJoins = 7
         joining.retry(at: start)
         joining.startAgain()
-        #expect(joining.lookedAt == 0 && joining.retryAt == .distantFuture && joining.retries == 1)
+        #expect(
+            joining.seenForJoins == 0 && joining.retryAt == .distantFuture && joining.retries == 1)
     }
 
     @Test func aTurnHasWorkWhileAnyQueueHas() {
         let work = TurnWork()
         #expect(work.isEmpty)
-        let queues: [ReferenceWritableKeyPath<TurnWork, [Int]>] = [\.dirty, \.talking, \.walking]
+        let queues: [ReferenceWritableKeyPath<TurnWork, [Int]>] = [
+            \.sessionsToFlush, \.sessionsWithDatagrams, \.sessionsWithChanges
+        ]
         for queue in queues {
             work[keyPath: queue] = [1]
             #expect(!work.isEmpty)

@@ -272,7 +272,7 @@ final class World {
         case .modeChanged(_, let mode, let demand): log.append("P mode \(mode) for \(demand)")
         case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
-        case .sessionDoubted(let n): log.append("P doubted \(n) at \(now.nanoseconds / 1_000_000)")
+        case .sessionSilent(let n): log.append("P silent \(n) at \(now.nanoseconds / 1_000_000)")
         case .sessionOpened(let n, let user):
             log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
         case .sessionResumed(let n, _): log.append("\(isProxy ? "P" : "C") resumed \(n)")

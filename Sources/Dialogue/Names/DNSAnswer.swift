@@ -22,7 +22,7 @@ public struct DNSAnswer: Sendable {
 
     /// Answers kept are not older than a day, and those that say "no" not older than three hours
     /// (RFC 2308 section 5).
-    public static let longestLife: UInt32 = 86_400, longestNegative: UInt32 = 10_800
+    public static let maximumLife: UInt32 = 86_400, maximumNegative: UInt32 = 10_800
 
     /// Nil where it is no answer with one question, or where anything in it is malformed: names
     /// that are too long or lead in circles, records that are cut short. What a server has cut
@@ -97,7 +97,7 @@ public struct DNSAnswer: Sendable {
         var value: UInt32 = 0
         for i in 0..<4 { value = value << 8 | UInt32(out[at + i]) }
         // RFC 2181 section 8: with the highest bit set it is zero.
-        value = value >> 31 == 1 ? 0 : min(value, longestLife)
+        value = value >> 31 == 1 ? 0 : min(value, maximumLife)
         value = value > age ? value - age : 0
         for i in 0..<4 { out[at + i] = UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * i)) }
     }
@@ -180,7 +180,7 @@ private struct Sections {
         guard record.data.count >= 22 else { return }
         let minimum = bytes[(record.data.upperBound - 4)..<record.data.upperBound]
             .reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        negative = min(record.lifetime, minimum, DNSAnswer.longestNegative)
+        negative = min(record.lifetime, minimum, DNSAnswer.maximumNegative)
     }
 
     /// Names inside of records may point too, in the types that RFC 3597 section 4 names.
@@ -202,7 +202,7 @@ private struct Sections {
 
     func lifetime(code: UInt16) -> UInt32? {
         if code == UInt16(DNSCode.noError), hasAnswer {
-            return min(shortest, DNSAnswer.longestLife)
+            return min(shortest, DNSAnswer.maximumLife)
         }
         guard code <= UInt16(DNSCode.noSuchName), code != UInt16(DNSCode.formatError),
             code != UInt16(DNSCode.serverFailure), let negative

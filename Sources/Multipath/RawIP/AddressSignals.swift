@@ -128,7 +128,7 @@ extension Connection {
     private func heard(_ signal: PeerAddressSignal) {
         guard raw.heard.count < Self.maximumHeard else { return }
         raw.heard.append(signal)
-        say(.addresses)
+        report(.addresses)
     }
 
     // MARK: Time, and what leaves

@@ -58,7 +58,7 @@ extension Connection {
 
     /// A listener's view of MP_CAPABLE on the SYN, an initiator's of the SYN/ACK: what both sides
     /// then do.
-    func takeWishes(_ segment: borrowing Segment) {
+    func takeRequests(_ segment: borrowing Segment) {
         let option = segment.options.multipathCapable
         guard segment.options.present.contains(.multipathCapable),
             Self.isUsable(option, isOffer: role == .listener)
@@ -164,7 +164,7 @@ extension Connection {
         if sender.isOnlyFinUnacknowledged, member.tcp.finAcknowledged {
             sender.assumeFinAcknowledged()
         }
-        if finished, receiver.finish(at: receiver.next) { say(.readable) }
+        if finished, receiver.finish(at: receiver.next) { report(.readable) }
     }
 
     /// FIN takes the place of DATA_FIN.

@@ -69,8 +69,8 @@ extension Connection {
 
     private func repeatData() {
         raw.repeats += 1
-        let most = UInt64(Self.repeatedSegments * configuration.subflow.maximumSegmentSize)
-        sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + most))
+        let maximum = UInt64(Self.repeatedSegments * configuration.subflow.maximumSegmentSize)
+        sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + maximum))
         phase = .control
     }
 

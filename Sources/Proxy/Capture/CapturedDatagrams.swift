@@ -198,7 +198,7 @@ final class CapturedAssociation: DatagramRouterOwner {
             server, from: origin, policy: listener.datagrams ?? .auto, for: self)
         self.router = router
         // Where datagrams may leave without the concentrator they don't wait for it.
-        if server.decidesDatagrams, server.obstacleOrDoubt != nil {
+        if server.decidesDatagrams, server.obstacleOrSilence != nil {
             isAnswered = true
         } else {
             router.openFirst()

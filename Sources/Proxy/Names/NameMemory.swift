@@ -14,7 +14,7 @@ struct NameMemory {
     /// Added to an answer's time to live.
     static let grace = Interval.seconds(120)
     /// Programs that keep addresses for longer than they live are common, a day is not.
-    static let longest = Interval.seconds(86_400)
+    static let maximumLife = Interval.seconds(86_400)
 
     private struct Key: Hashable {
         var client: Source
@@ -57,7 +57,7 @@ struct NameMemory {
             }
             perClient.add(key.client)
         }
-        let until = now + min(max(lifetime, .zero), Self.longest) + Self.grace
+        let until = now + min(max(lifetime, .zero), Self.maximumLife) + Self.grace
         let number = order.add(key, count: entries.count) { [entries] in
             entries[$0.key]?.number == $0.number
         }

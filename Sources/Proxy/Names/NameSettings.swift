@@ -37,7 +37,7 @@ enum NameLimit {
     static let answer = Interval.seconds(10)
     /// A question is repeated through the tunnel after the longest that an answer should take, and
     /// then after twice the wait each time.
-    static let serverTime = Interval.milliseconds(20), longestWait = Interval.seconds(2)
+    static let serverTime = Interval.milliseconds(20), maximumWait = Interval.seconds(2)
     /// Connections over TCP, of all clients. Beyond, the oldest of the client that has most.
     static let connections = 256
     /// Questions of one connection under way.

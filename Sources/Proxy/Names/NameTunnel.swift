@@ -132,7 +132,7 @@ final class NameTunnel: StreamOwner {
 
     private func rearm(_ question: Question, _ timeout: Interval?) {
         let first = (timeout ?? NameLimit.retry) + NameLimit.serverTime
-        question.wait = min(max(first, question.wait * 2), NameLimit.longestWait)
+        question.wait = min(max(first, question.wait * 2), NameLimit.maximumWait)
         question.timer?.arm(after: question.wait)
     }
 

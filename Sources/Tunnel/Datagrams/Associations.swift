@@ -69,7 +69,7 @@ extension Endpoint {
             if error == .tooManyFlows { session.noteFlowRefused(at: now) }
             return false
         }
-        session.markTalking()
+        session.requestDatagramTurn()
         return true
     }
 
@@ -77,11 +77,11 @@ extension Endpoint {
     /// where some are left for the next batch.
     func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
         var isLeft = false
-        let due = host.work.talking
-        host.work.talking.removeAll(keepingCapacity: true)
+        let due = host.work.sessionsWithDatagrams
+        host.work.sessionsWithDatagrams.removeAll(keepingCapacity: true)
         for slot in due {
-            guard let session = sessions[slot], session.turn.isTalking else { continue }
-            session.turn.isTalking = false
+            guard let session = sessions[slot], session.turn.wantsDatagramTurn else { continue }
+            session.turn.wantsDatagramTurn = false
             if !session.fillDatagrams(into: batch, at: now) { isLeft = true }
         }
         return !isLeft
@@ -105,7 +105,7 @@ extension Session {
             datagrams.associations[association.number]?.owner == stream.slot
         else { return }
         datagrams.close(association: association.number, at: now)
-        markTalking()
+        requestDatagramTurn()
     }
 
     /// Listener: an association's preface, as soon as all of it is there. A peer that dribbles four
@@ -130,7 +130,7 @@ extension Session {
         }
         stream.association = preface
         host.emit(.associating(stream, user: user?.name ?? ""))
-        if stream.connection.isReadFinished { host.work.told.append(stream) }
+        if stream.connection.isReadFinished { host.work.activity.append(stream) }
     }
 
     // MARK: What arrives
@@ -143,7 +143,7 @@ extension Session {
         datagrams.receive(
             frame, path: path.number, packet: number, at: now, deliver: handOver)
         if datagrams.counters.refusedFlows != refused { noteFlowRefused(at: now) }
-        markTalking()
+        requestDatagramTurn()
     }
 
     /// There are too many flows for one more.
@@ -153,14 +153,14 @@ extension Session {
 
     func receive(_ frame: FlowFrame, at now: Instant) {
         datagrams.receive(frame, at: now)
-        markTalking()
+        requestDatagramTurn()
     }
 
     func receive(_ frame: DatagramReportFrame, _ path: Path, at now: Instant) {
         renewCarrier(path)
         datagrams.receive(frame, path: path.number, at: now)
         noteAcknowledgement(path, at: now)
-        markTalking()
+        requestDatagramTurn()
     }
 
     private func handOver(_ owner: Int, _ from: Target, _ payload: UnsafeRawBufferPointer) {
@@ -188,33 +188,33 @@ extension Session {
     // MARK: A turn
 
     /// Its datagrams want a turn.
-    func markTalking() {
-        guard !turn.isTalking else { return }
-        turn.isTalking = true
-        host.work.talking.append(slot)
+    func requestDatagramTurn() {
+        guard !turn.wantsDatagramTurn else { return }
+        turn.wantsDatagramTurn = true
+        host.work.sessionsWithDatagrams.append(slot)
     }
 
-    /// A path ended or is in doubt: what it took lately may have to go once more.
-    func doubtDatagrams() {
+    /// A path ended or is suspected: what it took lately may have to go once more.
+    func reviewRecentDatagrams() {
         guard !datagrams.recent.isEmpty else { return }
         datagrams.recent.isRepeatDue = true
-        markTalking()
+        requestDatagramTurn()
     }
 
     /// What time does to the flows.
     func advanceDatagrams(to now: Instant) {
-        if datagrams.deadline <= now { markTalking() }
+        if datagrams.deadline <= now { requestDatagramTurn() }
     }
 
     /// False where some are left for the next batch.
     fileprivate func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
-        guard !isClosing, isConfirmed, !isMute else { return true }
+        guard !isClosing, isConfirmed, !hasExpiredKeys else { return true }
         datagrams.advance(to: now, deliver: handOver)
         watchSizes(at: now)
         sendReports(batch, at: now)
         let best = bestPath()
         datagrams.repeatClosings(wait: best?.probeTimeout ?? Limits.initialTimeout, at: now)
-        sayStatements(on: best)
+        appendStatements(on: best)
         if datagrams.recent.isRepeatDue || !datagrams.turns.isEmpty && datagrams.retryAt <= now {
             var views = datagramPaths(batch, at: now)
             datagrams.fill(&views, mode: modes.session, at: now) { number, frame in
@@ -223,14 +223,14 @@ extension Session {
             }
         }
         guard datagrams.deadline <= now else { arm(datagrams.deadline); return true }
-        markTalking()
+        requestDatagramTurn()
         return false
     }
 
     /// Long records of datagrams seem not to arrive: probes of the path's size tell.
     private func watchSizes(at now: Instant) {
         for i in datagrams.carriers.indices
-        where datagrams.carriers[i].window.sizes.takeDoubt(at: now) {
+        where datagrams.carriers[i].window.sizes.takeSuspicion(at: now) {
             guard let path = paths[i], path.isOpen, path.mtu.current > path.mtu.base else {
                 continue
             }
@@ -239,7 +239,7 @@ extension Session {
                 datagrams.carriers[i].window.sizes.postpone(
                     until: now + Limits.minimumVariation)
             } else {
-                doubtSize(path, at: now)
+                checkForBlackHole(path, at: now)
             }
         }
     }
@@ -252,19 +252,19 @@ extension Session {
             if path.frameSpace < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
             guard let out = path.append(DatagramReportFrame.size) else { continue }
             report.write(into: out)
-            markDirty()
+            requestFlush()
         }
     }
 
     /// Words about flows go on the best path; without one they are lost, and asked for again.
-    private func sayStatements(on path: Path?) {
+    private func appendStatements(on path: Path?) {
         guard !datagrams.statements.isEmpty else { return }
         guard let path, path.isOpen else { datagrams.statements.removeAll(); return }
         let room = path.frameSpace / FlowFrame.size * FlowFrame.size
         let length = min(room, datagrams.statements.count * FlowFrame.size)
         guard length > 0, let out = path.append(length) else { return }
         _ = datagrams.writeStatements(into: out, room: length)
-        markDirty()
+        requestFlush()
     }
 
     private func carry(
@@ -281,7 +281,7 @@ extension Session {
         datagrams.carriers[path.number].window.noteSent(
             size, number: path.nextNumber, isFull: length > path.mtu.base,
             answer: roundTripBound(path) + DatagramLimits.reportWait, at: now)
-        markDirty()
+        requestFlush()
         return true
     }
 
@@ -298,7 +298,7 @@ extension Session {
                 DatagramPath(
                     number: path.number, uplink: path.uplink, isUsable: isEligible(path),
                     isBackup: path.role.isBackup,
-                    isInDoubt: path.lifecycle.isUntried || !path.validation.isValidated
+                    isUnproven: path.lifecycle.isUntried || !path.validation.isValidated
                         || (path.probe.isOutstanding && path.probe.needed == 1),
                     delay: measured
                         ?? (path.roundTrip.isKnown

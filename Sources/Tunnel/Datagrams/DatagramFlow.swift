@@ -8,7 +8,7 @@ final class DatagramFlow {
     /// Opened here.
     let isOurs: Bool
     /// The other side may not know yet what the number means.
-    var saysOpening: Bool
+    var carriesOpening: Bool
     private var nextSequence: UInt32 = 0
     var meter = FlowMeter()
     var queue = FIFO<WaitingDatagram>()
@@ -29,7 +29,7 @@ final class DatagramFlow {
         self.number = number
         self.opening = opening
         self.isOurs = isOurs
-        saysOpening = isOurs
+        carriesOpening = isOurs
         lastUsed = now
     }
 

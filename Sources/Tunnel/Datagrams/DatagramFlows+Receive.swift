@@ -59,18 +59,18 @@ extension DatagramFlows {
         guard let opening = frame.opening else {
             if let slot = flow(number: frame.flow) { return slot }
             counters.unknown += 1
-            say(.unknown, frame.flow)
+            queueStatement(.unknown, frame.flow)
             return nil
         }
         // Only who opened a flow says what it is.
         guard !isOurs, associations[opening.association] != nil else {
             counters.unknown += 1
-            if !isOurs { say(.unknown, frame.flow) }
+            if !isOurs { queueStatement(.unknown, frame.flow) }
             return nil
         }
         if let slot = flow(number: frame.flow) {
             if flows[slot]?.opening == opening {
-                say(.acknowledged, frame.flow)
+                queueStatement(.acknowledged, frame.flow)
                 return slot
             }
             forget(slot, at: now)
@@ -79,15 +79,15 @@ extension DatagramFlows {
             counters.refusedFlows += 1
             return nil
         }
-        say(.acknowledged, frame.flow)
+        queueStatement(.acknowledged, frame.flow)
         return slot
     }
 
     /// The other side's flow ends without a word to it.
     private func forget(_ slot: Int, at now: Instant) {
-        let said = statements.count
+        let before = statements.count
         end(slot, at: now)
-        if statements.count > said { statements.removeLast() }
+        if statements.count > before { statements.removeLast() }
     }
 
     /// The other side said something of a flow.
@@ -95,7 +95,7 @@ extension DatagramFlows {
         let slot = flow(number: frame.flow), known = slot.flatMap { flows[$0] }
         switch frame.statement {
         case .acknowledged:
-            if known?.isOurs == true { known?.saysOpening = false }
+            if known?.isOurs == true { known?.carriesOpening = false }
         case .closed:
             if let slot, let known {
                 if known.isOurs {
@@ -104,10 +104,10 @@ extension DatagramFlows {
                     forget(slot, at: now)
                 }
             }
-            say(.unknown, frame.flow)
+            queueStatement(.unknown, frame.flow)
         case .unknown:
             if let slot, let known {
-                if known.isOurs { known.saysOpening = true } else { forget(slot, at: now) }
+                if known.isOurs { known.carriesOpening = true } else { forget(slot, at: now) }
             } else {
                 numbers.confirm(frame.flow, at: now)
             }

@@ -89,8 +89,8 @@ extension DatagramFlows {
             left -= 1
             let association = associations[flow.opening.association]
             let policy = association?.policy ?? .lowestDelay
-            let settled = policy.settled(for: flow.meter.kind, mode)
-            let choice = settled.choose(
+            let effective = policy.effective(for: flow.meter.kind, mode)
+            let choice = effective.choose(
                 paths, only: association?.restriction, besides: item.former?.path)
             if choice == 0, item.former != nil {
                 // No path that it may take has space: a late copy waits for none.
@@ -112,10 +112,10 @@ extension DatagramFlows {
             }
             flow.queue.popFirst()
             let sequence = item.former?.sequence ?? flow.takeSequence()
-            let isOrdered = settled == .spread && paths.count > 1 && item.former == nil
+            let isOrdered = effective == .spread && paths.count > 1 && item.former == nil
             let carried = emit(
                 store.bytes(item.slot), flow, sequence, isOrdered, choice, &paths, carry)
-            if case .one(let path) = carried, settled != .spread, flow.meter.kind != .bulk,
+            if case .one(let path) = carried, effective != .spread, flow.meter.kind != .bulk,
                 item.former == nil
             {
                 recent.add(
@@ -135,14 +135,14 @@ extension DatagramFlows {
         if !turns.isEmpty { retryAt = blocked > 0 ? now + DatagramLimits.blockedWait : now }
     }
 
-    /// What went over a path that has ended, or is in doubt, and is not known to have arrived waits
+    /// What went over a path that has ended, or is unproven, and is not known to have arrived waits
     /// for another one: for a backup path only where the first is given up.
     private func repeatRecent(_ paths: [DatagramPath], at now: Instant) {
         recent.isRepeatDue = false
         var isLeft = false
         let due = recent.take(store, at: now) { item in
             let former = paths.first { $0.number == item.path }
-            if let former, former.isUsable, !former.isInDoubt { return false }
+            if let former, former.isUsable, !former.isUnproven { return false }
             let isGivenUp = former?.isUsable != true
             let hasOther = paths.contains {
                 $0.number != item.path && $0.isUsable && (isGivenUp || !$0.isBackup)
@@ -186,7 +186,7 @@ extension DatagramFlows {
     ) -> Carried {
         var frame = DatagramFrame(
             flow: flow.number, sequence: sequence, isOrdered: isOrdered,
-            opening: flow.saysOpening ? flow.opening : nil, payload: payload)
+            opening: flow.carriesOpening ? flow.opening : nil, payload: payload)
         flow.credit -= frame.size
         var limit = Int.max
         for i in paths.indices where choice & 1 << UInt32(i) != 0 {
@@ -250,7 +250,7 @@ extension DatagramFlows {
         guard numbers.deadline <= now else { return }
         let room = DatagramLimits.statements / 2 - statements.count
         var said: [UInt16] = []
-        numbers.sayClosings(most: max(0, room), wait: wait, at: now) { said.append($0) }
-        for number in said { say(.closed, number) }
+        numbers.announceClosings(maximum: max(0, room), wait: wait, at: now) { said.append($0) }
+        for number in said { queueStatement(.closed, number) }
     }
 }

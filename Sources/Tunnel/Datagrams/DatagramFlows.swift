@@ -162,11 +162,11 @@ final class DatagramFlows {
         if flow.isOurs {
             numbers.close(flow.number, at: now)
         } else {
-            say(.closed, flow.number)
+            queueStatement(.closed, flow.number)
         }
     }
 
-    func say(_ statement: FlowFrame.Statement, _ flow: UInt16) {
+    func queueStatement(_ statement: FlowFrame.Statement, _ flow: UInt16) {
         guard statements.count < DatagramLimits.statements else { return }
         statements.append(FlowFrame(statement, flow: flow))
     }
@@ -181,7 +181,7 @@ final class DatagramFlows {
         report.counters = counters
         for case let flow? in flows {
             let policy = associations[flow.opening.association]?.policy ?? .auto
-            switch policy.settled(for: flow.meter.kind, mode) {
+            switch policy.effective(for: flow.meter.kind, mode) {
             case .redundant: report.redundant += 1
             case .spread: report.spread += 1
             case .auto, .lowestDelay: break
@@ -204,7 +204,7 @@ final class DatagramFlows {
         var due = min(min(timers.next, numbers.deadline), recent.expiresAt)
         // By index: iterating would retain what each holds.
         for i in carriers.indices {
-            due = min(due, min(carriers[i].arrivals.dueAt, carriers[i].window.sizes.doubtAt))
+            due = min(due, min(carriers[i].arrivals.dueAt, carriers[i].window.sizes.suspectedAt))
         }
         return min(due, turns.isEmpty ? .distantFuture : retryAt)
     }

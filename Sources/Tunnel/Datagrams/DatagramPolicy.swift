@@ -5,7 +5,7 @@ import Multipath
 public enum DatagramPolicy: UInt8, CaseIterable, Sendable {
     /// A small steady flow redundant in full mode, a bulk one spread, all else with lowest delay.
     case auto = 0
-    /// On the path on which it arrives first; on every regular one while that is in doubt.
+    /// On the path on which it arrives first; on every regular one while that is unproven.
     case lowestDelay = 1
     /// Each datagram on two paths.
     case redundant = 2
@@ -34,7 +34,7 @@ struct DatagramPath {
     /// Of a link that is paid for, in backup mode.
     var isBackup: Bool
     /// Its silence is being asked about, or it has just been opened.
-    var isInDoubt: Bool
+    var isUnproven: Bool
     /// Until a datagram arrives that leaves now.
     var delay: Interval
     /// Bytes that may be sent now.
@@ -54,7 +54,7 @@ struct DatagramPath {
 
 extension DatagramPolicy {
     /// What `auto` means for a flow that behaves so.
-    func settled(for kind: FlowMeter.Kind, _ mode: HandoverMode) -> DatagramPolicy {
+    func effective(for kind: FlowMeter.Kind, _ mode: HandoverMode) -> DatagramPolicy {
         guard self == .auto else { return self }
         switch kind {
         case .steady: return mode == .full ? .redundant : .lowestDelay
@@ -63,8 +63,8 @@ extension DatagramPolicy {
         }
     }
 
-    /// The paths a datagram of a flow with this (settled) policy takes, a bit each by their index;
-    /// zero where none has space for it. `only`: the uplinks that it may take; nil: all.
+    /// The paths a datagram of a flow with this effective policy takes, a bit each by their index; zero
+    /// where none has space for it. `only`: the uplinks that it may take; nil: all.
     /// `former`: the number of a path that is left out.
     func choose(
         _ paths: [DatagramPath], only restriction: UplinkRestriction? = nil,
@@ -91,8 +91,8 @@ extension DatagramPolicy {
         guard best >= 0 else { return 0 }
         var choice = UInt32(1) << UInt32(best)
         if self == .redundant, second >= 0 { choice |= 1 << UInt32(second) }
-        // A doubt is worth what copies cost, whoever pays for them.
-        if self != .spread || !anyUsable, paths[best].isInDoubt || !anyUsable {
+        // What is unproven is worth what copies cost, whoever pays for them.
+        if self != .spread || !anyUsable, paths[best].isUnproven || !anyUsable {
             for i in paths.indices
             where paths[i].space > 0 && (!anyUsable || paths[i].isUsable) && mayTake(paths[i]) {
                 choice |= 1 << UInt32(i)

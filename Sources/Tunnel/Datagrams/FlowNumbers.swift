@@ -83,13 +83,13 @@ struct FlowNumbers {
         resting.append((number, now + DatagramLimits.numberRest))
     }
 
-    /// Says what is to be said; `wait`: for the first answer. At most `most` of them.
-    mutating func sayClosings(
-        most: Int, wait: Interval, at now: Instant, _ say: (UInt16) -> Void
+    /// Says what is to be said; `wait`: for the first answer. At most `maximum` of them.
+    mutating func announceClosings(
+        maximum: Int, wait: Interval, at now: Instant, _ announce: (UInt16) -> Void
     ) {
         var said = 0
-        while said < most, let index = repeats.popDue(at: now) {
-            say(closing[index].number)
+        while said < maximum, let index = repeats.popDue(at: now) {
+            announce(closing[index].number)
             said += 1
             let before = closing[index].wait
             closing[index].wait =

@@ -17,15 +17,15 @@ struct FullRecordWatch {
     private var missing = 0
     /// How long the latest report may take, from the sending.
     private var answer = Interval.zero
-    /// When it is doubtful that they arrive; `.distantFuture` where it is not.
-    private(set) var doubtAt = Instant.distantFuture
+    /// When it is suspected that they don't arrive; `.distantFuture` where it is not.
+    private(set) var suspectedAt = Instant.distantFuture
 
     /// Frames of `bytes` left in one; `isNew`: the first of it. `answer`: the time until a report.
     mutating func noteSent(_ bytes: Int, isNew: Bool, answer: Interval, at now: Instant) {
         sent.bytes += bytes
         if isNew { sent.records += 1 }
         self.answer = answer
-        if doubtAt == .distantFuture { doubtAt = now + answer }
+        if suspectedAt == .distantFuture { suspectedAt = now + answer }
     }
 
     /// A report on all records up to `totals`: of the bytes sent since the last report
@@ -40,19 +40,19 @@ struct FullRecordWatch {
         missing = lost < bytes ? 0 : missing + records
         if missing >= Self.minimumMissing {
             missing = 0
-            doubtAt = now
+            suspectedAt = now
         } else {
-            doubtAt = oldest.map { max($0 + answer, now) } ?? .distantFuture
+            suspectedAt = oldest.map { max($0 + answer, now) } ?? .distantFuture
         }
     }
 
-    /// Whether there is a doubt to look into, once; until the next one is sent there is none.
-    mutating func takeDoubt(at now: Instant) -> Bool {
-        guard doubtAt <= now else { return false }
-        doubtAt = .distantFuture
+    /// Whether there is a suspicion to look into, once; until the next one is sent there is none.
+    mutating func takeSuspicion(at now: Instant) -> Bool {
+        guard suspectedAt <= now else { return false }
+        suspectedAt = .distantFuture
         return true
     }
 
     /// It can't be looked into now: later.
-    mutating func postpone(until then: Instant) { doubtAt = then }
+    mutating func postpone(until then: Instant) { suspectedAt = then }
 }

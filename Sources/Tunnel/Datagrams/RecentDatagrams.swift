@@ -3,7 +3,7 @@ import Measures
 /// Copies of the datagrams that went over one path alone a moment ago: what the path may have lost
 /// with its end goes once more, over another one.
 ///
-/// That is no retransmission: it happens once, when the path ends or is in doubt, and only while a
+/// That is no retransmission: it happens once, when the path ends or is suspected, and only while a
 /// late copy is of use to a call.
 struct RecentDatagrams {
     struct Item {
@@ -23,7 +23,7 @@ struct RecentDatagrams {
     private var bytes = 0
     /// When what has become too old is looked for; `.distantFuture` while there is nothing.
     private(set) var expiresAt = Instant.distantFuture
-    /// A path ended or is in doubt, and its datagrams have not been looked at yet.
+    /// A path ended or is suspected, and its datagrams have not been looked at yet.
     var isRepeatDue = false
 
     var isEmpty: Bool { items.isEmpty }

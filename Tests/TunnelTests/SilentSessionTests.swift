@@ -4,21 +4,21 @@ import Testing
 
 @testable import Tunnel
 
-/// The concentrator's address changes without a goodbye (DDNS): doubt begins, somebody looks its
+/// The concentrator's address changes without a goodbye (DDNS): silence is noticed, somebody looks its
 /// name up again, and everything goes on.
-@Suite struct DoubtTests {
+@Suite struct SilentSessionTests {
     @Test(arguments: [HandoverMode.full, .backup, .single], [false, true])
     func theConcentratorMoves(mode: HandoverMode, isAnotherProcess: Bool) {
         let world = World(seed: 71, mode: mode)
         world.run(.seconds(1))
         let client = world.open(port: 60_000)
         world.run(.seconds(2))
-        #expect(client.received > 1_000_000 && !world.log.contains { $0.contains("doubted") })
+        #expect(client.received > 1_000_000 && !world.log.contains { $0.contains("silent") })
         world.blocks = { _, server in server == World.far }
         if isAnotherProcess { world.restartConcentrator() }
         let moved = world.now
-        #expect(world.run(.seconds(10)) { world.log.contains { $0.hasPrefix("P doubted 0") } })
-        #expect(world.now - moved < .seconds(4), "doubt after \(world.now - moved)")
+        #expect(world.run(.seconds(10)) { world.log.contains { $0.hasPrefix("P silent 0") } })
+        #expect(world.now - moved < .seconds(4), "silent after \(world.now - moved)")
         // A look-up takes its time.
         world.run(.milliseconds(300))
         world.proxy.setConcentrator([World.also], at: world.now)
@@ -32,7 +32,7 @@ import Testing
     }
 
     /// One that was found nowhere for long is asked at once where its name leads now.
-    @Test func patienceEndsWithANewAddress() {
+    @Test func theTimeoutEndsWithANewAddress() {
         let world = World(seed: 72, uplinks: 1)
         world.blocks = { _, server in server == World.far }
         world.open(port: 100)
