@@ -29,9 +29,9 @@ import Testing
     }
 
     @Test func aTurnHasWorkWhileAnyQueueHas() {
-        let work = TurnWork()
+        var work = TurnWork()
         #expect(work.isEmpty)
-        let queues: [ReferenceWritableKeyPath<TurnWork, [Int]>] = [
+        let queues: [WritableKeyPath<TurnWork, [Int]>] = [
             \.sessionsToFlush, \.sessionsWithDatagrams, \.sessionsWithChanges
         ]
         for queue in queues {
