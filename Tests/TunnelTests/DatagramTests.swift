@@ -269,7 +269,7 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         numbers.confirm(first, at: .zero + .seconds(60))
         #expect(allocate(69) == nil, "it rests")
         for _ in 0..<1_024 { _ = allocate(70) }
-        numbers.announceClosings(most: 10, wait: .seconds(1), at: .zero + .seconds(71)) { _ in }
+        numbers.announceClosings(maximum: 10, wait: .seconds(1), at: .zero + .seconds(71)) { _ in }
         #expect(numbers.unconfirmed == 0 && numbers.deadline == .distantFuture)
     }
 
@@ -286,14 +286,14 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         #expect(closed == DatagramLimits.flows && numbers.unconfirmed == closed)
         var said: [UInt16: Int] = [:], now = Instant.zero
         while now < .zero + .seconds(10) {
-            numbers.announceClosings(most: 512, wait: .milliseconds(100), at: now) {
+            numbers.announceClosings(maximum: 512, wait: .milliseconds(100), at: now) {
                 said[$0, default: 0] += 1
             }
             now = now + .milliseconds(10)
         }
         #expect(said.count == closed)
         #expect(said.values.allSatisfy { (5...11).contains($0) })
-        numbers.announceClosings(most: 0, wait: .milliseconds(100), at: now) { _ in }
+        numbers.announceClosings(maximum: 0, wait: .milliseconds(100), at: now) { _ in }
         let number = try #require(said.keys.max())
         numbers.confirm(number, at: now)
         #expect(numbers.allocate(at: now) != nil)
