@@ -260,7 +260,7 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         var said: [UInt16] = []
         for ms in [0, 100, 200, 10_000] as [Int64] {
             numbers.announceClosings(
-                most: 10, wait: .milliseconds(200), at: .zero + .milliseconds(ms)
+                maximum: 10, wait: .milliseconds(200), at: .zero + .milliseconds(ms)
             ) { said.append($0) }
         }
         #expect(said == [first, first, first])
