@@ -179,7 +179,7 @@ final class TunnelBench: Bench {
         let (stream, talk) = streams[side][index]
         let pieces = stream.readable
         // The owner reads once it knows whom it talks to.
-        guard side == 1 || stream.isAnswered else { return }
+        guard side == 1 || stream.progress.isAnswered else { return }
         if let talk {
             talks[talk].writings[1 - side].take(pieces.count, of: pieces, checks: isHonest)
         }
