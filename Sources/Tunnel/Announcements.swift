@@ -182,9 +182,9 @@ extension Session {
         for case let path? in paths
         where path !== lost && path.uplink == lost.uplink && path.isOpen
             && !path.lifecycle.hasAnswered
-            && path.probe.backoff > Limits.maximumSuspectProbe
+            && path.probe.wait > Limits.maximumSuspectProbe
         {
-            path.probe.backoff = Limits.suspectProbe
+            path.probe.restart()
             sendProbe(path, at: now)
         }
     }

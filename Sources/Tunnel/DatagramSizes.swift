@@ -103,10 +103,11 @@ extension Session {
         let isWanted = path.health == .usable && isActive(at: now)
         let change = path.mtu.advance(
             to: now, timeout: roundTripBound(path) * 2,
-            answered: path.probe.lastAnswer, heard: path.lastArrival - path.roundTrip.minimum,
+            answered: path.probe.lastAnswer,
+            heard: path.traffic.lastArrival - path.roundTrip.minimum,
             isWanted: isWanted)
         if path.mtu.takesShort(), path.health == .usable, !path.probe.isOutstanding {
-            path.probe.needed = 2
+            path.probe.reason = .routine
             sendProbe(path, at: now)
         }
         sizeChanged(change, path, at: now)

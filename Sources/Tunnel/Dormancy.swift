@@ -14,9 +14,9 @@ extension Session {
         guard mode(of: stream) == .single, !stream.connection.hasUsableSubflow,
             stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, at: now))
         else { return false }
-        if stream.joining.retryAt <= now { return false }
+        if stream.timers[.join] <= now { return false }
         let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
-        if stream.joining.retryAt == .distantFuture { stream.joining.retryAt = leisure }
+        if !stream.timers.isSet(.join) { stream.timers[.join] = leisure }
         return true
     }
 
@@ -27,7 +27,7 @@ extension Session {
         var last: Instant?
         for link in stream.links where link.isUsed {
             guard let path = paths[link.path] else { continue }
-            last = max(last ?? path.lastArrival, path.lastArrival)
+            last = max(last ?? path.traffic.lastArrival, path.traffic.lastArrival)
         }
         return min(now, last ?? now)
     }
@@ -63,7 +63,7 @@ extension Session {
             host.work.ready.append(stream)
             return
         }
-        stream.joining.retryAt = now
+        stream.timers[.join] = now
         host.work.ready.append(stream)
     }
 }

@@ -239,54 +239,6 @@ public final class Endpoint {
         }
     }
 
-    /// When `advance` or `transmit` next has something to do; not later than the present where
-    /// events wait.
-    public var deadline: Instant {
-        if host.hasWork { return clock }
-        var next = min(host.deadlines.streams.next, host.deadlines.sessions.next)
-        next = min(next, handshake?.nextAt ?? .distantFuture)
-        next = min(next, listener?.gate.nextAt(clock) ?? .distantFuture)
-        for uplink in host.proxy.uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
-        return next
-    }
-
-    /// Does what is due: timers of connections, paths, sessions and handshakes. Call once a turn,
-    /// before `transmit`.
-    public func advance(to now: Instant) {
-        clock = now
-        host.work.resetsThisTurn = 0
-        for _ in 0..<Limits.rekeysPerTurn {
-            guard let message = host.work.rekeys.popFirst() else { break }
-            message.session.work(on: message, at: now)
-        }
-        notifyConnections(at: now)
-        while let slot = host.deadlines.sessions.popDue(at: now) {
-            guard let session = sessions[slot] else { continue }
-            session.turn.scheduled = .distantFuture
-            advance(session, to: now)
-        }
-        while let slot = host.deadlines.streams.popDue(at: now) {
-            guard let stream = host.streams[slot], let session = stream.session,
-                !session.isClosing
-            else { continue }
-            session.advance(stream, to: now)
-        }
-        if let next = handshake?.nextAt, next <= now { repeatHandshake(at: now) }
-        retryUplinks(at: now)
-    }
-
-    private func advance(_ session: Session, to now: Instant) {
-        guard session.isConfirmed else { expire(session, at: now); return }
-        expireSuccessors(session, at: now)
-        switch session.advance(to: now) {
-        case .none: break
-        case .needsHandshake:
-            beginHandshake(at: now)
-            session.schedule(at: now)
-        case .isOver(let reason): end(session, reason: reason, at: now)
-        }
-    }
-
     /// The next event in order, nil where there is none; what the owner does with one may bring
     /// more.
     public func nextEvent() -> EndpointEvent? {

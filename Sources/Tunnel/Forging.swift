@@ -12,7 +12,7 @@ extension Endpoint {
             number < session.paths.count,
             let path = session.paths[number]
         else { return nil }
-        return session.forge(frames, path, number: path.takeNumber())
+        return session.forge(frames, path, number: path.records.takeNumber())
     }
 }
 

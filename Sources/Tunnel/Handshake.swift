@@ -333,7 +333,7 @@ extension Endpoint {
         session.goOn(at: now)
         session.greet(arrival, at: now)
         for case let path? in session.paths where path.isOpen && path.health != .usable {
-            path.probe.backoff = Limits.suspectProbe
+            path.probe.restart()
             session.sendProbe(path, at: now)
         }
         if session.hasSignals { session.signals.renew(); session.repeatSignals(at: now) }
@@ -377,7 +377,7 @@ extension Session {
         for slot in streams {
             guard let stream = host.streams[slot] else { continue }
             stream.session = self
-            stream.joining.orphanedUntil = .distantFuture
+            stream.timers.clear(.orphan)
             stream.connection.forgetRecords()
             host.work.ready.append(stream)
         }

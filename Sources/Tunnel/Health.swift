@@ -16,7 +16,7 @@ extension Session {
     @inline(__always) func noteArrival(_ path: Path, at now: Instant) {
         activity.lastArrival = now
         handshakes.resumptions = 0
-        path.lastArrival = now
+        path.traffic.lastArrival = now
         path.silence.heard(shortestRTT: path.roundTrip.minimum, at: now)
         if path.health == .suspect, !path.probe.isOutstanding {
             sendProbe(path, at: now)
@@ -77,13 +77,13 @@ extension Session {
         guard path.roundTrip.isKnown else { return bound }
         let minimum = min(
             max(path.roundTrip.minimum / 4, Limits.minimumProbeVariation), Limits.minimumVariation)
-        return min(bound, path.roundTrip.smoothed + max(path.roundTrip.variation * 2, minimum))
+        return min(bound, path.roundTrip.bound(multiple: 2, minimumVariation: minimum))
     }
 
     // MARK: Probes
 
     func sendProbe(_ path: Path, at now: Instant) {
-        path.probe.identifier &+= 1
+        let count = path.probe.next()
         // An address that may get only so much yet gets data, not questions.
         let isLong = path.validation.isValidated && path.mtu.asksBase(at: now)
         // The proxy is to know that full datagrams don't reach it, or it would wait for data on
@@ -92,7 +92,7 @@ extension Session {
         let purpose: ProbeFrame.Purpose = isLong ? .long : isNarrow ? .narrow : .life
         let frame = ProbeFrame(
             isAnswer: false,
-            identifier: ProbeFrame.identifier(count: path.probe.identifier, purpose),
+            identifier: ProbeFrame.identifier(count: count, purpose),
             sentAt: now.nanoseconds)
         if isLong {
             path.waiting.longQuestion = frame
@@ -100,21 +100,14 @@ extension Session {
         } else if let out = path.append(ProbeFrame.size) {
             frame.write(into: out)
         } else {
-            path.probe.verdictAt = now + Limits.suspectProbe
-            arm(path.probe.verdictAt)
+            arm(path.probe.postponed(at: now))
             return
         }
-        if !path.probe.isOutstanding {
-            path.probe.isOutstanding = true
-            path.probe.unanswered = 0
-        }
-        path.probe.sentAt = now
         let timeout =
             path.health == .usable
-            ? path.probe.needed == 1 ? shortBound(path) : roundTripBound(path)
-            : path.probe.backoff
-        path.probe.verdictAt = now + timeout
-        arm(path.probe.verdictAt)
+            ? path.probe.reason == .silence ? shortBound(path) : roundTripBound(path)
+            : path.probe.wait
+        arm(path.probe.sent(timeout: timeout, at: now))
         requestFlush()
     }
 
@@ -163,7 +156,7 @@ extension Session {
         if sample > .zero, !isOld || !path.roundTrip.isKnown {
             path.roundTrip.add(min(sample, maximum), at: now)
         }
-        path.probe.lastAnswer = now
+        path.probe.answered(at: now)
         path.lifecycle.answered()
         path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
         arm(path.mtu.deadline)
@@ -179,10 +172,7 @@ extension Session {
             }
             return
         }
-        path.probe.isOutstanding = false
-        path.probe.unanswered = 0
-        path.probe.verdictAt = .distantFuture
-        path.probe.backoff = Limits.suspectProbe
+        path.probe.succeeded()
         if isInitiator,
             let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == path.uplink })
         {
@@ -197,7 +187,7 @@ extension Session {
     /// When the path next wants attention, `.distantFuture` where never.
     func pathDeadline(_ path: Path, at now: Instant) -> Instant {
         guard path.isOpen else { return .distantFuture }
-        if path.probe.isOutstanding { return min(path.probe.verdictAt, path.mtu.deadline) }
+        if path.probe.isOutstanding { return min(path.probe.deadline, path.mtu.deadline) }
         var due = min(
             path.mtu.deadline, path.silence.deadline(timeout: silenceTimeout(path)))
         if let warm = keepWarmAt(path, at: now) { due = min(due, warm) }
@@ -213,7 +203,7 @@ extension Session {
             && (modes.effective != .single || !isInitiator || carriesSubflows(path))
         if isUsed, isActive(at: now) { return last + Limits.warmProbe }
         guard isInitiator, !streams.isEmpty || isUsed else { return nil }
-        return max(last, path.lastArrival) + Limits.keepalive
+        return max(last, path.traffic.lastArrival) + Limits.keepalive
     }
 
     private func carriesSubflows(_ path: Path) -> Bool {
@@ -226,51 +216,48 @@ extension Session {
         guard path.isOpen else { return }
         advanceSize(path, to: now)
         if path.probe.isOutstanding {
-            if path.probe.verdictAt <= now { probeTimedOut(path, at: now) }
+            if path.probe.deadline <= now { probeTimedOut(path, at: now) }
             return
         }
         if path.silence.isOverdue(timeout: silenceTimeout(path), at: now) {
-            path.probe.needed = 1
+            path.probe.reason = .silence
             sendProbe(path, at: now)
             reviewRecentDatagrams()
             checkForBlackHole(path, at: now)
         } else if let due = keepWarmAt(path, at: now), due <= now {
-            path.probe.needed = 2
+            path.probe.reason = .routine
             sendProbe(path, at: now)
         }
     }
 
     private func probeTimedOut(_ path: Path, at now: Instant) {
-        path.probe.unanswered += 1
-        if path.health == .usable, host.configuration.signaling != .reliable {
-            // An experiment without this help.
-        } else if path.health == .usable {
-            let heard = path.lastArrival >= path.probe.sentAt
-            let maximum = path.mtu.isProven ? Limits.unansweredWhileHearing : PathMTU.maximumTries
-            if path.probe.unanswered >= (heard ? maximum : path.probe.needed) {
-                path.probe.backoff = Limits.suspectProbe
-                fallSilent(path, at: now)
-                if isInitiator {
-                    path.lifecycle.report()
-                    raise(path, at: now)
-                }
-                wakeNext(at: now)
+        if path.health != .usable, path.lifecycle.trustEnds() { foundDead(path, at: now) }
+        if path.probe.timedOut(circumstances(of: path, at: now)) == .silent {
+            fallSilent(path, at: now)
+            if isInitiator {
+                path.lifecycle.report()
+                raise(path, at: now)
             }
-        } else {
-            if path.lifecycle.trustEnds() { foundDead(path, at: now) }
-            let isWanted =
-                isActive(at: now) || !hasUsablePath && !streams.isEmpty
-            let isFresh = now - path.lifecycle.since < Limits.freshSuspicion
-            let limit =
-                !isWanted
-                ? Limits.maximumIdleProbe
-                : isFresh ? Limits.freshSuspectProbe : Limits.maximumSuspectProbe
-            path.probe.backoff =
-                isFutile(path)
-                ? min(path.probe.backoff * 2, Limits.maximumFutileProbe)
-                : min(path.probe.backoff * 3 / 2, limit)
+            wakeNext(at: now)
         }
         sendProbe(path, at: now)
+    }
+
+    /// What a missing answer on the path is judged by.
+    private func circumstances(of path: Path, at now: Instant) -> PathProber.Circumstances {
+        let isWanted = isActive(at: now) || !hasUsablePath && !streams.isEmpty
+        let isFresh = now - path.lifecycle.since < Limits.freshSuspicion
+        let isFutile = isFutile(path)
+        let usualWait = isFresh ? Limits.freshSuspectProbe : Limits.maximumSuspectProbe
+        return PathProber.Circumstances(
+            isUsable: path.health == .usable,
+            mayBecomeSuspect: host.configuration.signaling == .reliable,
+            lastArrival: path.traffic.lastArrival,
+            neededWhileHearing: path.mtu.isProven
+                ? Limits.unansweredWhileHearing : PathMTU.maximumTries,
+            maximumWait: isFutile
+                ? Limits.maximumFutileProbe : isWanted ? usualWait : Limits.maximumIdleProbe,
+            waitsDouble: isFutile)
     }
 
     /// A path that was used before its first answer, and none came: its connections learn it,
@@ -292,7 +279,7 @@ extension Session {
         reviewRecentDatagrams()
         if change.health != .usable { askFutile(besides: path, at: now) }
         // A path that was just opened is not yet known to work; that is no news to anybody.
-        let isNew = change.isOpening || path.lastArrival == .zero
+        let isNew = change.isOpening || path.traffic.lastArrival == .zero
         if change.health != .suspect || !isNew {
             host.emit(
                 .pathChanged(
@@ -310,86 +297,13 @@ extension Session {
         enter(.suspect(hasAnswered: true, isReported: false), path, at: now)
     }
 
-    // MARK: The session's clock
-
-    /// Makes sure that `advance` comes by `due`.
-    @inline(__always) func arm(_ due: Instant) {
-        guard due < turn.scheduled else { return }
-        turn.scheduled = due
-        host.deadlines.sessions.set(slot, due)
-    }
-
-    /// The session's next deadline from all its timers.
-    func schedule(at now: Instant) {
-        guard !isClosing, isConfirmed else { return }
-        if hasExpiredKeys { scheduleWithoutKeys(at: now); return }
-        var due = min(signals.at, keys.current.since + host.configuration.keyDeath)
-        due = min(due, nextSuccessorEnd())
-        for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
-        due = min(due, min(keys.previousUntil, keys.rekey?.again.at ?? .distantFuture))
-        due = min(due, min(selection.spareAt, directory.resets.deadline))
-        due = min(due, datagrams.deadline)
-        if isInitiator {
-            due = min(due, use.dueAt)
-            // Looked at again and again while the silence lasts.
-            if !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking {
-                due = min(
-                    due,
-                    max(
-                        activity.lastArrival + Limits.handshakeAfterSilence,
-                        now + .milliseconds(100)))
-            }
-        } else {
-            due = min(due, activity.lastArrival + maximumSilence)
-        }
-        arm(max(due, now + .microseconds(50)))
-    }
-
-    /// How long the concentrator keeps the session when nothing is heard of it.
-    private var maximumSilence: Interval {
-        let usual = host.configuration.sessionSilence
-        return handshakes.hasFollower ? min(usual, Limits.followedSilence) : usual
-    }
-
-    /// Without keys there is nothing to do but to wait for new ones.
-    private func scheduleWithoutKeys(at now: Instant) {
-        let end = isInitiator ? .distantFuture : activity.lastArrival + maximumSilence
-        arm(max(min(end, nextSuccessorEnd()), now + .microseconds(50)))
-    }
-
-    func advance(to now: Instant) -> SessionDemand {
-        if !isInitiator, now - activity.lastArrival >= maximumSilence {
-            return .isOver(reason: "silent")
-        }
-        if !hasExpiredKeys, now - keys.current.since >= host.configuration.keyDeath {
-            dropKeys(at: now)
-            if isInitiator { return .needsHandshake }
-        }
-        if hasExpiredKeys { schedule(at: now); return .none }
-        for case let path? in paths { advance(path, to: now) }
-        if signals.at <= now { repeatSignals(at: now) }
-        if use.dueAt <= now { lookAtUse(at: now) }
-        if selection.spareAt <= now { watchSpare(at: now) }
-        if directory.resets.deadline <= now { repeatResets(at: now) }
-        advanceDatagrams(to: now)
-        keys.expirePrevious(at: now)
-        if let rekey = keys.rekey, rekey.again.at <= now { repeatRekey(at: now) }
-        if isInitiator, !hasUsablePath, !streams.isEmpty,
-            now - activity.lastArrival >= Limits.handshakeAfterSilence
-        {
-            return .needsHandshake
-        }
-        schedule(at: now)
-        return .none
-    }
-
     /// A connection's time has come.
     func advance(_ stream: StreamHandle, to now: Instant) {
         catchUp(stream, at: now)
         stream.connection.advance(to: now)
         checkForBlackHole(stream, at: now)
-        if stream.joining.orphanedUntil <= now { giveUpOrphan(stream, at: now) }
-        if stream.prefaceUntil <= now { giveUpHalfOpen(stream, at: now) }
+        if stream.timers[.orphan] <= now { giveUpOrphan(stream, at: now) }
+        if stream.timers[.preface] <= now { giveUpHalfOpen(stream, at: now) }
         dispatchEvents(of: stream, at: now)
         host.work.ready.append(stream)
     }

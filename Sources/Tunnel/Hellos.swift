@@ -395,8 +395,7 @@ extension Endpoint {
             path.validation.isValidated = false
             path.validation.check = nil
             path.validation.held.removeAll()
-            path.probe.isOutstanding = false
-            path.probe.verdictAt = .distantFuture
+            path.probe.cancel()
         }
         session.schedule(at: now)
     }

@@ -17,17 +17,17 @@ extension Session {
             return true
         }
         guard
-            stream.joining.seenForJoins != changes.forJoins || stream.joining.retryAt <= now
+            stream.joining.seenForJoins != changes.forJoins || stream.timers[.join] <= now
                 || stream.isMoving(selection.activePath)
                 || (selection.superseded.map({ stream.connection.hasSubflow(path: $0) }) ?? false)
         else { return false }
         guard stream.connection.canJoin else {
-            stream.joining.retryAt = .distantFuture  // over, or asked again when the keys are known
+            stream.timers.clear(.join)  // over, or asked again when the keys are known
             return false
         }
         if staysDormant(stream, at: now) || waitsForUse(stream, at: now) { return false }
         stream.joining.seenForJoins = changes.forJoins
-        stream.joining.retryAt = .distantFuture
+        stream.timers.clear(.join)
         if mode(of: stream) == .single { return keepOne(stream, at: now) }
         let lived = stream.connection.livingSubflows
         leaveSuperseded(stream, at: now)
@@ -134,12 +134,12 @@ extension Session {
 
     /// A subflow ended that the paths give no reason for: another try, after a growing time-out.
     func retryJoin(_ stream: StreamHandle, at now: Instant) {
-        guard isInitiator, stream.connection.error == nil, stream.joining.retryAt == .distantFuture
+        guard isInitiator, stream.connection.error == nil, !stream.timers.isSet(.join)
         else {
             return
         }
         if staysDormant(stream, at: now) { return }
-        stream.joining.retry(at: now)
+        stream.timers[.join] = now + stream.joining.nextTimeout()
     }
 
     /// The first subflow was given up before an answer came: nothing can be joined to it, and
@@ -156,16 +156,16 @@ extension Session {
         // While no path works, or the proxy sleeps, it can't; from then on it has its time.
         guard !isInitiator, hasUsablePath,
             stream.connection.livingSubflows == 0
-        else { stream.joining.orphanedUntil = .distantFuture; return }
-        if stream.joining.orphanedUntil == .distantFuture {
-            stream.joining.orphanedUntil = now + Limits.orphanTimeout
+        else { stream.timers.clear(.orphan); return }
+        if !stream.timers.isSet(.orphan) {
+            stream.timers[.orphan] = now + Limits.orphanTimeout
         }
     }
 
     /// The proxy could have joined and did not: it has forgotten the connection (its reset
     /// was lost). While no path works it can't, and the connection waits on.
     func giveUpOrphan(_ stream: StreamHandle, at now: Instant) {
-        stream.joining.orphanedUntil = .distantFuture
+        stream.timers.clear(.orphan)
         guard hasUsablePath,
             stream.connection.livingSubflows == 0
         else { return }

@@ -143,14 +143,13 @@ extension Session {
         return best
     }
 
-    /// A path that nobody in single mode wants beside the active one. One that is better but silent is
-    /// waited for.
+    /// A path that nobody in single mode wants beside the active one. One that is better but silent
+    /// is waited for.
     func isSpare(_ path: Path, _ active: Path) -> Bool {
         path !== active && (path.health == .usable || rank(path) >= rank(active))
     }
 
-    /// Single mode: subflows beside the active path's end in an orderly way once that stands; true while
-    /// they live.
+    /// Single mode: subflows beside the active path's end in an orderly way once that stands.
     func leaveSpare(_ stream: StreamHandle, _ active: Path, at now: Instant) {
         guard active.health == .usable, stream.connection.isEstablished(path: active.number) else {
             return
@@ -165,9 +164,9 @@ extension Session {
 
     // MARK: Paths fall silent
 
-    /// Open paths that nobody wants any more (in single mode those beside the active one) are given up
-    /// once no subflow lives on them, or after a while. Called when paths change and while some are
-    /// spare.
+    /// Open paths that nobody wants any more (in single mode those beside the active one) are given
+    /// up once no subflow lives on them, or after a while. Called when paths change and while some
+    /// are spare.
     func watchSpare(at now: Instant) {
         selection.spareAt = .distantFuture
         selection.superseded = nil
@@ -178,11 +177,11 @@ extension Session {
                 active.map { $0.health == .usable && isSpare(path, $0) } ?? false
             let isSuperseded = isSuperseded(path)
             guard path.isOpen, isBeside || isSuperseded else {
-                path.leaveBy = .distantFuture; continue
+                path.role.leaveBy = .distantFuture; continue
             }
-            if path.leaveBy == .distantFuture { path.leaveBy = now + Limits.leaveTimeout }
-            if path.leaveBy <= now || !hasLivingSubflows(path) {
-                path.leaveBy = .distantFuture
+            if path.role.leaveBy == .distantFuture { path.role.leaveBy = now + Limits.leaveTimeout }
+            if path.role.leaveBy <= now || !hasLivingSubflows(path) {
+                path.role.leaveBy = .distantFuture
                 close(path, at: now)
             } else {
                 if isSuperseded { selection.superseded = path.number }

@@ -9,7 +9,6 @@ import Wire
 /// on it, and the small frames that wait for its next datagram.
 final class Path {
     let number: Int
-    let lane: Int
     var uplinkName: String
     /// Where the peer is, and by what it is reached. The proxy sticks to the address it dialled.
     var address: PathAddress
@@ -22,20 +21,13 @@ final class Path {
     var lifecycle = PathLifecycle()
     /// What the proxy says of the path.
     var statement = PathStatement()
-    /// When it is closed since nobody wants it any more, even if subflows live on it still.
-    var leaveBy = Instant.distantFuture
-
-    /// Of records: numbers start at 1 and never start again while the keys of one handshake live,
-    /// whatever the epoch and the incarnation, so that no nonce is used twice.
-    private(set) var nextNumber: UInt64 = 1
-    var replay = ReplayWindow()
+    var records = PathRecords()
 
     /// How long datagrams may be.
     var mtu: PathMTU
     var roundTrip = PathRoundTrip()
     var silence = SilenceDetector()
-    var probe = ProbeState()
-    var lastArrival = Instant.zero
+    var probe = PathProber()
     var traffic = PathTraffic()
     /// What its connections are to hear of.
     var changes = Changes()
@@ -47,7 +39,6 @@ final class Path {
         isValidated: Bool
     ) {
         self.number = number
-        lane = number % DatagramBatch.laneCount
         self.uplinkName = uplinkName
         self.address = address
         validation = AddressValidation(isValidated: isValidated)
@@ -56,23 +47,17 @@ final class Path {
             ceiling: datagramLimit)
     }
 
+    /// Datagrams of different paths leave in different runs.
+    @inline(__always) var lane: Int { number % DatagramBatch.laneCount }
     var remote: SocketAddress { address.remote }
     var uplink: Int { address.uplink }
     var datagramLimit: Int { mtu.current }
     @inline(__always) var health: PathHealth { lifecycle.health }
     @inline(__always) var isOpen: Bool { lifecycle.isOpen }
 
-    /// The number of the next record on this path.
-    func takeNumber() -> UInt64 {
-        precondition(nextNumber < 1 << 62, "a path's packet numbers are used up")
-        defer { nextNumber += 1 }
-        return nextNumber
-    }
-
     /// With other keys the numbers begin again; what was under way with the old ones is lost.
     func restartNumbers() {
-        nextNumber = 1
-        replay = ReplayWindow()
+        records = PathRecords()
         traffic.loss.restart()
     }
 
@@ -99,6 +84,21 @@ final class Path {
     }
 }
 
+/// The numbers of a path's records, in both directions.
+struct PathRecords {
+    /// Numbers start at 1 and never start again while the keys of one handshake live, whatever the
+    /// epoch and the incarnation, so that no nonce is used twice.
+    private(set) var next: UInt64 = 1
+    var replay = ReplayWindow()
+
+    /// The number of the next record on this path.
+    mutating func takeNumber() -> UInt64 {
+        precondition(next < 1 << 62, "a path's packet numbers are used up")
+        defer { next += 1 }
+        return next
+    }
+}
+
 /// What a path is used for.
 struct PathRole {
     /// Its uplink is a backup one, and the neediest connection is in backup mode: it rests.
@@ -107,24 +107,8 @@ struct PathRole {
     var isReserve = false
     /// It is kept awake while something is transferred (proxy).
     var isWarm = false
-}
-
-/// What the proxy says of a path, and how often it changed its mind (PathStateFrame).
-struct PathStatement {
-    var generation: UInt16 = 0
-    var incarnation: UInt8 = 0
-    /// It has not been echoed yet.
-    var isPending = false
-    /// A datagram with the pending statements is due on this path.
-    var isDue = false
-    /// When such a datagram last left on this path.
-    var lastSent = Instant.zero
-
-    /// There is something new to say.
-    mutating func renew() {
-        generation &+= 1
-        isPending = true
-    }
+    /// When it is closed since nobody wants it any more, even if subflows live on it still.
+    var leaveBy = Instant.distantFuture
 }
 
 /// Frames of a path that wait for a datagram: the small ones, written one behind another, and
@@ -160,17 +144,4 @@ final class WaitingFrames {
         longQuestion = nil
         longAnswer = nil
     }
-}
-
-/// The probe in flight on a path, and what follows if nobody answers.
-struct ProbeState {
-    var identifier: UInt16 = 0
-    var isOutstanding = false
-    var sentAt = Instant.zero
-    var verdictAt = Instant.distantFuture
-    var unanswered = 0
-    /// Probes without an answer that make the path suspect: one where data went unanswered before.
-    var needed = 2
-    var backoff = Limits.suspectProbe
-    var lastAnswer = Instant.zero
 }

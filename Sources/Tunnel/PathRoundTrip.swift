@@ -5,47 +5,22 @@ import Subflow
 /// Round trips on a path, by its probes (RFC 6298 section 2), and what a subflow that begins there
 /// should expect.
 struct PathRoundTrip {
-    private(set) var smoothed = Interval.zero
-    private(set) var variation = Interval.zero
-    private var presentMinimum = Interval.zero
-    private var previousMinimum = Interval.max
-    private var minimumSince = Instant.zero
+    private var estimator = RTTEstimator(minimumLifetime: .seconds(60), at: .zero)
+    private var firstFlights = FirstFlights()
 
-    // Subflows that began on the path within a second of the first of them: their first flights
-    // meet in its queue.
-    private var begun = 0
-    private var begunSince = Instant.zero
-
-    var isKnown: Bool { smoothed > .zero }
+    var smoothed: Interval { estimator.smoothed }
+    var variation: Interval { estimator.variation }
+    var isKnown: Bool { estimator.isKnown }
     /// The shortest of the last one to two minutes; zero while nothing was measured.
-    var minimum: Interval { min(presentMinimum, previousMinimum) }
+    var minimum: Interval { estimator.isKnown ? estimator.minimum : .zero }
 
     mutating func add(_ sample: Interval, at now: Instant) {
-        if !isKnown {
-            smoothed = max(sample, .nanoseconds(1))
-            variation = sample / 2
-            presentMinimum = sample
-            minimumSince = now
-            return
-        }
-        let off = smoothed > sample ? smoothed - sample : sample - smoothed
-        variation = (variation * 3 + off) / 4
-        smoothed = max((smoothed * 7 + sample) / 8, .nanoseconds(1))
-        // The least of the last one to two minutes: a route may have become longer.
-        if now - minimumSince > .seconds(60) {
-            previousMinimum = presentMinimum
-            presentMinimum = sample
-            minimumSince = now
-        }
-        presentMinimum = min(presentMinimum, sample)
+        if !estimator.isKnown { estimator.forget(at: now) }
+        estimator.add(sample, at: now)
     }
 
     /// The path leads somewhere else: what was measured means nothing there.
-    mutating func forget() {
-        smoothed = .zero
-        variation = .zero
-        previousMinimum = .max
-    }
+    mutating func forget(at now: Instant) { estimator.forget(at: now) }
 
     /// Within this time a probe should be answered.
     var probeTimeout: Interval {
@@ -54,17 +29,30 @@ struct PathRoundTrip {
     }
 
     /// The smoothed round trip and `multiple` times its variation.
-    func bound(multiple: Int64) -> Interval {
-        smoothed + max(variation * multiple, Limits.minimumVariation)
+    func bound(multiple: Int64, minimumVariation: Interval = Limits.minimumVariation) -> Interval {
+        estimator.bound(multiple: multiple, minimumVariation: minimumVariation)
     }
 
     /// What a subflow that begins now should expect; nil while nothing was measured.
     mutating func estimate(at now: Instant) -> PathEstimate? {
-        if now - begunSince > .seconds(1) { begun = 0; begunSince = now }
-        begun += 1
-        guard isKnown else { return nil }
+        let begun = firstFlights.begin(at: now)
+        guard estimator.isKnown else { return nil }
         return PathEstimate(
             smoothedRTT: smoothed, rttVariation: variation, minimumRTT: minimum,
             maximumInitialSegments: max(Limits.minimumFirstFlight, Limits.firstFlights / begun))
+    }
+}
+
+/// Subflows that began on a path within a second of the first of them: their first flights meet in
+/// its queue.
+struct FirstFlights {
+    private var begun = 0
+    private var since = Instant.zero
+
+    /// Another one begins; how many there are with it.
+    mutating func begin(at now: Instant) -> Int {
+        if now - since > .seconds(1) { begun = 0; since = now }
+        begun += 1
+        return begun
     }
 }

@@ -18,8 +18,6 @@ struct ReadyQueue {
         /// Thin streams in a row.
         var ahead = 0
         var credit = 0
-        var isActive = false
-        var nextActive = -1
         var isEmpty: Bool { thin.head == nil && bulk.head == nil }
     }
 
@@ -33,8 +31,8 @@ struct ReadyQueue {
 
     /// By user number plus one; the first one is for streams of no user, at a proxy all.
     private var flows: [Flow] = [Flow()]
-    private var firstActive = -1
-    private var lastActive = -1
+    /// Indices of those that have streams.
+    private var order = TurnOrder()
     private(set) var count = 0
 
     var isEmpty: Bool { count == 0 }
@@ -56,7 +54,7 @@ struct ReadyQueue {
         } else {
             Self.add(stream, to: &flows[index].thin, atFront: atFront)
         }
-        if !flows[index].isActive { activate(index) }
+        order.append(index)
     }
 
     private static func add(_ stream: StreamHandle, to list: inout List, atFront: Bool) {
@@ -78,32 +76,16 @@ struct ReadyQueue {
         return stream
     }
 
-    private mutating func activate(_ index: Int) {
-        flows[index].isActive = true
-        flows[index].nextActive = -1
-        if lastActive >= 0 { flows[lastActive].nextActive = index } else { firstActive = index }
-        lastActive = index
-    }
-
-    private mutating func deactivateFirst() -> Int {
-        let index = firstActive
-        firstActive = flows[index].nextActive
-        if firstActive < 0 { lastActive = -1 }
-        flows[index].isActive = false
-        return index
-    }
-
     mutating func popFirst() -> StreamHandle? {
-        while firstActive >= 0 {
-            let index = firstActive
+        while let index = order.first {
             if flows[index].isEmpty {
-                flows[deactivateFirst()].credit = 0  // who had nothing to send saved nothing up
+                order.removeFirst()
+                flows[index].credit = 0  // who had nothing to send saved nothing up
                 continue
             }
             if flows[index].credit <= 0 {
                 flows[index].credit += Self.quantum
-                // Alone he goes on at once.
-                if flows[index].nextActive >= 0 { activate(deactivateFirst()) }
+                order.rotate()  // alone he goes on at once
                 continue
             }
             let bulkIsDue =
@@ -130,19 +112,17 @@ struct ReadyQueue {
     }
 }
 
-/// Streams whose owner is to be told, users in turn.
+/// Streams whose owners are to hear of activity, users in turn.
 struct ActivityQueue {
     private struct Flow {
         var head: StreamHandle?
         var tail: StreamHandle?
-        var isActive = false
-        var nextActive = -1
     }
     private var flows: [Flow] = [Flow()]
-    private var firstActive = -1
-    private var lastActive = -1
+    /// Indices of those that have streams.
+    private var order = TurnOrder()
 
-    var isEmpty: Bool { firstActive < 0 }
+    var isEmpty: Bool { order.isEmpty }
 
     mutating func append(_ stream: StreamHandle) {
         guard !stream.queues.isInActivity else { return }
@@ -155,27 +135,20 @@ struct ActivityQueue {
             flows[index].head = stream
         }
         flows[index].tail = stream
-        if !flows[index].isActive { activate(index) }
-    }
-
-    private mutating func activate(_ index: Int) {
-        flows[index].isActive = true
-        flows[index].nextActive = -1
-        if lastActive >= 0 { flows[lastActive].nextActive = index } else { firstActive = index }
-        lastActive = index
+        order.append(index)
     }
 
     mutating func popFirst() -> StreamHandle? {
-        let index = firstActive
-        guard index >= 0, let stream = flows[index].head else { return nil }
+        guard let index = order.first, let stream = flows[index].head else { return nil }
         flows[index].head = stream.queues.nextInActivity
-        if flows[index].head == nil { flows[index].tail = nil }
         stream.queues.nextInActivity = nil
         stream.queues.isInActivity = false
-        firstActive = flows[index].nextActive
-        if firstActive < 0 { lastActive = -1 }
-        flows[index].isActive = false
-        if flows[index].head != nil { activate(index) }
+        if flows[index].head == nil {
+            flows[index].tail = nil
+            order.removeFirst()
+        } else {
+            order.rotate()
+        }
         return stream
     }
 }

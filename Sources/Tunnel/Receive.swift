@@ -73,8 +73,11 @@ extension Session {
         // The proxy gives the paths their numbers; the concentrator learns them from authentic
         // records.
         guard known != nil || !isInitiator else { host.counters.malformed += 1; return nil }
-        let number = ((known?.replay.highest ?? 0) &+ 1).nearestPacketNumber(low: header.number)
-        if let known, !known.replay.isFresh(number) { host.counters.replayed += 1; return nil }
+        let number = ((known?.records.replay.highest ?? 0) &+ 1).nearestPacketNumber(
+            low: header.number)
+        if let known, !known.records.replay.isFresh(number) {
+            host.counters.replayed += 1; return nil
+        }
         let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
         guard let cipher = epoch.receive,
             now - epoch.since < host.configuration.keyDeath + Limits.keyGrace,
@@ -105,11 +108,13 @@ extension Session {
                 isValidated: false)
             paths[path.number] = path
         }
-        let isNewest = record.number > path.replay.highest
-        guard path.replay.accept(record.number) else { host.counters.replayed += 1; return nil }
+        let isNewest = record.number > path.records.replay.highest
+        guard path.records.replay.accept(record.number) else {
+            host.counters.replayed += 1; return nil
+        }
         if record.isOfNextEpoch { adoptNextKeys(at: now) }
         noteSource(source, bytes: record.length, isNewest: isNewest, path, at: now)
-        path.traffic.arrived(record.length, highest: path.replay.highest, at: now)
+        path.traffic.arrived(record.length, highest: path.records.replay.highest, at: now)
         noteArrival(path, at: now)
         var arrival = Arrival(
             path: path, number: record.number, source: source, length: record.length)

@@ -162,7 +162,7 @@ extension Session {
         for case let path? in paths {
             path.waiting.removeSmall()
             path.validation.held.removeAll()
-            path.probe.isOutstanding = false
+            path.probe.cancel()
         }
         signals.stop()
     }

@@ -13,7 +13,7 @@ extension Endpoint {
         for case let session? in sessions where session.isConfirmed {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths
-            where path.isOpen || path.health != .lost || path.nextNumber > 1 {
+            where path.isOpen || path.health != .lost || path.records.next > 1 {
                 paths.append(session.describe(path, at: now))
             }
             report.sessions.append(
@@ -42,7 +42,7 @@ extension Session {
             remote: "\(path.remote)",
             health: path.health, isFutile: isFutile(path), isBackup: path.role.isBackup,
             smoothedRTT: path.roundTrip.smoothed,
-            minimumRTT: path.roundTrip.isKnown ? path.roundTrip.minimum : .zero,
+            minimumRTT: path.roundTrip.minimum,
             loss: path.traffic.loss.share,
             packetSize: path.mtu.isProven
                 ? path.datagramLimit

@@ -88,15 +88,15 @@ extension StreamHandle {
     /// A connection of the user's came into the tables.
     func countOpening(of user: UserState, at now: Instant) {
         account = user
-        prefaceUntil = now + Limits.prefaceTimeout
+        timers[.preface] = now + Limits.prefaceTimeout
         user.load.streams += 1
         user.load.halfOpen += 1
     }
 
     /// Its target is there, or it ended before.
     func countTarget() {
-        guard prefaceUntil != .distantFuture, let account else { return }
-        prefaceUntil = .distantFuture
+        guard timers.isSet(.preface), let account else { return }
+        timers.clear(.preface)
         account.load.halfOpen -= 1
     }
 
@@ -138,7 +138,7 @@ extension Endpoint {
 extension Session {
     /// A peer that opens a connection and does not say whither in time.
     func giveUpHalfOpen(_ stream: StreamHandle, at now: Instant) {
-        guard stream.prefaceUntil <= now else { return }
+        guard stream.timers[.preface] <= now else { return }
         stream.countTarget()
         stream.connection.abort(at: now)
     }

@@ -7,8 +7,7 @@ import Wire
 /// once on all live ones, carried by every outgoing datagram with room, repeated on a doubling
 /// timer until echoed.
 ///
-/// One register per path: a higher generation replaces what was said before, so a path that returns
-/// before the echo of its removal needs no special case.
+/// What is said of a path, and what it means, is its `PathStatement`.
 extension Session {
     // MARK: Paths come and go (proxy)
 
@@ -19,7 +18,7 @@ extension Session {
                 host.emit(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
                 continue
             }
-            prepare(path, uplink)
+            prepare(path, uplink, at: now)
             // In single mode a further path stays silent until it is needed, or where it stands
             // higher.
             if modes.effective == .single, hasUsablePath, let active = selectActivePath(),
@@ -37,13 +36,13 @@ extension Session {
         uplink: Uplink, to remote: SocketAddress, at now: Instant
     ) {
         guard let path = pathFor(uplink, remote) else { return }
-        prepare(path, uplink)
+        prepare(path, uplink, at: now)
         open(path, at: now)
     }
 
-    private func prepare(_ path: Path, _ uplink: Uplink) {
+    private func prepare(_ path: Path, _ uplink: Uplink, at now: Instant) {
         // Numbers are given again: what was measured belongs to another interface.
-        if path.uplinkName != uplink.name { path.roundTrip.forget() }
+        if path.uplinkName != uplink.name { path.roundTrip.forget(at: now) }
         path.uplinkName = uplink.name
         path.role.isReserve = uplink.isBackup
         path.role.isWarm = uplink.isWarm
@@ -89,9 +88,9 @@ extension Session {
         guard !path.isOpen else { return }
         let isSmaller = restartSizes(path, at: now)
         if isSmaller { sendProbe(path, at: now) }
-        path.statement.incarnation &+= 1
-        path.probe.isOutstanding = false
-        path.probe.backoff = path.probeTimeout
+        path.statement.beginIncarnation()
+        path.probe.cancel()
+        path.probe.restart(wait: path.probeTimeout)
         // A download that hangs on this path can't wait until the concentrator has asked its
         // address.
         path.waiting.paddingDue =
@@ -110,10 +109,10 @@ extension Session {
     }
 
     func close(_ path: Path, at now: Instant) {
-        path.leaveBy = .distantFuture
+        path.role.leaveBy = .distantFuture
         path.statement.isDue = false
         path.waiting.removeAll()
-        path.probe = ProbeState()
+        path.probe = PathProber()
         enter(.closed, path, at: now)
         raise(path, at: now)
         wakeNext(at: now)
@@ -161,10 +160,10 @@ extension Session {
             let removes = paths.contains {
                 $0.map { $0.statement.isPending && !$0.isOpen } ?? false
             }
-            signalCarried(UInt8(path.number), path.nextNumber, removes)
+            signalCarried(UInt8(path.number), path.records.next, removes)
         }
         guard host.configuration.signaling == .once else { return }
-        for case let path? in paths { path.statement.isPending = false }
+        for case let path? in paths { path.statement.forgetPending() }
         signals.stop()
     }
 
@@ -183,9 +182,8 @@ extension Session {
         if frame.isEcho {
             guard isInitiator,
                 let path = paths[Int(frame.path)],
-                path.statement.generation == frame.generation
+                path.statement.echoed(frame.generation)
             else { return }
-            path.statement.isPending = false
             noteEcho()
             return
         }
@@ -214,14 +212,6 @@ extension Session {
     private func apply(
         _ frame: PathStateFrame, _ arrival: Path, at now: Instant
     ) {
-        if let known = paths[Int(frame.path)] {
-            guard
-                known.statement.incarnation == 0 && known.statement.generation == 0
-                    || frame.generation.isNewer(than: known.statement.generation)
-            else {
-                return
-            }
-        }
         let path: Path
         if let known = paths[Int(frame.path)] {
             path = known
@@ -230,21 +220,18 @@ extension Session {
             // in.
             path = Path(
                 number: Int(frame.path), uplinkName: "", address: arrival.address,
-                datagramLimit: DatagramSizes.maximumDatagram(isIPv4: arrival.remote.address.isIPv4),
+                datagramLimit: DatagramSizes.maximumDatagram(
+                    isIPv4: arrival.remote.address.isIPv4),
                 isValidated: false)
             paths[path.number] = path
         }
+        guard let means = path.statement.take(frame, isOpen: path.isOpen) else { return }
         if let mode = HandoverMode(code: frame.mode), mode != modes.session {
             modes.adopt(mode)
             modeChanged(at: now)
         }
-        let wasOpen = path.isOpen,
-            isOther =
-                path.statement.generation != 0 && frame.incarnation != path.statement.incarnation
-        path.statement.generation = frame.generation
-        path.statement.incarnation = frame.incarnation
-        if wasOpen, !frame.isOpen || isOther {
-            path.probe = ProbeState()
+        if means.closes {
+            path.probe = PathProber()
             path.waiting.longQuestion = nil
             path.waiting.longAnswer = nil
             enter(.closed, path, at: now)
@@ -255,23 +242,23 @@ extension Session {
         path.role.isBackup = frame.isBackup
         // By the path itself it comes first where only our direction is dead; with no other path it
         // would only stop what may yet arrive.
-        if frame.isOpen, frame.isSilent, path.isOpen, path.health == .usable,
+        if means.isSilent, path.health == .usable,
             path !== arrival || hasUsablePath(besides: path)
         {
             // A download's receiver hears first that its path fell silent; our own answers may be
             // on their way yet.
-            path.probe.backoff = Limits.suspectProbe
+            path.probe.restart()
             fallSilent(path, at: now)
             sendProbe(path, at: now)
         }
-        guard frame.isOpen, !path.isOpen else { return }
+        guard means.opens else { return }
         // Heard on itself, it works; announced over another one, it has to show that first.
         let isHeard = path === arrival
         enter(
             isHeard ? .usable : .suspect(hasAnswered: false, isReported: false), path, at: now)
         askAddress(path, at: now)
         // Where it leads is known only once it was heard; then it is asked at once.
-        if path.lastArrival > .zero { sendProbe(path, at: now) }
+        if path.traffic.lastArrival > .zero { sendProbe(path, at: now) }
         schedule(at: now)
     }
 }

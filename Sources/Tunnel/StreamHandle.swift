@@ -89,8 +89,6 @@ public final class StreamHandle {
     var account: UserState?
     /// That user's number; -1 for none.
     var user: Int { account?.number ?? -1 }
-    /// Concentrator: until when its target must be there; `.distantFuture` once it is.
-    var prefaceUntil = Instant.distantFuture
     let target: Target?
     /// What it is where it has no target; known at the concentrator with its preface.
     var association: AssociationPreface?
@@ -106,6 +104,7 @@ public final class StreamHandle {
     var place = StreamPlace()
     var progress = StreamProgress()
     var joining = StreamJoining()
+    var timers = TimerTable<StreamTimer>()
     var queues = QueueLinks()
 
     /// Ahead of a target: both ends send every byte on two paths.

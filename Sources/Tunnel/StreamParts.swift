@@ -29,28 +29,35 @@ struct StreamProgress {
 struct StreamJoining {
     /// `PathChanges.forJoins` when joins were last looked for.
     var seenForJoins: UInt32 = 0
-    /// When they are looked for though no path has changed.
-    var retryAt = Instant.distantFuture
     private(set) var retries = 0
     /// Listener: when the proxy is asked again for a subflow, and how often it was.
     var request = Repeater()
-    /// Listener: when a connection without subflows is given up; `.distantFuture` while it has
-    /// some.
-    var orphanedUntil = Instant.distantFuture
 
-    /// A subflow ended that the paths give no reason for: another try, after a time-out that
-    /// doubles.
-    mutating func retry(at now: Instant) {
+    /// A subflow ended that the paths give no reason for: how long to wait before another try, twice
+    /// as long each time.
+    mutating func nextTimeout() -> Interval {
         var timeout = Limits.firstJoinRetry
         for _ in 0..<min(retries, 10) { timeout = min(timeout * 2, Limits.maximumJoinRetry) }
         retries += 1
-        retryAt = now + timeout
+        return timeout
     }
+}
 
-    /// The session is gone, and the connection is opened anew in another one.
-    mutating func startAgain() {
-        seenForJoins = 0
-        retryAt = .distantFuture
+/// What a stream waits for beside its connection. A new timer is a new case, which
+/// `StreamHandle.deadline` covers by itself.
+enum StreamTimer: Int {
+    /// Subflows are looked for though no path has changed.
+    case join
+    /// Listener: a connection without subflows is given up.
+    case orphan
+    /// Concentrator: its target must be there by then.
+    case preface
+}
+
+extension StreamHandle {
+    /// When the session is to look at it, be it for its connection or for itself.
+    var deadline: Instant {
+        min(connection.deadline, min(timers.next, joining.request.at))
     }
 }
 

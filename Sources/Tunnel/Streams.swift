@@ -107,7 +107,8 @@ extension Endpoint {
             stream.links.removeAll()
             stream.session = nil
             stream.progress.isStarted = false
-            stream.joining.startAgain()
+            stream.joining.seenForJoins = 0
+            stream.timers.clear(.join)
             host.deadlines.streams.set(stream.slot, .distantFuture)
             host.proxy.waiting.append(stream)
         }

@@ -144,12 +144,9 @@ extension Session {
         }
         noteOrphan(stream, at: now)
         requestJoin(stream, at: now)
-        let due = min(
-            min(stream.connection.deadline, stream.joining.retryAt),
-            min(stream.joining.orphanedUntil, min(stream.joining.request.at, stream.prefaceUntil)))
         // A turn ends after so many bytes: who waited for the next one may be due by now, and is
         // told at once.
-        host.deadlines.streams.set(stream.slot, max(due, now + .microseconds(10)))
+        host.deadlines.streams.set(stream.slot, max(stream.deadline, now + .microseconds(10)))
     }
 
     // MARK: One segment
@@ -316,7 +313,7 @@ extension Session {
     ) -> Int {
         let current = keys.current
         guard let cipher = current.send else { return 0 }
-        let number = path.takeNumber()
+        let number = path.records.takeNumber()
         DatagramHeader(
             kind: .record, epoch: current.epoch, path: UInt8(path.number),
             session: indices.remote,

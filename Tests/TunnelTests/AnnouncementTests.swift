@@ -84,7 +84,7 @@ import Testing
         world.run(.seconds(1))
         for path in world.concentrator.sessions[0]!.paths.compactMap({ $0 })
         where path.address.local == World.far.address
-            && path.lastArrival > .zero
+            && path.traffic.lastArrival > .zero
         {
             pathsAtFirst.insert(UInt8(path.number))
         }
@@ -134,9 +134,9 @@ import Testing
             .first { $0.uplink == 1 && $0.remote == World.also }!
         let report = world.proxy.report(at: world.now).sessions[0].paths[cross.number]
         #expect(report.isFutile)
-        let before = cross.probe.identifier
+        let before = cross.probe.count
         world.run(.seconds(60))
-        #expect(cross.probe.identifier - before <= 3)
+        #expect(cross.probe.count - before <= 3)
         // The uplink's other path falls silent: now it matters again, and it works.
         world.blocks = { uplink, server in uplink == 1 && server == World.far }
         world.run(.seconds(3))

@@ -12,7 +12,7 @@ import Testing
         let from = toProxy ? world.concentrator : world.proxy
         let session = try #require(from.sessions.first ?? nil),
             path = try #require(session.paths[0])
-        let number = path.takeNumber()
+        let number = path.records.takeNumber()
         let header = DatagramHeader(
             kind: .record, epoch: session.keys.current.epoch, path: 0,
             session: session.indices.remote,

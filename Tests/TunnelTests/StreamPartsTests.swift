@@ -5,27 +5,13 @@ import Testing
 
 /// The values of which a stream and its session's host are made, each by itself.
 @Suite struct StreamPartsTests {
-    let start = Instant.zero + .seconds(100)
-
     @Test func joinsAreTriedAgainAfterTimesThatDoubleUpToAMaximum() {
-        var joining = StreamJoining(), waits: [Interval] = []
-        for _ in 0..<20 {
-            joining.retry(at: start)
-            waits.append(joining.retryAt - start)
-        }
+        var joining = StreamJoining()
+        let waits = (0..<20).map { _ in joining.nextTimeout() }
         #expect(waits[0] == Limits.firstJoinRetry && waits.last == Limits.maximumJoinRetry)
         for (earlier, later) in zip(waits, waits.dropFirst()) {
             #expect(later == min(earlier * 2, Limits.maximumJoinRetry))
         }
-    }
-
-    @Test func aConnectionThatIsOpenedAnewLooksForJoinsAtOnce() {
-        var joining = StreamJoining()
-        joining.seenForJoins = 7
-        joining.retry(at: start)
-        joining.startAgain()
-        #expect(
-            joining.seenForJoins == 0 && joining.retryAt == .distantFuture && joining.retries == 1)
     }
 
     @Test func aTurnHasWorkWhileAnyQueueHas() {

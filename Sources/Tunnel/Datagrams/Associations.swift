@@ -201,11 +201,6 @@ extension Session {
         requestDatagramTurn()
     }
 
-    /// What time does to the flows.
-    func advanceDatagrams(to now: Instant) {
-        if datagrams.deadline <= now { requestDatagramTurn() }
-    }
-
     /// False where some are left for the next batch.
     fileprivate func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
         guard !isClosing, isConfirmed, !hasExpiredKeys else { return true }
@@ -279,7 +274,7 @@ extension Session {
         let length = path.datagramLimit - path.frameSpace
         path.mtu.sent(length, at: now)
         datagrams.carriers[path.number].window.noteSent(
-            size, number: path.nextNumber, isFull: length > path.mtu.base,
+            size, number: path.records.next, isFull: length > path.mtu.base,
             answer: roundTripBound(path) + DatagramLimits.reportWait, at: now)
         requestFlush()
         return true
@@ -299,7 +294,7 @@ extension Session {
                     number: path.number, uplink: path.uplink, isUsable: isEligible(path),
                     isBackup: path.role.isBackup,
                     isUnproven: path.lifecycle.isUntried || !path.validation.isValidated
-                        || (path.probe.isOutstanding && path.probe.needed == 1),
+                        || path.probe.isAskingAboutSilence,
                     delay: measured
                         ?? (path.roundTrip.isKnown
                             ? path.roundTrip.smoothed / 2 : .milliseconds(100)),

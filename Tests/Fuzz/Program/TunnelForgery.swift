@@ -19,7 +19,7 @@ extension TunnelBench {
             return
         }
         isHonest = false
-        let number = (other.paths[path]?.replay.highest ?? 0) + 1
+        let number = (other.paths[path]?.records.replay.highest ?? 0) + 1
         let header = DatagramHeader(
             kind: .record, epoch: mine.keys.current.epoch, path: UInt8(path),
             session: mine.indices.remote,
@@ -45,7 +45,7 @@ extension TunnelBench {
             Int(header.path) < mine.paths.count, let path = mine.paths[Int(header.path)]
         else { return }
         var record = Array(f.bytes[DatagramHeader.size...])
-        let number = path.nextNumber.nearestPacketNumber(low: header.number)
+        let number = path.records.next.nearestPacketNumber(low: header.number)
         let length = record.withUnsafeMutableBytes { bytes in
             f.bytes.withUnsafeBytes { whole in
                 mine.keys.current.send?.open(

@@ -1,0 +1,88 @@
+import Measures
+
+/// What an endpoint waits for, in the order in which it is done. A new timer is a new case: the
+/// compiler then asks when it is due and what happens then.
+private enum EndpointTimer: CaseIterable {
+    /// Deadlines of sessions (`SessionTimer`).
+    case sessions
+    /// Deadlines of connections (`StreamTimer`, and those of `Connection`).
+    case streams
+    /// Proxy: the next attempt to open a session.
+    case handshake
+    /// Proxy: uplinks that failed are tried again.
+    case uplinks
+    /// Concentrator: hellos are opened; in `transmit`, behind the records.
+    case hellos
+
+    static let all = Array(allCases)
+}
+
+extension Endpoint {
+    /// When `advance` or `transmit` next has something to do; not later than the present where
+    /// events wait.
+    public var deadline: Instant {
+        if host.hasWork { return clock }
+        var next = Instant.distantFuture
+        for timer in EndpointTimer.all { next = min(next, deadline(of: timer)) }
+        return next
+    }
+
+    /// Does what is due: timers of connections, paths, sessions and handshakes. Call once a turn,
+    /// before `transmit`.
+    public func advance(to now: Instant) {
+        clock = now
+        host.work.resetsThisTurn = 0
+        for _ in 0..<Limits.rekeysPerTurn {
+            guard let message = host.work.rekeys.popFirst() else { break }
+            message.session.work(on: message, at: now)
+        }
+        notifyConnections(at: now)
+        for timer in EndpointTimer.all where deadline(of: timer) <= now { fire(timer, at: now) }
+    }
+
+    private func deadline(of timer: EndpointTimer) -> Instant {
+        switch timer {
+        case .sessions: return host.deadlines.sessions.next
+        case .streams: return host.deadlines.streams.next
+        case .handshake: return handshake?.nextAt ?? .distantFuture
+        case .uplinks:
+            var next = Instant.distantFuture
+            for uplink in host.proxy.uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
+            return next
+        case .hellos: return listener?.gate.nextAt(clock) ?? .distantFuture
+        }
+    }
+
+    private func fire(_ timer: EndpointTimer, at now: Instant) {
+        switch timer {
+        case .sessions:
+            while let slot = host.deadlines.sessions.popDue(at: now) {
+                guard let session = sessions[slot] else { continue }
+                session.turn.scheduled = .distantFuture
+                advance(session, to: now)
+            }
+        case .streams:
+            while let slot = host.deadlines.streams.popDue(at: now) {
+                guard let stream = host.streams[slot], let session = stream.session,
+                    !session.isClosing
+                else { continue }
+                session.advance(stream, to: now)
+            }
+        case .handshake: repeatHandshake(at: now)
+        case .uplinks: retryUplinks(at: now)
+        case .hellos: break
+        }
+    }
+
+    private func advance(_ session: Session, to now: Instant) {
+        guard session.isConfirmed else { expire(session, at: now); return }
+        expireSuccessors(session, at: now)
+        switch session.advance(to: now) {
+        case .none: break
+        case .needsHandshake:
+            beginHandshake(at: now)
+            session.schedule(at: now)
+        case .isOver(let reason): end(session, reason: reason, at: now)
+        }
+    }
+}
