@@ -88,7 +88,7 @@ public final class Connection {
     var members: [MemberSubflow?] = []
     /// Where the congestion control is a coupled one.
     let coupling: CongestionCoupling?
-    var ended: [Int] = []
+    var ended: [SubflowIndex] = []
     /// What both ends of a subflow know of its sealed segments, by index. Stays when the subflow is
     /// gone: what it said last may have yet to be written.
     package var sealing: [SealedContext] = []
@@ -103,7 +103,7 @@ public final class Connection {
     var burst: MemberSubflow?
     var burstRoom = 0
     /// Where a subflow's data went unanswered.
-    var unansweredPath: Int?
+    var unansweredPath: PathID?
     enum Timer: Int {
         /// The pacer lets the next segment go.
         case pacing
@@ -136,11 +136,11 @@ public final class Connection {
     /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
     /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
     var endIsConfirmed = false
-    var lastDataMember = 0
+    var lastDataMember: SubflowIndex = 0
     /// When payload last came or went.
     var lastPayload: Instant
     /// Index of the subflow that new data last went on.
-    var lastCarrier = 0
+    var lastCarrier: SubflowIndex = 0
     var shadowing: Shadowing
     /// Every byte goes on two paths.
     public internal(set) var isRedundant: Bool
@@ -280,7 +280,7 @@ public final class Connection {
     /// Ends the connection without telling the peer: its session is gone.
     public func fail(_ reason: ConnectionError, at now: Instant) {
         if isFinished { endIsConfirmed = true } else if error == nil { error = reason }
-        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        for case let member? in members { retire(member, at: now) }
         report(.closed)
         inputChanged(at: now)
     }
@@ -320,6 +320,11 @@ public final class Connection {
 
     // MARK: Shared by the extensions
 
+    /// Nil where the index is free.
+    @inline(__always) func member(_ index: SubflowIndex) -> MemberSubflow? {
+        index.value < members.count ? members[index.value] : nil
+    }
+
     var hasLivingMember: Bool { hasMember { $0.isAlive } }
 
     @inline(__always) func hasMember(where fits: (MemberSubflow) -> Bool) -> Bool {
@@ -334,18 +339,18 @@ public final class Connection {
         timers[.idle] = now + Self.idleRelease
     }
 
-    @inline(__always) func countSent(_ bytes: Int, path: Int) {
-        if path >= totals.count { extendTotals(to: path) }
-        totals[path].sent += bytes
+    @inline(__always) func countSent(_ bytes: Int, path: PathID) {
+        if path.number >= totals.count { extendTotals(to: path) }
+        totals[path.number].sent += bytes
     }
 
-    @inline(__always) func countReceived(_ bytes: Int, path: Int) {
-        if path >= totals.count { extendTotals(to: path) }
-        totals[path].received += bytes
+    @inline(__always) func countReceived(_ bytes: Int, path: PathID) {
+        if path.number >= totals.count { extendTotals(to: path) }
+        totals[path.number].received += bytes
     }
 
-    private func extendTotals(to path: Int) {
-        while totals.count <= path { totals.append((0, 0)) }
+    private func extendTotals(to path: PathID) {
+        while totals.count <= path.number { totals.append((0, 0)) }
     }
 
     var slowestRoundTrip: Interval {
@@ -356,7 +361,7 @@ public final class Connection {
 
     /// An ACK goes on the subflow that last brought data, else on any; never on `excluded`.
     func requestAcknowledgement(besides excluded: MemberSubflow? = nil) {
-        if lastDataMember < members.count, let m = members[lastDataMember], m !== excluded,
+        if let m = member(lastDataMember), m !== excluded,
             m.health == .usable, m.isAlive
         {
             m.tcp.requestAcknowledgement()

@@ -9,10 +9,8 @@ extension Connection {
     func collectCandidates(segment: Int, at now: Instant) {
         var best = 8
         candidates.removeAll()
-        for index in members.indices {
-            guard let member = members[index],
-                member.health == .usable,
-                mayCarryData(member)
+        for i in members.indices {
+            guard let member = members[i], member.health == .usable, mayCarryData(member)
             else { continue }
             let standing =
                 (member.isStale ? 2 : 0)
@@ -20,7 +18,7 @@ extension Connection {
             if standing > best { continue }
             if standing < best { best = standing; candidates.removeAll() }
             var c = SchedulingCandidate()
-            c.subflow = index
+            c.subflow = member.index
             let size = min(segment, member.tcp.sendSegmentSize)
             c.room = member.tcp.dataRoom(at: now)
             // no small segments while an ACK is due
@@ -57,7 +55,7 @@ extension Connection {
         for i in 0..<candidates.count where candidates[i].room > 0 {
             if best < 0 || candidates[i].smoothedRTT < candidates[best].smoothedRTT { best = i }
         }
-        return best < 0 ? nil : members[candidates[best].subflow]
+        return best < 0 ? nil : member(candidates[best].subflow)
     }
 
     /// The subflow for what takes no room: a DATA_FIN, a probe.
@@ -88,7 +86,7 @@ extension Connection {
     }
 
     /// A path that works, of another subflow.
-    func anotherPath(than member: MemberSubflow) -> Int? {
+    func anotherPath(than member: MemberSubflow) -> PathID? {
         for case let other? in members
         where other !== member && other.isAlive && other.health == .usable {
             return other.path

@@ -56,9 +56,9 @@ public struct OutgoingSegment {
     /// Lies in the send ring: valid until the connection changes.
     public var payload = Pieces.empty
     /// Index of the subflow, and the path it was opened on.
-    public var subflow = 0
+    public var subflow: SubflowIndex = 0
     /// The path it goes by.
-    public var path = 0
+    public var path: PathID = 0
     /// The defaults, or nothing yet.
     public init() {}
 }
@@ -69,7 +69,7 @@ public struct SegmentSizes: Equatable, Sendable {
     public var maximum: Int
     /// Sent at present.
     public var limit: Int
-    /// `limit` is at most `most`.
+    /// `limit` is at most `maximum`.
     public init(maximum: Int, limit: Int) { self.maximum = maximum; self.limit = limit }
 }
 

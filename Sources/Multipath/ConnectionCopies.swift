@@ -63,8 +63,7 @@ extension Connection {
         guard mode == .full, framing.copiesThinStreams, configuration.aidsHandover,
             members.count > 1,
             sender.backlog == 0, sender.hasUnacknowledged, shadowing.mayCopy(at: now),
-            lastCarrier < members.count, let carrier = members[lastCarrier],
-            carrier.health == .usable
+            let carrier = member(lastCarrier), carrier.health == .usable
         else { return false }
         let start = max(shadowing.end, sender.acknowledged)
         let length = Int(sender.next &- start)

@@ -16,11 +16,10 @@ extension Connection {
         if abortByPeer(key: localKey, at: now) { return }
         if error == nil { error = .peerAborted }
         let isReset = segment.flags.contains(.rst)
-        for index in members.indices {
-            guard let member = members[index] else { continue }
+        for case let member? in members {
             // Others want every subflow reset.
             if isReset && member === closed {
-                retire(index, at: now)
+                retire(member, at: now)
             } else {
                 member.tcp.abort()
             }
@@ -33,21 +32,20 @@ extension Connection {
     public func abortByPeer(key: UInt64, at now: Instant) -> Bool {
         guard framing.abortsAllAtOnce, key == localKey else { return false }
         if error == nil { error = .peerAborted }
-        for index in members.indices where members[index] != nil { retire(index, at: now) }
+        for case let member? in members { retire(member, at: now) }
         report(.closed)
         inputChanged(at: now)
         return true
     }
 
-    func wasReset(_ index: Int, _ segment: borrowing Segment, at now: Instant) {
-        guard let member = members[index] else { return }
+    func wasReset(_ member: MemberSubflow, _ segment: borrowing Segment, at now: Instant) {
         let neverOpened = !member.tcp.synAcknowledged
         if neverOpened, member.kind == .initial, segment.options.present.contains(.reset),
             segment.options.reset.reason == MPReset.lackOfResources
         {
             wasTurnedAway = true
         }
-        retire(index, at: now)
+        retire(member, at: now)
         if neverOpened, member.isOpener { counted.joinsRefused += 1 }
         // the peer knows no such connection any more
         if isFinished, neverOpened { endIsConfirmed = true }
@@ -117,16 +115,16 @@ extension Connection {
     }
 
     /// Takes a subflow out: what it had not delivered goes again elsewhere.
-    func retire(_ index: Int, pathEnded: Bool = false, at now: Instant) {
-        guard let member = members[index] else { return }
-        members[index] = nil
+    func retire(_ member: MemberSubflow, pathEnded: Bool = false, at now: Instant) {
+        guard self.member(member.index) === member else { return }
+        members[member.index.value] = nil
         if burst === member { burst = nil }
         // On raw IP a peer ends its last subflow in order only when it knows of both ends.
         if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
             endIsConfirmed = true
         }
         reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
-        ended.append(index)
+        ended.append(member.index)
         report(.subflowEnded)
         discardAcknowledged()
     }

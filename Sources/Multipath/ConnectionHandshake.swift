@@ -9,10 +9,10 @@ extension Connection {
     /// The initiator's first subflow: SYN with MP_CAPABLE. Returns the subflow's index.
     /// `sizes`: payload bytes a segment on this path may have; nil for the configured size.
     public func open(
-        path: Int, localPort: UInt16, remotePort: UInt16,
+        path: PathID, localPort: UInt16, remotePort: UInt16,
         initialSequence: SubflowSequence, backup: Bool,
         estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
-    ) -> Int {
+    ) -> SubflowIndex {
         let tcp = Subflow(
             opening: subflowConfiguration(sizes), localPort: localPort,
             remotePort: remotePort,
@@ -25,11 +25,11 @@ extension Connection {
 
     /// A further subflow: SYN with MP_JOIN. Nil before the remote key is known.
     public func join(
-        path: Int, localPort: UInt16, remotePort: UInt16,
+        path: PathID, localPort: UInt16, remotePort: UInt16,
         initialSequence: SubflowSequence, addressID: AddressID,
         nonce: UInt32, backup: Bool, estimate: PathEstimate?, sizes: SegmentSizes? = nil,
         at now: Instant
-    ) -> Int? {
+    ) -> SubflowIndex? {
         guard canJoin else { return nil }
         let tcp = Subflow(
             opening: subflowConfiguration(sizes), localPort: localPort,
@@ -47,10 +47,10 @@ extension Connection {
     /// with; nil where it came unsealed.
     public func accept(
         _ syn: borrowing Segment, payload: UnsafeRawBufferPointer,
-        context: SealedContext? = nil, path: Int,
+        context: SealedContext? = nil, path: PathID,
         initialSequence: SubflowSequence,
         estimate: PathEstimate?, sizes: SegmentSizes? = nil, at now: Instant
-    ) -> Int {
+    ) -> SubflowIndex {
         let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
         if framing.isExposed { takeRequests(syn) }
         // Data on the SYN is mapped from IDSN + 1; the key that gives the upper bits comes with the
@@ -79,11 +79,11 @@ extension Connection {
     /// refused (the caller answers with RST). `context`: as in `accept`.
     public func acceptJoin(
         _ syn: borrowing Segment, payload: UnsafeRawBufferPointer,
-        context: SealedContext? = nil, path: Int,
+        context: SealedContext? = nil, path: PathID,
         initialSequence: SubflowSequence,
         nonce: UInt32, addressID: AddressID? = nil, estimate: PathEstimate?,
         sizes: SegmentSizes? = nil, at now: Instant
-    ) -> Int? {
+    ) -> SubflowIndex? {
         let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
         guard syn.options.present.contains(.join), raw.plain == nil,
             case .syn(let token, let remoteNonce) = syn.options.join.form,
@@ -141,19 +141,19 @@ extension Connection {
 
     private func add(
         _ member: MemberSubflow, _ context: SealedContext, at now: Instant
-    ) -> Int {
+    ) -> SubflowIndex {
         inputChanged(at: now)
         timers.clear(.orphan)
         if let coupling { member.tcp.couple(with: coupling) }
         if subflowsClosed { closeAfterEnd(on: member) }
-        if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(free) {
-            member.index = free
+        if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(SubflowIndex(free))
+        {
+            member.index = SubflowIndex(free)
             members[free] = member
-            keep(context, of: free)
-            return free
+        } else {
+            member.index = SubflowIndex(members.count)
+            members.append(member)
         }
-        member.index = members.count
-        members.append(member)
         keep(context, of: member.index)
         return member.index
     }

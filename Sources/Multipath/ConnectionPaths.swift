@@ -6,14 +6,14 @@ import Wire
 /// they take.
 extension Connection {
     /// A path on which a subflow timed out or was about to, since last asked.
-    public func takeUnansweredPath() -> Int? {
+    public func takeUnansweredPath() -> PathID? {
         defer { unansweredPath = nil }
         return unansweredPath
     }
 
     /// The path takes segments of at most `size` payload bytes from now on
     /// (`Subflow.limitSegments`).
-    public func limitSegments(to size: Int, path: Int, repeatsAll: Bool, at now: Instant) {
+    public func limitSegments(to size: Int, path: PathID, repeatsAll: Bool, at now: Instant) {
         for case let member? in members where member.path == path && member.isAlive {
             member.tcp.limitSegments(to: size, repeatsAll: repeatsAll, at: now)
             if repeatsAll { inputChanged(at: now) }
@@ -27,14 +27,11 @@ extension Connection {
 
     /// The path works, is silent, or is gone: its subflows carry on, give their data to others, or
     /// end.
-    public func setHealth(_ health: PathHealth, path: Int, at now: Instant) {
-        for index in members.indices {
-            guard let member = members[index], member.path == path, member.health != health else {
-                continue
-            }
+    public func setHealth(_ health: PathHealth, path: PathID, at now: Instant) {
+        for case let member? in members where member.path == path && member.health != health {
             // back before it could be said
             if member.owesFinalAcknowledgement, member.health == .lost {
-                retire(index, at: now)
+                retire(member, at: now)
                 continue
             }
             if health == .usable, member.health == .lost { repeatProof(member, at: now) }
@@ -68,7 +65,7 @@ extension Connection {
                 if mayMove(member) {
                     member.proofDeadline = .distantFuture
                 } else if !member.owesFinalAcknowledgement {
-                    retire(index, pathEnded: role == .initiator && wasUsable, at: now)
+                    retire(member, pathEnded: role == .initiator && wasUsable, at: now)
                 }
             }
         }
@@ -76,7 +73,7 @@ extension Connection {
 
     /// The peer's end of `path` has another address, which has shown that it receives.
     /// `isElsewhere`: not only its port is another.
-    public func addressMoved(path: Int, isElsewhere: Bool, at now: Instant) {
+    public func addressMoved(path: PathID, isElsewhere: Bool, at now: Instant) {
         for case let member? in members where member.path == path && member.isAlive {
             member.tcp.addressMoved(isElsewhere: isElsewhere, at: now)
             inputChanged(at: now)
@@ -94,8 +91,8 @@ extension Connection {
 
     /// A segment of the subflow came over another path than its own: what it acknowledges tells
     /// nothing of a round trip.
-    public func heardElsewhere(subflow index: Int, at now: Instant) {
-        guard index < members.count, let member = members[index] else { return }
+    public func heardElsewhere(subflow index: SubflowIndex, at now: Instant) {
+        guard let member = member(index) else { return }
         member.tcp.heardElsewhere(at: now)
         member.hasFinalAcknowledgement = true
     }
@@ -109,21 +106,24 @@ extension Connection {
     }
 
     /// The first subflow, where it may still have to change its path (initiator).
-    public var movableSubflow: Int? {
+    public var movableSubflow: SubflowIndex? {
         guard role == .initiator, framing.movesFirstSubflow, error == nil else { return nil }
-        return members.firstIndex { $0.map { $0.isAlive && !$0.isEnding && mayMove($0) } ?? false }
+        for case let member? in members
+        where member.isAlive && !member.isEnding && mayMove(member) {
+            return member.index
+        }
+        return nil
     }
 
     /// The first subflow goes on over `path`: its owner chose so, or the peer's segments come from
     /// there now.
-    public func move(subflow index: Int, to path: Int, at now: Instant) {
-        guard index < members.count,
-            let member = members[index],
+    public func move(subflow index: SubflowIndex, to path: PathID, at now: Instant) {
+        guard let member = member(index),
             member.path != path,
             mayMove(member)
         else { return }
         member.path = path
-        sealing[index].forgetRecords()
+        sealing[index.value].forgetRecords()
         member.health = .usable
         member.tcp.pathChanged(at: now)
         repeatProof(member, at: now)
@@ -138,7 +138,7 @@ extension Connection {
     }
 
     /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).
-    public func setBackup(_ backup: Bool, path: Int, at now: Instant) {
+    public func setBackup(_ backup: Bool, path: PathID, at now: Instant) {
         for case let member? in members where member.path == path && member.backupByUs != backup {
             member.backupByUs = backup
             member.owesPriority = true
@@ -149,7 +149,7 @@ extension Connection {
 
     /// Ends the subflow on `path` in an orderly way (a mode that no longer wants it), once others
     /// carry its data.
-    public func leave(path: Int, at now: Instant) {
+    public func leave(path: PathID, at now: Instant) {
         for case let member? in members where member.path == path && !member.isEnding {
             member.isEnding = true
             member.tcp.close()

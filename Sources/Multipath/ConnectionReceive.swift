@@ -22,13 +22,13 @@ extension Connection {
     /// Takes one segment of a subflow; whatever it says, only what its checks allow happens.
     public func receive(
         _ segment: borrowing Segment, payload: UnsafeRawBufferPointer,
-        subflow index: Int, at now: Instant
+        subflow index: SubflowIndex, at now: Instant
     ) {
-        guard index < members.count, let member = members[index] else { return }
+        guard let member = member(index) else { return }
         inputChanged(at: now)
         let isExposed = framing.isExposed
         if isExposed, !isCredible(segment, count: payload.count, member, at: now) {
-            return receiveWithoutOptions(segment, count: payload.count, subflow: index, at: now)
+            return receiveWithoutOptions(segment, count: payload.count, member, at: now)
         }
         let present = segment.options.present
         if present.contains(.fastClose) { return fastClose(by: segment, on: member, at: now) }
@@ -47,7 +47,7 @@ extension Connection {
         let arrival = member.tcp.receive(
             segment, payloadLength: payload.count, textIsUsable: usable,
             receiveWindow: subflowWindow, at: now)
-        if arrival.wasReset { return wasReset(index, segment, at: now) }
+        if arrival.wasReset { return wasReset(member, segment, at: now) }
         if arrival.isUnacceptable { return }
         if arrival.established, !reportedEstablished {
             reportedEstablished = true; report(.established)
@@ -95,7 +95,7 @@ extension Connection {
             member.tcp.close()
         }
         if member.confirmsEnd, member.tcp.finAcknowledged { confirmEnd(at: now) }
-        if !member.isAlive { retire(index, at: now) }
+        if !member.isAlive { retire(member, at: now) }
     }
 
     /// How far ahead of what it expects a subflow takes text: in a session at least a first flight,
@@ -227,8 +227,9 @@ extension Connection {
         }
     }
 
-    func place(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: Int)
-    {
+    func place(
+        _ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: PathID
+    ) {
         countReceived(bytes.count, path: path)
         counted.bytesReceived += bytes.count
         if receiver.place(bytes, at: offset) { report(.readable) }

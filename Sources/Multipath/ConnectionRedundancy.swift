@@ -30,7 +30,7 @@ extension Connection {
         for turn in 0..<2 {
             let i = turn == 0 ? first : second
             guard candidates[i].room > 0 else { continue }
-            guard let member = members[candidates[i].subflow] else { continue }
+            guard let member = member(candidates[i].subflow) else { continue }
             let start = max(member.redundantEnd, sender.acknowledged)
             if start < sender.next {
                 let waiting = Int(sender.next &- start)
@@ -63,8 +63,8 @@ extension Connection {
                 first = i
             }
         }
-        guard let first, let path = members[candidates[first].subflow]?.path else { return nil }
-        for i in 0..<candidates.count where members[candidates[i].subflow]?.path != path {
+        guard let first, let path = member(candidates[first].subflow)?.path else { return nil }
+        for i in 0..<candidates.count where member(candidates[i].subflow)?.path != path {
             if second == nil || candidates[i].smoothedRTT < candidates[second!].smoothedRTT {
                 second = i
             }

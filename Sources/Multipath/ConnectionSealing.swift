@@ -7,30 +7,30 @@ extension Connection {
     /// Reads a segment frame of the subflow (`SealedSegment.read`). `record`: the number of the
     /// record it came in, on the subflow's own path; `.max` where it came by another one.
     public func read(
-        sealed frame: UnsafeRawBufferPointer, record: UInt64, subflow index: Int,
+        sealed frame: UnsafeRawBufferPointer, record: UInt64, subflow index: SubflowIndex,
         into segment: inout Segment
     ) throws(WireError) -> (headLength: Int, payloadLength: Int) {
-        guard index < sealing.count else { throw .wrongSubflow }
-        sealing[index].record = record
-        return try SealedSegment.read(frame, context: &sealing[index], into: &segment)
+        guard index.value < sealing.count else { throw .wrongSubflow }
+        sealing[index.value].record = record
+        return try SealedSegment.read(frame, context: &sealing[index.value], into: &segment)
     }
 
     /// Writes the head of a segment of the subflow's, at most `SealedSegment.maximumHead` bytes,
     /// and returns its length (`SealedSegment.write`).
     public func write(
         sealed segment: borrowing Segment, payloadLength: Int, runsToEnd: Bool,
-        subflow index: Int, into out: UnsafeMutableRawPointer
+        subflow index: SubflowIndex, into out: UnsafeMutableRawPointer
     ) -> Int {
         SealedSegment.write(
             segment, payloadLength: payloadLength, runsToEnd: runsToEnd,
-            context: &sealing[index], into: out)
+            context: &sealing[index.value], into: out)
     }
 
     /// How many of the `wanted` bytes, at most a full segment, fit a datagram behind the segment's
     /// head, which is complete but for that; its mapping is cut to them. A head may say more than a
     /// bulk segment's: keys in the first flight, SACK blocks, values that have changed.
     func fit(_ wanted: Int, behind segment: inout Segment, _ member: MemberSubflow) -> Int {
-        let context = sealing[member.index]
+        let context = sealing[member.index.value]
         let space = member.tcp.sendSegmentSize &+ SealedSegment.paddedHead
         guard wanted &+ SealedSegment.maximumHead > space, context.hasWrittenSYN else {
             return wanted
@@ -50,9 +50,9 @@ extension Connection {
 
     /// The subflow at `index` is a new one, with this context. Where others seal (raw IP, tests of
     /// the connection alone), it is never used.
-    func keep(_ context: SealedContext, of index: Int) {
-        if index < sealing.count {
-            sealing[index] = context
+    func keep(_ context: SealedContext, of index: SubflowIndex) {
+        if index.value < sealing.count {
+            sealing[index.value] = context
         } else {
             sealing.append(context)
         }

@@ -4,23 +4,23 @@ import Subflow
 /// A connection's subflows, seen from outside.
 extension Connection {
     /// Nil where the index is free.
-    public func subflow(_ index: Int) -> Subflow? {
-        index < members.count ? members[index]?.tcp : nil
+    public func subflow(_ index: SubflowIndex) -> Subflow? {
+        member(index)?.tcp
     }
     /// The path it goes by; nil where the index is free.
-    public func subflowPath(_ index: Int) -> Int? {
-        index < members.count ? members[index]?.path : nil
+    public func subflowPath(_ index: SubflowIndex) -> PathID? {
+        member(index)?.path
     }
     /// Whether a living or opening subflow stands on `path`.
-    public func hasSubflow(path: Int) -> Bool {
+    public func hasSubflow(path: PathID) -> Bool {
         hasMember { $0.path == path && $0.isAlive && !$0.isEnding }
     }
     /// Whether the handshake of a subflow on `path` is done and it is not ending.
-    public func isEstablished(path: Int) -> Bool {
+    public func isEstablished(path: PathID) -> Bool {
         hasMember { $0.path == path && $0.isAlive && !$0.isEnding && $0.tcp.state == .established }
     }
     /// Whether a subflow on `path` still has something to send or to hear there, if only its end.
-    public func livesOn(path: Int) -> Bool {
+    public func livesOn(path: PathID) -> Bool {
         hasMember { $0.path == path && $0.isAlive && $0.tcp.state != .timeWait }
     }
     /// Whether a subflow lives on a path that is known to work.
@@ -40,7 +40,7 @@ extension Connection {
     static let maximumMembers = 2 * SchedulingCandidates.capacity
     /// Indices of subflows that ended since last asked, one at a time: their numbers may be used
     /// again.
-    public func takeEndedSubflow() -> Int? { ended.popLast() }
+    public func takeEndedSubflow() -> SubflowIndex? { ended.popLast() }
     /// Whether `join` may be called now: both keys are known and the streams are not over.
     public var canJoin: Bool {
         guard remoteKey != nil, error == nil, raw.plain == nil else { return false }
@@ -61,7 +61,7 @@ extension Connection {
         error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
     }
     /// Payload bytes sent and received on each path index since the start.
-    public func pathTotals(_ path: Int) -> (sent: Int, received: Int) {
-        path < totals.count ? totals[path] : (0, 0)
+    public func pathTotals(_ path: PathID) -> (sent: Int, received: Int) {
+        path.number < totals.count ? totals[path.number] : (0, 0)
     }
 }

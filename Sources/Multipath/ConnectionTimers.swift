@@ -20,8 +20,8 @@ extension Connection {
 
     /// Does what is due; then `nextSegment` may have something to send.
     public func advance(to now: Instant) {
-        for index in members.indices {
-            guard let member = members[index] else { continue }
+        for i in members.indices {
+            guard let member = members[i] else { continue }
             if member.tcp.deadline <= now {
                 member.tcp.advance(to: now)
                 phase = .control
@@ -42,13 +42,13 @@ extension Connection {
                 member.tcp.requestAcknowledgement()
                 phase = .control
             }
-            if !member.isAlive { retire(index, at: now) }
+            if !member.isAlive { retire(member, at: now) }
         }
         if timers.takeIfDue(.endConfirmation, at: now) {
             endIsConfirmed = true
             // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for
             // ever.
-            for index in members.indices where members[index] != nil { retire(index, at: now) }
+            for case let member? in members { retire(member, at: now) }
         }
         if timers.takeIfDue(.persist, at: now) { probeWindow() }
         if framing.isExposed { advanceRawIP(to: now) }

@@ -51,11 +51,11 @@ extension Connection {
     // MARK: What subflows must say
 
     private func controlSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        for index in members.indices {
-            guard let member = members[index], !isHeld(member) else { continue }
-            if !member.isAlive { retire(index, at: now); continue }
+        for i in members.indices {
+            guard let member = members[i], !isHeld(member) else { continue }
+            if !member.isAlive { retire(member, at: now); continue }
             if member.owesFinalAcknowledgement {
-                if finalAcknowledgement(index, member, at: now, into: &out) { return true }
+                if finalAcknowledgement(member, at: now, into: &out) { return true }
                 if member.health == .lost { continue }
             }
             if framing.repairsInDataOrder { member.tcp.awaitedOffset = sender.acknowledged }
@@ -70,7 +70,7 @@ extension Connection {
                 attachReset(&out.segment, member)
             case .nothing, .data, .finish, .acknowledge, .probe: continue
             }
-            out.subflow = index
+            out.subflow = member.index
             out.path = member.path
             return true
         }
@@ -81,18 +81,17 @@ extension Connection {
     /// subflows, so that the data acknowledgement alone does not tell, and the peer would send what
     /// is here once more.
     private func finalAcknowledgement(
-        _ index: Int, _ member: MemberSubflow, at now: Instant,
-        into out: inout OutgoingSegment
+        _ member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment
     ) -> Bool {
         member.owesFinalAcknowledgement = false
-        defer { if member.health == .lost { retire(index, pathEnded: true, at: now) } }
+        defer { if member.health == .lost { retire(member, pathEnded: true, at: now) } }
         guard let path = anotherPath(than: member) else { return false }
         begin(&out)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offer(),
             optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
-        out.subflow = index
+        out.subflow = member.index
         out.path = path
         return true
     }
@@ -207,7 +206,7 @@ extension Connection {
     private func repairing(awaiting offset: UInt64) -> MemberSubflow? {
         guard framing.repairsInDataOrder, offset == sender.acknowledged else { return nil }
         for i in 0..<candidates.count {
-            guard let member = members[candidates[i].subflow], member.tcp.isRepairingTimeout,
+            guard let member = member(candidates[i].subflow), member.tcp.isRepairingTimeout,
                 member.awaitedSent != offset
                     || member.awaitedSentAfterTimeouts != member.tcp.statistics.timeouts
             else { continue }
@@ -247,7 +246,7 @@ extension Connection {
                 candidates, backlog: expectedBacklog(at: now),
                 segment: configuration.subflow.maximumSegmentSize)
         else { return nil }
-        guard let member = members[candidates[i].subflow] else { return nil }
+        guard let member = member(candidates[i].subflow) else { return nil }
         burst = member
         burstRoom = candidates[i].room
         return member
@@ -362,8 +361,8 @@ extension Connection {
     // MARK: What remains
 
     private func tailSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        for index in members.indices {
-            guard let member = members[index], !isHeld(member) else { continue }
+        for i in members.indices {
+            guard let member = members[i], !isHeld(member) else { continue }
             member.tcp.declineData(at: now)
             begin(&out)
             switch member.tcp.nextAction(at: now) {
@@ -384,19 +383,19 @@ extension Connection {
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
                 phase = .control
-                out.subflow = index
+                out.subflow = member.index
                 out.path = member.path
                 return true
             case .retransmit(let span):
                 // A tail loss probe that found no new data to go instead (RFC 8985 section 7.3).
                 guard retransmit(span, member, at: now, into: &out) else { continue }
-                out.subflow = index
+                out.subflow = member.index
                 out.path = member.path
                 return true
             case .nothing, .data, .open: continue
             }
             attach(&out.segment, member, mapping: nil, at: now)
-            out.subflow = index
+            out.subflow = member.index
             out.path = member.path
             return true
         }

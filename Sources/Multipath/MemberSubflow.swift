@@ -8,9 +8,9 @@ final class MemberSubflow {
     enum Kind { case initial, join }
     let tcp: Subflow
     /// Its place among the connection's subflows.
-    var index = 0
+    var index: SubflowIndex = 0
     /// Changes only while the keys are under way: see `Connection.move`.
-    var path: Int
+    var path: PathID
     let kind: Kind
     let isOpener: Bool
     let addressID: AddressID
@@ -72,7 +72,8 @@ final class MemberSubflow {
     /// Its FIN goes after both streams ended: acknowledged, it proves that the peer knows.
     var confirmsEnd = false
 
-    init(tcp: Subflow, path: Int, kind: Kind, isOpener: Bool, addressID: AddressID, backup: Bool) {
+    init(tcp: Subflow, path: PathID, kind: Kind, isOpener: Bool, addressID: AddressID, backup: Bool)
+    {
         self.tcp = tcp
         self.path = path
         self.kind = kind

@@ -65,8 +65,8 @@ public final class SegmentWorld: InstantLoop {
         var listenerHears = Instant.zero
     }
     private struct Entry {
-        var initiator: Int?
-        var listener: Int?
+        var initiator: SubflowIndex?
+        var listener: SubflowIndex?
         var listenerEnded = false
         var contexts: SegmentCarriage.Contexts
     }
@@ -200,7 +200,7 @@ public final class SegmentWorld: InstantLoop {
             sent += 1
             if sent > 100_000 { failure = "more than \(sent) segments at one instant"; break }
             send(
-                outgoing.segment, outgoing.payload, path: outgoing.path,
+                outgoing.segment, outgoing.payload, path: outgoing.path.number,
                 fromInitiator: fromInitiator)
         }
         return sent > 0
@@ -272,7 +272,7 @@ public final class SegmentWorld: InstantLoop {
             if segment.options.present.contains(.multipathCapable) {
                 isAccepted = true
                 subflows[entry].listener = listener.accept(
-                    segment, payload: payload, path: path,
+                    segment, payload: payload, path: PathID(path),
                     initialSequence: sequence,
                     estimate: nil, at: now)
             } else {
@@ -283,7 +283,7 @@ public final class SegmentWorld: InstantLoop {
                     !isAccepted
                     ? nil
                     : listener.acceptJoin(
-                        segment, payload: payload, path: path,
+                        segment, payload: payload, path: PathID(path),
                         initialSequence: sequence, nonce: nonce,
                         estimate: nil, at: now)
                 if subflows[entry].listener == nil {
@@ -323,7 +323,8 @@ public final class SegmentWorld: InstantLoop {
     // MARK: Subflows and faults
 
     private func wantsJoin(_ path: Int) -> Bool {
-        isOpened && !lanes[path].isDown && !initiator.hasSubflow(path: path) && !initiator.isOver
+        isOpened && !lanes[path].isDown && !initiator.hasSubflow(path: PathID(path))
+            && !initiator.isOver
             && initiator.canJoin
     }
 
@@ -333,7 +334,7 @@ public final class SegmentWorld: InstantLoop {
             isOpened = true
             let port = newPort()
             subflows[subflows.count - 1].initiator = initiator.open(
-                path: path, localPort: port, remotePort: Self.listenerPort,
+                path: PathID(path), localPort: port, remotePort: Self.listenerPort,
                 initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
                 backup: scenario.uplinks[path].isBackup, estimate: nil, at: now)
         }
@@ -341,7 +342,7 @@ public final class SegmentWorld: InstantLoop {
             lanes[path].joinsFrom = now + Self.rejoinAfter
             let port = newPort()
             subflows[subflows.count - 1].initiator = initiator.join(
-                path: path, localPort: port, remotePort: Self.listenerPort,
+                path: PathID(path), localPort: port, remotePort: Self.listenerPort,
                 initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
                 addressID: AddressID(UInt8(path)), nonce: UInt32(truncatingIfNeeded: random.next()),
                 backup: scenario.uplinks[path].isBackup, estimate: nil, at: now)
@@ -390,7 +391,7 @@ public final class SegmentWorld: InstantLoop {
                 if health == .suspect, !isOut { continue }
                 noted?(
                     now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")
-                (atInitiator ? initiator : listener).setHealth(health, path: path, at: now)
+                (atInitiator ? initiator : listener).setHealth(health, path: PathID(path), at: now)
             }
         }
     }

@@ -273,8 +273,9 @@ public final class World: InstantLoop {
     private func subflows(_ handle: StreamHandle?) -> String {
         guard let connection = handle?.connection else { return "" }
         return " "
-            + (0..<256).compactMap { i in connection.subflow(i).map { "\($0.state)" } }.joined(
-                separator: "/")
+            + (0..<256).compactMap { i in
+                connection.subflow(SubflowIndex(i)).map { "\($0.state)" }
+            }.joined(separator: "/")
     }
 
     var nextEvent: Instant {

@@ -139,7 +139,7 @@ extension Session {
         let isElsewhere = address.remote.address != path.remote.address
         host.emit(
             .pathMoved(
-                session: slot, path: path.number, from: path.remote, to: address.remote))
+                session: slot.index, path: path.id.number, from: path.remote, to: address.remote))
         path.address = address
         if isElsewhere {
             path.roundTrip.forget(at: now)

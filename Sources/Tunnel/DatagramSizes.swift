@@ -92,8 +92,7 @@ extension Session {
 
     /// The same where a subflow of the stream has timed out.
     func checkForBlackHole(_ stream: StreamHandle, at now: Instant) {
-        guard let number = stream.connection.takeUnansweredPath(), number < paths.count,
-            let path = paths[number]
+        guard let id = stream.connection.takeUnansweredPath(), let path = paths[id]
         else { return }
         checkForBlackHole(path, at: now)
     }

@@ -15,7 +15,8 @@ extension Session {
             stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, at: now))
         else { return false }
         if stream.timers[.join] <= now { return false }
-        let leisure = now + Limits.dormancy + Limits.dormancySpread * Int64(stream.slot % 64)
+        let leisure =
+            now + Limits.dormancy + Limits.dormancySpread * Int64((stream.slot?.index ?? 0) % 64)
         if !stream.timers.isSet(.join) { stream.timers[.join] = leisure }
         return true
     }

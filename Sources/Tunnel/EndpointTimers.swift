@@ -42,8 +42,8 @@ extension Endpoint {
 
     private func deadline(of timer: EndpointTimer) -> Instant {
         switch timer {
-        case .sessions: return host.deadlines.sessions.next
-        case .streams: return host.deadlines.streams.next
+        case .sessions: return host.deadlines.nextSession
+        case .streams: return host.deadlines.nextStream
         case .handshake: return handshake?.nextAt ?? .distantFuture
         case .uplinks:
             var next = Instant.distantFuture
@@ -56,13 +56,13 @@ extension Endpoint {
     private func fire(_ timer: EndpointTimer, at now: Instant) {
         switch timer {
         case .sessions:
-            while let slot = host.deadlines.sessions.popDue(at: now) {
+            while let slot = host.deadlines.popSession(at: now) {
                 guard let session = sessions[slot] else { continue }
                 session.turn.scheduled = .distantFuture
                 advance(session, to: now)
             }
         case .streams:
-            while let slot = host.deadlines.streams.popDue(at: now) {
+            while let slot = host.deadlines.popStream(at: now) {
                 guard let stream = host.streams[slot], let session = stream.session,
                     !session.isClosing
                 else { continue }

@@ -1,5 +1,6 @@
 import Buffers
 import Crypto
+import Multipath
 import Wire
 
 /// For the tests, benchmarks and fuzz targets of this package: a peer with the keys who keeps to no
@@ -7,10 +8,9 @@ import Wire
 extension Endpoint {
     /// A datagram with these frames, sealed as the first session's next record on `path`; nil where
     /// there is no such session or path.
-    package func forge(_ frames: [UInt8], path number: Int) -> [UInt8]? {
+    package func forge(_ frames: [UInt8], path id: PathID) -> [UInt8]? {
         guard let session = sessions.first(where: { $0 != nil }) ?? nil,
-            number < session.paths.count,
-            let path = session.paths[number]
+            let path = session.paths[id]
         else { return nil }
         return session.forge(frames, path, number: path.records.takeNumber())
     }
@@ -21,7 +21,7 @@ extension Session {
         _ frames: [UInt8], _ path: Path, number: UInt64
     ) -> [UInt8] {
         let header = DatagramHeader(
-            kind: .record, epoch: keys.current.epoch, path: UInt8(path.number),
+            kind: .record, epoch: keys.current.epoch, path: path.id.octet,
             session: indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
         var out = [UInt8](
@@ -30,7 +30,7 @@ extension Session {
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
                 _ = keys.current.send?.seal(
-                    path: UInt32(path.number), packetNumber: number,
+                    path: UInt32(path.id.octet), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }

@@ -19,7 +19,7 @@ struct HandshakeState {
         var insists: Bool
     }
     /// The session slot kept for the outcome.
-    let slot: Int
+    let slot: SessionSlot
     var attempts: [Attempt] = []
     var count = 0
     var nextAt: Instant
@@ -84,7 +84,7 @@ extension Endpoint {
         guard isProxy, handshake == nil, let slot = sessions.takeSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
         if let session = currentSession, !session.hasUsablePath {
-            host.emit(.sessionSilent(session: session.slot))
+            host.emit(.sessionSilent(session: session.slot.index))
         }
         repeatHandshake(at: now)
     }
@@ -112,7 +112,7 @@ extension Endpoint {
         defer { Secrets.wipeStack() }
         let insists = (currentSession?.handshakes.resumptions ?? 0) >= Limits.vainResumptions
         let salt = UInt32(truncatingIfNeeded: host.random.next() & 0xff)
-        let index = UInt32(state.slot) | salt << 16
+        let index = state.slot.index(salt: salt)
         let payload = HelloPayload(
             hasHardwareAES: CipherSuite.hasHardwareAES,
             wantsFresh: insists || currentSession == nil,
@@ -276,7 +276,7 @@ extension Endpoint {
     }
 
     private func begin(
-        _ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload,
+        _ slot: SessionSlot, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload,
         _ suite: CipherSuite,
         _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
     ) {
@@ -297,7 +297,7 @@ extension Endpoint {
             if !attempt.insists { keepUnheard(of: old, at: now) }
             end(old, reason: SessionEnd.replaced, at: now)
         }
-        host.emit(.sessionOpened(session: session.slot, user: ""))
+        host.emit(.sessionOpened(session: session.slot.index, user: ""))
         let single = session.modes.effective == .single
         for item in host.proxy.uplinks where item.isUp && !single {
             session.openPaths(uplink: item.uplink, at: now)
@@ -313,14 +313,14 @@ extension Endpoint {
 
     /// The concentrator has kept the session and its connections: they go on with new keys.
     private func resume(
-        _ slot: Int, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload,
+        _ slot: SessionSlot, _ attempt: HandshakeState.Attempt, _ welcome: WelcomePayload,
         _ suite: CipherSuite,
         _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
     ) {
         guard let session = currentSession, !attempt.insists else { return }
         let old = session.slot, silence = now - session.activity.lastArrival
         sessions.giveBack(old)
-        host.deadlines.sessions.set(old, .distantFuture)
+        host.deadlines.set(old, .distantFuture)
         session.goOn(
             slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
             keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
@@ -329,7 +329,7 @@ extension Endpoint {
         handshake = nil
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
-        host.emit(.sessionResumed(session: slot, silence: silence))
+        host.emit(.sessionResumed(session: slot.index, silence: silence))
         session.goOn(at: now)
         session.greet(arrival, at: now)
         for case let path? in session.paths where path.isOpen && path.health != .usable {
@@ -361,10 +361,10 @@ extension Endpoint {
         session.keys.wipe()
         session.user?.sessions.removeAll { $0 == session.slot }
         sessions.giveBack(session.slot)
-        host.deadlines.sessions.set(session.slot, .distantFuture)
+        host.deadlines.set(session.slot, .distantFuture)
         session.life = .closing
         if currentSession === session { currentSession = nil }
-        host.emit(.sessionClosed(session: session.slot, reason: reason))
+        host.emit(.sessionClosed(session: session.slot.index, reason: reason))
     }
 }
 

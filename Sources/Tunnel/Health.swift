@@ -58,13 +58,14 @@ extension Session {
     /// queue it stands in.
     func roundTripBound(_ path: Path) -> Interval {
         var bound = path.probeTimeout
-        guard let slot = activity.stream, slot < host.streams.count,
-            let stream = host.streams[slot],
+        guard let slot = activity.stream, let stream = host.streams[slot],
             stream.session === self
         else { return bound }
         for i in 0..<stream.links.count
-        where stream.links[i].isUsed && stream.links[i].path == path.number {
-            guard let tcp = stream.connection.subflow(i), tcp.hasRTTSample else { continue }
+        where stream.links[i].isUsed && stream.links[i].path == path.id {
+            guard let tcp = stream.connection.subflow(SubflowIndex(i)), tcp.hasRTTSample else {
+                continue
+            }
             bound = max(bound, tcp.smoothedRTT + max(tcp.rttVariation * 4, Limits.minimumVariation))
         }
         return bound
@@ -209,7 +210,7 @@ extension Session {
     private func carriesSubflows(_ path: Path) -> Bool {
         if streams.isEmpty { return true }
         guard let stream = host.streams[streams[0]] else { return true }
-        return stream.connection.hasSubflow(path: path.number)
+        return stream.connection.hasSubflow(path: path.id)
     }
 
     func advance(_ path: Path, to now: Instant) {
@@ -283,7 +284,7 @@ extension Session {
         if change.health != .suspect || !isNew {
             host.emit(
                 .pathChanged(
-                    session: slot, path: path.number, uplink: path.uplinkName,
+                    session: slot.index, path: path.id.number, uplink: path.uplinkName,
                     remote: path.remote,
                     health: change.health))
         }

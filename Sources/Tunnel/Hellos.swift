@@ -240,7 +240,7 @@ extension Endpoint {
             return refuse(.noSession, user, from: source, at: now)
         }
         let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: host.random.next() & 0xff)
-        let index = UInt32(slot) | salt << 16
+        let index = slot.index(salt: salt)
         let welcome = WelcomePayload(
             outcome: living == nil ? .newSession : .resumed,
             cipher: suite.rawValue, index: index,
@@ -321,7 +321,7 @@ extension Endpoint {
             return
         }
         sessions.giveBack(session.slot)
-        host.deadlines.sessions.set(session.slot, .distantFuture)
+        host.deadlines.set(session.slot, .distantFuture)
     }
 
     private func noLongerUnconfirmed(_ mac1: Bytes16) {
@@ -373,7 +373,7 @@ extension Endpoint {
         }
         makeRoom(for: session, at: now)
         session.user?.sessions.append(session.slot)
-        host.emit(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
+        host.emit(.sessionOpened(session: session.slot.index, user: session.user?.name ?? ""))
         session.announceAll(at: now)
         session.schedule(at: now)
         return session
@@ -388,7 +388,7 @@ extension Endpoint {
             suite: other.keys.suite, keys: other.keys.current)
         session.handshakes.welcomed = other.handshakes.welcomed
         session.activity.lastArrival = now
-        host.emit(.sessionResumed(session: session.slot, silence: silence))
+        host.emit(.sessionResumed(session: session.slot.index, silence: silence))
         session.goOn(at: now)
         for case let path? in session.paths {
             if path.health == .usable { session.fallSilent(path, at: now) }

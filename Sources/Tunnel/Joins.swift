@@ -33,8 +33,8 @@ extension Session {
         leaveSuperseded(stream, at: now)
         var opened = stream.connection.livingSubflows != lived
         for case let path? in paths
-        where path.health == .usable && path.number != selection.superseded
-            && mayUse(path, stream) && !stream.connection.hasSubflow(path: path.number)
+        where path.health == .usable && path.id != selection.superseded
+            && mayUse(path, stream) && !stream.connection.hasSubflow(path: path.id)
         {
             opened = join(stream, path, at: now) || opened
         }
@@ -52,7 +52,7 @@ extension Session {
     /// Single mode: a subflow on the active path, and where that stands none elsewhere.
     private func keepOne(_ stream: StreamHandle, at now: Instant) -> Bool {
         guard let active = activePath(for: stream) else { return false }
-        if stream.connection.hasSubflow(path: active.number) {
+        if stream.connection.hasSubflow(path: active.id) {
             let lived = stream.connection.livingSubflows
             leaveSpare(stream, active, at: now)
             return stream.connection.livingSubflows != lived
@@ -81,14 +81,14 @@ extension Session {
         else { return false }
         stream.progress.isStarted = true
         let index = stream.connection.open(
-            path: path.number, localPort: number,
+            path: path.id, localPort: number,
             remotePort: SealedSegment.listenerPort,
             initialSequence: SubflowSequence(
                 UInt32(truncatingIfNeeded: host.random.next())),
             backup: isBackup(path, for: stream), estimate: path.roundTrip.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
-        link(stream, index, number, path.number)
+        link(stream, index, number, path.id)
         return true
     }
 
@@ -99,18 +99,18 @@ extension Session {
         // Address ID 0 is the first subflow's, whatever its path (RFC 8684 section 3.4.1).
         guard
             let index = stream.connection.join(
-                path: path.number, localPort: number,
+                path: path.id, localPort: number,
                 remotePort: SealedSegment.listenerPort,
                 initialSequence: SubflowSequence(
                     UInt32(truncatingIfNeeded: host.random.next())),
-                addressID: AddressID(UInt8(path.number + 1)),
+                addressID: AddressID(path.id.octet + 1),
                 nonce: UInt32(truncatingIfNeeded: host.random.next()),
                 backup: isBackup(path, for: stream),
                 estimate: path.roundTrip.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else { return false }
-        link(stream, index, number, path.number)
+        link(stream, index, number, path.id)
         return true
     }
 
@@ -118,17 +118,15 @@ extension Session {
     /// path, with the same numbers, so that the concentrator sees one connection whichever copies
     /// arrive.
     private func moveFirst(
-        _ stream: StreamHandle, _ first: Int, at now: Instant
+        _ stream: StreamHandle, _ first: SubflowIndex, at now: Instant
     ) -> Bool {
-        guard let number = stream.connection.subflowPath(first),
-            number < paths.count
-        else { return false }
-        if let path = paths[number], path.isOpen, isEligible(path) { return false }
-        guard let path = bestPath(for: stream), path.number != number else { return false }
-        stream.connection.move(subflow: first, to: path.number, at: now)
+        guard let former = stream.connection.subflowPath(first) else { return false }
+        if let path = paths[former], path.isOpen, isEligible(path) { return false }
+        guard let path = bestPath(for: stream), path.id != former else { return false }
+        stream.connection.move(subflow: first, to: path.id, at: now)
         stream.connection.limitSegments(
-            to: path.segmentSizes.limit, path: path.number, repeatsAll: false, at: now)
-        stream.links[first].path = path.number
+            to: path.segmentSizes.limit, path: path.id, repeatsAll: false, at: now)
+        stream.links[first.value].path = path.id
         return true
     }
 

@@ -52,7 +52,7 @@ extension Session {
             for slot in streams {
                 guard let stream = host.streams[slot] else { continue }
                 stream.connection.setBackup(
-                    self.isBackup(path, for: stream), path: path.number, at: now)
+                    self.isBackup(path, for: stream), path: path.id, at: now)
             }
             if path.isOpen { raise(path, at: now) }
         }
@@ -74,7 +74,7 @@ extension Session {
         let mode = mode(of: stream)
         stream.connection.mode = mode
         for case let path? in paths where path.role.isReserve {
-            stream.connection.setBackup(mode == .backup, path: path.number, at: now)
+            stream.connection.setBackup(mode == .backup, path: path.id, at: now)
         }
         host.work.ready.append(stream)
     }
@@ -134,12 +134,12 @@ extension Session {
             let isBetter =
                 rank(path) != rank(other)
                 ? rank(path) < rank(other)
-                : other.number != selection.activePath
-                    && (path.number == selection.activePath
+                : other.id != selection.activePath
+                    && (path.id == selection.activePath
                         || path.probeTimeout < other.probeTimeout)
             if isBetter { best = path }
         }
-        if let best { selection.activePath = best.number }
+        if let best { selection.activePath = best.id }
         return best
     }
 
@@ -151,14 +151,14 @@ extension Session {
 
     /// Single mode: subflows beside the active path's end in an orderly way once that stands.
     func leaveSpare(_ stream: StreamHandle, _ active: Path, at now: Instant) {
-        guard active.health == .usable, stream.connection.isEstablished(path: active.number) else {
+        guard active.health == .usable, stream.connection.isEstablished(path: active.id) else {
             return
         }
         for case let path? in paths
         where path.isOpen && isSpare(path, active)
-            && stream.connection.hasSubflow(path: path.number)
+            && stream.connection.hasSubflow(path: path.id)
         {
-            stream.connection.leave(path: path.number, at: now)
+            stream.connection.leave(path: path.id, at: now)
         }
     }
 
@@ -184,7 +184,7 @@ extension Session {
                 path.role.leaveBy = .distantFuture
                 close(path, at: now)
             } else {
-                if isSuperseded { selection.superseded = path.number }
+                if isSuperseded { selection.superseded = path.id }
                 selection.spareAt = now + Limits.leaveInterval
                 arm(selection.spareAt)
             }
@@ -197,8 +197,8 @@ extension Session {
             stream.connection.hasSubflow(path: superseded)
         else { return }
         for case let path? in paths
-        where path.number != superseded && path.health == .usable
-            && stream.connection.isEstablished(path: path.number)
+        where path.id != superseded && path.health == .usable
+            && stream.connection.isEstablished(path: path.id)
         {
             stream.connection.leave(path: superseded, at: now)
             return
@@ -207,7 +207,7 @@ extension Session {
 
     private func hasLivingSubflows(_ path: Path) -> Bool {
         for slot in streams {
-            if let stream = host.streams[slot], stream.connection.livesOn(path: path.number) {
+            if let stream = host.streams[slot], stream.connection.livesOn(path: path.id) {
                 return true
             }
         }

@@ -1,11 +1,12 @@
 import Measures
+import Multipath
 
 /// Subflow numbers of one session: number to (connection slot, subflow index), in pages made on
 /// demand.
 ///
 /// Two loads instead of a hash; 1 kB for each 256 numbers that were ever in use together.
 final class NumberTable {
-    struct Entry { var slot: Int; var subflow: Int }
+    struct Entry { var slot: StreamSlot; var subflow: SubflowIndex }
     enum Lookup { case free, resting, used(Entry) }
 
     static let first = 1024
@@ -35,7 +36,8 @@ final class NumberTable {
         let value = page[Int(number) & 255]
         if value == Self.free { return .free }
         if value == Self.resting { return .resting }
-        return .used(Entry(slot: Int(value >> 8), subflow: Int(value & 255)))
+        return .used(
+            Entry(slot: StreamSlot(Int(value >> 8)), subflow: SubflowIndex(Int(value & 255))))
     }
 
     /// A number that neither is in use nor rests; nil where there is none.
@@ -49,10 +51,10 @@ final class NumberTable {
         return nil
     }
 
-    func set(_ number: UInt16, slot: Int, subflow: Int) {
-        precondition(slot < 1 << 24 - 1 && subflow < 256)
+    func set(_ number: UInt16, slot: StreamSlot, subflow: SubflowIndex) {
+        precondition(slot.index < 1 << 24 - 1 && subflow.value < 256)
         if case .used = lookup(number) {} else { used += 1 }
-        store(number, UInt32(slot) << 8 | UInt32(subflow))
+        store(number, UInt32(slot.index) << 8 | UInt32(subflow.value))
     }
 
     /// The number is no longer used; it rests until `until`.

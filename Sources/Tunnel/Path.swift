@@ -8,7 +8,7 @@ import Wire
 /// One way between the two ends of a session: where it leads, whether it works, what was measured
 /// on it, and the small frames that wait for its next datagram.
 final class Path {
-    let number: Int
+    let id: PathID
     var uplinkName: String
     /// Where the peer is, and by what it is reached. The proxy sticks to the address it dialled.
     var address: PathAddress
@@ -35,10 +35,10 @@ final class Path {
     let waiting = WaitingFrames()
 
     init(
-        number: Int, uplinkName: String, address: PathAddress, datagramLimit: Int,
+        id: PathID, uplinkName: String, address: PathAddress, datagramLimit: Int,
         isValidated: Bool
     ) {
-        self.number = number
+        self.id = id
         self.uplinkName = uplinkName
         self.address = address
         validation = AddressValidation(isValidated: isValidated)
@@ -48,7 +48,7 @@ final class Path {
     }
 
     /// Datagrams of different paths leave in different runs.
-    @inline(__always) var lane: Int { number % DatagramBatch.laneCount }
+    @inline(__always) var lane: Int { id.number % DatagramBatch.laneCount }
     var remote: SocketAddress { address.remote }
     var uplink: Int { address.uplink }
     var datagramLimit: Int { mtu.current }
@@ -143,5 +143,24 @@ final class WaitingFrames {
         count = 0
         longQuestion = nil
         longAnswer = nil
+    }
+}
+
+/// The paths of a session, by their IDs.
+struct PathTable: Sequence {
+    private var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
+
+    /// All IDs that a path may have.
+    static let all = (0..<Limits.paths).map { PathID($0) }
+    /// Whether there may be such a path.
+    static func contains(_ octet: UInt8) -> Bool { octet < Limits.paths }
+
+    var first: Path?? { paths.first }
+    func makeIterator() -> IndexingIterator<[Path?]> { paths.makeIterator() }
+
+    /// Nil where there is none, and where there may be none.
+    @inline(__always) subscript(id: PathID) -> Path? {
+        get { id.number < paths.count ? paths[id.number] : nil }
+        set { paths[id.number] = newValue }
     }
 }

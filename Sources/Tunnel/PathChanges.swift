@@ -106,20 +106,20 @@ extension Session {
         for case let path? in paths where path.changes.any > seen {
             // Lost and open again meanwhile: its subflows ended all the same.
             if path.changes.lost > seen {
-                stream.connection.setHealth(.lost, path: path.number, at: now)
+                stream.connection.setHealth(.lost, path: path.id, at: now)
             }
             if path.changes.sized > seen {
                 stream.connection.limitSegments(
                     to: DatagramSizes.segmentSize(datagramLimit: path.datagramLimit),
-                    path: path.number, repeatsAll: path.changes.shrank > seen, at: now)
+                    path: path.id, repeatsAll: path.changes.shrank > seen, at: now)
             }
             if path.changes.moved > seen {
                 stream.connection.addressMoved(
-                    path: path.number,
+                    path: path.id,
                     isElsewhere: path.changes.movedElsewhere > seen, at: now)
             }
             if path.changes.health > seen {
-                stream.connection.setHealth(path.health, path: path.number, at: now)
+                stream.connection.setHealth(path.health, path: path.id, at: now)
                 // Who asked for a join in vain through a silence of minutes asks again now.
                 if path.health == .usable { stream.joining.request.stop() }
             }

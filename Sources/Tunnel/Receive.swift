@@ -12,8 +12,8 @@ extension Endpoint {
         _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer,
         from source: PathAddress, at now: Instant
     ) {
-        let slot = Int(header.session & 0xffff)
-        guard slot < sessions.count, var session = sessions[slot]?.holder(of: header.session) else {
+        let slot = SessionSlot(of: header.session)
+        guard var session = sessions[slot]?.holder(of: header.session) else {
             host.counters.unknownSession += 1
             return
         }
@@ -63,13 +63,13 @@ extension Session {
         _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, at now: Instant
     ) -> OpenRecord? {
         guard datagram.count >= DatagramHeader.size + RecordCipher.tagBytes,
-            Int(header.path) < Limits.paths,
+            PathTable.contains(header.path),
             let epoch = keys.forOpening(epochBits: header.epoch)
         else {
             host.counters.malformed += 1
             return nil
         }
-        let known = paths[Int(header.path)]
+        let known = paths[PathID(header.path)]
         // The proxy gives the paths their numbers; the concentrator learns them from authentic
         // records.
         guard known != nil || !isInitiator else { host.counters.malformed += 1; return nil }
@@ -98,15 +98,15 @@ extension Session {
     /// Takes an authentic record; why the peer closes the session, where it does.
     func receive(_ record: OpenRecord, from source: PathAddress, at now: Instant) -> String? {
         let path: Path
-        if let known = paths[Int(record.header.path)] {
+        if let known = paths[PathID(record.header.path)] {
             path = known
         } else {
             path = Path(
-                number: Int(record.header.path), uplinkName: "", address: source,
+                id: PathID(record.header.path), uplinkName: "", address: source,
                 datagramLimit: DatagramSizes.maximumDatagram(
                     isIPv4: source.remote.address.isIPv4),
                 isValidated: false)
-            paths[path.number] = path
+            paths[path.id] = path
         }
         let isNewest = record.number > path.records.replay.highest
         guard path.records.replay.accept(record.number) else {
@@ -177,7 +177,7 @@ extension Session {
             }
         case .pathState, .pathStateEcho:
             arrival.states += 1
-            guard let frame = PathStateFrame.read(bytes), Int(frame.path) < Limits.paths,
+            guard let frame = PathStateFrame.read(bytes), PathTable.contains(frame.path),
                 arrival.states <= Limits.statesPerDatagram
             else { return false }
             if !frame.isEcho, !frame.isOpen || frame.isSilent {
@@ -233,7 +233,7 @@ extension Session {
         catchUp(stream, at: now)
         let lengths: (headLength: Int, payloadLength: Int)
         // A subflow's final ACK or reset comes by another path than its own.
-        let isOwnPath = stream.links[entry.subflow].path == path.number
+        let isOwnPath = stream.links[entry.subflow.value].path == path.id
         do {
             lengths = try stream.connection.read(
                 sealed: frame, record: isOwnPath ? arrival.number : .max, subflow: entry.subflow,
@@ -248,17 +248,17 @@ extension Session {
         }
         if !isInitiator,
             stream.connection.remoteKey == nil,
-            stream.links[entry.subflow].path != path.number
+            stream.links[entry.subflow.value].path != path.id
         {
             // Before the keys are here the first subflow may have moved to another path.
-            stream.connection.move(subflow: entry.subflow, to: path.number, at: now)
-            stream.links[entry.subflow].path =
-                stream.connection.subflowPath(entry.subflow) ?? path.number
+            stream.connection.move(subflow: entry.subflow, to: path.id, at: now)
+            stream.links[entry.subflow.value].path =
+                stream.connection.subflowPath(entry.subflow) ?? path.id
             stream.connection.limitSegments(
-                to: path.segmentSizes.limit, path: path.number, repeatsAll: false,
+                to: path.segmentSizes.limit, path: path.id, repeatsAll: false,
                 at: now)
         }
-        if stream.links[entry.subflow].path != path.number {
+        if stream.links[entry.subflow.value].path != path.id {
             stream.connection.heardElsewhere(subflow: entry.subflow, at: now)
         }
         if payload.isEmpty {
@@ -281,7 +281,7 @@ extension Session {
     /// A SYN for a number that is in use here with another initial sequence number: the peer has
     /// long forgotten the subflow we still know.
     private func isNewIncarnation(
-        _ stream: StreamHandle, _ subflow: Int
+        _ stream: StreamHandle, _ subflow: SubflowIndex
     ) -> Bool {
         guard !isInitiator, host.incoming.flags.contains(.syn),
             !host.incoming.flags.contains(.ack),
@@ -291,13 +291,13 @@ extension Session {
     }
 
     private func retire(
-        _ stream: StreamHandle, _ subflow: Int, _ number: UInt16,
+        _ stream: StreamHandle, _ subflow: SubflowIndex, _ number: UInt16,
         at now: Instant
     ) {
         synthesizeReset(stream, subflow, at: now)
         numbers.release(number, until: now)
         numbers.wake(at: now)
-        stream.links[subflow].isUsed = false
+        stream.links[subflow.value].isUsed = false
     }
 
     /// A segment whose number means nothing here: a SYN may open something, all else is answered by
@@ -398,7 +398,7 @@ extension Session {
     }
 
     /// Gives the connection the RST that the peer could not write for want of state.
-    private func synthesizeReset(_ stream: StreamHandle, _ subflow: Int, at now: Instant) {
+    private func synthesizeReset(_ stream: StreamHandle, _ subflow: SubflowIndex, at now: Instant) {
         guard let tcp = stream.connection.subflow(subflow) else { return }
         host.incoming.reset()
         host.incoming.sourcePort = tcp.remotePort

@@ -18,7 +18,7 @@ extension Endpoint {
             }
             report.sessions.append(
                 .init(
-                    number: session.slot, user: session.user?.name ?? "",
+                    number: session.slot.index, user: session.user?.name ?? "",
                     age: now - session.openedAt,
                     mode: session.modes.session,
                     demand: session.isInitiator ? host.modeByUse?.demand : nil, paths: paths,
@@ -38,7 +38,7 @@ extension Session {
 
     fileprivate func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
         .init(
-            number: path.number, uplink: path.uplinkName, local: "\(localAddress(path))",
+            number: path.id.number, uplink: path.uplinkName, local: "\(localAddress(path))",
             remote: "\(path.remote)",
             health: path.health, isFutile: isFutile(path), isBackup: path.role.isBackup,
             smoothedRTT: path.roundTrip.smoothed,

@@ -14,7 +14,7 @@ final class Session {
     var keys: SessionKeys
     var handshakes = PendingHandshakes()
 
-    var paths: [Path?] = Array(repeating: nil, count: Limits.paths)
+    var paths = PathTable()
     /// What changed on the paths, and which connections have not heard of it.
     var changes = PathChanges()
     var modes: SessionModes
@@ -24,7 +24,7 @@ final class Session {
     var addresses = KnownAddresses()
 
     /// Connection slots, in no particular order.
-    var streams: [Int] = []
+    var streams: [StreamSlot] = []
     /// Subflows by the numbers that name them.
     let numbers: NumberTable
     var directory = ConnectionDirectory()
@@ -72,14 +72,15 @@ final class Session {
     /// Both ends have the keys, and neither has closed it.
     var isConfirmed: Bool { life == .living }
     var isClosing: Bool { life == .closing }
-    var slot: Int { indices.slot }
+    var slot: SessionSlot { indices.slot }
     /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new
     /// ones.
     var hasExpiredKeys: Bool { keys.current.isDead }
 
     /// Goes on with the keys and indices of a new handshake; packet numbers begin anew with them.
     func goOn(
-        slot: Int, localIndex: UInt32, remoteIndex: UInt32, suite: CipherSuite, keys: EpochKeys
+        slot: SessionSlot, localIndex: UInt32, remoteIndex: UInt32, suite: CipherSuite,
+        keys: EpochKeys
     ) {
         self.keys.restart(suite: suite, current: keys)
         indices = SessionIndices(slot: slot, local: localIndex, remote: remoteIndex)
@@ -89,7 +90,7 @@ final class Session {
     /// For the index of a successor: none of those that name this session.
     var unusedSalt: UInt32 {
         var salt = (handshakes.successors.last?.indices.local ?? indices.local) >> 16
-        repeat { salt = (salt &+ 1) & 0xff } while holder(of: UInt32(slot) | salt << 16) != nil
+        repeat { salt = (salt &+ 1) & 0xff } while holder(of: slot.index(salt: salt)) != nil
         return salt
     }
 
@@ -129,7 +130,7 @@ final class Session {
 /// By what a session's datagrams name it.
 struct SessionIndices {
     /// Its place at the endpoint.
-    var slot: Int
+    var slot: SessionSlot
     /// What the peer writes into its datagrams: the slot and eight bits above it, so that a
     /// datagram of the slot's last tenant, or of the session's last keys, costs a comparison, not a
     /// decryption.
@@ -163,7 +164,7 @@ enum SessionLife {
 struct ConnectionDirectory {
     /// Connections by the listener's token, for joins and requests of such. Looked up, never
     /// iterated.
-    var tokens: [UInt32: Int] = [:]
+    var tokens: [UInt32: StreamSlot] = [:]
     /// At the concentrator: what opened its latest connections.
     var openings = Openings()
     /// Resets of connections this end broke off, repeated until the peer knows.
@@ -172,7 +173,7 @@ struct ConnectionDirectory {
 
 /// What a handshake gives a session to begin with.
 struct SessionOpening {
-    var slot: Int
+    var slot: SessionSlot
     var localIndex: UInt32
     var remoteIndex: UInt32
     var instance: UInt64

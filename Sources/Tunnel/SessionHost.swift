@@ -65,14 +65,6 @@ final class SessionHost {
     }
 }
 
-/// When what is to be called next.
-struct Deadlines {
-    /// Connections, by slot.
-    var streams = DeadlineHeap()
-    /// Sessions, by slot.
-    var sessions = DeadlineHeap()
-}
-
 /// What is to be done this turn.
 struct TurnWork {
     /// Streams that have something to send.
@@ -82,11 +74,11 @@ struct TurnWork {
     /// What the owner of the endpoint is to hear.
     var events = FIFO<EndpointEvent>()
     /// Slots of sessions with frames that wait for a datagram.
-    var sessionsToFlush: [Int] = []
+    var sessionsToFlush: [SessionSlot] = []
     /// Slots of sessions whose datagrams want a turn.
-    var sessionsWithDatagrams: [Int] = []
+    var sessionsWithDatagrams: [SessionSlot] = []
     /// Slots of sessions with connections that have not heard of all changes of their paths.
-    var sessionsWithChanges: [Int] = []
+    var sessionsWithChanges: [SessionSlot] = []
     /// Sessions that have ended, with streams that have not failed yet.
     var ending: [Session] = []
     /// Messages of rekeys that wait for their Diffie-Hellman operations.
@@ -136,63 +128,6 @@ struct Observers {
     var packetTrace: Endpoint.PacketTrace?
     var datagramArrived: Endpoint.DatagramReceiver?
     var signalCarried: Endpoint.SignalObserver?
-}
-
-/// Handles of living connections, by slot.
-struct StreamTable: RandomAccessCollection {
-    private var slots: [StreamHandle?] = []
-    private var free: [Int] = []
-    /// Those in the table.
-    private(set) var living = 0
-
-    var startIndex: Int { 0 }
-    var endIndex: Int { slots.count }
-    @inline(__always) subscript(slot: Int) -> StreamHandle? { slots[slot] }
-
-    /// Gives the stream a slot.
-    mutating func insert(_ stream: StreamHandle) {
-        if let slot = free.popLast() {
-            slots[slot] = stream
-            stream.slot = slot
-        } else {
-            stream.slot = slots.count
-            slots.append(stream)
-        }
-        living += 1
-    }
-
-    mutating func remove(_ stream: StreamHandle) {
-        slots[stream.slot] = nil
-        free.append(stream.slot)
-        stream.slot = -1
-        living -= 1
-    }
-}
-
-/// Sessions by slot; a slot may be taken before its session is there.
-struct SessionTable: RandomAccessCollection {
-    private var slots: [Session?] = []
-    private var free: [Int] = []
-
-    var startIndex: Int { 0 }
-    var endIndex: Int { slots.count }
-    @inline(__always) subscript(slot: Int) -> Session? {
-        get { slots[slot] }
-        set { slots[slot] = newValue }
-    }
-
-    /// Nil where there are as many sessions as there may be.
-    mutating func takeSlot() -> Int? {
-        if let slot = free.popLast() { return slot }
-        guard slots.count < Limits.sessions else { return nil }
-        slots.append(nil)
-        return slots.count - 1
-    }
-
-    mutating func giveBack(_ slot: Int) {
-        slots[slot] = nil
-        free.append(slot)
-    }
 }
 
 /// A ready datagram for the next batch.

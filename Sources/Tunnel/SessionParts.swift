@@ -64,11 +64,11 @@ struct SessionModes {
 /// Which paths are kept: of single mode the one in use, and those that nobody wants any more.
 struct PathSelection {
     /// Single mode: the number of the path in use.
-    var activePath: Int?
+    var activePath: PathID?
     /// When to look again after paths that are spare.
     var spareAt = Instant.distantFuture
     /// The number of the path that ends since it must not have been joined.
-    var superseded: Int?
+    var superseded: PathID?
 }
 
 /// The concentrator's addresses, as the two ends have told each other.
@@ -92,7 +92,7 @@ struct SessionActivity {
     var last: Instant
     /// The slot of the stream that moved payload most recently: its subflows know the paths' round
     /// trips best.
-    var stream: Int?
+    var stream: StreamSlot?
 
     init(at now: Instant) {
         openedAt = now

@@ -105,7 +105,7 @@ extension Session {
     @inline(__always) func arm(_ due: Instant) {
         guard due < turn.scheduled else { return }
         turn.scheduled = due
-        host.deadlines.sessions.set(slot, due)
+        host.deadlines.set(slot, due)
     }
 
     /// The session's next deadline from all its timers.

@@ -101,7 +101,7 @@ extension StreamHandle {
     }
 
     func countRelease() {
-        if slot >= 0 { account?.load.released += 1 }
+        if slot != nil { account?.load.released += 1 }
     }
 
     /// It leaves the tables.

@@ -15,7 +15,7 @@ extension Session {
     func openPaths(uplink: Uplink, at now: Instant) {
         for remote in joinable(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(uplink, remote) else {
-                host.emit(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
+                host.emit(.pathLeftOut(session: slot.index, uplink: uplink.name, remote: remote))
                 continue
             }
             prepare(path, uplink, at: now)
@@ -52,29 +52,29 @@ extension Session {
     /// The path of this pair, with the number it had before, or a new one, or one that nothing uses
     /// any more.
     private func pathFor(_ uplink: Uplink, _ remote: SocketAddress) -> Path? {
-        var free = -1
-        for number in 0..<Limits.paths {
-            guard let path = paths[number] else {
-                if free < 0 || paths[free] != nil { free = number }
+        var free: PathID?
+        for id in PathTable.all {
+            guard let path = paths[id] else {
+                if free.map({ paths[$0] != nil }) ?? true { free = id }
                 continue
             }
             if path.uplink == uplink.number, path.remote == remote { return path }
-            if free < 0,
+            if free == nil,
                 !path.isOpen,
                 !path.statement.isPending,
                 !host.proxy.uplinks.contains(where: { $0.uplink.number == path.uplink })
             {
-                free = number
+                free = id
             }
         }
-        guard free >= 0 else { return nil }
+        guard let free else { return nil }
         if let old = paths[free] {
             old.address.uplink = uplink.number
             old.address.remote = remote
             return old
         }
         let path = Path(
-            number: free, uplinkName: uplink.name,
+            id: free, uplinkName: uplink.name,
             address: PathAddress(
                 remote: remote,
                 local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
@@ -160,7 +160,7 @@ extension Session {
             let removes = paths.contains {
                 $0.map { $0.statement.isPending && !$0.isOpen } ?? false
             }
-            signalCarried(UInt8(path.number), path.records.next, removes)
+            signalCarried(path.id.octet, path.records.next, removes)
         }
         guard host.configuration.signaling == .once else { return }
         for case let path? in paths { path.statement.forgetPending() }
@@ -169,7 +169,7 @@ extension Session {
 
     private func state(of path: Path) -> PathStateFrame {
         PathStateFrame(
-            path: UInt8(path.number), generation: path.statement.generation,
+            path: path.id.octet, generation: path.statement.generation,
             incarnation: path.statement.incarnation,
             isOpen: path.isOpen, isBackup: path.role.isBackup,
             isSilent: path.lifecycle.isReportedSilent,
@@ -181,7 +181,7 @@ extension Session {
     func receive(_ frame: PathStateFrame, _ arrival: Path, at now: Instant) {
         if frame.isEcho {
             guard isInitiator,
-                let path = paths[Int(frame.path)],
+                let path = paths[PathID(frame.path)],
                 path.statement.echoed(frame.generation)
             else { return }
             noteEcho()
@@ -213,17 +213,17 @@ extension Session {
         _ frame: PathStateFrame, _ arrival: Path, at now: Instant
     ) {
         let path: Path
-        if let known = paths[Int(frame.path)] {
+        if let known = paths[PathID(frame.path)] {
             path = known
         } else {
             // Its own first datagram will tell where it leads; until then the signal's path stands
             // in.
             path = Path(
-                number: Int(frame.path), uplinkName: "", address: arrival.address,
+                id: PathID(frame.path), uplinkName: "", address: arrival.address,
                 datagramLimit: DatagramSizes.maximumDatagram(
                     isIPv4: arrival.remote.address.isIPv4),
                 isValidated: false)
-            paths[path.number] = path
+            paths[path.id] = path
         }
         guard let means = path.statement.take(frame, isOpen: path.isOpen) else { return }
         if let mode = HandoverMode(code: frame.mode), mode != modes.session {

@@ -83,8 +83,8 @@ public final class StreamHandle {
     /// For the owner: its own object for this stream, which the handle holds.
     public var owner: (any StreamOwner)?
 
-    /// The endpoint's slot; -1 once the connection is over.
-    var slot = -1
+    /// Its place at the endpoint; nil once the connection is over.
+    var slot: StreamSlot?
     /// Concentrator: the user for whom it counts.
     var account: UserState?
     /// That user's number; -1 for none.
@@ -111,7 +111,7 @@ public final class StreamHandle {
     static let redundantMark: UInt8 = 17
 
     /// Single mode: subflows beside the one on the active path are still to be ended.
-    func isMoving(_ activePath: Int?) -> Bool {
+    func isMoving(_ activePath: PathID?) -> Bool {
         activePath != nil && (ownMode ?? connection.mode) == .single
             && connection.livingSubflows > 1
     }
@@ -128,6 +128,6 @@ public final class StreamHandle {
 struct SubflowLink {
     /// What its segments name it by.
     let number: UInt16
-    var path: Int
+    var path: PathID
     var isUsed = true
 }

@@ -106,7 +106,7 @@ extension StreamHandle {
 
     /// The connection may have something to send, or to tell.
     @inline(__always) func markReady() {
-        if slot >= 0 { host.work.ready.append(self) }
+        if slot != nil { host.work.ready.append(self) }
     }
 
     /// What comes is not wanted.

@@ -3,8 +3,8 @@ import Multipath
 
 /// Where a stream stands in its session.
 struct StreamPlace {
-    /// In `Session.streams`; -1 while in none.
-    var position = -1
+    /// In `Session.streams`; nil while in none.
+    var position: Int?
     /// The last change of its session's paths that it heard of (`PathChanges.latest`).
     var seenChange: UInt64 = 0
     /// When it could first send in its session.

@@ -109,7 +109,7 @@ extension Endpoint {
             stream.progress.isStarted = false
             stream.joining.seenForJoins = 0
             stream.timers.clear(.join)
-            host.deadlines.streams.set(stream.slot, .distantFuture)
+            host.deadlines.set(slot, .distantFuture)
             host.proxy.waiting.append(stream)
         }
     }
@@ -131,16 +131,16 @@ extension SessionHost {
 
     /// A stream that has no session yet is not wanted any more.
     func stopWaiting(_ stream: StreamHandle) {
-        guard stream.slot >= 0 else { return }
+        guard stream.slot != nil else { return }
         proxy.waiting.removeAll { $0 === stream }
         remove(stream)
     }
 
     /// The stream goes out of the tables.
     func remove(_ stream: StreamHandle) {
-        guard stream.slot >= 0 else { return }
+        guard let slot = stream.slot else { return }
         stream.countEnd()
-        deadlines.streams.set(stream.slot, .distantFuture)
+        deadlines.set(slot, .distantFuture)
         streams.remove(stream)
         stream.session = nil
     }
@@ -148,10 +148,11 @@ extension SessionHost {
 
 extension Session {
     func attach(_ stream: StreamHandle, at now: Instant) {
+        guard let slot = stream.slot else { return }
         stream.session = self
         stream.place.attachedAt = now
         stream.place.position = streams.count
-        streams.append(stream.slot)
+        streams.append(slot)
         stream.place.seenChange = changes.latest
         stream.connection.mode = mode(of: stream)
         countMode(of: stream, by: 1, at: now)
@@ -162,7 +163,7 @@ extension Session {
 
     /// The connection is over, or the session is: out of all tables.
     func drop(_ stream: StreamHandle, at now: Instant) {
-        guard stream.slot >= 0 else { return }
+        guard stream.slot != nil else { return }
         detach(stream, at: now)
         host.reportEnd(stream, isProxy: isInitiator)
         host.remove(stream)
@@ -171,27 +172,27 @@ extension Session {
     func detach(_ stream: StreamHandle, at now: Instant) {
         endAssociation(of: stream, at: now)
         for i in stream.links.indices where stream.links[i].isUsed {
-            releaseNumber(stream, i, at: now)
+            releaseNumber(stream, SubflowIndex(i), at: now)
         }
         if let token = isInitiator ? stream.connection.peerToken : stream.connection.localToken {
             directory.tokens[token] = nil
         }
-        if stream.place.position >= 0 {
+        if let position = stream.place.position {
             let last = streams.removeLast()
             if last != stream.slot {
-                streams[stream.place.position] = last
-                host.streams[last]?.place.position = stream.place.position
+                streams[position] = last
+                host.streams[last]?.place.position = position
             }
-            stream.place.position = -1
+            stream.place.position = nil
             countMode(of: stream, by: -1, at: now)
         }
     }
 
-    func releaseNumber(_ stream: StreamHandle, _ subflow: Int, at now: Instant) {
-        guard stream.links[subflow].isUsed else { return }
-        stream.links[subflow].isUsed = false
+    func releaseNumber(_ stream: StreamHandle, _ subflow: SubflowIndex, at now: Instant) {
+        guard stream.links[subflow.value].isUsed else { return }
+        stream.links[subflow.value].isUsed = false
         numbers.release(
-            stream.links[subflow].number,
+            stream.links[subflow.value].number,
             until: now
                 + (isInitiator
                     ? Limits.numberRest : Limits.listenerNumberRest))
@@ -208,7 +209,7 @@ extension Session {
         }
         if events.contains(.subflowEnded) {
             while let subflow = stream.connection.takeEndedSubflow() {
-                if subflow < stream.links.count { releaseNumber(stream, subflow, at: now) }
+                if subflow.value < stream.links.count { releaseNumber(stream, subflow, at: now) }
             }
             retryJoin(stream, at: now)
         }
@@ -321,7 +322,7 @@ extension Session {
         connection.mode = modes.session
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let index = connection.accept(
-            host.incoming, payload: payload, context: context, path: path.number,
+            host.incoming, payload: payload, context: context, path: path.id,
             initialSequence: sequence,
             estimate: path.roundTrip.estimate(at: now),
             sizes: path.segmentSizes,
@@ -331,7 +332,7 @@ extension Session {
         stream.countOpening(of: user, at: now)
         attach(stream, at: now)
         directory.tokens[connection.localToken] = stream.slot
-        link(stream, index, context.number, path.number)
+        link(stream, index, context.number, path.id)
         noteData(path, stream, at: now)
         dispatchEvents(of: stream, at: now)
     }
@@ -353,7 +354,7 @@ extension Session {
         guard
             let index = stream.connection.acceptJoin(
                 host.incoming, payload: payload, context: context,
-                path: path.number, initialSequence: sequence,
+                path: path.id, initialSequence: sequence,
                 nonce: nonce, estimate: path.roundTrip.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
@@ -361,7 +362,7 @@ extension Session {
             refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
-        link(stream, index, context.number, path.number)
+        link(stream, index, context.number, path.id)
         if !payload.isEmpty { noteData(path, stream, at: now) }
         dispatchEvents(of: stream, at: now)
         host.work.ready.append(stream)
@@ -378,16 +379,16 @@ extension Session {
     }
 
     func link(
-        _ stream: StreamHandle, _ index: Int, _ number: UInt16, _ path: Int
+        _ stream: StreamHandle, _ index: SubflowIndex, _ number: UInt16, _ path: PathID
     ) {
         let link = SubflowLink(number: number, path: path)
-        if index < stream.links.count {
-            stream.links[index] = link
+        if index.value < stream.links.count {
+            stream.links[index.value] = link
         } else {
-            precondition(index == stream.links.count, "subflow indices have no holes")
+            precondition(index.value == stream.links.count, "subflow indices have no holes")
             stream.links.append(link)
         }
-        numbers.set(number, slot: stream.slot, subflow: index)
+        if let slot = stream.slot { numbers.set(number, slot: slot, subflow: index) }
     }
 
     /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).

@@ -21,7 +21,7 @@ extension Endpoint {
         notifyConnections(at: now)
         var isFull = !fillDatagrams(into: batch, at: now)
         while let stream = host.work.ready.popFirst() {
-            guard stream.slot >= 0, let session = stream.session, !session.isClosing
+            guard stream.slot != nil, let session = stream.session, !session.isClosing
             else { continue }
             switch session.visit(stream, batch, at: now) {
             case .nothingLeft: session.endVisit(stream, at: now)
@@ -111,8 +111,8 @@ extension Session {
             }
             left -= 1
             bytes += host.outgoing.payload.count + Self.chargedHead
-            guard let path = carrier(), host.outgoing.subflow < stream.links.count,
-                stream.links[host.outgoing.subflow].isUsed
+            guard let path = carrier(), host.outgoing.subflow.value < stream.links.count,
+                stream.links[host.outgoing.subflow.value].isUsed
             else { continue }
             send(stream, path, batch, at: now)
             if !batch.hasRoom(path.lane) { return .batchFull }
@@ -136,7 +136,7 @@ extension Session {
     func endVisit(_ stream: StreamHandle, at now: Instant) {
         endUnopened(stream, at: now)
         dispatchEvents(of: stream, at: now)
-        guard stream.slot >= 0, !stream.queues.isReady else { return }
+        guard let slot = stream.slot, !stream.queues.isReady else { return }
         if stream.connection.isOver {
             remember(unsaidAbortOf: stream, at: now)
             drop(stream, at: now)
@@ -146,7 +146,7 @@ extension Session {
         requestJoin(stream, at: now)
         // A turn ends after so many bytes: who waited for the next one may be due by now, and is
         // told at once.
-        host.deadlines.streams.set(stream.slot, max(stream.deadline, now + .microseconds(10)))
+        host.deadlines.set(slot, max(stream.deadline, now + .microseconds(10)))
     }
 
     // MARK: One segment
@@ -188,7 +188,7 @@ extension Session {
             stream.progress.saidReset = true
             remember(
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
-                number: stream.links[host.outgoing.subflow].number, at: now)
+                number: stream.links[host.outgoing.subflow.value].number, at: now)
         }
         let flags = host.outgoing.segment.flags
         let opens = flags.contains(.syn) && !flags.contains(.ack)
@@ -315,13 +315,13 @@ extension Session {
         guard let cipher = current.send else { return 0 }
         let number = path.records.takeNumber()
         DatagramHeader(
-            kind: .record, epoch: current.epoch, path: UInt8(path.number),
+            kind: .record, epoch: current.epoch, path: path.id.octet,
             session: indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff)
         ).write(into: out)
         let body = out + DatagramHeader.size
         let sealed = cipher.seal(
-            path: UInt32(path.number), packetNumber: number,
+            path: UInt32(path.id.octet), packetNumber: number,
             associated: UnsafeRawBufferPointer(
                 start: out,
                 count: DatagramHeader.size),

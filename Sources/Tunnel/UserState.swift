@@ -34,7 +34,7 @@ final class UserState {
     /// Its place among the users.
     let number: Int
     /// The slots of its sessions that a record has confirmed, the oldest first.
-    var sessions: [Int] = []
+    var sessions: [SessionSlot] = []
     var load = UserLoad()
     let memory: MemoryShare
     /// Flows of datagrams, over all sessions.

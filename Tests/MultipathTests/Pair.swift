@@ -11,7 +11,7 @@ final class Pair {
         var at: Instant
         var order: Int
         var toListener: Bool
-        var path: Int
+        var path: PathID
         var port: UInt16  // the initiator's port names the subflow
         var segment: Segment
         var payload: [UInt8]
@@ -28,7 +28,7 @@ final class Pair {
     var log: [Flight] = []
     private var flights: [Flight] = []
     private var order = 0
-    private var numbers: [[UInt16: Int]] = [[:], [:]]  // by side: port to subflow index
+    private var numbers: [[UInt16: SubflowIndex]] = [[:], [:]]  // by side: port to subflow index
     private var nextPort: UInt16 = 5000
     private var random = SeededRandom(seed: 7)
     var refusedJoins = 0
@@ -51,7 +51,7 @@ final class Pair {
             role: .listener, configuration: c, localKey: 0xa0a1_a2a3_a4a5_a6a7, at: .zero)
     }
 
-    func open(path: Int = 0) {
+    func open(path: PathID = 0) {
         let index = initiator.open(
             path: path, localPort: nextPort, remotePort: 443,
             initialSequence: SubflowSequence(.max - 5),
@@ -60,12 +60,12 @@ final class Pair {
         nextPort += 1
     }
 
-    @discardableResult func join(path: Int, backup: Bool = false) -> Bool {
+    @discardableResult func join(path: PathID, backup: Bool = false) -> Bool {
         guard
             let index = initiator.join(
                 path: path, localPort: nextPort, remotePort: 443,
                 initialSequence: SubflowSequence(UInt32(truncatingIfNeeded: random.next())),
-                addressID: AddressID(UInt8(path)), nonce: 0x1122_3344,
+                addressID: AddressID(path.octet), nonce: 0x1122_3344,
                 backup: backup, estimate: nil, at: now)
         else { return false }
         numbers[0][nextPort] = index
@@ -101,7 +101,7 @@ final class Pair {
                 precondition(emitted < 100_000, "the engine spins")
                 let payload = Array(out.payload.first) + Array(out.payload.second)
                 let flight = Flight(
-                    at: now + delays[out.path], order: order, toListener: side == 0,
+                    at: now + delays[out.path.number], order: order, toListener: side == 0,
                     path: out.path,
                     port: side == 0 ? out.segment.sourcePort : out.segment.destinationPort,
                     segment: out.segment, payload: payload)
@@ -125,7 +125,7 @@ final class Pair {
 
     /// The last segment logged that way on a path, to be forged from.
     func last(
-        toListener: Bool, path: Int = 0, where fits: (Flight) -> Bool = { _ in true }
+        toListener: Bool, path: PathID = 0, where fits: (Flight) -> Bool = { _ in true }
     ) -> Flight? {
         log.last { $0.toListener == toListener && $0.path == path && fits($0) }
     }

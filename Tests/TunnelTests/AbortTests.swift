@@ -45,7 +45,7 @@ import Testing
                 clients[moment.stream] = world.open(port: port, sending: port > 9 ? 0 : 10_000)
                 continue
             }
-            guard let client = clients[moment.stream], client.stream.slot >= 0, !client.isDone,
+            guard let client = clients[moment.stream], client.stream.slot != nil, !client.isDone,
                 client.stream.error == nil
             else { continue }
             aborted.insert(client.stream.connection.localKey)

@@ -35,7 +35,10 @@ import Testing
             usable(world) == ["up0 \(World.far)", "up0 \(World.also)", "up1 \(World.six)"].sorted())
         let client = world.open(port: 4000)
         #expect(world.run(.seconds(10)) { client.isDone } && client.wrong == 0)
-        #expect((0..<3).allSatisfy { client.stream.connection.pathTotals($0).received > 100_000 })
+        #expect(
+            (0..<3).allSatisfy {
+                client.stream.connection.pathTotals(PathID($0)).received > 100_000
+            })
         #expect(world.concentrator.sessions[0]!.addresses.announcing == 0)
     }
 
@@ -86,7 +89,7 @@ import Testing
         where path.address.local == World.far.address
             && path.traffic.lastArrival > .zero
         {
-            pathsAtFirst.insert(UInt8(path.number))
+            pathsAtFirst.insert(path.id.octet)
         }
         #expect(pathsAtFirst.count == 1)
         world.run(.seconds(4))
@@ -132,7 +135,7 @@ import Testing
         world.run(.seconds(60))
         let cross = world.proxy.currentSession!.paths.compactMap { $0 }
             .first { $0.uplink == 1 && $0.remote == World.also }!
-        let report = world.proxy.report(at: world.now).sessions[0].paths[cross.number]
+        let report = world.proxy.report(at: world.now).sessions[0].paths[cross.id.number]
         #expect(report.isFutile)
         let before = cross.probe.count
         world.run(.seconds(60))

@@ -194,7 +194,7 @@ import Testing
             let number = UInt16(60_000 + round)
             try SkippedFrameTests.inject(frame(syn, number), toProxy: false, world)
             guard let index = stream.links.lastIndex(where: { $0.isUsed && $0.number == number }),
-                let tcp = stream.connection.subflow(index)
+                let tcp = stream.connection.subflow(SubflowIndex(index))
             else { continue }
             _ = world.run(.microseconds(100))
             var fin = Segment()

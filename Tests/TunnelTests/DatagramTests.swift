@@ -208,7 +208,7 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         space: Int = 10_000
     ) -> DatagramPath {
         DatagramPath(
-            number: n, isUsable: usable, isBackup: backup, isUnproven: unproven,
+            id: PathID(n), isUsable: usable, isBackup: backup, isUnproven: unproven,
             delay: .milliseconds(delay), space: space, rate: 0, limit: 1_228)
     }
 
@@ -344,7 +344,7 @@ private final class FlowPair {
     var packet: UInt64 = 1
     var got: [(target: Target, bytes: [UInt8])] = []
     /// What the last `carry` sent to the far side, by path.
-    var onWire: [(path: Int, bytes: [UInt8])] = []
+    var onWire: [(path: PathID, bytes: [UInt8])] = []
 
     func send(
         _ from: DatagramFlows, _ payload: [UInt8], _ target: Target, _ association: UInt16 = 1
@@ -357,7 +357,7 @@ private final class FlowPair {
     /// Lets one side send; what is lost by `keep` never comes.
     func exchange(
         _ from: DatagramFlows, paths: Int = 1, views given: [DatagramPath]? = nil,
-        keep: (Int, Int) -> Bool = { _, _ in true }
+        keep: (PathID, Int) -> Bool = { _, _ in true }
     ) {
         let to = from === near ? far : near
         var views = given ?? (0..<paths).map { FlowPair.path($0) }
@@ -365,7 +365,7 @@ private final class FlowPair {
         from.fill(&views, mode: .full, at: now) { path, frame in
             var out = [UInt8](repeating: 0, count: frame.size)
             out.withUnsafeMutableBytes { _ = frame.write(into: $0.baseAddress!) }
-            from.carriers[path].window.noteSent(
+            from.carriers[path.number].window.noteSent(
                 out.count, number: packet + UInt64(onWire.count), isFull: false,
                 answer: .milliseconds(100), at: now)
             onWire.append((path, out))
@@ -386,7 +386,7 @@ private final class FlowPair {
         _ number: Int, usable: Bool = true, backup: Bool = false, unproven: Bool = false
     ) -> DatagramPath {
         DatagramPath(
-            number: number, isUsable: usable, isBackup: backup, isUnproven: unproven,
+            id: PathID(number), isUsable: usable, isBackup: backup, isUnproven: unproven,
             delay: .milliseconds(Int64(10 + number)), space: 1 << 20, rate: 0, limit: 1_228)
     }
 
@@ -703,7 +703,7 @@ private final class FlowPair {
             // 4 Mbit/s.
             var views = [
                 DatagramPath(
-                    number: 0, isUsable: true, isBackup: false, isUnproven: false,
+                    id: 0, isUsable: true, isBackup: false, isUnproven: false,
                     delay: .milliseconds(10), space: 500, rate: 0, limit: 1_228)
             ]
             pair.near.fill(&views, mode: .full, at: pair.now) { _, frame in

@@ -17,7 +17,7 @@ import Testing
     @Test func aTurnHasWorkWhileAnyQueueHas() {
         var work = TurnWork()
         #expect(work.isEmpty)
-        let queues: [WritableKeyPath<TurnWork, [Int]>] = [
+        let queues: [WritableKeyPath<TurnWork, [SessionSlot]>] = [
             \.sessionsToFlush, \.sessionsWithDatagrams, \.sessionsWithChanges
         ]
         for queue in queues {

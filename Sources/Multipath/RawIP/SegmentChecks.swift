@@ -17,15 +17,15 @@ extension Connection {
 
     /// What is not credible goes to the TCP alone, which answers as RFC 5961 says.
     func receiveWithoutOptions(
-        _ segment: borrowing Segment, count: Int, subflow index: Int,
+        _ segment: borrowing Segment, count: Int, _ member: MemberSubflow,
         at now: Instant
     ) {
-        guard error == nil || isAborting, let member = members[index] else { return }
+        guard error == nil || isAborting else { return }
         let arrival = member.tcp.receive(
             segment, payloadLength: count, textIsUsable: false,
             receiveWindow: 2 * configuration.receiveLimit, at: now)
-        if arrival.wasReset { return wasReset(index, segment, at: now) }
-        if !member.isAlive { retire(index, at: now) }
+        if arrival.wasReset { return wasReset(member, segment, at: now) }
+        if !member.isAlive { retire(member, at: now) }
     }
 
     /// RFC 8684 section 3.3: a checksum exactly where checksums were agreed on; else the subflow is

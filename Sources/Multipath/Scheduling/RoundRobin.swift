@@ -1,23 +1,25 @@
 /// Takes the subflows with room in turn: for comparison, and where all paths are alike.
 public struct RoundRobinScheduler: SegmentScheduler {
-    private var last = -1
+    private var last: SubflowIndex?
     /// Begins with the first subflow.
     public init() {}
+
+    private func isAfterLast(_ index: SubflowIndex) -> Bool { last.map { index > $0 } ?? true }
 
     /// See `SegmentScheduler`.
     public mutating func choose(
         _ candidates: borrowing SchedulingCandidates, backlog: Int,
         segment: Int
     ) -> Int? {
-        var best = -1
+        var best: Int?
         for i in 0..<candidates.count where candidates[i].room > 0 {
-            let id = candidates[i].subflow
-            if best < 0 { best = i; continue }
+            guard let other = best else { best = i; continue }
             // The next one after the last used, wrapping.
-            let after = id > last, bestAfter = candidates[best].subflow > last
-            if after != bestAfter ? after : id < candidates[best].subflow { best = i }
+            let index = candidates[i].subflow, otherIndex = candidates[other].subflow
+            let after = isAfterLast(index), otherAfter = isAfterLast(otherIndex)
+            if after != otherAfter ? after : index < otherIndex { best = i }
         }
-        if best >= 0 { last = candidates[best].subflow }
-        return best >= 0 ? best : nil
+        if let best { last = candidates[best].subflow }
+        return best
     }
 }

@@ -3,7 +3,7 @@ import Measures
 /// What a scheduler knows of one subflow that may carry data.
 public struct SchedulingCandidate: Sendable {
     /// Index of the subflow in its connection.
-    public var subflow = 0
+    public var subflow: SubflowIndex = 0
     /// Bytes it may take now (congestion window and pacing).
     public var room = 0
     /// Zero while unknown.
@@ -29,7 +29,7 @@ public struct SchedulingCandidate: Sendable {
 
 /// At most eight subflows are looked at for one segment: more than a host has uplinks.
 public struct SchedulingCandidates {
-    /// The most candidates.
+    /// The maximum of candidates.
     public static let capacity = 8
     /// 0 to `capacity`.
     public private(set) var count = 0

@@ -124,7 +124,7 @@ final class FairnessWorld: InstantLoop {
         flows.map { flow in
             (
                 flow.ends.initiator.read,
-                (0..<2).map { flow.initiator.pathTotals($0).received }
+                (0..<2).map { flow.initiator.pathTotals(PathID($0)).received }
             )
         }
     }

@@ -93,16 +93,16 @@ extension Session {
 
     /// The stream is in the session: from now on its association's flows can be.
     func beginAssociation(of stream: StreamHandle) {
-        guard let association = stream.association else { return }
+        guard let association = stream.association, let slot = stream.slot else { return }
         _ = datagrams.open(
-            association: association.number, owner: stream.slot, policy: association.policy,
+            association: association.number, owner: slot, policy: association.policy,
             restriction: stream.restriction)
     }
 
     /// The stream has ended, or is going to.
     func endAssociation(of stream: StreamHandle, at now: Instant) {
-        guard let association = stream.association,
-            datagrams.associations[association.number]?.owner == stream.slot
+        guard let association = stream.association, let slot = stream.slot,
+            datagrams.associations[association.number]?.owner == slot
         else { return }
         datagrams.close(association: association.number, at: now)
         requestDatagramTurn()
@@ -120,9 +120,9 @@ extension Session {
         stream.connection.consume(AssociationPreface.size, at: now)
         stream.progress.isStarted = true
         stream.countTarget()
-        guard
+        guard let slot = stream.slot,
             datagrams.open(
-                association: preface.number, owner: stream.slot, policy: preface.policy)
+                association: preface.number, owner: slot, policy: preface.policy)
         else {
             stream.connection.abort(at: now)
             host.counters.badFrames += 1
@@ -141,7 +141,7 @@ extension Session {
         if let due = path.silence.receivedData(at: now) { arm(due) }
         let refused = datagrams.counters.refusedFlows
         datagrams.receive(
-            frame, path: path.number, packet: number, at: now, deliver: handOver)
+            frame, path: path.id, packet: number, at: now, deliver: handOver)
         if datagrams.counters.refusedFlows != refused { noteFlowRefused(at: now) }
         requestDatagramTurn()
     }
@@ -158,12 +158,12 @@ extension Session {
 
     func receive(_ frame: DatagramReportFrame, _ path: Path, at now: Instant) {
         renewCarrier(path)
-        datagrams.receive(frame, path: path.number, at: now)
+        datagrams.receive(frame, path: path.id, at: now)
         noteAcknowledgement(path, at: now)
         requestDatagramTurn()
     }
 
-    private func handOver(_ owner: Int, _ from: Target, _ payload: UnsafeRawBufferPointer) {
+    private func handOver(_ owner: StreamSlot, _ from: Target, _ payload: UnsafeRawBufferPointer) {
         guard let stream = host.streams[owner], !stream.progress.isReleased else { return }
         host.observers.datagramArrived?(stream, from, payload)
     }
@@ -179,9 +179,9 @@ extension Session {
     /// Packet numbers begin anew, or lead elsewhere: what was under way is not any more.
     private func renewCarrier(_ path: Path) {
         let now = UInt64(indices.local) << 8 | UInt64(path.statement.incarnation)
-        if datagrams.carriers[path.number].incarnation != now {
-            datagrams.carriers[path.number] = DatagramCarrier()
-            datagrams.carriers[path.number].incarnation = now
+        if datagrams.carriers[path.id.number].incarnation != now {
+            datagrams.carriers[path.id.number] = DatagramCarrier()
+            datagrams.carriers[path.id.number].incarnation = now
         }
     }
 
@@ -226,7 +226,7 @@ extension Session {
     private func watchSizes(at now: Instant) {
         for i in datagrams.carriers.indices
         where datagrams.carriers[i].window.sizes.takeSuspicion(at: now) {
-            guard let path = paths[i], path.isOpen, path.mtu.current > path.mtu.base else {
+            guard let path = paths[PathID(i)], path.isOpen, path.mtu.current > path.mtu.base else {
                 continue
             }
             if path.probe.isOutstanding {
@@ -241,7 +241,7 @@ extension Session {
 
     private func sendReports(_ batch: DatagramBatch, at now: Instant) {
         for case let path? in paths {
-            guard let report = datagrams.carriers[path.number].arrivals.takeReport(at: now),
+            guard let report = datagrams.carriers[path.id.number].arrivals.takeReport(at: now),
                 path.isOpen
             else { continue }
             if path.frameSpace < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
@@ -273,7 +273,7 @@ extension Session {
         noteEliciting(path, at: now)
         let length = path.datagramLimit - path.frameSpace
         path.mtu.sent(length, at: now)
-        datagrams.carriers[path.number].window.noteSent(
+        datagrams.carriers[path.id.number].window.noteSent(
             size, number: path.records.next, isFull: length > path.mtu.base,
             answer: roundTripBound(path) + DatagramLimits.reportWait, at: now)
         requestFlush()
@@ -283,15 +283,15 @@ extension Session {
     /// The paths as datagrams see them.
     private func datagramPaths(_ batch: DatagramBatch, at now: Instant) -> [DatagramPath] {
         var views: [DatagramPath] = []
-        for case let path? in paths where path.isOpen && path.number != selection.superseded {
+        for case let path? in paths where path.isOpen && path.id != selection.superseded {
             renewCarrier(path)
             // A batch's lane must take the largest datagram, in pieces.
             let isFull = batch.room(lane: path.lane) < 8 * DatagramBatch.maximumDatagram
-            let space = datagrams.carriers[path.number].window.space(at: now)
-            let measured = datagrams.carriers[path.number].window.delay
+            let space = datagrams.carriers[path.id.number].window.space(at: now)
+            let measured = datagrams.carriers[path.id.number].window.delay
             views.append(
                 DatagramPath(
-                    number: path.number, uplink: path.uplink, isUsable: isEligible(path),
+                    id: path.id, uplink: path.uplink, isUsable: isEligible(path),
                     isBackup: path.role.isBackup,
                     isUnproven: path.lifecycle.isUntried || !path.validation.isValidated
                         || path.probe.isAskingAboutSilence,
@@ -299,7 +299,7 @@ extension Session {
                         ?? (path.roundTrip.isKnown
                             ? path.roundTrip.smoothed / 2 : .milliseconds(100)),
                     space: isFull ? 0 : space,
-                    rate: datagrams.carriers[path.number].window.rate,
+                    rate: datagrams.carriers[path.id.number].window.rate,
                     limit: path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes))
         }
         return views

@@ -1,4 +1,5 @@
 import Measures
+import Multipath
 import Wire
 
 /// One association's exchange with one other end, as this side knows it.
@@ -66,7 +67,7 @@ struct WaitingDatagram {
 
     struct Former {
         var sequence: UInt32
-        var path: Int
+        var path: PathID
     }
 }
 

@@ -1,4 +1,5 @@
 import Measures
+import Multipath
 import Wire
 
 /// A datagram's way in: whose it is, whether it is a copy, whole, in order.
@@ -6,10 +7,10 @@ extension DatagramFlows {
     /// A datagram's frame came in record `packet` of a path. `deliver` gets what can be handed over
     /// now, valid during the call, and must not call back.
     func receive(
-        _ frame: DatagramFrame, path: Int, packet: UInt64, at now: Instant,
-        deliver: (_ owner: Int, Target, UnsafeRawBufferPointer) -> Void
+        _ frame: DatagramFrame, path: PathID, packet: UInt64, at now: Instant,
+        deliver: (_ owner: StreamSlot, Target, UnsafeRawBufferPointer) -> Void
     ) {
-        carriers[path].arrivals.note(frame.size, number: packet, at: now)
+        carriers[path.number].arrivals.note(frame.size, number: packet, at: now)
         guard let slot = place(frame, at: now), let flow = flows[slot],
             let association = associations[flow.opening.association]
         else { return }
@@ -115,8 +116,8 @@ extension DatagramFlows {
     }
 
     /// The other side tells what came on a path.
-    func receive(_ frame: DatagramReportFrame, path: Int, at now: Instant) {
-        carriers[path].window.noteReport(frame, at: now)
+    func receive(_ frame: DatagramReportFrame, path: PathID, at now: Instant) {
+        carriers[path.number].window.noteReport(frame, at: now)
         if !turns.isEmpty { retryAt = now }
     }
 }

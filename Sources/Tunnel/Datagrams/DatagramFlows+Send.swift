@@ -73,7 +73,7 @@ extension DatagramFlows {
     /// dropped.
     func fill(
         _ paths: inout [DatagramPath], mode: HandoverMode, at now: Instant,
-        carry: (_ path: Int, DatagramFrame) -> Bool
+        carry: (_ path: PathID, DatagramFrame) -> Bool
     ) {
         retryAt = .distantFuture
         if recent.isRepeatDue { repeatRecent(paths, at: now) }
@@ -121,7 +121,7 @@ extension DatagramFlows {
                 recent.add(
                     RecentDatagrams.Item(
                         slot: item.slot, flow: slot, number: flow.number, sequence: sequence,
-                        path: path, record: carriers[path].window.newestSent, sentAt: now),
+                        path: path, record: carriers[path.number].window.newestSent, sentAt: now),
                     store, at: now)
             } else {
                 store.free(item.slot)
@@ -141,11 +141,11 @@ extension DatagramFlows {
         recent.isRepeatDue = false
         var isLeft = false
         let due = recent.take(store, at: now) { item in
-            let former = paths.first { $0.number == item.path }
+            let former = paths.first { $0.id == item.path }
             if let former, former.isUsable, !former.isUnproven { return false }
             let isGivenUp = former?.isUsable != true
             let hasOther = paths.contains {
-                $0.number != item.path && $0.isUsable && (isGivenUp || !$0.isBackup)
+                $0.id != item.path && $0.isUsable && (isGivenUp || !$0.isBackup)
             }
             if !hasOther { isLeft = true }
             return hasOther
@@ -154,7 +154,7 @@ extension DatagramFlows {
         recent.isRepeatDue = isLeft
         for item in due {
             guard let flow = flows[item.flow], flow.number == item.number,
-                item.record > carriers[item.path].window.newestReported
+                item.record > carriers[item.path.number].window.newestReported
             else { store.free(item.slot); continue }
             flow.queue.append(
                 WaitingDatagram(
@@ -176,13 +176,13 @@ extension DatagramFlows {
     }
 
     /// The paths that took a datagram.
-    private enum Carried { case none, one(path: Int), several }
+    private enum Carried { case none, one(path: PathID), several }
 
     /// Writes one datagram on the chosen paths.
     private func emit(
         _ payload: UnsafeRawBufferPointer, _ flow: DatagramFlow, _ sequence: UInt32,
         _ isOrdered: Bool, _ choice: UInt32, _ paths: inout [DatagramPath],
-        _ carry: (Int, DatagramFrame) -> Bool
+        _ carry: (PathID, DatagramFrame) -> Bool
     ) -> Carried {
         var frame = DatagramFrame(
             flow: flow.number, sequence: sequence, isOrdered: isOrdered,
@@ -197,7 +197,7 @@ extension DatagramFlows {
             counters.tooLong += 1
             return .several
         }
-        var carried = 0, last = 0
+        var carried = 0, last: PathID = 0
         for i in paths.indices where choice & 1 << UInt32(i) != 0 {
             var isWhole = true
             for (k, range) in pieces.enumerated() where isWhole {
@@ -206,12 +206,12 @@ extension DatagramFlows {
                     pieces.count == 1
                     ? nil
                     : DatagramFrame.Piece(index: UInt8(k), last: UInt8(pieces.count - 1))
-                isWhole = carry(paths[i].number, frame)
+                isWhole = carry(paths[i].id, frame)
                 if isWhole { paths[i].take(frame.size) }
             }
             if isWhole {
                 carried += 1
-                last = paths[i].number
+                last = paths[i].id
             }
         }
         flow.lastSentOn = choice

@@ -23,7 +23,7 @@ public struct DatagramCounters: Sendable, Equatable {
 final class DatagramFlows {
     struct Association {
         /// Its owner's number for it.
-        let owner: Int
+        let owner: StreamSlot
         let policy: DatagramPolicy
         /// The only uplinks it may use; nil: all.
         var restriction: UplinkRestriction?
@@ -72,7 +72,7 @@ final class DatagramFlows {
 
     /// False where the number is in use, or there are too many.
     func open(
-        association: UInt16, owner: Int, policy: DatagramPolicy,
+        association: UInt16, owner: StreamSlot, policy: DatagramPolicy,
         restriction: UplinkRestriction? = nil
     ) -> Bool {
         guard associations[association] == nil, associations.count < DatagramLimits.associations
@@ -212,7 +212,7 @@ final class DatagramFlows {
     /// Gaps that were waited for long enough, pieces that never became whole, flows that nobody
     /// uses.
     func advance(
-        to now: Instant, deliver: (_ owner: Int, Target, UnsafeRawBufferPointer) -> Void
+        to now: Instant, deliver: (_ owner: StreamSlot, Target, UnsafeRawBufferPointer) -> Void
     ) {
         recent.advance(to: now, store)
         while let slot = timers.popDue(at: now) {

@@ -25,8 +25,8 @@ public enum DatagramPolicy: UInt8, CaseIterable, Sendable {
 
 /// What a datagram's choice of paths goes by; made anew for every turn.
 struct DatagramPath {
-    /// Its bit in a choice.
-    var number: Int
+    /// Which one.
+    var id: PathID
     /// The number of its uplink.
     var uplink = 0
     /// Answered lately; where no path is, those that are open take what there is.
@@ -65,13 +65,13 @@ extension DatagramPolicy {
 
     /// The paths a datagram of a flow with this effective policy takes, a bit each by their index; zero
     /// where none has space for it. `only`: the uplinks that it may take; nil: all.
-    /// `former`: the number of a path that is left out.
+    /// `former`: a path that is left out.
     func choose(
         _ paths: [DatagramPath], only restriction: UplinkRestriction? = nil,
-        besides former: Int? = nil
+        besides former: PathID? = nil
     ) -> UInt32 {
         let mayTake = { (path: DatagramPath) in
-            path.number != former && restriction?.allows(path.uplink) ?? true
+            path.id != former && restriction?.allows(path.uplink) ?? true
         }
         let anyUsable = paths.contains { $0.isUsable && mayTake($0) }
         let anyRegular = paths.contains { $0.isUsable && !$0.isBackup && mayTake($0) }

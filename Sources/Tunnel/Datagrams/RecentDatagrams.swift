@@ -1,4 +1,5 @@
 import Measures
+import Multipath
 
 /// Copies of the datagrams that went over one path alone a moment ago: what the path may have lost
 /// with its end goes once more, over another one.
@@ -13,7 +14,7 @@ struct RecentDatagrams {
         var number: UInt16
         var sequence: UInt32
         /// The path and the number of the record that took it.
-        var path: Int
+        var path: PathID
         var record: UInt64
         var sentAt: Instant
     }

@@ -42,7 +42,7 @@ enum ConnectionBenchmark {
             a: a.open(
                 path: 0, localPort: 40_000, remotePort: 443, initialSequence: SubflowSequence(1),
                 backup: false,
-                estimate: nil, at: now), b: -1
+                estimate: nil, at: now), b: SubflowIndex?.none
         )
         var accepted = ends.b, out = OutgoingSegment()
         let flat = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 64)
@@ -62,13 +62,13 @@ enum ConnectionBenchmark {
                 let payload = UnsafeRawBufferPointer(
                     start: flat.baseAddress!, count: out.payload.count)
                 if payload.count > 0 { data += 1 }
-                if to === b, accepted < 0 {
+                if to === b, accepted == nil {
                     accepted = b.accept(
                         out.segment, payload: payload, path: 0,
                         initialSequence: SubflowSequence(9), estimate: nil, at: now)
                 } else {
                     to.receive(
-                        out.segment, payload: payload, subflow: to === a ? ends.a : accepted,
+                        out.segment, payload: payload, subflow: to === a ? ends.a : accepted ?? 0,
                         at: now)
                 }
             }
@@ -89,7 +89,7 @@ enum ConnectionBenchmark {
                 a.commitWrite(space.count, at: now)
             }
             dataSegments += carry(a, b)
-            if accepted >= 0 {
+            if accepted != nil {
                 while case let n = b.readable.count, n > 0 { b.consume(n, at: now) }
             }
             _ = carry(b, a)

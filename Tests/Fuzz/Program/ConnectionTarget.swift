@@ -27,13 +27,13 @@ final class ConnectionBench: Bench {
     struct Flight {
         var segment: Segment
         var payload: [UInt8]
-        var path: Int
+        var path: PathID
         var port: UInt16
     }
     let ends: [Connection]
     var now = Instant.zero + .seconds(1)
     var flights: [[Flight]] = [[], []]  // by the side that sent them
-    var numbers: [[UInt16: Int]] = [[:], [:]]
+    var numbers: [[UInt16: SubflowIndex]] = [[:], [:]]
     var nextPort: UInt16 = 5000
     var out = OutgoingSegment()
     let rules: Rules
@@ -86,7 +86,9 @@ final class ConnectionBench: Bench {
     }
 
     func restore() {
-        for path in 0..<4 { for end in ends { end.setHealth(.usable, path: path, at: now) } }
+        for path in 0..<4 {
+            for end in ends { end.setHealth(.usable, path: PathID(path), at: now) }
+        }
     }
 
     func attend() {
@@ -144,11 +146,12 @@ final class ConnectionBench: Bench {
             case 4 where !rules.contains(.steady): end.fail(.sessionLost, at: now)
             default: break
             }
-        case 11: join(path: Int(input.byte() & 3), backup: op & 16 != 0)
+        case 11: join(path: PathID(input.byte() & 3), backup: op & 16 != 0)
         case 12:
             isExcused = true
             end.setHealth(
-                [.usable, .suspect, .lost][Int(input.byte()) % 3], path: Int(op >> 4 & 3), at: now)
+                [.usable, .suspect, .lost][Int(input.byte()) % 3], path: PathID(op >> 4 & 3),
+                at: now)
         case 13:
             let id = AddressID(input.byte())
             isExcused = true
@@ -167,9 +170,9 @@ final class ConnectionBench: Bench {
                 // Owners leave a path while others carry the data; who leaves the last one sends
                 // nothing more.
                 isLeft = isLeft || side == 1 || end.livingSubflows < 2
-                end.leave(path: Int(input.byte() & 3), at: now)
+                end.leave(path: PathID(input.byte() & 3), at: now)
             } else {
-                end.setBackup(op & 32 != 0, path: Int(input.byte() & 3), at: now)
+                end.setBackup(op & 32 != 0, path: PathID(input.byte() & 3), at: now)
             }
         default: while end.takeAddressSignal() != nil {}
         }
@@ -193,12 +196,12 @@ final class ConnectionBench: Bench {
         ends[side].consume(n, at: now)
     }
 
-    private func join(path: Int, backup: Bool) {
+    private func join(path: PathID, backup: Bool) {
         guard numbers[0].count < 12,
             let index = ends[0].join(
                 path: path, localPort: nextPort, remotePort: 443,
                 initialSequence: SubflowSequence(UInt32(nextPort) << 16),
-                addressID: AddressID(UInt8(path)), nonce: 0x1122_3344, backup: backup,
+                addressID: AddressID(path.octet), nonce: 0x1122_3344, backup: backup,
                 estimate: nil, at: now)
         else { return }
         numbers[0][nextPort] = index

@@ -114,7 +114,7 @@ final class HostileBench {
         switch op % 10 {
         case 0: pair.runUntilQuiet()
         case 1: pair.now += .milliseconds(Int64(input.byte()) << Int64(op >> 4))
-        case 2: send(input.take(input.below(400)), path: Int(op >> 4 & 3))
+        case 2: send(input.take(input.below(400)), path: PathID(op >> 4 & 3))
         case 3, 4: burst(&input)
         case 5: flood(&input)
         case 6: synFlood(&input)
@@ -145,7 +145,7 @@ final class HostileBench {
         if pair.flights[1 - hostile].count > 64 { pair.flights[1 - hostile] = [] }
     }
 
-    private func send(_ frames: [UInt8], path: Int = 0) {
+    private func send(_ frames: [UInt8], path: PathID = 0) {
         pair.inject(frames: frames, from: hostile, path: path) { cost in
             // One that ends its session ends all connections of it, at once still, a microsecond
             // each.
@@ -177,7 +177,7 @@ final class HostileBench {
         let stream = living[Int(input.byte()) % living.count]
         guard !stream.links.isEmpty else { return nil }
         let i = Int(input.byte()) % stream.links.count
-        return stream.connection.subflow(i).map { ($0, stream.links[i], stream) }
+        return stream.connection.subflow(SubflowIndex(i)).map { ($0, stream.links[i], stream) }
     }
 
     /// A place in sequence space: near what is expected or outstanding, or half of it away.
@@ -319,7 +319,7 @@ final class HostileBench {
                 if frames.count + frame.count > 1_400 { break }
                 frames += frame
             }
-            send(frames, path: Int(kind >> 6))
+            send(frames, path: PathID(kind >> 6))
         }
     }
 

@@ -1,5 +1,6 @@
 import Buffers
 import Measures
+import Multipath
 import Wire
 
 @testable import Crypto
@@ -14,14 +15,14 @@ extension TunnelBench {
     /// Frames sealed as `side` would seal them, under the next packet number its peer takes for
     /// new.
     /// `spent` hears what the datagram cost its receiver, nanoseconds of CPU.
-    func inject(frames: [UInt8], from side: Int, path: Int, _ spent: ((Double) -> Void)? = nil) {
+    func inject(frames: [UInt8], from side: Int, path: PathID, _ spent: ((Double) -> Void)? = nil) {
         guard let mine = session(side), let other = session(1 - side), frames.count <= 1_400 else {
             return
         }
         isHonest = false
         let number = (other.paths[path]?.records.replay.highest ?? 0) + 1
         let header = DatagramHeader(
-            kind: .record, epoch: mine.keys.current.epoch, path: UInt8(path),
+            kind: .record, epoch: mine.keys.current.epoch, path: path.octet,
             session: mine.indices.remote,
             number: UInt32(truncatingIfNeeded: number & 0xff_ffff))
         var out = [UInt8](
@@ -30,19 +31,19 @@ extension TunnelBench {
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
                 _ = mine.keys.current.send?.seal(
-                    path: UInt32(path), packetNumber: number,
+                    path: UInt32(path.octet), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }
         }
-        deliver(out, from: side, uplink: path & 1, spent)
+        deliver(out, from: side, uplink: path.number & 1, spent)
     }
 
     /// Opens a datagram on its way, changes some bytes inside, and sends it on sealed again.
     func tamper(_ side: Int, _ input: inout Input) {
         guard let f = pick(side, &input, keeping: false), let mine = session(side),
             let header = f.bytes.withUnsafeBytes({ DatagramHeader($0) }), header.kind == .record,
-            Int(header.path) < mine.paths.count, let path = mine.paths[Int(header.path)]
+            let path = mine.paths[PathID(header.path)]
         else { return }
         var record = Array(f.bytes[DatagramHeader.size...])
         let number = path.records.next.nearestPacketNumber(low: header.number)
@@ -57,7 +58,7 @@ extension TunnelBench {
         guard let length, length > 0 else { return }
         var plain = Array(record[..<length])
         for _ in 0..<(1 + input.byte() % 4) { plain[input.below(min(length, 128))] ^= input.byte() }
-        inject(frames: plain, from: side, path: Int(header.path))
+        inject(frames: plain, from: side, path: PathID(header.path))
     }
 
     /// A segment in the general form for a subflow that is there, near the numbers that are
@@ -69,7 +70,7 @@ extension TunnelBench {
         let stream = living[Int(input.byte()) % living.count]
         guard !stream.links.isEmpty else { return }
         let i = Int(input.byte()) % stream.links.count, link = stream.links[i]
-        guard let tcp = stream.connection.subflow(i) else { return }
+        guard let tcp = stream.connection.subflow(SubflowIndex(i)) else { return }
         let flags = input.byte()
         let sequence = tcp.receiveNext + Int(Int16(bitPattern: input.word()))
         let acknowledgement = tcp.sendNext + Int(Int16(bitPattern: input.word()))

@@ -116,7 +116,8 @@ final class TunnelBench: Bench {
                 deliver(f.bytes, from: side, uplink: f.uplink)
             }
         case 5: tamper(side, &input)
-        case 6, 7: inject(frames: input.take(input.below(400)), from: side, path: Int(op >> 4 & 3))
+        case 6, 7:
+            inject(frames: input.take(input.below(400)), from: side, path: PathID(op >> 4 & 3))
         case 8: deliver(input.take(input.below(1_500)), from: side, uplink: Int(op >> 4 & 1))
         case 9: open(bytes: input.below(5_000))
         case 10: use(side, &input)
@@ -271,9 +272,9 @@ final class TunnelBench: Bench {
         guard let here = proxy.currentSession else { return nil }
         for case let there? in concentrator.sessions
         where there.indices.local == here.indices.remote {
-            for i in here.paths.indices
-            where (here.paths[i]?.isOpen ?? false) != (there.paths[i]?.isOpen ?? false) {
-                return "path \(i) is open at one end only"
+            for id in PathTable.all
+            where (here.paths[id]?.isOpen ?? false) != (there.paths[id]?.isOpen ?? false) {
+                return "path \(id) is open at one end only"
             }
         }
         return nil

@@ -34,7 +34,7 @@ final class Peer {
     /// A subflow's addresses, kept after its end for the report.
     final class Link {
         let local: SocketAddress, remote: SocketAddress, route: Int, isOpener: Bool
-        var index: Int?
+        var index: SubflowIndex?
         var segmentsIn = 0, segmentsOut = 0, bytesIn = 0, bytesOut = 0, wasReset = false,
             ended = false
         init(_ local: SocketAddress, _ remote: SocketAddress, route: Int, isOpener: Bool) {
@@ -157,13 +157,19 @@ final class Peer {
             connection.announce(address, port: port, id: id, at: now)
         case .remove(let id): connection.withdraw(id, at: now)
         case .priority(let path, let backup):
-            for route in routesOf(path) { connection.setBackup(backup, path: route, at: now) }
+            for route in routesOf(path) {
+                connection.setBackup(backup, path: PathID(route), at: now)
+            }
         case .leave(let path):
-            for route in routesOf(path) { connection.leave(path: route, at: now) }
+            for route in routesOf(path) { connection.leave(path: PathID(route), at: now) }
         case .down(let path):
-            for route in routesOf(path) { connection.setHealth(.lost, path: route, at: now) }
+            for route in routesOf(path) {
+                connection.setHealth(.lost, path: PathID(route), at: now)
+            }
         case .up(let path):
-            for route in routesOf(path) { connection.setHealth(.usable, path: route, at: now) }
+            for route in routesOf(path) {
+                connection.setHealth(.usable, path: PathID(route), at: now)
+            }
         case .cut(let path): lines[deviceOfPath[path]].cut(true, at: now)
         case .mend(let path): lines[deviceOfPath[path]].cut(false, at: now)
         case .fastclose: connection.abort(at: now)
@@ -211,7 +217,7 @@ final class Peer {
             local, remote, route: route(local: local.address, remote: remote.address)!,
             isOpener: true)
         link.index = connection.open(
-            path: link.route, localPort: local.port, remotePort: remote.port,
+            path: PathID(link.route), localPort: local.port, remotePort: remote.port,
             initialSequence: sequence(), backup: false, estimate: nil, at: now)
         links.append(link)
     }
@@ -225,7 +231,7 @@ final class Peer {
         guard local.address.isIPv4 == remote.address.isIPv4,
             let route = route(local: local.address, remote: remote.address),
             let index = connection.join(
-                path: route, localPort: local.port, remotePort: remote.port,
+                path: PathID(route), localPort: local.port, remotePort: remote.port,
                 initialSequence: sequence(), addressID: arguments.addressIDs[local.address]!,
                 nonce: UInt32(truncatingIfNeeded: random.next()),
                 backup: backup || arguments.backups.contains(path), estimate: nil, at: now)
@@ -298,14 +304,15 @@ final class Peer {
         let link = Link(local, remote, route: route, isOpener: false)
         if segment.options.present.contains(.join) {
             link.index = connection?.acceptJoin(
-                segment, payload: text, path: route, initialSequence: sequence(),
+                segment, payload: text, path: PathID(route), initialSequence: sequence(),
                 nonce: UInt32(truncatingIfNeeded: random.next()),
                 addressID: arguments.addressIDs[local.address],
                 estimate: nil, at: now)
         } else if connection == nil, !arguments.isClient, local.port == arguments.port {
             link.index = make(.listener, at: now)
                 .accept(
-                    segment, payload: text, path: route, initialSequence: sequence(), estimate: nil,
+                    segment, payload: text, path: PathID(route), initialSequence: sequence(),
+                    estimate: nil,
                     at: now)
         }
         if link.index == nil {
@@ -347,12 +354,13 @@ final class Peer {
         while sent < 512, connection.nextSegment(at: now, into: &outgoing) {
             sent += 1
             let port = outgoing.segment.sourcePort
-            if let link = links.last(where: { $0.route == outgoing.path && $0.local.port == port })
-            {
+            if let link = links.last(where: {
+                $0.route == outgoing.path.number && $0.local.port == port
+            }) {
                 link.segmentsOut += 1
                 link.bytesOut += outgoing.payload.count
             }
-            send(outgoing.segment, outgoing.payload, route: outgoing.path)
+            send(outgoing.segment, outgoing.payload, route: outgoing.path.number)
         }
     }
 

@@ -1,0 +1,109 @@
+import Measures
+
+/// A connection's place at its endpoint; another's after its end.
+struct StreamSlot: Hashable, ExpressibleByIntegerLiteral {
+    let index: Int
+    init(_ index: Int) { self.index = index }
+    init(integerLiteral index: Int) { self.index = index }
+}
+
+/// A session's place at its endpoint; another's after its end.
+struct SessionSlot: Hashable, ExpressibleByIntegerLiteral {
+    let index: Int
+    init(_ index: Int) { self.index = index }
+    init(integerLiteral index: Int) { self.index = index }
+    /// Of the session that the header of a datagram names.
+    init(of index: UInt32) { self.index = Int(index & 0xffff) }
+
+    /// What names a session of this slot in headers, told apart from its other tenants by eight
+    /// bits.
+    func index(salt: UInt32) -> UInt32 { UInt32(index) | (salt & 0xff) << 16 }
+}
+
+/// Handles of living connections, by slot.
+struct StreamTable: Sequence {
+    private var slots: [StreamHandle?] = []
+    private var free: [StreamSlot] = []
+    /// Those in the table.
+    private(set) var living = 0
+
+    func makeIterator() -> IndexingIterator<[StreamHandle?]> { slots.makeIterator() }
+
+    /// Nil where there is none (any more).
+    @inline(__always) subscript(slot: StreamSlot) -> StreamHandle? {
+        slot.index < slots.count ? slots[slot.index] : nil
+    }
+
+    /// Gives the stream a slot.
+    mutating func insert(_ stream: StreamHandle) {
+        if let slot = free.popLast() {
+            slots[slot.index] = stream
+            stream.slot = slot
+        } else {
+            stream.slot = StreamSlot(slots.count)
+            slots.append(stream)
+        }
+        living += 1
+    }
+
+    /// Takes the stream's slot away.
+    mutating func remove(_ stream: StreamHandle) {
+        guard let slot = stream.slot else { return }
+        slots[slot.index] = nil
+        free.append(slot)
+        stream.slot = nil
+        living -= 1
+    }
+}
+
+/// Sessions by slot; a slot may be taken before its session is there.
+struct SessionTable: Sequence {
+    private var slots: [Session?] = []
+    private var free: [SessionSlot] = []
+
+    /// Of slots that were ever taken.
+    var count: Int { slots.count }
+    var first: Session?? { slots.first }
+
+    func makeIterator() -> IndexingIterator<[Session?]> { slots.makeIterator() }
+
+    /// Nil where there is none (any more); set for a slot that was taken.
+    @inline(__always) subscript(slot: SessionSlot) -> Session? {
+        get { slot.index < slots.count ? slots[slot.index] : nil }
+        set { slots[slot.index] = newValue }
+    }
+
+    /// Nil where there are as many sessions as there may be.
+    mutating func takeSlot() -> SessionSlot? {
+        if let slot = free.popLast() { return slot }
+        guard slots.count < Limits.sessions else { return nil }
+        slots.append(nil)
+        return SessionSlot(slots.count - 1)
+    }
+
+    mutating func giveBack(_ slot: SessionSlot) {
+        slots[slot.index] = nil
+        free.append(slot)
+    }
+}
+
+/// When connections and sessions are to be called next.
+struct Deadlines {
+    private var streams = DeadlineHeap()
+    private var sessions = DeadlineHeap()
+
+    var nextStream: Instant { streams.next }
+    var nextSession: Instant { sessions.next }
+
+    /// `.distantFuture`: not at all.
+    mutating func set(_ slot: StreamSlot, _ due: Instant) { streams.set(slot.index, due) }
+    mutating func set(_ slot: SessionSlot, _ due: Instant) { sessions.set(slot.index, due) }
+
+    /// One that is due; nil where none is.
+    mutating func popStream(at now: Instant) -> StreamSlot? {
+        streams.popDue(at: now).map { StreamSlot($0) }
+    }
+    mutating func popSession(at now: Instant) -> SessionSlot? {
+        sessions.popDue(at: now).map { SessionSlot($0) }
+    }
+}
