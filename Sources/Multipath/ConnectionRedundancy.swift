@@ -5,8 +5,8 @@ import Subflow
 /// too, is not noticed.
 ///
 /// Each of the two subflows goes through the data by itself. Whoever is first at the end takes new
-/// bytes; the other follows with copies, and leaves out what has a DATA_ACK meanwhile: a copy of that
-/// helps nobody. Where only one path may carry data it is the usual scheduler.
+/// bytes; the other follows with copies, and leaves out what has a DATA_ACK meanwhile: a copy of
+/// that helps nobody. Where only one path may carry data it is the usual scheduler.
 extension Connection {
     /// Sends every byte on two paths from now on.
     public func sendRedundantly() { isRedundant = true }

@@ -2,8 +2,8 @@ import Buffers
 import Measures
 import Wire
 
-/// The addresses a packet trace shows: a path's own where they are known, made-up ones else, but always
-/// the same pair for a path, so that a subflow stays one conversation.
+/// The addresses a packet trace shows: a path's own where they are known, made-up ones else, but
+/// always the same pair for a path, so that a subflow stays one conversation.
 extension Session {
     func traceOutgoing(
         _ segment: borrowing Segment, _ payload: Pieces, _ path: Path, at now: Instant

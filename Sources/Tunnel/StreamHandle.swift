@@ -38,8 +38,8 @@ public enum EndpointEvent {
     /// Proxy: the concentrator's dial ended. Comes once for every stream; `.generalFailure` where
     /// the stream ended before an answer.
     case answered(StreamHandle, DialStatus)
-    /// Concentrator: the user wants an association; `StreamHandle.answer(with:at:)`, then `Endpoint.send` and
-    /// `Endpoint.datagramArrived`.
+    /// Concentrator: the user wants an association; `StreamHandle.answer(with:at:)`, then
+    /// `Endpoint.send` and `Endpoint.datagramArrived`.
     case associating(StreamHandle, user: String)
     /// Bytes to read, space to write, or the end: look at the handle.
     case activity(StreamHandle)

@@ -33,8 +33,8 @@ struct StreamJoining {
     /// Listener: when the proxy is asked again for a subflow, and how often it was.
     var request = Repeater()
 
-    /// A subflow ended that the paths give no reason for: how long to wait before another try, twice
-    /// as long each time.
+    /// A subflow ended that the paths give no reason for: how long to wait before another try,
+    /// twice as long each time.
     mutating func nextTimeout() -> Interval {
         var timeout = Limits.firstJoinRetry
         for _ in 0..<min(retries, 10) { timeout = min(timeout * 2, Limits.maximumJoinRetry) }

@@ -63,8 +63,8 @@ extension DatagramPolicy {
         }
     }
 
-    /// The paths a datagram of a flow with this effective policy takes, a bit each by their index; zero
-    /// where none has space for it. `only`: the uplinks that it may take; nil: all.
+    /// The paths a datagram of a flow with this effective policy takes, a bit each by their index;
+    /// zero where none has space for it. `only`: the uplinks that it may take; nil: all.
     /// `former`: a path that is left out.
     func choose(
         _ paths: [DatagramPath], only restriction: UplinkRestriction? = nil,
