@@ -27,7 +27,7 @@ public final class ConcentratorServer: EngineDelegate {
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
     let names: NameQuestions
-    private var longQuestions: [ObjectIdentifier: LongNameQuestion] = [:]
+    private var longQuestions: [ObjectIdentifier: NameStreamServer] = [:]
     private var associations: [ObjectIdentifier: UDPAssociation] = [:]
     /// By user name.
     private var relayed: [String: RelayedByUser] = [:]
@@ -147,7 +147,7 @@ public final class ConcentratorServer: EngineDelegate {
     private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {
         counters.incoming += 1
         if target == .resolver, shutdown == nil {
-            let question = LongNameQuestion(handle, user: user, server: self)
+            let question = NameStreamServer(handle, user: user, server: self)
             longQuestions[ObjectIdentifier(question)] = question
             handle.owner = question
             question.start()
@@ -178,7 +178,7 @@ public final class ConcentratorServer: EngineDelegate {
         shutdown?.noteRemaining(connections.count + associations.count)
     }
 
-    func left(_ question: LongNameQuestion) {
+    func left(_ question: NameStreamServer) {
         longQuestions[ObjectIdentifier(question)] = nil
     }
 

@@ -124,7 +124,7 @@ final class NameQuestions {
 
 /// A question by a stream, for an answer that no datagram takes: the question and the answer behind
 /// their lengths (RFC 7766), one of each.
-final class LongNameQuestion: StreamOwner {
+final class NameStreamServer: StreamOwner {
     private let handle: StreamHandle
     private let user: String
     private let server: ConcentratorServer

@@ -28,7 +28,10 @@ final class UDPAssociation: StreamOwner {
     /// There was no descriptor or no port: not before.
     private var retryAt = Instant.zero
     private var peers: DatagramPeers
-    private var names: [String: NameLookup] = [:]
+    private lazy var names = DatagramNames(
+        user: user, server.dialer, share: share.names, waiting: share.waiting,
+        deliver: { [weak self] in self?.send($0, to: $1) },
+        drop: { [server] in server.datagrams.unresolved += 1 })
     /// Questions to the resolver that are under way, by their numbers; nil before the first one.
     private var questions: [UInt16: NameQuestions.Question]?
     private var isOnlyAsking = true
@@ -91,9 +94,7 @@ final class UDPAssociation: StreamOwner {
         isOver = true
         v4?.close()
         v6?.close()
-        for lookup in names.values { lookup.cancel() }
-        share.names.change(by: -names.count)
-        names = [:]
+        names.close()
         questions = [:]
         peers.removeAll()
         handle.owner = nil
@@ -110,7 +111,8 @@ final class UDPAssociation: StreamOwner {
         isOnlyAsking = false
         switch target.host {
         case .address(let address): send(payload, to: SocketAddress(address, port: target.port))
-        case .name(let name): send(payload, to: name, port: target.port)
+        case .name(let name):
+            names.send(payload, to: name, port: target.port, at: server.driver.now)
         }
     }
 
@@ -168,41 +170,6 @@ final class UDPAssociation: StreamOwner {
             server.associationRefused(user, error.description)
         }
         return v6
-    }
-
-    private func send(_ payload: UnsafeRawBufferPointer, to name: String, port: UInt16) {
-        if let lookup = names[name] {
-            if let address = lookup.address {
-                send(payload, to: SocketAddress(address, port: port))
-            } else if !lookup.wait(payload, port: port, at: server.driver.now) {
-                server.datagrams.unresolved += 1
-            }
-            return
-        }
-        guard makeRoomForName() else { server.datagrams.unresolved += 1; return }
-        let lookup = NameLookup(
-            name, user: user, server.dialer, waiting: share.waiting
-        ) { [weak self] address, waiting in
-            guard let self, !isOver else { return }
-            for item in waiting {
-                guard let address else { server.datagrams.unresolved += 1; continue }
-                item.payload.withUnsafeBytes {
-                    self.send($0, to: SocketAddress(address, port: item.port))
-                }
-            }
-        }
-        names[name] = lookup
-        _ = lookup.wait(payload, port: port, at: server.driver.now)
-    }
-
-    /// Counts one more; false where all are being asked for, or the user's others have them.
-    private func makeRoomForName() -> Bool {
-        if names.count >= NameLookup.maximumNames || !share.names.hasRoom {
-            let before = names.count
-            names = names.filter { $0.value.isPending }
-            share.names.change(by: names.count - before)
-        }
-        return names.count < NameLookup.maximumNames && share.names.take()
     }
 
     // MARK: In

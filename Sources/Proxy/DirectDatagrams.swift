@@ -19,7 +19,13 @@ final class DirectDatagrams {
     private var v4: RelaySocket?
     private var v6: RelaySocket?
     private var peers: [IPAddress: Instant] = [:]
-    private var names: [String: NameLookup] = [:]
+    private lazy var names = DatagramNames(
+        user: user, context,
+        deliver: { [weak self] in
+            guard let self else { return }
+            send($0, to: $1, at: server.loop.now())
+        },
+        drop: { [server] in server.datagrams.dropped += 1 })
     private var retryAt = Instant.zero
     private var isOver = false
 
@@ -38,8 +44,7 @@ final class DirectDatagrams {
         isOver = true
         v4?.close()
         v6?.close()
-        for lookup in names.values { lookup.cancel() }
-        names = [:]
+        names.close()
     }
 
     func send(_ payload: UnsafeRawBufferPointer, to target: Target, at now: Instant) {
@@ -47,7 +52,7 @@ final class DirectDatagrams {
         switch target.host {
         case .address(let address):
             send(payload, to: SocketAddress(address.unmapped, port: target.port), at: now)
-        case .name(let name): send(payload, to: name, port: target.port, at: now)
+        case .name(let name): names.send(payload, to: name, port: target.port, at: now)
         }
     }
 
@@ -72,36 +77,6 @@ final class DirectDatagrams {
         peers[remote.address] = now
         server.datagrams.direct += 1
         server.relaySockets.post([], payload, to: remote, through: socket)
-    }
-
-    private func send(
-        _ payload: UnsafeRawBufferPointer, to name: String, port: UInt16, at now: Instant
-    ) {
-        if let lookup = names[name] {
-            if let address = lookup.address {
-                send(payload, to: SocketAddress(address, port: port), at: now)
-            } else if !lookup.wait(payload, port: port, at: now) {
-                server.datagrams.dropped += 1
-            }
-            return
-        }
-        if names.count >= NameLookup.maximumNames { names = names.filter { $0.value.isPending } }
-        guard names.count < NameLookup.maximumNames else {
-            server.datagrams.dropped += 1
-            return
-        }
-        let lookup = NameLookup(name, user: user, context) { [weak self] address, waiting in
-            guard let self, !isOver else { return }
-            let now = server.loop.now()
-            for item in waiting {
-                guard let address else { server.datagrams.dropped += 1; continue }
-                item.payload.withUnsafeBytes {
-                    self.send($0, to: SocketAddress(address, port: item.port), at: now)
-                }
-            }
-        }
-        names[name] = lookup
-        _ = lookup.wait(payload, port: port, at: now)
     }
 
     private func socket(isIPv4: Bool, at now: Instant) -> RelaySocket? {

@@ -1,19 +1,18 @@
 import Measures
 
 /// A host name that datagrams go to: resolved once, kept while its association lives.
-public final class NameLookup {
-    /// Names of an association, and datagrams that wait for one of them.
-    public static let maximumNames = 256
+final class NameLookup {
+    /// Datagrams that wait for it.
     private static let maximumWaiting = 16
     /// A name that does not resolve is asked for again after so long.
     private static let retryAfter = Interval.seconds(10)
 
     /// A datagram that waits for its name.
-    public struct Waiting {
+    struct Waiting {
         /// What it says.
-        public var payload: [UInt8]
+        var payload: [UInt8]
         /// Where it goes.
-        public var port: UInt16
+        var port: UInt16
     }
     private enum State {
         case pending(turn: Turns.Place?, Resolver.Resolution?)
@@ -31,14 +30,14 @@ public final class NameLookup {
     private var timer: LoopTimer?
 
     /// Once it is known.
-    public var address: IPAddress? { if case .found(let address) = state { address } else { nil } }
+    var address: IPAddress? { if case .found(let address) = state { address } else { nil } }
     /// Whether it is being asked for.
-    public var isPending: Bool { if case .pending = state { true } else { false } }
+    var isPending: Bool { if case .pending = state { true } else { false } }
 
     /// `waiting`: of how many bytes the datagrams that wait may have; nil: any.
     /// `done` is called once for each attempt, with what waited; nil: there is no such name, or
     /// none of its addresses is allowed.
-    public init(
+    init(
         _ name: String, user: String, _ context: any DialContext, waiting: SharedLimit? = nil,
         done: @escaping (IPAddress?, [Waiting]) -> Void
     ) {
@@ -51,7 +50,7 @@ public final class NameLookup {
     }
 
     /// Nothing is reported any more; harmless when repeated.
-    public func cancel() {
+    func cancel() {
         if case .pending(let turn, let resolution) = state {
             resolution?.cancel()
             turn?.leave()
@@ -71,7 +70,7 @@ public final class NameLookup {
     private static func cost(_ size: Int) -> Int { size + 64 }
 
     /// Keeps a copy until the name is resolved; false where it is dropped.
-    public func wait(_ payload: UnsafeRawBufferPointer, port: UInt16, at now: Instant) -> Bool {
+    func wait(_ payload: UnsafeRawBufferPointer, port: UInt16, at now: Instant) -> Bool {
         if case .failed(let until) = state {
             guard now >= until else { return false }
             ask()
@@ -88,7 +87,7 @@ public final class NameLookup {
         let turn = context.lookUps.enter(user) { [weak self] in self?.resolve() }
         state = .pending(turn: turn, nil)
         if turn.isRunning { resolve() }
-        let timer = context.loop.timer(for: self) { $0.settle(nil) }
+        let timer = context.loop.timer(for: self) { $0.finish(nil) }
         timer.arm(after: context.timeout)
         self.timer = timer
     }
@@ -106,12 +105,12 @@ public final class NameLookup {
         let judge = context.judge(for: user)
         let port = waiting.first?.port ?? 1
         let v4 = resolution.v4.addresses.first { judge($0, port) }
-        if let v4 { return settle(v4) }
+        if let v4 { return finish(v4) }
         guard resolution.isComplete else { return }
-        settle(resolution.v6.addresses.first { judge($0, port) })
+        finish(resolution.v6.addresses.first { judge($0, port) })
     }
 
-    private func settle(_ address: IPAddress?) {
+    private func finish(_ address: IPAddress?) {
         guard case .pending(let turn, let resolution) = state else { return }
         timer = nil
         resolution?.cancel()

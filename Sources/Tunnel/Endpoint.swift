@@ -47,7 +47,7 @@ public final class Endpoint {
     var epoch: UInt64
 
     // The proxy's end.
-    let dialer: Dialer?
+    let initiator: SessionInitiator?
     var currentSession: Session?
     // The concentrator's end.
     let listener: HelloListener?
@@ -74,13 +74,13 @@ public final class Endpoint {
         switch configuration.role {
         case .proxy(let addresses, let key, let shared):
             host.proxy.remotes = addresses
-            dialer = Dialer(
+            initiator = SessionInitiator(
                 remoteKey: key, preSharedKey: shared ?? .zero,
                 instance: HelloPayload.instance(
                     drawn: host.random.next(), machine: configuration.machine))
             listener = nil
         case .concentrator(let list):
-            dialer = nil
+            initiator = nil
             listener = HelloListener(
                 gate: HelloGate(
                     publicKey: configuration.identity.publicKey, random: &host.random, at: now))
@@ -96,7 +96,7 @@ public final class Endpoint {
 
     deinit { host.removeStreams() }
 
-    var isProxy: Bool { dialer != nil }
+    var isProxy: Bool { initiator != nil }
     var hasUplinks: Bool { host.proxy.uplinks.contains { $0.isUp } }
     /// As given, with what only sealed segments have switched on.
     public var configuration: EndpointConfiguration { host.configuration }

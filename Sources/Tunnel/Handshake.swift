@@ -31,7 +31,7 @@ struct HandshakeState {
 }
 
 /// What a proxy has for opening sessions with its concentrator.
-final class Dialer {
+final class SessionInitiator {
     let remoteKey: Key32
     let remoteKeys: HelloKeys
     let preSharedKey: Key32
@@ -72,9 +72,9 @@ extension Endpoint {
 
     /// The attempts that are under way; nil where there is nothing to ask.
     var handshake: HandshakeState? {
-        get { dialer?.handshake }
+        get { initiator?.handshake }
         set {
-            dialer?.handshake = newValue
+            initiator?.handshake = newValue
             host.proxy.isHandshaking = newValue != nil
         }
     }
@@ -108,7 +108,7 @@ extension Endpoint {
 
     /// The next attempt, with a growing and jittered time-out for the one after it.
     func repeatHandshake(at now: Instant) {
-        guard let dialer, var state = dialer.handshake else { return }
+        guard let initiator, var state = initiator.handshake else { return }
         defer { Secrets.wipeStack() }
         let insists = (currentSession?.handshakes.resumptions ?? 0) >= Limits.vainResumptions
         let salt = UInt32(truncatingIfNeeded: host.random.next() & 0xff)
@@ -116,18 +116,18 @@ extension Endpoint {
         let payload = HelloPayload(
             hasHardwareAES: CipherSuite.hasHardwareAES,
             wantsFresh: insists || currentSession == nil,
-            index: index, instance: dialer.instance,
+            index: index, instance: initiator.instance,
             timestamp: wallClock(at: now),
             challenge: now < state.challengeUntil ? state.challenge : .zero)
         var noise = NoiseHandshake.initiator(
-            local: host.configuration.identity, remote: dialer.remoteKey,
+            local: host.configuration.identity, remote: initiator.remoteKey,
             prologue: Self.prologue,
-            preSharedKey: dialer.preSharedKey, ephemeral: host.random.key())
+            preSharedKey: initiator.preSharedKey, ephemeral: host.random.key())
         // A configured key of small order can't work; the answer never comes, which is what the
         // user sees.
         if hasUplinks, let message = try? noise.writeMessage(payload: payload.bytes) {
             var datagram = Self.datagram(DatagramHeader(kind: .hello, session: 0), message)
-            let mac1 = datagram.withUnsafeBytes { dialer.remoteKeys.mac1($0) }
+            let mac1 = datagram.withUnsafeBytes { initiator.remoteKeys.mac1($0) }
             withUnsafeBytes(of: mac1) { datagram += $0 }
             let attempt = HandshakeState.Attempt(
                 noise: noise, index: index, datagram: datagram, mac1: mac1, sentAt: now,
@@ -166,13 +166,13 @@ extension Endpoint {
     }
 
     private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
-        guard let dialer else { return }
+        guard let initiator else { return }
         for remote in handshakeRemotes(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
-            let held = dialer.cookies.firstIndex {
+            let held = initiator.cookies.firstIndex {
                 $0.uplink == uplink.number && $0.remote == remote && $0.until > now
             }
-            if let held { dialer.cookies[held].usedFor = attempt.index }
-            post(attempt, uplink.number, remote, held.map { dialer.cookies[$0].cookie })
+            if let held { initiator.cookies[held].usedFor = attempt.index }
+            post(attempt, uplink.number, remote, held.map { initiator.cookies[$0].cookie })
         }
     }
 
@@ -198,7 +198,7 @@ extension Endpoint {
         _ datagram: UnsafeMutableRawBufferPointer, from source: PathAddress, at now: Instant
     ) {
         let remote = source.remote, uplink = source.uplink
-        guard let dialer, let attempts = dialer.handshake?.attempts,
+        guard let initiator, let attempts = initiator.handshake?.attempts,
             datagram.count == CookieDatagram.size
         else {
             host.counters.unknownSession += 1
@@ -210,21 +210,21 @@ extension Endpoint {
         let sealed = UnsafeRawBufferPointer(rebasing: bytes[CookieDatagram.sealed...])
         for attempt in attempts.reversed() {
             guard
-                let cookie = dialer.remoteKeys.open(
+                let cookie = initiator.remoteKeys.open(
                     cookie: sealed, nonce: nonce, mac1: attempt.mac1)
             else { continue }
             let held = HeldCookie(
                 uplink: uplink, remote: remote, cookie: cookie, until: now + Limits.cookieLifetime,
                 usedFor: attempt.index)
-            if let i = dialer.cookies.firstIndex(where: {
+            if let i = initiator.cookies.firstIndex(where: {
                 $0.uplink == uplink && $0.remote == remote
             }) {
                 // One that comes again, or for a hello that had one.
-                if dialer.cookies[i].usedFor == attempt.index { return }
-                dialer.cookies[i] = held
+                if initiator.cookies[i].usedFor == attempt.index { return }
+                initiator.cookies[i] = held
             } else {
-                if dialer.cookies.count == Limits.heldCookies { dialer.cookies.removeFirst() }
-                dialer.cookies.append(held)
+                if initiator.cookies.count == Limits.heldCookies { initiator.cookies.removeFirst() }
+                initiator.cookies.append(held)
             }
             post(attempt, uplink, remote, cookie)
             return
@@ -280,13 +280,13 @@ extension Endpoint {
         _ suite: CipherSuite,
         _ keys: NoiseHandshake.TransportKeys, _ arrival: WelcomeArrival, at now: Instant
     ) {
-        guard let dialer else { return }
+        guard let initiator else { return }
         let old = currentSession
         let session = Session(
             SessionOpening(
                 slot: slot, localIndex: attempt.index, remoteIndex: welcome.index,
-                instance: dialer.instance, suite: suite, keys: keys),
-            host: host, user: nil, peer: dialer.peer, memory: ownMemory, mode: mode,
+                instance: initiator.instance, suite: suite, keys: keys),
+            host: host, user: nil, peer: initiator.peer, memory: ownMemory, mode: mode,
             numberCursor: host.random.next(), at: now)
         session.addresses.first = arrival.source.remote
         session.addresses.forbidsFirst = welcome.forbidsFirst

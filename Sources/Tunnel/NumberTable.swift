@@ -16,9 +16,8 @@ final class NumberTable {
 
     private let pages: UnsafeMutablePointer<UnsafeMutablePointer<UInt32>?>
     private var cursor: Int
-    /// Numbers that rest, the first to wake first; `restingHead` counts those gone from the front.
-    private var restingNumbers: [(number: UInt16, until: Instant)] = []
-    private var restingHead = 0
+    /// Numbers that rest, the first to wake first.
+    private var restingNumbers = FIFO<(number: UInt16, until: Instant)>()
     private(set) var used = 0
 
     init(cursor: UInt64) {
@@ -74,15 +73,11 @@ final class NumberTable {
 
     /// Frees the numbers that have rested.
     func wake(at now: Instant) {
-        let last = min(restingNumbers.count, restingHead + Limits.numbersPerWake)
-        while restingHead < last, restingNumbers[restingHead].until <= now {
-            let number = restingNumbers[restingHead].number
-            if case .resting = lookup(number) { store(number, Self.free) }
-            restingHead += 1
-        }
-        if restingHead > 256, restingHead * 2 > restingNumbers.count {
-            restingNumbers.removeFirst(restingHead)
-            restingHead = 0
+        var left = Limits.numbersPerWake
+        while left > 0, let first = restingNumbers.first, first.until <= now {
+            left -= 1
+            restingNumbers.popFirst()
+            if case .resting = lookup(first.number) { store(first.number, Self.free) }
         }
     }
 

@@ -1,3 +1,5 @@
+import Measures
+
 /// Keys in the order in which they were added. A key that is added again has a newer place, and its
 /// older ones mean nothing any more; so do those of keys that are gone. Whoever keeps the keys tells
 /// which places are current.
@@ -7,19 +9,15 @@ struct AgeOrder<Key: Hashable> {
         /// Ascending.
         let number: UInt64
     }
-    private var places: [Place] = []
-    private var first = 0
+    private var places = FIFO<Place>()
     private var last: UInt64 = 0
 
     /// The oldest first, among them such as are not current.
-    var all: ArraySlice<Place> { places[first...] }
+    var all: ArraySlice<Place> { places.all }
 
     /// The number of the key's new place. `count`: how many keys are kept.
     mutating func add(_ key: Key, count: Int, isCurrent: (Place) -> Bool) -> UInt64 {
-        if places.count > 2 * count + 1_024 {
-            places = places[first...].filter(isCurrent)
-            first = 0
-        }
+        if places.count > 2 * count + 1_024 { places.removeAll { !isCurrent($0) } }
         last += 1
         places.append(Place(key: key, number: last))
         return last
@@ -27,9 +25,7 @@ struct AgeOrder<Key: Hashable> {
 
     /// Takes out the oldest that is current.
     mutating func popFirst(isCurrent: (Place) -> Bool) -> Key? {
-        while first < places.count {
-            let place = places[first]
-            first += 1
+        while let place = places.popFirst() {
             if isCurrent(place) { return place.key }
         }
         return nil

@@ -16,7 +16,7 @@ final class NameTunnel: StreamOwner {
         fileprivate var done: ((DNSAnswer?) -> Void)?
         fileprivate var wait = Interval.zero
         fileprivate var timer: LoopTimer?
-        fileprivate var stream: LongNameQuestion?
+        fileprivate var stream: NameStreamClient?
         private weak var tunnel: NameTunnel?
 
         fileprivate init(
@@ -195,7 +195,7 @@ final class NameTunnel: StreamOwner {
     /// The answer is longer than a datagram.
     private func askByStream(_ question: Question, _ short: DNSAnswer) {
         question.timer = nil
-        question.stream = LongNameQuestion(question.query, driver: driver, loop: loop) {
+        question.stream = NameStreamClient(question.query, driver: driver, loop: loop) {
             [weak self, weak question] answer in
             guard let self, let question else { return }
             end(question, answer ?? short)
@@ -203,8 +203,8 @@ final class NameTunnel: StreamOwner {
     }
 }
 
-/// A question by a stream of its own.
-final class LongNameQuestion: StreamOwner {
+/// A question by a stream of its own, for an answer that no datagram takes.
+final class NameStreamClient: StreamOwner {
     private let query: DNSQuery
     private let driver: EngineDriver
     private let loop: EventLoop

@@ -28,8 +28,8 @@ struct FlowNumbers {
     private var repeats = DeadlineHeap()
     /// No more could be said: not before.
     private var blockedUntil = Instant.zero
-    private var resting: [(number: UInt16, until: Instant)] = []
-    private var restingHead = 0
+    /// Numbers that rest, the first to wake first.
+    private var resting = FIFO<(number: UInt16, until: Instant)>()
     /// When a closing is to be said (again).
     var deadline: Instant { max(repeats.next, blockedUntil) }
     /// Closed here, and the other side may not know.
@@ -100,13 +100,9 @@ struct FlowNumbers {
     }
 
     private mutating func wake(at now: Instant) {
-        while restingHead < resting.count, resting[restingHead].until <= now {
-            states[resting[restingHead].number] = nil
-            restingHead += 1
-        }
-        if restingHead > 256, restingHead * 2 > resting.count {
-            resting.removeFirst(restingHead)
-            restingHead = 0
+        while let first = resting.first, first.until <= now {
+            resting.popFirst()
+            states[first.number] = nil
         }
     }
 }
