@@ -51,11 +51,13 @@ extension Connection {
     private static let minimumPacingWait = Interval.microseconds(20)
 
     func fastestWithRoom() -> MemberSubflow? {
-        var best = -1
-        for i in 0..<candidates.count where candidates[i].room > 0 {
-            if best < 0 || candidates[i].smoothedRTT < candidates[best].smoothedRTT { best = i }
+        var best: SubflowIndex?, bestRTT = Interval.max
+        for i in 0..<candidates.count
+        where candidates[i].room > 0 && (best == nil || candidates[i].smoothedRTT < bestRTT) {
+            best = candidates[i].subflow
+            bestRTT = candidates[i].smoothedRTT
         }
-        return best < 0 ? nil : member(candidates[best].subflow)
+        return best.flatMap { member($0) }
     }
 
     /// The subflow for what takes no room: a DATA_FIN, a probe.

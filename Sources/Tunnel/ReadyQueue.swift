@@ -29,7 +29,7 @@ struct ReadyQueue {
     static let bulkSegments = 16
     private static let maximumAhead = 8
 
-    /// By user number plus one; the first one is for streams of no user, at a proxy all.
+    /// By `StreamHandle.turnNumber`.
     private var flows: [Flow] = [Flow()]
     /// Indices of those that have streams.
     private var order = TurnOrder()
@@ -46,7 +46,7 @@ struct ReadyQueue {
         guard !stream.queues.isReady else { return }
         stream.queues.isReady = true
         count += 1
-        let index = stream.user + 1
+        let index = stream.turnNumber
         while flows.count <= index { flows.append(Flow()) }
         stream.queues.readyIn = index
         if stream.queues.isBulk {
@@ -127,7 +127,7 @@ struct ActivityQueue {
     mutating func append(_ stream: StreamHandle) {
         guard !stream.queues.isInActivity else { return }
         stream.queues.isInActivity = true
-        let index = stream.user + 1
+        let index = stream.turnNumber
         while flows.count <= index { flows.append(Flow()) }
         if let tail = flows[index].tail {
             tail.queues.nextInActivity = stream

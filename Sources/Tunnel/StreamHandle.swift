@@ -87,8 +87,8 @@ public final class StreamHandle {
     var slot: StreamSlot?
     /// Concentrator: the user for whom it counts.
     var account: UserState?
-    /// That user's number; -1 for none.
-    var user: Int { account?.number ?? -1 }
+    /// Whose turn it takes (`ReadyQueue`): zero of no user, else one more than the user's number.
+    var turnNumber: Int { account.map { $0.number + 1 } ?? 0 }
     let target: Target?
     /// What it is where it has no target; known at the concentrator with its preface.
     var association: AssociationPreface?

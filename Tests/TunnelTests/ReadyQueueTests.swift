@@ -76,7 +76,7 @@ import Testing
         }
         var rounds = 0
         _ = visit(&queue, &left) {
-            visits[$0.user] += 1; rounds += 1; return rounds == 3000
+            visits[$0.turnNumber - 1] += 1; rounds += 1; return rounds == 3000
         }
         #expect(visits.allSatisfy { $0 > 950 && $0 < 1050 }, "\(visits)")
     }

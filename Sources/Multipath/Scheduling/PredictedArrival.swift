@@ -16,14 +16,14 @@ public struct PredictedArrivalScheduler: SegmentScheduler {
         _ candidates: borrowing SchedulingCandidates, backlog: Int,
         segment: Int
     ) -> Int? {
-        var fastest = -1, ready = -1
+        var fastest: Int?, ready: Int?
         var fastestRTT = Interval.max, readyRTT = Interval.max
         for i in 0..<candidates.count {
             let rtt = candidates[i].smoothedRTT
             if rtt < fastestRTT { fastest = i; fastestRTT = rtt }
             if candidates[i].room > 0, rtt < readyRTT { ready = i; readyRTT = rtt }
         }
-        guard ready >= 0 else { return nil }
+        guard let ready, let fastest else { return nil }
         guard ready != fastest else { return ready }
         let fast = candidates[fastest], slow = candidates[ready]
         let margin = max(fast.rttVariation.seconds, slow.rttVariation.seconds)

@@ -124,15 +124,16 @@ final class DatagramFlows {
     /// Room for another flow: of a few the one that was not used for longest, if it rests at all.
     private func evict(at now: Instant) -> Bool {
         guard !flows.isEmpty else { return false }
-        var oldest = -1
+        var oldest: Int?, lastUsed = Instant.distantFuture
         for _ in 0..<16 {
             evictionCursor = (evictionCursor + 1) % flows.count
             guard let flow = flows[evictionCursor] else { continue }
-            if oldest < 0 || flow.lastUsed < flows[oldest]!.lastUsed { oldest = evictionCursor }
+            if flow.lastUsed < lastUsed {
+                oldest = evictionCursor
+                lastUsed = flow.lastUsed
+            }
         }
-        guard oldest >= 0, let flow = flows[oldest], now - flow.lastUsed > .seconds(2) else {
-            return false
-        }
+        guard let oldest, now - lastUsed > .seconds(2) else { return false }
         end(oldest, at: now)
         return true
     }

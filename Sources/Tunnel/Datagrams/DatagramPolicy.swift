@@ -75,22 +75,22 @@ extension DatagramPolicy {
         }
         let anyUsable = paths.contains { $0.isUsable && mayTake($0) }
         let anyRegular = paths.contains { $0.isUsable && !$0.isBackup && mayTake($0) }
-        var best = -1, second = -1
+        var first: Int?, second: Int?
         for i in paths.indices {
             let path = paths[i]
             guard path.space > 0, !anyUsable || path.isUsable, !anyRegular || !path.isBackup,
                 mayTake(path)
             else { continue }
-            if best < 0 || path.delay < paths[best].delay {
-                second = best
-                best = i
-            } else if second < 0 || path.delay < paths[second].delay {
+            if first.map({ path.delay < paths[$0].delay }) ?? true {
+                second = first
+                first = i
+            } else if second.map({ path.delay < paths[$0].delay }) ?? true {
                 second = i
             }
         }
-        guard best >= 0 else { return 0 }
+        guard let best = first else { return 0 }
         var choice = UInt32(1) << UInt32(best)
-        if self == .redundant, second >= 0 { choice |= 1 << UInt32(second) }
+        if self == .redundant, let second { choice |= 1 << UInt32(second) }
         // What is unproven is worth what copies cost, whoever pays for them.
         if self != .spread || !anyUsable, paths[best].isUnproven || !anyUsable {
             for i in paths.indices
