@@ -47,44 +47,15 @@ public final class Connection {
     public let localKey: UInt64
     /// What the peer's joins name the connection by (RFC 8684 section 3.2).
     public let localToken: UInt32
-    /// Nil until the handshake has brought it.
-    public internal(set) var remoteKey: UInt64?
+    var peer = ConnectionPeer()
     /// Nil while all is well, and after an orderly end.
     public internal(set) var error: ConnectionError?
-    /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
-    public internal(set) var wasTurnedAway = false
-    /// For the owner.
-    public var tag = 0
-    /// What the user wishes of paths beside the first.
+    /// What the user asks of paths beside the first.
     public var mode = HandoverMode.full
-
-    /// Since it began.
-    public struct Statistics: Sendable {
-        /// Payload bytes; those sent again on another subflow and those received twice among them.
-        public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
-        /// Joins; contradictions in data sequence signals; proofs that were wrong.
-        public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
-        /// Raw IP only.
-        public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0,
-            fallbacks = 0
-        /// Nothing happened yet.
-        public init() {}
-    }
-    var counted = Statistics()
-    /// Counted since it began.
-    public var statistics: Statistics {
-        var s = counted
-        s.duplicateBytesReceived = receiver.duplicateBytes
-        return s
-    }
 
     // State shared by the extensions.
     var sender: DataSender
     var receiver: DataReceiver
-    /// The first data sequence number of the peer, IDSN + 1. A listener knows only its low 32 bits
-    /// until the keys arrive, where data rode on the SYN.
-    var remoteFirst: DataSequence?
-    var remoteToken: UInt32 = 0
     var members: [MemberSubflow?] = []
     /// Where the congestion control is a coupled one.
     let coupling: CongestionCoupling?
@@ -95,15 +66,7 @@ public final class Connection {
     var scheduler: Scheduler
     var candidates = SchedulingCandidates()
     var events: Events = []
-    /// Where in a turn of `nextSegment` we are; any input goes back to the start.
-    enum Phase { case control, data, tail, done }
-    var phase = Phase.control
-    var phaseAt = Instant.zero
-    /// The subflow that the scheduler chose for the next bytes, and how many more it takes.
-    var burst: MemberSubflow?
-    var burstRoom = 0
-    /// Where a subflow's data went unanswered.
-    var unansweredPath: PathID?
+    var turn = ConnectionTurn()
     enum Timer: Int {
         /// The pacer lets the next segment go.
         case pacing
@@ -123,30 +86,14 @@ public final class Connection {
         case linger
     }
     var timers = TimerTable<Timer>()
-    /// When DATA_FIN is next due; counts only while it is (`DataSender.isFinDue`).
-    var finDeadline = Instant.zero
-    var finRepeats = 0
-    var persistBackoff = 0
-    var wantsWritable = false
-    /// When the application last had more to write than there was space for.
-    var writerHeldAt = Instant(nanoseconds: .min / 2)
-    var reportedEstablished = false
-    var reportedClosed = false
-    var subflowsClosed = false
-    /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
-    /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
-    var endIsConfirmed = false
-    var lastDataMember: SubflowIndex = 0
-    /// When payload last came or went.
-    var lastPayload: Instant
-    /// Index of the subflow that new data last went on.
-    var lastCarrier: SubflowIndex = 0
+    var writer = ConnectionWriter()
+    var fin = DataFin()
+    var ending = ConnectionEnding()
+    var traffic: ConnectionTraffic
     var shadowing: Shadowing
     /// Every byte goes on two paths.
     public internal(set) var isRedundant: Bool
-    var isAborting = false
     var raw = RawIPState()
-    var totals: [(sent: Int, received: Int)] = []
 
     /// `memory`: whom its memory is put down to.
     public init(
@@ -169,7 +116,7 @@ public final class Connection {
         coupling = configuration.subflow.congestion.isCoupled ? CongestionCoupling() : nil
         shadowing = Shadowing(at: now)
         isRedundant = configuration.scheduler == .redundant
-        lastPayload = now
+        traffic = ConnectionTraffic(lastPayload: now)
         timers[.idle] = now + Self.idleRelease
     }
 
@@ -179,6 +126,35 @@ public final class Connection {
     /// much for each of the two, and what else it needs on its paths.
     public static let memoryCost = 2 * ByteRing.prepaid + (16 << 10)
     private let memory: MemoryShare?
+
+    // MARK: What is known of it
+
+    /// The peer's key; nil until the handshake has brought it.
+    public internal(set) var remoteKey: UInt64? {
+        get { peer.key }
+        set { peer.key = newValue }
+    }
+    /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
+    public var wasTurnedAway: Bool { ending.wasTurnedAway }
+
+    /// Since it began.
+    public struct Statistics: Sendable {
+        /// Payload bytes; those sent again on another subflow and those received twice among them.
+        public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
+        /// Joins; contradictions in data sequence signals; proofs that were wrong.
+        public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
+        /// Raw IP only.
+        public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0,
+            fallbacks = 0
+        /// Nothing happened yet.
+        public init() {}
+    }
+    /// Counted since it began.
+    public var statistics: Statistics {
+        var s = traffic.counted
+        s.duplicateBytesReceived = receiver.duplicateBytes
+        return s
+    }
 
     // MARK: The application's side
 
@@ -212,16 +188,16 @@ public final class Connection {
         let none = UnsafeMutableRawBufferPointer(start: nil, count: 0)
         guard sender.finOffset == nil, error == nil else { return none }
         let room = min(wanted, sendRoom)
-        guard room > 0 else { wantsWritable = true; return none }
+        guard room > 0 else { writer.isWaiting = true; return none }
         let piece = sender.ring.appendSpace(room)
-        if piece.isEmpty { wantsWritable = true }
+        if piece.isEmpty { writer.isWaiting = true }
         return piece
     }
 
     /// Declares that `n` bytes of the last `writeSpace` were written.
     public func commitWrite(_ n: Int, at now: Instant) {
         sender.ring.commit(n)
-        lastPayload = now
+        traffic.lastPayload = now
         inputChanged(at: now)
     }
 
@@ -243,7 +219,7 @@ public final class Connection {
     public func finishWriting(at now: Instant) {
         guard sender.finOffset == nil else { return }
         sender.finish()
-        finDeadline = now
+        fin.deadline = now
         inputChanged(at: now)
     }
 
@@ -271,7 +247,7 @@ public final class Connection {
     public func abort(at now: Instant) {
         guard error == nil, !isFinished else { return }
         error = .localAbort
-        isAborting = true
+        ending.isAborting = true
         for case let member? in members { member.tcp.abort() }
         report(.closed)
         inputChanged(at: now)
@@ -279,7 +255,7 @@ public final class Connection {
 
     /// Ends the connection without telling the peer: its session is gone.
     public func fail(_ reason: ConnectionError, at now: Instant) {
-        if isFinished { endIsConfirmed = true } else if error == nil { error = reason }
+        if isFinished { ending.isConfirmed = true } else if error == nil { error = reason }
         for case let member? in members { retire(member, at: now) }
         report(.closed)
         inputChanged(at: now)
@@ -299,9 +275,9 @@ public final class Connection {
         ended.removeAll()
         sender.startAgain(edge: framing.earlyWindow)
         shadowing = Shadowing(at: now)
-        burst = nil
-        finRepeats = 0
-        finDeadline = now
+        turn.burst = nil
+        fin.repeats = 0
+        fin.deadline = now
         timers.clear(.persist)
         inputChanged(at: now)
     }
@@ -314,7 +290,7 @@ public final class Connection {
 
     /// No subflow is left and nothing more will be sent: the owner may drop the connection.
     public var isOver: Bool {
-        guard error != nil || (isFinished && endIsConfirmed) else { return false }
+        guard error != nil || (isFinished && ending.isConfirmed) else { return false }
         return !hasLivingMember
     }
 
@@ -335,22 +311,22 @@ public final class Connection {
     func report(_ event: Events) { events.insert(event) }
 
     func inputChanged(at now: Instant) {
-        phase = .control
+        turn.phase = .control
         timers[.idle] = now + Self.idleRelease
     }
 
     @inline(__always) func countSent(_ bytes: Int, path: PathID) {
-        if path.number >= totals.count { extendTotals(to: path) }
-        totals[path.number].sent += bytes
+        if path.number >= traffic.byPath.count { extendTotals(to: path) }
+        traffic.byPath[path.number].sent += bytes
     }
 
     @inline(__always) func countReceived(_ bytes: Int, path: PathID) {
-        if path.number >= totals.count { extendTotals(to: path) }
-        totals[path.number].received += bytes
+        if path.number >= traffic.byPath.count { extendTotals(to: path) }
+        traffic.byPath[path.number].received += bytes
     }
 
     private func extendTotals(to path: PathID) {
-        while totals.count <= path.number { totals.append((0, 0)) }
+        while traffic.byPath.count <= path.number { traffic.byPath.append((0, 0)) }
     }
 
     var slowestRoundTrip: Interval {
@@ -361,7 +337,7 @@ public final class Connection {
 
     /// An ACK goes on the subflow that last brought data, else on any; never on `excluded`.
     func requestAcknowledgement(besides excluded: MemberSubflow? = nil) {
-        if let m = member(lastDataMember), m !== excluded,
+        if let m = member(turn.lastDataMember), m !== excluded,
             m.health == .usable, m.isAlive
         {
             m.tcp.requestAcknowledgement()

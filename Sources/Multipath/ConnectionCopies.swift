@@ -43,7 +43,7 @@ extension Connection {
         let n = emit(
             fast, offset: start, upTo: min(Int(end &- start), fast.tcp.sendSegmentSize),
             isCopy: true, at: now, into: &out)
-        counted.bytesReinjected += n
+        traffic.counted.bytesReinjected += n
         sender.copiedBelow = start &+ UInt64(n)
         return true
     }
@@ -63,7 +63,7 @@ extension Connection {
         guard mode == .full, framing.copiesThinStreams, configuration.aidsHandover,
             members.count > 1,
             sender.backlog == 0, sender.hasUnacknowledged, shadowing.mayCopy(at: now),
-            let carrier = member(lastCarrier), carrier.health == .usable
+            let carrier = member(turn.lastCarrier), carrier.health == .usable
         else { return false }
         let start = max(shadowing.end, sender.acknowledged)
         let length = Int(sender.next &- start)
@@ -82,7 +82,7 @@ extension Connection {
         }
         let copied = emit(
             member, offset: start, upTo: size, isCopy: true, at: now, into: &out)
-        counted.bytesReinjected += copied
+        traffic.counted.bytesReinjected += copied
         shadowing.copied(from: start, to: start &+ UInt64(copied), on: member)
         sender.copiedBelow = max(sender.copiedBelow, shadowing.end)
         return true

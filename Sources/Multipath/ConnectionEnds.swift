@@ -10,7 +10,7 @@ extension Connection {
         by segment: borrowing Segment, on closed: MemberSubflow, at now: Instant
     ) {
         guard segment.options.fastClose.receiverKey == localKey else {
-            counted.dssErrors += 1
+            traffic.counted.dssErrors += 1
             return
         }
         if abortByPeer(key: localKey, at: now) { return }
@@ -43,12 +43,12 @@ extension Connection {
         if neverOpened, member.kind == .initial, segment.options.present.contains(.reset),
             segment.options.reset.reason == MPReset.lackOfResources
         {
-            wasTurnedAway = true
+            ending.wasTurnedAway = true
         }
         retire(member, at: now)
-        if neverOpened, member.isOpener { counted.joinsRefused += 1 }
+        if neverOpened, member.isOpener { traffic.counted.joinsRefused += 1 }
         // the peer knows no such connection any more
-        if isFinished, neverOpened { endIsConfirmed = true }
+        if isFinished, neverOpened { ending.isConfirmed = true }
         // Everything was acknowledged but our DATA_FIN, and the peer no longer knows the
         // connection: it had that, too. Only a refused join says so; a subflow's reset may come of
         // a path that the peer lost.
@@ -64,7 +64,8 @@ extension Connection {
             armOrphanTimer(at: now)
         }
         if livingSubflows == 0, !isFinished,
-            member.kind == .initial && neverOpened || counted.joinsRefused >= 3 || raw.plain != nil
+            member.kind == .initial && neverOpened || traffic.counted.joinsRefused >= 3
+                || raw.plain != nil
         {
             fail(.peerAborted, at: now)
         }
@@ -75,41 +76,41 @@ extension Connection {
 
     /// After any input: the end of both streams closes the subflows.
     func closeIfFinished(at now: Instant) {
-        guard isFinished, !subflowsClosed else { return }
-        subflowsClosed = true
+        guard isFinished, !ending.subflowsClosed else { return }
+        ending.subflowsClosed = true
         timers[.endConfirmation] = now + Self.endConfirmationTimeout
         for case let member? in members { closeAfterEnd(on: member) }
         // it has no other subflow, and its FIN is the stream's
         if raw.plain != nil { confirmEnd(at: now) }
-        if !reportedClosed { reportedClosed = true; report(.closed) }
+        if !ending.reportedClosed { ending.reportedClosed = true; report(.closed) }
     }
 
     /// The peer is known to know that both streams ended.
     func confirmEnd(at now: Instant) {
-        endIsConfirmed = true
+        ending.isConfirmed = true
         if framing.isExposed { beginLinger(at: now) }
     }
 
     /// The FIN, and every segment with it, says that everything was received.
     func closeAfterEnd(on member: MemberSubflow) {
-        member.confirmsEnd = !member.isEnding
-        member.isEnding = true
+        member.ending.confirmsStreams = !member.isEnding
+        member.ending.hasBegun = true
         member.tcp.close()
     }
 
     func violated(_ what: String) {
         guard error == nil else { return }
         error = .protocolViolation(what)
-        isAborting = true
+        ending.isAborting = true
         for case let member? in members { member.tcp.abort() }
         report(.closed)
     }
 
     /// Ends one subflow with RST and MP_TCPRST; the connection goes on.
     func reset(_ member: MemberSubflow, reason: UInt8) {
-        guard member.resetReason == nil else { return }
-        member.resetReason = reason
-        member.isEnding = true
+        guard member.ending.resetReason == nil else { return }
+        member.ending.resetReason = reason
+        member.ending.hasBegun = true
         reinjectOutstanding(of: member)
         member.tcp.abort()
     }
@@ -118,10 +119,10 @@ extension Connection {
     func retire(_ member: MemberSubflow, pathEnded: Bool = false, at now: Instant) {
         guard self.member(member.index) === member else { return }
         members[member.index.value] = nil
-        if burst === member { burst = nil }
+        if turn.burst === member { turn.burst = nil }
         // On raw IP a peer ends its last subflow in order only when it knows of both ends.
         if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
-            endIsConfirmed = true
+            ending.isConfirmed = true
         }
         reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
         ended.append(member.index)

@@ -38,8 +38,8 @@ extension Connection {
         let member = MemberSubflow(
             tcp: tcp, path: path, kind: .join, isOpener: true,
             addressID: addressID, backup: backup)
-        member.localNonce = nonce
-        member.localAddressID = addressID
+        member.join.localNonce = nonce
+        member.join.localAddressID = addressID
         return add(member, SealedContext(number: localPort, isInitiator: true), at: now)
     }
 
@@ -61,7 +61,7 @@ extension Connection {
             let mapping = syn.options.dss.mapping,
             mapping.subflowSequence == 1, Int(mapping.length) == payload.count
         {
-            remoteFirst = DataSequence(UInt64(mapping.dataSequence.low32))
+            peer.firstSequence = DataSequence(UInt64(mapping.dataSequence.low32))
             taken = payload.count
         }
         let tcp = Subflow(
@@ -87,14 +87,14 @@ extension Connection {
         let unsealed = SealedContext(number: syn.sourcePort, isInitiator: false)
         guard syn.options.present.contains(.join), raw.plain == nil,
             case .syn(let token, let remoteNonce) = syn.options.join.form,
-            token == localToken, error == nil, !isFinished || !endIsConfirmed,
+            token == localToken, error == nil, !isFinished || !ending.isConfirmed,
             livingSubflows < SchedulingCandidates.capacity, memberCount < Self.maximumMembers
         else {
-            counted.joinsRefused += 1
+            traffic.counted.joinsRefused += 1
             return nil
         }
         guard remoteKey != nil || framing.joinsBeforeKeys else {
-            counted.joinsRefused += 1
+            traffic.counted.joinsRefused += 1
             return nil
         }
         var offset: UInt64?
@@ -115,16 +115,16 @@ extension Connection {
         let member = MemberSubflow(
             tcp: tcp, path: path, kind: .join, isOpener: false,
             addressID: addressID ?? theirID, backup: false)
-        member.localAddressID = member.addressID
-        member.remoteAddressID = theirID
-        member.localNonce = nonce
-        member.remoteNonce = remoteNonce
-        member.backupByPeer = syn.options.join.backup
+        member.join.localAddressID = member.join.addressID
+        member.join.remoteAddressID = theirID
+        member.join.localNonce = nonce
+        member.join.remoteNonce = remoteNonce
+        member.priority.byPeer = syn.options.join.backup
         if syn.options.present.contains(.dss) {
             takeDSS(syn.options.dss, window: tcp.peerWindow, member: member, at: now)
         }
         if let offset { place(payload, at: offset, member: member, path: path) }
-        counted.joinsAccepted += 1
+        traffic.counted.joinsAccepted += 1
         return add(member, context ?? unsealed, at: now)
     }
 
@@ -145,7 +145,7 @@ extension Connection {
         inputChanged(at: now)
         timers.clear(.orphan)
         if let coupling { member.tcp.couple(with: coupling) }
-        if subflowsClosed { closeAfterEnd(on: member) }
+        if ending.subflowsClosed { closeAfterEnd(on: member) }
         if let free = members.firstIndex(where: { $0 == nil }), !ended.contains(SubflowIndex(free))
         {
             member.index = SubflowIndex(free)
@@ -173,7 +173,7 @@ extension Connection {
             learn(remoteKey: key)
         } else if let theirs = option.senderKey, let ours = option.receiverKey {
             guard ours == localKey else {
-                counted.dssErrors += 1
+                traffic.counted.dssErrors += 1
                 // RFC 8684 section 3.1: somebody under way has changed the handshake.
                 if framing.isExposed, remoteKey == nil {
                     fallBack(position: 1, offset: 0)
@@ -182,8 +182,8 @@ extension Connection {
             }
             if option.dataLength != nil { raw.peerHasKeys = true }
             if remoteKey == nil { learn(remoteKey: theirs) }
-            guard remoteKey == theirs else { counted.dssErrors += 1; return }
-            member.isVerified = true
+            guard remoteKey == theirs else { traffic.counted.dssErrors += 1; return }
+            member.proof.isVerified = true
             member.owesWideAcknowledgement = true
             member.tcp.requestAcknowledgement()
         }
@@ -192,13 +192,13 @@ extension Connection {
     private func learn(remoteKey key: UInt64) {
         let first = DataSequence(MultipathHash.initialDataSequence(of: key)) + 1
         // What rode on the SYN was mapped by the low half of this very number.
-        if let provisional = remoteFirst, provisional.low32 != first.low32 {
+        if let provisional = peer.firstSequence, provisional.low32 != first.low32 {
             violated("the data on the SYN does not start at the key's initial data sequence number")
             return
         }
         remoteKey = key
-        remoteFirst = first
-        remoteToken = MultipathHash.token(of: key)
+        peer.firstSequence = first
+        peer.token = MultipathHash.token(of: key)
     }
 
     /// MP_JOIN's second and third packet, and the evidence that the peer has our proof.
@@ -206,45 +206,47 @@ extension Connection {
         let options = segment.options.present
         if member.kind == .initial {
             if options.contains(.dss), !member.isOpener, remoteKey != nil { raw.peerHasKeys = true }
-            guard member.isOpener, !member.peerHasProof, options.contains(.dss) else { return }
+            guard member.isOpener, !member.proof.isKnownToPeer, options.contains(.dss) else {
+                return
+            }
             let dss = segment.options.dss
             let saysKeysArrived =
                 !framing.confirmsKeysByWideAcknowledgement || dss.acknowledgementWidth == .eight
             if dss.acknowledgement != nil, saysKeysArrived {
-                member.peerHasProof = true
+                member.proof.isKnownToPeer = true
                 raw.peerHasKeys = true
-                member.proofDeadline = .distantFuture
+                member.proof.deadline = .distantFuture
             }
             return
         }
         guard let remoteKey else { return }
         if options.contains(.join) {
             switch segment.options.join.form {
-            case .synAck(let hmac, let nonce) where member.isOpener && !member.isVerified:
+            case .synAck(let hmac, let nonce) where member.isOpener && !member.proof.isVerified:
                 let expected = MultipathHash.join(
-                    keys: remoteKey, localKey, nonces: nonce, member.localNonce)
+                    keys: remoteKey, localKey, nonces: nonce, member.join.localNonce)
                 guard constantTimeEqual(expected.0, hmac) else {
-                    counted.hmacFailures += 1
+                    traffic.counted.hmacFailures += 1
                     reset(member, reason: MPReset.multipathSpecific)
                     return
                 }
-                member.remoteNonce = nonce
-                member.backupByPeer = segment.options.join.backup
-                member.remoteAddressID = segment.options.join.addressID
-                member.isVerified = true
-                member.proofDeadline =
+                member.join.remoteNonce = nonce
+                member.priority.byPeer = segment.options.join.backup
+                member.join.remoteAddressID = segment.options.join.addressID
+                member.proof.isVerified = true
+                member.proof.deadline =
                     now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
-            case .ack(let hmac) where !member.isOpener && !member.isVerified:
+            case .ack(let hmac) where !member.isOpener && !member.proof.isVerified:
                 let expected = MultipathHash.join(
                     keys: remoteKey, localKey,
-                    nonces: member.remoteNonce, member.localNonce)
+                    nonces: member.join.remoteNonce, member.join.localNonce)
                 guard MultipathHash.matches(expected, (hmac.a, hmac.b, hmac.c)) else {
-                    counted.hmacFailures += 1
+                    traffic.counted.hmacFailures += 1
                     reset(member, reason: MPReset.multipathSpecific)
                     return
                 }
-                member.isVerified = true
+                member.proof.isVerified = true
                 // RFC 8684 section 3.2: the fourth packet, which lets the peer send data.
                 member.tcp.requestAcknowledgement()
             case .ack where !member.isOpener:
@@ -256,12 +258,12 @@ extension Connection {
         } else if lacksProof(segment, member) {
             reset(member, reason: MPReset.multipathSpecific)
         } else if member.isOpener, !segment.flags.contains(.syn),
-            !member.peerHasProof, member.proofSentAt < .distantFuture
+            !member.proof.isKnownToPeer, member.proof.sentAt < .distantFuture
         {
             let isEvidence = saysProofArrived(segment)
-            if isEvidence || now - member.proofSentAt >= member.tcp.smoothedRTT * 3 / 4 {
-                member.peerHasProof = true
-                member.proofDeadline = .distantFuture
+            if isEvidence || now - member.proof.sentAt >= member.tcp.smoothedRTT * 3 / 4 {
+                member.proof.isKnownToPeer = true
+                member.proof.deadline = .distantFuture
             }
         }
     }
@@ -269,7 +271,7 @@ extension Connection {
     /// RFC 8684 section 3.2: a SYN/ACK without MP_JOIN, or a third packet without it. Inside a
     /// session data may precede that.
     private func lacksProof(_ segment: borrowing Segment, _ member: MemberSubflow) -> Bool {
-        guard !member.isVerified else { return false }
+        guard !member.proof.isVerified else { return false }
         let flags = segment.flags
         if member.isOpener { return flags.isSuperset(of: [.syn, .ack]) }
         return !framing.joinsBeforeKeys && !flags.contains(.syn)
@@ -301,8 +303,8 @@ extension Connection {
         switch (member.kind, member.isOpener) {
         case (.initial, _): return remoteKey != nil || raw.plain != nil
         // RFC 8684 section 3.2: not before the fourth packet
-        case (.join, true): return member.peerHasProof
-        case (.join, false): return member.isVerified
+        case (.join, true): return member.proof.isKnownToPeer
+        case (.join, false): return member.proof.isVerified
         }
     }
 
@@ -311,8 +313,8 @@ extension Connection {
         guard framing.isExposed, member.kind == .initial, member.isOpener,
             raw.plain == nil
         else { return false }
-        return !member.peerHasProof
-            && (member.proofSentAt == .distantFuture || raw.finSentAt >= member.proofSentAt)
+        return !member.proof.isKnownToPeer
+            && (member.proof.sentAt == .distantFuture || raw.finSentAt >= member.proof.sentAt)
     }
 
     /// Adds MP_CAPABLE or MP_JOIN where the segment must carry it.
@@ -323,7 +325,8 @@ extension Connection {
         if isSYN, goesWithoutKeys(member) { return }
         switch member.kind {
         case .initial:
-            guard isSYN || (member.isOpener && !member.peerHasProof && remoteKey != nil) else {
+            guard isSYN || (member.isOpener && !member.proof.isKnownToPeer && remoteKey != nil)
+            else {
                 return
             }
             var option = MPCapable()
@@ -336,27 +339,27 @@ extension Connection {
             }
             segment.options.multipathCapable = option
             segment.options.present.insert(.multipathCapable)
-            if !isSYN { member.proofSentAt = now }
+            if !isSYN { member.proof.sentAt = now }
         case .join:
             guard let remoteKey,
-                isSYN || (member.isOpener && member.isVerified && !member.peerHasProof)
+                isSYN || (member.isOpener && member.proof.isVerified && !member.proof.isKnownToPeer)
             else { return }
             var option = MPJoin()
-            option.backup = member.backupByUs
-            option.addressID = member.addressID
+            option.backup = member.priority.byUs
+            option.addressID = member.join.addressID
             switch (isSYN, member.isOpener) {
-            case (true, true): option.form = .syn(token: remoteToken, nonce: member.localNonce)
+            case (true, true): option.form = .syn(token: peer.token, nonce: member.join.localNonce)
             case (true, false):
                 let h = MultipathHash.join(
-                    keys: localKey, remoteKey, nonces: member.localNonce,
-                    member.remoteNonce)
-                option.form = .synAck(hmac: h.0, nonce: member.localNonce)
+                    keys: localKey, remoteKey, nonces: member.join.localNonce,
+                    member.join.remoteNonce)
+                option.form = .synAck(hmac: h.0, nonce: member.join.localNonce)
             default:
                 let h = MultipathHash.join(
-                    keys: localKey, remoteKey, nonces: member.localNonce,
-                    member.remoteNonce)
+                    keys: localKey, remoteKey, nonces: member.join.localNonce,
+                    member.join.remoteNonce)
                 option.form = .ack(MPJoin.HMAC160(h.0, h.1, h.2))
-                if member.proofSentAt == .distantFuture { member.proofSentAt = now }
+                if member.proof.sentAt == .distantFuture { member.proof.sentAt = now }
             }
             segment.options.join = option
             segment.options.present.insert(.join)

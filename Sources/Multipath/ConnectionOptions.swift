@@ -9,8 +9,10 @@ extension Connection {
     /// Of the 40 option bytes, what MPTCP takes: the keys (with a data length) or an HMAC, which
     /// stand alone, or a DSS with a mapping, or a data acknowledgement; and MP_PRIO.
     func optionRoom(_ member: MemberSubflow, mapping: Bool) -> Int {
-        let priority = member.owesPriority ? 4 : 0
-        if framing.limitsOptions, member.isOpener, !member.peerHasProof { return 24 + priority }
+        let priority = member.priority.isDue ? 4 : 0
+        if framing.limitsOptions, member.isOpener, !member.proof.isKnownToPeer {
+            return 24 + priority
+        }
         return (mapping ? framing.mappingOctets : framing.dataAcknowledgementOctets) + priority
     }
 
@@ -30,26 +32,26 @@ extension Connection {
         let wide = framing.limitsOptions
         let isFirstRawData =
             wide && mapping?.offset == 0 && member.kind == .initial
-            && member.isOpener && !member.peerHasProof
+            && member.isOpener && !member.proof.isKnownToPeer
         // later data has its own mapping instead
-        if segment.flags.contains(.syn) || (member.isOpener && !member.peerHasProof),
+        if segment.flags.contains(.syn) || (member.isOpener && !member.proof.isKnownToPeer),
             !wide || isFirstRawData || (mapping == nil && !fin)
         {
             attachHandshake(
                 &segment, member: member, firstData: isFirstRawData ? mapping!.length : nil, at: now
             )
         }
-        if member.owesPriority, !segment.flags.contains(.syn) {
-            segment.options.priority.backup = member.backupByUs
+        if member.priority.isDue, !segment.flags.contains(.syn) {
+            segment.options.priority.backup = member.priority.byUs
             segment.options.present.insert(.priority)
-            member.owesPriority = false
+            member.priority.isDue = false
         }
         if isFirstRawData {  // MP_CAPABLE maps it (RFC 8684 section 3.1)
             return addChecksum(&segment, offset: mapping!.offset, length: mapping!.length)
         }
         var dss = DSS()
         var isThere = false
-        if segment.flags.contains(.ack) || member.kind == .join, let first = remoteFirst,
+        if segment.flags.contains(.ack) || member.kind == .join, let first = peer.firstSequence,
             !(wide && segment.flags.contains(.syn))
         {
             dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
@@ -92,16 +94,16 @@ extension Connection {
 
     func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {
         if raw.plain != nil { return }
-        if let failedSequence = member.failedSequence {
+        if let failedSequence = member.raw.failedSequence {
             segment.options.fail.dataSequence = failedSequence
             segment.options.present.insert(.fail)
-            counted.failsSent += 1
+            traffic.counted.failsSent += 1
         }
-        if isAborting, let remoteKey {
+        if ending.isAborting, let remoteKey {
             segment.options.fastClose.receiverKey = remoteKey
             segment.options.present.insert(.fastClose)
         } else {
-            segment.options.reset.reason = member.resetReason ?? MPReset.unspecified
+            segment.options.reset.reason = member.ending.resetReason ?? MPReset.unspecified
             segment.options.reset.transient = MPReset.isTransient(segment.options.reset.reason)
             segment.options.present.insert(.reset)
         }

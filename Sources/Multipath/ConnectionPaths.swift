@@ -7,8 +7,8 @@ import Wire
 extension Connection {
     /// A path on which a subflow timed out or was about to, since last asked.
     public func takeUnansweredPath() -> PathID? {
-        defer { unansweredPath = nil }
-        return unansweredPath
+        defer { turn.unansweredPath = nil }
+        return turn.unansweredPath
     }
 
     /// The path takes segments of at most `size` payload bytes from now on
@@ -18,7 +18,7 @@ extension Connection {
             member.tcp.limitSegments(to: size, repeatsAll: repeatsAll, at: now)
             if repeatsAll { inputChanged(at: now) }
         }
-        burst = nil
+        turn.burst = nil
     }
 
     /// What arrived on a path so shortly before its end may not be known to the peer to have
@@ -30,7 +30,7 @@ extension Connection {
     public func setHealth(_ health: PathHealth, path: PathID, at now: Instant) {
         for case let member? in members where member.path == path && member.health != health {
             // back before it could be said
-            if member.owesFinalAcknowledgement, member.health == .lost {
+            if member.finalAcknowledgement.isDue, member.health == .lost {
                 retire(member, at: now)
                 continue
             }
@@ -43,7 +43,7 @@ extension Connection {
                 // here.
                 requestAcknowledgement(besides: member)
                 // A listener hears of a loss by the initiator, whose subflow has ended already.
-                member.owesFinalAcknowledgement =
+                member.finalAcknowledgement.isDue =
                     framing.saysFinalAcknowledgement && !mayMove(member)
                     && (health == .suspect || role == .initiator)
                     && anotherPath(than: member) != nil
@@ -51,7 +51,7 @@ extension Connection {
             switch health {
             case .usable:
                 member.tcp.pathReturned(at: now)
-                member.hasFinalAcknowledgement = false
+                member.finalAcknowledgement.hasCome = false
                 // A peer that gave the subflow up meanwhile answers with a reset, and a new one is
                 // joined.
                 member.tcp.requestAcknowledgement()
@@ -59,12 +59,12 @@ extension Connection {
                 // Who hears of it with the subflow's final ACK defers nothing.
                 reinjectOutstanding(
                     of: member,
-                    deferringAt: wasUsable && !member.hasFinalAcknowledgement ? now : nil)
+                    deferringAt: wasUsable && !member.finalAcknowledgement.hasCome ? now : nil)
                 member.tcp.pathFellSilent()
             case .lost:
                 if mayMove(member) {
-                    member.proofDeadline = .distantFuture
-                } else if !member.owesFinalAcknowledgement {
+                    member.proof.deadline = .distantFuture
+                } else if !member.finalAcknowledgement.isDue {
                     retire(member, pathEnded: role == .initiator && wasUsable, at: now)
                 }
             }
@@ -94,7 +94,7 @@ extension Connection {
     public func heardElsewhere(subflow index: SubflowIndex, at now: Instant) {
         guard let member = member(index) else { return }
         member.tcp.heardElsewhere(at: now)
-        member.hasFinalAcknowledgement = true
+        member.finalAcknowledgement.hasCome = true
     }
 
     /// The first subflow of a session's connection outlives its path until the keys have arrived,
@@ -102,7 +102,7 @@ extension Connection {
     /// numbers.
     func mayMove(_ member: MemberSubflow) -> Bool {
         guard framing.movesFirstSubflow, member.kind == .initial else { return false }
-        return member.isOpener ? !member.peerHasProof : remoteKey == nil
+        return member.isOpener ? !member.proof.isKnownToPeer : remoteKey == nil
     }
 
     /// The first subflow, where it may still have to change its path (initiator).
@@ -134,14 +134,15 @@ extension Connection {
     /// given it up meanwhile, and a side with nothing to send would never learn that.
     private func repeatProof(_ member: MemberSubflow, at now: Instant) {
         guard mayMove(member), member.isOpener, remoteKey != nil else { return }
-        member.proofDeadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+        member.proof.deadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
     }
 
     /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).
     public func setBackup(_ backup: Bool, path: PathID, at now: Instant) {
-        for case let member? in members where member.path == path && member.backupByUs != backup {
-            member.backupByUs = backup
-            member.owesPriority = true
+        for case let member? in members where member.path == path && member.priority.byUs != backup
+        {
+            member.priority.byUs = backup
+            member.priority.isDue = true
             member.tcp.requestAcknowledgement()
             inputChanged(at: now)
         }
@@ -151,7 +152,7 @@ extension Connection {
     /// carry its data.
     public func leave(path: PathID, at now: Instant) {
         for case let member? in members where member.path == path && !member.isEnding {
-            member.isEnding = true
+            member.ending.hasBegun = true
             member.tcp.close()
             inputChanged(at: now)
         }

@@ -33,7 +33,7 @@ extension Connection {
         let present = segment.options.present
         if present.contains(.fastClose) { return fastClose(by: segment, on: member, at: now) }
         if present.contains(.multipathCapable) { takeKeys(segment, member: member) }
-        guard error == nil || isAborting else { return }
+        guard error == nil || ending.isAborting else { return }
         if isExposed { noticeFallback(segment, payloadLength: payload.count, member: member) }
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
@@ -41,7 +41,7 @@ extension Connection {
         if !payload.isEmpty, case .none = placement {
             usable = false
             // Behind a reset that is yet to leave the peer can't know better.
-            if member.resetReason == nil { counted.dssErrors += 1 }
+            if member.ending.resetReason == nil { traffic.counted.dssErrors += 1 }
         }
         if isExposed { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(
@@ -49,18 +49,18 @@ extension Connection {
             receiveWindow: subflowWindow, at: now)
         if arrival.wasReset { return wasReset(member, segment, at: now) }
         if arrival.isUnacceptable { return }
-        if arrival.established, !reportedEstablished {
-            reportedEstablished = true; report(.established)
+        if arrival.established, !ending.reportedEstablished {
+            ending.reportedEstablished = true; report(.established)
         }
         takeJoin(segment, member: member, at: now)
         if !arrival.text.isEmpty {
-            lastDataMember = index
+            turn.lastDataMember = index
             member.lastText = now
-            lastPayload = now
+            traffic.lastPayload = now
             placeText(payload, arrival.text, placement, segment, member)
         }
         if present.contains(.priority) {
-            member.backupByPeer = segment.options.priority.backup
+            member.priority.byPeer = segment.options.priority.backup
         }
         if isExposed {
             takeRawIPOptions(segment, finished: arrival.finished, member: member, at: now)
@@ -81,7 +81,7 @@ extension Connection {
         }
         if !sender.deferred.isEmpty,
             now - sender.deferredSince >= member.tcp.minimumRTT
-                || member.health == .suspect && member.hasFinalAcknowledgement
+                || member.health == .suspect && member.finalAcknowledgement.hasCome
         {
             // the peer has heard of the loss, or of data behind it, and acknowledged what it has
             sender.reinjectDeferred()
@@ -91,10 +91,10 @@ extension Connection {
         closeIfFinished(at: now)
         // RFC 8684 section 3.3.3: a FIN ends the subflow only
         if arrival.finished, raw.plain == nil, !isExposed || livingSubflows > 1 || isFinished {
-            member.isEnding = true
+            member.ending.hasBegun = true
             member.tcp.close()
         }
-        if member.confirmsEnd, member.tcp.finAcknowledged { confirmEnd(at: now) }
+        if member.ending.confirmsStreams, member.tcp.finAcknowledged { confirmEnd(at: now) }
         if !member.isAlive { retire(member, at: now) }
     }
 
@@ -139,7 +139,8 @@ extension Connection {
                 return .none
             }
         } else if segment.options.present.contains(.multipathCapable),
-            let length = segment.options.multipathCapable.dataLength, length > 0, remoteFirst != nil
+            let length = segment.options.multipathCapable.dataLength, length > 0,
+            peer.firstSequence != nil
         {
             // RFC 8684 section 3.1: the first data is mapped from IDSN + 1 by MP_CAPABLE itself.
             forgetMappings(of: member)
@@ -171,7 +172,8 @@ extension Connection {
             return receiver.accepts(offset, offset &+ UInt64(count))
                 ? .whole(offset) : Placement.none
         }
-        guard member.resetReason == nil, member.kind == .initial || member.isVerified else {
+        guard member.ending.resetReason == nil, member.kind == .initial || member.proof.isVerified
+        else {
             return Placement.none
         }
         guard checksumIsAsAgreed(segment, member) else { return Placement.none }
@@ -205,7 +207,7 @@ extension Connection {
         case .unchecked:
             let base = member.relativeReceive(segment.sequence)
             placeUnchecked(bytes, position: base &+ UInt32(text.lowerBound), member: member)
-            member.unchecked.removeAll {
+            member.raw.unchecked.removeAll {
                 let next = member.relativeReceive(member.tcp.receiveNext)
                 return Int32(bitPattern: $0.start &+ UInt32($0.bytes.count) &- next) <= 0
             }
@@ -231,7 +233,7 @@ extension Connection {
         _ bytes: UnsafeRawBufferPointer, at offset: UInt64, member: MemberSubflow, path: PathID
     ) {
         countReceived(bytes.count, path: path)
-        counted.bytesReceived += bytes.count
+        traffic.counted.bytesReceived += bytes.count
         if receiver.place(bytes, at: offset) { report(.readable) }
     }
 
@@ -239,7 +241,7 @@ extension Connection {
     /// ahead than any window reaches (2^30 bytes: RFC 7323 section 2.3), or unknown. Whatever
     /// offset comes from a peer comes from here, so that sums with it don't overflow.
     func dataOffset(of number: DataSequence, width: DSS.Width) -> UInt64? {
-        guard let first = remoteFirst else { return nil }
+        guard let first = peer.firstSequence else { return nil }
         let expected = first + Int(receiver.next)
         let full = width == .four ? expected.nearest(low: number.low32) : number
         let offset = first.distance(to: full)
@@ -259,12 +261,12 @@ extension Connection {
             if sender.acknowledge(full) {
                 let edge = sender.edge
                 sender.openWindow(from: full, bytes: window)
-                if sender.edge > edge { persistBackoff = 0; timers.clear(.persist) }
+                if sender.edge > edge { writer.persistBackoff = 0; timers.clear(.persist) }
                 if sender.acknowledged > before || sender.isFinAcknowledged != finBefore {
                     dataAcknowledged()
                 }
             } else {
-                counted.dssErrors += 1
+                traffic.counted.dssErrors += 1
             }
         }
         if dss.dataFin,
@@ -275,7 +277,7 @@ extension Connection {
             if receiver.finish(at: start &+ UInt64(max(1, mapping.length)) &- 1) {
                 report(.readable)
             } else {
-                counted.dssErrors += 1
+                traffic.counted.dssErrors += 1
             }
             member.tcp.requestAcknowledgement()
         }
@@ -283,7 +285,7 @@ extension Connection {
 
     func dataAcknowledged() {
         discardAcknowledged()
-        if wantsWritable { report(.writable); wantsWritable = false }
+        if writer.isWaiting { report(.writable); writer.isWaiting = false }
     }
 
     /// Bytes below the DATA_ACK stay while a living subflow may have to repeat them, so that a

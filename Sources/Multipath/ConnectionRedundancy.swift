@@ -27,29 +27,29 @@ extension Connection {
         guard waiting > 0 else { return .none }
         collectCandidates(segment: waiting, at: now)
         guard let (first, second) = quickestPair() else { return .none }
-        for turn in 0..<2 {
-            let i = turn == 0 ? first : second
+        for place in 0..<2 {
+            let i = place == 0 ? first : second
             guard candidates[i].room > 0 else { continue }
             guard let member = member(candidates[i].subflow) else { continue }
-            let start = max(member.redundantEnd, sender.acknowledged)
+            let start = max(member.copies.redundantEnd, sender.acknowledged)
             if start < sender.next {
                 let waiting = Int(sender.next &- start)
                 let n = emit(
                     member, offset: start,
                     upTo: min(waiting, member.tcp.sendSegmentSize, candidates[i].room),
                     isCopy: true, at: now, into: &out)
-                counted.bytesReinjected += n
-                member.redundantEnd = start &+ UInt64(n)
+                traffic.counted.bytesReinjected += n
+                member.copies.redundantEnd = start &+ UInt64(n)
                 return .sent
             }
             guard sender.sendable > 0 else { continue }
             let offset = sender.next
-            lastCarrier = member.index
+            turn.lastCarrier = member.index
             let n = emit(
                 member, offset: offset,
                 upTo: min(sender.sendable, member.tcp.sendSegmentSize, candidates[i].room),
                 isCopy: false, at: now, into: &out)
-            member.redundantEnd = offset &+ UInt64(n)
+            member.copies.redundantEnd = offset &+ UInt64(n)
             return .sent
         }
         return .idle

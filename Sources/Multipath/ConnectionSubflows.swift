@@ -47,14 +47,14 @@ extension Connection {
         // RFC 8684 section 3.1: not before a DSS has come, unless nothing is left that could bring
         // one.
         if framing.isExposed, !raw.peerHasKeys, hasLivingMember { return false }
-        return !isFinished || (!endIsConfirmed && !hasLivingMember)
+        return !isFinished || (!ending.isConfirmed && !hasLivingMember)
     }
     /// The listener's token, once its key is known (initiator).
-    public var peerToken: UInt32? { remoteKey == nil ? nil : remoteToken }
+    public var peerToken: UInt32? { remoteKey == nil ? nil : peer.token }
     /// Nothing is under way or waiting, either way, and no payload came or went for `time`.
     public func isQuiet(for time: Interval, at now: Instant) -> Bool {
         remoteKey != nil && error == nil && !isFinished && !wantsSubflow && !receiver.hasHoles
-            && now - lastPayload > time
+            && now - traffic.lastPayload > time
     }
     /// Something is to be sent or acknowledged by the peer.
     public var wantsSubflow: Bool {
@@ -62,6 +62,6 @@ extension Connection {
     }
     /// Payload bytes sent and received on each path index since the start.
     public func pathTotals(_ path: PathID) -> (sent: Int, received: Int) {
-        path.number < totals.count ? totals[path.number] : (0, 0)
+        path.number < traffic.byPath.count ? traffic.byPath[path.number] : (0, 0)
     }
 }

@@ -6,17 +6,17 @@ import Wire
 extension Connection {
     /// When `advance(to:)` or `nextSegment` next has something to do; `.distantFuture` where never.
     public var deadline: Instant {
-        if phase != .done, hasWork { return phaseAt }
+        if turn.phase != .done, hasWork { return turn.at }
         var next = min(timers.next, addressSignalDeadline)
-        if sender.isFinDue, livingSubflows > 0 { next = min(next, finDeadline) }
+        if sender.isFinDue, livingSubflows > 0 { next = min(next, fin.deadline) }
         for case let member? in members where !isHeld(member) {
-            next = min(next, min(member.tcp.deadline, member.proofDeadline))
+            next = min(next, min(member.tcp.deadline, member.proof.deadline))
         }
         return next
     }
 
     /// Input changed since the last turn of `nextSegment` ended.
-    private var hasWork: Bool { phase == .control }
+    private var hasWork: Bool { turn.phase == .control }
 
     /// Does what is due; then `nextSegment` may have something to send.
     public func advance(to now: Instant) {
@@ -24,11 +24,11 @@ extension Connection {
             guard let member = members[i] else { continue }
             if member.tcp.deadline <= now {
                 member.tcp.advance(to: now)
-                phase = .control
-                if member.tcp.isUnanswered { unansweredPath = member.path }
+                turn.phase = .control
+                if member.tcp.isUnanswered { turn.unansweredPath = member.path }
             }
-            if member.tcp.statistics.timeouts > member.timeoutsSeen {
-                member.timeoutsSeen = member.tcp.statistics.timeouts
+            if member.tcp.statistics.timeouts > member.repair.timeoutsSeen {
+                member.repair.timeoutsSeen = member.tcp.statistics.timeouts
                 // RFC 8684 section 3.3.6: after a timeout the data may go on another subflow. Once:
                 // the copies are that one's care, and a path that fell silent gave its data away at
                 // once.
@@ -36,24 +36,24 @@ extension Connection {
                     reinjectOutstanding(of: member)
                 }
             }
-            if member.proofDeadline <= now {
-                member.proofDeadline =
+            if member.proof.deadline <= now {
+                member.proof.deadline =
                     now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
-                phase = .control
+                turn.phase = .control
             }
             if !member.isAlive { retire(member, at: now) }
         }
         if timers.takeIfDue(.endConfirmation, at: now) {
-            endIsConfirmed = true
+            ending.isConfirmed = true
             // A subflow whose peer gave it up, and whose reset was lost, would wait for a FIN for
             // ever.
             for case let member? in members { retire(member, at: now) }
         }
         if timers.takeIfDue(.persist, at: now) { probeWindow() }
         if framing.isExposed { advanceRawIP(to: now) }
-        if timers.takeIfDue(.pacing, at: now) { phase = .control }
-        if sender.isFinDue, finDeadline <= now { phase = .control }
+        if timers.takeIfDue(.pacing, at: now) { turn.phase = .control }
+        if sender.isFinDue, fin.deadline <= now { turn.phase = .control }
         if timers.takeIfDue(.idle, at: now) { releaseIdle() }
     }
 
@@ -61,9 +61,9 @@ extension Connection {
     /// section 3.8.6.1).
     private func probeWindow() {
         guard sender.isWindowBlocked, let member = bestMember() else { return }
-        persistBackoff = min(persistBackoff + 1, 6)
+        writer.persistBackoff = min(writer.persistBackoff + 1, 6)
         member.tcp.requestProbe()
-        phase = .control
+        turn.phase = .control
     }
 
     func armPersist(at now: Instant) {
@@ -73,7 +73,8 @@ extension Connection {
         guard !timers.isSet(.persist), let member = bestMember() else { return }
         timers[.persist] =
             now
-            + max(member.tcp.retransmissionTimeout, .milliseconds(200)) * Int64(1 << persistBackoff)
+            + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+            * Int64(1 << writer.persistBackoff)
     }
 
     /// Idle rings give back the memory that they don't need: ten thousand idle connections must be

@@ -9,19 +9,19 @@ import Wire
 extension Connection {
     /// The next segment to send at `now`, written into `out`; false where there is none.
     public func nextSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        if phase == .control || now != phaseAt {
-            phase = .control
-            phaseAt = now
-            burst = nil
+        if turn.phase == .control || now != turn.at {
+            turn.phase = .control
+            turn.at = now
+            turn.burst = nil
         }
-        if phase == .control {
+        if turn.phase == .control {
             if controlSegment(at: now, into: &out) || signalSegment(at: now, into: &out) {
                 return true
             }
-            phase = .data
+            turn.phase = .data
             timers.clear(.pacing)
         }
-        if phase == .data {
+        if turn.phase == .data {
             if error == nil {
                 if framing.isExposed, keysAhead(at: now, into: &out) { return true }
                 if sender.hasReinjections, reinjection(at: now, into: &out) { return true }
@@ -37,13 +37,13 @@ extension Connection {
                 armPersist(at: now)
                 armRepeat(at: now)
             }
-            phase = .tail
+            turn.phase = .tail
         }
-        if phase == .tail {
+        if turn.phase == .tail {
             if tailSegment(at: now, into: &out) { return true }
             // a subflow was given up
-            if phase == .control { return nextSegment(at: now, into: &out) }
-            phase = .done
+            if turn.phase == .control { return nextSegment(at: now, into: &out) }
+            turn.phase = .done
         }
         return false
     }
@@ -54,7 +54,7 @@ extension Connection {
         for i in members.indices {
             guard let member = members[i], !isHeld(member) else { continue }
             if !member.isAlive { retire(member, at: now); continue }
-            if member.owesFinalAcknowledgement {
+            if member.finalAcknowledgement.isDue {
                 if finalAcknowledgement(member, at: now, into: &out) { return true }
                 if member.health == .lost { continue }
             }
@@ -83,7 +83,7 @@ extension Connection {
     private func finalAcknowledgement(
         _ member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment
     ) -> Bool {
-        member.owesFinalAcknowledgement = false
+        member.finalAcknowledgement.isDue = false
         defer { if member.health == .lost { retire(member, pathEnded: true, at: now) } }
         guard let path = anotherPath(than: member) else { return false }
         begin(&out)
@@ -149,7 +149,7 @@ extension Connection {
             // The bytes are at the peer already, over another path; inside a session a new subflow
             // costs less than filling the old one's holes with them.
             reset(member, reason: MPReset.unacceptablePerformance)
-            phase = .control
+            turn.phase = .control
             return false
         }
         begin(&out)
@@ -195,7 +195,7 @@ extension Connection {
         let n = emit(
             member, offset: front.start, upTo: min(front.count, member.tcp.sendSegmentSize),
             isCopy: true, at: now, into: &out)
-        counted.bytesReinjected += n
+        traffic.counted.bytesReinjected += n
         sender.reinjected(to: front.start &+ UInt64(n))
         return true
     }
@@ -207,11 +207,11 @@ extension Connection {
         guard framing.repairsInDataOrder, offset == sender.acknowledged else { return nil }
         for i in 0..<candidates.count {
             guard let member = member(candidates[i].subflow), member.tcp.isRepairingTimeout,
-                member.awaitedSent != offset
-                    || member.awaitedSentAfterTimeouts != member.tcp.statistics.timeouts
+                member.repair.awaitedSent != offset
+                    || member.repair.afterTimeouts != member.tcp.statistics.timeouts
             else { continue }
-            member.awaitedSent = offset
-            member.awaitedSentAfterTimeouts = member.tcp.statistics.timeouts
+            member.repair.awaitedSent = offset
+            member.repair.afterTimeouts = member.tcp.statistics.timeouts
             return member
         }
         return nil
@@ -221,20 +221,23 @@ extension Connection {
         let available = sender.sendable
         guard available > 0 else { return false }
         if sender.backlog > Self.maximumThinBacklog { shadowing.isBusy(at: now) }
-        if wantsWritable { writerHeldAt = now }
+        if writer.isWaiting { writer.heldAt = now }
         guard let member = burstCarrier(available: available) ?? chooseBurst(available, at: now)
-        else { burst = nil; return false }
-        lastCarrier = member.index
-        burstRoom &-= emit(
+        else { turn.burst = nil; return false }
+        turn.lastCarrier = member.index
+        turn.burstRoom &-= emit(
             member, offset: sender.next,
-            upTo: min(available, member.tcp.sendSegmentSize, burstRoom), isCopy: false, at: now,
+            upTo: min(available, member.tcp.sendSegmentSize, turn.burstRoom), isCopy: false,
+            at: now,
             into: &out)
         return true
     }
 
     /// The subflow of the burst that is going on, while that has room for a segment.
     @inline(__always) private func burstCarrier(available: Int) -> MemberSubflow? {
-        guard let burst, burstRoom >= min(available, burst.tcp.sendSegmentSize) else { return nil }
+        guard let burst = turn.burst,
+            turn.burstRoom >= min(available, burst.tcp.sendSegmentSize)
+        else { return nil }
         return burst
     }
 
@@ -247,8 +250,8 @@ extension Connection {
                 segment: configuration.subflow.maximumSegmentSize)
         else { return nil }
         guard let member = member(candidates[i].subflow) else { return nil }
-        burst = member
-        burstRoom = candidates[i].room
+        turn.burst = member
+        turn.burstRoom = candidates[i].room
         return member
     }
 
@@ -259,7 +262,7 @@ extension Connection {
     /// little; then it is what may be out unacknowledged: what takes longer than that on a slower
     /// path stops the others.
     private func expectedBacklog(at now: Instant) -> Int {
-        guard sender.finOffset == nil, now - writerHeldAt <= Self.writerMemory else {
+        guard sender.finOffset == nil, now - writer.heldAt <= Self.writerMemory else {
             return sender.backlog
         }
         return max(sender.backlog, DataReceiver.initialWindow, 8 * allWindows)
@@ -287,10 +290,10 @@ extension Connection {
 
     private func dataLeft(_ member: MemberSubflow, offset: UInt64, length: Int, isCopy: Bool) {
         countSent(length, path: member.path)
-        counted.bytesSent += length
+        traffic.counted.bytesSent += length
         if isCopy { member.carriesCopy(of: offset) } else { sender.scheduled(length) }
-        if offset <= member.redundantEnd {
-            member.redundantEnd = max(member.redundantEnd, offset &+ UInt64(length))
+        if offset <= member.copies.redundantEnd {
+            member.copies.redundantEnd = max(member.copies.redundantEnd, offset &+ UInt64(length))
         }
         raw.signalsFrom = .zero
     }
@@ -303,7 +306,7 @@ extension Connection {
             return false
         }
         for case let member? in members
-        where member.proofSentAt == .distantFuture && member.tcp.state == .established
+        where member.proof.sentAt == .distantFuture && member.tcp.state == .established
             && owesKeys(member)
         {
             acknowledge(on: member, at: now, into: &out)
@@ -327,24 +330,24 @@ extension Connection {
     /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length;
     /// repeated with growing intervals until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard sender.isFinDue, finDeadline <= now else { return false }
+        guard sender.isFinDue, fin.deadline <= now else { return false }
         if sendsPlain { finishPlain(); return false }
-        guard let member = finRepeats % 2 == 0 ? bestMember() : anotherMember() else {
-            finDeadline = now + .milliseconds(100)  // no subflow may carry it yet
+        guard let member = fin.repeats % 2 == 0 ? bestMember() : anotherMember() else {
+            fin.deadline = now + .milliseconds(100)  // no subflow may carry it yet
             return false
         }
         // the third packet of the handshake goes ahead, since a DATA_FIN has no room for keys
         if owesKeys(member) {
-            finDeadline = now
+            fin.deadline = now
             acknowledge(on: member, at: now, into: &out)
             return true
         }
         let interval =
             max(member.tcp.retransmissionTimeout, .milliseconds(100))
-            * Int64(1 << min(finRepeats, 7))
-        finRepeats += 1
+            * Int64(1 << min(fin.repeats, 7))
+        fin.repeats += 1
         raw.finSentAt = now
-        finDeadline = now + min(interval, Self.maximumFinInterval)
+        fin.deadline = now + min(interval, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offer(),
@@ -382,7 +385,7 @@ extension Connection {
             case .reset:
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
-                phase = .control
+                turn.phase = .control
                 out.subflow = member.index
                 out.path = member.path
                 return true

@@ -44,7 +44,8 @@ extension Connection {
         var option = RemoveAddress()
         option.append(id)
         raw.signals.append(.remove(option))
-        for case let member? in members where member.localAddressID == id && livingSubflows > 1 {
+        for case let member? in members where member.join.localAddressID == id && livingSubflows > 1
+        {
             reset(member, reason: MPReset.administrativelyProhibited)
         }
         inputChanged(at: now)
@@ -100,7 +101,7 @@ extension Connection {
                     sender: remoteKey, receiver: localKey, option.id, option.address,
                     option.port))
         else {
-            counted.hmacFailures += 1
+            traffic.counted.hmacFailures += 1
             return
         }
         var echo = option
@@ -116,7 +117,7 @@ extension Connection {
         for i in 0..<option.count {
             let id = option[i]
             for case let member? in members
-            where member.remoteAddressID == id && member.isAlive && !member.isEnding
+            where member.join.remoteAddressID == id && member.isAlive && !member.isEnding
                 && livingSubflows > 1
             {
                 reset(member, reason: MPReset.unspecified)
@@ -145,7 +146,7 @@ extension Connection {
             raw.awaitingEcho[i].deadline =
                 now + repeatInterval * Int64(1 << raw.awaitingEcho[i].repeats)
             raw.signals.append(.add(raw.awaitingEcho[i].option))
-            phase = .control
+            turn.phase = .control
             i += 1
         }
     }
@@ -160,7 +161,7 @@ extension Connection {
         guard !raw.signals.isEmpty, raw.signalsFrom <= now, let member = bestMember() else {
             return nil
         }
-        return member.isOpener && !member.peerHasProof ? nil : member
+        return member.isOpener && !member.proof.isKnownToPeer ? nil : member
     }
 
     /// A round trip lies between every two signals and the next ones, unless data goes meanwhile.

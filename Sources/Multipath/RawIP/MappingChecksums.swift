@@ -60,7 +60,7 @@ extension Connection {
         if present.contains(.dss), let mapping = segment.options.dss.mapping, mapping.length > 0 {
             guard let checksum = mapping.checksum,
                 let offset = dataOffset(of: mapping.dataSequence, width: mapping.width),
-                let first = remoteFirst
+                let first = peer.firstSequence
             else { return false }
             let length = Int(mapping.length) - (segment.options.dss.dataFin ? 1 : 0)
             guard length > 0 else { return true }
@@ -71,7 +71,7 @@ extension Connection {
                     length: mapping.length, checksum: checksum,
                     bytes: [UInt8](repeating: 0, count: length)), member)
         }
-        if present.contains(.multipathCapable), let first = remoteFirst,
+        if present.contains(.multipathCapable), let first = peer.firstSequence,
             let length = segment.options.multipathCapable.dataLength, length > 0
         {
             guard let checksum = segment.options.multipathCapable.checksum else { return false }
@@ -89,9 +89,9 @@ extension Connection {
         let end = mapping.start &+ UInt32(mapping.bytes.count)
         // Everything of it arrived before: a repetition.
         guard Int32(bitPattern: end &- next) > 0 else { return true }
-        if member.unchecked.contains(where: { $0.start == mapping.start }) { return true }
-        guard member.unchecked.count < Self.maximumUnchecked else { return false }
-        member.unchecked.append(mapping)
+        if member.raw.unchecked.contains(where: { $0.start == mapping.start }) { return true }
+        guard member.raw.unchecked.count < Self.maximumUnchecked else { return false }
+        member.raw.unchecked.append(mapping)
         return true
     }
 
@@ -102,7 +102,7 @@ extension Connection {
         var position = start &+ UInt32(repeated), left = count - repeated
         while left > 0 {
             guard let i = unchecked(at: position, member) else { return false }
-            let m = member.unchecked[i]
+            let m = member.raw.unchecked[i]
             let step = min(left, m.bytes.count - Int(position &- m.start))
             guard
                 receiver.accepts(
@@ -116,7 +116,7 @@ extension Connection {
     }
 
     private func unchecked(at position: UInt32, _ member: MemberSubflow) -> Int? {
-        member.unchecked.firstIndex {
+        member.raw.unchecked.firstIndex {
             let ahead = Int64(Int32(bitPattern: position &- $0.start))
             return ahead >= 0 && ahead < Int64($0.bytes.count)
         }
@@ -126,19 +126,19 @@ extension Connection {
     func placeUnchecked(_ bytes: UnsafeRawBufferPointer, position: UInt32, member: MemberSubflow) {
         var done = 0
         while done < bytes.count, let i = unchecked(at: position &+ UInt32(done), member) {
-            let at = Int(position &+ UInt32(done) &- member.unchecked[i].start)
-            let step = min(bytes.count - done, member.unchecked[i].bytes.count - at)
-            member.unchecked[i].bytes.withUnsafeMutableBytes {
+            let at = Int(position &+ UInt32(done) &- member.raw.unchecked[i].start)
+            let step = min(bytes.count - done, member.raw.unchecked[i].bytes.count - at)
+            member.raw.unchecked[i].bytes.withUnsafeMutableBytes {
                 UnsafeMutableRawBufferPointer(rebasing: $0[at..<(at + step)])
                     .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[done..<(done + step)]))
             }
-            member.unchecked[i].received += step
+            member.raw.unchecked[i].received += step
             done += step
-            guard member.unchecked[i].isComplete else { continue }
-            let mapping = member.unchecked.remove(at: i)
+            guard member.raw.unchecked[i].isComplete else { continue }
+            let mapping = member.raw.unchecked.remove(at: i)
             if mapping.isIntact { placeChecked(mapping, member) } else { failed(mapping, member) }
             // what follows on it is no better (section 3.7)
-            if member.resetReason != nil { return }
+            if member.ending.resetReason != nil { return }
         }
     }
 
@@ -152,11 +152,11 @@ extension Connection {
     /// again on them; alone, the changed bytes are taken as plain TCP would, and MP_FAIL asks for
     /// an infinite mapping.
     private func failed(_ mapping: UncheckedMapping, _ member: MemberSubflow) {
-        counted.checksumFailures += 1
+        traffic.counted.checksumFailures += 1
         if raw.failWasSent { return placeChecked(mapping, member) }
         let number = DataSequence(mapping.dataSequence)
         guard livingSubflows <= 1, mapping.offset == receiver.next else {
-            member.failedSequence = number
+            member.raw.failedSequence = number
             return reset(member, reason: MPReset.middleboxInterference)
         }
         raw.failWasSent = true
@@ -169,7 +169,7 @@ extension Connection {
     /// order.
     func releaseUnchecked(of member: MemberSubflow) {
         let next = member.relativeReceive(member.tcp.receiveNext)
-        for mapping in member.unchecked {
+        for mapping in member.raw.unchecked {
             let inOrder = min(Int(Int32(bitPattern: next &- mapping.start)), mapping.bytes.count)
             guard inOrder > 0 else { continue }
             mapping.bytes.withUnsafeBytes {
@@ -179,19 +179,19 @@ extension Connection {
                     path: member.path)
             }
         }
-        member.unchecked = []
+        member.raw.unchecked = []
     }
 
     // MARK: MP_FAIL
 
     /// On a subflow that goes on: the peer found a wrong checksum in what we sent (section 3.7).
     func takeFail(_ option: MPFail, member: MemberSubflow) {
-        counted.failsReceived += 1
+        traffic.counted.failsReceived += 1
         guard raw.plain == nil, livingSubflows <= 1 else { return }
         if !raw.failWasSent {
             // The answer is an MP_FAIL, too.
             raw.failWasSent = true
-            raw.owesFail = remoteFirst.map { $0 + Int(receiver.next) }
+            raw.owesFail = peer.firstSequence.map { $0 + Int(receiver.next) }
         }
         raw.infinite = (first: sender.next, from: sender.acknowledged)
         member.tcp.requestAcknowledgement()
@@ -202,6 +202,6 @@ extension Connection {
         raw.owesFail = nil
         segment.options.fail.dataSequence = number
         segment.options.present.insert(.fail)
-        counted.failsSent += 1
+        traffic.counted.failsSent += 1
     }
 }

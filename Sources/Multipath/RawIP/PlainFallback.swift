@@ -39,18 +39,18 @@ extension Connection {
         let first = member.tcp.initialSendSequence + 1
         if !member.isOpener, remoteKey == nil {
             fallBack(position: 1, offset: 0)
-        } else if !member.isOpener, !member.hasDataAcknowledgement, livingSubflows == 1,
+        } else if !member.isOpener, !member.raw.hasDataAcknowledgement, livingSubflows == 1,
             flags.contains(.ack), first.isBefore(acknowledgement)
         {
             // Our data is acknowledged without a DSS (section 3.7): after the handshake no option
             // gets through.
             raw.infinite = (first: sender.next, from: sender.acknowledged)
             fallBackHere(member)
-        } else if member.isOpener, !member.peerHasProof, remoteKey != nil {
+        } else if member.isOpener, !member.proof.isKnownToPeer, remoteKey != nil {
             // What acknowledges our data, or brings some, without a DSS: the keys did not get
             // through.
             guard payloadLength > 0 || first.isBefore(acknowledgement) else { return }
-            member.proofDeadline = .distantFuture
+            member.proof.deadline = .distantFuture
             raw.infinite = (first: sender.next, from: sender.acknowledged)
             fallBack(position: 1, offset: 0)
         }
@@ -117,14 +117,14 @@ extension Connection {
         raw.plain = .init(position: position, offset: offset)
         raw.signals = []
         raw.awaitingEcho = []
-        counted.fallbacks += 1
+        traffic.counted.fallbacks += 1
         // The window of plain TCP counts from the acknowledgement.
         timers.clear(.persist)
     }
 
     /// A mapping of length 0 turns MPTCP off from its subflow sequence number on (section 3.7).
     func takeInfiniteMapping(_ mapping: DSS.Mapping, member: MemberSubflow) {
-        counted.infiniteMappings += 1
+        traffic.counted.infiniteMappings += 1
         guard raw.plain == nil,
             let offset = dataOffset(of: mapping.dataSequence, width: mapping.width)
         else { return }
@@ -152,14 +152,14 @@ extension Connection {
         let before = sender.acknowledged
         if acknowledged > before {
             _ = sender.acknowledge(sender.sequence(at: acknowledged))
-            persistBackoff = 0
+            writer.persistBackoff = 0
             dataAcknowledged()
         }
         if segment.flags.contains(.ack) {
             let edge = sender.edge
             sender.openWindow(
                 from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
-            if sender.edge > edge { persistBackoff = 0; timers.clear(.persist) }
+            if sender.edge > edge { writer.persistBackoff = 0; timers.clear(.persist) }
         }
         if sender.isOnlyFinUnacknowledged, member.tcp.finAcknowledged {
             sender.assumeFinAcknowledged()
@@ -170,7 +170,7 @@ extension Connection {
     /// FIN takes the place of DATA_FIN.
     func finishPlain() {
         for case let member? in members { member.tcp.close() }
-        finDeadline = .distantFuture
+        fin.deadline = .distantFuture
     }
 
     /// What plain TCP still says of MPTCP: after an MP_FAIL the first new data has the infinite

@@ -12,14 +12,14 @@ extension Connection {
     var addressSignalDeadline: Instant {
         var next = Instant.distantFuture
         for item in raw.awaitingEcho { next = min(next, item.deadline) }
-        if !raw.signals.isEmpty, raw.signalsFrom > phaseAt { next = min(next, raw.signalsFrom) }
+        if !raw.signals.isEmpty, raw.signalsFrom > turn.at { next = min(next, raw.signalsFrom) }
         return next
     }
 
     func advanceRawIP(to now: Instant) {
         if addressSignalDeadline <= now {
             repeatAdvertisements(at: now)
-            if !raw.signals.isEmpty, raw.signalsFrom <= now { phase = .control }
+            if !raw.signals.isEmpty, raw.signalsFrom <= now { turn.phase = .control }
         }
         if timers.takeIfDue(.dataRepeat, at: now) { repeatData() }
         if timers.takeIfDue(.orphan, at: now), livingSubflows == 0, !isFinished {
@@ -28,10 +28,10 @@ extension Connection {
         guard timers.takeIfDue(.linger, at: now) else { return }
         for case let member? in members where member.isAlive {
             // RFC 8684 section 3.3.3: what it still owes has arrived by other subflows.
-            member.resetReason = MPReset.tooMuchOutstandingData
+            member.ending.resetReason = MPReset.tooMuchOutstandingData
             member.tcp.abort()
         }
-        phase = .control
+        turn.phase = .control
     }
 
     // MARK: Data that was delivered and is not acknowledged
@@ -71,7 +71,7 @@ extension Connection {
         raw.repeats += 1
         let maximum = UInt64(Self.repeatedSegments * configuration.subflow.maximumSegmentSize)
         sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + maximum))
-        phase = .control
+        turn.phase = .control
     }
 
     // MARK: The end

@@ -20,7 +20,7 @@ extension Connection {
         _ segment: borrowing Segment, count: Int, _ member: MemberSubflow,
         at now: Instant
     ) {
-        guard error == nil || isAborting else { return }
+        guard error == nil || ending.isAborting else { return }
         let arrival = member.tcp.receive(
             segment, payloadLength: count, textIsUsable: false,
             receiveWindow: 2 * configuration.receiveLimit, at: now)
@@ -65,11 +65,11 @@ extension Connection {
         guard segment.options.present.isDisjoint(with: [.dss, .multipathCapable]),
             member.mappings.locate(position) == nil,
             !isUncheckedMapped(from: position, count: 1, member: member)
-        else { member.unmapped = 0; return }
-        if member.unmapped == 0 { member.unmappedFrom = now }
-        member.unmapped += 1
-        if member.unmapped >= Self.maximumUnmapped,
-            now - member.unmappedFrom >= Self.unmappedTimeout
+        else { member.raw.unmapped = 0; return }
+        if member.raw.unmapped == 0 { member.raw.unmappedFrom = now }
+        member.raw.unmapped += 1
+        if member.raw.unmapped >= Self.maximumUnmapped,
+            now - member.raw.unmappedFrom >= Self.unmappedTimeout
         {
             reset(member, reason: MPReset.middleboxInterference)
         }
@@ -82,8 +82,10 @@ extension Connection {
     ) {
         let present = segment.options.present
         if present.contains(.dss) {
-            if segment.options.dss.acknowledgement != nil { member.hasDataAcknowledgement = true }
-        } else if delivered > 0, member.kind == .join, !member.hasDataAcknowledgement,
+            if segment.options.dss.acknowledgement != nil {
+                member.raw.hasDataAcknowledgement = true
+            }
+        } else if delivered > 0, member.kind == .join, !member.raw.hasDataAcknowledgement,
             raw.plain == nil,
             present.isDisjoint(with: SegmentOptions.multipath)
         {

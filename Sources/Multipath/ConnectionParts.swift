@@ -1,0 +1,72 @@
+import Measures
+import Subflow
+
+/// Where in a turn of `Connection.nextSegment` we are, and on which subflows.
+struct ConnectionTurn {
+    /// Any input goes back to the start.
+    enum Phase { case control, data, tail, done }
+
+    var phase = Phase.control
+    /// When something is next to be done in it.
+    var at = Instant.zero
+    /// The subflow that the scheduler chose for the next bytes, and how many more it takes.
+    var burst: MemberSubflow?
+    var burstRoom = 0
+    /// The subflow that new data last went on, and that on which some last came.
+    var lastCarrier: SubflowIndex = 0
+    var lastDataMember: SubflowIndex = 0
+    /// Where a subflow's data went unanswered.
+    var unansweredPath: PathID?
+}
+
+/// What is known of the other end.
+struct ConnectionPeer {
+    /// Nil until the handshake has brought it.
+    var key: UInt64?
+    var token: UInt32 = 0
+    /// Its first data sequence number, IDSN + 1. A listener knows only the low 32 bits until the
+    /// keys arrive, where data rode on the SYN.
+    var firstSequence: DataSequence?
+}
+
+/// The application's writing, and what holds it back.
+struct ConnectionWriter {
+    /// It had more to write than there was space for.
+    var isWaiting = false
+    /// When that was last so.
+    var heldAt = Instant(nanoseconds: .min / 2)
+    /// Probes of the peer's closed window without an answer.
+    var persistBackoff = 0
+}
+
+/// Our DATA_FIN.
+struct DataFin {
+    /// When it is next due; counts only while it is (`DataSender.isFinDue`).
+    var deadline = Instant.zero
+    var repeats = 0
+}
+
+/// How far the connection's end, or its beginning, was reported, and what ends it.
+struct ConnectionEnding {
+    /// The owner was told of both.
+    var reportedEstablished = false
+    var reportedClosed = false
+    /// Both streams ended, and the subflows end with them.
+    var subflowsClosed = false
+    /// Both streams ended, and the peer is known to know it or too much time has gone by. Until
+    /// then the connection can still be joined: our last DATA_ACK may have been lost with its path.
+    var isConfirmed = false
+    /// RST with MP_FASTCLOSE goes on every subflow.
+    var isAborting = false
+    /// Initiator: the listener refused the connection for want of resources (MP_TCPRST).
+    var wasTurnedAway = false
+}
+
+/// What went over the connection.
+struct ConnectionTraffic {
+    var counted = Connection.Statistics()
+    /// Payload bytes on each path, by its number.
+    var byPath: [(sent: Int, received: Int)] = []
+    /// When payload last came or went.
+    var lastPayload: Instant
+}
