@@ -146,7 +146,8 @@ struct SubflowEnding {
 
 /// What only raw IP needs of a subflow.
 struct RawIPSubflow {
-    /// A DSS with a DATA_ACK came on it: DSS gets through in both directions (RFC 8684 section 3.7).
+    /// A DSS with a DATA_ACK came on it: DSS gets through in both directions (RFC 8684 section
+    /// 3.7).
     var hasDataAcknowledgement = false
     /// Segments in a row whose text no mapping covers, and when the first of them came.
     var unmapped = 0

@@ -509,7 +509,7 @@ import Wire
                 forged.segment.flags = .ack
                 forged.segment.sequence = try #require(pair.log.first).segment.sequence + 1001
                 var mapping = DSS.Mapping()
-                mapping.dataSequence = try #require(pair.listener.remoteFirst) + distance
+                mapping.dataSequence = try #require(pair.listener.peer.firstSequence) + distance
                 mapping.subflowSequence = 1001
                 forged.segment.options.dss = DSS()
                 forged.segment.options.present = .dss
