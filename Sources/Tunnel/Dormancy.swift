@@ -43,10 +43,9 @@ extension Session {
         }
         if stream.joining.request.isRunning, stream.joining.request.at > now { return }
         var timeout = Limits.initialTimeout
-        if let path = bestPath(), let out = path.append(JoinRequestFrame.size) {
+        if let path = bestPath(), let out = append(JoinRequestFrame.size, to: path) {
             JoinRequestFrame(token: stream.connection.localToken).write(into: out)
             noteEliciting(path, at: now)
-            requestFlush()
             timeout = path.probeTimeout
         }
         stream.joining.request.sent(at: now, first: timeout, maximum: Limits.maximumSignalInterval)

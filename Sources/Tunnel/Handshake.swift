@@ -403,7 +403,7 @@ extension Session {
         path.roundTrip.add(now - arrival.sentAt, at: now)
         path.lifecycle.answered()
         enter(.usable, path, at: now)
-        if arrival.token < 0, let out = path.append(ProbeFrame.size) {
+        if arrival.token < 0, let out = append(ProbeFrame.size, to: path) {
             ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
         }
         requestFlush()

@@ -98,7 +98,7 @@ extension Session {
         if isLong {
             path.waiting.longQuestion = frame
             path.mtu.askedBase(at: now)
-        } else if let out = path.append(ProbeFrame.size) {
+        } else if let out = append(ProbeFrame.size, to: path) {
             frame.write(into: out)
         } else {
             arm(path.probe.postponed(at: now))
@@ -121,9 +121,8 @@ extension Session {
             if !isInitiator, frame.isLong, arrival.length >= Limits.minimumBaseDatagram {
                 path.waiting.longAnswer = answer
                 requestFlush()
-            } else if let out = path.append(ProbeFrame.size) {
+            } else if let out = append(ProbeFrame.size, to: path) {
                 answer.write(into: out)
-                requestFlush()
             }
             if isInitiator, frame.purpose == .narrow, path.isOpen, path.mtu.withdrawBase() {
                 sizeChanged(.shrank, path, at: now)

@@ -370,14 +370,12 @@ extension Session {
     /// waiting; and that there is no such subflow.
     private func resetUnknown(_ number: UInt16, _ path: Path) {
         guard host.work.resetsThisTurn < Limits.resetsPerTurn else { return }
-        if let frame = directory.resets.frame(of: number), let out = path.append(frame.count) {
+        if let frame = directory.resets.frame(of: number), let out = append(frame.count, to: path) {
             frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-            requestFlush()
         }
-        guard let out = path.append(SubflowResetFrame.size) else { return }
+        guard let out = append(SubflowResetFrame.size, to: path) else { return }
         host.work.resetsThisTurn += 1
         SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
-        requestFlush()
     }
 
     /// The peer has no such subflow: ours ends as if an RST had come.

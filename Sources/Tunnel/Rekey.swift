@@ -50,11 +50,10 @@ extension Session {
     private func append(
         _ message: [UInt8], isAnswer: Bool, epoch: UInt8, _ path: Path
     ) {
-        guard let out = path.append(RekeyFrame.headSize + message.count) else { return }
+        guard let out = append(RekeyFrame.headSize + message.count, to: path) else { return }
         message.withUnsafeBytes {
             RekeyFrame(isAnswer: isAnswer, epoch: epoch, message: $0).write(into: out)
         }
-        requestFlush()
     }
 
     /// Looks at a message of a rekey as far as that costs nothing. Its Diffie-Hellman operations

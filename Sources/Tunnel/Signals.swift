@@ -194,13 +194,13 @@ extension Session {
 
     /// Echoed always, also what is old or known: the echo before may have been lost.
     func echo<Frame: SignalFrame>(_ frame: Frame, _ arrival: Path) {
-        guard host.configuration.signaling != .once, let out = arrival.append(frame.length) else {
+        guard host.configuration.signaling != .once, let out = append(frame.length, to: arrival)
+        else {
             return
         }
         var echo = frame
         echo.isEcho = true
         echo.write(into: out)
-        requestFlush()
     }
 
     /// One signal less waits for its echo.

@@ -407,9 +407,8 @@ extension Session {
         let length = SealedSegment.write(
             reset, payloadLength: 0, runsToEnd: false,
             context: &context, into: host.headScratch)
-        guard let out = path.append(length) else { return }
+        guard let out = append(length, to: path) else { return }
         out.copyMemory(from: host.headScratch, byteCount: length)
         if host.observers.packetTrace != nil { traceOutgoing(reset, .empty, path, at: now) }
-        requestFlush()
     }
 }

@@ -197,11 +197,10 @@ extension Session {
             || opens && path.waiting.openings == Limits.openingsPerDatagram
         if isFull, !flush(path, batch, at: now) { return }
         // the same as a loss; no datagram is that small
-        guard let out = path.append(length) else { return }
+        guard let out = append(length, to: path) else { return }
         if opens { path.waiting.openings += 1 }
         out.copyMemory(from: host.headScratch, byteCount: head)
         copy(payload, to: out + head)
-        requestFlush()
     }
 
     private func copy(_ payload: Pieces, to out: UnsafeMutableRawPointer) {
@@ -334,6 +333,14 @@ extension Session {
     }
 
     // MARK: Small frames
+
+    /// Where a frame of `length` plain bytes goes on the path: into its next datagram, with others,
+    /// at the end of the turn at the latest. Nil where that has no space for it.
+    func append(_ length: Int, to path: Path) -> UnsafeMutableRawPointer? {
+        guard let out = path.append(length) else { return nil }
+        requestFlush()
+        return out
+    }
 
     /// The session has frames that wait.
     @inline(__always) func requestFlush() {

@@ -106,13 +106,12 @@ extension Session {
             var isSaid = false, works = false
             for case let path? in paths where path.isOpen && path.health == .usable {
                 works = true
-                guard let out = path.append(frame.count) else { continue }
+                guard let out = append(frame.count, to: path) else { continue }
                 frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
                 isSaid = true
             }
             if isSaid {
                 directory.resets.sent(slot, timeout: timeout, at: now)
-                requestFlush()
             } else {
                 directory.resets.hold(
                     slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)

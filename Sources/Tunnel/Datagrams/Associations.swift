@@ -245,9 +245,8 @@ extension Session {
                 path.isOpen
             else { continue }
             if path.frameSpace < DatagramReportFrame.size { _ = flush(path, batch, at: now) }
-            guard let out = path.append(DatagramReportFrame.size) else { continue }
+            guard let out = append(DatagramReportFrame.size, to: path) else { continue }
             report.write(into: out)
-            requestFlush()
         }
     }
 
@@ -257,9 +256,8 @@ extension Session {
         guard let path, path.isOpen else { datagrams.statements.removeAll(); return }
         let room = path.frameSpace / FlowFrame.size * FlowFrame.size
         let length = min(room, datagrams.statements.count * FlowFrame.size)
-        guard length > 0, let out = path.append(length) else { return }
+        guard length > 0, let out = append(length, to: path) else { return }
         _ = datagrams.writeStatements(into: out, room: length)
-        requestFlush()
     }
 
     private func carry(
@@ -267,7 +265,7 @@ extension Session {
     ) -> Bool {
         let size = frame.size
         if size > path.frameSpace, !flush(path, batch, at: now) { return false }
-        guard let out = path.append(size) else { return false }
+        guard let out = append(size, to: path) else { return false }
         frame.write(into: out)
         noteUse(size, at: now)
         noteEliciting(path, at: now)
@@ -276,7 +274,6 @@ extension Session {
         datagrams.carriers[path.id.number].window.noteSent(
             size, number: path.records.next, isFull: length > path.mtu.base,
             answer: roundTripBound(path) + DatagramLimits.reportWait, at: now)
-        requestFlush()
         return true
     }
 
