@@ -312,7 +312,8 @@ public final class ProxyServer: EngineDelegate {
 
     private func restrict(_ restriction: UplinkRestriction, to names: [String]) {
         let numbers = names.flatMap { uplinks?.numbers(of: $0) ?? [] }
-        driver.endpoint.restrict(restriction, to: numbers, at: loop.now())
+        driver.endpoint.restrict(
+            restriction, to: numbers.map { UplinkNumber($0) }, at: loop.now())
     }
 
     /// Uplinks came, or their numbers are others.

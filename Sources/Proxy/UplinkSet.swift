@@ -306,7 +306,7 @@ final class UplinkSet {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let role = role(candidate.name)
             let uplink = Uplink(
-                number: number, name: candidate.name, isBackup: role == .backup,
+                number: UplinkNumber(number), name: candidate.name, isBackup: role == .backup,
                 isWarm: warm.contains(candidate.selector),
                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
                 address: address)

@@ -102,9 +102,12 @@ public final class EngineDriver {
     /// Proxy: a socket for an uplink, which the engine may use from now on. A number in use is
     /// replaced; one out of range is refused.
     public func addUplink(_ uplink: Uplink, socket: DatagramSocket) {
-        guard (0..<Self.maximumUplinks).contains(uplink.number) else { socket.close(); return }
-        removeUplink(uplink.number)
-        attach(socket, uplink.number)
+        guard (0..<Self.maximumUplinks).contains(uplink.number.value) else {
+            socket.close()
+            return
+        }
+        removeUplink(uplink.number.value)
+        attach(socket, uplink.number.value)
         endpoint.addUplink(uplink, at: now)
         kick()
     }
@@ -112,19 +115,19 @@ public final class EngineDriver {
     /// Proxy: the uplink is gone.
     public func removeUplink(_ number: Int) {
         guard detach(number) else { return }
-        endpoint.removeUplink(number, at: now)
+        endpoint.removeUplink(UplinkNumber(number), at: now)
         kick()
     }
 
     /// Proxy: the uplink's part is another, while its connections live.
     public func setUplinkRole(_ number: Int, isBackup: Bool) {
-        endpoint.setUplinkRole(number, isBackup: isBackup, at: now)
+        endpoint.setUplinkRole(UplinkNumber(number), isBackup: isBackup, at: now)
         kick()
     }
 
     /// Proxy: an uplink that failed may work again.
     public func retryUplink(_ number: Int) {
-        if endpoint.retryUplink(number, at: now) { kick() }
+        if endpoint.retryUplink(UplinkNumber(number), at: now) { kick() }
     }
 
     /// Concentrator: a socket for all sessions; its uplink number.
@@ -199,7 +202,8 @@ public final class EngineDriver {
                 datagrams += 1
                 if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
                 endpoint.receive(
-                    datagram, from: from, local: local.address, uplink: number, at: now)
+                    datagram, from: from, local: local.address, uplink: UplinkNumber(number),
+                    at: now)
             }
             if !more { return }
         }
@@ -257,14 +261,14 @@ public final class EngineDriver {
     private func note(_ result: DatagramExchange.SendResult, _ number: Int) {
         for item in exchange.takeTooLong() {
             endpoint.datagramTooLong(
-                item.bytes, uplink: number, remote: item.remote, at: loop.now())
+                item.bytes, uplink: UplinkNumber(number), remote: item.remote, at: loop.now())
             isDue = true
         }
         switch result {
         case .sent:
             if slots[number]?.hasFailed == true { slots[number]?.hasFailed = false }
         case .uplinkFailed(let code):
-            endpoint.uplinkFailed(number, at: loop.now())
+            endpoint.uplinkFailed(UplinkNumber(number), at: loop.now())
             isDue = true
             guard slots[number]?.hasFailed == false else { return }
             slots[number]?.hasFailed = true

@@ -200,7 +200,9 @@ public final class World: InstantLoop {
     }
 
     static func uplink(_ i: Int, _ plan: UplinkPlan) -> Uplink {
-        Uplink(number: i, name: "uplink\(i)", isBackup: plan.isBackup, isWarm: plan.isWarm)
+        Uplink(
+            number: UplinkNumber(i), name: "uplink\(i)", isBackup: plan.isBackup,
+            isWarm: plan.isWarm)
     }
 
     /// Whether every stream has ended and every fault has happened.
@@ -340,7 +342,7 @@ public final class World: InstantLoop {
                     proxy.receive(
                         packet.bytes, from: Self.server(n),
                         local: IPAddress(v4: 0x0a00_0002 + UInt32(i) << 8),
-                        uplink: i, at: now)
+                        uplink: UplinkNumber(i), at: now)
                     busy = true
                 }
             }

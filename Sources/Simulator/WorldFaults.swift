@@ -45,7 +45,7 @@ extension World {
         case .removed:
             lanes[i].isDown = true
             clear(i)
-            proxy.removeUplink(i, at: now)
+            proxy.removeUplink(UplinkNumber(i), at: now)
         case .returned:
             lanes[i].isDown = false
             lanes[i].publicAddress.port += 1  // a new socket
@@ -72,7 +72,7 @@ extension World {
             clear(i)
             moveAddress(i)
             // As the shell does: the old socket goes, the new one comes, in one turn.
-            proxy.removeUplink(i, at: now)
+            proxy.removeUplink(UplinkNumber(i), at: now)
             proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
         case .smallLoss(let share, let direction):
             if direction != .down { lanes[i].smallLossUp = share }

@@ -9,7 +9,7 @@ struct PathAddress: Equatable {
     var remote: SocketAddress
     /// The address of ours that was asked, and the socket.
     var local: IPAddress
-    var uplink: Int
+    var uplink: UplinkNumber
 }
 
 /// An address that has not yet shown that it receives what is sent to it.
@@ -173,7 +173,7 @@ extension Session {
         if path.validation.held.isEmpty, check.allowsData(length), unproven.take(length, at: now) {
             path.validation.check?.sent += length
             batch.commit(
-                lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
+                lane: path.lane, length: length, uplink: path.uplink.value, remote: path.remote,
                 local: path.address.local)
         } else if path.validation.held.count < Limits.heldDatagrams {
             path.validation.held.append(
@@ -217,7 +217,7 @@ extension Session {
         out.copyMemory(from: datagram, byteCount: length)
         path.validation.check?.sent += length
         batch.commit(
-            lane: path.lane, length: length, uplink: check.address.uplink,
+            lane: path.lane, length: length, uplink: check.address.uplink.value,
             remote: check.address.remote, local: check.address.local)
     }
 }

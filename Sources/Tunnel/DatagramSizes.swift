@@ -29,7 +29,9 @@ enum DatagramSizes {
 extension Endpoint {
     /// The system would not send a datagram of `bytes` through the uplink to `remote`: its
     /// interface takes less.
-    public func datagramTooLong(_ bytes: Int, uplink: Int, remote: SocketAddress, at now: Instant) {
+    public func datagramTooLong(
+        _ bytes: Int, uplink: UplinkNumber, remote: SocketAddress, at now: Instant
+    ) {
         clock = now
         for case let session? in sessions {
             for case let path? in session.paths where path.uplink == uplink && path.remote == remote

@@ -147,7 +147,7 @@ public final class Endpoint {
     }
 
     /// The interface or address went away.
-    public func removeUplink(_ number: Int, at now: Instant) {
+    public func removeUplink(_ number: UplinkNumber, at now: Instant) {
         clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }) else {
             return
@@ -158,7 +158,7 @@ public final class Endpoint {
 
     /// Sending through the uplink failed with an error that says the path is gone. It is tried
     /// again after growing time-outs, since no event may tell that it works again.
-    public func uplinkFailed(_ number: Int, at now: Instant) {
+    public func uplinkFailed(_ number: UplinkNumber, at now: Instant) {
         clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             host.proxy.uplinks[i].isUp
@@ -169,7 +169,7 @@ public final class Endpoint {
 
     /// An uplink that failed may work again (a route came back): it is tried at once. False where
     /// it works.
-    public func retryUplink(_ number: Int, at now: Instant) -> Bool {
+    public func retryUplink(_ number: UplinkNumber, at now: Instant) -> Bool {
         clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             !host.proxy.uplinks[i].isUp
@@ -216,7 +216,7 @@ public final class Endpoint {
     public func receive(
         _ datagram: UnsafeMutableRawBufferPointer, from remote: SocketAddress,
         local: IPAddress,
-        uplink: Int, at now: Instant
+        uplink: UplinkNumber, at now: Instant
     ) {
         clock = now
         let source = PathAddress(remote: remote, local: local, uplink: uplink)

@@ -5,7 +5,7 @@ import Multipath
 /// One uplink of the proxy as the engine sees it: a number by which datagrams go out and come in.
 public struct Uplink: Sendable {
     /// 0 to 255, by which datagrams go out and come in; its name on the wire is the path's number.
-    public var number: Int
+    public var number: UplinkNumber
     /// For status and logs.
     public var name: String
     /// Carries data only while no regular uplink works.
@@ -22,7 +22,7 @@ public struct Uplink: Sendable {
     public var address: IPAddress
     /// A regular uplink of Ethernet's size unless said otherwise.
     public init(
-        number: Int, name: String, isBackup: Bool = false, isWarm: Bool = false,
+        number: UplinkNumber, name: String, isBackup: Bool = false, isWarm: Bool = false,
         datagramLimit: Int = 1472,
         isIPv4: Bool = true,
         address: IPAddress = .unspecifiedV4

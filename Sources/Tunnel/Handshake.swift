@@ -58,7 +58,7 @@ struct WelcomeArrival {
 
 /// A cookie of the concentrator's for what comes from `uplink` to `remote`.
 struct HeldCookie {
-    let uplink: Int
+    let uplink: UplinkNumber
     let remote: SocketAddress
     var cookie: Bytes16
     var until: Instant
@@ -160,7 +160,7 @@ extension Endpoint {
             session.paths.first { $0?.health == .usable }??.uplink
         }
         func place(_ uplink: Uplink) -> Int {
-            uplink.number == used ? -1 : uplink.number + (uplink.isBackup ? 1 << 16 : 0)
+            uplink.number == used ? 0 : 1 + uplink.number.value + (uplink.isBackup ? 1 << 16 : 0)
         }
         return host.proxy.uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
     }
@@ -178,7 +178,7 @@ extension Endpoint {
 
     /// The second MAC is zero without a cookie.
     private func post(
-        _ attempt: HandshakeState.Attempt, _ uplink: Int, _ remote: SocketAddress,
+        _ attempt: HandshakeState.Attempt, _ uplink: UplinkNumber, _ remote: SocketAddress,
         _ cookie: Bytes16?
     ) {
         var bytes = attempt.datagram

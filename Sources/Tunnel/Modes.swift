@@ -22,7 +22,7 @@ extension Endpoint {
 
     /// Changes an uplink's part while connections live: the peer is told of paths (path state) and
     /// of subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
-    public func setUplinkRole(_ number: Int, isBackup: Bool, at now: Instant) {
+    public func setUplinkRole(_ number: UplinkNumber, isBackup: Bool, at now: Instant) {
         clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             host.proxy.uplinks[i].uplink.isBackup != isBackup
@@ -45,7 +45,7 @@ extension Session {
         watchSpare(at: now)
     }
 
-    func setRole(ofUplink number: Int, isBackup: Bool, at now: Instant) {
+    func setRole(ofUplink number: UplinkNumber, isBackup: Bool, at now: Instant) {
         for case let path? in paths where path.uplink == number {
             path.role.isReserve = isBackup
             path.role.isBackup = isBackup && modes.effective == .backup
@@ -116,7 +116,7 @@ extension Session {
     /// The lower, the better: regular uplinks first, then in their order.
     func rank(_ path: Path) -> Int {
         let isForbidden = addresses.forbidsFirst && path.remote == addresses.first
-        return 2 * path.uplink + (isForbidden ? 1 : 0) + (path.role.isReserve ? 1 << 16 : 0)
+        return 2 * path.uplink.value + (isForbidden ? 1 : 0) + (path.role.isReserve ? 1 << 16 : 0)
     }
 
     /// A path that works; or where none does one that was just opened and has not been found dead:

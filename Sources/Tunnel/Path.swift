@@ -50,7 +50,7 @@ final class Path {
     /// Datagrams of different paths leave in different runs.
     @inline(__always) var lane: Int { id.number % DatagramBatch.laneCount }
     var remote: SocketAddress { address.remote }
-    var uplink: Int { address.uplink }
+    var uplink: UplinkNumber { address.uplink }
     var datagramLimit: Int { mtu.current }
     @inline(__always) var health: PathHealth { lifecycle.health }
     @inline(__always) var isOpen: Bool { lifecycle.isOpen }

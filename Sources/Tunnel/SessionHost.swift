@@ -133,7 +133,7 @@ struct Observers {
 /// A ready datagram for the next batch.
 struct Outgoing {
     var bytes: [UInt8]
-    var uplink: Int
+    var uplink: UplinkNumber
     var remote: SocketAddress
     var local: IPAddress
 }

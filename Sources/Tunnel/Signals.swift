@@ -101,7 +101,7 @@ extension Session {
     }
 
     /// The uplink is gone: its subflows end at both sides without waiting for a time-out.
-    func closePaths(uplink: Int, at now: Instant) {
+    func closePaths(uplink: UplinkNumber, at now: Instant) {
         for case let path? in paths where path.uplink == uplink && path.isOpen {
             close(path, at: now)
         }

@@ -11,18 +11,20 @@ public final class UplinkRestriction {
     /// None, until `Endpoint.restrict` names some.
     public init() {}
 
-    func allows(_ uplink: Int) -> Bool {
-        (0..<UInt32.bitWidth).contains(uplink) && numbers & 1 << UInt32(uplink) != 0
+    func allows(_ uplink: UplinkNumber) -> Bool {
+        (0..<UInt32.bitWidth).contains(uplink.value) && numbers & 1 << UInt32(uplink.value) != 0
     }
 }
 
 extension Endpoint {
     /// The uplinks of `restriction` are these now, by their numbers.
-    public func restrict(_ restriction: UplinkRestriction, to uplinks: [Int], at now: Instant) {
+    public func restrict(
+        _ restriction: UplinkRestriction, to uplinks: [UplinkNumber], at now: Instant
+    ) {
         clock = now
         var numbers: UInt32 = 0
-        for uplink in uplinks where (0..<UInt32.bitWidth).contains(uplink) {
-            numbers |= 1 << UInt32(uplink)
+        for uplink in uplinks where (0..<UInt32.bitWidth).contains(uplink.value) {
+            numbers |= 1 << UInt32(uplink.value)
         }
         guard numbers != restriction.numbers else { return }
         restriction.numbers = numbers

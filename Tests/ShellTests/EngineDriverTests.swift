@@ -155,7 +155,8 @@ private final class Peer {
         for number in 0..<2 {
             let socket = try DatagramSocket(
                 .source(IPAddress(v4: 0x7f00_0002 + UInt32(number)), device: nil), loop: loop)
-            proxy.driver.addUplink(Uplink(number: number, name: "uplink\(number)"), socket: socket)
+            proxy.driver.addUplink(
+                Uplink(number: UplinkNumber(number), name: "uplink\(number)"), socket: socket)
         }
         return (proxy, concentrator)
     }

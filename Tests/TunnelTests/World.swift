@@ -112,7 +112,8 @@ final class World {
         externalPort = (0..<uplinks).map { 5000 + UInt16($0) }
         if addUplinks {
             for i in 0..<uplinks {
-                proxy.addUplink(Uplink(number: i, name: "up\(i)", isBackup: backup == i), at: now)
+                proxy.addUplink(
+                    Uplink(number: UplinkNumber(i), name: "up\(i)", isBackup: backup == i), at: now)
             }
         }
     }
@@ -237,7 +238,7 @@ final class World {
         copy.withUnsafeMutableBytes {
             if toProxy {
                 proxy.receive(
-                    $0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: uplink,
+                    $0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: UplinkNumber(uplink),
                     at: now)
             } else {
                 concentrator.receive($0, from: from, local: local, uplink: 0, at: now)

@@ -28,7 +28,7 @@ struct DatagramPath {
     /// Which one.
     var id: PathID
     /// The number of its uplink.
-    var uplink = 0
+    var uplink: UplinkNumber = 0
     /// Answered lately; where no path is, those that are open take what there is.
     var isUsable: Bool
     /// Of a link that is paid for, in backup mode.

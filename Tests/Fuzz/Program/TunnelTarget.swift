@@ -85,7 +85,8 @@ final class TunnelBench: Bench {
         concentrator = Endpoint(configuration: back, seed: Self.keys[0], at: now)
         for i in 0..<2 {
             proxy.addUplink(
-                Uplink(number: i, name: "up\(i)", isBackup: form & 4 != 0 && i == 1), at: now)
+                Uplink(number: UplinkNumber(i), name: "up\(i)", isBackup: form & 4 != 0 && i == 1),
+                at: now)
         }
         if form & 16 == 0 { runUntilQuiet() }
         if form & 32 == 0 { open(bytes: 300) }
@@ -211,10 +212,10 @@ final class TunnelBench: Bench {
         let uplink = Int(op >> 4 & 1)
         switch input.byte() % 5 {
         case 0:
-            proxy.removeUplink(uplink, at: now)
+            proxy.removeUplink(UplinkNumber(uplink), at: now)
             hasUplink[uplink] = false
             isExcused = isExcused || !hasUplink.contains(true)
-        case 1: proxy.uplinkFailed(uplink, at: now)
+        case 1: proxy.uplinkFailed(UplinkNumber(uplink), at: now)
         case 2:
             let isKnown = input.bit()
             proxy.setConcentrator(isKnown ? [Self.far] : [], at: now)
@@ -224,7 +225,8 @@ final class TunnelBench: Bench {
     }
 
     private func addUplink(_ number: Int, isBackup: Bool) {
-        proxy.addUplink(Uplink(number: number, name: "up\(number)", isBackup: isBackup), at: now)
+        proxy.addUplink(
+            Uplink(number: UplinkNumber(number), name: "up\(number)", isBackup: isBackup), at: now)
         hasUplink[number] = true
     }
 
@@ -377,7 +379,8 @@ final class TunnelBench: Bench {
                     local: Self.far.address, uplink: 0, at: now)
             } else {
                 proxy.receive(
-                    datagram, from: Self.far, local: IPAddress(v4: 0x0a00_0002), uplink: uplink & 1,
+                    datagram, from: Self.far, local: IPAddress(v4: 0x0a00_0002),
+                    uplink: UplinkNumber(uplink & 1),
                     at: now)
             }
         }
