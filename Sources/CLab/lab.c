@@ -260,9 +260,9 @@ int braid_lab_epoll_add(int epoll, int fd, uint32_t number) {
 
 void braid_lab_epoll_remove(int epoll, int fd) { epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); }
 
-int braid_lab_epoll_wait(int epoll, uint32_t *numbers, int most, int milliseconds) {
+int braid_lab_epoll_wait(int epoll, uint32_t *numbers, int maximum, int milliseconds) {
     struct epoll_event events[32];
-    int n = epoll_wait(epoll, events, most < 32 ? most : 32, milliseconds);
+    int n = epoll_wait(epoll, events, maximum < 32 ? maximum : 32, milliseconds);
     if (n < 0) return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < n; i++) numbers[i] = events[i].data.u32;
     return n;

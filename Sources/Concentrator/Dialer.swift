@@ -3,15 +3,9 @@ import Shell
 
 /// What dials have in common.
 final class Dialer: DialContext {
-    let loop: EventLoop
-    let resolver: Resolver
-    let timeout: Interval
     private let policy: EgressPolicy
     private let personal: [String: EgressRules]
     private let local: LocalAddresses
-    /// What users take by turns.
-    let dials: Turns
-    let lookUps: Turns
 
     /// `personal`: the rules of those users who have some.
     init(
@@ -20,14 +14,12 @@ final class Dialer: DialContext {
         lookUps: Turns.Limits = Turns.Limits(inAll: 480, perUser: 64),
         resolver: Resolver? = nil
     ) throws(SystemError) {
-        self.dials = Turns(dials)
-        self.lookUps = Turns(lookUps)
-        self.loop = loop
         self.policy = policy
         self.personal = personal
-        self.timeout = timeout
         local = LocalAddresses(loop: loop)
-        self.resolver = if let resolver { resolver } else { try Resolver(loop: loop) }
+        try super.init(
+            loop: loop, resolver: resolver, timeout: timeout, dials: Turns(dials),
+            lookUps: Turns(lookUps))
     }
 
     /// What holds for the user at this moment.
@@ -38,7 +30,7 @@ final class Dialer: DialContext {
         return policy
     }
 
-    func judge(for user: String) -> DialJudge {
+    override func judge(for user: String) -> DialJudge {
         let policy = policy(for: user)
         return { policy.allows($0, port: $1) }
     }

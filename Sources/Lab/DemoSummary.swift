@@ -1,6 +1,6 @@
 import Measures
 
-/// The demo's last words.
+/// What the demo prints at its end.
 struct DemoSummary {
     private let options: Demo.Options
     private let record: DemoRecord

@@ -37,7 +37,7 @@ final class HandoverRun {
         lab.endChildren()
     }
 
-    /// What went wrong is a sentence with the programs' last words.
+    /// What went wrong is a sentence with the programs' last lines.
     func run() throws -> HandoverRecord {
         do { return try attempt() } catch let error as LabError {
             throw LabError(([error.description] + pair.lastWords()).joined(separator: "\n"))

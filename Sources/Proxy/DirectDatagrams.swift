@@ -12,7 +12,7 @@ final class DirectDatagrams {
     private static let retryAfter = Interval.seconds(1)
 
     private let departure: Departure
-    private let context: any DialContext
+    private let context: DialContext
     private let user: String
     private let server: ProxyServer
     private let deliver: (UnsafeRawBufferPointer, Target) -> Void
@@ -30,7 +30,7 @@ final class DirectDatagrams {
     private var isOver = false
 
     init(
-        _ departure: Departure, _ context: any DialContext, user: String, _ server: ProxyServer,
+        _ departure: Departure, _ context: DialContext, user: String, _ server: ProxyServer,
         deliver: @escaping (UnsafeRawBufferPointer, Target) -> Void
     ) {
         self.departure = departure

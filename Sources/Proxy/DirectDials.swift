@@ -5,8 +5,8 @@ import Shell
 /// What connections that leave from this machine, without the concentrator, have in common.
 final class DirectDials {
     /// Of this machine's programs, and of others, who are kept from what listens on loopback.
-    private(set) var own: any DialContext
-    private(set) var others: any DialContext
+    private(set) var own: DialContext
+    private(set) var others: DialContext
     /// Of their buffers.
     let memory: MemoryShare
     let driver: EngineDriver
@@ -27,17 +27,16 @@ final class DirectDials {
         local = LocalAddresses(loop: driver.loop)
         let resolver = try Resolver(loop: driver.loop)
         let dials = Turns(settings.dials), lookUps = Turns(settings.lookUps)
-        let context = { isOwn in
-            Context(
-                loop: driver.loop, resolver: resolver, timeout: settings.timeout, dials: dials,
-                lookUps: lookUps, reachesLoopback: isOwn)
-        }
-        own = context(true)
-        others = context(false)
+        own = try Context(
+            loop: driver.loop, resolver: resolver, timeout: settings.timeout, dials: dials,
+            lookUps: lookUps, reachesLoopback: true)
+        others = try Context(
+            loop: driver.loop, resolver: resolver, timeout: settings.timeout, dials: dials,
+            lookUps: lookUps, reachesLoopback: false)
     }
 
     /// For an application at `address`.
-    func context(for address: IPAddress) -> any DialContext {
+    func context(for address: IPAddress) -> DialContext {
         address.isLoopback || local.contains(address) ? own : others
     }
 
@@ -51,26 +50,18 @@ final class DirectDials {
     }
 
     private final class Context: DialContext {
-        let loop: EventLoop
-        let resolver: Resolver
-        let timeout: Interval
-        let dials: Turns
-        let lookUps: Turns
         private let reachesLoopback: Bool
 
         init(
             loop: EventLoop, resolver: Resolver, timeout: Interval, dials: Turns, lookUps: Turns,
             reachesLoopback: Bool
-        ) {
-            self.loop = loop
-            self.resolver = resolver
-            self.timeout = timeout
-            self.dials = dials
-            self.lookUps = lookUps
+        ) throws(SystemError) {
             self.reachesLoopback = reachesLoopback
+            try super.init(
+                loop: loop, resolver: resolver, timeout: timeout, dials: dials, lookUps: lookUps)
         }
 
-        func judge(for user: String) -> DialJudge {
+        override func judge(for user: String) -> DialJudge {
             if reachesLoopback { return { address, _ in !address.unmapped.isUnspecified } }
             return { address, _ in
                 let address = address.unmapped

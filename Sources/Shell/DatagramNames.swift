@@ -8,7 +8,7 @@ public final class DatagramNames {
     public static let maximumNames = 256
 
     private let user: String
-    private let context: any DialContext
+    private let context: DialContext
     private let share: SharedLimit?
     private let waiting: SharedLimit?
     private let deliver: (UnsafeRawBufferPointer, SocketAddress) -> Void
@@ -21,7 +21,7 @@ public final class DatagramNames {
     /// called with every datagram whose name is known, at once or later, from the loop; `drop` for
     /// each that goes nowhere.
     public init(
-        user: String, _ context: any DialContext, share: SharedLimit? = nil,
+        user: String, _ context: DialContext, share: SharedLimit? = nil,
         waiting: SharedLimit? = nil,
         deliver: @escaping (UnsafeRawBufferPointer, SocketAddress) -> Void,
         drop: @escaping () -> Void

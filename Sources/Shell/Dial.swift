@@ -5,20 +5,32 @@ import Wire
 /// Whether a port of an address may be dialled.
 public typealias DialJudge = (_ address: IPAddress, _ port: UInt16) -> Bool
 
-/// What dials have in common.
-public protocol DialContext: AnyObject {
+/// What dials have in common. A subclass says which addresses may be dialled.
+open class DialContext {
     /// The one that all is called back from.
-    var loop: EventLoop { get }
+    public let loop: EventLoop
     /// For targets that are names.
-    var resolver: Resolver { get }
+    public let resolver: Resolver
     /// For a whole dial, and for a look-up.
-    var timeout: Interval { get }
+    public let timeout: Interval
     /// What users take by turns.
-    var dials: Turns { get }
+    public let dials: Turns
     /// The same for names.
-    var lookUps: Turns { get }
-    /// What holds for the user at this moment.
-    func judge(for user: String) -> DialJudge
+    public let lookUps: Turns
+
+    /// `resolver`: nil for one of its own; throws where the system has none.
+    public init(
+        loop: EventLoop, resolver: Resolver? = nil, timeout: Interval, dials: Turns, lookUps: Turns
+    ) throws(SystemError) {
+        self.loop = loop
+        self.resolver = if let resolver { resolver } else { try Resolver(loop: loop) }
+        self.timeout = timeout
+        self.dials = dials
+        self.lookUps = lookUps
+    }
+
+    /// What holds for the user at this moment; here nothing may be dialled.
+    open func judge(for user: String) -> DialJudge { { _, _ in false } }
 }
 
 /// One target being dialled: its name resolved, its addresses judged by the policy and tried by
@@ -37,7 +49,7 @@ public final class Dial {
     /// Addresses tried for one target; a name with more is tried on the first of them.
     static let maximumAddresses = 16
 
-    private let context: any DialContext
+    private let context: DialContext
     private let departure: Departure
     private let target: Target
     private let user: String
@@ -56,7 +68,7 @@ public final class Dial {
     /// `done` is called once, from the loop, unless the dial is cancelled or released before.
     /// `user`: who takes turns with others; `departure`: how it leaves this machine.
     public init(
-        _ target: Target, user: String = "", _ context: any DialContext,
+        _ target: Target, user: String = "", _ context: DialContext,
         from departure: Departure = Departure(), done: @escaping (Outcome) -> Void
     ) {
         self.context = context

@@ -21,7 +21,7 @@ final class NameLookup {
     }
     private let name: String
     private let user: String
-    private let context: any DialContext
+    private let context: DialContext
     /// Bytes that datagrams for names may take while they wait, of all of the user's; nil: any.
     private let share: SharedLimit?
     private let done: (IPAddress?, [Waiting]) -> Void
@@ -38,7 +38,7 @@ final class NameLookup {
     /// `done` is called once for each attempt, with what waited; nil: there is no such name, or
     /// none of its addresses is allowed.
     init(
-        _ name: String, user: String, _ context: any DialContext, waiting: SharedLimit? = nil,
+        _ name: String, user: String, _ context: DialContext, waiting: SharedLimit? = nil,
         done: @escaping (IPAddress?, [Waiting]) -> Void
     ) {
         self.name = name

@@ -55,7 +55,7 @@ int braid_lab_event(void);
 int braid_lab_epoll(void);
 int braid_lab_epoll_add(int epoll, int fd, uint32_t number);
 void braid_lab_epoll_remove(int epoll, int fd);
-/// The numbers of ready descriptors, at most `most`; waits at most `milliseconds` (-1: for ever).
-int braid_lab_epoll_wait(int epoll, uint32_t *numbers, int most, int milliseconds);
+/// The numbers of ready descriptors, at most `maximum`; waits at most `milliseconds` (-1: for ever).
+int braid_lab_epoll_wait(int epoll, uint32_t *numbers, int maximum, int milliseconds);
 /// A descriptor that becomes readable at SIGINT, SIGTERM or SIGHUP, which no longer end the process.
 int braid_lab_signals(void);
