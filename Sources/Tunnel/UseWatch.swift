@@ -7,7 +7,7 @@ struct UseWatch {
     /// Counts looks, so that a stream is listed once in each.
     fileprivate var look: UInt32 = 1
     /// Slots of streams with payload since the last look.
-    fileprivate var active: [Int] = []
+    fileprivate var active: [StreamSlot] = []
     /// Bytes of datagrams since the last look.
     fileprivate var datagramBytes = 0
     /// When the next look is due; `.distantFuture` while nothing moves.
@@ -64,14 +64,14 @@ extension Session {
         guard host.mode != machine.mode else { return }
         host.mode = machine.mode
         setMode(machine.mode, at: now)
-        host.emit(.modeChanged(session: slot, mode: machine.mode, demand: machine.demand))
+        host.emit(.modeChanged(session: slot.index, mode: machine.mode, demand: machine.demand))
     }
 
     /// Payload of the stream came or went.
     func noteUse(of stream: StreamHandle, at now: Instant) {
         if stream.use.look != use.look {
             stream.use.look = use.look
-            use.active.append(stream.slot)
+            if let slot = stream.slot { use.active.append(slot) }
         }
         awaitLook(at: now)
     }
