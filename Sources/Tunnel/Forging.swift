@@ -30,7 +30,7 @@ extension Session {
             header.write(into: bytes.baseAddress!)
             frames.withUnsafeBytes { plain in
                 _ = keys.current.send?.seal(
-                    path: UInt32(path.id.octet), packetNumber: number,
+                    path: UInt32(truncatingIfNeeded: path.id.number), packetNumber: number,
                     associated: UnsafeRawBufferPointer(rebasing: bytes[..<DatagramHeader.size]),
                     head: plain, payload: .empty, into: bytes.baseAddress! + DatagramHeader.size)
             }

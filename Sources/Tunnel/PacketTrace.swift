@@ -30,7 +30,7 @@ extension Session {
             // 10.0.path.1 or fd00::path, which no path of ours has by itself.
             local =
                 remote.isIPv4
-                ? IPAddress(v4: 0x0a00_0001 | UInt32(path.id.octet) << 8)
+                ? IPAddress(v4: 0x0a00_0001 | UInt32(truncatingIfNeeded: path.id.number) << 8)
                 : IPAddress(v6High: 0xfd00_0000_0000_0000, low: UInt64(path.id.octet) + 1)
         }
         path.traceAddresses = (local, remote)

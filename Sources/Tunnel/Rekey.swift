@@ -1,5 +1,6 @@
 import Crypto
 import Measures
+import Multipath
 import Wire
 
 /// Fresh keys inside a living session: a Noise handshake in frames, so nothing of the old keys
@@ -68,7 +69,7 @@ extension Session {
             + (frame.isAnswer
                 ? Limits.rekeyAnswerInterval
                 : min(Limits.rekeyInterval, host.configuration.keyLifetime / 4))
-        host.work.rekeys.append(RekeyMessage(frame, of: self, path: path.number))
+        host.work.rekeys.append(RekeyMessage(frame, of: self, path: path.id))
     }
 
     /// The Diffie-Hellman operations of a message that `receive` let pass.
@@ -174,10 +175,10 @@ struct RekeyMessage {
     let bytes: [UInt8]
     let isAnswer: Bool
     let epoch: UInt8
-    /// The number of the path it came by, on which it is answered.
-    let path: Int
+    /// The path it came by, on which it is answered.
+    let path: PathID
 
-    init(_ frame: RekeyFrame, of session: Session, path: Int) {
+    init(_ frame: RekeyFrame, of session: Session, path: PathID) {
         self.session = session
         bytes = Array(frame.message)
         isAnswer = frame.isAnswer

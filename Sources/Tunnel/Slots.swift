@@ -17,7 +17,9 @@ struct SessionSlot: Hashable, ExpressibleByIntegerLiteral {
 
     /// What names a session of this slot in headers, told apart from its other tenants by eight
     /// bits.
-    func index(salt: UInt32) -> UInt32 { UInt32(index) | (salt & 0xff) << 16 }
+    func index(salt: UInt32) -> UInt32 {
+        UInt32(truncatingIfNeeded: index) | (salt & 0xff) << 16
+    }
 }
 
 /// Handles of living connections, by slot.

@@ -320,7 +320,7 @@ extension Session {
         ).write(into: out)
         let body = out + DatagramHeader.size
         let sealed = cipher.seal(
-            path: UInt32(path.id.octet), packetNumber: number,
+            path: UInt32(truncatingIfNeeded: path.id.number), packetNumber: number,
             associated: UnsafeRawBufferPointer(
                 start: out,
                 count: DatagramHeader.size),

@@ -142,9 +142,9 @@ import Testing
         try SkippedFrameTests.inject((1...13).flatMap { wrong($0) }, toProxy: false, world)
         // Not while the datagram is read: nobody's datagram waits for a multiplication.
         #expect(world.concentrator.host.counters.badFrames == before)
-        #expect(world.concentrator.host.rekeys.count == 1)
+        #expect(world.concentrator.host.work.rekeys.count == 1)
         world.concentrator.advance(to: world.now)
-        #expect(world.concentrator.host.rekeys.isEmpty)
+        #expect(world.concentrator.host.work.rekeys.isEmpty)
         #expect(world.concentrator.host.counters.badFrames == before + 1)
         let allowed = theirs.keys.rekeyAllowedAt
         #expect(allowed == world.now + Limits.rekeyInterval)
