@@ -32,8 +32,8 @@ public struct Pieces {
 /// on demand up to a limit and gives its memory back when empty.
 ///
 /// The sender appends and discards what is acknowledged; the receiver places bytes at offsets ahead
-/// of `end` and moves `end` on as holes fill. Both read by offset. No allocation while the size
-/// suffices.
+/// of `end` and moves `end` on as holes fill; a ring is the one's or the other's. Both read by
+/// offset. No allocation while the size suffices.
 ///
 /// A large ring that grows keeps its old memory beside the new one, and moves a step of the bytes
 /// with each that comes: a megabyte moved at once would be the most that any datagram costs.

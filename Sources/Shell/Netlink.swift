@@ -36,14 +36,17 @@ enum Netlink {
         let socket = try open(NETLINK_ROUTE)
         defer { mnl_socket_close(socket) }
         var out = NetworkSnapshot()
-        try dump(socket, UInt16(RTM_GETLINK)) {
-            if let link = readLink($0) { out.links.append(link) }
+        for request in [RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE] {
+            try dump(socket, UInt16(request)) { read($0, into: &out) }
         }
-        try dump(socket, UInt16(RTM_GETADDR)) {
-            if let address = readAddress($0) { out.addresses.append(address) }
-        }
-        try dump(socket, UInt16(RTM_GETROUTE)) { readDefaultRoute($0, into: &out.defaultRoutes) }
         return out
+    }
+
+    /// Takes what a message says, whatever it is of.
+    static func read(_ message: UnsafePointer<nlmsghdr>, into snapshot: inout NetworkSnapshot) {
+        if let link = readLink(message) { snapshot.links.append(link) }
+        if let address = readAddress(message) { snapshot.addresses.append(address) }
+        readDefaultRoute(message, into: &snapshot.defaultRoutes)
     }
 
     /// Everything the kernel delivers to this machine: the addresses of its interfaces, link-local
@@ -102,11 +105,12 @@ enum Netlink {
         return try open(NETLINK_ROUTE, groups: UInt32(groups), isBlocking: false)
     }
 
-    /// Reads every notification that waits; whether one of them can matter to uplinks.
+    /// Reads the notifications that wait; whether one of them can matter to uplinks.
     static func drainEvents(_ socket: OpaquePointer) -> Bool {
         var matters = false
         withBuffer { buffer in
-            while true {
+            // Bounded: others have their turn, and what is left is readable still.
+            for _ in 0..<256 {
                 let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
                 if n < 0 {
                     if errno == EAGAIN { return }
@@ -269,7 +273,8 @@ enum Netlink {
     ) {
         var left = Int32(count)
         var message = UnsafePointer(buffer.baseAddress!.assumingMemoryBound(to: nlmsghdr.self))
-        while mnl_nlmsg_ok(message, left) {
+        // libmnl takes a length of more than 2^31 for a negative one.
+        while mnl_nlmsg_ok(message, left), message.pointee.nlmsg_len <= UInt32(left) {
             if !body(message) { return }
             guard let next = mnl_nlmsg_next(message, &left) else { return }
             message = UnsafePointer(next)

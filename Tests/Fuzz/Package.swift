@@ -34,6 +34,7 @@ let package = Package(
         .systemLibrary(name: "CLibcrypto", path: "Sources/CLibcrypto", pkgConfig: "libcrypto"),
         .systemLibrary(name: "CMnl", path: "Sources/CMnl", pkgConfig: "libmnl"),
         .systemLibrary(name: "CNFTables", path: "Sources/CNFTables", pkgConfig: "libnftables"),
+        .systemLibrary(name: "CSQLite", path: "Sources/CSQLite", pkgConfig: "sqlite3"),
         .target(name: "CIPSecMB", path: "Sources/CIPSecMB"),
         .target(name: "CDatagram", path: "Sources/CDatagram"),
         .target(name: "CFuzzer", path: "CFuzzer"),
@@ -45,36 +46,37 @@ let package = Package(
         module("Subflow", ["Measures", "Buffers", "Wire"]),
         module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
         module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
+        module("History", ["CSQLite", logging]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         module(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
                 "CLibevent", "CMnl", "CNFTables", "CDatagram", logging
-            ], unwatched),
+            ]),
         module(
             "Proxy",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Rules",
-                "Shell", logging
+                "Shell", "History", logging
             ], unwatched),
         module(
             "Concentrator",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
-                logging
+                "History", logging
             ], unwatched),
         module(
             "Configuration",
             [
                 "Measures", "Wire", "Dialogue", "Crypto", "Tunnel", "Multipath", "Rules", "Shell",
-                "Proxy", "Concentrator", yams
+                "History", "Proxy", "Concentrator", yams
             ]),
         .executableTarget(
             name: "fuzz",
             dependencies: [
                 "CFuzzer", "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Subflow",
-                "Multipath", "Tunnel", "Configuration"
+                "Multipath", "Tunnel", "Shell", "CMnl", "Configuration"
             ],
             path: "Program", swiftSettings: watched,
             // gold, the default here, stumbles over what the sanitizers add.

@@ -174,14 +174,29 @@ public final class PacketQueue {
                     return
                 }
                 Netlink.forEachMessage(buffer, n) {
-                    read($0); return isOpen
+                    take($0); return isOpen
                 }
             }
         }
     }
 
-    private func read(_ message: UnsafePointer<nlmsghdr>) {
-        guard message.pointee.nlmsg_type == 3 << 8 | QueueMessage.packet else { return }
+    private func take(_ message: UnsafePointer<nlmsghdr>) {
+        guard let held = Self.read(message) else { return }
+        guard let ends = held.ends, let handler else {
+            misread += 1
+            judge(held.id, accept: true, mark: nil)
+            return
+        }
+        handler(
+            HeldPacket(id: held.id, mark: held.mark, source: ends.0, destination: ends.1))
+    }
+
+    /// A held packet's number and mark, and whom it is from and to, nil where that can't be read;
+    /// nil for other messages.
+    static func read(
+        _ message: UnsafePointer<nlmsghdr>
+    ) -> (id: UInt32, mark: UInt32, ends: (SocketAddress, SocketAddress)?)? {
+        guard message.pointee.nlmsg_type == 3 << 8 | QueueMessage.packet else { return nil }
         var id: UInt32?, mark: UInt32 = 0, ends: (SocketAddress, SocketAddress)?
         Netlink.forEachAttribute(message, after: 4) { type, bytes in
             switch UInt16(type) {
@@ -193,13 +208,7 @@ public final class PacketQueue {
             default: break
             }
         }
-        guard let id else { return }
-        guard let ends, let handler else {
-            misread += 1
-            judge(id, accept: true, mark: nil)
-            return
-        }
-        handler(HeldPacket(id: id, mark: mark, source: ends.0, destination: ends.1))
+        return id.map { ($0, mark, ends) }
     }
 
     /// Who a TCP packet is from, and to; nil where it is none, or too short.

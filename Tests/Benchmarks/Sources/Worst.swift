@@ -403,6 +403,7 @@ private final class HostilePair {
     /// 4 MB that wait behind a hole, and what makes the receive ring grow for more.
     func doubling() -> [Double] {
         let size = 1_400, whole = 4 << 20
+        _ = upload(6_000)  // a reader that keeps up is offered more
         for at in stride(from: 1, to: whole - 2 * size, by: size) {
             _ = cost(frames(of: [data(at: at, size: size)]))
         }

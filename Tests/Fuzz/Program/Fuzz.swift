@@ -20,7 +20,7 @@ import Glibc
         ("connection", ConnectionTarget.run),
         ("socks", SocksTarget.run), ("http", HTTPTarget.run),
         ("names", NamesTarget.run), ("first-bytes", FirstBytesTarget.run),
-        ("configuration", ConfigurationTarget.run),
+        ("configuration", ConfigurationTarget.run), ("kernel", KernelTarget.run),
         ("reassembly", ReassemblyTarget.run), ("byte-ring", ByteRingTarget.run),
         ("ranges", RangesTarget.run),
         ("mappings", MappingsTarget.run), ("replay", ReplayTarget.run),

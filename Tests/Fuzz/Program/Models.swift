@@ -1,7 +1,7 @@
-import Buffers
 import Crypto
 import Measures
 
+@testable import Buffers
 @testable import Multipath
 
 // Data structures of the engine beside naive ones that do the same slowly.
@@ -12,20 +12,22 @@ enum ByteRingTarget {
         let limit = 1 + input.below(20_000)
         // A growth by small steps, as only large rings have it elsewhere, and some that never ends.
         var ring = ByteRing(limit: limit, step: limit & 1 == 0 ? 32 : ByteRing.usualStep)
+        // As a sender's, which is appended to, or a receiver's, into which is placed.
+        let isSender = limit & 2 == 0
         var kept: [UInt8] = []  // from `base` on, to `end`
         var base: UInt64 = 0, ahead: [UInt64: UInt8] = [:], salt: UInt8 = 1
         while !input.isEmpty {
             let op = input.byte() % 6
             salt &+= 37
             switch op {
-            case 0:
+            case 0 where isSender:
                 let bytes = pattern(amount(&input, 9_000, from: base + UInt64(kept.count)), &salt)
                 let taken = bytes.withUnsafeBytes { ring.append($0) }
                 check(
                     taken == max(0, min(bytes.count, limit - kept.count)), "append takes what fits")
                 for i in 0..<taken { ahead[base + UInt64(kept.count + i)] = nil }
                 kept += bytes[..<taken]
-            case 1:
+            case 1 where isSender:
                 let piece = ring.appendSpace(input.below(9_000))
                 check(piece.count <= max(0, limit - kept.count), "no more space than the limit")
                 let n = piece.isEmpty ? 0 : input.below(min(piece.count, 60_000) + 1)
@@ -36,7 +38,7 @@ enum ByteRingTarget {
                     kept.append(salt)
                 }
                 ring.commit(n)
-            case 2:
+            case 0...2 where !isSender:
                 let start = input.below(limit + 1),
                     bytes = pattern(
                         min(amount(&input, 3_000, from: base + UInt64(start)), limit - start), &salt

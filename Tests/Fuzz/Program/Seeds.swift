@@ -40,6 +40,32 @@ enum Seeds {
         ]
     }
 
+    /// SYNs of either family, the latter with extension headers; a held packet; an interface, an
+    /// address and a route of rtnetlink's.
+    private static var kernel: [[UInt8]] {
+        let ports: [UInt8] = [0xc0, 1, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]
+        let four: [UInt8] =
+            [0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 7] + ports
+        let six: [UInt8] =
+            [0x60, 0, 0, 0, 0, 36, 0, 64] + [UInt8](repeating: 0x20, count: 32)
+            + [60, 0, 0, 0, 0, 0, 0, 0] + [6, 0, 0, 0, 0, 0, 0, 0] + ports
+        let queued: [UInt8] =
+            [2, 0, 33, 150, 11, 0, 1, 0, 0, 0, 0, 9, 8, 0, 1, 0]
+            + [8, 0, 3, 0, 0, 0, 0, 5, UInt8(four.count + 4), 0, 10, 0] + four
+        let link: [UInt8] =
+            [0, 0, 1, 0, 2, 0, 0, 0, 0x43, 0, 1, 0, 0, 0, 0, 0]
+            + [9, 0, 3, 0, 0x65, 0x74, 0x68, 0x30, 0, 0, 0, 0, 8, 0, 4, 0, 0xdc, 5, 0, 0]
+        let address: [UInt8] = [2, 24, 0, 0, 2, 0, 0, 0, 8, 0, 2, 0, 192, 0, 2, 1]
+        let route: [UInt8] =
+            [2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 4, 0, 2, 0, 0, 0]
+            + [12, 0, 9, 0, 8, 0, 0, 0, 3, 0, 0, 0]
+        let message = { (form: UInt8, payload: [UInt8]) in [form, UInt8(payload.count)] + payload }
+        return [
+            [1] + four, [1] + six, [0] + message(5, queued),
+            [0] + message(0, link) + message(1, address) + message(2, route)
+        ]
+    }
+
     /// A ClientHello in two records, and an HTTP request.
     private static var firstBytes: [[UInt8]] {
         let name: [UInt8] = [0, 0, 0, 11, 0, 9, 0, 0, 6] + Array("a.test".utf8)
@@ -68,6 +94,7 @@ enum Seeds {
             ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks),
             ("connection", programs + transfers),
             ("socks", socks), ("http", http), ("names", names), ("first-bytes", firstBytes),
+            ("kernel", kernel),
             ("configuration", configurations),
             ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers),
             ("mappings", numbers), ("replay", numbers),
