@@ -2,7 +2,7 @@
 /// it.
 public final class MemoryBudget {
     /// The most they should hold.
-    public let limit: Int
+    public var limit: Int
     /// Bytes taken at present.
     public private(set) var used = 0
 
@@ -25,7 +25,8 @@ public final class MemoryShare {
     public let budget: MemoryBudget
     /// Bytes taken at present.
     public private(set) var used = 0
-    private let maximum: Int
+    /// Bytes he gets whatever is free.
+    public var maximum: Int
     private let isOnlyOne: Bool
 
     /// `maximum`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything to.

@@ -9,8 +9,8 @@ import Wire
 
 /// The concentrator: sessions in on UDP, TCP connections out to their targets.
 public final class ConcentratorServer: EngineDelegate {
-    /// As given at the start; nothing of it changes while the server runs.
-    public let settings: ConcentratorSettings
+    /// As given at the start, or by `apply`.
+    public private(set) var settings: ConcentratorSettings
     /// The engine with its sockets.
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
@@ -57,32 +57,14 @@ public final class ConcentratorServer: EngineDelegate {
         self.log = log
         reports = ConcentratorReports(recorder)
         began = loop.now()
-        var configuration = EndpointConfiguration(
-            role: .concentrator(users: settings.users),
-            identity: settings.identity)
-        configuration.connection = settings.connection
+        var configuration = settings.endpoint
         configuration.epoch = EventLoop.epoch()
-        configuration.maximumConnections = settings.maximumConnections
-        configuration.maximumConnectionsPerUser = settings.maximumConnectionsPerUser
-        configuration.maximumHalfOpenPerUser = settings.maximumHalfOpenPerUser
-        configuration.memory = settings.memory
-        configuration.memoryPerUser = settings.memoryPerUser
-        configuration.maximumFlowsPerUser = settings.datagrams.flowsPerUser
-        configuration.maximumSessionsPerUser = settings.maximumSessionsPerUser
-        configuration.sessionSilence = settings.sessionSilence
-        configuration.joinsFirstAddress = settings.joinsFirstAddress
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         endpoint.setAnnounced(settings.announce, at: loop.now())
         driver = EngineDriver(endpoint: endpoint, loop: loop)
-        var policy = settings.egress
-        // By these it is reached from elsewhere: behind a NAT they are no address of an interface.
-        policy.own += (settings.listen + settings.announce).map(\.address).filter {
-            $0.high != 0 || $0.low != 0
-        }
-        .map { Subnet($0, prefix: 128) }
         dialer = try Dialer(
-            loop: loop, policy: policy, personal: settings.userEgress,
+            loop: loop, policy: settings.policy, personal: settings.userEgress,
             timeout: settings.dialTimeout, dials: settings.dials, lookUps: settings.lookUps)
         relaySockets = RelaySockets(loop: loop)
         names = NameQuestions(
@@ -225,6 +207,39 @@ public final class ConcentratorServer: EngineDelegate {
         associations[ObjectIdentifier(association)] = nil
         relayed[association.user]?.associations -= 1
         shutdown?.noteRemaining(connections.count + associations.count)
+    }
+
+    // MARK: Other settings
+
+    /// Goes on with other settings: what was dialled and associated stays, but for what belongs to
+    /// users that are gone. Keys, addresses to listen on and `pcap` stay as they are. Throws
+    /// ESHUTDOWN where it is ending.
+    public func apply(_ changed: ConcentratorSettings) throws(SystemError) {
+        guard shutdown == nil else {
+            throw SystemError("change what is ending", code: ESHUTDOWN)
+        }
+        var settings = changed
+        settings.identity = self.settings.identity
+        settings.listen = self.settings.listen
+        settings.pcap = self.settings.pcap
+        let old = self.settings
+        self.settings = settings
+        let now = loop.now()
+        driver.endpoint.reconfigure(settings.endpoint, at: now)
+        driver.endpoint.setUsers(settings.users, at: now)
+        driver.endpoint.setAnnounced(settings.announce, at: now)
+        dialer.change(
+            policy: settings.policy, personal: settings.userEgress, timeout: settings.dialTimeout,
+            dials: settings.dials, lookUps: settings.lookUps)
+        let users = Set(settings.users.map(\.name))
+        names.change(
+            perUser: settings.names.perUser, denied: settings.usersWithoutNames, users: users)
+        news.keep(users)
+        relayed = relayed.filter { users.contains($0.key) || $0.value.associations > 0 }
+        if settings.datagrams.perUser != old.datagrams.perUser {
+            for share in relayed.values { share.change(rate: settings.datagrams.perUser) }
+        }
+        driver.kick()
     }
 
     // MARK: The end

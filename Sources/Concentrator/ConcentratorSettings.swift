@@ -5,7 +5,7 @@ import Shell
 import Tunnel
 
 /// What a concentrator does for datagrams, and how much of it for one user.
-public struct DatagramLimits: Sendable {
+public struct DatagramLimits: Equatable, Sendable {
     /// From whom a mapped port takes datagrams.
     public var filtering = DatagramFiltering.address
     /// Associations of one user at once: each has a descriptor, or two.
@@ -18,7 +18,7 @@ public struct DatagramLimits: Sendable {
 }
 
 /// What a concentrator's resolver does for questions of the proxies' DNS listeners.
-public struct NameLimits: Sendable {
+public struct NameLimits: Equatable, Sendable {
     /// Questions under way at once of all users; each has a descriptor, or up to three.
     static let underWay = 2_048
     /// Of one user; never more than are free besides.
@@ -31,7 +31,7 @@ public struct NameLimits: Sendable {
 }
 
 /// What `ConcentratorServer` needs to know.
-public struct ConcentratorSettings: Sendable {
+public struct ConcentratorSettings: Equatable, Sendable {
     /// Its public key is what proxies are configured with.
     public var identity: StaticKeyPair
     /// UDP addresses; at least one.
@@ -93,5 +93,33 @@ public struct ConcentratorSettings: Sendable {
         self.identity = identity
         self.listen = listen
         self.users = users
+    }
+}
+
+extension ConcentratorSettings {
+    /// What the engine is made with, but for the time.
+    var endpoint: EndpointConfiguration {
+        var configuration = EndpointConfiguration(
+            role: .concentrator(users: users), identity: identity)
+        configuration.connection = connection
+        configuration.maximumConnections = maximumConnections
+        configuration.maximumConnectionsPerUser = maximumConnectionsPerUser
+        configuration.maximumHalfOpenPerUser = maximumHalfOpenPerUser
+        configuration.memory = memory
+        configuration.memoryPerUser = memoryPerUser
+        configuration.maximumFlowsPerUser = datagrams.flowsPerUser
+        configuration.maximumSessionsPerUser = maximumSessionsPerUser
+        configuration.sessionSilence = sessionSilence
+        configuration.joinsFirstAddress = joinsFirstAddress
+        return configuration
+    }
+
+    /// `egress`, with the addresses that are this machine's own.
+    var policy: EgressPolicy {
+        var policy = egress
+        // By these it is reached from elsewhere: behind a NAT they are no address of an interface.
+        policy.own += (listen + announce).map(\.address).filter { $0.high != 0 || $0.low != 0 }
+            .map { Subnet($0, prefix: 128) }
+        return policy
     }
 }

@@ -3,8 +3,8 @@ import Shell
 
 /// What dials have in common.
 final class Dialer: DialContext {
-    private let policy: EgressPolicy
-    private let personal: [String: EgressRules]
+    private var policy: EgressPolicy
+    private var personal: [String: EgressRules]
     private let local: LocalAddresses
 
     /// `personal`: the rules of those users who have some.
@@ -20,6 +20,18 @@ final class Dialer: DialContext {
         try super.init(
             loop: loop, resolver: resolver, timeout: timeout, dials: Turns(dials),
             lookUps: Turns(lookUps))
+    }
+
+    /// For dials from now on, and datagrams to places where nothing was sent yet.
+    func change(
+        policy: EgressPolicy, personal: [String: EgressRules], timeout: Interval,
+        dials: Turns.Limits, lookUps: Turns.Limits
+    ) {
+        self.policy = policy
+        self.personal = personal
+        self.timeout = timeout
+        self.dials.limits = dials
+        self.lookUps.limits = lookUps
     }
 
     /// What holds for the user at this moment.

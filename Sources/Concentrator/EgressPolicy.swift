@@ -6,7 +6,7 @@ import Shell
 ///
 /// The user's own rules are asked first, then those for all; in each the exceptions (`allow`)
 /// before the refusals (`deny`). Port 25 is open only where an exception names it.
-public struct EgressPolicy: Sendable {
+public struct EgressPolicy: Equatable, Sendable {
     /// For all users.
     public var rules = EgressRules(deniesPrivate: true)
     /// For the user who asks.

@@ -32,8 +32,8 @@ final class NameQuestions {
     private let forwarder: NameForwarder
     private let loop: EventLoop
     private let turns: Turns
-    private let perUser: Int
-    private let denied: Set<String>
+    private var perUser: Int
+    private var denied: Set<String>
     /// By user name: what may be asked in a second.
     private var rates: [String: TokenBucket] = [:]
 
@@ -46,6 +46,13 @@ final class NameQuestions {
         turns = Turns(limits.questions)
         perUser = limits.perUser
         forwarder = NameForwarder(loop: loop, configurationPath: configurationPath)
+    }
+
+    /// `users`: all there are now.
+    func change(perUser: Int, denied: Set<String>, users: Set<String>) {
+        rates = perUser == self.perUser ? rates.filter { users.contains($0.key) } : [:]
+        self.perUser = perUser
+        self.denied = denied
     }
 
     /// Asks for a user. `reply` is called once, from the loop, with a message of at most `limit`

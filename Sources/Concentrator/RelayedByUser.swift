@@ -20,8 +20,13 @@ final class RelayedByUser {
     var datagrams: TokenBucket
 
     /// `rate`: datagrams a second; as many at once as in a fifth of one.
-    init(_ rate: Int) {
-        datagrams = TokenBucket(rate: Double(rate), burst: max(Double(rate) / 5, 1))
+    init(_ rate: Int) { datagrams = Self.bucket(rate) }
+
+    /// From now on, so many a second.
+    func change(rate: Int) { datagrams = Self.bucket(rate) }
+
+    private static func bucket(_ rate: Int) -> TokenBucket {
+        TokenBucket(rate: Double(rate), burst: max(Double(rate) / 5, 1))
     }
 }
 

@@ -19,6 +19,9 @@ struct SessionNews {
     mutating func opened(_ session: Int, of user: String) { users[session] = user }
     mutating func closed(_ session: Int) { users[session] = nil }
 
+    /// These are all the users there are: of others nothing is remembered.
+    mutating func keep(_ users: Set<String>) { limits = limits.filter { users.contains($0.key) } }
+
     /// Nil: keep quiet. Otherwise speak, and mention this many records that were not spoken of.
     mutating func pass(_ session: Int, at now: Instant) -> Int? {
         guard let user = users[session] else { return 0 }

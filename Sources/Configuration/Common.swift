@@ -11,7 +11,7 @@ public enum LogLevel: String, CaseIterable, Sendable {
 }
 
 /// What the programs need besides the settings of proxy and concentrator.
-public struct ProgramConfiguration: Sendable {
+public struct ProgramConfiguration: Equatable, Sendable {
     /// Where the status page is served; nil: nowhere.
     public var status: SocketAddress?
     /// The control socket for `braid status` and `braid mode`; nil: `ControlPath.standard`.

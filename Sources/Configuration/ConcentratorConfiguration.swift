@@ -5,7 +5,7 @@ import Shell
 import Tunnel
 
 /// What `braid concentrator` needs to know.
-public struct ConcentratorConfiguration: Sendable {
+public struct ConcentratorConfiguration: Equatable, Sendable {
     /// What every program has: log, status page, control socket, user.
     public var program: ProgramConfiguration
     /// For `ConcentratorServer`, with keys read and names checked.

@@ -1,5 +1,6 @@
 import Crypto
 import Glibc
+import Shell
 
 /// A file with one key of 32 bytes in base64, as `braid keygen` writes it.
 ///
@@ -29,7 +30,12 @@ public enum KeyFile {
         // group's right to read.
         let credentials = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) + "/" }
         let isCredential = credentials.map { path.hasPrefix($0) } ?? false
-        guard status.st_mode & (isCredential ? 0o037 : 0o077) == 0 else {
+        // Root's file that the service's own group may read: as a file of settings of a service is.
+        let isServices =
+            status.st_uid == 0
+            && [0, getegid(), Privileges.User(name: Privileges.dedicatedUser)?.group]
+                .contains(status.st_gid)
+        guard status.st_mode & (isCredential || isServices ? 0o037 : 0o077) == 0 else {
             let mode = String(status.st_mode & 0o777, radix: 8)
             throw Failure(
                 description: "is open to others (mode 0\(mode)); mend it with: chmod 600 \(path)")

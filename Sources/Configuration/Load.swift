@@ -3,7 +3,7 @@ import Measures
 import Shell
 
 /// A configuration that was read and found right.
-public enum Configuration: Sendable {
+public enum Configuration: Equatable, Sendable {
     case proxy(ProxyConfiguration)
     case concentrator(ConcentratorConfiguration)
 }

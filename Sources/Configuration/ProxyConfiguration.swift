@@ -7,7 +7,7 @@ import Shell
 import Wire
 
 /// What `braid proxy` needs to know.
-public struct ProxyConfiguration: Sendable {
+public struct ProxyConfiguration: Equatable, Sendable {
     /// What every program has: log, status page, control socket, user.
     public var program: ProgramConfiguration
     /// For `ProxyServer`, with keys read and names checked.

@@ -87,7 +87,7 @@ extension Key32 {
 }
 
 /// An X25519 private key and its public key (RFC 7748).
-public struct StaticKeyPair: Sendable {
+public struct StaticKeyPair: Equatable, Sendable {
     /// Secret; nothing prints it.
     public let privateKey: Key32
     /// Computed from the private key once.

@@ -19,7 +19,7 @@ public enum ClientProtocol: Hashable, Sendable {
 }
 
 /// What the proxy asks applications for, on a listener that has a password.
-public struct Credentials: Sendable {
+public struct Credentials: Equatable, Sendable {
     /// 1 to 255 bytes, without a colon.
     public let user: [UInt8]
     /// 1 to 255 bytes.

@@ -1,7 +1,7 @@
 /// How many of something several owners may have together: all sessions of a user, say.
 public final class SharedLimit {
-    /// The most there may be.
-    public let limit: Int
+    /// The most there may be; what is taken already beyond a smaller one stays.
+    public var limit: Int
     /// What is taken at present.
     public private(set) var used = 0
 

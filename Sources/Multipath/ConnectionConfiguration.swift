@@ -17,7 +17,7 @@ public enum PathHealth: Sendable {
 }
 
 /// What a connection is made with.
-public struct ConnectionConfiguration: Sendable {
+public struct ConnectionConfiguration: Equatable, Sendable {
     /// For each of its subflows.
     public var subflow = SubflowConfiguration()
     /// Which subflow new data goes on.

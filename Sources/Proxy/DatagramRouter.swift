@@ -52,6 +52,8 @@ final class DatagramRouter {
     private var associations: [Way: RoutedAssociation] = [:]
     private var directs: [String?: DirectDatagrams] = [:]
     private var mayOpenAt = Instant.zero
+    /// As the server counts changes of the rules.
+    private var rulesChanged: Int
     private var isOver = false
 
     /// `policy`: what rules leave to the listener.
@@ -62,6 +64,7 @@ final class DatagramRouter {
         self.server = server
         self.origin = origin
         self.owner = owner
+        rulesChanged = server.rulesChanged
         first = Way(policy: policy, mode: origin.mode, uplinks: nil)
     }
 
@@ -90,6 +93,13 @@ final class DatagramRouter {
         if !server.decidesDatagrams {
             send(payload, association(first, isFirst: false), target, at: now)
             return
+        }
+        if rulesChanged != server.rulesChanged {
+            rulesChanged = server.rulesChanged
+            // What goes on its way keeps to it; what was refused may be allowed now.
+            flows = flows.filter {
+                if case .nowhere = $0.value.route { false } else { true }
+            }
         }
         if let flow = flows[target], now - flow.lastUsed < Self.flowLifetime {
             flows[target]?.lastUsed = now

@@ -9,6 +9,8 @@ final class DirectDials {
     private(set) var others: DialContext
     /// Of their buffers.
     let memory: MemoryShare
+    private let dials: Turns
+    private let lookUps: Turns
     let driver: EngineDriver
     private let local: LocalAddresses
     /// Those whose application is gone, while the rest of what it wrote is sent.
@@ -27,12 +29,21 @@ final class DirectDials {
         local = LocalAddresses(loop: driver.loop)
         let resolver = try Resolver(loop: driver.loop)
         let dials = Turns(settings.dials), lookUps = Turns(settings.lookUps)
+        self.dials = dials
+        self.lookUps = lookUps
         own = try Context(
             loop: driver.loop, resolver: resolver, timeout: settings.timeout, dials: dials,
             lookUps: lookUps, reachesLoopback: true)
         others = try Context(
             loop: driver.loop, resolver: resolver, timeout: settings.timeout, dials: dials,
             lookUps: lookUps, reachesLoopback: false)
+    }
+
+    /// For those that begin from now on.
+    func apply(_ settings: DirectSettings, memory limit: Int) {
+        dials.limits = settings.dials
+        lookUps.limits = settings.lookUps
+        memory.budget.limit = limit
     }
 
     /// For an application at `address`.
@@ -72,7 +83,7 @@ final class DirectDials {
 }
 
 /// What a proxy does for connections that leave from its machine.
-public struct DirectSettings: Sendable {
+public struct DirectSettings: Equatable, Sendable {
     /// Under way at once, of all applications and of one source.
     public var dials = Turns.Limits(inAll: 4_096, perUser: 512)
     /// Names being looked up, likewise.

@@ -3,7 +3,7 @@ import Measures
 /// Where a connection in its dialogue comes from, and by which of the listeners.
 struct PendingDialogue {
     let source: Source
-    let listener: Int
+    let port: ListeningPort
 }
 
 /// The connections of one listener whose dialogue is not over, in the order in which they came.
@@ -18,10 +18,13 @@ struct PendingDialogues<Connection> {
     /// Ascending by number in each.
     private var bySource: [Source: [Entry]] = [:]
     private(set) var count = 0
-    let maximum: Int
+    private(set) var maximum: Int
 
     /// `maximum`: how many there may be at once; at least one.
     init(maximum: Int) { self.maximum = max(1, maximum) }
+
+    /// From now on there may be so many; at least one.
+    mutating func limit(to maximum: Int) { self.maximum = max(1, maximum) }
 
     /// Takes in a connection with a number larger than those before; returns the one to close for
     /// it.

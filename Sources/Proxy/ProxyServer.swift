@@ -11,12 +11,12 @@ import Wire
 
 /// The proxy: applications in on TCP, one session to the concentrator out on every uplink.
 public final class ProxyServer: EngineDelegate {
-    /// As given at the start; what changes later is `mode` and the uplinks' roles.
-    public let settings: ProxySettings
+    /// As given at the start, or by `apply`; `mode` and the uplinks' roles may be others meanwhile.
+    public internal(set) var settings: ProxySettings
     /// The engine with its sockets.
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
-    public var listen: [SocketAddress] { listeners.map(\.address) }
+    public var listen: [SocketAddress] { ports.map(\.address) }
     /// What it reports and counts.
     public var recorder: Recorder { reports.recorder }
     /// Called once, when everything has ended after `stop()`.
@@ -37,29 +37,30 @@ public final class ProxyServer: EngineDelegate {
     /// Of the connections whose listener has none of its own.
     public private(set) var mode: ModeChoice
     /// Applications served at once: as configured, or as many as there are descriptors.
-    private let maximumClients: Int
+    var maximumClients: Int
     /// After wrong passwords, on all listeners that ask for one.
     private(set) var guesses = GuessPauses()
-    private var listeners: [StreamListener] = []
-    /// Of each listener, in their order, those in their dialogue.
-    private var pendingDialogues: [PendingDialogues<ClientConnection>] = []
+    /// In the order of the settings.
+    var ports: [ListeningPort] = []
+    /// How often the rules have become others: what they have decided for ever may be asked again.
+    var rulesChanged = 0
     private var lastNumber: UInt64 = 0
     private var clients: [ObjectIdentifier: ClientConnection] = [:]
     private var displacement = Displacement<ClientConnection>()
-    private var uplinks: UplinkSet?
-    private var concentrator: ConcentratorAddresses?
+    var uplinks: UplinkSet?
+    var concentrator: ConcentratorAddresses?
     /// What the concentrator has announced besides the addresses of the configuration.
-    private var announced: [SocketAddress] = []
+    var announced: [SocketAddress] = []
     /// Pairs of uplink and address for which the session has no path left.
     private var leftOut: [String] = []
     /// Since when the session, or what there is of it, has been silent.
     private var silentSince: Instant?
-    private var direct: DirectDials?
-    private var restrictions: [[String]: UplinkRestriction] = [:]
-    private var reachability = Reachability()
+    var direct: DirectDials?
+    var restrictions: [[String]: UplinkRestriction] = [:]
+    var reachability = Reachability()
     private var notices = NoticeLimit()
     private let began: Instant
-    private var shutdown: Shutdown?
+    private(set) var shutdown: Shutdown?
     private var capture: Capture?
     /// Runs while no session is up.
     private var silence: LoopTimer?
@@ -87,18 +88,8 @@ public final class ProxyServer: EngineDelegate {
         maximumClients = min(settings.maximumClients, DescriptorLimit.maximumConnections)
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
-        var configuration = EndpointConfiguration(
-            role: .proxy(
-                concentrator: known, publicKey: settings.concentratorKey,
-                preSharedKey: settings.preSharedKey),
-            identity: settings.identity)
-        configuration.connection = settings.connection
-        configuration.mode = settings.mode.fixed ?? .single
-        configuration.followsUse = settings.mode == .auto
+        var configuration = settings.endpoint(known, maximumClients: maximumClients)
         configuration.epoch = EventLoop.epoch()
-        // Those that wind up after their end count, too: whoever made room is still among them.
-        configuration.maximumConnections = 2 * maximumClients + 1_000
-        configuration.memory = settings.memory
         configuration.machine = Self.machine(for: settings.identity.publicKey)
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
@@ -108,35 +99,13 @@ public final class ProxyServer: EngineDelegate {
             settings.names, driver: driver, relaySockets: relaySockets, loop: loop, log: log)
         driver.delegate = self
         if let path = settings.pcap { try driver.record(to: path) }
-        for (index, listener) in settings.listeners.enumerated() {
-            listeners.append(
-                try StreamListener(listener.address, loop: loop, log: log) {
-                    [weak self] socket, from in
-                    self?.accepted(
-                        socket, listener,
-                        PendingDialogue(source: Source(from.address), listener: index))
-                })
-            pendingDialogues.append(
-                PendingDialogues(
-                    maximum: settings.clients.maximumPending(
-                        listener, of: settings.listeners.count, maximumClients: maximumClients)))
-        }
+        for listener in settings.listeners { ports.append(try open(listener)) }
         let uplinks = try UplinkSet(settings, driver: driver, log: log, reports: reports)
         self.uplinks = uplinks
         uplinks.numbersChanged = { [weak self] in self?.renewRestrictions() }
-        concentrator = try ConcentratorAddresses(
-            settings.concentrator, loop: loop,
-            log: log
-        ) { [weak self] in
-            guard let self else { return }
-            self.driver.endpoint.setConcentrator($0, at: self.loop.now())
-            uplinks.setFamilies(of: $0, announced: self.announced)
-            self.driver.kick()
-        }
+        concentrator = try lookFor(settings.concentrator)
         recorder.note(.started)
-        if settings.mode == .backup, !uplinks.hasBackup {
-            log.warning("mode backup, but no uplink has the role backup, so that all carry data")
-        }
+        warnOfNoBackup()
         names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         _ = reachability.noteUplinks(changes: uplinks.changes)
@@ -146,18 +115,8 @@ public final class ProxyServer: EngineDelegate {
         silence?.arm(after: reachability.wait)
         log.info(
             "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
-        if maximumClients < settings.maximumClients {
-            log.notice(
-                "fewer clients than configured: raise the limit of open files",
-                metadata: [
-                    "maximum": "\(maximumClients)", "configured": "\(settings.maximumClients)"
-                ])
-        }
-        for listener in settings.listeners where listener.isOpenToOthers {
-            log.warning(
-                "whoever reaches this address may use the proxy: no password is asked for",
-                metadata: ["on": "\(listener.address)"])
-        }
+        warnOfFewDescriptors()
+        warnOfOpenListeners()
     }
 
     deinit { scratch.deallocate() }
@@ -178,10 +137,10 @@ public final class ProxyServer: EngineDelegate {
         return lastNumber
     }
 
-    private func accepted(
-        _ socket: StreamSocket, _ listener: ProxyListener, _ pending: PendingDialogue
-    ) {
-        if hasRoom(for: socket) { admit(ProtocolDetector(socket, self, listener, pending)) }
+    func accepted(_ socket: StreamSocket, _ port: ListeningPort, _ from: SocketAddress) {
+        guard hasRoom(for: socket) else { return }
+        let pending = PendingDialogue(source: Source(from.address), port: port)
+        admit(ProtocolDetector(socket, self, port.listener, pending))
     }
 
     /// Takes over a connection that was captured on its way to `target`; `dial`: where it stands
@@ -243,7 +202,7 @@ public final class ProxyServer: EngineDelegate {
     private func admit(_ client: ClientConnection) {
         clients[ObjectIdentifier(client)] = client
         if let pending = client.pending,
-            let crowdedOut = pendingDialogues[pending.listener].add(
+            let crowdedOut = pending.port.pending.add(
                 client, number: client.number, from: pending.source)
         {
             counters.crowdedOut += 1
@@ -267,7 +226,7 @@ public final class ProxyServer: EngineDelegate {
     private func forget(_ client: ClientConnection) {
         clients[ObjectIdentifier(client)] = nil
         if let pending = client.pending {
-            pendingDialogues[pending.listener].remove(client.number, from: pending.source)
+            pending.port.pending.remove(client.number, from: pending.source)
         }
     }
 
@@ -317,7 +276,7 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// Uplinks came, or their numbers are others.
-    private func renewRestrictions() {
+    func renewRestrictions() {
         for (names, restriction) in restrictions { restrict(restriction, to: names) }
     }
 
@@ -515,8 +474,14 @@ public final class ProxyServer: EngineDelegate {
         if mode == .backup, uplinks?.hasBackup != true {
             return Self.noBackup(uplinks?.knownNames ?? [])
         }
+        take(wish)
+        return nil
+    }
+
+    func take(_ wish: ModeWish) {
+        let mode = wish.choice
         if let fixed = mode.fixed {
-            guard mode != self.mode else { return nil }
+            guard mode != self.mode else { return }
             driver.endpoint.setMode(fixed, at: loop.now())
         } else {
             driver.endpoint.followUse(hint: wish.hint, at: loop.now())
@@ -525,7 +490,6 @@ public final class ProxyServer: EngineDelegate {
         driver.kick()
         recorder.note(.modeChanged, detail: wish.words)
         log.notice("mode is now \(wish.words)")
-        return nil
     }
 
     private static func noBackup(_ names: [String]) -> String {
@@ -553,7 +517,7 @@ public final class ProxyServer: EngineDelegate {
         if let shutdown { shutdown.endNow(); return }
         recorder.note(.stopping)
         log.notice("stopping", metadata: ["clients": "\(clients.count)"])
-        listeners.forEach { $0.close() }
+        ports.forEach { $0.close() }
         capture?.stopAccepting()
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
         self.shutdown = shutdown
@@ -581,10 +545,8 @@ public final class ProxyServer: EngineDelegate {
         let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(
             role: "proxy", uptime: loop.now() - began,
-            listen: zip(
-                settings.listeners,
-                listen
-            ).map { "\($0.scheme.rawValue)://\($1)" } + names.listen.map { "dns://\($0)" },
+            listen: ports.map { "\($0.listener.scheme.rawValue)://\($0.address)" }
+                + names.listen.map { "dns://\($0)" },
             report: report)
         status.uplinks = uplinks?.states ?? []
         status.counters = [

@@ -8,7 +8,7 @@ import Tunnel
 import Wire
 
 /// A port applications connect to.
-public struct ProxyListener: Sendable {
+public struct ProxyListener: Equatable, Sendable {
     /// What is spoken on a port.
     public enum Scheme: String, CaseIterable, Sendable {
         /// SOCKS4, SOCKS4a, SOCKS5 and HTTP, told apart by their first bytes.
@@ -86,9 +86,9 @@ public struct ProxyListener: Sendable {
 }
 
 /// What `ProxyServer` needs to know.
-public struct ProxySettings: Sendable {
+public struct ProxySettings: Equatable, Sendable {
     /// An uplink to use, and how.
-    public struct UplinkChoice: Sendable {
+    public struct UplinkChoice: Equatable, Sendable {
         /// May stand for several interfaces, or for none at present.
         public var selector: UplinkSelector
         /// Carries data only while no regular uplink works.
@@ -155,8 +155,26 @@ public struct ProxySettings: Sendable {
     }
 }
 
+extension ProxySettings {
+    /// What the engine is made with, but for the time and the machine. `known`: the concentrator's
+    /// addresses so far.
+    func endpoint(_ known: [SocketAddress], maximumClients: Int) -> EndpointConfiguration {
+        var configuration = EndpointConfiguration(
+            role: .proxy(
+                concentrator: known, publicKey: concentratorKey, preSharedKey: preSharedKey),
+            identity: identity)
+        configuration.connection = connection
+        configuration.mode = mode.fixed ?? .single
+        configuration.followsUse = mode == .auto
+        // Those that wind up after their end count, too: whoever made room is still among them.
+        configuration.maximumConnections = 2 * maximumClients + 1_000
+        configuration.memory = memory
+        return configuration
+    }
+}
+
 /// How long applications may take, and how many may be undecided.
-public struct ClientLimits: Sendable {
+public struct ClientLimits: Equatable, Sendable {
     /// From the connection to the end of the dialogue, whatever comes meanwhile; RFC 1928 leaves it
     /// open.
     public var dialogue = Interval.seconds(30)

@@ -23,11 +23,8 @@ final class UplinkSet {
     private let driver: EngineDriver
     private let log: Logger
     private let reports: ProxyReports
-    private let backup: Set<UplinkSelector>
-    private let warm: Set<UplinkSelector>
+    private var choices: UplinkChoices
     private var monitor: UplinkMonitor?
-    private var selectors: [UplinkSelector]
-    private let isAutomatic: Bool
     /// The engine's uplink of a number: an interface or address with the family of its socket.
     private var numbers = UplinkNumbers()
     /// What a socket is bound to, by number; it stays as long as that is there.
@@ -66,18 +63,9 @@ final class UplinkSet {
         self.driver = driver
         self.log = log
         self.reports = reports
-        isAutomatic = settings.uplinks.isEmpty
-        selectors = isAutomatic ? [.everyDefaultRoute] : settings.uplinks.map(\.selector)
-        backup = Set(settings.uplinks.filter(\.isBackup).map(\.selector))
-        warm = Set(settings.uplinks.filter(\.isWarm).map(\.selector))
-        // A concentrator on this machine is reached by no interface with a default route.
-        let addresses = settings.concentrator.map(\.socketAddress)
-        if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
-            let isIPv4 = addresses[0]?.address.isIPv4 == true
-            selectors = Subnet(isIPv4 ? "127.0.0.1" : "::1").map { [.source($0)] } ?? []
-        }
+        choices = UplinkChoices(settings)
         monitor = try UplinkMonitor(
-            selectors: selectors, loop: driver.loop,
+            selectors: choices.selectors, loop: driver.loop,
             log: log
         ) { [weak self] in self?.handle($0) }
         timer = driver.loop.timer(for: self) { $0.attachMissing() }
@@ -89,7 +77,7 @@ final class UplinkSet {
         if !known.isEmpty { setFamilies(of: known) }
         monitor?.start()
         guard present.isEmpty else { return }
-        let wanted = selectors.map(\.description).joined(separator: ", ")
+        let wanted = choices.selectors.map(\.description).joined(separator: ", ")
         log.warning("no uplink yet", metadata: ["looking_for": "\(wanted)"])
     }
 
@@ -160,18 +148,23 @@ final class UplinkSet {
 
     // MARK: Roles
 
+    private func configuredRole(_ name: String) -> UplinkRole {
+        present[name].map { choices.backup.contains($0.selector) } ?? false ? .backup : .regular
+    }
+
     private func role(_ name: String) -> UplinkRole {
-        if let role = roles[name] { return role }
-        return present[name].map { backup.contains($0.selector) } ?? false ? .backup : .regular
+        roles[name] ?? configuredRole(name)
     }
 
     /// Whether an uplink has the role, present or not.
     var hasBackup: Bool {
         if roles.values.contains(.backup) { return true }
-        guard !backup.isEmpty else { return false }
+        guard !choices.backup.isEmpty else { return false }
         // Those of the configuration, as far as they were not given another role meanwhile.
-        let others = present.values.filter { backup.contains($0.selector) && roles[$0.name] != nil }
-        return others.count < backup.count
+        let others = present.values.filter {
+            choices.backup.contains($0.selector) && roles[$0.name] != nil
+        }
+        return others.count < choices.backup.count
     }
 
     /// The names a person may give a role: all that are there or were.
@@ -193,6 +186,28 @@ final class UplinkSet {
         if let candidate = present[name] { attach(candidate) }
         if role == .off { attachRefused() }
         return true
+    }
+
+    /// Keeps to other settings: uplinks that are none any more go, others come, and those that stay
+    /// have another role where the settings say so, whatever a person gave them meanwhile.
+    func apply(_ settings: ProxySettings) {
+        let before = present.keys.map { ($0, configuredRole($0)) }
+        choices = UplinkChoices(settings)
+        monitor?.select(choices.selectors)
+        for (name, role) in before where present[name] != nil && configuredRole(name) != role {
+            roles[name] = nil
+            reports.role(of: name, is: configuredRole(name))
+        }
+        for candidate in present.values.sorted(by: { $0.name < $1.name }) {
+            let role = role(candidate.name)
+            for (number, _) in numbers.held(candidate.name) {
+                driver.setUplinkRole(
+                    number, isBackup: role == .backup,
+                    isWarm: choices.warm.contains(candidate.selector))
+            }
+            attach(candidate)
+        }
+        attachRefused()
     }
 
     /// The families of the concentrator's addresses decide which sockets are of use; `announced`
@@ -307,7 +322,7 @@ final class UplinkSet {
             let role = role(candidate.name)
             let uplink = Uplink(
                 number: UplinkNumber(number), name: candidate.name, isBackup: role == .backup,
-                isWarm: warm.contains(candidate.selector),
+                isWarm: choices.warm.contains(candidate.selector),
                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
                 address: address)
             places[number] = Place(
@@ -338,5 +353,25 @@ extension UplinkSet.Place {
         interface == candidate.interface && index == candidate.interfaceIndex
             && mtu == candidate.mtu
             && candidate.addresses.contains(address)
+    }
+}
+
+/// Which uplinks a proxy's settings mean, and as what.
+struct UplinkChoices {
+    private(set) var selectors: [UplinkSelector]
+    private(set) var backup: Set<UplinkSelector>
+    private(set) var warm: Set<UplinkSelector>
+
+    init(_ settings: ProxySettings) {
+        let isAutomatic = settings.uplinks.isEmpty
+        selectors = isAutomatic ? [.everyDefaultRoute] : settings.uplinks.map(\.selector)
+        backup = Set(settings.uplinks.filter(\.isBackup).map(\.selector))
+        warm = Set(settings.uplinks.filter(\.isWarm).map(\.selector))
+        // A concentrator on this machine is reached by no interface with a default route.
+        let addresses = settings.concentrator.map(\.socketAddress)
+        if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
+            let isIPv4 = addresses[0]?.address.isIPv4 == true
+            selectors = Subnet(isIPv4 ? "127.0.0.1" : "::1").map { [.source($0)] } ?? []
+        }
     }
 }

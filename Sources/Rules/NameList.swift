@@ -2,7 +2,7 @@
 ///
 /// A table with open addressing over one string of bytes, so that 100,000 names are a few megabytes
 /// and a look-up is a hash for each label of a name.
-public struct NameList: Sendable {
+public struct NameList: Equatable, Sendable {
     /// What an entry covers.
     public enum Extent: UInt8, Sendable {
         /// That name.
@@ -11,7 +11,7 @@ public struct NameList: Sendable {
         case suffix = 2
     }
 
-    private struct Slot {
+    private struct Slot: Equatable {
         var hash: UInt32 = 0
         var start: UInt32 = 0
         var length: UInt8 = 0

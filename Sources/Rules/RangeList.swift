@@ -1,7 +1,7 @@
 import Measures
 
 /// Ranges of addresses, sorted and merged, so that a look-up is a binary search.
-public struct RangeList: Sendable {
+public struct RangeList: Equatable, Sendable {
     private var v4: [ClosedRange<UInt32>] = []
     private var v6: [ClosedRange<UInt128>] = []
     private var isSorted = true

@@ -1,9 +1,9 @@
 import Measures
 
 /// One rule: what it is about, all of which must fit, and what it has done.
-public struct Rule: Sendable {
+public struct Rule: Equatable, Sendable {
     /// Names and ranges a flow goes to; one of them must fit, where there is any.
-    public struct Destinations: Sendable {
+    public struct Destinations: Equatable, Sendable {
         /// Hosts by name.
         public var names = NameList()
         /// Addresses.
@@ -53,7 +53,7 @@ public enum Question: Hashable, Sendable {
 }
 
 /// The rules of a proxy, in their order.
-public struct RuleSet: Sendable {
+public struct RuleSet: Equatable, Sendable {
     /// The first one is number 1.
     public let rules: [Rule]
 
@@ -61,6 +61,14 @@ public struct RuleSet: Sendable {
     public init() { rules = [] }
     /// In their order.
     public init(_ rules: [Rule]) { self.rules = rules }
+
+    /// The uplinks that rules keep connections to, each list once.
+    public var uplinkLists: Set<[String]> {
+        Set(
+            rules.compactMap {
+                if case .tunnel(let options) = $0.action { options.uplinks } else { nil }
+            })
+    }
 
     /// The first rule that fits decides. What is not known of a flow fits no rule that asks for it.
     public func decide(_ flow: FlowFacts) -> Decision {

@@ -80,13 +80,15 @@ enum ControlTrust {
 
     /// Whether `user` may ask a process of `peer` whose socket is in a folder of `owner`.
     ///
-    /// Both must be root's or the user's own. One exception: a service of systemd's with
-    /// DynamicUser has its folder directly in /run, which only root can make, and a user of the
-    /// range that systemd keeps for that (61184 to 65519, systemd.exec(5)); root may ask it.
+    /// Both must be root's or the user's own. One exception: a service of systemd's has its folder
+    /// directly in /run, which only root can make, and runs as the user braid or, with DynamicUser,
+    /// as one of the range that systemd keeps for that (61184 to 65519, systemd.exec(5)); root may
+    /// ask it.
     static func mayBeAsked(by user: uid_t, peer: uid_t, owner: uid_t, folder: String) -> Bool {
-        if user == 0, peer == owner, (61_184...65_519).contains(peer), isRuntimeFolder(folder) {
-            return true
-        }
+        let isService =
+            (61_184...65_519).contains(peer)
+            || peer == Privileges.User(name: Privileges.dedicatedUser)?.number
+        if user == 0, peer == owner, isService, isRuntimeFolder(folder) { return true }
         return [0, user].contains(peer) && [0, user].contains(owner)
     }
 

@@ -12,7 +12,7 @@ open class DialContext {
     /// For targets that are names.
     public let resolver: Resolver
     /// For a whole dial, and for a look-up.
-    public let timeout: Interval
+    public var timeout: Interval
     /// What users take by turns.
     public let dials: Turns
     /// The same for names.

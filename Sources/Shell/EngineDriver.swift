@@ -120,8 +120,9 @@ public final class EngineDriver {
     }
 
     /// Proxy: the uplink's part is another, while its connections live.
-    public func setUplinkRole(_ number: Int, isBackup: Bool) {
-        endpoint.setUplinkRole(UplinkNumber(number), isBackup: isBackup, at: now)
+    public func setUplinkRole(_ number: Int, isBackup: Bool, isWarm: Bool? = nil) {
+        endpoint.setUplinkRole(
+            UplinkNumber(number), isBackup: isBackup, isWarm: isWarm, at: now)
         kick()
     }
 

@@ -1,24 +1,39 @@
 import Glibc
 import Logging
+import Synchronization
 
 /// One line a record on standard error: time (RFC 3339, UTC, milliseconds), level, label, message,
 /// metadata.
 public enum LogSetup {
     /// Call once, before the first `Logger` is made.
     public static func bootstrap(level: Logger.Level) {
-        LoggingSystem.bootstrap { label in LineLog(label: label, logLevel: level) }
+        self.level = level
+        LoggingSystem.bootstrap { label in LineLog(label: label) }
+    }
+
+    private static let number = Atomic<Int>(Logger.Level.allCases.firstIndex(of: .info) ?? 0)
+
+    /// Records below it are not written: of every logger, also of those that were made before.
+    public static var level: Logger.Level {
+        get { Logger.Level.allCases[number.load(ordering: .relaxed)] }
+        set {
+            number.store(Logger.Level.allCases.firstIndex(of: newValue) ?? 0, ordering: .relaxed)
+        }
     }
 }
 
 /// The handler; lines are escaped, so that no peer's bytes begin a line of their own.
 struct LineLog: LogHandler {
     let label: String
-    var logLevel: Logger.Level
     var metadata: Logger.Metadata = [:]
+    /// Of this logger alone; nil: that of all.
+    private var ownLevel: Logger.Level?
 
-    init(label: String, logLevel: Logger.Level) {
-        self.label = label
-        self.logLevel = logLevel
+    init(label: String) { self.label = label }
+
+    var logLevel: Logger.Level {
+        get { ownLevel ?? LogSetup.level }
+        set { ownLevel = newValue }
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

@@ -49,6 +49,9 @@ public final class NameForwarder {
 
     deinit { scratch.deallocate() }
 
+    /// Counts on from those of one before it.
+    public func carryOn(_ counters: Counters) { self.counters = counters }
+
     /// Asks; `done` is called once from the loop, with nil where no server has answered in time,
     /// unless the exchange is cancelled or released before.
     public func ask(

@@ -12,7 +12,8 @@ public enum Privileges {
         public var name: String
         /// Its user number.
         public private(set) var number: uid_t
-        var group: gid_t
+        /// The number of its own group.
+        public private(set) var group: gid_t
 
         /// Nil where the machine has no such user.
         public init?(name: String) {

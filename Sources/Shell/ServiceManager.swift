@@ -6,6 +6,13 @@ import Measures
 public enum ServiceManager {
     /// The ports are open (`READY=1`).
     public static func ready() { tell("READY=1") }
+    /// It reads its configuration anew; `ready()` is to follow.
+    public static func reloading() {
+        var t = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        let time = Int64(t.tv_sec) * 1_000_000 + Int64(t.tv_nsec) / 1_000
+        tell("RELOADING=1\nMONOTONIC_USEC=\(time)")
+    }
     /// It drains its connections (`STOPPING=1`).
     public static func stopping() { tell("STOPPING=1") }
     /// The loop goes round: to be said twice in each `watchdogInterval`.

@@ -81,14 +81,20 @@ public final class StreamListener {
         if reserve >= 0 { Glibc.close(reserve) }
     }
 
-    private func acceptAll() {
+    /// Accepts whoever has connected already: closing would reset them.
+    public func acceptWaiting() {
+        for _ in 0..<Self.backlog / Int32(Self.maximumPerTurn) where !isClosed && acceptAll() {}
+    }
+
+    /// Whether more may wait.
+    @discardableResult private func acceptAll() -> Bool {
         var from = braid_address()
         for _ in 0..<Self.maximumPerTurn {
             let fd = braid_accept(descriptor, &from)
             if !usesSpare, fd >= DescriptorLimit.forConnections {
                 Glibc.close(fd)
                 exhausted(EMFILE)
-                return
+                return false
             }
             if fd >= 0 {
                 if saidExhausted {
@@ -96,7 +102,7 @@ public final class StreamListener {
                     log.notice("accepting again", metadata: ["listen": "\(address)"])
                 }
                 accepted(StreamSocket(loop: loop, descriptor: fd), SocketAddress(from))
-                if isClosed { return }
+                if isClosed { return false }
                 continue
             }
             switch -fd {
@@ -104,11 +110,12 @@ public final class StreamListener {
                 continue  // of the one connection that was being accepted (accept(2))
             case EMFILE, ENFILE, ENOBUFS, ENOMEM:
                 exhausted(-fd)
-                return
+                return false
             default:
-                return
+                return false
             }
         }
+        return true
     }
 
     /// No descriptor: refuses one caller so that it isn't left hanging, then stops listening for a

@@ -74,7 +74,9 @@ public final class Turns {
     public private(set) var running = 0
     /// Waiting for their turn now, of all users.
     public private(set) var waiting = 0
-    private let limits: Limits
+    /// Where there are fewer now, those under way go on; where there are more, those that waited
+    /// begin.
+    public var limits: Limits { didSet { if limits != oldValue { beginNext() } } }
     /// By user; no entry where nothing runs or waits.
     private var queues: [String: Queue] = [:]
     /// Users with something waiting, the next one first.

@@ -68,7 +68,7 @@ public struct UplinkCandidate: Hashable, Sendable {
 public enum UplinkEvent: Sendable {
     case appeared(UplinkCandidate)
     /// Same name, but an address went, or the index, size or routes are others: its sockets should
-    /// be made again.
+    /// be made again. Or it was chosen by another selector.
     case changed(UplinkCandidate)
     case vanished(name: String)
 }
@@ -83,7 +83,7 @@ public final class UplinkMonitor {
     /// What can be used now, in the order of the selectors, then of the interfaces.
     public private(set) var current: [UplinkCandidate] = []
 
-    private let selectors: [UplinkSelector]
+    private var selectors: [UplinkSelector]
     private let families: (v4: Bool, v6: Bool)
     private let handler: (UplinkEvent) -> Void
     private let log: Logger
@@ -120,6 +120,14 @@ public final class UplinkMonitor {
         look()
     }
 
+    /// Chooses by others from now on; what that changes is reported from within. None means
+    /// `.everyDefaultRoute`.
+    public func select(_ selectors: [UplinkSelector]) {
+        guard events != nil else { return }
+        self.selectors = selectors.isEmpty ? [.everyDefaultRoute] : selectors
+        look()
+    }
+
     /// No event comes any more; harmless when repeated.
     public func stop() {
         retry?.cancel()
@@ -147,7 +155,9 @@ public final class UplinkMonitor {
                 handler(.appeared(new))
                 continue
             }
-            if new.needsNewSockets(since: old) { handler(.changed(new)) }
+            if new.needsNewSockets(since: old) || new.selector != old.selector {
+                handler(.changed(new))
+            }
         }
     }
 

@@ -17,7 +17,7 @@ public enum CongestionAlgorithm: String, CaseIterable, Sendable {
 }
 
 /// What a subflow is opened with.
-public struct SubflowConfiguration: Sendable {
+public struct SubflowConfiguration: Equatable, Sendable {
     /// The most payload bytes in one segment we send, and the MSS we announce.
     public var maximumSegmentSize = 1400
     /// The most payload bytes in one segment we send at present, whatever we announce:

@@ -56,16 +56,7 @@ public final class Endpoint {
     /// `seed`: 32 unpredictable bytes, from which all its randomness comes, keys included; `now` is
     /// the first instant it hears of.
     public init(configuration: EndpointConfiguration, seed: Key32, at now: Instant) {
-        var configuration = configuration
-        configuration.connection.framing = .sealed
-        configuration.connection.subflow.earlyData = true
-        configuration.connection.aidsHandover = configuration.signaling == .reliable
-        configuration.connection.subflow.minimumSegmentSize = Limits.minimumSegmentSize
-        configuration.connection.subflow.maximumSegmentSize = DatagramSizes.segmentSize(
-            datagramLimit: 1472)
-        // A SYN can't be cut in two: it is never longer than what every path takes.
-        configuration.connection.subflow.openingLimit = DatagramSizes.segmentSize(
-            datagramLimit: DatagramSizes.baseDatagram(isIPv4: false))
+        let configuration = configuration.inSession
         host = SessionHost(configuration: configuration, seed: seed)
         clock = now
         epoch = configuration.epoch
@@ -84,13 +75,7 @@ public final class Endpoint {
             listener = HelloListener(
                 gate: HelloGate(
                     publicKey: configuration.identity.publicKey, random: &host.random, at: now))
-            for user in list {
-                let share = MemoryShare(of: memory, maximum: configuration.memoryPerUser)
-                users.add(
-                    user, memory: share,
-                    flows: SharedLimit(configuration.maximumFlowsPerUser),
-                    wallClock: wallClock(at: now))
-            }
+            for user in list { admit(user, at: now) }
         }
     }
 

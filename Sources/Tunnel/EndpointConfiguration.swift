@@ -51,7 +51,7 @@ public enum Signaling: String, CaseIterable, Sendable {
 /// What an endpoint is, and what its sessions and connections may have.
 public struct EndpointConfiguration: Sendable {
     /// Somebody who may open sessions at a concentrator.
-    public struct User: Sendable {
+    public struct User: Equatable, Sendable {
         /// Unique; by it limits are counted.
         public var name: String
         /// Who has the private key to it is this user.

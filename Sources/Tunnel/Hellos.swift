@@ -312,7 +312,7 @@ extension Endpoint {
         if let hello = session.handshakes.hello { forgetUnconfirmed(hello) }
     }
 
-    private func forgetUnconfirmed(_ mac1: Bytes16) {
+    func forgetUnconfirmed(_ mac1: Bytes16) {
         guard let session = listener?.unconfirmed[mac1]?.session else { return }
         noLongerUnconfirmed(mac1)
         session.keys.wipe()

@@ -22,11 +22,19 @@ extension Endpoint {
 
     /// Changes an uplink's part while connections live: the peer is told of paths (path state) and
     /// of subflows (MP_PRIO), and in single mode the one that stands highest now takes over.
-    public func setUplinkRole(_ number: UplinkNumber, isBackup: Bool, at now: Instant) {
+    /// `isWarm` nil: as it was.
+    public func setUplinkRole(
+        _ number: UplinkNumber, isBackup: Bool, isWarm: Bool? = nil, at now: Instant
+    ) {
         clock = now
-        guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
-            host.proxy.uplinks[i].uplink.isBackup != isBackup
-        else { return }
+        guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }) else {
+            return
+        }
+        if let isWarm, isWarm != host.proxy.uplinks[i].uplink.isWarm {
+            host.proxy.uplinks[i].uplink.isWarm = isWarm
+            currentSession?.keep(uplink: number, isWarm: isWarm, at: now)
+        }
+        guard host.proxy.uplinks[i].uplink.isBackup != isBackup else { return }
         host.proxy.uplinks[i].uplink.isBackup = isBackup
         guard let session = currentSession, !session.isClosing else { return }
         session.setRole(ofUplink: number, isBackup: isBackup, at: now)
@@ -43,6 +51,11 @@ extension Session {
         changes.forJoins &+= 1
         updateEffectiveMode(at: now)
         watchSpare(at: now)
+    }
+
+    fileprivate func keep(uplink number: UplinkNumber, isWarm: Bool, at now: Instant) {
+        for case let path? in paths where path.uplink == number { path.role.isWarm = isWarm }
+        schedule(at: now)
     }
 
     func setRole(ofUplink number: UplinkNumber, isBackup: Bool, at now: Instant) {

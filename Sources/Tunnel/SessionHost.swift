@@ -10,7 +10,8 @@ import Wire
 /// A session notes here what is to be done (what may be sent, when it wants to be called, what is
 /// to be reported); `Endpoint` does it in its turn. Nothing here leads from one session to another.
 final class SessionHost {
-    let configuration: EndpointConfiguration
+    /// Changed by `Endpoint.reconfigure` alone.
+    var configuration: EndpointConfiguration
     var random: KeyedRandom
     /// Of sessions that begin, and of connections that have none of their own.
     var mode: HandoverMode

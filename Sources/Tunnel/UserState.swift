@@ -7,23 +7,40 @@ import Wire
 struct UserTable: RandomAccessCollection {
     private var users: [UserState] = []
     /// Looked up by key, never iterated.
-    private var numbers: [Key32: Int] = [:]
+    private var byKey: [Key32: UserState] = [:]
+    /// Numbers that were given to users who are gone.
+    private var freeNumbers: [Int] = []
 
     var startIndex: Int { 0 }
     var endIndex: Int { users.count }
-    subscript(number: Int) -> UserState { users[number] }
-    subscript(key: Key32) -> UserState? { numbers[key].map { users[$0] } }
+    subscript(place: Int) -> UserState { users[place] }
+    subscript(key: Key32) -> UserState? { byKey[key] }
 
     /// A key that is there already is left as it is.
     mutating func add(
         _ user: EndpointConfiguration.User, memory: MemoryShare, flows: SharedLimit,
         wallClock: UInt64
     ) {
-        guard numbers[user.publicKey] == nil else { return }
-        numbers[user.publicKey] = users.count
-        users.append(
-            UserState(
-                user, number: users.count, memory: memory, flows: flows, wallClock: wallClock))
+        guard byKey[user.publicKey] == nil else { return }
+        let state = UserState(
+            user, number: freeNumbers.popLast() ?? users.count, memory: memory, flows: flows,
+            wallClock: wallClock)
+        byKey[user.publicKey] = state
+        users.append(state)
+    }
+
+    /// Takes out those who are not in the list, or not as they stand there; returns them.
+    mutating func removeAll(besides list: [EndpointConfiguration.User]) -> [UserState] {
+        var wanted: [Key32: EndpointConfiguration.User] = [:]
+        for user in list { wanted[user.publicKey] = user }
+        let gone = users.filter { !$0.isSame(as: wanted[$0.peer.publicKey]) }
+        guard !gone.isEmpty else { return [] }
+        for user in gone {
+            byKey[user.peer.publicKey] = nil
+            freeNumbers.append(user.number)
+        }
+        users.removeAll { byKey[$0.peer.publicKey] == nil }
+        return gone
     }
 }
 
@@ -31,7 +48,7 @@ struct UserTable: RandomAccessCollection {
 final class UserState {
     let name: String
     let peer: SessionPeer
-    /// Its place among the users.
+    /// By which turns are taken between users; of one who is gone it is given again.
     let number: Int
     /// The slots of its sessions that a record has confirmed, the oldest first.
     var sessions: [SessionSlot] = []
@@ -67,6 +84,10 @@ final class UserState {
         self.memory = memory
         self.flows = flows
         greatestStamp = wallClock > Limits.stampAge ? wallClock - Limits.stampAge : 0
+    }
+
+    func isSame(as user: EndpointConfiguration.User?) -> Bool {
+        user?.name == name && (user?.preSharedKey ?? .zero) == peer.preSharedKey
     }
 
     /// Nil: the sender of this authentic hello is here and now. A time that is far ahead does not

@@ -16,7 +16,8 @@ import Glibc
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
             StatusCommand.self, CaptureCommand.self,
-            ModeCommand.self, UplinkCommand.self, RuleCommand.self, DemoCommand.self,
+            ModeCommand.self, UplinkCommand.self, RuleCommand.self, ReloadCommand.self,
+            DemoCommand.self,
             HandoversCommand.self,
             FiguresCommand.self,
             LabCommand.self, LabTellCommand.self, LabOriginCommand.self

@@ -17,17 +17,26 @@ struct ConcentratorCommand: ParsableCommand {
         common.apply(to: &overrides)
         overrides.set("listen", flag: "--listen", toList: listen)
         let file = common.config
-        guard
-            case .concentrator(let configuration) = try complaining({
-                () throws(ConfigurationErrors) in
-                try Configuration.load(.concentrator, file: file, overrides: overrides)
-            })
-        else { preconditionFailure("a concentrator's configuration was asked for") }
+        let read = { [overrides] () throws(ConfigurationErrors) in
+            try Configuration.load(.concentrator, file: file, overrides: overrides)
+        }
+        let living = LivingConfiguration(try complaining(read), read: read)
+        guard case .concentrator(let configuration) = living.current else {
+            preconditionFailure("a concentrator's configuration was asked for")
+        }
         try Program.run(.concentrator, configuration.program) {
             (loop, stopped) throws(SystemError) in
             let server = try ConcentratorServer(configuration.settings, loop: loop)
             server.onStopped = stopped
-            return Service(status: { server.status() }, stop: { server.stop() }, setMode: nil)
+            return Service(
+                status: { server.status() }, stop: { server.stop() }, setMode: nil,
+                reload: {
+                    living.reload { (new) throws(SystemError) in
+                        guard case .concentrator(let new) = new else { return }
+                        try server.apply(new.settings)
+                        new.program.applyWhileRunning()
+                    }
+                })
         }
     }
 }

@@ -9,10 +9,16 @@ enum Control {
         let answer = try path.map { try reply(to: request, at: $0) } ?? onlyAnswer(to: request)
         // Refusals are told apart by their first word: see `ControlDesk`.
         if answer.hasPrefix(ControlDesk.refusal) {
-            let sentence = answer.dropFirst(ControlDesk.refusal.count).prefix { !$0.isNewline }
-            throw Complaint.input(Printable.text(String(sentence.prefix(1000))))
+            throw Complaint(
+                sentences: lines(of: answer.dropFirst(ControlDesk.refusal.count)), exitCode: 2)
         }
         return answer
+    }
+
+    /// An answer's lines as a terminal may be given them, no more than a person reads.
+    static func lines(of answer: some StringProtocol) -> [String] {
+        answer.split(whereSeparator: \.isNewline).prefix(200)
+            .map { Printable.text(String($0.prefix(1000))) }
     }
 
     private static func onlyAnswer(to request: String) throws -> String {
@@ -54,15 +60,21 @@ enum Control {
 enum ControlDesk {
     static let refusal = "error: "
 
-    /// `status` brings JSON, `mode M` (or `mode auto HINT`) and `uplink NAME ROLE` bring `ok`, `rule` with its words
-    /// brings lines; anything else is refused.
+    /// `status` brings JSON, `mode M` (or `mode auto HINT`) and `uplink NAME ROLE` bring `ok`,
+    /// `rule` with its words and `reload` bring lines; anything else is refused.
     static func answer(
         _ line: String, status: () -> String, setMode: ((String) -> String?)?,
-        setRole: ((String, String) -> String?)?, askRule: (([String]) -> String?)? = nil
+        setRole: ((String, String) -> String?)?, askRule: (([String]) -> String?)? = nil,
+        reload: (() -> LivingConfiguration.Outcome)? = nil
     ) -> String {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("status", 1): return status()
+        case ("reload", 1):
+            guard let outcome = reload?() else { return refusal + "nothing to read anew\n" }
+            let lines = outcome.lines.joined(separator: "\n") + "\n"
+            if case .refused = outcome { return refusal + lines }
+            return lines
         case ("mode", 2...3):
             guard let setMode else {
                 return refusal + "the mode is the proxy's to choose, not the concentrator's\n"

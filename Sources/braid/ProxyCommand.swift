@@ -65,11 +65,13 @@ struct ProxyCommand: ParsableCommand {
         overrides.set("capture", "exclude", flag: "--capture-exclude", toList: captureExclude)
         overrides.set("capture", "on_exit", flag: "--capture-on-exit", to: captureOnExit)
         let file = common.config
-        guard
-            case .proxy(let configuration) = try complaining({ () throws(ConfigurationErrors) in
-                try Configuration.load(.proxy, file: file, overrides: overrides)
-            })
-        else { preconditionFailure("a proxy's configuration was asked for") }
+        let read = { [overrides] () throws(ConfigurationErrors) in
+            try Configuration.load(.proxy, file: file, overrides: overrides)
+        }
+        let living = LivingConfiguration(try complaining(read), read: read)
+        guard case .proxy(let configuration) = living.current else {
+            preconditionFailure("a proxy's configuration was asked for")
+        }
         try Program.run(
             .proxy, configuration.program, captures: configuration.settings.capture != nil
         ) { (loop, stopped) throws(SystemError) in
@@ -92,6 +94,13 @@ struct ProxyCommand: ParsableCommand {
                 askRule: { words in
                     RuleQuestion(words: words) { Target(hostAndPort: $0) }?
                         .answer(server.settings)
+                },
+                reload: {
+                    living.reload { (new) throws(SystemError) in
+                        guard case .proxy(let new) = new else { return }
+                        try server.apply(new.settings)
+                        new.program.applyWhileRunning()
+                    }
                 })
         }
     }

@@ -16,6 +16,8 @@ struct Service {
     var setRole: ((_ uplink: String, _ role: String) -> String?)?
     /// What becomes of a flow, asked in the words of `RuleQuestion`; nil where they make no question.
     var askRule: (([String]) -> String?)?
+    /// Reads the configuration anew.
+    var reload: () -> LivingConfiguration.Outcome
 }
 
 /// Runs a service until a signal ends it: log, control socket, status page, signals, service
@@ -46,8 +48,12 @@ enum Program {
                     service.stop()
                 }
             }
-            // A terminal that closes is no reason to drop everybody's connections.
-            signal(SIGHUP, SIG_IGN)
+            // A terminal that closes sends it too, and is no reason to drop anybody's connections.
+            loop.onSignal(SIGHUP) {
+                ServiceManager.reloading()
+                _ = service.reload()
+                ServiceManager.ready()
+            }
             // Whatever needs root is open by now.
             try leaveRoot(for: program.user, role, captures: captures)
             if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
@@ -109,6 +115,13 @@ enum Program {
     }
 }
 
+extension ProgramConfiguration {
+    /// What of it may change while the program runs.
+    func applyWhileRunning() {
+        LogSetup.level = Logger.Level(rawValue: logLevel.rawValue) ?? .info
+    }
+}
+
 extension ControlDesk {
     /// Without a control socket the service still does its work: that is said in the log, once.
     fileprivate static func open(
@@ -122,7 +135,7 @@ extension ControlDesk {
                 answer(
                     line, status: { StatusDocument(service.status()).json },
                     setMode: service.setMode,
-                    setRole: service.setRole, askRule: service.askRule)
+                    setRole: service.setRole, askRule: service.askRule, reload: service.reload)
             }
             if let process = server.predecessor {
                 log.notice(

@@ -4,6 +4,8 @@ import Shell
 
 /// A port where programs ask for names, over UDP and TCP.
 final class NameListener {
+    /// As the settings name it.
+    let configured: SocketAddress
     /// With the port that the system chose for port 0.
     let address: SocketAddress
     private let socket: RelaySocket
@@ -17,6 +19,7 @@ final class NameListener {
     )
         throws(SystemError)
     {
+        configured = address
         socket = try RelaySocket(address, sockets)
         self.address = SocketAddress(address.address, port: socket.localAddress.port)
         self.sockets = sockets

@@ -24,7 +24,7 @@ final class NameService {
         var malformed = 0, strangers = 0, tooMany = 0, givenUp = 0, local = 0
     }
 
-    let settings: NameSettings
+    private(set) var settings: NameSettings
     let loop: EventLoop
     let log: Logger
     var counters = Counters()
@@ -36,7 +36,7 @@ final class NameService {
     private(set) var memory = NameMemory()
     private var cache = NameCache()
     private let tunnel: NameTunnel
-    private let outside: NameForwarder
+    private var outside: NameForwarder
     private let own: LocalAddresses
     private let relaySockets: RelaySockets
     private var questions: [NameKey: PendingName] = [:]
@@ -68,6 +68,48 @@ final class NameService {
 
     /// Where it listens, with the ports the system chose.
     var listen: [SocketAddress] { listeners.map(\.address) }
+
+    /// Other settings whose ports are open already.
+    struct Prepared {
+        fileprivate var settings: NameSettings
+        fileprivate var fresh: [NameListener] = []
+
+        func abandon() { fresh.forEach { $0.close() } }
+    }
+
+    /// Opens the ports that other settings ask for besides. Throws what the system says where one
+    /// can't be had; then nothing has changed.
+    func prepare(_ settings: NameSettings) throws(SystemError) -> Prepared {
+        var prepared = Prepared(settings: settings)
+        for address in settings.listen where !self.settings.listen.contains(address) {
+            do {
+                prepared.fresh.append(try NameListener(address, self, relaySockets))
+            } catch {
+                prepared.abandon()
+                throw error
+            }
+        }
+        return prepared
+    }
+
+    /// Goes on with the settings; questions under way end as they began.
+    func commit(_ prepared: Prepared) {
+        let old = settings
+        settings = prepared.settings
+        let kept = listeners.filter { settings.listen.contains($0.configured) }
+        for listener in listeners where !settings.listen.contains(listener.configured) {
+            listener.close()
+        }
+        listeners = kept + prepared.fresh
+        if settings.servers != old.servers {
+            // Those whom it still asks hold it.
+            let counters = outside.counters
+            outside = NameForwarder(loop: loop, servers: settings.servers)
+            outside.carryOn(counters)
+        }
+        // What a domain's servers have said is no answer of the resolver's, and the other way round.
+        if settings.servers != old.servers || settings.local != old.local { cache = NameCache() }
+    }
 
     /// Whether anybody can ask, so that a session's association for names is worth its keep.
     private var isUsed: Bool { !listeners.isEmpty || counters.asked > 0 }

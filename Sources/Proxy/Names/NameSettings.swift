@@ -3,7 +3,7 @@ import Measures
 import Shell
 
 /// What the proxy does about names.
-public struct NameSettings: Sendable {
+public struct NameSettings: Equatable, Sendable {
     /// Where questions are taken, over UDP and TCP; empty: nowhere but from captured programs.
     public var listen: [SocketAddress] = []
     /// Names within these domains are asked of `servers`, outside of the tunnel.

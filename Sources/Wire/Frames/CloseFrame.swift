@@ -6,7 +6,16 @@
 /// ```
 public struct CloseFrame: Equatable, Sendable {
     /// Why the session ends.
-    public enum Reason: UInt8, Sendable { case shutDown = 0, replaced = 1, idle = 2 }
+    public enum Reason: UInt8, Sendable, CaseIterable {
+        /// The process ends.
+        case shutDown = 0
+        /// By a newer session.
+        case replaced = 1
+        /// Nothing was heard for too long.
+        case idle = 2
+        /// The user is none any more.
+        case removed = 3
+    }
     /// Bytes of the frame.
     public static let size = 2
     /// Nil for a reason that is not known here.
