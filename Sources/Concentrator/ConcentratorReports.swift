@@ -16,6 +16,10 @@ struct ConcentratorReports {
     /// By the engine's number; the engine bounds them.
     private var sessions: [Int: Session] = [:]
     private var limits: [String: NoticeLimit] = [:]
+    /// Strangers must not push out of the journal what happened to users.
+    private var strangers = NoticeLimit(10, in: .seconds(3_600))
+    /// What is in the ledger already; the configuration's users bound it.
+    private var counted: [UsageLedger.Source: UsageLedger.Volume] = [:]
 
     init(_ recorder: Recorder) { self.recorder = recorder }
 
@@ -40,10 +44,27 @@ struct ConcentratorReports {
         case .helloRefused(let user, _, let reason):
             recorder.note(.helloRefused, user: user, detail: reason.summary)
         case .strangerRefused(let key, _):
-            recorder.note(.strangerRefused, detail: key.base64)
+            if strangers.pass(at: now) != nil {
+                recorder.note(.strangerRefused, detail: key.base64)
+            }
         case .limited(let user, let limit):
             recorder.note(.limitMet, user: user, detail: limit.label)
         default: break
+        }
+    }
+
+    /// What users' paths have moved so far: the ledger gets what it has not.
+    mutating func count(_ usage: [PathUsage]) {
+        for path in usage {
+            let source = UsageLedger.Source(user: path.user, uplink: "\(path.path)")
+            let was = counted[source] ?? .init()
+            // Less: a user was taken away and let in again.
+            let isNew = path.sent < was.sent || path.received < was.received
+            let volume = UsageLedger.Volume(
+                sent: path.sent - (isNew ? 0 : was.sent),
+                received: path.received - (isNew ? 0 : was.received))
+            counted[source] = .init(sent: path.sent, received: path.received)
+            recorder.count(volume, of: source)
         }
     }
 

@@ -35,6 +35,8 @@ public final class ConcentratorServer: EngineDelegate {
     private var notices = NoticeLimit()
     private var news = SessionNews()
     private var reports: ConcentratorReports
+    /// Runs from a datagram until it is counted.
+    private var usageTimer: LoopTimer?
     private let began: Instant
     private var shutdown: Shutdown?
 
@@ -70,6 +72,8 @@ public final class ConcentratorServer: EngineDelegate {
         names = NameQuestions(
             settings.names, denied: settings.usersWithoutNames, loop: loop,
             configurationPath: settings.resolverConfiguration)
+        usageTimer = loop.timer(for: self) { $0.countUsage() }
+        awaitTraffic()
         driver.delegate = self
         if let path = settings.pcap { try driver.record(to: path) }
         for address in settings.listen {
@@ -263,6 +267,7 @@ public final class ConcentratorServer: EngineDelegate {
         for association in Array(associations.values) { association.cut() }
         for question in Array(longQuestions.values) { question.cut() }
         driver.end()
+        reports.count(driver.endpoint.usage)
         recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
@@ -270,9 +275,22 @@ public final class ConcentratorServer: EngineDelegate {
 
     // MARK: Watching
 
+    /// A second after a datagram, so that an idle concentrator sleeps.
+    private func awaitTraffic() {
+        driver.trafficBegan = { [weak self] in self?.usageTimer?.arm(after: .seconds(1)) }
+    }
+
+    /// What users have moved until now goes into the ledger, and from there to whoever keeps it.
+    private func countUsage() {
+        reports.count(driver.endpoint.usage)
+        recorder.save()
+        awaitTraffic()
+    }
+
     /// For the control socket and the status page: made anew, in time that grows with sessions and
     /// paths.
     public func status() -> ServerStatus {
+        reports.count(driver.endpoint.usage)
         let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(
             role: "concentrator", uptime: loop.now() - began,

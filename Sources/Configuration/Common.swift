@@ -18,6 +18,10 @@ public struct ProgramConfiguration: Equatable, Sendable {
     public var control: String?
     /// Records below it are not written.
     public var logLevel = Defaults.logLevel
+    /// For people or for programs.
+    public var logFormat = Defaults.logFormat
+    /// Where the past is written down; nil: it is forgotten with the process.
+    public var history: HistoryConfiguration?
     /// The user that a process started as root becomes; nil: `Privileges.dedicatedUser`, where it
     /// exists.
     public var user: String?
@@ -43,6 +47,8 @@ struct CommonFields {
     var status: Field?
     var control: Field?
     var logLevel: Field?
+    var logFormat: Field?
+    var history: Field?
     var pcap: Field?
     var congestion: Field?
     var limits: Field?
@@ -84,6 +90,8 @@ struct Common {
         program.status = fields.status?.socketAddress(example: "127.0.0.1:9090")
         program.control = fields.control?.controlPath(relativeTo: folder)
         if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
+        if let format = fields.logFormat?.choice(LogFormat.self) { program.logFormat = format }
+        program.history = fields.history.flatMap { HistoryConfiguration($0, folder: folder) }
         program.user = fields.user?.userName()
         pcap = fields.pcap?.path(relativeTo: folder)
         connection.subflow.congestion =

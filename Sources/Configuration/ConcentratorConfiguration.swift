@@ -18,6 +18,7 @@ enum ConcentratorKey: String, CaseIterable {
         "private_key_file", users, egress, dialTimeout = "dial_timeout",
         status, control, user
     case logLevel = "log_level", pcap, congestion, limits, udpFiltering = "udp_filtering"
+    case logFormat = "log_format", history
 }
 
 /// Keys of one of the `users`.
@@ -43,6 +44,7 @@ extension ConcentratorConfiguration {
                 privateKeyFile: table.required(
                     .privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
+                logFormat: table[.logFormat], history: table[.history],
                 pcap: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)

@@ -29,6 +29,27 @@ public enum Defaults {
     public static let congestion = CongestionAlgorithm.bbr
     /// States of sessions and paths, no targets and no users.
     public static let logLevel = LogLevel.info
+    /// For people.
+    public static let logFormat = LogFormat.text
+
+    /// Of the history's file.
+    public static let historySize = ByteCount.mebibytes(64)
+    /// Of each event; a quarter of a year.
+    public static let historyEvents = Interval.seconds(90 * 86_400)
+    /// Of usage by hour; two bills.
+    public static let historyHours = Interval.seconds(60 * 86_400)
+    /// Of usage by day; three years.
+    public static let historyDays = Interval.seconds(1_100 * 86_400)
+    /// The first holds thrice what may wait to be written; nobody reads more than the second.
+    public static let historySizeRange = ByteCount.mebibytes(8)...ByteCount.mebibytes(16 << 10)
+    /// From a day to ten years.
+    public static let historyEventsRange = Interval.seconds(86_400)...Interval.seconds(315_360_000)
+    /// What `braid usage --hour` shows at least.
+    public static let historyHoursRange =
+        Interval.seconds(2 * 86_400)...Interval.seconds(315_360_000)
+    /// What allowances of a month look back on at least.
+    public static let historyDaysRange =
+        Interval.seconds(62 * 86_400)...Interval.seconds(315_360_000)
 
     /// Applications' connections that a proxy serves at once.
     public static let proxyConnections = 20_000

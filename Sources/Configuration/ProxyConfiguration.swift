@@ -27,7 +27,7 @@ enum ProxyKey: String, CaseIterable {
         control, user
     case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules,
         capture
-    case withoutSession = "without_session"
+    case withoutSession = "without_session", logFormat = "log_format", history
 }
 
 /// Keys of `concentrator`.
@@ -52,6 +52,7 @@ extension ProxyConfiguration {
                 privateKeyFile: table.required(
                     .privateKeyFile, "make a key with: braid keygen FILE"),
                 status: table[.status], control: table[.control], logLevel: table[.logLevel],
+                logFormat: table[.logFormat], history: table[.history],
                 pcap: table[.pcap],
                 congestion: table[.congestion], limits: table[.limits], user: table[.user]),
             folder: folder)

@@ -105,7 +105,7 @@ extension Field {
         return wrong("\"\(text)\" is not HOST:PORT, such as 203.0.113.7:443")
     }
 
-    /// A time with a unit (ms, s, m) inside `range`.
+    /// A time with a unit (ms, s, m, h, d) inside `range`.
     func interval(in range: ClosedRange<Interval>) -> Interval? {
         guard let text = text() else { return nil }
         let limits =
@@ -115,7 +115,7 @@ extension Field {
                 text,
                 units: [
                     ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000),
-                    ("h", 3_600_000_000_000)
+                    ("h", 3_600_000_000_000), ("d", 86_400_000_000_000)
                 ])
         else {
             return wrong("\"\(text)\" is not a time such as 30s; \(limits)")

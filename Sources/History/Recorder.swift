@@ -9,7 +9,12 @@ public final class Recorder {
     public var usage = UsageLedger()
     /// How long connections and calls stood still when an uplink went.
     public var handoverPauses = Histogram()
+    /// How many events there were of each kind.
+    public private(set) var counts: [Event.Kind: Int] = [:]
+    /// What writes the past down; nil: it is forgotten with the process.
+    public private(set) var writer: HistoryWriter?
     private let clock: () -> Int64
+    private var subscription: EventJournal.Subscription?
 
     /// `clock`: the wall clock in ms since 1970 UTC; tests have their own.
     public init(
@@ -28,10 +33,40 @@ public final class Recorder {
         _ kind: Event.Kind, uplink: String? = nil, user: String? = nil, other: String? = nil,
         detail: String? = nil, numbers: Event.Numbers = Event.Numbers()
     ) -> UInt64 {
-        events.append(
+        counts[kind, default: 0] += 1
+        return events.append(
             Event(
                 time: clock(), kind, uplink: uplink, user: user, other: other, detail: detail,
                 numbers: numbers))
+    }
+
+    /// Writes down what there is and what comes, until `close()`.
+    public func keep(by writer: HistoryWriter) {
+        self.writer = writer
+        subscription = events.subscribe { [weak self] in self?.save($0) }
+        for entry in events.entries() { save(entry) }
+    }
+
+    private func save(_ entry: EventJournal.Entry) {
+        var batch = HistoryBatch()
+        batch.events = [entry]
+        writer?.add(batch)
+    }
+
+    /// Hands the usage that was counted since the last call to whoever writes it down. Called once
+    /// a second while there is traffic.
+    public func save() {
+        var batch = HistoryBatch()
+        batch.usage = usage.takeUnsaved()
+        writer?.add(batch)
+    }
+
+    /// Writes what is left; waits for that for two seconds at most.
+    public func close() {
+        save()
+        writer?.close()
+        writer = nil
+        subscription = nil
     }
 
     /// Traffic that was counted just now.

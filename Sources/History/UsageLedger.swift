@@ -35,6 +35,9 @@ public struct UsageLedger: Sendable {
             a.sent &+= b.sent
             a.received &+= b.received
         }
+        public static func + (a: Volume, b: Volume) -> Volume {
+            Volume(sent: a.sent &+ b.sent, received: a.received &+ b.received)
+        }
     }
 
     /// A part of the calendar that is asked for.
@@ -56,7 +59,7 @@ public struct UsageLedger: Sendable {
     }
 
     /// Sources that are told apart; the traffic of further ones is counted as `other`.
-    public static let maximumSources = 16_384
+    public static let maximumSources = 4_096
     /// Rows of all spans together, of which the oldest hours and days make room.
     static let maximumRows = 131_072
     /// How long hours are kept here, and days and months: enough for any allowance's month. The
@@ -87,16 +90,23 @@ public struct UsageLedger: Sendable {
         count(volume, of: admitted(source), in: hour)
     }
 
-    /// What a store has of a day, beside the hours it keeps of it.
-    public mutating func restore(_ volume: Volume, of source: Source, day: Int) {
+    /// What a store has of a day, beside the hours it keeps of it. Days before `keptFrom` count for
+    /// their month; day 0 is what was before all.
+    public mutating func restore(
+        _ volume: Volume, of source: Source, day: Int, keptFrom: Int
+    ) {
         let source = admitted(source)
-        days[Place(period: day, source: source), default: Volume()] += volume
-        months[Place(period: day / 100, source: source), default: Volume()] += volume
+        if day >= keptFrom {
+            days[Place(period: day, source: source), default: Volume()] += volume
+        }
+        if day > 0 {
+            months[Place(period: day / 100, source: source), default: Volume()] += volume
+        }
         totals[source, default: Volume()] += volume
     }
 
     private mutating func count(_ volume: Volume, of source: Source, in hour: UsageHour) {
-        if hour != latest { latest = hour; prune(hour) }
+        defer { if hour != latest { latest = hour; prune(hour) } }
         hours[Place(period: hour.hour, source: source), default: Volume()] += volume
         days[Place(period: hour.day, source: source), default: Volume()] += volume
         months[Place(period: hour.month, source: source), default: Volume()] += volume

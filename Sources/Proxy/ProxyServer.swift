@@ -64,6 +64,8 @@ public final class ProxyServer: EngineDelegate {
     private var capture: Capture?
     /// Runs while no session is up.
     private var silence: LoopTimer?
+    /// Runs from a datagram until it is counted.
+    private var usageTimer: LoopTimer?
 
     struct Counters {
         var accepted = 0, turnedAway = 0, refusedDialogues = 0, requests = 0, failedDials = 0
@@ -106,6 +108,8 @@ public final class ProxyServer: EngineDelegate {
         concentrator = try lookFor(settings.concentrator)
         recorder.note(.started)
         warnOfNoBackup()
+        usageTimer = loop.timer(for: self) { $0.countUsage() }
+        awaitTraffic()
         names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         _ = reachability.noteUplinks(changes: uplinks.changes)
@@ -534,14 +538,28 @@ public final class ProxyServer: EngineDelegate {
         uplinks?.stop()
         concentrator?.stop()
         driver.end()
+        uplinks?.countUsage()
         recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
     }
 
+    /// A second after a datagram, so that an idle proxy sleeps.
+    private func awaitTraffic() {
+        driver.trafficBegan = { [weak self] in self?.usageTimer?.arm(after: .seconds(1)) }
+    }
+
+    /// What uplinks have moved until now goes into the ledger, and from there to whoever keeps it.
+    private func countUsage() {
+        uplinks?.countUsage()
+        recorder.save()
+        awaitTraffic()
+    }
+
     /// For the control socket and the status page: made anew, in time that grows with paths and
     /// uplinks.
     public func status() -> ServerStatus {
+        uplinks?.countUsage()
         let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(
             role: "proxy", uptime: loop.now() - began,

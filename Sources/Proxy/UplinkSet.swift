@@ -23,6 +23,7 @@ final class UplinkSet {
     private let driver: EngineDriver
     private let log: Logger
     private let reports: ProxyReports
+    private var meters = UplinkMeters()
     private var choices: UplinkChoices
     private var monitor: UplinkMonitor?
     /// The engine's uplink of a number: an interface or address with the family of its socket.
@@ -85,6 +86,14 @@ final class UplinkSet {
         monitor?.stop()
         timer = nil
         listening = nil
+    }
+
+    /// Counts what the uplinks have moved since the last call.
+    func countUsage() {
+        let open = places.indices.compactMap { driver.socket($0) }
+        meters.collect(open: open) { uplink, volume in
+            reports.recorder.count(volume, of: .init(uplink: uplink))
+        }
     }
 
     func name(_ number: Int) -> String? { numbers.name(number) }
@@ -331,6 +340,7 @@ final class UplinkSet {
             numbersChanged?()
             told.remove(number)
             listening?.arm(after: Self.silence)
+            meters.add(socket, of: candidate.name)
             driver.addUplink(uplink, socket: socket)
             log.info(
                 "uplink",

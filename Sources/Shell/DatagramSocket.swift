@@ -45,7 +45,8 @@ public final class DatagramSocket {
     public internal(set) var statistics = Statistics()
     /// Whether runs go out as one UDP_SEGMENT message; ends with the first refusal.
     public internal(set) var usesSegmentation = true
-    let isIPv4: Bool
+    /// Its family.
+    public let isIPv4: Bool
     private var isOpen = true
     var waiting = WaitingRuns()
 

@@ -50,6 +50,9 @@ public final class EngineDriver {
     /// little whatever it says.
     public var allowance = 0
     private var clockWatch: ClockWatch?
+    /// Called once, within the turn, when a datagram has come or gone; whoever wants to hear of the
+    /// next one sets it again.
+    public var trafficBegan: (() -> Void)?
 
     /// Rounds of `receive` for one socket in one turn (each up to 16 messages of 64 kB).
     private static let receiveRounds = 4
@@ -193,6 +196,7 @@ public final class EngineDriver {
         let now = loop.now(), endpoint = endpoint
         var datagrams = 0, handshakes = 0
         defer {
+            if datagrams > 0 { tellTraffic() }
             loop.record.datagrams += datagrams
             loop.record.handshakes += handshakes
         }
@@ -240,12 +244,19 @@ public final class EngineDriver {
         return true
     }
 
+    @inline(__always) private func tellTraffic() {
+        guard let tell = trafficBegan else { return }
+        trafficBegan = nil
+        tell()
+    }
+
     /// Whether there is more.
     private func sendBatches(at now: Instant) -> Bool {
         var bytes = 0
         for _ in 0..<Self.maximumBatches where bytes < bytesPerTurn {
             let more = endpoint.transmit(into: batch, at: now)
             if !batch.isEmpty {
+                tellTraffic()
                 loop.record.datagramsSent += batch.runs.reduce(0) { $0 + $1.datagrams }
                 for i in 0..<batch.runs.count { bytes += batch.runs[i].length }
                 for number in slots.indices {

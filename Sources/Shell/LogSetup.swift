@@ -6,9 +6,10 @@ import Synchronization
 /// metadata.
 public enum LogSetup {
     /// Call once, before the first `Logger` is made.
-    public static func bootstrap(level: Logger.Level) {
+    /// `isJSON`: one JSON object a line in place of text.
+    public static func bootstrap(level: Logger.Level, isJSON: Bool = false) {
         self.level = level
-        LoggingSystem.bootstrap { label in LineLog(label: label) }
+        LoggingSystem.bootstrap { label in LineLog(label: label, isJSON: isJSON) }
     }
 
     private static let number = Atomic<Int>(Logger.Level.allCases.firstIndex(of: .info) ?? 0)
@@ -26,10 +27,14 @@ public enum LogSetup {
 struct LineLog: LogHandler {
     let label: String
     var metadata: Logger.Metadata = [:]
+    private let isJSON: Bool
     /// Of this logger alone; nil: that of all.
     private var ownLevel: Logger.Level?
 
-    init(label: String) { self.label = label }
+    init(label: String, isJSON: Bool = false) {
+        self.label = label
+        self.isJSON = isJSON
+    }
 
     var logLevel: Logger.Level {
         get { ownLevel ?? LogSetup.level }
@@ -44,11 +49,11 @@ struct LineLog: LogHandler {
     func log(event: LogEvent) {
         var all = metadata
         if let more = event.metadata { all.merge(more) { $1 } }
-        let line = Self.line(
-            level: event.level, label: label, message: event.message.description,
-            metadata: all, at: EventLoop.wallClock())
+        let write = isJSON ? JSONLine.line : Self.line
+        let line = write(
+            event.level, label, event.message.description, all, EventLoop.wallClock())
         // One write: records of several processes on one terminal don't mix.
-        line.utf8CString.withUnsafeBytes { _ = write(2, $0.baseAddress, $0.count - 1) }
+        line.utf8CString.withUnsafeBytes { _ = Glibc.write(2, $0.baseAddress, $0.count - 1) }
     }
 
     static func line(

@@ -96,6 +96,16 @@ public struct ServerStatus: Codable, Sendable {
         public init(_ name: String, _ value: Int) { self.name = name; self.value = value }
     }
 
+    /// Round trips of probes by length, since the server began.
+    public struct RoundTrips: Codable, Sendable {
+        /// The uplink's name; empty at a concentrator.
+        public var uplink: String
+        /// By `RoundTripCounts.bounds`, not cumulative.
+        public var counts: [Int]
+        /// Of all of them.
+        public var sumSeconds: Double
+    }
+
     /// `proxy` or `concentrator`.
     public var role: String
     /// Since the server began.
@@ -112,6 +122,8 @@ public struct ServerStatus: Codable, Sendable {
     public var sessions: [Session]
     /// What only the metrics show.
     public var counters: [Counter] = []
+    /// See there.
+    public var roundTrips: [RoundTrips] = []
 
     /// From the engine's own report; the server fills in what the engine doesn't know.
     public init(role: String, uptime: Interval, listen: [String], report: EndpointReport) {
@@ -120,6 +132,9 @@ public struct ServerStatus: Codable, Sendable {
         self.listen = listen
         connections = report.connections
         datagramsDropped = report.datagramsDropped
+        roundTrips = report.roundTrips.map {
+            RoundTrips(uplink: $0.uplink, counts: $0.counts, sumSeconds: $0.sum.seconds)
+        }
         sessions = report.sessions.map { s in
             Session(
                 number: s.number, user: s.user, ageSeconds: s.age.seconds, mode: s.mode.rawValue,

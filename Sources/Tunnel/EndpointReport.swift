@@ -85,5 +85,7 @@ public struct EndpointReport: Sendable {
     public var memory = 0
     /// `Int.max`: no limit.
     public var memoryLimit = 0
+    /// Round trips by uplink, since the endpoint began.
+    public var roundTrips: [RoundTripCounts] = []
     public init() {}
 }

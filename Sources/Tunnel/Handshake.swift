@@ -359,6 +359,7 @@ extension Endpoint {
         if !session.streams.isEmpty { host.work.ending.append(session) }
         forgetSuccessors(session)
         session.keys.wipe()
+        for case let path? in session.paths { session.user?.past.keep(path) }
         session.user?.sessions.removeAll { $0 == session.slot }
         sessions.giveBack(session.slot)
         host.deadlines.set(session.slot, .distantFuture)
@@ -401,6 +402,7 @@ extension Session {
         else { return }
         path.address.local = arrival.source.local
         path.roundTrip.add(now - arrival.sentAt, at: now)
+        host.roundTrips.add(now - arrival.sentAt, uplink: path.uplinkName)
         path.lifecycle.answered()
         enter(.usable, path, at: now)
         if arrival.token < 0, let out = append(ProbeFrame.size, to: path) {

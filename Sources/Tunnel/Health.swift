@@ -155,6 +155,7 @@ extension Session {
         let isOld = isUsable && path.lifecycle.since > .zero && now - sample < path.lifecycle.since
         if sample > .zero, !isOld || !path.roundTrip.isKnown {
             path.roundTrip.add(min(sample, maximum), at: now)
+            host.roundTrips.add(sample, uplink: path.uplinkName)
         }
         path.probe.answered(at: now)
         path.lifecycle.answered()

@@ -18,6 +18,8 @@ struct PathTraffic {
 /// Bytes per second over the last fraction of a second, and their total.
 struct RateMeter {
     private(set) var total = 0
+    /// Datagrams.
+    private(set) var count = 0
     private var bytes = 0
     private var since = Instant.zero
     private var rate = Rate.zero
@@ -26,6 +28,7 @@ struct RateMeter {
     @inline(__always) mutating func add(_ n: Int, at now: Instant) {
         if now - since >= Self.window { roll(at: now) }
         total &+= n
+        count &+= 1
         bytes &+= n
     }
     private mutating func roll(at now: Instant) {

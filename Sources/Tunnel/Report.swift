@@ -10,6 +10,7 @@ extension Endpoint {
         report.turnedAway = host.turnedAway.counts
         report.memory = memory.used
         report.memoryLimit = memory.limit
+        report.roundTrips = host.roundTrips.uplinks
         for case let session? in sessions where session.isConfirmed {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths

@@ -28,6 +28,7 @@ final class SessionHost {
     var announcements: [Announcement] = []
 
     var counters = DropCounters()
+    var roundTrips = RoundTripTable()
     var turnedAway = LimitCounters()
     var observers = Observers()
 

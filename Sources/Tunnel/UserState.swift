@@ -56,6 +56,8 @@ final class UserState {
     let memory: MemoryShare
     /// Flows of datagrams, over all sessions.
     let flows: SharedLimit
+    /// What sessions that are over have moved.
+    var past = PastUsage()
 
     /// The greatest time of a hello that was not far ahead of the clock, and whose it was: a
     /// replay's is not greater.

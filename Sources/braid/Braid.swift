@@ -15,7 +15,7 @@ import Glibc
         version: "braid \(version)",
         subcommands: [
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
-            StatusCommand.self, CaptureCommand.self,
+            StatusCommand.self, UsageCommand.self, EventsCommand.self, CaptureCommand.self,
             ModeCommand.self, UplinkCommand.self, RuleCommand.self, ReloadCommand.self,
             DemoCommand.self,
             HandoversCommand.self,

@@ -29,7 +29,8 @@ struct ConcentratorCommand: ParsableCommand {
             let server = try ConcentratorServer(configuration.settings, loop: loop)
             server.onStopped = stopped
             return Service(
-                status: { server.status() }, stop: { server.stop() }, setMode: nil,
+                status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
+                setMode: nil,
                 reload: {
                     living.reload { (new) throws(SystemError) in
                         guard case .concentrator(let new) = new else { return }

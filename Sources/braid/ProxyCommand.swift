@@ -15,6 +15,7 @@ struct CommonFlags: ParsableArguments {
     @Option(help: "The control socket for braid status.") var control: String?
     @Option(help: "The user a process started as root becomes.") var user: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
+    @Option(help: "text, or json for one object a line.") var logFormat: String?
     @Option(help: "Write what travels inside the tunnel to this pcap file.") var pcap: String?
 
     func apply(to overrides: inout Overrides) {
@@ -23,6 +24,7 @@ struct CommonFlags: ParsableArguments {
         overrides.set("control", flag: "--control", to: control)
         overrides.set("user", flag: "--user", to: user)
         overrides.set("log_level", flag: "--log-level", to: logLevel)
+        overrides.set("log_format", flag: "--log-format", to: logFormat)
         overrides.set("pcap", flag: "--pcap", to: pcap)
     }
 }
@@ -78,7 +80,7 @@ struct ProxyCommand: ParsableCommand {
             let server = try ProxyServer(configuration.settings, loop: loop)
             server.onStopped = stopped
             return Service(
-                status: { server.status() }, stop: { server.stop() },
+                status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
                 setMode: { word in
                     guard let wish = ModeWish(words: word) else {
                         return "\(word) is none of full, backup, single, auto"

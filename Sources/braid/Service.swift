@@ -1,5 +1,6 @@
 import Configuration
 import Glibc
+import History
 import Logging
 import Measures
 import Shell
@@ -7,6 +8,10 @@ import Shell
 /// A running proxy or concentrator as the program around it sees it.
 struct Service {
     var status: () -> ServerStatus
+    /// What it reports and counts.
+    var recorder: Recorder
+    /// Usage is kept also where no history is, since allowances depend on it.
+    var keepsUsage = false
     /// Stops accepting and ends when the last connection has ended; called again, at once.
     var stop: () -> Void
     /// Nil where the mode is not its to choose. Returns what is wrong with the word, nil where
@@ -31,7 +36,9 @@ enum Program {
     ) throws {
         Privileges.forbidDumps()
         ProcessorShare.preferShortTurns()
-        LogSetup.bootstrap(level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info)
+        LogSetup.bootstrap(
+            level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info,
+            isJSON: program.logFormat == .json)
         raiseFileLimit()
         do {
             let loop = try EventLoop()
@@ -54,14 +61,18 @@ enum Program {
                 _ = service.reload()
                 ServiceManager.ready()
             }
+            let past = HistoryDesk.place(role, program, keepsUsage: service.keepsUsage)
+            if let past { prepareFolder(past.path, for: program.user) }
             // Whatever needs root is open by now.
             try leaveRoot(for: program.user, role, captures: captures)
             if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
+            HistoryDesk.open(past, service.recorder)
             let watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             ServiceManager.ready()
             withExtendedLifetime(watchdog) { loop.run() }
             control?.close()
             page?.close()
+            service.recorder.close()
         } catch {
             throw Complaint.failure("can't \(error)")
         }
@@ -98,11 +109,17 @@ enum Program {
         log.info("gave up root", metadata: ["user": "\(user.name)"])
     }
 
+    /// Whoever the process becomes must be able to write there.
+    private static func prepareFolder(_ path: String, for name: String?) {
+        let user = Privileges.User(name: name ?? Privileges.dedicatedUser)
+        StatePath.prepare(path, owner: Privileges.isRoot ? user?.number : nil)
+    }
+
     private static func pages(of service: Service) -> StatusPage.Content {
         StatusPage.Content(
             html: { StatusPages.html(StatusDocument(service.status())) },
             json: { StatusDocument(service.status()).json },
-            metrics: { StatusPages.metrics(StatusDocument(service.status())) })
+            metrics: { Metrics.text(StatusDocument(service.status()), service.recorder) })
     }
 
     /// Every connection takes a descriptor; the soft limit of 1,024 is of another age.
@@ -132,10 +149,11 @@ extension ControlDesk {
         let log = Logger(label: "control")
         do {
             let server = try ControlServer(path: path, loop: loop) { line in
-                answer(
-                    line, status: { StatusDocument(service.status()).json },
-                    setMode: service.setMode,
-                    setRole: service.setRole, askRule: service.askRule, reload: service.reload)
+                HistoryDesk.answer(line, service)
+                    ?? answer(
+                        line, status: { StatusDocument(service.status()).json },
+                        setMode: service.setMode,
+                        setRole: service.setRole, askRule: service.askRule, reload: service.reload)
             }
             if let process = server.predecessor {
                 log.notice(

@@ -16,11 +16,13 @@ struct StatusCommand: ParsableCommand {
         commandName: "status",
         abstract: "Shows sessions, their paths and connections of a running proxy or concentrator.")
 
-    @Flag(help: "Show it anew every second, until interrupted.") var watch = false
+    @Flag(help: "A screen that stays in place, until q; plain lines where there is no terminal.")
+    var watch = false
     @Flag(help: "Print JSON; with --watch one line a second.") var json = false
     @OptionGroup var control: ControlOptions
 
     func run() throws {
+        if watch, !json, Terminal.isUsable { return try StatusWatch.run(control: control.control) }
         repeat {
             let answer = try Control.ask("status", at: control.control)
             if json {
@@ -28,9 +30,7 @@ struct StatusCommand: ParsableCommand {
                 show(watch ? text.replacing("\n", with: "") + "\n" : text)
             } else {
                 let lines = StatusTable.lines(try StatusDocument(json: answer)).map(Printable.text)
-                // On a terminal the new picture stands where the old one stood.
-                let clear = watch && isatty(STDOUT_FILENO) != 0 ? "\u{1b}[H\u{1b}[2J" : ""
-                show(clear + lines.joined(separator: "\n") + "\n")
+                show(lines.joined(separator: "\n") + "\n")
             }
             if watch { sleep(1) }
         } while watch

@@ -37,55 +37,6 @@ enum StatusPages {
         return out + "<p><a href=\"/status\">JSON</a> <a href=\"/metrics\">metrics</a></p></html>\n"
     }
 
-    /// The text format of Prometheus.
-    static func metrics(_ document: StatusDocument) -> String {
-        let status = document.status
-        var out = ""
-        func gauge(_ name: String, _ values: [(labels: String, value: String)]) {
-            guard !values.isEmpty else { return }
-            out += "# TYPE braid_\(name) \(name.hasSuffix("_total") ? "counter" : "gauge")\n"
-            for (labels, value) in values {
-                out += "braid_\(name)\(labels.isEmpty ? "" : "{\(labels)}") \(value)\n"
-            }
-        }
-        gauge("up_seconds", [("", "\(status.uptimeSeconds)")])
-        gauge("sessions", [("", "\(status.sessions.count)")])
-        gauge("connections", [("", "\(status.connections)")])
-        gauge("datagrams_dropped_total", [("", "\(status.datagramsDropped)")])
-        gauge(
-            "uplink_present",
-            status.uplinks.map { ("uplink=\"\(label($0.name))\"", $0.isPresent ? "1" : "0") })
-        let paths = status.sessions.flatMap { session in
-            session.paths.map { path in
-                (
-                    labels: "session=\"\(session.number)\",user=\"\(label(session.user))\","
-                        + "path=\"\(path.number)\","
-                        + "uplink=\"\(label(path.uplink))\"", path: path
-                )
-            }
-        }
-        gauge("path_usable", paths.map { ($0.labels, $0.path.health == "usable" ? "1" : "0") })
-        gauge("path_rtt_seconds", paths.map { ($0.labels, "\($0.path.rttMilliseconds / 1000)") })
-        gauge("path_loss_ratio", paths.map { ($0.labels, "\($0.path.loss)") })
-        gauge("path_sent_bytes_total", paths.map { ($0.labels, "\($0.path.bytesSent)") })
-        gauge("path_received_bytes_total", paths.map { ($0.labels, "\($0.path.bytesReceived)") })
-        var typed: Set<Substring> = []
-        for counter in status.counters {
-            // A counter's name may carry labels already; the type is said once for all of them.
-            let name = counter.name.prefix { $0 != "{" }
-            if typed.insert(name).inserted {
-                out += "# TYPE braid_\(name) \(name.hasSuffix("_total") ? "counter" : "gauge")\n"
-            }
-            out += "braid_\(counter.name) \(counter.value)\n"
-        }
-        return out
-    }
-
-    private static func label(_ text: String) -> String {
-        text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing(
-            "\n", with: "\\n")
-    }
-
     private static func escaped(_ text: String) -> String {
         text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
             .replacing("\"", with: "&quot;")

@@ -98,15 +98,15 @@ enum StatusTable {
     }
 
     /// Before the first answer there is no round trip to tell.
-    private static func milliseconds(_ value: Double) -> String {
+    static func milliseconds(_ value: Double) -> String {
         value > 0 && value < 1e9 ? String(format: value < 10 ? "%.1f ms" : "%.0f ms", value) : "-"
     }
 
-    private static func rate(_ bits: Int64) -> String {
+    static func rate(_ bits: Int64) -> String {
         bits == 0 ? "-" : scaled(Double(bits), ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"])
     }
 
-    private static func bytes(_ n: Int) -> String {
+    static func bytes(_ n: Int) -> String {
         scaled(Double(n), ["B", "kB", "MB", "GB", "TB"])
     }
 

@@ -21,6 +21,11 @@ import Testing
             ("`mode`", "`\(Defaults.mode.rawValue)`"), ("`open`", "`\(Defaults.open.rawValue)`"),
             ("`dial_timeout`", "\(Int(Defaults.dialTimeout.seconds)) s"),
             ("`log_level`", "`\(Defaults.logLevel.rawValue)`"),
+            ("`log_format`", "`\(Defaults.logFormat.rawValue)`"),
+            ("`history.size`", "\(Defaults.historySize.bytes >> 20) MiB"),
+            ("`history.keep_events`", "\(Int(Defaults.historyEvents.seconds / 86_400))d"),
+            ("`history.keep_hours`", "\(Int(Defaults.historyHours.seconds / 86_400))d"),
+            ("`history.keep_days`", "\(Int(Defaults.historyDays.seconds / 86_400))d"),
             ("`congestion`", "`\(Defaults.congestion.rawValue)`"),
             (
                 "`limits.connections`",
@@ -55,6 +60,7 @@ import Testing
     @Test func everyKeyIsExplained() {
         for key in ProxyKey.allCases.map(\.rawValue) + ConcentratorKey.allCases.map(\.rawValue)
             + LimitKey.allCases.map({ "limits.\($0.rawValue)" })
+            + HistoryKey.allCases.map({ "history.\($0.rawValue)" })
             + UplinkKey.allCases.map(\.rawValue) + RuleKey.allCases.map(\.rawValue)
             + ConcentratorAddressKey.allCases.map(\.rawValue) + UserKey.allCases.map(\.rawValue)
         where key != "limits" {

@@ -27,7 +27,7 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
                 + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
-                + "without_session"
+                + "without_session, log_format, history"
         ),
         WrongFile(
             goodProxy + "capture: { udp: true }",
@@ -73,6 +73,20 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "listen: []",
             "proxy.yaml:3: listen: is empty; name a port, such as mixed://127.0.0.1:1080"),
         WrongFile(
+            goodProxy + "history: true",
+            "proxy.yaml:3: history: must be a table with the keys path, size, keep_events, keep_hours, keep_days"
+        ),
+        WrongFile(
+            goodProxy + "history: { size: 1 kB }",
+            "proxy.yaml:3: history.size: 1 kB is too small; give it from 8192 KiB to 16384 MiB"),
+        WrongFile(
+            goodProxy + "history: { keep_hours: 1h }",
+            "proxy.yaml:3: history.keep_hours: 1h is too short; give it from 172800 s to 315360000 s"
+        ),
+        WrongFile(
+            goodProxy + "log_format: jsn",
+            "proxy.yaml:3: log_format: \"jsn\" is none of text, json; did you mean \"json\"?"),
+        WrongFile(
             goodProxy + "uplinks: []",
             "proxy.yaml:3: uplinks: is empty; name one, or leave the key out to use every interface with a default route"
         ),
@@ -81,7 +95,7 @@ private let own = "private_key_file: own.key\n"
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
                 + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
-                + "without_session"
+                + "without_session, log_format, history"
         ),
         WrongFile(
             goodProxy + "mode: [full]",

@@ -1,4 +1,5 @@
 import CDatagram
+import Foundation
 import Glibc
 import Logging
 import Measures
@@ -58,6 +59,21 @@ import Testing
             line
                 == "2023-11-14T22:13:20.042Z warn tunnel: bad\\nINFO forged \\x1b[31m\\u{202e} n=1 q=\"say \\\"x\\\"\" user=\"a b\"\n"
         )
+    }
+
+    @Test func aLogRecordMayBeAnObjectOfJSON() throws {
+        let line = JSONLine.line(
+            level: .warning, label: "tunnel",
+            message: "bad\nINFO \"forged\" \\ \u{1b}[31m\u{202e}\u{7f}",
+            metadata: ["user": "a b", "level": "mine", "list": ["x", "y"]],
+            at: 1_700_000_000_042_000_000)
+        #expect(line.filter { $0.isNewline } == "\n" && line.hasSuffix("}\n"))
+        let read = try JSONDecoder().decode([String: String].self, from: Data(line.utf8))
+        #expect(read["time"] == "2023-11-14T22:13:20.042Z" && read["level"] == "warning")
+        #expect(read["message"] == "bad\nINFO \"forged\" \\ \u{1b}[31m\u{202e}\u{7f}")
+        #expect(
+            read["user"] == "a b" && read["level_"] == "mine" && read["list"] == "[\"x\", \"y\"]")
+        #expect(!line.unicodeScalars.contains { $0.value == 0x1b || $0.value == 0x202e })
     }
 
     @Test func thePcapReachesTheFile() throws {

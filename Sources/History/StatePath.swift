@@ -1,0 +1,49 @@
+import Glibc
+
+/// Where a program keeps what it remembers.
+public enum StatePath {
+    /// `NAME.db` in systemd's state directory, for root in /var/lib/braid, else in
+    /// $XDG_STATE_HOME/braid or ~/.local/state/braid. `extension`: with its dot.
+    public static func standard(_ name: String, extension: String = ".db") -> String {
+        folder() + "/" + name + `extension`
+    }
+
+    /// Where a process of this user may have left NAME's file: its own place, and for root also
+    /// those of the services of deploy/systemd.
+    public static func places(_ name: String) -> [String] {
+        var places = [standard(name)]
+        if geteuid() == 0 {
+            places += [
+                "/var/lib/braid-\(name)/\(name).db", "/var/lib/private/braid-\(name)/\(name).db"
+            ]
+        }
+        return places
+    }
+
+    private static func folder() -> String {
+        // systemd may name several, the first is ours.
+        if let folder = variable("STATE_DIRECTORY") {
+            return String(folder.prefix { $0 != ":" })
+        }
+        if geteuid() == 0 { return "/var/lib/braid" }
+        if let state = variable("XDG_STATE_HOME") { return state + "/braid" }
+        return (variable("HOME") ?? "/tmp") + "/.local/state/braid"
+    }
+
+    private static func variable(_ name: String) -> String? {
+        guard let value = getenv(name), value.pointee != 0 else { return nil }
+        return String(cString: value)
+    }
+
+    /// Makes the folder of `path`, with those above it, for its owner alone, where it is missing;
+    /// `owner`: whose the new folder is, nil: this user's. Whatever fails shows when the file is
+    /// opened.
+    public static func prepare(_ path: String, owner: UInt32? = nil) {
+        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return }
+        let folder = String(path[..<slash])
+        guard access(folder, F_OK) != 0 else { return }
+        prepare(folder)
+        guard mkdir(folder, 0o700) == 0, let owner else { return }
+        chown(folder, owner, gid_t.max)
+    }
+}
