@@ -1,5 +1,6 @@
 import Measures
 import Multipath
+import Tunnel
 
 /// An uplink of a simulated proxy: two directions, perhaps one radio.
 public struct UplinkPlan: Hashable, Sendable {
@@ -11,6 +12,8 @@ public struct UplinkPlan: Hashable, Sendable {
     public var isBackup = false
     /// A backup path that is kept ready.
     public var isWarm = false
+    /// What it costs beside the others.
+    public var cost = PathCosts.Cost.usual
     /// A radio that sleeps after the first interval of silence and takes the second to wake.
     public var radio: RadioPlan?
     /// A radio's sleep.
@@ -56,6 +59,8 @@ public struct StreamPlan: Hashable, Sendable {
     public var recording: [UInt8] = []
     /// Between the end of a response and the next request; only where the initiator makes requests.
     public var pause = Interval.zero
+    /// How somebody uses what the initiator requests; nil: nobody waits for it.
+    public var pace: Pace?
     /// Both applications make calls drawn from this seed (`CallsEnd`) instead.
     public var calls: UInt64?
     /// Of both ends; they read as fast as they can unless said otherwise.
@@ -102,6 +107,8 @@ public struct Fault: Hashable, Sendable {
         case announced(Bool)
         /// The owner changes the mode of its connections.
         case mode(HandoverMode)
+        /// Whether somebody uses the machine, for a mode that follows from use.
+        case use(ModeByUse.Hint)
     }
     /// When it happens.
     public var at: Instant

@@ -53,19 +53,25 @@ public class StreamEnd {
     public static func pair(
         key: UInt64, initiator: Supply, listener: Supply,
         initiatorReader: Reader = .eager, listenerReader: Reader = .eager,
-        recording: [UInt8] = [], pause: Interval = .zero
+        recording: [UInt8] = [], pause: Interval = .zero, pace: Pace? = nil
     ) -> (initiator: StreamEnd, listener: StreamEnd) {
         var there = StreamPattern(key: key), back = StreamPattern(key: ~key, recording: recording)
         if case .echo = listener { back = there }
         if case .echo = initiator { there = back }
-        let a =
-            pause > .zero
-            ? PausingEnd(
+        let a: StreamEnd
+        if let pace {
+            a = WaitingEnd(
+                outgoing: there, incoming: back, supply: initiator, expected: listener.total,
+                pace: pace)
+        } else if pause > .zero {
+            a = PausingEnd(
                 outgoing: there, incoming: back, supply: initiator, expected: listener.total,
                 pause: pause)
-            : StreamEnd(
+        } else {
+            a = StreamEnd(
                 outgoing: there, incoming: back, supply: initiator,
                 expected: listener.total, reader: initiatorReader)
+        }
         let b = StreamEnd(
             outgoing: back, incoming: there, supply: listener,
             expected: initiator.total, reader: listenerReader)

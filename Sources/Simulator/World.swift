@@ -15,6 +15,8 @@ public final class World: InstantLoop {
         public var connection = ConnectionConfiguration()
         /// Of all connections, at the beginning.
         public var mode = HandoverMode.full
+        /// The proxy's mode follows from use instead.
+        public var followsUse = false
         /// Strangers send garbage and copies of true datagrams to every port.
         public var hasStrangers = false
         /// How long the concentrator takes to dial.
@@ -89,7 +91,7 @@ public final class World: InstantLoop {
                 listener: plan.listener,
                 initiatorReader: plan.initiatorReader,
                 listenerReader: plan.listenerReader,
-                recording: plan.recording, pause: plan.pause)
+                recording: plan.recording, pause: plan.pause, pace: plan.pace)
         }
         /// Whether both ends are done.
         public var isFinished: Bool {
@@ -165,6 +167,7 @@ public final class World: InstantLoop {
         back.connection = options.connection
         there.mode = options.mode
         back.mode = options.mode
+        there.followsUse = options.followsUse
         there.signaling = options.signaling
         back.signaling = options.signaling
         back.joinsFirstAddress = options.joinsFirst
@@ -200,9 +203,11 @@ public final class World: InstantLoop {
     }
 
     static func uplink(_ i: Int, _ plan: UplinkPlan) -> Uplink {
-        Uplink(
+        var uplink = Uplink(
             number: UplinkNumber(i), name: "uplink\(i)", isBackup: plan.isBackup,
             isWarm: plan.isWarm)
+        uplink.cost = plan.cost
+        return uplink
     }
 
     /// Whether every stream has ended and every fault has happened.

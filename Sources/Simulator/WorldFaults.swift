@@ -86,6 +86,8 @@ extension World {
         case .mode(let mode):
             self.mode = mode
             proxy.setMode(mode, at: now)
+        case .use(let hint):
+            proxy.followUse(hint: hint, at: now)
         }
     }
 

@@ -15,6 +15,7 @@ import Wire
 ///     simulate silences [--seeds A..B] [--trace]
 ///     simulate hashes [--seeds A..B]
 ///     simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]
+///     simulate day [WIFI CELLULAR] [--seeds A..B]
 ///     simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]
 ///     simulate handovers [MODE] [APPLICATION] [visible|silent] [return] --seed N
 /// --trace
@@ -80,10 +81,13 @@ import Wire
         let words = Array(CommandLine.arguments.dropFirst())
         guard let command = words.first,
             [
-                "soak", "one", "handovers", "signals", "silences", "hashes", "fairness", "energy"
+                "soak", "one", "handovers", "signals", "silences", "hashes", "fairness", "energy",
+                "day"
             ].contains(command),
             var arguments = Arguments(
-                words.dropFirst().filter { command != "energy" || !Energy.isWord($0) })
+                words.dropFirst().filter {
+                    !["energy", "day"].contains(command) || !Energy.isWord($0)
+                })
         else {
             print(
                 "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice] [--quiet]\n"
@@ -93,6 +97,7 @@ import Wire
                     + "       simulate silences [--seeds A..B] [--trace]\n"
                     + "       simulate hashes [--seeds A..B]\n"
                     + "       simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]\n"
+                    + "       simulate day [WIFI CELLULAR] [--seeds A..B]\n"
                     + "       simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]\n"
                     + "soak and one take --congestion, too")
             exit(2)
@@ -110,6 +115,10 @@ import Wire
         if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }
         if command == "energy" {
             exit(Energy.run(words, seed: arguments.seeds.lowerBound) ? 0 : 1)
+        }
+        if command == "day" {
+            if !words.contains("--seeds") { arguments.seeds = 0..<1 }
+            exit(Days.run(words, seeds: arguments.seeds) ? 0 : 1)
         }
         if command == "fairness" {
             if !words.contains("--seeds") { arguments.seeds = 0..<3 }
