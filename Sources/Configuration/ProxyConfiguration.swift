@@ -28,6 +28,7 @@ enum ProxyKey: String, CaseIterable {
     case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules,
         capture
     case withoutSession = "without_session", logFormat = "log_format", history
+    case cost, patience
 }
 
 /// Keys of `concentrator`.
@@ -36,7 +37,10 @@ enum ConcentratorAddressKey: String, CaseIterable {
 }
 
 /// Keys of one of the `uplinks`.
-enum UplinkKey: String, CaseIterable { case interface, address, role, warm }
+enum UplinkKey: String, CaseIterable {
+    case interface, address, role, warm, price, allowance
+    case onEmpty = "on_empty"
+}
 
 /// The words for an uplink's part in the backup mode.
 enum UplinkRole: String, CaseIterable { case regular, backup }
@@ -79,6 +83,10 @@ extension ProxyConfiguration {
         let relayAddress = table[.udpRelay].flatMap { ProxyConfiguration.relayAddress($0) }
         let names = table[.names].map { NameSettings($0) } ?? NameSettings()
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
+        let cost = table[.cost].map { $0.choice(CostPolicy.self) } ?? .ignore
+        let patience =
+            table[.patience].map { $0.interval(in: Defaults.patienceRange) } ?? Defaults.patience
+        if let cost { ProxyConfiguration.checkMoney(uplinks, cost, table[.cost], table[.uplinks]) }
         let rules =
             table[.rules].map {
                 RuleSection(
@@ -95,7 +103,9 @@ extension ProxyConfiguration {
             let withoutSession,
             let peer,
             let mode,
-            let open
+            let open,
+            let cost,
+            let patience
         else { return nil }
         program = common.program
         settings = ProxySettings(
@@ -105,6 +115,8 @@ extension ProxyConfiguration {
         settings.mode = mode
         settings.open = open
         settings.uplinks = uplinks
+        settings.cost = cost
+        settings.patience = patience
         settings.connection = common.connection
         settings.maximumClients = common.connections ?? Defaults.proxyConnections
         settings.clients = clients
@@ -232,9 +244,25 @@ extension Field {
         case (nil, nil):
             return wrong("needs interface (such as wlan0) or address (such as 192.168.1.0/24)")
         }
+        let tariff = tariff(table)
         guard let role, let warm, let selector else { return nil }
-        return ProxySettings.UplinkChoice(
+        var choice = ProxySettings.UplinkChoice(
             selector, isBackup: role == .backup, isWarm: warm == .true)
+        choice.tariff = tariff
+        return choice
+    }
+
+    /// Nil where nothing is said of money.
+    private func tariff(_ table: Table<UplinkKey>) -> Tariff? {
+        guard table.has(.price) || table.has(.allowance) || table.has(.onEmpty) else { return nil }
+        var tariff = Tariff()
+        tariff.price = table[.price]?.price()
+        tariff.allowance = table[.allowance]?.allowance()
+        if let field = table[.onEmpty] {
+            if !table.has(.allowance) { field.complain("is about an allowance; give one") }
+            tariff.onEmpty = field.onEmpty() ?? .backup
+        }
+        return tariff
     }
 
     /// A network device's name, as the kernel allows it; the device may come later.

@@ -52,6 +52,8 @@ public final class Connection {
     public internal(set) var error: ConnectionError?
     /// What the user asks of paths beside the first.
     public var mode = HandoverMode.full
+    /// What paths cost beside each other.
+    public var costs = PathCosts()
 
     // State shared by the extensions.
     var sender: DataSender
@@ -91,6 +93,7 @@ public final class Connection {
     var ending = ConnectionEnding()
     var traffic: ConnectionTraffic
     var shadowing: Shadowing
+    var standingBacklog = StandingBacklog()
     /// Every byte goes on two paths.
     public internal(set) var isRedundant: Bool
     var raw = RawIPState()

@@ -4,17 +4,19 @@ import Subflow
 /// Which subflow may carry what: candidates for the scheduler, and the choice where none is asked.
 extension Connection {
     /// Fills `candidates` with the subflows of the best standing that may carry data: usable and
-    /// regular before backup before timed out; a suspect one never (RFC 8684 section 3.3.8 for
+    /// regular before backup or dear before timed out; a suspect one never (RFC 8684 section 3.3.8 for
     /// backup).
     func collectCandidates(segment: Int, at now: Instant) {
         var best = 8
         candidates.removeAll()
+        let sparesDear = sparesDear(at: now)
         for i in members.indices {
             guard let member = members[i], member.health == .usable, mayCarryData(member)
             else { continue }
             let standing =
                 (member.isStale ? 2 : 0)
                 + (member.isBackup ? configuration.aidsHandover ? 1 : 4 : 0)
+                + costStanding(member, sparesDear: sparesDear)
             if standing > best { continue }
             if standing < best { best = standing; candidates.removeAll() }
             var c = SchedulingCandidate()
@@ -66,7 +68,7 @@ extension Connection {
         for case let member? in members where member.health != .lost && mayCarryData(member) {
             let standing =
                 (member.health == .suspect ? 4 : 0) + (member.isStale ? 2 : 0)
-                + (member.isBackup ? 1 : 0)
+                + (member.isBackup ? 1 : 0) + costStanding(member, sparesDear: true)
             if standing < bestStanding
                 || (standing == bestStanding && member.tcp.smoothedRTT < best!.tcp.smoothedRTT)
             {

@@ -93,7 +93,7 @@ extension Connection {
         var best: MemberSubflow?
         for case let member? in members
         where member.path != carrier.path && member.health == .usable && !member.isBackup
-            && !member.isStale && mayCarryData(member)
+            && !member.isStale && costs[member.path] == .usual && mayCarryData(member)
         {
             if best == nil || member.tcp.smoothedRTT < best!.tcp.smoothedRTT { best = member }
         }

@@ -219,6 +219,7 @@ extension Connection {
 
     private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         let available = sender.sendable
+        if !costs.areEqual { noteBacklog(at: now) }
         guard available > 0 else { return false }
         if sender.backlog > Self.maximumThinBacklog { shadowing.isBusy(at: now) }
         if writer.isWaiting { writer.heldAt = now }

@@ -62,6 +62,7 @@ public final class ProxyServer: EngineDelegate {
     private let began: Instant
     private(set) var shutdown: Shutdown?
     private var capture: Capture?
+    private var metering: UplinkMetering?
     /// Runs while no session is up.
     private var silence: LoopTimer?
     /// Runs from a datagram until it is counted.
@@ -110,6 +111,14 @@ public final class ProxyServer: EngineDelegate {
         warnOfNoBackup()
         usageTimer = loop.timer(for: self) { $0.countUsage() }
         awaitTraffic()
+        metering = try UplinkMetering(
+            settings, driver: driver, recorder: recorder, log: log,
+            nameOf: { [weak uplinks] in uplinks?.name($0) })
+        metering?.changed = { [weak uplinks] in uplinks?.apply($1, to: $0) }
+        for choice in settings.uplinks {
+            let name = choice.selector.description
+            if let metering { uplinks.apply(metering.consequence(for: name), to: name) }
+        }
         names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         _ = reachability.noteUplinks(changes: uplinks.changes)
@@ -515,6 +524,13 @@ public final class ProxyServer: EngineDelegate {
         return nil
     }
 
+    /// What an uplink has used in the present period of its allowance, as somebody knows better. Nil,
+    /// or why that can't be set.
+    public func setUsage(_ bytes: Int, of name: String) -> String? {
+        guard let metering else { return "no uplink has a price or an allowance" }
+        return metering.set(bytes, of: name)
+    }
+
     /// Stops accepting and ends when the last application has, or after `drain`; called again, at
     /// once.
     public func stop() {
@@ -539,6 +555,7 @@ public final class ProxyServer: EngineDelegate {
         concentrator?.stop()
         driver.end()
         uplinks?.countUsage()
+        metering?.stop()
         recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
@@ -567,6 +584,13 @@ public final class ProxyServer: EngineDelegate {
                 + names.listen.map { "dns://\($0)" },
             report: report)
         status.uplinks = uplinks?.states ?? []
+        for i in status.uplinks.indices {
+            guard let used = metering?.used(by: status.uplinks[i].name) else { continue }
+            status.uplinks[i].usedBytes = used.bytes
+            status.uplinks[i].allowanceBytes = used.allowance
+            status.uplinks[i].spent = used.spent
+            status.uplinks[i].currency = used.currency
+        }
         status.counters = [
             .init("clients", clients.count), .init("clients_accepted_total", counters.accepted),
             .init("clients_turned_away_total", counters.turnedAway),

@@ -1,5 +1,6 @@
 import Crypto
 import Dialogue
+import History
 import Measures
 import Multipath
 import Rules
@@ -95,6 +96,8 @@ public struct ProxySettings: Equatable, Sendable {
         public var isBackup: Bool
         /// A backup uplink's radio is kept awake while something is being transferred.
         public var isWarm: Bool
+        /// What it costs; nil: nobody counts.
+        public var tariff: Tariff?
         /// A regular uplink unless said otherwise.
         public init(_ selector: UplinkSelector, isBackup: Bool = false, isWarm: Bool = false) {
             self.selector = selector; self.isBackup = isBackup; self.isWarm = isWarm
@@ -117,6 +120,12 @@ public struct ProxySettings: Equatable, Sendable {
     public var open = OpenPolicy.auto
     /// Empty: every interface with a default route.
     public var uplinks: [UplinkChoice] = []
+    /// What part their prices play.
+    public var cost = CostPolicy.ignore
+    /// Under `cost: prefer-cheap`, how long data waits for cheap uplinks before a dear one carries it.
+    public var patience = Interval.seconds(4)
+    /// Where what uplinks have used is kept.
+    public var usageFile = StatePath.standard("proxy", extension: ".usage")
     /// Of every connection at this end: buffers, congestion control, time-outs.
     public var connection = ConnectionConfiguration()
     /// Applications served at once; those beyond are turned away.
@@ -166,6 +175,7 @@ extension ProxySettings {
         configuration.connection = connection
         configuration.mode = mode.fixed ?? .single
         configuration.followsUse = mode == .auto
+        configuration.backlogTime = patience
         // Those that wind up after their end count, too: whoever made room is still among them.
         configuration.maximumConnections = 2 * maximumClients + 1_000
         configuration.memory = memory

@@ -40,6 +40,8 @@ final class UplinkSet {
     private var present: [String: UplinkCandidate] = [:]
     /// Given to a living process (`braid uplink`), by name.
     private var roles: [String: UplinkRole] = [:]
+    /// What follows from what it costs and has used, by name.
+    private var consequences: [String: UplinkMetering.Consequence] = [:]
     /// Names for which there was no number left.
     private var refused: Set<String> = []
     private var notices = NoticeLimit()
@@ -219,6 +221,24 @@ final class UplinkSet {
         attachRefused()
     }
 
+    /// What an uplink costs, or has used, has another consequence.
+    func apply(_ consequence: UplinkMetering.Consequence, to name: String) {
+        let wasStopped = consequences[name]?.isStopped == true
+        consequences[name] = consequence
+        for (number, _) in numbers.held(name) {
+            driver.setUplinkCost(number, consequence.cost)
+            driver.limitUplink(number, to: consequence.limit)
+        }
+        guard wasStopped != consequence.isStopped, let candidate = present[name] else { return }
+        attach(candidate)
+        if consequence.isStopped { attachRefused() }
+    }
+
+    /// Whether it is used at all.
+    private func isUnused(_ name: String) -> Bool {
+        role(name) == .off || consequences[name]?.isStopped == true
+    }
+
     /// The families of the concentrator's addresses decide which sockets are of use; `announced`
     /// are those it has told of itself.
     func setFamilies(of addresses: [SocketAddress], announced: [SocketAddress] = []) {
@@ -266,7 +286,7 @@ final class UplinkSet {
     /// since its header is shorter, and a second one where the concentrator asked for that by
     /// announcing an address.
     private func wanted(_ candidate: UplinkCandidate) -> [Bool] {
-        if role(candidate.name) == .off { return [] }
+        if isUnused(candidate.name) { return [] }
         let hasV4 = candidate.has(isIPv4: true), hasV6 = candidate.has(isIPv4: false)
         let usesV4 = hasV4 && (families.v4 || further.v4)
         let usesV6 = hasV6 && (further.v6 || (families.v6 && !usesV4))
@@ -287,7 +307,7 @@ final class UplinkSet {
         for (number, isIPv4) in numbers.held(candidate.name) where !wanted.contains(isIPv4) {
             detach(number)
         }
-        if wanted.isEmpty, role(candidate.name) != .off {
+        if wanted.isEmpty, !isUnused(candidate.name) {
             log.notice(
                 "uplink has no address of the concentrator's family",
                 metadata: ["uplink": "\(candidate.name)"])
@@ -329,11 +349,12 @@ final class UplinkSet {
         do {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let role = role(candidate.name)
-            let uplink = Uplink(
+            var uplink = Uplink(
                 number: UplinkNumber(number), name: candidate.name, isBackup: role == .backup,
                 isWarm: choices.warm.contains(candidate.selector),
                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
                 address: address)
+            uplink.cost = consequences[candidate.name]?.cost ?? .usual
             places[number] = Place(
                 interface: candidate.interface, index: candidate.interfaceIndex,
                 address: address, mtu: candidate.mtu, since: driver.now)
@@ -342,6 +363,7 @@ final class UplinkSet {
             listening?.arm(after: Self.silence)
             meters.add(socket, of: candidate.name)
             driver.addUplink(uplink, socket: socket)
+            driver.limitUplink(number, to: consequences[candidate.name]?.limit)
             log.info(
                 "uplink",
                 metadata: [

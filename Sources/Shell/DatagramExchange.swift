@@ -200,6 +200,12 @@ public final class DatagramExchange {
         socket.statistics.bytesSent += Int(d.length)
     }
 
+    /// The first so many of a run left.
+    private func account(_ d: braid_outgoing, datagrams: Int, _ socket: DatagramSocket) {
+        socket.statistics.datagramsSent += datagrams
+        socket.statistics.bytesSent += min(Int(d.length), datagrams * Int(d.segment))
+    }
+
     /// Message `i` was refused with `code`. Where that may be because it is a run, or too long, its
     /// datagrams are sent one by one: those longer than the interface takes are dropped and told by
     /// `takeTooLong`. With any other error, and from an error in between on, the rest is dropped.
@@ -231,11 +237,12 @@ public final class DatagramExchange {
                         (d.segment == 0 ? Int(d.length) : Int(d.segment), SocketAddress(d.remote)))
                 }
                 socket.statistics.datagramsDropped += total - sent
+                account(d, datagrams: sent, socket)
                 return true
             case EAGAIN where sent == 0: return false
             default:
                 socket.statistics.datagramsDropped += total - sent
-                socket.statistics.datagramsSent += sent
+                account(d, datagrams: sent, socket)
                 return true
             }
         }

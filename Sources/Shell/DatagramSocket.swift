@@ -47,7 +47,7 @@ public final class DatagramSocket {
     public internal(set) var usesSegmentation = true
     /// Its family.
     public let isIPv4: Bool
-    private var isOpen = true
+    private(set) var isOpen = true
     var waiting = WaitingRuns()
 
     /// Kernel buffers asked for each way: half a second at 64 Mbit/s, so that a busy turn loses

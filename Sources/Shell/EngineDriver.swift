@@ -2,6 +2,7 @@ import Buffers
 import Glibc
 import Logging
 import Measures
+import Multipath
 import Tunnel
 import Wire
 
@@ -37,6 +38,8 @@ public final class EngineDriver {
     private struct Slot {
         var socket: DatagramSocket
         var hasFailed = false
+        /// What it may carry; nil: whatever comes.
+        var limit: UplinkLimit?
     }
     /// By uplink number, which the proxy's numbering keeps small.
     private var slots: [Slot?] = []
@@ -129,6 +132,30 @@ public final class EngineDriver {
         kick()
     }
 
+    /// Proxy: what the uplink costs beside others is another thing now.
+    public func setUplinkCost(_ number: Int, _ cost: PathCosts.Cost) {
+        endpoint.setUplinkCost(UplinkNumber(number), cost, at: now)
+        kick()
+    }
+
+    /// Proxy: the uplink carries at most `rate` from now on, both directions together; nil: whatever
+    /// it takes. What comes in is read no faster, and the other end's congestion control sees a slow
+    /// path.
+    public func limitUplink(_ number: Int, to rate: Rate?) {
+        guard let slot = slots.indices.contains(number) ? slots[number] : nil,
+            slot.limit?.rate != rate
+        else { return }
+        slots[number]?.limit = rate.map { rate in
+            UplinkLimit(
+                rate, since: now, carried: slot.socket.bytesCarried,
+                timer: loop.timer(for: self) { driver in
+                    driver.socket(number)?.watch.wantsRead = true
+                })
+        }
+        slot.socket.limitBuffers(to: rate)
+        slot.socket.watch.wantsRead = true
+    }
+
     /// Proxy: an uplink that failed may work again.
     public func retryUplink(_ number: Int) {
         if endpoint.retryUplink(UplinkNumber(number), at: now) { kick() }
@@ -192,6 +219,15 @@ public final class EngineDriver {
 
     private func drain(_ number: Int) {
         guard let socket = socket(number) else { return }
+        let rounds: Int
+        switch slots[number]?.limit?.admits(socket.bytesCarried, at: loop.now()) {
+        case nil: rounds = Self.receiveRounds
+        case .now?: rounds = 1
+        case .later(let wait)?:
+            socket.watch.wantsRead = false
+            slots[number]?.limit?.timer?.arm(after: wait)
+            return
+        }
         isDue = true
         let now = loop.now(), endpoint = endpoint
         var datagrams = 0, handshakes = 0
@@ -201,7 +237,7 @@ public final class EngineDriver {
             loop.record.handshakes += handshakes
         }
         let before = socket.statistics.bytesReceived
-        for _ in 0..<Self.receiveRounds
+        for _ in 0..<rounds
         where socket.statistics.bytesReceived - before < bytesPerTurn {
             let more = exchange.receive(from: socket) { datagram, from, local in
                 datagrams += 1

@@ -73,6 +73,15 @@ public struct ServerStatus: Codable, Sendable {
         public var isOff: Bool
         /// Whether the system shows it at present.
         public var isPresent: Bool
+        /// Bytes of IP packets in the present period of its allowance (of the month, where it has a
+        /// price alone); nil where nobody counts.
+        public var usedBytes: Int?
+        /// What it may carry in a period.
+        public var allowanceBytes: Int?
+        /// What that came to, in `currency`.
+        public var spent: Double?
+        /// The price's.
+        public var currency: String?
         /// Why it is probably of no use: it sends, and nothing was ever heard on it.
         public var problem: String?
         /// What the proxy knows of an uplink.

@@ -12,6 +12,8 @@ public struct Uplink: Sendable {
     public var isBackup: Bool
     /// A backup uplink's radio is kept awake by probes while something is being transferred.
     public var isWarm: Bool
+    /// What it costs beside the others.
+    public var cost = PathCosts.Cost.usual
     /// The largest datagram payload (UDP) this uplink takes, 1472 for an MTU of 1500 over IPv4.
     public var datagramLimit: Int
     /// The family its socket speaks: only the concentrator's addresses of that family are tried
@@ -79,6 +81,9 @@ public struct EndpointConfiguration: Sendable {
     public var mode = HandoverMode.full
     /// Proxy: `mode` follows from use from the beginning (`Endpoint.followUse`).
     public var followsUse = false
+    /// Proxy: how long data waits for cheap uplinks before a dear one carries it; said to the
+    /// concentrator in steps (`PathCost`).
+    public var backlogTime = Interval.seconds(4)
     /// For experiments only; the same at both ends.
     public var signaling = Signaling.reliable
     /// Unix time at `Instant.zero` in nanoseconds, for the handshake's replay guard, until

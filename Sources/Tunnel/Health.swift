@@ -200,7 +200,7 @@ extension Session {
     private func keepWarmAt(_ path: Path, at now: Instant) -> Instant? {
         let last = max(path.probe.lastAnswer, path.probe.sentAt)
         let isUsed =
-            (!path.role.isBackup || path.role.isWarm)
+            (!path.role.isResting || path.role.isWarm)
             && (modes.effective != .single || !isInitiator || carriesSubflows(path))
         if isUsed, isActive(at: now) { return last + Limits.warmProbe }
         guard isInitiator, !streams.isEmpty || isUsed else { return nil }

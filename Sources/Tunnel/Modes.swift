@@ -129,7 +129,14 @@ extension Session {
     /// The lower, the better: regular uplinks first, then in their order.
     func rank(_ path: Path) -> Int {
         let isForbidden = addresses.forbidsFirst && path.remote == addresses.first
-        return 2 * path.uplink.value + (isForbidden ? 1 : 0) + (path.role.isReserve ? 1 << 16 : 0)
+        let cost =
+            switch path.role.cost {
+            case .usual: 0
+            case .dear: 1 << 12
+            case .spent: 1 << 18
+            }
+        return 2 * path.uplink.value + (isForbidden ? 1 : 0) + cost
+            + (path.role.isReserve ? 1 << 16 : 0)
     }
 
     /// A path that works; or where none does one that was just opened and has not been found dead:

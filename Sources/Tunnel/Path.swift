@@ -109,6 +109,10 @@ struct PathRole {
     var isWarm = false
     /// When it is closed since nobody wants it any more, even if subflows live on it still.
     var leaveBy = Instant.distantFuture
+    /// What it costs beside the others.
+    var cost = PathCosts.Cost.usual
+    /// Nothing goes on it by itself.
+    var isResting: Bool { isBackup || cost != .usual }
 }
 
 /// Frames of a path that wait for a datagram: the small ones, written one behind another, and

@@ -52,6 +52,9 @@ extension Path {
 }
 
 extension Session {
+    /// What paths cost changed.
+    func costsChanged(at now: Instant) { noteChange(nil, at: now) }
+
     /// The connections' mode changed.
     func modeChanged(at now: Instant) { noteChange(nil, at: now) }
 
@@ -125,6 +128,7 @@ extension Session {
             }
         }
         if !isInitiator { stream.connection.mode = modes.session }
+        stream.connection.costs = costs
         dispatchEvents(of: stream, at: now)
         host.work.ready.append(stream)
     }

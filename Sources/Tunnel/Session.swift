@@ -19,6 +19,8 @@ final class Session {
     var changes = PathChanges()
     var modes: SessionModes
     var selection = PathSelection()
+    /// What its paths cost, as its connections know it.
+    var costs = PathCosts()
     /// When unechoed signals are repeated.
     var signals = Repeater()
     var addresses = KnownAddresses()
@@ -58,6 +60,7 @@ final class Session {
         datagrams = DatagramFlows(
             isInitiator: user == nil, share: user?.flows, memory: memory)
         activity = SessionActivity(at: now)
+        costs.backlogTime = host.configuration.backlogTime
         use = UseWatch(user == nil ? host.modeByUse : nil, at: now)
     }
 

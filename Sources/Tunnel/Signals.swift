@@ -46,6 +46,8 @@ extension Session {
         path.uplinkName = uplink.name
         path.role.isReserve = uplink.isBackup
         path.role.isWarm = uplink.isWarm
+        path.role.cost = uplink.cost
+        renewCosts()
         path.role.isBackup = uplink.isBackup && modes.effective == .backup
     }
 
@@ -173,7 +175,8 @@ extension Session {
             incarnation: path.statement.incarnation,
             isOpen: path.isOpen, isBackup: path.role.isBackup,
             isSilent: path.lifecycle.isReportedSilent,
-            mode: modes.effective.code)
+            mode: modes.effective.code,
+            cost: PathCost.code(path.role.cost, backlogTime: costs.backlogTime))
     }
 
     // MARK: What arrives
@@ -240,6 +243,7 @@ extension Session {
             forgetAddress(path)
         }
         path.role.isBackup = frame.isBackup
+        adoptCost(frame.cost, path, at: now)
         // By the path itself it comes first where only our direction is dead; with no other path it
         // would only stop what may yet arrive.
         if means.isSilent, path.health == .usable,

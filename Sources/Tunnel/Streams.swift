@@ -155,6 +155,7 @@ extension Session {
         streams.append(slot)
         stream.place.seenChange = changes.latest
         stream.connection.mode = mode(of: stream)
+        stream.connection.costs = costs
         countMode(of: stream, by: 1, at: now)
         beginAssociation(of: stream)
         host.work.ready.append(stream)

@@ -64,7 +64,8 @@ enum ControlDesk {
     /// `rule` with its words and `reload` bring lines; anything else is refused.
     static func answer(
         _ line: String, status: () -> String, setMode: ((String) -> String?)?,
-        setRole: ((String, String) -> String?)?, askRule: (([String]) -> String?)? = nil,
+        setRole: ((String, String) -> String?)?, setUsage: ((String, Int) -> String?)? = nil,
+        askRule: (([String]) -> String?)? = nil,
         reload: (() -> LivingConfiguration.Outcome)? = nil
     ) -> String {
         let words = line.split(separator: " ").map(String.init)
@@ -86,6 +87,14 @@ enum ControlDesk {
                 return refusal + "uplinks are the proxy's, not the concentrator's\n"
             }
             return setRole(words[1], words[2]).map { refusal + $0 + "\n" } ?? "ok\n"
+        case ("usage", 4) where words[1] == "set":
+            guard let setUsage else {
+                return refusal + "allowances are the proxy's, not the concentrator's\n"
+            }
+            guard let bytes = Int(words[3]), bytes >= 0 else {
+                return refusal + "not understood: \(line.prefix(40))\n"
+            }
+            return setUsage(words[2], bytes).map { refusal + $0 + "\n" } ?? "ok\n"
         case ("rule", 3...):
             guard let askRule else {
                 return refusal + "rules are the proxy's, not the concentrator's\n"

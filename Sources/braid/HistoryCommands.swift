@@ -53,7 +53,8 @@ struct UsageCommand: ParsableCommand {
         discussion: """
             Bytes are those of IP packets, as a provider counts them. A running process is asked; \
             with --file, or where none runs, the history's file is read.
-            """)
+            """,
+        subcommands: [UsageSetCommand.self])
 
     @Flag(help: "By month.") var month = false
     @Flag(help: "By hour.") var hour = false

@@ -93,6 +93,7 @@ struct ProxyCommand: ParsableCommand {
                     }
                     return server.setRole(role, of: name)
                 },
+                setUsage: { server.setUsage($1, of: $0) },
                 askRule: { words in
                     RuleQuestion(words: words) { Target(hostAndPort: $0) }?
                         .answer(server.settings)

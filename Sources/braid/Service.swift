@@ -19,6 +19,8 @@ struct Service {
     var setMode: ((String) -> String?)?
     /// The same for an uplink's name and its role.
     var setRole: ((_ uplink: String, _ role: String) -> String?)?
+    /// The same for what an uplink has used, in bytes.
+    var setUsage: ((_ uplink: String, _ bytes: Int) -> String?)?
     /// What becomes of a flow, asked in the words of `RuleQuestion`; nil where they make no question.
     var askRule: (([String]) -> String?)?
     /// Reads the configuration anew.
@@ -153,7 +155,8 @@ extension ControlDesk {
                     ?? answer(
                         line, status: { StatusDocument(service.status()).json },
                         setMode: service.setMode,
-                        setRole: service.setRole, askRule: service.askRule, reload: service.reload)
+                        setRole: service.setRole, setUsage: service.setUsage,
+                        askRule: service.askRule, reload: service.reload)
             }
             if let process = server.predecessor {
                 log.notice(

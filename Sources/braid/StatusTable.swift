@@ -15,7 +15,7 @@ enum StatusTable {
         if !status.uplinks.isEmpty {
             let all = status.uplinks.map { uplink in
                 uplink.name + (uplink.isOff ? " (off)" : uplink.isBackup ? " (backup)" : "")
-                    + (uplink.isPresent ? "" : " (not there)")
+                    + (uplink.isPresent ? "" : " (not there)") + money(uplink)
             }
             lines.append("uplinks: " + all.joined(separator: ", "))
             for uplink in status.uplinks {
@@ -39,6 +39,16 @@ enum StatusTable {
             lines += table(rows(session))
         }
         return lines
+    }
+
+    /// What of an allowance is used, and what that cost.
+    private static func money(_ uplink: ServerStatus.UplinkState) -> String {
+        guard let used = uplink.usedBytes else { return "" }
+        var text = ", " + bytes(used) + (uplink.allowanceBytes.map { " of \(bytes($0))" } ?? "")
+        if let spent = uplink.spent, let currency = uplink.currency {
+            text += String(format: " for %.2f ", spent) + currency
+        }
+        return text + " used"
     }
 
     /// Why the mode is what it is, where it follows from use.

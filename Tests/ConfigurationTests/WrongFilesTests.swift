@@ -27,7 +27,7 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
                 + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
-                + "without_session, log_format, history"
+                + "without_session, log_format, history, cost, patience"
         ),
         WrongFile(
             goodProxy + "capture: { udp: true }",
@@ -95,7 +95,7 @@ private let own = "private_key_file: own.key\n"
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
                 + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
-                + "without_session, log_format, history"
+                + "without_session, log_format, history, cost, patience"
         ),
         WrongFile(
             goodProxy + "mode: [full]",
@@ -118,6 +118,38 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             goodProxy + "mode: fulll",
             "proxy.yaml:3: mode: \"fulll\" is none of full, backup, single, auto; did you mean \"full\"?"
+        ),
+        // Money
+        WrongFile(
+            goodProxy
+                + "uplinks: [ { interface: wwan0, price: 5 }, { interface: wlan0, price: -1 EUR } ]",
+            "proxy.yaml:3: uplinks[0].price: \"5\" is no price of a GB, such as 2.50 EUR",
+            "proxy.yaml:3: uplinks[1].price: \"-1 EUR\" is no price of a GB, such as 2.50 EUR"),
+        WrongFile(
+            goodProxy
+                + "uplinks: [ { interface: wwan0, price: 5 EUR }, { interface: wlan0, price: 1 USD } ]",
+            "proxy.yaml:3: uplinks: prices in EUR and USD can't be compared; use one currency"),
+        WrongFile(
+            goodProxy + "uplinks: [ { interface: wwan0, allowance: lots, on_empty: never } ]",
+            "proxy.yaml:3: uplinks[0].allowance: \"lots\" is no volume from 1MB on, such as 500MB or 10GB",
+            "proxy.yaml:3: uplinks[0].on_empty: \"never\" is none of backup, stop, slow RATE (slow 64kbit/s)"
+        ),
+        WrongFile(
+            goodProxy
+                + "uplinks: [ { interface: a, allowance: { period: week, day: 8 } }, { interface: b, on_empty: stop } ]",
+            "proxy.yaml:3: uplinks[0].allowance.bytes is missing; say how much, such as 10GB",
+            "proxy.yaml:3: uplinks[0].allowance.day: 8 is outside of 1 to 7",
+            "proxy.yaml:3: uplinks[1].on_empty: is about an allowance; give one"),
+        WrongFile(
+            goodProxy + "cost: cheap",
+            "proxy.yaml:3: cost: \"cheap\" is none of ignore, prefer-cheap, cap"),
+        WrongFile(
+            goodProxy + "cost: prefer-cheap\npatience: 1m",
+            "proxy.yaml:3: cost: no uplink has a price; give one to those that cost something",
+            "proxy.yaml:4: patience: 1m is too long; give it from 0 s to 16 s"),
+        WrongFile(
+            goodProxy + "cost: cap\nuplinks: [ { interface: wwan0, price: 5 EUR } ]",
+            "proxy.yaml:3: cost: cap holds an uplink to its allowance, and wwan0 has a price and none"
         ),
         WrongFile(
             goodProxy + "open: never",

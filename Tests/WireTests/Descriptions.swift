@@ -158,7 +158,8 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
             .compactMap { $0 }.joined(separator: " ")
             return (
                 "path state\(f.isEcho ? " echo" : "") \(f.path), generation \(f.generation),"
-                    + " incarnation \(f.incarnation), \(state), mode \(f.mode)",
+                    + " incarnation \(f.incarnation), \(state), mode \(f.mode)"
+                    + (f.cost > 0 ? ", cost \(f.cost)" : ""),
                 written(PathStateFrame.size, f.write)
             )
         case .rekey, .rekeyAnswer:

@@ -289,7 +289,7 @@ extension Session {
             views.append(
                 DatagramPath(
                     id: path.id, uplink: path.uplink, isUsable: isEligible(path),
-                    isBackup: path.role.isBackup,
+                    isBackup: path.role.isResting,
                     isUnproven: path.lifecycle.isUntried || !path.validation.isValidated
                         || path.probe.isAskingAboutSilence,
                     delay: measured

@@ -10,7 +10,8 @@
 /// byte 1      path ID
 /// bytes 2-3   generation, one more with every change; compared modulo 2^16
 /// byte 4      incarnation: how often the path was opened, modulo 256
-/// byte 5      bit 0 open, bit 1 backup, bit 2 silent (see `isSilent`), bits 4-5 the session's mode
+/// byte 5      bit 0 open, bit 1 backup, bit 2 silent (see `isSilent`), bits 4-5 the session's mode,
+///             bits 3, 6, 7 the path's cost, its lowest bit first
 /// ```
 public struct PathStateFrame: Equatable, Sendable {
     /// Bytes of the frame.
@@ -32,17 +33,21 @@ public struct PathStateFrame: Equatable, Sendable {
     public var isSilent: Bool
     /// 0 to 3; what it stands for is the session's affair.
     public var mode: UInt8
+    /// 0 to 7: 0 no more than others, 7 for what no other path can carry, between them how long data
+    /// waits for others first.
+    public var cost: UInt8
 
     /// A frame with these fields.
     public init(
         isEcho: Bool = false, path: UInt8, generation: UInt16, incarnation: UInt8,
         isOpen: Bool, isBackup: Bool,
-        isSilent: Bool = false, mode: UInt8
+        isSilent: Bool = false, mode: UInt8, cost: UInt8 = 0
     ) {
         self.isEcho = isEcho; self.path = path; self.generation = generation;
         self.incarnation = incarnation
         self.isOpen = isOpen; self.isBackup = isBackup; self.isSilent = isSilent;
         self.mode = mode & 3
+        self.cost = cost & 7
     }
 
     /// Bits that are not assigned are ignored, so that they may be.
@@ -55,7 +60,8 @@ public struct PathStateFrame: Equatable, Sendable {
             isEcho: type == .pathStateEcho, path: bytes[1],
             generation: bytes.bigEndian(2, as: UInt16.self),
             incarnation: bytes[4], isOpen: bytes[5] & 1 != 0, isBackup: bytes[5] & 2 != 0,
-            isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3)
+            isSilent: bytes[5] & 4 != 0, mode: bytes[5] >> 4 & 3,
+            cost: bytes[5] >> 3 & 1 | bytes[5] >> 5 & 6)
     }
 
     /// Writes `size` bytes.
@@ -65,7 +71,8 @@ public struct PathStateFrame: Equatable, Sendable {
         out.store(bigEndian: generation, at: 2)
         out.storeBytes(of: incarnation, toByteOffset: 4, as: UInt8.self)
         out.storeBytes(
-            of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4,
+            of: (isOpen ? 1 : 0) | (isBackup ? 2 : 0) | (isSilent ? 4 : 0) | mode << 4
+                | (cost & 1) << 3 | (cost & 6) << 5,
             toByteOffset: 5, as: UInt8.self)
     }
 }

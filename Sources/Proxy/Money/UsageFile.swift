@@ -1,0 +1,95 @@
+import Glibc
+import Shell
+
+/// What has been used of each uplink's allowance, in a small file that outlives the process: a line of
+/// fixed length for each. Several processes may count into it at once (one that still drains, and the
+/// next): each adds what it has counted under a lock, so that nothing is lost and nothing counted
+/// twice. What was written outlives the process however it ends; power is another matter, for the
+/// kernel writes to the disk in its own time.
+final class UsageFile {
+    /// What is known of one uplink.
+    struct Record: Equatable {
+        /// Since the period began.
+        var bytes = 0
+        /// Its first day, since 1970.
+        var period = 0
+        /// Of the allowance, what was told of last: 0, 80 or 100 %.
+        var told = 0
+    }
+
+    /// Uplinks that are remembered, whatever the configuration was meanwhile.
+    static let maximumRecords = 64
+    static let lineLength = 128
+    static let maximumName = 64
+
+    let path: String
+    private let descriptor: Int32
+    /// Lines that could not be read when the file was opened.
+    private(set) var isDamaged = false
+
+    /// Opens the file, which is made where it is missing, readable by its owner alone.
+    init(path: String) throws(SystemError) {
+        self.path = path
+        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
+        guard descriptor >= 0 else { throw SystemError("open \(path)", code: errno) }
+        var about = stat()
+        guard fstat(descriptor, &about) == 0, about.st_mode & S_IFMT == S_IFREG else {
+            close(descriptor)
+            throw SystemError("open \(path), which is no file", code: EINVAL)
+        }
+        isDamaged = lines().contains { !$0.isEmpty && Self.parse($0) == nil }
+    }
+
+    deinit { close(descriptor) }
+
+    /// What the file has of `name`; nil where it has nothing.
+    func read(_ name: String) -> Record? {
+        lines().lazy.compactMap(Self.parse).first { $0.name == name }?.record
+    }
+
+    /// Changes what the file has of `name` while nobody else does; what it has then. Nil, with
+    /// nothing changed, where it can't be written: a full disk, or 64 other names.
+    func change(_ name: String, _ change: (inout Record) -> Void) -> Record? {
+        guard name.utf8.count <= Self.maximumName, !name.contains(where: \.isWhitespace),
+            flock(descriptor, LOCK_EX) == 0
+        else { return nil }
+        defer { flock(descriptor, LOCK_UN) }
+        let lines = lines()
+        let known = lines.firstIndex { Self.parse($0)?.name == name }
+        // A line that can't be read is nobody's.
+        let free = lines.firstIndex { Self.parse($0) == nil }
+        let place = known ?? free ?? lines.count
+        guard place < Self.maximumRecords else { return nil }
+        var record = known.flatMap { Self.parse(lines[$0])?.record } ?? Record()
+        change(&record)
+        let line = Self.write(name, record)
+        let offset = off_t(place * Self.lineLength)
+        return pwrite(descriptor, line, line.count, offset) == line.count ? record : nil
+    }
+
+    // MARK: Lines
+
+    private func lines() -> [String] {
+        var bytes = [UInt8](repeating: 0, count: Self.maximumRecords * Self.lineLength)
+        let count = pread(descriptor, &bytes, bytes.count, 0)
+        guard count > 0 else { return [] }
+        return stride(from: 0, to: count, by: Self.lineLength).map {
+            let line = bytes[$0..<min($0 + Self.lineLength, count)]
+            return String(decoding: line.prefix { $0 != 10 && $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    private static func parse(_ line: String) -> (name: String, record: Record)? {
+        let words = line.split(separator: " ")
+        guard words.count == 4, let bytes = Int(words[1]), bytes >= 0, let period = Int(words[2]),
+            let told = Int(words[3])
+        else { return nil }
+        return (String(words[0]), Record(bytes: bytes, period: period, told: told))
+    }
+
+    private static func write(_ name: String, _ record: Record) -> [UInt8] {
+        var line = Array("\(name) \(record.bytes) \(record.period) \(record.told)".utf8)
+        line += [UInt8](repeating: 32, count: max(0, lineLength - 1 - line.count))
+        return Array(line.prefix(lineLength - 1)) + [10]
+    }
+}
