@@ -80,15 +80,12 @@ enum ControlTrust {
 
     /// Whether `user` may ask a process of `peer` whose socket is in a folder of `owner`.
     ///
-    /// Both must be root's or the user's own. One exception: a service of systemd's has its folder
-    /// directly in /run, which only root can make, and runs as the user braid or, with DynamicUser,
-    /// as one of the range that systemd keeps for that (61184 to 65519, systemd.exec(5)); root may
-    /// ask it.
+    /// Both must be root's or the user's own. One exception: a folder directly in /run, which only
+    /// root can make, is whose root has given it to; of that user root may ask the process, or one
+    /// of its own that has taken the place. So it is with a service of systemd's (RuntimeDirectory
+    /// and DynamicUser), and where an image makes the folder for the user it runs the program as.
     static func mayBeAsked(by user: uid_t, peer: uid_t, owner: uid_t, folder: String) -> Bool {
-        let isService =
-            (61_184...65_519).contains(peer)
-            || peer == Privileges.User(name: Privileges.dedicatedUser)?.number
-        if user == 0, peer == owner, isService, isRuntimeFolder(folder) { return true }
+        if user == 0, [0, owner].contains(peer), isRuntimeFolder(folder) { return true }
         return [0, user].contains(peer) && [0, user].contains(owner)
     }
 

@@ -98,8 +98,9 @@ import Testing
         (0, 0, 0, "/run/braid", true),
         (1000, 1001, 1001, "/tmp/braid-1000", false), (1000, 1000, 1001, "/tmp/braid-1000", false),
         (1000, 1001, 1000, "/tmp/braid-1000", false), (0, 1000, 0, "/tmp", false),
-        (0, 65_534, 65_534, "/run/braid", false), (0, 1000, 1000, "/run/braid", false),
-        // systemd's DynamicUser, which only root asks.
+        // A user to whom root has given a folder in /run, as systemd does; which only root asks.
+        (0, 1000, 1000, "/run/braid", true), (0, 0, 1000, "/run/braid", true),
+        (0, 1001, 1000, "/run/braid", false),
         (0, 62_000, 62_000, "/run/braid", true), (0, 62_000, 0, "/run/braid", false),
         (0, 62_000, 62_000, "/run/user/braid", false), (0, 62_000, 62_000, "/tmp/braid", false),
         (1000, 62_000, 62_000, "/run/braid", false)

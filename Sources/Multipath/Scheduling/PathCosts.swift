@@ -25,13 +25,13 @@ public struct PathCosts: Equatable, Sendable {
     /// Numbers beyond the table's have the usual cost.
     public subscript(path: PathID) -> Cost {
         get {
-            guard (0..<UInt16.bitWidth).contains(path.value) else { return .usual }
-            let bit: UInt16 = 1 << UInt16(path.value)
+            guard (0..<UInt16.bitWidth).contains(path.number) else { return .usual }
+            let bit: UInt16 = 1 << UInt16(path.number)
             return spent & bit != 0 ? .spent : dear & bit != 0 ? .dear : .usual
         }
         set {
-            guard (0..<UInt16.bitWidth).contains(path.value) else { return }
-            let bit: UInt16 = 1 << UInt16(path.value)
+            guard (0..<UInt16.bitWidth).contains(path.number) else { return }
+            let bit: UInt16 = 1 << UInt16(path.number)
             dear = newValue == .dear ? dear | bit : dear & ~bit
             spent = newValue == .spent ? spent | bit : spent & ~bit
         }
