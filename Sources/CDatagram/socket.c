@@ -70,6 +70,16 @@ int braid_set_original_destination(int fd, int is_ipv4) {
                    : option(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
 }
 
+int braid_original_destination(int fd, int is_ipv4, struct braid_address *out) {
+    struct sockaddr_storage name;
+    socklen_t size = is_ipv4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    memset(&name, 0, sizeof name);
+    // SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST have the same number.
+    if (getsockopt(fd, is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6, 80, &name, &size) < 0) return -errno;
+    braid_from_sockaddr(&name, out);
+    return 0;
+}
+
 int braid_peer(int fd, uint32_t *user, int32_t *process) {
     struct ucred peer;
     socklen_t size = sizeof peer;

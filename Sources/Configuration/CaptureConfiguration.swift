@@ -4,7 +4,8 @@ import Shell
 
 /// Keys of `capture`.
 enum CaptureKey: String, CaseIterable {
-    case machine, networks, exclude, excludeUsers = "exclude_users", udp, onExit = "on_exit"
+    case machine, networks, exclude, excludeUsers = "exclude_users", udp, method
+    case onExit = "on_exit"
 }
 
 extension CapturePlan {
@@ -17,6 +18,7 @@ extension CapturePlan {
         exclude = (table[.exclude]?.list() ?? []).compactMap { Self.range($0) }
         excludeUsers = (table[.excludeUsers]?.list() ?? []).compactMap { Self.user($0) }
         udp = table[.udp].map { $0.choice(Truth.self) == .true } ?? true
+        method = table[.method].flatMap { $0.choice(Method.self) } ?? Defaults.captureMethod
         exit = table[.onExit].flatMap { $0.choice(Exit.self) } ?? Defaults.onExit
         if !machine, networks.isEmpty {
             field.complain(

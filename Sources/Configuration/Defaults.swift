@@ -95,6 +95,8 @@ public enum Defaults {
     public static let receiveWindow = ByteCount.mebibytes(8)
     /// How long a stopping process waits for its connections to end.
     public static let drain = Interval.seconds(30)
+    /// How captured traffic comes to the proxy.
+    public static let captureMethod = CapturePlan.Method.auto
     /// What becomes of captured traffic when the proxy ends.
     public static let onExit = CapturePlan.Exit.open
     /// How long a concentrator keeps a session that it hears nothing of, with its connections: a

@@ -32,7 +32,7 @@ class ClientConnection: StreamOwner {
         FlowOrigin(
             entry: listener.entry, address: address, mode: listener.mode,
             user: { [socket] in
-                guard let client = socket.remoteAddress, let server = socket.localAddress else {
+                guard let client = socket.remoteAddress, let server = socket.destination else {
                     return nil
                 }
                 return SocketOwner.user(local: client, remote: server)

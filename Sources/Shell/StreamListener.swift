@@ -28,12 +28,22 @@ public final class StreamListener {
     /// Whether it may take the descriptors that are kept from others' connections.
     private let usesSpare: Bool
 
+    /// Whose connections come, by what `StreamSocket.destination` says where they were meant for.
+    public enum Destinations: Sendable {
+        /// Those to its own address.
+        case own
+        /// Also those to others' addresses that the packet filter gives it as they are (TPROXY).
+        /// Needs CAP_NET_ADMIN.
+        case others
+        /// Those that the packet filter has redirected to it.
+        case redirected
+    }
+    private let destinations: Destinations
+
     /// Listens on `address` (port 0: one of the system's, see `address` afterwards).
-    /// - Parameter isTransparent: connections to others' addresses are accepted, too, where nftables
-    ///   gives them here; their socket's local address is that one. Needs CAP_NET_ADMIN.
     public init(
         _ address: SocketAddress, loop: EventLoop, log: Logger = Logger(label: "listener"),
-        usesSpare: Bool = false, isTransparent: Bool = false,
+        usesSpare: Bool = false, destinations: Destinations = .own,
         accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
     ) throws(SystemError) {
         let fd = try checked(
@@ -42,7 +52,7 @@ public final class StreamListener {
         var bound = braid_address(address)
         do throws(SystemError) {
             _ = braid_set_reuse_address(fd)
-            if isTransparent {
+            if case .others = destinations {
                 try checked(
                     braid_set_transparent(fd, address.address.isIPv4 ? 1 : 0),
                     "listen on \(address) for captured connections")
@@ -59,6 +69,7 @@ public final class StreamListener {
         self.log = log
         self.accepted = accepted
         self.usesSpare = usesSpare
+        self.destinations = destinations
         descriptor = fd
         reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
         watch = loop.watch(fd)
@@ -101,7 +112,9 @@ public final class StreamListener {
                     saidExhausted = false
                     log.notice("accepting again", metadata: ["listen": "\(address)"])
                 }
-                accepted(StreamSocket(loop: loop, descriptor: fd), SocketAddress(from))
+                accepted(
+                    StreamSocket(loop: loop, descriptor: fd, redirectedFrom: redirected(fd)),
+                    SocketAddress(from))
                 if isClosed { return false }
                 continue
             }
@@ -116,6 +129,14 @@ public final class StreamListener {
             }
         }
         return true
+    }
+
+    private func redirected(_ fd: Int32) -> SocketAddress? {
+        var meant = braid_address()
+        guard case .redirected = destinations,
+            braid_original_destination(fd, address.address.isIPv4 ? 1 : 0, &meant) == 0
+        else { return nil }
+        return SocketAddress(meant)
     }
 
     /// No descriptor: refuses one caller so that it isn't left hanging, then stops listening for a

@@ -11,11 +11,14 @@ public final class StreamSocket {
     public let watch: FileWatch
     /// For while neither `watch.wantsRead` nor `watch.wantsWrite` is set.
     public private(set) var deathWatch: DeathWatch?
+    /// What the packet filter had put its own address in the place of; nil where it has not.
+    private let redirectedFrom: SocketAddress?
     private let loop: EventLoop
     private var isOpen = true
 
     /// Takes over a connected, non-blocking descriptor.
-    public init(loop: EventLoop, descriptor: Int32) {
+    public init(loop: EventLoop, descriptor: Int32, redirectedFrom: SocketAddress? = nil) {
+        self.redirectedFrom = redirectedFrom
         self.descriptor = descriptor
         self.loop = loop
         watch = loop.watch(descriptor)
@@ -196,6 +199,8 @@ public final class StreamSocket {
 
     /// Nil where the connection is gone.
     public var localAddress: SocketAddress? { address(braid_local_address) }
+    /// Where whoever connected meant it for; nil where the connection is gone.
+    public var destination: SocketAddress? { redirectedFrom ?? localAddress }
     /// Nil where the connection is gone.
     public var remoteAddress: SocketAddress? { address(braid_remote_address) }
 

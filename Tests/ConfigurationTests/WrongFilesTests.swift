@@ -34,10 +34,12 @@ private let own = "private_key_file: own.key\n"
             "proxy.yaml:3: capture: captures nothing; say machine: true, or networks: [br-lan], or leave it out"
         ),
         WrongFile(
-            goodProxy + "capture: { networks: [lo, \"a b\", br0, br0], on_exit: shut }",
+            goodProxy
+                + "capture: { networks: [lo, \"a b\", br0, br0], on_exit: shut, method: nat }",
             "proxy.yaml:3: capture.networks[0]: \"lo\" is no interface whose clients could be captured, such as br-lan",
             "proxy.yaml:3: capture.networks[1]: \"a b\" is no interface whose clients could be captured, such as br-lan",
             "proxy.yaml:3: capture.networks[3]: br0 is listed twice; leave one of them out",
+            "proxy.yaml:3: capture.method: \"nat\" is none of auto, tproxy, redirect",
             "proxy.yaml:3: capture.on_exit: \"shut\" is none of open, closed"),
         WrongFile(
             goodProxy

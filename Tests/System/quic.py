@@ -2,6 +2,7 @@
 
     quic.py serve ADDRESS PORT CERTIFICATE KEY
     quic.py fetch ADDRESS PORT BYTES       over the proxy; seconds, and the longest gap between two arrivals
+    quic.py plain ADDRESS PORT BYTES       the same by a socket of its own
 """
 import asyncio
 import json
@@ -9,7 +10,7 @@ import ssl
 import sys
 import time
 
-from aioquic.asyncio import QuicConnectionProtocol, serve
+from aioquic.asyncio import QuicConnectionProtocol, connect, serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
@@ -73,6 +74,16 @@ async def fetching(address, port, size):
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: relayed, sock=association.udp)
     quic.connect((address, port))
     await quic.wait_connected()
+    await download(quic, size)
+    quic.close()
+
+
+async def plain(address, port, size):
+    async with connect(address, port, configuration=window(True, verify_mode=ssl.CERT_NONE)) as quic:
+        await download(quic, size)
+
+
+async def download(quic, size):
     reader, writer = await quic.create_stream()
     writer.write(str(size).encode())
     began = last = time.monotonic()
@@ -85,7 +96,6 @@ async def fetching(address, port, size):
         gap, last = max(gap, now - last), now
         got += len(data)
     print(json.dumps({"bytes": got, "seconds": time.monotonic() - began, "gap": gap}))
-    quic.close()
 
 
 if __name__ == "__main__":
@@ -93,4 +103,4 @@ if __name__ == "__main__":
     if words[0] == "serve":
         asyncio.run(serving(words[1], int(words[2]), words[3], words[4]))
     else:
-        asyncio.run(fetching(words[1], int(words[2]), int(words[3])))
+        asyncio.run({"fetch": fetching, "plain": plain}[words[0]](words[1], int(words[2]), int(words[3])))

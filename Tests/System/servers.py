@@ -31,10 +31,10 @@ class Web(http.server.BaseHTTPRequestHandler):
             for piece in content(size):
                 self.wfile.write(piece)
         elif match := re.fullmatch(r"/page/(\d+)", path):
-            images = "".join(f"<img src='/object/{i}.svg'>" for i in range(int(match[1])))
-            self.answer(f"""<!doctype html><title>page</title><p id=n>0 loaded</p>{images}<script>
-                onload = () => {{ let good = [...document.images].filter(i => i.complete && i.naturalWidth > 0);
-                document.getElementById('n').textContent = good.length + ' loaded' }}</script>""", "text/html")
+            self.page([f"/object/{i}.svg" for i in range(int(match[1]))])
+        elif match := re.fullmatch(r"/families/(\d+)", path):
+            # Half of the objects over each family.
+            self.page([f"http://v{4 + i % 2 * 2}.test/object/{i}.svg" for i in range(int(match[1]))])
         elif match := re.fullmatch(r"/object/(\d+)\.svg", path):
             pad = "x" * (1000 + int(match[1]) * 977 % 40000)
             self.answer(f"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><!--{pad}--></svg>", "image/svg+xml")
@@ -59,6 +59,13 @@ class Web(http.server.BaseHTTPRequestHandler):
         self.answer(f"{size} {digest.hexdigest()} {gap:.3f}\n")
 
     do_POST = do_PUT
+
+    def page(self, objects):
+        """A page of these, which says how many were loaded."""
+        images = "".join(f"<img src='{each}'>" for each in objects)
+        self.answer(f"""<!doctype html><title>page</title><p id=n>0 loaded</p>{images}<script>
+            onload = () => {{ let good = [...document.images].filter(i => i.complete && i.naturalWidth > 0);
+            document.getElementById('n').textContent = good.length + ' loaded' }}</script>""", "text/html")
 
     def body(self):
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":

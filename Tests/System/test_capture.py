@@ -393,6 +393,120 @@ table inet firewalld {
 """
 
 
+# Asks at one port and is called from another; then answers there.
+CALLED = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+first, second = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
+first.settimeout(8)
+if sys.argv[1] == "serve":
+    first.settimeout(None)
+    first.bind((sys.argv[2], 7010))
+    second.bind((sys.argv[2], 7011))
+    print("ready", flush=True)
+    while True:
+        second.sendto(b"called", first.recvfrom(100)[1])
+        data, peer = second.recvfrom(100)
+        second.sendto(data + b" heard", peer)
+first.sendto(b"call me", (sys.argv[2], 7010))
+data, peer = first.recvfrom(100)
+assert data == b"called" and peer[1] == 7011, (data, peer)
+first.sendto(b"here", peer)
+data, again = first.recvfrom(100)
+assert data == b"here heard" and again == peer, (data, again)
+print("answered")
+"""
+
+
+def test_a_peer_that_speaks_first(w):
+    """Its flow begins, as connection tracking sees it, with the proxy's answer: what follows is captured nevertheless."""
+    pair = capturing(w)
+    for number, address in enumerate((ORIGIN, ORIGIN6)):
+        w.start(w.net, [sys.executable, "-c", CALLED, "serve", address], f"caller{number}")
+    watcher = watch(w)
+    for space in (w.app, w.lan):
+        for number, address in enumerate((ORIGIN, ORIGIN6)):
+            w.wait(lambda: "ready" in w.text(f"caller{number}"), "the caller")
+            done = w.run(space, [sys.executable, "-c", CALLED, "ask", address], text=True)
+            assert done.stdout.strip() == "answered", f"{space} {address}: {done.stderr[-300:]}"
+    only_tunnel(w, watcher)
+    pair.proxy.terminate()
+    assert pair.proxy.wait(20) == 0
+    same(w.before, state(w))
+
+
+# How a datagram to a connected socket ends.
+DATAGRAM = """
+import errno, socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.settimeout(3)
+s.connect((sys.argv[1], 7000))
+try:
+    s.send(b"question")
+    print(s.recv(100).decode())
+except TimeoutError:
+    print("silence")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+def datagram(w, space, address, *before):
+    return w.run(space, [*before, sys.executable, "-c", DATAGRAM, address], text=True, timeout=20).stdout.strip()
+
+
+def test_without_tproxy(w):
+    """By NAT: TCP and names as ever, other datagrams are refused at once; nothing gets out, and nothing stays."""
+    pair = capturing(w, "machine: true, networks: [br-lan], method: redirect",
+                     proxy="rules:\n  - { user: nobody, then: block }\n")
+    assert "by NAT" in w.text("proxy") and "redirect to" in w.run(w.app, [w.braid, "capture", "show"], text=True).stdout
+    watcher = watch(w)
+    for space in (w.app, w.lan):
+        for address in (ORIGIN, ORIGIN6):
+            fetch(w, space, address)
+            assert connect(w, space, address, 9)[0] == "ECONNREFUSED", "a closed port"
+            assert datagram(w, space, address) in ("EHOSTUNREACH", "EACCES", "EPERM", "ECONNREFUSED"), datagram(w, space, address)
+        for over in ("+notcp", "+tcp"):
+            done = w.run(space, ["dig", "+short", "+time=3", "+tries=1", over, "@192.0.2.53", "v4.test"], text=True)
+            assert done.stdout.split() == [ORIGIN], f"{space} {over}: {done.stdout}"
+    blocked = w.run(w.app, ["setpriv", "--reuid", "nobody", "--clear-groups", "curl", "-sS", "--max-time", "5", f"http://{ORIGIN}/"])
+    assert blocked.returncode == 7, f"a rule for a user: {blocked}"
+    # Its own ports are nobody's.
+    ports = {line.split()[3].rsplit(":")[-1] for line in w.run(w.app, ["ss", "-Hltn"], text=True).stdout.splitlines()}
+    for port in ports - {"1080"}:
+        assert connect(w, w.lan, "192.168.7.1", port)[0] == "ECONNREFUSED", f"port {port} is open"
+    w.limit(wifi=16, cell=8)
+    finish = [download(w, w.lan, ORIGIN, 2_000_000, "client"), download(w, w.app, f"[{ORIGIN6}]", 2_000_000, "program")]
+    time.sleep(1)
+    sh(f"ip -n {w.app} address flush dev wifi")
+    w.down("wifi")
+    for each in finish:
+        each()
+    only_tunnel(w, watcher)
+    pair.alive()
+    pair.proxy.kill()
+    pair.proxy.wait()
+    assert w.run(w.app, [w.braid, "capture", "remove"]).returncode == 0
+    assert "braid" not in "".join(state(w).values())
+
+
+def test_datagrams_by_user(w):
+    """A rule for a local user's captured datagrams; a client's of the same port is not taken for his."""
+    capturing(w, proxy="rules:\n  - { user: nobody, protocol: udp, then: block }\n")
+    nobody = ["setpriv", "--reuid", "nobody", "--clear-groups"]
+    for address in (ORIGIN, ORIGIN6):
+        assert datagram(w, w.app, address) == "question", "root's are blocked"
+        assert datagram(w, w.app, address, *nobody) == "silence", "nobody's are let through"
+    # Bound to every address, by the user whose datagrams are blocked.
+    holder = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7999)); print('ready', flush=True); time.sleep(60)"
+    w.start(w.app, [*nobody, sys.executable, "-c", holder], "holder")
+    w.wait(lambda: "ready" in w.text("holder"), "the holder of the port")
+    asker = DATAGRAM.replace("s.connect", "s.bind(('', 7999)); s.connect")
+    done = w.run(w.lan, [sys.executable, "-c", asker, ORIGIN], text=True)
+    assert done.stdout.strip() == "question", f"a client's datagrams are taken for a user's: {done}"
+
+
 def test_beside_other_rules(w):
     """Docker's and firewalld's chains, a policy-routing VPN: all work on, and stay as they were."""
     with_networks(w)

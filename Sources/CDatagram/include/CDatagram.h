@@ -36,6 +36,8 @@ int braid_claim(const char *name);
 int braid_set_transparent(int fd, int is_ipv4);
 // Asks for the address and port each datagram was sent to by whoever sent it; `local` then holds it.
 int braid_set_original_destination(int fd, int is_ipv4);
+// Where a connection was meant for that the packet filter has redirected here (SO_ORIGINAL_DST).
+int braid_original_destination(int fd, int is_ipv4, struct braid_address *out);
 // A close-on-exec Unix socket. The kinds of sockets are named here only: which Clang module shows
 // SOCK_STREAM and its like to Swift depends on the order of the build.
 int braid_socket_unix(int is_datagram, int is_non_blocking);

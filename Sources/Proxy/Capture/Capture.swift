@@ -16,7 +16,11 @@ final class Capture {
     var counters = Counters()
     private(set) var datagrams: CapturedDatagrams?
     private var installation: CaptureInstallation?
+    /// Whether what is captured comes as it is, and not redirected.
+    private let isTransparent: Bool
     private var listeners: [StreamListener] = []
+    /// Where packets can't be given to the proxy as they are.
+    private var names: [NameListener] = []
     /// Of connections whose SYN is held, or was let go on and has not arrived yet.
     private var dials: [CapturedEnds: CapturedDial] = [:]
     private var dialsBySource = Tally<IPAddress>()
@@ -38,17 +42,21 @@ final class Capture {
     init(_ plan: CapturePlan, _ server: ProxyServer, log: Logger) throws(SystemError) {
         self.server = server
         self.log = log
+        isTransparent = try CaptureInstallation.hasTransparency(plan, log: log)
         var ports = CapturePorts()
-        ports.tcp4 = try listen("127.0.0.1")
+        ports.tcp4 = try listen(isTransparent ? "127.0.0.1" : "0.0.0.0")
         // Without IPv6 there is none to capture.
-        ports.tcp6 = try? listen("::1")
-        if plan.udp {
+        ports.tcp6 = try? listen(isTransparent ? "::1" : "::")
+        if plan.udp, !isTransparent {
+            ports.udp4 = try listenForNames(.unspecifiedV4)
+            ports.udp6 = try? listenForNames(.unspecifiedV6)
+        } else if plan.udp {
             let datagrams = try CapturedDatagrams(self)
             self.datagrams = datagrams
             (ports.udp4, ports.udp6) = (datagrams.port4, datagrams.port6)
         }
         let installation = try CaptureInstallation(
-            plan, ports: ports, loop: server.loop, log: log)
+            plan, ports: ports, isTransparent: isTransparent, loop: server.loop, log: log)
         self.installation = installation
         installation.isUsed = { [weak self] in self?.isUsed($0) == true }
         installation.queue?.start { [weak self] in self?.held($0) }
@@ -67,6 +75,8 @@ final class Capture {
         installation = nil
         listeners.forEach { $0.close() }
         listeners = []
+        names.forEach { $0.close() }
+        names = []
         for dial in Array(dials.values) { dial.cut() }
         datagrams?.close()
         datagrams = nil
@@ -107,14 +117,25 @@ final class Capture {
     private func listen(_ address: String) throws(SystemError) -> UInt16 {
         guard let address = IPAddress(address) else { preconditionFailure("an address") }
         let listener = try StreamListener(
-            SocketAddress(address, port: 0), loop: server.loop, log: log, isTransparent: true
+            SocketAddress(address, port: 0), loop: server.loop, log: log,
+            destinations: isTransparent ? .others : .redirected
         ) { [weak self] socket, from in self?.accepted(socket, from) }
         listeners.append(listener)
         return listener.address.port
     }
 
+    private func listenForNames(_ address: IPAddress) throws(SystemError) -> UInt16 {
+        let listener = try NameListener(
+            SocketAddress(address, port: 0), server.names, server.relaySockets, isCaptured: true)
+        names.append(listener)
+        return listener.address.port
+    }
+
     private func accepted(_ socket: StreamSocket, _ from: SocketAddress) {
-        guard let destination = socket.localAddress else { socket.close(); return }
+        // Whoever was not redirected came to a port of Braid's own.
+        guard let destination = socket.destination,
+            isTransparent || destination != socket.localAddress
+        else { socket.reset(); return }
         let dial = dials[CapturedEnds(source: from, destination: destination)]
         // It was judged when its SYN was held.
         guard dial != nil || !isOwn(destination) else {

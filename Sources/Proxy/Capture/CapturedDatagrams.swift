@@ -88,7 +88,8 @@ final class CapturedDatagrams {
             ask(datagram, from, destination)
             return
         }
-        guard let association = associations[from] ?? makeAssociation(from, at: now) else {
+        guard let association = associations[from] ?? makeAssociation(from, destination, at: now)
+        else {
             refused += 1
             return
         }
@@ -108,7 +109,10 @@ final class CapturedDatagrams {
         }
     }
 
-    private func makeAssociation(_ client: SocketAddress, at now: Instant) -> CapturedAssociation? {
+    /// `destination`: of its first datagram.
+    private func makeAssociation(
+        _ client: SocketAddress, _ destination: SocketAddress, at now: Instant
+    ) -> CapturedAssociation? {
         guard !isEnding else { return nil }
         if server.settings.withoutSession != .direct, server.obstacle != nil {
             server.hastenSession()
@@ -119,7 +123,7 @@ final class CapturedDatagrams {
         } else if associations.count >= Self.maximum {
             oldest { _ in true }?.leave()
         }
-        let association = CapturedAssociation(client, self)
+        let association = CapturedAssociation(client, destination, self)
         associations[client] = association
         ofSource.add(client.address)
         if associations.count == 1 { sweep?.arm(after: Self.sweepInterval) }
@@ -178,14 +182,16 @@ final class CapturedAssociation: DatagramRouterOwner {
     private var isOver = false
     /// Until the concentrator knows of it.
     private var early: [(bytes: [UInt8], target: Target)] = []
+    private let firstDestination: SocketAddress
 
     /// Datagrams kept until then: what a program sends within a round trip.
     private static let maximumEarly = 16
     /// As for flows of associations (RFC 4787 section 4.3).
     private static let idle = Interval.seconds(300)
 
-    init(_ client: SocketAddress, _ owner: CapturedDatagrams) {
+    init(_ client: SocketAddress, _ destination: SocketAddress, _ owner: CapturedDatagrams) {
         self.client = client
+        firstDestination = destination
         self.owner = owner
     }
 
@@ -193,7 +199,11 @@ final class CapturedAssociation: DatagramRouterOwner {
         usedAt = now
         let listener = owner.capture.listener, server = owner.capture.server
         let origin = FlowOrigin(
-            entry: listener.entry, address: client.address, mode: listener.mode)
+            entry: listener.entry, address: client.address, mode: listener.mode,
+            user: { [client, firstDestination, weak server] in
+                guard server?.names.isThisMachine(client.address) == true else { return nil }
+                return SocketOwner.user(of: .datagrams, local: client, remote: firstDestination)
+            })
         let router = DatagramRouter(
             server, from: origin, policy: listener.datagrams ?? .auto, for: self)
         self.router = router

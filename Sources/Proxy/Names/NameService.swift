@@ -142,8 +142,12 @@ final class NameService {
     private static let machine = IPAddress(v4: 0x7f00_0001)
 
     private func identity(of client: IPAddress) -> IPAddress {
-        let address = client.unmapped
-        return address.isLoopback || own.contains(address) ? Self.machine : address
+        isThisMachine(client) ? Self.machine : client.unmapped
+    }
+
+    /// Whether the address is one of this machine's.
+    func isThisMachine(_ address: IPAddress) -> Bool {
+        address.unmapped.isLoopback || own.contains(address.unmapped)
     }
 
     // MARK: Questions

@@ -16,7 +16,6 @@ public final class CaptureInstallation {
     public let plan: CapturePlan
     private let log: Logger
     private let tables: NFTables
-    private let routes: CaptureRoutes
     private var claim: Claim?
     private var table: CaptureTable
     private var isInstalled = true
@@ -36,8 +35,10 @@ public final class CaptureInstallation {
 
     /// Needs CAP_NET_ADMIN; nothing is left behind where it fails.
     /// - Parameter ports: where the proxy listens already; its queue is chosen here.
+    /// - Parameter isTransparent: whether they are such as TPROXY gives packets to, see
+    ///   `hasTransparency`.
     public init(
-        _ plan: CapturePlan, ports: CapturePorts, loop: EventLoop,
+        _ plan: CapturePlan, ports: CapturePorts, isTransparent: Bool, loop: EventLoop,
         log: Logger = Logger(label: "capture")
     ) throws(SystemError) {
         self.plan = plan
@@ -47,15 +48,15 @@ public final class CaptureInstallation {
             throw SystemError("capture traffic (nftables)", code: EPROTONOSUPPORT)
         }
         self.tables = tables
-        try Self.checkBridges(plan)
+        if isTransparent { try Self.checkBridges(plan) }
         queue = plan.holds ? Self.queue(loop, log) : nil
         let networks = try Self.attached()
         table = CaptureTable(
             plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
-            attached: networks, isOwned: plan.exit == .open)
+            attached: networks, isOwned: plan.exit == .open, isTransparent: isTransparent)
         try KeptAddresses.removeLeftovers()
         if plan.machine { addresses = try KeptAddresses() }
-        routes = try CaptureRoutes.install()
+        if isTransparent { _ = try CaptureRoutes.install() } else { try CaptureRoutes.removeAll() }
         do throws(SystemError) {
             table = try Self.install(table, tables, log)
         } catch {
@@ -69,7 +70,9 @@ public final class CaptureInstallation {
             metadata: [
                 "machine": "\(plan.machine)",
                 "networks": "\(plan.networks.joined(separator: " "))",
-                "udp": "\(plan.udp)", "on_exit": "\(plan.exit.rawValue)",
+                "method": "\(isTransparent ? "tproxy" : "redirect")",
+                "udp": "\(isTransparent || !plan.udp ? "\(plan.udp)" : "names only")",
+                "on_exit": "\(plan.exit.rawValue)",
                 "syns":
                     "\(table.hold == .none ? "answered at once" : "held until the dial has ended")"
             ])
@@ -107,6 +110,40 @@ public final class CaptureInstallation {
         claim = nil
     }
 
+    /// Whether packets are to be given to the proxy as they are: as `plan` says, and where it leaves
+    /// the choice, whether this kernel can. Where it can't, the log says what that means.
+    public static func hasTransparency(
+        _ plan: CapturePlan, log: Logger = Logger(label: "capture")
+    ) throws(SystemError) -> Bool {
+        switch plan.method {
+        case .tproxy: return true
+        case .redirect: break
+        case .auto:
+            guard let tables = NFTables() else {
+                throw SystemError("capture traffic (nftables)", code: EPROTONOSUPPORT)
+            }
+            // Made and taken away in one transaction: the kernel looks the rule through.
+            let probe = "braid_probe"
+            let isKnown = try? tables.run(
+                """
+                table inet \(probe) {
+                    chain probe {
+                        meta nfproto ipv4 meta l4proto 6 tproxy ip to 127.0.0.1:1
+                        meta nfproto ipv6 meta l4proto 6 tproxy ip6 to [::1]:1
+                    }
+                }
+                delete table inet \(probe)
+                """)
+            if isKnown != nil { return true }
+        }
+        log.warning(
+            """
+            \(plan.method == .auto ? "this kernel has no TPROXY (nft_tproxy)" : "capture.method is redirect"): \
+            TCP is captured by NAT\(plan.udp ? ", and of UDP only questions for names; the rest is refused" : "")
+            """)
+        return false
+    }
+
     // MARK: For the command line
 
     /// Takes away what a process that is gone has left; false where there was nothing. Throws where
@@ -132,10 +169,12 @@ public final class CaptureInstallation {
         if plan.udp { (ports.udp4, ports.udp6) = (1, 1) }
         let table = CaptureTable(
             plan: plan, ports: ports, hold: plan.holds ? .native(8_684) : .none,
-            attached: (try? attached()) ?? [], isOwned: plan.exit == .open)
+            attached: (try? attached()) ?? [], isOwned: plan.exit == .open,
+            isTransparent: plan.method != .redirect)
         let text = table.text.replacing("127.0.0.1:1 ", with: "127.0.0.1:PORT ")
-            .replacing("[::1]:1 ", with: "[::1]:PORT ")
-        return (text, CaptureRoutes().commands)
+            .replacing("[::1]:1 ", with: "[::1]:PORT ").replacing(" to :1\n", with: " to :PORT\n")
+            .replacing("th dport 1 ", with: "th dport PORT ")
+        return (text, table.isTransparent ? CaptureRoutes().commands : [])
     }
 
     /// What is set now, as nft shows it and ip would be told; nil where nothing is.

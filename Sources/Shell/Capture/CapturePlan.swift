@@ -9,6 +9,17 @@ public struct CapturePlan: Sendable, Equatable {
         /// It is dropped until a proxy captures again, or `braid capture remove`.
         case closed
     }
+    /// How the packet filter gives to the proxy what is captured.
+    public enum Method: String, CaseIterable, Sendable {
+        /// `tproxy` where the kernel has it.
+        case auto
+        /// As it is, TCP and UDP.
+        case tproxy
+        /// By destination NAT: TCP and questions for names; other UDP is refused.
+        case redirect
+    }
+    /// `auto`: chosen at the start.
+    public var method = Method.auto
     /// The programs of this machine.
     public var machine = false
     /// Interfaces whose clients are captured.
@@ -34,9 +45,17 @@ public struct CapturePlan: Sendable, Equatable {
 enum CaptureMark {
     static let mask: UInt32 = 0x7000_0000
     /// A socket of the proxy's own: never captured. Of a connection: of a network, captured.
+    ///
+    /// A flow of datagrams that has begun with an answer, as conntrack sees it, has
+    /// `answeredNetwork` or `answeredMachine`.
     static let own: UInt32 = 0x1000_0000
     /// A packet that is captured: a rule routes it to this machine.
     static let captured: UInt32 = 0x2000_0000
+    /// Of a flow to a client of a network, whose first packet was an answer: so many seconds after
+    /// the client's last one, or from another than it had asked.
+    static let answeredNetwork: UInt32 = 0x4000_0000
+    /// The same of a program of this machine.
+    static let answeredMachine: UInt32 = 0x5000_0000
     /// A held packet that is to be answered with a reset.
     static let refused: UInt32 = 0x4000_0000
     /// Answered with "host unreachable".
@@ -54,9 +73,9 @@ enum CaptureMark {
 
 /// Where what is captured is taken.
 public struct CapturePorts: Sendable, Equatable {
-    /// On 127.0.0.1, and on ::1 where the machine has IPv6.
+    /// On 127.0.0.1, and on ::1 where the machine has IPv6; by `redirect` on every address.
     public var tcp4: UInt16 = 0, tcp6: UInt16?
-    /// Nil: UDP is not captured.
+    /// Nil: UDP is not captured. By `redirect` questions for names alone come there.
     public var udp4: UInt16?, udp6: UInt16?
     /// The kernel's queue in which SYNs are held; nil: none are.
     public var queue: UInt16?

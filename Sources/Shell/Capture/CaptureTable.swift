@@ -11,6 +11,14 @@ import Measures
 /// refused. A program is answered on its way out, since an ICMP error needs a route that is not the
 /// loopback's.
 ///
+/// Without TPROXY `redirect_machine` and `redirect_network` put the proxy's address in the place of
+/// the destination's (NAT), `guard` keeps everybody else from those ports, and of UDP only questions
+/// for names come through.
+///
+/// An answer of the proxy's may be a flow's first packet, as connection tracking sees it: of a peer
+/// that speaks first, or after a long silence. `answers` marks such a flow, so that what the program
+/// says in it is captured and not taken for the reply to a stranger.
+///
 /// Protocols stand by their numbers (6 TCP, 17 UDP, 1 and 58 ICMP, 2 IGMP): their names would need
 /// /etc/protocols, which small images lack.
 struct CaptureTable {
@@ -34,6 +42,8 @@ struct CaptureTable {
     var attached: [Subnet]
     /// The kernel takes the table away with the process (Linux 5.12).
     var isOwned: Bool
+    /// By TPROXY, or else by `redirect`.
+    var isTransparent = true
     /// No new flow is captured any more; the living ones go on.
     var isEnding = false
 
@@ -154,6 +164,7 @@ struct CaptureTable {
                     "ip daddr @attached4 accept", "ip6 daddr @attached6 accept"
                 ]
             ),
+            ("answers", plan.udp && isTransparent ? answers : []),
             ("machine", plan.machine ? machine : []),
             ("hold_machine", plan.machine ? holdRules("output", Self.heldOfMachine) : []),
             ("turn_machine", plan.machine ? turn : []),
@@ -163,6 +174,20 @@ struct CaptureTable {
                 plan.networks.isEmpty ? [] : holdRules("prerouting", Self.heldOfNetwork)
             ),
             ("deliver", deliver)
+        ] + (isTransparent ? [] : redirections)
+    }
+
+    private static let wasAnswered = carries(CaptureMark.answeredMachine, "ct mark")
+
+    /// What the proxy says in others' names.
+    private var answers: [String] {
+        let begins =
+            "\(Self.carries(CaptureMark.own)) meta l4proto 17 ct direction original"
+            + " \(Self.carries(0, "ct mark")) fib saddr type != local"
+        return [
+            "type filter hook output priority \(Self.priority - 3)",
+            "\(begins) oifname \"lo\" \(Self.give(CaptureMark.answeredMachine, "ct mark"))",
+            "\(begins) \(Self.give(CaptureMark.answeredNetwork, "ct mark"))"
         ]
     }
 
@@ -174,6 +199,7 @@ struct CaptureTable {
         var rules = ["type filter hook output priority \(Self.priority - 2)"]
         rules.append("\(Self.carries(CaptureMark.own)) accept")
         rules.append("\(Self.isMachines) accept")
+        rules.append("\(Self.wasAnswered) accept")
         rules.append("oifname \"lo\" accept")
         // A socket with another's mark has its route chosen by whoever marked it, such as a VPN.
         rules.append("meta mark & \(Self.others) != 0 accept")
@@ -198,9 +224,13 @@ struct CaptureTable {
         rules.append(
             "\(Self.carries(CaptureMark.own)) ct direction reply"
                 + " \(Self.carries(CaptureMark.captured, "ct mark")) oifname != \"lo\" drop")
+        rules.append(
+            "\(Self.carries(CaptureMark.own)) \(Self.wasAnswered) oifname != \"lo\" drop")
         rules.append("\(Self.carries(CaptureMark.own)) accept")
         rules += hold == .none ? [] : refusals
+        guard isTransparent else { return rules }
         rules.append("\(Self.isMachines) oifname != \"lo\" \(Self.give(CaptureMark.captured))")
+        rules.append("\(Self.wasAnswered) oifname != \"lo\" \(Self.give(CaptureMark.captured))")
         return rules
     }
 
@@ -209,6 +239,9 @@ struct CaptureTable {
         let names = plan.networks.map { "\"\($0)\"" }.joined(separator: ", ")
         var rules = ["type filter hook prerouting priority \(Self.priority - 2)"]
         rules.append("iifname != { \(names) } accept")
+        rules.append(
+            "\(Self.carries(CaptureMark.answeredNetwork, "ct mark"))"
+                + " \(Self.give(CaptureMark.captured)) accept")
         rules.append("ct direction reply accept")
         rules.append(
             "\(Self.carries(CaptureMark.own, "ct mark")) \(Self.give(CaptureMark.captured)) accept")
@@ -227,7 +260,7 @@ struct CaptureTable {
             return [
                 plan.udp ? "meta l4proto != { 6, 17 } accept" : "meta l4proto != 6 accept",
                 "\(Self.isNoSYN) accept"
-            ] + (isEnding ? ["accept"] : [])
+            ] + (isEnding ? ["accept"] : refusedByRedirect)
         }
         // Neighbours and routers must be found (RFC 4890 section 4.4); the rest would be a leak.
         return [
@@ -238,7 +271,52 @@ struct CaptureTable {
             "meta l4proto != { 6, 17 } drop",
             older,
             "\(Self.isNoSYN) accept"
-        ] + (plan.udp ? [] : ["meta l4proto 17 drop"]) + (isEnding ? ["drop"] : [])
+        ] + (plan.udp ? [] : ["meta l4proto 17 drop"]) + (isEnding ? ["drop"] : refusedByRedirect)
+    }
+
+    /// What NAT can't carry, so that programs go on with what it can.
+    private var refusedByRedirect: [String] {
+        guard !isTransparent else { return [] }
+        let other = "reject with icmpx type admin-prohibited"
+        return (ports.tcp6 == nil ? ["meta nfproto ipv6 reject with icmpx type no-route"] : [])
+            + (plan.udp ? ["meta l4proto 17 th dport != 53 \(other)"] : [])
+    }
+
+    // MARK: Redirection
+
+    private var redirections: [(String, [String])] {
+        let towards: [(family: String, proto: Int, port: UInt16?)] = [
+            ("ipv4", 6, ports.tcp4), ("ipv6", 6, ports.tcp6),
+            ("ipv4", 17, ports.udp4), ("ipv6", 17, ports.udp6)
+        ]
+        func redirect(_ hook: String, _ packets: String) -> [String] {
+            ["type nat hook \(hook) priority -100"]
+                + towards.compactMap { family, proto, port in
+                    port.map {
+                        "\(packets) meta nfproto \(family) meta l4proto \(proto)"
+                            + " redirect to :\($0)"
+                    }
+                }
+        }
+        let others = towards.compactMap { family, proto, port in
+            port.map {
+                "meta nfproto \(family) meta l4proto \(proto) th dport \($0)"
+                    + (proto == 6 ? " reject with tcp reset" : " reject")
+            }
+        }
+        return [
+            ("redirect_machine", plan.machine ? redirect("output", Self.isMachines) : []),
+            (
+                "redirect_network",
+                plan.networks.isEmpty
+                    ? [] : redirect("prerouting", Self.carries(CaptureMark.captured))
+            ),
+            (
+                "guard",
+                ["type filter hook input priority \(Self.priority)", "ct status dnat accept"]
+                    + others
+            )
+        ]
     }
 
     private func holdRules(_ hook: String, _ packets: String) -> [String] {
@@ -275,6 +353,7 @@ struct CaptureTable {
         take("ipv6", 17, ports.udp6)
         // Here only where nobody listens.
         rules.append("\(isCaptured) drop")
+        if !isTransparent { rules = [rules[0]] }
         return rules + (hold == .none || plan.networks.isEmpty ? [] : refusals)
     }
 }
