@@ -44,6 +44,14 @@ public enum ControlPath {
     }
 }
 
+extension ControlPath {
+    /// Hands the standard folder to the user whom root's process is about to become, so that it
+    /// can take its place there again, and the next one's process, too.
+    public static func give(to user: Privileges.User) {
+        _ = lchown(directory(), user.number, uid_t.max)
+    }
+}
+
 /// A Unix stream socket's address; throws ENAMETOOLONG.
 func withUnixAddress<R>(
     _ path: String,

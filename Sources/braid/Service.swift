@@ -107,6 +107,7 @@ enum Program {
             throw SystemError("become the user \(name)", code: ENOENT)
         }
         guard !user.isRoot else { return }
+        ControlPath.give(to: user)
         try Privileges.become(user, bindsToInterfaces: role == .proxy, captures: captures)
         log.info("gave up root", metadata: ["user": "\(user.name)"])
     }

@@ -126,12 +126,16 @@ def test_no_core_and_no_rights_beyond_need(w):
         check(core.split()[4:6] == ["0", "0"], f"{name}: {core}")
         # PR_SET_DUMPABLE 0: what is the process's in /proc is root's.
         check(os.stat(f"/proc/{process.pid}/environ").st_uid == 0, f"{name} can be looked into")
+    # The place of its control socket is root's: it looks after it every 10 s.
+    asked = time.monotonic() + 11
     # Bound to interfaces that come later, without a right to it.
     w.down("wifi")
     w.wait(lambda: pair.usable() == 1, "one path")
     w.up("wifi")
     w.wait(lambda: pair.usable() == 2, "both paths", 20)
     check(w.curl("http://origin.test/where").returncode == 0, "no answer")
+    time.sleep(max(0, asked - time.monotonic()))
+    check(pair.status() is not None and pair.status("concentrator") is not None, "root is not answered any more")
 
 
 def test_root_without_a_user_of_its_own_says_so(w):
