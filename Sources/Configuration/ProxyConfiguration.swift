@@ -127,7 +127,6 @@ extension ProxyConfiguration {
         settings.direct.dials = common.dials
         settings.direct.lookUps = common.lookUps
         settings.capture = capture
-        settings.capture?.holds = open != .fast
         settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
         settings.pcap = common.pcap
         settings.drain = common.drain

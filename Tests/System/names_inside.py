@@ -35,10 +35,13 @@ def said(process):
     return json.loads(process.communicate(timeout=60)[0].splitlines()[-1])
 
 
-def beside(count):
+def beside(count, mark=0):
+    """Round trips of WiFi itself; `mark`: so that they are not captured."""
     import socket
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"wlan0")
+    if mark:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
     s.settimeout(3)
     took = []
     for _ in range(count):
@@ -50,15 +53,15 @@ def beside(count):
     return took
 
 
-def start(folder):
-    """The two programs, and what they ask; ends when the session has two paths."""
+def start(folder, proxy="names: { listen: [\"127.0.0.1:53\"] }\n"):
+    """The two programs, and what they ask; ends when the session has two paths. `proxy`: more of its configuration."""
     keys = [subprocess.run([BRAID, "keygen", f"{folder}/{name}"], check=True, capture_output=True, text=True).stdout.strip() for name in "cp"]
     with open(f"{folder}/c.yaml", "w") as file:
         file.write(f"listen: \"{CONCENTRATOR}:443\"\nprivate_key_file: c\nusers: [ {{ name: alice, public_key: \"{keys[1]}\" }} ]\n"
                    f"control: {folder}/c.sock\negress: {{ deny: [] }}\n")
     with open(f"{folder}/p.yaml", "w") as file:
         file.write(f"concentrator: {{ address: \"{CONCENTRATOR}:443\", public_key: \"{keys[0]}\" }}\nprivate_key_file: p\n"
-                   f"control: {folder}/p.sock\nuplinks: [ {{ interface: wlan0 }}, {{ interface: wwan0 }} ]\nnames: {{ listen: [\"127.0.0.1:53\"] }}\n")
+                   f"control: {folder}/p.sock\nuplinks: [ {{ interface: wlan0 }}, {{ interface: wwan0 }} ]\n{proxy}")
     log = open(f"{folder}/log", "w")
     servers = [on_server(sys.executable, NAMES, "serve", ORIGIN, stdout=subprocess.PIPE), on_server(sys.executable, "-c", ECHO, stdout=subprocess.PIPE)]
     for server in servers:

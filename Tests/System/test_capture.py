@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from lab import in_lab
 from runner import between, check, seconds
 from world import CONCENTRATOR, HERE, ORIGIN, ORIGIN6, content_hash, need, sh
 
@@ -505,6 +506,24 @@ def test_datagrams_by_user(w):
     asker = DATAGRAM.replace("s.connect", "s.bind(('', 7999)); s.connect")
     done = w.run(w.lan, [sys.executable, "-c", asker, ORIGIN], text=True)
     assert done.stdout.strip() == "question", f"a client's datagrams are taken for a user's: {done}"
+
+
+def test_fast_but_for_a_rule(w):
+    """A program is answered at once, where a rule does not want its dial checked; what has no IPv6 is known by then."""
+    capturing(w, proxy="open: fast\nrules:\n  - { ports: 9, open: checked }\n  - { ports: 12, then: block }\n")
+    for space in (w.app, w.lan):
+        for port, how in ((9, "ECONNREFUSED"), (11, "open ECONNRESET"), (12, "EHOSTUNREACH")):
+            said = connect(w, space, ORIGIN, port)[0]
+            assert said == how, f"{space}: port {port} is {said}"
+    connect(w, w.app, "2001:db8::1", 80)
+    for space in (w.app, w.lan):
+        said = connect(w, space, "2001:db8::1", 80)[0]
+        assert said == "ENETUNREACH", f"{space}: IPv6 that the concentrator has not is {said}"
+
+
+@seconds(90)
+def test_the_first_byte(w):
+    w.notes += in_lab(w.braid, "capture_inside.py").splitlines()
 
 
 def test_beside_other_rules(w):

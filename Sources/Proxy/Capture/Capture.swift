@@ -203,9 +203,8 @@ final class Capture {
         installation?.queue?.judge(packet, verdict)
     }
 
-    /// The dial of a held connection has ended.
-    func note(_ status: DialStatus, _ ends: CapturedEnds) {
-        if status != .connected { counters.refused += 1 }
+    /// The concentrator's dial for a captured connection has ended.
+    func note(_ status: DialStatus, of ends: CapturedEnds) {
         if !ends.destination.address.isIPv4 { ipv6.note(status, at: server.loop.now()) }
     }
 

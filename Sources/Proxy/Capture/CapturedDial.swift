@@ -1,3 +1,4 @@
+import Dialogue
 import Measures
 import Shell
 import Tunnel
@@ -24,6 +25,8 @@ final class CapturedDial: Requester {
     private let capture: Capture
     private var state: State
     private var outbound: (any Outbound)?
+    /// Also when its client has the connection; nil before the dial.
+    private var dialler: HTTPRefusal.Dialler?
     private var timer: LoopTimer?
 
     /// For the rest of the program's handshake: it sends its SYN again after 1, 3 and 7 s.
@@ -44,9 +47,10 @@ final class CapturedDial: Requester {
     private func begin(_ beginning: Beginning) {
         let server = capture.server
         switch beginning {
-        case .refused(let refusal): answered(refusal.status)
+        case .refused(let refusal): conclude(refusal.status)
         case .begun(let outbound, let answersAtOnce):
             self.outbound = outbound
+            dialler = outbound.dialler
             let timer = server.loop.timer(for: self) { $0.late() }
             timer.arm(after: server.settings.clients.answer)
             self.timer = timer
@@ -69,10 +73,17 @@ final class CapturedDial: Requester {
     }
 
     func answered(_ status: DialStatus) {
+        if case .over = state { return }
+        // However early the program was answered: others go on with IPv4 at once.
+        if dialler == .concentrator { capture.note(status, of: ends) }
+        conclude(status)
+    }
+
+    private func conclude(_ status: DialStatus) {
         switch state {
         case .dialling(let packet):
-            capture.note(status, ends)
             guard status != .connected else { goOn(); return }
+            capture.counters.refused += 1
             capture.server.dialFailed(target, status)
             capture.judge(packet, Self.verdict(status))
             leave()
@@ -102,7 +113,7 @@ final class CapturedDial: Requester {
         }
         switch capture.server.settings.withoutSession {
         case .wait: break
-        case .refuse: answered(status)
+        case .refuse: conclude(status)
         case .direct:
             outbound.giveUp()
             self.outbound = nil
@@ -112,12 +123,12 @@ final class CapturedDial: Requester {
 
     func activity() {
         if case .accepted(let client) = state { client.activity(); return }
-        if outbound?.hasFailed == true { answered(.generalFailure) }
+        if outbound?.hasFailed == true { conclude(.generalFailure) }
     }
 
     private func late() {
         guard case .dialling = state else { leave(); return }
-        answered(capture.server.timeOutStatus(by: outbound?.dialler))
+        conclude(capture.server.timeOutStatus(by: dialler))
     }
 
     /// The connection was accepted: what it is exchanged with, nil where that has failed since.

@@ -49,7 +49,7 @@ public final class CaptureInstallation {
         }
         self.tables = tables
         if isTransparent { try Self.checkBridges(plan) }
-        queue = plan.holds ? Self.queue(loop, log) : nil
+        queue = Self.queue(loop, log)
         let networks = try Self.attached()
         table = CaptureTable(
             plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
@@ -74,7 +74,7 @@ public final class CaptureInstallation {
                 "udp": "\(isTransparent || !plan.udp ? "\(plan.udp)" : "names only")",
                 "on_exit": "\(plan.exit.rawValue)",
                 "syns":
-                    "\(table.hold == .none ? "answered at once" : "held until the dial has ended")"
+                    "\(table.hold == .none ? "answered at once" : "held until they are decided on")"
             ])
     }
 
@@ -168,7 +168,7 @@ public final class CaptureInstallation {
         (ports.tcp4, ports.tcp6) = (1, 1)
         if plan.udp { (ports.udp4, ports.udp6) = (1, 1) }
         let table = CaptureTable(
-            plan: plan, ports: ports, hold: plan.holds ? .native(8_684) : .none,
+            plan: plan, ports: ports, hold: .native(8_684),
             attached: (try? attached()) ?? [], isOwned: plan.exit == .open,
             isTransparent: plan.method != .redirect)
         let text = table.text.replacing("127.0.0.1:1 ", with: "127.0.0.1:PORT ")

@@ -32,8 +32,6 @@ public struct CapturePlan: Sendable, Equatable {
     public var udp = true
     /// When the proxy ends.
     public var exit = Exit.open
-    /// Whether a program's SYN is held until the dial has ended.
-    public var holds = true
 
     /// Captures nothing yet.
     public init() {}
