@@ -88,6 +88,10 @@ let package = Package(
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel", "Shell",
                 "History", logging
             ]),
+        .target(
+            name: "Page",
+            dependencies: ["Measures", "Wire", "Multipath", "Tunnel", "Shell", "History"],
+            resources: [.embedInCode("Files")], swiftSettings: fast),
         module("Lab", ["Measures", "Buffers", "Crypto", "Multipath", "Simulator", "CLab"]),
         // Layer 8
         module(
@@ -100,7 +104,7 @@ let package = Package(
             name: "braid",
             dependencies: [
                 "Measures", "Crypto", "Multipath", "Rules", "Shell", "Tunnel", "History",
-                "Proxy", "Concentrator", "Configuration", "Lab", "Simulator", "Wire",
+                "Proxy", "Concentrator", "Configuration", "Lab", "Page", "Simulator", "Wire",
                 argumentParser, logging
             ],
             swiftSettings: fast),
@@ -141,6 +145,7 @@ let package = Package(
             ],
             path: "Tests/Benchmarks/Sources", swiftSettings: fast),
         tests("Lab", ["Lab", "Measures"]),
+        tests("Page", ["Page", "History", "Tunnel", "Multipath", "Shell", "Wire", "Measures"]),
         tests(
             "Proxy",
             [

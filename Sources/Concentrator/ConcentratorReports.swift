@@ -13,6 +13,8 @@ struct ConcentratorReports {
         var paths = UplinkStates()
     }
     let recorder: Recorder
+    /// Set once the engine is there.
+    var handovers: HandoverWatch?
     /// By the engine's number; the engine bounds them.
     private var sessions: [Int: Session] = [:]
     private var limits: [String: NoticeLimit] = [:]
@@ -39,8 +41,14 @@ struct ConcentratorReports {
             let news = sessions[session]?.paths.path(
                 path, session: session, of: "\(path)", is: UplinkStates.PathState(health),
                 at: recorder.time)
-            guard let news else { return }
-            note(news.kind, session, path: path, silence: news.silence, at: now)
+            guard let news,
+                let event = note(
+                    news.kind, session, path: path, silence: news.silence, at: now),
+                health != .usable
+            else { return }
+            handovers?.watch(session: session, path: path) { [recorder] in
+                recorder.handover(from: event, $0)
+            }
         case .helloRefused(let user, _, let reason):
             recorder.note(.helloRefused, user: user, detail: reason.summary)
         case .strangerRefused(let key, _):
@@ -68,20 +76,31 @@ struct ConcentratorReports {
         }
     }
 
-    private mutating func note(
+    /// The event's number; nil where this user's events are too many.
+    @discardableResult private mutating func note(
         _ kind: Event.Kind, _ session: Int, path: Int? = nil, silence: Int? = nil,
         detail: String? = nil, at now: Instant
-    ) {
+    ) -> UInt64? {
         guard let user = sessions[session]?.user,
             limits[
                 user, default: NoticeLimit(SessionNews.maximum, in: SessionNews.span)
             ].pass(at: now) != nil
-        else { return }
+        else { return nil }
         var numbers = Event.Numbers()
         numbers.session = session
         numbers.path = path
         numbers.silence = silence
-        recorder.note(kind, user: user, detail: detail, numbers: numbers)
+        return recorder.note(kind, user: user, detail: detail, numbers: numbers)
+    }
+}
+
+extension Recorder {
+    /// The same from the engine's own words.
+    func handover(from loss: UInt64, _ handover: Handover) {
+        self.handover(
+            from: loss, connections: handover.connections, calls: handover.calls,
+            pause: handover.longestPause?.milliseconds, others: handover.others,
+            isSettled: handover.isSettled)
     }
 }
 

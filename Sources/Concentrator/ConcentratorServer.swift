@@ -75,6 +75,7 @@ public final class ConcentratorServer: EngineDelegate {
         usageTimer = loop.timer(for: self) { $0.countUsage() }
         awaitTraffic()
         driver.delegate = self
+        reports.handovers = HandoverWatch(driver)
         if let path = settings.pcap { try driver.record(to: path) }
         for address in settings.listen {
             let socket = try DatagramSocket(.listen(address), loop: loop)

@@ -8,6 +8,7 @@ import Wire
 final class OutboundConnection: StreamOwner {
     let target: Target
     let user: String
+    var dialledTarget: Target? { target }
     private let handle: StreamHandle
     /// Held until `leave`.
     private let server: ConcentratorServer

@@ -12,8 +12,8 @@ public enum LogLevel: String, CaseIterable, Sendable {
 
 /// What the programs need besides the settings of proxy and concentrator.
 public struct ProgramConfiguration: Equatable, Sendable {
-    /// Where the status page is served; nil: nowhere.
-    public var status: SocketAddress?
+    /// The status page; nil: there is none.
+    public var status: StatusConfiguration?
     /// The control socket for `braid status` and `braid mode`; nil: `ControlPath.standard`.
     public var control: String?
     /// Records below it are not written.
@@ -26,6 +26,26 @@ public struct ProgramConfiguration: Equatable, Sendable {
     /// exists.
     public var user: String?
 }
+
+/// Where the status page is served, and what it shows and takes.
+public struct StatusConfiguration: Hashable, Sendable {
+    /// An address of this machine with a port.
+    public var address: SocketAddress
+    /// What whoever changes something by the page must know; nil: on loopback nothing, elsewhere
+    /// nothing is changed.
+    public var token: String?
+    /// Whether the page shows where connections go; nil: `showsTargets(_:)` decides.
+    public var showTargets: Bool?
+
+    /// Whether targets are shown by a program of this kind: as configured, else at a proxy on
+    /// loopback, where they are the user's own.
+    public func showsTargets(_ kind: ConfigurationKind) -> Bool {
+        showTargets ?? (kind == .proxy && address.address.isLoopback)
+    }
+}
+
+/// Keys of `status`, where it is more than an address.
+enum StatusKey: String, CaseIterable { case address, token, showTargets = "show_targets" }
 
 /// Keys of `limits`.
 enum LimitKey: String, CaseIterable {
@@ -87,7 +107,7 @@ struct Common {
         identity = fields.privateKeyFile?.key(relativeTo: folder).map {
             StaticKeyPair(privateKey: $0)
         }
-        program.status = fields.status?.socketAddress(example: "127.0.0.1:9090")
+        program.status = fields.status.flatMap { StatusConfiguration($0) }
         program.control = fields.control?.controlPath(relativeTo: folder)
         if let level = fields.logLevel?.choice(LogLevel.self) { program.logLevel = level }
         if let format = fields.logFormat?.choice(LogFormat.self) { program.logFormat = format }
@@ -143,7 +163,39 @@ struct Common {
     }
 }
 
+extension StatusConfiguration {
+    private static let example = "127.0.0.1:9090"
+
+    /// An address by itself, or a table.
+    fileprivate init?(_ field: Field) {
+        guard case .table = field.item.content else {
+            guard let address = field.socketAddress(example: Self.example) else { return nil }
+            self.address = address
+            return
+        }
+        guard let table = Table<StatusKey>(field) else { return nil }
+        let address = table.required(.address, "give it as \(Self.example)")
+            .flatMap { $0.socketAddress(example: Self.example) }
+        token = table[.token]?.token()
+        showTargets = table[.showTargets]?.choice(Truth.self).map { $0 == .true }
+        guard let address else { return nil }
+        self.address = address
+    }
+}
+
 extension Field {
+    /// A secret that can be sent in a field of HTTP, and that nobody guesses.
+    fileprivate func token() -> String? {
+        guard let token = text() else { return nil }
+        let isPlain = token.utf8.allSatisfy { (0x21...0x7e).contains($0) }
+        guard isPlain, (16...256).contains(token.utf8.count) else {
+            return wrong(
+                "must have 16 to 256 letters, digits and signs without a space; make one with: "
+                    + "openssl rand -hex 16")
+        }
+        return token
+    }
+
     /// The name of a user of this machine.
     fileprivate func userName() -> String? {
         guard let name = text() else { return nil }

@@ -42,7 +42,11 @@ public struct Overrides: Sendable {
     public var isEmpty: Bool { settings.isEmpty }
 
     func apply(to root: inout Item) {
-        for setting in settings {
+        for var setting in settings {
+            // An address by itself stands for the whole table, which may say more.
+            if setting.path == ["status"], root.hasTable("status") {
+                setting.path.append(StatusKey.address.rawValue)
+            }
             let place = Place.flag(setting.flag)
             let items = setting.values.map {
                 setting.flag == "--uplink" ? Item.uplink($0, place) : .text($0, place)
@@ -55,6 +59,14 @@ public struct Overrides: Sendable {
 }
 
 extension Item {
+    fileprivate func hasTable(_ key: String) -> Bool {
+        guard case .table(let entries) = content,
+            let entry = entries.first(where: { $0.key == key })
+        else { return false }
+        if case .table = entry.value.content { return true }
+        return false
+    }
+
     /// `wlan0`, `wwan0,backup`, `192.0.2.7` or `192.0.2.0/24,backup` as an entry of `uplinks`.
     fileprivate static func uplink(_ text: String, _ place: Place) -> Item {
         let parts = text.split(

@@ -49,7 +49,7 @@ extension Event {
             } else {
                 name + " carries"
             }
-        case .uplinkRests: name + " is closed" + because
+        case .uplinkRests: name + " is closed" + because + wentOn
         case .uplinkFailed: "can't send through " + name + because
         case .uplinkRole: name + " is \(detail ?? "used otherwise") now"
         default: name
@@ -64,6 +64,9 @@ extension Event {
         ].compactMap(\.self)
         guard !who.isEmpty else { return "" }
         let what = "; " + who.joined(separator: " and ")
+        if other == nil, let pause = numbers.longestPause {
+            return what + " waited, longest pause \(Self.duration(pause))"
+        }
         guard let other else {
             let isOne = (numbers.connections ?? 0) + (numbers.calls ?? 0) == 1
             return what + (isOne ? " waits" : " wait")

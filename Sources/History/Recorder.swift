@@ -73,4 +73,23 @@ public final class Recorder {
     public func count(_ volume: UsageLedger.Volume, of source: UsageLedger.Source) {
         usage.add(volume, of: source, in: UsageHour(milliseconds: clock()))
     }
+
+    /// What is known of a handover completes the event of the loss. `pause` in milliseconds, nil
+    /// where nobody was receiving; `others` are the uplinks that carry on.
+    public func handover(
+        from loss: UInt64, connections: Int, calls: Int, pause: Double?, others: [String],
+        isSettled: Bool
+    ) {
+        events.amend(loss) { event in
+            // Several paths of one uplink go at once, and have much the same connections.
+            event.numbers.connections = max(event.numbers.connections ?? 0, connections)
+            event.numbers.calls = max(event.numbers.calls ?? 0, calls)
+            if let pause {
+                event.numbers.longestPause = max(
+                    event.numbers.longestPause ?? 0, Int(min(max(pause, 0), 1e9).rounded()))
+            }
+            if !others.isEmpty { event.other = others.joined(separator: " and ") }
+        }
+        if isSettled, let pause { handoverPauses.add(pause / 1_000) }
+    }
 }

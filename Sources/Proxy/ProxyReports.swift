@@ -1,12 +1,17 @@
 import History
 import Measures
 import Multipath
+import Shell
 import Tunnel
 
 /// What the proxy reports of uplinks and sessions, in the order in which it happens.
 final class ProxyReports {
     let recorder: Recorder
+    /// Set once the engine is there.
+    var handovers: HandoverWatch?
     private var uplinks = UplinkStates()
+    /// By uplink: the event of its latest loss, which what is known of the handover completes.
+    private var losses: [String: UInt64] = [:]
     /// A proxy has one at a time, whose number changes while it goes on.
     private static let theSession = 0
 
@@ -21,7 +26,7 @@ final class ProxyReports {
 
     func vanished(_ uplink: String) {
         guard let news = uplinks.vanished(uplink, at: recorder.time) else { return }
-        recorder.note(news.kind, uplink: uplink)
+        losses[uplink] = recorder.note(news.kind, uplink: uplink)
     }
 
     func failed(_ uplink: String, _ why: String) {
@@ -53,11 +58,18 @@ final class ProxyReports {
             let news = uplinks.path(
                 path, session: Self.theSession, of: uplink, is: UplinkStates.PathState(health),
                 at: recorder.time)
-            guard let news else { return }
-            var numbers = numbers(session)
-            numbers.path = path
-            numbers.silence = news.silence
-            recorder.note(news.kind, uplink: uplink, numbers: numbers)
+            if let news {
+                var numbers = numbers(session)
+                numbers.path = path
+                numbers.silence = news.silence
+                let event = recorder.note(news.kind, uplink: uplink, numbers: numbers)
+                losses[uplink] = health == .usable ? nil : event
+            }
+            if health != .usable, let loss = losses[uplink] {
+                handovers?.watch(session: session, path: path) { [recorder] in
+                    recorder.handover(from: loss, $0)
+                }
+            }
         default: break
         }
     }
@@ -66,6 +78,16 @@ final class ProxyReports {
         var numbers = Event.Numbers()
         numbers.session = session
         return numbers
+    }
+}
+
+extension Recorder {
+    /// The same from the engine's own words.
+    func handover(from loss: UInt64, _ handover: Handover) {
+        self.handover(
+            from: loss, connections: handover.connections, calls: handover.calls,
+            pause: handover.longestPause?.milliseconds, others: handover.others,
+            isSettled: handover.isSettled)
     }
 }
 

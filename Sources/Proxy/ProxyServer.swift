@@ -101,6 +101,7 @@ public final class ProxyServer: EngineDelegate {
         names = try NameService(
             settings.names, driver: driver, relaySockets: relaySockets, loop: loop, log: log)
         driver.delegate = self
+        reports.handovers = HandoverWatch(driver)
         if let path = settings.pcap { try driver.record(to: path) }
         for listener in settings.listeners { ports.append(try open(listener)) }
         let uplinks = try UplinkSet(settings, driver: driver, log: log, reports: reports)
@@ -573,6 +574,25 @@ public final class ProxyServer: EngineDelegate {
         awaitTraffic()
     }
 
+    /// The mode that connections have at present, and in mode auto from what it follows; nil
+    /// while there is no session.
+    public var presentMode: (mode: HandoverMode, reason: String?)? {
+        driver.endpoint.report(at: loop.now()).sessions.last.map { ($0.mode, $0.demand?.label) }
+    }
+
+    /// Every uplink that is there or was, by name.
+    public var uplinkStates: [ServerStatus.UplinkState] {
+        var states = uplinks?.states ?? []
+        for i in states.indices {
+            guard let used = metering?.used(by: states[i].name) else { continue }
+            states[i].usedBytes = used.bytes
+            states[i].allowanceBytes = used.allowance
+            states[i].spent = used.spent
+            states[i].currency = used.currency
+        }
+        return states
+    }
+
     /// For the control socket and the status page: made anew, in time that grows with paths and
     /// uplinks.
     public func status() -> ServerStatus {
@@ -583,14 +603,7 @@ public final class ProxyServer: EngineDelegate {
             listen: ports.map { "\($0.listener.scheme.rawValue)://\($0.address)" }
                 + names.listen.map { "dns://\($0)" },
             report: report)
-        status.uplinks = uplinks?.states ?? []
-        for i in status.uplinks.indices {
-            guard let used = metering?.used(by: status.uplinks[i].name) else { continue }
-            status.uplinks[i].usedBytes = used.bytes
-            status.uplinks[i].allowanceBytes = used.allowance
-            status.uplinks[i].spent = used.spent
-            status.uplinks[i].currency = used.currency
-        }
+        status.uplinks = uplinkStates
         status.counters = [
             .init("clients", clients.count), .init("clients_accepted_total", counters.accepted),
             .init("clients_turned_away_total", counters.turnedAway),

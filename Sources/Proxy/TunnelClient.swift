@@ -37,6 +37,10 @@ final class TunnelClient: ClientConnection {
     private let target: Target
     private let style: Style
     private let knownName: String?
+    /// With the name that it was looked up by, where that is known.
+    var dialledTarget: Target? {
+        knownName.map { Target(host: .name($0), port: target.port) } ?? target
+    }
     private var early: [UInt8]
     /// What it was connected by before it was accepted.
     private var dial: CapturedDial?

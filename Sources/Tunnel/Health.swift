@@ -273,6 +273,7 @@ extension Session {
 
     /// The path goes to another state; nothing follows where its health is the same.
     func enter(_ state: PathState, _ path: Path, at now: Instant) {
+        let wasUsable = path.health == .usable
         guard let change = path.lifecycle.enter(state, at: now) else { return }
         if change.endsReport { raise(path, at: now) }
         path.silence.restart()
@@ -288,7 +289,7 @@ extension Session {
                     remote: path.remote,
                     health: change.health))
         }
-        healthChanged(change.health, path, at: now)
+        healthChanged(change.health, path, wasUsable: wasUsable, at: now)
         if isInitiator { watchSpare(at: now) }
         schedule(at: now)
     }

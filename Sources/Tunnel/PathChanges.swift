@@ -59,10 +59,13 @@ extension Session {
     func modeChanged(at now: Instant) { noteChange(nil, at: now) }
 
     /// The path's health as its connections see it changed to `health`.
-    func healthChanged(_ health: PathHealth, _ path: Path, at now: Instant) {
+    func healthChanged(
+        _ health: PathHealth, _ path: Path, wasUsable: Bool = false, at now: Instant
+    ) {
         let change = noteChange(path, at: now)
         path.changes.health = change
         if health == .lost { path.changes.lost = change }
+        if wasUsable { beginHandover(path, change: change, at: now) }
         notifyAtOnce(at: now)
     }
 
@@ -106,6 +109,7 @@ extension Session {
         let seen = stream.place.seenChange
         guard seen != changes.latest else { return }
         stream.place.seenChange = changes.latest
+        if handovers.isMeasuring { handovers.count(stream, heard: seen) }
         for case let path? in paths where path.changes.any > seen {
             // Lost and open again meanwhile: its subflows ended all the same.
             if path.changes.lost > seen {

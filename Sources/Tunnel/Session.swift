@@ -32,6 +32,8 @@ final class Session {
     var directory = ConnectionDirectory()
     /// Its associations' datagrams.
     let datagrams: DatagramFlows
+    /// How its connections get over the loss of a path.
+    let handovers = HandoverMeter()
 
     /// At the concentrator: bytes to addresses that have not shown that they receive, all together,
     /// besides the three times that each has.
@@ -58,7 +60,8 @@ final class Session {
             current: EpochKeys(epoch: 0, suite: opening.suite, keys: opening.keys, since: now))
         numbers = NumberTable(cursor: numberCursor)
         datagrams = DatagramFlows(
-            isInitiator: user == nil, share: user?.flows, memory: memory)
+            isInitiator: user == nil, share: user?.flows, memory: memory,
+            handovers: handovers)
         activity = SessionActivity(at: now)
         costs.backlogTime = host.configuration.backlogTime
         use = UseWatch(user == nil ? host.modeByUse : nil, at: now)

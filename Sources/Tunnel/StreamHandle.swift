@@ -59,12 +59,16 @@ public protocol StreamOwner: AnyObject {
     func answered(_ status: DialStatus)
     /// Bytes to read, space to write, the end or an error.
     func activity()
+    /// Where its bytes go, where the handle does not know.
+    var dialledTarget: Target? { get }
     /// A datagram of the association: at the proxy from `target`, at the concentrator for it. Not
     /// to be kept, and the endpoint not to be called.
     func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target)
 }
 
 extension StreamOwner {
+    /// The handle's.
+    public var dialledTarget: Target? { nil }
     /// Streams that are no association have no datagrams.
     public func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {}
 }
@@ -92,6 +96,7 @@ public final class StreamHandle {
     let target: Target?
     /// What it is where it has no target; known at the concentrator with its preface.
     var association: AssociationPreface?
+    var deliveries = DeliveryMeter()
     /// The mode its listener gave it; nil: the session's.
     var ownMode: HandoverMode?
     /// Proxy: what of it was seen, where the mode follows from use.

@@ -205,6 +205,7 @@ extension Session {
     func dispatchEvents(of stream: StreamHandle, at now: Instant) {
         let events = stream.connection.takeEvents()
         if events.isEmpty { return }
+        if events.contains(.readable) { noteDelivery(stream, at: now) }
         if isInitiator, events.contains(.established), let token = stream.connection.peerToken {
             directory.tokens[token] = stream.slot
         }

@@ -30,7 +30,7 @@ struct ConcentratorCommand: ParsableCommand {
             server.onStopped = stopped
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
-                setMode: nil,
+                driver: server.driver,
                 reload: {
                     living.reload { (new) throws(SystemError) in
                         guard case .concentrator(let new) = new else { return }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Configuration
 import Multipath
+import Page
 import Proxy
 import Shell
 import Wire
@@ -94,6 +95,15 @@ struct ProxyCommand: ParsableCommand {
                     return server.setRole(role, of: name)
                 },
                 setUsage: { server.setUsage($1, of: $0) },
+                driver: server.driver,
+                uplinks: { server.uplinkStates },
+                mode: {
+                    let present = server.presentMode
+                    return PageMode(
+                        choice: server.mode.rawValue, present: present?.mode.rawValue,
+                        reason: present?.reason)
+                },
+                modes: ModeChoice.allCases.map(\.rawValue),
                 askRule: { words in
                     RuleQuestion(words: words) { Target(hostAndPort: $0) }?
                         .answer(server.settings)

@@ -3,6 +3,7 @@ import Glibc
 import History
 import Logging
 import Measures
+import Page
 import Shell
 
 /// A running proxy or concentrator as the program around it sees it.
@@ -21,6 +22,12 @@ struct Service {
     var setRole: ((_ uplink: String, _ role: String) -> String?)?
     /// The same for what an uplink has used, in bytes.
     var setUsage: ((_ uplink: String, _ bytes: Int) -> String?)?
+    /// Whose paths and connections the status page shows.
+    var driver: EngineDriver
+    /// A proxy's uplinks, its mode, and the words for modes.
+    var uplinks: () -> [ServerStatus.UplinkState] = { [] }
+    var mode: () -> PageMode? = { nil }
+    var modes: [String] = []
     /// What becomes of a flow, asked in the words of `RuleQuestion`; nil where they make no question.
     var askRule: (([String]) -> String?)?
     /// Reads the configuration anew.
@@ -46,9 +53,8 @@ enum Program {
             let loop = try EventLoop()
             let service = try start(loop) { [weak loop] in loop?.stop() }
             let control = ControlDesk.open(role, program, service, loop)
-            let page = try program.status.map {
-                try StatusPage($0, loop: loop, content: pages(of: service))
-            }
+            var page: StatusPage?
+            if let status = program.status { page = try open(status, role, service, loop) }
             var signals = 0
             for number in [SIGTERM, SIGINT] {
                 loop.onSignal(number) {
@@ -118,11 +124,25 @@ enum Program {
         StatePath.prepare(path, owner: Privileges.isRoot ? user?.number : nil)
     }
 
-    private static func pages(of service: Service) -> StatusPage.Content {
-        StatusPage.Content(
-            html: { StatusPages.html(StatusDocument(service.status())) },
-            json: { StatusDocument(service.status()).json },
+    private static func open(
+        _ status: StatusConfiguration, _ role: ConfigurationKind, _ service: Service,
+        _ loop: EventLoop
+    ) throws(SystemError) -> StatusPage {
+        var source = PageSource(
+            role: role.rawValue, version: Braid.version, driver: service.driver,
+            recorder: service.recorder, showsTargets: status.showsTargets(role),
+            status: { StatusDocument(service.status()).json },
             metrics: { Metrics.text(StatusDocument(service.status()), service.recorder) })
+        source.uplinks = service.uplinks
+        source.mode = service.mode
+        source.modes = service.modes
+        source.setMode = service.setMode
+        source.setRole = service.setRole
+        let access = StatusAccess(status.address, token: status.token)
+        let live = LivePage(source, access: access, loop: loop)
+        return try StatusPage(status.address, loop: loop, access: access) {
+            live.answer($0, $1)
+        }
     }
 
     /// Every connection takes a descriptor; the soft limit of 1,024 is of another age.

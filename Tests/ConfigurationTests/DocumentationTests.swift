@@ -63,6 +63,7 @@ import Testing
             + LimitKey.allCases.map({ "limits.\($0.rawValue)" })
             + HistoryKey.allCases.map({ "history.\($0.rawValue)" })
             + UplinkKey.allCases.map(\.rawValue) + RuleKey.allCases.map(\.rawValue)
+            + StatusKey.allCases.map({ "status.\($0.rawValue)" })
             + ConcentratorAddressKey.allCases.map(\.rawValue) + UserKey.allCases.map(\.rawValue)
         where key != "limits" {
             #expect(text.contains("\(key):") || text.contains("`\(key)`"), "\(key) stands nowhere")

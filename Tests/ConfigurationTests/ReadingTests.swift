@@ -78,7 +78,9 @@ import Wire
                     .source(Subnet("2001:db8::5")!)
                 ])
         #expect(proxy.uplinks.map(\.isBackup) == [false, true, false])
-        #expect(configuration.program.status == SocketAddress("127.0.0.1:9090"))
+        #expect(
+            configuration.program.status
+                == StatusConfiguration(address: SocketAddress("127.0.0.1:9090")!))
         #expect(configuration.program.control == "\(scratch.folder)/run/braid.sock")
         #expect(proxy.pcap == "\(scratch.folder)/inside.pcap")
         #expect(configuration.program.logLevel == .debug)
@@ -205,5 +207,36 @@ import Wire
         let path = scratch.write(
             "# laptop\n\n  \(Scratch.privateKey(5).base64)  \n", to: "commented.key")
         #expect(try KeyFile.read(path) == Scratch.privateKey(5))
+    }
+
+    @Test func theStatusPageHasATokenAndShowsTargets() throws {
+        let scratch = Scratch()
+        scratch.key(3, in: "own.key")
+        let long =
+            goodProxy + """
+                status: { address: "192.0.2.1:9090", token: 0123456789abcdef, show_targets: true }
+
+                """
+        let status = try #require(try scratch.proxy(long).program.status)
+        #expect(status.address == SocketAddress("192.0.2.1:9090"))
+        #expect(status.token == "0123456789abcdef" && status.showTargets == true)
+        // The flag names another address, and the rest stands.
+        var overrides = Overrides()
+        overrides.set("status", flag: "--status", to: "127.0.0.1:9091")
+        let other = try #require(try scratch.proxy(long, overrides: overrides).program.status)
+        #expect(other.address == SocketAddress("127.0.0.1:9091") && other.token == status.token)
+        let plain = try scratch.proxy(goodProxy, overrides: overrides).program.status
+        #expect(plain == StatusConfiguration(address: SocketAddress("127.0.0.1:9091")!))
+    }
+
+    @Test func targetsAreShownWhereTheyAreTheUsersOwn() {
+        var status = StatusConfiguration(address: SocketAddress("127.0.0.1:9090")!)
+        #expect(status.showsTargets(.proxy) && !status.showsTargets(.concentrator))
+        status.address = SocketAddress("192.0.2.1:9090")!
+        #expect(!status.showsTargets(.proxy))
+        status.showTargets = true
+        #expect(status.showsTargets(.proxy) && status.showsTargets(.concentrator))
+        status = StatusConfiguration(address: SocketAddress("127.0.0.1:9090")!, showTargets: false)
+        #expect(!status.showsTargets(.proxy))
     }
 }

@@ -167,6 +167,12 @@ private let own = "private_key_file: own.key\n"
             "proxy.yaml:3: limits.drain: \"2 hours\" is not a time such as 30s; give it from 0 s to 3600 s"
         ),
         WrongFile(
+            goodProxy + "status: { token: short, show_target: yes }",
+            "proxy.yaml:3: unknown key \"show_target\" in status; did you mean \"show_targets\"?",
+            "proxy.yaml:3: status.address is missing; give it as 127.0.0.1:9090",
+            "proxy.yaml:3: status.token: must have 16 to 256 letters, digits and signs without a space; make one "
+                + "with: openssl rand -hex 16"),
+        WrongFile(
             goodProxy + "status: 9090",
             "proxy.yaml:3: status: \"9090\" is not an address with a port, such as 127.0.0.1:9090"),
         WrongFile(

@@ -16,15 +16,18 @@ import Testing
         ("GET /metrics HTTP/1.0", "200", "braid_up 1"),
         ("GET /other HTTP/1.1\r\nHost: localhost", "404", "Pages"),
         ("GET /status HTTP/1.1\r\nHost: evil.example", "403", "localhost"),
-        ("POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", "501", "Not")
+        ("POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", "403", "origin"),
+        ("PUT /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", "501", "Not")
     ])
     func theStatusPage(request: String, code: String, body: String) throws {
         let loop = try EventLoop()
-        let content = StatusPage.Content(
-            html: { "<p>" }, json: { "{\"up\":1}" }, metrics: { "braid_up 1\n" })
-        let page = try StatusPage(
-            SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0), loop: loop,
-            content: content)
+        let address = SocketAddress(IPAddress(v4: 0x7f00_0001), port: 0)
+        let access = StatusAccess(address, token: nil)
+        let pages = ["/": "<p>", "/status": "{\"up\":1}", "/metrics": "braid_up 1\n"]
+        let page = try StatusPage(address, loop: loop, access: access) { request, exchange in
+            let page = pages[request.path]
+            exchange.reply(StatusReply(page == nil ? .notFound : .ok, page ?? "Pages: /"))
+        }
         var reply: [UInt8] = [], ended = false, client: StreamSocket?
         let attempt = StreamSocket.connect(to: page.address, loop: loop) { result in
             guard let socket = try? result.get() else { return }

@@ -12,10 +12,13 @@ final class DatagramFlow {
     var carriesOpening: Bool
     private var nextSequence: UInt32 = 0
     var meter = FlowMeter()
+    var traffic = FlowTraffic()
+    var deliveries = DeliveryMeter()
     var queue = FIFO<WaitingDatagram>()
     var received = SequenceWindow()
     var order = Resequencer()
     var assembly = DatagramAssembly()
+    let since: Instant
     var lastUsed: Instant
     /// Among the flows of its association.
     var place = 0
@@ -31,6 +34,7 @@ final class DatagramFlow {
         self.opening = opening
         self.isOurs = isOurs
         carriesOpening = isOurs
+        since = now
         lastUsed = now
     }
 
@@ -55,6 +59,31 @@ final class DatagramFlow {
         while let item = queue.popFirst() { store.free(item.slot) }
         order.removeAll(store)
         assembly.removeAll(store)
+    }
+}
+
+/// Payload bytes of a flow, and by the paths that carried them, where copies count, too.
+struct FlowTraffic {
+    private(set) var sent = 0, received = 0
+    private var paths: [(sent: Int, received: Int)] = []
+
+    subscript(path: Int) -> (sent: Int, received: Int) {
+        path < paths.count ? paths[path] : (0, 0)
+    }
+    func isCarried(by path: Int) -> Bool { self[path] != (0, 0) }
+
+    mutating func send(_ bytes: Int) { sent &+= bytes }
+    mutating func receive(_ bytes: Int) { received &+= bytes }
+    mutating func send(_ bytes: Int, path: Int) {
+        reach(path)
+        paths[path].sent &+= bytes
+    }
+    mutating func receive(_ bytes: Int, path: Int) {
+        reach(path)
+        paths[path].received &+= bytes
+    }
+    private mutating func reach(_ path: Int) {
+        while paths.count <= path { paths.append((0, 0)) }
     }
 }
 

@@ -14,14 +14,20 @@ extension DatagramFlows {
         guard let slot = place(frame, at: now), let flow = flows[slot],
             let association = associations[flow.opening.association]
         else { return }
+        flow.traffic.receive(frame.payload.count, path: path)
         guard flow.received.isFresh(frame.sequence) else {
             counters.copiesReceived += 1
             return
         }
         flow.lastUsed = now
+        let last = flow.deliveries.note(at: now)
+        if handovers.isMeasuring {
+            handovers.notePause(from: last, to: now, lostPaths: flow.deliveries.lostPaths)
+        }
         let target = flow.opening.target
         func hand(_ payload: UnsafeRawBufferPointer) {
             counters.received += 1
+            flow.traffic.receive(payload.count)
             deliver(association.owner, target, payload)
         }
         if let piece = frame.piece {

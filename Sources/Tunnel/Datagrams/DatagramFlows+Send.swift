@@ -212,6 +212,7 @@ extension DatagramFlows {
             if isWhole {
                 carried += 1
                 last = paths[i].id
+                flow.traffic.send(payload.count, path: paths[i].id)
             }
         }
         flow.lastSentOn = choice
@@ -219,6 +220,7 @@ extension DatagramFlows {
             counters.crowdedOut += 1
             return .none
         }
+        flow.traffic.send(payload.count)
         counters.sent += 1
         counters.copiesSent += carried - 1
         return carried == 1 ? .one(path: last) : .several

@@ -35,6 +35,8 @@ final class DatagramFlows {
     let store: DatagramStore
     /// Of the user's flows, over all sessions; nil: nobody counts.
     private let share: SharedLimit?
+    /// The session's.
+    let handovers: HandoverMeter
     /// Looked up, never iterated.
     var associations: [UInt16: Association] = [:]
     var flows: [DatagramFlow?] = []
@@ -56,9 +58,13 @@ final class DatagramFlows {
 
     /// `share`: of how many flows there may be besides the session's own limit; `memory`: of what
     /// waits.
-    init(isInitiator: Bool, share: SharedLimit? = nil, memory: MemoryShare? = nil) {
+    init(
+        isInitiator: Bool, share: SharedLimit? = nil, memory: MemoryShare? = nil,
+        handovers: HandoverMeter = HandoverMeter()
+    ) {
         self.isInitiator = isInitiator
         self.share = share
+        self.handovers = handovers
         store = DatagramStore(share: memory)
         numbers = FlowNumbers(isInitiator: isInitiator)
     }
