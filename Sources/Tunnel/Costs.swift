@@ -17,7 +17,8 @@ extension Endpoint {
 }
 
 extension Session {
-    fileprivate func setCost(ofUplink number: UplinkNumber, _ cost: PathCosts.Cost, at now: Instant) {
+    fileprivate func setCost(ofUplink number: UplinkNumber, _ cost: PathCosts.Cost, at now: Instant)
+    {
         for case let path? in paths where path.uplink == number && path.role.cost != cost {
             path.role.cost = cost
             if path.isOpen { raise(path, at: now) }
@@ -25,7 +26,9 @@ extension Session {
         renewCosts()
         costsChanged(at: now)
         changes.forJoins &+= 1
-        for slot in streams { if let stream = host.streams[slot] { host.work.ready.append(stream) } }
+        for slot in streams {
+            if let stream = host.streams[slot] { host.work.ready.append(stream) }
+        }
         watchSpare(at: now)
     }
 

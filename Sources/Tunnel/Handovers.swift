@@ -57,10 +57,10 @@ final class HandoverMeter {
     /// receiving.
     static let span = Interval.seconds(1)
     /// For those that don't go on it is waited so long; where no path is left, for another.
-    static let patience = Interval.seconds(5), longPatience = Interval.seconds(60)
+    static let timeout = Interval.seconds(5), timeoutWithoutPath = Interval.seconds(60)
 
     private struct Record {
-        var path: Int
+        var path: PathID
         /// `PathChanges.latest` of the loss: what has not heard of it was on the path still.
         var change: UInt64
         var uplink: String
@@ -78,18 +78,18 @@ final class HandoverMeter {
 
     /// A path that carried data is silent or gone.
     func begin(_ path: Path, change: UInt64, at now: Instant) {
-        records.removeAll { $0.path == path.number }
+        records.removeAll { $0.path == path.id }
         records.append(
             Record(
-                path: path.number, change: change, uplink: path.uplinkName, at: now,
-                lastArrival: path.lastArrival))
+                path: path.id, change: change, uplink: path.uplinkName, at: now,
+                lastArrival: path.traffic.lastArrival))
         isMeasuring = true
     }
 
     /// A connection hears of changes up to now and has heard of those up to `heard`.
     func count(_ stream: StreamHandle, heard: UInt64) {
         for i in records.indices where records[i].change > heard {
-            let path = records[i].path, bit = UInt16(1) << path
+            let path = records[i].path, bit = UInt16(1) << path.number
             guard stream.association == nil, stream.connection.hasSubflow(path: path) else {
                 stream.deliveries.lostPaths &= ~bit
                 continue
@@ -101,9 +101,9 @@ final class HandoverMeter {
     }
 
     /// A steady flow was carried by the path that was lost just now.
-    func count(_ flow: DatagramFlow, path: Int) {
+    func count(_ flow: DatagramFlow, path: PathID) {
         guard let i = records.firstIndex(where: { $0.path == path }) else { return }
-        flow.deliveries.lostPaths |= 1 << path
+        flow.deliveries.lostPaths |= 1 << path.number
         records[i].calls += 1
         note(flow.deliveries, i)
     }
@@ -116,7 +116,7 @@ final class HandoverMeter {
 
     /// One that was on `paths` gets something, after nothing since `last`.
     func notePause(from last: Instant, to now: Instant, lostPaths paths: UInt16) {
-        for i in records.indices where paths & 1 << records[i].path != 0 {
+        for i in records.indices where paths & 1 << records[i].path.number != 0 {
             let lost = records[i].at
             guard lost - last < Self.span, last - lost <= Self.span else { continue }
             if last <= lost { records[i].resumed += 1 }
@@ -126,13 +126,13 @@ final class HandoverMeter {
 
     /// What is known of the handover from `path`; nil where none is measured. Forgotten once it is
     /// settled.
-    func look(_ path: Int, others: [String], at now: Instant) -> Handover? {
+    func look(_ path: PathID, others: [String], at now: Instant) -> Handover? {
         guard let i = records.firstIndex(where: { $0.path == path }) else { return nil }
         let record = records[i], age = now - record.at
-        let patience = others.isEmpty ? Self.longPatience : Self.patience
+        let timeout = others.isEmpty ? Self.timeoutWithoutPath : Self.timeout
         let isSettled =
             age >= Self.span && record.resumed >= record.busy
-            && (!others.isEmpty || record.busy > 0) || age >= patience
+            && (!others.isEmpty || record.busy > 0) || age >= timeout
         if isSettled {
             records.remove(at: i)
             isMeasuring = !records.isEmpty
@@ -157,8 +157,8 @@ extension Session {
     func beginHandover(_ path: Path, change: UInt64, at now: Instant) {
         handovers.begin(path, change: change, at: now)
         for case let flow? in datagrams.flows
-        where flow.meter.kind == .steady && flow.traffic.isCarried(by: path.number) {
-            handovers.count(flow, path: path.number)
+        where flow.meter.kind == .steady && flow.traffic.isCarried(by: path.id) {
+            handovers.count(flow, path: path.id)
         }
     }
 }
@@ -167,13 +167,13 @@ extension Endpoint {
     /// What is known of the handover from a path that was lost (`EndpointEvent.pathChanged`): ask
     /// again until it is settled. Nil where none is measured.
     public func handover(session slot: Int, path: Int, at now: Instant) -> Handover? {
-        guard sessions.indices.contains(slot), let session = sessions[slot] else { return nil }
+        guard slot >= 0, let session = sessions[SessionSlot(slot)] else { return nil }
         var others: [String] = []
         for case let other? in session.paths
-        where other.number != path && other.health == .usable {
-            let name = other.uplinkName.isEmpty ? "path \(other.number)" : other.uplinkName
+        where other.id.number != path && other.health == .usable {
+            let name = other.uplinkName.isEmpty ? "path \(other.id)" : other.uplinkName
             if !others.contains(name) { others.append(name) }
         }
-        return session.handovers.look(path, others: others, at: now)
+        return session.handovers.look(PathID(path), others: others, at: now)
     }
 }

@@ -28,6 +28,8 @@ struct StreamTable: Sequence {
     private var free: [StreamSlot] = []
     /// Those in the table.
     private(set) var living = 0
+    /// Of slots that were ever taken.
+    var count: Int { slots.count }
 
     func makeIterator() -> IndexingIterator<[StreamHandle?]> { slots.makeIterator() }
 

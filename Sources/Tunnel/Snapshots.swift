@@ -82,7 +82,7 @@ extension Endpoint {
     public func forEachPath(at now: Instant, _ body: (PathSnapshot) -> Void) {
         for case let session? in sessions where session.isConfirmed {
             for case let path? in session.paths
-            where path.isOpen || path.health != .lost || path.nextNumber > 1 {
+            where path.isOpen || path.health != .lost || path.records.next > 1 {
                 body(session.snapshot(path, at: now))
             }
         }
@@ -101,12 +101,16 @@ extension Endpoint {
                     continue
                 }
                 cursor.place = .stream(slot + 1)
-                if let stream = host.streams[slot], stream.association == nil, !stream.isReleased {
+                if let stream = host.streams[StreamSlot(slot)],
+                    stream.association == nil, !stream.progress.isReleased
+                {
                     body(stream.snapshot())
                 }
             case .flow(let slot, let index):
                 guard slot < sessions.count else { cursor.place = .end; return }
-                guard let session = sessions[slot], index < session.datagrams.flows.count else {
+                guard let session = sessions[SessionSlot(slot)],
+                    index < session.datagrams.flows.count
+                else {
                     cursor.place = .flow(session: slot + 1, index: 0)
                     continue
                 }
@@ -121,7 +125,8 @@ extension Endpoint {
 extension Session {
     fileprivate func snapshot(_ path: Path, at now: Instant) -> PathSnapshot {
         PathSnapshot(
-            session: slot, user: user?.name ?? "", number: path.number, uplink: path.uplinkName,
+            session: slot.index, user: user?.name ?? "", number: path.id.number,
+            uplink: path.uplinkName,
             health: path.health, since: path.lifecycle.since, isFutile: isFutile(path),
             isBackup: path.role.isBackup, isProven: path.mtu.isProven,
             smoothedRTT: path.roundTrip.smoothed,
@@ -133,26 +138,27 @@ extension Session {
 
     fileprivate func snapshot(_ flow: DatagramFlow) -> StreamSnapshot {
         let association = datagrams.associations[flow.opening.association]
-        let policy = (association?.policy ?? .auto).settled(
+        let policy = (association?.policy ?? .auto).effective(
             for: flow.meter.kind, modes.session)
         let owner = association.flatMap {
-            host.streams.indices.contains($0.owner) ? host.streams[$0.owner]?.owner : nil
+            host.streams[$0.owner]?.owner
         }
         return StreamSnapshot(
-            kind: .flow(policy), identifier: UInt64(slot) << 16 | UInt64(flow.number),
+            kind: .flow(policy),
+            identifier: UInt64(UInt32(truncatingIfNeeded: slot.index)) << 16 | UInt64(flow.number),
             target: flow.opening.target, owner: owner, user: user?.name ?? "",
             mode: modes.session, since: flow.since, sent: flow.traffic.sent,
             received: flow.traffic.received, shares: shares { flow.traffic[$0] })
     }
 
     fileprivate func shares(
-        _ bytes: (_ path: Int) -> (sent: Int, received: Int)
+        _ bytes: (_ path: PathID) -> (sent: Int, received: Int)
     ) -> [PathShare] {
         paths.compactMap { path in
-            guard let path, case (let sent, let received) = bytes(path.number), sent + received > 0
+            guard let path, case (let sent, let received) = bytes(path.id), sent + received > 0
             else { return nil }
             return PathShare(
-                path: path.number, uplink: path.uplinkName, sent: sent, received: received)
+                path: path.id.number, uplink: path.uplinkName, sent: sent, received: received)
         }
     }
 }
@@ -162,10 +168,10 @@ extension StreamHandle {
         let counted = connection.statistics
         return StreamSnapshot(
             kind: .connection,
-            identifier: UInt64(max(slot, 0)) << 32
-                | UInt64(UInt32(truncatingIfNeeded: attachedAt.nanoseconds / 1_000_000)),
+            identifier: UInt64(UInt32(truncatingIfNeeded: slot?.index ?? 0)) << 32
+                | UInt64(UInt32(truncatingIfNeeded: place.attachedAt.nanoseconds / 1_000_000)),
             target: target, owner: owner, user: account?.name ?? "", mode: mode,
-            since: session == nil ? nil : attachedAt,
+            since: session == nil ? nil : place.attachedAt,
             sent: counted.bytesSent - counted.bytesReinjected,
             received: counted.bytesReceived - counted.duplicateBytesReceived,
             shares: session?.shares { connection.pathTotals($0) } ?? [])

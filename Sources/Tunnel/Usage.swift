@@ -56,10 +56,10 @@ struct PastUsage {
 
     /// The session ends: what its paths counted is kept.
     mutating func keep(_ path: Path) {
-        while paths.count <= path.number { paths.append((0, 0)) }
+        while paths.count <= path.id.number { paths.append((0, 0)) }
         let usage = path.usage
-        paths[path.number].sent &+= usage.sent
-        paths[path.number].received &+= usage.received
+        paths[path.id.number].sent &+= usage.sent
+        paths[path.id.number].received &+= usage.received
     }
 }
 
@@ -84,10 +84,10 @@ extension Endpoint {
             for slot in user.sessions {
                 guard let session = sessions[slot] else { continue }
                 for case let path? in session.paths {
-                    while paths.count <= path.number { paths.append((0, 0)) }
+                    while paths.count <= path.id.number { paths.append((0, 0)) }
                     let usage = path.usage
-                    paths[path.number].sent &+= usage.sent
-                    paths[path.number].received &+= usage.received
+                    paths[path.id.number].sent &+= usage.sent
+                    paths[path.id.number].received &+= usage.received
                 }
             }
             for (number, path) in paths.enumerated() where path.sent &+ path.received > 0 {

@@ -40,6 +40,22 @@ import Testing
             takesRestart: true),
         Sample(key: "user", first: "user: root", second: "user: nobody", takesRestart: true),
         Sample(key: "log_level", first: "log_level: info", second: "log_level: debug"),
+        Sample(
+            key: "log_format", first: "log_format: text", second: "log_format: json",
+            takesRestart: true),
+        Sample(
+            key: "history", first: "history: { path: a.db }", second: "history: { path: b.db }",
+            takesRestart: true),
+        Sample(
+            key: "cost", first: dear + "cost: ignore", second: dear + "cost: prefer-cheap",
+            takesRestart: true),
+        Sample(
+            key: "patience", first: dear + "cost: prefer-cheap\npatience: 4s",
+            second: dear + "cost: prefer-cheap\npatience: 5s", takesRestart: true),
+        Sample(
+            key: "uplinks: price and allowance of wwan0",
+            first: "uplinks: [{ interface: wwan0, price: 5 EUR }]",
+            second: "uplinks: [{ interface: wwan0, price: 6 EUR }]", takesRestart: true),
         Sample(key: "pcap", first: "pcap: a", second: "pcap: b", takesRestart: true),
         Sample(key: "congestion", first: "congestion: bbr", second: "congestion: cubic"),
         Sample(key: "udp_relay", first: "udp_relay: 10.0.0.1", second: "udp_relay: 10.0.0.2"),
@@ -85,9 +101,18 @@ import Testing
             takesRestart: true),
         Sample(key: "user", first: "user: root", second: "user: nobody", takesRestart: true),
         Sample(key: "log_level", first: "log_level: info", second: "log_level: debug"),
+        Sample(
+            key: "log_format", first: "log_format: text", second: "log_format: json",
+            takesRestart: true),
+        Sample(
+            key: "history", first: "history: { path: a.db }", second: "history: { path: b.db }",
+            takesRestart: true),
         Sample(key: "pcap", first: "pcap: a", second: "pcap: b", takesRestart: true),
         Sample(key: "congestion", first: "congestion: bbr", second: "congestion: cubic")
     ]
+
+    private static let dear =
+        "uplinks: [{ interface: wlan0 }, { interface: wwan0, price: 5 EUR }]\n"
 
     private static func address(_ host: String, key: UInt8 = 2) -> String {
         "concentrator: { address: \"\(host):443\", public_key: \"\(Scratch.publicKey(key))\" }"

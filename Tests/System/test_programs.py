@@ -45,11 +45,11 @@ def repository(w):
     folder = f"{w.folder}/served"
     os.makedirs(f"{folder}/git")
     os.symlink("/usr/lib/git-core/git-http-backend", f"{folder}/git/http-backend")
-    sh(f"git init -q -b main {w.folder}/work")
+    sh(f"git init -q -b main {w.folder}/sources")
     for i in range(80):
-        with open(f"{w.folder}/work/{i}.txt", "wb") as file:
+        with open(f"{w.folder}/sources/{i}.txt", "wb") as file:
             file.write(hashlib.sha512(b"%d" % i).digest() * 40 + os.urandom(6_000))
-    sh(f"cd {w.folder}/work && git add . && git -c user.name=a -c user.email=a@b commit -qm one && git clone -q --bare . {folder}/one.git")
+    sh(f"cd {w.folder}/sources && git add . && git -c user.name=a -c user.email=a@b commit -qm one && git clone -q --bare . {folder}/one.git")
     w.start(w.net, [sys.executable, "-c", REPOSITORIES], "repositories", cwd=folder,
             env={**os.environ, "GIT_PROJECT_ROOT": folder, "GIT_HTTP_EXPORT_ALL": "1"})
     return f"{folder}/one.git"
@@ -110,7 +110,7 @@ def test_ssh_git_quic_and_time(w):
     environment = {**os.environ, "GIT_SSH_COMMAND": " ".join(ssh), "GIT_TERMINAL_PROMPT": "0"}
     for number, url in enumerate((f"http://{ORIGIN}:8080/git/http-backend/one.git", f"root@origin.test:{w.folder}/served/one.git")):
         speaks_for_itself(w, url, ["git", "clone", "-q", url, f"{w.folder}/clone{number}"], env=environment)
-        sh(f"diff -r -x .git {w.folder}/work {w.folder}/clone{number}")
+        sh(f"diff -r -x .git {w.folder}/sources {w.folder}/clone{number}")
     # The time, asked once.
     for space in (w.lan, w.app):
         done = w.run(space, ["ntpdig", "-j", "-t", "5", ORIGIN], text=True)

@@ -106,7 +106,8 @@ import Testing
         let session = try #require(world.proxy.currentSession)
         var settled = 0
         for path in 0..<Limits.paths {
-            if world.proxy.handover(session: session.slot, path: path, at: world.now)?.isSettled
+            if world.proxy.handover(session: session.slot.index, path: path, at: world.now)?
+                .isSettled
                 == true
             {
                 settled += 1

@@ -44,6 +44,8 @@ final class HistoryStore {
     static let application = 0x4272_6169
     static let version = 1
     private static let pageBytes = 4_096
+    /// Kept free for what one transaction may add at most, bytes.
+    private static let reserve = 4 << 20
     /// Rows deleted in one transaction.
     private static let trimRows = 2_000
     private static let hoursPerDay = 24
@@ -206,12 +208,13 @@ final class HistoryStore {
             .each([.integer(Int64(day))])
     }
 
-    /// Nine tenths of the size are in use: the oldest events go, then the oldest hours become
+    /// Nearly all of the size is in use: the oldest events go, then the oldest hours become
     /// days, then the oldest days what was before.
     private func makeSpace() throws(StoreError) -> Bool {
         let used =
             try database.number("PRAGMA page_count") - database.number("PRAGMA freelist_count")
-        guard used > Int64(settings.maximumBytes / Self.pageBytes) * 9 / 10 else { return false }
+        let free = max(settings.maximumBytes / 10, Self.reserve)
+        guard used > Int64((settings.maximumBytes - free) / Self.pageBytes) else { return false }
         let events = try Int(database.number("SELECT count(*) FROM event"))
         if events > 0 {
             // A tenth of them, so that the rest outlives many such steps.

@@ -111,7 +111,8 @@ public final class HistoryWriter: Sendable {
         let code = pthread_create(
             &thread, nil,
             { context in
-                let start = Unmanaged<Start>.fromOpaque(context!).takeRetainedValue()
+                guard let context else { return nil }
+                let start = Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
                 start.writer.run(start.state)
                 return nil
             }, box.toOpaque())

@@ -67,23 +67,23 @@ struct FlowTraffic {
     private(set) var sent = 0, received = 0
     private var paths: [(sent: Int, received: Int)] = []
 
-    subscript(path: Int) -> (sent: Int, received: Int) {
-        path < paths.count ? paths[path] : (0, 0)
+    subscript(path: PathID) -> (sent: Int, received: Int) {
+        path.number < paths.count ? paths[path.number] : (0, 0)
     }
-    func isCarried(by path: Int) -> Bool { self[path] != (0, 0) }
+    func isCarried(by path: PathID) -> Bool { self[path] != (0, 0) }
 
     mutating func send(_ bytes: Int) { sent &+= bytes }
     mutating func receive(_ bytes: Int) { received &+= bytes }
-    mutating func send(_ bytes: Int, path: Int) {
+    mutating func send(_ bytes: Int, path: PathID) {
         reach(path)
-        paths[path].sent &+= bytes
+        paths[path.number].sent &+= bytes
     }
-    mutating func receive(_ bytes: Int, path: Int) {
+    mutating func receive(_ bytes: Int, path: PathID) {
         reach(path)
-        paths[path].received &+= bytes
+        paths[path.number].received &+= bytes
     }
-    private mutating func reach(_ path: Int) {
-        while paths.count <= path { paths.append((0, 0)) }
+    private mutating func reach(_ path: PathID) {
+        while paths.count <= path.number { paths.append((0, 0)) }
     }
 }
 
