@@ -301,7 +301,7 @@ public final class Connection {
 
     /// Nil where the index is free.
     @inline(__always) func member(_ index: SubflowIndex) -> MemberSubflow? {
-        index.value < members.count ? members[index.value] : nil
+        members.indices.contains(index.value) ? members[index.value] : nil
     }
 
     var hasLivingMember: Bool { hasMember { $0.isAlive } }

@@ -164,7 +164,7 @@ struct PathTable: Sequence {
 
     /// Nil where there is none, and where there may be none.
     @inline(__always) subscript(id: PathID) -> Path? {
-        get { id.number < paths.count ? paths[id.number] : nil }
+        get { paths.indices.contains(id.number) ? paths[id.number] : nil }
         set { paths[id.number] = newValue }
     }
 }

@@ -35,7 +35,7 @@ struct StreamTable: Sequence {
 
     /// Nil where there is none (any more).
     @inline(__always) subscript(slot: StreamSlot) -> StreamHandle? {
-        slot.index < slots.count ? slots[slot.index] : nil
+        slots.indices.contains(slot.index) ? slots[slot.index] : nil
     }
 
     /// Gives the stream a slot.
@@ -73,7 +73,7 @@ struct SessionTable: Sequence {
 
     /// Nil where there is none (any more); set for a slot that was taken.
     @inline(__always) subscript(slot: SessionSlot) -> Session? {
-        get { slot.index < slots.count ? slots[slot.index] : nil }
+        get { slots.indices.contains(slot.index) ? slots[slot.index] : nil }
         set { slots[slot.index] = newValue }
     }
 
