@@ -205,7 +205,7 @@ public final class EngineDriver {
         packetTrace = try PacketTrace(path: path, endpoint: endpoint, loop: loop)
     }
 
-    /// The end of the process: the sessions' last words are sent in one more turn, then there are
+    /// The end of the process: the sessions' close frames are sent in one more turn, then there are
     /// no more.
     public func end() {
         endpoint.shutDown(at: now)
