@@ -148,6 +148,8 @@ extension Connection {
                 surelyFrom = min(surelyFrom, member.tcp.lastArrival - member.tcp.minimumRTT / 2)
             }
         }
+        // Neighbours are one piece: thousands of spans may be outstanding.
+        var piece: (start: UInt64, end: UInt64, isDeferred: Bool)?
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
             guard span.length > 0, !span.isDelivered || !framing.keepsSelectivelyAcknowledged
@@ -156,11 +158,24 @@ extension Connection {
             guard end > sender.acknowledged,
                 !shadowing.covers(span.streamOffset, end, besides: member)
             else { continue }
-            if let now, span.sentAt < surelyFrom, !span.isLost {
-                sender.deferReinjection(span.streamOffset, end, at: now)
-            } else {
-                sender.reinject(span.streamOffset, end)
+            let isDeferred = now != nil && span.sentAt < surelyFrom && !span.isLost
+            if let known = piece, known.end == span.streamOffset, known.isDeferred == isDeferred {
+                piece = (known.start, end, isDeferred)
+                continue
             }
+            if let piece { reinject(piece, at: now) }
+            piece = (span.streamOffset, end, isDeferred)
+        }
+        if let piece { reinject(piece, at: now) }
+    }
+
+    private func reinject(
+        _ piece: (start: UInt64, end: UInt64, isDeferred: Bool), at now: Instant?
+    ) {
+        if let now, piece.isDeferred {
+            sender.deferReinjection(piece.start, piece.end, at: now)
+        } else {
+            sender.reinject(piece.start, piece.end)
         }
     }
 }

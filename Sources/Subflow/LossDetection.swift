@@ -32,8 +32,12 @@ struct LossDetection {
         } else if !span.pointee.flags.contains(.retransmitted) {
             sawReordering = true
         }
-        // An ACK sooner than any round trip is the original's, not the retransmission's.
-        if span.pointee.flags.contains(.retransmitted), minimumRTT != .max, elapsed < minimumRTT {
+        // An ACK sooner than any round trip is the original's, not the retransmission's. While none
+        // is known nobody can tell: a SYN/ACK that was repeated for a repeated SYN made a whole
+        // first flight count as lost, whose repetitions did the same again and again.
+        if span.pointee.flags.contains(.retransmitted),
+            minimumRTT == .max || elapsed < minimumRTT
+        {
             return
         }
         if span.pointee.sentAt > latestSent

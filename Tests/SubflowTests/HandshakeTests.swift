@@ -177,6 +177,23 @@ import Wire
         #expect(s.arrival.established && s.arrival.newlyDelivered == 2500)
     }
 
+    /// The SYN comes a second time, and so the SYN/ACK goes a second time, ahead of the answer to
+    /// the first one: what followed that is under way.
+    @Test func aRepeatedSYNACKLosesNothing() {
+        let s = Script(accepting: Self.early, length: 700)
+        s.toSend = 2500
+        #expect(s.out().count == 3)
+        s.wait(60)
+        s.inject("S", seq: 0)
+        _ = s.out()
+        s.wait(40)
+        s.inject("A", seq: 701, ack: 1001)
+        #expect(s.arrival.established && s.out() == [])
+        s.wait(10)
+        s.inject("A", seq: 701, ack: 2501)
+        #expect(!s.subflow.hasUnacknowledged && s.out() == [])
+    }
+
     @Test func earlyDataStaysWithinTheInitialWindow() {
         let s = Script(Self.early, established: false)
         s.toSend = 50_000
