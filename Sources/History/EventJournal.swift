@@ -29,6 +29,8 @@ public final class EventJournal {
     /// The oldest first.
     private var entries: [Entry] = []
     private let capacity: Int
+    /// How many events are of earlier processes; their numbers come first.
+    public let restored: Int
     private var sequence: UInt64 = 0
     /// Of the last entry that was appended or amended; 0 before the first.
     public private(set) var revision: UInt64 = 0
@@ -36,8 +38,18 @@ public final class EventJournal {
     private var undelivered: [Entry] = []
     private var isDelivering = false
 
-    /// `capacity`: events kept, of which the oldest makes room; at least 1.
-    public init(capacity: Int = EventJournal.capacity) { self.capacity = max(1, capacity) }
+    /// `capacity`: events kept, of which the oldest makes room; at least 1. `earlier`: what earlier
+    /// processes have noted, the oldest first.
+    public init(capacity: Int = EventJournal.capacity, earlier: [Event] = []) {
+        self.capacity = max(1, capacity)
+        let earlier = earlier.suffix(self.capacity)
+        restored = earlier.count
+        for event in earlier {
+            sequence += 1
+            entries.append(Entry(sequence: sequence, revision: sequence, event: event))
+        }
+        revision = sequence
+    }
 
     /// Notes an event; its sequence number, by which it can be amended.
     @discardableResult public func append(_ event: Event) -> UInt64 {

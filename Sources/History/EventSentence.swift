@@ -50,7 +50,7 @@ extension Event {
                 name + " carries"
             }
         case .uplinkRests: name + " is closed" + because + wentOn
-        case .uplinkFailed: "can't send through " + name + because
+        case .uplinkFailed: "can't send through " + name + because + wentOn
         case .uplinkRole: name + " is \(detail ?? "used otherwise") now"
         default: name
         }

@@ -44,7 +44,7 @@ public final class Recorder {
     public func keep(by writer: HistoryWriter) {
         self.writer = writer
         subscription = events.subscribe { [weak self] in self?.save($0) }
-        for entry in events.entries() { save(entry) }
+        for entry in events.entries() where entry.sequence > events.restored { save(entry) }
     }
 
     private func save(_ entry: EventJournal.Entry) {

@@ -61,6 +61,13 @@ public struct UplinkStates: Sendable {
         return News(kind: .uplinkVanished)
     }
 
+    /// The system refuses to send through it: its paths end, which is no news then.
+    public mutating func failed(_ uplink: String, at time: Int64) {
+        if states[uplink]?.condition == .carrying {
+            states[uplink]?.condition = .lost(since: time)
+        }
+    }
+
     /// A path of the uplink changed. `time`: ms of the wall clock.
     public mutating func path(
         _ path: Int, session: Int, of uplink: String, is state: PathState, at time: Int64

@@ -141,15 +141,19 @@ public struct UsageLedger: Sendable {
         }
     }
 
-    /// Rows of a span, the oldest first, then by user and uplink.
-    public func rows(_ span: Span) -> [Row] {
+    /// Rows of the latest `count` hours, days or months in which there were any, the oldest first,
+    /// then by user and uplink.
+    public func rows(_ span: Span, latest count: Int = .max) -> [Row] {
         let table =
             switch span {
             case .hour: hours
             case .day: days
             case .month: months
             }
-        return table.map { Row(period: $0.key.period, source: $0.key.source, volume: $0.value) }
+        let periods = Set(table.keys.map(\.period)).sorted().suffix(max(0, count))
+        guard let first = periods.first else { return [] }
+        return table.filter { $0.key.period >= first }
+            .map { Row(period: $0.key.period, source: $0.key.source, volume: $0.value) }
             .sorted { ($0.period, $0.source) < ($1.period, $1.source) }
     }
 

@@ -30,7 +30,8 @@ final class ProxyReports {
     }
 
     func failed(_ uplink: String, _ why: String) {
-        recorder.note(.uplinkFailed, uplink: uplink, detail: why)
+        uplinks.failed(uplink, at: recorder.time)
+        losses[uplink] = recorder.note(.uplinkFailed, uplink: uplink, detail: why)
     }
 
     func role(of uplink: String, is role: UplinkRole) {

@@ -26,7 +26,9 @@ struct ConcentratorCommand: ParsableCommand {
         }
         try Program.run(.concentrator, configuration.program) {
             (loop, stopped) throws(SystemError) in
-            let server = try ConcentratorServer(configuration.settings, loop: loop)
+            let server = try ConcentratorServer(
+                configuration.settings, loop: loop,
+                recorder: HistoryDesk.recorder(.concentrator, configuration.program))
             server.onStopped = stopped
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },

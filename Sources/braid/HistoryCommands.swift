@@ -58,17 +58,20 @@ struct UsageCommand: ParsableCommand {
 
     @Flag(help: "By month.") var month = false
     @Flag(help: "By hour.") var hour = false
+    @Option(name: [.customShort("n"), .long], help: "How many days, months or hours, the latest.")
+    var periods = 31
     @Flag(help: "Print JSON.") var json = false
     @OptionGroup var past: PastOptions
 
     func validate() throws {
+        guard periods >= 0 else { throw ValidationError("--periods is a number from 0 on") }
         if month, hour { throw ValidationError("--month or --hour, not both") }
     }
 
     func run() throws {
         let span: UsageLedger.Span = month ? .month : hour ? .hour : .day
         let rows: [UsageTable.Row] = try past.find(
-            "usage \(span.rawValue)",
+            "usage \(span.rawValue) \(periods)",
             living: { answer in
                 guard let rows = HistoryDesk.decode([UsageTable.Row].self, answer) else {
                     throw Complaint.failure(
@@ -78,7 +81,7 @@ struct UsageCommand: ParsableCommand {
                 return rows
             },
             written: { (reader) throws(StoreError) in
-                try reader.usage(span).map { UsageTable.Row($0, span) }
+                try reader.usage(span, latest: periods).map { UsageTable.Row($0, span) }
             })
         if json {
             Output.write(Printable.json(HistoryDesk.json(rows)) + "\n")

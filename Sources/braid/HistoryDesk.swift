@@ -6,8 +6,11 @@ import Shell
 
 /// What a process tells of its past over its control socket.
 enum HistoryDesk {
-    /// Events in one answer.
+    /// Events in one answer, and rows of usage: more would hold up the loop.
     static let maximumEvents = EventJournal.capacity
+    private static let maximumRows = 10_000
+    /// Of the earlier processes' events, so many are shown on.
+    private static let earlierEvents = EventJournal.capacity / 2
 
     /// An answer of events: those appended or amended after the revision that was asked for.
     struct Events: Codable {
@@ -18,7 +21,8 @@ enum HistoryDesk {
         var events: [EventJournal.Entry]
     }
 
-    /// Nil where `line` is not about the past: `events [REVISION [LIMIT]]` and `usage SPAN` are.
+    /// Nil where `line` is not about the past: `events [REVISION [LIMIT]]` and `usage SPAN
+    /// [PERIODS]` are.
     static func answer(_ line: String, _ service: Service) -> String? {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
@@ -31,11 +35,13 @@ enum HistoryDesk {
                 Events(
                     process: began, revision: journal.revision,
                     events: journal.entries(after: revision, limit: min(limit, maximumEvents))))
-        case ("usage", 2):
-            guard let span = UsageLedger.Span(rawValue: words[1]) else { return nil }
+        case ("usage", 2...3):
+            let count = words.count > 2 ? Int(words[2]) : .max
+            guard let span = UsageLedger.Span(rawValue: words[1]), let count else { return nil }
             // What was moved until now is counted with the status.
             _ = service.status()
-            return json(service.recorder.usage.rows(span).map { UsageTable.Row($0, span) })
+            let rows = service.recorder.usage.rows(span, latest: count).suffix(maximumRows)
+            return json(rows.map { UsageTable.Row($0, span) })
         default: return nil
         }
     }
@@ -66,6 +72,16 @@ enum HistoryDesk {
         }
         return keepsUsage
             ? .usageFile(StatePath.standard(role.rawValue, extension: "-usage.json")) : nil
+    }
+
+    /// For a process of this kind: with what earlier ones have noted, where that was written down.
+    /// Read before the process gives up root; what can't be read is said when it can't be written.
+    static func recorder(_ role: ConfigurationKind, _ program: ProgramConfiguration) -> Recorder {
+        guard case .history(let settings)? = place(role, program, keepsUsage: false),
+            let reader = try? HistoryReader(path: settings.path),
+            let earlier = try? reader.events(limit: earlierEvents)
+        else { return Recorder() }
+        return Recorder(events: EventJournal(earlier: earlier))
     }
 
     /// Reads what is there and begins to write; once the process runs as the user that it stays.

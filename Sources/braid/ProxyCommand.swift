@@ -78,7 +78,9 @@ struct ProxyCommand: ParsableCommand {
         try Program.run(
             .proxy, configuration.program, captures: configuration.settings.capture != nil
         ) { (loop, stopped) throws(SystemError) in
-            let server = try ProxyServer(configuration.settings, loop: loop)
+            let server = try ProxyServer(
+                configuration.settings, loop: loop,
+                recorder: HistoryDesk.recorder(.proxy, configuration.program))
             server.onStopped = stopped
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },

@@ -17,6 +17,15 @@ import Testing
         #expect(journal.entries(limit: 1).map(\.event.detail) == ["5"])
     }
 
+    @Test func earlierOnesComeFirst() {
+        let journal = EventJournal(capacity: 3, earlier: (1...5).map { event("\($0)") })
+        #expect(journal.restored == 3 && journal.revision == 3)
+        #expect(journal.append(event("6")) == 4)
+        #expect(journal.entries().map(\.event.detail) == ["4", "5", "6"])
+        #expect(journal.entries().map(\.sequence) == [2, 3, 4])
+        #expect(journal.entries(after: 3).map(\.event.detail) == ["6"])
+    }
+
     @Test func amendedOnesAreToldAgain() {
         let journal = EventJournal(capacity: 3)
         var heard: [EventJournal.Entry] = []

@@ -107,6 +107,7 @@ private final class Told: Sendable {
         #expect(try reader.usage(.hour).count == 49)
         let days = try reader.usage(.day)
         #expect(days.reduce(0) { $0 + $1.volume.sent } == 500)
+        #expect(try reader.usage(.day, latest: 2) == Array(days.suffix(2)))
         #expect(days.first?.period == 0 && (11...12).contains(days.count))
         #expect(try reader.events(limit: 100).count == 4)
         var ledger = UsageLedger()

@@ -37,6 +37,21 @@ import Testing
         #expect(states.vanished("eth9", at: 1) == nil)
     }
 
+    @Test func aRefusalToSendIsNoRest() {
+        var states = UplinkStates()
+        _ = states.appeared("wlan0")
+        _ = states.path(0, session: 0, of: "wlan0", is: .usable, at: 10)
+        states.failed("wlan0", at: 20)
+        #expect(states.path(0, session: 0, of: "wlan0", is: .lost, at: 21) == nil)
+        #expect(states.vanished("wlan0", at: 22)?.kind == .uplinkVanished)
+        _ = states.appeared("wlan0")
+        #expect(
+            states.path(0, session: 0, of: "wlan0", is: .usable, at: 120)
+                == .init(kind: .uplinkCarries, silence: 100))
+        states.failed("eth9", at: 1)
+        #expect(states.appeared("eth9")?.kind == .uplinkAppeared)
+    }
+
     @Test func closedInOrderIsNoSilence() {
         var states = UplinkStates()
         _ = states.path(0, session: 0, of: "wwan0", is: .usable, at: 10)

@@ -22,6 +22,8 @@ import Testing
             ledger.volume(uplink: "wlan0", sinceDay: 2026_02_01) == Volume(sent: 4, received: 40))
         #expect(ledger.rows(.day).map(\.period) == [2026_01_31, 2026_02_01, 2026_02_01])
         #expect(ledger.rows(.hour).map(\.volume.sent) == [3, 4, 8])
+        #expect(ledger.rows(.day, latest: 1).map(\.volume.sent) == [4, 8])
+        #expect(ledger.rows(.day, latest: 0) == [])
         let unsaved = ledger.takeUnsaved()
         #expect(unsaved[next]?[wwan] == Volume(sent: 8, received: 80))
         #expect(!ledger.hasUnsaved)

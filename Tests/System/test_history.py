@@ -1,14 +1,16 @@
 """What the programs remember: events and usage in a file that outlives them, their metrics in a real Prometheus, what
 a broken disk does (nothing), and the screen of braid status --watch."""
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
-import sqlite3
+import struct
 import subprocess
+import termios
 import time
-import urllib.parse
-import urllib.request
 
 from runner import check, seconds
 from world import HERE, content_hash, need, sh
@@ -43,6 +45,35 @@ def counted(w):
             count = next(e["counter"]["bytes"] for e in rule["expr"] if "counter" in e)
             found[rule["comment"], "sent" if rule["chain"] == "output" else "received"] = count
     return found
+
+
+def watch(w, pair):
+    """The screen stays within 80 columns, shows both uplinks, and leaves the terminal as it was."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(other)
+    screen = subprocess.Popen([w.braid, "status", "--watch", "--control", pair.control[0]], stdin=other, stdout=other,
+                              stderr=other, env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"})
+    w.processes.append(screen)
+    os.set_blocking(main, False)
+    said = b""
+
+    def shown(what):
+        nonlocal said
+        with contextlib.suppress(BlockingIOError):
+            said += os.read(main, 65536)
+        return what in said
+    w.wait(lambda: shown(b"\x1b[?1049h") and shown(b"wifi") and shown(b"cell") and said.count(b"\x1b[H") >= 2, "two screens")
+    for line in re.split(r"\r\n|\x1b\[H", said.decode()):
+        text = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]|\r", "", line)
+        check(len(text) <= 80, f"{len(text)} columns: {text}")
+    check(termios.tcgetattr(other)[3] != before[3], "the terminal echoes into the screen")
+    screen.terminate()
+    check(screen.wait(10) == 128 + signal.SIGTERM, "ended otherwise")
+    w.wait(lambda: shown(b"\x1b[?1049l"), "the screen to be left")
+    check(termios.tcgetattr(other) == before, "the terminal is not as it was")
+    os.close(main)
+    os.close(other)
 
 
 @seconds(90)
@@ -94,6 +125,9 @@ def test_the_past_outlives_the_process(w):
     pair.wait_for_paths(2)
     after = json.loads(braid(w, "usage", "--json", "--control", pair.control[0]))
     check(sum(row["received_bytes"] for row in after) >= sum(row["received_bytes"] for row in rows), f"{after}")
+    # What happened before the restarts is told still, by the process and its screen.
+    check("connected to the concentrator" in sentences(w, "--control", pair.control[0])[:12], "events are forgotten")
+    watch(w, pair)
     # Nobody's business but its owner's.
     check(os.stat(file).st_mode & 0o077 == 0, "others may read it")
     follow = subprocess.Popen([w.braid, "events", "--follow", "-n", "0", "--control", pair.control[0]],
@@ -122,11 +156,6 @@ def test_a_broken_disk_is_one_warning(w):
         check("wifi" in braid(w, "usage", "--control", pair.control[0]), "nothing is counted any more")
     finally:
         sh(f"umount -l {folder}")
-
-
-def ask(port, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
-        return reply.read().decode()
 
 
 @seconds(90)

@@ -24,9 +24,11 @@ public final class HistoryReader {
         return found.reversed()
     }
 
-    /// Everything in the file, by hour, day or month, the oldest first; what is older than the days
-    /// that are kept stands under 0.
-    public func usage(_ span: UsageLedger.Span) throws(StoreError) -> [UsageLedger.Row] {
+    /// What is in the file of the latest `count` hours, days or months in which there was any, the
+    /// oldest first; what is older than the days that are kept stands under 0.
+    public func usage(
+        _ span: UsageLedger.Span, latest count: Int = .max
+    ) throws(StoreError) -> [UsageLedger.Row] {
         let table =
             switch span {
             case .hour: "SELECT hour AS period, user, uplink, sent, received FROM usage"
@@ -40,10 +42,11 @@ public final class HistoryReader {
         var rows: [UsageLedger.Row] = []
         try database.prepare(
             """
-            SELECT period, user, uplink, sum(sent), sum(received) FROM (\(table))
+            WITH found AS (\(table)) SELECT period, user, uplink, sum(sent), sum(received) FROM found
+            WHERE period IN (SELECT DISTINCT period FROM found ORDER BY period DESC LIMIT ?)
             GROUP BY period, user, uplink ORDER BY period, user, uplink
             """
-        ).each([]) { row in
+        ).each([.integer(Int64(clamping: max(0, count)))]) { row in
             let user = row.text(1) ?? ""
             rows.append(
                 UsageLedger.Row(

@@ -5,6 +5,8 @@ import Shell
 /// `braid status --watch` on a terminal: asks every second and draws, until somebody leaves.
 enum StatusWatch {
     private static let interval = 1_000
+    /// More than a screen shows.
+    private static let latestEvents = 100
     /// The sums of days and months are asked for more rarely.
     private static let usageInterval = 10
 
@@ -54,7 +56,7 @@ enum StatusWatch {
         _ screen: inout StatusScreen, _ events: inout HistoryDesk.Events, _ control: String?
     ) {
         func read(_ revision: UInt64) -> HistoryDesk.Events? {
-            (try? Control.ask("events \(revision)", at: control)).flatMap {
+            (try? Control.ask("events \(revision) \(latestEvents)", at: control)).flatMap {
                 HistoryDesk.decode(HistoryDesk.Events.self, $0)
             }
         }
@@ -69,7 +71,7 @@ enum StatusWatch {
 
     private static func askUsage(_ screen: inout StatusScreen, _ control: String?) {
         func read(_ span: UsageLedger.Span) -> [UsageTable.Row] {
-            (try? Control.ask("usage \(span.rawValue)", at: control)).flatMap {
+            (try? Control.ask("usage \(span.rawValue) 1", at: control)).flatMap {
                 HistoryDesk.decode([UsageTable.Row].self, $0)
             } ?? []
         }
