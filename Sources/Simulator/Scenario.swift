@@ -105,6 +105,9 @@ public struct Fault: Hashable, Sendable {
         case smallLoss(Double, Direction)
         /// The concentrator takes its second address back, or announces it again.
         case announced(Bool)
+        /// The concentrator's first address is gone, on every uplink, or there again; the second
+        /// stays.
+        case firstAddress(Bool)
         /// The owner changes the mode of its connections.
         case mode(HandoverMode)
         /// Whether somebody uses the machine, for a mode that follows from use.

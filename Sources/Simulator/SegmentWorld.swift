@@ -454,7 +454,8 @@ public final class SegmentWorld: InstantLoop {
                 to: newDown.with {
                     $0.corruption = 0; $0.mtu = nil; $0.outage = down.conditions.outage
                 }, at: now)
-        case .rebind, .roam, .renumbered, .smallLoss, .announced, .mtu, .use:
+        case .rebind, .roam, .renumbered, .smallLoss, .announced, .mtu,
+            .firstAddress, .use:
             break  // nothing here knows addresses, nor probes the length of datagrams
         case .mode(let mode):
             initiator.mode = mode

@@ -81,6 +81,11 @@ extension World {
             if options.second != nil {
                 concentrator.setAnnounced(isThere ? [Self.secondAddress] : [], at: now)
             }
+        case .firstAddress(let isThere):
+            let outage = isThere ? LinkConditions.Outage.none : .blackHole
+            for link in lanes.compactMap(\.ups.first) + lanes.compactMap(\.downs.first) {
+                link.change(to: link.conditions.with { $0.outage = outage }, at: now)
+            }
         case .rebind:
             lanes[i].publicAddress.port += 1
         case .mode(let mode):

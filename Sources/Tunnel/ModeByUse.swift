@@ -35,7 +35,7 @@ public struct ModeByUse: Sendable {
     /// What is known from outside about the person in front of the machine.
     public enum Hint: String, CaseIterable, Sendable {
         case unknown
-        /// Somebody looks at it: whatever moves is waited for at once.
+        /// Somebody looks at it: what moves is waited for sooner.
         case inUse = "in-use"
         /// Nobody does: only a call is waited for.
         case idle
@@ -59,16 +59,19 @@ public struct ModeByUse: Sendable {
     /// Bytes of payload that make a stream's or the flows' interval one of a transfer: 64 kbit/s.
     public static let minimumTransfer = 4_000
 
-    /// A transfer that has lasted so long is waited for; with the hint that somebody looks, the first
-    /// interval does.
-    static let transferLasts = Interval.seconds(3)
+    /// A transfer that has lasted so long is waited for. A page that is there sooner gains nothing
+    /// by a radio that takes 2 s to wake, and pays its tail; not much sooner either where somebody
+    /// looks.
+    static func transferLasts(_ hint: Hint) -> Interval {
+        hint == .inUse ? .seconds(3) : .seconds(5)
+    }
     /// A call is one after so long.
     static let callLasts = Interval.seconds(1)
     /// Intervals without evidence that interrupt nothing: a server's pause, a burst's gap.
     static let gap = Interval.milliseconds(1_000)
     /// Intervals with an exchange, less a quarter for each without one, that make traffic
     /// interactive: somebody who types, not a page or a keepalive.
-    static let interactiveScore = 8.0
+    static func interactiveScore(_ hint: Hint) -> Double { hint == .inUse ? 4 : 8 }
     static let maximumScore = 16.0
     /// For so long its evidence must be missing before a demand ends.
     static func quiet(_ demand: Demand) -> Interval {
@@ -144,15 +147,9 @@ public struct ModeByUse: Sendable {
     /// What the evidence asks for by itself, whatever there was before.
     private var wanted: Demand {
         if call.hasLasted(Self.callLasts) { return .call }
-        switch hint {
-        case .idle: return .nothing
-        case .inUse:
-            if transfer.since != nil { return .transfer }
-            return exchange.since != nil ? .interactive : .nothing
-        case .unknown:
-            if transfer.hasLasted(Self.transferLasts) { return .transfer }
-            return score >= Self.interactiveScore ? .interactive : .nothing
-        }
+        if hint == .idle { return .nothing }
+        if transfer.hasLasted(Self.transferLasts(hint)) { return .transfer }
+        return score >= Self.interactiveScore(hint) ? .interactive : .nothing
     }
 
     private mutating func begin(_ next: Demand, at now: Instant) {

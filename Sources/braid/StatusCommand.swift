@@ -48,7 +48,7 @@ struct ModeCommand: ParsableCommand {
             full: all uplinks carry data. backup: backup uplinks carry data only when no other works. \
             single: one uplink at a time. auto: one uplink while nothing but small exchanges pass, more while \
             somebody waits (a transfer that lasts, a call, interactive traffic). What a screen knows helps it: \
-            --in-use has whatever moves waited for at once, --idle nothing but calls; without either it goes by \
+            --in-use has what moves waited for sooner, --idle nothing but calls; without either it goes by \
             the traffic alone.
             """)
 

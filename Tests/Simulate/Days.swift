@@ -3,7 +3,7 @@ import Simulator
 
 /// `simulate day`: days with a phone in every mode, and `auto` beside them.
 ///
-///     simulate day [WIFI CELLULAR] [--seeds A..B]
+///     simulate day [WIFI CELLULAR] [full] [backup] [single] [auto] [--seeds A..B]
 enum Days {
     static func run(_ words: [String], seeds: Range<UInt64>) -> Bool {
         var names = ["wifi-n950", "3g-n950"]
@@ -11,12 +11,14 @@ enum Days {
             names[word.hasPrefix("wifi-") ? 0 : 1] = word
         }
         let radios = names.compactMap(RadioProfile.named)
+        let named = Day.Choice.allCases.filter { words.contains($0.rawValue) }
+        let choices = named.isEmpty ? Day.Choice.allCases : named
         print(
             "seed choice J J-WiFi J-cellular waited-s pages transfers film call pauses longest-s MB-cellular"
         )
         var sums: [Day.Choice: (joules: Double, waited: Double, pauses: Int)] = [:]
         for seed in seeds {
-            for choice in Day.Choice.allCases {
+            for choice in choices {
                 let outcome = Day(seed: seed, choice: choice, radios: radios).run()
                 if let wrong = outcome.failure {
                     print("failure \(seed) \(choice.rawValue): \(wrong)")

@@ -15,6 +15,7 @@ import Wire
 ///     simulate silences [--seeds A..B] [--trace]
 ///     simulate hashes [--seeds A..B]
 ///     simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]
+///     simulate commute [WIFI CELLULAR] [--seeds A..B]
 ///     simulate day [WIFI CELLULAR] [--seeds A..B]
 ///     simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]
 ///     simulate handovers [MODE] [APPLICATION] [visible|silent] [return] --seed N
@@ -82,11 +83,11 @@ import Wire
         guard let command = words.first,
             [
                 "soak", "one", "handovers", "signals", "silences", "hashes", "fairness", "energy",
-                "day"
+                "day", "commute"
             ].contains(command),
             var arguments = Arguments(
                 words.dropFirst().filter {
-                    !["energy", "day"].contains(command) || !Energy.isWord($0)
+                    !["energy", "day", "commute"].contains(command) || !Energy.isWord($0)
                 })
         else {
             print(
@@ -97,6 +98,7 @@ import Wire
                     + "       simulate silences [--seeds A..B] [--trace]\n"
                     + "       simulate hashes [--seeds A..B]\n"
                     + "       simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]\n"
+                    + "       simulate commute [WIFI CELLULAR] [--seeds A..B]\n"
                     + "       simulate day [WIFI CELLULAR] [--seeds A..B]\n"
                     + "       simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]\n"
                     + "soak and one take --congestion, too")
@@ -115,6 +117,10 @@ import Wire
         if command == "signals" { exit(Signals.run(arguments) ? 0 : 1) }
         if command == "energy" {
             exit(Energy.run(words, seed: arguments.seeds.lowerBound) ? 0 : 1)
+        }
+        if command == "commute" {
+            if !words.contains("--seeds") { arguments.seeds = 0..<3 }
+            exit(Commutes.run(words, seeds: arguments.seeds) ? 0 : 1)
         }
         if command == "day" {
             if !words.contains("--seeds") { arguments.seeds = 0..<1 }

@@ -99,6 +99,16 @@ import Testing
         #expect(try profile("3g-balasubramanian").tail == .milliseconds(12_500))
         #expect(abs(try profile("3g-balasubramanian").promotion.energy - 3.5) < 1e-9)
         #expect(abs(try profile("3g-balasubramanian").tailEnergy - 7.75) < 1e-9)
+        // And what its authors work out from it: 50 kB, received at 1 Mbit/s, cost 12.5 J.
+        var meter = RadioMeter(try profile("3g-balasubramanian"), from: .zero)
+        let asked = Instant.zero + .seconds(100)
+        meter.packet(0, isUp: true, at: asked)
+        for i in 0..<50 {
+            meter.packet(1_000, isUp: false, at: asked + .seconds(2) + .milliseconds(8) * Int64(i))
+        }
+        meter.advance(to: asked + .seconds(20))
+        let energy = meter.energy - 2 - 0.02 * 5
+        #expect(abs(energy - 12.5) < 0.25, "\(energy) J")
         #expect(try profile("lte-huang").tail == .milliseconds(11_576))
         let tail = try profile("3g-huang").tail
         #expect(abs(tail.seconds - (8.0882 + 0.8242)) < 1e-6)

@@ -8,6 +8,10 @@ public struct Commute: Hashable, Sendable {
     public var seed: UInt64
     /// Of the connections.
     public var mode: HandoverMode
+    /// What the cellular uplink costs beside WiFi, at the scheduler's.
+    public var cost = PathCosts.Cost.usual
+    /// The mode follows from use instead.
+    public var followsUse = false
     /// Of the way.
     public var length = Interval.seconds(1200)
     /// Of WiFi and cellular.
@@ -36,6 +40,8 @@ public struct Commute: Hashable, Sendable {
         public var energies: [RadioEnergy]
         /// Bytes over WiFi and cellular, both ways, with IP and UDP headers.
         public var bytes = [0, 0]
+        /// At 5 a GB over cellular, and nothing over WiFi.
+        public var money: Double { 5 * Double(bytes[1]) / 1e9 }
         /// The first thing that went wrong; nil where nothing did.
         public var failure: String?
     }
@@ -45,6 +51,7 @@ public struct Commute: Hashable, Sendable {
         let scenario = scenario
         var options = World.Options()
         options.mode = mode
+        options.followsUse = followsUse
         let world = World(scenario, seed: seed, options: options)
         world.streams[0].initiator.log.keepsArrivals = true
         world.streams[0].initiator.log.binWidth = .seconds(5)
@@ -75,7 +82,8 @@ public struct Commute: Hashable, Sendable {
         var random = SeededRandom(seed: seed ^ 0x636f_6d6d_7574_6500)
         var wifi = UplinkPlan(.wifi, radio: nil), cellular = UplinkPlan(.cellular)
         cellular.radio = radios.count > 1 ? radios[1].plan : nil
-        cellular.isBackup = mode != .full
+        cellular.isBackup = mode != .full || followsUse
+        cellular.cost = cost
         wifi.isBackup = false
         let begin = Instant.zero + .seconds(1)
         let count = Int((length - .seconds(1)).nanoseconds / period.nanoseconds) + 1

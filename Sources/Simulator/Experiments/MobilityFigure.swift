@@ -18,6 +18,9 @@ extension Figures {
         case wifiToWifi(Interval)
         /// WiFi comes; the cellular link goes so much later, or sooner.
         case cellularToWifi(Interval)
+        /// WiFi goes, and with it the address of the concentrator that the session began on; it has
+        /// announced another one.
+        case bothEnds
 
         var name: String {
             switch self {
@@ -26,13 +29,14 @@ extension Figures {
                 "cellular to WiFi, both for \(overlap.seconds.short(1)) s"
             case .cellularToWifi(let overlap):
                 "cellular to WiFi, none for \((.zero - overlap).seconds.short(1)) s"
+            case .bothEnds: "both ends: WiFi and the concentrator's address"
             }
         }
     }
 
     private static let moves: [Move] =
         [200, 500, 1000, 3000].map { .wifiToWifi(.milliseconds($0)) }
-        + [1000, 0, -500].map { .cellularToWifi(.milliseconds($0)) }
+        + [1000, 0, -500].map { .cellularToWifi(.milliseconds($0)) } + [.bothEnds]
 
     private func moves(_ summary: inout Summary) throws -> [FigureFile] {
         var table = CommaTable(["move", "mode", "longest time without a byte s, median"])
@@ -76,9 +80,15 @@ extension Figures {
                 Fault(at: at, uplink: 0, change: .returned),
                 Fault(at: at + overlap, uplink: 1, change: .removed)
             ].sorted { $0.at < $1.at }
+        case .bothEnds:
+            scenario.faults = [
+                Fault(at: at, uplink: 0, change: .removed),
+                Fault(at: at, uplink: 0, change: .firstAddress(false))
+            ]
         }
         var options = World.Options()
         options.mode = mode
+        if move == .bothEnds { options.second = trial.cellular.up }
         let world = World(scenario, seed: trial.seed, options: options)
         world.streams[0].initiator.log.keepsArrivals = true
         world.run(until: at + .seconds(6), mayStop: true)
@@ -89,6 +99,29 @@ extension Figures {
     }
 
     // MARK: A commute
+
+    /// The same way in full mode with an uplink that costs something, and in the mode that follows
+    /// from use.
+    private func commuteChoices(_ summary: inout Summary) throws {
+        var dear = Commute(seed: seed, mode: .full, radios: Self.radios)
+        dear.cost = .dear
+        var byUse = Commute(seed: seed, mode: .single, radios: Self.radios)
+        byUse.followsUse = true
+        for (name, commute) in [("full, cost: prefer-cheap", dear), ("auto", byUse)] {
+            let outcome = commute.run()
+            if let wrong = outcome.failure {
+                throw Failure(description: "commute, \(name): \(wrong)")
+            }
+            summary.row(
+                "Commute, \(name): time waited s; longest s; J of WiFi; of cellular; MB over "
+                    + "cellular; money at 5 a GB",
+                full: [
+                    outcome.waited.seconds.fixed(1), outcome.longest.seconds.fixed(1),
+                    outcome.energies[0].joules.fixed(0), outcome.energies[1].joules.fixed(0),
+                    (Double(outcome.bytes[1]) / 1e6).fixed(1), outcome.money.fixed(3)
+                ].joined(separator: "; "))
+        }
+    }
 
     private func commutes(_ summary: inout Summary) throws -> [FigureFile] {
         let outcomes = try HandoverMode.allCases.map { mode in
@@ -104,11 +137,13 @@ extension Figures {
             ("longest time without a byte, s", values { $0.longest.seconds.fixed(1) }),
             ("J of WiFi", values { $0.energies[0].joules.fixed(0) }),
             ("J of cellular", values { $0.energies[1].joules.fixed(0) }),
-            ("MB over cellular", values { (Double($0.bytes[1]) / 1e6).fixed(1) })
+            ("MB over cellular", values { (Double($0.bytes[1]) / 1e6).fixed(1) }),
+            ("money at 5 a GB", values { $0.money.fixed(3) })
         ] {
             summary.row(
                 "Commute: \(what)", full: texts[0], backup: texts[1], single: texts[2])
         }
+        try commuteChoices(&summary)
         var table = CommaTable(
             ["seconds"] + HandoverMode.allCases.map { "\(Self.name($0)) Mbit/s" })
         let bins = outcomes.map(\.log.bins)
