@@ -296,6 +296,7 @@ extension Session {
 
     /// A path that worked does not any more.
     func fallSilent(_ path: Path, at now: Instant) {
+        use.noteTrouble(at: now)
         enter(.suspect(hasAnswered: true, isReported: false), path, at: now)
     }
 

@@ -13,14 +13,6 @@ public struct ModeByUse: Sendable {
     public enum Demand: Int, CaseIterable, Sendable {
         case nothing, interactive, transfer, call
 
-        /// The mode that serves it.
-        public var mode: HandoverMode {
-            switch self {
-            case .nothing: .single
-            case .interactive: .backup
-            case .transfer, .call: .full
-            }
-        }
         /// For status and logs.
         public var label: String {
             switch self {
@@ -50,6 +42,8 @@ public struct ModeByUse: Sendable {
         public var exchanges = 0
         /// Flows of small datagrams at a steady pace: voice, games.
         public var steadyFlows = 0
+        /// An uplink went or fell silent within `movingMemory`.
+        public var isMoving = false
         /// Nothing moved.
         public init() {}
     }
@@ -67,6 +61,8 @@ public struct ModeByUse: Sendable {
     }
     /// A call is one after so long.
     static let callLasts = Interval.seconds(1)
+    /// Somebody whose uplink went or fell silent is on the move for so long.
+    static let movingMemory = Interval.seconds(600)
     /// Intervals without evidence that interrupt nothing: a server's pause, a burst's gap.
     static let gap = Interval.milliseconds(1_000)
     /// Intervals with an exchange, less a quarter for each without one, that make traffic
@@ -105,14 +101,25 @@ public struct ModeByUse: Sendable {
 
     /// What is waited for at present.
     public private(set) var demand = Demand.nothing
-    /// The mode that follows from it.
-    public var mode: HandoverMode { demand.mode }
+    /// The mode that follows from it. A call needs both uplinks where one is likely to go; where all
+    /// have stood for long, a path that stands ready is enough.
+    public var mode: HandoverMode {
+        switch demand {
+        case .nothing: .single
+        case .interactive: .backup
+        case .transfer: .full
+        case .call:
+            isMoving || hint != .idle && transfer.hasLasted(Self.transferLasts(hint))
+                ? .full : .backup
+        }
+    }
     /// As last given.
     public var hint = Hint.unknown
     private var transfer = Evidence()
     private var call = Evidence()
     private var exchange = Evidence()
     private var score = 0.0
+    private var isMoving = false
     /// When a demand last ended, and how often it had come back by then.
     private var endedAt = Instant(nanoseconds: .min / 2)
     private var doublings = 0
@@ -127,13 +134,14 @@ public struct ModeByUse: Sendable {
 
     /// What moved in the interval that ends now. Nil where the mode stays.
     public mutating func observe(_ seen: Observation, at now: Instant) -> HandoverMode? {
+        let before = mode
+        isMoving = seen.isMoving
         transfer.note(seen.transferBytes >= Self.minimumTransfer, at: now)
         call.note(seen.steadyFlows > 0, at: now)
         exchange.note(seen.exchanges > 0, at: now)
         score =
             seen.exchanges > 0
             ? min(score + 1, Self.maximumScore) : max(score - 0.25, 0)
-        let before = mode
         let wanted = wanted
         if wanted.rawValue > demand.rawValue {
             begin(wanted, at: now)

@@ -105,6 +105,7 @@ extension Session {
     /// The uplink is gone: its subflows end at both sides without waiting for a time-out.
     func closePaths(uplink: UplinkNumber, at now: Instant) {
         for case let path? in paths where path.uplink == uplink && path.isOpen {
+            use.noteTrouble(at: now)
             close(path, at: now)
         }
         schedule(at: now)

@@ -10,6 +10,8 @@ struct UseWatch {
     fileprivate var active: [StreamSlot] = []
     /// Bytes of datagrams since the last look.
     fileprivate var datagramBytes = 0
+    /// When an uplink last went, or fell silent.
+    fileprivate(set) var troubleAt = Instant(nanoseconds: .min / 2)
     /// When the next look is due; `.distantFuture` while nothing moves.
     fileprivate(set) var dueAt = Instant.distantFuture
 
@@ -24,6 +26,8 @@ struct UseWatch {
         isOn = true
         dueAt = now + ModeByUse.interval
     }
+    /// An uplink that was in use went or fell silent.
+    mutating func noteTrouble(at now: Instant) { troubleAt = now }
     fileprivate mutating func stop() { self = UseWatch(nil, at: .zero) }
 }
 
@@ -121,6 +125,7 @@ extension Session {
                 seen.transferBytes += use.datagramBytes
             }
         }
+        seen.isMoving = now - use.troubleAt < ModeByUse.movingMemory
         use.datagramBytes = 0
         use.active.removeAll(keepingCapacity: true)
         use.look &+= 1

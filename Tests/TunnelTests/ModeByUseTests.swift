@@ -11,6 +11,7 @@ import Testing
         var machine = ModeByUse()
         var now = Instant.zero + .seconds(100)
         var changes = 0
+        var isMoving = false
 
         /// So many seconds of intervals in which the same moved.
         mutating func run(_ seconds: Double, transfer: Int = 0, exchanges: Int = 0, calls: Int = 0)
@@ -21,6 +22,7 @@ import Testing
                 seen.transferBytes = transfer
                 seen.exchanges = exchanges
                 seen.steadyFlows = calls
+                seen.isMoving = isMoving
                 if machine.observe(seen, at: now) != nil { changes += 1 }
             }
         }
@@ -68,12 +70,14 @@ import Testing
         #expect(it.changes == 0)
     }
 
-    @Test func aCallIsFullAtOnceAndForItsPauses() {
+    @Test(arguments: [(true, HandoverMode.full), (false, .backup)])
+    func aCallCountsAtOnceAndForItsPauses(isMoving: Bool, mode: HandoverMode) {
         var it = Clocked()
+        it.isMoving = isMoving
         it.run(1, calls: 1)
-        #expect(it.machine.demand == .call && it.machine.mode == .full)
+        #expect(it.machine.demand == .call && it.machine.mode == mode)
         it.run(3)
-        #expect(it.machine.mode == .full)
+        #expect(it.machine.mode == mode)
         it.run(1, calls: 1)
         it.run(4)
         #expect(it.machine.mode == .single)
@@ -135,7 +139,7 @@ import Testing
         it.run(30, transfer: 100_000, exchanges: 3)
         #expect(it.changes == 0)
         it.run(2, calls: 1)
-        #expect(it.machine.mode == .full)
+        #expect(it.machine.mode == .backup)
         // The screen goes dark during a download: it is not waited for any more.
         it = Clocked()
         it.run(6, transfer: 100_000)
