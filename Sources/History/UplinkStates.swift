@@ -61,9 +61,9 @@ public struct UplinkStates: Sendable {
         return News(kind: .uplinkVanished)
     }
 
-    /// The system refuses to send through it: its paths end, which is no news then.
+    /// Sending through it fails, which is its own news: it is lost, whatever its paths say of it.
     public mutating func failed(_ uplink: String, at time: Int64) {
-        if states[uplink]?.condition == .carrying {
+        if case .carrying? = states[uplink]?.condition {
             states[uplink]?.condition = .lost(since: time)
         }
     }

@@ -319,13 +319,16 @@ public final class LivePage {
             json.field("down", row.down)
             json.field("bytesUp", row.bytesUp)
             json.field("bytesDown", row.bytesDown)
-            if isProxy { writeUsage(row.name, into: &json) }
+            if isProxy { writeUsage(row, into: &json) }
         }
     }
 
     /// Bytes of IP packets of this day and this month, as far as they are counted.
-    private func writeUsage(_ uplink: String, into json: inout JSONText) {
-        let usage = source.recorder.usage
+    private func writeUsage(_ row: UplinkRow, into json: inout JSONText) {
+        if let used = row.used { json.field("used", used) }
+        if let allowance = row.allowance { json.field("allowance", allowance) }
+        if let spent = row.spent { json.field("spent", spent) }
+        let usage = source.recorder.usage, uplink = row.name
         guard usage.total(of: .init(uplink: uplink)).total > 0 else { return }
         let now = UsageHour(milliseconds: source.recorder.time)
         json.field("today", usage.volume(uplink: uplink, sinceDay: now.day).total)
@@ -341,6 +344,7 @@ public final class LivePage {
     // MARK: Connections and flows
 
     private func ask(_ request: StatusRequest, _ exchange: StatusExchange) {
+        queries.removeAll { $0.exchange.isOver }
         queries.append((StreamQuery(StreamOrder(request.query)), exchange))
         queryTimer?.arm(after: .zero)
     }

@@ -38,6 +38,10 @@ struct UplinkRow: Equatable {
     /// Bytes since the path, or the session, began.
     var bytesUp = 0, bytesDown = 0
 
+    /// Bytes of IP packets in the present period of its allowance, what it may carry in it, and what
+    /// that came to, in words; nil where nobody counts.
+    var used: Int?, allowance: Int?, spent: String?
+
     /// What waits in the uplink's queue, as time: the round trip beyond the shortest of late.
     var queue: Interval? {
         guard let rtt, let minimumRTT else { return nil }
@@ -61,6 +65,11 @@ enum UplinkRows {
             let own = paths.filter { $0.uplink == uplink.name }
             var row = row(uplink.name, own, isProxy: true)
             row.role = uplink.isOff ? .off : uplink.isBackup ? .backup : .regular
+            row.used = uplink.usedBytes
+            row.allowance = uplink.allowanceBytes
+            if let spent = uplink.spent, let currency = uplink.currency {
+                row.spent = "\(hundredths(spent)) \(currency)"
+            }
             judge(&row, uplink, own, mode: mode, hasSession: hasSession)
             return row
         }
@@ -85,6 +94,12 @@ enum UplinkRows {
             }
             return row
         }
+    }
+
+    private static func hundredths(_ value: Double) -> String {
+        guard value.isFinite, abs(value) < 1e12 else { return "?" }
+        let all = Int((abs(value) * 100).rounded()), part = all % 100
+        return (value < 0 ? "-" : "") + "\(all / 100).\(part < 10 ? "0" : "")\(part)"
     }
 
     /// What is measured on `paths`, which are one uplink's.
@@ -135,6 +150,10 @@ enum UplinkRows {
             } else if !usable.contains(where: \.isProven) {
                 unused(.silent, "full packets don't pass it yet")
             }
+        } else if let used = uplink.usedBytes, let allowance = uplink.allowanceBytes,
+            used >= allowance
+        {
+            unused(.off, "its allowance is used up", isKnown: false)
         } else if !hasSession {
             unused(.waiting, "there is no session to the concentrator", isKnown: false)
         } else if paths.contains(where: \.isFutile) {

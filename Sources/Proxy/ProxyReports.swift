@@ -11,7 +11,17 @@ final class ProxyReports {
     var handovers: HandoverWatch?
     private var uplinks = UplinkStates()
     /// By uplink: the event of its latest loss, which what is known of the handover completes.
-    private var losses: [String: UInt64] = [:]
+    private var losses: [String: Loss] = [:]
+    private struct Loss {
+        var event: UInt64
+        var kind: Event.Kind
+        /// Of the wall clock, ms.
+        var time: Int64
+    }
+    /// The system's word and the engine's within this time are of one loss, ms.
+    private static let together: Int64 = 2_000
+    /// Uplinks whose loss is remembered.
+    private static let maximumLosses = 64
     /// A proxy has one at a time, whose number changes while it goes on.
     private static let theSession = 0
 
@@ -26,12 +36,36 @@ final class ProxyReports {
 
     func vanished(_ uplink: String) {
         guard let news = uplinks.vanished(uplink, at: recorder.time) else { return }
-        losses[uplink] = recorder.note(news.kind, uplink: uplink)
+        // Sending may have failed a moment before; then this is why.
+        if let loss = latestLoss(uplink), loss.kind == .uplinkFailed,
+            recorder.events.amend(
+                loss.event,
+                {
+                    $0.kind = news.kind
+                    $0.detail = nil
+                })
+        {
+            losses[uplink]?.kind = news.kind
+            return
+        }
+        noteLoss(of: uplink, news.kind, recorder.note(news.kind, uplink: uplink))
     }
 
     func failed(_ uplink: String, _ why: String) {
         uplinks.failed(uplink, at: recorder.time)
-        losses[uplink] = recorder.note(.uplinkFailed, uplink: uplink, detail: why)
+        guard latestLoss(uplink)?.kind != .uplinkVanished else { return }
+        noteLoss(
+            of: uplink, .uplinkFailed,
+            recorder.note(.uplinkFailed, uplink: uplink, detail: why))
+    }
+
+    private func latestLoss(_ uplink: String) -> Loss? {
+        losses[uplink].flatMap { abs(recorder.time - $0.time) <= Self.together ? $0 : nil }
+    }
+
+    private func noteLoss(of uplink: String, _ kind: Event.Kind, _ event: UInt64) {
+        if losses.count >= Self.maximumLosses { losses.removeAll() }
+        losses[uplink] = Loss(event: event, kind: kind, time: recorder.time)
     }
 
     func role(of uplink: String, is role: UplinkRole) {
@@ -64,9 +98,10 @@ final class ProxyReports {
                 numbers.path = path
                 numbers.silence = news.silence
                 let event = recorder.note(news.kind, uplink: uplink, numbers: numbers)
-                losses[uplink] = health == .usable ? nil : event
+                losses[uplink] = nil
+                if health != .usable { noteLoss(of: uplink, news.kind, event) }
             }
-            if health != .usable, let loss = losses[uplink] {
+            if health != .usable, let loss = losses[uplink]?.event {
                 handovers?.watch(session: session, path: path) { [recorder] in
                     recorder.handover(from: loss, $0)
                 }

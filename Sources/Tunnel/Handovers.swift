@@ -10,8 +10,9 @@ public struct Handover: Sendable {
     public var at: Instant
     /// Connections that had a subflow there, and steady flows of datagrams it was used for.
     public var connections: Int, calls: Int
-    /// The longest time for which one of them, having received until then, got nothing; nil where
-    /// none of them was receiving.
+    /// The longest time for which one of them, having got on until then, got nothing to its
+    /// application or from it to the other end; nil where none was at it. What arrives at the other
+    /// end is known by its acknowledgements, less half a round trip.
     public var longestPause: Interval?
     /// The names of the uplinks that carry data in its place, at the concentrator `path 1`; empty
     /// where none does.
@@ -20,15 +21,15 @@ public struct Handover: Sendable {
     public var isSettled: Bool
 }
 
-/// When bytes or datagrams last came for the application, and the longest pause of late.
-struct DeliveryMeter {
+/// When something last got on in one direction (bytes or datagrams that came for the application,
+/// bytes of its own that arrived at the peer), and the longest pause of late.
+struct ProgressMeter {
+    /// Zero: nothing has, or nothing was to.
     private(set) var last = Instant.zero
     private var pause = Interval.zero
     private var pauseEnded = Instant.zero
-    /// Paths it had a subflow on, or was carried by, when they were lost: a bit each.
-    var lostPaths: UInt16 = 0
 
-    /// Something came: when it did before.
+    /// Something got on: since when nothing had.
     @inline(__always) mutating func note(at now: Instant) -> Instant {
         let before = last
         last = now
@@ -37,7 +38,10 @@ struct DeliveryMeter {
         return before
     }
 
-    /// It was receiving in the second before `instant`.
+    /// There is nothing that could get on: what follows is no pause.
+    @inline(__always) mutating func rest() { last = .zero }
+
+    /// It got on in the second before `instant`.
     func wasBusy(at instant: Instant) -> Bool {
         last > .zero && instant - last < HandoverMeter.span
     }
@@ -46,6 +50,18 @@ struct DeliveryMeter {
     func pause(since instant: Instant) -> Interval {
         last > .zero && pauseEnded > instant && pause < HandoverMeter.span ? pause : .zero
     }
+}
+
+/// How a connection gets on, both ways.
+struct StreamPauses {
+    /// Bytes in order for its owner.
+    var deliveries = ProgressMeter()
+    /// Its own bytes, at the peer.
+    var acknowledgements = ProgressMeter()
+    /// How many of those are known to have arrived.
+    var acknowledged: UInt64 = 0
+    /// Paths it had a subflow on when they were last lost: a bit each.
+    var lostPaths: UInt16 = 0
 }
 
 /// The handovers of a session that are being measured: one for each path that was lost of late.
@@ -91,27 +107,29 @@ final class HandoverMeter {
         for i in records.indices where records[i].change > heard {
             let path = records[i].path, bit = UInt16(1) << path.number
             guard stream.association == nil, stream.connection.hasSubflow(path: path) else {
-                stream.deliveries.lostPaths &= ~bit
+                stream.pauses.lostPaths &= ~bit
                 continue
             }
-            stream.deliveries.lostPaths |= bit
+            stream.pauses.lostPaths |= bit
             records[i].connections += 1
-            note(stream.deliveries, i)
+            note(stream.pauses.deliveries, i)
+            note(stream.pauses.acknowledgements, i)
         }
     }
 
     /// A steady flow was carried by the path that was lost just now.
     func count(_ flow: DatagramFlow, path: PathID) {
         guard let i = records.firstIndex(where: { $0.path == path }) else { return }
-        flow.deliveries.lostPaths |= 1 << path.number
+        flow.lostPaths |= 1 << path.number
         records[i].calls += 1
         note(flow.deliveries, i)
     }
 
-    private func note(_ deliveries: DeliveryMeter, _ i: Int) {
-        if deliveries.wasBusy(at: records[i].at) { records[i].busy += 1 }
+    private func note(_ progress: ProgressMeter, _ i: Int) {
+        guard progress.wasBusy(at: records[i].at) else { return }
+        records[i].busy += 1
         records[i].longest = max(
-            records[i].longest, deliveries.pause(since: records[i].lastArrival))
+            records[i].longest, progress.pause(since: records[i].lastArrival))
     }
 
     /// One that was on `paths` gets something, after nothing since `last`.
@@ -147,10 +165,27 @@ final class HandoverMeter {
 extension Session {
     /// Bytes in order have come for the stream's owner.
     @inline(__always) func noteDelivery(_ stream: StreamHandle, at now: Instant) {
-        let last = stream.deliveries.note(at: now)
+        let last = stream.pauses.deliveries.note(at: now)
         if handovers.isMeasuring {
-            handovers.notePause(from: last, to: now, lostPaths: stream.deliveries.lostPaths)
+            handovers.notePause(from: last, to: now, lostPaths: stream.pauses.lostPaths)
         }
+    }
+
+    /// A segment of the stream has come by `path`: where it acknowledges more of the stream's bytes
+    /// than were known to have arrived, they did so half a round trip ago.
+    @inline(__always) func noteAcknowledged(
+        _ stream: StreamHandle, _ path: Path, at now: Instant
+    ) {
+        let acknowledged = stream.connection.acknowledged
+        guard acknowledged != stream.pauses.acknowledged else { return }
+        stream.pauses.acknowledged = acknowledged
+        let arrival = max(
+            now - path.roundTrip.knownMinimum / 2, stream.pauses.acknowledgements.last)
+        let last = stream.pauses.acknowledgements.note(at: arrival)
+        if handovers.isMeasuring, last > .zero {
+            handovers.notePause(from: last, to: arrival, lostPaths: stream.pauses.lostPaths)
+        }
+        if !stream.connection.hasUnacknowledged { stream.pauses.acknowledgements.rest() }
     }
 
     /// A path that carried data is silent or gone since the change of this number.

@@ -96,7 +96,8 @@ public final class StreamHandle {
     let target: Target?
     /// What it is where it has no target; known at the concentrator with its preface.
     var association: AssociationPreface?
-    var deliveries = DeliveryMeter()
+    /// How it gets on, for handovers.
+    var pauses = StreamPauses()
     /// The mode its listener gave it; nil: the session's.
     var ownMode: HandoverMode?
     /// Proxy: what of it was seen, where the mode follows from use.

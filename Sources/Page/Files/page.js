@@ -29,6 +29,34 @@ function draw(tag, attributes, ...children) {
   return element
 }
 
+/**
+ * Makes the rows of a table these, and touches only the cells that have changed: what somebody reads, has selected or
+ * is about to choose stays. A row's `data-key` tells it from others.
+ */
+function renew(body, rows) {
+  const old = new Map([...body.children].map(row => [row.dataset.key, row]))
+  rows.forEach((row, place) => {
+    const known = old.get(row.dataset.key)
+    old.delete(row.dataset.key)
+    const own = known ?? row
+    if (body.children[place] !== own) body.insertBefore(own, body.children[place] ?? null)
+    if (!known) return
+    for (let i = 0; i < row.children.length; i++) {
+      const [is, was] = [row.children[i], known.children[i]]
+      if (is.innerHTML !== was.innerHTML) was.replaceChildren(...is.childNodes)
+    }
+  })
+  for (const row of old.values()) row.remove()
+}
+
+/** A row of cells. */
+function line(key, cells) {
+  const row = make("tr", {}, ...cells)
+  row.dataset.key = key
+  row.setAttribute("role", "row")
+  return row
+}
+
 /** Sets the text where it is another one, so that a screen reader hears changes only. */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text
@@ -104,8 +132,11 @@ function begin(hello) {
   say(find("version"), `braid ${hello.version}`)
   say(find("carrier"), live.role === "proxy" ? "uplink" : "user")
   say(find("uplinks-title"), live.role === "proxy" ? "Uplinks" : "Paths")
+  // The past is there to be read; what comes from now on is read out.
+  find("log").removeAttribute("aria-live")
   find("log").replaceChildren()
   takeEvents(hello.events ?? [])
+  setTimeout(() => find("log").setAttribute("aria-live", "polite"), 1000)
   makeModes()
   makeHeads()
   askConnections()
@@ -292,24 +323,26 @@ function cell(label, className, ...children) {
 
 /** Bytes today and this month, against the allowance where there is one. */
 function used(uplink) {
-  if (uplink.month === undefined) return [`${size(uplink.bytesUp + uplink.bytesDown)}`, make("br"), make("small", { textContent: "since it began" })]
-  const lines = [`${size(uplink.today)} today`, make("br"),
-    make("small", { textContent: `${size(uplink.month)} this month` + (uplink.allowance ? ` of ${size(uplink.allowance)}` : "") })]
-  if (uplink.allowance) lines.push(bar([[uplink.month / uplink.allowance, uplink.name]], uplink.month > uplink.allowance ? "bar over" : "bar"))
+  const note = text => [make("br"), make("small", { textContent: text })]
+  if (uplink.month === undefined) return [size(uplink.bytesUp + uplink.bytesDown), ...note("since it began")]
+  const lines = [`${size(uplink.today)} today`]
+  if (uplink.allowance === undefined) lines.push(...note(`${size(uplink.month)} this month`))
+  else {
+    lines.push(...note(`${size(uplink.used)} of ${size(uplink.allowance)}`),
+      bar([[uplink.used / uplink.allowance, uplink.name]], uplink.used > uplink.allowance ? "bar over" : "bar"))
+  }
+  if (uplink.spent) lines.push(...note(uplink.spent))
   return lines
 }
 
 function showUplinks() {
   const body = find("uplinks").querySelector("tbody")
-  // A menu that is open stays as it is.
-  if (body.contains(document.activeElement) && document.activeElement.dataset.open) return
-  const focused = document.activeElement?.dataset?.uplink
   const isProxy = live.role === "proxy"
   for (const id of ["role-title", "share-title"]) find(id).hidden = !isProxy
   say(find("uplink-title"), isProxy ? "Uplink" : "Path")
-  body.replaceChildren(...live.uplinks.map(uplink => {
+  renew(body, live.uplinks.map(uplink => {
     const part = share(uplink.name)
-    const row = make("tr", {},
+    return line(uplink.name, [
       cell("Uplink", "whole", make("span", { className: "name" }, make("i", { className: `swatch c${color(uplink.name)}` }), uplink.name)),
       cell("State", "wide", make("span", { className: `state ${uplink.state}`, textContent: states[uplink.state] ?? uplink.state }),
         ` for ${duration((live.end - uplink.since) / 1000)}`, make("br"),
@@ -319,12 +352,14 @@ function showUplinks() {
       cell("Loss", "number", percent(uplink.loss)),
       ...(isProxy ? [cell("Share", "", make("small", { textContent: percent(part * 100) }), bar([[part, uplink.name]]))] : []),
       cell("Down", "number", rate(uplink.down)), cell("Up", "number", rate(uplink.up)),
-      cell("Used", "number", ...used(uplink)))
-    if (isProxy) row.append(cell("Role", "", roleMenu(uplink)))
-    row.setAttribute("role", "row")
-    return row
+      cell("Used", "number", ...used(uplink)),
+      ...(isProxy ? [cell("Role", "", roleMenu(uplink))] : []),
+    ])
   }))
-  if (focused) body.querySelector(`[data-uplink="${CSS.escape(focused)}"]`)?.focus()
+  for (const menu of body.querySelectorAll("select")) {
+    const role = live.uplinks.find(uplink => uplink.name === menu.dataset.uplink)?.role
+    if (menu !== document.activeElement && !find("ask").open) menu.value = role
+  }
   find("no-uplinks").hidden = live.uplinks.length > 0
   say(find("no-uplinks"), isProxy ? "No uplink: no interface has a default route, or none of those configured is there." : "No proxy is connected.")
 }
@@ -334,14 +369,13 @@ function roleMenu(uplink) {
   const menu = make("select", {})
   menu.dataset.uplink = uplink.name
   menu.setAttribute("aria-label", `Role of ${uplink.name}`)
-  for (const role of ["regular", "backup", "off"]) menu.append(make("option", { value: role, textContent: role, selected: role === uplink.role }))
-  for (const kind of ["pointerdown", "keydown"]) menu.addEventListener(kind, () => { menu.dataset.open = "yes" })
-  menu.addEventListener("blur", () => { delete menu.dataset.open })
+  for (const role of ["regular", "backup", "off"]) menu.append(make("option", { value: role, textContent: role }))
+  menu.value = uplink.role
   menu.addEventListener("change", async () => {
-    delete menu.dataset.open
+    const now = live.uplinks.find(other => other.name === uplink.name) ?? uplink
     const role = menu.value
-    menu.value = uplink.role
-    await change("/uplink", { uplink: uplink.name, role }, `${uplink.name}: ${role}`, ofRole(uplink, role))
+    menu.value = now.role
+    await change("/uplink", { uplink: now.name, role }, `${now.name}: ${role}`, ofRole(now, role))
   })
   return menu
 }
@@ -350,16 +384,26 @@ function roleMenu(uplink) {
 
 const MAXIMUM_EVENTS = 200
 
+/** A loss or a return for the charts; what was over within a second is no mark in five minutes. */
+function mark(event) {
+  if (event.tone === "bad") live.marks.push({ at: event.at, good: false })
+  else if (event.tone === "good") {
+    const before = live.marks.length
+    live.marks = live.marks.filter(mark => mark.good || event.at - mark.at > 1000)
+    if (live.marks.length === before) live.marks.push({ at: event.at, good: true })
+  }
+}
+
 function takeEvents(events) {
   const log = find("log")
   for (const event of events) {
     const known = log.querySelector(`[data-number="${event.number}"]`)
     if (known) { say(known.lastChild, event.text); continue }
     const time = make("time", { dateTime: new Date(event.at).toISOString(), textContent: day(event.at) + clock(event.at, true) })
-    const line = make("li", { className: event.tone ?? "" }, time, make("span", { textContent: event.text }))
-    line.dataset.number = event.number
-    log.prepend(line)
-    if (event.tone === "bad" || event.tone === "good") live.marks.push({ at: event.at, good: event.tone === "good" })
+    const item = make("li", { className: event.tone ?? "" }, time, make("span", { textContent: event.text }))
+    item.dataset.number = event.number
+    log.prepend(item)
+    mark(event)
   }
   while (log.children.length > MAXIMUM_EVENTS) log.lastChild.remove()
   live.marks = live.marks.filter(mark => mark.at > live.end - SECONDS * 1000).slice(-50)
@@ -434,7 +478,7 @@ function rateOf(row, what, now) {
 function showConnections(list) {
   const now = performance.now(), isProxy = live.role === "proxy"
   const body = find("connections").querySelector("tbody")
-  body.replaceChildren(...list.rows.map(row => {
+  renew(body, list.rows.map(row => {
     const total = row.shares.reduce((all, [, bytes]) => all + bytes, 0)
     const shares = row.shares.map(([name, bytes]) => [name, bytes / total])
     const moved = what => [size(row[what]), make("br"), make("small", { textContent: rate(rateOf(row, what, now)) })]
@@ -449,9 +493,7 @@ function showConnections(list) {
         bar(shares.map(([name, part]) => [part, name]))] : ["–"])),
       cell("Mode", "", row.mode, ...(row.policy ? [make("br"), make("small", { textContent: row.policy })] : [])),
     ]
-    const line = make("tr", {}, ...cells)
-    line.setAttribute("role", "row")
-    return line
+    return line(row.id, cells)
   }))
   rates = new Map(list.rows.map(row => [row.id, { up: row.up, down: row.down, now }]))
   say(find("count"), list.matched === list.all ? `${list.all.toLocaleString("en")}` : `${list.matched.toLocaleString("en")} of ${list.all.toLocaleString("en")}`)

@@ -13,7 +13,9 @@ final class DatagramFlow {
     private var nextSequence: UInt32 = 0
     var meter = FlowMeter()
     var traffic = FlowTraffic()
-    var deliveries = DeliveryMeter()
+    var deliveries = ProgressMeter()
+    /// Paths that carried it when they were last lost: a bit each.
+    var lostPaths: UInt16 = 0
     var queue = FIFO<WaitingDatagram>()
     var received = SequenceWindow()
     var order = Resequencer()

@@ -22,7 +22,7 @@ extension DatagramFlows {
         flow.lastUsed = now
         let last = flow.deliveries.note(at: now)
         if handovers.isMeasuring {
-            handovers.notePause(from: last, to: now, lostPaths: flow.deliveries.lostPaths)
+            handovers.notePause(from: last, to: now, lostPaths: flow.lostPaths)
         }
         let target = flow.opening.target
         func hand(_ payload: UnsafeRawBufferPointer) {
