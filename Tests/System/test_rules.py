@@ -99,7 +99,9 @@ def test_by_local_user(w):
 
 
 def test_only_some_uplinks(w):
-    """What a rule keeps to one uplink leaves nothing but the session's own words on the other, in every mode."""
+    """What a rule keeps to one uplink leaves nothing but the session's own words on the other, in every mode; answers to
+    datagrams, too."""
+    echo(w, 7007, addresses=(ORIGIN,))
     for mode in ("full", "single"):
         pair = w.pair(mode=mode, proxy=f"rules:\n  - {{ to: {ORIGIN}, uplinks: [cell] }}\n")
         w.limit(wifi=40, cell=40)
@@ -109,6 +111,19 @@ def test_only_some_uplinks(w):
         came = {uplink: w.received(uplink) - before[uplink] for uplink in before}
         w.notes.append(f"{mode}: {came}")
         check(came["cell"] > 8_000_000 and came["wifi"] < 400_000, f"{mode}: {came}")
+        before = {uplink: w.received(uplink) for uplink in ("wifi", "cell")}
+        inside(w, f"""
+import time
+a = Association()
+assert a.code == 0, a.code
+for i in range(300):
+    a.send(bytes(1000), "{ORIGIN}", 7007)
+    time.sleep(0.005)
+while not a.nothing():
+    a.receive()
+""")
+        came = {uplink: w.received(uplink) - before[uplink] for uplink in before}
+        check(came["cell"] > 250_000 and came["wifi"] < 100_000, f"{mode}: datagrams: {came}")
         # Another connection uses what there is.
         before = {uplink: w.received(uplink) for uplink in ("wifi", "cell")}
         result = w.curl("http://origin.test/bytes/8000000")

@@ -103,4 +103,36 @@ import Wire
         }
         #expect(box.bulk[0] >= 80, "\(box.bulk)")
     }
+
+    /// Both ways, though the other uplink is the faster one.
+    @Test(arguments: DatagramPolicy.allCases) func answers(_ policy: DatagramPolicy) {
+        let world = World(seed: 45)
+        world.run(.seconds(1))
+        let restriction = UplinkRestriction()
+        world.proxy.restrict(restriction, to: [1], at: world.now)
+        let stream = world.proxy.openAssociation(
+            policy: policy, only: restriction, at: world.now)
+        world.run(.seconds(1)) { world.associations.count == 2 }
+        final class Questions { var waiting: [(StreamHandle, Target)] = [] }
+        let questions = Questions(), box = count(world)
+        world.concentrator.datagramArrived = { stream, source, _ in
+            questions.waiting.append((stream, source))
+        }
+        let target = Target(host: .address(IPAddress(v4: 0xc000_0207)), port: 4_000)
+        let payload = [UInt8](repeating: 1, count: 700)
+        var answered = 0
+        for _ in 0..<200 {
+            payload.withUnsafeBytes {
+                _ = world.proxy.send($0, on: stream, to: target, at: world.now)
+                for (stream, source) in questions.waiting {
+                    let isTaken = world.concentrator.send($0, on: stream, to: source, at: world.now)
+                    if isTaken { answered += 1 }
+                }
+            }
+            questions.waiting = []
+            world.run(.milliseconds(10))
+        }
+        #expect(
+            answered >= 180 && box.bulk[1] >= 375 && box.bulk[0] == 0, "\(answered) \(box.bulk)")
+    }
 }

@@ -11,18 +11,30 @@ struct AssociationPreface: Equatable {
     static let size = 4
     var number: UInt16
     var policy: DatagramPolicy
+    /// Answers may take only the paths by which its datagrams come.
+    var keepsToPaths = false
+
+    private static let keepsToPathsBit: UInt8 = 0x80
 
     var bytes: [UInt8] {
-        [Self.type, UInt8(number >> 8), UInt8(number & 0xff), policy.rawValue]
+        [
+            Self.type, UInt8(number >> 8), UInt8(number & 0xff),
+            policy.rawValue | (keepsToPaths ? Self.keepsToPathsBit : 0)
+        ]
     }
 
-    init(number: UInt16, policy: DatagramPolicy) { self.number = number; self.policy = policy }
+    init(number: UInt16, policy: DatagramPolicy, keepsToPaths: Bool = false) {
+        self.number = number
+        self.policy = policy
+        self.keepsToPaths = keepsToPaths
+    }
 
     /// Nil while it is not whole. A policy to come is none of ours to refuse.
     init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= Self.size, bytes[0] == Self.type else { return nil }
         number = UInt16(bytes[1]) << 8 | UInt16(bytes[2])
-        policy = DatagramPolicy(rawValue: bytes[3]) ?? .auto
+        policy = DatagramPolicy(rawValue: bytes[3] & ~Self.keepsToPathsBit) ?? .auto
+        keepsToPaths = bytes[3] & Self.keepsToPathsBit != 0
     }
 }
 
@@ -35,7 +47,8 @@ extension Endpoint {
         policy: DatagramPolicy, mode own: HandoverMode? = nil,
         only restriction: UplinkRestriction? = nil, at now: Instant
     ) -> StreamHandle {
-        let preface = AssociationPreface(number: nextAssociation(), policy: policy)
+        let preface = AssociationPreface(
+            number: nextAssociation(), policy: policy, keepsToPaths: restriction != nil)
         return open(
             preface.bytes, target: nil, association: preface, mode: own, only: restriction,
             at: now)
@@ -96,7 +109,7 @@ extension Session {
         guard let association = stream.association, let slot = stream.slot else { return }
         _ = datagrams.open(
             association: association.number, owner: slot, policy: association.policy,
-            restriction: stream.restriction)
+            allowed: stream.restriction.map { .uplinks($0) } ?? .all)
     }
 
     /// The stream has ended, or is going to.
@@ -122,7 +135,8 @@ extension Session {
         stream.countTarget()
         guard let slot = stream.slot,
             datagrams.open(
-                association: preface.number, owner: slot, policy: preface.policy)
+                association: preface.number, owner: slot, policy: preface.policy,
+                allowed: preface.keepsToPaths ? .arrived(by: []) : .all)
         else {
             stream.connection.abort(at: now)
             host.counters.badFrames += 1
@@ -288,7 +302,8 @@ extension Session {
             let measured = datagrams.carriers[path.id.number].window.delay
             views.append(
                 DatagramPath(
-                    id: path.id, uplink: path.uplink, isUsable: isEligible(path),
+                    id: path.id, incarnation: datagrams.carriers[path.id.number].incarnation,
+                    uplink: path.uplink, isUsable: isEligible(path),
                     isBackup: path.role.isResting,
                     isUnproven: path.lifecycle.isUntried || !path.validation.isValidated
                         || path.probe.isAskingAboutSilence,

@@ -15,6 +15,10 @@ extension DatagramFlows {
             let association = associations[flow.opening.association]
         else { return }
         flow.traffic.receive(frame.payload.count, path: path)
+        if !association.allowed.isAll {
+            associations[flow.opening.association]?.allowed.noteArrival(
+                by: path, incarnation: carriers[path.number].incarnation)
+        }
         guard flow.received.isFresh(frame.sequence) else {
             counters.copiesReceived += 1
             return

@@ -91,14 +91,14 @@ extension DatagramFlows {
             let policy = association?.policy ?? .lowestDelay
             let effective = policy.effective(for: flow.meter.kind, mode)
             let choice = effective.choose(
-                paths, only: association?.restriction, besides: item.former?.path)
+                paths, only: association?.allowed ?? .all, besides: item.former?.path)
             if choice == 0, item.former != nil {
                 // No path that it may take has space: a late copy waits for none.
                 flow.queue.popFirst()
                 store.free(item.slot)
                 continue
             }
-            if choice == 0, association?.restriction != nil {
+            if choice == 0, association?.allowed.isAll == false {
                 // Its paths have no space; those of flows behind it may have some.
                 flow.credit = 0
                 blocked += 1

@@ -25,8 +25,7 @@ final class DatagramFlows {
         /// Its owner's number for it.
         let owner: StreamSlot
         let policy: DatagramPolicy
-        /// The only uplinks it may use; nil: all.
-        var restriction: UplinkRestriction?
+        var allowed: AllowedPaths
         /// Slots of its flows, in no order.
         var flows: [Int] = []
     }
@@ -79,12 +78,12 @@ final class DatagramFlows {
     /// False where the number is in use, or there are too many.
     func open(
         association: UInt16, owner: StreamSlot, policy: DatagramPolicy,
-        restriction: UplinkRestriction? = nil
+        allowed: AllowedPaths = .all
     ) -> Bool {
         guard associations[association] == nil, associations.count < DatagramLimits.associations
         else { return false }
         associations[association] = Association(
-            owner: owner, policy: policy, restriction: restriction)
+            owner: owner, policy: policy, allowed: allowed)
         return true
     }
 

@@ -27,6 +27,8 @@ public enum DatagramPolicy: UInt8, CaseIterable, Sendable {
 struct DatagramPath {
     /// Which one.
     var id: PathID
+    /// Of the path that has the number now.
+    var incarnation: UInt64 = 0
     /// The number of its uplink.
     var uplink: UplinkNumber = 0
     /// Answered lately; where no path is, those that are open take what there is.
@@ -52,6 +54,43 @@ struct DatagramPath {
     }
 }
 
+/// The paths that an association's datagrams may take.
+enum AllowedPaths {
+    case all
+    /// At the proxy: those of some uplinks.
+    case uplinks(UplinkRestriction)
+    /// At the concentrator: those by which its datagrams have come, each by its incarnation.
+    case arrived(by: [UInt64])
+
+    var isAll: Bool {
+        if case .all = self { return true }
+        return false
+    }
+
+    func contains(_ path: DatagramPath) -> Bool {
+        switch self {
+        case .all: true
+        case .uplinks(let restriction): restriction.allows(path.uplink)
+        case .arrived(let incarnations):
+            incarnations.indices.contains(path.id.number)
+                && incarnations[path.id.number] == path.incarnation
+        }
+    }
+
+    /// A datagram has come by a path.
+    mutating func noteArrival(by path: PathID, incarnation: UInt64) {
+        let number = path.number
+        guard case .arrived(var incarnations) = self, (0..<Limits.paths).contains(number),
+            !incarnations.indices.contains(number) || incarnations[number] != incarnation
+        else { return }
+        if incarnations.isEmpty {
+            incarnations = Array(repeating: .max, count: Limits.paths)
+        }
+        incarnations[number] = incarnation
+        self = .arrived(by: incarnations)
+    }
+}
+
 extension DatagramPolicy {
     /// What `auto` means for a flow that behaves so.
     func effective(for kind: FlowMeter.Kind, _ mode: HandoverMode) -> DatagramPolicy {
@@ -64,14 +103,14 @@ extension DatagramPolicy {
     }
 
     /// The paths a datagram of a flow with this effective policy takes, a bit each by their index;
-    /// zero where none has space for it. `only`: the uplinks that it may take; nil: all.
-    /// `former`: a path that is left out.
+    /// zero where none has space for it. `only`: the paths that it may take. `former`: a path that
+    /// is left out.
     func choose(
-        _ paths: [DatagramPath], only restriction: UplinkRestriction? = nil,
+        _ paths: [DatagramPath], only allowed: AllowedPaths = .all,
         besides former: PathID? = nil
     ) -> UInt32 {
         let mayTake = { (path: DatagramPath) in
-            path.id != former && restriction?.allows(path.uplink) ?? true
+            path.id != former && allowed.contains(path)
         }
         let anyUsable = paths.contains { $0.isUsable && mayTake($0) }
         let anyRegular = paths.contains { $0.isUsable && !$0.isBackup && mayTake($0) }
