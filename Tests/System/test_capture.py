@@ -61,7 +61,7 @@ print(f"{time.monotonic() - began:.3f}")
 
 def with_networks(w):
     """IPv6 on the uplinks, a network behind the machine, a client in it, an echo service for datagrams."""
-    need("nft", "dig")
+    need("nft", "dig", "ping")
     for uplink, number in (("wifi", 1), ("cell", 2)):
         sh(f"ip -n {w.app} address add fd00:81:{number}::2/64 dev {uplink} nodad")
         sh(f"ip -n {w.mid} address add fd00:81:{number}::1/64 dev {uplink} nodad")
@@ -353,6 +353,7 @@ def test_what_is_excluded_goes_by_itself(w):
     for user in ("65534", "1234"):
         assert seen("setpriv", "--reuid", user, "--clear-groups") == "10.81.1.2", "an excluded user is captured"
     count = counter(pair, "captured_connections_total")
+    assert w.run(w.app, ["ping", "-c", "1", "-W", "5", ORIGIN]).returncode == 0, "ping does not go out as ever"
     # A program with a proxy setting is not carried twice, and one with a mark of its own chooses its way itself.
     assert w.curl(f"http://{ORIGIN}/where").stdout.split()[-1].decode() == CONCENTRATOR
     marked = ("import socket; s = socket.socket(); s.setsockopt(1, 36, 51820); s.settimeout(5); s.connect(('%s', 80));"
@@ -597,6 +598,31 @@ def test_many_flows_a_second(w):
                 " s.close()\nprint('answered')")
     done = w.run(w.lan, [sys.executable, "-c", one_shot, ORIGIN], text=True, timeout=50)
     assert done.stdout.strip() == "answered", done.stderr[-300:]
+
+
+def spent(process):
+    """Nanoseconds of the processor (proc(5): schedstat)."""
+    return int(open(f"/proc/{process.pid}/schedstat").read().split()[0])
+
+
+@seconds(120)
+def test_what_a_gigabyte_costs(w):
+    """The proxy's time for captured bytes beside SOCKS's, by turns; the least of each, since what else runs only adds."""
+    pair = capturing(w)
+    began = time.monotonic()
+    w.curl("-o", "/dev/null", f"http://{ORIGIN}/bytes/2000000")
+    # Half a second each; a debug build takes long for little.
+    size, took = min(100_000_000, int(1_000_000 / (time.monotonic() - began))), {"SOCKS": [], "captured": []}
+    for _ in range(5):
+        for how, command in (("SOCKS", ["--socks5", "127.0.0.1:1080"]), ("captured", [])):
+            before = spent(pair.proxy)
+            done = w.run(w.app, ["curl", "-sS", "-o", "/dev/null", *command, f"http://{ORIGIN}/bytes/{size}"])
+            assert done.returncode == 0, done.stderr
+            took[how].append((spent(pair.proxy) - before) / size)
+    least = {how: min(each) for how, each in took.items()}
+    ratio = least["captured"] / least["SOCKS"]
+    w.notes.append(f"{least['SOCKS']:.2f} s of the processor for a gigabyte by SOCKS, {ratio:.2f} times that captured")
+    between(ratio, 0, 1.1, "what a captured byte costs beside SOCKS's")
 
 
 @seconds(90)

@@ -1,8 +1,9 @@
 """The gateway of docs/operations.md, as it stands there: its clients get all they know by DHCP and router advertisement."""
 import os
+import time
 
 from runner import check, seconds
-from test_capture import fetch, only_tunnel, same, state, watch, with_networks
+from test_capture import ask, fetch, only_tunnel, same, state, watch, with_networks
 from world import HERE, ORIGIN, ORIGIN6, need, sh
 
 # What a client does with what it is told (udhcpc(8)).
@@ -15,11 +16,12 @@ esac
 
 
 def page():
-    """The configuration of the proxy, and that of dnsmasq."""
+    """The configuration of the proxy, the commands for the bridge, and the configuration of dnsmasq."""
     with open(f"{HERE}/../../docs/operations.md") as file:
         text = file.read().split("### A gateway")[1].split("```")[1]
-    proxy, dnsmasq = text.split("# the bridge")[0], text.split("# /etc/dnsmasq.conf")[1]
-    return proxy.replace("wwan0", "cell").replace("wan0", "wifi"), "#" + dnsmasq
+    proxy, text = text.split("# the bridge")
+    commands, dnsmasq = text.split("# /etc/dnsmasq.conf")
+    return proxy.replace("wwan0", "cell").replace("wan0", "wifi"), commands.strip().splitlines()[1:], "#" + dnsmasq
 
 
 def start_dnsmasq(w, settings):
@@ -47,11 +49,16 @@ def as_client(w, *command):
 def test_the_page(w):
     need("dnsmasq", "udhcpc")
     with_networks(w)
-    sh(f"ip netns exec {w.app} sysctl -qw net.ipv4.ip_forward=0")
+    proxy, commands, dnsmasq = page()
+    sh(f"ip netns exec {w.app} sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
+    sh(f"ip -n {w.app} address flush dev br-lan scope global")
+    for command in commands:
+        sh(f"ip netns exec {w.app} {command}")
+    for uplink in ("wifi", "cell"):
+        sh(f"ip -n {w.app} -6 route replace default via fd00:81:{1 + (uplink == 'cell')}::1 dev {uplink} metric {1 + (uplink == 'cell')}00")
     sh(f"ip -n {w.lan} link set eth0 down && ip -n {w.lan} address flush dev eth0 && ip -n {w.lan} link set eth0 up")
     w.wait(lambda: "tentative" not in sh(f"ip -n {w.app} -6 address"), "the addresses")
     before = state(w)
-    proxy, dnsmasq = page()
     pair = w.pair(uplinks=(), proxy=proxy)
     pair.wait_for_paths(2)
     watcher = watch(w)
@@ -67,9 +74,11 @@ def test_the_page(w):
         check(len(done.stdout) == 1000, f"{name}: {done.stderr}")
     done = as_client(w, "dig", "+short", "+time=3", "@fd00:7::1", "v4.test")
     check(done.stdout.split() == [ORIGIN.encode()], f"names over IPv6: {done.stdout}")
-    # Its neighbour is asked again meanwhile: the router is one still.
-    sh(f"ip -n {w.lan} neigh flush dev eth0")
-    fetch(w, w.lan, ORIGIN6)
+    # The neighbour is asked again meanwhile, as it is after half a minute: the router is one still.
+    sh(f"ip netns exec {w.lan} sysctl -qw net.ipv6.neigh.eth0.base_reachable_time_ms=500 net.ipv6.neigh.eth0.delay_first_probe_time=1")
+    for _ in range(4):
+        ask(w, w.lan, ORIGIN6)
+        time.sleep(1.2)
     fetch(w, w.app, ORIGIN)
     only_tunnel(w, watcher)
     pair.proxy.terminate()
