@@ -13,6 +13,7 @@ from runner import OutOfBounds, Skip, between, check, seconds
 from test_calls import TEXT, phone
 from test_capture import capturing, only_tunnel, watch
 from test_datagrams import interpreter
+from test_service import others_exist
 from world import HERE, ORIGIN, ORIGIN6, content, content_hash, need, sh
 
 PEER = "10.81.3.1"
@@ -82,6 +83,7 @@ def speaks_for_itself(w, name, command, **options):
 def test_ssh_git_quic_and_time(w):
     """Over IPv4 and IPv6, with WiFi lost in the middle of a transfer by ssh."""
     need("git", "dropbear", "ssh", "ntpdig", "openssl")
+    others_exist()
     pair = capturing(w)
     watcher = watch(w)
     w.limit(wifi=16, cell=8)

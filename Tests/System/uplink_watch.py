@@ -1,7 +1,7 @@
 """Watches interfaces for IP packets that are no tunnel: uplink_watch.py CONCENTRATOR PORT INTERFACE...
 
-Prints `ready`, then a line for each packet that is neither UDP to or from the concentrator's port nor what keeps
-neighbours and routers known. At SIGTERM it prints how many packets of the tunnel it saw.
+Prints `ready`, then a line for each packet that is neither UDP to or from the concentrator's port (or an ICMP error about
+that, where a datagram meets a socket that is closed already) nor what keeps neighbours and routers known. At SIGTERM it prints how many packets of the tunnel it saw.
 """
 import select
 import signal
@@ -34,6 +34,10 @@ def about(frame):
             return None
     else:
         return None
+    if proto == 1 and rest[0] == 3 and len(rest) > 36:
+        quoted = rest[8:]
+        proto, source, target = quoted[9], socket.inet_ntoa(quoted[12:16]), socket.inet_ntoa(quoted[16:20])
+        rest = quoted[(quoted[0] & 15) * 4:]
     ports = struct.unpack_from(">HH", rest, 0) if proto in (6, 17) and len(rest) >= 4 else (0, 0)
     if proto == 17 and ((target == concentrator and ports[1] == port) or (source == concentrator and ports[0] == port)):
         return True
