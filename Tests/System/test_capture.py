@@ -442,7 +442,7 @@ DATAGRAM = """
 import errno, socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 s = socket.socket(family, socket.SOCK_DGRAM)
-s.settimeout(3)
+s.settimeout(1.5)
 s.connect((sys.argv[1], 7000))
 try:
     s.send(b"question")
