@@ -30,7 +30,7 @@ public struct UplinkStates: Sendable {
     }
 
     /// Uplinks that are told apart; beyond, nothing is said of them.
-    static let maximum = 64
+    public static let maximum = 64
     private var states: [String: State] = [:]
 
     /// Of no uplink yet.
