@@ -111,7 +111,9 @@ def test_the_past_outlives_the_process(w):
         headers = sum(row["sent_bytes"] for row in mine) - kernel[uplink, "sent"]
         check(headers % 28 == 0 and 0 <= headers <= kernel[uplink, "sent"] / 10, f"{uplink}: {headers} {mine} {kernel}")
         received = sum(row["received_bytes"] for row in mine)
-        check(0 <= kernel[uplink, "received"] - received <= 20_000, f"{uplink}: {mine} {kernel}")
+        # What waited in the socket of an uplink that went was never read.
+        unread = 1_000_000 if uplink == "wifi" else 20_000
+        check(0 <= kernel[uplink, "received"] - received <= unread, f"{uplink}: {mine} {kernel}")
     # Killed while it writes: what was there a second before is there still.
     pair.start_proxy()
     pair.wait_for_paths(2)
