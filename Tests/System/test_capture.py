@@ -515,7 +515,8 @@ def test_fast_but_for_a_rule(w):
     for space in (w.app, w.lan):
         for port, how in ((9, "ECONNREFUSED"), (11, "open ECONNRESET"), (12, "EHOSTUNREACH")):
             said = connect(w, space, ORIGIN, port)[0]
-            assert said == how, f"{space}: port {port} is {said}"
+            # Where the reset is faster than the program is woken, it sees nothing else.
+            assert said == how or how == "open " + said, f"{space}: port {port} is {said}"
     connect(w, w.app, "2001:db8::1", 80)
     for space in (w.app, w.lan):
         said = connect(w, space, "2001:db8::1", 80)[0]
