@@ -60,10 +60,6 @@ extension Connection {
     public var wantsSubflow: Bool {
         error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
     }
-    /// Bytes written that are known to have arrived at the peer, in order.
-    @inline(__always) public var acknowledged: UInt64 { sender.acknowledged }
-    /// Some bytes left that are not.
-    public var hasUnacknowledged: Bool { sender.hasUnacknowledged }
     /// Payload bytes sent and received on each path index since the start.
     public func pathTotals(_ path: PathID) -> (sent: Int, received: Int) {
         path.number < traffic.byPath.count ? traffic.byPath[path.number] : (0, 0)

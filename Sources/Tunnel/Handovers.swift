@@ -10,9 +10,8 @@ public struct Handover: Sendable {
     public var at: Instant
     /// Connections that had a subflow there, and steady flows of datagrams it was used for.
     public var connections: Int, calls: Int
-    /// The longest time for which one of them, having got on until then, got nothing to its
-    /// application or from it to the other end; nil where none was at it. What arrives at the other
-    /// end is known by its acknowledgements, less half a round trip.
+    /// The longest time for which one of them, having received until then, got nothing; nil where
+    /// none of them was receiving. What it sends, the other end knows of.
     public var longestPause: Interval?
     /// The names of the uplinks that carry data in its place, at the concentrator `path 1`; empty
     /// where none does.
@@ -21,10 +20,9 @@ public struct Handover: Sendable {
     public var isSettled: Bool
 }
 
-/// When something last got on in one direction (bytes or datagrams that came for the application,
-/// bytes of its own that arrived at the peer), and the longest pause of late.
+/// When bytes or datagrams last came for the application, and the longest pause of late.
 struct ProgressMeter {
-    /// Zero: nothing has, or nothing was to.
+    /// Zero: nothing has.
     private(set) var last = Instant.zero
     private var pause = Interval.zero
     private var pauseEnded = Instant.zero
@@ -38,9 +36,6 @@ struct ProgressMeter {
         return before
     }
 
-    /// There is nothing that could get on: what follows is no pause.
-    @inline(__always) mutating func rest() { last = .zero }
-
     /// It got on in the second before `instant`.
     func wasBusy(at instant: Instant) -> Bool {
         last > .zero && instant - last < HandoverMeter.span
@@ -52,14 +47,10 @@ struct ProgressMeter {
     }
 }
 
-/// How a connection gets on, both ways.
+/// How a connection gets on.
 struct StreamPauses {
     /// Bytes in order for its owner.
     var deliveries = ProgressMeter()
-    /// Its own bytes, at the peer.
-    var acknowledgements = ProgressMeter()
-    /// How many of those are known to have arrived.
-    var acknowledged: UInt64 = 0
     /// Paths it had a subflow on when they were last lost: a bit each.
     var lostPaths: UInt16 = 0
 }
@@ -113,7 +104,6 @@ final class HandoverMeter {
             stream.pauses.lostPaths |= bit
             records[i].connections += 1
             note(stream.pauses.deliveries, i)
-            note(stream.pauses.acknowledgements, i)
         }
     }
 
@@ -169,23 +159,6 @@ extension Session {
         if handovers.isMeasuring {
             handovers.notePause(from: last, to: now, lostPaths: stream.pauses.lostPaths)
         }
-    }
-
-    /// A segment of the stream has come by `path`: where it acknowledges more of the stream's bytes
-    /// than were known to have arrived, they did so half a round trip ago.
-    @inline(__always) func noteAcknowledged(
-        _ stream: StreamHandle, _ path: Path, at now: Instant
-    ) {
-        let acknowledged = stream.connection.acknowledged
-        guard acknowledged != stream.pauses.acknowledged else { return }
-        stream.pauses.acknowledged = acknowledged
-        let arrival = max(
-            now - path.roundTrip.knownMinimum / 2, stream.pauses.acknowledgements.last)
-        let last = stream.pauses.acknowledgements.note(at: arrival)
-        if handovers.isMeasuring, last > .zero {
-            handovers.notePause(from: last, to: arrival, lostPaths: stream.pauses.lostPaths)
-        }
-        if !stream.connection.hasUnacknowledged { stream.pauses.acknowledgements.rest() }
     }
 
     /// A path that carried data is silent or gone since the change of this number.

@@ -14,9 +14,6 @@ struct PathRoundTrip {
     /// The shortest of the last one to two minutes; zero while nothing was measured.
     var minimum: Interval { estimator.isKnown ? estimator.minimum : .zero }
 
-    /// The same, zero while nothing was measured.
-    @inline(__always) var knownMinimum: Interval { isKnown ? minimum : .zero }
-
     mutating func add(_ sample: Interval, at now: Instant) {
         if !estimator.isKnown { estimator.forget(at: now) }
         estimator.add(sample, at: now)

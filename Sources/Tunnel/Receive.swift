@@ -269,7 +269,6 @@ extension Session {
         if host.observers.packetTrace != nil { traceIncoming(payload, path, at: now) }
         stream.connection.receive(
             host.incoming, payload: payload, subflow: entry.subflow, at: now)
-        noteAcknowledged(stream, path, at: now)
         // A reset that ended the connection need not be repeated.
         if host.incoming.flags.contains(.rst), stream.connection.error == .peerAborted {
             resetUnknown(number, path)

@@ -238,7 +238,7 @@ function drawChart(svg, what) {
   for (const n of [lines, Math.floor(lines / 2)]) {
     parts.push(draw("text", { x: left + 2, y: y(top * n / lines) + 12 }, rate(top * n / lines).replace(".0 ", " ")))
   }
-  for (let minute = 0; minute <= 5; minute += width < 420 && minute < 4 ? 2 : 1) {
+  for (let minute = 0; minute <= 5; minute += width < 420 ? 2 : 1) {
     const anchor = minute === 0 ? "end" : minute === 5 ? "start" : "middle"
     parts.push(draw("text", { x: x(SECONDS - 1 - minute * 59.8), y: height - 4, "text-anchor": anchor },
       minute === 0 ? "now" : `−${minute} min`))
