@@ -45,6 +45,8 @@ let package = Package(
             name: "CNFTables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
         .systemLibrary(
             name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(
+            name: "CQREncode", pkgConfig: "libqrencode", providers: [.apt(["libqrencode-dev"])]),
         .target(name: "CIPSecMB"),
         .target(name: "CDatagram"),
         .target(name: "CLab"),
@@ -71,7 +73,7 @@ let package = Package(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
-                "CLibevent", "CMnl", "CNFTables", "CDatagram", logging
+                "CLibevent", "CMnl", "CNFTables", "CQREncode", "CDatagram", logging
             ]),
         module("History", ["CSQLite", logging]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
@@ -107,7 +109,7 @@ let package = Package(
                 "Proxy", "Concentrator", "Configuration", "Lab", "Page", "Simulator", "Wire",
                 argumentParser, logging
             ],
-            swiftSettings: fast),
+            resources: [.embedInCode("Units")], swiftSettings: fast),
         // Tests
         tests("Measures", ["Measures"]),
         tests("Buffers", ["Buffers", "Measures"]),

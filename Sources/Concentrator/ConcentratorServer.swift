@@ -10,7 +10,7 @@ import Wire
 /// The concentrator: sessions in on UDP, TCP connections out to their targets.
 public final class ConcentratorServer: EngineDelegate {
     /// As given at the start, or by `apply`.
-    public private(set) var settings: ConcentratorSettings
+    public internal(set) var settings: ConcentratorSettings
     /// The engine with its sockets.
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
@@ -19,6 +19,12 @@ public final class ConcentratorServer: EngineDelegate {
     public var recorder: Recorder { reports.recorder }
     /// Called once, when everything has ended after `stop()`.
     public var onStopped: (() -> Void)?
+    /// Writes down a user that comes in by an invitation: its key, the invitation's file, names
+    /// that others have. Returns the user's name; nil where that can't be. Without it there are no
+    /// invitations.
+    public var writeUser: ((Key32, _ invitation: String, _ taken: Set<String>) -> String?)?
+    /// Called some time after somebody came in: the users are to be read anew.
+    public var onEnrolled: (() -> Void)?
 
     let loop: EventLoop
     let log: Logger
@@ -32,6 +38,11 @@ public final class ConcentratorServer: EngineDelegate {
     /// By user name.
     private var relayed: [String: RelayedByUser] = [:]
     private var connections: [ObjectIdentifier: OutboundConnection] = [:]
+    private var enrolments: [ObjectIdentifier: Enrolment] = [:]
+    private(set) var enrolled: LoopTimer?
+    /// Runs until the next invitation's time is over.
+    private var invitationEnd: LoopTimer?
+    private var strangers = Strangers()
     private var notices = NoticeLimit()
     private var news = SessionNews()
     private var reports: ConcentratorReports
@@ -82,6 +93,9 @@ public final class ConcentratorServer: EngineDelegate {
             driver.addListenSocket(socket)
             listen.append(socket.localAddress)
         }
+        enrolled = loop.timer(for: self) { $0.onEnrolled?() }
+        invitationEnd = loop.timer(for: self) { $0.endInvitations() }
+        endInvitations()
         recorder.note(.started)
         log.info(
             "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
@@ -102,9 +116,13 @@ public final class ConcentratorServer: EngineDelegate {
             log.notice(
                 "hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
         case .strangerRefused(let key, let remote):
+            strangers.note(key, remote, at: loop.now())
             log.notice(
                 "a proxy whose key is none of a user's: to admit it, add it to users",
-                metadata: ["public_key": "\(key.base64)", "remote": "\(remote)"])
+                metadata: [
+                    "public_key": "\(key.base64)", "remote": "\(remote)",
+                    "admit": "braid user add NAME \(key.base64)"
+                ])
         case .limited(let user, let limit):
             log.warning(
                 "a user has met a limit", metadata: ["user": "\(user)", "limit": "\(limit.label)"])
@@ -133,11 +151,19 @@ public final class ConcentratorServer: EngineDelegate {
 
     private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {
         counters.incoming += 1
-        if target == .resolver, shutdown == nil {
+        let isInvited = user.hasPrefix(ConcentratorSettings.Invitation.prefix)
+        if target == .resolver, shutdown == nil, !isInvited {
             let question = NameStreamServer(handle, user: user, server: self)
             longQuestions[ObjectIdentifier(question)] = question
             handle.owner = question
             question.start()
+            return
+        }
+        if isInvited, target == .enrolment, shutdown == nil, enrolments.count < Enrolment.maximum {
+            let enrolment = Enrolment(handle, user: user, server: self)
+            enrolments[ObjectIdentifier(enrolment)] = enrolment
+            handle.owner = enrolment
+            enrolment.start()
             return
         }
         let connection = OutboundConnection(handle, target: target, user: user, server: self)
@@ -145,6 +171,9 @@ public final class ConcentratorServer: EngineDelegate {
         handle.owner = connection
         if shutdown != nil {
             connection.refuse(.generalFailure)
+        } else if isInvited || target == .enrolment {
+            // An invitation is good for becoming a user, and for nothing else.
+            connection.refuse(.denied)
         } else {
             connection.start()
         }
@@ -169,6 +198,8 @@ public final class ConcentratorServer: EngineDelegate {
         longQuestions[ObjectIdentifier(question)] = nil
     }
 
+    func left(_ enrolment: Enrolment) { enrolments[ObjectIdentifier(enrolment)] = nil }
+
     // MARK: Associations
 
     private func associating(_ handle: StreamHandle, _ user: String) {
@@ -182,6 +213,8 @@ public final class ConcentratorServer: EngineDelegate {
         datagrams.associations += 1
         if shutdown != nil {
             association.refuse(because: "stopping")
+        } else if user.hasPrefix(ConcentratorSettings.Invitation.prefix) {
+            association.refuse(because: "an invitation is no user")
         } else if isFull {
             association.refuse(because: "the user has \(settings.datagrams.associationsPerUser)")
         } else {
@@ -232,6 +265,8 @@ public final class ConcentratorServer: EngineDelegate {
         let now = loop.now()
         driver.endpoint.reconfigure(settings.endpoint, at: now)
         driver.endpoint.setUsers(settings.users, at: now)
+        strangers.forget(settings.users.map(\.publicKey))
+        endInvitations()
         driver.endpoint.setAnnounced(settings.announce, at: now)
         dialer.change(
             policy: settings.policy, personal: settings.userEgress, timeout: settings.dialTimeout,
@@ -245,6 +280,25 @@ public final class ConcentratorServer: EngineDelegate {
             for share in relayed.values { share.change(rate: settings.datagrams.perUser) }
         }
         driver.kick()
+    }
+
+    /// Those whose time is over are none any more; looked at again when the next one's is.
+    private func endInvitations() {
+        let time = Int64(EventLoop.wallClock() / 1_000_000_000)
+        var next = Int64.max
+        var over: Set<String> = []
+        for (name, invitation) in settings.invitations {
+            guard let expires = invitation.expires else { continue }
+            if expires <= time { over.insert(name) } else { next = min(next, expires) }
+        }
+        if !over.isEmpty {
+            for name in over { settings.invitations[name] = nil }
+            settings.users.removeAll { over.contains($0.name) }
+            driver.endpoint.setUsers(settings.users, at: loop.now())
+            driver.kick()
+        }
+        // The clock may be set: an hour at most.
+        if next != .max { invitationEnd?.arm(after: .seconds(min(next - time, 3600))) }
     }
 
     // MARK: The end
@@ -267,6 +321,7 @@ public final class ConcentratorServer: EngineDelegate {
         for connection in Array(connections.values) { connection.cut() }
         for association in Array(associations.values) { association.cut() }
         for question in Array(longQuestions.values) { question.cut() }
+        for enrolment in Array(enrolments.values) { enrolment.cut() }
         driver.end()
         reports.count(driver.endpoint.usage)
         recorder.note(.stopped)
@@ -297,6 +352,7 @@ public final class ConcentratorServer: EngineDelegate {
             role: "concentrator", uptime: loop.now() - began,
             listen: listen.map { "udp://\($0)" }, report: report)
         status.connections = connections.count
+        status.strangers = strangers.list(at: loop.now())
         status.counters = [
             .init("connections_total", counters.incoming),
             .init("dials_connected_total", counters.connected),

@@ -30,6 +30,24 @@ public struct NameLimits: Equatable, Sendable {
     public init() {}
 }
 
+extension ConcentratorSettings {
+    /// An invitation that somebody may come in by.
+    public struct Invitation: Equatable, Sendable {
+        /// The first letters of such users' names, which no others' have.
+        public static let prefix = "invitation:"
+        /// Its file in the users' directory.
+        public var file: String
+        /// Seconds since 1970; nil: it lasts.
+        public var expires: Int64?
+        /// Machines that may still come in by it.
+        public var uses: Int
+        /// What its file says.
+        public init(file: String, expires: Int64?, uses: Int) {
+            self.file = file; self.expires = expires; self.uses = uses
+        }
+    }
+}
+
 /// What `ConcentratorServer` needs to know.
 public struct ConcentratorSettings: Equatable, Sendable {
     /// Its public key is what proxies are configured with.
@@ -42,6 +60,8 @@ public struct ConcentratorSettings: Equatable, Sendable {
     public var joinsFirstAddress = true
     /// Public keys that may open sessions; names are unique.
     public var users: [EndpointConfiguration.User]
+    /// What the users by these names may do is to become users; by user name.
+    public var invitations: [String: Invitation] = [:]
     /// For all users; by default the public Internet without port 25.
     public var egress = EgressPolicy()
     /// By user name; whoever has none keeps to `egress` alone.

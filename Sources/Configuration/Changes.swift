@@ -218,6 +218,8 @@ extension ConcentratorConfiguration {
         changes.compare(
             "join_first_address", old.joinsFirstAddress, now.joinsFirstAddress, as: \.description)
         changes.compareUsers(old, now)
+        changes.note("users_directory", if: usersDirectory?.path != new.usersDirectory?.path)
+        changes.note("public_address", if: publicAddress != new.publicAddress)
         changes.note("egress", if: old.egress != now.egress)
         changes.compare(
             "udp_filtering", old.datagrams.filtering, now.datagrams.filtering, as: \.rawValue)
@@ -249,6 +251,7 @@ extension ConfigurationChanges {
             return known != user || old.userEgress[user.name] != new.userEgress[user.name]
                 || old.usersWithoutNames.contains(user.name)
                     != new.usersWithoutNames.contains(user.name)
+                || old.invitations[user.name] != new.invitations[user.name]
         }
         compare(
             "users", added: new.users.map(\.name).filter { before[$0] == nil },

@@ -3,6 +3,7 @@ import Crypto
 import Measures
 import Shell
 import Tunnel
+import Wire
 
 /// What `braid concentrator` needs to know.
 public struct ConcentratorConfiguration: Equatable, Sendable {
@@ -10,15 +11,20 @@ public struct ConcentratorConfiguration: Equatable, Sendable {
     public var program: ProgramConfiguration
     /// For `ConcentratorServer`, with keys read and names checked.
     public var settings: ConcentratorSettings
+    /// Where `braid user` writes; nil: nowhere.
+    public var usersDirectory: UserDirectory?
+    /// What invitations name; empty: the addresses of this machine's interfaces.
+    public var publicAddress: [Target] = []
 }
 
 /// Keys of a concentrator's file.
 enum ConcentratorKey: String, CaseIterable {
     case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile =
-        "private_key_file", users, egress, dialTimeout = "dial_timeout",
+        "private_key_file", users, usersDirectory = "users_directory", egress, dialTimeout = "dial_timeout",
         status, control, user
     case logLevel = "log_level", pcap, congestion, limits, udpFiltering = "udp_filtering"
     case logFormat = "log_format", history
+    case publicAddress = "public_address"
 }
 
 /// Keys of one of the `users`.
@@ -62,10 +68,27 @@ extension ConcentratorConfiguration {
                 "leaves no address for further paths; name one with announce: [\"203.0.113.8:443\"]"
             )
         }
-        let users = table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
-            .map {
-                ConcentratorConfiguration.users($0, folder: folder, own: common.identity?.publicKey)
+        let directory = table[.usersDirectory]?.path(relativeTo: folder).map(UserDirectory.init)
+        let listed = directory == nil
+            ? table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
+            : table[.users]
+        var users =
+            listed.map {
+                ConcentratorConfiguration.users(
+                    $0, mayBeEmpty: directory != nil, folder: folder,
+                    own: common.identity?.publicKey)
+            } ?? []
+        var invitations: [String: ConcentratorSettings.Invitation] = [:]
+        if let directory, let field = table[.usersDirectory] {
+            directory.read(field, own: common.identity?.publicKey, users: &users) {
+                invitations[$0] = $1
             }
+        }
+        let publicAddress = table[.publicAddress].map {
+            ($0.list() ?? []).compactMap {
+                $0.hostAndPort(defaultPort: Defaults.concentratorPort)
+            }
+        }
         let egress = ConcentratorConfiguration.egress(table[.egress])
         let dialTimeout =
             table[.dialTimeout].map { $0.interval(in: Defaults.dialTimeoutRange) }
@@ -75,7 +98,6 @@ extension ConcentratorConfiguration {
         guard report.problems.isEmpty,
             let identity = common.identity,
             let filtering,
-            let users,
             let joinsFirst,
             let dialTimeout
         else { return nil }
@@ -84,6 +106,9 @@ extension ConcentratorConfiguration {
             identity: identity, listen: listen, users: users.map(\.user))
         for user in users { settings.userEgress[user.user.name] = user.egress }
         settings.usersWithoutNames = Set(users.filter { !$0.hasNames }.map(\.user.name))
+        settings.invitations = invitations
+        usersDirectory = directory
+        self.publicAddress = publicAddress ?? []
         settings.names.perUser = common.questionsPerUser
         settings.announce = announce
         settings.joinsFirstAddress = joinsFirst == .true
@@ -152,34 +177,24 @@ extension ConcentratorConfiguration {
         return found
     }
 
-    private static func users(_ field: Field, folder: String, own: Key32?) -> [ConfiguredUser] {
+    private static func users(
+        _ field: Field, mayBeEmpty: Bool, folder: String, own: Key32?
+    ) -> [ConfiguredUser] {
         guard let fields = field.list() else { return [] }
-        if fields.isEmpty {
+        if fields.isEmpty, !mayBeEmpty {
             field.complain(
                 "is empty, so nobody could connect; add one with a name and a public_key")
         }
         var found: [ConfiguredUser] = []
         for field in fields {
             guard let configured = field.user(folder: folder) else { continue }
-            let user = configured.user
-            if found.contains(where: { $0.user.name == user.name }) {
-                field.complain("the name \"\(user.name)\" is used twice; every user has its own")
-            }
-            if let other = found.first(where: { $0.user.publicKey == user.publicKey }) {
-                field.complain(
-                    "\(user.name) has the public key of \(other.user.name); every user has its own")
-            }
-            if user.publicKey == own {
-                field.complain(
-                    "\(user.name) has this concentrator's own public key;"
-                        + " it must be that of the user's proxy")
-            }
+            field.compare(configured.user, with: found, own: own)
             found.append(configured)
         }
         return found
     }
 
-    private static func egress(_ field: Field?) -> EgressPolicy {
+    fileprivate static func egress(_ field: Field?) -> EgressPolicy {
         var policy = EgressPolicy()
         guard let field, let table = Table<EgressKey>(field) else { return policy }
         policy.rules = EgressRules(table, isPrivateDenied: table[.deny] == nil)
@@ -212,6 +227,24 @@ extension EgressRules {
 }
 
 extension Field {
+    /// Says what of a user collides with those before it.
+    fileprivate func compare(
+        _ user: EndpointConfiguration.User, with others: [ConfiguredUser], own: Key32?
+    ) {
+        if others.contains(where: { $0.user.name == user.name }) {
+            complain("the name \"\(user.name)\" is used twice; every user has its own")
+        }
+        if let other = others.first(where: { $0.user.publicKey == user.publicKey }) {
+            complain(
+                "\(user.name) has the public key of \(other.user.name); every user has its own")
+        }
+        if user.publicKey == own {
+            complain(
+                "\(user.name) has this concentrator's own public key;"
+                    + " it must be that of the user's proxy")
+        }
+    }
+
     fileprivate func user(folder: String) -> ConfiguredUser? {
         guard let table = Table<UserKey>(self) else { return nil }
         let name = table.required(.name, "it stands in logs and in braid status").flatMap {
@@ -235,7 +268,9 @@ extension Field {
     private func userName() -> String? {
         guard let text = text() else { return nil }
         let isPlain = text.unicodeScalars.allSatisfy { $0.value > 32 && $0.value != 127 }
-        guard (1...64).contains(text.utf8.count), isPlain else {
+        guard (1...64).contains(text.utf8.count), isPlain,
+            !text.hasPrefix(ConcentratorSettings.Invitation.prefix)
+        else {
             return wrong("\"\(text)\" can't be a name; take 1 to 64 letters without spaces")
         }
         return text
@@ -250,5 +285,58 @@ extension Field {
         return wrong(
             "\"\(text)\" is \(others) a range such as 198.51.100.0/24, 198.51.100.7:25"
                 + " or [2001:db8::/32]:8000-8999\(hint)")
+    }
+}
+
+extension UserDirectory {
+    /// Reads all its files into `users`; what is wrong stands in the report. Invitations are users,
+    /// too, by a name that no other has; those whose time is over are left out.
+    fileprivate func read(
+        _ field: Field, own: Key32?, users: inout [ConfiguredUser],
+        invited: (_ name: String, ConcentratorSettings.Invitation) -> Void
+    ) {
+        let names: [String]
+        do throws(SystemError) {
+            names = try self.names()
+        } catch {
+            return field.complain("can't \(error)")
+        }
+        for name in names {
+            let path = file(of: name)
+            guard let root = Configuration.tree(ofUser: path, report: field.report) else { continue }
+            let file = Field(name: name, item: root, place: .file(path), report: field.report)
+            guard
+                let table = Table<UserFileKey>(
+                    root, name: "", place: .file(path), report: field.report)
+            else { continue }
+            if let field = table[.invitation] {
+                if table.has(.publicKey) {
+                    field.complain("stands beside a public_key; leave one of them out")
+                }
+                guard let invitation = InvitedUser(field) else { continue }
+                if let expires = invitation.expires, expires <= UniversalTime.now { continue }
+                let user = EndpointConfiguration.User(
+                    name: ConcentratorSettings.Invitation.prefix + name,
+                    publicKey: invitation.publicKey,
+                    preSharedKey: table[.preSharedKeyFile]?.key(relativeTo: self.path + "/"))
+                file.compare(user, with: users, own: own)
+                users.append(ConfiguredUser(user: user, egress: nil, hasNames: false))
+                invited(
+                    user.name,
+                    .init(file: name, expires: invitation.expires, uses: invitation.uses))
+                continue
+            }
+            let key = table.required(.publicKey, "braid user add \(name) KEY writes it")?
+                .publicKey()
+            let names = table[.names].map { $0.choice(Truth.self) } ?? .true
+            guard let key, let names else { continue }
+            let user = EndpointConfiguration.User(
+                name: name, publicKey: key,
+                preSharedKey: table[.preSharedKeyFile]?.key(relativeTo: self.path + "/"))
+            file.compare(user, with: users, own: own)
+            let egress = table[.egress].flatMap { Table<EgressKey>($0) }
+                .map { EgressRules($0, isPrivateDenied: false) }
+            users.append(ConfiguredUser(user: user, egress: egress, hasNames: names == .true))
+        }
     }
 }

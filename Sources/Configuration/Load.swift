@@ -151,6 +151,15 @@ extension Configuration {
         throw ConfigurationErrors(problems: report.sorted)
     }
 
+    /// A file of the users' directory; nil after saying what is wrong with it. One that has just
+    /// been removed is none.
+    static func tree(ofUser file: String, report: Report) -> Item? {
+        guard access(file, F_OK) == 0 || errno != ENOENT else { return nil }
+        return contents(of: file, report: report).flatMap {
+            Item(yaml: $0, file: file, report: report)
+        }
+    }
+
     /// The path up to and with the last slash: names in a file are relative to where it lies.
     private static func folder(of file: String) -> String {
         file.lastIndex(of: "/").map { String(file[...$0]) } ?? ""

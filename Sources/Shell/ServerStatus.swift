@@ -94,6 +94,19 @@ public struct ServerStatus: Codable, Sendable {
             self.problem = problem
         }
     }
+    /// Somebody with a key that is no user's who asked for a session.
+    public struct Stranger: Codable, Sendable {
+        /// In base64, as the configuration has it.
+        public var publicKey: String
+        /// Where the hello came from.
+        public var remote: String
+        /// Since the latest one.
+        public var secondsAgo: Double
+        /// One of a concentrator's list.
+        public init(publicKey: String, remote: String, secondsAgo: Double) {
+            self.publicKey = publicKey; self.remote = remote; self.secondsAgo = secondsAgo
+        }
+    }
     /// One number that only grows or one level, by its name in the metrics (`braid_` is put in
     /// front).
     public struct Counter: Codable, Sendable {
@@ -129,6 +142,8 @@ public struct ServerStatus: Codable, Sendable {
     public var uplinks: [UplinkState] = []
     /// In the order of their numbers.
     public var sessions: [Session]
+    /// A concentrator's: the latest of those who knocked and are no users, the latest first.
+    public var strangers: [Stranger] = []
     /// What only the metrics show.
     public var counters: [Counter] = []
     /// See there.

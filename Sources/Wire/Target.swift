@@ -14,6 +14,9 @@ public struct Target: Hashable, Sendable {
     /// The concentrator's resolver: datagrams to it are DNS messages, streams to it carry them
     /// behind their lengths (docs/wire.md, Names). No name of the world's ends so (RFC 6761).
     public static let resolver = Target(host: .name("resolver.braid.invalid"), port: 53)
+
+    /// Where who is invited says the key of its own, on a stream (docs/wire.md, Enrolment).
+    public static let enrolment = Target(host: .name("enrolment.braid.invalid"), port: 1)
 }
 
 /// How a dial at the concentrator ended, as the first byte of the answering stream.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Concentrator
 import Configuration
+import Logging
 import Shell
 
 struct ConcentratorCommand: ParsableCommand {
@@ -30,16 +31,27 @@ struct ConcentratorCommand: ParsableCommand {
                 configuration.settings, loop: loop,
                 recorder: HistoryDesk.recorder(.concentrator, configuration.program))
             server.onStopped = stopped
+            server.writeUser = { key, invitation, taken in
+                guard case .concentrator(let now) = living.current, let directory = now.usersDirectory
+                else { return nil }
+                do {
+                    return try directory.enrol(key, by: invitation, besides: taken)
+                } catch {
+                    Logger(label: "users").error("somebody invited can't come in: \(error)")
+                    return nil
+                }
+            }
+            let reload = {
+                living.reload { (new) throws(SystemError) in
+                    guard case .concentrator(let new) = new else { return }
+                    try server.apply(new.settings)
+                    new.program.applyWhileRunning()
+                }
+            }
+            server.onEnrolled = { _ = reload() }
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
-                driver: server.driver,
-                reload: {
-                    living.reload { (new) throws(SystemError) in
-                        guard case .concentrator(let new) = new else { return }
-                        try server.apply(new.settings)
-                        new.program.applyWhileRunning()
-                    }
-                })
+                driver: server.driver, reload: reload)
         }
     }
 }

@@ -29,6 +29,11 @@ enum StatusTable {
                 status.role == "proxy"
                     ? "not connected to the concentrator" : "no proxy is connected")
         }
+        for stranger in status.strangers {
+            lines.append(
+                "somebody who is no user knocked \(duration(stranger.secondsAgo)) ago from \(stranger.remote);"
+                    + " to let them in: braid user add NAME \(stranger.publicKey)")
+        }
         for session in status.sessions {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user
             lines += [

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Configuration
@@ -88,6 +89,11 @@ import Testing
             key: "private_key_file", first: "private_key_file: own.key",
             second: "private_key_file: other.key", takesRestart: true),
         Sample(key: "users", first: users("alice", 2), second: users("bob", 2)),
+        Sample(
+            key: "users_directory", first: "users_directory: a", second: "users_directory: b"),
+        Sample(
+            key: "public_address", first: "public_address: a.example",
+            second: "public_address: b.example"),
         Sample(key: "egress", first: "egress: { deny: [] }", second: "egress: { deny: [private] }"),
         Sample(key: "dial_timeout", first: "dial_timeout: 10s", second: "dial_timeout: 5s"),
         Sample(
@@ -139,6 +145,10 @@ import Testing
 
     private func read(_ kind: ConfigurationKind, _ text: String) throws -> Configuration {
         scratch.key(9, in: "other.key")
+        for folder in ["a", "b"] {
+            try? FileManager.default.createDirectory(
+                atPath: "\(scratch.folder)/\(folder)", withIntermediateDirectories: true)
+        }
         return try Configuration.load(
             kind, file: scratch.write(whole(kind, text), to: "\(kind.rawValue).yaml"))
     }

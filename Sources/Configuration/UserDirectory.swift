@@ -1,0 +1,290 @@
+import Concentrator
+import Crypto
+import Glibc
+import Measures
+import Shell
+import Tunnel
+
+/// A folder with a small file for each user (`NAME.yaml`), which `braid user` and the concentrator
+/// write: what is written by hand elsewhere stays as it is.
+///
+/// A file is replaced whole, by another one that was synced to the disk before; a lock keeps two
+/// processes from deciding about the same file at once.
+public struct UserDirectory: Equatable, Sendable {
+    /// Where it is.
+    public let path: String
+
+    /// Files it may have, and bytes of one: more is some other folder.
+    static let maximumFiles = 10_000, maximumFile = 64 << 10
+
+    /// Machines that may come in by one invitation.
+    public static let maximumUses = 1_000
+
+    /// A directory that is there, or will be.
+    public init(_ path: String) { self.path = path }
+
+    /// Why something could not be done, as a sentence.
+    public struct Failure: Error, CustomStringConvertible {
+        public var description: String
+    }
+
+    /// Whether a file of the directory can have this name: 1 to 64 of `A-Z a-z 0-9 . _ -`, not
+    /// beginning with a dot or a dash.
+    public static func isName(_ text: String) -> Bool {
+        let bytes = Array(text.utf8)
+        guard (1...64).contains(bytes.count), bytes[0] != UInt8(ascii: "."),
+            bytes[0] != UInt8(ascii: "-")
+        else { return false }
+        return bytes.allSatisfy { c in
+            (48...57).contains(c) || (65...90).contains(c) || (97...122).contains(c)
+                || "._-".utf8.contains(c)
+        }
+    }
+
+    /// The user's file.
+    public func file(of name: String) -> String { "\(path)/\(name).yaml" }
+
+    /// The names of all users, in order. Throws the system's word where it can't be listed.
+    func names() throws(SystemError) -> [String] {
+        guard let folder = opendir(path) else {
+            throw SystemError("list \(path)", code: errno)
+        }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard name.hasSuffix(".yaml") else { continue }
+            let stem = String(name.dropLast(5))
+            if Self.isName(stem) { names.append(stem) }
+            if names.count > Self.maximumFiles {
+                throw SystemError("list \(path): it has more than 10,000 users", code: EFBIG)
+            }
+        }
+        return names.sorted()
+    }
+
+    // MARK: Writing
+
+    /// What the text of a user's file is. `when`: a day, for a person.
+    public static func text(publicKey: Key32, when: String) -> String {
+        "# Written by braid on \(when).\npublic_key: \"\(publicKey.base64)\"\n"
+    }
+
+    /// The file of one who is invited. `expires`: seconds since 1970, nil: never. `uses`: machines.
+    public static func text(invitation: Key32, expires: Int64?, uses: Int, when: String) -> String {
+        "# Written by braid on \(when).\n"
+            + InvitedUser.line(publicKey: invitation, expires: expires, uses: uses) + "\n"
+    }
+
+    /// Writes a new file. Throws where the user has one already, or it can't be written.
+    public func add(_ name: String, _ text: String) throws(Failure) {
+        try locked { () throws(Failure) in
+            guard access(file(of: name), F_OK) != 0 else {
+                throw Failure(
+                    description:
+                        "there is a user \(name) already; remove it first with: braid user remove \(name)"
+                )
+            }
+            try replace(name, by: text)
+        }
+    }
+
+    /// Removes a user's file; false where there is none.
+    public func remove(_ name: String) throws(Failure) -> Bool {
+        try locked { () throws(Failure) in
+            if unlink(file(of: name)) == 0 { try sync(); return true }
+            guard errno == ENOENT else { throw failure("remove \(file(of: name))") }
+            return false
+        }
+    }
+
+    /// Lets the machine with `key` in by the invitation of the file `name`; the name of the user it
+    /// is from then on, none of `taken`. One that can be used once becomes that user.
+    public func enrol(
+        _ key: Key32, by name: String, besides taken: Set<String>
+    ) throws(Failure) -> String {
+        try locked { () throws(Failure) in
+            let text = try read(name)
+            var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(
+                String.init)
+            guard let place = lines.firstIndex(where: { $0.hasPrefix("invitation:") }),
+                let invited = InvitedUser(line: lines[place])
+            else {
+                throw Failure(description: "\(file(of: name)) is no invitation any more")
+            }
+            let line = "public_key: \"\(key.base64)\""
+            if invited.uses == 1 {
+                lines[place] = line
+                try replace(name, by: lines.joined(separator: "\n"))
+                return name
+            }
+            let user = freeName(after: name, besides: taken)
+            guard let user else { throw Failure(description: "too many users came by \(name)") }
+            var own = lines
+            own[place] = line
+            try replace(user, by: own.joined(separator: "\n"))
+            lines[place] = InvitedUser.line(
+                publicKey: invited.publicKey, expires: invited.expires, uses: invited.uses - 1)
+            try replace(name, by: lines.joined(separator: "\n"))
+            return user
+        }
+    }
+
+    private func freeName(after name: String, besides taken: Set<String>) -> String? {
+        (2...Self.maximumUses + 100).lazy.map { "\(name)-\($0)" }
+            .first { !taken.contains($0) && access(file(of: $0), F_OK) != 0 && Self.isName($0) }
+    }
+
+    private func read(_ name: String) throws(Failure) -> String {
+        let descriptor = open(file(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { throw failure("read \(file(of: name))") }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: Self.maximumFile)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        guard count >= 0, count < bytes.count else { throw failure("read \(file(of: name))") }
+        return String(decoding: bytes[..<count], as: UTF8.self)
+    }
+
+    /// Another process waits, or this one for it.
+    private func locked<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
+        let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folder >= 0 else { throw failure("use \(path)") }
+        defer { close(folder) }
+        guard flock(folder, LOCK_EX) == 0 else { throw failure("lock \(path)") }
+        return try body()
+    }
+
+    /// The file belongs to whom the directory belongs, so that the program can read it whoever
+    /// wrote it.
+    private func replace(_ name: String, by text: String) throws(Failure) {
+        let new = "\(path)/.\(name).new"
+        unlink(new)  // of a process that was killed just here; nobody else is inside of the lock
+        let descriptor = open(
+            new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw failure("write \(new)") }
+        var isWritten = false
+        defer {
+            close(descriptor)
+            if !isWritten { unlink(new) }
+        }
+        var about = stat()
+        let bytes = Array(text.utf8)
+        guard stat(path, &about) == 0, fchmod(descriptor, 0o600) == 0,
+            geteuid() != 0 || fchown(descriptor, about.st_uid, about.st_gid) == 0,
+            write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0,
+            rename(new, file(of: name)) == 0
+        else { throw failure("write \(file(of: name))") }
+        isWritten = true
+        try sync()
+    }
+
+    private func sync() throws(Failure) {
+        let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folder >= 0 else { throw failure("sync \(path)") }
+        defer { close(folder) }
+        guard fsync(folder) == 0 else { throw failure("sync \(path)") }
+    }
+
+    private func failure(_ what: String) -> Failure {
+        Failure(description: "can't \(what): \(String(cString: strerror(errno)))")
+    }
+}
+
+/// The `invitation` of a user's file.
+struct InvitedUser: Equatable {
+    /// That of the link's secret.
+    var publicKey: Key32
+    /// Seconds since 1970; nil: it lasts.
+    var expires: Int64?
+    /// Machines that may still come in by it.
+    var uses: Int
+
+    static func line(publicKey: Key32, expires: Int64?, uses: Int) -> String {
+        var parts = ["public_key: \"\(publicKey.base64)\""]
+        if let expires { parts.append("expires: \"\(UniversalTime.text(expires))\"") }
+        if uses != 1 { parts.append("uses: \(uses)") }
+        return "invitation: { \(parts.joined(separator: ", ")) }"
+    }
+
+    init(publicKey: Key32, expires: Int64?, uses: Int) {
+        self.publicKey = publicKey
+        self.expires = expires
+        self.uses = uses
+    }
+
+    /// Reads such a line, as a reader of the file does.
+    init?(line: String) {
+        let report = Report()
+        guard let root = Item(yaml: line, file: "", report: report),
+            let table = Table<UserFileKey>(root, name: "", place: root.place, report: report),
+            let field = table[.invitation], let invited = InvitedUser(field),
+            report.problems.isEmpty
+        else { return nil }
+        self = invited
+    }
+
+    init?(_ field: Field) {
+        guard let table = Table<InvitationKey>(field) else { return nil }
+        let key = table.required(.publicKey, "braid user invite writes it")?.publicKey()
+        let expires = table[.expires].flatMap { field -> Int64? in
+            guard let text = field.text() else { return nil }
+            guard let time = UniversalTime.seconds(text) else {
+                return field.wrong("\"\(text)\" is no time such as 2026-12-24T18:00:00Z")
+            }
+            return time
+        }
+        let uses =
+            table[.uses].map { $0.number(in: 1...UserDirectory.maximumUses) } ?? 1
+        guard let key, let uses, table.has(.expires) == (expires != nil) else { return nil }
+        self.init(publicKey: key, expires: expires, uses: uses)
+    }
+}
+
+/// Keys of a file of the users' directory.
+enum UserFileKey: String, CaseIterable {
+    case publicKey = "public_key", preSharedKeyFile = "pre_shared_key_file", egress, names
+    case invitation
+}
+
+/// Keys of `invitation`.
+enum InvitationKey: String, CaseIterable { case publicKey = "public_key", expires, uses }
+
+/// Times of day in UTC, as files have them: `2026-12-24T18:00:00Z` (RFC 3339).
+public enum UniversalTime {
+    /// `seconds` since 1970.
+    public static func text(_ seconds: Int64) -> String {
+        var time = time_t(seconds), t = tm()
+        gmtime_r(&time, &t)
+        var out = [CChar](repeating: 0, count: 40)
+        let count = strftime(&out, out.count, "%Y-%m-%dT%H:%M:%SZ", &t)
+        return String(decoding: out[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Nil where it is none.
+    public static func seconds(_ text: String) -> Int64? {
+        let bytes = Array(text.utf8), pattern = Array("0000-00-00T00:00:00Z".utf8)
+        guard bytes.count == pattern.count else { return nil }
+        for (byte, wanted) in zip(bytes, pattern) {
+            let fits = wanted == 48 ? (48...57).contains(byte) : byte == wanted
+            if !fits { return nil }
+        }
+        func number(_ range: Range<Int>) -> Int32 {
+            bytes[range].reduce(0) { $0 * 10 + Int32($1 - 48) }
+        }
+        var t = tm()
+        t.tm_year = number(0..<4) - 1900
+        t.tm_mon = number(5..<7) - 1
+        t.tm_mday = number(8..<10)
+        t.tm_hour = number(11..<13)
+        t.tm_min = number(14..<16)
+        t.tm_sec = number(17..<19)
+        let seconds = Int64(timegm(&t))
+        // What has no such day or hour would be another one's.
+        return Self.text(seconds) == text ? seconds : nil
+    }
+
+    /// Seconds since 1970 now, as this machine believes.
+    public static var now: Int64 { Int64(EventLoop.wallClock() / 1_000_000_000) }
+}

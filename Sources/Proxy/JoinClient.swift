@@ -1,0 +1,157 @@
+import Crypto
+import History
+import Logging
+import Measures
+import Multipath
+import Shell
+import Tunnel
+import Wire
+
+/// A session that carries no application: to come in by an invitation, and to see whether the way
+/// to the concentrator works. For the command line: it runs the loop itself.
+public final class JoinClient: EngineDelegate {
+    /// A path that a session has, as somebody who sets up a pair wants to see it.
+    public struct Way: Equatable, Sendable {
+        /// Its name, as the configuration knows it.
+        public var uplink: String
+        /// The concentrator's address.
+        public var remote: String
+        /// Smoothed, milliseconds.
+        public var roundTrip: Double
+        /// Answers came.
+        public var works: Bool
+    }
+
+    /// What came of saying a key.
+    public enum Enrolled: Equatable, Sendable {
+        /// The machine is this user now.
+        case admitted(String)
+        /// The concentrator has its reasons.
+        case refused(EnrolmentAnswer.Outcome)
+        /// It is older than invitations, or ended in the middle.
+        case unanswered
+    }
+
+    private let loop: EventLoop
+    private let driver: EngineDriver
+    private var uplinks: UplinkSet?
+    private var addresses: ConcentratorAddresses?
+    private var sessions = 0
+
+    /// Begins to look for uplinks and to ask for a session. `settings`: whose key it is, and where
+    /// the concentrator is; listeners and limits don't count.
+    public init(
+        _ settings: ProxySettings, loop: EventLoop, log: Logger = Logger(label: "join")
+    ) throws(SystemError) {
+        self.loop = loop
+        let known = settings.concentrator.compactMap(\.socketAddress)
+        var configuration = settings.endpoint(known, maximumClients: 16)
+        configuration.epoch = EventLoop.epoch()
+        let endpoint = Endpoint(
+            configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        driver = EngineDriver(endpoint: endpoint, loop: loop)
+        driver.delegate = self
+        let uplinks = try UplinkSet(
+            settings, driver: driver, log: log, reports: ProxyReports(Recorder()))
+        self.uplinks = uplinks
+        addresses = try ConcentratorAddresses(settings.concentrator, loop: loop, log: log) {
+            [weak self] in
+            guard let self else { return }
+            driver.endpoint.setConcentrator($0, at: self.loop.now())
+            uplinks.setFamilies(of: $0)
+            driver.kick()
+        }
+        uplinks.start(known)
+        addresses?.start()
+    }
+
+    /// Whether a session opened within `limit`.
+    public func waitForSession(_ limit: Interval) -> Bool {
+        loop.run(until: limit) { self.sessions > 0 }
+    }
+
+    /// Whether there is an uplink at all, and an address of the concentrator.
+    public var obstacle: String? {
+        if uplinks?.hasAny != true { return "this machine has no interface with a default route" }
+        return addresses?.current.isEmpty == true
+            ? "the concentrator's name does not resolve" : nil
+    }
+
+    /// The ways there are after `limit`, or once every uplink that is there has one that works.
+    public func ways(_ limit: Interval) -> [Way] {
+        let names = uplinks?.knownNames ?? []
+        _ = loop.run(until: limit) {
+            let working = Set(self.paths.filter(\.works).map(\.uplink))
+            return !names.isEmpty && working.count >= names.count
+        }
+        return paths
+    }
+
+    private var paths: [Way] {
+        driver.endpoint.report(at: loop.now()).sessions.flatMap(\.paths).map {
+            Way(
+                uplink: $0.uplink, remote: $0.remote, roundTrip: $0.smoothedRTT.milliseconds,
+                works: $0.health == .usable)
+        }
+    }
+
+    /// Says the key by which this machine wants to be known.
+    public func enrol(_ key: Key32, _ limit: Interval) -> Enrolled {
+        let stream = EnrolmentStream(driver)
+        stream.say(EnrolmentRequest(publicKey: key.withBytes { Array($0) }))
+        _ = loop.run(until: limit) { stream.answer != nil || stream.isOver }
+        defer { stream.close() }
+        guard let answer = stream.answer else { return .unanswered }
+        return answer.outcome == .admitted ? .admitted(answer.name) : .refused(answer.outcome)
+    }
+
+    /// Called by the driver for every event of the engine.
+    public func handle(_ event: EndpointEvent) {
+        switch event {
+        case .activity(let handle): handle.owner?.activity()
+        case .answered(let handle, let status): handle.owner?.answered(status)
+        case .sessionOpened: sessions += 1
+        case .sessionClosed: sessions -= 1
+        default: break
+        }
+    }
+
+    /// Tells the concentrator that it goes.
+    public func end() {
+        uplinks?.stop()
+        addresses?.stop()
+        driver.end()
+    }
+}
+
+/// The stream on which an invited machine says its key.
+private final class EnrolmentStream: StreamOwner {
+    private let driver: EngineDriver
+    private var handle: StreamHandle?
+    private(set) var answer: EnrolmentAnswer?
+    private(set) var isOver = false
+
+    init(_ driver: EngineDriver) { self.driver = driver }
+
+    func say(_ request: EnrolmentRequest) {
+        let handle = driver.endpoint.open(.enrolment, at: driver.now)
+        self.handle = handle
+        handle.owner = self
+        _ = request.bytes.withUnsafeBytes { handle.write($0, at: driver.now) }
+        driver.kick()
+    }
+
+    func answered(_ status: DialStatus) { if status != .connected { isOver = true } }
+
+    func activity() {
+        guard let handle, answer == nil else { return }
+        answer = EnrolmentAnswer.read(handle.readable.bytes)
+        if answer == nil, handle.error != nil || handle.isReadFinished { isOver = true }
+    }
+
+    func close() {
+        guard let handle else { return }
+        self.handle = nil
+        EngineStream(handle, driver: driver).giveUp()
+    }
+}

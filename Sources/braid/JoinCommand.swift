@@ -1,0 +1,159 @@
+import ArgumentParser
+import Configuration
+import Crypto
+import Glibc
+import Measures
+import Proxy
+import Shell
+import Wire
+
+struct JoinCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "join",
+        abstract: "Makes a proxy of this machine, by an invitation.",
+        discussion: """
+            Makes a key of its own, says it to the concentrator, writes key and configuration, tests the way over \
+            every uplink, and starts the service. As an ordinary user it writes to ~/.config/braid and says how to \
+            start the proxy.
+            """)
+    @Argument(help: "What braid user invite or braid setup concentrator printed.") var link: String
+    @Option(help: "Where applications connect.") var listen = Defaults.proxyListen
+    @OptionGroup var options: SetupOptions
+
+    /// For a session, for the answer on it, and for all uplinks to show whether they work.
+    private static let session = Interval.seconds(15), answer = Interval.seconds(10)
+    private static let test = Interval.seconds(4)
+
+    func run() throws {
+        Privileges.forbidDumps()
+        let invitation: Invitation
+        do { invitation = try Invitation(link: link) } catch { throw Complaint.input("\(error)") }
+        let folder = options.path, key = StaticKeyPair(privateKey: SystemRandom.key())
+        let plan = plan(invitation, key, folder)
+        if options.print {
+            Swift.print("say a new key to the concentrator at \(names(invitation)), then:")
+            Swift.print(plan.text)
+            return
+        }
+        for file in ["proxy.key", "proxy.yaml"] where access("\(folder)/\(file)", F_OK) == 0 {
+            throw Complaint.input(
+                "\(folder)/\(file) is there, and nothing is written over: move it away, or name another folder"
+                    + " with --folder")
+        }
+        LogSetup.bootstrap(level: .critical)
+        let name = try enrol(invitation, key)
+        Swift.print("The concentrator knows this machine as \(name).")
+        try plan.perform { Swift.print($0) }
+        try testWay(invitation, key)
+        let file = "\(folder)/proxy.yaml"
+        guard options.hasService else {
+            Swift.print("Start it with: braid proxy --config \(file)")
+            return
+        }
+        Swift.print("The proxy runs. Applications use \(listen); see braid status.")
+    }
+
+    private func names(_ invitation: Invitation) -> String {
+        invitation.addresses.map(\.description).joined(separator: ", ")
+    }
+
+    // MARK: The concentrator
+
+    private func client(_ invitation: Invitation, _ key: StaticKeyPair) throws -> JoinClient {
+        var settings = ProxySettings(
+            identity: key, concentrator: invitation.addresses,
+            concentratorKey: invitation.concentratorKey, listeners: [])
+        settings.preSharedKey = invitation.preSharedKey
+        do {
+            return try JoinClient(settings, loop: try EventLoop())
+        } catch {
+            throw Complaint.failure("can't \(error)")
+        }
+    }
+
+    private func enrol(_ invitation: Invitation, _ key: StaticKeyPair) throws -> String {
+        let client = try client(
+            invitation, StaticKeyPair(privateKey: invitation.secret))
+        defer { client.end() }
+        guard client.waitForSession(Self.session) else {
+            throw Complaint.failure(
+                "no answer from \(names(invitation)): \(client.obstacle ?? Self.silence)")
+        }
+        switch client.enrol(key.publicKey, Self.answer) {
+        case .admitted(let name): return Printable.text(name)
+        case .refused(.over): throw Complaint.failure(Self.over)
+        case .refused(.keyInUse):
+            throw Complaint.failure("the concentrator has a user with this key already")
+        case .refused(.failed):
+            throw Complaint.failure(
+                "the concentrator can't write the user down: its log says why (its users_directory must be"
+                    + " its user's own)")
+        case .refused(.admitted), .unanswered:
+            // The answer may be what was lost: then the key is known.
+            throw Complaint.failure("the concentrator gave no answer about the invitation")
+        }
+    }
+
+    private static let over =
+        "this invitation was used, taken back, or its time is over: ask for another one"
+    private static let silence = """
+        the invitation was used, taken back, or its time is over; or the concentrator is not running, or its UDP port \
+        can't be reached from here
+        """
+
+    private func testWay(_ invitation: Invitation, _ key: StaticKeyPair) throws {
+        let client = try client(invitation, key)
+        defer { client.end() }
+        guard client.waitForSession(Self.session) else {
+            throw Complaint.failure("the concentrator does not answer this machine's own key")
+        }
+        for way in client.ways(Self.test) {
+            Swift.print(
+                "  \(Printable.text(way.uplink)) to \(way.remote): "
+                    + (way.works ? "works, round trip \(Int(way.roundTrip.rounded(.up))) ms" : "no answer"))
+        }
+    }
+
+    // MARK: Files
+
+    private func plan(
+        _ invitation: Invitation, _ key: StaticKeyPair, _ folder: String
+    ) -> SetupPlan {
+        var plan = SetupPlan()
+        let owner = options.user, mode: mode_t = owner == nil ? 0o600 : 0o640
+        if let owner { plan.add(.user(owner)) }
+        plan.add(.folder(folder, mode: owner == nil ? 0o700 : 0o750, owner: nil, group: owner))
+        plan.add(
+            .file(
+                "\(folder)/proxy.key", text: key.privateKey.base64 + "\n", mode: mode, group: owner,
+                isSecret: true))
+        if let psk = invitation.preSharedKey {
+            plan.add(
+                .file(
+                    "\(folder)/shared.key", text: psk.base64 + "\n", mode: mode, group: owner,
+                    isSecret: true))
+        }
+        plan.add(
+            .file("\(folder)/proxy.yaml", text: text(invitation), mode: mode, group: owner))
+        guard options.hasService else { return plan }
+        plan.add(.file("\(SetupPlan.units)/braid-proxy.service", text: Units.proxy(for: options.runAs), mode: 0o644, group: nil))
+        plan.add(.run(["systemctl", "daemon-reload"]))
+        plan.add(.run(["systemctl", "enable", "--now", "braid-proxy"]))
+        return plan
+    }
+
+    private func text(_ invitation: Invitation) -> String {
+        let addresses = invitation.addresses.map { "\"\($0)\"" }.joined(separator: ", ")
+        let psk = invitation.preSharedKey == nil ? "" : "  pre_shared_key_file: shared.key\n"
+        return """
+            # Made by braid join. All keys are explained in docs/operations.md; after a change: braid reload
+            concentrator:
+              address: [\(addresses)]
+              public_key: "\(invitation.concentratorKey.base64)"
+            \(psk)private_key_file: proxy.key
+            listen:
+              - \(listen)
+
+            """
+    }
+}

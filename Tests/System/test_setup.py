@@ -1,0 +1,97 @@
+"""A pair in two commands: setup, invitations, join, and users that come and go without a restart."""
+import os
+import re
+import subprocess
+
+from runner import check
+from world import CONCENTRATOR
+
+
+def braid(w, *arguments, space=None, **options):
+    command = [w.braid, *arguments]
+    if space:
+        command = ["ip", "netns", "exec", space, *command]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+def done(w, *arguments, **options):
+    result = braid(w, *arguments, **options)
+    check(result.returncode == 0, f"{arguments[0]}: {result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def link_of(text):
+    return re.search(r"braid://[^\s']+", text).group()
+
+
+def test_a_pair_in_two_commands(w):
+    """As root of these namespaces, where there is no systemd: files, key, invitation, session, download."""
+    here, there = f"{w.folder}/here", f"{w.folder}/there"
+    # Nothing is done where it is only to be shown.
+    shown = done(w, "setup", "concentrator", "--print", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
+    check("concentrator.yaml" in shown and "(secret)" in shown and not os.path.exists(there), shown)
+    said = done(w, "setup", "concentrator", "--folder", there, "--state", f"{there}/state", "--run-as", "root", "--name", CONCENTRATOR,
+                "--user", "alice", space=w.net)
+    link = link_of(said)
+    check(f"braid://{CONCENTRATOR}:443/" in link and "concentrator.yaml" in said, said)
+    # Again: nothing is written over, and alice is invited already.
+    before = open(f"{there}/concentrator.key").read()
+    again = braid(w, "setup", "concentrator", "--user", "alice", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
+    check("left as it is" in again.stdout and open(f"{there}/concentrator.key").read() == before, f"{again}")
+    config = f"{there}/concentrator.yaml"
+    control = f"{w.folder}/c.sock"
+    with open(config, "a") as file:
+        file.write(f"egress: {{ deny: [] }}\nuser: root\ncontrol: {control}\n")
+    w.start(w.net, [w.braid, "concentrator", "--config", config], "concentrator")
+    w.wait(lambda: os.path.exists(control), "the concentrator")
+    # Whoever reads the code reads the link.
+    shown = braid(w, "join", "--print", link, "--folder", here, space=w.app)
+    check(shown.returncode == 0 and not os.path.exists(here), f"{shown}")
+    said = done(w, "join", link, "--run-as", "root", "--folder", here, space=w.app)
+    check("knows this machine as alice" in said, said)
+    check(said.count("works, round trip") == 2, said)
+    own = open(f"{here}/proxy.key").read().strip()
+    check(own not in link and oct(os.stat(f"{here}/proxy.key").st_mode)[-3:] in ("640", "600"), "the key is open")
+    # A second time, with the same invitation: it was good for one.
+    wait_refused = braid(w, "join", link, "--run-as", "root", "--folder", f"{w.folder}/thief", space=w.app)
+    check(wait_refused.returncode == 1 and not os.path.exists(f"{w.folder}/thief/proxy.key"), f"{wait_refused}")
+    # And nothing there is written over.
+    check(braid(w, "join", link, "--run-as", "root", "--folder", here, space=w.app).returncode == 2, "written over")
+    with open(f"{here}/proxy.yaml", "a") as file:
+        file.write("user: root\n")
+    w.start(w.app, [w.braid, "proxy", "--config", f"{here}/proxy.yaml", "--control", f"{w.folder}/p.sock"], "proxy")
+    w.wait(lambda: w.curl("http://origin.test/where", limit=5).returncode == 0, "a page", 20)
+    listed = done(w, "user", "list", "--config", config)
+    check(listed.startswith("alice") and "invited" not in listed, listed)
+    users(w, config, control)
+
+
+def users(w, config, control):
+    """Those of the command line, at once; the living one's session stays."""
+    key, public = w.key("bob")
+    check("in effect" in done(w, "user", "add", "bob", public, "--config", config), "not in effect")
+    twice = braid(w, "user", "add", "bob", public, "--config", config)
+    check(twice.returncode == 2 and "bob" in twice.stderr, f"{twice}")
+    for wrong in ("../x", ".x", "a b", ""):
+        check(braid(w, "user", "add", wrong, public, "--config", config).returncode == 2, f"a file {wrong!r}")
+    link = done(w, "user", "invite", "carol", "--plain", "--valid", "1s", "--config", config).strip()
+    listed = done(w, "user", "list", "--config", config)
+    check("bob" in listed, listed)
+    late = w.wait(lambda: "carol" not in done(w, "user", "list", "--config", config), "the invitation to end")
+    check(late is None, "")
+    over = braid(w, "join", link, "--run-as", "root", "--folder", f"{w.folder}/late", space=w.app)
+    check(over.returncode == 1 and "its time is over" in over.stderr, f"{over}")
+    check("in effect" in done(w, "user", "remove", "bob", "--config", config), "not in effect")
+    check(braid(w, "user", "remove", "bob", "--config", config).returncode == 2, "removed twice")
+    # Who knocks with a key that nobody knows is shown, with what lets him in.
+    stranger = f"{w.folder}/stranger.yaml"
+    with open(stranger, "w") as file:
+        file.write(open(f"{w.folder}/here/proxy.yaml").read().replace("proxy.key", key).replace("127.0.0.1:1080", "127.0.0.1:1090"))
+    w.start(w.app, [w.braid, "proxy", "--config", stranger, "--control", f"{w.folder}/s.sock"], "stranger")
+    shown = lambda: braid(w, "status", "--control", control).stdout
+    w.wait(lambda: f"braid user add NAME {public}" in shown(), "the stranger to be shown", 15)
+    done(w, "user", "add", "bob", public, "--config", config)
+    check(public not in shown(), "still a stranger")
+    w.wait(lambda: w.curl("http://origin.test/where", proxy="--socks5-hostname 127.0.0.1:1090", limit=5).returncode == 0,
+           "the stranger to be let in", 30)
+    check(w.text("proxy").count("session opened") == 1, "alice's session did not live on")
