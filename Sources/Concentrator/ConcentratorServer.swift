@@ -317,12 +317,22 @@ public final class ConcentratorServer: EngineDelegate {
         shutdown.noteRemaining(connections.count + associations.count)
     }
 
-    private func finish() {
+    /// What proxies send to, for a process that is to follow this one.
+    public var listeningSockets: [Int32] { driver.listeningSockets }
+
+    /// Another process has the sockets now: all sessions end at once, and their proxies, which are
+    /// told, have new ones there within a round trip.
+    public func follow() {
+        log.notice("another process is here instead", metadata: ["connections": "\(connections.count)"])
+        finish(isFollowed: true)
+    }
+
+    private func finish(isFollowed: Bool = false) {
         for connection in Array(connections.values) { connection.cut() }
         for association in Array(associations.values) { association.cut() }
         for question in Array(longQuestions.values) { question.cut() }
         for enrolment in Array(enrolments.values) { enrolment.cut() }
-        driver.end()
+        driver.end(isFollowed: isFollowed)
         reports.count(driver.endpoint.usage)
         recorder.note(.stopped)
         log.notice("stopped")

@@ -26,6 +26,8 @@ final class ListeningPort {
     /// With the port the system chose for port 0.
     var address: SocketAddress { stream?.address ?? listener.address }
 
+    var descriptor: Int32? { isClosed ? nil : stream?.descriptor }
+
     var isClosed: Bool { stream?.isClosed ?? true }
 
     /// Nobody can listen at the other address while this port is open.

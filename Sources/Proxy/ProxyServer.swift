@@ -534,15 +534,26 @@ public final class ProxyServer: EngineDelegate {
 
     /// Stops accepting and ends when the last application has, or after `drain`; called again, at
     /// once.
-    public func stop() {
+    /// `drain`: nil: as the settings say.
+    public func stop(drain: Interval? = nil) {
         if let shutdown { shutdown.endNow(); return }
         recorder.note(.stopping)
         log.notice("stopping", metadata: ["clients": "\(clients.count)"])
         ports.forEach { $0.close() }
         capture?.stopAccepting()
-        let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
+        let limit = drain ?? settings.drain
+        let shutdown = Shutdown(loop: loop, limit: limit) { [weak self] in self?.finish() }
         self.shutdown = shutdown
         shutdown.noteRemaining(clients.count)
+    }
+
+    /// What applications and programs connect to, for a process that is to follow this one.
+    public var listeningSockets: [Int32] { ports.compactMap(\.descriptor) + names.descriptors }
+
+    /// Another process serves the sockets now: those who are here are served to their end.
+    public func follow(drain: Interval?) {
+        names.stopListening()
+        stop(drain: drain)
     }
 
     private func finish() {

@@ -15,6 +15,8 @@ public final class ControlServer {
     public private(set) var predecessor: pid_t?
     private let loop: EventLoop
     private let handler: (String) -> String
+    /// Asked first: true where the reply comes later, by the function it is given.
+    public var later: ((_ line: String, _ reply: @escaping (String) -> Void) -> Bool)?
     private var socket: Listening?
     private var look: LoopTimer?
     /// Runs while the process has no descriptor left to accept with.
@@ -24,6 +26,8 @@ public final class ControlServer {
 
     fileprivate static let maximumClients = 32, maximumLine = 4096
     fileprivate static let timeout = Interval.seconds(10)
+    /// For a reply that comes later.
+    fileprivate static let longTimeout = Interval.seconds(60)
     /// How often is it seen to that somebody answers at `path`: the process that took it over may
     /// be gone, or a cleaner of /tmp came by.
     private static let lookInterval = Interval.seconds(10)
@@ -171,9 +175,10 @@ public final class ControlServer {
                 Glibc.close(descriptor)
                 continue
             }
-            let client = Client(loop, descriptor, handler) { [weak self] in
-                self?.clients[$0] = nil
-            }
+            let client = Client(
+                loop, descriptor, handler,
+                later: { [weak self] line, reply in self?.later?(line, reply) == true }
+            ) { [weak self] in self?.clients[$0] = nil }
             clients[ObjectIdentifier(client)] = client
         }
     }
@@ -183,6 +188,7 @@ public final class ControlServer {
 private final class Client {
     private let socket: StreamSocket
     private let handler: (String) -> String
+    private let later: (String, @escaping (String) -> Void) -> Bool
     private let gone: (ObjectIdentifier) -> Void
     private var line: [UInt8] = []
     private var reply: [UInt8] = []
@@ -190,10 +196,12 @@ private final class Client {
 
     init(
         _ loop: EventLoop, _ descriptor: Int32, _ handler: @escaping (String) -> String,
+        later: @escaping (String, @escaping (String) -> Void) -> Bool,
         gone: @escaping (ObjectIdentifier) -> Void
     ) {
         socket = StreamSocket(loop: loop, descriptor: descriptor)
         self.handler = handler
+        self.later = later
         self.gone = gone
         timer = loop.timer(for: self) { $0.leave() }
         timer?.arm(after: ControlServer.timeout)
@@ -223,7 +231,14 @@ private final class Client {
         socket.watch.wantsRead = false
         var text = String(decoding: line[..<(end ?? line.count)], as: UTF8.self)
         if text.last == "\r" { text.removeLast() }
-        reply = Array((handler(text) + "\n").utf8)
+        timer?.arm(after: ControlServer.longTimeout)
+        if later(text, { [weak self] in self?.answer($0) }) { return }
+        timer?.arm(after: ControlServer.timeout)
+        answer(handler(text))
+    }
+
+    private func answer(_ text: String) {
+        reply = Array((text + "\n").utf8)
         write()
     }
 

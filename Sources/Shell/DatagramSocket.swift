@@ -69,9 +69,19 @@ public final class DatagramSocket {
         case .source(let a, _, _): isIPv4 = a.isIPv4
         case .listen(let a), .transparent(let a): isIPv4 = a.address.isIPv4
         }
-        let fd = try checked(braid_socket_datagram(isIPv4 ? 1 : 0), "open a UDP socket")
+        var inherited: Int32?
+        if case .listen(let address) = binding {
+            inherited = InheritedSockets.take(.datagram, address)
+        }
+        let fd: Int32
+        if let inherited {
+            fd = inherited
+        } else {
+            fd = try checked(braid_socket_datagram(isIPv4 ? 1 : 0), "open a UDP socket")
+        }
         do throws(SystemError) {
-            localAddress = try Self.bind(fd, binding, isIPv4: isIPv4)
+            localAddress = try Self.bind(
+                fd, binding, isIPv4: isIPv4, isBound: inherited != nil)
         } catch {
             Glibc.close(fd)
             throw error
@@ -95,7 +105,7 @@ public final class DatagramSocket {
 
     private static func bind(
         _ fd: Int32, _ binding: Binding,
-        isIPv4: Bool
+        isIPv4: Bool, isBound: Bool
     ) throws(SystemError) -> SocketAddress {
         var local = braid_address(isIPv4 ? IPAddress.unspecifiedV4 : .unspecifiedV6)
         switch binding {
@@ -117,7 +127,7 @@ public final class DatagramSocket {
             if address.address.isUnspecified {
                 try checked(braid_set_packet_info(fd, isIPv4 ? 1 : 0), "listen on \(address)")
             }
-            try checked(braid_bind(fd, &local), "listen on \(address) (UDP)")
+            if !isBound { try checked(braid_bind(fd, &local), "listen on \(address) (UDP)") }
         case .transparent(let address):
             local = braid_address(address)
             // Several may have one address: what a program of this machine listens on as well.

@@ -173,6 +173,9 @@ public final class EngineDriver {
         slots.indices.contains(number) ? slots[number]?.socket : nil
     }
 
+    /// The descriptors of all sockets, for a process that is to follow this one.
+    public var listeningSockets: [Int32] { slots.compactMap { $0?.socket.descriptor } }
+
     private func attach(_ socket: DatagramSocket, _ number: Int) {
         while slots.count <= number { slots.append(nil) }
         slots[number] = Slot(socket: socket)
@@ -207,8 +210,9 @@ public final class EngineDriver {
 
     /// The end of the process: the sessions' close frames are sent in one more turn, then there are
     /// no more.
-    public func end() {
-        endpoint.shutDown(at: now)
+    /// `isFollowed`: by a process that has the same sockets.
+    public func end(isFollowed: Bool = false) {
+        endpoint.shutDown(isFollowed: isFollowed, at: now)
         turn()
         isStopped = true
         timer?.cancel()

@@ -188,7 +188,8 @@ public final class RelayShare {
 
 /// One UDP socket of an association.
 public final class RelaySocket {
-    let datagrams: DatagramSocket
+    /// The socket itself, for a process that follows this one.
+    public let datagrams: DatagramSocket
     /// Whether `close()` was not called yet.
     public private(set) var isOpen = true
     /// With the port the kernel chose.

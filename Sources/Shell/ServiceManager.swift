@@ -13,6 +13,8 @@ public enum ServiceManager {
         let time = Int64(t.tv_sec) * 1_000_000 + Int64(t.tv_nsec) / 1_000
         tell("RELOADING=1\nMONOTONIC_USEC=\(time)")
     }
+    /// From now on the service is that process; this one drains its connections.
+    public static func followed(by process: pid_t) { tell("MAINPID=\(process)") }
     /// It drains its connections (`STOPPING=1`).
     public static func stopping() { tell("STOPPING=1") }
     /// The loop goes round: to be said twice in each `watchdogInterval`.

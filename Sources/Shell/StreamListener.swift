@@ -9,7 +9,8 @@ public final class StreamListener {
     /// With the port the kernel chose for port 0.
     public let address: SocketAddress
     private let loop: EventLoop
-    private let descriptor: Int32
+    /// For a process that follows this one.
+    public let descriptor: Int32
     private let watch: FileWatch
     private let accepted: (StreamSocket, SocketAddress) -> Void
     private let log: Logger
@@ -46,9 +47,15 @@ public final class StreamListener {
         usesSpare: Bool = false, destinations: Destinations = .own,
         accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
     ) throws(SystemError) {
-        let fd = try checked(
-            braid_socket_stream(address.address.isIPv4 ? 1 : 0),
-            "open a socket for \(address)")
+        let inherited = isTransparent ? nil : InheritedSockets.take(.stream, address)
+        let fd: Int32
+        if let inherited {
+            fd = inherited
+        } else {
+            fd = try checked(
+                braid_socket_stream(address.address.isIPv4 ? 1 : 0),
+                "open a socket for \(address)")
+        }
         var bound = braid_address(address)
         do throws(SystemError) {
             _ = braid_set_reuse_address(fd)
@@ -57,7 +64,7 @@ public final class StreamListener {
                     braid_set_transparent(fd, address.address.isIPv4 ? 1 : 0),
                     "listen on \(address) for captured connections")
             }
-            try checked(braid_bind(fd, &bound), "listen on \(address)")
+            if inherited == nil { try checked(braid_bind(fd, &bound), "listen on \(address)") }
             try checked(braid_listen(fd, Self.backlog), "listen on \(address)")
             try checked(braid_local_address(fd, &bound), "listen on \(address)")
         } catch {

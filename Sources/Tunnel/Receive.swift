@@ -23,6 +23,8 @@ extension Endpoint {
         if host.proxy.isHandshaking { endHandshake() }
         if let reason = session.receive(record, from: source, at: now) {
             end(session, reason: "closed by the peer (\(reason))", at: now)
+            // Another process serves there already: those that come next need not wait.
+            if isProxy, reason == "\(CloseFrame.Reason.moved)" { beginHandshake(at: now) }
         }
     }
 }

@@ -74,7 +74,8 @@ extension Endpoint {
     }
 
     /// Ends every session, telling the peers. One `transmit` more carries the news.
-    public func shutDown(at now: Instant) {
+    /// `isFollowed`: another process takes their sessions at once, and they ask it.
+    public func shutDown(isFollowed: Bool = false, at now: Instant) {
         clock = now
         endHandshake()
         host.proxy.uplinks.removeAll()
@@ -85,7 +86,7 @@ extension Endpoint {
         }
         host.proxy.waiting.removeAll()
         for case let session? in sessions where session.isConfirmed {
-            session.sendClose(.shutDown, at: now)
+            session.sendClose(isFollowed ? .moved : .shutDown, at: now)
             end(session, reason: "shut down", at: now)
         }
         failStreams(maximum: .max, at: now)

@@ -17,6 +17,7 @@ import Glibc
             ProxyCommand.self, ConcentratorCommand.self, KeygenCommand.self, CheckCommand.self,
             StatusCommand.self, UsageCommand.self, EventsCommand.self, CaptureCommand.self,
             ModeCommand.self, UplinkCommand.self, RuleCommand.self, ReloadCommand.self,
+            UpgradeCommand.self,
             SetupCommand.self, JoinCommand.self, UserCommand.self, DemoCommand.self,
             HandoversCommand.self,
             FiguresCommand.self,

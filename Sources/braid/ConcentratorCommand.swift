@@ -51,7 +51,11 @@ struct ConcentratorCommand: ParsableCommand {
             server.onEnrolled = { _ = reload() }
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
-                driver: server.driver, reload: reload)
+                driver: server.driver, reload: reload, sockets: { server.listeningSockets },
+                follow: { _ in server.follow() },
+                whyNoSuccessor: configuration.settings.pcap.map {
+                    "\($0) would be written by both: take pcap out, or restart"
+                })
         }
     }
 }

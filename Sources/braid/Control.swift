@@ -5,8 +5,11 @@ import Shell
 /// Asks a running proxy or concentrator over its control socket.
 enum Control {
     /// The answer to `request`. `path` nil: of the one process of this user that runs here.
-    static func ask(_ request: String, at path: String?) throws -> String {
-        let answer = try path.map { try reply(to: request, at: $0) } ?? onlyAnswer(to: request)
+    /// `patience`: seconds to wait for it.
+    static func ask(_ request: String, at path: String?, patience: Int = 5) throws -> String {
+        let answer =
+            try path.map { try reply(to: request, at: $0, patience) }
+            ?? onlyAnswer(to: request, patience)
         // Refusals are told apart by their first word: see `ControlDesk`.
         if answer.hasPrefix(ControlDesk.refusal) {
             throw Complaint(
@@ -21,7 +24,7 @@ enum Control {
             .map { Printable.text(String($0.prefix(1000))) }
     }
 
-    private static func onlyAnswer(to request: String) throws -> String {
+    private static func onlyAnswer(to request: String, _ patience: Int) throws -> String {
         let paths = [ConfigurationKind.proxy, .concentrator].flatMap {
             ControlPath.places($0.rawValue)
         }
@@ -29,9 +32,9 @@ enum Control {
         // them.
         let living = paths.filter { (try? ControlClient.ask(path: $0, line: "status")) != nil }
         switch living.count {
-        case 1: return try reply(to: request, at: living[0])
+        case 1: return try reply(to: request, at: living[0], patience)
         case 0:
-            for path in paths where access(path, F_OK) == 0 { _ = try reply(to: request, at: path) }
+            for path in paths where access(path, F_OK) == 0 { _ = try reply(to: request, at: path, patience) }
             throw Complaint.failure(
                 "no proxy or concentrator of this user runs here; name its socket with --control")
         default:
@@ -40,9 +43,11 @@ enum Control {
         }
     }
 
-    private static func reply(to request: String, at path: String) throws -> String {
+    private static func reply(
+        to request: String, at path: String, _ patience: Int
+    ) throws -> String {
         do {
-            return try ControlClient.ask(path: path, line: request)
+            return try ControlClient.ask(path: path, line: request, patience: patience)
         } catch {
             switch error {
             case .system(let error):

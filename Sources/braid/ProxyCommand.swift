@@ -116,7 +116,13 @@ struct ProxyCommand: ParsableCommand {
                         try server.apply(new.settings)
                         new.program.applyWhileRunning()
                     }
-                })
+                },
+                sockets: { server.listeningSockets }, follow: { server.follow(drain: $0) },
+                whyNoSuccessor: configuration.settings.capture != nil
+                    ? "a captured network can't be handed over: restart the proxy instead"
+                    : configuration.settings.pcap.map {
+                        "\($0) would be written by both: take pcap out, or restart"
+                    })
         }
     }
 }

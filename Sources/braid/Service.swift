@@ -32,6 +32,12 @@ struct Service {
     var askRule: (([String]) -> String?)?
     /// Reads the configuration anew.
     var reload: () -> LivingConfiguration.Outcome
+    /// What is listened on, for a process that is to follow this one.
+    var sockets: () -> [Int32]
+    /// Another process serves what is listened on: what lives here ends, after so long at most.
+    var follow: (_ drain: Interval?) -> Void
+    /// Why no other process can follow; nil where one can.
+    var whyNoSuccessor: String?
 }
 
 /// Runs a service until a signal ends it: log, control socket, status page, signals, service
@@ -43,6 +49,7 @@ enum Program {
         _ role: ConfigurationKind, _ program: ProgramConfiguration, captures: Bool = false,
         start: (_ loop: EventLoop, _ stopped: @escaping () -> Void) throws(SystemError) -> Service
     ) throws {
+        Succession.begin()
         Privileges.forbidDumps()
         ProcessorShare.preferShortTurns()
         LogSetup.bootstrap(
@@ -51,10 +58,23 @@ enum Program {
         raiseFileLimit()
         do {
             let loop = try EventLoop()
-            let service = try start(loop) { [weak loop] in loop?.stop() }
+            var upgrade: Upgrade?
+            let end = loop.timer { [weak loop] in loop?.stop() }
+            let service = try start(loop) {
+                // The service manager is to hear who is there instead before this process is gone.
+                end.arm(after: upgrade?.isFollowed == true ? .seconds(2) : .zero)
+            }
             let control = ControlDesk.open(role, program, service, loop)
-            var page: StatusPage?
-            if let status = program.status { page = try open(status, role, service, loop) }
+            let openPage = {
+                try program.status.map { try open($0, role, service, loop) }
+            }
+            var page = try openPage()
+            upgrade = Upgrade(
+                service,
+                .init(
+                    closePage: { page?.close(); page = nil },
+                    reopenPage: { page = try? openPage() }), loop: loop)
+            control?.later = { line, reply in upgrade?.answer(line, reply: reply) == true }
             var signals = 0
             for number in [SIGTERM, SIGINT] {
                 loop.onSignal(number) {
@@ -77,6 +97,7 @@ enum Program {
             HistoryDesk.open(past, service.recorder)
             let watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             ServiceManager.ready()
+            Succession.ready()
             withExtendedLifetime(watchdog) { loop.run() }
             control?.close()
             page?.close()

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -328,6 +329,13 @@ class Pair:
         """Both programs run on, and say what they should."""
         assert self.proxy.poll() is None, f"the proxy ended with {self.proxy.returncode}"
         assert self.concentrator.poll() is None, f"the concentrator ended with {self.concentrator.returncode}"
+
+    def stop_all(self):
+        """Ends also the processes that followed those this one started."""
+        for side in ("proxy", "concentrator"):
+            status = self.status(side)
+            if status:
+                os.kill(status["pid"], signal.SIGKILL)
 
     def memory(self, side="proxy"):
         """Resident bytes."""

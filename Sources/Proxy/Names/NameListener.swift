@@ -36,6 +36,10 @@ final class NameListener {
         }
     }
 
+    var descriptors: [Int32] {
+        [socket.datagrams.descriptor] + (stream.map { [$0.descriptor] } ?? [])
+    }
+
     func close() {
         socket.close()
         stream?.close()

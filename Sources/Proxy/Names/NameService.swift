@@ -117,6 +117,15 @@ final class NameService {
     /// A session stands: the first question need not wait for an association.
     func sessionOpened() { if isUsed, !isStopped { tunnel.open(isFresh: true) } }
 
+    /// For a process that is to follow this one.
+    var descriptors: [Int32] { listeners.flatMap(\.descriptors) }
+
+    /// Takes no more questions at its ports; those under way are answered, captured ones taken.
+    func stopListening() {
+        listeners.forEach { $0.close() }
+        listeners = []
+    }
+
     /// Takes no more questions, and gives up those that are under way.
     func stop() {
         isStopped = true

@@ -15,6 +15,8 @@ public struct CloseFrame: Equatable, Sendable {
         case idle = 2
         /// The user is none any more.
         case removed = 3
+        /// Another process is there instead, and takes a new session at once.
+        case moved = 4
     }
     /// Bytes of the frame.
     public static let size = 2

@@ -1,0 +1,97 @@
+import CDatagram
+import Glibc
+import Measures
+import Synchronization
+
+/// Sockets that somebody else has opened and hands to this process: systemd (`LISTEN_FDS`,
+/// sd_listen_fds(3)), or the process that this one follows (`Successor`). Whoever is to listen at
+/// one's address takes it instead of opening another, so that there is no moment without it.
+public enum InheritedSockets {
+    /// What a socket speaks.
+    enum Kind: Int32 { case stream, datagram }
+
+    private struct Inherited {
+        var descriptor: Int32
+        var kind: Kind
+        var address: SocketAddress
+    }
+    private static let sockets = Mutex<[Inherited]>([])
+
+    /// The variable by which a process tells the one that follows it how many sockets it hands over:
+    /// from 4 on, with the way back to it as 3.
+    static let variable = "BRAID_SUCCEEDS"
+    /// The first descriptor behind standard error.
+    static let first: Int32 = 3
+    private static let maximum = 1_024
+
+    /// The way back to the process that this one follows; nil where it follows none.
+    static func adopt(
+        _ variable: (String) -> String? = { name in getenv(name).map { String(cString: $0) } }
+    ) -> Int32? {
+        let follows = variable(Self.variable).flatMap { Int32($0) }
+        let isOurs = variable("LISTEN_PID") == "\(getpid())"
+        let count = follows ?? (isOurs ? variable("LISTEN_FDS").flatMap { Int32($0) } : nil) ?? 0
+        for name in [Self.variable, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+            unsetenv(name)
+        }
+        guard (0...Int32(maximum)).contains(count) else { return nil }
+        let start = follows == nil ? first : first + 1
+        for descriptor in start..<start + count { keep(descriptor) }
+        guard follows != nil else { return nil }
+        _ = fcntl(first, F_SETFD, FD_CLOEXEC)
+        return first
+    }
+
+    private static func keep(_ descriptor: Int32) {
+        var type: Int32 = 0, size = socklen_t(MemoryLayout<Int32>.size), name = braid_address()
+        guard getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) == 0,
+            braid_local_address(descriptor, &name) == 0
+        else { return }
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+        let isStream = type == Int32(SOCK_STREAM.rawValue)
+        let inherited = Inherited(
+            descriptor: descriptor, kind: isStream ? .stream : .datagram,
+            address: SocketAddress(name))
+        sockets.withLock { $0.append(inherited) }
+    }
+
+    /// The socket that is bound to just this address, once; whoever gets it owns it.
+    static func take(_ kind: Kind, _ address: SocketAddress) -> Int32? {
+        guard address.port != 0 else { return nil }
+        return sockets.withLock { all in
+            all.firstIndex { $0.kind == kind && $0.address == address }
+                .map { all.remove(at: $0).descriptor }
+        }
+    }
+
+    /// Closes what nobody has taken: it is listened on no more.
+    static func closeRest() {
+        sockets.withLock { all in
+            all.forEach { Glibc.close($0.descriptor) }
+            all = []
+        }
+    }
+}
+
+/// This process as the one that another one has started to follow it.
+public enum Succession {
+    private static let channel = Atomic<Int32>(-1)
+
+    /// Takes over what was handed to this process. To be called once, before a socket is opened.
+    public static func begin() {
+        _ = Successor.program
+        if let descriptor = InheritedSockets.adopt() {
+            channel.store(descriptor, ordering: .relaxed)
+        }
+    }
+
+    /// Everything is open: the process that was here before may stop.
+    public static func ready() {
+        InheritedSockets.closeRest()
+        let descriptor = channel.exchange(-1, ordering: .relaxed)
+        guard descriptor >= 0 else { return }
+        _ = send(descriptor, Successor.word, Successor.word.count, Int32(MSG_NOSIGNAL))
+        Glibc.close(descriptor)
+    }
+}

@@ -1,0 +1,129 @@
+import CDatagram
+import Glibc
+import Measures
+
+/// Another process of this program, started by this one to follow it: it gets the sockets that are
+/// listened on, and says when it serves them.
+public final class Successor {
+    /// How it went.
+    public enum Outcome: Equatable, Sendable {
+        /// It serves; its process number.
+        case ready(pid_t)
+        /// It ended before, with this exit code; nil where it took too long, and was ended.
+        case failed(Int32?)
+    }
+
+    static let word = Array("ready\n".utf8)
+    /// For a start: lists of rules, name servers.
+    private static let limit = Interval.seconds(30)
+    /// The program's path, as it was when this process began: another version may stand there now.
+    static let program: String? = {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &path, path.count - 1)
+        guard count > 0 else { return nil }
+        return String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }()
+
+    private let process: pid_t
+    private let channel: StreamSocket
+    private var timer: LoopTimer?
+    private var done: ((Outcome) -> Void)?
+
+    /// Starts it with the arguments of this process. `sockets` stay this process's, too. `done` is
+    /// called once, from the loop, while this is kept.
+    public init(
+        _ sockets: [Int32], loop: EventLoop, done: @escaping (Outcome) -> Void
+    ) throws(SystemError) {
+        guard let program = Self.program else {
+            throw SystemError("find this program", code: ENOENT)
+        }
+        var pair: [Int32] = [-1, -1]
+        guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Self.closeOnExec, 0, &pair) == 0
+        else { throw SystemError("make a way to another process", code: errno) }
+        defer { Glibc.close(pair[1]) }
+        do throws(SystemError) {
+            process = try Self.start(program, [pair[1]] + sockets)
+        } catch {
+            Glibc.close(pair[0])
+            throw error
+        }
+        _ = fcntl(pair[0], F_SETFL, fcntl(pair[0], F_GETFL) | O_NONBLOCK)
+        channel = StreamSocket(loop: loop, descriptor: pair[0])
+        self.done = done
+        timer = loop.timer(for: self) { $0.end(.failed(nil)) }
+        timer?.arm(after: Self.limit)
+        channel.watch.onReadable(for: self) { $0.read() }
+        channel.watch.wantsRead = true
+    }
+
+    private static let closeOnExec = Int32(SOCK_CLOEXEC.rawValue)
+
+    /// `descriptors` are 3 and those behind it there.
+    private static func start(
+        _ program: String, _ descriptors: [Int32]
+    ) throws(SystemError) -> pid_t {
+        // Out of the way of the numbers they will have.
+        let above = InheritedSockets.first + Int32(descriptors.count)
+        var copies: [Int32] = []
+        defer { copies.forEach { Glibc.close($0) } }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        for (number, descriptor) in descriptors.enumerated() {
+            let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, above)
+            guard copy >= 0 else { throw SystemError("hand a socket over", code: errno) }
+            copies.append(copy)
+            posix_spawn_file_actions_adddup2(
+                &actions, copy, InheritedSockets.first + Int32(number))
+        }
+        var arguments = CommandLine.arguments.map { strdup($0) } + [nil]
+        var environment =
+            environment(sockets: descriptors.count - 1).map { strdup($0) } + [nil]
+        defer { (arguments + environment).forEach { free($0) } }
+        var process = pid_t()
+        let code = posix_spawn(&process, program, &actions, nil, &arguments, &environment)
+        guard code == 0 else { throw SystemError("start \(program)", code: code) }
+        return process
+    }
+
+    /// This process's own, but for what was meant for it alone.
+    private static func environment(sockets: Int) -> [String] {
+        let own = ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", InheritedSockets.variable]
+        var all: [String] = []
+        var place = environ
+        while let entry = place.pointee {
+            let text = String(cString: entry)
+            if !own.contains(where: { text.hasPrefix($0 + "=") }) { all.append(text) }
+            place += 1
+        }
+        return all + ["\(InheritedSockets.variable)=\(sockets)"]
+    }
+
+    private func read() {
+        let result = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
+            channel.read(into: room)
+        }
+        switch result {
+        case .blocked: return
+        case .bytes: end(.ready(process))
+        case .end, .failed:
+            var status: Int32 = 0
+            // It has closed the way by ending, so that this does not wait.
+            let isOver = waitpid(process, &status, 0) == process
+            end(.failed(isOver && status & 0x7f == 0 ? status >> 8 & 0xff : 128))
+        }
+    }
+
+    private func end(_ outcome: Outcome) {
+        guard let done else { return }
+        self.done = nil
+        timer?.cancel()
+        channel.close()
+        if outcome == .failed(nil) {
+            kill(process, SIGKILL)
+            var status: Int32 = 0
+            waitpid(process, &status, 0)
+        }
+        done(outcome)
+    }
+}
