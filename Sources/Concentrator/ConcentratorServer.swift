@@ -59,7 +59,7 @@ public final class ConcentratorServer: EngineDelegate {
     /// Opens the listening sockets; datagrams are served as soon as the loop runs. What happens it
     /// reports to `recorder`.
     public init(
-        _ settings: ConcentratorSettings, loop: EventLoop, recorder: Recorder = Recorder(),
+        _ settings: ConcentratorSettings, program: String = "", loop: EventLoop, recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "concentrator")
     )
         throws(SystemError)
@@ -72,6 +72,7 @@ public final class ConcentratorServer: EngineDelegate {
         began = loop.now()
         var configuration = settings.endpoint
         configuration.epoch = EventLoop.epoch()
+        configuration.program = program
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         endpoint.setAnnounced(settings.announce, at: loop.now())

@@ -24,6 +24,10 @@ public final class ProxyServer: EngineDelegate {
 
     let loop: EventLoop
     let log: Logger
+    /// The version of this program.
+    let program: String
+    /// What was said last of the concentrator's version.
+    private var versionNote: String?
     private let reports: ProxyReports
     var counters = Counters()
     var datagrams = DatagramCounters()
@@ -76,13 +80,14 @@ public final class ProxyServer: EngineDelegate {
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
     /// happens from then on it reports to `recorder`.
     public init(
-        _ settings: ProxySettings, loop: EventLoop, recorder: Recorder = Recorder(),
+        _ settings: ProxySettings, program: String = "", loop: EventLoop, recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "proxy")
     ) throws(SystemError) {
         precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")
         // Before any socket is opened.
         if settings.capture != nil { try OwnSockets.mark() }
         self.settings = settings
+        self.program = program
         self.loop = loop
         self.log = log
         reports = ProxyReports(recorder)
@@ -93,6 +98,7 @@ public final class ProxyServer: EngineDelegate {
         let known = settings.concentrator.compactMap(\.socketAddress)
         var configuration = settings.endpoint(known, maximumClients: maximumClients)
         configuration.epoch = EventLoop.epoch()
+        configuration.program = program
         configuration.machine = Self.machine(for: settings.identity.publicKey)
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
@@ -386,6 +392,7 @@ public final class ProxyServer: EngineDelegate {
             concentrator?.isNeeded = false
             silence?.cancel()
             log.info("session opened", metadata: ["session": "\(session)"])
+            noteVersion(driver.endpoint.peerProgram(ofSession: session))
         case .sessionResumed(let session, let silence):
             log.info(
                 "session goes on with new keys",
@@ -432,6 +439,13 @@ public final class ProxyServer: EngineDelegate {
             noteLeftOut(uplink, remote, session)
         case .pathMoved, .limited: break
         }
+    }
+
+    /// Said once, until the concentrator is another one.
+    private func noteVersion(_ concentrator: String) {
+        let note = PeerVersion.note(own: program, concentrator: concentrator)
+        if let note, note != versionNote { log.warning("\(note)") }
+        versionNote = note
     }
 
     /// Once for each pair of a session.

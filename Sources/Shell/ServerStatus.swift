@@ -43,6 +43,8 @@ public struct ServerStatus: Codable, Sendable {
         public var number: Int
         /// The user's name at a concentrator; empty at a proxy.
         public var user: String
+        /// The version of the other end's program; empty where it does not say.
+        public var peerVersion: String
         /// Seconds since its handshake.
         public var ageSeconds: Double
         /// `full`, `backup` or `single`.
@@ -161,7 +163,8 @@ public struct ServerStatus: Codable, Sendable {
         }
         sessions = report.sessions.map { s in
             Session(
-                number: s.number, user: s.user, ageSeconds: s.age.seconds, mode: s.mode.rawValue,
+                number: s.number, user: s.user, peerVersion: s.peerProgram,
+                ageSeconds: s.age.seconds, mode: s.mode.rawValue,
                 modeReason: s.demand?.label,
                 connections: s.connections, associations: s.datagrams.associations,
                 flows: s.datagrams.flows, redundantFlows: s.datagrams.redundant,

@@ -121,6 +121,8 @@ public struct EndpointConfiguration: Sendable {
     /// of the session of a process that another one of the same machine has followed. Nil where
     /// there is nothing to make it from.
     public var machine: UInt32?
+    /// The version of this program, which the other end is told; empty: it is not.
+    public var program = ""
     /// What has no default.
     public init(role: Role, identity: StaticKeyPair) { self.role = role; self.identity = identity }
 }

@@ -43,6 +43,8 @@ public struct EndpointReport: Sendable {
         public var number: Int
         /// Empty at a proxy.
         public var user: String
+        /// The version of the other end's program; empty where it is not known.
+        public var peerProgram: String
         /// Since its handshake.
         public var age: Interval
         /// Of its connections without a mode of their own.

@@ -290,6 +290,7 @@ extension Endpoint {
             numberCursor: host.random.next(), at: now)
         session.addresses.first = arrival.source.remote
         session.addresses.forbidsFirst = welcome.forbidsFirst
+        session.peerProgram = welcome.program
         sessions[slot] = session
         handshake = nil
         currentSession = session
@@ -405,6 +406,10 @@ extension Session {
         host.roundTrips.add(now - arrival.sentAt, uplink: path.uplinkName)
         path.lifecycle.answered()
         enter(.usable, path, at: now)
+        let program = ProgramVersionFrame(text: host.configuration.program)
+        if !program.text.isEmpty, let out = append(program.length, to: path) {
+            program.write(into: out)
+        }
         if arrival.token < 0, let out = append(ProbeFrame.size, to: path) {
             ProbeFrame(isAnswer: true, identifier: 0, sentAt: arrival.token).write(into: out)
         }

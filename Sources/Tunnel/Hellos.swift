@@ -241,10 +241,11 @@ extension Endpoint {
         }
         let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: host.random.next() & 0xff)
         let index = slot.index(salt: salt)
-        let welcome = WelcomePayload(
+        var welcome = WelcomePayload(
             outcome: living == nil ? .newSession : .resumed,
             cipher: suite.rawValue, index: index,
             forbidsFirst: !host.configuration.joinsFirstAddress)
+        welcome.program = host.configuration.program
         noise.prepare(
             preSharedKey: user.peer.preSharedKey, ephemeral: host.random.key())
         guard let answer = try? noise.writeMessage(payload: welcome.bytes) else {

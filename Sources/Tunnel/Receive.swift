@@ -212,6 +212,9 @@ extension Session {
         case .datagramReport:
             guard let frame = DatagramReportFrame.read(bytes) else { return false }
             receive(frame, arrival.path, at: now)
+        case .programVersion:
+            guard let frame = ProgramVersionFrame.read(bytes) else { return false }
+            if !isInitiator { peerProgram = frame.text }
         case nil:
             guard let frame = DatagramFrame.read(bytes) else { return false }
             receive(frame, arrival.path, number: arrival.number, at: now)

@@ -20,13 +20,23 @@ extension Endpoint {
             report.sessions.append(
                 .init(
                     number: session.slot.index, user: session.user?.name ?? "",
-                    age: now - session.openedAt,
+                    peerProgram: session.peerProgram, age: now - session.openedAt,
                     mode: session.modes.session,
                     demand: session.isInitiator ? host.modeByUse?.demand : nil, paths: paths,
                     connections: session.streams.count,
                     datagrams: session.datagrams.report(session.modes.session)))
         }
         return report
+    }
+}
+
+extension Endpoint {
+    /// The version of the other end's program; empty where it does not say.
+    public func peerProgram(ofSession slot: Int) -> String {
+        for case let session? in sessions where session.slot.index == slot {
+            return session.peerProgram
+        }
+        return ""
     }
 }
 

@@ -24,6 +24,8 @@ final class Session {
     /// When unechoed signals are repeated.
     var signals = Repeater()
     var addresses = KnownAddresses()
+    /// The version of the other end's program; empty while it is not known.
+    var peerProgram = ""
 
     /// Connection slots, in no particular order.
     var streams: [StreamSlot] = []

@@ -28,7 +28,7 @@ struct ConcentratorCommand: ParsableCommand {
         try Program.run(.concentrator, configuration.program) {
             (loop, stopped) throws(SystemError) in
             let server = try ConcentratorServer(
-                configuration.settings, loop: loop,
+                configuration.settings, program: Braid.version, loop: loop,
                 recorder: HistoryDesk.recorder(.concentrator, configuration.program))
             server.onStopped = stopped
             server.writeUser = { key, invitation, taken in

@@ -79,7 +79,7 @@ struct ProxyCommand: ParsableCommand {
             .proxy, configuration.program, captures: configuration.settings.capture != nil
         ) { (loop, stopped) throws(SystemError) in
             let server = try ProxyServer(
-                configuration.settings, loop: loop,
+                configuration.settings, program: Braid.version, loop: loop,
                 recorder: HistoryDesk.recorder(.proxy, configuration.program))
             server.onStopped = stopped
             return Service(

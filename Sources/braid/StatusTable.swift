@@ -40,6 +40,7 @@ enum StatusTable {
                 "",
                 "\(who): mode \(session.mode)\(reason(session)), for \(duration(session.ageSeconds)), "
                     + counted(session.connections, "connection") + datagrams(session)
+                    + version(session, of: status.role)
             ]
             lines += table(rows(session))
         }
@@ -59,6 +60,13 @@ enum StatusTable {
     /// Why the mode is what it is, where it follows from use.
     private static func reason(_ session: ServerStatus.Session) -> String {
         session.modeReason.map { " (auto: \($0))" } ?? ""
+    }
+
+    /// What the other end runs.
+    private static func version(_ session: ServerStatus.Session, of role: String) -> String {
+        let peer = role == "proxy" ? "concentrator" : "proxy"
+        return session.peerVersion.isEmpty
+            ? ", the \(peer) does not say its version" : ", \(peer) \(session.peerVersion)"
     }
 
     /// What the session has of associations; nothing where there is none.

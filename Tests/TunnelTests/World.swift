@@ -78,7 +78,7 @@ final class World {
         seed: UInt64, uplinks: Int = 2, mode: HandoverMode = .full, backup: Int? = nil,
         userIsKnown: Bool = true,
         keyLifetime: Interval = .seconds(120), joinsFirst: Bool = true, addUplinks: Bool = true,
-        limits: ((inout EndpointConfiguration) -> Void)? = nil
+        program: String = "", limits: ((inout EndpointConfiguration) -> Void)? = nil
     ) {
         random = SeededRandom(seed: seed)
         let mine = StaticKeyPair(privateKey: Self.key(1)),
@@ -91,6 +91,7 @@ final class World {
         p.mode = mode
         p.epoch = Self.epoch
         p.keyLifetime = keyLifetime
+        p.program = program
         proxy = Endpoint(configuration: p, seed: Self.key(seed &+ 100), at: now)
         concentratorSetup = {
             let known = userIsKnown ? mine.publicKey : theirs.publicKey
@@ -99,6 +100,7 @@ final class World {
                     .init(name: "alice", publicKey: known, preSharedKey: shared)
                 ]),
                 identity: theirs)
+            c.program = program
             c.joinsFirstAddress = joinsFirst
             c.epoch = Self.epoch
             c.keyLifetime = keyLifetime

@@ -192,6 +192,9 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
         case .flowAcknowledged, .flowClosed, .flowUnknown:
             guard let f = FlowFrame.read(all) else { return nil }
             return ("flow \(f.flow) \(f.statement)", written(FlowFrame.size, f.write))
+        case .programVersion:
+            guard let f = ProgramVersionFrame.read(bytes) else { return nil }
+            return ("version \(f.text)", written(f.length, f.write))
         case .datagramReport:
             guard let f = DatagramReportFrame.read(all) else { return nil }
             return (
@@ -242,7 +245,8 @@ func datagramWords(_ name: String, _ bytes: [UInt8]) -> (words: String, written:
         let challenge =
             p.challenge == .zero ? "" : " \(hex(withUnsafeBytes(of: p.challenge) { Array($0) }))"
         return (
-            "\(p.outcome)\(challenge), cipher \(p.cipher), index \(index)\(p.forbidsFirst ? ", C" : "")",
+            "\(p.outcome)\(challenge), cipher \(p.cipher), index \(index)\(p.forbidsFirst ? ", C" : "")"
+                + (p.program.isEmpty ? "" : ", version \(p.program)"),
             p.bytes
         )
     case "target":

@@ -27,7 +27,8 @@ public enum FrameType: UInt8, Sendable {
             case .addressState, .addressStateEcho:
                 rest.count < 5 ? nil : AddressStateFrame.size(flags: rest[4])
             case .joinRequest: JoinRequestFrame.size
-            case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport: lengthened(rest)
+            case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport, .programVersion:
+                lengthened(rest)
             case nil: withLength.contains(first) ? lengthened(rest) : nil
             }
         guard let length, length <= rest.count else { return nil }
@@ -81,4 +82,6 @@ public enum FrameType: UInt8, Sendable {
     case flowClosed = 0x49
     case flowUnknown = 0x4a
     case datagramReport = 0x4b
+    /// The proxy's program.
+    case programVersion = 0x4c
 }

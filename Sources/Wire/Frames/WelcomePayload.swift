@@ -11,6 +11,8 @@ import Measures
 /// bytes 3-5   the sender's session index
 /// byte 6      bit 0: no further paths to the address this was sent from (RFC 8684's C flag)
 /// bytes 7-22  outcome 2 only: the challenge
+/// byte 7      outcomes 0 and 1, where it is there: n, at most 32
+/// bytes 8-    n bytes: the version of the concentrator's program
 /// ```
 ///
 /// Behind the message stand `tokenSize` clear bytes, others for every address it is sent to: handed
@@ -38,6 +40,9 @@ public struct WelcomePayload: Equatable, Sendable {
     /// Zero but for `Outcome.challenge`.
     public private(set) var challenge = Bytes16.zero
 
+    /// The version of the concentrator's program; empty where it does not say.
+    public var program = ""
+
     /// A payload with these fields.
     public init(outcome: Outcome, cipher: UInt8, index: UInt32, forbidsFirst: Bool = false) {
         self.outcome = outcome; self.cipher = cipher; self.index = index;
@@ -63,11 +68,20 @@ public struct WelcomePayload: Equatable, Sendable {
         if outcome == .challenge {
             guard bytes.count >= Self.maximumSize else { return nil }
             challenge = bytes.withUnsafeBytes { Bytes16($0, at: Self.size) }
+        } else if bytes.count > Self.size {
+            let text = bytes[(Self.size + 1)...].prefix(Int(bytes[Self.size]))
+            program = ProgramVersionFrame.plain(text)
         }
     }
 
     /// The payload as it is sealed.
     public var bytes: [UInt8] {
+        guard outcome != .challenge, !program.isEmpty else { return fields }
+        let text = Array(ProgramVersionFrame(text: program).text.utf8)
+        return fields + [UInt8(text.count)] + text
+    }
+
+    private var fields: [UInt8] {
         [UInt8](unsafeUninitializedCapacity: Self.maximumSize) { buffer, count in
             let out = UnsafeMutableRawPointer(buffer.baseAddress!)
             out.storeBytes(of: Self.version, as: UInt8.self)
