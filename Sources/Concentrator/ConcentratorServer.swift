@@ -59,7 +59,8 @@ public final class ConcentratorServer: EngineDelegate {
     /// Opens the listening sockets; datagrams are served as soon as the loop runs. What happens it
     /// reports to `recorder`.
     public init(
-        _ settings: ConcentratorSettings, program: String = "", loop: EventLoop, recorder: Recorder = Recorder(),
+        _ settings: ConcentratorSettings, program: String = "", loop: EventLoop,
+        recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "concentrator")
     )
         throws(SystemError)
@@ -324,7 +325,8 @@ public final class ConcentratorServer: EngineDelegate {
     /// Another process has the sockets now: all sessions end at once, and their proxies, which are
     /// told, have new ones there within a round trip.
     public func follow() {
-        log.notice("another process is here instead", metadata: ["connections": "\(connections.count)"])
+        log.notice(
+            "another process is here instead", metadata: ["connections": "\(connections.count)"])
         finish(isFollowed: true)
     }
 

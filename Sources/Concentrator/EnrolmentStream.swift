@@ -84,7 +84,8 @@ extension ConcentratorServer {
         {
             return EnrolmentAnswer(.over)
         }
-        let isTaken = key == .zero || key == settings.identity.publicKey
+        let isTaken =
+            key == .zero || key == settings.identity.publicKey
             || settings.users.contains { $0.publicKey == key }
         guard !isTaken else { return EnrolmentAnswer(.keyInUse) }
         let names = Set(settings.users.map(\.name))

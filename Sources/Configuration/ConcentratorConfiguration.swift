@@ -20,7 +20,8 @@ public struct ConcentratorConfiguration: Equatable, Sendable {
 /// Keys of a concentrator's file.
 enum ConcentratorKey: String, CaseIterable {
     case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile =
-        "private_key_file", users, usersDirectory = "users_directory", egress, dialTimeout = "dial_timeout",
+        "private_key_file", users, usersDirectory = "users_directory", egress, dialTimeout =
+        "dial_timeout",
         status, control, user
     case logLevel = "log_level", pcap, congestion, limits, udpFiltering = "udp_filtering"
     case logFormat = "log_format", history
@@ -69,7 +70,8 @@ extension ConcentratorConfiguration {
             )
         }
         let directory = table[.usersDirectory]?.path(relativeTo: folder).map(UserDirectory.init)
-        let listed = directory == nil
+        let listed =
+            directory == nil
             ? table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
             : table[.users]
         var users =
@@ -303,7 +305,9 @@ extension UserDirectory {
         }
         for name in names {
             let path = file(of: name)
-            guard let root = Configuration.tree(ofUser: path, report: field.report) else { continue }
+            guard let root = Configuration.tree(ofUser: path, report: field.report) else {
+                continue
+            }
             let file = Field(name: name, item: root, place: .file(path), report: field.report)
             guard
                 let table = Table<UserFileKey>(

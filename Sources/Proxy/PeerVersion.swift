@@ -4,11 +4,13 @@ enum PeerVersion {
     static func note(own: String, concentrator: String) -> String? {
         guard !own.isEmpty, own != concentrator else { return nil }
         if concentrator.isEmpty {
-            return "the concentrator is older than this proxy (\(own)) and does not say its version: it takes no"
+            return
+                "the concentrator is older than this proxy (\(own)) and does not say its version: it takes no"
                 + " invitations, and this proxy is not told where its user is removed or another process takes the"
                 + " concentrator's place; renew it"
         }
-        return "the concentrator is of version \(concentrator), this proxy of \(own): renew the older one"
+        return
+            "the concentrator is of version \(concentrator), this proxy of \(own): renew the older one"
             + " (docs/operations.md, Another version while it runs)"
     }
 }

@@ -80,7 +80,8 @@ public final class ProxyServer: EngineDelegate {
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
     /// happens from then on it reports to `recorder`.
     public init(
-        _ settings: ProxySettings, program: String = "", loop: EventLoop, recorder: Recorder = Recorder(),
+        _ settings: ProxySettings, program: String = "", loop: EventLoop,
+        recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "proxy")
     ) throws(SystemError) {
         precondition(!settings.concentrator.isEmpty, "a proxy has a concentrator")

@@ -177,8 +177,8 @@ public final class ControlServer {
             }
             let client = Client(
                 loop, descriptor, handler,
-                later: { [weak self] line, reply in self?.later?(line, reply) == true }
-            ) { [weak self] in self?.clients[$0] = nil }
+                later: { [weak self] line, reply in self?.later?(line, reply) == true },
+                gone: { [weak self] in self?.clients[$0] = nil })
             clients[ObjectIdentifier(client)] = client
         }
     }

@@ -47,7 +47,8 @@ public final class StreamListener {
         usesSpare: Bool = false, destinations: Destinations = .own,
         accepted: @escaping (_ socket: StreamSocket, _ from: SocketAddress) -> Void
     ) throws(SystemError) {
-        let inherited = isTransparent ? nil : InheritedSockets.take(.stream, address)
+        var inherited: Int32?
+        if case .own = destinations { inherited = InheritedSockets.take(.stream, address) }
         let fd: Int32
         if let inherited {
             fd = inherited

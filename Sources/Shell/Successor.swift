@@ -16,8 +16,8 @@ public final class Successor {
     static let word = Array("ready\n".utf8)
     /// For a start: lists of rules, name servers.
     private static let limit = Interval.seconds(30)
-    /// The program's path, as it was when this process began: another version may stand there now.
-    static let program: String? = {
+    /// The path of this program, as it was when this process began: another version may stand there now.
+    public static let program: String? = {
         var path = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlink("/proc/self/exe", &path, path.count - 1)
         guard count > 0 else { return nil }

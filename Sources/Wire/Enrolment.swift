@@ -63,6 +63,6 @@ public struct EnrolmentAnswer: Equatable, Sendable {
     /// As it is sent.
     public var bytes: [UInt8] {
         let name = Array(name.utf8.prefix(64))
-        return [outcome.rawValue, UInt8(name.count)] + name
+        return [outcome.rawValue, UInt8(truncatingIfNeeded: name.count)] + name
     }
 }

@@ -32,7 +32,8 @@ struct ConcentratorCommand: ParsableCommand {
                 recorder: HistoryDesk.recorder(.concentrator, configuration.program))
             server.onStopped = stopped
             server.writeUser = { key, invitation, taken in
-                guard case .concentrator(let now) = living.current, let directory = now.usersDirectory
+                guard case .concentrator(let now) = living.current,
+                    let directory = now.usersDirectory
                 else { return nil }
                 do {
                     return try directory.enrol(key, by: invitation, besides: taken)

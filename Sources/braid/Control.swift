@@ -34,7 +34,9 @@ enum Control {
         switch living.count {
         case 1: return try reply(to: request, at: living[0], patience)
         case 0:
-            for path in paths where access(path, F_OK) == 0 { _ = try reply(to: request, at: path, patience) }
+            for path in paths where access(path, F_OK) == 0 {
+                _ = try reply(to: request, at: path, patience)
+            }
             throw Complaint.failure(
                 "no proxy or concentrator of this user runs here; name its socket with --control")
         default:

@@ -110,7 +110,8 @@ struct JoinCommand: ParsableCommand {
         for way in client.ways(Self.test) {
             Swift.print(
                 "  \(Printable.text(way.uplink)) to \(way.remote): "
-                    + (way.works ? "works, round trip \(Int(way.roundTrip.rounded(.up))) ms" : "no answer"))
+                    + (way.works
+                        ? "works, round trip \(Int(way.roundTrip.rounded(.up))) ms" : "no answer"))
         }
     }
 
@@ -136,7 +137,10 @@ struct JoinCommand: ParsableCommand {
         plan.add(
             .file("\(folder)/proxy.yaml", text: text(invitation), mode: mode, group: owner))
         guard options.hasService else { return plan }
-        plan.add(.file("\(SetupPlan.units)/braid-proxy.service", text: Units.proxy(for: options.runAs), mode: 0o644, group: nil))
+        plan.add(
+            .file(
+                "\(SetupPlan.units)/braid-proxy.service", text: Units.proxy(for: options.runAs),
+                mode: 0o644, group: nil))
         plan.add(.run(["systemctl", "daemon-reload"]))
         plan.add(.run(["systemctl", "enable", "--now", "braid-proxy"]))
         return plan

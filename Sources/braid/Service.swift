@@ -72,7 +72,9 @@ enum Program {
             upgrade = Upgrade(
                 service,
                 .init(
-                    closePage: { page?.close(); page = nil },
+                    closePage: {
+                        page?.close(); page = nil
+                    },
                     reopenPage: { page = try? openPage() }), loop: loop)
             control?.later = { line, reply in upgrade?.answer(line, reply: reply) == true }
             var signals = 0

@@ -97,7 +97,10 @@ struct SetupConcentratorCommand: ParsableCommand {
             .file(
                 "\(folder)/concentrator.yaml", text: text(name, folder), mode: mode, group: owner))
         guard options.hasService else { return plan }
-        plan.add(.file("\(SetupPlan.units)/braid-concentrator.service", text: Units.concentrator(for: options.runAs), mode: 0o644, group: nil))
+        plan.add(
+            .file(
+                "\(SetupPlan.units)/braid-concentrator.service",
+                text: Units.concentrator(for: options.runAs), mode: 0o644, group: nil))
         plan.add(.run(["systemctl", "daemon-reload"]))
         plan.add(.run(["systemctl", "enable", "--now", "braid-concentrator"]))
         return plan
@@ -127,5 +130,6 @@ enum Units {
     private static func unit(_ bytes: [UInt8], _ user: String) -> String {
         String(decoding: bytes, as: UTF8.self)
             .replacing("User=braid\nGroup=braid\n", with: "User=\(user)\n")
+            .replacing("/usr/local/bin/braid", with: Successor.program ?? "/usr/local/bin/braid")
     }
 }

@@ -42,9 +42,12 @@ struct SetupPlan {
     var text: String {
         steps.map { step -> String in
             guard case .file(_, let text, _, _, let isSecret) = step else { return step.line }
-            let body = isSecret ? "    (secret)" : text.split(
-                separator: "\n", omittingEmptySubsequences: false
-            ).map { $0.isEmpty ? "" : "    \($0)" }.joined(separator: "\n")
+            let body =
+                isSecret
+                ? "    (secret)"
+                : text.split(
+                    separator: "\n", omittingEmptySubsequences: false
+                ).map { $0.isEmpty ? "" : "    \($0)" }.joined(separator: "\n")
             return step.line + "\n" + body
         }.joined(separator: "\n")
     }
@@ -73,7 +76,9 @@ struct SetupPlan {
 
     private static func makeUser(_ name: String, _ tell: (String) -> Void) throws {
         guard Privileges.User(name: name) == nil else { return }
-        let words = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
+        let words = [
+            "useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name
+        ]
         guard Command.run(words) == 0, Privileges.User(name: name) != nil else {
             throw Complaint.failure("can't make the user \(name): useradd failed")
         }

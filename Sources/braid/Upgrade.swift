@@ -76,7 +76,9 @@ final class Upgrade {
             state = .alone
             surroundings.reopenPage()
             let why =
-                code.map { "ended at its start with exit code \($0); its message stands in the log" }
+                code.map {
+                    "ended at its start with exit code \($0); its message stands in the log"
+                }
                 ?? "was not ready in time"
             log.error("the process that was to follow \(why)")
             reply(

@@ -31,7 +31,10 @@ struct ConcentratorOptions: ParsableArguments {
             case .concentrator(let found) = try complaining({
                 () throws(ConfigurationErrors) in try Configuration.check(file: config)
             })
-        else { throw Complaint.input("\(config) is a proxy's configuration; users are the concentrator's") }
+        else {
+            throw Complaint.input(
+                "\(config) is a proxy's configuration; users are the concentrator's")
+        }
         return found
     }
 
@@ -72,7 +75,8 @@ extension ConcentratorOptions {
         if settings.users.contains(where: {
             $0.name == name || $0.name == ConcentratorSettings.Invitation.prefix + name
         }) {
-            throw Complaint.input("there is a user \(name) already, or somebody invited by that name")
+            throw Complaint.input(
+                "there is a user \(name) already, or somebody invited by that name")
         }
         if let other = settings.users.first(where: { $0.publicKey == key }) {
             throw Complaint.input("\(other.name) has that public key; every user has its own")
@@ -187,7 +191,8 @@ struct UserInviteCommand: ParsableCommand {
             makes a key of its own; the link's is good for nothing else.
             """)
     @Argument(help: "The user's name.") var name: String
-    @Option(help: "Machines that may come in by it, 1 to \(UserDirectory.maximumUses).") var uses = 1
+    @Option(help: "Machines that may come in by it, 1 to \(UserDirectory.maximumUses).") var uses =
+        1
     @Option(help: "How long it is good: 30m, 12h, 7d, or never (without an end).") var valid = "7d"
     @Option(help: "HOST:PORT by which proxies reach this concentrator; may be repeated.")
     var address: [String] = []
@@ -268,10 +273,13 @@ struct InvitedAddresses {
             : own.map { Target(host: .address($0.address), port: $0.port) }
         guard !found.isEmpty else {
             throw Complaint.input(
-                "this machine has no address that others could reach: name one with --address HOST:PORT")
+                "this machine has no address that others could reach: name one with --address HOST:PORT"
+            )
         }
         let isPrivate = found.allSatisfy {
-            if case .address(let address) = $0.host { MachineAddresses.isPrivate(address) } else {
+            if case .address(let address) = $0.host {
+                MachineAddresses.isPrivate(address)
+            } else {
                 false
             }
         }

@@ -145,7 +145,8 @@ import Wire
         let scratch = Scratch()
         _ = directory(scratch)
         scratch.write("public_key: nonsense\n", to: "users/a.yaml")
-        scratch.write("invitation: { public_key: \"x\", uses: 0, expires: soon }\n", to: "users/b.yaml")
+        scratch.write(
+            "invitation: { public_key: \"x\", uses: 0, expires: soon }\n", to: "users/b.yaml")
         scratch.write("public_key: \"\(Scratch.publicKey(3))\"\nwhat: 1\n", to: "users/c.yaml")
         scratch.write("public_key: \"\(Scratch.publicKey(3))\"\n", to: "users/d.yaml")
         scratch.write("public_key: \"\(Scratch.publicKey(1))\"\n", to: "users/e.yaml")

@@ -193,7 +193,9 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
             guard let f = FlowFrame.read(all) else { return nil }
             return ("flow \(f.flow) \(f.statement)", written(FlowFrame.size, f.write))
         case .programVersion:
-            guard let f = ProgramVersionFrame.read(bytes) else { return nil }
+            guard let f = bytes.withUnsafeBytes({ ProgramVersionFrame.read($0) }) else {
+                return nil
+            }
             return ("version \(f.text)", written(f.length, f.write))
         case .datagramReport:
             guard let f = DatagramReportFrame.read(all) else { return nil }

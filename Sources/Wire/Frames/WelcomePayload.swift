@@ -78,7 +78,7 @@ public struct WelcomePayload: Equatable, Sendable {
     public var bytes: [UInt8] {
         guard outcome != .challenge, !program.isEmpty else { return fields }
         let text = Array(ProgramVersionFrame(text: program).text.utf8)
-        return fields + [UInt8(text.count)] + text
+        return fields + [UInt8(truncatingIfNeeded: text.count)] + text
     }
 
     private var fields: [UInt8] {
