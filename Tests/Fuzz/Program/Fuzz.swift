@@ -21,6 +21,7 @@ import Glibc
         ("socks", SocksTarget.run), ("http", HTTPTarget.run),
         ("names", NamesTarget.run), ("first-bytes", FirstBytesTarget.run),
         ("configuration", ConfigurationTarget.run), ("kernel", KernelTarget.run),
+        ("page", PageTarget.run),
         ("reassembly", ReassemblyTarget.run), ("byte-ring", ByteRingTarget.run),
         ("ranges", RangesTarget.run),
         ("mappings", MappingsTarget.run), ("replay", ReplayTarget.run),

@@ -66,6 +66,18 @@ enum Seeds {
         ]
     }
 
+    /// A browser's requests, and one by a token.
+    private static var page: [[UInt8]] {
+        let get = "GET /connections?sort=up&filter=a%20b HTTP/1.1\r\nHost: localhost:80\r\n"
+        let post = "POST /mode HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Length: 9\r\n"
+        let fetch = "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n"
+        return [
+            [0] + Array((get + fetch).utf8),
+            [0] + Array((post + "Origin: http://127.0.0.1:80\r\n" + fetch).utf8),
+            [1] + Array((post + "Authorization: Bearer 0123456789abcdef\r\n").utf8)
+        ]
+    }
+
     /// A ClientHello in two records, and an HTTP request.
     private static var firstBytes: [[UInt8]] {
         let name: [UInt8] = [0, 0, 0, 11, 0, 9, 0, 0, 6] + Array("a.test".utf8)
@@ -94,7 +106,7 @@ enum Seeds {
             ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks),
             ("connection", programs + transfers),
             ("socks", socks), ("http", http), ("names", names), ("first-bytes", firstBytes),
-            ("kernel", kernel),
+            ("kernel", kernel), ("page", page),
             ("configuration", configurations),
             ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers),
             ("mappings", numbers), ("replay", numbers),
