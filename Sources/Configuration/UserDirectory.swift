@@ -147,12 +147,12 @@ public struct UserDirectory: Equatable, Sendable {
         return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
-    /// Another process waits, or this one for it.
+    /// Another process waits for this one; this one for it, a moment.
     private func locked<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
         let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard folder >= 0 else { throw failure("use \(path)") }
         defer { close(folder) }
-        guard flock(folder, LOCK_EX) == 0 else { throw failure("lock \(path)") }
+        guard FileLock.take(folder) else { throw failure("lock \(path)") }
         return try body()
     }
 

@@ -62,6 +62,7 @@ def test_the_page(w):
                  "both in both charts")
     rows = browser.wait("[...document.querySelectorAll('#uplinks tbody tr')].map(row => row.innerText).join('|')", "uplinks")
     check(rows.count("in use") == 2 and rows.count("ms") >= 2, f"the uplinks are not in use, or have no round trip: {rows}")
+    browser.do("document.getElementById('connections').scrollIntoView()")
     browser.wait("/origin.test:80.*connection.*wifi.*cell/s.test(document.querySelector('#connections tbody').innerText)",
                  "the connection and its share by uplink")
     # A loss as it happens, in words.

@@ -612,6 +612,10 @@ document.addEventListener("visibilitychange", () => {
   else if (stream) { stream.close(); stream = null }
 })
 let areConnectionsInView = false
-new IntersectionObserver(entries => { areConnectionsInView = entries.at(-1).isIntersecting }).observe(find("connections"))
+new IntersectionObserver(entries => {
+  const wereInView = areConnectionsInView
+  areConnectionsInView = entries.at(-1).isIntersecting
+  if (areConnectionsInView && !wereInView && live.role) askConnections()
+}).observe(find("connections"))
 setInterval(() => { if (!document.hidden && areConnectionsInView && stream && !asking) askConnections() }, 2000)
 connect()

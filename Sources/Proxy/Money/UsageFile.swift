@@ -51,9 +51,9 @@ final class UsageFile {
     /// nothing changed, where it can't be written: a full disk, or 64 other names.
     func change(_ name: String, _ change: (inout Record) -> Void) -> Record? {
         guard name.utf8.count <= Self.maximumName, !name.contains(where: \.isWhitespace),
-            flock(descriptor, LOCK_EX) == 0
+            FileLock.take(descriptor)
         else { return nil }
-        defer { flock(descriptor, LOCK_UN) }
+        defer { FileLock.release(descriptor) }
         let lines = lines()
         let known = lines.firstIndex { Self.parse($0)?.name == name }
         // A line that can't be read is nobody's.
