@@ -7,7 +7,8 @@ import Tunnel
 
 /// What somebody in front of a screen waits, and moves of both ends.
 @Suite struct WaitingTests {
-    private func end(_ pace: Pace, count: Int, size: Int, faults: [Fault] = []) throws -> WaitingEnd {
+    private func end(_ pace: Pace, count: Int, size: Int, faults: [Fault] = []) throws -> WaitingEnd
+    {
         var stream = StreamPlan(
             at: .zero + .seconds(1),
             initiator: .requests(count: count, size: 200, responseSize: size),
@@ -32,7 +33,8 @@ import Tunnel
     @Test func whatNeverComesIsWaitedFor() throws {
         let waited = try end(
             .reading(.seconds(2)), count: 5, size: 100_000,
-            faults: [Fault(at: .zero + .seconds(2), uplink: 0, change: .removed)])
+            faults: [Fault(at: .zero + .seconds(2), uplink: 0, change: .removed)]
+        )
         .waited(until: .zero + .seconds(120))
         #expect((115...118).contains(waited.time.seconds), "\(waited.time.seconds) s")
         #expect(waited.pauses == 1)
