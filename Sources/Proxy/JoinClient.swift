@@ -20,6 +20,9 @@ public final class JoinClient: EngineDelegate {
         public var roundTrip: Double
         /// Answers came.
         public var works: Bool
+        /// Bytes of the longest IP packet that has shown that it passes, as far as that is known; 0
+        /// while not even 1,280 have.
+        public var packetSize: Int
     }
 
     /// What came of saying a key.
@@ -87,11 +90,22 @@ public final class JoinClient: EngineDelegate {
         return paths
     }
 
+    /// What the concentrator says of its version; empty where it does not.
+    public var concentratorVersion: String {
+        driver.endpoint.report(at: loop.now()).sessions.last?.peerProgram ?? ""
+    }
+
+    /// The ways there are, once `time` has passed: paths have shown by then what size they take.
+    public func ways(after time: Interval) -> [Way] {
+        _ = loop.run(until: time) { false }
+        return paths
+    }
+
     private var paths: [Way] {
         driver.endpoint.report(at: loop.now()).sessions.flatMap(\.paths).map {
             Way(
                 uplink: $0.uplink, remote: $0.remote, roundTrip: $0.smoothedRTT.milliseconds,
-                works: $0.health == .usable)
+                works: $0.health == .usable, packetSize: $0.packetSize)
         }
     }
 

@@ -13,6 +13,15 @@ public enum MachineAddresses {
         return ordered.filter { !isPrivate($0) } + ordered.filter(isPrivate)
     }
 
+    /// What can be used as an uplink now, in the order of the selectors. Throws where the kernel
+    /// can't be asked.
+    public static func uplinks(
+        _ selectors: [UplinkSelector]
+    ) throws(SystemError) -> [UplinkCandidate] {
+        UplinkMonitor.candidates(
+            in: try Netlink.snapshot(), selectors: selectors, families: (true, true))
+    }
+
     /// Not of the public Internet, as a network behind a NAT has them.
     public static func isPrivate(_ address: IPAddress) -> Bool {
         let ranges = [

@@ -108,7 +108,8 @@ public final class Successor {
         case .bytes: end(.ready(process))
         case .end, .failed:
             var status: Int32 = 0
-            // It has closed the way by ending, so that this does not wait.
+            // It has closed the way by ending; one that did not end is ended, so that nothing waits.
+            kill(process, SIGKILL)
             let isOver = waitpid(process, &status, 0) == process
             end(.failed(isOver && status & 0x7f == 0 ? status >> 8 & 0xff : 128))
         }

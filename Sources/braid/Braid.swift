@@ -18,7 +18,8 @@ import Glibc
             StatusCommand.self, UsageCommand.self, EventsCommand.self, CaptureCommand.self,
             ModeCommand.self, UplinkCommand.self, RuleCommand.self, ReloadCommand.self,
             UpgradeCommand.self,
-            SetupCommand.self, JoinCommand.self, UserCommand.self, DemoCommand.self,
+            SetupCommand.self, JoinCommand.self, UserCommand.self, DoctorCommand.self,
+            DemoCommand.self,
             HandoversCommand.self,
             FiguresCommand.self,
             LabCommand.self, LabTellCommand.self, LabOriginCommand.self

@@ -1,0 +1,92 @@
+import ArgumentParser
+import Configuration
+import Glibc
+import Shell
+
+struct DoctorCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Checks what can keep a pair from working, and says how to mend it.",
+        discussion: """
+            Reads a configuration and looks, in this order, at the clock, the kernel's settings, each uplink, names, \
+            the way to the concentrator over each uplink alone, and versions. A running proxy is not disturbed. The \
+            exit code is 0 where nothing is wrong, 1 where something is, 2 where the configuration can't be used.
+            """)
+
+    @Option(
+        help: "The configuration; left out: the one in /etc/braid, or in ~/.config/braid.")
+    var config: String?
+
+    func run() throws {
+        Privileges.forbidDumps()
+        LogSetup.bootstrap(level: .critical)
+        let file = try config ?? onlyConfiguration()
+        let configuration = try complaining { () throws(ConfigurationErrors) in
+            try Configuration.check(file: file)
+        }
+        let findings = Findings()
+        findings.ok("\(Printable.text(file)) has nothing wrong; this is braid \(Braid.version)")
+        MachineChecks(findings).run()
+        switch configuration {
+        case .proxy(let proxy): ProxyChecks(proxy, findings).run()
+        case .concentrator(let concentrator): ConcentratorChecks(concentrator, findings).run()
+        }
+        findings.close()
+        if findings.wrong > 0 { throw ExitCode(1) }
+    }
+
+    /// The one that `braid setup` or `braid join` has made here.
+    private func onlyConfiguration() throws -> String {
+        var folders = [SetupPlan.defaultFolder]
+        if let home = getenv("HOME").map({ String(cString: $0) }) {
+            folders.append("\(home)/.config/braid")
+        }
+        let files = folders.flatMap { folder in
+            ["\(folder)/proxy.yaml", "\(folder)/concentrator.yaml"]
+        }
+        let found = files.filter { file in access(file, F_OK) == 0 }
+        guard found.count < 2 else {
+            throw Complaint.input(
+                "there are several configurations, choose one with --config: "
+                    + found.joined(separator: " or "))
+        }
+        guard let file = found.first else {
+            throw Complaint.input(
+                "no configuration in \(folders.joined(separator: " or ")); name one with --config")
+        }
+        return file
+    }
+}
+
+/// What was found, told as it is found.
+final class Findings {
+    private(set) var wrong = 0
+    private var doubtful = 0
+
+    func ok(_ text: String) { tell("ok   ", text) }
+
+    /// Works, and may be better.
+    func warning(_ text: String, mend: String) {
+        doubtful += 1
+        tell("warn ", text, mend)
+    }
+
+    /// Keeps the pair, or an uplink of it, from working.
+    func wrong(_ text: String, mend: String) {
+        wrong += 1
+        tell("WRONG", text, mend)
+    }
+
+    func close() {
+        let text =
+            wrong > 0
+            ? "\(StatusTable.counted(wrong, "thing")) to mend"
+            : doubtful > 0
+                ? "works; \(StatusTable.counted(doubtful, "thing")) may be better" : "all well"
+        Output.write("\(text)\n")
+    }
+
+    private func tell(_ word: String, _ text: String, _ mend: String? = nil) {
+        Output.write("\(word) \(text)\n" + (mend.map { "      \($0)\n" } ?? ""))
+    }
+}
