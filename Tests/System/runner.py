@@ -123,12 +123,23 @@ def run(part, name, test, world_for, keep):
     return outcome
 
 
+def claim(folder, name):
+    """Whether a test is this process's to run: of several that share the tests, nobody else has begun it."""
+    if folder is None:
+        return True
+    try:
+        os.mkdir(f"{folder}/{name}")
+        return True
+    except FileExistsError:
+        return False
+
+
 def main(part, doc, world_for, prepare, finish=lambda: None):
     """The program `python3 Tests/FOLDER PROGRAM [NAME...]`. `world_for(program)(test)` makes a test's world, which
     has `notes`, `last_words()` and `close(keep=)`; `prepare` runs once inside the namespaces, `finish` at the end."""
     arguments = [a for a in sys.argv[1:] if not a.startswith("--")]
-    options = {a for a in sys.argv[1:] if a.startswith("--")}
-    if not arguments or options - {"--list", "--keep"}:
+    options = dict(a.partition("=")[::2] for a in sys.argv[1:] if a.startswith("--"))
+    if not arguments or options.keys() - {"--list", "--keep", "--share"}:
         sys.exit(doc)
     chosen = find(os.path.abspath(sys.argv[0]), arguments[1:])
     if "--list" in options:
@@ -142,6 +153,8 @@ def main(part, doc, world_for, prepare, finish=lambda: None):
     prepare()
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for name, test in chosen:
+        if not claim(options.get("--share"), name):
+            continue
         counts[run(part, name, test, world_for(program), "--keep" in options)] += 1
     finish()
     print(f"{part}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
