@@ -286,14 +286,15 @@ final class ConnectionBench: Bench {
         }
     }
 
-    /// The host's RST for a segment that belongs to nothing (RFC 9293 section 3.10.7.1): on raw IP
-    /// nothing else tells an initiator that the listener gave up its only subflow before the third
-    /// packet brought the keys, without which it refuses every join.
+    /// What the host says of a segment that belongs to nothing. On raw IP an RST (RFC 9293 section
+    /// 3.10.7.1): nothing else tells an initiator that the listener gave up its only subflow before
+    /// the third packet brought the keys, without which it refuses every join. In a session a frame
+    /// that says so, from which the receiver makes the RST; not for a SYN.
     private func refuse(_ f: Flight, from side: Int) {
         let flags = f.segment.flags
-        guard ends[0].configuration.framing == .rawIP, flights[1 - side].count < 128,
-            !flags.contains(.rst), !flags.isDisjoint(with: [.ack, .syn])
-        else { return }
+        guard !flags.contains(.rst), !flags.isDisjoint(with: [.ack, .syn]) else { return }
+        guard ends[0].configuration.framing == .rawIP else { return sayUnknown(f, to: side) }
+        guard flights[1 - side].count < 128 else { return }
         var answer = Segment()
         (answer.sourcePort, answer.destinationPort) =
             (f.segment.destinationPort, f.segment.sourcePort)
@@ -307,6 +308,19 @@ final class ConnectionBench: Bench {
             answer.acknowledgement = f.segment.sequence + length
         }
         flights[1 - side].append(Flight(segment: answer, payload: [], path: f.path, port: f.port))
+    }
+
+    private func sayUnknown(_ f: Flight, to side: Int) {
+        guard let index = numbers[side][f.port], let tcp = ends[side].subflow(index),
+            tcp.state != .synSent
+        else { return }
+        var reset = Segment()
+        (reset.sourcePort, reset.destinationPort) = (tcp.remotePort, tcp.localPort)
+        reset.flags = .rst
+        reset.sequence = tcp.receiveNext
+        reset.acknowledgement = tcp.sendNext
+        ends[side].receive(
+            reset, payload: UnsafeRawBufferPointer(start: nil, count: 0), subflow: index, at: now)
     }
 
     /// A segment in two that may overlap, perhaps beside the whole: what a middlebox may do, as
