@@ -35,6 +35,7 @@ let package = Package(
         .systemLibrary(name: "CMnl", path: "Sources/CMnl", pkgConfig: "libmnl"),
         .systemLibrary(name: "CNFTables", path: "Sources/CNFTables", pkgConfig: "libnftables"),
         .systemLibrary(name: "CSQLite", path: "Sources/CSQLite", pkgConfig: "sqlite3"),
+        .systemLibrary(name: "CQREncode", path: "Sources/CQREncode", pkgConfig: "libqrencode"),
         .target(name: "CIPSecMB", path: "Sources/CIPSecMB"),
         .target(name: "CDatagram", path: "Sources/CDatagram"),
         .target(name: "CFuzzer", path: "CFuzzer"),
@@ -52,7 +53,7 @@ let package = Package(
             "Shell",
             [
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
-                "CLibevent", "CMnl", "CNFTables", "CDatagram", logging
+                "CLibevent", "CMnl", "CNFTables", "CQREncode", "CDatagram", logging
             ]),
         module(
             "Proxy",
