@@ -75,7 +75,7 @@ let package = Package(
                 "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Multipath", "Tunnel",
                 "CLibevent", "CMnl", "CNFTables", "CQREncode", "CDatagram", logging
             ]),
-        module("History", ["CSQLite", logging]),
+        module("History", ["Measures", "Multipath", "Tunnel", "CSQLite", logging]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         // Layer 7
         module(

@@ -93,24 +93,3 @@ struct ConcentratorReports {
         return recorder.note(kind, user: user, detail: detail, numbers: numbers)
     }
 }
-
-extension Recorder {
-    /// The same from the engine's own words.
-    func handover(from loss: UInt64, _ handover: Handover) {
-        self.handover(
-            from: loss, connections: handover.connections, calls: handover.calls,
-            pause: handover.longestPause?.milliseconds, others: handover.others,
-            isSettled: handover.isSettled)
-    }
-}
-
-extension UplinkStates.PathState {
-    init(_ health: PathHealth) {
-        self =
-            switch health {
-            case .usable: .usable
-            case .suspect: .suspect
-            case .lost: .lost
-            }
-    }
-}

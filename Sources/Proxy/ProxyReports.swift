@@ -116,24 +116,3 @@ final class ProxyReports {
         return numbers
     }
 }
-
-extension Recorder {
-    /// The same from the engine's own words.
-    func handover(from loss: UInt64, _ handover: Handover) {
-        self.handover(
-            from: loss, connections: handover.connections, calls: handover.calls,
-            pause: handover.longestPause?.milliseconds, others: handover.others,
-            isSettled: handover.isSettled)
-    }
-}
-
-extension UplinkStates.PathState {
-    init(_ health: PathHealth) {
-        self =
-            switch health {
-            case .usable: .usable
-            case .suspect: .suspect
-            case .lost: .lost
-            }
-    }
-}

@@ -47,7 +47,7 @@ let package = Package(
         module("Subflow", ["Measures", "Buffers", "Wire"]),
         module("Multipath", ["Measures", "Buffers", "Wire", "Crypto", "Subflow"]),
         module("Tunnel", ["Measures", "Buffers", "Wire", "Crypto", "Subflow", "Multipath"]),
-        module("History", ["CSQLite", logging]),
+        module("History", ["Measures", "Multipath", "Tunnel", "CSQLite", logging]),
         module("Rules", ["Measures", "Wire", "Multipath", "Tunnel"]),
         module(
             "Shell",
