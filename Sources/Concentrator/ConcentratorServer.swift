@@ -196,11 +196,10 @@ public final class ConcentratorServer: EngineDelegate {
         shutdown?.noteRemaining(connections.count + associations.count)
     }
 
-    func left(_ question: NameStreamServer) {
-        longQuestions[ObjectIdentifier(question)] = nil
+    func left(_ stream: AnsweredStream) {
+        longQuestions[ObjectIdentifier(stream)] = nil
+        enrolments[ObjectIdentifier(stream)] = nil
     }
-
-    func left(_ enrolment: Enrolment) { enrolments[ObjectIdentifier(enrolment)] = nil }
 
     // MARK: Associations
 

@@ -5,73 +5,31 @@ import Tunnel
 import Wire
 
 /// Somebody who is invited says a key, by which he is a user from then on.
-final class Enrolment: StreamOwner {
-    private let handle: StreamHandle
-    private let user: String
-    private let server: ConcentratorServer
+final class Enrolment: AnsweredStream {
     private var timer: LoopTimer?
-    private var hasAsked = false
-    private var isOver = false
 
     /// At once, of all invitations, and for how long.
     static let maximum = 64
     private static let limit = Interval.seconds(10)
 
-    init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
-        self.handle = handle
-        self.user = user
-        self.server = server
-    }
-
-    func start() {
+    override func start() {
         timer = server.loop.timer(for: self) { $0.cut() }
         timer?.arm(after: Self.limit)
-        handle.answer(with: .connected, at: server.driver.now)
-        server.driver.kick()
-        activity()
+        super.start()
     }
 
-    /// A concentrator answers by itself.
-    func answered(_ status: DialStatus) {}
+    override func message(in bytes: [UInt8]) -> Reading {
+        bytes.count < EnrolmentRequest.size
+            ? .incomplete : .whole(Array(bytes.prefix(EnrolmentRequest.size)))
+    }
 
-    func activity() {
-        guard !isOver else { return }
-        if handle.error != nil || handle.isReadFinished, !hasAsked { leave(); return }
-        let bytes = Array(handle.readable.bytes)
-        guard !hasAsked else {
-            handle.consume(bytes.count, at: server.driver.now)
-            if handle.error != nil || handle.isReadFinished { leave() }
-            return
-        }
-        guard bytes.count >= EnrolmentRequest.size else { return }
-        hasAsked = true
-        handle.consume(bytes.count, at: server.driver.now)
-        guard let request = EnrolmentRequest.read(Array(bytes.prefix(EnrolmentRequest.size)))
-        else { cut(); return }
+    override func ask(_ message: [UInt8]) {
+        guard let request = EnrolmentRequest.read(message) else { cut(); return }
         let key = request.publicKey.withUnsafeBytes { Key32($0) }
-        let answer = server.enrol(key, by: user).bytes
-        let now = server.driver.now
-        let taken = answer.withUnsafeBytes { handle.write($0, at: now) }
-        guard taken == answer.count else { cut(); return }
-        handle.finishWriting(at: now)
-        server.driver.kick()
+        reply(server.enrol(key, by: user).bytes)
     }
 
-    func cut() {
-        guard !isOver else { return }
-        handle.abort(at: server.driver.now)
-        leave()
-    }
-
-    private func leave() {
-        guard !isOver else { return }
-        isOver = true
-        timer = nil
-        handle.owner = nil
-        handle.release(at: server.driver.now)
-        server.driver.kick()
-        server.left(self)
-    }
+    override func ended() { timer = nil }
 }
 
 extension ConcentratorServer {

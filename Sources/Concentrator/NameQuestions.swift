@@ -131,77 +131,27 @@ final class NameQuestions {
 
 /// A question by a stream, for an answer that no datagram takes: the question and the answer behind
 /// their lengths (RFC 7766), one of each.
-final class NameStreamServer: StreamOwner {
-    private let handle: StreamHandle
-    private let user: String
-    private let server: ConcentratorServer
+final class NameStreamServer: AnsweredStream {
     private var question: NameQuestions.Question?
-    private var hasAsked = false
-    private var isOver = false
 
     /// Bytes of a question, more than one with a name and EDNS has.
     private static let maximumLength = 512
 
-    init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
-        self.handle = handle
-        self.user = user
-        self.server = server
-    }
-
-    func start() {
-        handle.answer(with: .connected, at: server.driver.now)
-        server.driver.kick()
-        activity()
-    }
-
-    /// A concentrator answers by itself.
-    func answered(_ status: DialStatus) {}
-
-    func activity() {
-        guard !isOver else { return }
-        if handle.error != nil || handle.isReadFinished { leave(); return }
-        guard !hasAsked else {
-            handle.consume(handle.readable.count, at: server.driver.now)
-            return
-        }
-        let bytes = handle.readable.bytes
+    override func message(in bytes: [UInt8]) -> Reading {
         if let length = DNSFraming.length(of: bytes[...]), length > Self.maximumLength {
-            cut(); return
+            return .wrong
         }
-        guard let message = DNSFraming.message(of: bytes[...]) else { return }
-        hasAsked = true
-        handle.consume(bytes.count, at: server.driver.now)
+        return DNSFraming.message(of: bytes[...]).map { .whole(Array($0)) } ?? .incomplete
+    }
+
+    override func ask(_ message: [UInt8]) {
         question = message.withUnsafeBytes {
             server.names.ask($0, of: user, limit: DNSHeader.maximumMessage) { [weak self] in
-                self?.answered($0)
+                self?.question = nil
+                self?.reply(DNSFraming.framed($0))
             }
         }
     }
 
-    private func answered(_ answer: [UInt8]) {
-        question = nil
-        guard !isOver else { return }
-        let framed = DNSFraming.framed(answer)
-        let now = server.driver.now
-        let taken = framed.withUnsafeBytes { handle.write($0, at: now) }
-        // The send ring takes a message whole, unless memory has run out.
-        guard taken == framed.count else { cut(); return }
-        handle.finishWriting(at: now)
-        server.driver.kick()
-    }
-
-    func cut() {
-        handle.abort(at: server.driver.now)
-        leave()
-    }
-
-    private func leave() {
-        guard !isOver else { return }
-        isOver = true
-        question = nil
-        handle.owner = nil
-        handle.release(at: server.driver.now)
-        server.driver.kick()
-        server.left(self)
-    }
+    override func ended() { question = nil }
 }
