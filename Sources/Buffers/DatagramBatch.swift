@@ -10,7 +10,7 @@ public final class DatagramBatch {
     /// last, which may be shorter.
     public struct Run {
         /// The number of the uplink by which they leave.
-        public var uplink: Int
+        public var uplink: UplinkNumber
         /// Where they go.
         public var remote: SocketAddress
         /// The address to send from, where the socket serves several; unspecified lets the kernel
@@ -42,14 +42,15 @@ public final class DatagramBatch {
     /// The runs of every lane, ready to send.
     public private(set) var runs: [Run] = []
     private var laneEnd: [Int]
-    private var laneRun: [Int]  // index of the lane's open run, or -1
+    /// The index of each lane's open run.
+    private var laneRun: [Int?]
 
     /// `laneBytes`: at least `maximumDatagram`.
     public init(laneBytes: Int = 128 << 10) {
         self.laneBytes = laneBytes
         arena = .allocate(byteCount: laneBytes * Self.laneCount, alignment: 64)
         laneEnd = (0..<Self.laneCount).map { $0 * laneBytes }
-        laneRun = Array(repeating: -1, count: Self.laneCount)
+        laneRun = Array(repeating: nil, count: Self.laneCount)
         runs.reserveCapacity(256)
     }
     deinit { arena.deallocate() }
@@ -67,13 +68,13 @@ public final class DatagramBatch {
     public func room(lane: Int) -> Int { (lane + 1) * laneBytes - laneEnd[lane] }
 
     /// Closes the datagram just written into `lane`.
-    public func commit(lane: Int, length: Int, uplink: Int, remote: SocketAddress, local: IPAddress)
-    {
+    public func commit(
+        lane: Int, length: Int, uplink: UplinkNumber, remote: SocketAddress, local: IPAddress
+    ) {
         precondition(length > 0 && length <= Self.maximumDatagram)
         let offset = laneEnd[lane]
         laneEnd[lane] = offset + length
-        let open = laneRun[lane]
-        if open >= 0, runs[open].uplink == uplink, runs[open].remote == remote,
+        if let open = laneRun[lane], runs[open].uplink == uplink, runs[open].remote == remote,
             runs[open].local == local,
             length <= runs[open].segmentSize,
             runs[open].length == runs[open].datagrams * runs[open].segmentSize,
@@ -94,6 +95,6 @@ public final class DatagramBatch {
     /// Forgets all runs: they were sent, or are lost.
     public func removeAll() {
         runs.removeAll(keepingCapacity: true)
-        for lane in 0..<Self.laneCount { laneEnd[lane] = lane * laneBytes; laneRun[lane] = -1 }
+        for lane in 0..<Self.laneCount { laneEnd[lane] = lane * laneBytes; laneRun[lane] = nil }
     }
 }

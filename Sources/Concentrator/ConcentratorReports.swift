@@ -16,7 +16,7 @@ struct ConcentratorReports {
     /// Set once the engine is there.
     var handovers: HandoverWatch?
     /// By the engine's number; the engine bounds them.
-    private var sessions: [Int: Session] = [:]
+    private var sessions: [SessionSlot: Session] = [:]
     private var limits: [String: NoticeLimit] = [:]
     /// Strangers must not push out of the journal what happened to users.
     private var strangers = NoticeLimit(10, in: .seconds(3_600))
@@ -39,7 +39,7 @@ struct ConcentratorReports {
             sessions[session] = nil
         case .pathChanged(let session, let path, _, _, let health):
             let news = sessions[session]?.paths.path(
-                path, session: session, of: "\(path)", is: UplinkStates.PathState(health),
+                path, session: session.index, of: "\(path)", is: UplinkStates.PathState(health),
                 at: recorder.time)
             guard let news,
                 let event = note(
@@ -78,7 +78,7 @@ struct ConcentratorReports {
 
     /// The event's number; nil where this user's events are too many.
     @discardableResult private mutating func note(
-        _ kind: Event.Kind, _ session: Int, path: Int? = nil, silence: Int? = nil,
+        _ kind: Event.Kind, _ session: SessionSlot, path: PathID? = nil, silence: Int? = nil,
         detail: String? = nil, at now: Instant
     ) -> UInt64? {
         guard let user = sessions[session]?.user,
@@ -87,8 +87,8 @@ struct ConcentratorReports {
             ].pass(at: now) != nil
         else { return nil }
         var numbers = Event.Numbers()
-        numbers.session = session
-        numbers.path = path
+        numbers.session = session.index
+        numbers.path = path?.number
         numbers.silence = silence
         return recorder.note(kind, user: user, detail: detail, numbers: numbers)
     }

@@ -143,7 +143,7 @@ public final class ConcentratorServer: EngineDelegate {
         }
     }
 
-    private func tell(_ what: Logger.Message, _ session: Int, _ details: Logger.Metadata) {
+    private func tell(_ what: Logger.Message, _ session: SessionSlot, _ details: Logger.Metadata) {
         guard let silent = news.pass(session, at: loop.now()) else { return }
         var metadata = details
         metadata["session"] = "\(session)"

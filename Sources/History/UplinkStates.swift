@@ -1,3 +1,5 @@
+import Multipath
+
 /// What happens to uplinks, from what happens to their paths.
 ///
 /// An uplink has a path to each address of the concentrator, in each session; it carries while any
@@ -23,7 +25,7 @@ public struct UplinkStates: Sendable {
         case lost(since: Int64)
         case away(since: Int64?)
     }
-    private struct PathName: Hashable { var session: Int, path: Int }
+    private struct PathName: Hashable { var session: Int, path: PathID }
     private struct State {
         var condition = Condition.idle
         var usable: Set<PathName> = []
@@ -68,9 +70,10 @@ public struct UplinkStates: Sendable {
         }
     }
 
-    /// A path of the uplink changed. `time`: ms of the wall clock.
+    /// A path of the uplink changed. `session`: what the owner calls the path's; `time`: ms of the
+    /// wall clock.
     public mutating func path(
-        _ path: Int, session: Int, of uplink: String, is state: PathState, at time: Int64
+        _ path: PathID, session: Int, of uplink: String, is state: PathState, at time: Int64
     ) -> News? {
         guard states[uplink] != nil || states.count < Self.maximum else { return nil }
         var known = states[uplink] ?? State()

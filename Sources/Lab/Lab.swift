@@ -178,7 +178,7 @@ public final class Lab {
     /// Starts a program in one of the namespaces. Descriptors left out are /dev/null.
     public func start(
         _ program: String, _ arguments: [String], on side: Side, environment: [String] = [],
-        input: Int32 = -1, output: Int32 = -1, errors: Int32 = -1,
+        input: Int32? = nil, output: Int32? = nil, errors: Int32? = nil,
         inForeground: Bool = false
     ) throws -> LabChild {
         let namespace = side == .client ? client : server
@@ -186,7 +186,8 @@ public final class Lab {
         let id = withCStrings([program] + arguments) { argv in
             withCStrings(Lab.inheritedEnvironment() + environment) { envp in
                 braid_lab_spawn(
-                    path, argv, envp, namespace, input, output, errors, inForeground ? 0 : 1)
+                    path, argv, envp, namespace, input ?? -1, output ?? -1, errors ?? -1,
+                    inForeground ? 0 : 1)
             }
         }
         let child = LabChild(id: try checked(id, "a process for \(program)"), name: program)

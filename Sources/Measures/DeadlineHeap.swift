@@ -7,24 +7,32 @@
 public struct DeadlineHeap {
     private var heap: [(at: Instant, owner: Int)] = []
     private var wanted: [Instant] = []  // by owner: the true deadline
-    private var place: [Int] = []  // by owner: its index in the heap, or -1
+    private var place: [Place] = []  // by owner: where it stands in the heap
+
+    /// An index of the heap, or none: four bytes for each owner, where an `Int?` takes sixteen.
+    private struct Place {
+        static let none = Place(raw: .max)
+        private let raw: UInt32
+        private init(raw: UInt32) { self.raw = raw }
+        init(_ index: Int) { raw = UInt32(truncatingIfNeeded: index) }
+        var index: Int? { raw == .max ? nil : Int(raw) }
+    }
 
     /// Nothing is due.
     public init() {}
 
     /// Sets the deadline of `owner`; `.distantFuture` disarms it.
     public mutating func set(_ owner: Int, _ at: Instant) {
-        while wanted.count <= owner { wanted.append(.distantFuture); place.append(-1) }
+        while wanted.count <= owner { wanted.append(.distantFuture); place.append(.none) }
         wanted[owner] = at
-        let i = place[owner]
-        if i < 0 {
-            guard at < .distantFuture else { return }
-            heap.append((at, owner))
-            place[owner] = heap.count - 1
-            rise(heap.count - 1)
-        } else if at < heap[i].at {
+        if let i = place[owner].index {
+            guard at < heap[i].at else { return }
             heap[i].at = at
             rise(i)
+        } else if at < .distantFuture {
+            heap.append((at, owner))
+            place[owner] = Place(heap.count - 1)
+            rise(heap.count - 1)
         }
     }
 
@@ -52,7 +60,7 @@ public struct DeadlineHeap {
 
     private mutating func removeTop() {
         exchange(0, heap.count - 1)
-        place[heap.removeLast().owner] = -1
+        place[heap.removeLast().owner] = .none
         sink(0)
     }
 
@@ -80,8 +88,8 @@ public struct DeadlineHeap {
     private mutating func exchange(_ i: Int, _ j: Int) {
         guard i != j else { return }
         heap.swapAt(i, j)
-        place[heap[i].owner] = i
-        place[heap[j].owner] = j
+        place[heap[i].owner] = Place(i)
+        place[heap[j].owner] = Place(j)
     }
 
     /// Entries held: armed owners, and disarmed ones whose old deadline has not come up yet.

@@ -189,10 +189,10 @@ public final class LivePage {
             if isProxy {
                 readings.append(
                     .init(
-                        key: path.session * Self.pathsPerSession + path.number,
+                        key: path.session.index * Self.pathsPerSession + path.number.number,
                         series: path.uplink, up: path.bytesSent, down: path.bytesReceived,
                         rtt: rtt))
-            } else if let last = readings.last, last.key == path.session {
+            } else if let last = readings.last, last.key == path.session.index {
                 let i = readings.count - 1
                 readings[i].up += path.bytesReceived
                 readings[i].down += path.bytesSent
@@ -200,7 +200,7 @@ public final class LivePage {
             } else {
                 readings.append(
                     .init(
-                        key: path.session, series: path.user, up: path.bytesReceived,
+                        key: path.session.index, series: path.user, up: path.bytesReceived,
                         down: path.bytesSent, rtt: rtt))
             }
         }

@@ -95,7 +95,7 @@ final class ProxyReports {
                 at: recorder.time)
             if let news {
                 var numbers = numbers(session)
-                numbers.path = path
+                numbers.path = path.number
                 numbers.silence = news.silence
                 let event = recorder.note(news.kind, uplink: uplink, numbers: numbers)
                 losses[uplink] = nil
@@ -110,9 +110,9 @@ final class ProxyReports {
         }
     }
 
-    private func numbers(_ session: Int) -> Event.Numbers {
+    private func numbers(_ session: SessionSlot) -> Event.Numbers {
         var numbers = Event.Numbers()
-        numbers.session = session
+        numbers.session = session.index
         return numbers
     }
 }

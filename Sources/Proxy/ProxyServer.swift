@@ -292,8 +292,7 @@ public final class ProxyServer: EngineDelegate {
 
     private func restrict(_ restriction: UplinkRestriction, to names: [String]) {
         let numbers = names.flatMap { uplinks?.numbers(of: $0) ?? [] }
-        driver.endpoint.restrict(
-            restriction, to: numbers.map { UplinkNumber($0) }, at: loop.now())
+        driver.endpoint.restrict(restriction, to: numbers, at: loop.now())
     }
 
     /// Uplinks came, or their numbers are others.
@@ -450,7 +449,7 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// Once for each pair of a session.
-    private func noteLeftOut(_ uplink: String, _ remote: SocketAddress, _ session: Int) {
+    private func noteLeftOut(_ uplink: String, _ remote: SocketAddress, _ session: SessionSlot) {
         let pair = "\(uplink) to \(remote)"
         guard !leftOut.contains(pair) else { return }
         leftOut.append(pair)
@@ -489,7 +488,7 @@ public final class ProxyServer: EngineDelegate {
 
     /// Called by the driver when an uplink's socket can't send any more; the monitor says when it
     /// is back.
-    public func uplinkFailed(_ number: Int, _ error: SystemError) {
+    public func uplinkFailed(_ number: UplinkNumber, _ error: SystemError) {
         let name = uplinks?.name(number) ?? "?"
         reports.failed(name, "\(error)")
         log.notice("uplink failed", metadata: ["uplink": "\(name)", "why": "\(error)"])

@@ -1,3 +1,5 @@
+import Measures
+
 /// The numbers by which the engine knows the proxy's sockets: one for each interface (or address)
 /// and family, from 0 on, few, and given again.
 ///
@@ -22,40 +24,43 @@ struct UplinkNumbers {
     private var releases: UInt64 = 0
 
     /// The number in use for `key`; nil where there is none.
-    func number(of key: Key) -> Int? { slots.firstIndex { $0.key == key && $0.isHeld } }
+    func number(of key: Key) -> UplinkNumber? {
+        slots.firstIndex { $0.key == key && $0.isHeld }.map { UplinkNumber($0) }
+    }
 
     /// The name of a number, of the latest owner where it is free; nil where it was never given.
-    func name(_ number: Int) -> String? {
-        slots.indices.contains(number) ? slots[number].key.name : nil
+    func name(_ number: UplinkNumber) -> String? {
+        slots.indices.contains(number.value) ? slots[number.value].key.name : nil
     }
 
     /// The number for `key`, in use from now on; nil where all are.
-    mutating func take(_ key: Key) -> Int? {
+    mutating func take(_ key: Key) -> UplinkNumber? {
         let known = slots.firstIndex { $0.key == key }
         if known == nil, slots.count < Self.maximum {
             slots.append(Slot(key: key, isHeld: true, released: 0))
-            return slots.count - 1
+            return UplinkNumber(slots.count - 1)
         }
         let free = slots.indices.filter { !slots[$0].isHeld }.min {
             slots[$0].released < slots[$1].released
         }
-        guard let number = known ?? free else { return nil }
-        slots[number] = Slot(key: key, isHeld: true, released: 0)
-        return number
+        guard let place = known ?? free else { return nil }
+        slots[place] = Slot(key: key, isHeld: true, released: 0)
+        return UplinkNumber(place)
     }
 
     /// The number may be given again.
-    mutating func release(_ number: Int) {
-        guard slots.indices.contains(number), slots[number].isHeld else { return }
+    mutating func release(_ number: UplinkNumber) {
+        let place = number.value
+        guard slots.indices.contains(place), slots[place].isHeld else { return }
         releases += 1
-        slots[number].isHeld = false
-        slots[number].released = releases
+        slots[place].isHeld = false
+        slots[place].released = releases
     }
 
     /// Numbers in use whose name is `name`, with the family of each.
-    func held(_ name: String) -> [(number: Int, isIPv4: Bool)] {
+    func held(_ name: String) -> [(number: UplinkNumber, isIPv4: Bool)] {
         slots.indices.filter { slots[$0].isHeld && slots[$0].key.name == name }
-            .map { ($0, slots[$0].key.isIPv4) }
+            .map { (UplinkNumber($0), slots[$0].key.isIPv4) }
     }
 
     /// Every name that has a number or had one until somebody else needed it, in the order of the

@@ -36,7 +36,7 @@ final class UplinkSet {
         var mtu: Int
         var since: Instant
     }
-    private var places: [Place?] = Array(repeating: nil, count: UplinkNumbers.maximum)
+    private var places = UplinkTable<Place>(count: UplinkNumbers.maximum)
     private var present: [String: UplinkCandidate] = [:]
     /// Given to a living process (`braid uplink`), by name.
     private var roles: [String: UplinkRole] = [:]
@@ -51,7 +51,7 @@ final class UplinkSet {
     /// Runs while an uplink was never heard.
     private var listening: LoopTimer?
     /// Those whose silence the log has told of, by number.
-    private var told: Set<Int> = []
+    private var told: Set<UplinkNumber> = []
     /// How long an uplink may be silent while others are heard, and the datagrams it must have
     /// sent.
     private static let silence = Interval.seconds(5), minimumSent = 3
@@ -98,10 +98,10 @@ final class UplinkSet {
         }
     }
 
-    func name(_ number: Int) -> String? { numbers.name(number) }
+    func name(_ number: UplinkNumber) -> String? { numbers.name(number) }
 
     /// Those by which the engine knows the uplink now.
-    func numbers(of name: String) -> [Int] { numbers.held(name).map(\.number) }
+    func numbers(of name: String) -> [UplinkNumber] { numbers.held(name).map(\.number) }
 
     /// How what leaves by the uplink alone does; nil where it is not there.
     func departure(by name: String) -> Departure? {
@@ -134,12 +134,14 @@ final class UplinkSet {
     }
 
     /// It sends, others are heard, and nothing ever came on it.
-    private func isDeaf(_ number: Int) -> Bool {
+    private func isDeaf(_ number: UplinkNumber) -> Bool {
         guard let socket = driver.socket(number), let since = places[number]?.since,
             driver.now - since >= Self.silence, socket.statistics.datagramsReceived == 0,
             socket.statistics.datagramsSent >= Self.minimumSent
         else { return false }
-        return places.indices.contains { driver.socket($0)?.statistics.datagramsReceived ?? 0 > 0 }
+        return places.indices.contains {
+            driver.socket($0)?.statistics.datagramsReceived ?? 0 > 0
+        }
     }
 
     private func listen() {
@@ -293,7 +295,7 @@ final class UplinkSet {
         return (usesV4 ? [true] : []) + (usesV6 ? [false] : [])
     }
 
-    private func detach(_ number: Int) {
+    private func detach(_ number: UplinkNumber) {
         driver.removeUplink(number)
         places[number] = nil
         numbers.release(number)
@@ -350,7 +352,7 @@ final class UplinkSet {
             let socket = try DatagramSocket(binding, loop: driver.loop)
             let role = role(candidate.name)
             var uplink = Uplink(
-                number: UplinkNumber(number), name: candidate.name, isBackup: role == .backup,
+                number: number, name: candidate.name, isBackup: role == .backup,
                 isWarm: choices.warm.contains(candidate.selector),
                 datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
                 address: address)

@@ -82,7 +82,7 @@ public final class DatagramExchange {
     /// Sends every run of `batch` whose uplink is `uplink`. What the kernel has no room for is
     /// copied and follows by itself; the batch may be used again at once.
     public func send(
-        _ batch: DatagramBatch, uplink: Int, through socket: DatagramSocket
+        _ batch: DatagramBatch, uplink: UplinkNumber, through socket: DatagramSocket
     ) -> SendResult {
         var result = SendResult.sent
         braid_sender_clear(sender)

@@ -16,7 +16,7 @@ public final class DatagramSocket {
         /// From a source address; with a device also out through it. What comes for the address is
         /// taken by whichever interface it comes: of two in one subnet the kernel answers for both
         /// addresses on either.
-        case source(IPAddress, device: String?, index: Int = 0)
+        case source(IPAddress, device: String?, index: Int? = nil)
         /// A server's socket: answers leave from the address that was asked.
         case listen(SocketAddress)
         /// An address that may be another's; what comes says where it was sent to. Needs
@@ -116,12 +116,12 @@ public final class DatagramSocket {
             local = braid_address(address)
             try checked(braid_bind(fd, &local), "bind to \(address)")
             // Where neither is permitted, the routing rules for the source address decide.
-            if index > 0 {
+            if let index {
                 _ = braid_send_through(fd, isIPv4 ? 1 : 0, UInt32(truncatingIfNeeded: index))
             }
             // IPv6 prefers the route of the lowest metric to the interface asked for, unless the
             // socket is bound to that; and an interface answers for its own addresses only.
-            if let device, !isIPv4 || index == 0 { _ = braid_bind_device(fd, device) }
+            if let device, !isIPv4 || index == nil { _ = braid_bind_device(fd, device) }
         case .listen(let address):
             local = braid_address(address)
             if address.address.isUnspecified {

@@ -13,12 +13,12 @@ public protocol EngineDelegate: AnyObject {
     func handle(_ event: EndpointEvent)
     /// Sending through the uplink failed with an error of the uplink; the engine knows. Said once,
     /// until sending works again.
-    func uplinkFailed(_ number: Int, _ error: SystemError)
+    func uplinkFailed(_ number: UplinkNumber, _ error: SystemError)
 }
 
 extension EngineDelegate {
     /// For those that have no uplinks to lose.
-    public func uplinkFailed(_ number: Int, _ error: SystemError) {}
+    public func uplinkFailed(_ number: UplinkNumber, _ error: SystemError) {}
 }
 
 /// Drives an `Endpoint` with the sockets and the clock of the real world.
@@ -41,8 +41,7 @@ public final class EngineDriver {
         /// What it may carry; nil: whatever comes.
         var limit: UplinkLimit?
     }
-    /// By uplink number, which the proxy's numbering keeps small.
-    private var slots: [Slot?] = []
+    private var slots = UplinkTable<Slot>()
     private let exchange = DatagramExchange()
     private let batch = DatagramBatch()
     private var timer: LoopTimer?
@@ -112,39 +111,37 @@ public final class EngineDriver {
             socket.close()
             return
         }
-        removeUplink(uplink.number.value)
-        attach(socket, uplink.number.value)
+        removeUplink(uplink.number)
+        attach(socket, uplink.number)
         endpoint.addUplink(uplink, at: now)
         kick()
     }
 
     /// Proxy: the uplink is gone.
-    public func removeUplink(_ number: Int) {
+    public func removeUplink(_ number: UplinkNumber) {
         guard detach(number) else { return }
-        endpoint.removeUplink(UplinkNumber(number), at: now)
+        endpoint.removeUplink(number, at: now)
         kick()
     }
 
     /// Proxy: the uplink's part is another, while its connections live.
-    public func setUplinkRole(_ number: Int, isBackup: Bool, isWarm: Bool? = nil) {
+    public func setUplinkRole(_ number: UplinkNumber, isBackup: Bool, isWarm: Bool? = nil) {
         endpoint.setUplinkRole(
-            UplinkNumber(number), isBackup: isBackup, isWarm: isWarm, at: now)
+            number, isBackup: isBackup, isWarm: isWarm, at: now)
         kick()
     }
 
     /// Proxy: what the uplink costs beside others is another thing now.
-    public func setUplinkCost(_ number: Int, _ cost: PathCosts.Cost) {
-        endpoint.setUplinkCost(UplinkNumber(number), cost, at: now)
+    public func setUplinkCost(_ number: UplinkNumber, _ cost: PathCosts.Cost) {
+        endpoint.setUplinkCost(number, cost, at: now)
         kick()
     }
 
     /// Proxy: the uplink carries at most `rate` from now on, both directions together; nil: whatever
     /// it takes. What comes in is read no faster, and the other end's congestion control sees a slow
     /// path.
-    public func limitUplink(_ number: Int, to rate: Rate?) {
-        guard let slot = slots.indices.contains(number) ? slots[number] : nil,
-            slot.limit?.rate != rate
-        else { return }
+    public func limitUplink(_ number: UplinkNumber, to rate: Rate?) {
+        guard let slot = slots[number], slot.limit?.rate != rate else { return }
         slots[number]?.limit = rate.map { rate in
             UplinkLimit(
                 rate, since: now, carried: slot.socket.bytesCarried,
@@ -157,27 +154,28 @@ public final class EngineDriver {
     }
 
     /// Proxy: an uplink that failed may work again.
-    public func retryUplink(_ number: Int) {
-        if endpoint.retryUplink(UplinkNumber(number), at: now) { kick() }
+    public func retryUplink(_ number: UplinkNumber) {
+        if endpoint.retryUplink(number, at: now) { kick() }
     }
 
     /// Concentrator: a socket for all sessions; its uplink number.
-    @discardableResult public func addListenSocket(_ socket: DatagramSocket) -> Int {
-        let number = slots.firstIndex { $0 == nil } ?? slots.count
+    @discardableResult public func addListenSocket(_ socket: DatagramSocket) -> UplinkNumber {
+        let number = slots.unused
         attach(socket, number)
         return number
     }
 
     /// The socket of an uplink, for status.
-    public func socket(_ number: Int) -> DatagramSocket? {
-        slots.indices.contains(number) ? slots[number]?.socket : nil
+    public func socket(_ number: UplinkNumber) -> DatagramSocket? {
+        slots[number]?.socket
     }
 
     /// The descriptors of all sockets, for a process that is to follow this one.
-    public var listeningSockets: [Int32] { slots.compactMap { $0?.socket.descriptor } }
+    public var listeningSockets: [Int32] {
+        slots.indices.compactMap { slots[$0]?.socket.descriptor }
+    }
 
-    private func attach(_ socket: DatagramSocket, _ number: Int) {
-        while slots.count <= number { slots.append(nil) }
+    private func attach(_ socket: DatagramSocket, _ number: UplinkNumber) {
         slots[number] = Slot(socket: socket)
         socket.watch.onReadable(for: self) { $0.drain(number) }
         socket.watch.onWritable(for: self) { driver in
@@ -187,7 +185,7 @@ public final class EngineDriver {
         socket.watch.wantsRead = true
     }
 
-    private func detach(_ number: Int) -> Bool {
+    private func detach(_ number: UplinkNumber) -> Bool {
         guard let socket = socket(number) else { return false }
         slots[number] = nil
         socket.close()
@@ -221,7 +219,7 @@ public final class EngineDriver {
         packetTrace?.close(endpoint)
     }
 
-    private func drain(_ number: Int) {
+    private func drain(_ number: UplinkNumber) {
         guard let socket = socket(number) else { return }
         let rounds: Int
         switch slots[number]?.limit?.admits(socket.bytesCarried, at: loop.now()) {
@@ -247,7 +245,7 @@ public final class EngineDriver {
                 datagrams += 1
                 if DatagramHeader.isOfHandshake(datagram) { handshakes += 1 }
                 endpoint.receive(
-                    datagram, from: from, local: local.address, uplink: UplinkNumber(number),
+                    datagram, from: from, local: local.address, uplink: number,
                     at: now)
             }
             if !more { return }
@@ -310,17 +308,17 @@ public final class EngineDriver {
         return true
     }
 
-    private func note(_ result: DatagramExchange.SendResult, _ number: Int) {
+    private func note(_ result: DatagramExchange.SendResult, _ number: UplinkNumber) {
         for item in exchange.takeTooLong() {
             endpoint.datagramTooLong(
-                item.bytes, uplink: UplinkNumber(number), remote: item.remote, at: loop.now())
+                item.bytes, uplink: number, remote: item.remote, at: loop.now())
             isDue = true
         }
         switch result {
         case .sent:
             if slots[number]?.hasFailed == true { slots[number]?.hasFailed = false }
         case .uplinkFailed(let code):
-            endpoint.uplinkFailed(UplinkNumber(number), at: loop.now())
+            endpoint.uplinkFailed(number, at: loop.now())
             isDue = true
             guard slots[number]?.hasFailed == false else { return }
             slots[number]?.hasFailed = true

@@ -1,10 +1,11 @@
 import Measures
+import Multipath
 import Tunnel
 
 /// Asks the engine what became of the handovers from paths that were lost, until that is settled.
 public final class HandoverWatch {
     private struct Watched {
-        var session: Int, path: Int
+        var session: SessionSlot, path: PathID
         var told: (Handover) -> Void
     }
     private static let interval = Interval.milliseconds(250)
@@ -22,7 +23,9 @@ public final class HandoverWatch {
 
     /// `told` is called when the handover from this path is settled, and before that while no other
     /// path is left. Nothing where none is measured.
-    public func watch(session: Int, path: Int, _ told: @escaping (Handover) -> Void) {
+    public func watch(
+        session: SessionSlot, path: PathID, _ told: @escaping (Handover) -> Void
+    ) {
         watched.removeAll { $0.session == session && $0.path == path }
         if watched.count >= Self.maximum { watched.removeFirst() }
         watched.append(Watched(session: session, path: path, told: told))

@@ -76,21 +76,20 @@ public enum InheritedSockets {
 
 /// This process as the one that another one has started to follow it.
 public enum Succession {
-    private static let channel = Atomic<Int32>(-1)
+    private static let channel = Mutex<Int32?>(nil)
 
     /// Takes over what was handed to this process. To be called once, before a socket is opened.
     public static func begin() {
         _ = Successor.program
         if let descriptor = InheritedSockets.adopt() {
-            channel.store(descriptor, ordering: .relaxed)
+            channel.withLock { $0 = descriptor }
         }
     }
 
     /// Everything is open: the process that was here before may stop.
     public static func ready() {
         InheritedSockets.closeRest()
-        let descriptor = channel.exchange(-1, ordering: .relaxed)
-        guard descriptor >= 0 else { return }
+        guard let descriptor = channel.withLock({ $0.take() }) else { return }
         _ = send(descriptor, Successor.word, Successor.word.count, Int32(MSG_NOSIGNAL))
         Glibc.close(descriptor)
     }

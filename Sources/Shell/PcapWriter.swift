@@ -6,7 +6,8 @@ import Measures
 public final class PcapWriter {
     private let path: String
     private let log: Logger
-    private var descriptor: Int32
+    /// Nil once it has ended.
+    private var descriptor: Int32?
     private var buffer: UnsafeMutableRawBufferPointer
     private var used = 0
     private var flushTimer: LoopTimer?
@@ -35,7 +36,7 @@ public final class PcapWriter {
 
     /// Appends `bytes`. A failing disk ends the file, said once in the log, never the program.
     public func append(_ bytes: UnsafeRawBufferPointer) {
-        guard descriptor >= 0 else { return }
+        guard descriptor != nil else { return }
         if used + bytes.count > Self.capacity { flush() }
         if bytes.count > Self.capacity { writeAll(bytes); return }
         if let from = bytes.baseAddress {
@@ -58,13 +59,13 @@ public final class PcapWriter {
     /// Writes what is buffered and closes the file; harmless when repeated.
     public func close() {
         flush()
-        if descriptor >= 0 { Glibc.close(descriptor) }
-        descriptor = -1
+        if let descriptor { Glibc.close(descriptor) }
+        descriptor = nil
     }
 
     private func writeAll(_ bytes: UnsafeRawBufferPointer) {
         var at = 0
-        while at < bytes.count, descriptor >= 0 {
+        while at < bytes.count, let descriptor {
             let n = write(descriptor, bytes.baseAddress! + at, bytes.count - at)
             if n >= 0 { at += n; continue }
             if errno == EINTR { continue }
@@ -72,7 +73,7 @@ public final class PcapWriter {
                 "pcap ended",
                 metadata: ["file": "\(path)", "error": "\(SystemError.text(errno))"])
             Glibc.close(descriptor)
-            descriptor = -1
+            self.descriptor = nil
         }
     }
 }

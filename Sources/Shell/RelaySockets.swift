@@ -172,7 +172,7 @@ public final class RelaySockets {
 
 /// What the sockets of one user have received in the turn of the loop.
 public final class RelayShare {
-    private var turn = -1
+    private var turn: Int?
     private var count = 0
     public init() {}
 

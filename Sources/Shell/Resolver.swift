@@ -129,7 +129,7 @@ public final class Resolver {
     // MARK: Servers
 
     private func search(_ resolution: Resolution, isIPv4: Bool) -> ServerSearch {
-        let settings = { [weak self] in self?.current() ?? ([], ResolverConfiguration(), -1) }
+        let settings = { [weak self] in self?.current() }
         return ServerSearch(resolution.name, isIPv4: isIPv4, loop: loop, settings: settings) {
             [weak self, weak resolution] result, isTruncated in
             guard let resolution, resolution.timer != nil else { return }

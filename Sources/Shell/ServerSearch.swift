@@ -7,7 +7,7 @@ final class ServerSearch {
     private let name: String
     private let isIPv4: Bool
     private let settings:
-        () -> (servers: [NameServer], configuration: ResolverConfiguration, version: Int)
+        () -> (servers: [NameServer], configuration: ResolverConfiguration, version: Int)?
     private var done: ((Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void)?
     private var servers: [NameServer] = []
     private var configuration = ResolverConfiguration()
@@ -17,15 +17,14 @@ final class ServerSearch {
     private var timer: LoopTimer?
 
     /// - Parameter settings: the servers of the present; asked for anew at each time-out, since the
-    ///   machine
-    ///   may have moved to another network.
+    ///   machine may have moved to another network; nil where the resolver is gone.
     /// - Parameter done: called once, from the loop or from within `start()`.
     init(
         _ name: String, isIPv4: Bool, loop: EventLoop,
         settings:
             @escaping () -> (
                 servers: [NameServer], configuration: ResolverConfiguration, version: Int
-            ),
+            )?,
         done: @escaping (Result<[IPAddress], Resolver.Failure>, _ isTruncated: Bool) -> Void
     ) {
         self.name = name
@@ -51,7 +50,12 @@ final class ServerSearch {
     var failure: Resolver.Failure { order.anyHasFailed ? .serverFailed : .timedOut }
 
     private func adopt() {
-        let settings = settings()
+        guard let settings = settings() else {
+            // The resolver is gone, and its servers with it.
+            servers = []
+            order = ServerOrder(servers: 0, attempts: 0)
+            return
+        }
         guard settings.version != version || servers.isEmpty else { return }
         (servers, configuration, version) = settings
         order = ServerOrder(servers: servers.count, attempts: configuration.attempts)

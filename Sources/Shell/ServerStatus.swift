@@ -163,7 +163,7 @@ public struct ServerStatus: Codable, Sendable {
         }
         sessions = report.sessions.map { s in
             Session(
-                number: s.number, user: s.user, peerVersion: s.peerProgram,
+                number: s.number.index, user: s.user, peerVersion: s.peerProgram,
                 ageSeconds: s.age.seconds, mode: s.mode.rawValue,
                 modeReason: s.demand?.label,
                 connections: s.connections, associations: s.datagrams.associations,
@@ -176,7 +176,7 @@ public struct ServerStatus: Codable, Sendable {
 extension ServerStatus.Path {
     init(_ p: EndpointReport.Path) {
         self.init(
-            number: p.number, uplink: p.uplink, local: p.local, remote: p.remote,
+            number: p.number.number, uplink: p.uplink, local: p.local, remote: p.remote,
             health: p.isFutile ? "unreached" : "\(p.health)",
             isBackup: p.isBackup, rttMilliseconds: p.smoothedRTT.milliseconds,
             minimumRTTMilliseconds: p.minimumRTT.milliseconds, loss: p.loss,

@@ -8,7 +8,8 @@ final class SystemLookup {
     private let isIPv4: Bool
     private let done: ([IPAddress]) -> Void
     private var watch: FileWatch?
-    private var ends: [Int32] = [-1, -1]
+    /// Of the pipe: what is read from, what is written to.
+    private var ends: [Int32] = []
     // Written by the thread before it writes to the pipe, read by the loop after it read from the
     // pipe.
     private var result: [IPAddress] = []
@@ -20,7 +21,9 @@ final class SystemLookup {
         self.name = name.hasSuffix(".") ? name : name + "."
         self.isIPv4 = isIPv4
         self.done = done
-        guard pipe(&ends) == 0 else { return nil }
+        var made: [Int32] = [0, 0]
+        guard pipe(&made) == 0 else { return nil }
+        ends = made
         let watch = loop.watch(ends[0])
         watch.onReadable(for: self) { $0.finish() }
         watch.wantsRead = true
@@ -44,7 +47,7 @@ final class SystemLookup {
 
     deinit {
         watch?.cancel()
-        for end in ends where end >= 0 { close(end) }
+        for end in ends { close(end) }
     }
 
     private func ask() {

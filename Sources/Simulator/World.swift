@@ -388,7 +388,7 @@ public final class World: InstantLoop {
         }
         let uplink: Int
         if fromProxy {
-            uplink = run.uplink
+            uplink = run.uplink.value
             guard
                 run.remote == Self.concentratorAddress
                     || (run.remote == Self.secondAddress && options.second != nil),

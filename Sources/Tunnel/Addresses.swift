@@ -139,7 +139,7 @@ extension Session {
         let isElsewhere = address.remote.address != path.remote.address
         host.emit(
             .pathMoved(
-                session: slot.index, path: path.id.number, from: path.remote, to: address.remote))
+                session: slot, path: path.id, from: path.remote, to: address.remote))
         path.address = address
         if isElsewhere {
             path.roundTrip.forget(at: now)
@@ -173,7 +173,7 @@ extension Session {
         if path.validation.held.isEmpty, check.allowsData(length), unproven.take(length, at: now) {
             path.validation.check?.sent += length
             batch.commit(
-                lane: path.lane, length: length, uplink: path.uplink.value, remote: path.remote,
+                lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                 local: path.address.local)
         } else if path.validation.held.count < Limits.heldDatagrams {
             path.validation.held.append(
@@ -217,7 +217,7 @@ extension Session {
         out.copyMemory(from: datagram, byteCount: length)
         path.validation.check?.sent += length
         batch.commit(
-            lane: path.lane, length: length, uplink: check.address.uplink.value,
+            lane: path.lane, length: length, uplink: check.address.uplink,
             remote: check.address.remote, local: check.address.local)
     }
 }

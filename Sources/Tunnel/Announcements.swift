@@ -117,7 +117,7 @@ extension Session {
             }
         }
         host.emit(
-            .addressAnnounced(session: slot.index, address: frame.address, isThere: frame.isThere)
+            .addressAnnounced(session: slot, address: frame.address, isThere: frame.isThere)
         )
     }
 

@@ -6,7 +6,7 @@ public struct EndpointReport: Sendable {
     /// A path that is open, or was.
     public struct Path: Sendable {
         /// Its number on the wire, the same at both ends.
-        public var number: Int
+        public var number: PathID
         /// The uplink's name at a proxy; empty at a concentrator.
         public var uplink: String
         /// The address its datagrams leave from.
@@ -40,7 +40,7 @@ public struct EndpointReport: Sendable {
     /// A session that is confirmed.
     public struct Session: Sendable {
         /// Its slot, given again after it is closed.
-        public var number: Int
+        public var number: SessionSlot
         /// Empty at a proxy.
         public var user: String
         /// The version of the other end's program; empty where it is not known.

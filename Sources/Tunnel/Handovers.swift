@@ -174,14 +174,14 @@ extension Session {
 extension Endpoint {
     /// What is known of the handover from a path that was lost (`EndpointEvent.pathChanged`): ask
     /// again until it is settled. Nil where none is measured.
-    public func handover(session slot: Int, path: Int, at now: Instant) -> Handover? {
-        guard slot >= 0, let session = sessions[SessionSlot(slot)] else { return nil }
+    public func handover(session slot: SessionSlot, path: PathID, at now: Instant) -> Handover? {
+        guard let session = sessions[slot] else { return nil }
         var others: [String] = []
         for case let other? in session.paths
-        where other.id.number != path && other.health == .usable {
+        where other.id != path && other.health == .usable {
             let name = other.uplinkName.isEmpty ? "path \(other.id)" : other.uplinkName
             if !others.contains(name) { others.append(name) }
         }
-        return session.handovers.look(PathID(path), others: others, at: now)
+        return session.handovers.look(path, others: others, at: now)
     }
 }

@@ -84,7 +84,7 @@ extension Endpoint {
         guard isProxy, handshake == nil, let slot = sessions.takeSlot() else { return }
         handshake = HandshakeState(slot: slot, nextAt: now)
         if let session = currentSession, !session.hasUsablePath {
-            host.emit(.sessionSilent(session: session.slot.index))
+            host.emit(.sessionSilent(session: session.slot))
         }
         repeatHandshake(at: now)
     }
@@ -298,7 +298,7 @@ extension Endpoint {
             if !attempt.insists { keepUnheard(of: old, at: now) }
             end(old, reason: SessionEnd.replaced, at: now)
         }
-        host.emit(.sessionOpened(session: session.slot.index, user: ""))
+        host.emit(.sessionOpened(session: session.slot, user: ""))
         let single = session.modes.effective == .single
         for item in host.proxy.uplinks where item.isUp && !single {
             session.openPaths(uplink: item.uplink, at: now)
@@ -330,7 +330,7 @@ extension Endpoint {
         handshake = nil
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
-        host.emit(.sessionResumed(session: slot.index, silence: silence))
+        host.emit(.sessionResumed(session: slot, silence: silence))
         session.goOn(at: now)
         session.greet(arrival, at: now)
         for case let path? in session.paths where path.isOpen && path.health != .usable {
@@ -366,7 +366,7 @@ extension Endpoint {
         host.deadlines.set(session.slot, .distantFuture)
         session.life = .closing
         if currentSession === session { currentSession = nil }
-        host.emit(.sessionClosed(session: session.slot.index, reason: reason))
+        host.emit(.sessionClosed(session: session.slot, reason: reason))
     }
 }
 

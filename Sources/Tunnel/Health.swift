@@ -285,7 +285,7 @@ extension Session {
         if change.health != .suspect || !isNew {
             host.emit(
                 .pathChanged(
-                    session: slot.index, path: path.id.number, uplink: path.uplinkName,
+                    session: slot, path: path.id, uplink: path.uplinkName,
                     remote: path.remote,
                     health: change.health))
         }

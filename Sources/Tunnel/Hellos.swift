@@ -374,7 +374,7 @@ extension Endpoint {
         }
         makeRoom(for: session, at: now)
         session.user?.sessions.append(session.slot)
-        host.emit(.sessionOpened(session: session.slot.index, user: session.user?.name ?? ""))
+        host.emit(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
         session.announceAll(at: now)
         session.schedule(at: now)
         return session
@@ -389,7 +389,7 @@ extension Endpoint {
             suite: other.keys.suite, keys: other.keys.current)
         session.handshakes.welcomed = other.handshakes.welcomed
         session.activity.lastArrival = now
-        host.emit(.sessionResumed(session: session.slot.index, silence: silence))
+        host.emit(.sessionResumed(session: session.slot, silence: silence))
         session.goOn(at: now)
         for case let path? in session.paths {
             if path.health == .usable { session.fallSilent(path, at: now) }

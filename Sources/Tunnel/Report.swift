@@ -19,7 +19,7 @@ extension Endpoint {
             }
             report.sessions.append(
                 .init(
-                    number: session.slot.index, user: session.user?.name ?? "",
+                    number: session.slot, user: session.user?.name ?? "",
                     peerProgram: session.peerProgram, age: now - session.openedAt,
                     mode: session.modes.session,
                     demand: session.isInitiator ? host.modeByUse?.demand : nil, paths: paths,
@@ -32,8 +32,8 @@ extension Endpoint {
 
 extension Endpoint {
     /// The version of the other end's program; empty where it does not say.
-    public func peerProgram(ofSession slot: Int) -> String {
-        for case let session? in sessions where session.slot.index == slot {
+    public func peerProgram(ofSession slot: SessionSlot) -> String {
+        for case let session? in sessions where session.slot == slot {
             return session.peerProgram
         }
         return ""
@@ -49,7 +49,7 @@ extension Session {
 
     fileprivate func describe(_ path: Path, at now: Instant) -> EndpointReport.Path {
         .init(
-            number: path.id.number, uplink: path.uplinkName, local: "\(localAddress(path))",
+            number: path.id, uplink: path.uplinkName, local: "\(localAddress(path))",
             remote: "\(path.remote)",
             health: path.health, isFutile: isFutile(path), isBackup: path.role.isBackup,
             smoothedRTT: path.roundTrip.smoothed,

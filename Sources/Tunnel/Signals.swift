@@ -15,7 +15,7 @@ extension Session {
     func openPaths(uplink: Uplink, at now: Instant) {
         for remote in joinable(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(uplink, remote) else {
-                host.emit(.pathLeftOut(session: slot.index, uplink: uplink.name, remote: remote))
+                host.emit(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
                 continue
             }
             prepare(path, uplink, at: now)

@@ -8,10 +8,16 @@ struct StreamSlot: Hashable, ExpressibleByIntegerLiteral {
 }
 
 /// A session's place at its endpoint; another's after its end.
-struct SessionSlot: Hashable, ExpressibleByIntegerLiteral {
-    let index: Int
+public struct SessionSlot: Hashable, Sendable, ExpressibleByIntegerLiteral,
+    CustomStringConvertible
+{
+    /// From 0 on.
+    public let index: Int
     init(_ index: Int) { self.index = index }
-    init(integerLiteral index: Int) { self.index = index }
+    /// The slot with this index, from 0 on.
+    public init(integerLiteral index: Int) { self.index = index }
+    /// The index.
+    public var description: String { "\(index)" }
     /// Of the session that the header of a datagram names.
     init(of index: UInt32) { self.index = Int(index & 0xffff) }
 

@@ -5,9 +5,9 @@ import Wire
 /// A path at one moment, for whoever watches it every second: no text is made for it.
 public struct PathSnapshot {
     /// Its session's slot, and the user's name at a concentrator.
-    public var session: Int, user: String
+    public var session: SessionSlot, user: String
     /// Its number on the wire, the same at both ends.
-    public var number: Int
+    public var number: PathID
     /// The uplink's name at a proxy; empty at a concentrator.
     public var uplink: String
     /// As this end judges it, and since when.
@@ -31,7 +31,7 @@ public struct PathSnapshot {
 /// What went over one path of all that a connection or a flow sent and received.
 public struct PathShare: Sendable, Equatable {
     /// The path's number.
-    public var path: Int
+    public var path: PathID
     /// The uplink's name at a proxy; empty at a concentrator.
     public var uplink: String
     /// Payload bytes; those that went twice count twice.
@@ -125,7 +125,7 @@ extension Endpoint {
 extension Session {
     fileprivate func snapshot(_ path: Path, at now: Instant) -> PathSnapshot {
         PathSnapshot(
-            session: slot.index, user: user?.name ?? "", number: path.id.number,
+            session: slot, user: user?.name ?? "", number: path.id,
             uplink: path.uplinkName,
             health: path.health, since: path.lifecycle.since, isFutile: isFutile(path),
             isBackup: path.role.isBackup, isProven: path.mtu.isProven,
@@ -158,7 +158,7 @@ extension Session {
             guard let path, case (let sent, let received) = bytes(path.id), sent + received > 0
             else { return nil }
             return PathShare(
-                path: path.id.number, uplink: path.uplinkName, sent: sent, received: received)
+                path: path.id, uplink: path.uplinkName, sent: sent, received: received)
         }
     }
 }

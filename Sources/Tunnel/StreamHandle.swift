@@ -5,28 +5,29 @@ import Wire
 
 /// What the endpoint tells its owner.
 public enum EndpointEvent {
-    case sessionOpened(session: Int, user: String)
-    case sessionClosed(session: Int, reason: String)
+    case sessionOpened(session: SessionSlot, user: String)
+    case sessionClosed(session: SessionSlot, reason: String)
     /// Proxy: nothing works any more and the concentrator is silent; it may have another address by
     /// now. A path that becomes usable ends the silence.
-    case sessionSilent(session: Int)
+    case sessionSilent(session: SessionSlot)
     /// The session goes on with new keys after a silence, and its connections with it. `session`:
     /// its number from here on.
-    case sessionResumed(session: Int, silence: Interval)
+    case sessionResumed(session: SessionSlot, silence: Interval)
     /// A path came, went or changed its health; for logs and status.
     /// `uplink`: its name at the proxy, empty at the concentrator.
     case pathChanged(
-        session: Int, path: Int, uplink: String, remote: SocketAddress, health: PathHealth)
+        session: SessionSlot, path: PathID, uplink: String, remote: SocketAddress,
+        health: PathHealth)
     /// Concentrator: the path's datagrams come from another address, which has shown that it
     /// receives there.
-    case pathMoved(session: Int, path: Int, from: SocketAddress, to: SocketAddress)
+    case pathMoved(session: SessionSlot, path: PathID, from: SocketAddress, to: SocketAddress)
     /// Proxy: the concentrator has a further address, or no longer.
-    case addressAnnounced(session: Int, address: SocketAddress, isThere: Bool)
+    case addressAnnounced(session: SessionSlot, address: SocketAddress, isThere: Bool)
     /// Proxy: the mode that follows from use is another one, for what is waited for now.
-    case modeChanged(session: Int, mode: HandoverMode, demand: ModeByUse.Demand)
+    case modeChanged(session: SessionSlot, mode: HandoverMode, demand: ModeByUse.Demand)
     /// Proxy: a session has 16 paths, and this pair of uplink and address would be one more. Said
     /// whenever it is looked at.
-    case pathLeftOut(session: Int, uplink: String, remote: SocketAddress)
+    case pathLeftOut(session: SessionSlot, uplink: String, remote: SocketAddress)
     /// Concentrator: a user's authentic hello did not begin a session as it was. At once, then
     /// seldom.
     case helloRefused(user: String, remote: SocketAddress, reason: HelloRefusal)

@@ -57,7 +57,7 @@ extension Endpoint {
                 out.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
             }
             batch.commit(
-                lane: 0, length: item.bytes.count, uplink: item.uplink.value,
+                lane: 0, length: item.bytes.count, uplink: item.uplink,
                 remote: item.remote, local: item.local)
             sent += 1
         }
@@ -279,7 +279,7 @@ extension Session {
             check.askedAt = now
             check.sent += length
             batch.commit(
-                lane: path.lane, length: length, uplink: check.address.uplink.value,
+                lane: path.lane, length: length, uplink: check.address.uplink,
                 remote: check.address.remote, local: check.address.local)
         }
         path.validation.check = check
@@ -296,7 +296,7 @@ extension Session {
         if length == 0 { return 0 }  // as good as lost
         if path.validation.isValidated {
             batch.commit(
-                lane: path.lane, length: length, uplink: path.uplink.value, remote: path.remote,
+                lane: path.lane, length: length, uplink: path.uplink, remote: path.remote,
                 local: path.address.local)
         } else {
             commitUnproven(out, length, path, batch, at: now)
@@ -445,7 +445,7 @@ extension Session {
                     Outgoing(
                         bytes: Array(
                             UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
-                        uplink: UplinkNumber(run.uplink), remote: run.remote, local: run.local))
+                        uplink: run.uplink, remote: run.remote, local: run.local))
                 at += length
             }
         }

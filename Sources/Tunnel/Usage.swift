@@ -1,11 +1,12 @@
 import Measures
+import Multipath
 
 /// What a path of a user moved, over all sessions of this process.
 public struct PathUsage: Equatable, Sendable {
     /// The user's name.
     public var user: String
     /// The path's number on the wire.
-    public var path: Int
+    public var path: PathID
     /// Bytes of IP packets with records, headers included, that were made for it.
     public var sent: Int
     /// The same for those that arrived and were authentic.
@@ -93,7 +94,8 @@ extension Endpoint {
             for (number, path) in paths.enumerated() where path.sent &+ path.received > 0 {
                 found.append(
                     PathUsage(
-                        user: user.name, path: number, sent: path.sent, received: path.received))
+                        user: user.name, path: PathID(number), sent: path.sent,
+                        received: path.received))
             }
         }
         return found

@@ -68,7 +68,7 @@ extension Session {
         guard host.mode != machine.mode else { return }
         host.mode = machine.mode
         setMode(machine.mode, at: now)
-        host.emit(.modeChanged(session: slot.index, mode: machine.mode, demand: machine.demand))
+        host.emit(.modeChanged(session: slot, mode: machine.mode, demand: machine.demand))
     }
 
     /// Payload of the stream came or went.

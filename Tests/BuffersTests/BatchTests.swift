@@ -13,7 +13,8 @@ private let there = SocketAddress(IPAddress(v4: 0xc000_0201), port: 443)
     ) -> Bool {
         guard let room = batch.reserve(lane: lane) else { return false }
         room.initializeMemory(as: UInt8.self, repeating: mark, count: length)
-        batch.commit(lane: lane, length: length, uplink: uplink, remote: remote, local: local)
+        batch.commit(
+            lane: lane, length: length, uplink: UplinkNumber(uplink), remote: remote, local: local)
         return true
     }
 
@@ -84,7 +85,7 @@ private let there = SocketAddress(IPAddress(v4: 0xc000_0201), port: 443)
             var at = 0
             for _ in 0..<run.datagrams {
                 let length = min(run.segmentSize, run.length - at)
-                found[run.uplink].append(
+                found[run.uplink.value].append(
                     Array(
                         UnsafeRawBufferPointer(start: batch.arena + run.offset + at, count: length))
                 )

@@ -80,7 +80,7 @@ import Testing
         let many = (0..<500).map { number in
             path("") {
                 $0.user = "alice"
-                $0.number = number
+                $0.number = PathID(number)
             }
         }
         let rows = UplinkRows.concentrator(many)

@@ -17,7 +17,7 @@ import Wire
         func key(_ i: Int) -> UplinkNumbers.Key { .init(name: "ppp\(i)", isIPv4: i % 2 == 0) }
         for i in 0..<2_000 {
             let number = numbers.take(key(i))
-            #expect(number != nil && number! < UplinkNumbers.maximum)
+            #expect(number != nil && number!.value < UplinkNumbers.maximum)
             #expect(numbers.number(of: key(i)) == number)
             numbers.release(number!)
             #expect(numbers.number(of: key(i)) == nil)
@@ -38,7 +38,7 @@ import Wire
     @Test func whatIsBeyondTheLimitIsRefusedUntilOneIsFree() {
         var numbers = UplinkNumbers()
         for i in 0..<UplinkNumbers.maximum {
-            #expect(numbers.take(.init(name: "\(i)", isIPv4: true)) == i)
+            #expect(numbers.take(.init(name: "\(i)", isIPv4: true)) == UplinkNumber(i))
         }
         #expect(numbers.take(.init(name: "more", isIPv4: true)) == nil)
         numbers.release(3)
@@ -86,7 +86,7 @@ import Wire
     }
 
     private func sockets(_ place: Place) -> Int {
-        (0..<EngineDriver.maximumUplinks).count { place.driver.socket($0) != nil }
+        (0..<EngineDriver.maximumUplinks).count { place.driver.socket(UplinkNumber($0)) != nil }
     }
 
     /// Tethered telephones with addresses of chance, pppN: every name is another, and there is no

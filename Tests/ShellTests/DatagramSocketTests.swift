@@ -10,7 +10,7 @@ import Testing
 private func batch(
     _ count: Int, size: Int, last: Int? = nil, to remote: SocketAddress,
     from local: IPAddress = .unspecifiedV4,
-    uplink: Int = 0
+    uplink: UplinkNumber = 0
 ) -> DatagramBatch {
     let batch = DatagramBatch(laneBytes: 512 << 10)
     for i in 0..<count {

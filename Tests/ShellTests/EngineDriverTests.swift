@@ -16,7 +16,7 @@ private final class EndOfTunnel: EngineDelegate {
     var pumps: [ObjectIdentifier: Pump] = [:]
     var answers: [DialStatus] = []
     var ends: [Pump.End] = []
-    var failures: [Int] = []
+    var failures: [UplinkNumber] = []
     var onIncoming: (StreamHandle) -> Void = { _ in }
 
     init(_ configuration: EndpointConfiguration, _ loop: EventLoop) {
@@ -38,7 +38,7 @@ private final class EndOfTunnel: EngineDelegate {
         }
     }
 
-    func uplinkFailed(_ number: Int, _ error: SystemError) { failures.append(number) }
+    func uplinkFailed(_ number: UplinkNumber, _ error: SystemError) { failures.append(number) }
 
     func pump(_ stream: StreamHandle, _ socket: StreamSocket) {
         let key = ObjectIdentifier(stream)

@@ -6,7 +6,9 @@ import Testing
 
 /// What is measured of a handover is what the applications felt.
 @Suite struct HandoverTests {
-    private func path(_ world: World, _ uplink: String) throws -> (session: Int, path: Int) {
+    private func path(
+        _ world: World, _ uplink: String
+    ) throws -> (session: SessionSlot, path: PathID) {
         let session = try #require(world.proxy.report(at: world.now).sessions.first)
         let path = try #require(session.paths.first { $0.uplink == uplink })
         return (session.number, path.number)
@@ -105,8 +107,8 @@ import Testing
         #expect(world.clients[0].wrong == 0)
         let session = try #require(world.proxy.currentSession)
         var settled = 0
-        for path in 0..<Limits.paths {
-            if world.proxy.handover(session: session.slot.index, path: path, at: world.now)?
+        for path in PathTable.all {
+            if world.proxy.handover(session: session.slot, path: path, at: world.now)?
                 .isSettled
                 == true
             {

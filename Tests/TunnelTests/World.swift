@@ -186,7 +186,7 @@ final class World {
         // A concentrator has one socket: the destination tells the uplink.
         let uplink: Int
         if fromProxy {
-            uplink = run.uplink
+            uplink = run.uplink.value
             if ![Self.far, Self.also, Self.six].contains(run.remote) {
                 strayed?(run.remote, bytes); return
             }

@@ -157,7 +157,7 @@ private final class Wake: Sendable {
 
     /// Nil where there is no descriptor left.
     init?() {
-        var ends: [Int32] = [-1, -1]
+        var ends: [Int32] = [0, 0]
         guard pipe(&ends) == 0 else { return nil }
         for end in ends {
             _ = fcntl(end, F_SETFD, FD_CLOEXEC)

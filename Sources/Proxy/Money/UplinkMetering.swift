@@ -41,16 +41,16 @@ final class UplinkMetering {
     private var meters: [String: UplinkMeter]
     private var consequences: [String: Consequence] = [:]
     /// By uplink number.
-    private var sockets: [Socket?] = Array(repeating: nil, count: UplinkNumbers.maximum)
+    private var sockets = UplinkTable<Socket>(count: UplinkNumbers.maximum)
     private var timer: LoopTimer?
-    private let nameOf: (Int) -> String?
+    private let nameOf: (UplinkNumber) -> String?
     /// Called when something else follows for an uplink.
     var changed: ((String, Consequence) -> Void)?
 
     /// Nil where no uplink has a price or an allowance. `nameOf`: the name of an uplink's number.
     init?(
         _ settings: ProxySettings, driver: EngineDriver, recorder: Recorder, log: Logger,
-        nameOf: @escaping (Int) -> String?
+        nameOf: @escaping (UplinkNumber) -> String?
     ) throws(SystemError) {
         let tariffs = settings.uplinks.compactMap { choice in
             choice.tariff.map { (choice.selector.description, $0) }

@@ -300,7 +300,8 @@ final class TunnelBench: Bench {
                             Flight(
                                 bytes: Array(
                                     UnsafeRawBufferPointer(start: Self.batch.arena + at, count: n)),
-                                uplink: side == 0 ? run.uplink : Int(run.remote.port) - 5_000))
+                                uplink: side == 0 ? run.uplink.value : Int(run.remote.port) - 5_000)
+                        )
                     }
                 }
                 Self.batch.removeAll()
