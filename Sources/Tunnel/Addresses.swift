@@ -142,7 +142,7 @@ extension Session {
                 session: slot, path: path.id, from: path.remote, to: address.remote))
         path.address = address
         if isElsewhere {
-            path.roundTrip.forget(at: now)
+            path.monitor.forgetRoundTrip(at: now)
             restartSizes(path, at: now)
         }
         addressChanged(path, isElsewhere: isElsewhere, at: now)

@@ -47,8 +47,7 @@ extension Endpoint {
         host.announcements[i].generation &+= 1
         for case let session? in sessions where session.isConfirmed && !session.isClosing {
             session.addresses.announcing |= 1 << i
-            session.signals.renew()
-            session.repeatSignals(at: now)
+            session.raiseSignals(at: now)
         }
     }
 
@@ -67,8 +66,7 @@ extension Session {
             addresses.announcing |= 1 << i
         }
         guard addresses.announcing != 0 else { return }
-        signals.renew()
-        repeatSignals(at: now)
+        raiseSignals(at: now)
     }
 
     /// Writes every announcement that waits for its echo, as far as there is room; the bytes
@@ -166,7 +164,7 @@ extension Session {
     /// Never answered since it was opened, though another path of its uplink works: this uplink
     /// does not reach this address, and asking often would be no use.
     func isFutile(_ path: Path) -> Bool {
-        guard isInitiator, path.health == .suspect, !path.lifecycle.hasAnswered else {
+        guard isInitiator, path.health == .suspect, !path.monitor.lifecycle.hasAnswered else {
             return false
         }
         for case let other? in paths
@@ -181,10 +179,10 @@ extension Session {
         guard isInitiator else { return }
         for case let path? in paths
         where path !== lost && path.uplink == lost.uplink && path.isOpen
-            && !path.lifecycle.hasAnswered
-            && path.probe.wait > Limits.maximumSuspectProbe
+            && !path.monitor.lifecycle.hasAnswered
+            && path.monitor.probe.wait > Limits.maximumSuspectProbe
         {
-            path.probe.restart()
+            path.monitor.hasten()
             sendProbe(path, at: now)
         }
     }

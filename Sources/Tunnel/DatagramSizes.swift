@@ -104,13 +104,10 @@ extension Session {
         let isWanted = path.health == .usable && isActive(at: now)
         let change = path.mtu.advance(
             to: now, timeout: roundTripBound(path) * 2,
-            answered: path.probe.lastAnswer,
-            heard: path.traffic.lastArrival - path.roundTrip.minimum,
+            answered: path.monitor.probe.lastAnswer,
+            heard: path.monitor.lastArrival - path.roundTrip.minimum,
             isWanted: isWanted)
-        if path.mtu.takesShort(), path.health == .usable, !path.probe.isOutstanding {
-            path.probe.reason = .routine
-            sendProbe(path, at: now)
-        }
+        if path.mtu.takesShort(), path.monitor.wantsRoutineProbe() { sendProbe(path, at: now) }
         sizeChanged(change, path, at: now)
     }
 

@@ -28,7 +28,7 @@ extension Session {
         var last: Instant?
         for link in stream.links where link.isUsed {
             guard let path = paths[link.path] else { continue }
-            last = max(last ?? path.traffic.lastArrival, path.traffic.lastArrival)
+            last = max(last ?? path.monitor.lastArrival, path.monitor.lastArrival)
         }
         return min(now, last ?? now)
     }

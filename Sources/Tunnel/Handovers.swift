@@ -89,7 +89,7 @@ final class HandoverMeter {
         records.append(
             Record(
                 path: path.id, change: change, uplink: path.uplinkName, at: now,
-                lastArrival: path.traffic.lastArrival))
+                lastArrival: path.monitor.lastArrival))
         isMeasuring = true
     }
 

@@ -334,10 +334,10 @@ extension Endpoint {
         session.goOn(at: now)
         session.greet(arrival, at: now)
         for case let path? in session.paths where path.isOpen && path.health != .usable {
-            path.probe.restart()
+            path.monitor.hasten()
             session.sendProbe(path, at: now)
         }
-        if session.hasSignals { session.signals.renew(); session.repeatSignals(at: now) }
+        if session.hasSignals { session.raiseSignals(at: now) }
         session.schedule(at: now)
     }
 
@@ -402,9 +402,8 @@ extension Session {
             }) ?? nil
         else { return }
         path.address.local = arrival.source.local
-        path.roundTrip.add(now - arrival.sentAt, at: now)
+        path.monitor.welcomed(now - arrival.sentAt, at: now)
         host.roundTrips.add(now - arrival.sentAt, uplink: path.uplinkName)
-        path.lifecycle.answered()
         enter(.usable, path, at: now)
         let program = ProgramVersionFrame(text: host.configuration.program)
         if !program.text.isEmpty, let out = append(program.length, to: path) {

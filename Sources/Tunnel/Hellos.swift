@@ -396,7 +396,7 @@ extension Endpoint {
             path.validation.isValidated = false
             path.validation.check = nil
             path.validation.held.removeAll()
-            path.probe.cancel()
+            path.monitor.cancelProbe()
         }
         session.schedule(at: now)
     }

@@ -85,7 +85,7 @@ extension Session {
             remotePort: SealedSegment.listenerPort,
             initialSequence: SubflowSequence(
                 UInt32(truncatingIfNeeded: host.random.next())),
-            backup: isBackup(path, for: stream), estimate: path.roundTrip.estimate(at: now),
+            backup: isBackup(path, for: stream), estimate: path.monitor.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
         link(stream, index, number, path.id)
@@ -106,7 +106,7 @@ extension Session {
                 addressID: AddressID(path.id.octet + 1),
                 nonce: UInt32(truncatingIfNeeded: host.random.next()),
                 backup: isBackup(path, for: stream),
-                estimate: path.roundTrip.estimate(at: now),
+                estimate: path.monitor.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else { return false }

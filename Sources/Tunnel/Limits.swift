@@ -179,6 +179,8 @@ enum Limits {
     /// What an answer that ends a silence counts for as a round trip, at most, where less was
     /// known.
     static let maximumStallSample = Interval.milliseconds(500)
+    /// What takes so long is no round trip: clocks were set, or the answer is to somebody else.
+    static let maximumSample = Interval.seconds(60)
     static let suspectProbe = Interval.milliseconds(30)
     /// A suspect path is probed this often for its first minute while something is being
     /// transferred, later only `maximumSuspectProbe`.

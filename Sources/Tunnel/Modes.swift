@@ -142,7 +142,7 @@ extension Session {
     /// A path that works; or where none does one that was just opened and has not been found dead:
     /// waiting for its first answer would cost a round trip of the handover.
     func isEligible(_ path: Path) -> Bool {
-        path.health == .usable || (path.isOpen && path.lifecycle.isUntried && !hasUsablePath)
+        path.health == .usable || (path.isOpen && path.monitor.lifecycle.isUntried && !hasUsablePath)
     }
 
     /// The one path of single mode. It changes only for one that works and stands higher, or when
@@ -239,7 +239,7 @@ extension Session {
         guard isInitiator, modes.effective == .single, !isClosing,
             !hasUsablePath
         else { return }
-        for case let path? in paths where path.isOpen && path.lifecycle.isUntried { return }
+        for case let path? in paths where path.isOpen && path.monitor.lifecycle.isUntried { return }
         for wantsBackup in [false, true] {
             for item in host.proxy.uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
                 let isOpen = paths.contains {

@@ -18,16 +18,14 @@ final class Path {
     var traceAddresses: (local: IPAddress, remote: IPAddress)?
 
     var role = PathRole()
-    var lifecycle = PathLifecycle()
     /// What the proxy says of the path.
     var statement = PathStatement()
     var records = PathRecords()
 
     /// How long datagrams may be.
     var mtu: PathMTU
-    var roundTrip = PathRoundTrip()
-    var silence = SilenceDetector()
-    var probe = PathProber()
+    /// Whether it works.
+    var monitor = HealthMonitor()
     var traffic = PathTraffic()
     /// What its connections are to hear of.
     var changes = Changes()
@@ -52,8 +50,9 @@ final class Path {
     var remote: SocketAddress { address.remote }
     var uplink: UplinkNumber { address.uplink }
     var datagramLimit: Int { mtu.current }
-    @inline(__always) var health: PathHealth { lifecycle.health }
-    @inline(__always) var isOpen: Bool { lifecycle.isOpen }
+    @inline(__always) var health: PathHealth { monitor.health }
+    @inline(__always) var isOpen: Bool { monitor.isOpen }
+    var roundTrip: PathRoundTrip { monitor.roundTrip }
 
     /// With other keys the numbers begin again; what was under way with the old ones is lost.
     func restartNumbers() {
@@ -158,6 +157,36 @@ struct PathTable: Sequence {
     static let all = (0..<Limits.paths).map { PathID($0) }
     /// Whether there may be such a path.
     static func contains(_ octet: UInt8) -> Bool { octet < Limits.paths }
+
+    /// Where the path from an uplink to an address stands, or may stand.
+    enum Place {
+        case existing(Path)
+        /// Nothing uses this one any more: it may lead there.
+        case abandoned(Path)
+        case empty(PathID)
+    }
+
+    /// The place of the path from an uplink to an address: that which it had before, else an empty
+    /// one, else that of a path whose uplink is none any more (`isThere`), which is closed, and of
+    /// which all is said. Nil where there is none of these.
+    func place(
+        from uplink: UplinkNumber, to remote: SocketAddress, isThere: (UplinkNumber) -> Bool
+    ) -> Place? {
+        var empty: PathID?, abandoned: Path?
+        for id in PathTable.all {
+            guard let path = self[id] else {
+                if empty == nil { empty = id }
+                continue
+            }
+            if path.uplink == uplink, path.remote == remote { return .existing(path) }
+            if empty == nil, abandoned == nil, !path.isOpen, !path.statement.isPending,
+                !isThere(path.uplink)
+            {
+                abandoned = path
+            }
+        }
+        return empty.map { .empty($0) } ?? abandoned.map { .abandoned($0) }
+    }
 
     var first: Path?? { paths.first }
     func makeIterator() -> IndexingIterator<[Path?]> { paths.makeIterator() }

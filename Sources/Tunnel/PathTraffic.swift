@@ -5,8 +5,6 @@ struct PathTraffic {
     var sent = RateMeter()
     var received = RateMeter()
     var loss = LossMeter()
-    /// When something authentic last came; zero before.
-    var lastArrival = Instant.zero
 
     /// A datagram of `bytes` arrived; `highest` is the greatest packet number of all that did.
     @inline(__always) mutating func arrived(_ bytes: Int, highest: UInt64, at now: Instant) {

@@ -139,7 +139,7 @@ extension Session {
         adoptNextKeys(at: now)
         // The concentrator changes over with the first record of the new epoch: send one.
         for case let path? in paths
-        where path.health == .usable && !path.probe.isOutstanding {
+        where path.health == .usable && !path.monitor.probe.isOutstanding {
             sendProbe(path, at: now)
             break
         }
@@ -162,7 +162,7 @@ extension Session {
         for case let path? in paths {
             path.waiting.removeSmall()
             path.validation.held.removeAll()
-            path.probe.cancel()
+            path.monitor.cancelProbe()
         }
         signals.stop()
     }

@@ -21,8 +21,8 @@ final class Session {
     var selection = PathSelection()
     /// What its paths cost, as its connections know it.
     var costs = PathCosts()
-    /// When unechoed signals are repeated.
-    var signals = Repeater()
+    /// When what is said of paths and addresses is said (again).
+    var signals = ReliableSignals()
     var addresses = KnownAddresses()
     /// The version of the other end's program; empty while it is not known.
     var peerProgram = ""
@@ -124,7 +124,7 @@ final class Session {
     /// Payload came in the last second.
     func wasReceiving(at now: Instant) -> Bool {
         for case let path? in paths
-        where path.silence.lastData > .zero && now - path.silence.lastData < .seconds(1) {
+        where path.monitor.silence.lastData > .zero && now - path.monitor.silence.lastData < .seconds(1) {
             return true
         }
         return false

@@ -123,6 +123,11 @@ struct ProxySide {
     var isHandshaking = false
     /// The number of the latest association.
     var lastAssociation: UInt16 = 0
+
+    /// A path through the uplink was answered.
+    mutating func proved(_ uplink: UplinkNumber) {
+        if let i = uplinks.firstIndex(where: { $0.uplink.number == uplink }) { uplinks[i].proved() }
+    }
 }
 
 /// Who looks on.

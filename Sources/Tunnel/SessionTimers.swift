@@ -52,7 +52,7 @@ extension Session {
             var due = Instant.distantFuture
             for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
             return due
-        case .signals: return signals.at
+        case .signals: return signals.dueAt
         case .use: return use.dueAt
         case .spare: return selection.spareAt
         case .resets: return directory.resets.deadline

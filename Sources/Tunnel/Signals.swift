@@ -42,7 +42,7 @@ extension Session {
 
     private func prepare(_ path: Path, _ uplink: Uplink, at now: Instant) {
         // Numbers are given again: what was measured belongs to another interface.
-        if path.uplinkName != uplink.name { path.roundTrip.forget(at: now) }
+        if path.uplinkName != uplink.name { path.monitor.forgetRoundTrip(at: now) }
         path.uplinkName = uplink.name
         path.role.isReserve = uplink.isBackup
         path.role.isWarm = uplink.isWarm
@@ -52,38 +52,29 @@ extension Session {
     }
 
     /// The path of this pair, with the number it had before, or a new one, or one that nothing uses
-    /// any more.
+    /// any more; nil where there are as many as there may be.
     private func pathFor(_ uplink: Uplink, _ remote: SocketAddress) -> Path? {
-        var free: PathID?
-        for id in PathTable.all {
-            guard let path = paths[id] else {
-                if free.map({ paths[$0] != nil }) ?? true { free = id }
-                continue
-            }
-            if path.uplink == uplink.number, path.remote == remote { return path }
-            if free == nil,
-                !path.isOpen,
-                !path.statement.isPending,
-                !host.proxy.uplinks.contains(where: { $0.uplink.number == path.uplink })
-            {
-                free = id
-            }
+        let place = paths.place(from: uplink.number, to: remote) { number in
+            host.proxy.uplinks.contains { $0.uplink.number == number }
         }
-        guard let free else { return nil }
-        if let old = paths[free] {
-            old.address.uplink = uplink.number
-            old.address.remote = remote
-            return old
+        switch place {
+        case .existing(let path): return path
+        case .abandoned(let path):
+            path.address.uplink = uplink.number
+            path.address.remote = remote
+            return path
+        case .empty(let id):
+            let path = Path(
+                id: id, uplinkName: uplink.name,
+                address: PathAddress(
+                    remote: remote,
+                    local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
+                    uplink: uplink.number),
+                datagramLimit: uplink.datagramLimit, isValidated: true)
+            paths[id] = path
+            return path
+        case nil: return nil
         }
-        let path = Path(
-            id: free, uplinkName: uplink.name,
-            address: PathAddress(
-                remote: remote,
-                local: remote.address.isIPv4 ? .unspecifiedV4 : .unspecifiedV6,
-                uplink: uplink.number),
-            datagramLimit: uplink.datagramLimit, isValidated: true)
-        paths[free] = path
-        return path
     }
 
     func open(_ path: Path, at now: Instant) {
@@ -91,8 +82,7 @@ extension Session {
         let isSmaller = restartSizes(path, at: now)
         if isSmaller { sendProbe(path, at: now) }
         path.statement.beginIncarnation()
-        path.probe.cancel()
-        path.probe.restart(wait: path.probeTimeout)
+        path.monitor.prepareOpening()
         // A download that hangs on this path can't wait until the concentrator has asked its
         // address.
         path.waiting.paddingDue =
@@ -113,9 +103,9 @@ extension Session {
 
     func close(_ path: Path, at now: Instant) {
         path.role.leaveBy = .distantFuture
-        path.statement.isDue = false
+        path.statement.keepQuiet()
         path.waiting.removeAll()
-        path.probe = PathProber()
+        path.monitor.prepareClosing()
         enter(.closed, path, at: now)
         raise(path, at: now)
         wakeNext(at: now)
@@ -125,23 +115,27 @@ extension Session {
     func raise(_ path: Path, at now: Instant) {
         guard isInitiator else { return }
         path.statement.renew()
-        signals.renew()
-        repeatSignals(at: now)
+        raiseSignals(at: now)
     }
 
-    /// Makes the pending signals due on every live path, and sets the timer that does so again.
-    func repeatSignals(at now: Instant) {
-        guard hasSignals else { signals.stop(); return }
-        var timeout = Interval.max
+    /// There is something new to say.
+    func raiseSignals(at now: Instant) { perform(signals.raised(signalCircumstances, at: now)) }
+
+    /// What was not echoed is to be said again.
+    func repeatSignals(at now: Instant) { perform(signals.due(signalCircumstances, at: now)) }
+
+    private var signalCircumstances: ReliableSignals.Circumstances {
+        var shortest: Interval?
         for case let path? in paths where path.isOpen {
-            path.statement.isDue = true
-            timeout = min(timeout, path.probeTimeout)
+            shortest = min(shortest ?? path.probeTimeout, path.probeTimeout)
         }
-        if timeout == .max { timeout = Limits.initialTimeout }
-        signals.sent(
-            at: now, first: max(timeout, Limits.minimumSignalInterval),
-            maximum: Limits.maximumSignalInterval)
-        arm(signals.at)
+        return .init(isPending: hasSignals, shortestTimeout: shortest)
+    }
+
+    private func perform(_ action: ReliableSignals.Action) {
+        guard case .say(let again) = action else { return }
+        for case let path? in paths where path.isOpen { path.statement.say() }
+        arm(again)
         requestFlush()
     }
 
@@ -175,7 +169,7 @@ extension Session {
             path: path.id.octet, generation: path.statement.generation,
             incarnation: path.statement.incarnation,
             isOpen: path.isOpen, isBackup: path.role.isBackup,
-            isSilent: path.lifecycle.isReportedSilent,
+            isSilent: path.monitor.lifecycle.isReportedSilent,
             mode: modes.effective.code,
             cost: PathCost.code(path.role.cost, backlogTime: costs.backlogTime))
     }
@@ -209,7 +203,7 @@ extension Session {
 
     /// One signal less waits for its echo.
     func noteEcho() {
-        if !hasSignals { signals.stop() }
+        signals.echoed(isPending: hasSignals)
     }
 
     /// The concentrator takes the proxy's word, where it is newer than what it has.
@@ -229,13 +223,16 @@ extension Session {
                 isValidated: false)
             paths[path.id] = path
         }
-        guard let means = path.statement.take(frame, isOpen: path.isOpen) else { return }
+        let here = PathStatement.Circumstances(
+            isOpen: path.isOpen, isUsable: path.health == .usable, isHeard: path === arrival,
+            hasOther: hasUsablePath(besides: path))
+        guard let means = path.statement.take(frame, here) else { return }
         if let mode = HandoverMode(code: frame.mode), mode != modes.session {
             modes.adopt(mode)
             modeChanged(at: now)
         }
         if means.closes {
-            path.probe = PathProber()
+            path.monitor.prepareClosing()
             path.waiting.longQuestion = nil
             path.waiting.longAnswer = nil
             enter(.closed, path, at: now)
@@ -245,25 +242,18 @@ extension Session {
         }
         path.role.isBackup = frame.isBackup
         adoptCost(frame.cost, path, at: now)
-        // By the path itself it comes first where only our direction is dead; with no other path it
-        // would only stop what may yet arrive.
-        if means.isSilent, path.health == .usable,
-            path !== arrival || hasUsablePath(besides: path)
-        {
+        if means.fallsSilent {
             // A download's receiver hears first that its path fell silent; our own answers may be
             // on their way yet.
-            path.probe.restart()
+            path.monitor.hasten()
             fallSilent(path, at: now)
             sendProbe(path, at: now)
         }
-        guard means.opens else { return }
-        // Heard on itself, it works; announced over another one, it has to show that first.
-        let isHeard = path === arrival
-        enter(
-            isHeard ? .usable : .suspect(hasAnswered: false, isReported: false), path, at: now)
+        guard let state = means.opens else { return }
+        enter(state, path, at: now)
         askAddress(path, at: now)
         // Where it leads is known only once it was heard; then it is asked at once.
-        if path.traffic.lastArrival > .zero { sendProbe(path, at: now) }
+        if path.monitor.lastArrival > .zero { sendProbe(path, at: now) }
         schedule(at: now)
     }
 }

@@ -127,7 +127,7 @@ extension Session {
         PathSnapshot(
             session: slot, user: user?.name ?? "", number: path.id,
             uplink: path.uplinkName,
-            health: path.health, since: path.lifecycle.since, isFutile: isFutile(path),
+            health: path.health, since: path.monitor.lifecycle.since, isFutile: isFutile(path),
             isBackup: path.role.isBackup, isProven: path.mtu.isProven,
             smoothedRTT: path.roundTrip.smoothed,
             minimumRTT: path.roundTrip.isKnown ? path.roundTrip.minimum : .zero,

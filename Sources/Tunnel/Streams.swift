@@ -327,7 +327,7 @@ extension Session {
         let index = connection.accept(
             host.incoming, payload: payload, context: context, path: path.id,
             initialSequence: sequence,
-            estimate: path.roundTrip.estimate(at: now),
+            estimate: path.monitor.estimate(at: now),
             sizes: path.segmentSizes,
             at: now)
         let stream = StreamHandle(connection: connection, host: host, session: self, target: nil)
@@ -358,7 +358,7 @@ extension Session {
             let index = stream.connection.acceptJoin(
                 host.incoming, payload: payload, context: context,
                 path: path.id, initialSequence: sequence,
-                nonce: nonce, estimate: path.roundTrip.estimate(at: now),
+                nonce: nonce, estimate: path.monitor.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else {

@@ -247,10 +247,7 @@ extension Session {
             path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
         if signals.isRunning {
             at += writeSignals(into: out + at, space: space)
-            if at == DatagramHeader.size, now - path.statement.lastSent > Limits.signalBesideBulk {
-                path.statement.isDue = true
-                requestFlush()
-            }
+            if at == DatagramHeader.size, path.statement.foundNoSpace(at: now) { requestFlush() }
             if at > DatagramHeader.size { signalsLeave(on: path) }
         }
         if at == DatagramHeader.size, space > 0, payload.count >= 1000 {
@@ -383,11 +380,8 @@ extension Session {
         }
         let waiting = path.waiting.count
         let signals = writeSignals(into: out + DatagramHeader.size, space: path.frameSpace)
-        path.statement.isDue = false
-        if signals > 0 {
-            path.statement.lastSent = now
-            signalsLeave(on: path)
-        }
+        path.statement.flushed(hasSignals: signals > 0, at: now)
+        if signals > 0 { signalsLeave(on: path) }
         guard signals + waiting > 0 else { return true }
         let frames = path.waiting.take()
         if path.waiting.paddingDue > 0, isLast {

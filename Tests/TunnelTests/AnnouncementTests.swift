@@ -87,7 +87,7 @@ import Testing
         world.run(.seconds(1))
         for path in world.concentrator.sessions[0]!.paths.compactMap({ $0 })
         where path.address.local == World.far.address
-            && path.traffic.lastArrival > .zero
+            && path.monitor.lastArrival > .zero
         {
             pathsAtFirst.insert(path.id.octet)
         }
@@ -137,9 +137,9 @@ import Testing
             .first { $0.uplink == 1 && $0.remote == World.also }!
         let report = world.proxy.report(at: world.now).sessions[0].paths[cross.id.number]
         #expect(report.isFutile)
-        let before = cross.probe.count
+        let before = cross.monitor.probe.count
         world.run(.seconds(60))
-        #expect(cross.probe.count - before <= 3)
+        #expect(cross.monitor.probe.count - before <= 3)
         // The uplink's other path falls silent: now it matters again, and it works.
         world.blocks = { uplink, server in uplink == 1 && server == World.far }
         world.run(.seconds(3))

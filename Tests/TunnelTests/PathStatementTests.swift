@@ -25,36 +25,60 @@ import Testing
         #expect(latest && !statement.isPending)
     }
 
+    private let closed = PathStatement.Circumstances()
+    private let open = PathStatement.Circumstances(isOpen: true, isUsable: true)
+    private let announced = PathState.suspect(hasAnswered: false, isReported: false)
+
     @Test func aPathIsOpenedAndClosed() {
         var statement = PathStatement()
         #expect(!statement.isKnown)
-        let opens = statement.take(frame(1), isOpen: false)
-        #expect(opens == .init(opens: true) && statement.isKnown)
-        let same = statement.take(frame(1), isOpen: true)
-        let older = statement.take(frame(0), isOpen: true)
+        let opens = statement.take(frame(1), closed)
+        #expect(opens == .init(opens: announced) && statement.isKnown)
+        let same = statement.take(frame(1), open)
+        let older = statement.take(frame(0), open)
         #expect(same == nil && older == nil)
-        let backup = statement.take(frame(2), isOpen: true)
+        let backup = statement.take(frame(2), open)
         #expect(backup == .init(), "its part changed, nothing else")
-        let silent = statement.take(frame(3, silent: true), isOpen: true)
-        #expect(silent == .init(isSilent: true))
-        let closes = statement.take(frame(4, open: false, silent: true), isOpen: true)
+        let silent = statement.take(frame(3, silent: true), open)
+        #expect(silent == .init(fallsSilent: true))
+        let closes = statement.take(frame(4, open: false, silent: true), open)
         #expect(closes == .init(closes: true))
+    }
+
+    @Test func whatIsHeardOnThePathItselfWorks() {
+        var statement = PathStatement()
+        let heard = statement.take(frame(1), .init(isHeard: true))
+        #expect(heard == .init(opens: .usable))
+    }
+
+    /// Only our direction is dead; with no other path, stopping would only stop what may arrive.
+    @Test func aSilenceThatIsSaidByThePathItselfNeedsAnother() {
+        var statement = PathStatement()
+        let alone = statement.take(
+            frame(1, silent: true), .init(isOpen: true, isUsable: true, isHeard: true))
+        #expect(alone == .init())
+        let other = statement.take(
+            frame(2, silent: true),
+            .init(isOpen: true, isUsable: true, isHeard: true, hasOther: true))
+        #expect(other == .init(fallsSilent: true))
+        let suspect = statement.take(frame(3, silent: true), .init(isOpen: true))
+        #expect(suspect == .init(), "it does not work as it is")
     }
 
     /// The removal between them was lost.
     @Test func anotherIncarnationEndsTheOneBefore() {
         var statement = PathStatement()
-        _ = statement.take(frame(1), isOpen: false)
-        let again = statement.take(frame(3, incarnation: 2), isOpen: true)
-        #expect(again == .init(closes: true, opens: true))
+        _ = statement.take(frame(1), closed)
+        let again = statement.take(frame(3, incarnation: 2, silent: true), open)
+        #expect(again == .init(closes: true, opens: announced))
         #expect(statement.incarnation == 2)
     }
 
     @Test func anUnannouncedPathIsNotEndedByItsFirstStatement() {
         var statement = PathStatement()
-        let first = statement.take(frame(65_535), isOpen: true)
+        let first = statement.take(frame(65_535), open)
         #expect(first == .init())
-        let wrapped = statement.take(frame(1), isOpen: true)
+        let wrapped = statement.take(frame(1), open)
         #expect(wrapped == .init(), "generations are compared modulo 2^16")
     }
 }

@@ -152,7 +152,7 @@ extension Session {
     func receive(_ frame: DatagramFrame, _ path: Path, number: UInt64, at now: Instant) {
         renewCarrier(path)
         noteUse(frame.size, at: now)
-        if let due = path.silence.receivedData(at: now) { arm(due) }
+        if let due = path.monitor.receivedData(at: now) { arm(due) }
         let refused = datagrams.counters.refusedFlows
         datagrams.receive(
             frame, path: path.id, packet: number, at: now, deliver: handOver)
@@ -243,7 +243,7 @@ extension Session {
             guard let path = paths[PathID(i)], path.isOpen, path.mtu.current > path.mtu.base else {
                 continue
             }
-            if path.probe.isOutstanding {
+            if path.monitor.probe.isOutstanding {
                 // An answer to what was asked before tells nothing of what is asked now.
                 datagrams.carriers[i].window.sizes.postpone(
                     until: now + Limits.minimumVariation)
@@ -305,8 +305,8 @@ extension Session {
                     id: path.id, incarnation: datagrams.carriers[path.id.number].incarnation,
                     uplink: path.uplink, isUsable: isEligible(path),
                     isBackup: path.role.isResting,
-                    isUnproven: path.lifecycle.isUntried || !path.validation.isValidated
-                        || path.probe.isAskingAboutSilence,
+                    isUnproven: path.monitor.lifecycle.isUntried || !path.validation.isValidated
+                        || path.monitor.probe.isAskingAboutSilence,
                     delay: measured
                         ?? (path.roundTrip.isKnown
                             ? path.roundTrip.smoothed / 2 : .milliseconds(100)),

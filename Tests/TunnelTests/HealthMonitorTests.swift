@@ -1,0 +1,207 @@
+import Measures
+import Multipath
+import Testing
+
+@testable import Tunnel
+@testable import Wire
+
+/// A path's health by itself: what happens on it goes in, what is to be done comes out.
+@Suite struct HealthMonitorTests {
+    private let start = Instant.zero + .seconds(100)
+    private let bound = Interval.milliseconds(80)
+
+    private func circumstances(
+        judges: Bool = true, isWanted: Bool = true, isFutile: Bool = false
+    ) -> HealthMonitor.Circumstances {
+        .init(
+            mayBecomeSuspect: judges, isProven: true, isWanted: isWanted, isFutile: isFutile)
+    }
+
+    /// Opened and answered at `start`, 40 ms after it was asked.
+    private func usable() -> HealthMonitor {
+        var path = HealthMonitor()
+        let asked = start - .milliseconds(40)
+        path.prepareOpening()
+        _ = path.enter(.untried(hasAnswered: false), at: asked)
+        _ = path.nextProbe(isLong: false, isNarrow: false, at: asked)
+        _ = path.probeSent(bound: bound, at: asked)
+        _ = path.arrived(at: start)
+        _ = path.answered(
+            .milliseconds(40), .init(isProven: true, mayAsk: false), at: start)
+        _ = path.enter(.usable, at: start)
+        return path
+    }
+
+    /// Asks, and lets the time go by until the answer is overdue.
+    private func missAnswer(
+        _ path: inout HealthMonitor, _ now: inout Instant,
+        _ around: HealthMonitor.Circumstances
+    ) -> PathProber.Verdict {
+        _ = path.nextProbe(isLong: false, isNarrow: false, at: now)
+        now = path.probeSent(bound: bound, at: now)
+        let due = path.advance(to: now, timeout: bound, warmAt: nil)
+        #expect(due == .answerOverdue)
+        return path.answerOverdue(around, at: now)
+    }
+
+    @Test func aPathThatIsOpenedAndAnsweredWorks() {
+        var path = HealthMonitor()
+        #expect(path.health == .lost && path.deadline(timeout: bound, warmAt: nil) == .distantFuture)
+        path.prepareOpening()
+        let opens = path.enter(.untried(hasAnswered: false), at: start)
+        #expect(opens?.health == .suspect && opens?.isNews == false, "it has not been tried yet")
+        let frame = path.nextProbe(isLong: true, isNarrow: true, at: start)
+        #expect(frame.purpose == .long && frame.sentAt == start.nanoseconds && !frame.isAnswer)
+        let due = path.probeSent(bound: bound, at: start)
+        #expect(due == start + Limits.initialTimeout, "nothing is known of it")
+        let now = start + .milliseconds(30)
+        let asks = path.arrived(at: now)
+        #expect(!asks, "an answer is awaited already")
+        let means = path.answered(
+            .milliseconds(30), .init(isProven: true, mayAsk: false), at: now)
+        #expect(means == .works && path.roundTrip.smoothed == .milliseconds(30))
+        let works = path.enter(.usable, at: now)
+        #expect(works?.health == .usable && works?.isNews == true && works?.wasUsable == false)
+        let again = path.enter(.usable, at: now)
+        #expect(again == nil)
+    }
+
+    /// Short answers show that it lives; data needs the base size.
+    @Test func withoutFullDatagramsItOnlyLives() {
+        var path = HealthMonitor()
+        path.prepareOpening()
+        _ = path.enter(.untried(hasAnswered: false), at: start)
+        _ = path.probeSent(bound: bound, at: start)
+        let now = start + .milliseconds(30)
+        let asks = path.answered(
+            .milliseconds(30), .init(isProven: false, mayAsk: true), at: now)
+        #expect(asks == .lives(asksAgain: true) && path.lifecycle.hasAnswered)
+        let waits = path.answered(
+            .milliseconds(30), .init(isProven: false, mayAsk: false), at: now)
+        #expect(waits == .lives(asksAgain: false))
+        _ = path.enter(.closed, at: now)
+        let late = path.answered(
+            .milliseconds(30), .init(isProven: true, mayAsk: false), at: now)
+        #expect(late == .none, "it is closed")
+    }
+
+    @Test func silenceAsksAndThenSuspects() {
+        var path = usable(), now = start
+        let begins = path.sentEliciting(at: now), again = path.sentEliciting(at: now)
+        #expect(begins && !again)
+        #expect(path.deadline(timeout: bound, warmAt: nil) == now + bound)
+        let early = path.advance(to: now + .milliseconds(79), timeout: bound, warmAt: nil)
+        #expect(early == .nothing)
+        now = now + bound
+        let due = path.advance(to: now, timeout: bound, warmAt: nil)
+        #expect(due == .probeOfSilence)
+        // Two witnesses: silence has called for this probe.
+        let verdict = missAnswer(&path, &now, circumstances())
+        #expect(verdict == .silent)
+        let change = path.fallSilent(at: now)
+        #expect(change?.health == .suspect && change?.wasUsable == true && change?.isNews == true)
+        path.report()
+        #expect(path.lifecycle.isReportedSilent)
+        let works = path.enter(.usable, at: now)
+        #expect(works?.endsReport == true)
+    }
+
+    @Test func aRoutineProbeNeedsTwoMissingAnswers() {
+        var path = usable(), now = start
+        let warm = path.warmAt(isBusy: true, keptSince: .zero)
+        #expect(warm == start + Limits.warmProbe)
+        #expect(path.warmAt(isBusy: false, keptSince: .zero) == start + Limits.keepalive)
+        let later = start + .seconds(3)
+        #expect(path.warmAt(isBusy: false, keptSince: later) == later + Limits.keepalive)
+        #expect(path.warmAt(isBusy: false, keptSince: nil) == nil)
+        now = start + Limits.warmProbe
+        let due = path.advance(to: now, timeout: bound, warmAt: warm)
+        #expect(due == .routineProbe)
+        let first = missAnswer(&path, &now, circumstances())
+        let second = missAnswer(&path, &now, circumstances())
+        #expect(first == .askAgain && second == .silent)
+    }
+
+    @Test func whoMayNotJudgeNeverSuspects() {
+        var path = usable(), now = start
+        for _ in 0..<9 {
+            let verdict = missAnswer(&path, &now, circumstances(judges: false))
+            #expect(verdict == .askAgain)
+        }
+    }
+
+    @Test func aProbeThatSilenceCalledForIsAwaitedLessLong() {
+        var path = usable()
+        _ = path.sentEliciting(at: start)
+        let now = start + bound
+        _ = path.advance(to: now, timeout: bound, warmAt: nil)
+        let wait = path.probeSent(bound: .seconds(1), at: now) - now
+        #expect(wait < .milliseconds(200) && wait > .milliseconds(40))
+    }
+
+    @Test func theAnswerThatEndsAStallIsBelievedInPart() {
+        var path = usable()
+        #expect(
+            path.believes(.seconds(20), at: start + .seconds(30)) == .seconds(20), "while it works")
+        #expect(path.believes(.zero, at: start) == nil)
+        _ = path.fallSilent(at: start + .seconds(1))
+        let end = start + .seconds(30)
+        #expect(path.believes(.seconds(29), at: end) == Limits.maximumStallSample)
+        _ = path.enter(.usable, at: end)
+        #expect(
+            path.believes(.seconds(5), at: end + .milliseconds(1)) == nil,
+            "asked during the silence, answered behind its end")
+    }
+
+    @Test func whoAsksOnADeadPathIsAskedBack() {
+        var path = usable()
+        let now = start + .seconds(2)
+        #expect(path.asked(.life, isInitiator: false, isProven: true, at: now) == .init())
+        #expect(
+            path.asked(.narrow, isInitiator: true, isProven: true, at: now)
+                == .init(withdrawsBase: true))
+        #expect(
+            path.asked(.narrow, isInitiator: true, isProven: false, at: now) == .init(),
+            "it is being proven")
+        #expect(path.asked(.narrow, isInitiator: false, isProven: true, at: now) == .init())
+        _ = path.fallSilent(at: now)
+        #expect(
+            path.asked(.life, isInitiator: false, isProven: true, at: now) == .init(asksBack: true))
+        _ = path.probeSent(bound: bound, at: now)
+        #expect(
+            path.asked(.life, isInitiator: false, isProven: true, at: now) == .init(),
+            "it was asked a moment ago")
+        let isHeard = path.arrived(at: now)
+        #expect(!isHeard)
+        path.cancelProbe()
+        let isHeardAgain = path.arrived(at: now)
+        #expect(isHeardAgain, "a silent path is heard")
+        _ = path.enter(.closed, at: now)
+        #expect(path.asked(.life, isInitiator: true, isProven: true, at: now) == .init())
+    }
+
+    @Test func aSuspectPathIsAskedRarelyWhereNobodyWaits() {
+        func waits(_ around: HealthMonitor.Circumstances) -> Interval {
+            var path = usable(), now = start
+            _ = path.fallSilent(at: now)
+            for _ in 0..<30 { _ = missAnswer(&path, &now, around) }
+            return path.probe.wait
+        }
+        #expect(waits(circumstances(isWanted: true)) == Limits.freshSuspectProbe)
+        #expect(waits(circumstances(isWanted: false)) == Limits.maximumIdleProbe)
+        #expect(waits(circumstances(isFutile: true)) == Limits.maximumFutileProbe)
+    }
+
+    @Test func aSizeIsAskedForOnlyWhereNothingElseIs() {
+        var path = usable()
+        let may = path.wantsRoutineProbe()
+        #expect(may)
+        _ = path.probeSent(bound: bound, at: start)
+        let asksAlready = path.wantsRoutineProbe()
+        #expect(!asksAlready)
+        path.prepareClosing()
+        _ = path.enter(.closed, at: start)
+        let isClosed = path.wantsRoutineProbe()
+        #expect(!isClosed)
+    }
+}
