@@ -10,39 +10,8 @@ import Wire
 /// and its response passed back, one after another. The stream is kept while requests go to the
 /// same origin.
 final class HTTPRelay: ClientConnection {
-    /// One request and its response under way.
-    struct Exchange {
-        let request: HTTPRequest
-        /// Whether the stream served a request before: the origin may be closing it just now.
-        let isOnUsedStream: Bool
-        var headSent = 0
-        var requestBody: HTTPBodyReader
-        /// Bytes at the front of the buffer known to belong to the request's body.
-        var approvedUp = 0
-        var hasSentBody = false
-        var responses: HTTPResponseReader
-        /// The response's head as far as it arrived.
-        var gathered: [UInt8] = []
-        var response: HTTPResponse?
-        var responseBody = HTTPBodyReader(.untilClose)
-        /// Bytes at the front of the stream known to belong to the response's body.
-        var approvedDown = 0
-        var clientSawBytes = false
-
-        init(_ request: HTTPRequest, isOnUsedStream: Bool) {
-            self.request = request
-            self.isOnUsedStream = isOnUsedStream
-            requestBody = HTTPBodyReader(request.body)
-            responses = HTTPResponseReader(HTTPResponseContext(request))
-        }
-        var requestIsSent: Bool {
-            headSent == request.head.count && requestBody.isFinished && approvedUp == 0
-        }
-        var responseIsPassedOn: Bool {
-            response != nil && responseBody.isFinished && approvedDown == 0
-        }
-    }
-    struct Origin {
+    /// Where the requests go at present.
+    private struct Origin {
         let stream: any Outbound
         let target: Target
         /// There was no session when it began, so that it may still leave from this machine.
@@ -52,12 +21,10 @@ final class HTTPRelay: ClientConnection {
     }
 
     private var requests: HTTPRequestReader
-    /// From the application and not used yet, from `used` on.
-    private var buffer: [UInt8]
-    private var used = 0
+    private var unread: UnreadBytes
     /// Heads for the application; bodies go straight from the stream into the socket.
     private var outgoing: [UInt8] = []
-    private var exchange: Exchange?
+    private var exchange: HTTPExchange?
     private var origin: Origin?
     private var clientEnded = false
     private var pump: Pump?
@@ -75,8 +42,8 @@ final class HTTPRelay: ClientConnection {
         rest: [UInt8]
     ) {
         requests = HTTPRequestReader(credentials: listener.credentials)
-        buffer = rest
-        exchange = Exchange(first, isOnUsedStream: false)
+        unread = UnreadBytes(rest)
+        exchange = HTTPExchange(first, isOnUsedStream: false)
         super.init(socket, server, listener)
     }
 
@@ -118,7 +85,7 @@ final class HTTPRelay: ClientConnection {
     private func goDirect(_ origin: Origin) {
         guard origin.mayGoDirect, var now = exchange, !now.hasSentBody else { return }
         dropOrigin()
-        now.headSent = 0
+        now.beginAnew()
         exchange = now
         attach(server.beginDirect(now.request.target, uplink: nil, for: self), now.request)
         turn()
@@ -194,7 +161,7 @@ final class HTTPRelay: ClientConnection {
         } while !isOver
         guard !isOver, pump == nil else { return }
         origin?.stream.touched()
-        socket.watch.wantsRead = !clientEnded && buffer.count - used < ProxyLimit.buffer
+        socket.watch.wantsRead = !clientEnded && unread.count < ProxyLimit.buffer
         socket.watch.wantsWrite = isWaitingToWrite
         socket.deathWatch?.isNeeded = !socket.watch.wantsRead && !isWaitingToWrite
     }
@@ -202,15 +169,11 @@ final class HTTPRelay: ClientConnection {
     /// Reads once from the application.
     private func fill() {
         guard !isOver, pump == nil else { return }
-        if used > 0 {
-            buffer.removeFirst(used)
-            used = 0
-        }
-        let room = min(ProxyLimit.buffer - buffer.count, server.scratch.count)
+        let room = min(ProxyLimit.buffer - unread.count, server.scratch.count)
         guard room > 0 else { return }
         switch socket.read(into: UnsafeMutableRawBufferPointer(rebasing: server.scratch[..<room])) {
         case .bytes(let n):
-            buffer.append(contentsOf: server.scratch[..<n])
+            unread.append(server.scratch[..<n])
             noteProgress()
         case .blocked: break
         case .end: clientEnded = true
@@ -236,29 +199,22 @@ final class HTTPRelay: ClientConnection {
 
     /// Reads the next request; false where there is none yet or the connection ends.
     private func begin() -> Bool {
-        let reading = buffer.withUnsafeBytes {
-            requests.read(UnsafeRawBufferPointer(rebasing: $0[used...]))
-        }
-        switch reading {
+        switch unread.withBytes({ requests.read($0) }) {
         case .needMore:
-            if clientEnded {
-                finish(with: [])
-            } else if buffer.count == used {
-                buffer = []; used = 0
-            }
+            if clientEnded { finish(with: []) }
             return false
         case .refused(let refusal):
             server.counters.refusedDialogues += 1
             finish(with: refusal.reply())
             return false
         case .request(let request, let length):
-            used += length
+            unread.consume(length)
             timer?.cancel()
             if request.kind == .connect {
                 handOver(
                     to: TunnelClient(
                         socket, server, listener, request.target, .connect,
-                        early: Array(buffer[used...])))
+                        early: unread.copy))
                 return false
             }
             server.counters.requests += 1
@@ -272,7 +228,7 @@ final class HTTPRelay: ClientConnection {
         if let origin, origin.target == request.target, !origin.stream.hasFailed,
             origin.stream.readable.count == 0, !origin.stream.isReadFinished
         {
-            exchange = Exchange(request, isOnUsedStream: true)
+            exchange = HTTPExchange(request, isOnUsedStream: true)
             if origin.isAnswered {
                 watchProgress()
             } else {
@@ -281,7 +237,7 @@ final class HTTPRelay: ClientConnection {
             return
         }
         dropOrigin()
-        exchange = Exchange(request, isOnUsedStream: false)
+        exchange = HTTPExchange(request, isOnUsedStream: false)
         attach(server.begin(request.target, for: self), request)
     }
 
@@ -290,7 +246,7 @@ final class HTTPRelay: ClientConnection {
         case .refused(let refusal):
             refuse(
                 server.httpRefusal(refusal, request.target),
-                Exchange(request, isOnUsedStream: false))
+                HTTPExchange(request, isOnUsedStream: false))
         case .begun(let stream, _):
             timer?.arm(after: server.settings.clients.answer)
             origin = Origin(
@@ -301,48 +257,14 @@ final class HTTPRelay: ClientConnection {
     /// Puts the head and what is at hand of the body into the stream.
     private func sendRequest() {
         guard var now = exchange, let stream = origin?.stream else { return }
-        defer { if !isOver, exchange != nil { exchange = now } }
-        if now.headSent < now.request.head.count {
-            now.headSent += now.request.head.withUnsafeBytes {
-                stream.write(UnsafeRawBufferPointer(rebasing: $0[now.headSent...]))
-            }
-            guard now.headSent == now.request.head.count else { return }
+        let sending = now.send(&unread, to: stream, clientEnded: clientEnded)
+        exchange = now
+        switch sending {
+        case .waits(let hasMoved): if hasMoved { noteProgress() }
+        case .endedEarly: cut()
+        case .malformed:
+            refuse(HTTPRefusal(.badRequest, "The request's body is not correctly chunked."), now)
         }
-        while !now.requestBody.isFinished || now.approvedUp > 0 {
-            if now.approvedUp == 0 {
-                guard used < buffer.count else {
-                    if clientEnded { cut() }  // in the middle of its request
-                    return
-                }
-                do throws(HTTPBodyError) {
-                    now.approvedUp = try approve(&now.requestBody)
-                } catch {
-                    refuse(
-                        HTTPRefusal(.badRequest, "The request's body is not correctly chunked."),
-                        now)
-                    return
-                }
-            }
-            let taken = buffer.withUnsafeBytes {
-                stream.write(
-                    UnsafeRawBufferPointer(rebasing: $0[used..<(used + now.approvedUp)]))
-            }
-            guard taken > 0 else { return }
-            noteProgress()
-            now.hasSentBody = true
-            used += taken
-            now.approvedUp -= taken
-        }
-    }
-
-    private func approve(_ body: inout HTTPBodyReader) throws(HTTPBodyError) -> Int {
-        var result = Result<Int, HTTPBodyError>.success(0)
-        buffer.withUnsafeBytes { bytes in
-            do throws(HTTPBodyError) {
-                result = .success(try body.read(UnsafeRawBufferPointer(rebasing: bytes[used...])))
-            } catch { result = .failure(error) }
-        }
-        return try result.get()
     }
 
     // MARK: Responses
@@ -360,82 +282,40 @@ final class HTTPRelay: ClientConnection {
 
     /// Reads more of the response's head; false where there is nothing more to do now.
     private func gatherHead(_ stream: any Outbound) -> Bool {
-        let piece = stream.readable.first
         guard var now = exchange else { return false }
-        guard !piece.isEmpty else {
-            if stream.isReadFinished || stream.hasFailed { originEnded(now) }
-            return false
-        }
-        noteProgress()
-        let before = now.gathered.count
-        now.gathered.append(contentsOf: piece.prefix(HTTPLimit.head + 1))
-        let length = now.gathered.count
-        let reading = now.gathered.withUnsafeBytes { now.responses.read($0) }
-        switch reading {
-        case .needMore:
-            stream.consume(length - before)
-        case .interim(let head, let length):
-            stream.consume(length - before)
-            now.gathered = []
-            now.clientSawBytes = now.clientSawBytes || !head.isEmpty
-            outgoing += head
-        case .switching(let head, let length):
-            stream.consume(length - before)
+        let head = now.readHead(from: stream, into: &outgoing)
+        exchange = now
+        switch head {
+        case .waits: return false
+        case .ended: originEnded(now); return false
+        case .goesOn, .complete: noteProgress()
+        case .interim:
+            noteProgress()
+            _ = flush()
+        case .switches(let head):
+            noteProgress()
             becomeTunnel(head)
             return false
-        case .final(let response, let length):
-            stream.consume(length - before)
-            now.gathered = []
-            now.clientSawBytes = true
-            outgoing += response.head
-            now.responseBody = HTTPBodyReader(response.body)
-            now.response = response
-        case .refused(let error):
-            refuse(error.refusal, now)
+        case .refused(let refusal):
+            noteProgress()
+            refuse(refusal, now)
             return false
         }
-        exchange = now
-        if case .interim = reading { _ = flush() }
         return !isOver
     }
 
+    /// Whether it waits for the application to take more.
     private func passBodyOn(_ stream: any Outbound) -> Bool {
         guard var now = exchange else { return false }
-        var moved = 0
-        defer {
-            if !isOver { exchange = now }
-            if moved > 0 { noteProgress() }
+        let (outcome, moved) = now.passBody(
+            from: stream, to: socket, maximum: Self.maximumPerTurn)
+        exchange = now
+        if moved > 0 { noteProgress() }
+        switch outcome {
+        case .waitsForOrigin: return false
+        case .waitsForClient: return true
+        case .isCut: cut(); return false
         }
-        while !(now.responseBody.isFinished && now.approvedDown == 0) {
-            let piece = stream.readable.first
-            guard !piece.isEmpty else {
-                if stream.hasFailed { cut(); return false }
-                guard stream.isReadFinished else { return false }
-                // Cut short, a body must not look whole.
-                guard now.responseBody.mayEndHere,
-                    now.response?.body == .untilClose
-                else { cut(); return false }
-                now.responseBody = HTTPBodyReader(.none)
-                return false
-            }
-            guard moved < Self.maximumPerTurn else { return true }
-            if now.approvedDown == 0 {
-                guard let n = try? now.responseBody.read(piece) else { cut(); return false }
-                now.approvedDown = n
-            }
-            switch socket.write(
-                UnsafeRawBufferPointer(rebasing: piece[..<min(now.approvedDown, piece.count)]))
-            {
-            case .bytes(let n):
-                stream.consume(n)
-                now.approvedDown -= n
-                moved += n
-                if n < min(now.approvedDown + n, piece.count) { return true }
-            case .blocked: return true
-            case .failed: cut(); return false
-            }
-        }
-        return false
     }
 
     /// The response is out: what becomes of the stream and of the application.
@@ -451,8 +331,8 @@ final class HTTPRelay: ClientConnection {
     }
 
     /// The origin closed before its response's head was complete.
-    private func originEnded(_ now: Exchange) {
-        if now.isOnUsedStream, now.gathered.isEmpty, !now.clientSawBytes {
+    private func originEnded(_ now: HTTPExchange) {
+        if now.isUntouched {
             // It closed a connection it took for idle. Closing ours in the same way tells the
             // application that its request was not answered and may be sent again.
             finish(with: [])
@@ -465,7 +345,7 @@ final class HTTPRelay: ClientConnection {
     }
 
     /// Answers instead of the origin, where the application saw nothing of an answer yet.
-    private func refuse(_ refusal: HTTPRefusal, _ now: Exchange) {
+    private func refuse(_ refusal: HTTPRefusal, _ now: HTTPExchange) {
         if now.clientSawBytes {
             cut()
         } else {
@@ -481,14 +361,13 @@ final class HTTPRelay: ClientConnection {
         let pump = Pump(
             socket: socket, stream: origin.stream,
             greeting: outgoing + head,
-            early: Array(buffer[used...])
+            early: unread.copy
         ) { [weak self] _ in
             self?.origin?.stream.forgetOwner()
             self?.origin = nil  // the pump released it
             self?.leave()
         }
-        buffer = []
-        used = 0
+        unread = UnreadBytes([])
         outgoing = []
         self.pump = pump
         pump.start()
