@@ -113,7 +113,7 @@ public final class ProxyServer: EngineDelegate {
         for listener in settings.listeners { ports.append(try open(listener)) }
         let uplinks = try UplinkSet(settings, driver: driver, log: log, reports: reports)
         self.uplinks = uplinks
-        uplinks.numbersChanged = { [weak self] in self?.renewRestrictions() }
+        uplinks.sockets.numbersChanged = { [weak self] in self?.renewRestrictions() }
         concentrator = try lookFor(settings.concentrator)
         recorder.note(.started)
         warnOfNoBackup()
@@ -121,7 +121,7 @@ public final class ProxyServer: EngineDelegate {
         awaitTraffic()
         metering = try UplinkMetering(
             settings, driver: driver, recorder: recorder, log: log,
-            nameOf: { [weak uplinks] in uplinks?.name($0) })
+            nameOf: { [weak uplinks] in uplinks?.sockets.name($0) })
         metering?.changed = { [weak uplinks] in uplinks?.apply($1, to: $0) }
         for choice in settings.uplinks {
             let name = choice.selector.description
@@ -489,7 +489,7 @@ public final class ProxyServer: EngineDelegate {
     /// Called by the driver when an uplink's socket can't send any more; the monitor says when it
     /// is back.
     public func uplinkFailed(_ number: UplinkNumber, _ error: SystemError) {
-        let name = uplinks?.name(number) ?? "?"
+        let name = uplinks?.sockets.name(number) ?? "?"
         reports.failed(name, "\(error)")
         log.notice("uplink failed", metadata: ["uplink": "\(name)", "why": "\(error)"])
     }

@@ -3,43 +3,17 @@ import Measures
 import Shell
 import Tunnel
 
-/// What an uplink is used for.
-public enum UplinkRole: String, CaseIterable, Sendable {
-    /// Carries data in every mode.
-    case regular
-    /// In backup mode only where no regular one works.
-    case backup
-    /// Not at all.
-    case off
-}
-
-/// The proxy's uplinks: what the monitor reports, as sockets of the engine with numbers that stay.
+/// The proxy's uplinks: what the monitor reports, and which of it has sockets, as what.
 final class UplinkSet {
     /// How soon a socket that could not be bound is tried again.
     private static let retry = Interval.seconds(1)
-    /// Roles of their own that uplinks may have been given, absent ones included.
-    private static let maximumRoles = 64
-
     private let driver: EngineDriver
     private let log: Logger
     private let reports: ProxyReports
-    private var meters = UplinkMeters()
-    private var choices: UplinkChoices
+    let sockets: UplinkSockets
+    private var roles: UplinkRoles
     private var monitor: UplinkMonitor?
-    /// The engine's uplink of a number: an interface or address with the family of its socket.
-    private var numbers = UplinkNumbers()
-    /// What a socket is bound to, by number; it stays as long as that is there.
-    fileprivate struct Place: Equatable {
-        var interface: String
-        var index: Int
-        var address: IPAddress
-        var mtu: Int
-        var since: Instant
-    }
-    private var places = UplinkTable<Place>(count: UplinkNumbers.maximum)
     private var present: [String: UplinkCandidate] = [:]
-    /// Given to a living process (`braid uplink`), by name.
-    private var roles: [String: UplinkRole] = [:]
     /// What follows from what it costs and has used, by name.
     private var consequences: [String: UplinkMetering.Consequence] = [:]
     /// Names for which there was no number left.
@@ -52,13 +26,8 @@ final class UplinkSet {
     private var listening: LoopTimer?
     /// Those whose silence the log has told of, by number.
     private var told: Set<UplinkNumber> = []
-    /// How long an uplink may be silent while others are heard, and the datagrams it must have
-    /// sent.
-    private static let silence = Interval.seconds(5), minimumSent = 3
     /// How often an uplink came or changed.
     private(set) var changes = 0
-    /// Called when a name has another number, or none.
-    var numbersChanged: (() -> Void)?
 
     init(
         _ settings: ProxySettings, driver: EngineDriver, log: Logger, reports: ProxyReports
@@ -66,9 +35,10 @@ final class UplinkSet {
         self.driver = driver
         self.log = log
         self.reports = reports
-        choices = UplinkChoices(settings)
+        sockets = UplinkSockets(driver)
+        roles = UplinkRoles(UplinkChoices(settings))
         monitor = try UplinkMonitor(
-            selectors: choices.selectors, loop: driver.loop,
+            selectors: roles.choices.selectors, loop: driver.loop,
             log: log
         ) { [weak self] in self?.handle($0) }
         timer = driver.loop.timer(for: self) { $0.attachMissing() }
@@ -80,7 +50,7 @@ final class UplinkSet {
         if !known.isEmpty { setFamilies(of: known) }
         monitor?.start()
         guard present.isEmpty else { return }
-        let wanted = choices.selectors.map(\.description).joined(separator: ", ")
+        let wanted = roles.choices.selectors.map(\.description).joined(separator: ", ")
         log.warning("no uplink yet", metadata: ["looking_for": "\(wanted)"])
     }
 
@@ -92,16 +62,13 @@ final class UplinkSet {
 
     /// Counts what the uplinks have moved since the last call.
     func countUsage() {
-        let open = places.indices.compactMap { driver.socket($0) }
-        meters.collect(open: open) { uplink, volume in
+        sockets.collect { uplink, volume in
             reports.recorder.count(volume, of: .init(uplink: uplink))
         }
     }
 
-    func name(_ number: UplinkNumber) -> String? { numbers.name(number) }
-
     /// Those by which the engine knows the uplink now.
-    func numbers(of name: String) -> [UplinkNumber] { numbers.held(name).map(\.number) }
+    func numbers(of name: String) -> [UplinkNumber] { sockets.held(name).map(\.number) }
 
     /// How what leaves by the uplink alone does; nil where it is not there.
     func departure(by name: String) -> Departure? {
@@ -111,7 +78,7 @@ final class UplinkSet {
     var hasAny: Bool { !present.isEmpty }
 
     var states: [ServerStatus.UplinkState] {
-        let known = numbers.names
+        let known = sockets.names
         let names = known + present.keys.filter { !known.contains($0) }.sorted()
         return names.map { name in
             ServerStatus.UplinkState(
@@ -124,7 +91,7 @@ final class UplinkSet {
 
     private func problem(_ name: String) -> String? {
         guard let candidate = present[name] else { return nil }
-        for (number, isIPv4) in numbers.held(name) where isDeaf(number) {
+        for (number, isIPv4) in sockets.held(name) where sockets.isSilent(number) {
             return UplinkDiagnosis.reason(
                 candidate, isIPv4: isIPv4,
                 others: present.values.filter { $0.name != name }
@@ -133,67 +100,41 @@ final class UplinkSet {
         return nil
     }
 
-    /// It sends, others are heard, and nothing ever came on it.
-    private func isDeaf(_ number: UplinkNumber) -> Bool {
-        guard let socket = driver.socket(number), let since = places[number]?.since,
-            driver.now - since >= Self.silence, socket.statistics.datagramsReceived == 0,
-            socket.statistics.datagramsSent >= Self.minimumSent
-        else { return false }
-        return places.indices.contains {
-            driver.socket($0)?.statistics.datagramsReceived ?? 0 > 0
-        }
-    }
-
     private func listen() {
         var isOpen = false
         for name in present.keys.sorted() {
-            for (number, _) in numbers.held(name) {
-                if driver.socket(number)?.statistics.datagramsReceived ?? 0 == 0 { isOpen = true }
-                guard isDeaf(number), told.insert(number).inserted, let problem = problem(name)
+            for (number, _) in sockets.held(name) {
+                if sockets.isUnheard(number) { isOpen = true }
+                guard sockets.isSilent(number), told.insert(number).inserted,
+                    let problem = problem(name)
                 else { continue }
                 log.warning(
                     "nothing was ever heard on an uplink",
                     metadata: ["uplink": "\(name)", "why": "\(problem)"])
             }
         }
-        if isOpen { listening?.arm(after: Self.silence) }
+        if isOpen { listening?.arm(after: UplinkSockets.silence) }
     }
 
     // MARK: Roles
 
-    private func configuredRole(_ name: String) -> UplinkRole {
-        present[name].map { choices.backup.contains($0.selector) } ?? false ? .backup : .regular
-    }
-
-    private func role(_ name: String) -> UplinkRole {
-        roles[name] ?? configuredRole(name)
-    }
+    private func role(_ name: String) -> UplinkRole { roles.role(of: name, present[name]) }
 
     /// Whether an uplink has the role, present or not.
-    var hasBackup: Bool {
-        if roles.values.contains(.backup) { return true }
-        guard !choices.backup.isEmpty else { return false }
-        // Those of the configuration, as far as they were not given another role meanwhile.
-        let others = present.values.filter {
-            choices.backup.contains($0.selector) && roles[$0.name] != nil
-        }
-        return others.count < choices.backup.count
-    }
+    var hasBackup: Bool { roles.hasBackup(present.values) }
 
     /// The names a person may give a role: all that are there or were.
     var knownNames: [String] { states.map(\.name) }
 
     /// Gives the uplink a role while it lives; false where there is no such uplink.
     func setRole(_ role: UplinkRole, of name: String) -> Bool {
-        guard present[name] != nil || numbers.names.contains(name),
-            roles[name] != nil || roles.count < Self.maximumRoles
-        else { return false }
+        guard present[name] != nil || sockets.names.contains(name) else { return false }
         guard self.role(name) != role else { return true }
-        roles[name] = role
+        guard roles.give(role, to: name) else { return false }
         reports.role(of: name, is: role)
         log.notice(
             "uplink has another role", metadata: ["uplink": "\(name)", "role": "\(role.rawValue)"])
-        for (number, _) in numbers.held(name) where role != .off {
+        for (number, _) in sockets.held(name) where role != .off {
             driver.setUplinkRole(number, isBackup: role == .backup)
         }
         if let candidate = present[name] { attach(candidate) }
@@ -204,19 +145,22 @@ final class UplinkSet {
     /// Keeps to other settings: uplinks that are none any more go, others come, and those that stay
     /// have another role where the settings say so, whatever a person gave them meanwhile.
     func apply(_ settings: ProxySettings) {
-        let before = present.keys.map { ($0, configuredRole($0)) }
-        choices = UplinkChoices(settings)
-        monitor?.select(choices.selectors)
-        for (name, role) in before where present[name] != nil && configuredRole(name) != role {
-            roles[name] = nil
-            reports.role(of: name, is: configuredRole(name))
+        let before = present.mapValues { roles.configured($0) }
+        roles.choices = UplinkChoices(settings)
+        monitor?.select(roles.choices.selectors)
+        for (name, role) in before {
+            guard let candidate = present[name], roles.configured(candidate) != role else {
+                continue
+            }
+            roles.forget(name)
+            reports.role(of: name, is: roles.configured(candidate))
         }
         for candidate in present.values.sorted(by: { $0.name < $1.name }) {
             let role = role(candidate.name)
-            for (number, _) in numbers.held(candidate.name) {
+            for (number, _) in sockets.held(candidate.name) {
                 driver.setUplinkRole(
                     number, isBackup: role == .backup,
-                    isWarm: choices.warm.contains(candidate.selector))
+                    isWarm: roles.choices.warm.contains(candidate.selector))
             }
             attach(candidate)
         }
@@ -227,7 +171,7 @@ final class UplinkSet {
     func apply(_ consequence: UplinkMetering.Consequence, to name: String) {
         let wasStopped = consequences[name]?.isStopped == true
         consequences[name] = consequence
-        for (number, _) in numbers.held(name) {
+        for (number, _) in sockets.held(name) {
             driver.setUplinkCost(number, consequence.cost)
             driver.limitUplink(number, to: consequence.limit)
         }
@@ -266,7 +210,7 @@ final class UplinkSet {
             present[name] = nil
             reports.vanished(name)
             refused.remove(name)
-            for (number, _) in numbers.held(name) { detach(number) }
+            for (number, _) in sockets.held(name) { sockets.close(number) }
             attachRefused()
         }
     }
@@ -295,19 +239,12 @@ final class UplinkSet {
         return (usesV4 ? [true] : []) + (usesV6 ? [false] : [])
     }
 
-    private func detach(_ number: UplinkNumber) {
-        driver.removeUplink(number)
-        places[number] = nil
-        numbers.release(number)
-        numbersChanged?()
-    }
-
     /// Makes the sockets that the uplink lacks. One stays while its own address does: another
     /// family's addresses come and go without it.
     private func attach(_ candidate: UplinkCandidate) {
         let wanted = wanted(candidate)
-        for (number, isIPv4) in numbers.held(candidate.name) where !wanted.contains(isIPv4) {
-            detach(number)
+        for (number, isIPv4) in sockets.held(candidate.name) where !wanted.contains(isIPv4) {
+            sockets.close(number)
         }
         if wanted.isEmpty, !isUnused(candidate.name) {
             log.notice(
@@ -324,88 +261,46 @@ final class UplinkSet {
                     "cannot use uplink: its packets have less than 1,280 bytes",
                     metadata: ["uplink": "\(candidate.name)", "mtu": "\(candidate.mtu)"])
             }
-            for (number, family) in numbers.held(candidate.name) where family == isIPv4 {
-                detach(number)
+            for (number, family) in sockets.held(candidate.name) where family == isIPv4 {
+                sockets.close(number)
             }
             return
         }
-        guard let number = numbers.take(.init(name: candidate.name, isIPv4: isIPv4)) else {
-            if refused.insert(candidate.name).inserted, let silent = notices.pass(at: driver.now) {
-                log.warning(
-                    "uplink is not used until another one vanishes: there are too many",
-                    metadata: [
-                        "uplink": "\(candidate.name)", "maximum": "\(UplinkNumbers.maximum)",
-                        "not_logged_before": "\(silent)"
-                    ])
-            }
-            return
-        }
-        let old = places[number]
-        if let old, driver.socket(number) != nil, old.isThere(in: candidate) {
-            driver.retryUplink(number)  // a route may have come back
-            return
-        }
-        guard let address = candidate.addresses.first(where: { $0.isIPv4 == isIPv4 }),
-            let binding = candidate.binding(isIPv4: isIPv4)
-        else { return detach(number) }
-        do {
-            let socket = try DatagramSocket(binding, loop: driver.loop)
-            let role = role(candidate.name)
-            var uplink = Uplink(
-                number: number, name: candidate.name, isBackup: role == .backup,
-                isWarm: choices.warm.contains(candidate.selector),
-                datagramLimit: candidate.datagramLimit(isIPv4: isIPv4), isIPv4: isIPv4,
-                address: address)
-            uplink.cost = consequences[candidate.name]?.cost ?? .usual
-            places[number] = Place(
-                interface: candidate.interface, index: candidate.interfaceIndex,
-                address: address, mtu: candidate.mtu, since: driver.now)
-            numbersChanged?()
-            told.remove(number)
-            listening?.arm(after: Self.silence)
-            meters.add(socket, of: candidate.name)
-            driver.addUplink(uplink, socket: socket)
-            driver.limitUplink(number, to: consequences[candidate.name]?.limit)
+        let role = role(candidate.name)
+        let opening = sockets.open(
+            candidate, isIPv4: isIPv4,
+            .init(
+                isBackup: role == .backup,
+                isWarm: roles.choices.warm.contains(candidate.selector),
+                consequence: consequences[candidate.name] ?? .init()))
+        switch opening {
+        case .asItWas: break
+        case .opened(let uplink):
+            told.remove(uplink.number)
+            listening?.arm(after: UplinkSockets.silence)
             log.info(
                 "uplink",
                 metadata: [
                     "uplink": "\(candidate.name)", "from": "\(uplink.address)",
                     "role": "\(role.rawValue)"
                 ])
-        } catch {
+        case .tooMany: noteTooMany(candidate.name)
+        case .failed(let error):
             log.warning(
                 "cannot use uplink", metadata: ["uplink": "\(candidate.name)", "why": "\(error)"])
-            detach(number)
             timer?.arm(after: Self.retry)
         }
     }
-}
 
-extension UplinkSet.Place {
-    /// Whether a socket that stands here is right for what the system shows now.
-    func isThere(in candidate: UplinkCandidate) -> Bool {
-        interface == candidate.interface && index == candidate.interfaceIndex
-            && mtu == candidate.mtu
-            && candidate.addresses.contains(address)
-    }
-}
-
-/// Which uplinks a proxy's settings mean, and as what.
-struct UplinkChoices {
-    private(set) var selectors: [UplinkSelector]
-    private(set) var backup: Set<UplinkSelector>
-    private(set) var warm: Set<UplinkSelector>
-
-    init(_ settings: ProxySettings) {
-        let isAutomatic = settings.uplinks.isEmpty
-        selectors = isAutomatic ? [.everyDefaultRoute] : settings.uplinks.map(\.selector)
-        backup = Set(settings.uplinks.filter(\.isBackup).map(\.selector))
-        warm = Set(settings.uplinks.filter(\.isWarm).map(\.selector))
-        // A concentrator on this machine is reached by no interface with a default route.
-        let addresses = settings.concentrator.map(\.socketAddress)
-        if isAutomatic, addresses.allSatisfy({ $0?.address.isLoopback == true }) {
-            let isIPv4 = addresses[0]?.address.isIPv4 == true
-            selectors = Subnet(isIPv4 ? "127.0.0.1" : "::1").map { [.source($0)] } ?? []
+    private func noteTooMany(_ name: String) {
+        guard refused.insert(name).inserted, let silent = notices.pass(at: driver.now) else {
+            return
         }
+        log.warning(
+            "uplink is not used until another one vanishes: there are too many",
+            metadata: [
+                "uplink": "\(name)", "maximum": "\(UplinkNumbers.maximum)",
+                "not_logged_before": "\(silent)"
+            ])
     }
 }

@@ -142,7 +142,8 @@ extension Session {
     /// A path that works; or where none does one that was just opened and has not been found dead:
     /// waiting for its first answer would cost a round trip of the handover.
     func isEligible(_ path: Path) -> Bool {
-        path.health == .usable || (path.isOpen && path.monitor.lifecycle.isUntried && !hasUsablePath)
+        path.health == .usable
+            || (path.isOpen && path.monitor.lifecycle.isUntried && !hasUsablePath)
     }
 
     /// The one path of single mode. It changes only for one that works and stands higher, or when

@@ -124,7 +124,9 @@ final class Session {
     /// Payload came in the last second.
     func wasReceiving(at now: Instant) -> Bool {
         for case let path? in paths
-        where path.monitor.silence.lastData > .zero && now - path.monitor.silence.lastData < .seconds(1) {
+        where path.monitor.silence.lastData > .zero
+            && now - path.monitor.silence.lastData < .seconds(1)
+        {
             return true
         }
         return false

@@ -145,3 +145,48 @@ import Wire
         #expect(place.set.setRole(.regular, of: "wifi") && sockets(place) == 1)
     }
 }
+
+/// What an uplink is used for: by the settings, and by what a living process was told.
+@Suite struct UplinkRoleTests {
+    private func settings(backup names: [String]) -> ProxySettings {
+        let key = StaticKeyPair(privateKey: SystemRandom.key())
+        var settings = ProxySettings(
+            identity: key, concentrator: [Target(host: .address(IPAddress("192.0.2.1")!), port: 1)],
+            concentratorKey: key.publicKey, listeners: [])
+        settings.uplinks = ["wifi", "cell"].map {
+            .init(.interface($0), isBackup: names.contains($0))
+        }
+        return settings
+    }
+
+    private func candidate(_ name: String) -> UplinkCandidate {
+        UplinkCandidate(
+            name: name, selector: .interface(name), interface: name, interfaceIndex: 1,
+            addresses: [IPAddress("192.0.2.7")!], mtu: 1500)
+    }
+
+    @Test func whatAPersonSaysHoldsUntilTheSettingsSayOtherwise() {
+        var roles = UplinkRoles(UplinkChoices(settings(backup: ["cell"])))
+        let cell = candidate("cell"), wifi = candidate("wifi")
+        #expect(roles.role(of: "cell", cell) == .backup && roles.role(of: "wifi", wifi) == .regular)
+        #expect(roles.role(of: "cell", nil) == .regular, "it is not there")
+        #expect(roles.hasBackup([]), "it may come")
+        let isGiven = roles.give(.off, to: "cell")
+        #expect(isGiven && roles.role(of: "cell", nil) == .off)
+        #expect(roles.configured(cell) == .backup && !roles.hasBackup([cell, wifi]))
+        let isBackup = roles.give(.backup, to: "wifi")
+        #expect(isBackup && roles.hasBackup([cell, wifi]))
+        roles.forget("cell")
+        #expect(roles.role(of: "cell", cell) == .backup)
+        roles.choices = UplinkChoices(settings(backup: []))
+        #expect(roles.role(of: "cell", cell) == .regular && roles.role(of: "wifi", wifi) == .backup)
+    }
+
+    @Test func namesThatComeAndGoFillNoTable() {
+        var roles = UplinkRoles(UplinkChoices(settings(backup: [])))
+        let given = (0..<1_000).count { roles.give(.off, to: "ppp\($0)") }
+        #expect(given == 64)
+        let again = roles.give(.regular, to: "ppp0")
+        #expect(again)
+    }
+}

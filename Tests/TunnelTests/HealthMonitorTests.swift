@@ -46,7 +46,8 @@ import Testing
 
     @Test func aPathThatIsOpenedAndAnsweredWorks() {
         var path = HealthMonitor()
-        #expect(path.health == .lost && path.deadline(timeout: bound, warmAt: nil) == .distantFuture)
+        #expect(
+            path.health == .lost && path.deadline(timeout: bound, warmAt: nil) == .distantFuture)
         path.prepareOpening()
         let opens = path.enter(.untried(hasAnswered: false), at: start)
         #expect(opens?.health == .suspect && opens?.isNews == false, "it has not been tried yet")
