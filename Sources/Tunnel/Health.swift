@@ -229,15 +229,4 @@ extension Session {
         if isInitiator { watchSpare(at: now) }
         schedule(at: now)
     }
-
-    /// A connection's time has come.
-    func advance(_ stream: StreamHandle, to now: Instant) {
-        catchUp(stream, at: now)
-        stream.connection.advance(to: now)
-        checkForBlackHole(stream, at: now)
-        if stream.timers[.orphan] <= now { giveUpOrphan(stream, at: now) }
-        if stream.timers[.preface] <= now { giveUpHalfOpen(stream, at: now) }
-        dispatchEvents(of: stream, at: now)
-        host.work.ready.append(stream)
-    }
 }

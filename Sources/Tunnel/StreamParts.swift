@@ -43,24 +43,6 @@ struct StreamJoining {
     }
 }
 
-/// What a stream waits for beside its connection. A new timer is a new case, which
-/// `StreamHandle.deadline` covers by itself.
-enum StreamTimer: Int {
-    /// Subflows are looked for though no path has changed.
-    case join
-    /// Listener: a connection without subflows is given up.
-    case orphan
-    /// Concentrator: its target must be there by then.
-    case preface
-}
-
-extension StreamHandle {
-    /// When the session is to look at it, be it for its connection or for itself.
-    var deadline: Instant {
-        min(connection.deadline, min(timers.next, joining.request.at))
-    }
-}
-
 /// A stream's links in `ReadyQueue` and in `ActivityQueue`, which allocate nothing.
 struct QueueLinks {
     var nextReady: StreamHandle?
