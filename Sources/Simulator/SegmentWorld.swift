@@ -45,8 +45,8 @@ public final class SegmentWorld: InstantLoop {
     var lanes: [Lane] = []
     private var random: SeededRandom
     private var subflows: [Entry] = []  // by port - firstPort
-    private var chores: [(at: Instant, what: Chore)] = []
-    private var nextFault = 0
+    var notices: [(at: Instant, what: Notice)] = []
+    var nextFault = 0
     private var toListener: WindowChecker
     private var toInitiator: WindowChecker
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 64)
@@ -70,7 +70,8 @@ public final class SegmentWorld: InstantLoop {
         var listenerEnded = false
         var contexts: SegmentCarriage.Contexts
     }
-    private enum Chore {
+    /// What an end is to learn later, from an address signal or by looking itself.
+    enum Notice {
         case health(PathHealth, path: Int, atInitiator: Bool)
     }
 
@@ -154,7 +155,7 @@ public final class SegmentWorld: InstantLoop {
         var next = min(initiator.deadline, listener.deadline)
         next = min(next, ends.initiator.deadline, ends.listener.deadline)
         for lane in lanes { next = min(next, lane.up.nextDelivery, lane.down.nextDelivery) }
-        for chore in chores { next = min(next, chore.at) }
+        for notice in notices { next = min(next, notice.at) }
         if nextFault < scenario.faults.count { next = min(next, scenario.faults[nextFault].at) }
         for (i, lane) in lanes.enumerated() where wantsJoin(i) && lane.joinsFrom > now {
             next = min(next, lane.joinsFrom)
@@ -320,7 +321,7 @@ public final class SegmentWorld: InstantLoop {
         send(answer, .empty, path: path, fromInitiator: fromInitiator)
     }
 
-    // MARK: Subflows and faults
+    // MARK: Subflows
 
     private func wantsJoin(_ path: Int) -> Bool {
         isOpened && !lanes[path].isDown && !initiator.hasSubflow(path: PathID(path))
@@ -366,100 +367,6 @@ public final class SegmentWorld: InstantLoop {
                 subflows[i].listener = nil
                 subflows[i].listenerEnded = true
             }
-        }
-    }
-
-    private func applyFaults() {
-        while nextFault < scenario.faults.count, scenario.faults[nextFault].at <= now {
-            apply(scenario.faults[nextFault])
-            nextFault += 1
-        }
-        var i = 0
-        while i < chores.count {
-            guard chores[i].at <= now else { i += 1; continue }
-            let chore = chores.remove(at: i)
-            switch chore.what {
-            case .health(let health, let path, let atInitiator):
-                if lanes[path].isDown, health != .lost { continue }  // overtaken by a removal
-                // The script has no address IDs that would tell a returned address from the lost
-                // one.
-                if health == .lost, !atInitiator, !lanes[path].isDown { continue }
-                let isOut =
-                    lanes[path].up.conditions.outage != .none
-                    || lanes[path].down.conditions.outage != .none
-                // over before anybody noticed
-                if health == .suspect, !isOut { continue }
-                noted?(
-                    now, "path \(path) \(health) at the \(atInitiator ? "initiator" : "listener")")
-                (atInitiator ? initiator : listener).setHealth(health, path: PathID(path), at: now)
-            }
-        }
-    }
-
-    /// How long the other side takes to hear of an address signal, or a path monitor to see
-    /// silence.
-    private func signalDelay(avoiding path: Int) -> Interval {
-        lanes.indices.filter { $0 != path && !lanes[$0].isDown }.map {
-            lanes[$0].up.conditions.delay
-        }.min()
-            ?? .milliseconds(500)
-    }
-
-    private func apply(_ fault: Fault) {
-        let path = fault.uplink
-        noted?(now, "uplink \(path): \(fault.change)")
-        let up = lanes[path].up, down = lanes[path].down
-        switch fault.change {
-        case .removed:
-            // Until the keys are known only a session can move the first subflow to another path.
-            guard listener.remoteKey != nil else { return }
-            lanes[path].isDown = true
-            up.clear(at: now)
-            down.clear(at: now)
-            chores.append((now, .health(.lost, path: path, atInitiator: true)))
-            lanes[path].listenerHears = max(
-                lanes[path].listenerHears, now + signalDelay(avoiding: path))
-            chores.append(
-                (lanes[path].listenerHears, .health(.lost, path: path, atInitiator: false)))
-        case .returned:
-            guard lanes[path].isDown else { return }
-            lanes[path].isDown = false
-            lanes[path].joinsFrom = now
-            chores.append((now, .health(.usable, path: path, atInitiator: true)))
-            lanes[path].listenerHears = max(lanes[path].listenerHears, now + up.conditions.delay)
-            chores.append(
-                (lanes[path].listenerHears, .health(.usable, path: path, atInitiator: false)))
-        case .outage(let outage, let direction):
-            if direction != .down {
-                up.change(to: up.conditions.with { $0.outage = outage }, at: now)
-            }
-            if direction != .up {
-                down.change(to: down.conditions.with { $0.outage = outage }, at: now)
-            }
-            guard !lanes[path].isDown else { return }
-            // Half of the outages nobody notices but the subflows' own timers.
-            guard (fault.at.nanoseconds / 1000) % 2 == 0 || outage == .none else { return }
-            let notices =
-                (up.conditions.delay + down.conditions.delay) * 2
-                + .milliseconds(outage == .none ? 0 : 100)
-            let health: PathHealth = outage == .none ? .usable : .suspect
-            chores.append((now + notices, .health(health, path: path, atInitiator: true)))
-            chores.append((now + notices, .health(health, path: path, atInitiator: false)))
-        case .conditions(let newUp, let newDown):
-            up.change(
-                to: newUp.with {
-                    $0.corruption = 0; $0.mtu = nil; $0.outage = up.conditions.outage
-                }, at: now)
-            down.change(
-                to: newDown.with {
-                    $0.corruption = 0; $0.mtu = nil; $0.outage = down.conditions.outage
-                }, at: now)
-        case .rebind, .roam, .renumbered, .smallLoss, .announced, .mtu,
-            .firstAddress, .use:
-            break  // nothing here knows addresses, nor probes the length of datagrams
-        case .mode(let mode):
-            initiator.mode = mode
-            listener.mode = mode
         }
     }
 }

@@ -9,31 +9,6 @@ import Wire
 /// links with a NAT on every uplink, a virtual clock that jumps from event to event, applications
 /// at both ends.
 public final class World: InstantLoop {
-    /// What a world has besides its scenario.
-    public struct Options: Sendable {
-        /// Of the connections at both ends.
-        public var connection = ConnectionConfiguration()
-        /// Of all connections, at the beginning.
-        public var mode = HandoverMode.full
-        /// The proxy's mode follows from use instead.
-        public var followsUse = false
-        /// Strangers send garbage and copies of true datagrams to every port.
-        public var hasStrangers = false
-        /// How long the concentrator takes to dial.
-        public var dialDelay = Interval.milliseconds(1)
-        /// The proxy waits for the dial before it writes (`open: checked`).
-        public var waitsForDial = false
-        /// Anything but `.reliable` is an experiment.
-        public var signaling = Signaling.reliable
-        /// The way to a second address of the concentrator, each way; nil: there is none.
-        public var second: LinkConditions?
-        /// Whether further paths may lead to the first.
-        public var joinsFirst = true
-        /// Associations with datagrams beside the streams.
-        public var associations = 0
-        public init() {}
-    }
-
     /// What happens.
     public let scenario: Scenario
     /// As given.
