@@ -260,27 +260,6 @@ extension Session {
         finish(out, plain: at + head - DatagramHeader.size, payload, path, batch, at: now)
     }
 
-    /// The question to an address that has not shown that it receives, in a datagram of its own.
-    private func sealChallenge(
-        _ out: UnsafeMutableRawPointer, _ path: Path,
-        _ batch: DatagramBatch, at now: Instant
-    ) {
-        guard var check = path.validation.check else { return }
-        check.isDue = false
-        ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
-            .write(into: out + DatagramHeader.size)
-        let length = sealRecord(out, plain: ProbeFrame.size, .empty, path, at: now)
-        if length > 0, check.allows(length) {
-            unproven.spend(length)  // charged, but never crowded out
-            check.asks += 1
-            check.askedAt = now
-            check.sent += length
-            batch.commit(
-                lane: path.lane, length: length, uplink: check.address.uplink,
-                remote: check.address.remote, local: check.address.local)
-        }
-        path.validation.check = check
-    }
     /// Seals the plain bytes behind the header and the payload, and closes the datagram; its
     /// length.
     @discardableResult
@@ -303,7 +282,7 @@ extension Session {
     }
 
     /// The datagram's length; zero where the keys are gone.
-    private func sealRecord(
+    func sealRecord(
         _ out: UnsafeMutableRawPointer, plain: Int, _ payload: Pieces,
         _ path: Path, at now: Instant
     ) -> Int {
@@ -327,122 +306,6 @@ extension Session {
         keys.recordsSent &+= 1
         path.traffic.sent.add(length, at: now)
         return length
-    }
-
-    // MARK: Small frames
-
-    /// Where a frame of `length` plain bytes goes on the path: into its next datagram, with others,
-    /// at the end of the turn at the latest. Nil where that has no space for it.
-    func append(_ length: Int, to path: Path) -> UnsafeMutableRawPointer? {
-        guard let out = path.append(length) else { return nil }
-        requestFlush()
-        return out
-    }
-
-    /// The session has frames that wait.
-    @inline(__always) func requestFlush() {
-        guard !turn.wantsFlush else { return }
-        turn.wantsFlush = true
-        host.work.sessionsToFlush.append(slot)
-    }
-
-    /// Sends what waits in every path; false where a lane is full, and something is left.
-    func flush(into batch: DatagramBatch, at now: Instant) -> Bool {
-        turn.wantsFlush = false
-        var isLeft = false
-        for case let path? in paths where path.isOpen && path.hasWaiting {
-            // Probes of the datagram size last: on a slow line each takes as long as a segment.
-            if !flush(path, batch, isLast: true, at: now)
-                || !flushProbes(path, batch, at: now)
-            {
-                isLeft = true
-            }
-        }
-        if isLeft { turn.wantsFlush = true }
-        return !isLeft
-    }
-
-    /// One datagram with the path's waiting frames, behind the pending signals; false where the
-    /// lane is full.
-    /// `isLast`: nothing more follows on the path in this turn.
-    func flush(
-        _ path: Path, _ batch: DatagramBatch, isLast: Bool = false,
-        at now: Instant
-    ) -> Bool {
-        guard path.isOpen, path.hasWaiting else { return true }
-        guard let out = batch.reserve(lane: path.lane) else { return false }
-        if path.validation.check?.isDue == true {
-            sealChallenge(out, path, batch, at: now)
-            return flush(path, batch, isLast: isLast, at: now)
-        }
-        if isLast, path.waiting.count == 0, !path.statement.isDue, path.waiting.paddingDue == 0 {
-            return flushProbes(path, batch, at: now)
-        }
-        let waiting = path.waiting.count
-        let signals = writeSignals(into: out + DatagramHeader.size, space: path.frameSpace)
-        path.statement.flushed(hasSignals: signals > 0, at: now)
-        if signals > 0 { signalsLeave(on: path) }
-        guard signals + waiting > 0 else { return true }
-        let frames = path.waiting.take()
-        if path.waiting.paddingDue > 0, isLast {
-            return flushPadded(out, signals, frames, path, batch, at: now)
-        }
-        let length = finish(
-            out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), path, batch,
-            at: now)
-        if path.validation.isValidated, path.validation.check != nil, length > 0 {
-            copyToCandidate(out, length, path, batch, at: now)
-        }
-        return true
-    }
-
-    /// The first words on a path that has to carry data at once, then padding (RFC 9000 section
-    /// 8.1).
-    private func flushPadded(
-        _ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,
-        _ path: Path, _ batch: DatagramBatch,
-        at now: Instant
-    ) -> Bool {
-        let space = max(
-            path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes, signals + frames.count
-        )
-        var out = out, written = signals + frames.count
-        // The first one is short, so that the signal and the question are there the sooner.
-        var size = min(space, max(written, Limits.firstPadded))
-        if let start = frames.baseAddress {
-            (out + DatagramHeader.size + signals).copyMemory(from: start, byteCount: frames.count)
-        }
-        while true {
-            (out + DatagramHeader.size + written).initializeMemory(
-                as: UInt8.self, repeating: FrameType.padding.rawValue, count: size - written)
-            finish(out, plain: size, .empty, path, batch, at: now)
-            written = 0
-            size = space
-            path.waiting.paddingDue -= 1
-            guard path.waiting.paddingDue > 0 else { return true }
-            guard let next = batch.reserve(lane: path.lane) else { return false }
-            out = next
-        }
-    }
-
-    /// The close frames of a session that ends before the next batch: kept as ready datagrams.
-    func flushClosing(at now: Instant) {
-        let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.maximumDatagram)
-        for case let path? in paths where path.isOpen {
-            _ = flush(path, scratch, at: now)
-        }
-        for run in scratch.runs {
-            var at = run.offset
-            while at < run.offset + run.length {
-                let length = min(run.segmentSize, run.offset + run.length - at)
-                host.post(
-                    Outgoing(
-                        bytes: Array(
-                            UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
-                        uplink: run.uplink, remote: run.remote, local: run.local))
-                at += length
-            }
-        }
     }
 }
 
