@@ -86,12 +86,7 @@ extension Connection {
         member.finalAcknowledgement.isDue = false
         defer { if member.health == .lost { retire(member, pathEnded: true, at: now) } }
         guard let path = anotherPath(than: member) else { return false }
-        begin(&out)
-        member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offer(),
-            optionRoom: optionRoom(member, mapping: false), at: now)
-        attach(&out.segment, member, mapping: nil, at: now)
-        out.subflow = member.index
+        acknowledge(on: member, at: now, into: &out)
         out.path = path
         return true
     }
