@@ -48,7 +48,7 @@ class ClientConnection: StreamOwner {
         self.socket = socket
         self.server = server
         self.pending = pending
-        number = server.nextNumber()
+        number = server.clients.nextNumber()
         began = server.loop.now()
         address = (socket.remoteAddress?.address ?? .unspecifiedV4).unmapped
         source = pending?.source ?? Source(address)

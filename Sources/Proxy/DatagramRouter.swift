@@ -144,9 +144,9 @@ final class DatagramRouter {
         case .direct(let uplink): return direct(uplink)
         case .tunnel(let options):
             if options.uplinks == nil, server.settings.withoutSession == .direct,
-                server.obstacleOrSilence != nil
+                server.session.obstacleOrSilence != nil
             {
-                server.hastenSession()
+                server.session.hasten()
                 return direct(nil)
             }
             var way = first

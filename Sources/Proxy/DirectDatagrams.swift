@@ -88,7 +88,7 @@ final class DirectDatagrams {
             if isIPv4 { v4 = socket } else { v6 = socket }
             return socket
         } catch {
-            server.noRelay(error)
+            server.notices.noRelay(error)
             retryAt = now + Self.retryAfter
             return nil
         }

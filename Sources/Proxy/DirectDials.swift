@@ -20,6 +20,13 @@ final class DirectDials {
 
     struct Counters {
         var begun = 0, failed = 0, living = 0
+
+        var status: [ServerStatus.Counter] {
+            [
+                .init("direct", living), .init("direct_total", begun),
+                .init("direct_failed_total", failed)
+            ]
+        }
     }
 
     init(_ settings: DirectSettings, memory: Int, driver: EngineDriver) throws(SystemError) {

@@ -67,8 +67,8 @@ final class HTTPRelay: ClientConnection {
             return
         }
         guard pump == nil, let exchange, let origin, !isOver else { return }
-        server.dialFailed(origin.target, status)
-        refuse(server.refusal(status, origin.target, by: origin.stream.dialler), exchange)
+        server.notices.dialFailed(origin.target, status)
+        refuse(server.session.refusal(status, origin.target, by: origin.stream.dialler), exchange)
     }
 
     override func unreachable(_ status: DialStatus) {
@@ -104,7 +104,7 @@ final class HTTPRelay: ClientConnection {
     private func timeUp() {
         guard let exchange else { finish(with: outgoing); return }
         if let origin, !origin.isAnswered {
-            answered(server.timeOutStatus(by: origin.stream.dialler))
+            answered(server.session.timeOutStatus(by: origin.stream.dialler))
             return
         }
         let limit = server.settings.clients.idleBody
@@ -204,7 +204,7 @@ final class HTTPRelay: ClientConnection {
             if clientEnded { finish(with: []) }
             return false
         case .refused(let refusal):
-            server.counters.refusedDialogues += 1
+            server.notices.counters.refusedDialogues += 1
             finish(with: refusal.reply())
             return false
         case .request(let request, let length):
@@ -217,7 +217,7 @@ final class HTTPRelay: ClientConnection {
                         early: unread.copy))
                 return false
             }
-            server.counters.requests += 1
+            server.notices.counters.requests += 1
             connect(request)
             return true
         }
@@ -250,7 +250,7 @@ final class HTTPRelay: ClientConnection {
         case .begun(let stream, _):
             timer?.arm(after: server.settings.clients.answer)
             origin = Origin(
-                stream: stream, target: request.target, mayGoDirect: server.mayStillGoDirect)
+                stream: stream, target: request.target, mayGoDirect: server.session.mayStillGoDirect)
         }
     }
 

@@ -77,7 +77,7 @@ final class ProtocolDetector: ClientConnection {
     /// end is seen.
     private func waitsForPause() -> Bool {
         guard listener.credentials != nil,
-            let end = server.guesses.pauseEnd(source, at: server.loop.now())
+            let end = server.notices.guesses.pauseEnd(source, at: server.loop.now())
         else { return false }
         let timer = pause ?? server.loop.timer(for: self) { $0.step() }
         timer.arm(at: end)
@@ -91,7 +91,7 @@ final class ProtocolDetector: ClientConnection {
         switch (listener.scheme, spoken) {
         case (.mixed, .some), (.socks5, .socks5), (.http, .http): return spoken
         default:
-            server.counters.refusedDialogues += 1
+            server.notices.counters.refusedDialogues += 1
             server.log.debug("neither SOCKS nor HTTP", metadata: ["first_byte": "\(buffer[0])"])
             cut()
             return nil
@@ -116,17 +116,17 @@ final class ProtocolDetector: ClientConnection {
             return false
         case .associate(let announced, let consumed):
             buffer.removeFirst(consumed)
-            server.counters.requests += 1
+            server.notices.counters.requests += 1
             handOver(
                 to: UDPRelay(
                     socket, server, listener, announced: announced,
                     policy: listener.datagrams ?? .auto))
             return false
         case .refused(let reply, let why):
-            server.counters.refusedDialogues += 1
+            server.notices.counters.refusedDialogues += 1
             server.log.debug("dialogue refused", metadata: ["why": "\(why)"])
             if why == .wrongCredentials, style == .socks5 {
-                server.wrongPassword(
+                server.notices.wrongPassword(
                     Socks5Dialogue.credentialBytes(of: buffer), from: source, on: listener)
             }
             finish(with: reply)
@@ -143,14 +143,14 @@ final class ProtocolDetector: ClientConnection {
             if request.kind == .connect {
                 enter(request.target, .connect)
             } else {
-                server.counters.requests += 1
+                server.notices.counters.requests += 1
                 handOver(to: HTTPRelay(socket, server, listener, first: request, rest: buffer))
             }
         case .refused(let refusal):
-            server.counters.refusedDialogues += 1
+            server.notices.counters.refusedDialogues += 1
             server.log.debug("request refused", metadata: ["why": "\(refusal.sentence)"])
             if let shown = refusal.wrongCredentials {
-                server.wrongPassword(shown[...], from: source, on: listener)
+                server.notices.wrongPassword(shown[...], from: source, on: listener)
             }
             finish(with: refusal.reply())
         }
@@ -158,7 +158,7 @@ final class ProtocolDetector: ClientConnection {
     }
 
     private func enter(_ target: Target, _ style: TunnelClient.Style) {
-        server.counters.requests += 1
+        server.notices.counters.requests += 1
         handOver(to: TunnelClient(socket, server, listener, target, style, early: buffer))
     }
 }

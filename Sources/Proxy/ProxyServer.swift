@@ -10,13 +10,17 @@ import Tunnel
 import Wire
 
 /// The proxy: applications in on TCP, one session to the concentrator out on every uplink.
+///
+/// It opens its parts and hands on what happens to them: applications and their ports
+/// (`ClientTable`, `ListeningPorts`), the session (`SessionMonitor`), uplinks (`UplinkSet`,
+/// `UplinkMetering`), names and capture. What becomes of a request is decided in `Requests`.
 public final class ProxyServer: EngineDelegate {
     /// As given at the start, or by `apply`; `mode` and the uplinks' roles may be others meanwhile.
     public internal(set) var settings: ProxySettings
     /// The engine with its sockets.
     public let driver: EngineDriver
     /// Where it listens, with the ports the system chose for port 0.
-    public var listen: [SocketAddress] { ports.map(\.address) }
+    public var listen: [SocketAddress] { ports.addresses }
     /// What it reports and counts.
     public var recorder: Recorder { reports.recorder }
     /// Called once, when everything has ended after `stop()`.
@@ -24,12 +28,13 @@ public final class ProxyServer: EngineDelegate {
 
     let loop: EventLoop
     let log: Logger
-    /// The version of this program.
-    let program: String
-    /// What was said last of the concentrator's version.
-    private var versionNote: String?
     private let reports: ProxyReports
-    var counters = Counters()
+    let notices: ClientNotices
+    var clients: ClientTable
+    let ports: ListeningPorts
+    let uplinks: UplinkSet
+    let session: SessionMonitor
+    let restrictions: UplinkRestrictions
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
     let relayShare = RelayShare()
@@ -40,42 +45,15 @@ public final class ProxyServer: EngineDelegate {
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
     /// Of the connections whose listener has none of its own.
     public private(set) var mode: ModeChoice
-    /// Applications served at once: as configured, or as many as there are descriptors.
-    var maximumClients: Int
-    /// After wrong passwords, on all listeners that ask for one.
-    private(set) var guesses = GuessPauses()
-    /// In the order of the settings.
-    var ports: [ListeningPort] = []
     /// How often the rules have become others: what they have decided for ever may be asked again.
     var rulesChanged = 0
-    private var lastNumber: UInt64 = 0
-    private var clients: [ObjectIdentifier: ClientConnection] = [:]
-    private var displacement = Displacement<ClientConnection>()
-    var uplinks: UplinkSet?
-    var concentrator: ConcentratorAddresses?
-    /// What the concentrator has announced besides the addresses of the configuration.
-    var announced: [SocketAddress] = []
-    /// Pairs of uplink and address for which the session has no path left.
-    private var leftOut: [String] = []
-    /// Since when the session, or what there is of it, has been silent.
-    private var silentSince: Instant?
-    var direct: DirectDials?
-    var restrictions: [[String]: UplinkRestriction] = [:]
-    var reachability = Reachability()
-    private var notices = NoticeLimit()
+    /// Made for the first connection that leaves from this machine.
+    private(set) var direct: DirectDials?
     private let began: Instant
     private(set) var shutdown: Shutdown?
     private var capture: Capture?
     private var metering: UplinkMetering?
-    /// Runs while no session is up.
-    private var silence: LoopTimer?
-    /// Runs from a datagram until it is counted.
-    private var usageTimer: LoopTimer?
-
-    struct Counters {
-        var accepted = 0, turnedAway = 0, refusedDialogues = 0, requests = 0, failedDials = 0
-        var wrongPasswords = 0, crowdedOut = 0, displaced = 0, blocked = 0
-    }
+    private var usage: UsageTimer?
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
     /// happens from then on it reports to `recorder`.
@@ -88,16 +66,15 @@ public final class ProxyServer: EngineDelegate {
         // Before any socket is opened.
         if settings.capture != nil { try OwnSockets.mark() }
         self.settings = settings
-        self.program = program
         self.loop = loop
         self.log = log
         reports = ProxyReports(recorder)
+        notices = ClientNotices(loop: loop, log: log)
+        clients = ClientTable(configured: settings.maximumClients)
         mode = settings.mode
-        // Beyond it nobody could be accepted, and silent ones would be in the way of all others.
-        maximumClients = min(settings.maximumClients, DescriptorLimit.maximumConnections)
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
-        var configuration = settings.endpoint(known, maximumClients: maximumClients)
+        var configuration = settings.endpoint(known, maximumClients: clients.maximum)
         configuration.epoch = EventLoop.epoch()
         configuration.program = program
         configuration.machine = Self.machine(for: settings.identity.publicKey)
@@ -107,18 +84,27 @@ public final class ProxyServer: EngineDelegate {
         relaySockets = RelaySockets(loop: loop)
         names = try NameService(
             settings.names, driver: driver, relaySockets: relaySockets, loop: loop, log: log)
-        driver.delegate = self
         reports.handovers = HandoverWatch(driver)
         if let path = settings.pcap { try driver.record(to: path) }
-        for listener in settings.listeners { ports.append(try open(listener)) }
+        ports = ListeningPorts(loop: loop, log: log)
+        try ports.change(to: settings.listeners) { [clients] in
+            settings.maximumPending($0, clients: clients.maximum)
+        }
         let uplinks = try UplinkSet(settings, driver: driver, log: log, reports: reports)
         self.uplinks = uplinks
-        uplinks.sockets.numbersChanged = { [weak self] in self?.renewRestrictions() }
-        concentrator = try lookFor(settings.concentrator)
+        let restrictions = UplinkRestrictions(driver) { [weak uplinks] in
+            uplinks?.numbers(of: $0) ?? []
+        }
+        self.restrictions = restrictions
+        uplinks.sockets.numbersChanged = { [weak restrictions] in restrictions?.renew() }
+        session = try SessionMonitor(
+            settings, program: program, uplinks: uplinks, driver: driver, log: log)
+        driver.delegate = self
+        ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
+        session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }
         recorder.note(.started)
         warnOfNoBackup()
-        usageTimer = loop.timer(for: self) { $0.countUsage() }
-        awaitTraffic()
+        usage = UsageTimer(driver) { [weak self] in self?.countUsage() }
         metering = try UplinkMetering(
             settings, driver: driver, recorder: recorder, log: log,
             nameOf: { [weak uplinks] in uplinks?.sockets.name($0) })
@@ -129,11 +115,8 @@ public final class ProxyServer: EngineDelegate {
         }
         names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
-        _ = reachability.noteUplinks(changes: uplinks.changes)
-        concentrator?.start()
+        session.start()
         if let plan = settings.capture { capture = try Capture(plan, self, log: log) }
-        silence = loop.timer(for: self) { $0.stillSilent() }
-        silence?.arm(after: reachability.wait)
         log.info(
             "listening", metadata: ["on": "\(listen.map(\.description).joined(separator: " "))"])
         warnOfFewDescriptors()
@@ -153,13 +136,8 @@ public final class ProxyServer: EngineDelegate {
 
     // MARK: Clients
 
-    func nextNumber() -> UInt64 {
-        lastNumber &+= 1
-        return lastNumber
-    }
-
-    func accepted(_ socket: StreamSocket, _ port: ListeningPort, _ from: SocketAddress) {
-        guard hasRoom(for: socket) else { return }
+    private func accepted(_ socket: StreamSocket, _ port: ListeningPort, _ from: SocketAddress) {
+        guard hasSpace(for: socket) else { return }
         let pending = PendingDialogue(source: Source(from.address), port: port)
         admit(ProtocolDetector(socket, self, port.listener, pending))
     }
@@ -170,8 +148,8 @@ public final class ProxyServer: EngineDelegate {
         _ socket: StreamSocket, to target: Target, _ listener: ProxyListener,
         after dial: CapturedDial? = nil
     ) {
-        guard hasRoom(for: socket) else { dial?.cut(); return }
-        counters.requests += 1
+        guard hasSpace(for: socket) else { dial?.cut(); return }
+        notices.counters.requests += 1
         let captured = TunnelClient(
             socket, self, listener, target, .captured, early: [], after: dial)
         guard dial == nil, asksForName(target, from: captured.flowOrigin) else {
@@ -182,90 +160,41 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// Whether another client may be; if not, it is told so.
-    private func hasRoom(for socket: StreamSocket) -> Bool {
-        counters.accepted += 1
-        if clients.count < maximumClients || makeRoom() { return true }
-        counters.turnedAway += 1
-        tellFull("turned away: too many clients, and none of them idle")
-        socket.reset()
-        return false
-    }
-
-    /// Whether a captured connection from this address lives.
-    func hasCaptured(from address: IPAddress) -> Bool {
-        clients.values.contains { $0.listener.isCapture && $0.address == address }
-    }
-
-    /// Whether the address is one of the concentrator's.
-    func isConcentrator(_ address: IPAddress) -> Bool {
-        announced.contains { $0.address == address }
-            || concentrator?.current.contains { $0.address == address } == true
-    }
-
-    /// Closes the client that is missed least; false where none may be closed.
-    private func makeRoom() -> Bool {
-        let displaced = displacement.next(
-            of: { [clients] in clients.values.map { ($0, $0.source) } },
-            standing: { $0.isOver ? nil : $0.standing }, at: loop.now())
-        guard let displaced else { return false }
-        counters.displaced += 1
-        tellFull("too many clients: one that carried nothing is closed for the next")
-        displaced.cut()
-        return true
-    }
-
-    private func tellFull(_ what: Logger.Message) {
-        guard let silent = notices.pass(at: loop.now()) else { return }
-        log.notice(
-            what, metadata: ["maximum": "\(maximumClients)", "not_logged_before": "\(silent)"])
+    private func hasSpace(for socket: StreamSocket) -> Bool {
+        notices.counters.accepted += 1
+        switch clients.space(at: loop.now()) {
+        case .free: return true
+        case .insteadOf(let displaced):
+            notices.counters.displaced += 1
+            notices.full(
+                "too many clients: one that carried nothing is closed for the next",
+                maximum: clients.maximum)
+            displaced.cut()
+            return true
+        case .none:
+            notices.counters.turnedAway += 1
+            notices.full(
+                "turned away: too many clients, and none of them idle", maximum: clients.maximum)
+            socket.reset()
+            return false
+        }
     }
 
     private func admit(_ client: ClientConnection) {
-        clients[ObjectIdentifier(client)] = client
-        if let pending = client.pending,
-            let crowdedOut = pending.port.pending.add(
-                client, number: client.number, from: pending.source)
-        {
-            counters.crowdedOut += 1
-            if let silent = notices.pass(at: loop.now()) {
-                log.notice(
-                    "too many connections in their dialogue: the oldest is closed",
-                    metadata: [
-                        "on": "\(client.listener.address)", "not_logged_before": "\(silent)"
-                    ])
-            }
+        if let crowdedOut = clients.insert(client) {
+            notices.crowdedOut(on: client.listener)
             crowdedOut.cut()
         }
         client.start()
     }
 
     func replace(_ client: ClientConnection, by next: ClientConnection) {
-        forget(client)
+        clients.remove(client)
         admit(next)
     }
 
-    private func forget(_ client: ClientConnection) {
-        clients[ObjectIdentifier(client)] = nil
-        if let pending = client.pending {
-            pending.port.pending.remove(client.number, from: pending.source)
-        }
-    }
-
-    /// Somebody showed a wrong name or password, told from others by `shown`.
-    func wrongPassword(_ shown: ArraySlice<UInt8>, from source: Source, on listener: ProxyListener)
-    {
-        counters.wrongPasswords += 1
-        guesses.noteWrong(source, hash: shown.hashValue, at: loop.now())
-        guard let silent = notices.pass(at: loop.now()) else { return }
-        log.notice(
-            "wrong user name or password",
-            metadata: [
-                "from": "\(source)", "on": "\(listener.address)", "not_logged_before": "\(silent)"
-            ])
-    }
-
     func left(_ client: ClientConnection) {
-        forget(client)
+        clients.remove(client)
         shutdown?.noteRemaining(clients.count)
     }
 
@@ -275,80 +204,10 @@ public final class ProxyServer: EngineDelegate {
         _ policy: DatagramPolicy, mode: HandoverMode?, uplinks: [String]?
     ) -> StreamHandle {
         let handle = driver.endpoint.openAssociation(
-            policy: policy, mode: mode, only: uplinks.map { restriction(to: $0) }, at: loop.now())
+            policy: policy, mode: mode, only: uplinks.map { restrictions[$0] }, at: loop.now())
         driver.kick()
         return handle
     }
-
-    /// What connections that may use these uplinks only are given; made once for each such list of
-    /// the rules.
-    func restriction(to names: [String]) -> UplinkRestriction {
-        if let known = restrictions[names] { return known }
-        let made = UplinkRestriction()
-        restrictions[names] = made
-        restrict(made, to: names)
-        return made
-    }
-
-    private func restrict(_ restriction: UplinkRestriction, to names: [String]) {
-        let numbers = names.flatMap { uplinks?.numbers(of: $0) ?? [] }
-        driver.endpoint.restrict(restriction, to: numbers, at: loop.now())
-    }
-
-    /// Uplinks came, or their numbers are others.
-    func renewRestrictions() {
-        for (names, restriction) in restrictions { restrict(restriction, to: names) }
-    }
-
-    /// There is no socket for an association.
-    func noRelay(_ error: SystemError) {
-        counters.failedDials += 1
-        guard let silent = notices.pass(at: loop.now()) else { return }
-        log.warning(
-            "no association: \(error)", metadata: ["not_logged_before": "\(silent)"])
-    }
-
-    func dialFailed(_ target: Target, _ status: DialStatus) {
-        counters.failedDials += 1
-        guard let silent = notices.pass(at: loop.now()) else { return }
-        var metadata: Logger.Metadata = ["target": "\(target)", "reason": "\(status)"]
-        if silent > 0 { metadata["not_logged_before"] = "\(silent)" }
-        log.notice("could not connect", metadata: metadata)
-    }
-
-    /// What an HTTP application is told: without a session it is not the target that was silent.
-    func refusal(
-        _ status: DialStatus, _ target: Target, by dialler: HTTPRefusal.Dialler
-    ) -> HTTPRefusal {
-        if dialler == .proxy { return HTTPRefusal(status, target: target, by: dialler) }
-        if let obstacle { return obstacle.refusal }
-        guard status == .timedOut, reachability.sessions == 0 else {
-            return HTTPRefusal(status, target: target)
-        }
-        return Reachability.Obstacle.noAnswer.refusal
-    }
-
-    /// Why a request can't be served now, where that is known.
-    var obstacle: Reachability.Obstacle? {
-        if reachability.sessions == 0, reachability.noteUplinks(changes: uplinks?.changes ?? 0) {
-            silence?.arm(after: reachability.wait)
-        }
-        return reachability.obstacle(
-            hasUplink: uplinks?.hasAny == true,
-            hasAddress: concentrator?.current.isEmpty == false)
-    }
-
-    /// The same, also for a session that was silent for a while and may be dead.
-    var obstacleOrSilence: Reachability.Obstacle? {
-        if let obstacle { return obstacle }
-        guard settings.withoutSession == .direct, let silentSince,
-            loop.now() - silentSince >= Reachability.firstWait
-        else { return nil }
-        return .noAnswer
-    }
-
-    /// Whether there is one that is not silent.
-    var hasSession: Bool { reachability.sessions > 0 && silentSince == nil }
 
     /// What connections from this machine have in common, made for the first of them; nil where
     /// there can be none.
@@ -360,19 +219,13 @@ public final class ProxyServer: EngineDelegate {
             direct = made
             return made
         } catch {
-            if notices.pass(at: loop.now()) != nil { log.warning("no direct connection: \(error)") }
+            notices.noDirectConnection(error)
             return nil
         }
     }
 
     /// How what leaves by the uplink does; nil where it is not there.
-    func departure(by uplink: String) -> Departure? { uplinks?.departure(by: uplink) }
-
-    /// A request has no session; the next one may be luckier.
-    func hastenSession() {
-        driver.endpoint.hastenHandshake(at: loop.now())
-        driver.kick()
-    }
+    func departure(by uplink: String) -> Departure? { uplinks.departure(by: uplink) }
 
     // MARK: Events
 
@@ -380,116 +233,27 @@ public final class ProxyServer: EngineDelegate {
     public func handle(_ event: EndpointEvent) {
         if case .activity(let handle) = event { handle.owner?.activity(); return }
         reports.note(event)
+        session.handle(event)
         switch event {
-        case .activity: break
         case .answered(let handle, let status): handle.owner?.answered(status)
-        case .incoming, .associating, .helloRefused, .strangerRefused: break
-        case .sessionOpened(let session, _):
-            reachability.sessionOpened()
-            names.sessionOpened()
-            silentSince = nil
-            leftOut.removeAll()
-            concentrator?.isNeeded = false
-            silence?.cancel()
-            log.info("session opened", metadata: ["session": "\(session)"])
-            noteVersion(driver.endpoint.peerProgram(ofSession: session))
-        case .sessionResumed(let session, let silence):
-            log.info(
-                "session goes on with new keys",
-                metadata: ["session": "\(session)", "silent_s": "\(Int(silence.seconds))"])
-        case .sessionClosed(let session, let reason):
-            reachability.sessionClosed()
-            silentSince = nil
-            concentrator?.isNeeded = reachability.sessions == 0
-            if reachability.sessions == 0 {
-                silence?.arm(after: reachability.wait)
-                announced = []  // the next session tells its own
-            }
-            log.info("session closed", metadata: ["session": "\(session)", "reason": "\(reason)"])
-        case .addressAnnounced(_, let address, let isThere):
-            announced.removeAll { $0 == address }
-            if isThere { announced.append(address) }
-            log.info(
-                isThere
-                    ? "the concentrator has a further address"
-                    : "an address of the concentrator is gone",
-                metadata: ["address": "\(address)"])
-            uplinks?.setFamilies(of: concentrator?.current ?? [], announced: announced)
-        case .sessionSilent(let session):
-            // Perhaps it is not there any more: whoever has a name looks it up again.
-            concentrator?.isNeeded = true
-            if silentSince == nil { silentSince = loop.now() }
-            if settings.withoutSession == .direct { silence?.arm(after: Reachability.firstWait) }
-            log.info("the concentrator is silent", metadata: ["session": "\(session)"])
-        case .pathChanged(let session, let path, let uplink, let remote, let health):
-            if health == .usable, reachability.sessions > 0 {
-                concentrator?.isNeeded = false
-                silentSince = nil
-            }
-            log.info(
-                "path \(health)",
-                metadata: [
-                    "session": "\(session)", "path": "\(path)", "uplink": "\(uplink)",
-                    "remote": "\(remote)"
-                ])
+        case .sessionOpened: names.sessionOpened()
         case .modeChanged(_, let mode, let demand):
             recorder.note(.modeChanged, detail: "\(mode.rawValue) (auto: \(demand.label))")
             log.info("mode is \(mode.rawValue)", metadata: ["since": "\(demand.label)"])
-        case .pathLeftOut(let session, let uplink, let remote):
-            noteLeftOut(uplink, remote, session)
-        case .pathMoved, .limited: break
+        default: break
         }
     }
 
-    /// Said once, until the concentrator is another one.
-    private func noteVersion(_ concentrator: String) {
-        let note = PeerVersion.note(own: program, concentrator: concentrator)
-        if let note, note != versionNote { log.warning("\(note)") }
-        versionNote = note
-    }
-
-    /// Once for each pair of a session.
-    private func noteLeftOut(_ uplink: String, _ remote: SocketAddress, _ session: SessionSlot) {
-        let pair = "\(uplink) to \(remote)"
-        guard !leftOut.contains(pair) else { return }
-        leftOut.append(pair)
-        log.warning(
-            "a session has 16 paths at most: this pair of uplink and address is left out",
-            metadata: ["session": "\(session)", "uplink": "\(uplink)", "remote": "\(remote)"])
-    }
-
-    /// A concentrator answers no stranger, so that a wrong key looks like one that is away: the log
-    /// names all causes.
-    private func stillSilent() {
-        if reachability.sessions > 0, let obstacle = obstacleOrSilence {
-            for client in Array(clients.values) { client.unreachable(obstacle.status) }
-            return
-        }
-        let hasAddress = concentrator?.current.isEmpty == false
-        let obstacle = reachability.waited(
-            hasUplink: uplinks?.hasAny == true, hasAddress: hasAddress)
-        guard let obstacle else { return }
-        if obstacle == .noAnswer, let concentrator {
-            log.warning(
-                """
-                no answer from the concentrator: it is not running, its UDP port can't be reached, one of the two \
-                does not have the other's public key, or their pre-shared keys differ
-                """,
-                metadata: [
-                    "concentrator":
-                        "\(concentrator.current.map(\.description).joined(separator: " "))"
-                ])
-        }
-        silence?.arm(after: reachability.wait)
-        // Those who wait are told what those who come are told.
-        for client in Array(clients.values) { client.unreachable(obstacle.status) }
-        capture?.unreachable(obstacle.status)
+    /// Those who wait for a session are told why there is none.
+    private func unreachable(_ status: DialStatus, hasSession: Bool) {
+        for client in clients.all { client.unreachable(status) }
+        if !hasSession { capture?.unreachable(status) }
     }
 
     /// Called by the driver when an uplink's socket can't send any more; the monitor says when it
     /// is back.
     public func uplinkFailed(_ number: UplinkNumber, _ error: SystemError) {
-        let name = uplinks?.sockets.name(number) ?? "?"
+        let name = uplinks.sockets.name(number) ?? "?"
         reports.failed(name, "\(error)")
         log.notice("uplink failed", metadata: ["uplink": "\(name)", "why": "\(error)"])
     }
@@ -499,8 +263,8 @@ public final class ProxyServer: EngineDelegate {
     /// Changes the handover mode, also of living connections. Nil, or why it can't be had.
     @discardableResult public func setMode(_ wish: ModeWish) -> String? {
         let mode = wish.choice
-        if mode == .backup, uplinks?.hasBackup != true {
-            return Self.noBackup(uplinks?.knownNames ?? [])
+        if mode == .backup, !uplinks.hasBackup {
+            return Self.noBackup(uplinks.knownNames)
         }
         take(wish)
         return nil
@@ -528,7 +292,6 @@ public final class ProxyServer: EngineDelegate {
 
     /// Changes the role of an uplink, while connections live on. Nil, or why that is not possible.
     public func setRole(_ role: UplinkRole, of name: String) -> String? {
-        guard let uplinks else { return "the proxy has ended" }
         guard uplinks.setRole(role, of: name) else {
             let names = uplinks.knownNames
             return "there is no uplink \(name)"
@@ -553,7 +316,7 @@ public final class ProxyServer: EngineDelegate {
         if let shutdown { shutdown.endNow(); return }
         recorder.note(.stopping)
         log.notice("stopping", metadata: ["clients": "\(clients.count)"])
-        ports.forEach { $0.close() }
+        ports.close()
         capture?.stopAccepting()
         let limit = drain ?? settings.drain
         let shutdown = Shutdown(loop: loop, limit: limit) { [weak self] in self?.finish() }
@@ -562,7 +325,7 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// What applications and programs connect to, for a process that is to follow this one.
-    public var listeningSockets: [Int32] { ports.compactMap(\.descriptor) + names.descriptors }
+    public var listeningSockets: [Int32] { ports.descriptors + names.descriptors }
 
     /// Another process serves the sockets now: those who are here are served to their end.
     public func follow(drain: Interval?) {
@@ -571,32 +334,25 @@ public final class ProxyServer: EngineDelegate {
     }
 
     private func finish() {
-        for client in Array(clients.values) { client.cut() }
+        for client in clients.all { client.cut() }
         names.stop()
         capture?.close()
         capture = nil
-        silence = nil
         direct?.stop()
-        uplinks?.stop()
-        concentrator?.stop()
+        uplinks.stop()
+        session.stop()
         driver.end()
-        uplinks?.countUsage()
+        uplinks.countUsage()
         metering?.stop()
         recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
     }
 
-    /// A second after a datagram, so that an idle proxy sleeps.
-    private func awaitTraffic() {
-        driver.trafficBegan = { [weak self] in self?.usageTimer?.arm(after: .seconds(1)) }
-    }
-
     /// What uplinks have moved until now goes into the ledger, and from there to whoever keeps it.
     private func countUsage() {
-        uplinks?.countUsage()
+        uplinks.countUsage()
         recorder.save()
-        awaitTraffic()
     }
 
     /// The mode that connections have at present, and in mode auto from what it follows; nil
@@ -607,7 +363,7 @@ public final class ProxyServer: EngineDelegate {
 
     /// Every uplink that is there or was, by name.
     public var uplinkStates: [ServerStatus.UplinkState] {
-        var states = uplinks?.states ?? []
+        var states = uplinks.states
         for i in states.indices {
             guard let used = metering?.used(by: states[i].name) else { continue }
             states[i].usedBytes = used.bytes
@@ -621,39 +377,22 @@ public final class ProxyServer: EngineDelegate {
     /// For the control socket and the status page: made anew, in time that grows with paths and
     /// uplinks.
     public func status() -> ServerStatus {
-        uplinks?.countUsage()
+        uplinks.countUsage()
         let report = driver.endpoint.report(at: loop.now())
         var status = ServerStatus(
             role: "proxy", uptime: loop.now() - began,
-            listen: ports.map { "\($0.listener.scheme.rawValue)://\($0.address)" }
+            listen: ports.all.map { "\($0.listener.scheme.rawValue)://\($0.address)" }
                 + names.listen.map { "dns://\($0)" },
             report: report)
         status.uplinks = uplinkStates
-        status.counters = [
-            .init("clients", clients.count), .init("clients_accepted_total", counters.accepted),
-            .init("clients_turned_away_total", counters.turnedAway),
-            .init("requests_total", counters.requests),
-            .init("dialogues_refused_total", counters.refusedDialogues),
-            .init("dials_failed_total", counters.failedDials),
-            .init("wrong_passwords_total", counters.wrongPasswords),
-            .init("clients_crowded_out_total", counters.crowdedOut),
-            .init("clients_displaced_total", counters.displaced),
-            .init("blocked_total", counters.blocked),
-            .init("direct", direct?.counters.living ?? 0),
-            .init("direct_total", direct?.counters.begun ?? 0),
-            .init("direct_failed_total", direct?.counters.failed ?? 0),
-            .init("paths_left_out", leftOut.count),
+        status.counters = [.init("clients", clients.count)] + notices.counters.status
+        status.counters += (direct?.counters ?? .init()).status
+        status.counters += [
+            .init("paths_left_out", session.countLeftOut),
             .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
-            .init("associations", clients.values.count { $0 is UDPRelay }),
-            .init("datagrams_sent_total", datagrams.sent),
-            .init("datagrams_received_total", datagrams.received),
-            .init("datagrams_refused_total{reason=\"fragment\"}", datagrams.fragments),
-            .init("datagrams_refused_total{reason=\"malformed\"}", datagrams.malformed),
-            .init("datagrams_refused_total{reason=\"stranger\"}", datagrams.fromStrangers),
-            .init("datagrams_refused_total{reason=\"no_room\"}", datagrams.dropped),
-            .init("datagrams_refused_total{reason=\"blocked\"}", datagrams.blocked),
-            .init("datagrams_direct_total", datagrams.direct)
+            .init("associations", clients.count { $0 is UDPRelay })
         ]
+        status.counters += datagrams.status
         status.counters += names.status
         status.counters += capture?.status ?? []
         return status

@@ -70,8 +70,8 @@ extension ProxyServer {
 
     /// What becomes of questions for names for want of a session; nil while there is one.
     var absenceForNames: WithoutSession? {
-        guard obstacleOrSilence != nil else { return nil }
-        hastenSession()
+        guard session.obstacleOrSilence != nil else { return nil }
+        session.hasten()
         return settings.withoutSession
     }
 
@@ -91,7 +91,7 @@ extension ProxyServer {
         case .tunnel(let options): return tunnel(target, options, for: client)
         case .direct(let uplink): return beginDirect(target, uplink: uplink, for: client)
         case .block:
-            counters.blocked += 1
+            notices.counters.blocked += 1
             return .refused(.rule(decision.rule ?? 0))
         }
     }
@@ -100,41 +100,32 @@ extension ProxyServer {
         _ target: Target, _ options: TunnelOptions, for client: any Requester
     ) -> Beginning {
         var isHealthy = true
-        if let obstacle = obstacleOrSilence {
+        if let obstacle = session.obstacleOrSilence {
             isHealthy = false
-            hastenSession()
+            session.hasten()
             switch settings.withoutSession {
             case .wait: break
             // A rule that names uplinks means those or none.
             case .direct where options.uplinks == nil:
                 return beginDirect(target, uplink: nil, for: client)
             case .direct, .refuse:
-                if self.obstacle != nil {
-                    counters.failedDials += 1
+                if session.obstacle != nil {
+                    notices.counters.failedDials += 1
                     return .refused(.obstacle(obstacle))
                 }
             }
         }
         let handle = driver.endpoint.open(
             target, mode: options.mode ?? client.listener.mode,
-            only: options.uplinks.map { restriction(to: $0) },
+            only: options.uplinks.map { restrictions[$0] },
             isRedundant: client.listener.isRedundant, at: loop.now())
         handle.owner = client
         driver.kick()
         let open = options.open ?? settings.open
         return .begun(
             EngineStream(handle, driver: driver),
-            answersAtOnce: isHealthy && !mayStillGoDirect && open.answersAtOnce(target))
+            answersAtOnce: isHealthy && !session.mayStillGoDirect && open.answersAtOnce(target))
     }
-
-    /// What is said of a dial that was not answered in time. Without a session it is not the target
-    /// that was silent. `dialler`: nil where nothing was dialled.
-    func timeOutStatus(by dialler: HTTPRefusal.Dialler?) -> DialStatus {
-        dialler == .concentrator ? obstacle?.status ?? .timedOut : .timedOut
-    }
-
-    /// Nothing is said ahead in the tunnel that would have to be said again.
-    var mayStillGoDirect: Bool { settings.withoutSession == .direct && !hasSession }
 
     /// Begins a connection from this machine.
     func beginDirect(_ target: Target, uplink: String?, for client: any Requester) -> Beginning {
@@ -142,7 +133,7 @@ extension ProxyServer {
         var departure = Departure()
         if let uplink {
             guard let found = self.departure(by: uplink) else {
-                counters.failedDials += 1
+                notices.counters.failedDials += 1
                 return .refused(.dial(.networkUnreachable))
             }
             departure = found

@@ -22,7 +22,7 @@ final class TunnelClient: ClientConnection {
             case .socks5: Socks5Dialogue.reply(dial: status)
             case .connect where status == .connected:
                 Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
-            case .connect: server.refusal(status, target, by: dialler).reply()
+            case .connect: server.session.refusal(status, target, by: dialler).reply()
             case .captured: status == .connected ? [] : nil
             }
         }
@@ -91,7 +91,7 @@ final class TunnelClient: ClientConnection {
         if answersAtOnce {
             startPump(outbound)
         } else {
-            mayGoDirect = outbound.dialler == .concentrator && server.mayStillGoDirect
+            mayGoDirect = outbound.dialler == .concentrator && server.session.mayStillGoDirect
             forwardEarly(outbound)
             watchForLeaving()
         }
@@ -146,7 +146,7 @@ final class TunnelClient: ClientConnection {
             if pump == nil { startPump(outbound) }
             return
         }
-        server.dialFailed(target, status)
+        server.notices.dialFailed(target, status)
         if let pump {
             pump.cancel()  // the application was told yes: a reset is the only no that is left
         } else {
@@ -154,7 +154,7 @@ final class TunnelClient: ClientConnection {
         }
     }
 
-    private func timeUp() { answered(server.timeOutStatus(by: outbound?.dialler)) }
+    private func timeUp() { answered(server.session.timeOutStatus(by: outbound?.dialler)) }
 
     override func unreachable(_ status: DialStatus) {
         guard timer != nil, !isOver, let outbound, outbound.dialler == .concentrator else { return }

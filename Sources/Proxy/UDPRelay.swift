@@ -44,9 +44,9 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
     }
 
     override func start() {
-        if server.settings.withoutSession == .refuse, let obstacle = server.obstacle {
-            server.counters.failedDials += 1
-            server.hastenSession()
+        if server.settings.withoutSession == .refuse, let obstacle = server.session.obstacle {
+            server.notices.counters.failedDials += 1
+            server.session.hasten()
             finish(with: Socks5Dialogue.reply(dial: obstacle.status))
             return
         }
@@ -54,7 +54,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
         do {
             relay = try RelaySocket(SocketAddress(local, port: 0), server.relaySockets)
         } catch {
-            server.noRelay(error)
+            server.notices.noRelay(error)
             finish(with: Socks5Dialogue.reply(.generalFailure))
             return
         }
@@ -65,7 +65,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
         // Where rules decide, each flow finds its own way, and not all need the concentrator.
         if server.decidesDatagrams { associationAnswered(.connected); return }
         let timer = server.loop.timer(for: self) {
-            $0.associationAnswered($0.server.timeOutStatus(by: .concentrator))
+            $0.associationAnswered($0.server.session.timeOutStatus(by: .concentrator))
         }
         timer.arm(after: server.settings.clients.answer)
         self.timer = timer
@@ -77,7 +77,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
         isAnswered = true
         timer = nil
         guard status == .connected, let relay else {
-            server.counters.failedDials += 1
+            server.notices.counters.failedDials += 1
             finish(with: Socks5Dialogue.reply(dial: status))
             return
         }
@@ -188,4 +188,17 @@ struct DatagramCounters {
     var fragments = 0, malformed = 0, fromStrangers = 0, dropped = 0
     /// A rule drops them; they left from this machine.
     var blocked = 0, direct = 0
+
+    var status: [ServerStatus.Counter] {
+        [
+            .init("datagrams_sent_total", sent),
+            .init("datagrams_received_total", received),
+            .init("datagrams_refused_total{reason=\"fragment\"}", fragments),
+            .init("datagrams_refused_total{reason=\"malformed\"}", malformed),
+            .init("datagrams_refused_total{reason=\"stranger\"}", fromStrangers),
+            .init("datagrams_refused_total{reason=\"no_room\"}", dropped),
+            .init("datagrams_refused_total{reason=\"blocked\"}", blocked),
+            .init("datagrams_direct_total", direct)
+        ]
+    }
 }

@@ -127,7 +127,7 @@ private let block = RuleSet([Rule(.block)])
         #expect(connect.hasPrefix("HTTP/1.1 403 ") && connect.contains("A rule of this proxy"))
         let get = try street.ask("GET http://127.0.0.1:\(port)/ HTTP/1.1\r\nHost: x\r\n\r\n")
         #expect(get.hasPrefix("HTTP/1.1 403 "))
-        #expect(street.proxy.counters.blocked == 4)
+        #expect(street.proxy.notices.counters.blocked == 4)
     }
 
     @Test func anUplinkThatIsNotThere() throws {
@@ -252,7 +252,7 @@ private let block = RuleSet([Rule(.block)])
         _ = blocked.application?.write(request)
         _ = street.loop.run(until: .seconds(10)) { blocked.wasReset || blocked.ended }
         #expect(blocked.wasReset, "a reset is the only no that it understands")
-        #expect(street.proxy.counters.blocked == 1)
+        #expect(street.proxy.notices.counters.blocked == 1)
     }
 
     @Test func aFailedDialIsAReset() throws {

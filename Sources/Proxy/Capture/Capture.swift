@@ -89,14 +89,14 @@ final class Capture {
 
     /// Whether a captured destination leads back to Braid itself.
     func isOwn(_ destination: SocketAddress) -> Bool {
-        destination.address.isLoopback || server.isConcentrator(destination.address)
+        destination.address.isLoopback || server.session.isConcentrator(destination.address)
             || listeners.contains { $0.address == destination }
     }
 
     /// Whether a program has a captured connection from this address.
     private func isUsed(_ address: IPAddress) -> Bool {
         dialsBySource[address] > 0 || datagrams?.isUsed(address) == true
-            || server.hasCaptured(from: address)
+            || server.clients.hasCaptured(from: address)
     }
 
     /// For the status page.

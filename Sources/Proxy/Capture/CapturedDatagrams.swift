@@ -114,8 +114,8 @@ final class CapturedDatagrams {
         _ client: SocketAddress, _ destination: SocketAddress, at now: Instant
     ) -> CapturedAssociation? {
         guard !isEnding else { return nil }
-        if server.settings.withoutSession != .direct, server.obstacle != nil {
-            server.hastenSession()
+        if server.settings.withoutSession != .direct, server.session.obstacle != nil {
+            server.session.hasten()
             return nil
         }
         if ofSource[client.address] >= Self.maximumOfSource {
@@ -208,7 +208,7 @@ final class CapturedAssociation: DatagramRouterOwner {
             server, from: origin, policy: listener.datagrams ?? .auto, for: self)
         self.router = router
         // Where datagrams may leave without the concentrator they don't wait for it.
-        if server.decidesDatagrams, server.obstacleOrSilence != nil {
+        if server.decidesDatagrams, server.session.obstacleOrSilence != nil {
             isAnswered = true
         } else {
             router.openFirst()
@@ -233,7 +233,7 @@ final class CapturedAssociation: DatagramRouterOwner {
         guard !isAnswered, !isOver, let router else { return }
         let server = owner.capture.server
         if status != .connected {
-            server.counters.failedDials += 1
+            server.notices.counters.failedDials += 1
             guard server.decidesDatagrams else { leave(); return }
         }
         isAnswered = true

@@ -84,7 +84,7 @@ final class CapturedDial: Requester {
         case .dialling(let packet):
             guard status != .connected else { goOn(); return }
             capture.counters.refused += 1
-            capture.server.dialFailed(target, status)
+            capture.server.notices.dialFailed(target, status)
             capture.judge(packet, Self.verdict(status))
             leave()
         case .accepted(let client): client.answered(status)
@@ -128,7 +128,7 @@ final class CapturedDial: Requester {
 
     private func late() {
         guard case .dialling = state else { leave(); return }
-        conclude(capture.server.timeOutStatus(by: dialler))
+        conclude(capture.server.session.timeOutStatus(by: dialler))
     }
 
     /// The connection was accepted: what it is exchanged with, nil where that has failed since.
