@@ -46,8 +46,7 @@ public final class ConcentratorServer: EngineDelegate {
     private var notices = NoticeLimit()
     private var news = SessionNews()
     private var reports: ConcentratorReports
-    /// Runs from a datagram until it is counted.
-    private var usageTimer: LoopTimer?
+    private var usage: UsageTimer?
     private let began: Instant
     private var shutdown: Shutdown?
 
@@ -85,8 +84,7 @@ public final class ConcentratorServer: EngineDelegate {
         names = NameQuestions(
             settings.names, denied: settings.usersWithoutNames, loop: loop,
             configurationPath: settings.resolverConfiguration)
-        usageTimer = loop.timer(for: self) { $0.countUsage() }
-        awaitTraffic()
+        usage = UsageTimer(driver) { [weak self] in self?.countUsage() }
         driver.delegate = self
         reports.handovers = HandoverWatch(driver)
         if let path = settings.pcap { try driver.record(to: path) }
@@ -343,16 +341,10 @@ public final class ConcentratorServer: EngineDelegate {
 
     // MARK: Watching
 
-    /// A second after a datagram, so that an idle concentrator sleeps.
-    private func awaitTraffic() {
-        driver.trafficBegan = { [weak self] in self?.usageTimer?.arm(after: .seconds(1)) }
-    }
-
     /// What users have moved until now goes into the ledger, and from there to whoever keeps it.
     private func countUsage() {
         reports.count(driver.endpoint.usage)
         recorder.save()
-        awaitTraffic()
     }
 
     /// For the control socket and the status page: made anew, in time that grows with sessions and
@@ -385,33 +377,5 @@ public final class ConcentratorServer: EngineDelegate {
             status.counters.append(.init("dials_failed_total{reason=\"\(failure)\"}", count))
         }
         return status
-    }
-}
-
-extension HelloRefusal {
-    /// What the log says of it.
-    var summary: String {
-        switch self {
-        case .old(let lag):
-            "asked again: its time is \(lag.text) behind an earlier one's (a clock that was set back, or a replay)"
-        case .ahead(let lead): "asked again: its clock is \(lead.text) ahead of ours"
-        case .otherInstance(let lag):
-            "asked again: its time is \(lag.text) behind that of another process with the same key"
-        case .tooMany: "refused: the user sends too many"
-        case .noSession: "refused: all sessions are taken"
-        case .unheeded:
-            "answered in vain: the pre-shared keys differ, or the answers don't reach the proxy"
-        }
-    }
-}
-
-extension Interval {
-    /// As a person says it.
-    fileprivate var text: String {
-        let s = seconds
-        if s < 1 { return "\(Int(milliseconds)) ms" }
-        if s < 120 { return "\(Int(s)) s" }
-        if s < 7200 { return "\(Int(s / 60)) minutes" }
-        return s < 172_800 ? "\(Int(s / 3600)) hours" : "\(Int(s / 86_400)) days"
     }
 }

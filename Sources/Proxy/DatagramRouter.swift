@@ -175,10 +175,10 @@ final class DatagramRouter {
     private func direct(_ uplink: String?) -> Route? {
         if let direct = directs[uplink] { return .direct(direct) }
         guard let dials = server.directDials(),
-            let departure = uplink.map({ server.departure(by: $0) }) ?? Departure()
+            let localBinding = uplink.map({ server.localBinding(by: $0) }) ?? LocalBinding()
         else { return nil }
         let direct = DirectDatagrams(
-            departure, dials.context(for: origin.address), user: "\(Source(origin.address))",
+            localBinding, dials.context(for: origin.address), user: "\(Source(origin.address))",
             server
         ) { [weak self] payload, source in self?.owner?.routed(payload, from: source) }
         directs[uplink] = direct

@@ -11,7 +11,7 @@ final class DirectDatagrams {
     /// Without a descriptor, or an uplink, a socket is tried again after so long.
     private static let retryAfter = Interval.seconds(1)
 
-    private let departure: Departure
+    private let localBinding: LocalBinding
     private let context: DialContext
     private let user: String
     private let server: ProxyServer
@@ -30,10 +30,10 @@ final class DirectDatagrams {
     private var isOver = false
 
     init(
-        _ departure: Departure, _ context: DialContext, user: String, _ server: ProxyServer,
+        _ localBinding: LocalBinding, _ context: DialContext, user: String, _ server: ProxyServer,
         deliver: @escaping (UnsafeRawBufferPointer, Target) -> Void
     ) {
-        self.departure = departure
+        self.localBinding = localBinding
         self.context = context
         self.user = user
         self.server = server
@@ -81,7 +81,9 @@ final class DirectDatagrams {
 
     private func socket(isIPv4: Bool, at now: Instant) -> RelaySocket? {
         if let socket = isIPv4 ? v4 : v6 { return socket }
-        guard now >= retryAt, let binding = departure.binding(isIPv4: isIPv4) else { return nil }
+        guard now >= retryAt, let binding = localBinding.ofDatagrams(isIPv4: isIPv4) else {
+            return nil
+        }
         do {
             let socket = try RelaySocket(binding, server.relaySockets)
             socket.onReadable(for: self) { $0.receive(isIPv4: isIPv4) }

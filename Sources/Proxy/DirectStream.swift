@@ -37,7 +37,7 @@ final class DirectStream: Outbound {
 
     /// `source`: who takes turns with others; `address`: where the application is.
     init(
-        to target: Target, from departure: Departure, for owner: any StreamOwner,
+        to target: Target, from localBinding: LocalBinding, for owner: any StreamOwner,
         address: IPAddress, source: Source, _ dials: DirectDials
     ) {
         self.dials = dials
@@ -47,7 +47,7 @@ final class DirectStream: Outbound {
         dials.counters.begun += 1
         dials.counters.living += 1
         dial = Dial(
-            target, user: "\(source)", dials.context(for: address), from: departure
+            target, user: "\(source)", dials.context(for: address), from: localBinding
         ) { [weak self] in self?.dialled($0) }
     }
 
@@ -213,7 +213,7 @@ final class DirectStream: Outbound {
         fail()
     }
 
-    func touched() {}
+    func requestTurn() {}
     var allowance: Int { dials.driver.allowance }
     func moved(_ n: Int) { dials.driver.allowance -= n }
     func forgetOwner() { owner = nil }

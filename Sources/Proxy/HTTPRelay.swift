@@ -160,7 +160,7 @@ final class HTTPRelay: ClientConnection {
             if exchange?.responseIsPassedOn == true { conclude() } else { break }
         } while !isOver
         guard !isOver, pump == nil else { return }
-        origin?.stream.touched()
+        origin?.stream.requestTurn()
         socket.watch.wantsRead = !clientEnded && unread.count < ProxyLimit.buffer
         socket.watch.wantsWrite = isWaitingToWrite
         socket.deathWatch?.isNeeded = !socket.watch.wantsRead && !isWaitingToWrite
@@ -250,7 +250,8 @@ final class HTTPRelay: ClientConnection {
         case .begun(let stream, _):
             timer?.arm(after: server.settings.clients.answer)
             origin = Origin(
-                stream: stream, target: request.target, mayGoDirect: server.session.mayStillGoDirect)
+                stream: stream, target: request.target, mayGoDirect: server.session.mayStillGoDirect
+            )
         }
     }
 

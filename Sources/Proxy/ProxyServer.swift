@@ -225,7 +225,7 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// How what leaves by the uplink does; nil where it is not there.
-    func departure(by uplink: String) -> Departure? { uplinks.departure(by: uplink) }
+    func localBinding(by uplink: String) -> LocalBinding? { uplinks.localBinding(by: uplink) }
 
     // MARK: Events
 

@@ -130,16 +130,16 @@ extension ProxyServer {
     /// Begins a connection from this machine.
     func beginDirect(_ target: Target, uplink: String?, for client: any Requester) -> Beginning {
         guard let direct = directDials() else { return .refused(.dial(.generalFailure)) }
-        var departure = Departure()
+        var localBinding = LocalBinding()
         if let uplink {
-            guard let found = self.departure(by: uplink) else {
+            guard let found = self.localBinding(by: uplink) else {
                 notices.counters.failedDials += 1
                 return .refused(.dial(.networkUnreachable))
             }
-            departure = found
+            localBinding = found
         }
         let stream = DirectStream(
-            to: target, from: departure, for: client, address: client.address,
+            to: target, from: localBinding, for: client, address: client.address,
             source: client.source, direct)
         return .begun(stream, answersAtOnce: false)
     }

@@ -71,8 +71,8 @@ final class UplinkSet {
     func numbers(of name: String) -> [UplinkNumber] { sockets.held(name).map(\.number) }
 
     /// How what leaves by the uplink alone does; nil where it is not there.
-    func departure(by name: String) -> Departure? {
-        present[name].map { Departure(interface: $0.interface, addresses: $0.addresses) }
+    func localBinding(by name: String) -> LocalBinding? {
+        present[name].map { LocalBinding(interface: $0.interface, addresses: $0.addresses) }
     }
 
     var hasAny: Bool { !present.isEmpty }

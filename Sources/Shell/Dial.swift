@@ -50,7 +50,7 @@ public final class Dial {
     static let maximumAddresses = 16
 
     private let context: DialContext
-    private let departure: Departure
+    private let localBinding: LocalBinding
     private let target: Target
     private let user: String
     private var done: ((Outcome) -> Void)?
@@ -66,13 +66,13 @@ public final class Dial {
     private var failure: DialStatus?
 
     /// `done` is called once, from the loop, unless the dial is cancelled or released before.
-    /// `user`: who takes turns with others; `departure`: how it leaves this machine.
+    /// `user`: who takes turns with others; `localBinding`: how it leaves this machine.
     public init(
         _ target: Target, user: String = "", _ context: DialContext,
-        from departure: Departure = Departure(), done: @escaping (Outcome) -> Void
+        from localBinding: LocalBinding = LocalBinding(), done: @escaping (Outcome) -> Void
     ) {
         self.context = context
-        self.departure = departure
+        self.localBinding = localBinding
         self.target = target
         self.user = user
         queue = AddressQueue(port: target.port)
@@ -152,7 +152,7 @@ public final class Dial {
         }
         let remote = SocketAddress(address, port: target.port)
         let attempt = StreamSocket.connect(
-            to: remote, from: departure, loop: context.loop
+            to: remote, from: localBinding, loop: context.loop
         ) { [weak self] result in
             self?.attemptEnded(address, result)
         }

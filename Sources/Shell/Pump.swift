@@ -17,8 +17,8 @@ public protocol PumpedStream: AnyObject {
     /// The stream ended before its time.
     var hasFailed: Bool { get }
     func abort()
-    /// Something was read, written or ended: what became sendable may go.
-    func touched()
+    /// Something was read, written or ended: what became sendable is to go in this turn.
+    func requestTurn()
     /// The pump is done with the stream.
     func release()
     /// What may be moved before others' turn, bytes, and what was. All of a turn's pumps share it.
@@ -65,7 +65,7 @@ public final class EngineStream: PumpedStream {
     /// See above.
     public func abort() { handle.abort(at: driver.now) }
     /// See above.
-    public func touched() { driver.kick() }
+    public func requestTurn() { driver.kick() }
     /// See above.
     public func release() { handle.release(at: driver.now); driver.kick() }
     /// See above.
@@ -192,7 +192,7 @@ public final class Pump {
                 socket.watch.wantsRead = false
                 stream.finishWriting()
                 bytesFromSocket += moved
-                stream.touched()
+                stream.requestTurn()
                 return
             case .failed(let code):
                 end(.socketFailed(code))
@@ -208,7 +208,7 @@ public final class Pump {
         movedAt = EventLoop.monotonic()
         bytesFromSocket += moved
         stream.moved(moved)
-        stream.touched()
+        stream.requestTurn()
     }
 
     private func adapt(_ n: Int, asked: Int) {
@@ -233,7 +233,7 @@ public final class Pump {
             bytesFromSocket += n
             if n == early.count { early = [] } else { early.removeFirst(n) }
         }
-        stream.touched()
+        stream.requestTurn()
         return early.isEmpty
     }
 
@@ -275,7 +275,7 @@ public final class Pump {
         movedAt = EventLoop.monotonic()
         bytesToSocket += moved
         stream.moved(moved)
-        stream.touched()
+        stream.requestTurn()
     }
 
     /// False while some of the greeting is left.
@@ -316,7 +316,7 @@ public final class Pump {
         case .socketFailed, .cancelled:
             socket.reset()
             stream.abort()
-            stream.touched()
+            stream.requestTurn()
         }
         stream.release()
         let tell = ended

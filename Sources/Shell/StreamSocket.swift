@@ -51,7 +51,7 @@ public final class StreamSocket {
         private var deferred: LoopTimer?
 
         init(
-            _ loop: EventLoop, _ remote: SocketAddress, _ departure: Departure,
+            _ loop: EventLoop, _ remote: SocketAddress, _ localBinding: LocalBinding,
             _ done: @escaping (Result<StreamSocket, SystemError>) -> Void
         ) {
             self.remote = remote
@@ -61,7 +61,7 @@ public final class StreamSocket {
             let socket = StreamSocket(loop: loop, descriptor: descriptor)
             guard descriptor < DescriptorLimit.forConnections else { fail(loop, EMFILE); return }
             do throws(SystemError) {
-                try departure.bind(descriptor, isIPv4: remote.address.isIPv4)
+                try localBinding.bind(descriptor, isIPv4: remote.address.isIPv4)
             } catch {
                 fail(loop, error.code)
                 return
@@ -111,13 +111,13 @@ public final class StreamSocket {
         }
     }
 
-    /// Starts connecting, out of this machine as `departure` says; `done` is called once from the loop, unless the attempt is cancelled or
+    /// Starts connecting, out of this machine as `localBinding` says; `done` is called once from the loop, unless the attempt is cancelled or
     /// released.
     public static func connect(
-        to remote: SocketAddress, from departure: Departure = Departure(), loop: EventLoop,
+        to remote: SocketAddress, from localBinding: LocalBinding = LocalBinding(), loop: EventLoop,
         done: @escaping (Result<StreamSocket, SystemError>) -> Void
     ) -> Attempt {
-        Attempt(loop, remote, departure, done)
+        Attempt(loop, remote, localBinding, done)
     }
 
     // MARK: Bytes

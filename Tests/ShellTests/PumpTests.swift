@@ -35,7 +35,7 @@ private final class FakeStream: PumpedStream {
     private var consumed = 0
     var left: Int { incoming.count - consumed }
     func abort() { aborted = true }
-    func touched() { touches += 1 }
+    func requestTurn() { touches += 1 }
     func release() { released += 1 }
 }
 

@@ -2,8 +2,8 @@ import CDatagram
 import Glibc
 import Measures
 
-/// How a connection or a socket leaves this machine.
-public struct Departure: Hashable, Sendable {
+/// What a connection or a socket that leaves this machine is bound to.
+public struct LocalBinding: Hashable, Sendable {
     /// Out through this device; nil: as the routes say.
     public var interface: String?
     /// From the first of these that is of the destination's family; without one of it there is no
@@ -44,7 +44,7 @@ public struct Departure: Hashable, Sendable {
     private static let bindAddressNoPort: Int32 = 24
 
     /// For a socket of datagrams; nil where there is no address of the family.
-    public func binding(isIPv4: Bool) -> DatagramSocket.Binding? {
+    public func ofDatagrams(isIPv4: Bool) -> DatagramSocket.Binding? {
         guard let addresses else {
             return .listen(
                 SocketAddress(isIPv4 ? .unspecifiedV4 : .unspecifiedV6, port: 0))
