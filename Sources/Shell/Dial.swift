@@ -83,7 +83,8 @@ public final class Dial {
         switch target.host {
         case .address(let address):
             queue.complete(with: address, context.judge(for: user))
-            delay?.arm(after: .zero)  // never answers before `init` returned
+            // Begins in this turn, but never answers before `init` returned.
+            if queue.isEmpty { delay?.arm(after: .zero) } else { start() }
         case .name(let name):
             let lookUp = context.lookUps.enter(user) { [weak self] in self?.ask(name) }
             self.lookUp = lookUp
@@ -237,6 +238,8 @@ struct AddressQueue {
             if address.isIPv4 { v4.append(address) } else { v6.append(address) }
         }
     }
+
+    var isEmpty: Bool { v4.isEmpty && v6.isEmpty }
 
     mutating func next() -> IPAddress? {
         guard given < Dial.maximumAddresses, !v4.isEmpty || !v6.isEmpty else { return nil }

@@ -224,6 +224,9 @@ public final class Endpoint {
         }
     }
 
+    /// Whether records of several sessions have arrived lately: then each waits for the others'.
+    public func servesSeveral(at now: Instant) -> Bool { sessions.mix.isMixed(at: now) }
+
     /// The next event in order, nil where there is none; what the owner does with one may bring
     /// more.
     public func nextEvent() -> EndpointEvent? {

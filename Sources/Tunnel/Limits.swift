@@ -245,6 +245,9 @@ enum Limits {
     /// IPv6 base datagram.
     static let minimumBaseDatagram = 1232
 
+    /// How long a record of another session is taken for a sign that several are served.
+    static let mixedTime = Interval.milliseconds(100)
+
     /// A frame of at most this many payload bytes shares a datagram with others.
     static let smallPayload = 600
     /// Room a segment frame's head may need (all options of the longest SYN).

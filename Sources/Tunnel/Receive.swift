@@ -18,6 +18,7 @@ extension Endpoint {
             return
         }
         guard let record = session.open(header, datagram, at: now) else { return }
+        sessions.mix.note(slot, at: now)
         if !session.isConfirmed { session = confirm(session, at: now) }
         // The session lives: whoever asked for another may stop.
         if host.proxy.isHandshaking { endHandshake() }

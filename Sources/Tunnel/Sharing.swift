@@ -48,6 +48,25 @@ struct UserLoad {
     }
 }
 
+/// Whether several sessions are served at present.
+struct SessionMix {
+    private var last: SessionSlot?
+    private var mixedAt: Instant?
+
+    /// A record of the session's has arrived.
+    @inline(__always) mutating func note(_ slot: SessionSlot, at now: Instant) {
+        guard slot != last else { return }
+        if last != nil { mixedAt = now }
+        last = slot
+    }
+
+    /// Records of different sessions came one after the other lately.
+    func isMixed(at now: Instant) -> Bool {
+        guard let mixedAt else { return false }
+        return now - mixedAt < Limits.mixedTime
+    }
+}
+
 /// What the limits of users turned away, by `UserLimit.rawValue`.
 struct LimitCounters {
     private(set) var counts = [Int](repeating: 0, count: UserLimit.allCases.count)

@@ -70,6 +70,8 @@ struct StreamTable: Sequence {
 struct SessionTable: Sequence {
     private var slots: [Session?] = []
     private var free: [SessionSlot] = []
+    /// Of those whose records arrive.
+    var mix = SessionMix()
 
     /// Of slots that were ever taken.
     var count: Int { slots.count }

@@ -1,3 +1,4 @@
+import Glibc
 import Measures
 import Testing
 import Wire
@@ -92,6 +93,39 @@ private func ip(_ text: String) -> IPAddress { IPAddress(text)! }
                 == .connected)
         listener.close()
         #expect(try dial(target, policy: open) == .connectionRefused)
+    }
+
+    /// No turn of the loop passes before the SYN leaves, and none of its answers comes from `init`.
+    @Test func anAddressIsDialledInTheSameTurn() throws {
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(listener) }
+        var own = sockaddr_in()
+        own.sin_family = sa_family_t(AF_INET)
+        own.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        withUnsafeMutablePointer(to: &own) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                #expect(bind(listener, $0, length) == 0 && listen(listener, 4) == 0)
+                getsockname(listener, $0, &length)
+            }
+        }
+        let loop = try EventLoop()
+        let dialer = try Dialer(loop: loop, policy: open, timeout: .seconds(10))
+        var answers = 0
+        let target = Target(
+            host: .address(ip("127.0.0.1")), port: UInt16(bigEndian: own.sin_port))
+        let dial = Dial(target, dialer) { _ in answers += 1 }
+        var ready = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&ready, 1, 0) == 1 && answers == 0)
+        #expect(loop.run(until: .seconds(10)) { answers == 1 })
+        // One that may not be dialled waits for the loop.
+        let denied = Dial(
+            target, try Dialer(loop: loop, policy: EgressPolicy(), timeout: .seconds(10))
+        ) { _ in answers += 1 }
+        #expect(answers == 1)
+        #expect(loop.run(until: .seconds(10)) { answers == 2 })
+        dial.cancel()
+        denied.cancel()
     }
 
     @Test func thePolicyJudgesWhatANameResolvesTo() throws {

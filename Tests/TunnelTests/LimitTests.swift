@@ -118,6 +118,27 @@ import Testing
         #expect(clients.allSatisfy { $0.wrong == 0 })
     }
 
+    /// Whoever has one session alone is served in long turns.
+    @Test func severalAreServedWhileRecordsOfSeveralArrive() {
+        var mix = SessionMix()
+        let slots = [SessionSlot(0), SessionSlot(1)]
+        func at(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(milliseconds) }
+        for t: Int64 in 0..<5 { mix.note(slots[0], at: at(t)) }
+        #expect(!mix.isMixed(at: at(5)))
+        mix.note(slots[1], at: at(6))
+        #expect(mix.isMixed(at: at(6)) && mix.isMixed(at: at(105)) && !mix.isMixed(at: at(106)))
+        mix.note(slots[1], at: at(200))
+        #expect(!mix.isMixed(at: at(200)))
+        mix.note(slots[0], at: at(300))
+        #expect(mix.isMixed(at: at(301)))
+
+        let crowd = Crowd(proxies: 2)
+        crowd.join(0)
+        #expect(!crowd.concentrator.servesSeveral(at: crowd.now))
+        crowd.join(1)
+        #expect(crowd.concentrator.servesSeveral(at: crowd.now))
+    }
+
     /// A proxy process has one session; whoever opens many with one key has sixteen.
     @Test func aUsersSessionsAreFew() {
         let crowd = Crowd(proxies: 40)
