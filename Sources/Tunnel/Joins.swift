@@ -74,6 +74,18 @@ extension Session {
         return best
     }
 
+    /// The open path that was heard last.
+    var latestPath: Path? {
+        var latest: Path?
+        for case let path? in paths where path.isOpen {
+            if let found = latest, found.monitor.lastArrival >= path.monitor.lastArrival {
+                continue
+            }
+            latest = path
+        }
+        return latest
+    }
+
     private func openFirst(_ stream: StreamHandle, at now: Instant) -> Bool {
         let mode = mode(of: stream)
         guard let path = mode == .single ? activePath(for: stream) : bestPath(for: stream),

@@ -273,6 +273,45 @@ private func bytes(_ n: Int, _ fill: UInt8 = 7) -> [UInt8] { Array(repeating: fi
         #expect(numbers.unconfirmed == 0 && numbers.deadline == .distantFuture)
     }
 
+    /// A copy that stood in a queue while its flow was closed does not open it again: it has come
+    /// already.
+    @Test func aLateCopyOpensNoClosedFlow() {
+        let flows = DatagramFlows(isInitiator: false)
+        #expect(flows.open(association: 3, owner: StreamSlot(0), policy: .auto))
+        let opening = DatagramFrame.Opening(
+            association: 3, target: Target(host: .name("far.example"), port: 9))
+        var came = 0
+        func receive(_ flow: UInt16, path: PathID, seconds: Int64) {
+            bytes(20).withUnsafeBytes {
+                flows.receive(
+                    DatagramFrame(flow: flow, sequence: 0, opening: opening, payload: $0),
+                    path: path, packet: UInt64(seconds) + 1, at: .zero + .seconds(seconds)
+                ) { _, _, _ in came += 1 }
+            }
+        }
+        receive(7, path: 0, seconds: 0)
+        receive(7, path: 1, seconds: 1)
+        #expect(came == 1 && flows.counters.copiesReceived == 1)
+        flows.receive(FlowFrame(.closed, flow: 7), at: .zero + .seconds(2))
+        flows.receive(FlowFrame(.closed, flow: 7), at: .zero + .seconds(3))
+        receive(7, path: 2, seconds: 11)
+        #expect(came == 1 && flows.flowCount == 0 && flows.counters.unknown == 1)
+        // One of which nothing had come is closed as well.
+        flows.receive(FlowFrame(.closed, flow: 8), at: .zero + .seconds(3))
+        receive(8, path: 2, seconds: 4)
+        #expect(came == 1)
+        // Its number means another one after its rest.
+        receive(7, path: 0, seconds: 12)
+        #expect(came == 2 && flows.flowCount == 1)
+        // However many are closed: those that are known are bounded.
+        var closed = ClosedNumbers()
+        for n in 0..<0x7fff as Range<UInt16> { closed.add(n, at: .zero) }
+        let newest = closed.contains(0x7ffe, at: .zero), oldest = closed.contains(0, at: .zero)
+        #expect(newest && !oldest)
+        let rested = closed.contains(0x7ffe, at: .zero + DatagramLimits.numberRest)
+        #expect(!rested)
+    }
+
     /// Closings that nobody confirms: so many, then no new flow; each is repeated in its time, and
     /// the time of one does not grow with the others.
     @Test func closingsThatNobodyConfirmsAreBounded() throws {

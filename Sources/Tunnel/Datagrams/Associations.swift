@@ -221,7 +221,8 @@ extension Session {
         datagrams.advance(to: now, deliver: handOver)
         watchSizes(at: now)
         sendReports(batch, at: now)
-        let best = bestPath()
+        // One that lets no full datagrams through will do for small frames.
+        let best = bestPath() ?? latestPath
         datagrams.repeatClosings(wait: best?.probeTimeout ?? Limits.initialTimeout, at: now)
         appendStatements(on: best)
         if datagrams.recent.isRepeatDue || !datagrams.turns.isEmpty && datagrams.retryAt <= now {

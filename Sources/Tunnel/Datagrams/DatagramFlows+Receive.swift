@@ -86,6 +86,10 @@ extension DatagramFlows {
             }
             forget(slot, at: now)
         }
+        guard !closedByPeer.contains(frame.flow, at: now) else {
+            counters.unknown += 1
+            return nil
+        }
         guard let slot = makeFlow(opening, number: frame.flow, at: now) else {
             counters.refusedFlows += 1
             return nil
@@ -115,6 +119,8 @@ extension DatagramFlows {
                     forget(slot, at: now)
                 }
             }
+            let isOurs = (frame.flow & DatagramFrame.listenerFlow == 0) == isInitiator
+            if !isOurs { closedByPeer.add(frame.flow, at: now) }
             queueStatement(.unknown, frame.flow)
         case .unknown:
             if let slot, let known {

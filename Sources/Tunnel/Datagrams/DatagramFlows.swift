@@ -43,6 +43,7 @@ final class DatagramFlows {
     private(set) var byNumber: [UInt16: Int] = [:]
     private(set) var byOpening: [DatagramFrame.Opening: Int] = [:]
     var numbers: FlowNumbers
+    var closedByPeer = ClosedNumbers()
     var turns = FlowTurns()
     var timers = DeadlineHeap()
     var carriers = [DatagramCarrier](repeating: DatagramCarrier(), count: Limits.paths)

@@ -106,3 +106,34 @@ struct FlowNumbers {
         }
     }
 }
+
+/// The numbers of the other side's flows that it has closed lately.
+///
+/// A datagram that stood in a queue meanwhile may still come, with all that opens a flow: it must not
+/// be taken for one of a new flow, in which nothing has come yet. The other side gives a number
+/// again only when it has rested for as long, and later, so that none of these is ever in use.
+struct ClosedNumbers {
+    private var numbers: Set<UInt16> = []
+    private var order = FIFO<(number: UInt16, until: Instant)>()
+
+    mutating func add(_ number: UInt16, at now: Instant) {
+        forget(at: now)
+        guard numbers.insert(number).inserted else { return }
+        if order.count >= DatagramLimits.flows { forgetFirst() }
+        order.append((number, now + DatagramLimits.numberRest))
+    }
+
+    mutating func contains(_ number: UInt16, at now: Instant) -> Bool {
+        forget(at: now)
+        return numbers.contains(number)
+    }
+
+    private mutating func forget(at now: Instant) {
+        while let first = order.first, first.until <= now { forgetFirst() }
+    }
+
+    private mutating func forgetFirst() {
+        guard let first = order.popFirst() else { return }
+        numbers.remove(first.number)
+    }
+}
