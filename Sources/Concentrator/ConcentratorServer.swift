@@ -39,6 +39,7 @@ public final class ConcentratorServer: EngineDelegate {
     private var relayed: [String: RelayedByUser] = [:]
     private var connections: [ObjectIdentifier: OutboundConnection] = [:]
     private var enrolments: [ObjectIdentifier: Enrolment] = [:]
+    private var measurements: [ObjectIdentifier: Measurement] = [:]
     private(set) var enrolled: LoopTimer?
     /// Runs until the next invitation's time is over.
     private var invitationEnd: LoopTimer?
@@ -166,13 +167,21 @@ public final class ConcentratorServer: EngineDelegate {
             enrolment.start()
             return
         }
+        if target == .measurement, shutdown == nil, !isInvited, mayMeasure(user) {
+            let measurement = Measurement(handle, user: user, server: self)
+            measurements[ObjectIdentifier(measurement)] = measurement
+            handle.owner = measurement
+            measurement.start()
+            return
+        }
         let connection = OutboundConnection(handle, target: target, user: user, server: self)
         connections[ObjectIdentifier(connection)] = connection
         handle.owner = connection
         if shutdown != nil {
             connection.refuse(.generalFailure)
-        } else if isInvited || target == .enrolment {
-            // An invitation is good for becoming a user, and for nothing else.
+        } else if isInvited || target == .enrolment || target == .measurement {
+            // An invitation is good for becoming a user, and for nothing else; and none of them is
+            // a name that anybody else knows.
             connection.refuse(.denied)
         } else {
             connection.start()
@@ -193,6 +202,13 @@ public final class ConcentratorServer: EngineDelegate {
         connections[ObjectIdentifier(connection)] = nil
         shutdown?.noteRemaining(connections.count + associations.count)
     }
+
+    private func mayMeasure(_ user: String) -> Bool {
+        measurements.count < Measurement.maximum
+            && measurements.values.count { $0.user == user } < Measurement.maximumPerUser
+    }
+
+    func left(_ measurement: Measurement) { measurements[ObjectIdentifier(measurement)] = nil }
 
     func left(_ stream: AnsweredStream) {
         longQuestions[ObjectIdentifier(stream)] = nil
@@ -332,6 +348,7 @@ public final class ConcentratorServer: EngineDelegate {
         for association in Array(associations.values) { association.cut() }
         for question in Array(longQuestions.values) { question.cut() }
         for enrolment in Array(enrolments.values) { enrolment.cut() }
+        for measurement in Array(measurements.values) { measurement.cut() }
         driver.end(isFollowed: isFollowed)
         reports.count(driver.endpoint.usage)
         recorder.note(.stopped)

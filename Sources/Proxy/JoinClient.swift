@@ -1,4 +1,5 @@
 import Crypto
+import Glibc
 import History
 import Logging
 import Measures
@@ -33,6 +34,16 @@ public final class JoinClient: EngineDelegate {
         case refused(EnrolmentAnswer.Outcome)
         /// It is older than invitations, or ended in the middle.
         case unanswered
+    }
+
+    /// What a path gives.
+    public struct Measured: Equatable, Sendable {
+        /// Address and port from which the concentrator sees this machine's datagrams come.
+        public var seenAs: String
+        /// To this machine and from it.
+        public var downRate: Rate, upRate: Rate
+        /// Share of datagrams that were lost lately, of the worse direction, 0 to 1.
+        public var loss: Double
     }
 
     private let loop: EventLoop
@@ -119,6 +130,56 @@ public final class JoinClient: EngineDelegate {
         return answer.outcome == .admitted ? .admitted(answer.name) : .refused(answer.outcome)
     }
 
+    // MARK: The way's rate and memory
+
+    /// What is measured of a session's only path, for each direction `limit` long at most and with
+    /// `bytes` at most. Nil where the concentrator is older than that, or busy.
+    public func measure(bytes: Int, _ limit: Interval) -> Measured? {
+        let down = MeasurementStream(driver, MeasurementRequest(down: bytes))
+        _ = loop.run(until: limit) { down.isOver }
+        down.close()
+        guard let first = down.answer, let downRate = down.rate else { return nil }
+        let up = MeasurementStream(driver, MeasurementRequest(up: bytes))
+        _ = loop.run(until: limit) { up.isOver }
+        let path = driver.endpoint.report(at: loop.now()).sessions.last?.paths.first
+        up.close()
+        let again = MeasurementStream(driver, MeasurementRequest())
+        _ = loop.run(until: limit) { again.isOver }
+        again.close()
+        return Measured(
+            seenAs: first.address, downRate: downRate, upRate: up.rate ?? path?.sendRate ?? .zero,
+            loss: max(path?.loss ?? 0, again.answer?.loss ?? 0))
+    }
+
+    /// How long each of them can be silent and still hears: nothing is sent by any for `time`, and then the
+    /// concentrator's answer is waited for. Whether it came, for each; nil where it could not be asked.
+    public static func hear(_ clients: [JoinClient], after time: Interval) -> [Bool?] {
+        let request = MeasurementRequest(delay: Int(time.seconds.rounded(.up)))
+        let streams = clients.map { MeasurementStream($0.driver, request) }
+        for client in clients { _ = client.loop.run(until: .milliseconds(500)) { false } }
+        // From here on no loop runs, so that nothing is sent; what comes waits in the sockets.
+        let sockets = clients.map { $0.driver.listeningSockets }
+        for descriptor in sockets.joined() { discard(descriptor) }
+        let end = EventLoop.monotonic() + time + .milliseconds(1_500)
+        while case let left = end - EventLoop.monotonic(), left > .zero {
+            poll(nil, 0, Int32(min(left.milliseconds.rounded(.up), 1_000)))
+        }
+        let heard = sockets.map { $0.contains(where: discard) }
+        defer { for stream in streams { stream.close() } }
+        return zip(streams, heard).map { stream, heard in stream.isRefused ? nil : heard }
+    }
+
+    /// Whether there was anything.
+    @discardableResult private static func discard(_ descriptor: Int32) -> Bool {
+        var byte: UInt8 = 0, found = false
+        // A flood does not keep it here.
+        for _ in 0..<65_536 {
+            guard recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 else { break }
+            found = true
+        }
+        return found
+    }
+
     /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
         switch event {
@@ -135,6 +196,88 @@ public final class JoinClient: EngineDelegate {
         uplinks?.stop()
         addresses?.stop()
         driver.end()
+    }
+}
+
+/// The stream on which the way is measured.
+private final class MeasurementStream: StreamOwner {
+    private let driver: EngineDriver
+    private let request: MeasurementRequest
+    private var handle: StreamHandle?
+    private(set) var answer: MeasurementAnswer?
+    private(set) var isOver = false
+    private(set) var isRefused = false
+    private let began: Instant
+    /// From the first byte to the latest.
+    private var firstAt: Instant?, lastAt: Instant?
+    private var received = 0, toSend: Int
+
+    init(_ driver: EngineDriver, _ request: MeasurementRequest) {
+        self.driver = driver
+        self.request = request
+        toSend = request.up
+        began = driver.now
+        let handle = driver.endpoint.open(.measurement, at: driver.now)
+        self.handle = handle
+        handle.owner = self
+        _ = request.bytes.withUnsafeBytes { handle.write($0, at: driver.now) }
+        send()
+    }
+
+    /// Of what has come; of what has gone, once all of it has arrived. Nil while it can't be told.
+    var rate: Rate? {
+        if request.up > 0 {
+            guard answer != nil, let lastAt, lastAt > began else { return nil }
+            return Rate(bytes: request.up, in: lastAt - began)
+        }
+        guard let firstAt, let lastAt, lastAt > firstAt else { return nil }
+        return Rate(bytes: received, in: lastAt - firstAt)
+    }
+
+    func answered(_ status: DialStatus) {
+        guard status != .connected else { return }
+        isRefused = true
+        isOver = true
+    }
+
+    func activity() {
+        guard let handle, !isOver else { return }
+        send()
+        let now = driver.now
+        if answer == nil, let read = MeasurementAnswer.read(handle.readable.prefix(128).bytes) {
+            answer = read.answer
+            firstAt = now
+            lastAt = now
+            handle.consume(read.length, at: now)
+        }
+        if answer != nil, handle.readable.count > 0 {
+            received += handle.readable.count
+            lastAt = now
+            handle.consume(handle.readable.count, at: now)
+            driver.kick()
+        }
+        let isWhole = answer != nil && received >= request.down
+        if isWhole || handle.error != nil || handle.isReadFinished { isOver = true }
+    }
+
+    private func send() {
+        guard let handle else { return }
+        while toSend > 0 {
+            let space = handle.writeSpace(min(toSend, 16 << 10))
+            guard !space.isEmpty else { break }
+            let n = min(toSend, space.count)
+            _ = UnsafeMutableRawBufferPointer(rebasing: space[..<n]).initializeMemory(
+                as: UInt8.self, repeating: 0)
+            handle.commitWrite(n, at: driver.now)
+            toSend -= n
+        }
+        driver.kick()
+    }
+
+    func close() {
+        guard let handle else { return }
+        self.handle = nil
+        EngineStream(handle, driver: driver).giveUp()
     }
 }
 

@@ -401,7 +401,7 @@ public final class ProxyServer: EngineDelegate {
 
 extension Target {
     /// The address and port, where the target is not a name.
-    var socketAddress: SocketAddress? {
+    public var socketAddress: SocketAddress? {
         if case .address(let address) = host { SocketAddress(address, port: port) } else { nil }
     }
 }

@@ -40,6 +40,13 @@ extension Endpoint {
     }
 }
 
+extension StreamHandle {
+    /// The path of its session that was heard last; nil where there is no session, or none was.
+    public func latestPath(at now: Instant) -> EndpointReport.Path? {
+        session.flatMap { session in session.latestPath.map { session.describe($0, at: now) } }
+    }
+}
+
 extension Session {
     /// What the path's datagrams leave from, as far as this end knows.
     func localAddress(_ path: Path) -> IPAddress {

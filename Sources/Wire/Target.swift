@@ -17,6 +17,10 @@ public struct Target: Hashable, Sendable {
 
     /// Where who is invited says the key of its own, on a stream (docs/wire.md, Enrolment).
     public static let enrolment = Target(host: .name("enrolment.braid.invalid"), port: 1)
+
+    /// Where a proxy asks for bytes, and for what is seen of it, on a stream (docs/wire.md,
+    /// Measurement).
+    public static let measurement = Target(host: .name("measurement.braid.invalid"), port: 1)
 }
 
 /// How a dial at the concentrator ended, as the first byte of the answering stream.

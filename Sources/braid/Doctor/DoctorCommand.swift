@@ -1,6 +1,7 @@
 import ArgumentParser
 import Configuration
 import Glibc
+import Measures
 import Shell
 
 struct DoctorCommand: ParsableCommand {
@@ -9,13 +10,29 @@ struct DoctorCommand: ParsableCommand {
         abstract: "Checks what can keep a pair from working, and says how to mend it.",
         discussion: """
             Reads a configuration and looks, in this order, at the clock, the kernel's settings, each uplink, names, \
-            the way to the concentrator over each uplink alone, and versions. A running proxy is not disturbed. The \
-            exit code is 0 where nothing is wrong, 1 where something is, 2 where the configuration can't be used.
+            the way to the concentrator over each uplink alone (round trip, packet size, up to 2 MB or 3 s each way for \
+            rate and loss, the address that is seen of it, how long a NAT keeps a silent flow), and versions. A running \
+            proxy is not disturbed. The exit code is 0 where nothing is wrong, 1 where something is, 2 where the \
+            configuration can't be used.
             """)
 
     @Option(
         help: "The configuration; left out: the one in /etc/braid, or in ~/.config/braid.")
     var config: String?
+
+    @Flag(help: "Leave out what moves much or takes long: rates, and the NAT's time-out.")
+    var quick = false
+
+    @Option(
+        name: .customLong("nat-timeout"),
+        help: "Seconds of silence after which uplinks must still hear, 1 to 600.")
+    var natTimeout = 25
+
+    func validate() throws {
+        guard (1...600).contains(natTimeout) else {
+            throw ValidationError("--nat-timeout \(natTimeout): 1 to 600 seconds are possible")
+        }
+    }
 
     func run() throws {
         Privileges.forbidDumps()
@@ -28,7 +45,9 @@ struct DoctorCommand: ParsableCommand {
         findings.ok("\(Printable.text(file)) has nothing wrong; this is braid \(Braid.version)")
         MachineChecks(findings).run()
         switch configuration {
-        case .proxy(let proxy): ProxyChecks(proxy, findings).run()
+        case .proxy(let proxy):
+            let silence = quick ? nil : Interval.seconds(Int64(natTimeout))
+            ProxyChecks(proxy, findings, silence: silence).run()
         case .concentrator(let concentrator): ConcentratorChecks(concentrator, findings).run()
         }
         findings.close()

@@ -1,5 +1,6 @@
 import Configuration
 import Crypto
+import Foundation
 import Measures
 import Proxy
 import Shell
@@ -10,9 +11,14 @@ struct ProxyChecks {
     private let findings: Findings
     private var settings: ProxySettings { configuration.settings }
 
-    init(_ configuration: ProxyConfiguration, _ findings: Findings) {
+    /// How long uplinks are silent before they are asked whether they still hear; nil: neither that
+    /// nor their rates are measured.
+    private let silence: Interval?
+
+    init(_ configuration: ProxyConfiguration, _ findings: Findings, silence: Interval?) {
         self.configuration = configuration
         self.findings = findings
+        self.silence = silence
     }
 
     /// For a session over one uplink: a round trip or two, and hellos that were lost.
@@ -28,16 +34,17 @@ struct ProxyChecks {
         checkRunning()
         let uplinks = checkUplinks()
         guard !uplinks.isEmpty else { return }
-        var versions: [String] = []
-        var reached = 0
+        var ways: [(uplink: UplinkCandidate, client: JoinClient)] = []
+        defer { for way in ways { way.client.end() } }
         for uplink in uplinks {
-            guard let version = checkWay(uplink, others: uplinks.filter { $0.name != uplink.name })
+            guard let client = checkWay(uplink, others: uplinks.filter { $0.name != uplink.name })
             else { continue }
-            reached += 1
-            versions.append(version)
+            ways.append((uplink, client))
+            if silence != nil { checkRates(uplink, client) }
         }
-        if reached == 0 { tellOfSilence() }
-        if let version = versions.first { checkVersion(version) }
+        if let silence { checkMemory(ways, silence) }
+        if ways.isEmpty { tellOfSilence() }
+        if let way = ways.first { checkVersion(way.client.concentratorVersion) }
     }
 
     private func checkCapture() {
@@ -104,46 +111,147 @@ struct ProxyChecks {
         return found
     }
 
-    /// The concentrator's version, where it answered over this uplink alone.
-    private func checkWay(_ uplink: UplinkCandidate, others: [UplinkCandidate]) -> String? {
-        let name = Printable.text(uplink.name)
-        let addresses = uplink.addresses.map(\.description).joined(separator: " and ")
+    /// A session over this uplink alone, where the concentrator answered.
+    private func checkWay(_ uplink: UplinkCandidate, others: [UplinkCandidate]) -> JoinClient? {
+        let name = named(uplink)
         var alone = settings
         alone.uplinks = [ProxySettings.UplinkChoice(uplink.ownSelector)]
         let client: JoinClient
         do {
             client = try JoinClient(alone, loop: try EventLoop())
         } catch {
-            findings.wrong("\(name) (\(addresses)): \(error)", mend: "is the interface usable?")
+            findings.wrong("\(name): \(error)", mend: "is the interface usable?")
             return nil
         }
-        defer { client.end() }
         guard client.waitForSession(Self.session) else {
             let isIPv4 = uplink.has(isIPv4: true)
             let why =
-                client.obstacle
+                client.obstacle ?? whyUDPIsBlocked(uplink)
                 ?? UplinkDiagnosis.reason(uplink, isIPv4: isIPv4, others: others)
-            findings.wrong("\(name) (\(addresses)): no answer over it", mend: why)
+            findings.wrong("\(name): no answer over it", mend: why)
+            client.end()
             return nil
         }
         let ways = client.ways(after: Self.size).filter { $0.works }
         guard let way = ways.first else {
             findings.wrong(
-                "\(name) (\(addresses)): answered once, then no more",
+                "\(name): answered once, then no more",
                 mend: "UDP may be throttled, or the link be as bad: try again")
-            return client.concentratorVersion
+            client.end()
+            return nil
         }
         let trip = "\(Int(way.roundTrip.rounded(.up))) ms to \(Printable.text(way.remote))"
         if way.packetSize == 0 {
             findings.wrong(
-                "\(name) (\(addresses)): \(trip), but packets of 1,280 bytes do not pass",
+                "\(name): \(trip), but packets of 1,280 bytes do not pass",
                 mend:
                     "a tunnel or a router on the way drops them: lower the MTU there, or let ICMP through"
             )
         } else {
-            findings.ok("\(name) (\(addresses)): \(trip), packets up to \(way.packetSize) bytes")
+            findings.ok("\(name): \(trip), packets up to \(way.packetSize) bytes")
         }
-        return client.concentratorVersion
+        return client
+    }
+
+    private func named(_ uplink: UplinkCandidate) -> String {
+        let addresses = uplink.addresses.map(\.description).joined(separator: " and ")
+        return "\(Printable.text(uplink.name)) (\(addresses))"
+    }
+
+    /// Where a host is silent to UDP and answers TCP, something on the way lets no UDP through.
+    private func whyUDPIsBlocked(_ uplink: UplinkCandidate) -> String? {
+        guard let loop = try? EventLoop(),
+            let place = settings.concentrator.compactMap(\.socketAddress).first(where: {
+                uplink.has(isIPv4: $0.address.isIPv4)
+            })
+        else { return nil }
+        var answers: Bool?
+        let departure = Departure(interface: uplink.interface, addresses: uplink.addresses)
+        let attempt = StreamSocket.connect(to: place, from: departure, loop: loop) { result in
+            switch result {
+            case .success(let socket):
+                answers = true
+                socket.reset()
+            case .failure(let error): answers = error.code == ECONNREFUSED
+            }
+        }
+        _ = loop.run(until: .seconds(2)) { answers != nil }
+        attempt.cancel()
+        guard answers == true else { return nil }
+        return """
+            \(place.address) answers TCP over it and no UDP: a firewall or the provider on this way blocks UDP, or the \
+            port is not let through there; another port (443) may pass
+            """
+    }
+
+    // MARK: Rates, and a NAT's memory
+
+    /// At most, each way.
+    private static let bytes = 2 << 20
+    private static let rateTime = Interval.seconds(3)
+    /// Share of datagrams above which a way is called lossy.
+    private static let maximumLoss = 0.05
+
+    private func checkRates(_ uplink: UplinkCandidate, _ client: JoinClient) {
+        let name = named(uplink)
+        guard let way = client.measure(bytes: Self.bytes, Self.rateTime) else {
+            findings.warning(
+                "\(name): the concentrator does not measure rates",
+                mend: "it is older than this program, or busy with other measurements")
+            return
+        }
+        func text(_ rate: Rate) -> String {
+            let megabits = rate.megabitsPerSecond
+            return String(format: megabits < 10 ? "%.1f" : "%.0f", megabits)
+        }
+        let rates = "\(text(way.downRate)) Mbit/s down and \(text(way.upRate)) up in UDP"
+        if way.loss > Self.maximumLoss {
+            findings.warning(
+                "\(name): \(rates), with \(Int((way.loss * 100).rounded())) % of the datagrams lost",
+                mend: """
+                    where a download by TCP over this uplink is much faster, UDP is throttled on the way: another port \
+                    (443) may be better; else the link is as bad
+                    """)
+        } else {
+            findings.ok("\(name): \(rates)")
+        }
+        let seen = SocketAddress(way.seenAs)?.address
+        if let seen, uplink.addresses.contains(seen) {
+            findings.ok("\(name): no NAT, the concentrator sees its own address")
+        } else {
+            findings.ok("\(name): behind a NAT, seen as \(Printable.text(way.seenAs))")
+        }
+    }
+
+    /// How long proxies are silent at most (docs/decisions.md, keepalives).
+    private static let keepalive = 20
+
+    private func checkMemory(
+        _ ways: [(uplink: UplinkCandidate, client: JoinClient)], _ silence: Interval
+    ) {
+        let seconds = Int(silence.seconds)
+        let heard = JoinClient.hear(ways.map(\.client), after: silence)
+        for (way, heard) in zip(ways, heard) {
+            let name = named(way.uplink)
+            switch heard {
+            case nil: break  // said with its rates
+            case true?: findings.ok("\(name): hears after \(seconds) s of silence")
+            case false? where seconds <= Self.keepalive:
+                findings.wrong(
+                    "\(name): hears nothing after \(seconds) s of silence",
+                    mend: """
+                        a NAT or firewall forgets UDP flows sooner than a proxy's keepalive of \(Self.keepalive) s: raise \
+                        its time-out for UDP (RFC 4787 asks for 120 s)
+                        """)
+            case false?:
+                findings.warning(
+                    "\(name): hears nothing after \(seconds) s of silence",
+                    mend: """
+                        a NAT or firewall forgets UDP flows: proxies say something every \(Self.keepalive) s, see with \
+                        --nat-timeout \(Self.keepalive) whether that is often enough
+                        """)
+            }
+        }
     }
 
     // MARK: The concentrator
