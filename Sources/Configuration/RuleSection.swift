@@ -56,7 +56,7 @@ struct RuleSection {
     private func read(_ table: Table<RuleKey>, left: inout Int) -> Rule? {
         guard let action = action(table) else { return nil }
         var rule = Rule(action)
-        if let field = table[.to] { destinations(field, into: &rule.destinations, left: &left) }
+        rule.destinations = table[.to].map { destinations($0, left: &left) }
         rule.ports = (table[.ports]?.list() ?? []).compactMap { $0.ports() }
         rule.transport = table[.transport]?.choice(FlowFacts.Transport.self)
         rule.entries = (table[.listener]?.list() ?? []).compactMap { entry($0) }
@@ -135,9 +135,8 @@ struct RuleSection {
         return field.wrong("\"\(text)\" is none of \(known.joined(separator: ", "))\(hint)")
     }
 
-    private func destinations(
-        _ field: Field, into destinations: inout Rule.Destinations, left: inout Int
-    ) {
+    private func destinations(_ field: Field, left: inout Int) -> Rule.Destinations {
+        var destinations = Rule.Destinations()
         for member in field.list() ?? [] {
             if case .table = member.item.content {
                 guard
@@ -152,6 +151,7 @@ struct RuleSection {
             }
         }
         destinations.ranges.sort()
+        return destinations
     }
 }
 

@@ -2,21 +2,18 @@ import Measures
 
 /// One rule: what it is about, all of which must fit, and what it has done.
 public struct Rule: Equatable, Sendable {
-    /// Names and ranges a flow goes to; one of them must fit, where there is any.
+    /// Names and ranges a flow goes to; one of them must fit.
     public struct Destinations: Equatable, Sendable {
         /// Hosts by name.
         public var names = NameList()
         /// Addresses.
         public var ranges = RangeList()
 
-        /// Everywhere.
+        /// Nowhere.
         public init() {}
-
-        /// Whether nothing is said of where a flow goes.
-        public var isEmpty: Bool { names.isEmpty && ranges.isEmpty }
     }
-    /// Empty: everywhere.
-    public var destinations = Destinations()
+    /// Nil: everywhere. None in it (a list that is empty): nowhere.
+    public var destinations: Destinations?
     /// Of the destination; empty: every port.
     public var ports: [ClosedRange<UInt16>] = []
     /// Nil: both.
@@ -93,7 +90,8 @@ public struct RuleSet: Equatable, Sendable {
                 if asksForUser { return .user }
                 return nil
             }
-            guard !rule.destinations.names.isEmpty, flow.name == nil, !given.contains(.name)
+            guard rule.destinations?.names.isEmpty == false, flow.name == nil,
+                !given.contains(.name)
             else { continue }
             return asksForUser ? .user : .name
         }
@@ -111,8 +109,7 @@ public struct RuleSet: Equatable, Sendable {
     private func fitsDestination(
         _ rule: Rule, _ flow: FlowFacts, _ name: inout LazyKey
     ) -> Bool {
-        let to = rule.destinations
-        if to.isEmpty { return true }
+        guard let to = rule.destinations else { return true }
         if !to.ranges.isEmpty, let address = flow.address, to.ranges.contains(address) {
             return true
         }
@@ -128,11 +125,11 @@ public struct RuleSet: Equatable, Sendable {
         }
         let rule = rules[number - 1]
         var reasons: [String] = []
-        if !rule.destinations.isEmpty {
-            if let address = flow.address, let range = rule.destinations.ranges.match(address) {
+        if let to = rule.destinations {
+            if let address = flow.address, let range = to.ranges.match(address) {
                 reasons.append("to \(RangeList.text(range, like: address))")
             } else if let name = flow.name, let key = NameKey(name),
-                let match = rule.destinations.names.match(key)
+                let match = to.names.match(key)
             {
                 let shown = match.1 == .exact ? match.name : ".\(match.name)"
                 reasons.append("to \(shown)\(flow.address == nil ? "" : " (named \(name))")")

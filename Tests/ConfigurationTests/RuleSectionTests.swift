@@ -128,6 +128,14 @@ import Wire
         #expect(scratch.sentences(.proxy, start + wrong.text) == wrong.sentences)
     }
 
+    @Test func anEmptyFileFitsNothing() throws {
+        _ = scratch.write("# nothing today\n\n", to: "list.txt")
+        let set = try scratch.proxy(start + "rules:\n  - { to: { file: list.txt }, then: block }")
+            .settings.rules
+        #expect(decide(set, "other.example") == .standard)
+        #expect(decide(set, "192.0.2.1") == .standard)
+    }
+
     @Test func linesOfAFile() throws {
         let path = scratch.write("good.example\nbad one\n# fine\n1.2.3\n", to: "list.txt")
         let sentences = scratch.sentences(

@@ -216,9 +216,10 @@ private let block = RuleSet([Rule(.block)])
     }
 
     private func named(_ name: String, _ action: Action) -> Rule {
-        var rule = Rule(action)
-        let isName = rule.destinations.names.insert(name, .suffix)
+        var rule = Rule(action), destinations = Rule.Destinations()
+        let isName = destinations.names.insert(name, .suffix)
         #expect(isName)
+        rule.destinations = destinations
         return rule
     }
     private let request = Array("GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n".utf8)

@@ -18,16 +18,17 @@ private func flow(
 }
 
 private func to(_ entries: String..., action: Action = .block) -> Rule {
-    var rule = Rule(action)
+    var rule = Rule(action), destinations = Rule.Destinations()
     for entry in entries {
-        if let range = Subnet(entry) { rule.destinations.ranges.insert(range); continue }
+        if let range = Subnet(entry) { destinations.ranges.insert(range); continue }
         let inserted =
             entry.hasPrefix(".")
-            ? rule.destinations.names.insert(entry.dropFirst(), .suffix)
-            : rule.destinations.names.insert(entry, .exact)
+            ? destinations.names.insert(entry.dropFirst(), .suffix)
+            : destinations.names.insert(entry, .exact)
         #expect(inserted, "\(entry)")
     }
-    rule.destinations.ranges.sort()
+    destinations.ranges.sort()
+    rule.destinations = destinations
     return rule
 }
 
@@ -52,6 +53,17 @@ private func to(_ entries: String..., action: Action = .block) -> Rule {
         #expect(rules.decide(flow("::ffff:192.0.2.9")).rule == 3, "mapped, it is IPv4")
         #expect(rules.decide(flow("192.0.3.9")) == .standard)
         #expect(rules.decide(flow("192.0.3.9", name: "a.example.org")).rule == 2)
+    }
+
+    /// A list of which nothing is left is no list of everything.
+    @Test func anEmptyListFitsNothing() {
+        var everywhere = Rule(.block)
+        everywhere.ports = [25...25]
+        let rules = RuleSet([to(), everywhere])
+        #expect(rules.decide(flow("example.org")) == .standard)
+        #expect(rules.decide(flow("192.0.2.1")) == .standard)
+        #expect(rules.question(about: flow("192.0.2.1")) == nil)
+        #expect(rules.decide(flow("192.0.2.1", 25)).rule == 2)
     }
 
     @Test func everyConditionMustFit() {

@@ -10,9 +10,9 @@ enum RuleBenchmark {
 
     static func run() -> [Figure] {
         let before = residentBytes()
-        var names = Rule(.block), ranges = Rule(.block)
+        var names = Rule.Destinations(), ranges = Rule.Destinations()
         for i in 0..<entries {
-            _ = names.destinations.names.insert(
+            _ = names.names.insert(
                 "host\(i).example\(i % 997).net", i % 3 == 0 ? .suffix : .exact)
         }
         let afterNames = residentBytes()
@@ -21,11 +21,14 @@ enum RuleBenchmark {
                 i % 4 == 0
                 ? IPAddress(v6High: 0x2001_0db8_0000_0000 + UInt64(i), low: 0)
                 : IPAddress(v4: UInt32(truncatingIfNeeded: 0x0100_0000 + i * 512))
-            ranges.destinations.ranges.insert(Subnet(address, prefix: i % 4 == 0 ? 64 : 24))
+            ranges.ranges.insert(Subnet(address, prefix: i % 4 == 0 ? 64 : 24))
         }
-        ranges.destinations.ranges.sort()
+        ranges.ranges.sort()
         let afterRanges = residentBytes()
-        let byName = RuleSet([names]), byRange = RuleSet([ranges])
+        var ofNames = Rule(.block), ofRanges = Rule(.block)
+        ofNames.destinations = names
+        ofRanges.destinations = ranges
+        let byName = RuleSet([ofNames]), byRange = RuleSet([ofRanges])
         let hosts = (0..<1_000).map { i in
             i % 2 == 0
                 ? "a.b.host\(i * 97).example\(i * 97 % 997).net" : "www.other\(i).example.org"
