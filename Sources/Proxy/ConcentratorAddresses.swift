@@ -1,3 +1,4 @@
+import Dialogue
 import Logging
 import Measures
 import Shell
@@ -29,6 +30,14 @@ final class ConcentratorAddresses {
             interval = Self.minimumInterval
             if isNeeded { resolveAll() } else { timer?.cancel() }
         }
+    }
+
+    /// Those of the targets that are names.
+    static func names(of targets: [Target]) -> Set<DNSName> {
+        Set(
+            targets.compactMap {
+                if case .name(let name) = $0.host { DNSName(name) } else { nil }
+            })
     }
 
     init(

@@ -51,7 +51,10 @@ extension ProxyServer {
             rulesChanged &+= 1
             restrictions.keep(changed.rules.uplinkLists)
         }
-        if let addresses { session.follow(addresses) }
+        if let addresses {
+            session.follow(addresses)
+            self.names.concentrators = ConcentratorAddresses.names(of: changed.concentrator)
+        }
         if changed.uplinks != old.uplinks || addresses != nil { uplinks.apply(changed) }
         if changed.mode != old.mode, changed.mode != mode { take(ModeWish(changed.mode)) }
         if changed.mode != old.mode || changed.uplinks != old.uplinks { warnOfNoBackup() }

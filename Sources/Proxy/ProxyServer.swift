@@ -99,6 +99,7 @@ public final class ProxyServer: EngineDelegate {
         uplinks.sockets.numbersChanged = { [weak restrictions] in restrictions?.renew() }
         session = try SessionMonitor(
             settings, program: program, uplinks: uplinks, driver: driver, log: log)
+        names.concentrators = ConcentratorAddresses.names(of: settings.concentrator)
         driver.delegate = self
         ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
         session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }

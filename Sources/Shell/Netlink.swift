@@ -149,17 +149,44 @@ enum Netlink {
     ) throws(SystemError) {
         var failure: Int32 = 0
         withBuffer { buffer in
-            let message = mnl_nlmsg_put_header(buffer.baseAddress)!
-            message.pointee.nlmsg_type = UInt16(type)
-            message.pointee.nlmsg_flags =
-                UInt16(NLM_F_REQUEST | NLM_F_ACK) | (isNew ? UInt16(NLM_F_CREATE | NLM_F_EXCL) : 0)
-            message.pointee.nlmsg_seq = 1
-            mnl_nlmsg_put_extra_header(message, MemoryLayout<Head>.size)!
-                .storeBytes(of: head, as: Head.self)
+            let flags = NLM_F_ACK | (isNew ? NLM_F_CREATE | NLM_F_EXCL : 0)
+            let message = message(in: buffer, type, flags: UInt16(flags), head)
             put(message)
             failure = acknowledged(socket, message, buffer)
         }
         if failure != 0 { throw SystemError(operation, code: failure) }
+    }
+
+    /// Sends one question with `head` and what `put` appends; hands over the first message of the
+    /// kernel's answer, and nothing where there is none.
+    static func ask<Head>(
+        _ socket: OpaquePointer, _ type: Int, _ head: Head,
+        _ put: (UnsafeMutablePointer<nlmsghdr>) -> Void, _ take: (UnsafePointer<nlmsghdr>) -> Void
+    ) {
+        withBuffer { buffer in
+            let message = message(in: buffer, type, flags: 0, head)
+            put(message)
+            guard mnl_socket_sendto(socket, message, Int(message.pointee.nlmsg_len)) >= 0 else {
+                return
+            }
+            let n = mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+            guard n > 0 else { return }
+            forEachMessage(buffer, n) {
+                take($0); return false
+            }
+        }
+    }
+
+    private static func message<Head>(
+        in buffer: UnsafeMutableRawBufferPointer, _ type: Int, flags: UInt16, _ head: Head
+    ) -> UnsafeMutablePointer<nlmsghdr> {
+        let message = mnl_nlmsg_put_header(buffer.baseAddress)!
+        message.pointee.nlmsg_type = UInt16(type)
+        message.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST) | flags
+        message.pointee.nlmsg_seq = 1
+        mnl_nlmsg_put_extra_header(message, MemoryLayout<Head>.size)!
+            .storeBytes(of: head, as: Head.self)
+        return message
     }
 
     /// Sends a message of `buffer` and waits for the kernel's answer: 0, or the errno.
@@ -192,6 +219,7 @@ enum Netlink {
     private static func isRelevant(_ message: UnsafePointer<nlmsghdr>) -> Bool {
         switch Int(message.pointee.nlmsg_type) {
         case Int(RTM_NEWLINK), Int(RTM_DELLINK), Int(RTM_NEWADDR), Int(RTM_DELADDR): return true
+        case Int(RTM_NEWRULE), Int(RTM_DELRULE): return true
         case Int(RTM_NEWROUTE), Int(RTM_DELROUTE):
             guard let head = payload(message, as: rtmsg.self) else { return false }
             return head.rtm_dst_len == 0 || Int(head.rtm_type) == Int(RTN_LOCAL)

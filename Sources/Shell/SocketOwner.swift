@@ -1,3 +1,4 @@
+import CMnl
 import Glibc
 import Measures
 
@@ -12,6 +13,8 @@ public enum SocketOwner {
 
     /// In the answer, behind the message's head and the family's four bytes: the socket's own port.
     private static let portOffset = 16 + 4
+    /// Behind both ports and addresses: the interface that it is bound to.
+    private static let interfaceOffset = portOffset + 4 + 32
 
     /// What kind of socket it is.
     public enum Transport: UInt8, Sendable {
@@ -28,6 +31,41 @@ public enum SocketOwner {
     public static func user(
         of transport: Transport = .stream, local: SocketAddress, remote: SocketAddress
     ) -> UInt32? {
+        ask(transport, local: local, remote: remote, interface: 0)?.user
+    }
+
+    /// Whether the program whose connection leaves by `interface` has bound its socket to an
+    /// interface (SO_BINDTODEVICE), so that nothing that comes in by another can reach it.
+    public static func isBound(
+        local: SocketAddress, remote: SocketAddress, leavingBy interface: UInt32
+    ) -> Bool {
+        ask(.stream, local: local, remote: remote, interface: interface)?.isBound == true
+    }
+
+    /// The ports of this machine's TCP connections, whoever has opened them.
+    static func connectedPorts() throws(SystemError) -> Set<UInt16> {
+        let socket = try Netlink.open(sockDiag)
+        defer { mnl_socket_close(socket) }
+        var ports: Set<UInt16> = []
+        for family in [AF_INET, AF_INET6] {
+            // inet_diag_req_v2: family and protocol, the states but LISTEN, TIME-WAIT and CLOSE, and
+            // of which socket: of any.
+            let any = (UInt64(0), UInt64(0), UInt64(0))
+            let head = (UInt32(family) | 6 << 8, UInt32(0b1011_0011_1110), any, any)
+            try Netlink.dump(socket, byFamily, head) { message in
+                guard message.pointee.nlmsg_type == byFamily else { return }
+                // inet_diag_msg: four bytes, then the socket's own port.
+                let start = Netlink.payload(message, as: (UInt32, UInt16).self)
+                if let port = start?.1 { ports.insert(UInt16(bigEndian: port)) }
+            }
+        }
+        return ports
+    }
+
+    /// What the kernel knows of a socket. One that is bound to an interface is found by that alone.
+    private static func ask(
+        _ transport: Transport, local: SocketAddress, remote: SocketAddress, interface: UInt32
+    ) -> (user: UInt32, isBound: Bool)? {
         let local = SocketAddress(local.address.unmapped, port: local.port)
         let remote = SocketAddress(remote.address.unmapped, port: remote.port)
         guard local.address.isIPv4 == remote.address.isIPv4 else { return nil }
@@ -35,7 +73,7 @@ public enum SocketOwner {
             AF_NETLINK, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), sockDiag)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
-        let request = request(transport, local, remote)
+        let request = request(transport, local, remote, interface)
         guard send(descriptor, request, request.count, 0) == request.count else { return nil }
         var answer = [UInt8](repeating: 0, count: 4096)
         // The kernel has answered by now: it does not keep anybody waiting.
@@ -47,13 +85,17 @@ public enum SocketOwner {
             }
             let port = bytes.loadUnaligned(fromByteOffset: portOffset, as: UInt16.self).bigEndian
             guard port == local.port else { return nil }
-            return bytes.loadUnaligned(fromByteOffset: userOffset, as: UInt32.self)
+            return (
+                bytes.loadUnaligned(fromByteOffset: userOffset, as: UInt32.self),
+                bytes.loadUnaligned(fromByteOffset: interfaceOffset, as: UInt32.self) != 0
+            )
         }
     }
 
     /// nlmsghdr, then inet_diag_req_v2 (linux/inet_diag.h).
     private static func request(
-        _ transport: Transport, _ local: SocketAddress, _ remote: SocketAddress
+        _ transport: Transport, _ local: SocketAddress, _ remote: SocketAddress,
+        _ interface: UInt32
     ) -> [UInt8] {
         // udp_dump_one() takes them for those of a packet that comes in.
         let (source, target) = transport == .stream ? (local, remote) : (remote, local)
@@ -69,6 +111,7 @@ public enum SocketOwner {
             bytes.storeBytes(of: target.port.bigEndian, toByteOffset: 26, as: UInt16.self)
             store(source.address, at: 28, bytes)
             store(target.address, at: 44, bytes)
+            bytes.storeBytes(of: interface, toByteOffset: 60, as: UInt32.self)
             // No cookie is known.
             bytes.storeBytes(of: UInt64.max, toByteOffset: 64, as: UInt64.self)
         }

@@ -23,6 +23,8 @@ enum MetricHelp {
         "datagrams_direct_total": "Applications' datagrams that left from this machine.",
         "captured_connections_total": "Connections that were captured.",
         "captured_refused_total": "Captured connections that were refused.",
+        "captured_bound_refused_total":
+            "Connections of programs whose socket is bound to an interface, refused.",
         "captured_own_destination_total": "Captured connections to the concentrator, refused.",
         "captured_held": "Programs' SYNs that are held until their dial has ended.",
         "captured_held_overflow_total": "SYNs dropped since too many were held.",

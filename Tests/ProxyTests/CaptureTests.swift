@@ -27,6 +27,21 @@ import Wire
         #expect(found.isAbsent(at: .zero))
     }
 
+    /// Who tries every port has a burst and then a pace; another source's is its own, and all of them
+    /// together have one.
+    @Test func associationsBeginAtAPace() {
+        var pace = AssociationPace()
+        func begun(_ sources: [String], at now: Instant) -> Int {
+            (0..<5_000).count { pace.take(IPAddress(sources[$0 % sources.count])!, at: now) }
+        }
+        #expect(begun(["192.0.2.1"], at: .zero) == 480)
+        #expect(begun(["192.0.2.2"], at: .zero) == 480)
+        #expect(begun(["192.0.2.3"], at: .zero) == 0, "all have had what they may")
+        #expect(begun(["192.0.2.1"], at: .zero + .seconds(1)) == 200)
+        pace.forgetRested(at: .zero + .seconds(60))
+        #expect(begun((1...250).map { "192.0.2.\($0)" }, at: .zero + .seconds(60)) == 960)
+    }
+
     @Test func everyFailureHasAnAnswer() {
         for status in DialStatus.allCases where status != .connected {
             if case .accept = CapturedDial.verdict(status) {

@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 
-from world import ORIGIN, ORIGIN6, RESOLVER, content
+from world import CONCENTRATOR, ORIGIN, ORIGIN6, RESOLVER, content
 
 NAMES = {
     "origin.test": ([ORIGIN], [ORIGIN6]), "v4.test": ([ORIGIN], []), "v6.test": ([], [ORIGIN6]),
     # Happy Eyeballs: the first family leads nowhere.
     "halfdead.test": ([ORIGIN], ["fd00:81:3::dead"]),
-    "loopback.test": (["127.0.0.1"], []), "nowhere.test": (["10.81.3.99"], []),
+    "loopback.test": (["127.0.0.1"], []), "concentrator.test": ([CONCENTRATOR], []), "nowhere.test": (["10.81.3.99"], []),
 }
 
 

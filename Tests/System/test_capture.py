@@ -388,6 +388,8 @@ table ip filter {
 }
 table inet firewalld {
     chain mangle_PREROUTING { type filter hook prerouting priority mangle + 10; policy accept; ct state established return; }
+    chain filter_PREROUTING { type filter hook prerouting priority filter + 10; policy accept
+        icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept; meta nfproto ipv6 fib saddr . mark . iif oif missing drop; }
     chain filter_INPUT { type filter hook input priority filter + 10; policy accept; ct state { established, related } accept
         iifname "lo" accept; ct state invalid drop; }
     chain filter_OUTPUT { type filter hook output priority filter + 10; policy accept; ct state { established, related } accept; }
@@ -535,6 +537,9 @@ def test_beside_other_rules(w):
     sh(f"ip -n {w.app} link add wg0 type veth peer name wg0far && ip -n {w.app} link set wg0far up && ip -n {w.app} address add 10.66.0.2/24 dev wg0 && ip -n {w.app} link set wg0 up")
     sh(f"ip -n {w.app} route add default dev wg0 table 51820")
     sh(f"ip -n {w.app} rule add not fwmark 51820 lookup 51820 && ip -n {w.app} rule add lookup main suppress_prefixlength 0")
+    # As wg-quick and many distributions have it: the way back is looked up, by the mark.
+    w.run(w.app, ["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.lo.rp_filter=1",
+                  "net.ipv4.conf.br-lan.rp_filter=1", "net.ipv4.conf.all.src_valid_mark=1"])
     # What is Braid's first choice is taken already.
     sh(f"ip -n {w.app} route add blackhole 203.0.113.0/24 table 8684 && ip -n {w.app} rule add from 203.0.113.0/24 lookup main priority 90")
     w.wait(lambda: "tentative" not in sh(f"ip -n {w.app} -6 address"), "the addresses")

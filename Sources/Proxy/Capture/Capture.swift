@@ -29,6 +29,7 @@ final class Capture {
 
     struct Counters {
         var connections = 0, refused = 0, ownDestinations = 0, retransmitted = 0, overflow = 0
+        var bound = 0
     }
 
     /// Where programs ask for names; the proxy answers itself.
@@ -105,6 +106,7 @@ final class Capture {
             .init("captured_connections_total", counters.connections),
             .init("captured_refused_total", counters.refused),
             .init("captured_own_destination_total", counters.ownDestinations),
+            .init("captured_bound_refused_total", counters.bound),
             .init("captured_held", dials.count),
             .init("captured_held_overflow_total", counters.overflow),
             .init("captured_associations", datagrams?.count ?? 0),
@@ -167,6 +169,13 @@ final class Capture {
             judge(packet, .refuse)
             return
         }
+        if let interface = packet.interface,
+            SocketOwner.isBound(
+                local: packet.source, remote: packet.destination, leavingBy: interface)
+        {
+            refuseBound(packet)
+            return
+        }
         // A name is in the first bytes, which come when the connection stands.
         if packet.destination.port == Self.namePort
             || server.asksForName(ends.target, from: ends.flowOrigin(listener))
@@ -197,6 +206,20 @@ final class Capture {
         dials[ends] = dial
         dialsBySource.add(packet.source.address)
         dial.start()
+    }
+
+    /// A socket that is bound to an interface hears nothing of the proxy's.
+    private func refuseBound(_ packet: HeldPacket) {
+        counters.bound += 1
+        if let silent = notices.pass(at: server.loop.now()) {
+            log.notice(
+                """
+                a program's socket is bound to an interface and can't be captured: it is refused (a user of \
+                capture.exclude_users may)
+                """,
+                metadata: ["to": "\(packet.destination)", "not_logged_before": "\(silent)"])
+        }
+        judge(packet, .prohibited)
     }
 
     func judge(_ packet: HeldPacket, _ verdict: PacketQueue.Verdict) {

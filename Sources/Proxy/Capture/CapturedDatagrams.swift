@@ -13,6 +13,7 @@ final class CapturedDatagrams {
     private let sockets: [RelaySocket]
     private var associations: [SocketAddress: CapturedAssociation] = [:]
     private var ofSource = Tally<IPAddress>()
+    private var pace = AssociationPace()
     private var replies: ReplySockets
     private var sweep: LoopTimer?
     private var isEnding = false
@@ -76,7 +77,10 @@ final class CapturedDatagrams {
         _ datagram: UnsafeRawBufferPointer, _ from: SocketAddress, _ destination: SocketAddress,
         at now: Instant
     ) {
-        guard destination.port != 0, from.port != 0, !destination.address.isUnspecified else {
+        // An answer to nobody's address would be one to this machine.
+        guard destination.port != 0, from.port != 0, !destination.address.isUnspecified,
+            !from.address.isUnspecified, from.address.unmapped == from.address
+        else {
             refused += 1
             return
         }
@@ -104,7 +108,7 @@ final class CapturedDatagrams {
         guard !isEnding else { return }
         let client = NameService.Client(address: from, transport: .datagram)
         let source = Target(host: .address(destination.address), port: destination.port)
-        server.names.ask(question, from: client) { [weak self] answer in
+        server.names.ask(question, from: client, of: destination) { [weak self] answer in
             answer.withUnsafeBytes { self?.answer($0, from: source, to: from) }
         }
     }
@@ -118,10 +122,11 @@ final class CapturedDatagrams {
             server.session.hasten()
             return nil
         }
+        guard pace.take(client.address, at: now) else { return nil }
         if ofSource[client.address] >= Self.maximumOfSource {
-            oldest { $0.client.address == client.address }?.leave()
+            leastMissed { $0.client.address == client.address }?.leave()
         } else if associations.count >= Self.maximum {
-            oldest { _ in true }?.leave()
+            leastMissed { _ in true }?.leave()
         }
         let association = CapturedAssociation(client, destination, self)
         associations[client] = association
@@ -131,10 +136,18 @@ final class CapturedDatagrams {
         return association
     }
 
-    private func oldest(where isOne: (CapturedAssociation) -> Bool) -> CapturedAssociation? {
+    /// One that nobody has answered, so that a flood is in no call's way; then the one that was
+    /// silent for longest.
+    private func leastMissed(
+        where isOne: (CapturedAssociation) -> Bool
+    ) -> CapturedAssociation? {
         var found: CapturedAssociation?
         for association in associations.values where isOne(association) {
-            if association.usedAt < found?.usedAt ?? .distantFuture { found = association }
+            guard let best = found else { found = association; continue }
+            let isLess =
+                association.isHeard == best.isHeard
+                ? association.usedAt < best.usedAt : best.isHeard
+            if isLess { found = association }
         }
         return found
     }
@@ -145,6 +158,7 @@ final class CapturedDatagrams {
             association.leave()
         }
         replies.closeIdle(at: now)
+        pace.forgetRested(at: now)
         if !associations.isEmpty { sweep?.arm(after: Self.sweepInterval) }
     }
 
@@ -176,6 +190,8 @@ final class CapturedDatagrams {
 final class CapturedAssociation: DatagramRouterOwner {
     let client: SocketAddress
     private(set) var usedAt = Instant.zero
+    /// Somebody has answered.
+    private(set) var isHeard = false
     private let owner: CapturedDatagrams
     private var router: DatagramRouter?
     private var isAnswered = false
@@ -249,6 +265,7 @@ final class CapturedAssociation: DatagramRouterOwner {
     func routed(_ payload: UnsafeRawBufferPointer, from source: Target) {
         guard !isOver else { return }
         usedAt = owner.capture.server.driver.now
+        isHeard = true
         owner.answer(payload, from: source, to: client)
     }
 

@@ -32,6 +32,11 @@ final class NameService {
     /// long as an answer may take, fail at once, or are asked of the network's servers, where some
     /// are named. Nil while there is one.
     var absence: () -> WithoutSession? = { nil }
+    /// Names of the concentrator: without it there is no tunnel, so that this machine's own
+    /// questions for them go to whom they were meant for.
+    var concentrators: Set<DNSName> = []
+    /// Such questions under way.
+    private var beside: [UInt64: NameExchange] = [:]
     /// What has been answered.
     private(set) var memory = NameMemory()
     private var cache = NameCache()
@@ -133,6 +138,7 @@ final class NameService {
         listeners = []
         for connection in Array(living.values) { connection.cut() }
         questions = [:]
+        beside = [:]
         perClient = Tally()
         tunnel.close()
     }
@@ -163,9 +169,10 @@ final class NameService {
 
     /// A question, as it came. `reply` gets the answer for the same way back, from the loop or from
     /// within, once or never: what is malformed, or more than there may be, is dropped. Captured
-    /// questions come in here, and are answered from the address that they were sent to.
+    /// questions come in here, and are answered from the address that they were sent to, `server`.
     func ask(
-        _ message: UnsafeRawBufferPointer, from client: Client, reply: @escaping ([UInt8]) -> Void
+        _ message: UnsafeRawBufferPointer, from client: Client, of server: SocketAddress? = nil,
+        reply: @escaping ([UInt8]) -> Void
     ) {
         guard !isStopped else { return }
         counters.asked += 1
@@ -182,6 +189,12 @@ final class NameService {
         let key = NameKey(query),
             waiting = PendingName.Waiting(
                 client: client, query: query, limit: limit, reply: reply)
+        if let server, concentrators.contains(query.question.name),
+            isThisMachine(client.address.address)
+        {
+            askBeside(waiting, server)
+            return
+        }
         if let known = cache.answer(for: key, at: loop.now()) {
             tell(waiting, known.answer, age: known.age)
         } else if let question = questions[key] {
@@ -254,6 +267,27 @@ final class NameService {
             key.question, flags: flags,
             extended: .init(size: DNSQuery.askedSize, wantsSignatures: key.wantsSignatures)
         ) { [weak self] in self?.ended(key, number, $0) }
+    }
+
+    /// What has no room is asked again by whoever asks.
+    private func askBeside(_ waiting: PendingName.Waiting, _ server: SocketAddress) {
+        guard beside.count < NameLimit.beside else { counters.tooMany += 1; return }
+        counters.local += 1
+        lastNumber += 1
+        let number = lastNumber
+        beside[number] = NameForwarder(loop: loop, servers: [server]).ask(
+            waiting.query.question, flags: DNSHeader.Flag.recursionDesired,
+            extended: .init(size: DNSQuery.askedSize, wantsSignatures: false)
+        ) { [weak self] answer in
+            guard let self, let exchange = beside.removeValue(forKey: number) else { return }
+            defer { withExtendedLifetime(exchange) {} }
+            if let answer {
+                tell(waiting, answer, age: 0)
+            } else {
+                counters.failed += 1
+                waiting.reply(waiting.query.failure(DNSCode.serverFailure))
+            }
+        }
     }
 
     @discardableResult private func take(_ key: NameKey) -> PendingName? {

@@ -30,6 +30,8 @@ enum NameLimit {
     static let questions = 480
     /// Of one client, so that it does not push out the others'.
     static let questionsPerClient = 120
+    /// For the concentrator's own name, under way: a resolver asks for two types, and again.
+    static let beside = 16
     /// Who waits for one question's answer; a client that repeats itself is one.
     static let waiting = 256
     /// For an answer, whatever becomes of the session meanwhile: programs' resolvers wait five

@@ -1,5 +1,3 @@
-import CDatagram
-import CMnl
 import Glibc
 import Logging
 import Measures
@@ -7,8 +5,8 @@ import Measures
 /// What the kernel is told so that traffic comes to the proxy: the table, the rules, the routes and
 /// the queue, from `init` until `remove`.
 ///
-/// The networks this machine stands in are kept up to date, and a table that somebody else took
-/// away is set again.
+/// The networks this machine stands in are kept up to date, and what somebody else took away or
+/// changed, of the table, the rule and the routes, is set again.
 public final class CaptureInstallation {
     /// SYNs that wait for a verdict come here; nil where none are held.
     public let queue: PacketQueue?
@@ -16,11 +14,15 @@ public final class CaptureInstallation {
     public let plan: CapturePlan
     private let log: Logger
     private let tables: NFTables
-    private var claim: Claim?
+    private let loop: EventLoop
+    private var claim: CaptureClaim?
     private var table: CaptureTable
+    /// The table as the kernel shows it when nobody else has changed it.
+    private var shown = ""
+    /// Nil without TPROXY.
+    private var routes: KeptRoutes?
     private var isInstalled = true
-    private var watches: [FileWatch] = []
-    private var sockets: [OpaquePointer] = []
+    private var watch: CaptureWatch?
     private var look: LoopTimer?
     /// Nil where no program of this machine is captured.
     private var addresses: KeptAddresses?
@@ -43,7 +45,8 @@ public final class CaptureInstallation {
     ) throws(SystemError) {
         self.plan = plan
         self.log = log
-        claim = try Claim()
+        self.loop = loop
+        claim = try CaptureClaim()
         guard let tables = NFTables() else {
             throw SystemError("capture traffic (nftables)", code: EPROTONOSUPPORT)
         }
@@ -54,17 +57,23 @@ public final class CaptureInstallation {
         table = CaptureTable(
             plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
             attached: networks, isOwned: plan.exit == .open, isTransparent: isTransparent)
+        table.older = (try? SocketOwner.connectedPorts()) ?? []
         try KeptAddresses.removeLeftovers()
         if plan.machine { addresses = try KeptAddresses() }
-        if isTransparent { _ = try CaptureRoutes.install() } else { try CaptureRoutes.removeAll() }
+        if isTransparent {
+            routes = try KeptRoutes(plan.networks, wantsIPv6: ports.tcp6 != nil)
+        } else {
+            try CaptureRoutes.removeAll()
+        }
         do throws(SystemError) {
             table = try Self.install(table, tables, log)
+            shown = Self.show(tables)
         } catch {
             try? CaptureRoutes.removeAll()
             queue?.close()
             throw error
         }
-        watch(loop)
+        startWatching()
         log.notice(
             "capturing",
             metadata: [
@@ -85,7 +94,8 @@ public final class CaptureInstallation {
         guard isInstalled, plan.exit == .open else { return }
         table.isEnding = true
         do throws(NFTables.Failure) {
-            try tables.run(table.text(replacing: [CaptureTable.name]))
+            try tables.run(table.text(replacing: tables.present()))
+            shown = Self.show(tables)
         } catch {
             log.warning("new connections are captured still", metadata: ["why": "\(error)"])
         }
@@ -149,7 +159,7 @@ public final class CaptureInstallation {
     /// Takes away what a process that is gone has left; false where there was nothing. Throws where
     /// a living one holds it, or the right is missing.
     public static func removeLeftovers() throws(SystemError) {
-        let claim = try Claim()
+        let claim = try CaptureClaim()
         defer { withExtendedLifetime(claim) {} }
         guard let tables = NFTables() else {
             throw SystemError("remove the capture (nftables)", code: EPROTONOSUPPORT)
@@ -174,7 +184,9 @@ public final class CaptureInstallation {
         let text = table.text.replacing("127.0.0.1:1 ", with: "127.0.0.1:PORT ")
             .replacing("[::1]:1 ", with: "[::1]:PORT ").replacing(" to :1\n", with: " to :PORT\n")
             .replacing("th dport 1 ", with: "th dport PORT ")
-        return (text, table.isTransparent ? CaptureRoutes().commands : [])
+        var routes = CaptureRoutes()
+        routes.networks = plan.networks
+        return (text, table.isTransparent ? routes.commands : [])
     }
 
     /// What is set now, as nft shows it and ip would be told; nil where nothing is.
@@ -201,27 +213,39 @@ public final class CaptureInstallation {
     private static func install(
         _ wanted: CaptureTable, _ tables: NFTables, _ log: Logger
     ) throws(SystemError) -> CaptureTable {
-        var table = wanted, failure: NFTables.Failure?
-        for isOwned in wanted.isOwned ? [true, false] : [false] {
-            for hold in holds(wanted.hold) {
-                table.isOwned = isOwned
-                table.hold = hold
-                do throws(NFTables.Failure) {
-                    try tables.run(table.text(replacing: tables.present()))
-                    if case .compatible(let number) = hold {
-                        do throws(SystemError) { try CompatibleHold.install(queue: number) } catch {
-                            failure = NFTables.Failure(description: "\(error)")
-                            continue
-                        }
+        var failure: NFTables.Failure?
+        for table in variants(wanted) {
+            do throws(NFTables.Failure) {
+                try tables.run(table.text(replacing: tables.present()))
+                if case .compatible(let number) = table.hold {
+                    do throws(SystemError) { try CompatibleHold.install(queue: number) } catch {
+                        failure = NFTables.Failure(description: "\(error)")
+                        continue
                     }
-                    tell(wanted, table, log)
-                    return table
-                } catch { failure = error }
-            }
+                }
+                tell(wanted, table, log)
+                return table
+            } catch { failure = error }
         }
         try? tables.removeAll()
         throw SystemError(
             "capture traffic (nftables: \(failure?.description ?? "refused"))", code: EPERM)
+    }
+
+    /// What is wanted, then with less and less of what a kernel may lack.
+    private static func variants(_ wanted: CaptureTable) -> [CaptureTable] {
+        var out: [CaptureTable] = []
+        for isOwned in wanted.isOwned ? [true, false] : [false] {
+            for hold in holds(wanted.hold) {
+                for findsSockets in wanted.findsSockets ? [true, false] : [false] {
+                    var table = wanted
+                    (table.isOwned, table.hold) = (isOwned, hold)
+                    table.findsSockets = findsSockets
+                    out.append(table)
+                }
+            }
+        }
+        return out
     }
 
     private static func holds(_ wanted: CaptureTable.Hold) -> [CaptureTable.Hold] {
@@ -274,37 +298,21 @@ public final class CaptureInstallation {
         }.sorted { "\($0)" < "\($1)" }
     }
 
-    private func watch(_ loop: EventLoop) {
+    private func startWatching() {
         look = loop.timer(for: self) { $0.refresh() }
         check = loop.timer(for: self) { $0.keepAddresses() }
-        for (bus, groups) in [
-            (NETLINK_ROUTE, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK),
-            (NETLINK_NETFILTER, 1 << 6)  // NFNLGRP_NFTABLES is 7
-        ] {
-            do throws(SystemError) {
-                let socket = try Netlink.open(bus, groups: UInt32(groups), isBlocking: false)
-                let watch = loop.watch(mnl_socket_get_fd(socket))
-                watch.onReadable(for: self) {
-                    Netlink.discard(socket)
-                    $0.look?.arm(after: Self.rest)
-                }
-                watch.wantsRead = true
-                watches.append(watch)
-                sockets.append(socket)
-            } catch {
-                log.warning(
-                    "changes of addresses and tables are not heard", metadata: ["why": "\(error)"])
-            }
+        watch = CaptureWatch(loop: loop, log: log) { [weak self] in
+            self?.look?.arm(after: Self.rest)
         }
+        // Of a rule of others that was ahead already it is told, too.
+        look?.arm(after: Self.rest)
     }
 
     private func stopWatching() {
         look?.cancel()
         check?.cancel()
-        for watch in watches { watch.cancel() }
-        for socket in sockets { mnl_socket_close(socket) }
-        watches = []
-        sockets = []
+        watch?.cancel()
+        watch = nil
     }
 
     private func keepAddresses() {
@@ -324,21 +332,40 @@ public final class CaptureInstallation {
         if !addresses.kept.isEmpty { check?.arm(after: Self.checkInterval) }
     }
 
-    /// Something has changed: the networks, or somebody's tables.
+    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where one
+    /// is missing.
+    private static func show(_ tables: NFTables) -> String {
+        var text = (try? tables.run("list table inet \(CaptureTable.name)")) ?? ""
+        for chain in ["hold_machine", "hold_network"] {
+            text += (try? tables.run("list chain inet \(CaptureTable.holdName) \(chain)")) ?? ""
+        }
+        return text
+    }
+
+    /// Something has changed: the networks, the routing rules, or somebody's tables.
     private func refresh() {
         guard isInstalled else { return }
         keepAddresses()
-        if (try? tables.run("list chain inet \(CaptureTable.name) deliver")) == nil {
-            log.warning("somebody took the capture's table away: it is set again")
-            do throws(SystemError) { table = try Self.install(table, tables, log) } catch {
+        let now = loop.now()
+        if let next = routes?.look(at: now, log: log) { look?.arm(after: max(next, Self.rest)) }
+        if Self.show(tables) != shown {
+            log.warning("somebody changed the capture's table, or took it away: it is set again")
+            do throws(SystemError) {
+                table = try Self.install(table, tables, log)
+                shown = Self.show(tables)
+            } catch {
                 log.error("the capture can't be set again", metadata: ["why": "\(error)"])
             }
-            return
         }
+        refreshAttached()
+    }
+
+    private func refreshAttached() {
         guard let now = try? Self.attached(), now != table.attached else { return }
         do throws(NFTables.Failure) {
             try tables.run(table.update(now))
             table.attached = now
+            shown = Self.show(tables)
             log.info(
                 "networks left alone",
                 metadata: ["attached": "\(now.map(\.description).joined(separator: " "))"])
@@ -346,17 +373,4 @@ public final class CaptureInstallation {
             log.warning("the networks left alone stay as they were", metadata: ["why": "\(error)"])
         }
     }
-}
-
-/// One process captures in a network namespace: it has an abstract socket that the kernel closes
-/// with it.
-private final class Claim {
-    private let descriptor: Int32
-
-    init() throws(SystemError) {
-        descriptor = try checked(
-            braid_claim("braid-capture"), "capture traffic, which another process does here")
-    }
-
-    deinit { Glibc.close(descriptor) }
 }

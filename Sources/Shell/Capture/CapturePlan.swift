@@ -47,8 +47,14 @@ enum CaptureMark {
     /// A flow of datagrams that has begun with an answer, as conntrack sees it, has
     /// `answeredNetwork` or `answeredMachine`.
     static let own: UInt32 = 0x1000_0000
-    /// A packet that is captured: a rule routes it to this machine.
+    /// A packet of a program that is captured: a rule routes it to this machine. Of a connection:
+    /// of a program, captured.
     static let captured: UInt32 = 0x2000_0000
+    /// The same of a client of a network: a rule for the network's interface alone routes it, so
+    /// that who looks up the way back by the mark (strict reverse-path filters) finds the network.
+    static let capturedNetwork: UInt32 = 0x3000_0000
+    /// What both of them have in common.
+    static let eitherMask: UInt32 = 0x6000_0000
     /// Of a flow to a client of a network, whose first packet was an answer: so many seconds after
     /// the client's last one, or from another than it had asked.
     static let answeredNetwork: UInt32 = 0x4000_0000

@@ -2,8 +2,9 @@ import CMnl
 import Glibc
 import Measures
 
-/// The rule and the route by which captured packets come in again, for each family: what carries
-/// the mark is routed by a table of its own to this machine.
+/// The rules and the route by which captured packets come in again, for each family: what carries
+/// a program's mark, or a client's and comes by the interface of its network, is routed by a table
+/// of its own to this machine.
 ///
 /// Both have a protocol number of Braid's own (`ip rule` and `ip route` show it), so that they are
 /// known again after a crash, and nothing of others is ever taken away.
@@ -17,16 +18,28 @@ struct CaptureRoutes: Equatable {
 
     var table = CaptureRoutes.firstTable
     var priority = CaptureRoutes.firstPriority
+    /// Interfaces whose clients are captured.
+    var networks: [String] = []
     /// Those of the machine; a kernel without IPv6 has IPv4 only.
     var hasIPv6 = true
 
+    /// The mark of what is routed so, and by which interface it came; nil: by any.
+    struct Rule: Equatable {
+        var mark = CaptureMark.captured
+        var interface: String?
+    }
+    private var rules: [Rule] {
+        [Rule()] + networks.map { Rule(mark: CaptureMark.capturedNetwork, interface: $0) }
+    }
+
     /// As ip(8) would be told.
     var commands: [String] {
-        let mark = "\(CaptureMark.hex(CaptureMark.captured))/\(CaptureMark.hex(CaptureMark.mask))"
-        return (hasIPv6 ? ["-4", "-6"] : ["-4"]).flatMap { family in
-            [
-                "ip \(family) rule add fwmark \(mark) lookup \(table) priority \(priority)"
-                    + " protocol \(Self.protocolNumber)",
+        (hasIPv6 ? ["-4", "-6"] : ["-4"]).flatMap { family in
+            rules.map { rule in
+                "ip \(family) rule add\(rule.interface.map { " iif \($0)" } ?? "") fwmark "
+                    + "\(CaptureMark.hex(rule.mark))/\(CaptureMark.hex(CaptureMark.mask))"
+                    + " lookup \(table) priority \(priority) protocol \(Self.protocolNumber)"
+            } + [
                 "ip \(family) route add local default dev lo table \(table)"
                     + " proto \(Self.protocolNumber)"
             ]
@@ -34,13 +47,18 @@ struct CaptureRoutes: Equatable {
     }
 
     /// Sets them, in place of those that a crash has left. Needs CAP_NET_ADMIN.
-    static func install() throws(SystemError) -> CaptureRoutes {
+    static func install(_ networks: [String]) throws(SystemError) -> CaptureRoutes {
         let socket = try RouteSocket()
         try removeAll(socket)
         var routes = CaptureRoutes()
+        routes.networks = networks
         let (tables, priorities) = try socket.inUse()
         while tables.contains(routes.table), routes.table < firstTable + tries {
             routes.table += 1
+        }
+        // Ahead of others' (the kernel's own is 0): a VPN's may be about everything.
+        if let first = priorities.subtracting([0]).min(), first <= routes.priority {
+            routes.priority = max(first - 1, 1)
         }
         while priorities.contains(routes.priority), routes.priority < firstPriority + tries {
             routes.priority += 1
@@ -54,7 +72,6 @@ struct CaptureRoutes: Equatable {
                 throw error
             }
             // Disabled, or not built in.
-            try? socket.changeRule(routes, isIPv4: false, isNew: false)
             routes.hasIPv6 = false
         }
         return routes
@@ -63,17 +80,28 @@ struct CaptureRoutes: Equatable {
     /// Takes away what carries the protocol number and the mark; nothing where there is nothing.
     static func removeAll() throws(SystemError) { try removeAll(RouteSocket()) }
 
+    /// Whether a captured packet comes in again: somebody may have taken the rule or the route
+    /// away, as a loopback that goes down does, or have one of his own ahead of it.
+    func areInForce() throws(SystemError) -> Bool {
+        let socket = try RouteSocket()
+        guard socket.isLocal(isIPv4: true), !hasIPv6 || socket.isLocal(isIPv4: false) else {
+            return false
+        }
+        return try socket.ownRules().count == rules.count * (hasIPv6 ? 2 : 1)
+    }
+
     /// As ip(8) would be told what is set now.
     static func current() throws(SystemError) -> [String] {
         let found = try RouteSocket().ownRules()
-        guard var routes = found.first?.0 else { return [] }
+        guard var routes = found.first?.routes else { return [] }
         routes.hasIPv6 = found.contains { !$0.isIPv4 }
+        routes.networks = found.compactMap { $0.isIPv4 ? $0.rule.interface : nil }
         return routes.commands
     }
 
     private static func removeAll(_ socket: RouteSocket) throws(SystemError) {
-        for (routes, isIPv4) in try socket.ownRules() {
-            try socket.changeRule(routes, isIPv4: isIPv4, isNew: false)
+        for (routes, rule, isIPv4) in try socket.ownRules() {
+            try socket.change(rule, of: routes, isIPv4: isIPv4, isNew: false)
         }
         for (table, isIPv4) in try socket.ownRoutes() {
             try socket.changeRoute(table, isIPv4: isIPv4, isNew: false)
@@ -82,9 +110,16 @@ struct CaptureRoutes: Equatable {
 
     private func add(_ socket: RouteSocket, isIPv4: Bool) throws(SystemError) {
         try socket.changeRoute(table, isIPv4: isIPv4, isNew: true)
+        var done: [Rule] = []
         do throws(SystemError) {
-            try socket.changeRule(self, isIPv4: isIPv4, isNew: true)
+            for rule in rules {
+                try socket.change(rule, of: self, isIPv4: isIPv4, isNew: true)
+                done.append(rule)
+            }
         } catch {
+            for rule in done {
+                try? socket.change(rule, of: self, isIPv4: isIPv4, isNew: false)
+            }
             try? socket.changeRoute(table, isIPv4: isIPv4, isNew: false)
             throw error
         }
@@ -103,7 +138,9 @@ private final class RouteSocket {
 
     deinit { mnl_socket_close(socket) }
 
-    func changeRule(_ routes: CaptureRoutes, isIPv4: Bool, isNew: Bool) throws(SystemError) {
+    func change(
+        _ rule: CaptureRoutes.Rule, of routes: CaptureRoutes, isIPv4: Bool, isNew: Bool
+    ) throws(SystemError) {
         var head = fib_rule_hdr()
         head.family = UInt8(isIPv4 ? AF_INET : AF_INET6)
         head.action = UInt8(FR_ACT_TO_TBL)
@@ -112,7 +149,10 @@ private final class RouteSocket {
             "change the routing rules"
         ) {
             mnl_attr_put_u32($0, UInt16(FRA_PRIORITY), routes.priority)
-            mnl_attr_put_u32($0, UInt16(FRA_FWMARK), CaptureMark.captured)
+            if let interface = rule.interface {
+                mnl_attr_put_strz($0, UInt16(FRA_IIFNAME), interface)
+            }
+            mnl_attr_put_u32($0, UInt16(FRA_FWMARK), rule.mark)
             mnl_attr_put_u32($0, UInt16(FRA_FWMASK), CaptureMark.mask)
             mnl_attr_put_u32($0, UInt16(FRA_TABLE), routes.table)
             mnl_attr_put_u8($0, UInt16(FRA_PROTOCOL), CaptureRoutes.protocolNumber)
@@ -135,18 +175,46 @@ private final class RouteSocket {
         }
     }
 
-    /// Rules with Braid's protocol number and mark.
-    func ownRules() throws(SystemError) -> [(CaptureRoutes, isIPv4: Bool)] {
-        var out: [(CaptureRoutes, isIPv4: Bool)] = []
-        try forEachRule { head, numbers in
+    /// Whether the kernel would deliver to this machine what is captured on its way to an address
+    /// that nobody has (RFC 5737, RFC 3849).
+    func isLocal(isIPv4: Bool) -> Bool {
+        var head = rtmsg()
+        head.rtm_family = UInt8(isIPv4 ? AF_INET : AF_INET6)
+        head.rtm_dst_len = isIPv4 ? 32 : 128
+        var isLocal = false
+        Netlink.ask(socket, Int(RTM_GETROUTE), head) { message in
+            if isIPv4 {
+                mnl_attr_put_u32(message, UInt16(RTA_DST.rawValue), UInt32(0xc000_0201).bigEndian)
+            } else {
+                var words = (UInt64(0x2001_0db8_0000_0000).bigEndian, UInt64(1).bigEndian)
+                mnl_attr_put(message, UInt16(RTA_DST.rawValue), 16, &words)
+            }
+            mnl_attr_put_u32(message, UInt16(RTA_MARK.rawValue), CaptureMark.captured)
+        } _: { answer in
+            guard Int(answer.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
+                let found = Netlink.payload(answer, as: rtmsg.self)
+            else { return }
+            isLocal = Int(found.rtm_type) == Int(RTN_LOCAL)
+        }
+        return isLocal
+    }
+
+    typealias Found = (routes: CaptureRoutes, rule: CaptureRoutes.Rule, isIPv4: Bool)
+
+    /// Rules with Braid's protocol number and marks.
+    func ownRules() throws(SystemError) -> [Found] {
+        var out: [Found] = []
+        try forEachRule { head, numbers, interface in
             guard numbers[FRA_PROTOCOL] == UInt32(CaptureRoutes.protocolNumber),
-                numbers[FRA_FWMARK] == CaptureMark.captured,
+                let mark = numbers[FRA_FWMARK],
+                mark == CaptureMark.captured || mark == CaptureMark.capturedNetwork,
                 numbers[FRA_FWMASK] == CaptureMark.mask
             else { return }
+            let rule = CaptureRoutes.Rule(mark: mark, interface: interface)
             var routes = CaptureRoutes()
             routes.table = numbers[FRA_TABLE] ?? UInt32(head.table)
             routes.priority = numbers[FRA_PRIORITY] ?? 0
-            out.append((routes, Int32(head.family) == AF_INET))
+            out.append((routes, rule, Int32(head.family) == AF_INET))
         }
         return out
     }
@@ -167,7 +235,7 @@ private final class RouteSocket {
     func inUse() throws(SystemError) -> (tables: Set<UInt32>, priorities: Set<UInt32>) {
         var tables: Set<UInt32> = [], priorities: Set<UInt32> = []
         try forEachRoute { _, table in tables.insert(table) }
-        try forEachRule { head, numbers in
+        try forEachRule { head, numbers, _ in
             tables.insert(numbers[FRA_TABLE] ?? UInt32(head.table))
             priorities.insert(numbers[FRA_PRIORITY] ?? 0)
         }
@@ -175,16 +243,21 @@ private final class RouteSocket {
     }
 
     private func forEachRule(
-        _ take: (fib_rule_hdr, [Int: UInt32]) -> Void
+        _ take: (fib_rule_hdr, [Int: UInt32], _ interface: String?) -> Void
     ) throws(SystemError) {
         try forEach(Int(RTM_GETRULE), Int(RTM_NEWRULE), fib_rule_hdr(), \.family) {
             head, message in
-            var numbers: [Int: UInt32] = [:]
+            var numbers: [Int: UInt32] = [:], interface: String?
             Netlink.forEachAttribute(message, after: MemoryLayout<fib_rule_hdr>.size) {
-                if $1.count == 4 { numbers[$0] = $1.loadUnaligned(as: UInt32.self) }
-                if $1.count == 1 { numbers[$0] = UInt32($1[0]) }
+                if $0 == Int(FRA_IIFNAME) {
+                    interface = String(decoding: $1.prefix { $0 != 0 }, as: UTF8.self)
+                } else if $1.count == 4 {
+                    numbers[$0] = $1.loadUnaligned(as: UInt32.self)
+                } else if $1.count == 1 {
+                    numbers[$0] = UInt32($1[0])
+                }
             }
-            take(head, numbers)
+            take(head, numbers, interface)
         }
     }
 

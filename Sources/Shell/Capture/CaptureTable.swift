@@ -16,8 +16,12 @@ import Measures
 /// for names come through.
 ///
 /// An answer of the proxy's may be a flow's first packet, as connection tracking sees it: of a peer
-/// that speaks first, or after a long silence. `answers` marks such a flow, so that what the program
-/// says in it is captured and not taken for the reply to a stranger.
+/// that speaks first, after a long silence, or when somebody has emptied its table. `answers` marks
+/// such a flow, so that what the program says in it is captured and not taken for the reply to a
+/// stranger.
+///
+/// What is captured and does not come in again, since the rule or the route is gone or a program's
+/// socket is bound to an interface, stops at `leaving`.
 ///
 /// Protocols stand by their numbers (6 TCP, 17 UDP, 1 and 58 ICMP, 2 IGMP): their names would need
 /// /etc/protocols, which small images lack.
@@ -40,10 +44,14 @@ struct CaptureTable {
     var hold: Hold
     /// Networks this machine stands in.
     var attached: [Subnet]
+    /// Ports of this machine with TCP connections that are older than the capture.
+    var older: Set<UInt16> = []
     /// The kernel takes the table away with the process (Linux 5.12).
     var isOwned: Bool
     /// By TPROXY, or else by `redirect`.
     var isTransparent = true
+    /// The kernel can say whether a packet is a connection's of the proxy's (nft_socket).
+    var findsSockets = true
     /// No new flow is captured any more; the living ones go on.
     var isEnding = false
 
@@ -58,6 +66,11 @@ struct CaptureTable {
         out += set("outside6", type: "ipv6_addr", excluded(isIPv4: false))
         out += set("attached4", type: "ipv4_addr", attached.filter(\.address.isIPv4))
         out += set("attached6", type: "ipv6_addr", attached.filter { !$0.address.isIPv4 })
+        if plan.machine, plan.exit == .open {
+            let ports = older.sorted().map(String.init).joined(separator: ", ")
+            out += "    set older {\n        type inet_service\n"
+            out += (ports.isEmpty ? "" : "        elements = { \(ports) }\n") + "    }\n"
+        }
         for (name, rules) in chains where !rules.isEmpty {
             out += "    chain \(name) {\n"
             for rule in rules { out += "        \(rule)\n" }
@@ -134,11 +147,18 @@ struct CaptureTable {
     /// Behind connection tracking (-200) and before whoever marks packets for routes of his own
     /// (-150).
     static let priority = -160
+    /// Behind those who filter by the way back (firewalld's stands at 10): a packet that has its
+    /// socket is taken for one that came by another interface.
+    static let deliveryPriority = 200
     private static let mask = CaptureMark.hex(CaptureMark.mask)
     private static let others = CaptureMark.hex(~CaptureMark.mask)
     private static func carries(_ mark: UInt32, _ what: String = "meta mark") -> String {
         "\(what) & \(mask) == \(CaptureMark.hex(mark))"
     }
+    /// Of a program or a client.
+    private static let isCaptured =
+        "meta mark & \(CaptureMark.hex(CaptureMark.eitherMask))"
+        + " == \(CaptureMark.hex(CaptureMark.captured))"
     private static func give(_ mark: UInt32, _ what: String = "meta mark") -> String {
         "\(what) set \(what) & \(others) | \(CaptureMark.hex(mark))"
     }
@@ -150,7 +170,7 @@ struct CaptureTable {
         + " \(carries(0)) oifname != \"lo\""
     private static let heldOfNetwork =
         "\(isSYN) ct direction original \(carries(CaptureMark.own, "ct mark"))"
-        + " \(carries(CaptureMark.captured))"
+        + " \(carries(CaptureMark.capturedNetwork))"
 
     private var chains: [(String, [String])] {
         [
@@ -164,7 +184,7 @@ struct CaptureTable {
                     "ip daddr @attached4 accept", "ip6 daddr @attached6 accept"
                 ]
             ),
-            ("answers", plan.udp && isTransparent ? answers : []),
+            ("answers", isTransparent ? answers : []),
             ("machine", plan.machine ? machine : []),
             ("hold_machine", plan.machine ? holdRules("output", Self.heldOfMachine) : []),
             ("turn_machine", plan.machine ? turn : []),
@@ -173,7 +193,14 @@ struct CaptureTable {
                 "hold_network",
                 plan.networks.isEmpty ? [] : holdRules("prerouting", Self.heldOfNetwork)
             ),
-            ("deliver", deliver)
+            ("deliver", deliver),
+            (
+                "leaving",
+                [
+                    "type filter hook postrouting priority \(Self.priority)",
+                    "\(Self.isCaptured) oifname != \"lo\" drop"
+                ]
+            )
         ] + (isTransparent ? [] : redirections)
     }
 
@@ -182,7 +209,7 @@ struct CaptureTable {
     /// What the proxy says in others' names.
     private var answers: [String] {
         let begins =
-            "\(Self.carries(CaptureMark.own)) meta l4proto 17 ct direction original"
+            "\(Self.carries(CaptureMark.own)) meta l4proto { 6, 17 } ct direction original"
             + " \(Self.carries(0, "ct mark")) fib saddr type != local"
         return [
             "type filter hook output priority \(Self.priority - 3)",
@@ -208,10 +235,19 @@ struct CaptureTable {
             let users = plan.excludeUsers.map(String.init).joined(separator: ", ")
             rules.append("meta skuid { \(users) } accept")
         }
+        // An uplink's lease, renewed with a server that may be behind routers (RFC 2131, RFC 8415).
+        rules.append("ip protocol 17 th sport 68 th dport 67 accept")
+        rules.append("ip6 nexthdr 17 th sport 546 th dport 547 accept")
         rules.append("jump outside")
         rules += new(
-            older: "\(Self.isNoSYN) tcp sport >= 32768 reject with tcp reset",
-            other: "meta l4proto { 1, 58 } reject with icmpx type admin-prohibited")
+            older: olderOfMachine,
+            other: "meta l4proto { 1, 58 } reject with icmpx type admin-prohibited",
+            // Neighbours and routers must be found (RFC 4890 section 4.4).
+            needed: [
+                "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit,"
+                    + " nd-router-advert, mld2-listener-report } accept",
+                "ip protocol 2 accept"
+            ])
         guard !isEnding else { return rules }
         rules.append(Self.give(CaptureMark.captured, "ct mark"))
         return rules
@@ -240,46 +276,64 @@ struct CaptureTable {
         var rules = ["type filter hook prerouting priority \(Self.priority - 2)"]
         rules.append("iifname != { \(names) } accept")
         rules.append(
-            "\(Self.carries(CaptureMark.answeredNetwork, "ct mark"))"
-                + " \(Self.give(CaptureMark.captured)) accept")
-        rules.append("ct direction reply accept")
+            "ct direction original \(Self.carries(CaptureMark.own, "ct mark"))"
+                + " \(Self.give(CaptureMark.capturedNetwork)) accept")
         rules.append(
-            "\(Self.carries(CaptureMark.own, "ct mark")) \(Self.give(CaptureMark.captured)) accept")
+            "\(Self.carries(CaptureMark.answeredNetwork, "ct mark"))"
+                + " \(Self.give(CaptureMark.capturedNetwork)) accept")
+        // In a stranger's name a client could begin a flow to itself, and speak in it as one who
+        // only replies.
+        rules.append(
+            "fib saddr . iif oif missing"
+                + " fib daddr type != { broadcast, anycast, multicast } drop")
+        if isTransparent, findsSockets {
+            // Of a connection that connection tracking has forgotten.
+            rules.append(
+                "\(Self.isNoSYN) socket transparent 1 \(Self.give(CaptureMark.capturedNetwork)) accept"
+            )
+        }
+        rules.append("ct direction reply accept")
         rules.append("jump outside")
-        rules += new(older: "\(Self.isNoSYN) reject with tcp reset", other: nil)
+        let end = plan.exit == .open ? "accept" : "reject with tcp reset"
+        rules += new(older: ["\(Self.isNoSYN) \(end)"], other: nil, needed: [])
         guard !isEnding else { return rules }
         rules.append(Self.give(CaptureMark.own, "ct mark"))
-        rules.append(Self.give(CaptureMark.captured))
+        rules.append(Self.give(CaptureMark.capturedNetwork))
         return rules
     }
 
-    /// What is said of a flow's first packet seen: of a connection older than the capture, and of
-    /// what is neither TCP nor UDP.
-    private func new(older: String, other: String?) -> [String] {
-        guard plan.exit == .closed else {
-            return [
-                plan.udp ? "meta l4proto != { 6, 17 } accept" : "meta l4proto != 6 accept",
-                "\(Self.isNoSYN) accept"
-            ] + (isEnding ? ["accept"] : refusedByRedirect)
-        }
-        // Neighbours and routers must be found (RFC 4890 section 4.4); the rest would be a leak.
-        return [
-            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit,"
-                + " nd-router-advert, mld2-listener-report } accept",
-            "ip protocol 2 accept"
-        ] + (other.map { [$0] } ?? []) + [
-            "meta l4proto != { 6, 17 } drop",
-            older,
-            "\(Self.isNoSYN) accept"
-        ] + (plan.udp ? [] : ["meta l4proto 17 drop"]) + (isEnding ? ["drop"] : refusedByRedirect)
+    /// A segment of a program's connection that nobody has captured: others have opened it, it is
+    /// older than the capture, or connection tracking has forgotten it. The last is turned round: the
+    /// proxy's socket has it, or its listener answers with a reset; by NAT nothing could know it.
+    private var olderOfMachine: [String] {
+        guard !isEnding else { return ["\(Self.isNoSYN) accept"] }
+        // What is not tracked can't carry the mark by which it would be turned round.
+        return (plan.exit == .closed ? ["ct state untracked drop"] : [])
+            + ["\(Self.isNoSYN) tcp sport < 32768 accept"]
+            + (plan.exit == .open ? ["\(Self.isNoSYN) tcp sport @older accept"] : [])
+            + ["\(Self.isNoSYN) ct state invalid drop"]
+            + (isTransparent ? [] : ["\(Self.isNoSYN) reject with tcp reset"])
     }
 
-    /// What NAT can't carry, so that programs go on with what it can.
-    private var refusedByRedirect: [String] {
-        guard !isTransparent else { return [] }
+    /// What is said of a flow's first packet seen: of a connection that is not new, and of what is
+    /// neither TCP nor UDP. `needed`: what the machine can't do without.
+    private func new(older: [String], other: String?, needed: [String]) -> [String] {
+        guard plan.exit == .closed else {
+            return [plan.udp ? "meta l4proto != { 6, 17 } accept" : "meta l4proto != 6 accept"]
+                + older + (isEnding ? ["accept"] : refused)
+        }
+        // The rest would be a leak.
+        return needed + (other.map { [$0] } ?? []) + [
+            "meta l4proto != { 6, 17 } drop"
+        ] + older + (plan.udp ? [] : ["meta l4proto 17 drop"]) + (isEnding ? ["drop"] : refused)
+    }
+
+    /// What can't be carried, so that programs go on with what can: IPv6 where the machine had none
+    /// at the start, and by NAT most datagrams.
+    private var refused: [String] {
         let other = "reject with icmpx type admin-prohibited"
         return (ports.tcp6 == nil ? ["meta nfproto ipv6 reject with icmpx type no-route"] : [])
-            + (plan.udp ? ["meta l4proto 17 th dport != 53 \(other)"] : [])
+            + (plan.udp && !isTransparent ? ["meta l4proto 17 th dport != 53 \(other)"] : [])
     }
 
     // MARK: Redirection
@@ -309,7 +363,7 @@ struct CaptureTable {
             (
                 "redirect_network",
                 plan.networks.isEmpty
-                    ? [] : redirect("prerouting", Self.carries(CaptureMark.captured))
+                    ? [] : redirect("prerouting", Self.carries(CaptureMark.capturedNetwork))
             ),
             (
                 "guard",
@@ -338,13 +392,12 @@ struct CaptureTable {
     }
 
     private var deliver: [String] {
-        var rules = ["type filter hook prerouting priority \(Self.priority)"]
-        let isCaptured = Self.carries(CaptureMark.captured)
+        var rules = ["type filter hook prerouting priority \(Self.deliveryPriority)"]
         func take(_ family: String, _ proto: Int, _ port: UInt16?) {
             guard let port else { return }
             let target = family == "ipv4" ? "ip to 127.0.0.1:\(port)" : "ip6 to [::1]:\(port)"
             rules.append(
-                "\(isCaptured) meta nfproto \(family) meta l4proto \(proto) tproxy \(target) accept"
+                "\(Self.isCaptured) meta nfproto \(family) meta l4proto \(proto) tproxy \(target) accept"
             )
         }
         take("ipv4", 6, ports.tcp4)
@@ -352,7 +405,7 @@ struct CaptureTable {
         take("ipv4", 17, ports.udp4)
         take("ipv6", 17, ports.udp6)
         // Here only where nobody listens.
-        rules.append("\(isCaptured) drop")
+        rules.append("\(Self.isCaptured) drop")
         if !isTransparent { rules = [rules[0]] }
         return rules + (hold == .none || plan.networks.isEmpty ? [] : refusals)
     }

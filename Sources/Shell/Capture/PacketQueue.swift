@@ -8,6 +8,8 @@ public struct HeldPacket: Sendable {
     /// The kernel's number for it.
     let id: UInt32
     let mark: UInt32
+    /// By which it would leave: of a program of this machine.
+    public let interface: UInt32?
     /// Who connects.
     public let source: SocketAddress
     /// To where.
@@ -112,13 +114,24 @@ public final class PacketQueue {
 
     // MARK: Opening
 
-    private static func bind(_ number: UInt16) throws(SystemError) -> OpaquePointer {
+    /// The queue of that number for nobody else, until the socket is closed.
+    static func claim(_ number: UInt16) throws(SystemError) -> OpaquePointer {
         let socket = try Netlink.open(NETLINK_NETFILTER)
         do throws(SystemError) {
             try configure(socket, number) { message in
                 var command = (UInt8(1), UInt8(0), UInt16(0))  // NFQNL_CFG_CMD_BIND
                 mnl_attr_put(message, QueueAttribute.command, 4, &command)
             }
+        } catch {
+            mnl_socket_close(socket)
+            throw error
+        }
+        return socket
+    }
+
+    private static func bind(_ number: UInt16) throws(SystemError) -> OpaquePointer {
+        let socket = try claim(number)
+        do throws(SystemError) {
             try configure(socket, number) { message in
                 // NFQNL_COPY_PACKET, and how much; packed, so byte by byte.
                 let n = copied
@@ -188,27 +201,32 @@ public final class PacketQueue {
             return
         }
         handler(
-            HeldPacket(id: held.id, mark: held.mark, source: ends.0, destination: ends.1))
+            HeldPacket(
+                id: held.id, mark: held.mark, interface: held.interface, source: ends.0,
+                destination: ends.1))
     }
 
-    /// A held packet's number and mark, and whom it is from and to, nil where that can't be read;
-    /// nil for other messages.
+    /// A held packet's number, mark and interface, and whom it is from and to, nil where that can't
+    /// be read; nil for other messages.
     static func read(
         _ message: UnsafePointer<nlmsghdr>
-    ) -> (id: UInt32, mark: UInt32, ends: (SocketAddress, SocketAddress)?)? {
+    ) -> (id: UInt32, mark: UInt32, interface: UInt32?, ends: (SocketAddress, SocketAddress)?)? {
         guard message.pointee.nlmsg_type == 3 << 8 | QueueMessage.packet else { return nil }
-        var id: UInt32?, mark: UInt32 = 0, ends: (SocketAddress, SocketAddress)?
+        var id: UInt32?, mark: UInt32 = 0, interface: UInt32?
+        var ends: (SocketAddress, SocketAddress)?
         Netlink.forEachAttribute(message, after: 4) { type, bytes in
             switch UInt16(type) {
             case QueueAttribute.packetHead where bytes.count >= 4:
                 id = UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self))
             case QueueAttribute.mark where bytes.count >= 4:
                 mark = UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self))
+            case QueueAttribute.outInterface where bytes.count >= 4:
+                interface = UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self))
             case QueueAttribute.payload: ends = Self.ends(of: bytes)
             default: break
             }
         }
-        return id.map { ($0, mark, ends) }
+        return id.map { ($0, mark, interface, ends) }
     }
 
     /// Who a TCP packet is from, and to; nil where it is none, or too short.
@@ -254,5 +272,6 @@ public final class PacketQueue {
 private enum QueueMessage { static let packet: UInt16 = 0, verdict: UInt16 = 1, config: UInt16 = 2 }
 private enum QueueAttribute {
     static let command: UInt16 = 1, parameters: UInt16 = 2, maximum: UInt16 = 3
-    static let packetHead: UInt16 = 1, verdict: UInt16 = 2, mark: UInt16 = 3, payload: UInt16 = 10
+    static let packetHead: UInt16 = 1, verdict: UInt16 = 2, mark: UInt16 = 3
+    static let outInterface: UInt16 = 6, payload: UInt16 = 10
 }
