@@ -20,8 +20,11 @@ protocol InstantLoop: AnyObject {
 extension InstantLoop {
     /// Runs until `isFinished`, a failure or `end`; reaching that is a failure unless `mayStop`.
     func runInstants(until end: Instant, mayStop: Bool) {
+        var idle = IdleInstants()
         while failure == nil {
-            runInstant()
+            if idle.note(isBusy: runInstant(), at: now) {
+                failure = "spins: due again and again with nothing done; " + describe()
+            }
             if failure != nil || isFinished { break }
             let next = nextEvent
             if next > end {
@@ -35,15 +38,17 @@ extension InstantLoop {
         }
     }
 
-    func runInstant() {
+    /// Whether anything was done.
+    @discardableResult func runInstant() -> Bool {
         // No engine needs more turns at one instant.
         let maximumTurns = 5_000
-        var turns = 0, idleTurns = 0
+        var turns = 0, idleTurns = 0, wasBusy = false
         while failure == nil {
             let isBusy = turn()
             turns += 1
             if isBusy {
                 idleTurns = 0
+                wasBusy = true
             } else {
                 if engineDeadline > now { break }
                 idleTurns += 1
@@ -54,5 +59,25 @@ extension InstantLoop {
             if turns > maximumTurns { failure = "more than \(turns) turns at one instant" }
         }
         if let text = failure { failure = "\(text) [at \(now.nanoseconds / 1000) us]" }
+        return wasBusy
+    }
+}
+
+/// Instants in a row at which an engine was due and nothing was done: one that puts its deadline off
+/// by a little each time spins, too.
+private struct IdleInstants {
+    private static let maximum = 1_000
+    private var count = 0
+    private var since = Instant.zero
+
+    /// Another instant; true where there are too many within a second.
+    mutating func note(isBusy: Bool, at now: Instant) -> Bool {
+        guard !isBusy, count > 0, now - since < .seconds(1) else {
+            count = isBusy ? 0 : 1
+            since = now
+            return false
+        }
+        count += 1
+        return count > Self.maximum
     }
 }

@@ -14,7 +14,7 @@ extension Session {
         guard mode(of: stream) == .single, !stream.connection.hasUsableSubflow,
             stream.connection.isQuiet(for: Limits.quiet, at: lastHeard(stream, at: now))
         else { return false }
-        if stream.timers[.join] <= now { return false }
+        if stream.joining.isDue { return false }
         let leisure =
             now + Limits.dormancy + Limits.dormancySpread * Int64((stream.slot?.index ?? 0) % 64)
         if !stream.timers.isSet(.join) { stream.timers[.join] = leisure }
@@ -63,7 +63,7 @@ extension Session {
             host.work.ready.append(stream)
             return
         }
-        stream.timers[.join] = now
+        stream.joining.isDue = true
         host.work.ready.append(stream)
     }
 }

@@ -17,17 +17,17 @@ extension Session {
             return true
         }
         guard
-            stream.joining.seenForJoins != changes.forJoins || stream.timers[.join] <= now
+            stream.joining.seenForJoins != changes.forJoins || stream.joining.isDue
                 || stream.isMoving(selection.activePath)
                 || (selection.superseded.map({ stream.connection.hasSubflow(path: $0) }) ?? false)
         else { return false }
         guard stream.connection.canJoin else {
-            stream.timers.clear(.join)  // over, or asked again when the keys are known
+            stream.stopJoining()  // over, or asked again when the keys are known
             return false
         }
         if staysDormant(stream, at: now) || waitsForUse(stream, at: now) { return false }
         stream.joining.seenForJoins = changes.forJoins
-        stream.timers.clear(.join)
+        stream.stopJoining()
         if mode(of: stream) == .single { return keepOne(stream, at: now) }
         let lived = stream.connection.livingSubflows
         leaveSuperseded(stream, at: now)
@@ -144,10 +144,9 @@ extension Session {
 
     /// A subflow ended that the paths give no reason for: another try, after a growing time-out.
     func retryJoin(_ stream: StreamHandle, at now: Instant) {
-        guard isInitiator, stream.connection.error == nil, !stream.timers.isSet(.join)
-        else {
-            return
-        }
+        guard isInitiator, stream.connection.error == nil, !stream.timers.isSet(.join),
+            !stream.joining.isDue
+        else { return }
         if staysDormant(stream, at: now) { return }
         stream.timers[.join] = now + stream.joining.nextTimeout()
     }

@@ -29,6 +29,9 @@ struct StreamProgress {
 struct StreamJoining {
     /// `PathChanges.forJoins` when joins were last looked for.
     var seenForJoins: UInt32 = 0
+    /// Its timer was due, or the peer asked: joins are looked for when it is next its turn, however
+    /// long that takes. A timer that stayed due until then would be looked at all the time.
+    var isDue = false
     private(set) var retries = 0
     /// Listener: when the proxy is asked again for a subflow, and how often it was.
     var request = Repeater()

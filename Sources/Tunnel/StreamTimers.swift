@@ -19,6 +19,12 @@ extension StreamHandle {
     var deadline: Instant {
         min(connection.deadline, min(timers.next, joining.request.at))
     }
+
+    /// Joins are not looked for until a path changes, or it is asked for.
+    func stopJoining() {
+        timers.clear(.join)
+        joining.isDue = false
+    }
 }
 
 extension Session {
@@ -36,7 +42,10 @@ extension Session {
 
     private func fire(_ timer: StreamTimer, of stream: StreamHandle, at now: Instant) {
         switch timer {
-        case .join: break  // with the visit that follows (`manageSubflows`)
+        case .join:
+            // With the visit that follows (`manageSubflows`), or a later one.
+            stream.timers.clear(.join)
+            stream.joining.isDue = true
         case .orphan: giveUpOrphan(stream, at: now)
         case .preface: giveUpHalfOpen(stream, at: now)
         }

@@ -109,7 +109,7 @@ extension Endpoint {
             stream.session = nil
             stream.progress.isStarted = false
             stream.joining.seenForJoins = 0
-            stream.timers.clear(.join)
+            stream.stopJoining()
             host.deadlines.set(slot, .distantFuture)
             host.proxy.waiting.append(stream)
         }

@@ -210,6 +210,13 @@ import Testing
             ($0.stream.connection.livingSubflows) > 1
         }
         #expect(joined.isEmpty && world.clients.last?.stream.connection.livingSubflows == 2)
+        // One whose time to look for subflows has come waits for its use, and not in a circle.
+        let quiet = world.clients[0]
+        quiet.stream.timers[.join] = world.now + .milliseconds(100)
+        world.proxy.setUplinkRole(1, isBackup: true, at: world.now)
+        world.run(.milliseconds(200))
+        #expect(quiet.stream.joining.isDue && quiet.stream.deadline > world.now)
+        #expect(quiet.stream.connection.livingSubflows == 1)
     }
 
     @Test func aFixedModeIsLeftAlone() {
