@@ -146,9 +146,19 @@ extension Session {
         let isUsed =
             (!path.role.isResting || path.role.isWarm)
             && (modes.effective != .single || !isInitiator || carriesSubflows(path))
+        // A radio is not woken for a path that nobody needs now. What its NAT forgets meanwhile is
+        // made anew by what we first send there, and the concentrator follows.
+        let rests = path.role.isResting && !path.role.isWarm && hasWorkingPath(besides: path)
         return path.monitor.warmAt(
             isBusy: isUsed && isActive(at: now),
-            keptSince: isInitiator && (!streams.isEmpty || isUsed) ? .zero : nil)
+            keptSince: isInitiator && (!streams.isEmpty || isUsed) && !rests ? .zero : nil)
+    }
+
+    /// Another path works that does not rest.
+    private func hasWorkingPath(besides path: Path) -> Bool {
+        for case let other? in paths
+        where other !== path && other.health == .usable && !other.role.isResting { return true }
+        return false
     }
 
     private func carriesSubflows(_ path: Path) -> Bool {

@@ -145,7 +145,8 @@ enum Limits {
     static let unprovenRate = 32_768.0
     static let unprovenBurst = 400_000.0
 
-    /// A proxy's NAT binding lives at least 30 s (RFC 4787 asks for 120).
+    /// A proxy's NAT binding lives at least 30 s (RFC 4787 asks for 120). A path that rests beside
+    /// one that works has none.
     static let keepalive = Interval.seconds(20)
     /// RTT is measured this often on paths in use while something is being transferred.
     static let warmProbe = Interval.seconds(1)
