@@ -119,8 +119,9 @@ extension ProxyConfiguration {
         changes.compareListeners(old.listeners, now.listeners)
         changes.compare("mode", old.mode, now.mode, as: \.rawValue)
         changes.compare("open", old.open, now.open, as: \.rawValue)
-        changes.keepTariffs(of: old.uplinks, in: &kept.settings.uplinks)
-        changes.compareUplinks(old.uplinks, kept.settings.uplinks)
+        changes.compareUplinks(old.uplinks, now.uplinks)
+        changes.compare("cost", old.cost, now.cost, as: \.rawValue)
+        changes.compare("patience", old.patience, now.patience, as: \.inSeconds)
         changes.note("names", if: old.names != now.names)
         changes.note("rules", "\(now.rules.rules.count) of them", if: old.rules != now.rules)
         changes.compare(
@@ -139,8 +140,6 @@ extension ProxyConfiguration {
         changes.keep("concentrator.public_key", \.settings.concentratorKey, of: self, in: &kept)
         changes.keep(
             "concentrator.pre_shared_key_file", \.settings.preSharedKey, of: self, in: &kept)
-        changes.keep("cost", \.settings.cost, of: self, in: &kept)
-        changes.keep("patience", \.settings.patience, of: self, in: &kept)
         changes.keep("capture", \.settings.capture, of: self, in: &kept)
         changes.keep("pcap", \.settings.pcap, of: self, in: &kept)
         // Something that is compared nowhere above is taken over all the same.
@@ -158,18 +157,6 @@ extension ConfigurationChanges {
             changed: new.filter { listener in
                 old.contains { $0.address == listener.address && $0 != listener }
             }.map(\.address.description))
-    }
-
-    /// Who counts is made at the start: prices and allowances stay, and a new uplink has none.
-    fileprivate mutating func keepTariffs(
-        of old: [ProxySettings.UplinkChoice], in new: inout [ProxySettings.UplinkChoice]
-    ) {
-        for place in new.indices {
-            let tariff = old.first { $0.selector == new[place].selector }?.tariff
-            guard new[place].tariff != tariff else { continue }
-            new[place].tariff = tariff
-            needRestart.append("uplinks: price and allowance of \(new[place].selector)")
-        }
     }
 
     fileprivate mutating func compareUplinks(

@@ -52,7 +52,7 @@ public final class ProxyServer: EngineDelegate {
     private let began: Instant
     private(set) var shutdown: Shutdown?
     private var capture: Capture?
-    private var metering: UplinkMetering?
+    var metering: UplinkMetering?
     private var usage: UsageTimer?
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
@@ -306,7 +306,7 @@ public final class ProxyServer: EngineDelegate {
     /// What an uplink has used in the present period of its allowance, as somebody knows better. Nil,
     /// or why that can't be set.
     public func setUsage(_ bytes: Int, of name: String) -> String? {
-        guard let metering else { return "no uplink has a price or an allowance" }
+        guard let metering else { return "the proxy has ended" }
         return metering.set(bytes, of: name)
     }
 

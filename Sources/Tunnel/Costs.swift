@@ -32,6 +32,20 @@ extension Session {
         watchSpare(at: now)
     }
 
+    /// Proxy: how long data waits for cheap paths is another; the concentrator is told with the
+    /// paths that this is said of.
+    func setBacklogTime(_ time: Interval, at now: Instant) {
+        guard costs.backlogTime != time else { return }
+        costs.backlogTime = time
+        for case let path? in paths where path.role.cost == .dear && path.isOpen {
+            raise(path, at: now)
+        }
+        costsChanged(at: now)
+        for slot in streams {
+            if let stream = host.streams[slot] { host.work.ready.append(stream) }
+        }
+    }
+
     /// What connections know of costs is what the paths' roles say.
     func renewCosts() {
         for case let path? in paths { costs[path.id] = path.role.cost }

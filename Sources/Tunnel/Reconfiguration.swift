@@ -49,6 +49,7 @@ extension Endpoint {
         configuration.memoryPerUser = changed.memoryPerUser
         configuration.joinsFirstAddress = changed.joinsFirstAddress
         configuration.sessionSilence = changed.sessionSilence
+        configuration.backlogTime = changed.backlogTime
         host.configuration = configuration.inSession
         memory.limit = configuration.memory
         for user in users {
@@ -57,6 +58,7 @@ extension Endpoint {
         }
         // The time a silent session has left may be another.
         for case let session? in sessions where session.isConfirmed && !session.isClosing {
+            if isProxy { session.setBacklogTime(changed.backlogTime, at: now) }
             session.schedule(at: now)
         }
     }

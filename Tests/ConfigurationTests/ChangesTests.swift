@@ -48,15 +48,16 @@ import Testing
             key: "history", first: "history: { path: a.db }", second: "history: { path: b.db }",
             takesRestart: true),
         Sample(
-            key: "cost", first: dear + "cost: ignore", second: dear + "cost: prefer-cheap",
-            takesRestart: true),
+            key: "cost", first: dear + "cost: ignore", second: dear + "cost: prefer-cheap"),
         Sample(
             key: "patience", first: dear + "cost: prefer-cheap\npatience: 4s",
-            second: dear + "cost: prefer-cheap\npatience: 5s", takesRestart: true),
+            second: dear + "cost: prefer-cheap\npatience: 5s"),
         Sample(
-            key: "uplinks: price and allowance of wwan0",
-            first: "uplinks: [{ interface: wwan0, price: 5 EUR }]",
-            second: "uplinks: [{ interface: wwan0, price: 6 EUR }]", takesRestart: true),
+            key: "uplinks", first: "uplinks: [{ interface: wwan0, price: 5 EUR }]",
+            second: "uplinks: [{ interface: wwan0, price: 6 EUR }]"),
+        Sample(
+            key: "uplinks", first: "uplinks: [{ interface: wwan0 }]",
+            second: "uplinks: [{ interface: wwan0, allowance: 5GB, on_empty: stop }]"),
         Sample(key: "pcap", first: "pcap: a", second: "pcap: b", takesRestart: true),
         Sample(key: "congestion", first: "congestion: bbr", second: "congestion: cubic"),
         Sample(key: "udp_relay", first: "udp_relay: 10.0.0.1", second: "udp_relay: 10.0.0.2"),

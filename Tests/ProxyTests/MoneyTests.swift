@@ -76,11 +76,84 @@ import Testing
             meter.save(into: &same, period: period)
             #expect(same == UsageFile.Record(bytes: 105, period: 20_758, told: 80))
         }
-        // A year ahead, and back.
-        meter.save(into: &record, period: 21_123)
-        #expect(record == UsageFile.Record(bytes: 5, period: 21_123, told: 0))
+        // A month or a year ahead, and back, and on when it is time: nothing of a period is lost.
+        for ahead in [21_123, 20_788] {
+            var there = record
+            meter.save(into: &there, period: ahead)
+            #expect(
+                there
+                    == .init(bytes: 5, period: ahead, before: .init(bytes: 100, start: 20_758)))
+            meter.save(into: &there, period: 20_758)
+            #expect(
+                there == .init(bytes: 110, period: 20_758, before: .init(bytes: 5, start: ahead)))
+            meter.save(into: &there, period: ahead)
+            #expect(
+                there == .init(bytes: 10, period: ahead, before: .init(bytes: 110, start: 20_758)))
+        }
+        // A year back, as a machine without a battery may be for its first minute.
+        meter.save(into: &record, period: 20_393)
+        #expect(record.bytes == 105 && record.period == 20_393)
         meter.save(into: &record, period: 20_758)
-        #expect(record == UsageFile.Record(bytes: 10, period: 20_758, told: 0))
+        #expect(record.bytes == 105 && record.period == 20_758)
+    }
+
+    @Test func thePeriodBeforeIsInTheFile() throws {
+        try withFile { path in
+            let long = String(repeating: "u", count: UsageFile.maximumName)
+            for name in ["wwan0", long] {
+                let file = try UsageFile(path: path)
+                let before = UsageFile.Period(bytes: .max, start: 20_758)
+                _ = file.change(name) { $0 = .init(bytes: .max, period: 20_788, before: before) }
+                _ = file.change("next") { $0.bytes = 3 }
+                let again = try UsageFile(path: path)
+                let record = try #require(again.read(name))
+                #expect(record.period == 20_788 && !again.isDamaged)
+                #expect(record.before == .init(bytes: UsageFile.maximumBytes, start: 20_758))
+                #expect(again.read("next")?.bytes == 3)
+            }
+            // As a version without it writes.
+            try "wwan0 5 20788 0  \nnonsense \n".write(
+                toFile: path, atomically: false, encoding: .utf8)
+            #expect(try UsageFile(path: path).read("wwan0") == .init(bytes: 5, period: 20_788))
+        }
+    }
+
+    /// A machine without a battery for its clock: what is counted before the time is known counts.
+    @Test func aClockThatIsSetLate() {
+        var meter = UplinkMeter(tariff(1), .init())
+        meter.count(7)
+        var record = UsageFile.Record()
+        meter.save(into: &record, period: 0)
+        meter.saved(as: record)
+        meter.count(2)
+        meter.save(into: &record, period: 20_758)
+        #expect(record == UsageFile.Record(bytes: 9, period: 20_758, told: 0))
+    }
+
+    @Test func countsStayInTheirType() throws {
+        try withFile { path in
+            let line = "wwan0 \(Int.max) \(Int.max) \(Int.max)\n"
+            try line.write(toFile: path, atomically: false, encoding: .utf8)
+            let file = try UsageFile(path: path)
+            let known = try #require(file.read("wwan0"))
+            #expect(known.bytes == UsageFile.maximumBytes)
+            for tariff in [tariff(1_000, 1e9), tariff(.max, 0)] {
+                var meter = UplinkMeter(tariff, known)
+                meter.count(1 << 61)
+                for period in [Int.min / 2, 0, 20_758] {
+                    var record = known
+                    meter.save(into: &record, period: period)
+                    #expect(record.bytes == UsageFile.maximumBytes)
+                }
+                #expect(meter.used > 0 && meter.spent?.isFinite == true)
+                #expect(meter.stage == (tariff.allowance?.bytes == .max ? .free : .empty))
+            }
+            let low = "wwan0 5 \(Int.min) \(Int.min)\n"
+            try low.write(toFile: path, atomically: false, encoding: .utf8)
+            var record = try #require(try UsageFile(path: path).read("wwan0"))
+            UplinkMeter(tariff(1), record).save(into: &record, period: 20_758)
+            #expect(record.bytes == 5 && record.period == 20_758)
+        }
     }
 
     // MARK: The file

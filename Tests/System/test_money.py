@@ -5,6 +5,8 @@ import subprocess
 import time
 
 from runner import check, seconds
+from test_reload import Files
+from world import content_hash
 
 ETHERNET = 14
 
@@ -96,6 +98,42 @@ def test_what_a_dear_uplink_carries_is_counted(w):
     download(w, 1_000_000)
     usage_set(w, pair, "0")
     w.wait(lambda: pair.usable() == 2, "the uplink's return")
+    pair.alive()
+
+
+@seconds(60)
+def test_prices_change_while_it_runs(w):
+    """By braid reload: what was carried before an uplink is counted doesn't count, and no connection is lost."""
+    for space in (w.app, w.mid):
+        for uplink in ("wifi", "cell"):
+            subprocess.run(["ip", "-n", space, "link", "set", uplink, "gso_max_segs", "1"], check=True)
+    w.limit(wifi=16, cell=16)
+    pair = money_pair(w, "role: regular", policy="")
+    files, size = Files(pair), 40_000_000
+    client = w.start_client("download", size)
+    w.wait(lambda: carried(w) > 2_000_000, "the transfer")
+    check("used_bytes" not in next(u for u in pair.status()["uplinks"] if u["name"] == "cell"), "counted already")
+    before = carried(w)
+    said = files.reload("proxy", ("role: regular", "price: 5 EUR, allowance: 8MB, on_empty: stop"))
+    check(said == "uplinks: cell changed", said)
+    w.wait(lambda: "has used 80 %" in w.text(pair.names[0]), "80 % of the allowance", 20)
+    w.wait(lambda: pair.usable() == 1, "the uplink to be left", 20)
+    check(8_000_000 <= used(pair) <= carried(w) - before, f"{used(pair)} used, the interface has {carried(w) - before}")
+    check(client.process.poll() is None, "the transfer was over too soon")
+    # More of it, but dear: as much as the cheap one can't carry in time.
+    dear = ("role: regular", "price: 5 EUR, allowance: 100MB")
+    said = files.reload("proxy", dear, more="cost: prefer-cheap\npatience: 16s\n")
+    check(said == "uplinks: cell changed\ncost: prefer-cheap, was ignore\npatience: 16.0 s, was 4.0 s", said)
+    w.wait(lambda: pair.usable() == 2, "the uplink's return")
+    began, wifi = carried(w), carried(w, "wifi")
+    w.wait(lambda: carried(w, "wifi") - wifi > 3_000_000, "the cheap uplink to go on")
+    check(carried(w) - began < 500_000, f"{carried(w) - began} bytes over the dear uplink")
+    # For nothing again: both carry it.
+    said = files.reload("proxy")
+    check("cost: ignore, was prefer-cheap" in said, said)
+    result = client.result()
+    check(result["sha256"] == content_hash(size), "other bytes")
+    check(w.text(pair.names[0]).count("session opened") == 1, "the session was lost")
     pair.alive()
 
 

@@ -20,6 +20,25 @@ import Testing
         #expect(PathCost.read(PathCost.code(.usual, backlogTime: .zero)).0 == .usual)
     }
 
+    @Test func anotherPatienceIsHeardByLivingConnections() {
+        let world = World(seed: 2)
+        world.run(.seconds(1))
+        let client = world.open(port: 3)
+        world.run(.seconds(1))
+        world.proxy.setUplinkCost(1, .dear, at: world.now)
+        world.run(.seconds(1))
+        for seconds in [16, 1] as [Int64] {
+            var changed = world.proxy.configuration
+            changed.backlogTime = .seconds(seconds)
+            world.proxy.reconfigure(changed, at: world.now)
+            world.run(.seconds(1))
+            for connection in [client.stream.connection, world.servers.last?.stream.connection] {
+                #expect(connection?.costs.backlogTime == .seconds(seconds))
+                #expect(connection?.costs[1] == .dear)
+            }
+        }
+    }
+
     @Test func theConcentratorHearsOfIt() {
         let world = World(seed: 1)
         world.run(.seconds(1))

@@ -16,7 +16,8 @@ struct UplinkMeter {
     /// And some days.
     private static let longestPeriod = 62
 
-    let tariff: Tariff
+    /// As the settings say at present.
+    var tariff: Tariff
     /// In the file.
     private(set) var saved: UsageFile.Record
     /// Counted, and not in the file yet.
@@ -39,14 +40,24 @@ struct UplinkMeter {
     /// Adds what is unsaved to what the file has, which another process may have changed; a period
     /// that has begun begins at nothing, with nothing told.
     func save(into record: inout UsageFile.Record, period: Int) {
-        if period > record.period {
-            record = UsageFile.Record(bytes: 0, period: period, told: 0)
+        if period != record.period, let before = record.before, before.start == period {
+            // Back in it, or on to it once more: one of the two times the clock was wrong. What
+            // came meanwhile counts in the earlier one.
+            let meanwhile = period < record.period ? record.bytes : 0
+            record = UsageFile.Record(
+                bytes: before.bytes &+ meanwhile, period: period, before: record.asPeriod)
+        } else if period > record.period, record.period < Self.firstDay {
+            // What was counted before the clock was set is of this period.
+            record.period = period
+        } else if period > record.period {
+            record = UsageFile.Record(period: period, before: record.asPeriod)
         } else if period >= Self.firstDay, record.period - period > Self.longestPeriod {
-            // The clock was far ahead then. One that merely went back begins no period, nor does one
-            // that was never set.
+            // The clock was far ahead then, or is far back now. One that merely went back begins no
+            // period, nor does one that was never set.
+            record.before = record.asPeriod
             record.period = period
         }
-        record.bytes = max(0, record.bytes &+ unsaved)
+        record.bytes = min(max(0, record.bytes &+ unsaved), UsageFile.maximumBytes)
     }
 
     mutating func saved(as record: UsageFile.Record) {
@@ -56,7 +67,10 @@ struct UplinkMeter {
 
     mutating func note(told: Int) { saved.told = told }
 
-    var stage: Stage {
+    var stage: Stage { stage(of: used) }
+
+    /// Where so many bytes are used.
+    func stage(of used: Int) -> Stage {
         guard let allowance = tariff.allowance else { return .free }
         if used >= allowance.bytes { return .empty }
         return Double(used) >= Double(allowance.bytes) * 0.8 ? .nearEnd : .free

@@ -27,18 +27,39 @@ final class UplinkMetering {
         var seen = 0
     }
 
+    /// What the settings say of money.
+    private struct Plan: Equatable {
+        var policy: CostPolicy
+        /// By uplink.
+        var tariffs: [String: Tariff] = [:]
+        /// Uplinks that cost more than the cheapest one.
+        var dear: Set<String> = []
+
+        init(_ settings: ProxySettings) {
+            policy = settings.cost
+            let cheapest = settings.uplinks.map { $0.tariff?.price?.amount ?? 0 }.min() ?? 0
+            for choice in settings.uplinks {
+                let name = choice.selector.description
+                tariffs[name] = choice.tariff
+                if choice.tariff?.price?.amount ?? 0 > cheapest { dear.insert(name) }
+            }
+        }
+    }
+
     /// How often time is looked at, and what was counted is written though it is little.
     private static let interval = Interval.seconds(1)
-    /// A file that can't be written is told of seldom.
+    /// A file that can't be written now and then is told of seldom.
     private var notices = NoticeLimit()
 
-    private let policy: CostPolicy
-    private let dear: Set<String>
-    private let file: UsageFile
+    private var plan: Plan
+    /// Opened once an uplink is counted.
+    private var file: UsageFile?
+    /// The last write failed: the next one is tried when time is looked at, not in each turn.
+    private var isFailing = false
     private let driver: EngineDriver
     private let recorder: Recorder
     private let log: Logger
-    private var meters: [String: UplinkMeter]
+    private var meters: [String: UplinkMeter] = [:]
     private var consequences: [String: Consequence] = [:]
     /// By uplink number.
     private var sockets = UplinkTable<Socket>(count: UplinkNumbers.maximum)
@@ -47,38 +68,88 @@ final class UplinkMetering {
     /// Called when something else follows for an uplink.
     var changed: ((String, Consequence) -> Void)?
 
-    /// Nil where no uplink has a price or an allowance. `nameOf`: the name of an uplink's number.
-    init?(
+    /// `nameOf`: the name of an uplink's number. Throws where the file can't be opened.
+    init(
         _ settings: ProxySettings, driver: EngineDriver, recorder: Recorder, log: Logger,
         nameOf: @escaping (UplinkNumber) -> String?
     ) throws(SystemError) {
-        let tariffs = settings.uplinks.compactMap { choice in
-            choice.tariff.map { (choice.selector.description, $0) }
-        }
-        guard !tariffs.isEmpty else { return nil }
+        self.driver = driver
+        self.recorder = recorder
+        self.log = log
+        self.nameOf = nameOf
+        plan = Plan(settings)
+        file = try prepare(settings)
+        for name in plan.tariffs.keys.sorted() { begin(name) }
+        timer = driver.loop.timer(for: self) { $0.look() }
+        driver.loop.afterEvents { [weak self] in self?.count() }
+        look()
+    }
+
+    // MARK: Settings
+
+    /// What other settings need of the system before anything is changed for them: the file, where
+    /// none is open yet. Nil where they need none.
+    func prepare(_ settings: ProxySettings) throws(SystemError) -> UsageFile? {
+        if let file { return file }
+        guard settings.uplinks.contains(where: { $0.tariff != nil }) else { return nil }
         StatePath.prepare(settings.usageFile)
-        file = try UsageFile(path: settings.usageFile)
+        let file = try UsageFile(path: settings.usageFile)
         if file.isDamaged {
             log.warning(
                 "a line of the usage file can't be read: what it counted begins at 0",
                 metadata: ["file": "\(settings.usageFile)"])
         }
-        policy = settings.cost
-        let cheapest = settings.uplinks.map { $0.tariff?.price?.amount ?? 0 }.min() ?? 0
-        dear = Set(
-            settings.uplinks.filter { $0.tariff?.price?.amount ?? 0 > cheapest }
-                .map(\.selector.description))
-        self.driver = driver
-        self.recorder = recorder
-        self.log = log
-        self.nameOf = nameOf
-        meters = [:]
-        for (name, tariff) in tariffs {
-            meters[name] = UplinkMeter(tariff, file.read(name) ?? UsageFile.Record())
+        return file
+    }
+
+    /// Goes on with other prices, allowances and policy. `file`: as `prepare` gave it. What an
+    /// uplink has carried before it was counted does not count.
+    func apply(_ settings: ProxySettings, _ file: UsageFile?) {
+        let old = plan, next = Plan(settings)
+        guard next != old else { return }
+        count()
+        plan = next
+        self.file = file ?? self.file
+        for name in meters.keys.sorted() where next.tariffs[name] == nil {
+            save(name)
+            meters[name] = nil
         }
-        timer = driver.loop.timer(for: self) { $0.look() }
-        driver.loop.afterEvents { [weak self] in self?.count() }
+        for name in next.tariffs.keys.sorted() where next.tariffs[name] != old.tariffs[name] {
+            let isNew = meters[name] == nil
+            begin(name)
+            if isNew { passOver(name) }
+        }
+        for name in consequences.keys.sorted() where meters[name] == nil {
+            conclude(name)
+            consequences[name] = nil
+        }
         look()
+    }
+
+    /// Counts for the uplink by its present tariff, from what the file knows or what
+    /// was counted by another one.
+    private func begin(_ name: String) {
+        guard let tariff = plan.tariffs[name] else { return }
+        var meter = meters[name] ?? UplinkMeter(tariff, file?.read(name) ?? UsageFile.Record())
+        meter.tariff = tariff
+        // What was told of another allowance may not have been of this one.
+        if meter.saved.told > meter.stage.rawValue {
+            let known = meter
+            let record = file?.change(name) {
+                $0.told = min($0.told, known.stage(of: $0.bytes).rawValue)
+            }
+            if let record { meter.note(told: record.told) }
+        }
+        meters[name] = meter
+    }
+
+    /// What the uplink's sockets have carried until now is nobody's to count.
+    private func passOver(_ name: String) {
+        for number in sockets.indices where nameOf(number) == name {
+            sockets[number] = driver.socket(number).map {
+                Socket(socket: $0, name: name, seen: Self.total($0))
+            }
+        }
     }
 
     /// What follows for an uplink now.
@@ -95,16 +166,17 @@ final class UplinkMetering {
     /// Somebody knows better what was used in this period, such as the provider. Nil, or why it
     /// can't be set.
     func set(_ bytes: Int, of name: String) -> String? {
-        guard var meter = meters[name] else {
+        guard var meter = meters[name], let file else {
+            if meters.isEmpty { return "no uplink has a price or an allowance" }
             return "\(name) has neither a price nor an allowance, only "
                 + meters.keys.sorted().joined(separator: ", ")
         }
+        guard bytes <= UsageFile.maximumBytes else { return "no uplink has carried so much" }
         count()
+        meter = meters[name] ?? meter
         let day = Self.today.day
         let record = file.change(name) { record in
-            record.bytes = bytes
-            record.period = Self.period(meter.tariff, day)
-            record.told = 0
+            record = UsageFile.Record(bytes: bytes, period: Self.period(meter.tariff, day))
         }
         guard let record else { return "\(file.path) can't be written" }
         meter.count(-meter.unsaved)
@@ -127,6 +199,7 @@ final class UplinkMetering {
 
     /// After every turn of the loop. A socket that was replaced in the turn is still asked once.
     private func count() {
+        guard !meters.isEmpty else { return }
         for number in sockets.indices {
             let now = driver.socket(number)
             if let known = sockets[number] {
@@ -156,7 +229,7 @@ final class UplinkMetering {
     private func add(_ bytes: Int, to name: String) {
         guard let before = meters[name]?.stage else { return }
         meters[name]?.count(bytes)
-        if meters[name]?.isWorthSaving == true { save(name) }
+        if meters[name]?.isWorthSaving == true, !isFailing { save(name) }
         guard let stage = meters[name]?.stage, stage != before else { return }
         save(name)
         tell(name)
@@ -164,20 +237,27 @@ final class UplinkMetering {
     }
 
     private func save(_ name: String) {
-        guard var meter = meters[name] else { return }
+        guard var meter = meters[name], let file else { return }
         let period = Self.period(meter.tariff, Self.today.day)
         guard meter.unsaved != 0 || period != meter.saved.period else { return }
         let unsaved = meter
-        guard let record = file.change(name, { unsaved.save(into: &$0, period: period) }) else {
-            if let silent = notices.pass(at: driver.now) {
-                log.warning(
-                    "what uplinks have used can't be written",
-                    metadata: ["file": "\(file.path)", "not_logged_before": "\(silent)"])
-            }
-            return
-        }
+        let record = file.change(name) { unsaved.save(into: &$0, period: period) }
+        noteWriting(record != nil, to: file)
+        guard let record else { return }
         meter.saved(as: record)
         meters[name] = meter
+    }
+
+    /// A file that can't be written is told of once, and that it can be again.
+    private func noteWriting(_ isDone: Bool, to file: UsageFile) {
+        guard isFailing == isDone else { return }
+        isFailing = !isDone
+        guard notices.pass(at: driver.now) != nil else { return }
+        log.warning(
+            isDone
+                ? "what uplinks have used is written again"
+                : "what uplinks have used can't be written: it counts on, and is lost with the process",
+            metadata: ["file": "\(file.path)"])
     }
 
     // MARK: What follows
@@ -194,7 +274,7 @@ final class UplinkMetering {
             tell(name)
             conclude(name)
         }
-        timer?.arm(after: Self.interval)
+        if meters.isEmpty { timer?.cancel() } else { timer?.arm(after: Self.interval) }
     }
 
     /// Says that 80 or 100 % of an allowance are used, once in a period, whichever process finds it.
@@ -203,11 +283,10 @@ final class UplinkMetering {
             meter.stage.rawValue > meter.saved.told
         else { return }
         let stage = meter.stage
-        guard let record = file.change(name, { $0.told = max($0.told, stage.rawValue) }) else {
-            return
-        }
+        // Where it can't be noted, the next process tells it again.
+        let record = file?.change(name) { $0.told = max($0.told, stage.rawValue) }
         var told = meter
-        told.note(told: record.told)
+        told.note(told: record?.told ?? stage.rawValue)
         meters[name] = told
         let next =
             switch (stage, meter.tariff.onEmpty) {
@@ -226,13 +305,12 @@ final class UplinkMetering {
     }
 
     private func conclude(_ name: String) {
-        guard let meter = meters[name] else { return }
         var next = Consequence()
-        if policy != .ignore, dear.contains(name) {
+        if let meter = meters[name], plan.policy != .ignore, plan.dear.contains(name) {
             next.cost =
-                policy == .cap && meter.isAhead(of: Self.share(meter.tariff)) ? .spent : .dear
+                plan.policy == .cap && meter.isAhead(of: Self.share(meter.tariff)) ? .spent : .dear
         }
-        if meter.stage == .empty {
+        if let meter = meters[name], meter.stage == .empty {
             switch meter.tariff.onEmpty {
             case .backup: next.cost = .spent
             case .stop: next.isStopped = true

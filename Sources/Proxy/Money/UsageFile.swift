@@ -15,12 +15,27 @@ final class UsageFile {
         var period = 0
         /// Of the allowance, what was told of last: 0, 80 or 100 %.
         var told = 0
+        /// The one that the clock was in before, and may come back to; nil where none is known.
+        var before: Period?
+
+        /// What is used, and when it began.
+        var asPeriod: Period { Period(bytes: bytes, start: period) }
+    }
+
+    /// What was used in a period.
+    struct Period: Equatable {
+        var bytes: Int
+        /// Its first day, since 1970.
+        var start: Int
     }
 
     /// Uplinks that are remembered, whatever the configuration was meanwhile.
     static let maximumRecords = 64
     static let lineLength = 128
     static let maximumName = 64
+    /// No uplink carries an exabyte; a larger number in the file is this one, so that sums stay in
+    /// their type.
+    static let maximumBytes = 1_000_000_000_000_000_000
 
     let path: String
     private let descriptor: Int32
@@ -75,20 +90,34 @@ final class UsageFile {
         guard count > 0 else { return [] }
         return stride(from: 0, to: count, by: Self.lineLength).map {
             let line = bytes[$0..<min($0 + Self.lineLength, count)]
-            return String(decoding: line.prefix { $0 != 10 && $0 != 0 }, as: UTF8.self)
+            return String(decoding: line.prefix { $0 != 0 }, as: UTF8.self)
         }
     }
 
+    /// `NAME BYTES PERIOD TOLD`, and in a line of text below it, which nobody has to have:
+    /// `  before BYTES PERIOD`.
     private static func parse(_ line: String) -> (name: String, record: Record)? {
-        let words = line.split(separator: " ")
+        let parts = line.split(separator: "\n")
+        let words = parts.first?.split(separator: " ") ?? []
         guard words.count == 4, let bytes = Int(words[1]), bytes >= 0, let period = Int(words[2]),
             let told = Int(words[3])
         else { return nil }
-        return (String(words[0]), Record(bytes: bytes, period: period, told: told))
+        var record = Record(bytes: min(bytes, maximumBytes), period: period, told: told)
+        let more = parts.dropFirst().first?.split(separator: " ") ?? []
+        if more.count == 3, more[0] == "before", let bytes = Int(more[1]), bytes >= 0,
+            let start = Int(more[2])
+        {
+            record.before = Period(bytes: min(bytes, maximumBytes), start: start)
+        }
+        return (String(words[0]), record)
     }
 
     private static func write(_ name: String, _ record: Record) -> [UInt8] {
         var line = Array("\(name) \(record.bytes) \(record.period) \(record.told)".utf8)
+        if let before = record.before {
+            let more = Array("\n  before \(before.bytes) \(before.start)".utf8)
+            if line.count + more.count < lineLength { line += more }
+        }
         line += [UInt8](repeating: 32, count: max(0, lineLength - 1 - line.count))
         return Array(line.prefix(lineLength - 1)) + [10]
     }
