@@ -118,6 +118,8 @@ extension ProxyConfiguration {
             as: { $0.map(\.description).joined(separator: " ") })
         changes.compareListeners(old.listeners, now.listeners)
         changes.compare("mode", old.mode, now.mode, as: \.rawValue)
+        changes.compare(
+            "idle_hint", old.idleHint, now.idleHint, as: { $0?.rawValue ?? "as it is without" })
         changes.compare("open", old.open, now.open, as: \.rawValue)
         changes.compareUplinks(old.uplinks, now.uplinks)
         changes.compare("cost", old.cost, now.cost, as: \.rawValue)

@@ -28,7 +28,7 @@ enum ProxyKey: String, CaseIterable {
     case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules,
         capture
     case withoutSession = "without_session", logFormat = "log_format", history
-    case cost, patience
+    case cost, patience, idleHint = "idle_hint"
 }
 
 /// Keys of `concentrator`.
@@ -79,6 +79,7 @@ extension ProxyConfiguration {
         .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
         let listeners = ProxyConfiguration.listeners(table[.listen])
         let mode = table[.mode].map { $0.choice(ModeChoice.self) } ?? Defaults.mode
+        let idleHint = table[.idleHint].flatMap { $0.choice(IdleHintSource.self) }
         let open = table[.open].map { $0.choice(OpenPolicy.self) } ?? Defaults.open
         let relayAddress = table[.udpRelay].flatMap { ProxyConfiguration.relayAddress($0) }
         let names = table[.names].map { NameSettings($0) } ?? NameSettings()
@@ -113,6 +114,7 @@ extension ProxyConfiguration {
             listeners: listeners)
         settings.preSharedKey = peer.preSharedKey
         settings.mode = mode
+        settings.idleHint = idleHint
         settings.open = open
         settings.uplinks = uplinks
         settings.cost = cost

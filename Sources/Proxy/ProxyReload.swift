@@ -59,6 +59,7 @@ extension ProxyServer {
         if changed.uplinks != old.uplinks || addresses != nil { uplinks.apply(changed) }
         metering?.apply(changed, usage)
         if changed.mode != old.mode, changed.mode != mode { take(ModeWish(changed.mode)) }
+        askForPerson()
         if changed.mode != old.mode || changed.uplinks != old.uplinks { warnOfNoBackup() }
         if changed.listeners != old.listeners { warnOfOpenListeners() }
         if changed.maximumClients != old.maximumClients { warnOfFewDescriptors() }

@@ -53,6 +53,8 @@ public final class ProxyServer: EngineDelegate {
     private(set) var shutdown: Shutdown?
     private var capture: Capture?
     var metering: UplinkMetering?
+    /// What mode auto knows of the person.
+    private var person: PersonHint?
     private var usage: UsageTimer?
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
@@ -114,6 +116,8 @@ public final class ProxyServer: EngineDelegate {
             let name = choice.selector.description
             if let metering { uplinks.apply(metering.consequence(for: name), to: name) }
         }
+        person = PersonHint(loop: loop, log: log) { [weak self] in self?.follow($0) }
+        person?.ask(mode == .auto && settings.asksLogind)
         names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         session.start()
@@ -277,12 +281,23 @@ public final class ProxyServer: EngineDelegate {
             guard mode != self.mode else { return }
             driver.endpoint.setMode(fixed, at: loop.now())
         } else {
-            driver.endpoint.followUse(hint: wish.hint, at: loop.now())
+            person?.say(wish.hint)
+            driver.endpoint.followUse(hint: person?.hint ?? wish.hint, at: loop.now())
         }
         self.mode = mode
+        askForPerson()
         driver.kick()
         recorder.note(.modeChanged, detail: wish.words)
         log.notice("mode is now \(wish.words)")
+    }
+
+    /// Logind is asked while the mode follows from use and nobody has said better.
+    func askForPerson() { person?.ask(mode == .auto && settings.asksLogind) }
+
+    private func follow(_ hint: ModeByUse.Hint) {
+        guard mode == .auto else { return }
+        driver.endpoint.followUse(hint: hint, at: loop.now())
+        driver.kick()
     }
 
     private static func noBackup(_ names: [String]) -> String {
@@ -345,6 +360,7 @@ public final class ProxyServer: EngineDelegate {
         driver.end()
         uplinks.countUsage()
         metering?.stop()
+        person = nil
         recorder.note(.stopped)
         log.notice("stopped")
         onStopped?()
@@ -359,7 +375,14 @@ public final class ProxyServer: EngineDelegate {
     /// The mode that connections have at present, and in mode auto from what it follows; nil
     /// while there is no session.
     public var presentMode: (mode: HandoverMode, reason: String?)? {
-        driver.endpoint.report(at: loop.now()).sessions.last.map { ($0.mode, $0.demand?.label) }
+        driver.endpoint.report(at: loop.now()).sessions.last.map {
+            ($0.mode, reason($0.demand?.label))
+        }
+    }
+
+    /// Why the mode is what it is, with what is known of the person.
+    private func reason(_ demand: String?) -> String? {
+        demand.map { demand in person?.label.map { "\(demand); \($0)" } ?? demand }
     }
 
     /// Every uplink that is there or was, by name.
@@ -386,6 +409,9 @@ public final class ProxyServer: EngineDelegate {
                 + names.listen.map { "dns://\($0)" },
             report: report)
         status.uplinks = uplinkStates
+        for i in status.sessions.indices {
+            status.sessions[i].modeReason = reason(status.sessions[i].modeReason)
+        }
         status.counters = [.init("clients", clients.count)] + notices.counters.status
         status.counters += (direct?.counters ?? .init()).status
         status.counters += [

@@ -116,6 +116,9 @@ public struct ProxySettings: Equatable, Sendable {
     public var listeners: [ProxyListener]
     /// At the start; `braid mode` changes it.
     public var mode = ModeChoice.full
+    /// Who tells `mode: auto` of the person in front of the machine; nil: logind, unless others
+    /// than this machine's users are served.
+    public var idleHint: IdleHintSource?
     /// When an application is answered.
     public var open = OpenPolicy.auto
     /// Empty: every interface with a default route.

@@ -29,6 +29,7 @@ import Testing
             key: "listen", first: "listen: mixed://127.0.0.1:1080",
             second: "listen: [mixed://127.0.0.1:1080, mixed://127.0.0.1:1081]"),
         Sample(key: "mode", first: "mode: full", second: "mode: single"),
+        Sample(key: "idle_hint", first: "idle_hint: logind", second: "idle_hint: none"),
         Sample(key: "open", first: "open: auto", second: "open: fast"),
         Sample(
             key: "uplinks", first: "uplinks: [{ interface: wlan0 }, { interface: wwan0 }]",

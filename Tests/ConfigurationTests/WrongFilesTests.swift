@@ -27,7 +27,7 @@ private let own = "private_key_file: own.key\n"
             goodProxy + "colour: blue",
             "proxy.yaml:3: unknown key \"colour\"; known here are concentrator, private_key_file, listen, mode, "
                 + "open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
-                + "without_session, log_format, history, cost, patience"
+                + "without_session, log_format, history, cost, patience, idle_hint"
         ),
         WrongFile(
             goodProxy + "capture: { udp: true }",
@@ -97,7 +97,7 @@ private let own = "private_key_file: own.key\n"
             "- one\n- two",
             "proxy.yaml: the file must be a table with the keys concentrator, private_key_file, listen, "
                 + "mode, open, uplinks, status, control, user, log_level, pcap, congestion, limits, udp_relay, names, rules, capture, "
-                + "without_session, log_format, history, cost, patience"
+                + "without_session, log_format, history, cost, patience, idle_hint"
         ),
         WrongFile(
             goodProxy + "mode: [full]",

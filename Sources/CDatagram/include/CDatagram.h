@@ -133,3 +133,29 @@ uint64_t braid_time_slice(void);
 /// as far as asked for.
 int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets, int keeps_administration);
 
+// ---- Whether anybody uses the machine --------------------------------------------------------------
+
+// systemd-logind's idle hint, asked over the system bus. Nothing here waits; from one thread only.
+struct braid_idle;
+enum braid_idle_state {
+    BRAID_IDLE_UNKNOWN, // nobody has a session, or there is no logind
+    BRAID_IDLE_NO,
+    BRAID_IDLE_YES,
+};
+// Connects, and begins to ask. NULL with a negative errno in `why`: -ENOSYS where libsystemd is not installed.
+struct braid_idle *braid_idle_open(int *why);
+void braid_idle_close(struct braid_idle *);
+// To be watched; `braid_idle_process` is to be called when it is readable, or writable where that is wanted, and after
+// `braid_idle_timeout` nanoseconds.
+int braid_idle_descriptor(const struct braid_idle *);
+int braid_idle_wants_write(const struct braid_idle *);
+int64_t braid_idle_timeout(const struct braid_idle *);
+// Does what is due, in `most` steps. 0: nothing is left, positive: something is; negative: the connection has ended.
+int braid_idle_process(struct braid_idle *, int most);
+// Asks once more, if no question is under way.
+void braid_idle_ask(struct braid_idle *);
+// Something may be another since the last question: ask again.
+int braid_idle_has_changed(const struct braid_idle *);
+// What was answered last, and how many answers there were.
+enum braid_idle_state braid_idle_answer(const struct braid_idle *);
+uint32_t braid_idle_answers(const struct braid_idle *);
