@@ -73,12 +73,15 @@ public final class Lab {
     public let emulator: LinkEmulator
     private let client: Int32, server: Int32  // namespaces
     private var children: [LabChild] = []
+    /// The last octet of each uplink's address on the client's side.
+    private var hosts: [UInt32]
 
     /// Builds it. Call while the process has a single thread: an ordinary user needs a namespace of
     /// users.
     public init(_ plans: [Plan], seed: UInt64 = 1) throws {
         if braid_lab_may_unshare() == 0 { try Lab.becomeRoot() }
         self.plans = plans
+        hosts = plans.map { _ in 2 }
         client = try checked(braid_lab_new_namespace(), "a network namespace")
         server = try checked(braid_lab_new_namespace(), "a network namespace")
         emulator = try LinkEmulator()
@@ -156,6 +159,16 @@ public final class Lab {
     /// Lets an uplink's packets vanish without telling anybody. What flies already arrives, as in
     /// the simulator: it is past the place where the others vanish.
     public func silence(_ number: Int) { emulator.change(number) { $0.outage = .blackHole } }
+
+    /// The client's interface has another address of its network from now on, .2 to .9 by turns, as
+    /// where another network is met; it is down meanwhile.
+    func renumber(_ number: Int) throws {
+        let plan = plans[number]
+        hosts[number] = hosts[number] < 9 ? hosts[number] + 1 : 2
+        try checked(
+            braid_lab_address(client, plan.device, plan.network | hosts[number], 24),
+            "another address of \(plan.device)")
+    }
 
     /// Ends `takeDown` and `silence`.
     public func restore(_ number: Int) throws {

@@ -10,6 +10,9 @@ final class LabPair {
         var mode = "full"
         /// When the proxy answers an application: auto, fast or checked.
         var open = "auto"
+        /// Keys of the cellular uplink besides its role, each after a comma; lines of the proxy's
+        /// file besides.
+        var cellularKeys = "", more = ""
         /// Where logs, configuration and captures stay; nil: a temporary folder without captures.
         var folder: String?
     }
@@ -44,7 +47,8 @@ final class LabPair {
             open: \(settings.open)
             uplinks:
               - { interface: wlan0 }
-              - { interface: wwan0\(backup) }
+              - { interface: wwan0\(backup)\(settings.cellularKeys) }
+            \(settings.more)
             control: "\(temporary.path)/proxy.sock"
             \(kept("proxy"))
             """)
@@ -110,7 +114,11 @@ final class LabPair {
     private func run(_ name: String, _ arguments: [String], on side: Lab.Side) throws {
         let log = open("\(folder)/\(name).log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         defer { close(log) }
-        programs.append(try lab.start(braid, arguments, on: side, output: log, errors: log))
+        // What uplinks have used is the lab's, not the machine's.
+        programs.append(
+            try lab.start(
+                braid, arguments, on: side, environment: ["STATE_DIRECTORY=\(temporary.path)"],
+                output: log, errors: log))
     }
 
     /// The public key.

@@ -46,6 +46,7 @@ public final class LinkEmulator: @unchecked Sendable {
     private var isStopping = false
     private var thread: pthread_t?
     private var observer: ((Instant, Int, Direction, Int) -> Void)?
+    private var arrivals: ((Instant, Int, Direction, Int) -> Void)?
 
     /// Without cables. Throws where the kernel gives no descriptors.
     public init() throws {
@@ -127,9 +128,16 @@ public final class LinkEmulator: @unchecked Sendable {
     }
 
     /// `observer` is told of every packet a device hands over, with its cable, direction and bytes,
-    /// on the emulator's thread; with nil it has heard the last one when this returns.
-    func observe(_ observer: ((Instant, Int, Direction, Int) -> Void)?) {
-        locked { self.observer = observer }
+    /// on the emulator's thread, `arrivals` of every one that comes out at the other end; with nil
+    /// they have heard the last one when this returns.
+    func observe(
+        _ observer: ((Instant, Int, Direction, Int) -> Void)?,
+        arrivals: ((Instant, Int, Direction, Int) -> Void)? = nil
+    ) {
+        locked {
+            self.observer = observer
+            self.arrivals = arrivals
+        }
     }
 
     /// Starts the thread that moves the packets.
@@ -191,9 +199,9 @@ public final class LinkEmulator: @unchecked Sendable {
             }
         }
         var next = Instant.distantFuture
-        for cable in cables {
-            give(cable.up, to: cable.server)
-            give(cable.down, to: cable.client)
+        for (number, cable) in cables.enumerated() {
+            give(cable.up, to: cable.server, number, .up)
+            give(cable.down, to: cable.client, number, .down)
             next = min(next, cable.up.nextDelivery, cable.down.nextDelivery)
         }
         if next != armed {
@@ -219,9 +227,12 @@ public final class LinkEmulator: @unchecked Sendable {
         }
     }
 
-    private func give(_ link: VirtualLink, to device: Int32) {
+    private func give(
+        _ link: VirtualLink, to device: Int32, _ cable: Int, _ direction: Direction
+    ) {
         let now = Instant.monotonic
         while let packet = link.deliver(at: now) {
+            arrivals?(now, cable, direction, packet.count)
             // A device that is down refuses it: lost, as a frame to a radio that is off.
             _ = write(device, packet.bytes.baseAddress, packet.count)
         }

@@ -21,6 +21,7 @@ import Glibc
             SetupCommand.self, JoinCommand.self, UserCommand.self, DoctorCommand.self,
             DemoCommand.self,
             HandoversCommand.self,
+            CommuteCommand.self,
             FiguresCommand.self,
             LabCommand.self, LabTellCommand.self, LabOriginCommand.self
         ])

@@ -114,6 +114,45 @@ def test_an_announced_address_outlives_the_first(w):
     assert remotes(pair) == [("cell", f"{SECOND}:443"), ("wifi", f"{SECOND}:443")], remotes(pair)
 
 
+def test_both_ends_move(w):
+    """WiFi goes, and with it the address of the concentrator that the session began on."""
+    for mode in ("full", "single"):
+        pair = several(w, mode=mode, paths=4 if mode == "full" else 1)
+        w.wait(lambda: "further address" in w.text(pair.names[0]), "the second address")
+        w.limit(wifi=20, cell=10)
+        client = w.start_client("download", 10_000_000)
+        time.sleep(1.2)
+        assert client.process.poll() is None, "the transfer was over before anything happened"
+        block(w, CONCENTRATOR)
+        w.down("wifi")
+        checked(w, client, 10_000_000, 2.5)
+        assert ("cell", f"{SECOND}:443") in remotes(pair), remotes(pair)
+        pair.alive()
+        w.up("wifi")
+        sh(f"ip netns exec {w.mid} nft flush table inet block && ip -n {w.net} address del {SECOND}/24 dev eth0")
+        for process in (pair.proxy, pair.concentrator):
+            process.kill()
+            process.wait()
+
+
+def test_from_one_wifi_to_the_next(w):
+    """Break before make: another address on the same interface, after 0.2 to 3 s without any network."""
+    pair = w.pair(uplinks=("wifi",))
+    w.limit(wifi=20)
+    gaps, size = (0.2, 1.0, 3.0), 15_000_000
+    client = w.start_client("download", size)
+    for number, gap in enumerate(gaps):
+        time.sleep(1)
+        w.down("wifi")
+        sh(f"ip -n {w.app} address flush dev wifi")
+        time.sleep(gap)
+        sh(f"ip -n {w.app} address add 10.81.1.{20 + number}/24 dev wifi")
+        w.up("wifi")
+    checked(w, client, size, max(gaps) + 1)
+    assert w.text(pair.names[0]).count("session opened") == 1, "the session was lost"
+    pair.alive()
+
+
 def test_an_announced_address_that_nobody_reaches(w):
     block(w, SECOND)
     pair = several(w, paths=2)

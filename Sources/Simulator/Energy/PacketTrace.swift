@@ -12,6 +12,14 @@ public struct PacketTrace: Sendable {
         public var bytes: Int
         /// Sent by the phone.
         public var isUp: Bool
+
+        /// See the properties.
+        public init(at: Instant, radio: Int, bytes: Int, isUp: Bool) {
+            self.at = at
+            self.radio = radio
+            self.bytes = bytes
+            self.isUp = isUp
+        }
     }
 
     /// In the order of their times.
