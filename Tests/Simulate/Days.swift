@@ -3,7 +3,7 @@ import Simulator
 
 /// `simulate day`: days with a phone in every mode, and `auto` beside them.
 ///
-///     simulate day [WIFI CELLULAR] [full] [backup] [single] [auto] [--seeds A..B]
+///     simulate day [WIFI CELLULAR] [full] [backup] [single] [auto] [hints] [--seeds A..B]
 enum Days {
     static func run(_ words: [String], seeds: Range<UInt64>) -> Bool {
         var names = ["wifi-n950", "3g-n950"]
@@ -11,7 +11,9 @@ enum Days {
             names[word.hasPrefix("wifi-") ? 0 : 1] = word
         }
         let radios = names.compactMap(RadioProfile.named)
-        let named = Day.Choice.allCases.filter { words.contains($0.rawValue) }
+        let named = Day.Choice.allCases.filter {
+            words.contains($0 == .hinted ? "hints" : $0.rawValue)
+        }
         let choices = named.isEmpty ? Day.Choice.allCases : named
         print(
             "seed choice J J-WiFi J-cellular waited-s pages transfers film call pauses longest-s MB-cellular"

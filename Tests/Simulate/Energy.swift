@@ -10,7 +10,8 @@ enum Energy {
     /// Whether `run` knows what it means.
     static func isWord(_ word: String) -> Bool {
         RadioProfile.named(word) != nil || EnergyTrial.Uses(rawValue: word) != nil
-            || HandoverMode(rawValue: word) != nil || ["warm", "spaced", "auto"].contains(word)
+            || HandoverMode(rawValue: word) != nil
+            || ["warm", "spaced", "auto", "hints"].contains(word)
     }
 
     static func run(_ words: [String], seed: UInt64) -> Bool {

@@ -18,7 +18,11 @@ enum Fairness {
                         var trial = FairnessTrial(
                             topology, algorithm, rate: .megabitsPerSecond(rate), seed: seed)
                         if topology == .separate { trial.measured = .seconds(20) }
-                        if let trips = arguments.roundTrips { trial.roundTrips = trips }
+                        // The plain TCP is one in the place of the better subflow.
+                        if let trips = arguments.roundTrips, let least = trips.min() {
+                            trial.roundTrips = trips
+                            trial.plainRoundTrip = least
+                        }
                         let o = trial.run()
                         shares += o.overFairShare
                         let whole = o.multipath + o.plain.reduce(0, +)
