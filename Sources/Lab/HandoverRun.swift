@@ -107,9 +107,10 @@ final class HandoverRun {
 
     private func transfer(_ ends: [any TrialEnd]) throws {
         let lab = lab, number = trial.lost.rawValue, isVisible = trial.loss == .visible
+        let underWay = trial.underWay
         var agenda: [TrialLoop.Item] = [
             .init(at: trial.lossAt) {
-                if isVisible { try lab.takeDown(number) } else { lab.silence(number) }
+                if isVisible { try lab.takeDown(number, underWay) } else { lab.silence(number) }
             }
         ]
         if let back = trial.returnAt {

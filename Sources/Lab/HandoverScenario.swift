@@ -32,7 +32,7 @@ public struct HandoverScenario: Sendable {
     /// WiFi is lost, visibly, unless said otherwise.
     public init(
         _ application: Application, _ mode: HandoverMode, _ loss: HandoverTrial.Loss = .visible,
-        lost: HandoverTrial.Link = .wifi
+        lost: HandoverTrial.Link = .wifi, underWay: HandoverTrial.UnderWay = .lost
     ) {
         self.application = application
         let kind: HandoverTrial.Application =
@@ -46,6 +46,7 @@ public struct HandoverScenario: Sendable {
             }
         var trial = HandoverTrial(kind, mode, loss)
         trial.lost = lost
+        trial.underWay = underWay
         switch application {
         case .download, .upload, .stream: trial.returnAfter = Self.returnAfter
         case .udpVoice, .udpBeside:
@@ -81,11 +82,20 @@ public struct HandoverScenario: Sendable {
         }
     }
 
+    /// The same where what was sent before a visible loss is lost, or arrives.
+    public func with(_ underWay: HandoverTrial.UnderWay) -> HandoverScenario {
+        guard trial.loss == .visible else { return self }
+        return HandoverScenario(
+            application, trial.mode, trial.loss, lost: trial.lost, underWay: underWay)
+    }
+
     /// As in `download, full mode, wifi lost visible`.
     public var name: String {
         switch application {
         case .firstByte: "first-byte, \(trial.mode) mode"
-        default: "\(application.rawValue), \(trial.mode) mode, \(trial.lost) lost, \(trial.loss)"
+        default:
+            "\(application.rawValue), \(trial.mode) mode, \(trial.lost) lost, \(trial.loss)"
+                + (trial.underWay == .arrives ? ", what was sent arrives" : "")
         }
     }
 

@@ -148,10 +148,13 @@ public final class Lab {
 
     // MARK: What may happen to an uplink
 
-    /// Takes an uplink's interface away: the client is told. What was on its way is lost.
-    public func takeDown(_ number: Int) throws {
-        emulator.change(number) { $0.outage = .blackHole }
-        emulator.clear(number)
+    /// Takes an uplink's interface away: the client is told. What was on its way is lost, or what
+    /// the client had sent arrives.
+    public func takeDown(_ number: Int, _ underWay: HandoverTrial.UnderWay = .lost) throws {
+        if underWay == .lost {
+            emulator.change(number) { $0.outage = .blackHole }
+            emulator.clear(number)
+        }
         try checked(
             braid_lab_set_up(client, plans[number].device, 0), "\(plans[number].device) down")
     }

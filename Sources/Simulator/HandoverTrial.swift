@@ -31,6 +31,13 @@ public struct HandoverTrial: Hashable, Sendable {
         /// Packets vanish both ways, and nobody is told.
         case silent
     }
+    /// What becomes at a visible loss of what the proxy has sent and the other side has not received.
+    public enum UnderWay: String, Hashable, Sendable, CaseIterable {
+        /// It stood in the interface's queue, or in a radio that is off now.
+        case lost
+        /// It has left the machine: on links that begin behind a modem or an access point.
+        case arrives
+    }
     /// The two uplinks, numbered as in the scenario.
     public enum Link: Int, Hashable, Sendable, CaseIterable { case wifi, cellular }
 
@@ -42,6 +49,8 @@ public struct HandoverTrial: Hashable, Sendable {
     public var mode: HandoverMode
     /// How it goes.
     public var loss: Loss
+    /// Of what was under way when it went; counts only where the loss is visible.
+    public var underWay = UnderWay.lost
     /// Which one goes.
     public var lost = Link.wifi
     /// After the loss; nil: never.
@@ -102,7 +111,9 @@ public struct HandoverTrial: Hashable, Sendable {
         }
         let i = lost.rawValue
         switch loss {
-        case .visible: scenario.faults.append(Fault(at: lossAt, uplink: i, change: .removed))
+        case .visible:
+            let change: Fault.Change = underWay == .lost ? .removed : .detached
+            scenario.faults.append(Fault(at: lossAt, uplink: i, change: change))
         case .silent:
             scenario.faults.append(Fault(at: lossAt, uplink: i, change: .outage(.blackHole, .both)))
         }

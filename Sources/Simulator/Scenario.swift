@@ -85,6 +85,8 @@ public struct Fault: Hashable, Sendable {
         /// The interface or address is gone; the proxy's shell is told at once, the other side is
         /// not.
         case removed
+        /// The same, but what the proxy has sent is on its way already and arrives.
+        case detached
         /// It is back, and the proxy's shell is told.
         case returned
         /// Silent: nobody is told. `.none` ends it.

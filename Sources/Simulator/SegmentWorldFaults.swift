@@ -44,11 +44,11 @@ extension SegmentWorld {
         noted?(now, "uplink \(path): \(fault.change)")
         let up = lanes[path].up, down = lanes[path].down
         switch fault.change {
-        case .removed:
+        case .removed, .detached:
             // Until the keys are known only a session can move the first subflow to another path.
             guard listener.remoteKey != nil else { return }
             lanes[path].isDown = true
-            up.clear(at: now)
+            if case .removed = fault.change { up.clear(at: now) }
             down.clear(at: now)
             notices.append((now, .health(.lost, path: path, atInitiator: true)))
             lanes[path].listenerHears = max(

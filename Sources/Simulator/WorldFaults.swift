@@ -42,9 +42,13 @@ extension World {
         let i = fault.uplink
         noted?(now, "uplink \(i): \(fault.change)")
         switch fault.change {
-        case .removed:
+        case .removed, .detached:
             lanes[i].isDown = true
-            clear(i)
+            if case .detached = fault.change {
+                for link in lanes[i].downs { link.clear(at: now) }
+            } else {
+                clear(i)
+            }
             proxy.removeUplink(UplinkNumber(i), at: now)
         case .returned:
             lanes[i].isDown = false

@@ -26,6 +26,10 @@ struct HandoversCommand: ParsableCommand {
     @Option(help: "visible or silent.") var loss: [HandoverTrial.Loss] = []
     @Option(help: "wifi or cellular.") var lost: [HandoverTrial.Link] = []
     @Option(
+        help: "What was sent before a visible loss: lost, with the interface, or arrives."
+    )
+    var underWay = HandoverTrial.UnderWay.lost
+    @Option(
         help:
             "Write everything as JSON to this file; - for the standard output, in place of the table."
     )
@@ -59,7 +63,7 @@ struct HandoversCommand: ParsableCommand {
                 && (application.isEmpty || application.contains(scenario.application))
                 && (loss.isEmpty || loss.contains(scenario.trial.loss))
                 && (lost.isEmpty || lost.contains(scenario.trial.lost))
-        }
+        }.map { $0.with(underWay) }
     }
 
     func run() throws {
@@ -102,6 +106,7 @@ struct HandoversCommand: ParsableCommand {
 
 extension HandoverScenario.Application: ExpressibleByArgument {}
 extension HandoverTrial.Loss: ExpressibleByArgument {}
+extension HandoverTrial.UnderWay: ExpressibleByArgument {}
 extension HandoverTrial.Link: ExpressibleByArgument {
     public init?(argument: String) {
         guard let found = Self.allCases.first(where: { "\($0)" == argument }) else { return nil }

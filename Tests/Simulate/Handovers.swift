@@ -19,6 +19,7 @@ struct Handovers {
         }
         trial.call = has("video") ? .video : has("voice") || has("voice-download") ? .voice : nil
         if has("return") { trial.returnAfter = .seconds(3) }
+        if has("arrives") { trial.underWay = .arrives }
         let record = trial.run { world in
             let from = (trial.returnAt ?? trial.lossAt) - .milliseconds(20), to = from + .seconds(4)
             Simulate.traceDatagrams(world, from: from, to: to)
@@ -119,7 +120,8 @@ struct Handovers {
     ) {
         guard wants(name, of: Self.applications) else { return }
         let label = "\(mode) \(loss) \(name)"
-        let gap = loss == .visible ? "150" : mode == .full ? "300" : "170"
+        let gap =
+            loss == .visible ? name == "upload" ? "120" : "150" : mode == .full ? "300" : "170"
         rows(
             { HandoverTrial(application, mode, loss, seed: $0) },
             [
@@ -132,6 +134,18 @@ struct Handovers {
                 t.lost = .cellular
                 return t
             }, [("\(label) gap, cellular lost", "", { $0.longestGap })])
+        if loss == .visible {
+            rows(
+                {
+                    var t = HandoverTrial(application, mode, loss, seed: $0)
+                    t.underWay = .arrives
+                    return t
+                },
+                [
+                    ("\(label) gap, sent arrives", gap, { $0.longestGap }),
+                    ("\(label) 80 %, sent arrives", "300", { $0.recovery })
+                ])
+        }
         rows(
             {
                 var t = HandoverTrial(application, mode, loss, seed: $0)

@@ -18,7 +18,7 @@ import Wire
 ///     simulate commute [WIFI CELLULAR] [--seeds A..B]
 ///     simulate day [WIFI CELLULAR] [--seeds A..B]
 ///     simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]
-///     simulate handovers [MODE] [APPLICATION] [visible|silent] [return] --seed N
+///     simulate handovers [MODE] [APPLICATION] [visible|silent] [return] [arrives] --seed N
 /// --trace
 @main struct Simulate {
     struct Arguments {
@@ -93,7 +93,7 @@ import Wire
             print(
                 "usage: simulate soak [--seeds A..B] [--world segments|tunnel|calls|flows|long] [--twice] [--quiet]\n"
                     + "       simulate one --seed N [--world segments|tunnel|calls|flows|long] [--trace]\n"
-                    + "       simulate handovers [MODE] [APPLICATION] [LOSS] [--seeds A..B | [return] --seed N --trace]\n"
+                    + "       simulate handovers [MODE] [APPLICATION] [LOSS] [--seeds A..B | [return] [arrives] --seed N --trace]\n"
                     + "       simulate signals [--seeds A..B] [--twice] [--trace]\n"
                     + "       simulate silences [--seeds A..B] [--trace]\n"
                     + "       simulate hashes [--seeds A..B]\n"
