@@ -125,6 +125,7 @@ extension Connection {
             ending.isConfirmed = true
         }
         reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
+        if pathEnded, sender.hasReinjections { sender.doubt.begins(at: now) }
         ended.append(member.index)
         report(.subflowEnded)
         discardAcknowledged()

@@ -79,6 +79,9 @@ extension Connection {
             sender.openWindow(
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
+        if let since = sender.doubt.since, now - since >= member.tcp.minimumRTT {
+            sender.doubt.settle()
+        }
         if !sender.deferred.isEmpty,
             now - sender.deferredSince >= member.tcp.minimumRTT
                 || member.health == .suspect && member.finalAcknowledgement.hasCome

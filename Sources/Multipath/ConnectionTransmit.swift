@@ -24,7 +24,11 @@ extension Connection {
         if turn.phase == .data {
             if error == nil {
                 if framing.isExposed, keysAhead(at: now, into: &out) { return true }
-                if sender.hasReinjections, reinjection(at: now, into: &out) { return true }
+                if sender.hasReinjections,
+                    newDataInDoubt(at: now, into: &out) || reinjection(at: now, into: &out)
+                {
+                    return true
+                }
                 switch redundantData(at: now, into: &out) {
                 case .sent: return true
                 case .idle: break
@@ -179,6 +183,18 @@ extension Connection {
     }
 
     // MARK: Data
+
+    /// New data ahead of reinjections that may not be needed. Of redundant data the other path has
+    /// sent whatever there is.
+    private func newDataInDoubt(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+        guard sender.doubt.prefersNewData, !isRedundant, newData(at: now, into: &out) else {
+            return false
+        }
+        // reinjections take from its room
+        turn.burst = nil
+        sender.doubt.wentNew()
+        return true
+    }
 
     private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         if sender.reinjections.isEmpty { sender.reinjectDeferred() }

@@ -26,6 +26,8 @@ struct DataSender: ~Copyable {
     private(set) var deferred = OffsetRanges()
     /// When some were deferred last.
     private(set) var deferredSince = Instant.zero
+    /// Whether what goes again is needed is to be heard yet.
+    var doubt = ReinjectionDoubt()
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
 
@@ -77,6 +79,7 @@ struct DataSender: ~Copyable {
         acknowledged = offset
         reinjections.removeBelow(offset)
         deferred.removeBelow(offset)
+        if !hasReinjections { doubt.settle() }
         return true
     }
 
@@ -106,13 +109,17 @@ struct DataSender: ~Copyable {
     }
 
     /// The bytes from the front of the reinjections were sent again up to `offset`.
-    mutating func reinjected(to offset: UInt64) { reinjections.removeBelow(offset) }
+    mutating func reinjected(to offset: UInt64) {
+        reinjections.removeBelow(offset)
+        doubt.wentAgain()
+    }
 
     /// Nothing of it has reached the peer: all of it goes again.
     mutating func startAgain(edge: UInt64) {
         precondition(acknowledged == 0 && ring.base == 0, "the peer has bytes of it already")
         reinjections.removeAll()
         deferred.removeAll()
+        doubt.settle()
         next = 0
         copiedBelow = 0
         self.edge = edge
@@ -124,4 +131,32 @@ struct DataSender: ~Copyable {
         let to = min(acknowledged, max(lowest, ring.base))
         if to > ring.base { ring.discard(to: to) }
     }
+}
+
+/// While nobody can say whether what goes again is needed at all: a path has ended, and what was
+/// under way on it was lost with it (it stood in the interface's queue) or arrives (it had left the
+/// machine).
+///
+/// New data is needed in either case. So among the segments that go again some are new: where all
+/// arrived, the receiver waits for nothing else; where all was lost, they are no more bytes in all.
+struct ReinjectionDoubt {
+    /// So many segments go again before each new one. Where all was lost, what lacks first is
+    /// mostly among the first five; with fewer it would come later.
+    static let repeatedPerNew = 5
+
+    /// When the path ended; nil: there is no doubt.
+    private(set) var since: Instant?
+    private var repeated = 0
+
+    /// The next segment is to be a new one, if there is one.
+    var prefersNewData: Bool { since != nil && repeated >= Self.repeatedPerNew }
+
+    mutating func begins(at now: Instant) {
+        if since == nil { repeated = 0 }
+        since = now
+    }
+    /// An acknowledgement that can know has come, or nothing goes again any more.
+    mutating func settle() { since = nil }
+    mutating func wentAgain() { repeated &+= 1 }
+    mutating func wentNew() { repeated = 0 }
 }
