@@ -3,6 +3,7 @@
 #include "CDatagram.h"
 #include "address.h"
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/random.h>
@@ -159,6 +160,39 @@ void braid_set_buffers(int fd, int bytes) {
     // The forced form needs CAP_NET_ADMIN; the plain one is cut to net.core.[rw]mem_max.
     if (option(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
     if (option(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes)) option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+}
+
+int braid_set_reuse_port(int fd, int is_on) { return option(fd, SOL_SOCKET, SO_REUSEPORT, is_on); }
+
+int braid_steer(int fd, unsigned newest, unsigned living) {
+    // docs/wire.md, Datagrams: the kind in the high half of byte 0, the generation in the upper two bits of byte 2.
+    enum { header = 8, record = 4, generations = 4 };
+    struct sock_filter code[16];
+    unsigned short n = 0;
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0);
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, header, 1, 0);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, newest);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 4);
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, record, 1, 0);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, newest);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 2);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, 6);
+    for (unsigned g = 0; g < generations; g++) {
+        if (g == newest || !(living & 1u << g)) continue;
+        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, g, 0, 1);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, g);
+    }
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, newest);
+    struct sock_fprog program = { .len = n, .filter = code };
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0 ? -errno : 0;
+}
+
+void braid_discard(int fd) {
+    char byte;
+    // What comes meanwhile is read by others: the queue only gets shorter.
+    for (int i = 0; i < 1 << 16; i++)
+        if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN) return;
 }
 
 int braid_buffer_sizes(int fd, int *receive, int *send) {

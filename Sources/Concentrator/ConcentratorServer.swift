@@ -50,6 +50,15 @@ public final class ConcentratorServer: EngineDelegate {
     private var usage: UsageTimer?
     private let began: Instant
     private var shutdown: Shutdown?
+    /// Where it listens, and what of that is this process's.
+    private var groups: [ListenGroup] = []
+    private var following = Following.newest
+    private enum Following {
+        case newest
+        /// Another process has what begins from now on; this one ends when nothing lives here.
+        case followed(Shutdown, look: LoopTimer)
+        case over
+    }
 
     struct Counters {
         var incoming = 0, connected = 0
@@ -58,9 +67,10 @@ public final class ConcentratorServer: EngineDelegate {
 
     /// Opens the listening sockets; datagrams are served as soon as the loop runs. What happens it
     /// reports to `recorder`.
+    /// `generation`: tells this process from others at the same port (`Lineage`).
     public init(
-        _ settings: ConcentratorSettings, program: String = "", loop: EventLoop,
-        recorder: Recorder = Recorder(),
+        _ settings: ConcentratorSettings, program: String = "", generation: Int = 0,
+        loop: EventLoop, recorder: Recorder = Recorder(),
         log: Logger = Logger(label: "concentrator")
     )
         throws(SystemError)
@@ -74,6 +84,7 @@ public final class ConcentratorServer: EngineDelegate {
         var configuration = settings.endpoint
         configuration.epoch = EventLoop.epoch()
         configuration.program = program
+        configuration.generation = UInt8(truncatingIfNeeded: generation)
         let endpoint = Endpoint(
             configuration: configuration, seed: SystemRandom.key(), at: loop.now())
         endpoint.setAnnounced(settings.announce, at: loop.now())
@@ -90,9 +101,10 @@ public final class ConcentratorServer: EngineDelegate {
         reports.handovers = HandoverWatch(driver)
         if let path = settings.pcap { try driver.record(to: path) }
         for address in settings.listen {
-            let socket = try DatagramSocket(.listen(address), loop: loop)
-            driver.addListenSocket(socket)
-            listen.append(socket.localAddress)
+            let group = try ListenGroup(address, generation: generation, loop: loop)
+            groups.append(group)
+            driver.addListenSocket(group.socket)
+            listen.append(group.socket.localAddress)
         }
         enrolled = loop.timer(for: self) { $0.onEnrolled?() }
         invitationEnd = loop.timer(for: self) { $0.endInvitations() }
@@ -112,7 +124,9 @@ public final class ConcentratorServer: EngineDelegate {
         case .activity: break
         case .incoming(let handle, let target, let user): incoming(handle, target, user)
         case .associating(let handle, let user): associating(handle, user)
-        case .answered, .addressAnnounced, .sessionSilent, .pathLeftOut, .modeChanged: break
+        case .answered, .addressAnnounced, .sessionSilent, .sessionGoesAway, .pathLeftOut,
+            .modeChanged:
+            break
         case .helloRefused(let user, let remote, let reason):
             log.notice(
                 "hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
@@ -322,6 +336,7 @@ public final class ConcentratorServer: EngineDelegate {
     /// once.
     public func stop() {
         if let shutdown { shutdown.endNow(); return }
+        if case .followed(let end, _) = following { end.endNow(); return }
         recorder.note(.stopping)
         log.notice("stopping", metadata: ["connections": "\(connections.count)"])
         let shutdown = Shutdown(loop: loop, limit: settings.drain) { [weak self] in self?.finish() }
@@ -332,18 +347,57 @@ public final class ConcentratorServer: EngineDelegate {
         shutdown.noteRemaining(connections.count + associations.count)
     }
 
-    /// What proxies send to, for a process that is to follow this one.
-    public var listeningSockets: [Int32] { driver.listeningSockets }
+    // MARK: Another process
 
-    /// Another process has the sockets now: all sessions end at once, and their proxies, which are
-    /// told, have new ones there within a round trip.
-    public func follow() {
+    /// What proxies send to, for a process that is to follow this one.
+    public var listeningSockets: [Int32] { groups.flatMap(\.descriptors) }
+
+    /// This process has what is not of a session of the older ones, by their generations.
+    public func steer(older: [Int]) { for group in groups { group.steer(older: older) } }
+
+    /// Another process has what begins from now on. The sessions go on to the end of their
+    /// connections, within `limit` (nil: `drain`), and their proxies begin others there; where the
+    /// kernel can't tell them apart, or `isAware` is false since that process does not know of this
+    /// one, they end at once, and their proxies have new ones within a round trip.
+    public func follow(within limit: Interval?, isAware: Bool) {
+        guard shutdown == nil, case .newest = following else { return }
+        let limit = limit ?? settings.drain
         log.notice(
-            "another process is here instead", metadata: ["connections": "\(connections.count)"])
-        finish(isFollowed: true)
+            "another process is here for what begins from now on",
+            metadata: ["connections": "\(connections.count)", "within_s": "\(Int(limit.seconds))"])
+        guard isAware, limit > .zero, groups.allSatisfy(\.isSteered) else {
+            return finish(isFollowed: true)
+        }
+        let end = Shutdown(loop: loop, limit: limit) { [weak self] in
+            self?.finish(isFollowed: true)
+        }
+        let look = loop.timer(for: self) { $0.lookWhetherEmpty() }
+        following = .followed(end, look: look)
+        driver.endpoint.goAway(within: limit, at: loop.now())
+        driver.kick()
+        lookWhetherEmpty()
+    }
+
+    private func lookWhetherEmpty() {
+        guard case .followed(let end, let look) = following else { return }
+        if driver.endpoint.livingSessions == 0 { return end.noteRemaining(0) }
+        look.arm(after: .seconds(1))
+    }
+
+    /// The process that followed has died: what begins from now on is this one's again. `older`: as
+    /// `steer` has it. False where this one has ended.
+    public func serveAgain(older: [Int]) -> Bool {
+        guard case .followed = following else { return false }
+        following = .newest
+        driver.endpoint.stay()
+        steer(older: older)
+        driver.kick()
+        log.warning("the process that followed is gone: sessions begin here again")
+        return true
     }
 
     private func finish(isFollowed: Bool = false) {
+        following = .over
         for connection in Array(connections.values) { connection.cut() }
         for association in Array(associations.values) { association.cut() }
         for question in Array(longQuestions.values) { question.cut() }

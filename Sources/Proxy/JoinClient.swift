@@ -158,7 +158,7 @@ public final class JoinClient: EngineDelegate {
         let streams = clients.map { MeasurementStream($0.driver, request) }
         for client in clients { _ = client.loop.run(until: .milliseconds(500)) { false } }
         // From here on no loop runs, so that nothing is sent; what comes waits in the sockets.
-        let sockets = clients.map { $0.driver.listeningSockets }
+        let sockets = clients.map { $0.driver.descriptors }
         for descriptor in sockets.joined() { discard(descriptor) }
         let end = EventLoop.monotonic() + time + .milliseconds(1_500)
         while case let left = end - EventLoop.monotonic(), left > .zero {

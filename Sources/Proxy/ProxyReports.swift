@@ -22,8 +22,10 @@ final class ProxyReports {
     private static let together: Int64 = 2_000
     /// Uplinks whose loss is remembered.
     private static let maximumLosses = 64
-    /// A proxy has one at a time, whose number changes while it goes on.
-    private static let theSession = 0
+    /// Sessions by their numbers, which change while one goes on: what each is called here. The one
+    /// that was opened last is the one that new connections get.
+    private var names: [SessionSlot: Int] = [:]
+    private var lastName = 0
 
     init(_ recorder: Recorder) { self.recorder = recorder }
 
@@ -77,21 +79,27 @@ final class ProxyReports {
     func note(_ event: EndpointEvent) {
         switch event {
         case .sessionOpened(let session, _):
+            lastName += 1
+            names[session] = lastName
             recorder.note(.sessionOpened, numbers: numbers(session))
         case .sessionResumed(let session, let silence):
+            names = names.filter { $0.value != lastName }
+            names[session] = lastName
             var numbers = numbers(session)
             numbers.silence = Int(silence.milliseconds)
             recorder.note(.sessionResumed, numbers: numbers)
         case .sessionSilent(let session):
             recorder.note(.sessionSilent, numbers: numbers(session))
         case .sessionClosed(let session, let reason):
-            uplinks.sessionClosed(Self.theSession)
+            let name = names.removeValue(forKey: session) ?? 0
+            uplinks.sessionClosed(name)
             recorder.note(
-                reason == SessionEnd.replaced ? .sessionTakenOver : .sessionClosed, detail: reason,
+                reason == SessionEnd.replaced || name != lastName
+                    ? .sessionTakenOver : .sessionClosed, detail: reason,
                 numbers: numbers(session))
         case .pathChanged(let session, let path, let uplink, _, let health):
             let news = uplinks.path(
-                path, session: Self.theSession, of: uplink, is: UplinkStates.PathState(health),
+                path, session: names[session] ?? 0, of: uplink, is: UplinkStates.PathState(health),
                 at: recorder.time)
             if let news {
                 var numbers = numbers(session)

@@ -375,7 +375,7 @@ public final class ProxyServer: EngineDelegate {
     /// The mode that connections have at present, and in mode auto from what it follows; nil
     /// while there is no session.
     public var presentMode: (mode: HandoverMode, reason: String?)? {
-        driver.endpoint.report(at: loop.now()).sessions.last.map {
+        driver.endpoint.report(at: loop.now()).sessions.first.map {
             ($0.mode, reason($0.demand?.label))
         }
     }

@@ -157,6 +157,10 @@ final class SessionMonitor {
                     : "an address of the concentrator is gone",
                 metadata: ["address": "\(address)"])
             uplinks.setFamilies(of: current, announced: announced)
+        case .sessionGoesAway(let session, let within):
+            log.notice(
+                "another process follows the concentrator's; what is open now goes on there",
+                metadata: ["session": "\(session)", "within_s": "\(Int(within.seconds))"])
         case .sessionSilent(let session):
             // Perhaps it is not there any more: whoever has a name looks it up again.
             addresses?.isNeeded = true

@@ -59,38 +59,61 @@ public final class DatagramSocket {
     ///
     /// `mayFragment`: what is longer than the interface takes is cut by the system, as it is for
     /// any application.
-    public init(
+    public convenience init(
         _ binding: Binding, loop: EventLoop, kernelBuffer: Int = DatagramSocket.kernelBuffer,
         mayFragment: Bool = false
     ) throws(SystemError) {
+        if case .listen(let address) = binding,
+            let inherited = InheritedSockets.take(.datagram, address)
+        {
+            try self.init(
+                inherited, binding, isBound: true, loop: loop, kernelBuffer: kernelBuffer,
+                mayFragment: mayFragment)
+            return
+        }
+        let fd = try checked(
+            braid_socket_datagram(Self.isIPv4(binding) ? 1 : 0), "open a UDP socket")
+        try self.init(
+            fd, binding, isBound: false, loop: loop, kernelBuffer: kernelBuffer,
+            mayFragment: mayFragment)
+    }
+
+    /// Owns `fd` from now on, also where it throws.
+    init(
+        _ fd: Int32, _ binding: Binding, isBound: Bool, loop: EventLoop,
+        kernelBuffer: Int = DatagramSocket.kernelBuffer, mayFragment: Bool = false
+    ) throws(SystemError) {
         self.binding = binding
-        switch binding {
-        case .device(_, let v4): isIPv4 = v4
-        case .source(let a, _, _): isIPv4 = a.isIPv4
-        case .listen(let a), .transparent(let a): isIPv4 = a.address.isIPv4
-        }
-        var inherited: Int32?
-        if case .listen(let address) = binding {
-            inherited = InheritedSockets.take(.datagram, address)
-        }
-        let fd: Int32
-        if let inherited {
-            fd = inherited
-        } else {
-            fd = try checked(braid_socket_datagram(isIPv4 ? 1 : 0), "open a UDP socket")
-        }
+        isIPv4 = Self.isIPv4(binding)
         do throws(SystemError) {
-            localAddress = try Self.bind(
-                fd, binding, isIPv4: isIPv4, isBound: inherited != nil)
+            localAddress = try Self.bind(fd, binding, isIPv4: isIPv4, isBound: isBound)
         } catch {
             Glibc.close(fd)
             throw error
         }
         descriptor = fd
         watch = loop.watch(fd)
-        braid_set_buffers(fd, Int32(kernelBuffer))
+        // One that was handed over may have more than this process has the right to ask for.
+        if !isBound || !Self.hasBuffers(fd, kernelBuffer) {
+            braid_set_buffers(fd, Int32(kernelBuffer))
+        }
         _ = braid_set_coalescing(fd)
         if !mayFragment { _ = braid_forbid_fragments(fd, isIPv4 ? 1 : 0) }
+    }
+
+    /// The kernel says twice what was asked for (socket(7)).
+    static func hasBuffers(_ fd: Int32, _ bytes: Int) -> Bool {
+        var receive: Int32 = 0, send: Int32 = 0
+        guard braid_buffer_sizes(fd, &receive, &send) == 0 else { return false }
+        return Int(min(receive, send)) >= 2 * bytes
+    }
+
+    private static func isIPv4(_ binding: Binding) -> Bool {
+        switch binding {
+        case .device(_, let v4): v4
+        case .source(let a, _, _): a.isIPv4
+        case .listen(let a), .transparent(let a): a.address.isIPv4
+        }
     }
 
     deinit { close() }

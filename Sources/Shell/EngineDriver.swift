@@ -172,8 +172,8 @@ public final class EngineDriver {
         slots[number]?.socket
     }
 
-    /// The descriptors of all sockets, for a process that is to follow this one.
-    public var listeningSockets: [Int32] {
+    /// The descriptors of all sockets.
+    public var descriptors: [Int32] {
         slots.indices.compactMap { slots[$0]?.socket.descriptor }
     }
 

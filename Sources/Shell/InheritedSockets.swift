@@ -20,6 +20,14 @@ public enum InheritedSockets {
     /// The variable by which a process tells the one that follows it how many sockets it hands over:
     /// from 4 on, with the way back to it as 3.
     static let variable = "BRAID_SUCCEEDS"
+    /// Beside it: the generation of the process that starts, then those of the older ones that live,
+    /// whose life-lines (`Lineage`) stand behind the sockets in this order.
+    static let generationVariable = "BRAID_GENERATION"
+    /// What was handed over of other processes.
+    struct Relatives {
+        var generation: Int
+        var older: [(generation: Int, lifeline: Int32)]
+    }
     /// The first descriptor behind standard error.
     static let first: Int32 = 3
     private static let maximum = 1_024
@@ -31,7 +39,12 @@ public enum InheritedSockets {
         let follows = variable(Self.variable).flatMap { Int32($0) }
         let isOurs = variable("LISTEN_PID") == "\(getpid())"
         let count = follows ?? (isOurs ? variable("LISTEN_FDS").flatMap { Int32($0) } : nil) ?? 0
-        for name in [Self.variable, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+        let generations = variable(generationVariable).map { text in
+            text.split(separator: " ").compactMap { Int($0) }
+        }
+        for name in [
+            Self.variable, generationVariable, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"
+        ] {
             unsetenv(name)
         }
         guard (0...Int32(maximum)).contains(count) else { return nil }
@@ -39,7 +52,31 @@ public enum InheritedSockets {
         for descriptor in start..<start + count { keep(descriptor) }
         guard follows != nil else { return nil }
         _ = fcntl(first, F_SETFD, FD_CLOEXEC)
+        if let generations { adopt(generations, behind: start + count) }
         return first
+    }
+
+    private static func adopt(_ generations: [Int], behind start: Int32) {
+        guard let own = generations.first, generations.count <= Lineage.generations,
+            generations.allSatisfy({ (0..<Lineage.generations).contains($0) })
+        else { return }
+        var relatives = Relatives(generation: own, older: [])
+        for (number, generation) in generations.dropFirst().enumerated() {
+            let lifeline = start + Int32(number)
+            guard fcntl(lifeline, F_SETFD, FD_CLOEXEC) == 0 else { return }
+            relatives.older.append((generation, lifeline))
+        }
+        inheritedRelatives.withLock { $0 = relatives }
+    }
+
+    private static let inheritedRelatives = Mutex<Relatives?>(nil)
+
+    /// The processes that were here before, once; whoever gets them owns their life-lines.
+    static func takeRelatives() -> Relatives? {
+        inheritedRelatives.withLock { known in
+            defer { known = nil }
+            return known
+        }
     }
 
     private static func keep(_ descriptor: Int32) {
@@ -63,6 +100,13 @@ public enum InheritedSockets {
             all.firstIndex { $0.kind == kind && $0.address == address }
                 .map { all.remove(at: $0).descriptor }
         }
+    }
+
+    /// All sockets that are bound to just this address, in their order.
+    static func takeAll(_ kind: Kind, _ address: SocketAddress) -> [Int32] {
+        var all: [Int32] = []
+        while let one = take(kind, address) { all.append(one) }
+        return all
     }
 
     /// Closes what nobody has taken: it is listened on no more.

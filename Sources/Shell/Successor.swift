@@ -7,13 +7,15 @@ import Measures
 public final class Successor {
     /// How it went.
     public enum Outcome: Equatable, Sendable {
-        /// It serves; its process number.
-        case ready(pid_t)
+        /// It serves; its process number. `isAware`: it knows of the others that live (`Lineage`), as
+        /// older versions do not.
+        case ready(pid_t, isAware: Bool)
         /// It ended before, with this exit code; nil where it took too long, and was ended.
         case failed(Int32?)
     }
 
-    static let word = Array("ready\n".utf8)
+    /// Older versions say `ready` and no more.
+    static let word = Array("ready aware\n".utf8)
     /// For a start: lists of rules, name servers.
     private static let limit = Interval.seconds(30)
     /// The path of this program, as it was when this process began: another version may stand there now.
@@ -29,10 +31,11 @@ public final class Successor {
     private var timer: LoopTimer?
     private var done: ((Outcome) -> Void)?
 
-    /// Starts it with the arguments of this process. `sockets` stay this process's, too. `done` is
-    /// called once, from the loop, while this is kept.
+    /// Starts it with the arguments of this process. `sockets` and life-lines stay this process's,
+    /// too. `done` is called once, from the loop, while this is kept.
     public init(
-        _ sockets: [Int32], loop: EventLoop, done: @escaping (Outcome) -> Void
+        _ sockets: [Int32], _ place: Lineage.Place, loop: EventLoop,
+        done: @escaping (Outcome) -> Void
     ) throws(SystemError) {
         guard let program = Self.program else {
             throw SystemError("find this program", code: ENOENT)
@@ -42,7 +45,7 @@ public final class Successor {
         else { throw SystemError("make a way to another process", code: errno) }
         defer { Glibc.close(pair[1]) }
         do throws(SystemError) {
-            process = try Self.start(program, [pair[1]] + sockets)
+            process = try Self.start(program, pair[1], sockets, place)
         } catch {
             Glibc.close(pair[0])
             throw error
@@ -60,8 +63,9 @@ public final class Successor {
 
     /// `descriptors` are 3 and those behind it there.
     private static func start(
-        _ program: String, _ descriptors: [Int32]
+        _ program: String, _ channel: Int32, _ sockets: [Int32], _ place: Lineage.Place
     ) throws(SystemError) -> pid_t {
+        let descriptors = [channel] + sockets + place.older.map(\.lifeline)
         // Out of the way of the numbers they will have.
         let above = InheritedSockets.first + Int32(descriptors.count)
         var copies: [Int32] = []
@@ -78,7 +82,7 @@ public final class Successor {
         }
         var arguments = CommandLine.arguments.map { strdup($0) } + [nil]
         var environment =
-            environment(sockets: descriptors.count - 1).map { strdup($0) } + [nil]
+            environment(sockets: sockets.count, place).map { strdup($0) } + [nil]
         defer { (arguments + environment).forEach { free($0) } }
         var process = pid_t()
         let code = posix_spawn(&process, program, &actions, nil, &arguments, &environment)
@@ -87,8 +91,12 @@ public final class Successor {
     }
 
     /// This process's own, but for what was meant for it alone.
-    private static func environment(sockets: Int) -> [String] {
-        let own = ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", InheritedSockets.variable]
+    private static func environment(sockets: Int, _ place: Lineage.Place) -> [String] {
+        let own = [
+            "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", InheritedSockets.variable,
+            InheritedSockets.generationVariable
+        ]
+        let generations = [place.generation] + place.older.map(\.generation)
         var all: [String] = []
         var place = environ
         while let entry = place.pointee {
@@ -96,16 +104,23 @@ public final class Successor {
             if !own.contains(where: { text.hasPrefix($0 + "=") }) { all.append(text) }
             place += 1
         }
-        return all + ["\(InheritedSockets.variable)=\(sockets)"]
+        return all + [
+            "\(InheritedSockets.variable)=\(sockets)",
+            InheritedSockets.generationVariable + "="
+                + generations.map(String.init).joined(separator: " ")
+        ]
     }
 
     private func read() {
+        var isAware = false
         let result = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
-            channel.read(into: room)
+            let result = channel.read(into: room)
+            if case .bytes(let n) = result { isAware = room[..<n].elementsEqual(Self.word) }
+            return result
         }
         switch result {
         case .blocked: return
-        case .bytes: end(.ready(process))
+        case .bytes: end(.ready(process, isAware: isAware))
         case .end, .failed:
             var status: Int32 = 0
             // It has closed the way by ending; one that did not end is ended, so that nothing waits.

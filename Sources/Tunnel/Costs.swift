@@ -11,8 +11,9 @@ extension Endpoint {
             host.proxy.uplinks[i].uplink.cost != cost
         else { return }
         host.proxy.uplinks[i].uplink.cost = cost
-        guard let session = currentSession, !session.isClosing else { return }
-        session.setCost(ofUplink: number, cost, at: now)
+        for case let session? in sessions where !session.isClosing {
+            session.setCost(ofUplink: number, cost, at: now)
+        }
     }
 }
 

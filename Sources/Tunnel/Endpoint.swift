@@ -114,14 +114,14 @@ public final class Endpoint {
         clock = now
         if let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == uplink.number }) {
             if host.proxy.uplinks[i].isUp {
-                currentSession?.closePaths(uplink: uplink.number, at: now)
+                closePaths(uplink: uplink.number, at: now)
             }
             host.proxy.uplinks[i] = UplinkState(uplink: uplink)
         } else {
             host.proxy.uplinks.append(UplinkState(uplink: uplink))
         }
+        openPaths(uplink: uplink, at: now)
         if let session = currentSession {
-            session.openPaths(uplink: uplink, at: now)
             if session.hasExpiredKeys
                 || now - session.activity.lastArrival > Limits.handshakeAfterIdleness
             {
@@ -138,7 +138,7 @@ public final class Endpoint {
             return
         }
         host.proxy.uplinks.remove(at: i)
-        currentSession?.closePaths(uplink: number, at: now)
+        closePaths(uplink: number, at: now)
     }
 
     /// Sending through the uplink failed with an error that says the path is gone. It is tried
@@ -149,7 +149,15 @@ public final class Endpoint {
             host.proxy.uplinks[i].isUp
         else { return }
         host.proxy.uplinks[i].fail(at: now)
-        currentSession?.closePaths(uplink: number, at: now)
+        closePaths(uplink: number, at: now)
+    }
+
+    /// In the session that is asked for new connections, and in those that it has replaced.
+    func openPaths(uplink: Uplink, at now: Instant) {
+        for case let session? in sessions { session.openPaths(uplink: uplink, at: now) }
+    }
+    private func closePaths(uplink: UplinkNumber, at now: Instant) {
+        for case let session? in sessions { session.closePaths(uplink: uplink, at: now) }
     }
 
     /// An uplink that failed may work again (a route came back): it is tried at once. False where
@@ -172,11 +180,7 @@ public final class Endpoint {
         clock = now
         guard addresses != host.proxy.remotes else { return }
         host.proxy.remotes = addresses
-        if let session = currentSession {
-            for item in host.proxy.uplinks where item.isUp {
-                session.openPaths(uplink: item.uplink, at: now)
-            }
-        }
+        for item in host.proxy.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
         // Whoever waits for an answer asks the new addresses at once, whatever the time-out was for
         // the old.
         if handshake != nil {

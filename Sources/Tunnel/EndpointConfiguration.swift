@@ -121,6 +121,9 @@ public struct EndpointConfiguration: Sendable {
     /// of the session of a process that another one of the same machine has followed. Nil where
     /// there is nothing to make it from.
     public var machine: UInt32?
+    /// Concentrator: what tells the sessions of this process from those of others at the same port,
+    /// 0 to 3: the upper two bits of every index. Nil: they are by chance, too.
+    public var generation: UInt8?
     /// The version of this program, which the other end is told; empty: it is not.
     public var program = ""
     /// What has no default.

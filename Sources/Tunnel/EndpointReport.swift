@@ -47,6 +47,8 @@ public struct EndpointReport: Sendable {
         public var peerProgram: String
         /// Since its handshake.
         public var age: Interval
+        /// Proxy: it goes on to the end of its connections, and another one has replaced it.
+        public var isReplaced: Bool
         /// Of its connections without a mode of their own.
         public var mode: HandoverMode
         /// Proxy: what the mode follows from; nil where it is fixed.
@@ -75,7 +77,7 @@ public struct EndpointReport: Sendable {
         /// Nothing.
         public init() {}
     }
-    /// In the order of their slots.
+    /// In the order of their slots, at a proxy with those that were replaced behind the others.
     public var sessions: [Session] = []
     /// Of all sessions, and those that wait for one.
     public var connections = 0

@@ -80,7 +80,11 @@ extension Endpoint {
         switch session.advance(to: now) {
         case .none: break
         case .needsHandshake:
-            beginHandshake(at: now)
+            if session.isReplaced {
+                lookAfter(session, at: now)
+            } else {
+                beginHandshake(at: now)
+            }
             session.schedule(at: now)
         case .isOver(let reason): end(session, reason: reason, at: now)
         }

@@ -110,7 +110,9 @@ extension Endpoint {
     func repeatHandshake(at now: Instant) {
         guard let initiator, var state = initiator.handshake else { return }
         defer { Secrets.wipeStack() }
-        let insists = (currentSession?.handshakes.resumptions ?? 0) >= Limits.vainResumptions
+        let insists =
+            (currentSession?.handshakes.resumptions ?? 0) >= Limits.vainResumptions
+            || currentSession?.isGoingAway == true
         let salt = UInt32(truncatingIfNeeded: host.random.next() & 0xff)
         let index = state.slot.index(salt: salt)
         let payload = HelloPayload(
@@ -294,7 +296,9 @@ extension Endpoint {
         sessions[slot] = session
         handshake = nil
         currentSession = session
-        if let old {
+        if let old, old.isGoingAway {
+            leave(old, at: now)
+        } else if let old {
             if !attempt.insists { keepUnheard(of: old, at: now) }
             end(old, reason: SessionEnd.replaced, at: now)
         }

@@ -239,7 +239,8 @@ extension Endpoint {
         guard let slot = living?.slot ?? sessions.takeSlot() else {
             return refuse(.noSession, user, from: source, at: now)
         }
-        let salt = living?.unusedSalt ?? UInt32(truncatingIfNeeded: host.random.next() & 0xff)
+        let salt =
+            living?.unusedSalt ?? host.salt(UInt32(truncatingIfNeeded: host.random.next()))
         let index = slot.index(salt: salt)
         var welcome = WelcomePayload(
             outcome: living == nil ? .newSession : .resumed,
@@ -281,7 +282,9 @@ extension Endpoint {
 
     private func livingSession(of user: UserState, instance: UInt64) -> Session? {
         for slot in user.sessions {
-            if let session = sessions[slot], session.instance == instance { return session }
+            if let session = sessions[slot], session.instance == instance, !session.isGoingAway {
+                return session
+            }
         }
         return nil
     }
@@ -363,6 +366,8 @@ extension Endpoint {
         if let living { takeOver(living, by: session, at: now); return living }
         for slot in session.user?.sessions ?? [] {
             guard let other = sessions[slot] else { continue }
+            // One that is going away has connections to its end beside it.
+            if other.isGoingAway { continue }
             if other.instance == session.instance {
                 end(other, reason: SessionEnd.replaced, at: now)
             } else if HelloPayload.machine(of: other.instance)
@@ -376,6 +381,7 @@ extension Endpoint {
         session.user?.sessions.append(session.slot)
         host.emit(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
         session.announceAll(at: now)
+        if host.departure != nil { session.announceDeparture(at: now) }
         session.schedule(at: now)
         return session
     }

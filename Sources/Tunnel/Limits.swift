@@ -14,6 +14,20 @@ enum Limits {
     static let unconfirmedPerUser = 16
     static let unconfirmedLifetime = Interval.seconds(15)
 
+    /// A concentrator's departure is said again after this, then after twice as long each time, up
+    /// to `maximumSignalInterval`: the answer comes when the proxy has another session, two round
+    /// trips later.
+    static let firstGoAway = Interval.milliseconds(500)
+    /// A proxy takes it from a session that is as old as this.
+    static let minimumGoAwayAge = Interval.seconds(1)
+    /// A session without connections ends, where its proxy does not answer: it may not know the word.
+    static let unansweredGoAway = Interval.seconds(10)
+    /// A replaced session without connections ends this long after the last record; and how often a
+    /// proxy looks whether the process of a silent one is still there.
+    static let replacedLook = Interval.seconds(1)
+    /// Replaced sessions that a proxy keeps: a concentrator has two older processes at most.
+    static let replacedSessions = 3
+
     // Hellos before they are opened (HelloGate). A multiplication on the curve takes some 40
     // microseconds, a handshake five: 2,000 a second are less than a tenth of a core, and 400
     // sessions.

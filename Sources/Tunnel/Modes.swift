@@ -15,9 +15,10 @@ extension Endpoint {
         clock = now
         host.modeByUse = nil
         self.mode = mode
-        guard let session = currentSession else { return }
-        session.stopWatchingUse()
-        session.setMode(mode, at: now)
+        for case let session? in sessions where !session.isClosing {
+            session.stopWatchingUse()
+            session.setMode(mode, at: now)
+        }
     }
 
     /// Changes an uplink's part while connections live: the peer is told of paths (path state) and
@@ -32,12 +33,15 @@ extension Endpoint {
         }
         if let isWarm, isWarm != host.proxy.uplinks[i].uplink.isWarm {
             host.proxy.uplinks[i].uplink.isWarm = isWarm
-            currentSession?.keep(uplink: number, isWarm: isWarm, at: now)
+            for case let session? in sessions {
+                session.keep(uplink: number, isWarm: isWarm, at: now)
+            }
         }
         guard host.proxy.uplinks[i].uplink.isBackup != isBackup else { return }
         host.proxy.uplinks[i].uplink.isBackup = isBackup
-        guard let session = currentSession, !session.isClosing else { return }
-        session.setRole(ofUplink: number, isBackup: isBackup, at: now)
+        for case let session? in sessions where !session.isClosing {
+            session.setRole(ofUplink: number, isBackup: isBackup, at: now)
+        }
     }
 }
 

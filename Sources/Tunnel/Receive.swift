@@ -21,11 +21,15 @@ extension Endpoint {
         sessions.mix.note(slot, at: now)
         if !session.isConfirmed { session = confirm(session, at: now) }
         // The session lives: whoever asked for another may stop.
-        if host.proxy.isHandshaking { endHandshake() }
+        if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway {
+            endHandshake()
+        }
         if let reason = session.receive(record, from: source, at: now) {
             end(session, reason: "closed by the peer (\(reason))", at: now)
             // Another process serves there already: those that come next need not wait.
-            if isProxy, reason == "\(CloseFrame.Reason.moved)" { beginHandshake(at: now) }
+            if isProxy, currentSession == nil, reason == "\(CloseFrame.Reason.moved)" {
+                beginHandshake(at: now)
+            }
         }
     }
 }
@@ -216,6 +220,9 @@ extension Session {
         case .programVersion:
             guard let frame = ProgramVersionFrame.read(bytes) else { return false }
             if !isInitiator { peerProgram = frame.text }
+        case .goAway, .goAwayAnswer:
+            guard let frame = GoAwayFrame.read(bytes) else { return false }
+            receive(frame, at: now)
         case nil:
             guard let frame = DatagramFrame.read(bytes) else { return false }
             receive(frame, arrival.path, number: arrival.number, at: now)

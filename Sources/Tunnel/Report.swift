@@ -21,10 +21,15 @@ extension Endpoint {
                 .init(
                     number: session.slot, user: session.user?.name ?? "",
                     peerProgram: session.peerProgram, age: now - session.openedAt,
+                    isReplaced: session.isInitiator && session.isReplaced,
                     mode: session.modes.session,
                     demand: session.isInitiator ? host.modeByUse?.demand : nil, paths: paths,
                     connections: session.streams.count,
                     datagrams: session.datagrams.report(session.modes.session)))
+        }
+        if isProxy {
+            report.sessions =
+                report.sessions.filter { !$0.isReplaced } + report.sessions.filter(\.isReplaced)
         }
         return report
     }

@@ -13,6 +13,7 @@ final class Session {
     var life: SessionLife
     var keys: SessionKeys
     var handshakes = PendingHandshakes()
+    var goingAway = GoingAway.no
 
     var paths = PathTable()
     /// What changed on the paths, and which connections have not heard of it.
@@ -98,7 +99,7 @@ final class Session {
     /// For the index of a successor: none of those that name this session.
     var unusedSalt: UInt32 {
         var salt = (handshakes.successors.last?.indices.local ?? indices.local) >> 16
-        repeat { salt = (salt &+ 1) & 0xff } while holder(of: slot.index(salt: salt)) != nil
+        repeat { salt = host.salt(salt &+ 1) } while holder(of: slot.index(salt: salt)) != nil
         return salt
     }
 

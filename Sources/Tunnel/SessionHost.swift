@@ -32,6 +32,10 @@ final class SessionHost {
     var turnedAway = LimitCounters()
     var observers = Observers()
 
+    /// Concentrator: when this process ends at the latest, since another one follows it; nil: none
+    /// does.
+    var departure: Instant?
+
     // Scratch memory: worth nothing beyond the segment that is read or written.
     var incoming = Segment()
     var outgoing = OutgoingSegment()
@@ -59,6 +63,13 @@ final class SessionHost {
 
     /// Something is to be done without waiting for a deadline.
     var hasWork: Bool { !work.isEmpty }
+
+    /// The eight bits above a slot in an index: of these `n` may choose six, where the process has a
+    /// generation.
+    func salt(_ n: UInt32) -> UInt32 {
+        guard let generation = configuration.generation else { return n & 0xff }
+        return UInt32(generation & 3) << 6 | n & 0x3f
+    }
 
     func emit(_ event: EndpointEvent) { work.events.append(event) }
 

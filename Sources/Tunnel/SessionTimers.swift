@@ -29,11 +29,13 @@ enum SessionTimer: CaseIterable {
     case rekey
     /// Proxy: no path works, and the concentrator is silent. A handshake may help.
     case handshake
+    /// Concentrator: another process follows, which is said again, and the session may be over.
+    case departure
 
     static let all = Array(allCases)
 
     /// Without keys there is nothing to do but to wait for new ones.
-    var needsKeys: Bool { self != .silence && self != .successor }
+    var needsKeys: Bool { self != .silence && self != .successor && self != .departure }
 
     /// Something that stays due is looked at again after this.
     fileprivate var pause: Interval {
@@ -60,10 +62,12 @@ extension Session {
         case .previousKeys: return keys.previousUntil
         case .rekey: return keys.rekey?.again.at ?? .distantFuture
         case .handshake:
+            if isInitiator, let due = departureHandshake() { return due }
             guard isInitiator, !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking else {
                 return .distantFuture
             }
             return activity.lastArrival + Limits.handshakeAfterSilence
+        case .departure: return departureDeadline()
         }
     }
 
@@ -84,6 +88,8 @@ extension Session {
         case .previousKeys: keys.expirePrevious(at: now)
         case .rekey: repeatRekey(at: now)
         case .handshake: return .needsHandshake
+        case .departure:
+            if departureIsDue(at: now) { return .isOver(reason: SessionEnd.left) }
         }
         return .none
     }

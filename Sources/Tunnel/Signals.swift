@@ -267,7 +267,7 @@ extension Endpoint {
         where !host.proxy.uplinks[i].isUp && host.proxy.uplinks[i].retryAt <= now {
             host.proxy.uplinks[i].retry()
             let uplink = host.proxy.uplinks[i].uplink
-            if let session = currentSession { session.openPaths(uplink: uplink, at: now) }
+            openPaths(uplink: uplink, at: now)
             if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
         }
     }

@@ -13,6 +13,9 @@ public enum EndpointEvent {
     /// The session goes on with new keys after a silence, and its connections with it. `session`:
     /// its number from here on.
     case sessionResumed(session: SessionSlot, silence: Interval)
+    /// Proxy: another process follows the concentrator's. The session goes on with what is open in
+    /// it, within so long; what is opened from now on gets another session.
+    case sessionGoesAway(session: SessionSlot, within: Interval)
     /// A path came, went or changed its health; for logs and status.
     /// `uplink`: its name at the proxy, empty at the concentrator.
     case pathChanged(
@@ -52,6 +55,8 @@ public enum EndpointEvent {
 public enum SessionEnd {
     /// The same proxy has opened another one.
     public static let replaced = "replaced by a new session"
+    /// Another process has followed the concentrator's, and this session's connections have ended.
+    public static let left = "its process was followed by another one"
 }
 
 /// What stands behind a stream at its owner's: its own object for it, which hears of it.

@@ -15,6 +15,8 @@ extension StreamHandle {
     public var isWriteFinished: Bool { connection.isWriteFinished }
     /// The handover mode it has at present.
     public var mode: HandoverMode { session.map { ownMode ?? $0.modes.session } ?? connection.mode }
+    /// Proxy: its session goes on to the end of its connections, and another one has replaced it.
+    public var isLeftBehind: Bool { session?.isReplaced == true }
     /// How long a message and its answer may take on the session's best path, at most: a few times
     /// the round trip's variation above it. Nil where there is no session.
     public var answerTimeout: Interval? {

@@ -187,6 +187,7 @@ extension Session {
             }
             stream.place.position = nil
             countMode(of: stream, by: -1, at: now)
+            if streams.isEmpty, isGoingAway { schedule(at: now) }
         }
     }
 

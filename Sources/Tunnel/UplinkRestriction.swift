@@ -28,7 +28,7 @@ extension Endpoint {
         }
         guard numbers != restriction.numbers else { return }
         restriction.numbers = numbers
-        currentSession?.restrictionChanged()
+        for case let session? in sessions { session.restrictionChanged() }
     }
 }
 

@@ -26,9 +26,10 @@ struct ConcentratorCommand: ParsableCommand {
             preconditionFailure("a concentrator's configuration was asked for")
         }
         try Program.run(.concentrator, configuration.program) {
-            (loop, stopped) throws(SystemError) in
+            (loop, generation, stopped) throws(SystemError) in
             let server = try ConcentratorServer(
-                configuration.settings, program: Braid.version, loop: loop,
+                configuration.settings, program: Braid.version, generation: generation,
+                loop: loop,
                 recorder: HistoryDesk.recorder(.concentrator, configuration.program))
             server.onStopped = stopped
             server.writeUser = { key, invitation, taken in
@@ -53,7 +54,9 @@ struct ConcentratorCommand: ParsableCommand {
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
                 driver: server.driver, reload: reload, sockets: { server.listeningSockets },
-                follow: { _ in server.follow() },
+                follow: { server.follow(within: $0, isAware: $1) },
+                takeOver: { server.steer(older: $0) },
+                serveAgain: { server.serveAgain(older: $0) },
                 whyNoSuccessor: configuration.settings.pcap.map {
                     "\($0) would be written by both: take pcap out, or restart"
                 })

@@ -77,7 +77,7 @@ struct ProxyCommand: ParsableCommand {
         }
         try Program.run(
             .proxy, configuration.program, captures: configuration.settings.capture != nil
-        ) { (loop, stopped) throws(SystemError) in
+        ) { (loop, _, stopped) throws(SystemError) in
             let server = try ProxyServer(
                 configuration.settings, program: Braid.version, loop: loop,
                 recorder: HistoryDesk.recorder(.proxy, configuration.program))
@@ -117,7 +117,8 @@ struct ProxyCommand: ParsableCommand {
                         new.program.applyWhileRunning()
                     }
                 },
-                sockets: { server.listeningSockets }, follow: { server.follow(drain: $0) },
+                sockets: { server.listeningSockets },
+                follow: { drain, _ in server.follow(drain: drain) },
                 whyNoSuccessor: configuration.settings.capture != nil
                     ? "a captured network can't be handed over: restart the proxy instead"
                     : configuration.settings.pcap.map {

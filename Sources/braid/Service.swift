@@ -35,7 +35,13 @@ struct Service {
     /// What is listened on, for a process that is to follow this one.
     var sockets: () -> [Int32]
     /// Another process serves what is listened on: what lives here ends, after so long at most.
-    var follow: (_ drain: Interval?) -> Void
+    /// `isAware`: it knows of this one (`Lineage`).
+    var follow: (_ drain: Interval?, _ isAware: Bool) -> Void
+    /// What is not the older processes', by their generations, is this one's; nil where they have
+    /// nothing in common.
+    var takeOver: ((_ older: [Int]) -> Void)?
+    /// The process that followed has died: serves again. False where it can't.
+    var serveAgain: ((_ older: [Int]) -> Bool)?
     /// Why no other process can follow; nil where one can.
     var whyNoSuccessor: String?
 }
@@ -47,7 +53,8 @@ enum Program {
     /// - Parameter captures: the right to change nftables and routes is kept.
     static func run(
         _ role: ConfigurationKind, _ program: ProgramConfiguration, captures: Bool = false,
-        start: (_ loop: EventLoop, _ stopped: @escaping () -> Void) throws(SystemError) -> Service
+        start: (_ loop: EventLoop, _ generation: Int, _ stopped: @escaping () -> Void)
+            throws(SystemError) -> Service
     ) throws {
         Succession.begin()
         Privileges.forbidDumps()
@@ -58,11 +65,23 @@ enum Program {
         raiseFileLimit()
         do {
             let loop = try EventLoop()
-            var upgrade: Upgrade?
+            var upgrade: Upgrade?, watchdog: Watchdog?
             let end = loop.timer { [weak loop] in loop?.stop() }
-            let service = try start(loop) {
-                // The service manager is to hear who is there instead before this process is gone.
-                end.arm(after: upgrade?.isFollowed == true ? .seconds(2) : .zero)
+            let lineage = Lineage(loop: loop)
+            var service = try start(loop, lineage.generation) {
+                guard upgrade?.isFollowed != true else {
+                    // The service manager is to hear who is there instead before this process is gone.
+                    return end.arm(after: .seconds(2))
+                }
+                // The older ones tell their peers; the service manager kills them when this one is gone.
+                lineage.tellOlder(.end)
+                end.arm(after: lineage.olderGenerations.isEmpty ? .zero : .milliseconds(300))
+            }
+            // Whoever is no user any more is none in the older processes either.
+            let reload = service.reload
+            service.reload = {
+                lineage.tellOlder(.reload)
+                return reload()
             }
             let control = ControlDesk.open(role, program, service, loop)
             let openPage = {
@@ -70,18 +89,22 @@ enum Program {
             }
             var page = try openPage()
             upgrade = Upgrade(
-                service,
+                service, lineage,
                 .init(
                     closePage: {
                         page?.close(); page = nil
                     },
-                    reopenPage: { page = try? openPage() }), loop: loop)
+                    reopenPage: { page = try? openPage() },
+                    feedWatchdog: { watchdog?.isFed = $0 }), loop: loop)
             control?.later = { line, reply in upgrade?.answer(line, reply: reply) == true }
             var signals = 0
             for number in [SIGTERM, SIGINT] {
                 loop.onSignal(number) {
                     signals += 1
-                    if signals == 1 { ServiceManager.stopping() }
+                    if signals == 1 {
+                        ServiceManager.stopping()
+                        lineage.tellOlder(.stop)
+                    }
                     service.stop()
                 }
             }
@@ -97,9 +120,11 @@ enum Program {
             try leaveRoot(for: program.user, role, captures: captures)
             if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
             HistoryDesk.open(past, service.recorder)
-            let watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
+            watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             ServiceManager.ready()
+            service.takeOver?(lineage.olderGenerations)
             Succession.ready()
+            lineage.endTooOld()
             withExtendedLifetime(watchdog) { loop.run() }
             control?.close()
             page?.close()

@@ -12,8 +12,10 @@ final class Upgrade {
     struct Surroundings {
         /// The status page's port is let go for the new one.
         var closePage: () -> Void
-        /// It did not start: the page is this one's again.
+        /// It did not start, or died: the page is this one's again.
         var reopenPage: () -> Void
+        /// The service manager watches over the process that serves.
+        var feedWatchdog: (Bool) -> Void
     }
 
     private enum State {
@@ -21,18 +23,35 @@ final class Upgrade {
         /// A process is starting.
         case starting(Successor)
         /// It serves.
-        case followed
+        case followed(pid_t)
     }
     private var state = State.alone
     private let service: Service
+    private let lineage: Lineage
     private let surroundings: Surroundings
     private let loop: EventLoop
     private let log = Logger(label: "upgrade")
 
-    init(_ service: Service, _ surroundings: Surroundings, loop: EventLoop) {
+    init(
+        _ service: Service, _ lineage: Lineage, _ surroundings: Surroundings, loop: EventLoop
+    ) {
         self.service = service
+        self.lineage = lineage
         self.surroundings = surroundings
         self.loop = loop
+        lineage.onOlderEnded = { [weak self] in
+            // One that starts, or serves, sees it too.
+            guard let self, case .alone = self.state else { return }
+            service.takeOver?(lineage.olderGenerations)
+        }
+        lineage.onAlone = { [weak self] in self?.followerDied() }
+        lineage.onWord = { word in
+            switch word {
+            case .end: service.stop()
+            case .reload: _ = service.reload()
+            case .stop: break
+            }
+        }
     }
 
     /// Whether another process serves what this one did.
@@ -50,9 +69,13 @@ final class Upgrade {
             case .alone: service.whyNoSuccessor
             }
         if let obstacle { return reply(ControlDesk.refusal + obstacle + "\n") }
+        guard let place = lineage.next else {
+            return reply(
+                ControlDesk.refusal + "older processes are still there: end them, or wait\n")
+        }
         surroundings.closePage()
         do {
-            let successor = try Successor(service.sockets(), loop: loop) { [weak self] in
+            let successor = try Successor(service.sockets(), place, loop: loop) { [weak self] in
                 self?.ended($0, drain, reply)
             }
             state = .starting(successor)
@@ -66,14 +89,18 @@ final class Upgrade {
         _ outcome: Successor.Outcome, _ drain: Interval?, _ reply: (String) -> Void
     ) {
         switch outcome {
-        case .ready(let process):
-            state = .followed
+        case .ready(let process, let isAware):
+            state = .followed(process)
+            lineage.followed()
+            surroundings.feedWatchdog(false)
             log.notice("another process follows", metadata: ["process": "\(process)"])
             ServiceManager.followed(by: process)
             reply("process \(process) serves; this one (\(getpid())) ends what it has\n")
-            service.follow(drain)
+            service.follow(drain, isAware)
         case .failed(let code):
             state = .alone
+            // It may have come as far as to take the port.
+            service.takeOver?(lineage.olderGenerations)
             surroundings.reopenPage()
             let why =
                 code.map {
@@ -85,6 +112,21 @@ final class Upgrade {
                 ControlDesk.refusal
                     + "the new process \(why). Nothing has changed: this one goes on\n")
         }
+    }
+
+    /// The process that followed is gone, and has not said that it ends.
+    private func followerDied() {
+        log.error("the process that followed has died")
+        guard case .followed(let process) = state else { return }
+        // The service manager may not hear of it: it is a child of this one.
+        var status: Int32 = 0
+        waitpid(process, &status, WNOHANG)
+        guard service.serveAgain?(lineage.olderGenerations) == true else { return }
+        state = .alone
+        lineage.renew()
+        surroundings.reopenPage()
+        surroundings.feedWatchdog(true)
+        ServiceManager.followed(by: getpid())
     }
 
     /// Words of the control socket: `upgrade` or `upgrade SECONDS`; false where they are others.

@@ -39,6 +39,9 @@ final class World {
     let proxy: Endpoint
     private(set) var concentrator: Endpoint
     private let concentratorSetup: () -> EndpointConfiguration
+    /// Processes that go on with what they have while another one follows, the oldest first.
+    var older: [Endpoint] = []
+    private var generation: UInt8 = 0
     var now = Instant.zero + .seconds(1)
     var up: [TestLink]
     var down: [TestLink]
@@ -126,6 +129,25 @@ final class World {
         servers.removeAll()
     }
 
+    /// Another process of the concentrator has what begins from now on (docs/wire.md, Go away).
+    /// Wants a world whose first process has generation 0.
+    func followConcentrator(within limit: Interval = .seconds(600)) {
+        concentrator.goAway(within: limit, at: now)
+        older.append(concentrator)
+        generation = (generation + 1) & 3
+        var configuration = concentratorSetup()
+        configuration.generation = generation
+        concentrator = Endpoint(
+            configuration: configuration, seed: Self.key(random.next()), at: now)
+    }
+
+    /// The newest process of the concentrator has died; the one before it serves again.
+    func takeBack() {
+        generation = (generation + 3) & 3
+        concentrator = older.removeLast()
+        concentrator.stay()
+    }
+
     func external(_ uplink: Int) -> SocketAddress {
         SocketAddress(IPAddress(v4: 0xc000_020a + UInt32(uplink)), port: externalPort[uplink])
     }
@@ -140,6 +162,7 @@ final class World {
         while now < end {
             if done() { return true }
             var next = isAsleep ? concentrator.deadline : min(proxy.deadline, concentrator.deadline)
+            for endpoint in older { next = min(next, endpoint.deadline) }
             if let first = flights.first { next = min(next, first.at) }
             if next > end { now = end; break }
             now = max(now, next)
@@ -154,11 +177,12 @@ final class World {
 
     private func turn() {
         for (endpoint, isProxy) in [(proxy, true), (concentrator, false)]
+            + older.map({ ($0, false) })
         where !isProxy || !isAsleep {
             endpoint.advance(to: now)
             var rounds = 0
             repeat {
-                while let event = endpoint.nextEvent() { handle(event, isProxy) }
+                while let event = endpoint.nextEvent() { handle(event, isProxy, endpoint) }
                 let more = endpoint.transmit(into: batch, at: now)
                 send(fromProxy: isProxy)
                 rounds += 1
@@ -243,15 +267,20 @@ final class World {
                     $0, from: from, local: IPAddress(v4: 0x0a00_0002), uplink: UplinkNumber(uplink),
                     at: now)
             } else {
-                concentrator.receive($0, from: from, local: local, uplink: 0, at: now)
+                // As the kernel does it (`ListenGroup`).
+                let isOlder =
+                    $0.count >= 8 && $0[0] >> 4 == 4
+                    && $0[2] >> 6 != generation
+                let endpoint = isOlder ? older.first { $0.serves(bytes[2] >> 6) } : nil
+                (endpoint ?? concentrator).receive(
+                    $0, from: from, local: local, uplink: 0, at: now)
             }
         }
     }
 
     // MARK: Applications
 
-    private func handle(_ event: EndpointEvent, _ isProxy: Bool) {
-        let endpoint = isProxy ? proxy : concentrator
+    private func handle(_ event: EndpointEvent, _ isProxy: Bool, _ endpoint: Endpoint) {
         switch event {
         case .incoming(let stream, let target, _):
             let server = Server(stream, port: Int(target.port), target: target)
@@ -275,6 +304,8 @@ final class World {
         case .modeChanged(_, let mode, let demand): log.append("P mode \(mode) for \(demand)")
         case .helloRefused(let user, _, let reason): log.append("C refused \(user) \(reason)")
         case .strangerRefused(let key, _): log.append("C stranger \(key.base64)")
+        case .sessionGoesAway(let n, let within):
+            log.append("P \(n) goes away within \(Int(within.seconds))")
         case .sessionSilent(let n): log.append("P silent \(n) at \(now.nanoseconds / 1_000_000)")
         case .sessionOpened(let n, let user):
             log.append("\(isProxy ? "P" : "C") opened \(n) \(user)")
@@ -435,5 +466,11 @@ final class Server: Peer {
             }
         }
         if isDone || failed { stream.release(at: now) }
+    }
+}
+
+extension Endpoint {
+    fileprivate func serves(_ generation: UInt8) -> Bool {
+        configuration.generation == generation
     }
 }

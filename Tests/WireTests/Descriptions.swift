@@ -197,6 +197,13 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
                 return nil
             }
             return ("version \(f.text)", written(f.length, f.write))
+        case .goAway, .goAwayAnswer:
+            guard let f = GoAwayFrame.read(all) else { return nil }
+            switch f {
+            case .announcement(let seconds):
+                return ("go away within \(seconds) s", written(f.size, f.write))
+            case .answer: return ("has gone", written(f.size, f.write))
+            }
         case .datagramReport:
             guard let f = DatagramReportFrame.read(all) else { return nil }
             return (

@@ -55,6 +55,15 @@ int braid_remote_address(int fd, struct braid_address *out);
 // The pending error of a socket (SO_ERROR), as a positive errno or 0.
 int braid_socket_error(int fd);
 int braid_set_reuse_address(int fd);
+// Whether others of this user may be bound to the same address and port (SO_REUSEPORT), which also may be said of a
+// socket that is bound already.
+int braid_set_reuse_port(int fd, int is_on);
+// Which of the UDP sockets at one address gets what (SO_ATTACH_REUSEPORT_CBPF): a record (docs/wire.md) of one of the
+// generations in the mask `living` goes to the socket of that number, in the order in which they were bound; all else
+// goes to number `newest`. `fd`: any of them.
+int braid_steer(int fd, unsigned newest, unsigned living);
+// Forgets what waits in a UDP socket that nobody reads.
+void braid_discard(int fd);
 int braid_set_no_delay(int fd);
 int braid_set_keep_alive(int fd, int idle_seconds, int interval_seconds, int probes);
 // The next close sends RST and forgets unsent data.

@@ -65,7 +65,13 @@ final class NameTunnel: StreamOwner {
     ///
     /// `isFresh`: with a session that has just begun, whatever became of the one before.
     func open(isFresh: Bool = false) {
-        guard case .closed(let until) = state, isFresh || until <= loop.now() else { return }
+        switch state {
+        case .closed(let until): guard isFresh || until <= loop.now() else { return }
+        case .opening(let old), .open(let old):
+            // Whose process ends when nothing is open there any more; what was asked goes again.
+            guard isFresh, old.isLeftBehind else { return }
+            giveUp(old)
+        }
         let handle = driver.endpoint.openAssociation(policy: .redundant, at: loop.now())
         handle.owner = self
         state = .opening(handle)

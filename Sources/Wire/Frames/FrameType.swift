@@ -27,7 +27,8 @@ public enum FrameType: UInt8, Sendable {
             case .addressState, .addressStateEcho:
                 rest.count < 5 ? nil : AddressStateFrame.size(flags: rest[4])
             case .joinRequest: JoinRequestFrame.size
-            case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport, .programVersion:
+            case .flowAcknowledged, .flowClosed, .flowUnknown, .datagramReport, .programVersion,
+                .goAway, .goAwayAnswer:
                 lengthened(rest)
             case nil: withLength.contains(first) ? lengthened(rest) : nil
             }
@@ -84,4 +85,7 @@ public enum FrameType: UInt8, Sendable {
     case datagramReport = 0x4b
     /// The proxy's program.
     case programVersion = 0x4c
+    /// Another process takes the concentrator's place (`GoAwayFrame`).
+    case goAway = 0x4d
+    case goAwayAnswer = 0x4e
 }

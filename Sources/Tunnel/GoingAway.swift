@@ -1,0 +1,157 @@
+import Measures
+import Wire
+
+/// What becomes of a session whose concentrator another process follows: new ones begin there, and
+/// this one goes on to the end of its connections.
+enum GoingAway {
+    case no
+    /// Concentrator: said since then, and again until the proxy answers. Proxy: it was heard, and
+    /// another session is being asked for; this one serves until it is there.
+    case announced(since: Instant, again: Repeater)
+    /// The proxy has another session, and opens nothing more in this one. `lookAt`: at the proxy,
+    /// when it is to be seen whether its process is still there, where nothing comes from it.
+    case replaced(lookAt: Instant)
+}
+
+extension Endpoint {
+    /// Concentrator: another process takes the sessions that begin from now on. The living ones go
+    /// on, and their proxies are told to begin others there. `limit`: how long this process serves
+    /// at most. Over again, the limit is another one.
+    public func goAway(within limit: Interval, at now: Instant) {
+        clock = now
+        host.departure = now + limit
+        for case let session? in sessions where session.isConfirmed && !session.isClosing {
+            session.announceDeparture(at: now)
+        }
+    }
+
+    /// The other process is gone: sessions begin here again. Those that were told to go have gone.
+    public func stay() { host.departure = nil }
+
+    /// Sessions that live, and handshakes that may become some.
+    public var livingSessions: Int { sessions.reduce(0) { $1 == nil ? $0 : $0 + 1 } }
+
+    /// Proxy: another session is there; `old` goes on with what it has.
+    func leave(_ old: Session, at now: Instant) {
+        old.stopWatchingUse()
+        old.goingAway = .replaced(lookAt: .zero)
+        old.answerDeparture()
+        var left: [Session] = []
+        for case let session? in sessions where session.isReplaced { left.append(session) }
+        guard left.count > Limits.replacedSessions,
+            let oldest = left.min(by: { $0.openedAt < $1.openedAt })
+        else { return }
+        oldest.sendClose(.replaced, at: now)
+        end(oldest, reason: SessionEnd.left, at: now)
+    }
+
+    /// Proxy: nothing comes any more in a session that another one has replaced. Its process has
+    /// ended without a word where that of the other one answers; else the uplinks are silent.
+    func lookAfter(_ session: Session, at now: Instant) {
+        let silence = session.activity.lastArrival + Limits.handshakeAfterSilence
+        if session.hasExpiredKeys
+            || currentSession.map({ $0.activity.lastArrival >= silence }) == true
+        {
+            return end(session, reason: SessionEnd.left, at: now)
+        }
+        session.goingAway = .replaced(lookAt: now + Limits.replacedLook)
+        guard let current = currentSession else { return }
+        for case let path? in current.paths where path.isOpen && path.health == .usable {
+            current.sendProbe(path, at: now)
+        }
+        current.schedule(at: now)
+    }
+}
+
+extension Session {
+    var isReplaced: Bool { if case .replaced = goingAway { true } else { false } }
+    /// New connections and handshakes belong elsewhere.
+    var isGoingAway: Bool { if case .no = goingAway { false } else { true } }
+
+    func announceDeparture(at now: Instant) {
+        guard !isInitiator, case .no = goingAway else { return }
+        goingAway = .announced(since: now, again: Repeater())
+        repeatDeparture(at: now)
+        schedule(at: now)
+    }
+
+    /// On every path that works, since one may be about to be lost.
+    private func repeatDeparture(at now: Instant) {
+        guard case .announced(let since, var again) = goingAway else { return }
+        let left = host.departure.map { max($0 - now, .zero).nanoseconds / 1_000_000_000 }
+        let frame = GoAwayFrame.announcement(seconds: UInt16(clamping: left ?? .max))
+        for case let path? in paths where path.isOpen && path.health == .usable {
+            if let out = append(frame.size, to: path) { frame.write(into: out) }
+        }
+        again.sent(at: now, first: Limits.firstGoAway, maximum: Limits.maximumSignalInterval)
+        goingAway = .announced(since: since, again: again)
+    }
+
+    func answerDeparture() {
+        let frame = GoAwayFrame.answer
+        for case let path? in paths where path.isOpen && path.health == .usable {
+            if let out = append(frame.size, to: path) { frame.write(into: out) }
+        }
+    }
+
+    func receive(_ frame: GoAwayFrame, at now: Instant) {
+        switch (frame, goingAway) {
+        case (.announcement(let seconds), .no) where isInitiator:
+            // Handshakes don't follow one another without a pause, whatever the other end says.
+            guard now - openedAt >= Limits.minimumGoAwayAge else { return }
+            goingAway = .announced(since: now, again: Repeater())
+            host.emit(
+                .sessionGoesAway(session: slot, within: .seconds(Int64(seconds))))
+            schedule(at: now)
+        case (.announcement, .replaced) where isInitiator: answerDeparture()
+        case (.answer, .announced) where !isInitiator:
+            goingAway = .replaced(lookAt: .distantFuture)
+            schedule(at: now)
+        default: break
+        }
+    }
+
+    // MARK: Timers
+
+    /// Concentrator: when the departure is said again, or the session ends since nothing is in it
+    /// any more.
+    func departureDeadline() -> Instant {
+        guard !isInitiator else { return .distantFuture }
+        switch goingAway {
+        case .no: return .distantFuture
+        case .announced(let since, let again):
+            guard streams.isEmpty else { return again.at }
+            return min(again.at, max(since + Limits.unansweredGoAway, endOfUse))
+        case .replaced: return streams.isEmpty ? endOfUse : .distantFuture
+        }
+    }
+
+    /// The proxy may still repeat what its last connections ended with.
+    private var endOfUse: Instant { activity.lastArrival + Limits.replacedLook }
+
+    /// Whether the session is over.
+    func departureIsDue(at now: Instant) -> Bool {
+        switch goingAway {
+        case .no: return false
+        case .announced(let since, let again):
+            if streams.isEmpty, max(since + Limits.unansweredGoAway, endOfUse) <= now { break }
+            if again.at <= now { repeatDeparture(at: now) }
+            return false
+        case .replaced:
+            guard streams.isEmpty, endOfUse <= now else { return false }
+        }
+        if !hasExpiredKeys { sendClose(.moved, at: now) }
+        return true
+    }
+
+    /// Proxy: when a handshake is to be begun for another session, or the process looked after.
+    func departureHandshake() -> Instant? {
+        switch goingAway {
+        case .no: return nil
+        case .announced: return host.proxy.isHandshaking ? .distantFuture : .zero
+        case .replaced(let lookAt):
+            guard !hasUsablePath || hasExpiredKeys else { return .distantFuture }
+            return max(lookAt, activity.lastArrival + Limits.handshakeAfterSilence)
+        }
+    }
+}
