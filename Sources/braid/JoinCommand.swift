@@ -137,12 +137,7 @@ struct JoinCommand: ParsableCommand {
         plan.add(
             .file("\(folder)/proxy.yaml", text: text(invitation), mode: mode, group: owner))
         guard options.hasService else { return plan }
-        plan.add(
-            .file(
-                "\(SetupPlan.units)/braid-proxy.service", text: Units.proxy(for: options.runAs),
-                mode: 0o644, group: nil))
-        plan.add(.run(["systemctl", "daemon-reload"]))
-        plan.add(.run(["systemctl", "enable", "--now", "braid-proxy"]))
+        plan.addService("braid-proxy", text: Units.proxy(for: options.runAs))
         return plan
     }
 

@@ -97,12 +97,8 @@ struct SetupConcentratorCommand: ParsableCommand {
             .file(
                 "\(folder)/concentrator.yaml", text: text(name, folder), mode: mode, group: owner))
         guard options.hasService else { return plan }
-        plan.add(
-            .file(
-                "\(SetupPlan.units)/braid-concentrator.service",
-                text: Units.concentrator(for: options.runAs), mode: 0o644, group: nil))
-        plan.add(.run(["systemctl", "daemon-reload"]))
-        plan.add(.run(["systemctl", "enable", "--now", "braid-concentrator"]))
+        plan.addService(
+            "braid-concentrator", text: Units.concentrator(for: options.runAs))
         return plan
     }
 

@@ -1,4 +1,5 @@
 import Configuration
+import Foundation
 import Glibc
 import Shell
 
@@ -7,6 +8,8 @@ import Shell
 struct SetupPlan {
     static let defaultFolder = "/etc/braid", defaultState = "/var/lib/braid-concentrator"
     static let units = "/etc/systemd/system"
+    /// Of packages: a unit there is renewed with the program, and goes with it.
+    static let packagedUnits = "/lib/systemd/system"
 
     enum Step {
         /// A user of the machine without rights, for the program.
@@ -37,6 +40,25 @@ struct SetupPlan {
     private(set) var steps: [Step] = []
 
     mutating func add(_ step: Step) { steps.append(step) }
+
+    /// The service of a side, enabled and started, by the package's unit where that says the same as
+    /// `text`.
+    mutating func addService(
+        _ name: String, text: String, packaged: String = SetupPlan.packagedUnits
+    ) {
+        let start = { (unit: String) in
+            unit.split(separator: "\n").filter {
+                $0.hasPrefix("ExecStart=") || $0.hasPrefix("User=")
+            }
+        }
+        let known = try? String(contentsOfFile: "\(packaged)/\(name).service", encoding: .utf8)
+        if known.map(start) != start(text) {
+            add(
+                .file("\(Self.units)/\(name).service", text: text, mode: 0o644, group: nil))
+        }
+        add(.run(["systemctl", "daemon-reload"]))
+        add(.run(["systemctl", "enable", "--now", name]))
+    }
 
     /// What would be done, with the files' contents.
     var text: String {

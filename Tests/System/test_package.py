@@ -42,7 +42,16 @@ def test_installed_upgraded_removed_purged(w):
         check("braid upgrade" in inside(root, "dpkg", "-i", "/braid.deb"), "an upgrade does not say what it leaves")
         inside(root, "dpkg", "-r", "braid")
         check(not os.path.exists(f"{root}/usr/bin/braid") and os.path.exists(f"{root}/etc/braid/proxy.key"), "removed wrongly")
+        # What setting up leaves: a unit that names the program, and that it is enabled. A unit of somebody's own stays.
+        units = f"{root}/etc/systemd/system"
+        os.makedirs(f"{units}/multi-user.target.wants", exist_ok=True)
+        for side, program in (("proxy", "/usr/bin/braid"), ("concentrator", "/usr/local/bin/braid")):
+            with open(f"{units}/braid-{side}.service", "w") as file:
+                file.write(f"[Service]\nExecStart={program} {side}\n")
+        os.symlink("/lib/systemd/system/braid-proxy.service", f"{units}/multi-user.target.wants/braid-proxy.service")
         inside(root, "dpkg", "-P", "braid")
         check(not os.path.exists(f"{root}/etc/braid"), "purged not whole")
+        left = [f for _, _, files in os.walk(units) for f in files if f.startswith("braid")]
+        check(left == ["braid-concentrator.service"], f"of the units is left: {left}")
     finally:
         sh(f"umount -l {root}/proc && umount -l {root} && umount -l {over}")

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from runner import check
-from world import CONCENTRATOR
+from world import CONCENTRATOR, sh
 
 
 def braid(w, *arguments, space=None, **options):
@@ -22,6 +22,25 @@ def done(w, *arguments, **options):
 
 def link_of(text):
     return re.search(r"braid://[^\s']+", text).group()
+
+
+def test_the_packages_unit_is_taken(w):
+    """Where the package has a unit for this very program none is written in front of it."""
+    os.makedirs("/run/systemd/system", exist_ok=True)
+    sh("mount -t tmpfs none /lib/systemd && mkdir /lib/systemd/system")
+    try:
+        unit = "/etc/systemd/system/braid-concentrator.service"
+        shown = done(w, "setup", "concentrator", "--print", space=w.net)
+        check(f"file {unit}" in shown and "enable --now braid-concentrator" in shown, shown)
+        body = shown[shown.index(f"file {unit}"):]
+        start = re.search(r"ExecStart=.*", body).group()
+        for other, is_written in ((start, False), ("ExecStart=/opt/braid concentrator", True)):
+            with open("/lib/systemd/system/braid-concentrator.service", "w") as file:
+                file.write(f"[Service]\n{other}\nUser=braid\n")
+            shown = done(w, "setup", "concentrator", "--print", space=w.net)
+            check((f"file {unit}" in shown) == is_written and "enable --now braid-concentrator" in shown, shown)
+    finally:
+        sh("umount -l /lib/systemd && rmdir /run/systemd/system /run/systemd")
 
 
 def test_a_pair_in_two_commands(w):
