@@ -41,6 +41,20 @@ static int open_socket(int is_ipv4, int type) {
 int braid_socket_datagram(int is_ipv4) { return open_socket(is_ipv4, SOCK_DGRAM); }
 int braid_socket_stream(int is_ipv4) { return open_socket(is_ipv4, SOCK_STREAM); }
 
+int braid_is_stream(int fd) {
+    int type;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ? -errno : type == SOCK_STREAM;
+}
+
+int braid_socket_pair(int *first, int *second) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return -errno;
+    *first = pair[0];
+    *second = pair[1];
+    return 0;
+}
+
 int braid_socket_unix(int is_datagram, int is_non_blocking) {
     int type = (is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC;
     if (is_non_blocking) type |= SOCK_NONBLOCK;

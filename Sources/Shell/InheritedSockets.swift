@@ -80,15 +80,13 @@ public enum InheritedSockets {
     }
 
     private static func keep(_ descriptor: Int32) {
-        var type: Int32 = 0, size = socklen_t(MemoryLayout<Int32>.size), name = braid_address()
-        guard getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) == 0,
-            braid_local_address(descriptor, &name) == 0
-        else { return }
+        let isStream = braid_is_stream(descriptor)
+        var name = braid_address()
+        guard isStream >= 0, braid_local_address(descriptor, &name) == 0 else { return }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
-        let isStream = type == Int32(SOCK_STREAM.rawValue)
         let inherited = Inherited(
-            descriptor: descriptor, kind: isStream ? .stream : .datagram,
+            descriptor: descriptor, kind: isStream == 1 ? .stream : .datagram,
             address: SocketAddress(name))
         sockets.withLock { $0.append(inherited) }
     }

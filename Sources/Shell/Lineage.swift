@@ -124,14 +124,13 @@ public final class Lineage {
         own?.close()
         own = nil
         following = .over
-        var pair: [Int32] = [-1, -1]
-        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-        guard socketpair(AF_UNIX, type, 0, &pair) == 0 else { return }
-        _ = fcntl(pair[0], F_SETFL, fcntl(pair[0], F_GETFL) | O_NONBLOCK)
-        let socket = StreamSocket(loop: loop, descriptor: pair[0])
+        var pair: (Int32, Int32) = (-1, -1)
+        guard braid_socket_pair(&pair.0, &pair.1) == 0 else { return }
+        _ = fcntl(pair.0, F_SETFL, fcntl(pair.0, F_GETFL) | O_NONBLOCK)
+        let socket = StreamSocket(loop: loop, descriptor: pair.0)
         socket.watch.onReadable(for: self) { $0.readOwn() }
         own = socket
-        following = .no(handed: pair[1])
+        following = .no(handed: pair.1)
     }
 
     private func readOwn() {

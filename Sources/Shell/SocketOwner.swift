@@ -70,7 +70,7 @@ public enum SocketOwner {
         let remote = SocketAddress(remote.address.unmapped, port: remote.port)
         guard local.address.isIPv4 == remote.address.isIPv4 else { return nil }
         let descriptor = socket(
-            AF_NETLINK, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), sockDiag)
+            AF_NETLINK, 2 | O_CLOEXEC, sockDiag)  // SOCK_DGRAM, SOCK_CLOEXEC
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         let request = request(transport, local, remote, interface)

@@ -40,26 +40,24 @@ public final class Successor {
         guard let program = Self.program else {
             throw SystemError("find this program", code: ENOENT)
         }
-        var pair: [Int32] = [-1, -1]
-        guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Self.closeOnExec, 0, &pair) == 0
-        else { throw SystemError("make a way to another process", code: errno) }
-        defer { Glibc.close(pair[1]) }
+        var pair: (Int32, Int32) = (-1, -1)
+        let made = braid_socket_pair(&pair.0, &pair.1)
+        guard made == 0 else { throw SystemError("make a way to another process", code: -made) }
+        defer { Glibc.close(pair.1) }
         do throws(SystemError) {
-            process = try Self.start(program, pair[1], sockets, place)
+            process = try Self.start(program, pair.1, sockets, place)
         } catch {
-            Glibc.close(pair[0])
+            Glibc.close(pair.0)
             throw error
         }
-        _ = fcntl(pair[0], F_SETFL, fcntl(pair[0], F_GETFL) | O_NONBLOCK)
-        channel = StreamSocket(loop: loop, descriptor: pair[0])
+        _ = fcntl(pair.0, F_SETFL, fcntl(pair.0, F_GETFL) | O_NONBLOCK)
+        channel = StreamSocket(loop: loop, descriptor: pair.0)
         self.done = done
         timer = loop.timer(for: self) { $0.end(.failed(nil)) }
         timer?.arm(after: Self.limit)
         channel.watch.onReadable(for: self) { $0.read() }
         channel.watch.wantsRead = true
     }
-
-    private static let closeOnExec = Int32(SOCK_CLOEXEC.rawValue)
 
     /// `descriptors` are 3 and those behind it there.
     private static func start(

@@ -1,4 +1,5 @@
 import Measures
+import Multipath
 import Simulator
 import Testing
 

@@ -41,6 +41,10 @@ int braid_original_destination(int fd, int is_ipv4, struct braid_address *out);
 // A close-on-exec Unix socket. The kinds of sockets are named here only: which Clang module shows
 // SOCK_STREAM and its like to Swift depends on the order of the build.
 int braid_socket_unix(int is_datagram, int is_non_blocking);
+// Two close-on-exec Unix stream sockets that are connected to each other: 0 or a negative errno.
+int braid_socket_pair(int *first, int *second);
+// 1 for a socket of streams, 0 for another one, or a negative errno.
+int braid_is_stream(int fd);
 /// The user and the process at the other end of a connected Unix socket (SO_PEERCRED).
 int braid_peer(int fd, uint32_t *user, int32_t *process);
 int braid_bind(int fd, const struct braid_address *to);

@@ -166,8 +166,8 @@ struct ProxyChecks {
             })
         else { return nil }
         var answers: Bool?
-        let departure = Departure(interface: uplink.interface, addresses: uplink.addresses)
-        let attempt = StreamSocket.connect(to: place, from: departure, loop: loop) { result in
+        let binding = LocalBinding(interface: uplink.interface, addresses: uplink.addresses)
+        let attempt = StreamSocket.connect(to: place, from: binding, loop: loop) { result in
             switch result {
             case .success(let socket):
                 answers = true
