@@ -68,7 +68,7 @@ extension Event {
             return what + " waited, longest pause \(Self.duration(pause))"
         }
         guard let other else {
-            let isOne = (numbers.connections ?? 0) + (numbers.calls ?? 0) == 1
+            let isOne = (numbers.connections ?? 0) &+ (numbers.calls ?? 0) == 1
             return what + (isOne ? " waits" : " wait")
         }
         let pause = numbers.longestPause.map { ", longest pause \(Self.duration($0))" } ?? ""

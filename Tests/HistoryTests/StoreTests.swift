@@ -138,6 +138,46 @@ private final class Told: Sendable {
         #expect(try reader.events(limit: 1_000).count > 500)
     }
 
+    /// A history whose file somebody else wrote: what its rows say of no time and no name, and of
+    /// less than nothing, is not counted.
+    @Test func rowsOfSomebodyElse() throws {
+        let folder = Folder(), settings = HistorySettings(path: folder.file("h.db"))
+        let store = try HistoryStore(settings, now: now)
+        try store.write(batch(wlan, sent: 5, at: now))
+        let hour = now / 3_600_000, long = String(repeating: "n", count: 300)
+        let database = try Database(path: settings.path, readOnly: false)
+        for (i, row) in [
+            "'-9223372036854775808x', 20260101, '', 'a', 1, 1",
+            "9223372036854775807, 20260101, '', 'a', 1, 1",
+            "\(hour), -9223372036854775807, '', 'a', 1, 1", "\(hour), 20260101, '', 'a', -1, 1",
+            "\(hour), 20260101, '', '\(long)', 1, 1"
+        ].enumerated() {
+            try database.execute("INSERT INTO usage VALUES (\(row))")
+            try database.execute(
+                "INSERT OR REPLACE INTO usage_day SELECT day, user, uplink || \(i), sent, received FROM usage"
+                    + " WHERE uplink <> 'wlan0'")
+        }
+        var ledger = UsageLedger()
+        try store.restore(&ledger, now: now)
+        #expect(ledger.rows(.hour).allSatisfy { $0.source == wlan })
+        #expect(ledger.rows(.day).allSatisfy { $0.period >= 20_260_101 })
+        #expect(ledger.total(of: wlan).sent == 5)
+    }
+
+    /// A view in a table's place may be without end, and a trigger runs with what is written.
+    @Test(arguments: [
+        "DROP TABLE usage; CREATE VIEW usage AS SELECT 1 AS hour",
+        "CREATE TRIGGER t AFTER INSERT ON usage BEGIN DELETE FROM event; END",
+        "ALTER TABLE usage ADD COLUMN more", "CREATE TABLE other (a)"
+    ])
+    func otherTables(_ change: String) throws {
+        let folder = Folder(), settings = HistorySettings(path: folder.file("h.db"))
+        _ = try HistoryStore(settings, now: now)
+        try Database(path: settings.path, readOnly: false).execute(change)
+        #expect(throws: StoreError.self) { try HistoryStore(settings, now: now) }
+        #expect(throws: StoreError.self) { try HistoryReader(path: settings.path) }
+    }
+
     @Test func whatIsNotOursIsLeftAlone() throws {
         let folder = Folder()
         let text = folder.file("text")

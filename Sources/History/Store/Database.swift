@@ -55,6 +55,7 @@ final class Database {
         sqlite3_busy_timeout(handle, Self.busyMilliseconds)
         // What a damaged or hostile file says about itself is not taken on trust.
         sqlite3_limit(handle, SQLITE_LIMIT_LENGTH, 1 << 20)
+        try execute("PRAGMA trusted_schema = OFF")
     }
 
     deinit { sqlite3_close_v2(handle) }

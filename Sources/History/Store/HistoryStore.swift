@@ -108,6 +108,29 @@ final class HistoryStore {
         guard version == Int64(Self.version) else {
             throw .foreign("it was made by another version; move it away, and a new one is made")
         }
+        // Whoever could write the file may have put a view in a table's place, which may be without
+        // end, or a trigger, which runs with what is written.
+        guard try Self.words(of: database) == words(of: schema) else {
+            throw .foreign("its tables are not Braid's; move it away, and a new one is made")
+        }
+    }
+
+    /// What the file's tables are said to be made by, and anything else that is in it.
+    private static func words(of database: Database) throws(StoreError) -> Set<String> {
+        var found = Set<String>(), isMore = false
+        try database.prepare("SELECT substr(sql, 1, 4096) FROM sqlite_schema WHERE sql NOT NULL")
+            .each([]) { row in
+                guard found.count < 16, let text = row.text(0) else { isMore = true; return }
+                found.formUnion(words(of: text))
+            }
+        return isMore ? [] : found
+    }
+
+    private static func words(of statements: String) -> Set<String> {
+        Set(
+            statements.split(separator: ";").map { statement in
+                statement.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+            }.filter { !$0.isEmpty })
     }
 
     // MARK: Writing
@@ -241,22 +264,15 @@ final class HistoryStore {
     ) throws(StoreError) {
         let first = UsageHour(milliseconds: now).hour - UsageLedger.keptHours
         var found = ledger
-        func source(_ row: Statement, _ column: Int32) -> UsageLedger.Source {
-            let user = row.text(column) ?? ""
-            return UsageLedger.Source(
-                user: user.isEmpty ? nil : user, uplink: row.text(column + 1) ?? "")
-        }
-        func volume(_ row: Statement, _ column: Int32) -> UsageLedger.Volume {
-            UsageLedger.Volume(
-                sent: Int(row.integer(column)), received: Int(row.integer(column + 1)))
-        }
         try database.prepare(
             "SELECT hour, day, user, uplink, sent, received FROM usage WHERE hour >= ?"
         )
         .each([.integer(Int64(first))]) { row in
-            found.restore(
-                volume(row, 4), of: source(row, 2),
-                in: UsageHour(hour: Int(row.integer(0)), day: Int(row.integer(1))))
+            let hour = Int(row.integer(0)), day = Int(row.integer(1))
+            guard hours.contains(hour), days.contains(day), let used = used(row, at: 2) else {
+                return
+            }
+            found.restore(used.volume, of: used.source, in: UsageHour(hour: hour, day: day))
         }
         let firstDay = UsageHour(
             milliseconds: now - Int64(UsageLedger.keptDays) * 86_400_000
@@ -269,9 +285,30 @@ final class HistoryStore {
             GROUP BY day, user, uplink ORDER BY day DESC
             """
         ).each([.integer(Int64(first))]) { row in
-            found.restore(
-                volume(row, 3), of: source(row, 1), day: Int(row.integer(0)), keptFrom: firstDay)
+            let day = Int(row.integer(0))
+            guard days.contains(day), let used = used(row, at: 1) else { return }
+            found.restore(used.volume, of: used.source, day: day, keptFrom: firstDay)
         }
         ledger = found
+    }
+
+    /// What a row may say of time, whoever wrote it: hours since 1970, and local days.
+    private static let hours = 0...(1 << 30), days = 0...99_991_231
+    /// Bytes of a user's or an uplink's name.
+    private static let maximumName = 256
+
+    /// User, uplink, and bytes sent and received, from `column` on; nil where these are none.
+    private static func used(
+        _ row: Statement, at column: Int32
+    ) -> (source: UsageLedger.Source, volume: UsageLedger.Volume)? {
+        let sent = Int(row.integer(column + 2)), received = Int(row.integer(column + 3))
+        guard sent >= 0, received >= 0, let user = row.text(column),
+            let uplink = row.text(column + 1),
+            user.utf8.count <= maximumName, uplink.utf8.count <= maximumName
+        else { return nil }
+        return (
+            UsageLedger.Source(user: user.isEmpty ? nil : user, uplink: uplink),
+            UsageLedger.Volume(sent: sent, received: received)
+        )
     }
 }
