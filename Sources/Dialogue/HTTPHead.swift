@@ -73,8 +73,9 @@ public struct HTTPHeadReader: Sendable {
 
     /// `isLenient`: for responses. A line feed alone is a line's end (RFC 9112 section 2.2), space
     /// before a field's colon is removed (section 5.1) and folded fields are unfolded (section
-    /// 5.2), since old origins send all three. From an application they are refused, as two readers
-    /// may disagree about them.
+    /// 5.2), since old origins send all three; control characters become spaces (RFC 9110 section
+    /// 5.5), and lines that are no fields are left out, as browsers do it. From an application they
+    /// are refused, as two readers may disagree about them.
     public init(isLenient: Bool = false) { self.isLenient = isLenient }
 
     /// `bytes` are all bytes since the message's start: those of the last call and what came since.
@@ -100,9 +101,10 @@ public struct HTTPHeadReader: Sendable {
                 }
                 continue
             }
-            if afterCarriageReturn { return .refused(.bareCarriageReturn) }
-            let isControl = byte < 0x20 && byte != ASCII.tab && byte != ASCII.cr || byte == 0x7f
-            if isControl { return .refused(.controlByte) }
+            if afterCarriageReturn, !isLenient { return .refused(.bareCarriageReturn) }
+            if ASCII.isControl(byte), byte == 0 || byte != ASCII.cr && !isLenient {
+                return .refused(.controlByte)
+            }
             scanned += 1
             if lines.isEmpty, scanned - lineStart > HTTPLimit.startLine {
                 return .refused(.startLineTooLong)
@@ -114,13 +116,17 @@ public struct HTTPHeadReader: Sendable {
 
     private mutating func finish(_ received: UnsafeRawBufferPointer) -> Reading {
         var bytes = Array(received)
-        if isLenient { unfold(&bytes) }
+        if isLenient {
+            for i in lines.joined() where ASCII.isControl(bytes[i]) { bytes[i] = ASCII.space }
+            unfold(&bytes)
+        }
         var fields: [HTTPField] = []
         fields.reserveCapacity(lines.count - 1)
         for line in lines.dropFirst() {
             // RFC 9112 section 5.2: a fold is refused, as two readers may see two messages.
             if ASCII.isSpace(bytes[line.lowerBound]) { return .refused(.foldedField) }
             guard let colon = line.first(where: { bytes[$0] == UInt8(ascii: ":") }) else {
+                if isLenient { continue }
                 return .refused(.malformedField)
             }
             var name = line.lowerBound..<colon
@@ -128,6 +134,7 @@ public struct HTTPHeadReader: Sendable {
                 name = name.lowerBound..<last
             }
             guard !name.isEmpty, bytes[name].allSatisfy(ASCII.isToken) else {
+                if isLenient { continue }
                 return .refused(.malformedField)
             }
             var value = (colon + 1)..<line.upperBound
@@ -162,6 +169,8 @@ enum ASCII {
     static let cr: UInt8 = 13, lf: UInt8 = 10, tab: UInt8 = 9, space: UInt8 = 32
 
     static func isSpace(_ b: UInt8) -> Bool { b == space || b == tab }
+    /// But for the tab.
+    static func isControl(_ b: UInt8) -> Bool { b < 0x20 && b != tab || b == 0x7f }
     static func isDigit(_ b: UInt8) -> Bool { b >= 0x30 && b <= 0x39 }
 
     /// `tchar` of RFC 9110 section 5.6.2.

@@ -131,7 +131,7 @@ public struct HTTPResponseReader: Sendable {
         _ head: HTTPHead, _ line: StatusLine
     ) throws(HTTPResponseError) -> HTTPBodyFraming {
         if context.isHead || line.status == 204 || line.status == 304 { return .none }
-        let codings = head.list("transfer-encoding")
+        let codings = transferCodings(head)
         if !codings.isEmpty {
             // RFC 9112 section 6.1 calls it faulty in HTTP/1.0; it is read as browsers and curl
             // read it, and the stream serves no other request.
@@ -153,6 +153,12 @@ public struct HTTPResponseReader: Sendable {
         return length == 0 ? .none : .length(length)
     }
 
+    /// "identity" says that there is none: RFC 2616 knew it, and old origins send it beside a
+    /// Content-Length. Curl and browsers read it so.
+    private func transferCodings(_ head: HTTPHead) -> [String] {
+        head.list("transfer-encoding").filter { $0 != "identity" }
+    }
+
     /// The head for the application, in the proxy's own version (RFC 9110 section 2.5), hop-by-hop
     /// fields left out.
     private func rewrite(
@@ -164,7 +170,9 @@ public struct HTTPResponseReader: Sendable {
         out += line.rest
         out += "\r\n".utf8
         let named = head.list("connection")
-        head.writeFields(except: HopByHop.response + ["content-length"], named: named, into: &out)
+        let lengths =
+            ["content-length"] + (transferCodings(head).isEmpty ? ["transfer-encoding"] : [])
+        head.writeFields(except: HopByHop.response + lengths, named: named, into: &out)
         // One Content-Length, also where the origin repeated it (RFC 9112 section 6.3).
         if !dropsLength, let length = head.list("content-length").first {
             out += "Content-Length: \(length)\r\n".utf8
