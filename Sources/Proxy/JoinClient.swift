@@ -159,14 +159,20 @@ public final class JoinClient: EngineDelegate {
         for client in clients { _ = client.loop.run(until: .milliseconds(500)) { false } }
         // From here on no loop runs, so that nothing is sent; what comes waits in the sockets.
         let sockets = clients.map { $0.driver.descriptors }
+        // What comes before is about what was sent before.
+        sleep(for: time - .milliseconds(1_000))
         for descriptor in sockets.joined() { discard(descriptor) }
-        let end = EventLoop.monotonic() + time + .milliseconds(1_500)
-        while case let left = end - EventLoop.monotonic(), left > .zero {
-            poll(nil, 0, Int32(min(left.milliseconds.rounded(.up), 1_000)))
-        }
+        sleep(for: .milliseconds(2_500))
         let heard = sockets.map { $0.contains(where: discard) }
         defer { for stream in streams { stream.close() } }
         return zip(streams, heard).map { stream, heard in stream.isRefused ? nil : heard }
+    }
+
+    private static func sleep(for time: Interval) {
+        let end = EventLoop.monotonic() + time
+        while case let left = end - EventLoop.monotonic(), left > .zero {
+            poll(nil, 0, Int32(min(left.milliseconds.rounded(.up), 1_000)))
+        }
     }
 
     /// Whether there was anything.

@@ -53,8 +53,8 @@ def test_rates_a_nat_and_a_firewall(w):
     # A NAT that forgets sooner than it is asked, and one that does not.
     remember(2)
     code, text = doctor(w, pair.files[0], w.app, "--nat-timeout", "6")
-    check(code == 0 and text.count("Mbit/s down") == 2 and text.count("behind a NAT, seen as") == 2, text)
-    check(text.count("hears nothing after 6 s of silence") == 2, text)
+    check(code == 1 and text.count("Mbit/s down") == 2 and text.count("behind a NAT, seen as") == 2, text)
+    check(text.count("WRONG") == 2 and text.count("hears nothing after 6 s of silence") == 2, text)
     remember(60)
     code, text = doctor(w, pair.files[0], w.app, "--nat-timeout", "4")
     check(code == 0 and text.count("hears after 4 s of silence") == 2, text)

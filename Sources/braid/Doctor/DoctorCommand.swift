@@ -25,12 +25,12 @@ struct DoctorCommand: ParsableCommand {
 
     @Option(
         name: .customLong("nat-timeout"),
-        help: "Seconds of silence after which uplinks must still hear, 1 to 600.")
+        help: "Seconds of silence after which uplinks must still hear, 2 to 600.")
     var natTimeout = 25
 
     func validate() throws {
-        guard (1...600).contains(natTimeout) else {
-            throw ValidationError("--nat-timeout \(natTimeout): 1 to 600 seconds are possible")
+        guard (2...600).contains(natTimeout) else {
+            throw ValidationError("--nat-timeout \(natTimeout): 2 to 600 seconds are possible")
         }
     }
 

@@ -115,7 +115,9 @@ struct ProxyChecks {
     private func checkWay(_ uplink: UplinkCandidate, others: [UplinkCandidate]) -> JoinClient? {
         let name = named(uplink)
         var alone = settings
-        alone.uplinks = [ProxySettings.UplinkChoice(uplink.ownSelector)]
+        // As a backup uplink the concentrator leaves it alone while it is silent.
+        alone.mode = .backup
+        alone.uplinks = [ProxySettings.UplinkChoice(uplink.ownSelector, isBackup: true)]
         let client: JoinClient
         do {
             client = try JoinClient(alone, loop: try EventLoop())
