@@ -202,11 +202,15 @@ int braid_steer(int fd, unsigned newest, unsigned living) {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0 ? -errno : 0;
 }
 
-void braid_discard(int fd) {
+int braid_discard(int fd) {
     char byte;
-    // What comes meanwhile is read by others: the queue only gets shorter.
-    for (int i = 0; i < 1 << 16; i++)
-        if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN) return;
+    int found = 0;
+    // What comes meanwhile is read by others: the queue only gets shorter. A flood keeps nobody here.
+    for (int i = 0; i < 1 << 16; i++) {
+        if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) >= 0) found = 1;
+        else if (errno == EAGAIN) break;
+    }
+    return found;
 }
 
 int braid_buffer_sizes(int fd, int *receive, int *send) {

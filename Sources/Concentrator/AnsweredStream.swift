@@ -3,22 +3,12 @@ import Shell
 import Tunnel
 import Wire
 
-/// A stream that the concentrator answers by itself: one message comes, one goes back, and it ends.
-/// What is asked, and what is answered, a subclass says.
-class AnsweredStream: StreamOwner {
-    /// What has come so far.
-    enum Reading {
-        case incomplete
-        /// It will never be one: the stream is cut.
-        case wrong
-        case whole([UInt8])
-    }
-
+/// A stream that the concentrator answers by itself, of a target of its own (docs/wire.md).
+class LocalStream: StreamOwner {
     let user: String
-    /// Whoever answers later asks `isOver` first.
+    /// Whoever does something later asks `isOver` first.
     let server: ConcentratorServer
-    private let handle: StreamHandle
-    private var hasAsked = false
+    let handle: StreamHandle
     private(set) var isOver = false
 
     init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
@@ -29,15 +19,15 @@ class AnsweredStream: StreamOwner {
 
     // MARK: A subclass's
 
-    func message(in bytes: [UInt8]) -> Reading { .wrong }
-    /// Answers by `reply`, now or later.
-    func ask(_ message: [UInt8]) {}
+    /// Something has come, or may go; called while the stream is open in both directions.
+    func proceed() {}
     /// Nobody waits for an answer any more.
     func ended() {}
 
     // MARK: The stream
 
     func start() {
+        handle.owner = self
         handle.answer(with: .connected, at: server.driver.now)
         server.driver.kick()
         activity()
@@ -49,6 +39,47 @@ class AnsweredStream: StreamOwner {
     func activity() {
         guard !isOver else { return }
         if handle.error != nil || handle.isReadFinished { leave(); return }
+        proceed()
+    }
+
+    func cut() {
+        guard !isOver else { return }
+        handle.abort(at: server.driver.now)
+        leave()
+    }
+
+    private func leave() {
+        isOver = true
+        ended()
+        handle.owner = nil
+        handle.release(at: server.driver.now)
+        server.driver.kick()
+        server.left(self)
+    }
+}
+
+/// One message comes, one goes back, and the stream ends. What is asked, and what is answered, a
+/// subclass says.
+class AnsweredStream: LocalStream {
+    /// What has come so far.
+    enum Reading {
+        case incomplete
+        /// It will never be one: the stream is cut.
+        case wrong
+        case whole([UInt8])
+    }
+
+    private var hasAsked = false
+
+    // MARK: A subclass's
+
+    func message(in bytes: [UInt8]) -> Reading { .wrong }
+    /// Answers by `reply`, now or later.
+    func ask(_ message: [UInt8]) {}
+
+    // MARK: The stream
+
+    override func proceed() {
         guard !hasAsked else {
             handle.consume(handle.readable.count, at: server.driver.now)
             return
@@ -72,20 +103,5 @@ class AnsweredStream: StreamOwner {
         guard taken == answer.count else { cut(); return }
         handle.finishWriting(at: now)
         server.driver.kick()
-    }
-
-    func cut() {
-        guard !isOver else { return }
-        handle.abort(at: server.driver.now)
-        leave()
-    }
-
-    private func leave() {
-        isOver = true
-        ended()
-        handle.owner = nil
-        handle.release(at: server.driver.now)
-        server.driver.kick()
-        server.left(self)
     }
 }

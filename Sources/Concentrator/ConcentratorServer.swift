@@ -170,21 +170,18 @@ public final class ConcentratorServer: EngineDelegate {
         if target == .resolver, shutdown == nil, !isInvited {
             let question = NameStreamServer(handle, user: user, server: self)
             longQuestions[ObjectIdentifier(question)] = question
-            handle.owner = question
             question.start()
             return
         }
         if isInvited, target == .enrolment, shutdown == nil, enrolments.count < Enrolment.maximum {
             let enrolment = Enrolment(handle, user: user, server: self)
             enrolments[ObjectIdentifier(enrolment)] = enrolment
-            handle.owner = enrolment
             enrolment.start()
             return
         }
         if target == .measurement, shutdown == nil, !isInvited, mayMeasure(user) {
             let measurement = Measurement(handle, user: user, server: self)
             measurements[ObjectIdentifier(measurement)] = measurement
-            handle.owner = measurement
             measurement.start()
             return
         }
@@ -222,11 +219,10 @@ public final class ConcentratorServer: EngineDelegate {
             && measurements.values.count { $0.user == user } < Measurement.maximumPerUser
     }
 
-    func left(_ measurement: Measurement) { measurements[ObjectIdentifier(measurement)] = nil }
-
-    func left(_ stream: AnsweredStream) {
+    func left(_ stream: LocalStream) {
         longQuestions[ObjectIdentifier(stream)] = nil
         enrolments[ObjectIdentifier(stream)] = nil
+        measurements[ObjectIdentifier(stream)] = nil
     }
 
     // MARK: Associations

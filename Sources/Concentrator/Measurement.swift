@@ -5,7 +5,7 @@ import Wire
 
 /// A stream on which a proxy learns of the way: it sends and gets as many bytes as it asked for, and is told how its
 /// datagrams look from here (`braid doctor`).
-final class Measurement: StreamOwner {
+final class Measurement: LocalStream {
     private enum State {
         case asked
         /// Bytes that are still to come.
@@ -14,12 +14,8 @@ final class Measurement: StreamOwner {
         case waiting(MeasurementRequest)
         /// Bytes that are still to go.
         case sending(Int)
-        case over
     }
 
-    let user: String
-    private let server: ConcentratorServer
-    private let handle: StreamHandle
     private var state = State.asked
     private var timer: LoopTimer?
 
@@ -27,26 +23,13 @@ final class Measurement: StreamOwner {
     static let maximum = 64, maximumPerUser = 8
     private static let limit = Interval.seconds(30)
 
-    init(_ handle: StreamHandle, user: String, server: ConcentratorServer) {
-        self.handle = handle
-        self.user = user
-        self.server = server
-    }
-
-    func start() {
+    override func start() {
         timer = server.loop.timer(for: self) { $0.timeIsUp() }
         timer?.arm(after: Self.limit)
-        handle.answer(with: .connected, at: server.driver.now)
-        server.driver.kick()
-        activity()
+        super.start()
     }
 
-    /// A concentrator answers by itself.
-    func answered(_ status: DialStatus) {}
-
-    func activity() {
-        if case .over = state { return }
-        if handle.error != nil || handle.isReadFinished { leave(); return }
+    override func proceed() {
         if case .asked = state { readRequest() }
         if case .receiving(let left, let request) = state {
             let n = min(left, handle.readable.count)
@@ -92,33 +75,10 @@ final class Measurement: StreamOwner {
     }
 
     private func send(_ count: Int) {
-        var left = count
-        let now = server.driver.now
-        while left > 0 {
-            let space = handle.writeSpace(min(left, 16 << 10))
-            guard !space.isEmpty else { break }
-            let n = min(left, space.count)
-            _ = UnsafeMutableRawBufferPointer(rebasing: space[..<n]).initializeMemory(
-                as: UInt8.self, repeating: 0)
-            handle.commitWrite(n, at: now)
-            left -= n
-        }
+        let now = server.driver.now, left = count - handle.writeZeros(count, at: now)
         state = .sending(left)
         if left == 0 { handle.finishWriting(at: now) }
     }
 
-    func cut() {
-        if case .over = state { return }
-        handle.abort(at: server.driver.now)
-        leave()
-    }
-
-    private func leave() {
-        state = .over
-        timer = nil
-        handle.owner = nil
-        handle.release(at: server.driver.now)
-        server.driver.kick()
-        server.left(self)
-    }
+    override func ended() { timer = nil }
 }

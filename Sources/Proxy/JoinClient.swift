@@ -122,8 +122,8 @@ public final class JoinClient: EngineDelegate {
 
     /// Says the key by which this machine wants to be known.
     public func enrol(_ key: Key32, _ limit: Interval) -> Enrolled {
-        let stream = EnrolmentStream(driver)
-        stream.say(EnrolmentRequest(publicKey: key.withBytes { Array($0) }))
+        let stream = EnrolmentStream(
+            driver, EnrolmentRequest(publicKey: key.withBytes { Array($0) }))
         _ = loop.run(until: limit) { stream.answer != nil || stream.isOver }
         defer { stream.close() }
         guard let answer = stream.answer else { return .unanswered }
@@ -158,12 +158,11 @@ public final class JoinClient: EngineDelegate {
         let streams = clients.map { MeasurementStream($0.driver, request) }
         for client in clients { _ = client.loop.run(until: .milliseconds(500)) { false } }
         // From here on no loop runs, so that nothing is sent; what comes waits in the sockets.
-        let sockets = clients.map { $0.driver.descriptors }
         // What comes before is about what was sent before.
         sleep(for: time - .milliseconds(1_000))
-        for descriptor in sockets.joined() { discard(descriptor) }
+        for client in clients { client.driver.discardArrivals() }
         sleep(for: .milliseconds(2_500))
-        let heard = sockets.map { $0.contains(where: discard) }
+        let heard = clients.map { $0.driver.discardArrivals() }
         defer { for stream in streams { stream.close() } }
         return zip(streams, heard).map { stream, heard in stream.isRefused ? nil : heard }
     }
@@ -173,17 +172,6 @@ public final class JoinClient: EngineDelegate {
         while case let left = end - EventLoop.monotonic(), left > .zero {
             poll(nil, 0, Int32(min(left.milliseconds.rounded(.up), 1_000)))
         }
-    }
-
-    /// Whether there was anything.
-    @discardableResult private static func discard(_ descriptor: Int32) -> Bool {
-        var byte: UInt8 = 0, found = false
-        // A flood does not keep it here.
-        for _ in 0..<65_536 {
-            guard recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 else { break }
-            found = true
-        }
-        return found
     }
 
     /// Called by the driver for every event of the engine.
@@ -205,28 +193,54 @@ public final class JoinClient: EngineDelegate {
     }
 }
 
-/// The stream on which the way is measured.
-private final class MeasurementStream: StreamOwner {
-    private let driver: EngineDriver
-    private let request: MeasurementRequest
-    private var handle: StreamHandle?
-    private(set) var answer: MeasurementAnswer?
-    private(set) var isOver = false
+/// A stream to a target of the concentrator's own: a request goes, an answer comes, of which a
+/// subclass knows the form.
+private class RequestStream: StreamOwner {
+    let driver: EngineDriver
+    /// Until it is closed.
+    private(set) var handle: StreamHandle?
+    /// Nothing more will come of it.
+    var isOver = false
     private(set) var isRefused = false
+
+    init(_ driver: EngineDriver, _ target: Target, _ request: [UInt8]) {
+        self.driver = driver
+        let handle = driver.endpoint.open(target, at: driver.now)
+        self.handle = handle
+        handle.owner = self
+        _ = request.withUnsafeBytes { handle.write($0, at: driver.now) }
+        driver.kick()
+    }
+
+    func answered(_ status: DialStatus) {
+        guard status != .connected else { return }
+        isRefused = true
+        isOver = true
+    }
+
+    func activity() {}
+
+    func close() {
+        guard let handle else { return }
+        self.handle = nil
+        EngineStream(handle, driver: driver).giveUp()
+    }
+}
+
+/// The stream on which the way is measured.
+private final class MeasurementStream: RequestStream {
+    private let request: MeasurementRequest
+    private(set) var answer: MeasurementAnswer?
     private let began: Instant
     /// From the first byte to the latest.
     private var firstAt: Instant?, lastAt: Instant?
     private var received = 0, toSend: Int
 
     init(_ driver: EngineDriver, _ request: MeasurementRequest) {
-        self.driver = driver
         self.request = request
         toSend = request.up
         began = driver.now
-        let handle = driver.endpoint.open(.measurement, at: driver.now)
-        self.handle = handle
-        handle.owner = self
-        _ = request.bytes.withUnsafeBytes { handle.write($0, at: driver.now) }
+        super.init(driver, .measurement, request.bytes)
         send()
     }
 
@@ -240,13 +254,7 @@ private final class MeasurementStream: StreamOwner {
         return Rate(bytes: received, in: lastAt - firstAt)
     }
 
-    func answered(_ status: DialStatus) {
-        guard status != .connected else { return }
-        isRefused = true
-        isOver = true
-    }
-
-    func activity() {
+    override func activity() {
         guard let handle, !isOver else { return }
         send()
         let now = driver.now
@@ -268,53 +276,22 @@ private final class MeasurementStream: StreamOwner {
 
     private func send() {
         guard let handle else { return }
-        while toSend > 0 {
-            let space = handle.writeSpace(min(toSend, 16 << 10))
-            guard !space.isEmpty else { break }
-            let n = min(toSend, space.count)
-            _ = UnsafeMutableRawBufferPointer(rebasing: space[..<n]).initializeMemory(
-                as: UInt8.self, repeating: 0)
-            handle.commitWrite(n, at: driver.now)
-            toSend -= n
-        }
+        toSend -= handle.writeZeros(toSend, at: driver.now)
         driver.kick()
-    }
-
-    func close() {
-        guard let handle else { return }
-        self.handle = nil
-        EngineStream(handle, driver: driver).giveUp()
     }
 }
 
 /// The stream on which an invited machine says its key.
-private final class EnrolmentStream: StreamOwner {
-    private let driver: EngineDriver
-    private var handle: StreamHandle?
+private final class EnrolmentStream: RequestStream {
     private(set) var answer: EnrolmentAnswer?
-    private(set) var isOver = false
 
-    init(_ driver: EngineDriver) { self.driver = driver }
-
-    func say(_ request: EnrolmentRequest) {
-        let handle = driver.endpoint.open(.enrolment, at: driver.now)
-        self.handle = handle
-        handle.owner = self
-        _ = request.bytes.withUnsafeBytes { handle.write($0, at: driver.now) }
-        driver.kick()
+    init(_ driver: EngineDriver, _ request: EnrolmentRequest) {
+        super.init(driver, .enrolment, request.bytes)
     }
 
-    func answered(_ status: DialStatus) { if status != .connected { isOver = true } }
-
-    func activity() {
+    override func activity() {
         guard let handle, answer == nil else { return }
         answer = EnrolmentAnswer.read(handle.readable.bytes)
         if answer == nil, handle.error != nil || handle.isReadFinished { isOver = true }
-    }
-
-    func close() {
-        guard let handle else { return }
-        self.handle = nil
-        EngineStream(handle, driver: driver).giveUp()
     }
 }

@@ -1,4 +1,5 @@
 import Buffers
+import CDatagram
 import Glibc
 import Logging
 import Measures
@@ -172,9 +173,16 @@ public final class EngineDriver {
         slots[number]?.socket
     }
 
-    /// The descriptors of all sockets.
-    public var descriptors: [Int32] {
-        slots.indices.compactMap { slots[$0]?.socket.descriptor }
+    /// Forgets what waits in the sockets, for whoever lets the loop rest and wants to know only
+    /// whether something came. Whether there was anything.
+    @discardableResult public func discardArrivals() -> Bool {
+        var found = false
+        for number in slots.indices {
+            if let socket = slots[number]?.socket, braid_discard(socket.descriptor) != 0 {
+                found = true
+            }
+        }
+        return found
     }
 
     private func attach(_ socket: DatagramSocket, _ number: UplinkNumber) {

@@ -106,6 +106,8 @@ public struct EndpointConfiguration: Sendable {
     public var maximumFlowsPerUser = 8_192
     /// Addresses that `Endpoint.setAnnounced` takes.
     public static let maximumAnnounced = Limits.announcedAddresses
+    /// How long a proxy is silent at most on a path that does not rest.
+    public static let keepalive = Limits.keepalive
     /// Concentrator: whether a session may have more than one path to the address it began on. Not
     /// where that leads to one of several servers.
     public var joinsFirstAddress = true

@@ -43,6 +43,22 @@ extension StreamHandle {
         return connection.write(bytes, at: now)
     }
 
+    /// Writes up to `count` zero bytes, as many as there is space for; their number. For
+    /// measurements.
+    public func writeZeros(_ count: Int, at now: Instant) -> Int {
+        var written = 0
+        while written < count {
+            let space = writeSpace(min(count - written, 16 << 10))
+            guard !space.isEmpty else { break }
+            let n = min(count - written, space.count)
+            _ = UnsafeMutableRawBufferPointer(rebasing: space[..<n]).initializeMemory(
+                as: UInt8.self, repeating: 0)
+            commitWrite(n, at: now)
+            written += n
+        }
+        return written
+    }
+
     /// Nothing more will be written.
     public func finishWriting(at now: Instant) {
         connection.finishWriting(at: now)

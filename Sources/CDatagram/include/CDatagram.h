@@ -66,8 +66,8 @@ int braid_set_reuse_port(int fd, int is_on);
 // generations in the mask `living` goes to the socket of that number, in the order in which they were bound; all else
 // goes to number `newest`. `fd`: any of them.
 int braid_steer(int fd, unsigned newest, unsigned living);
-// Forgets what waits in a UDP socket that nobody reads.
-void braid_discard(int fd);
+// Forgets what waits in a UDP socket that nobody reads. Whether there was anything.
+int braid_discard(int fd);
 int braid_set_no_delay(int fd);
 int braid_set_keep_alive(int fd, int idle_seconds, int interval_seconds, int probes);
 // The next close sends RST and forgets unsent data.

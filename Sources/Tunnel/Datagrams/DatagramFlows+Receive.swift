@@ -66,7 +66,7 @@ extension DatagramFlows {
 
     /// The slot of the flow a frame belongs to; nil where there is none, which is said.
     private func place(_ frame: DatagramFrame, at now: Instant) -> Int? {
-        let isOurs = (frame.flow & DatagramFrame.listenerFlow == 0) == isInitiator
+        let isOurs = numbers.isOurs(frame.flow)
         guard let opening = frame.opening else {
             if let slot = flow(number: frame.flow) { return slot }
             counters.unknown += 1
@@ -119,8 +119,7 @@ extension DatagramFlows {
                     forget(slot, at: now)
                 }
             }
-            let isOurs = (frame.flow & DatagramFrame.listenerFlow == 0) == isInitiator
-            if !isOurs { closedByPeer.add(frame.flow, at: now) }
+            if !numbers.isOurs(frame.flow) { closedByPeer.add(frame.flow, at: now) }
             queueStatement(.unknown, frame.flow)
         case .unknown:
             if let slot, let known {

@@ -52,6 +52,9 @@ struct FlowNumbers {
         return nil
     }
 
+    /// Whether it is one that this side gives.
+    func isOurs(_ number: UInt16) -> Bool { number & DatagramFrame.listenerFlow == first }
+
     func isClosing(_ number: UInt16) -> Bool {
         if case .closing = states[number] { true } else { false }
     }

@@ -26,22 +26,10 @@ struct ConcentratorChecks {
     }
 
     private func checkRunning() -> Bool {
-        let answer = try? Control.ask("status", at: configuration.program.control)
-        guard let document = answer.flatMap({ try? StatusDocument(json: $0) }),
-            document.status.role == "concentrator"
-        else {
-            findings.warning(
-                "no concentrator of this user runs here",
-                mend: "start it: braid concentrator --config FILE, or its unit")
-            return false
-        }
-        if document.version == Braid.version {
-            findings.ok("a concentrator runs here, since \(Int(document.status.uptimeSeconds)) s")
-        } else {
-            findings.warning(
-                "the concentrator that runs here is of version \(Printable.text(document.version))",
-                mend: "braid upgrade has this version take its place")
-        }
+        guard
+            let document = findings.running(
+                "concentrator", control: configuration.program.control)
+        else { return false }
         for stranger in document.status.strangers {
             findings.warning(
                 "somebody who is no user knocked, from \(Printable.text(stranger.remote))",

@@ -96,6 +96,28 @@ final class Findings {
         tell("WRONG", text, mend)
     }
 
+    /// The status of the program of that role that runs here, where one does, and of which version
+    /// it is. `control`: where it listens.
+    func running(_ role: String, control: String?) -> StatusDocument? {
+        let answer = try? Control.ask("status", at: control)
+        guard let document = answer.flatMap({ try? StatusDocument(json: $0) }),
+            document.status.role == role
+        else {
+            warning(
+                "no \(role) of this user runs here",
+                mend: "start it: braid \(role) --config FILE, or its unit")
+            return nil
+        }
+        if document.version == Braid.version {
+            ok("a \(role) runs here, since \(Int(document.status.uptimeSeconds)) s")
+        } else {
+            warning(
+                "the \(role) that runs here is of version \(Printable.text(document.version))",
+                mend: "braid upgrade has this version take its place")
+        }
+        return document
+    }
+
     func close() {
         let text =
             wrong > 0

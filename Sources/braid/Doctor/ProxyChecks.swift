@@ -4,6 +4,7 @@ import Foundation
 import Measures
 import Proxy
 import Shell
+import Tunnel
 
 /// A proxy's side: uplinks, names, and the way to the concentrator over each uplink by itself.
 struct ProxyChecks {
@@ -31,7 +32,7 @@ struct ProxyChecks {
             findings.warning(warning, mend: "docs/operations.md says what it means")
         }
         checkCapture()
-        checkRunning()
+        _ = findings.running("proxy", control: configuration.program.control)
         let uplinks = checkUplinks()
         guard !uplinks.isEmpty else { return }
         var ways: [(uplink: UplinkCandidate, client: JoinClient)] = []
@@ -55,25 +56,6 @@ struct ProxyChecks {
             findings.warning(
                 "capture: this user may not change nftables and routes",
                 mend: "start the proxy as root or by its unit, which keeps CAP_NET_ADMIN")
-        }
-    }
-
-    private func checkRunning() {
-        let answer = try? Control.ask("status", at: configuration.program.control)
-        guard let document = answer.flatMap({ try? StatusDocument(json: $0) }),
-            document.status.role == "proxy"
-        else {
-            findings.warning(
-                "no proxy of this user runs here",
-                mend: "start it: braid proxy --config FILE, or its unit")
-            return
-        }
-        if document.version == Braid.version {
-            findings.ok("a proxy runs here, since \(Int(document.status.uptimeSeconds)) s")
-        } else {
-            findings.warning(
-                "the proxy that runs here is of version \(Printable.text(document.version))",
-                mend: "braid upgrade has this version take its place")
         }
     }
 
@@ -225,8 +207,8 @@ struct ProxyChecks {
         }
     }
 
-    /// How long proxies are silent at most (docs/decisions.md, keepalives).
-    private static let keepalive = 20
+    /// How long proxies are silent at most, seconds.
+    private static let keepalive = Int(EndpointConfiguration.keepalive.seconds)
 
     private func checkMemory(
         _ ways: [(uplink: UplinkCandidate, client: JoinClient)], _ silence: Interval
