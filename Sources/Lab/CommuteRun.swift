@@ -79,17 +79,11 @@ final class CommuteRun {
             failure: stream.failure ?? call?.failure)
     }
 
-    /// The trace's faults; those of one instant are done one after the other.
     private var agenda: [TrialLoop.Item] {
-        var items: [TrialLoop.Item] = [], place = 0
-        let faults = commute.scenario.faults, lab = lab
-        while place < faults.count {
-            let at = faults[place].at
-            let now = faults[place...].prefix { $0.at == at }
-            items.append(.init(at: at) { for fault in now { try lab.apply(fault) } })
-            place += now.count
+        let lab = lab
+        return commute.scenario.faults.map { fault in
+            .init(at: fault.at) { try lab.apply(fault) }
         }
-        return items
     }
 }
 

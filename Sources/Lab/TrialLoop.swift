@@ -47,19 +47,20 @@ struct TrialLoop {
         var tasks: [SideTask] = []
         defer { for task in tasks { task.wait() } }
         while now < end, ends.allSatisfy({ $0.failure == nil }) {
-            if let first = agenda.first, first.at <= now {
+            let due = now, items = agenda.prefix { $0.at <= due }
+            if !items.isEmpty {
                 // The kernel takes its time to take an interface down; the application doesn't wait
                 // for it.
-                tasks.append(try SideTask(first.does))
-                agenda.removeFirst()
+                tasks.append(try SideTask { for item in items { try item.does() } })
+                agenda.removeFirst(items.count)
             }
             var polled =
                 [pollfd(fd: signals, events: Int16(POLLIN), revents: 0)] + ends.map(\.polled)
             let before = now
-            let due = ends.reduce(min(agenda.first?.at ?? end, end)) {
+            let next = ends.reduce(min(agenda.first?.at ?? end, end)) {
                 min($0, $1.deadline(after: before))
             }
-            _ = braid_lab_wait(&polled, UInt32(polled.count), max(0, (due - before).nanoseconds))
+            _ = braid_lab_wait(&polled, UInt32(polled.count), max(0, (next - before).nanoseconds))
             if polled[0].revents != 0 { throw LabInterruption() }
             // Whatever woke us: the instant is taken after it.
             let after = now

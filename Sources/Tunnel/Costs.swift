@@ -27,9 +27,7 @@ extension Session {
         renewCosts()
         costsChanged(at: now)
         changes.forJoins &+= 1
-        for slot in streams {
-            if let stream = host.streams[slot] { host.work.ready.append(stream) }
-        }
+        visitAllStreams()
         watchSpare(at: now)
     }
 
@@ -42,9 +40,7 @@ extension Session {
             raise(path, at: now)
         }
         costsChanged(at: now)
-        for slot in streams {
-            if let stream = host.streams[slot] { host.work.ready.append(stream) }
-        }
+        visitAllStreams()
     }
 
     /// What connections know of costs is what the paths' roles say.

@@ -81,7 +81,8 @@ public final class Endpoint {
 
     deinit { host.removeStreams() }
 
-    var isProxy: Bool { initiator != nil }
+    /// It begins sessions.
+    public var isProxy: Bool { initiator != nil }
     var hasUplinks: Bool { host.proxy.uplinks.contains { $0.isUp } }
     /// As given, with what only sealed segments have switched on.
     public var configuration: EndpointConfiguration { host.configuration }

@@ -36,8 +36,7 @@ extension Endpoint {
         old.stopWatchingUse()
         old.goingAway = .replaced(lookAt: .zero)
         old.answerDeparture()
-        var left: [Session] = []
-        for case let session? in sessions where session.isReplaced { left.append(session) }
+        let left = sessions.compactMap { $0 }.filter(\.isReplaced)
         guard left.count > Limits.replacedSessions,
             let oldest = left.min(by: { $0.openedAt < $1.openedAt })
         else { return }
@@ -75,21 +74,20 @@ extension Session {
         schedule(at: now)
     }
 
-    /// On every path that works, since one may be about to be lost.
     private func repeatDeparture(at now: Instant) {
         guard case .announced(let since, var again) = goingAway else { return }
         let left = host.departure.map { max($0 - now, .zero).nanoseconds / 1_000_000_000 }
         let frame = GoAwayFrame.announcement(seconds: UInt16(clamping: left ?? .max))
-        for case let path? in paths where path.isOpen && path.health == .usable {
-            if let out = append(frame.size, to: path) { frame.write(into: out) }
-        }
+        say(frame)
         again.sent(at: now, first: Limits.firstGoAway, maximum: Limits.maximumSignalInterval)
         goingAway = .announced(since: since, again: again)
     }
 
-    func answerDeparture() {
-        let frame = GoAwayFrame.answer
-        for case let path? in paths where path.isOpen && path.health == .usable {
+    func answerDeparture() { say(.answer) }
+
+    /// On every path that works, since one may be about to be lost.
+    private func say(_ frame: GoAwayFrame) {
+        for case let path? in paths where path.health == .usable {
             if let out = append(frame.size, to: path) { frame.write(into: out) }
         }
     }
@@ -116,13 +114,17 @@ extension Session {
     /// Concentrator: when the departure is said again, or the session ends since nothing is in it
     /// any more.
     func departureDeadline() -> Instant {
-        guard !isInitiator else { return .distantFuture }
-        switch goingAway {
-        case .no: return .distantFuture
-        case .announced(let since, let again):
-            guard streams.isEmpty else { return again.at }
-            return min(again.at, max(since + Limits.unansweredGoAway, endOfUse))
-        case .replaced: return streams.isEmpty ? endOfUse : .distantFuture
+        guard case .announced(_, let again) = goingAway else { return departureEnd }
+        return isInitiator ? .distantFuture : min(again.at, departureEnd)
+    }
+
+    /// Concentrator: when the session is over; `.distantFuture` where it goes on.
+    private var departureEnd: Instant {
+        guard !isInitiator, streams.isEmpty else { return .distantFuture }
+        return switch goingAway {
+        case .no: .distantFuture
+        case .announced(let since, _): max(since + Limits.unansweredGoAway, endOfUse)
+        case .replaced: endOfUse
         }
     }
 
@@ -131,14 +133,11 @@ extension Session {
 
     /// Whether the session is over.
     func departureIsDue(at now: Instant) -> Bool {
-        switch goingAway {
-        case .no: return false
-        case .announced(let since, let again):
-            if streams.isEmpty, max(since + Limits.unansweredGoAway, endOfUse) <= now { break }
-            if again.at <= now { repeatDeparture(at: now) }
+        guard departureEnd <= now else {
+            if case .announced(_, let again) = goingAway, again.at <= now {
+                repeatDeparture(at: now)
+            }
             return false
-        case .replaced:
-            guard streams.isEmpty, endOfUse <= now else { return false }
         }
         if !hasExpiredKeys { sendClose(.moved, at: now) }
         return true

@@ -143,21 +143,22 @@ extension Session {
 
     /// When the path is to be probed though nothing is wrong.
     private func warmAt(_ path: Path, at now: Instant) -> Instant? {
+        let rests = path.role.isResting && !path.role.isWarm
         let isUsed =
-            (!path.role.isResting || path.role.isWarm)
-            && (modes.effective != .single || !isInitiator || carriesSubflows(path))
+            !rests && (modes.effective != .single || !isInitiator || carriesSubflows(path))
         // A radio is not woken for a path that nobody needs now. What its NAT forgets meanwhile is
         // made anew by what we first send there, and the concentrator follows.
-        let rests = path.role.isResting && !path.role.isWarm && hasWorkingPath(besides: path)
+        let isKept =
+            isInitiator && (isUsed || !streams.isEmpty && !(rests && hasWorkingPath))
         return path.monitor.warmAt(
-            isBusy: isUsed && isActive(at: now),
-            keptSince: isInitiator && (!streams.isEmpty || isUsed) && !rests ? .zero : nil)
+            isBusy: isUsed && isActive(at: now), keptSince: isKept ? .zero : nil)
     }
 
-    /// Another path works that does not rest.
-    private func hasWorkingPath(besides path: Path) -> Bool {
-        for case let other? in paths
-        where other !== path && other.health == .usable && !other.role.isResting { return true }
+    /// A path works that does not rest.
+    private var hasWorkingPath: Bool {
+        for case let path? in paths where path.health == .usable && !path.role.isResting {
+            return true
+        }
         return false
     }
 

@@ -74,9 +74,7 @@ extension Session {
             if path.isOpen { raise(path, at: now) }
         }
         changes.forJoins &+= 1
-        for slot in streams {
-            if let stream = host.streams[slot] { host.work.ready.append(stream) }
-        }
+        visitAllStreams()
         for item in host.proxy.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
         watchSpare(at: now)
     }
@@ -122,9 +120,7 @@ extension Session {
         }
         for case let path? in paths where path.isOpen { raise(path, at: now) }
         changes.forJoins &+= 1
-        for slot in streams {
-            if let stream = host.streams[slot] { host.work.ready.append(stream) }
-        }
+        visitAllStreams()
         watchSpare(at: now)
     }
 

@@ -38,15 +38,13 @@ extension Endpoint {
 extension Endpoint {
     /// The version of the other end's program; empty where it does not say.
     public func peerProgram(ofSession slot: SessionSlot) -> String {
-        for case let session? in sessions where session.slot == slot {
-            return session.peerProgram
-        }
-        return ""
+        sessions[slot]?.peerProgram ?? ""
     }
 }
 
 extension StreamHandle {
-    /// The path of its session that was heard last; nil where there is no session, or none was.
+    /// The open path of its session that was heard last; nil where there is no session, or none is
+    /// open.
     public func latestPath(at now: Instant) -> EndpointReport.Path? {
         session.flatMap { session in session.latestPath.map { session.describe($0, at: now) } }
     }

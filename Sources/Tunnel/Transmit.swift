@@ -93,6 +93,13 @@ extension Session {
     /// datagram.
     private static let chargedHead = 64
 
+    /// What its connections may do has changed: each is visited.
+    func visitAllStreams() {
+        for slot in streams {
+            if let stream = host.streams[slot] { host.work.ready.append(stream) }
+        }
+    }
+
     enum Visit { case nothingLeft, more, batchFull }
 
     func visit(

@@ -36,9 +36,7 @@ extension Session {
     /// Connections look again which paths are theirs.
     fileprivate func restrictionChanged() {
         changes.forJoins &+= 1
-        for slot in streams {
-            if let stream = host.streams[slot] { host.work.ready.append(stream) }
-        }
+        visitAllStreams()
         requestDatagramTurn()
     }
 

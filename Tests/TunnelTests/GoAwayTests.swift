@@ -85,14 +85,23 @@ import Testing
         #expect(world.concentrator.livingSessions == 1)
     }
 
-    @Test func whoDiesIsNoticedAndTheOthersLive() {
-        let world = world(4)
-        let lost = world.open(port: 60_000)
-        world.run(.milliseconds(200))
+    /// A connection with the process that was there, and one with the process that followed it;
+    /// each is under way for `pause`.
+    private func twoSessions(
+        _ seed: UInt64, old: UInt16, new: UInt16, pause: Interval = .milliseconds(200)
+    ) -> (World, Client, Client) {
+        let world = world(seed)
+        let first = world.open(port: old)
+        world.run(pause)
         world.followConcentrator()
         world.run(.seconds(1))
-        let kept = world.open(port: 20_000)
-        world.run(.milliseconds(200))
+        let second = world.open(port: new)
+        world.run(pause)
+        return (world, first, second)
+    }
+
+    @Test func whoDiesIsNoticedAndTheOthersLive() {
+        let (world, lost, kept) = twoSessions(4, old: 60_000, new: 20_000)
         world.older.removeAll()
         let died = world.now
         #expect(world.run(.seconds(10)) { lost.failed })
@@ -101,13 +110,7 @@ import Testing
     }
 
     @Test func silenceOfTheUplinksEndsNothing() {
-        let world = world(5)
-        let old = world.open(port: 8000)
-        world.run(.milliseconds(200))
-        world.followConcentrator()
-        world.run(.seconds(1))
-        let new = world.open(port: 8000)
-        world.run(.milliseconds(200))
+        let (world, old, new) = twoSessions(5, old: 8000, new: 8000)
         #expect(!old.isDone && !new.isDone)
         for i in world.up.indices { world.up[i].isOut = true; world.down[i].isOut = true }
         world.run(.seconds(40))
@@ -161,13 +164,7 @@ import Testing
     }
 
     @Test func theOldOneServesAgainWhereTheNewOneDied() {
-        let world = world(9)
-        let old = world.open(port: 12_000)
-        world.run(.milliseconds(300))
-        world.followConcentrator()
-        world.run(.seconds(1))
-        let lost = world.open(port: 60_000)
-        world.run(.milliseconds(300))
+        let (world, old, lost) = twoSessions(9, old: 12_000, new: 60_000, pause: .milliseconds(300))
         #expect(!old.isDone && lost.received > 0)
         world.takeBack()
         // The proxy's session with the dead one is replaced by one with the old one, which is
