@@ -84,7 +84,6 @@ static const char *const manager = "org.freedesktop.login1.Manager";
 struct braid_idle {
     void *bus;
     int descriptor;        // of ours, for the library may close its own while it is watched
-    int is_idle;           // of the question under way
     int is_asking;         // a question is under way
     int is_old;            // something has changed since the last question
     uint32_t answers;
@@ -112,7 +111,7 @@ static int since_answered(void *message, void *userdata, void *error) {
     struct braid_idle *idle = userdata;
     // Where nobody has a session all of them are idle, and since never.
     int is_known = value(message, 't', &since) && since != 0;
-    conclude(idle, !is_known ? BRAID_IDLE_UNKNOWN : idle->is_idle ? BRAID_IDLE_YES : BRAID_IDLE_NO);
+    conclude(idle, is_known ? BRAID_IDLE_YES : BRAID_IDLE_UNKNOWN);
     return 1;
 }
 
@@ -125,7 +124,6 @@ static int hint_answered(void *message, void *userdata, void *error) {
     } else if (!hint) {
         conclude(idle, BRAID_IDLE_NO);
     } else {
-        idle->is_idle = 1;
         ask_for(idle, "IdleSinceHint", since_answered);
     }
     return 1;
@@ -156,7 +154,6 @@ static void ask_for(struct braid_idle *idle, const char *property, handler answe
 void braid_idle_ask(struct braid_idle *idle) {
     if (idle->is_asking) return;
     idle->is_asking = 1;
-    idle->is_idle = 0;
     idle->is_old = 0;
     ask_for(idle, "IdleHint", hint_answered);
 }

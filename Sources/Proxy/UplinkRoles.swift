@@ -54,6 +54,11 @@ struct UplinkRoles {
     mutating func forget(_ name: String) { given[name] = nil }
 }
 
+extension ProxySettings {
+    /// What uplinks are looked for by.
+    public var uplinkSelectors: [UplinkSelector] { UplinkChoices(self).selectors }
+}
+
 /// Which uplinks a proxy's settings mean, and as what.
 struct UplinkChoices {
     private(set) var selectors: [UplinkSelector]

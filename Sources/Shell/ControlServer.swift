@@ -168,7 +168,7 @@ public final class ControlServer {
                 return
             }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-            _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+            setNonBlocking(descriptor)
             guard clients.count < Self.maximumClients, let peer = ControlTrust.peer(descriptor),
                 ControlTrust.mayAsk(peer.user)
             else {

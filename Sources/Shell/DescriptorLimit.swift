@@ -6,6 +6,16 @@ import Glibc
 public enum DescriptorLimit {
     static let spare = 48
 
+    /// Every connection takes a descriptor; the soft limit of 1,024 is of another age. As far as the
+    /// hard limit lets it be.
+    public static func raise() {
+        var limit = rlimit()
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(files, &limit)
+    }
+
     /// Descriptors below this number may be connections'.
     public static var forConnections: Int {
         var limit = rlimit()

@@ -242,7 +242,7 @@ struct AddressQueue {
     var isEmpty: Bool { v4.isEmpty && v6.isEmpty }
 
     mutating func next() -> IPAddress? {
-        guard given < Dial.maximumAddresses, !v4.isEmpty || !v6.isEmpty else { return nil }
+        guard given < Dial.maximumAddresses, !isEmpty else { return nil }
         given += 1
         let takesV6 = !v6.isEmpty && (v4.isEmpty || !lastWasV6)
         lastWasV6 = takesV6

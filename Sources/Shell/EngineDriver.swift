@@ -76,7 +76,6 @@ public final class EngineDriver {
     static let sharedBytesPerTurn = 64 << 10
     /// At a proxy, where nobody waits but its own user: fewer and larger writes.
     static let proxysBytesPerTurn = 1 << 20
-    private let isProxy: Bool
     private var bytesPerTurn: Int
     /// Numbers that uplinks may have: 0 up to here. The proxy's numbering keeps to far fewer.
     public static let maximumUplinks = 256
@@ -85,8 +84,7 @@ public final class EngineDriver {
     public init(endpoint: Endpoint, loop: EventLoop) {
         self.endpoint = endpoint
         self.loop = loop
-        isProxy = if case .proxy = endpoint.configuration.role { true } else { false }
-        bytesPerTurn = isProxy ? Self.proxysBytesPerTurn : Self.bytesPerTurn
+        bytesPerTurn = endpoint.isProxy ? Self.proxysBytesPerTurn : Self.bytesPerTurn
         allowance = bytesPerTurn
         endpoint.datagramArrived = { stream, target, payload in
             stream.owner?.datagram(payload, target)
@@ -277,7 +275,7 @@ public final class EngineDriver {
         isLeft = handOutEvents()
         if isLeft { isDue = true }
         arm(now)
-        guard !isProxy else { return }
+        guard !endpoint.isProxy else { return }
         bytesPerTurn = endpoint.servesSeveral(at: now) ? Self.sharedBytesPerTurn : Self.bytesPerTurn
     }
 

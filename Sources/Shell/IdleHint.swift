@@ -2,22 +2,15 @@ import CDatagram
 import Glibc
 import Logging
 import Measures
+import Tunnel
 
 /// Whether somebody uses this machine, as systemd-logind's idle hint has it; `unknown` for ever on
 /// a machine without. Nothing of it is waited for: a bus that is silent, ends or says nonsense leaves
 /// the answer unknown, and is asked again later.
 public final class IdleHint {
-    /// What is known.
-    public enum State: Sendable {
-        /// Nobody has a session, there is no logind, or it does not answer.
-        case unknown
-        /// Somebody is at work.
-        case inUse
-        /// All who have a session are away: screens are blank or locked.
-        case idle
-    }
-    /// At present.
-    public private(set) var state = State.unknown
+    /// At present; `unknown` where nobody has a session, where there is no logind, or it does not
+    /// answer; `idle` where all who have a session are away: screens are blank or locked.
+    public private(set) var state = ModeByUse.Hint.unknown
 
     /// Terminals have no signal for it (logind looks at them when it is asked), so it is asked this
     /// often; a connection that failed is made again after as long.
@@ -31,7 +24,7 @@ public final class IdleHint {
 
     private let loop: EventLoop
     private let log: Logger
-    private let changed: (State) -> Void
+    private let changed: (ModeByUse.Hint) -> Void
     private var bus: OpaquePointer?
     private var watch: FileWatch?
     private var timer: LoopTimer?
@@ -39,7 +32,7 @@ public final class IdleHint {
     private var asked: (answers: UInt32, at: Instant) = (0, .zero)
 
     /// Begins to ask; `changed` is called in the loop, never from here.
-    public init(loop: EventLoop, log: Logger, changed: @escaping (State) -> Void) {
+    public init(loop: EventLoop, log: Logger, changed: @escaping (ModeByUse.Hint) -> Void) {
         self.loop = loop
         self.log = log
         self.changed = changed
@@ -106,10 +99,10 @@ public final class IdleHint {
             braid_idle_has_changed(bus) != 0
             ? Self.pause : hasAnswer ? Self.interval : Self.patience
         timer?.arm(at: min(asked.at + again, loop.now() + min(wait, Self.interval)))
-        if hasAnswer { note(State(braid_idle_answer(bus))) }
+        if hasAnswer { note(ModeByUse.Hint(braid_idle_answer(bus))) }
     }
 
-    private func note(_ next: State) {
+    private func note(_ next: ModeByUse.Hint) {
         guard next != state else { return }
         state = next
         changed(next)
@@ -123,7 +116,8 @@ public final class IdleHint {
     }
 }
 
-extension IdleHint.State {
+extension ModeByUse.Hint {
+    /// As logind has it.
     fileprivate init(_ state: braid_idle_state) {
         switch state {
         case BRAID_IDLE_NO: self = .inUse

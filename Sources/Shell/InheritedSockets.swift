@@ -23,11 +23,6 @@ public enum InheritedSockets {
     /// Beside it: the generation of the process that starts, then those of the older ones that live,
     /// whose life-lines (`Lineage`) stand behind the sockets in this order.
     static let generationVariable = "BRAID_GENERATION"
-    /// What was handed over of other processes.
-    struct Relatives {
-        var generation: Int
-        var older: [(generation: Int, lifeline: Int32)]
-    }
     /// The first descriptor behind standard error.
     static let first: Int32 = 3
     private static let maximum = 1_024
@@ -60,7 +55,7 @@ public enum InheritedSockets {
         guard let own = generations.first, generations.count <= Lineage.generations,
             generations.allSatisfy({ (0..<Lineage.generations).contains($0) })
         else { return }
-        var relatives = Relatives(generation: own, older: [])
+        var relatives = Lineage.Place(generation: own, older: [])
         for (number, generation) in generations.dropFirst().enumerated() {
             let lifeline = start + Int32(number)
             guard fcntl(lifeline, F_SETFD, FD_CLOEXEC) == 0 else { return }
@@ -69,10 +64,10 @@ public enum InheritedSockets {
         inheritedRelatives.withLock { $0 = relatives }
     }
 
-    private static let inheritedRelatives = Mutex<Relatives?>(nil)
+    private static let inheritedRelatives = Mutex<Lineage.Place?>(nil)
 
     /// The processes that were here before, once; whoever gets them owns their life-lines.
-    static func takeRelatives() -> Relatives? {
+    static func takeRelatives() -> Lineage.Place? {
         inheritedRelatives.withLock { known in
             defer { known = nil }
             return known
@@ -84,7 +79,7 @@ public enum InheritedSockets {
         var name = braid_address()
         guard isStream >= 0, braid_local_address(descriptor, &name) == 0 else { return }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+        setNonBlocking(descriptor)
         let inherited = Inherited(
             descriptor: descriptor, kind: isStream == 1 ? .stream : .datagram,
             address: SocketAddress(name))

@@ -25,7 +25,7 @@ public final class Lineage {
     }
 
     /// What a process that starts is told: its generation, and the older ones' life-lines.
-    public struct Place {
+    public struct Place: Sendable {
         /// Of the process that starts.
         public var generation: Int
         var older: [(generation: Int, lifeline: Int32)]
@@ -63,7 +63,7 @@ public final class Lineage {
         self.init(loop: loop, InheritedSockets.takeRelatives())
     }
 
-    init(loop: EventLoop, _ relatives: InheritedSockets.Relatives?) {
+    init(loop: EventLoop, _ relatives: Place?) {
         self.loop = loop
         generation = relatives?.generation ?? 0
         for item in relatives?.older ?? [] { watch(item.generation, item.lifeline) }
@@ -76,7 +76,7 @@ public final class Lineage {
     public var olderGenerations: [Int] { older.map(\.generation) }
 
     private func watch(_ generation: Int, _ lifeline: Int32) {
-        _ = fcntl(lifeline, F_SETFL, fcntl(lifeline, F_GETFL) | O_NONBLOCK)
+        setNonBlocking(lifeline)
         let socket = StreamSocket(loop: loop, descriptor: lifeline)
         older.append(Older(generation: generation, socket: socket))
         socket.watch.onReadable(for: self) { $0.readOlder(generation) }
@@ -126,7 +126,7 @@ public final class Lineage {
         following = .over
         var pair: (Int32, Int32) = (-1, -1)
         guard braid_socket_pair(&pair.0, &pair.1) == 0 else { return }
-        _ = fcntl(pair.0, F_SETFL, fcntl(pair.0, F_GETFL) | O_NONBLOCK)
+        setNonBlocking(pair.0)
         let socket = StreamSocket(loop: loop, descriptor: pair.0)
         socket.watch.onReadable(for: self) { $0.readOwn() }
         own = socket

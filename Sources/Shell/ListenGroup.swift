@@ -13,7 +13,7 @@ public final class ListenGroup {
     /// This process's.
     public let socket: DatagramSocket
     /// By generation; one alone where there is no group.
-    public private(set) var descriptors: [Int32]
+    public let descriptors: [Int32]
     private let generation: Int
     /// Whether datagrams are told apart by it: else another process gets all.
     public var isSteered: Bool { descriptors.count == Lineage.generations }
@@ -26,32 +26,26 @@ public final class ListenGroup {
     ) throws(SystemError) {
         self.generation = generation
         let inherited = InheritedSockets.takeAll(.datagram, address)
-        if inherited.count == Lineage.generations {
+        let isWhole = inherited.count == Lineage.generations
+        if isWhole {
             descriptors = inherited
-            do throws(SystemError) {
-                socket = try DatagramSocket(
-                    inherited[generation], .listen(address), isBound: true, loop: loop)
-            } catch {
-                for i in inherited.indices where i != generation { Glibc.close(inherited[i]) }
-                throw error
-            }
-            return
+        } else {
+            inherited.dropFirst().forEach { Glibc.close($0) }
+            let first: Int32
+            if let one = inherited.first { first = one } else { first = try Self.open(address) }
+            descriptors =
+                [first] + Self.others(beside: first, isIPv4: address.address.isIPv4)
         }
-        inherited.dropFirst().forEach { Glibc.close($0) }
-        let isIPv4 = address.address.isIPv4
-        let first: Int32
-        if let one = inherited.first { first = one } else { first = try Self.open(address) }
-        descriptors = [first] + Self.others(beside: first, isIPv4: isIPv4)
         // A process of a version without groups may have been here before: then the generation of
         // this one is not the first.
-        let own = descriptors.count > 1 ? descriptors[generation] : first
+        let own = descriptors.count > 1 ? descriptors[generation] : descriptors[0]
         do throws(SystemError) {
             socket = try DatagramSocket(own, .listen(address), isBound: true, loop: loop)
         } catch {
             for descriptor in descriptors where descriptor != own { Glibc.close(descriptor) }
             throw error
         }
-        steer(older: [])
+        if !isWhole { steer(older: []) }
     }
 
     private static func open(_ address: SocketAddress) throws(SystemError) -> Int32 {

@@ -5,10 +5,7 @@ public enum MachineAddresses {
     /// Those of interfaces with a default route, IPv4 first, the public ones before the private
     /// ones; none where the kernel can't be asked.
     public static func global() -> [IPAddress] {
-        guard let snapshot = try? Netlink.snapshot() else { return [] }
-        let found = UplinkMonitor.candidates(
-            in: snapshot, selectors: [.everyDefaultRoute], families: (true, true)
-        ).flatMap(\.addresses)
+        let found = ((try? uplinks([.everyDefaultRoute])) ?? []).flatMap(\.addresses)
         let ordered = found.filter(\.isIPv4) + found.filter { !$0.isIPv4 }
         return ordered.filter { !isPrivate($0) } + ordered.filter(isPrivate)
     }

@@ -97,12 +97,15 @@ enum Netlink {
         return socket
     }
 
-    /// A non-blocking socket that hears of changes of links, addresses and routes.
-    static func openEvents() throws(SystemError) -> OpaquePointer {
-        let groups =
+    /// A non-blocking socket that hears of changes of links, addresses and routes. `hearsRules`: of
+    /// routing rules, too.
+    static func openEvents(hearsRules: Bool = false) throws(SystemError) -> OpaquePointer {
+        var groups = UInt32(
             RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
-            | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
-        return try open(NETLINK_ROUTE, groups: UInt32(groups), isBlocking: false)
+                | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
+        // RTNLGRP_IPV6_RULE is 19.
+        if hearsRules { groups |= UInt32(RTMGRP_IPV4_RULE) | 1 << 18 }
+        return try open(NETLINK_ROUTE, groups: groups, isBlocking: false)
     }
 
     /// Reads the notifications that wait; whether one of them can matter to uplinks.
@@ -266,12 +269,7 @@ enum Netlink {
         _ buffer: UnsafeMutableRawBufferPointer,
         _ take: (UnsafePointer<nlmsghdr>) -> Void
     ) -> Int32 {
-        let request = mnl_nlmsg_put_header(buffer.baseAddress)!
-        request.pointee.nlmsg_type = type
-        request.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_DUMP)
-        request.pointee.nlmsg_seq = UInt32(type)
-        mnl_nlmsg_put_extra_header(request, MemoryLayout<Head>.size)!
-            .storeBytes(of: head, as: Head.self)
+        let request = message(in: buffer, Int(type), flags: UInt16(NLM_F_DUMP), head)
         guard mnl_socket_sendto(socket, request, Int(request.pointee.nlmsg_len)) >= 0 else {
             return errno
         }

@@ -50,7 +50,7 @@ public final class Successor {
             Glibc.close(pair.0)
             throw error
         }
-        _ = fcntl(pair.0, F_SETFL, fcntl(pair.0, F_GETFL) | O_NONBLOCK)
+        setNonBlocking(pair.0)
         channel = StreamSocket(loop: loop, descriptor: pair.0)
         self.done = done
         timer = loop.timer(for: self) { $0.end(.failed(nil)) }

@@ -16,6 +16,11 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
     public static func text(_ code: Int32) -> String { String(cString: strerror(code)) }
 }
 
+/// Calls on the descriptor that would have to wait return at once.
+func setNonBlocking(_ descriptor: Int32) {
+    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+}
+
 /// The result of a call of the CDatagram kind: a value, or a negative errno that is thrown.
 @discardableResult
 func checked(_ result: Int32, _ operation: @autoclosure () -> String) throws(SystemError) -> Int32 {

@@ -33,10 +33,15 @@ public enum UplinkDiagnosis {
 
     /// As the calling thread's network namespace has it.
     public static func kernelSetting(_ interface: String, _ name: String) -> Int? {
-        guard !interface.contains("/"),
-            let text = try? String(
-                contentsOfFile: "/proc/sys/net/ipv4/conf/\(interface)/\(name)", encoding: .utf8)
-        else { return nil }
+        guard !interface.contains("/") else { return nil }
+        return kernelSetting("net/ipv4/conf/\(interface)/\(name)")
+    }
+
+    /// A number below /proc/sys; nil where there is none.
+    public static func kernelSetting(_ path: String) -> Int? {
+        guard let text = try? String(contentsOfFile: "/proc/sys/\(path)", encoding: .utf8) else {
+            return nil
+        }
         return Int(text.trimmingCharacters(in: .whitespacesAndNewlines))
     }
 }

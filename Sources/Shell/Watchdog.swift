@@ -11,10 +11,9 @@ public final class Watchdog {
     private let log: Logger
     private var notices = NoticeLimit(1, in: .seconds(10))
     private var timer: LoopTimer?
-    private let interval: Interval?
     /// Whether the service manager is told: it is not to hear of this process where another one serves.
     public var isFed = true {
-        didSet { if isFed, !oldValue, interval != nil { timer?.arm(after: .zero) } }
+        didSet { if isFed, !oldValue { timer?.arm(after: .zero) } }
     }
 
     /// - Parameter interval: the service manager ends a process that says nothing for that long
@@ -27,7 +26,6 @@ public final class Watchdog {
     ) {
         self.loop = loop
         self.log = log
-        self.interval = interval
         loop.reportTurns(longerThan: maximumTurn) { [weak self] in self?.slow($0) }
         guard let interval else { return }
         timer = loop.timer(for: self) { watchdog in

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Glibc
 
 /// One executable, a subcommand for each thing it does.
@@ -94,5 +95,20 @@ enum Output {
             rest = rest.dropFirst(n)
         }
         return true
+    }
+
+    /// A value for other programs: to a file, or to standard output where `path` is `-`.
+    static func writeJSON(_ value: some Encodable, to path: String) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        do {
+            let data = try encoder.encode(value)
+            if path == "-" {
+                write(String(decoding: data, as: UTF8.self) + "\n")
+            } else {
+                try data.write(to: URL(fileURLWithPath: path))
+            }
+        } catch { throw Complaint.failure("\(path): \(error.localizedDescription)") }
     }
 }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Lab
 import Measures
 
@@ -50,23 +49,9 @@ struct CommuteCommand: ParsableCommand {
             results = try Commutes(options).run { if json != "-" { Output.write($0 + "\n") } }
         } catch let error as LabError { throw Complaint.failure("\(error)") }
         guard let results else { throw ExitCode(130) }
-        if let json { try write(results, to: json) }
+        if let json { try Output.writeJSON(results, to: json) }
         let failed = results.count { $0.failure != nil }
         if failed > 0 { throw Complaint.failure("\(failed) ways failed") }
-    }
-
-    private func write(_ results: [Commutes.Result], to path: String) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        do {
-            let data = try encoder.encode(results)
-            if path == "-" {
-                Output.write(String(decoding: data, as: UTF8.self) + "\n")
-            } else {
-                try data.write(to: URL(fileURLWithPath: path))
-            }
-        } catch { throw Complaint.failure("\(path): \(error.localizedDescription)") }
     }
 }
 

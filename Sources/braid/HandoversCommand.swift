@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Lab
 import Multipath
 import Simulator
@@ -85,22 +84,8 @@ struct HandoversCommand: ParsableCommand {
             report = try Handovers(options).run { if json != "-" { Output.write($0 + "\n") } }
         } catch let error as LabError { throw Complaint.failure("\(error)") }
         guard let report else { throw ExitCode(130) }
-        if let json { try write(report, to: json) }
+        if let json { try Output.writeJSON(report, to: json) }
         if report.failures > 0 { throw Complaint.failure("\(report.failures) runs failed") }
-    }
-
-    private func write(_ report: HandoverReport, to path: String) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        do {
-            let data = try encoder.encode(report)
-            if path == "-" {
-                Output.write(String(decoding: data, as: UTF8.self) + "\n")
-            } else {
-                try data.write(to: URL(fileURLWithPath: path))
-            }
-        } catch { throw Complaint.failure("\(path): \(error.localizedDescription)") }
     }
 }
 

@@ -62,7 +62,7 @@ enum Program {
         LogSetup.bootstrap(
             level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info,
             isJSON: program.logFormat == .json)
-        raiseFileLimit()
+        DescriptorLimit.raise()
         do {
             let loop = try EventLoop()
             var upgrade: Upgrade?, watchdog: Watchdog?
@@ -191,15 +191,6 @@ enum Program {
         return try StatusPage(status.address, loop: loop, access: access) {
             live.answer($0, $1)
         }
-    }
-
-    /// Every connection takes a descriptor; the soft limit of 1,024 is of another age.
-    private static func raiseFileLimit() {
-        var limit = rlimit()
-        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(files, &limit)
     }
 }
 

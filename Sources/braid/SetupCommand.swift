@@ -27,9 +27,7 @@ struct SetupOptions: ParsableArguments {
     var path: String {
         if let folder { return folder.hasSuffix("/") ? String(folder.dropLast()) : folder }
         if geteuid() == 0 || print { return SetupPlan.defaultFolder }
-        let home = getenv("HOME").map { String(cString: $0) } ?? "."
-        let own = getenv("XDG_CONFIG_HOME").map { String(cString: $0) }
-        return (own.flatMap { $0.isEmpty ? nil : $0 } ?? "\(home)/.config") + "/braid"
+        return SetupPlan.ownFolder
     }
 
     /// Whether a service is made: only for files in the folder that its unit names.

@@ -8,6 +8,12 @@ import Shell
 struct SetupPlan {
     static let defaultFolder = "/etc/braid", defaultState = "/var/lib/braid-concentrator"
     static let units = "/etc/systemd/system"
+    /// Of who is not root.
+    static var ownFolder: String {
+        let home = getenv("HOME").map { String(cString: $0) } ?? "."
+        let own = getenv("XDG_CONFIG_HOME").map { String(cString: $0) }
+        return (own.flatMap { $0.isEmpty ? nil : $0 } ?? "\(home)/.config") + "/braid"
+    }
     /// Of packages: a unit there is renewed with the program, and goes with it.
     static let packagedUnits = "/lib/systemd/system"
 

@@ -70,8 +70,8 @@ import Testing
 
     // MARK: Who lives
 
-    private func relatives(_ place: Lineage.Place) -> InheritedSockets.Relatives {
-        InheritedSockets.Relatives(
+    private func relatives(_ place: Lineage.Place) -> Lineage.Place {
+        Lineage.Place(
             generation: place.generation,
             older: place.older.map { ($0.generation, dup($0.lifeline)) })
     }

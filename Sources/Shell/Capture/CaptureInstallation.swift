@@ -57,7 +57,7 @@ public final class CaptureInstallation {
         table = CaptureTable(
             plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
             attached: networks, isOwned: plan.exit == .open, isTransparent: isTransparent)
-        table.older = (try? SocketOwner.connectedPorts()) ?? []
+        if table.knowsOlder { table.older = (try? SocketOwner.connectedPorts()) ?? [] }
         try KeptAddresses.removeLeftovers()
         if plan.machine { addresses = try KeptAddresses() }
         if isTransparent {

@@ -46,6 +46,8 @@ struct CaptureTable {
     var attached: [Subnet]
     /// Ports of this machine with TCP connections that are older than the capture.
     var older: Set<UInt16> = []
+    /// Whether those are told from others.
+    var knowsOlder: Bool { plan.machine && plan.exit == .open }
     /// The kernel takes the table away with the process (Linux 5.12).
     var isOwned: Bool
     /// By TPROXY, or else by `redirect`.
@@ -66,7 +68,7 @@ struct CaptureTable {
         out += set("outside6", type: "ipv6_addr", excluded(isIPv4: false))
         out += set("attached4", type: "ipv4_addr", attached.filter(\.address.isIPv4))
         out += set("attached6", type: "ipv6_addr", attached.filter { !$0.address.isIPv4 })
-        if plan.machine, plan.exit == .open {
+        if knowsOlder {
             let ports = older.sorted().map(String.init).joined(separator: ", ")
             out += "    set older {\n        type inet_service\n"
             out += (ports.isEmpty ? "" : "        elements = { \(ports) }\n") + "    }\n"

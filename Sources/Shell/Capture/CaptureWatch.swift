@@ -9,33 +9,32 @@ final class CaptureWatch {
 
     /// `changed` is called from the loop, once or more often for each change.
     init(loop: EventLoop, log: Logger, changed: @escaping () -> Void) {
-        let rules6: UInt32 = 1 << 18  // RTNLGRP_IPV6_RULE is 19
-        let routing =
-            UInt32(
-                RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK | RTMGRP_IPV4_RULE
-                    | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE) | rules6
-        for (bus, groups) in [
-            (NETLINK_ROUTE, routing),
-            (NETLINK_NETFILTER, 1 << 6)  // NFNLGRP_NFTABLES is 7
-        ] {
-            do throws(SystemError) {
-                let socket = try Netlink.open(bus, groups: groups, isBlocking: false)
-                let watch = loop.watch(mnl_socket_get_fd(socket))
-                watch.onReadable(for: self) { _ in
-                    if bus == NETLINK_ROUTE {
-                        guard Netlink.drainEvents(socket) else { return }
-                    } else {
-                        Netlink.discard(socket)
-                    }
-                    changed()
-                }
-                watch.wantsRead = true
-                watches.append(watch)
-                sockets.append(socket)
-            } catch {
-                log.warning(
-                    "changes of addresses and tables are not heard", metadata: ["why": "\(error)"])
-            }
+        let openRouting = { () throws(SystemError) in try Netlink.openEvents(hearsRules: true) }
+        hear(loop, log, openRouting) { if Netlink.drainEvents($0) { changed() } }
+        // NFNLGRP_NFTABLES is 7.
+        let openTables = { () throws(SystemError) in
+            try Netlink.open(NETLINK_NETFILTER, groups: 1 << 6, isBlocking: false)
+        }
+        hear(loop, log, openTables) {
+            Netlink.discard($0)
+            changed()
+        }
+    }
+
+    private func hear(
+        _ loop: EventLoop, _ log: Logger, _ open: () throws(SystemError) -> OpaquePointer,
+        _ read: @escaping (OpaquePointer) -> Void
+    ) {
+        do throws(SystemError) {
+            let socket = try open()
+            let watch = loop.watch(mnl_socket_get_fd(socket))
+            watch.onReadable(for: self) { _ in read(socket) }
+            watch.wantsRead = true
+            watches.append(watch)
+            sockets.append(socket)
+        } catch {
+            log.warning(
+                "changes of addresses and tables are not heard", metadata: ["why": "\(error)"])
         }
     }
 

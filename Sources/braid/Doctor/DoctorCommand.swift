@@ -36,6 +36,8 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         Privileges.forbidDumps()
+        // As the program itself does it.
+        DescriptorLimit.raise()
         LogSetup.bootstrap(level: .critical)
         let file = try config ?? onlyConfiguration()
         let configuration = try complaining { () throws(ConfigurationErrors) in
@@ -56,10 +58,7 @@ struct DoctorCommand: ParsableCommand {
 
     /// The one that `braid setup` or `braid join` has made here.
     private func onlyConfiguration() throws -> String {
-        var folders = [SetupPlan.defaultFolder]
-        if let home = getenv("HOME").map({ String(cString: $0) }) {
-            folders.append("\(home)/.config/braid")
-        }
+        let folders = [SetupPlan.defaultFolder, SetupPlan.ownFolder]
         let files = folders.flatMap { folder in
             ["\(folder)/proxy.yaml", "\(folder)/concentrator.yaml"]
         }

@@ -30,7 +30,7 @@ struct MachineChecks {
     private func checkBuffers() {
         let wanted = DatagramSocket.kernelBuffer
         for name in ["rmem_max", "wmem_max"] {
-            guard let value = Self.number("/proc/sys/net/core/\(name)") else { continue }
+            guard let value = UplinkDiagnosis.kernelSetting("net/core/\(name)") else { continue }
             if value >= wanted || Privileges.has(.networkAdministration) {
                 findings.ok("socket buffers: \(name) \(value) bytes")
             } else {
@@ -47,11 +47,5 @@ struct MachineChecks {
         findings.warning(
             "the limit of open files leaves \(limit) connections at once",
             mend: "raise it: LimitNOFILE= in the unit, or ulimit -Hn")
-    }
-
-    private static func number(_ path: String) -> Int? {
-        (try? String(contentsOfFile: path, encoding: .utf8)).flatMap {
-            Int($0.trimmingCharacters(in: .whitespacesAndNewlines))
-        }
     }
 }

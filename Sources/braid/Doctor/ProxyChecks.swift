@@ -62,9 +62,7 @@ struct ProxyChecks {
     // MARK: Uplinks
 
     private func checkUplinks() -> [UplinkCandidate] {
-        let selectors =
-            settings.uplinks.isEmpty
-            ? [UplinkSelector.everyDefaultRoute] : settings.uplinks.map(\.selector)
+        let selectors = settings.uplinkSelectors
         let found: [UplinkCandidate]
         do {
             found = try MachineAddresses.uplinks(selectors)
