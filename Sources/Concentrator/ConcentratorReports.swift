@@ -39,7 +39,7 @@ struct ConcentratorReports {
             sessions[session] = nil
         case .pathChanged(let session, let path, _, _, let health):
             let news = sessions[session]?.paths.path(
-                path, session: session.index, of: "\(path)", is: UplinkStates.PathState(health),
+                path, session: session.index, of: "\(path)", is: health,
                 at: recorder.time)
             guard let news,
                 let event = note(

@@ -1,3 +1,5 @@
+import Tunnel
+
 /// What a process remembers of itself: its events, its usage, how long its handovers took.
 ///
 /// Proxy and concentrator report into it; the page, the command line, the metrics and allowances
@@ -74,22 +76,20 @@ public final class Recorder {
         usage.add(volume, of: source, in: UsageHour(milliseconds: clock()))
     }
 
-    /// What is known of a handover completes the event of the loss. `pause` in milliseconds, nil
-    /// where nobody was receiving; `others` are the uplinks that carry on.
-    public func handover(
-        from loss: UInt64, connections: Int, calls: Int, pause: Double?, others: [String],
-        isSettled: Bool
-    ) {
+    /// What is known of a handover completes the event of the loss.
+    public func handover(from loss: UInt64, _ handover: Handover) {
+        let pause = handover.longestPause?.milliseconds
         events.amend(loss) { event in
             // Several paths of one uplink go at once, and have much the same connections.
-            event.numbers.connections = max(event.numbers.connections ?? 0, connections)
-            event.numbers.calls = max(event.numbers.calls ?? 0, calls)
+            event.numbers.connections = max(
+                event.numbers.connections ?? 0, handover.connections)
+            event.numbers.calls = max(event.numbers.calls ?? 0, handover.calls)
             if let pause {
                 event.numbers.longestPause = max(
                     event.numbers.longestPause ?? 0, Int(min(max(pause, 0), 1e9).rounded()))
             }
-            if !others.isEmpty { event.other = others.joined(separator: " and ") }
+            if !handover.others.isEmpty { event.other = handover.others.joined(separator: " and ") }
         }
-        if isSettled, let pause { handoverPauses.add(pause / 1_000) }
+        if handover.isSettled, let pause { handoverPauses.add(pause / 1_000) }
     }
 }

@@ -5,9 +5,6 @@ import Multipath
 /// An uplink has a path to each address of the concentrator, in each session; it carries while any
 /// of them does.
 public struct UplinkStates: Sendable {
-    /// How a path is now; the engine's words.
-    public enum PathState: Sendable { case usable, suspect, lost }
-
     /// What became of an uplink.
     public struct News: Equatable, Sendable {
         /// See there.
@@ -73,7 +70,7 @@ public struct UplinkStates: Sendable {
     /// A path of the uplink changed. `session`: what the owner calls the path's; `time`: ms of the
     /// wall clock.
     public mutating func path(
-        _ path: PathID, session: Int, of uplink: String, is state: PathState, at time: Int64
+        _ path: PathID, session: Int, of uplink: String, is state: PathHealth, at time: Int64
     ) -> News? {
         guard states[uplink] != nil || states.count < Self.maximum else { return nil }
         var known = states[uplink] ?? State()

@@ -175,7 +175,7 @@ final class DatagramRouter {
     private func direct(_ uplink: String?) -> Route? {
         if let direct = directs[uplink] { return .direct(direct) }
         guard let dials = server.directDials(),
-            let localBinding = uplink.map({ server.localBinding(by: $0) }) ?? LocalBinding()
+            let localBinding = server.localBinding(by: uplink)
         else { return nil }
         let direct = DirectDatagrams(
             localBinding, dials.context(for: origin.address), user: "\(Source(origin.address))",

@@ -66,14 +66,15 @@ struct HTTPExchange {
             guard headSent == request.head.count else { return .waits(hasMoved: false) }
         }
         var hasMoved = false
-        while !requestBody.isFinished || approvedUp > 0 {
+        while !requestIsSent {
             if approvedUp == 0 {
                 guard unread.count > 0 else {
                     return clientEnded ? .endedEarly : .waits(hasMoved: hasMoved)
                 }
-                do throws(HTTPBodyError) { approvedUp = try approve(unread) } catch {
+                guard let n = unread.withBytes({ try? requestBody.read($0) }) else {
                     return .malformed
                 }
+                approvedUp = n
             }
             let taken = unread.withBytes {
                 stream.write(UnsafeRawBufferPointer(rebasing: $0[..<approvedUp]))
@@ -87,16 +88,6 @@ struct HTTPExchange {
         return .waits(hasMoved: hasMoved)
     }
 
-    private mutating func approve(_ unread: UnreadBytes) throws(HTTPBodyError) -> Int {
-        var result = Result<Int, HTTPBodyError>.success(0)
-        unread.withBytes { bytes in
-            do throws(HTTPBodyError) {
-                result = .success(try requestBody.read(bytes))
-            } catch { result = .failure(error) }
-        }
-        return try result.get()
-    }
-
     // MARK: The response
 
     /// What came of reading the response's head.
@@ -105,12 +96,10 @@ struct HTTPExchange {
         case waits
         /// The origin closed before it was complete.
         case ended
-        /// Some of it came; there may be more.
+        /// Some of it came, or all: then there is a `response`.
         case goesOn
         /// Something for the application that is not the response yet: it is to be written at once.
         case interim
-        /// The response begins.
-        case complete
         /// 101: from here on both sides speak something else, the application from this head on.
         case switches([UInt8])
         /// The origin does not speak HTTP.
@@ -147,7 +136,7 @@ struct HTTPExchange {
             outgoing += response.head
             responseBody = HTTPBodyReader(response.body)
             self.response = response
-            return .complete
+            return .goesOn
         case .refused(let error):
             return .refused(error.refusal)
         }
@@ -167,7 +156,7 @@ struct HTTPExchange {
         from stream: any Outbound, to socket: StreamSocket, maximum: Int
     ) -> (outcome: Passing, moved: Int) {
         var moved = 0
-        while !(responseBody.isFinished && approvedDown == 0) {
+        while !responseIsPassedOn {
             let piece = stream.readable.first
             guard !piece.isEmpty else {
                 if stream.hasFailed { return (.isCut, moved) }

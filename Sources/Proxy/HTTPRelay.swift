@@ -289,7 +289,7 @@ final class HTTPRelay: ClientConnection {
         switch head {
         case .waits: return false
         case .ended: originEnded(now); return false
-        case .goesOn, .complete: noteProgress()
+        case .goesOn: noteProgress()
         case .interim:
             noteProgress()
             _ = flush()

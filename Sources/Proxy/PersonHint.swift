@@ -29,12 +29,7 @@ final class PersonHint {
 
     /// What is known now.
     var hint: ModeByUse.Hint {
-        guard said == .unknown, let logind else { return said }
-        switch logind.state {
-        case .unknown: return .unknown
-        case .inUse: return .inUse
-        case .idle: return .idle
-        }
+        said == .unknown ? logind?.state ?? .unknown : said
     }
 
     /// For the status; nil where nothing is known.

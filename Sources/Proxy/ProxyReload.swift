@@ -30,7 +30,7 @@ extension ProxyServer {
         let addresses =
             changed.concentrator == old.concentrator
             ? nil : try session.look(for: changed.concentrator)
-        let usage = try metering?.prepare(changed)
+        let usage = try metering.prepare(changed)
         let names = try self.names.prepare(changed.names)
         do throws(SystemError) {
             try ports.change(to: changed.listeners) {
@@ -57,7 +57,7 @@ extension ProxyServer {
             self.names.concentrators = ConcentratorAddresses.names(of: changed.concentrator)
         }
         if changed.uplinks != old.uplinks || addresses != nil { uplinks.apply(changed) }
-        metering?.apply(changed, usage)
+        metering.apply(changed, usage)
         if changed.mode != old.mode, changed.mode != mode { take(ModeWish(changed.mode)) }
         askForPerson()
         if changed.mode != old.mode || changed.uplinks != old.uplinks { warnOfNoBackup() }
@@ -88,13 +88,5 @@ extension ProxyServer {
                 "whoever reaches this address may use the proxy: no password is asked for",
                 metadata: ["on": "\(listener.address)"])
         }
-    }
-}
-
-extension ProxySettings {
-    /// Connections of a listener that may be in their dialogue at once, where `maximum` applications
-    /// are served.
-    func maximumPending(_ listener: ProxyListener, clients maximum: Int) -> Int {
-        clients.maximumPending(listener, of: listeners.count, maximumClients: maximum)
     }
 }

@@ -99,7 +99,7 @@ final class ProxyReports {
                 numbers: numbers(session))
         case .pathChanged(let session, let path, let uplink, _, let health):
             let news = uplinks.path(
-                path, session: names[session] ?? 0, of: uplink, is: UplinkStates.PathState(health),
+                path, session: names[session] ?? 0, of: uplink, is: health,
                 at: recorder.time)
             if let news {
                 var numbers = numbers(session)

@@ -52,7 +52,7 @@ public final class ProxyServer: EngineDelegate {
     private let began: Instant
     private(set) var shutdown: Shutdown?
     private var capture: Capture?
-    var metering: UplinkMetering?
+    let metering: UplinkMetering
     /// What mode auto knows of the person.
     private var person: PersonHint?
     private var usage: UsageTimer?
@@ -101,23 +101,19 @@ public final class ProxyServer: EngineDelegate {
         uplinks.sockets.numbersChanged = { [weak restrictions] in restrictions?.renew() }
         session = try SessionMonitor(
             settings, program: program, uplinks: uplinks, driver: driver, log: log)
+        recorder.note(.started)
+        metering = try UplinkMetering(
+            settings, driver: driver, recorder: recorder, log: log,
+            nameOf: { [weak uplinks] in uplinks?.sockets.name($0) },
+            changed: { [weak uplinks] in uplinks?.apply($1, to: $0) })
         names.concentrators = ConcentratorAddresses.names(of: settings.concentrator)
         driver.delegate = self
         ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
         session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }
-        recorder.note(.started)
         warnOfNoBackup()
         usage = UsageTimer(driver) { [weak self] in self?.countUsage() }
-        metering = try UplinkMetering(
-            settings, driver: driver, recorder: recorder, log: log,
-            nameOf: { [weak uplinks] in uplinks?.sockets.name($0) })
-        metering?.changed = { [weak uplinks] in uplinks?.apply($1, to: $0) }
-        for choice in settings.uplinks {
-            let name = choice.selector.description
-            if let metering { uplinks.apply(metering.consequence(for: name), to: name) }
-        }
         person = PersonHint(loop: loop, log: log) { [weak self] in self?.follow($0) }
-        person?.ask(mode == .auto && settings.asksLogind)
+        askForPerson()
         names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         session.start()
@@ -230,7 +226,10 @@ public final class ProxyServer: EngineDelegate {
     }
 
     /// How what leaves by the uplink does; nil where it is not there.
-    func localBinding(by uplink: String) -> LocalBinding? { uplinks.localBinding(by: uplink) }
+    func localBinding(by uplink: String?) -> LocalBinding? {
+        guard let uplink else { return LocalBinding() }
+        return uplinks.localBinding(by: uplink)
+    }
 
     // MARK: Events
 
@@ -321,8 +320,7 @@ public final class ProxyServer: EngineDelegate {
     /// What an uplink has used in the present period of its allowance, as somebody knows better. Nil,
     /// or why that can't be set.
     public func setUsage(_ bytes: Int, of name: String) -> String? {
-        guard let metering else { return "the proxy has ended" }
-        return metering.set(bytes, of: name)
+        metering.set(bytes, of: name)
     }
 
     /// Stops accepting and ends when the last application has, or after `drain`; called again, at
@@ -359,7 +357,7 @@ public final class ProxyServer: EngineDelegate {
         session.stop()
         driver.end()
         uplinks.countUsage()
-        metering?.stop()
+        metering.stop()
         person = nil
         recorder.note(.stopped)
         log.notice("stopped")
@@ -389,7 +387,7 @@ public final class ProxyServer: EngineDelegate {
     public var uplinkStates: [ServerStatus.UplinkState] {
         var states = uplinks.states
         for i in states.indices {
-            guard let used = metering?.used(by: states[i].name) else { continue }
+            guard let used = metering.used(by: states[i].name) else { continue }
             states[i].usedBytes = used.bytes
             states[i].allowanceBytes = used.allowance
             states[i].spent = used.spent

@@ -203,12 +203,14 @@ public struct ClientLimits: Equatable, Sendable {
     public var unauthenticated = 256
 
     public init() {}
+}
 
-    /// How many may be in their dialogue at once on a listener: never so many that they take those
-    /// that other listeners need.
-    func maximumPending(_ listener: ProxyListener, of listeners: Int, maximumClients: Int) -> Int {
-        let share = max(1, maximumClients / (2 * max(1, listeners)))
-        return listener.credentials == nil ? share : min(unauthenticated, share)
+extension ProxySettings {
+    /// How many connections may be in their dialogue at once on a listener, where `maximum`
+    /// applications are served: never so many that they take those that other listeners need.
+    func maximumPending(_ listener: ProxyListener, clients maximum: Int) -> Int {
+        let share = max(1, maximum / (2 * max(1, listeners.count)))
+        return listener.credentials == nil ? share : min(clients.unauthenticated, share)
     }
 }
 

@@ -130,13 +130,9 @@ extension ProxyServer {
     /// Begins a connection from this machine.
     func beginDirect(_ target: Target, uplink: String?, for client: any Requester) -> Beginning {
         guard let direct = directDials() else { return .refused(.dial(.generalFailure)) }
-        var localBinding = LocalBinding()
-        if let uplink {
-            guard let found = self.localBinding(by: uplink) else {
-                notices.counters.failedDials += 1
-                return .refused(.dial(.networkUnreachable))
-            }
-            localBinding = found
+        guard let localBinding = localBinding(by: uplink) else {
+            notices.counters.failedDials += 1
+            return .refused(.dial(.networkUnreachable))
         }
         let stream = DirectStream(
             to: target, from: localBinding, for: client, address: client.address,

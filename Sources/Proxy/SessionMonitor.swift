@@ -64,20 +64,20 @@ final class SessionMonitor {
     func look(for targets: [Target]) throws(SystemError) -> ConcentratorAddresses {
         try ConcentratorAddresses(targets, loop: driver.loop, log: log) { [weak self] in
             guard let self else { return }
-            driver.endpoint.setConcentrator($0, at: driver.now)
-            uplinks.setFamilies(of: $0, announced: announced)
+            use($0)
             driver.kick()
         }
+    }
+
+    private func use(_ addresses: [SocketAddress]) {
+        driver.endpoint.setConcentrator(addresses, at: driver.now)
+        uplinks.setFamilies(of: addresses, announced: announced)
     }
 
     func follow(_ next: ConcentratorAddresses) {
         addresses?.stop()
         addresses = next
-        let known = next.current
-        if !known.isEmpty {
-            driver.endpoint.setConcentrator(known, at: driver.now)
-            uplinks.setFamilies(of: known, announced: announced)
-        }
+        if !next.current.isEmpty { use(next.current) }
         next.start()
         next.isNeeded = reachability.sessions == 0
     }
@@ -86,7 +86,7 @@ final class SessionMonitor {
 
     /// Whether the address is one of the concentrator's.
     func isConcentrator(_ address: IPAddress) -> Bool {
-        (announced + current).contains { $0.address == address }
+        announced.contains { $0.address == address } || current.contains { $0.address == address }
     }
 
     // MARK: Whether requests can be served

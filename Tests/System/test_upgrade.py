@@ -70,19 +70,21 @@ def test_nobody_is_refused(w):
     w.wait(lambda: pair.proxy.poll() is not None, "the first process to end", 30)
     check(pair.proxy.returncode == 0, f"it ended with {pair.proxy.returncode}")
     # The concentrator: the proxy has a session with the new one, and the old one ends; nobody is refused.
-    before = pair.status("concentrator")["pid"]
     served = w.text("proxy").count("session opened")
-    done = upgrade(w, pair, "concentrator")
-    check(done.returncode == 0, f"{done}")
-    w.wait(lambda: (pair.status("concentrator") or {}).get("pid", before) != before, "the new concentrator")
+    follow(w, pair)
     w.wait(lambda: w.text("proxy").count("session opened") > served, "the proxy to have a session again", 5)
     w.wait(lambda: pair.concentrator.poll() == 0, "the old concentrator to end", 20)
     check("(moved)" in w.text("proxy"), "the proxy was not told")
+    w.notes.append(f"{served_all(knocks)} connections meanwhile")
+    pair.stop_all()
+
+
+def served_all(knocks):
+    """Ends it; how many connections there were, none of them refused."""
     out, _ = knocks.communicate("\n", timeout=30)
     count, refused = out.split(" ", 1)
-    w.notes.append(f"{count} connections meanwhile")
-    check(int(count) > 20 and refused.strip() == "[]", f"{out}")
-    pair.stop_all()
+    check(int(count) > 20 and refused.strip() == "[]", f"refused: {out}")
+    return count
 
 
 def follow(w, pair, *arguments):
@@ -132,10 +134,7 @@ def test_the_concentrators_sessions_go_on(w):
     check(upload.result()["sha256"] == content_hash(10_000_000), "other bytes came up")
     w.wait(lambda: not is_there(first) and not is_there(second), "the older ones to end", 20)
     check(pair.concentrator.poll() == 0 and is_there(third), f"the first ended with {pair.concentrator.poll()}")
-    out, _ = knocks.communicate("\n", timeout=30)
-    count, refused = out.split(" ", 1)
-    check(int(count) > 20 and refused.strip() == "[]", f"refused: {out}")
-    w.notes.append(f"{count} connections meanwhile; of the call {heard['missed_s'] * 1000:.0f} ms late or lost")
+    w.notes.append(f"{served_all(knocks)} connections meanwhile; of the call {heard['missed_s'] * 1000:.0f} ms late or lost")
     w.wait(lambda: sessions(pair) == 1, "one session to be left", 5)
     pair.stop_all()
 

@@ -141,15 +141,9 @@ final class CapturedDatagrams {
     private func leastMissed(
         where isOne: (CapturedAssociation) -> Bool
     ) -> CapturedAssociation? {
-        var found: CapturedAssociation?
-        for association in associations.values where isOne(association) {
-            guard let best = found else { found = association; continue }
-            let isLess =
-                association.isHeard == best.isHeard
-                ? association.usedAt < best.usedAt : best.isHeard
-            if isLess { found = association }
+        associations.values.filter(isOne).min {
+            $0.isHeard == $1.isHeard ? $0.usedAt < $1.usedAt : $1.isHeard
         }
-        return found
     }
 
     private func sweepIdle() {

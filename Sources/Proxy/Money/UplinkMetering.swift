@@ -65,18 +65,20 @@ final class UplinkMetering {
     private var sockets = UplinkTable<Socket>(count: UplinkNumbers.maximum)
     private var timer: LoopTimer?
     private let nameOf: (UplinkNumber) -> String?
-    /// Called when something else follows for an uplink.
-    var changed: ((String, Consequence) -> Void)?
+    private let changed: (String, Consequence) -> Void
 
-    /// `nameOf`: the name of an uplink's number. Throws where the file can't be opened.
+    /// `nameOf`: the name of an uplink's number; `changed` is called when something else follows for
+    /// an uplink, from here on. Throws where the file can't be opened.
     init(
         _ settings: ProxySettings, driver: EngineDriver, recorder: Recorder, log: Logger,
-        nameOf: @escaping (UplinkNumber) -> String?
+        nameOf: @escaping (UplinkNumber) -> String?,
+        changed: @escaping (String, Consequence) -> Void
     ) throws(SystemError) {
         self.driver = driver
         self.recorder = recorder
         self.log = log
         self.nameOf = nameOf
+        self.changed = changed
         plan = Plan(settings)
         file = try prepare(settings)
         for name in plan.tariffs.keys.sorted() { begin(name) }
@@ -153,7 +155,9 @@ final class UplinkMetering {
     }
 
     /// What follows for an uplink now.
-    func consequence(for name: String) -> Consequence { consequences[name] ?? Consequence() }
+    private func consequence(for name: String) -> Consequence {
+        consequences[name] ?? Consequence()
+    }
 
     /// What is used of each uplink that is counted; nil for others.
     func used(by name: String) -> (bytes: Int, allowance: Int?, spent: Double?, currency: String?)?
@@ -166,14 +170,13 @@ final class UplinkMetering {
     /// Somebody knows better what was used in this period, such as the provider. Nil, or why it
     /// can't be set.
     func set(_ bytes: Int, of name: String) -> String? {
+        count()
         guard var meter = meters[name], let file else {
             if meters.isEmpty { return "no uplink has a price or an allowance" }
             return "\(name) has neither a price nor an allowance, only "
                 + meters.keys.sorted().joined(separator: ", ")
         }
         guard bytes <= UsageFile.maximumBytes else { return "no uplink has carried so much" }
-        count()
-        meter = meters[name] ?? meter
         let day = Self.today.day
         let record = file.change(name) { record in
             record = UsageFile.Record(bytes: bytes, period: Self.period(meter.tariff, day))
@@ -319,7 +322,7 @@ final class UplinkMetering {
         }
         guard next != consequence(for: name) else { return }
         consequences[name] = next
-        changed?(name, next)
+        changed(name, next)
     }
 
     // MARK: The calendar

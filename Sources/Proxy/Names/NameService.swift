@@ -204,7 +204,13 @@ final class NameService {
         }
     }
 
-    private func tell(_ waiting: PendingName.Waiting, _ answer: DNSAnswer, age: UInt32) {
+    /// Nil: nobody has answered.
+    private func tell(_ waiting: PendingName.Waiting, _ answer: DNSAnswer?, age: UInt32) {
+        guard let answer else {
+            counters.failed += 1
+            waiting.reply(waiting.query.failure(DNSCode.serverFailure))
+            return
+        }
         counters.answered += 1
         remember(answer, waiting.client.address.address, age: age)
         waiting.reply(answer.reply(to: waiting.query, age: age, limit: waiting.limit))
@@ -281,12 +287,7 @@ final class NameService {
         ) { [weak self] answer in
             guard let self, let exchange = beside.removeValue(forKey: number) else { return }
             defer { withExtendedLifetime(exchange) {} }
-            if let answer {
-                tell(waiting, answer, age: 0)
-            } else {
-                counters.failed += 1
-                waiting.reply(waiting.query.failure(DNSCode.serverFailure))
-            }
+            tell(waiting, answer, age: 0)
         }
     }
 
@@ -303,14 +304,7 @@ final class NameService {
         if let answer, question.local == nil || isLocal(key) {
             cache.store(answer, for: key, at: loop.now())
         }
-        for waiting in question.waiting {
-            if let answer {
-                tell(waiting, answer, age: 0)
-            } else {
-                counters.failed += 1
-                waiting.reply(waiting.query.failure(DNSCode.serverFailure))
-            }
-        }
+        for waiting in question.waiting { tell(waiting, answer, age: 0) }
     }
 
     // MARK: Connections
