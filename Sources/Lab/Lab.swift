@@ -67,7 +67,7 @@ public final class Lab {
     /// 198.51.100.80, of the server, where files are fetched from.
     public static let originAddress = IPAddress(v4: 0xc633_6450)
 
-    /// Its uplinks, in the order of the emulator's cables.
+    /// Its uplinks, in the order of the emulator's duplex links.
     public let plans: [Plan]
     /// Between the two namespaces; runs in a thread of its own.
     public let emulator: LinkEmulator

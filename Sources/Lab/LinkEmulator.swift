@@ -15,7 +15,7 @@ public final class LinkEmulator: @unchecked Sendable {
     // Safe to share: everything mutable is touched under `lock`, or by `start` before the thread
     // runs.
 
-    /// Of a cable, as the client sees it.
+    /// Of a duplex link, as the client sees it.
     public enum Direction: CaseIterable, Sendable {
         /// From the client's device.
         case up
@@ -23,8 +23,8 @@ public final class LinkEmulator: @unchecked Sendable {
         case down
     }
 
-    /// One pair of devices and what lies between.
-    private struct Cable {
+    /// A link in both directions, and the pair of devices at its ends.
+    private struct DuplexLink {
         let client: Int32, server: Int32  // TUN descriptors, owned
         let up: VirtualLink, down: VirtualLink
         let radio: Radio
@@ -41,14 +41,14 @@ public final class LinkEmulator: @unchecked Sendable {
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: slot, alignment: 64)
     private let epoll: Int32, timer: Int32, wake: Int32
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private var cables: [Cable] = []
+    private var duplexLinks: [DuplexLink] = []
     private var armed = Instant.distantFuture
     private var isStopping = false
     private var thread: pthread_t?
     private var observer: ((Instant, Int, Direction, Int) -> Void)?
     private var arrivals: ((Instant, Int, Direction, Int) -> Void)?
 
-    /// Without cables. Throws where the kernel gives no descriptors.
+    /// Without duplex links. Throws where the kernel gives no descriptors.
     public init() throws {
         epoll = try checked(braid_lab_epoll(), "epoll")
         timer = try checked(braid_lab_timer(), "a timer")
@@ -60,24 +60,24 @@ public final class LinkEmulator: @unchecked Sendable {
 
     deinit {
         stop()
-        for cable in cables { close(cable.client); close(cable.server) }
+        for duplexLink in duplexLinks { close(duplexLink.client); close(duplexLink.server) }
         for descriptor in [epoll, timer, wake] { close(descriptor) }
         pthread_mutex_destroy(lock)
         lock.deallocate()
         scratch.deallocate()
     }
 
-    /// Joins two TUN devices, whose descriptors it takes over; the number of the cable, from 0.
+    /// Joins two TUN devices, whose descriptors it takes over; the number of the duplex link, from 0.
     /// Before `start`.
     public func join(
         client: Int32, server: Int32, up: LinkConditions, down: LinkConditions,
         seed: UInt64
     ) throws -> Int {
         precondition(thread == nil)
-        let number = cables.count
+        let number = duplexLinks.count
         let radio = Radio(sleepsAfter: .max, wakeTime: .zero, isAwake: true)
-        cables.append(
-            Cable(
+        duplexLinks.append(
+            DuplexLink(
                 client: client, server: server,
                 up: VirtualLink(up, pool: pool, seed: seed, radio: radio),
                 down: VirtualLink(down, pool: pool, seed: ~seed, radio: radio), radio: radio))
@@ -88,46 +88,46 @@ public final class LinkEmulator: @unchecked Sendable {
 
     // MARK: From any thread
 
-    /// Changes one direction of a cable, or both where `direction` is nil.
+    /// Changes one direction of a duplex link, or both where `direction` is nil.
     public func change(
-        _ cable: Int, _ direction: Direction? = nil,
+        _ duplexLink: Int, _ direction: Direction? = nil,
         _ change: (inout LinkConditions) -> Void
     ) {
         locked {
             let now = Instant.monotonic
-            for link in links(cable, direction) {
+            for link in links(duplexLink, direction) {
                 link.change(to: link.conditions.with(change), at: now)
             }
         }
         interrupt()
     }
 
-    /// Lets the cable's radio sleep after `idle` without a packet, and take `time` to wake; nil:
+    /// Lets the duplex link's radio sleep after `idle` without a packet, and take `time` to wake; nil:
     /// always awake.
-    public func setRadio(_ cable: Int, _ sleep: (idle: Interval, time: Interval)?) {
+    public func setRadio(_ duplexLink: Int, _ sleep: (idle: Interval, time: Interval)?) {
         locked {
-            cables[cable].radio.sleepsAfter = sleep?.idle ?? .max
-            cables[cable].radio.wakeTime = sleep?.time ?? .zero
+            duplexLinks[duplexLink].radio.sleepsAfter = sleep?.idle ?? .max
+            duplexLinks[duplexLink].radio.wakeTime = sleep?.time ?? .zero
         }
     }
 
-    /// Drops what waits and flies on a cable.
-    public func clear(_ cable: Int) {
-        locked { for link in links(cable, nil) { link.clear(at: .monotonic) } }
+    /// Drops what waits and flies on a duplex link.
+    public func clear(_ duplexLink: Int) {
+        locked { for link in links(duplexLink, nil) { link.clear(at: .monotonic) } }
         interrupt()
     }
 
     /// What holds for packets that come now.
-    public func conditions(_ cable: Int, _ direction: Direction) -> LinkConditions {
-        locked { links(cable, direction)[0].conditions }
+    public func conditions(_ duplexLink: Int, _ direction: Direction) -> LinkConditions {
+        locked { links(duplexLink, direction)[0].conditions }
     }
 
-    /// Since the cable was made, in the direction of the name.
-    public func statistics(_ cable: Int, _ direction: Direction) -> VirtualLink.Statistics {
-        locked { links(cable, direction)[0].statistics }
+    /// Since the duplex link was made, in the direction of the name.
+    public func statistics(_ duplexLink: Int, _ direction: Direction) -> VirtualLink.Statistics {
+        locked { links(duplexLink, direction)[0].statistics }
     }
 
-    /// `observer` is told of every packet a device hands over, with its cable, direction and bytes,
+    /// `observer` is told of every packet a device hands over, with its duplex link, direction and bytes,
     /// on the emulator's thread, `arrivals` of every one that comes out at the other end; with nil
     /// they have heard the last one when this returns.
     func observe(
@@ -199,10 +199,10 @@ public final class LinkEmulator: @unchecked Sendable {
             }
         }
         var next = Instant.distantFuture
-        for (number, cable) in cables.enumerated() {
-            give(cable.up, to: cable.server, number, .up)
-            give(cable.down, to: cable.client, number, .down)
-            next = min(next, cable.up.nextDelivery, cable.down.nextDelivery)
+        for (number, duplexLink) in duplexLinks.enumerated() {
+            give(duplexLink.up, to: duplexLink.server, number, .up)
+            give(duplexLink.down, to: duplexLink.client, number, .down)
+            next = min(next, duplexLink.up.nextDelivery, duplexLink.down.nextDelivery)
         }
         if next != armed {
             armed = next
@@ -211,14 +211,15 @@ public final class LinkEmulator: @unchecked Sendable {
         return !isStopping
     }
 
-    private func take(_ cable: Int, _ direction: Direction) {
-        let device = direction == .up ? cables[cable].client : cables[cable].server
-        let link = direction == .up ? cables[cable].up : cables[cable].down
+    private func take(_ duplexLink: Int, _ direction: Direction) {
+        let device =
+            direction == .up ? duplexLinks[duplexLink].client : duplexLinks[duplexLink].server
+        let link = direction == .up ? duplexLinks[duplexLink].up : duplexLinks[duplexLink].down
         for _ in 0..<Self.batch {
             let count = read(device, scratch.baseAddress, scratch.count)
             // Nothing there, or the device is down.
             guard count > 0 else { return }
-            observer?(.monotonic, cable, direction, count)
+            observer?(.monotonic, duplexLink, direction, count)
             if let packet = pool.packet(
                 copying: UnsafeRawBufferPointer(rebasing: scratch[..<count]))
             {
@@ -228,11 +229,11 @@ public final class LinkEmulator: @unchecked Sendable {
     }
 
     private func give(
-        _ link: VirtualLink, to device: Int32, _ cable: Int, _ direction: Direction
+        _ link: VirtualLink, to device: Int32, _ duplexLink: Int, _ direction: Direction
     ) {
         let now = Instant.monotonic
         while let packet = link.deliver(at: now) {
-            arrivals?(now, cable, direction, packet.count)
+            arrivals?(now, duplexLink, direction, packet.count)
             // A device that is down refuses it: lost, as a frame to a radio that is off.
             _ = write(device, packet.bytes.baseAddress, packet.count)
         }
@@ -240,11 +241,11 @@ public final class LinkEmulator: @unchecked Sendable {
 
     // MARK: Sharing
 
-    private func links(_ cable: Int, _ direction: Direction?) -> [VirtualLink] {
+    private func links(_ duplexLink: Int, _ direction: Direction?) -> [VirtualLink] {
         switch direction {
-        case .up: [cables[cable].up]
-        case .down: [cables[cable].down]
-        case nil: [cables[cable].up, cables[cable].down]
+        case .up: [duplexLinks[duplexLink].up]
+        case .down: [duplexLinks[duplexLink].down]
+        case nil: [duplexLinks[duplexLink].up, duplexLinks[duplexLink].down]
         }
     }
 

@@ -13,16 +13,16 @@ public enum ControlClient {
     /// No status is longer; more is another program's doing.
     private static let maximumReply = 64 << 20
 
-    /// Sends a line and returns the whole reply without its last line end; `patience` at most from
+    /// Sends a line and returns the whole reply without its last line end; `timeout` at most from
     /// one piece of it to the next, in seconds.
     public static func ask(
-        path: String, line: String, patience: Int = 5
+        path: String, line: String, timeout: Int = 5
     ) throws(Failure) -> String {
         let descriptor = try system { () throws(SystemError) in
             try controlSocket(nonBlocking: false)
         }
         defer { close(descriptor) }
-        var limit = timeval(tv_sec: patience, tv_usec: 0)
+        var limit = timeval(tv_sec: timeout, tv_usec: 0)
         setsockopt(
             descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(

@@ -18,7 +18,7 @@ public final class IdleHint {
     /// From one question to the next at least, however often the hint changes.
     private static let pause = Interval.milliseconds(500)
     /// An answer takes milliseconds.
-    static let patience = Interval.seconds(20)
+    static let answerTimeout = Interval.seconds(20)
     /// Messages that are looked at in one turn of the loop.
     private static let messagesPerTurn: Int32 = 32
 
@@ -81,7 +81,7 @@ public final class IdleHint {
         guard let bus else { return }
         let left = braid_idle_process(bus, Self.messagesPerTurn)
         let isLate =
-            braid_idle_answers(bus) == asked.answers && loop.now() - asked.at >= Self.patience
+            braid_idle_answers(bus) == asked.answers && loop.now() - asked.at >= Self.answerTimeout
         guard left >= 0, !isLate else {
             log.debug(
                 "logind's idle hint is lost",
@@ -97,7 +97,7 @@ public final class IdleHint {
         let wait = Interval(nanoseconds: left > 0 ? 0 : braid_idle_timeout(bus))
         let again =
             braid_idle_has_changed(bus) != 0
-            ? Self.pause : hasAnswer ? Self.interval : Self.patience
+            ? Self.pause : hasAnswer ? Self.interval : Self.answerTimeout
         timer?.arm(at: min(asked.at + again, loop.now() + min(wait, Self.interval)))
         if hasAnswer { note(ModeByUse.Hint(braid_idle_answer(bus))) }
     }

@@ -30,7 +30,7 @@ struct ConcentratorCommand: ParsableCommand {
             let server = try ConcentratorServer(
                 configuration.settings, program: Braid.version, generation: generation,
                 loop: loop,
-                recorder: HistoryDesk.recorder(.concentrator, configuration.program))
+                recorder: HistoryQueries.recorder(.concentrator, configuration.program))
             server.onStopped = stopped
             server.writeUser = { key, invitation, taken in
                 guard case .concentrator(let now) = living.current,

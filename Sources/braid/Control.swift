@@ -5,15 +5,15 @@ import Shell
 /// Asks a running proxy or concentrator over its control socket.
 enum Control {
     /// The answer to `request`. `path` nil: of the one process of this user that runs here.
-    /// `patience`: seconds to wait for it.
-    static func ask(_ request: String, at path: String?, patience: Int = 5) throws -> String {
+    /// `timeout`: seconds to wait for it.
+    static func ask(_ request: String, at path: String?, timeout: Int = 5) throws -> String {
         let answer =
-            try path.map { try reply(to: request, at: $0, patience) }
-            ?? onlyAnswer(to: request, patience)
-        // Refusals are told apart by their first word: see `ControlDesk`.
-        if answer.hasPrefix(ControlDesk.refusal) {
+            try path.map { try reply(to: request, at: $0, timeout) }
+            ?? onlyAnswer(to: request, timeout)
+        // Refusals are told apart by their first word: see `ControlRequests`.
+        if answer.hasPrefix(ControlRequests.refusal) {
             throw Complaint(
-                sentences: lines(of: answer.dropFirst(ControlDesk.refusal.count)), exitCode: 2)
+                sentences: lines(of: answer.dropFirst(ControlRequests.refusal.count)), exitCode: 2)
         }
         return answer
     }
@@ -24,7 +24,7 @@ enum Control {
             .map { Printable.text(String($0.prefix(1000))) }
     }
 
-    private static func onlyAnswer(to request: String, _ patience: Int) throws -> String {
+    private static func onlyAnswer(to request: String, _ timeout: Int) throws -> String {
         let paths = [ConfigurationKind.proxy, .concentrator].flatMap {
             ControlPath.places($0.rawValue)
         }
@@ -32,10 +32,10 @@ enum Control {
         // them.
         let living = paths.filter { (try? ControlClient.ask(path: $0, line: "status")) != nil }
         switch living.count {
-        case 1: return try reply(to: request, at: living[0], patience)
+        case 1: return try reply(to: request, at: living[0], timeout)
         case 0:
             for path in paths where access(path, F_OK) == 0 {
-                _ = try reply(to: request, at: path, patience)
+                _ = try reply(to: request, at: path, timeout)
             }
             throw Complaint.failure(
                 "no proxy or concentrator of this user runs here; name its socket with --control")
@@ -46,10 +46,10 @@ enum Control {
     }
 
     private static func reply(
-        to request: String, at path: String, _ patience: Int
+        to request: String, at path: String, _ timeout: Int
     ) throws -> String {
         do {
-            return try ControlClient.ask(path: path, line: request, patience: patience)
+            return try ControlClient.ask(path: path, line: request, timeout: timeout)
         } catch {
             switch error {
             case .system(let error):
@@ -64,7 +64,7 @@ enum Control {
 }
 
 /// The other side: what a running process answers, a line at a time.
-enum ControlDesk {
+enum ControlRequests {
     static let refusal = "error: "
 
     /// `status` brings JSON, `mode M` (or `mode auto HINT`) and `uplink NAME ROLE` bring `ok`,

@@ -73,7 +73,7 @@ struct UsageCommand: ParsableCommand {
         let rows: [UsageTable.Row] = try past.find(
             "usage \(span.rawValue) \(periods)",
             living: { answer in
-                guard let rows = HistoryDesk.decode([UsageTable.Row].self, answer) else {
+                guard let rows = HistoryQueries.decode([UsageTable.Row].self, answer) else {
                     throw Complaint.failure(
                         "the answer is no usage that braid \(Braid.version) knows; is another version running?"
                     )
@@ -84,7 +84,7 @@ struct UsageCommand: ParsableCommand {
                 try reader.usage(span, latest: periods).map { UsageTable.Row($0, span) }
             })
         if json {
-            Output.write(Printable.json(HistoryDesk.json(rows)) + "\n")
+            Output.write(Printable.json(HistoryQueries.json(rows)) + "\n")
         } else {
             let lines = UsageTable.lines(rows, span).map(Printable.text)
             Output.write(lines.joined(separator: "\n") + "\n")
@@ -144,8 +144,8 @@ struct EventsCommand: ParsableCommand {
         }
     }
 
-    private func parse(_ answer: String) throws -> HistoryDesk.Events {
-        guard let events = HistoryDesk.decode(HistoryDesk.Events.self, answer) else {
+    private func parse(_ answer: String) throws -> HistoryQueries.Events {
+        guard let events = HistoryQueries.decode(HistoryQueries.Events.self, answer) else {
             throw Complaint.failure(
                 "the answer holds no events that braid \(Braid.version) knows; is another version running?"
             )
@@ -157,7 +157,7 @@ struct EventsCommand: ParsableCommand {
     private func show(_ event: Event) {
         let line =
             json
-            ? Printable.json(HistoryDesk.json(event))
+            ? Printable.json(HistoryQueries.json(event))
             : "\(UsageTable.time(event.time)) \(Printable.text(event.sentence))"
         if !Output.write(line + "\n") { Glibc.exit(0) }
     }

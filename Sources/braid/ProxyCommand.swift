@@ -80,7 +80,7 @@ struct ProxyCommand: ParsableCommand {
         ) { (loop, _, stopped) throws(SystemError) in
             let server = try ProxyServer(
                 configuration.settings, program: Braid.version, loop: loop,
-                recorder: HistoryDesk.recorder(.proxy, configuration.program))
+                recorder: HistoryQueries.recorder(.proxy, configuration.program))
             server.onStopped = stopped
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },

@@ -83,7 +83,7 @@ enum Program {
                 lineage.tellOlder(.reload)
                 return reload()
             }
-            let control = ControlDesk.open(role, program, service, loop)
+            let control = ControlRequests.open(role, program, service, loop)
             let openPage = {
                 try program.status.map { try open($0, role, service, loop) }
             }
@@ -114,12 +114,12 @@ enum Program {
                 _ = service.reload()
                 ServiceManager.ready()
             }
-            let past = HistoryDesk.place(role, program, keepsUsage: service.keepsUsage)
+            let past = HistoryQueries.place(role, program, keepsUsage: service.keepsUsage)
             if let past { prepareFolder(past.path, for: program.user) }
             // Whatever needs root is open by now.
             try leaveRoot(for: program.user, role, captures: captures)
             if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
-            HistoryDesk.open(past, service.recorder)
+            HistoryQueries.open(past, service.recorder)
             watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             ServiceManager.ready()
             service.takeOver?(lineage.olderGenerations)
@@ -201,7 +201,7 @@ extension ProgramConfiguration {
     }
 }
 
-extension ControlDesk {
+extension ControlRequests {
     /// Without a control socket the service still does its work: that is said in the log, once.
     fileprivate static func open(
         _ role: ConfigurationKind, _ program: ProgramConfiguration, _ service: Service,
@@ -211,7 +211,7 @@ extension ControlDesk {
         let log = Logger(label: "control")
         do {
             let server = try ControlServer(path: path, loop: loop) { line in
-                HistoryDesk.answer(line, service)
+                HistoryQueries.answer(line, service)
                     ?? answer(
                         line, status: { StatusDocument(service.status()).json },
                         setMode: service.setMode,

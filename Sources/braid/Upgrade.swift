@@ -68,10 +68,10 @@ final class Upgrade {
                 "this is the first process of a container, which would end with it: start another container"
             case .alone: service.whyNoSuccessor
             }
-        if let obstacle { return reply(ControlDesk.refusal + obstacle + "\n") }
+        if let obstacle { return reply(ControlRequests.refusal + obstacle + "\n") }
         guard let place = lineage.next else {
             return reply(
-                ControlDesk.refusal + "older processes are still there: end them, or wait\n")
+                ControlRequests.refusal + "older processes are still there: end them, or wait\n")
         }
         surroundings.closePage()
         do {
@@ -81,7 +81,7 @@ final class Upgrade {
             state = .starting(successor)
         } catch {
             surroundings.reopenPage()
-            reply(ControlDesk.refusal + "can't \(error)\n")
+            reply(ControlRequests.refusal + "can't \(error)\n")
         }
     }
 
@@ -109,7 +109,7 @@ final class Upgrade {
                 ?? "was not ready in time"
             log.error("the process that was to follow \(why)")
             reply(
-                ControlDesk.refusal
+                ControlRequests.refusal
                     + "the new process \(why). Nothing has changed: this one goes on\n")
         }
     }
@@ -137,7 +137,7 @@ final class Upgrade {
         if words.count == 2 {
             guard let seconds = Int64(words[1]), (0...UpgradeCommand.maximumDrain).contains(seconds)
             else {
-                reply(ControlDesk.refusal + "not understood: \(line.prefix(40))\n")
+                reply(ControlRequests.refusal + "not understood: \(line.prefix(40))\n")
                 return true
             }
             drain = .seconds(seconds)
@@ -175,7 +175,7 @@ struct UpgradeCommand: ParsableCommand {
             }
             line += " \(count * unit)"
         }
-        let answer = try Control.ask(line, at: control.control, patience: 60)
+        let answer = try Control.ask(line, at: control.control, timeout: 60)
         Output.write(Control.lines(of: answer).joined(separator: "\n") + "\n")
     }
 }

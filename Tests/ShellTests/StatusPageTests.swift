@@ -51,7 +51,7 @@ import Testing
     }
 
     /// What was asked, and the streams that began.
-    private final class Desk {
+    private final class PageOwner {
         var requests: [StatusRequest] = []
         var streams: [StatusExchange] = []
     }
@@ -61,15 +61,16 @@ import Testing
     private static let stream = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     private func page(
-        _ loop: EventLoop, limit: Interval = StatusPage.limit, size: Int = 2, desk: Desk = Desk()
+        _ loop: EventLoop, limit: Interval = StatusPage.limit, size: Int = 2,
+        owner: PageOwner = PageOwner()
     ) throws -> StatusPage {
         try StatusPage(
             Self.loopback, loop: loop, limit: limit,
             access: StatusAccess(Self.loopback, token: nil)
         ) { request, exchange in
-            desk.requests.append(request)
+            owner.requests.append(request)
             if request.path == "/events" {
-                desk.streams.append(exchange)
+                owner.streams.append(exchange)
                 exchange.stream(Array("data: 1\n\n".utf8), farewell: Array("data: bye\n\n".utf8))
             } else {
                 exchange.reply(StatusReply(.ok, [UInt8](repeating: UInt8(ascii: "x"), count: size)))
@@ -128,7 +129,7 @@ import Testing
     }
 
     @Test func aBodyComesWholeOrIsRefused() throws {
-        let loop = try EventLoop(), desk = Desk(), page = try page(loop, desk: desk)
+        let loop = try EventLoop(), owner = PageOwner(), page = try page(loop, owner: owner)
         func post(_ length: Int, _ body: String) -> Client {
             Client(
                 page, loop,
@@ -137,7 +138,7 @@ import Testing
         }
         let whole = post(9, "mode=full"), long = post(StatusPage.maximumBody + 1, "x")
         #expect(loop.run(until: .seconds(10)) { whole.isOver && !long.reply.isEmpty })
-        #expect(desk.requests.map(\.form) == [["mode": "full"]])
+        #expect(owner.requests.map(\.form) == [["mode": "full"]])
         #expect(long.text.hasPrefix("HTTP/1.1 413 "))
         page.close()
     }
@@ -145,35 +146,35 @@ import Testing
     // MARK: Streams
 
     @Test func aStreamGoesOnUntilItsReaderStandsStill() throws {
-        let loop = try EventLoop(), desk = Desk()
-        let page = try page(loop, limit: .milliseconds(200), desk: desk)
+        let loop = try EventLoop(), owner = PageOwner()
+        let page = try page(loop, limit: .milliseconds(200), owner: owner)
         let reader = Client(page, loop, Self.stream)
         let sleeper = Client(page, loop, Self.stream, reads: false)
-        #expect(loop.run(until: .seconds(10)) { desk.streams.count == 2 && !reader.reply.isEmpty })
+        #expect(loop.run(until: .seconds(10)) { owner.streams.count == 2 && !reader.reply.isEmpty })
         // Beyond the time that a request has.
         _ = loop.run(until: .milliseconds(400)) { false }
-        #expect(desk.streams.allSatisfy { !$0.isOver })
+        #expect(owner.streams.allSatisfy { !$0.isOver })
         let piece = [UInt8](repeating: UInt8(ascii: "y"), count: 60_000)
         var sent = 0
         let isOver = loop.run(until: .seconds(20)) {
             // The reader's share of a turn comes between.
-            if !desk.streams[0].isOver, reader.reply.count >= sent - 200_000 {
-                for stream in desk.streams { stream.send(piece) }
+            if !owner.streams[0].isOver, reader.reply.count >= sent - 200_000 {
+                for stream in owner.streams { stream.send(piece) }
                 sent += piece.count
             }
-            return desk.streams.contains(where: \.isOver)
+            return owner.streams.contains(where: \.isOver)
         }
         #expect(isOver, "\(sent) bytes were kept for somebody who reads nothing")
-        #expect(!desk.streams[0].isOver || !desk.streams[1].isOver, "the reader's went on")
+        #expect(!owner.streams[0].isOver || !owner.streams[1].isOver, "the reader's went on")
         withExtendedLifetime(sleeper) { page.close() }
     }
 
     @Test func ofTooManyStreamsTheOldestEnds() throws {
-        let loop = try EventLoop(), desk = Desk(), page = try page(loop, desk: desk)
+        let loop = try EventLoop(), owner = PageOwner(), page = try page(loop, owner: owner)
         var clients: [Client] = []
         for number in 1...StatusPage.maximumStreams + 1 {
             clients.append(Client(page, loop, Self.stream))
-            #expect(loop.run(until: .seconds(10)) { desk.streams.count == number })
+            #expect(loop.run(until: .seconds(10)) { owner.streams.count == number })
         }
         #expect(loop.run(until: .seconds(10)) { clients[0].isOver })
         #expect(clients[0].text.hasSuffix("data: 1\n\ndata: bye\n\n"))
@@ -181,24 +182,24 @@ import Testing
         #expect(!clients[1].isOver)
         // One that leaves makes room.
         clients[1].socket?.close()
-        #expect(loop.run(until: .seconds(10)) { desk.streams[1].isOver })
+        #expect(loop.run(until: .seconds(10)) { owner.streams[1].isOver })
         clients.append(Client(page, loop, Self.stream))
-        #expect(loop.run(until: .seconds(10)) { desk.streams.count == clients.count })
-        #expect(!clients[2].isOver && !desk.streams[2].isOver)
+        #expect(loop.run(until: .seconds(10)) { owner.streams.count == clients.count })
+        #expect(!clients[2].isOver && !owner.streams[2].isOver)
         page.close()
     }
 
     @Test func clientsVanishWhileTheyAreAnswered() throws {
-        let loop = try EventLoop(), desk = Desk(), page = try page(loop, desk: desk)
+        let loop = try EventLoop(), owner = PageOwner(), page = try page(loop, owner: owner)
         for _ in 0..<50 {
             let client = Client(page, loop, Self.stream)
-            let count = desk.streams.count
-            #expect(loop.run(until: .seconds(10)) { desk.streams.count > count })
+            let count = owner.streams.count
+            #expect(loop.run(until: .seconds(10)) { owner.streams.count > count })
             client.socket?.reset()
-            desk.streams.last?.send(Array("data: 2\n\n".utf8))
-            desk.streams.last?.send(Array("data: 3\n\n".utf8))
+            owner.streams.last?.send(Array("data: 2\n\n".utf8))
+            owner.streams.last?.send(Array("data: 3\n\n".utf8))
         }
-        #expect(loop.run(until: .seconds(10)) { desk.streams.allSatisfy(\.isOver) })
+        #expect(loop.run(until: .seconds(10)) { owner.streams.allSatisfy(\.isOver) })
         let client = Client(page, loop, Self.request)
         #expect(loop.run(until: .seconds(10)) { client.isOver })
         page.close()

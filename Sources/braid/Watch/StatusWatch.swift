@@ -14,7 +14,7 @@ enum StatusWatch {
     static func run(control: String?) throws {
         var screen = StatusScreen(hasBlocks: Terminal.hasUnicode)
         screen.note(try StatusDocument(json: Control.ask("status", at: control)))
-        var events = HistoryDesk.Events(process: 0, revision: 0, events: [])
+        var events = HistoryQueries.Events(process: 0, revision: 0, events: [])
         let terminal = Terminal()
         var second = 0
         defer { terminal.close() }
@@ -53,11 +53,11 @@ enum StatusWatch {
     }
 
     private static func update(
-        _ screen: inout StatusScreen, _ events: inout HistoryDesk.Events, _ control: String?
+        _ screen: inout StatusScreen, _ events: inout HistoryQueries.Events, _ control: String?
     ) {
-        func read(_ revision: UInt64) -> HistoryDesk.Events? {
+        func read(_ revision: UInt64) -> HistoryQueries.Events? {
             (try? Control.ask("events \(revision) \(latestEvents)", at: control)).flatMap {
-                HistoryDesk.decode(HistoryDesk.Events.self, $0)
+                HistoryQueries.decode(HistoryQueries.Events.self, $0)
             }
         }
         guard var news = read(events.revision) else { return }
@@ -72,7 +72,7 @@ enum StatusWatch {
     private static func askUsage(_ screen: inout StatusScreen, _ control: String?) {
         func read(_ span: UsageLedger.Span) -> [UsageTable.Row] {
             (try? Control.ask("usage \(span.rawValue) 1", at: control)).flatMap {
-                HistoryDesk.decode([UsageTable.Row].self, $0)
+                HistoryQueries.decode([UsageTable.Row].self, $0)
             } ?? []
         }
         screen.note(days: read(.day), months: read(.month), now: WallClock.milliseconds())

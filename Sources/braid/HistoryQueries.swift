@@ -5,7 +5,7 @@ import Logging
 import Shell
 
 /// What a process tells of its past over its control socket.
-enum HistoryDesk {
+enum HistoryQueries {
     /// Events in one answer, and rows of usage: more would hold up the loop.
     static let maximumEvents = EventJournal.capacity
     private static let maximumRows = 10_000
