@@ -45,7 +45,7 @@ extension Endpoint {
     private func announce(_ i: Int, isThere: Bool, at now: Instant) {
         host.announcements[i].isThere = isThere
         host.announcements[i].generation &+= 1
-        for case let session? in sessions where session.isConfirmed && !session.isClosing {
+        for case let session? in sessions where !session.isClosing {
             session.addresses.announcing |= 1 << i
             session.raiseSignals(at: now)
         }

@@ -34,17 +34,21 @@ extension Endpoint {
     ) {
         clock = now
         for case let session? in sessions {
-            for case let path? in session.paths where path.uplink == uplink && path.remote == remote
-            {
-                let change = path.mtu.refused(
-                    bytes, at: now, timeout: session.roundTripBound(path))
-                session.sizeChanged(change, path, at: now)
-            }
+            session.datagramTooLong(bytes, uplink: uplink, remote: remote, at: now)
         }
     }
 }
 
 extension Session {
+    fileprivate func datagramTooLong(
+        _ bytes: Int, uplink: UplinkNumber, remote: SocketAddress, at now: Instant
+    ) {
+        for case let path? in paths where path.uplink == uplink && path.remote == remote {
+            let change = path.mtu.refused(bytes, at: now, timeout: roundTripBound(path))
+            sizeChanged(change, path, at: now)
+        }
+    }
+
     /// Nothing is known of the path's sizes any more: it begins, or leads somewhere else. True
     /// where its datagrams are shorter from now on.
     @discardableResult

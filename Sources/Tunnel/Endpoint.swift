@@ -122,13 +122,7 @@ public final class Endpoint {
             host.proxy.uplinks.append(UplinkState(uplink: uplink))
         }
         openPaths(uplink: uplink, at: now)
-        if let session = currentSession {
-            if session.hasExpiredKeys
-                || now - session.activity.lastArrival > Limits.handshakeAfterIdleness
-            {
-                beginHandshake(at: now)
-            }
-        }
+        if currentSession?.needsHandshake(at: now) == true { beginHandshake(at: now) }
         if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }
     }
 

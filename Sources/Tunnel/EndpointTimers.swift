@@ -7,6 +7,8 @@ private enum EndpointTimer: CaseIterable {
     case sessions
     /// Deadlines of connections (`StreamTimer`, and those of `Connection`).
     case streams
+    /// Concentrator: handshakes that no record followed are forgotten.
+    case pendingHandshakes
     /// Proxy: the next attempt to open a session.
     case handshake
     /// Proxy: uplinks that failed are tried again.
@@ -44,6 +46,7 @@ extension Endpoint {
         switch timer {
         case .sessions: return host.deadlines.nextSession
         case .streams: return host.deadlines.nextStream
+        case .pendingHandshakes: return listener?.pending.deadline ?? .distantFuture
         case .handshake: return handshake?.nextAt ?? .distantFuture
         case .uplinks:
             var next = Instant.distantFuture
@@ -68,6 +71,7 @@ extension Endpoint {
                 else { continue }
                 session.advance(stream, to: now)
             }
+        case .pendingHandshakes: expirePending(at: now)
         case .handshake: repeatHandshake(at: now)
         case .uplinks: retryUplinks(at: now)
         case .hellos: break
@@ -75,8 +79,6 @@ extension Endpoint {
     }
 
     private func advance(_ session: Session, to now: Instant) {
-        guard session.isConfirmed else { expire(session, at: now); return }
-        expireSuccessors(session, at: now)
         switch session.advance(to: now) {
         case .none: break
         case .needsHandshake:

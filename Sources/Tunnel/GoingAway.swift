@@ -20,7 +20,7 @@ extension Endpoint {
     public func goAway(within limit: Interval, at now: Instant) {
         clock = now
         host.departure = now + limit
-        for case let session? in sessions where session.isConfirmed && !session.isClosing {
+        for case let session? in sessions where !session.isClosing {
             session.announceDeparture(at: now)
         }
     }
@@ -29,7 +29,10 @@ extension Endpoint {
     public func stay() { host.departure = nil }
 
     /// Sessions that live, and handshakes that may become some.
-    public var livingSessions: Int { sessions.reduce(0) { $1 == nil ? $0 : $0 + 1 } }
+    public var livingSessions: Int {
+        sessions.reduce(0) { $1 == nil ? $0 : $0 + 1 }
+            + (listener?.pending.all { !$0.resumes }.count ?? 0)
+    }
 
     /// Proxy: another session is there; `old` goes on with what it has.
     func leave(_ old: Session, at now: Instant) {
@@ -54,11 +57,7 @@ extension Endpoint {
             return end(session, reason: SessionEnd.left, at: now)
         }
         session.goingAway = .replaced(lookAt: now + Limits.replacedLook)
-        guard let current = currentSession else { return }
-        for case let path? in current.paths where path.isOpen && path.health == .usable {
-            current.sendProbe(path, at: now)
-        }
-        current.schedule(at: now)
+        currentSession?.probeUsablePaths(at: now)
     }
 }
 

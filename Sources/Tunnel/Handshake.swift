@@ -286,8 +286,10 @@ extension Endpoint {
         let old = currentSession
         let session = Session(
             SessionOpening(
-                slot: slot, localIndex: attempt.index, remoteIndex: welcome.index,
-                instance: initiator.instance, suite: suite, keys: keys),
+                indices: SessionIndices(
+                    slot: slot, local: attempt.index, remote: welcome.index),
+                instance: initiator.instance, suite: suite,
+                keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now)),
             host: host, user: nil, peer: initiator.peer, memory: ownMemory, mode: mode,
             numberCursor: host.random.next(), at: now)
         session.addresses.first = arrival.source.remote
@@ -303,11 +305,7 @@ extension Endpoint {
             end(old, reason: SessionEnd.replaced, at: now)
         }
         host.emit(.sessionOpened(session: session.slot, user: ""))
-        let single = session.modes.effective == .single
-        for item in host.proxy.uplinks where item.isUp && !single {
-            session.openPaths(uplink: item.uplink, at: now)
-        }
-        session.greet(arrival, at: now)
+        session.begin(arrival, at: now)
         let streams = host.proxy.waiting
         host.proxy.waiting.removeAll()
         for stream in streams where !stream.progress.isReleased || stream.connection.error == nil {
@@ -327,7 +325,7 @@ extension Endpoint {
         sessions.giveBack(old)
         host.deadlines.set(old, .distantFuture)
         session.goOn(
-            slot: slot, localIndex: attempt.index, remoteIndex: welcome.index, suite: suite,
+            SessionIndices(slot: slot, local: attempt.index, remote: welcome.index), suite: suite,
             keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
         sessions[slot] = session
         if session.changes.isPending { host.work.sessionsWithChanges.append(slot) }
@@ -335,14 +333,7 @@ extension Endpoint {
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
         host.emit(.sessionResumed(session: slot, silence: silence))
-        session.goOn(at: now)
-        session.greet(arrival, at: now)
-        for case let path? in session.paths where path.isOpen && path.health != .usable {
-            path.monitor.hasten()
-            session.sendProbe(path, at: now)
-        }
-        if session.hasSignals { session.raiseSignals(at: now) }
-        session.schedule(at: now)
+        session.resume(arrival, at: now)
     }
 
     /// The concentrator can't tell this hello from a replay, since our clock says something else
@@ -362,7 +353,7 @@ extension Endpoint {
     func end(_ session: Session, reason: String, at now: Instant) {
         guard sessions[session.slot] === session else { return }
         if !session.streams.isEmpty { host.work.ending.append(session) }
-        forgetSuccessors(session)
+        forgetPending { $0.indices.slot == session.slot }
         session.keys.wipe()
         for case let path? in session.paths { session.user?.past.keep(path) }
         session.user?.sessions.removeAll { $0 == session.slot }
@@ -375,9 +366,35 @@ extension Endpoint {
 }
 
 extension Session {
+    /// Proxy: a handshake may help. Its keys are gone, or it has heard nothing for so long that the
+    /// concentrator may have been restarted; asking costs one datagram.
+    func needsHandshake(at now: Instant) -> Bool {
+        hasExpiredKeys || now - activity.lastArrival > Limits.handshakeAfterIdleness
+    }
+
+    /// Proxy: the session begins, with the paths that its mode wants.
+    fileprivate func begin(_ arrival: WelcomeArrival, at now: Instant) {
+        for item in host.proxy.uplinks where item.isUp && modes.effective != .single {
+            openPaths(uplink: item.uplink, at: now)
+        }
+        greet(arrival, at: now)
+    }
+
+    /// Proxy: it goes on, with new keys.
+    fileprivate func resume(_ arrival: WelcomeArrival, at now: Instant) {
+        keepStreams(at: now)
+        greet(arrival, at: now)
+        for case let path? in paths where path.isOpen && path.health != .usable {
+            path.monitor.hasten()
+            sendProbe(path, at: now)
+        }
+        if hasSignals { raiseSignals(at: now) }
+        schedule(at: now)
+    }
+
     /// What both ends do when a session goes on: its connections find it in its slot, and nothing
     /// refers to records of the past.
-    func goOn(at now: Instant) {
+    func keepStreams(at now: Instant) {
         turn.wantsFlush = false
         turn.scheduled = .distantFuture
         for slot in streams {

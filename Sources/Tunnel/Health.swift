@@ -86,6 +86,14 @@ extension Session {
         requestFlush()
     }
 
+    /// Whether all of them, or the peer, are silent.
+    func probeUsablePaths(at now: Instant) {
+        for case let path? in paths where path.isOpen && path.health == .usable {
+            sendProbe(path, at: now)
+        }
+        schedule(at: now)
+    }
+
     func receive(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
         let path = arrival.path
         let isFull = arrival.length >= Limits.minimumBaseDatagram

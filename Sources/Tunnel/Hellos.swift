@@ -4,20 +4,11 @@ import Measures
 import Multipath
 import Wire
 
-/// A session that answered a hello and waits for a first record.
-struct Unconfirmed {
-    var session: Session
-    var hello: [UInt8]
-    var welcome: [UInt8]
-    var repeats = 0
-}
-
 /// What a concentrator has for answering hellos.
 final class HelloListener {
     var gate: HelloGate
-    /// Sessions that answered a hello, by its first MAC; the MACs, the oldest first.
-    var unconfirmed: [Bytes16: Unconfirmed] = [:]
-    var unconfirmedOrder: [Bytes16] = []
+    /// Hellos that were answered and not followed by a record yet.
+    var pending = PendingHandshakes()
     /// Hellos of nobody we know that are told.
     var strangers = TokenBucket(rate: Limits.strangerRate, burst: Limits.strangerBurst)
     /// The records of this turn are served: hellos may be opened.
@@ -91,13 +82,14 @@ extension Endpoint {
         at now: Instant
     ) -> Bool {
         let mac1 = Bytes16(datagram, at: HelloDatagram.mac1)
-        guard let listener, let known = listener.unconfirmed[mac1],
+        guard let listener, var known = listener.pending[hello: mac1],
             datagram[..<HelloDatagram.mac1].elementsEqual(known.hello)
         else { return false }
         if known.repeats < Limits.welcomeRepeats {
-            listener.unconfirmed[mac1]?.repeats += 1
-            postWelcome(
-                known.welcome, to: source, token: token(known.session, for: source, at: now))
+            known.repeats += 1
+            let token = known.token(for: source, at: now) { host.random.nonce() }
+            listener.pending[hello: mac1] = known
+            postWelcome(known.welcome, to: source, token: token)
         }
         return true
     }
@@ -110,20 +102,6 @@ extension Endpoint {
         host.post(
             Outgoing(
                 bytes: bytes, uplink: source.uplink, remote: source.remote, local: source.local))
-    }
-
-    /// What the welcome to this address carries, and to no other: whoever hands it back receives
-    /// there.
-    private func token(_ session: Session, for source: PathAddress, at now: Instant) -> Int64 {
-        if let i = session.handshakes.welcomed.firstIndex(where: { $0.address == source }) {
-            session.handshakes.welcomed[i].asks += 1
-            return session.handshakes.welcomed[i].nonce
-        }
-        var check = AddressCheck(address: source, nonce: host.random.nonce())
-        check.askedAt = now
-        check.asks = 1
-        session.handshakes.welcomed.append(check)
-        return check.nonce
     }
 
     // MARK: In their turn
@@ -239,9 +217,9 @@ extension Endpoint {
         guard let slot = living?.slot ?? sessions.takeSlot() else {
             return refuse(.noSession, user, from: source, at: now)
         }
-        let salt =
-            living?.unusedSalt ?? host.salt(UInt32(truncatingIfNeeded: host.random.next()))
-        let index = slot.index(salt: salt)
+        let index =
+            living.map { unusedIndex(for: $0) }
+            ?? slot.index(salt: host.salt(UInt32(truncatingIfNeeded: host.random.next())))
         var welcome = WelcomePayload(
             outcome: living == nil ? .newSession : .resumed,
             cipher: suite.rawValue, index: index,
@@ -255,25 +233,16 @@ extension Endpoint {
             return 5
         }
         let bytesOut = Self.datagram(DatagramHeader(kind: .welcome, session: hello.index), answer)
-        let session = Session(
-            SessionOpening(
-                slot: slot, localIndex: index, remoteIndex: hello.index,
-                instance: hello.instance, suite: suite, keys: noise.split()),
-            host: host, user: user, peer: user.peer, memory: user.memory, mode: mode,
-            numberCursor: 0, at: now)
-        if let living {
-            if living.handshakes.successors.count >= Limits.successors,
-                let hello = living.handshakes.successors[0].handshakes.hello
-            {
-                forgetUnconfirmed(hello)
-            }
-            session.handshakes.isSuccessor = true
-            living.handshakes.successors.append(session)
-        } else {
-            sessions[slot] = session
-        }
-        remember(session, datagram, welcome: bytesOut, at: now)
-        postWelcome(bytesOut, to: source, token: token(session, for: source, at: now))
+        var handshake = PendingHandshake(
+            user: user, instance: hello.instance,
+            indices: SessionIndices(slot: slot, local: index, remote: hello.index),
+            resumes: living != nil, suite: suite,
+            keys: EpochKeys(epoch: 0, suite: suite, keys: noise.split(), since: now),
+            openedAt: now, mac1: Bytes16(datagram, at: HelloDatagram.mac1),
+            hello: Array(datagram[..<HelloDatagram.mac1]), welcome: bytesOut)
+        let token = handshake.token(for: source, at: now) { host.random.nonce() }
+        keep(handshake)
+        postWelcome(bytesOut, to: source, token: token)
         if user.noteWelcome(at: now), user.isNews(.unheeded, at: now) {
             host.emit(.helloRefused(user: user.name, remote: source.remote, reason: .unheeded))
         }
@@ -291,80 +260,80 @@ extension Endpoint {
 
     // MARK: Until the first record
 
-    private func remember(
-        _ session: Session, _ datagram: UnsafeRawBufferPointer, welcome: [UInt8], at now: Instant
-    ) {
+    /// The handshake waits for a record; of its session, its user and all of them the oldest makes
+    /// room for it.
+    private func keep(_ handshake: PendingHandshake) {
         guard let listener else { return }
-        let mine = listener.unconfirmedOrder.filter {
-            listener.unconfirmed[$0]?.session.user === session.user
-        }
+        let slot = handshake.indices.slot
+        let beside = handshake.resumes ? listener.pending.all { $0.indices.slot == slot } : []
+        if beside.count >= Limits.successors { forget(beside[0]) }
+        let mine = listener.pending.all { $0.user === handshake.user }
         if mine.count >= Limits.unconfirmedPerUser {
-            forgetUnconfirmed(mine[0])
-        } else if listener.unconfirmedOrder.count >= Limits.unconfirmedSessions {
-            forgetUnconfirmed(listener.unconfirmedOrder[0])
+            forget(mine[0])
+        } else if listener.pending.count >= Limits.unconfirmedSessions,
+            let oldest = listener.pending.oldest
+        {
+            forget(oldest)
         }
-        let mac1 = Bytes16(datagram, at: HelloDatagram.mac1)
-        listener.unconfirmed[mac1] = Unconfirmed(
-            session: session, hello: Array(datagram[..<HelloDatagram.mac1]), welcome: welcome)
-        listener.unconfirmedOrder.append(mac1)
-        session.handshakes.hello = mac1
-        (sessions[session.slot] ?? session).arm(now + Limits.unconfirmedLifetime)
+        listener.pending.add(handshake)
     }
 
-    /// Nobody came to use it.
-    func expire(_ session: Session, at now: Instant) {
-        if let hello = session.handshakes.hello { forgetUnconfirmed(hello) }
+    /// For a handshake by which the session may go on: an index that names neither it nor another
+    /// such handshake.
+    private func unusedIndex(for living: Session) -> UInt32 {
+        let others = listener?.pending.all { $0.indices.slot == living.slot } ?? []
+        var index = others.last?.indices.local ?? living.indices.local
+        repeat {
+            index = living.slot.index(salt: host.salt(index >> 16 &+ 1))
+        } while index == living.indices.local || listener?.pending[index] != nil
+        return index
     }
 
-    func forgetUnconfirmed(_ mac1: Bytes16) {
-        guard let session = listener?.unconfirmed[mac1]?.session else { return }
-        noLongerUnconfirmed(mac1)
-        session.keys.wipe()
-        if session.handshakes.isSuccessor {
-            sessions[session.slot]?.handshakes.successors.removeAll { $0 === session }
-            return
-        }
-        sessions.giveBack(session.slot)
-        host.deadlines.set(session.slot, .distantFuture)
+    /// Nothing will come of it.
+    func forget(_ handshake: PendingHandshake) {
+        listener?.pending.remove(handshake.mac1)
+        handshake.keys.wipe()
+        if !handshake.resumes { sessions.giveBack(handshake.indices.slot) }
     }
 
-    private func noLongerUnconfirmed(_ mac1: Bytes16) {
-        listener?.unconfirmed[mac1] = nil
-        listener?.unconfirmedOrder.removeAll { $0 == mac1 }
+    /// Nothing will come of those that `fits`.
+    func forgetPending(where fits: (PendingHandshake) -> Bool) {
+        for handshake in listener?.pending.all(where: fits) ?? [] { forget(handshake) }
     }
 
-    func expireSuccessors(_ session: Session, at now: Instant) {
-        while let first = session.handshakes.successors.first,
-            first.openedAt + Limits.unconfirmedLifetime <= now,
-            let hello = first.handshakes.hello
-        { forgetUnconfirmed(hello) }
-    }
-
-    func forgetSuccessors(_ session: Session) {
-        while let hello = session.handshakes.successors.first?.handshakes.hello {
-            forgetUnconfirmed(hello)
+    /// Nobody came to use the oldest ones.
+    func expirePending(at now: Instant) {
+        guard let listener else { return }
+        while listener.pending.deadline <= now, let oldest = listener.pending.oldest {
+            forget(oldest)
         }
     }
 
-    /// The peer has spoken with the new keys: the session is real, and replaces the instance's
-    /// older one; or the older one goes on with its keys. The session that lives.
-    func confirm(_ session: Session, at now: Instant) -> Session {
-        session.life = .living
-        session.activity.lastArrival = now
-        if let hello = session.handshakes.hello { noLongerUnconfirmed(hello) }
-        session.handshakes.hello = nil
-        let living = session.handshakes.isSuccessor ? sessions[session.slot] : nil
-        living?.handshakes.successors.removeAll { $0 === session }
+    /// The peer has spoken with a handshake's keys: a session begins with them, and replaces the
+    /// instance's older one; or that goes on with them. The session that lives.
+    func confirm(_ handshake: PendingHandshake, at now: Instant) -> Session? {
+        listener?.pending.remove(handshake.mac1)
         // Its other attempts are answered, but not used: the proxy has chosen.
-        for mac1 in listener?.unconfirmedOrder ?? [] {
-            guard let other = listener?.unconfirmed[mac1]?.session, other.user === session.user,
-                other.instance == session.instance
-            else { continue }
-            forgetUnconfirmed(mac1)
-        }
-        session.user?.noteRecord()
-        if let living { takeOver(living, by: session, at: now); return living }
-        for slot in session.user?.sessions ?? [] {
+        forgetPending { $0.user === handshake.user && $0.instance == handshake.instance }
+        handshake.user.noteRecord()
+        guard handshake.resumes else { return begin(handshake, at: now) }
+        let living = sessions[handshake.indices.slot]
+        assert(living != nil, "a session that ends forgets its handshakes")
+        living?.takeOver(handshake, at: now)
+        return living
+    }
+
+    private func begin(_ handshake: PendingHandshake, at now: Instant) -> Session {
+        let user = handshake.user
+        let session = Session(
+            SessionOpening(
+                indices: handshake.indices, instance: handshake.instance, suite: handshake.suite,
+                keys: handshake.keys),
+            host: host, user: user, peer: user.peer, memory: user.memory, mode: mode,
+            numberCursor: 0, at: handshake.openedAt)
+        session.handshakes.welcomed = handshake.welcomed
+        sessions[session.slot] = session
+        for slot in user.sessions {
             guard let other = sessions[slot] else { continue }
             // One that is going away has connections to its end beside it.
             if other.isGoingAway { continue }
@@ -378,40 +347,38 @@ extension Endpoint {
             }
         }
         makeRoom(for: session, at: now)
-        session.user?.sessions.append(session.slot)
-        host.emit(.sessionOpened(session: session.slot, user: session.user?.name ?? ""))
-        session.announceAll(at: now)
-        if host.departure != nil { session.announceDeparture(at: now) }
-        session.schedule(at: now)
+        user.sessions.append(session.slot)
+        host.emit(.sessionOpened(session: session.slot, user: user.name))
+        session.begin(at: now)
         return session
     }
+}
 
-    /// The session goes on with a handshake's keys: the same process is back. Where its paths lead
-    /// is asked again.
-    private func takeOver(_ session: Session, by other: Session, at now: Instant) {
-        let silence = now - session.activity.lastArrival
-        session.goOn(
-            slot: session.slot, localIndex: other.indices.local, remoteIndex: other.indices.remote,
-            suite: other.keys.suite, keys: other.keys.current)
-        session.handshakes.welcomed = other.handshakes.welcomed
-        session.activity.lastArrival = now
-        host.emit(.sessionResumed(session: session.slot, silence: silence))
-        session.goOn(at: now)
-        for case let path? in session.paths {
-            if path.health == .usable { session.fallSilent(path, at: now) }
+extension Session {
+    /// Concentrator: the proxy has spoken.
+    fileprivate func begin(at now: Instant) {
+        activity.lastArrival = now
+        announceAll(at: now)
+        if host.departure != nil { announceDeparture(at: now) }
+        schedule(at: now)
+    }
+
+    /// Concentrator: the session goes on with a handshake's keys: the same process is back. Where
+    /// its paths lead is asked again.
+    fileprivate func takeOver(_ handshake: PendingHandshake, at now: Instant) {
+        let silence = now - activity.lastArrival
+        goOn(handshake.indices, suite: handshake.suite, keys: handshake.keys)
+        handshakes.welcomed = handshake.welcomed
+        activity.lastArrival = now
+        host.emit(.sessionResumed(session: slot, silence: silence))
+        keepStreams(at: now)
+        for case let path? in paths {
+            if path.health == .usable { fallSilent(path, at: now) }
             path.validation.isValidated = false
             path.validation.check = nil
             path.validation.held.removeAll()
             path.monitor.cancelProbe()
         }
-        session.schedule(at: now)
-    }
-}
-
-extension Session {
-    /// When the first of the handshakes that may go on with the session is forgotten.
-    func nextSuccessorEnd() -> Instant {
-        handshakes.successors.first.map { $0.openedAt + Limits.unconfirmedLifetime }
-            ?? .distantFuture
+        schedule(at: now)
     }
 }

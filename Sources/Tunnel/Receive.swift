@@ -13,13 +13,20 @@ extension Endpoint {
         from source: PathAddress, at now: Instant
     ) {
         let slot = SessionSlot(of: header.session)
-        guard var session = sessions[slot]?.holder(of: header.session) else {
+        let session: Session, record: OpenRecord
+        if let living = sessions[slot], living.indices.local == header.session {
+            guard let opened = living.open(header, datagram, at: now) else { return }
+            (session, record) = (living, opened)
+        } else if let handshake = listener?.pending[header.session] {
+            guard let opened = handshake.open(header, datagram, host, at: now),
+                let living = confirm(handshake, at: now)
+            else { return }
+            (session, record) = (living, opened)
+        } else {
             host.counters.unknownSession += 1
             return
         }
-        guard let record = session.open(header, datagram, at: now) else { return }
         sessions.mix.note(slot, at: now)
-        if !session.isConfirmed { session = confirm(session, at: now) }
         // The session lives: whoever asked for another may stop.
         if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway {
             endHandshake()
@@ -43,6 +50,47 @@ struct OpenRecord {
     let length: Int
     /// Its keys are those that the peer changes over to.
     let isOfNextEpoch: Bool
+
+    /// Opens it, as number `number` on its path; nil where it is not authentic.
+    @inline(__always) fileprivate init?(
+        _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, number: UInt64,
+        keys: EpochKeys, isOfNextEpoch: Bool, _ host: SessionHost, at now: Instant
+    ) {
+        let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
+        guard let cipher = keys.receive,
+            now - keys.since < host.configuration.keyDeath + Limits.keyGrace,
+            let length = cipher.open(
+                path: UInt32(header.path), packetNumber: number,
+                associated: UnsafeRawBufferPointer(rebasing: datagram[..<DatagramHeader.size]),
+                record: record)
+        else {
+            host.counters.notAuthentic += 1
+            return nil
+        }
+        self.header = header
+        self.number = number
+        frames = UnsafeRawBufferPointer(start: record.baseAddress, count: length)
+        self.length = datagram.count
+        self.isOfNextEpoch = isOfNextEpoch
+    }
+}
+
+extension PendingHandshake {
+    /// Opens a datagram's record; nil where it is not the peer's.
+    fileprivate func open(
+        _ header: DatagramHeader, _ datagram: UnsafeMutableRawBufferPointer, _ host: SessionHost,
+        at now: Instant
+    ) -> OpenRecord? {
+        guard datagram.count >= DatagramHeader.size + RecordCipher.tagBytes,
+            PathTable.contains(header.path), header.epoch == keys.epoch & 3
+        else {
+            host.counters.malformed += 1
+            return nil
+        }
+        let number = (1 as UInt64).nearestPacketNumber(low: header.number)
+        return OpenRecord(
+            header, datagram, number: number, keys: keys, isOfNextEpoch: false, host, at: now)
+    }
 }
 
 /// What is known of the record that is being read, beside its frames.
@@ -85,21 +133,9 @@ extension Session {
         if let known, !known.records.replay.isFresh(number) {
             host.counters.replayed += 1; return nil
         }
-        let record = UnsafeMutableRawBufferPointer(rebasing: datagram[DatagramHeader.size...])
-        guard let cipher = epoch.receive,
-            now - epoch.since < host.configuration.keyDeath + Limits.keyGrace,
-            let length = cipher.open(
-                path: UInt32(header.path), packetNumber: number,
-                associated: UnsafeRawBufferPointer(rebasing: datagram[..<DatagramHeader.size]),
-                record: record)
-        else {
-            host.counters.notAuthentic += 1
-            return nil
-        }
         return OpenRecord(
-            header: header, number: number,
-            frames: UnsafeRawBufferPointer(start: record.baseAddress, count: length),
-            length: datagram.count, isOfNextEpoch: epoch === keys.next)
+            header, datagram, number: number, keys: epoch, isOfNextEpoch: epoch === keys.next, host,
+            at: now)
     }
 
     /// Takes an authentic record; why the peer closes the session, where it does.

@@ -22,10 +22,7 @@ extension Endpoint {
     }
 
     private func endSessions(of user: UserState, at now: Instant) {
-        for mac1 in listener?.unconfirmedOrder ?? []
-        where listener?.unconfirmed[mac1]?.session.user === user {
-            forgetUnconfirmed(mac1)
-        }
+        forgetPending { $0.user === user }
         for slot in user.sessions {
             guard let session = sessions[slot] else { continue }
             session.sendClose(.removed, at: now)
@@ -57,7 +54,7 @@ extension Endpoint {
             user.flows.limit = configuration.maximumFlowsPerUser
         }
         // The time a silent session has left may be another.
-        for case let session? in sessions where session.isConfirmed && !session.isClosing {
+        for case let session? in sessions where !session.isClosing {
             if isProxy { session.setBacklogTime(changed.backlogTime, at: now) }
             session.schedule(at: now)
         }

@@ -11,7 +11,7 @@ extension Endpoint {
         report.memory = memory.used
         report.memoryLimit = memory.limit
         report.roundTrips = host.roundTrips.uplinks
-        for case let session? in sessions where session.isConfirmed {
+        for case let session? in sessions where !session.isClosing {
             var paths: [EndpointReport.Path] = []
             for case let path? in session.paths
             where path.isOpen || path.health != .lost || path.records.next > 1 {

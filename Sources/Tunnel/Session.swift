@@ -10,9 +10,9 @@ final class Session {
     let host: SessionHost
     /// Whom it is with.
     let identity: SessionIdentity
-    var life: SessionLife
+    var life = SessionLife.living
     var keys: SessionKeys
-    var handshakes = PendingHandshakes()
+    var handshakes = SessionHandshakes()
     var goingAway = GoingAway.no
 
     var paths = PathTable()
@@ -51,16 +51,12 @@ final class Session {
         _ opening: SessionOpening, host: SessionHost, user: UserState?, peer: SessionPeer,
         memory: MemoryShare, mode: HandoverMode, numberCursor: UInt64, at now: Instant
     ) {
-        indices = SessionIndices(
-            slot: opening.slot, local: opening.localIndex, remote: opening.remoteIndex)
+        indices = opening.indices
         self.host = host
         identity = SessionIdentity(
             user: user, peer: peer, instance: opening.instance, memory: memory)
-        life = user == nil ? .living : .unconfirmed
         modes = SessionModes(mode)
-        keys = SessionKeys(
-            suite: opening.suite,
-            current: EpochKeys(epoch: 0, suite: opening.suite, keys: opening.keys, since: now))
+        keys = SessionKeys(suite: opening.suite, current: opening.keys)
         numbers = NumberTable(cursor: numberCursor)
         datagrams = DatagramFlows(
             isInitiator: user == nil, share: user?.flows, memory: memory,
@@ -78,8 +74,6 @@ final class Session {
     var memory: MemoryShare { identity.memory }
     var instance: UInt64 { identity.instance }
     var openedAt: Instant { activity.openedAt }
-    /// Both ends have the keys, and neither has closed it.
-    var isConfirmed: Bool { life == .living }
     var isClosing: Bool { life == .closing }
     var slot: SessionSlot { indices.slot }
     /// Keys are gone that were not renewed in time: nothing leaves until a handshake makes new
@@ -87,26 +81,10 @@ final class Session {
     var hasExpiredKeys: Bool { keys.current.isDead }
 
     /// Goes on with the keys and indices of a new handshake; packet numbers begin anew with them.
-    func goOn(
-        slot: SessionSlot, localIndex: UInt32, remoteIndex: UInt32, suite: CipherSuite,
-        keys: EpochKeys
-    ) {
+    func goOn(_ indices: SessionIndices, suite: CipherSuite, keys: EpochKeys) {
         self.keys.restart(suite: suite, current: keys)
-        indices = SessionIndices(slot: slot, local: localIndex, remote: remoteIndex)
+        self.indices = indices
         for case let path? in paths { path.restartNumbers() }
-    }
-
-    /// For the index of a successor: none of those that name this session.
-    var unusedSalt: UInt32 {
-        var salt = (handshakes.successors.last?.indices.local ?? indices.local) >> 16
-        repeat { salt = host.salt(salt &+ 1) } while holder(of: slot.index(salt: salt)) != nil
-        return salt
-    }
-
-    /// Whom the index means: this session, or one that will go on with it.
-    @inline(__always) func holder(of index: UInt32) -> Session? {
-        if indices.local == index { return self }
-        return handshakes.successors.first { $0.indices.local == index }
     }
 
     var hasSignals: Bool {
@@ -162,10 +140,8 @@ struct SessionIdentity {
     let memory: MemoryShare
 }
 
-/// A session's life, from its keys on.
+/// A session's life, from when both ends are known to have its keys.
 enum SessionLife {
-    /// At the concentrator: the peer has not shown by a record yet that it has the keys.
-    case unconfirmed
     case living
     /// The peer has closed it, or it has ended: nothing is done for it any more.
     case closing
@@ -184,12 +160,10 @@ struct ConnectionDirectory {
 
 /// What a handshake gives a session to begin with.
 struct SessionOpening {
-    var slot: SessionSlot
-    var localIndex: UInt32
-    var remoteIndex: UInt32
+    var indices: SessionIndices
     var instance: UInt64
     var suite: CipherSuite
-    var keys: NoiseHandshake.TransportKeys
+    var keys: EpochKeys
 }
 
 /// The peer's key, and the one that both have beside their own.

@@ -4,22 +4,15 @@ import Measures
 import Multipath
 import Wire
 
-/// Handshakes by which a session may go on, and what is known of the one that made it.
-struct PendingHandshakes {
-    /// At the concentrator: handshakes by which the same process goes on with this session; the
-    /// first that speaks takes it over. Sessions only in name: each has keys and an index of its
-    /// own, in this one's slot.
-    var successors: [Session] = []
-    var isSuccessor = false
+/// What a session knows of its handshakes.
+struct SessionHandshakes {
     /// At the proxy: times it went on with new keys since it last heard a record.
     var resumptions = 0
     /// At the concentrator: a process that began later on the same machine has a session with the
     /// same key.
     var hasFollower = false
-    /// At the concentrator, until the first record: the first MAC of the hello that made it.
-    var hello: Bytes16?
-    /// At the concentrator, until the first record: where the welcome went, and what each copy
-    /// asked.
+    /// At the concentrator, until a record's source is known: where the welcome went, and what each
+    /// copy asked.
     var welcomed: [AddressCheck] = []
 }
 

@@ -7,8 +7,6 @@ import Multipath
 enum SessionTimer: CaseIterable {
     /// Concentrator: nothing was heard for so long that the session is over.
     case silence
-    /// Concentrator: a handshake that may go on with the session is forgotten (`Endpoint`).
-    case successor
     /// The keys were not renewed in time.
     case keyDeath
     /// Probes, silence and sizes of the paths.
@@ -35,7 +33,7 @@ enum SessionTimer: CaseIterable {
     static let all = Array(allCases)
 
     /// Without keys there is nothing to do but to wait for new ones.
-    var needsKeys: Bool { self != .silence && self != .successor && self != .departure }
+    var needsKeys: Bool { self != .silence && self != .departure }
 
     /// Something that stays due is looked at again after this.
     fileprivate var pause: Interval {
@@ -48,7 +46,6 @@ extension Session {
     func deadline(of timer: SessionTimer, at now: Instant) -> Instant {
         switch timer {
         case .silence: return isInitiator ? .distantFuture : activity.lastArrival + maximumSilence
-        case .successor: return nextSuccessorEnd()
         case .keyDeath: return keys.current.since + host.configuration.keyDeath
         case .paths:
             var due = Instant.distantFuture
@@ -75,7 +72,6 @@ extension Session {
     private func fire(_ timer: SessionTimer, at now: Instant) -> SessionDemand {
         switch timer {
         case .silence: return .isOver(reason: "silent")
-        case .successor: break
         case .keyDeath:
             dropKeys(at: now)
             if isInitiator { return .needsHandshake }
@@ -116,7 +112,7 @@ extension Session {
 
     /// The session's next deadline from all its timers.
     func schedule(at now: Instant) {
-        guard !isClosing, isConfirmed else { return }
+        guard !isClosing else { return }
         var due = Instant.distantFuture
         for timer in SessionTimer.all where !timer.needsKeys || !hasExpiredKeys {
             due = min(due, max(deadline(of: timer, at: now), now + timer.pause))

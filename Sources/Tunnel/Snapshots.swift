@@ -80,7 +80,7 @@ public struct StreamCursor: Sendable {
 extension Endpoint {
     /// Every path of a confirmed session that is open or was, in their order.
     public func forEachPath(at now: Instant, _ body: (PathSnapshot) -> Void) {
-        for case let session? in sessions where session.isConfirmed {
+        for case let session? in sessions where !session.isClosing {
             for case let path? in session.paths
             where path.isOpen || path.health != .lost || path.records.next > 1 {
                 body(session.snapshot(path, at: now))

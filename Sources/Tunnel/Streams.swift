@@ -54,13 +54,7 @@ extension Endpoint {
         host.streams.insert(stream)
         if let session = currentSession {
             session.attach(stream, at: now)
-            // Nothing heard for long: the concentrator may have been restarted. Asking costs one
-            // datagram.
-            if session.hasExpiredKeys
-                || now - session.activity.lastArrival > Limits.handshakeAfterIdleness
-            {
-                beginHandshake(at: now)
-            }
+            if session.needsHandshake(at: now) { beginHandshake(at: now) }
         } else {
             host.proxy.waiting.append(stream)
             // Whoever waits does not wait for an idle proxy's time-out.
@@ -85,7 +79,7 @@ extension Endpoint {
             host.remove(stream)
         }
         host.proxy.waiting.removeAll()
-        for case let session? in sessions where session.isConfirmed {
+        for case let session? in sessions where !session.isClosing {
             session.sendClose(isFollowed ? .moved : .shutDown, at: now)
             end(session, reason: "shut down", at: now)
         }

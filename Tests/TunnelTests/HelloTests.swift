@@ -274,6 +274,6 @@ final class Lonely {
         #expect(welcomes >= 40 && welcomes <= 75)
         #expect(lonely.world.log.filter { $0.contains("tooMany") }.count <= 1)
         #expect(
-            lonely.world.concentrator.listener!.unconfirmedOrder.count <= Limits.unconfirmedPerUser)
+            lonely.world.concentrator.listener!.pending.count <= Limits.unconfirmedPerUser)
     }
 }

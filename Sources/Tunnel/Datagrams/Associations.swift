@@ -217,7 +217,7 @@ extension Session {
 
     /// False where some are left for the next batch.
     fileprivate func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
-        guard !isClosing, isConfirmed, !hasExpiredKeys else { return true }
+        guard !isClosing, !hasExpiredKeys else { return true }
         datagrams.advance(to: now, deliver: handOver)
         watchSizes(at: now)
         sendReports(batch, at: now)
