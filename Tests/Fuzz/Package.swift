@@ -12,7 +12,7 @@ let watched: [SwiftSetting] = [
     ])
 ]
 // What only stands between the configuration and its types is built as quickly as possible.
-let unwatched: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
+let unwatched: [SwiftSetting] = [.unsafeFlags(["-Onone", "-enable-testing"])]
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
@@ -77,7 +77,7 @@ let package = Package(
             name: "fuzz",
             dependencies: [
                 "CFuzzer", "Measures", "Buffers", "Wire", "Dialogue", "Crypto", "Subflow",
-                "Multipath", "Tunnel", "Shell", "CMnl", "Configuration"
+                "Multipath", "Tunnel", "Shell", "CMnl", "Configuration", "History", "Proxy"
             ],
             path: "Program", swiftSettings: watched,
             // gold, the default here, stumbles over what the sanitizers add.

@@ -49,6 +49,35 @@ enum ConfigurationTarget {
         }
     }
 
+    /// A program that runs with one text is given another, behind a line of `=`: what it has then
+    /// differs from the other only by what it says takes a restart.
+    static func reload(_ input: inout Input) {
+        let kind: ConfigurationKind = input.bit() ? .concentrator : .proxy
+        let texts = input.rest().split(
+            separator: [10, 61, 10], maxSplits: 1, omittingEmptySubsequences: false)
+        guard texts.count == 2, let old = load(kind, texts[0]), let new = load(kind, texts[1]),
+            let (changes, now) = old.changes(to: new)
+        else { return }
+        check(changes.isEmpty == (old == new), "\(changes.lines), of the same or of others")
+        check(changes.lines.allSatisfy { !$0.isEmpty }, "a change without a word")
+        guard let (again, then) = now.changes(to: new) else { fail("of two kinds") }
+        check(again.applied.isEmpty, "done, and to be done again: \(again.lines)")
+        check(again.needRestart == changes.needRestart, "another restart: \(again.lines)")
+        check(then == now, "another configuration in the end")
+        if changes.needRestart.isEmpty { check(now == new, "not what was asked for") }
+        if changes.applied.isEmpty { check(now == old, "changed without a word") }
+    }
+
+    private static func load(
+        _ kind: ConfigurationKind, _ text: some Collection<UInt8>
+    ) -> Configuration? {
+        let path = folder + "/it.yaml"
+        write(Array(text), to: path)
+        do throws(ConfigurationErrors) {
+            return try Configuration.load(kind, file: path)
+        } catch { return nil }
+    }
+
     /// A host and a port that can be read are the same when they are written and read again,
     /// together and apart.
     private static func host(_ text: String) {

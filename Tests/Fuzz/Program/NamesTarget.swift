@@ -8,6 +8,7 @@ enum NamesTarget {
         let form = input.byte(), limit = 12 + 16 * Int(input.byte()),
             age = UInt32(input.byte()) << 6
         let bytes = input.rest()
+        if form & 0x18 == 0x18 { framed(bytes) }
         if form & 1 == 0 { question(bytes) } else { answer(bytes, form, limit: limit, age: age) }
     }
 
@@ -21,6 +22,20 @@ enum NamesTarget {
                 return nil
             }
         }
+    }
+
+    /// A message behind its length, as a stream brings it: known when it is whole, and the same then.
+    private static func framed(_ bytes: [UInt8]) {
+        var known: [UInt8]?
+        for n in 0...bytes.count {
+            let length = DNSFraming.length(of: bytes[..<n])
+            check((length == nil) == (n < 2), "a length without its bytes")
+            let message = DNSFraming.message(of: bytes[..<n]).map { Array($0) }
+            if let known { check(message == known, "another message") }
+            known = message
+        }
+        guard let known else { return }
+        check(Array(bytes.prefix(known.count + 2)) == DNSFraming.framed(known), "framed otherwise")
     }
 
     private static func question(_ bytes: [UInt8]) {

@@ -1,4 +1,5 @@
 import Buffers
+import Foundation
 import Glibc
 import Measures
 
@@ -92,6 +93,64 @@ enum Seeds {
         ]
     }
 
+    /// Lines that are asked, in one piece and in several, and one without an end.
+    private static var control: [[UInt8]] {
+        let lines = [
+            "status", "rule tcp example.org:443 from=127.0.0.1", "rule udp [::1]:53 user=0",
+            "events 0 -3", "mode auto steady"
+        ]
+        var all: [[UInt8]] = lines.map { line in
+            let bytes = Array(line.utf8)
+            return [0, UInt8(64 | (bytes.count - 1))] + bytes + [0] as [UInt8]
+        }
+        let status = Array("status".utf8)
+        all.append([1, 5] + status)
+        all.append([2, 2] + Array("mod".utf8))
+        var inPieces: [UInt8] = [0, 2]
+        inPieces += status[..<3] + [66] + status[3...] + [0]
+        all.append(inPieces)
+        all.append([1, 128, 97, 128, 97])
+        return all
+    }
+
+    private static var invitations: [[UInt8]] {
+        let key = String(repeating: "AQEB", count: 10) + "AQE"
+        let short = "braid://192.0.2.1:443/\(key)/\(key)"
+        let long = " braid://a.example,[2001:db8::1]:5/\(key)/\(key)?psk=\(key)\n"
+        var all: [[UInt8]] = [[0] + Array(short.utf8), [0] + Array(long.utf8)]
+        all.append([1, 9, 0, 40, 47])
+        all.append([2, 1] + [UInt8](repeating: 9, count: 32))
+        all.append([3, 0, 3] + Array("ann".utf8))
+        all.append([3, 1, 0])
+        return all
+    }
+
+    /// Rows of usage and of events, a view in a table's place, bytes written over, small files.
+    private static var histories: [[UInt8]] {
+        let hour: [UInt8] = [1, 0], day: [UInt8] = [2, 7]
+        func text(_ s: String) -> [UInt8] { [7, UInt8(s.utf8.count)] + Array(s.utf8) }
+        func number(_ n: UInt8) -> [UInt8] { [0, 0, 0, 0, 0, 0, 0, 0, n] }
+        var rows: [UInt8] = [0, 0]
+        rows += hour + day + text("") + text("eth0")
+        rows += number(5) + number(6) + [1]
+        rows += day + text("") + text("a") + number(1) + number(2)
+        var event: [UInt8] = [0, 2]
+        event += number(1) + number(1) + number(1) + text("note") + [3, 3]
+        event += text(#"{"kind":"note","numbers":{},"time":1,"detail":"so"}"#) + text("so")
+        let view = "DROP TABLE usage; CREATE VIEW usage AS SELECT 1 AS hour"
+        var wrong: [UInt8] = [0, 0, 6, 1, 65]
+        wrong += day + text("") + text("b") + number(1) + [4] + number(1).dropFirst()
+        let file = #"[{"day":20260101,"uplink":"eth0","sent":5,"received":6}]"#
+        let allowances = "wlan0 5 20000 80\n  before 7 19969"
+        var all: [[UInt8]] = [rows, event]
+        all.append([1, UInt8(view.utf8.count)] + Array(view.utf8))
+        all.append(wrong)
+        all.append([2, 0, 40, 1, 0, 100, 9])
+        all.append([3] + Array(file.utf8))
+        all.append([7, 1, 0, 0, 1, 0] + Array(allowances.utf8))
+        return all
+    }
+
     static var all: [(String, [[UInt8]])] {
         [
             (
@@ -106,8 +165,9 @@ enum Seeds {
             ("frames", frames), ("tunnel", programs + sessions), ("hostile", attacks),
             ("connection", programs + transfers),
             ("socks", socks), ("http", http), ("names", names), ("first-bytes", firstBytes),
-            ("kernel", kernel), ("page", page),
-            ("configuration", configurations),
+            ("kernel", kernel), ("page", page), ("control", control),
+            ("invitation", invitations), ("history", histories),
+            ("configuration", configurations), ("reload", reloads),
             ("reassembly", numbers), ("byte-ring", numbers), ("ranges", numbers),
             ("mappings", numbers), ("replay", numbers),
             ("scoreboard", numbers)
@@ -450,6 +510,25 @@ enum Seeds {
         [20, 2] + Array("5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nrest".utf8),
         [2, 2] + Array("123456789".utf8)
     ]
+    /// One text, then another: of either kind, little different or much.
+    static let reloads: [[UInt8]] = {
+        func changed(_ text: String) -> String {
+            text.replacingOccurrences(of: "443", with: "444")
+                .replacingOccurrences(of: "1080", with: "1081")
+        }
+        func both(_ kind: UInt8, _ a: String, _ b: String) -> [UInt8] {
+            [kind] + Array((a + "\n=\n" + b).utf8)
+        }
+        return [
+            both(0, proxy, changed(proxy)), both(1, concentrator, changed(concentrator)),
+            both(
+                0, proxy,
+                proxy.replacingOccurrences(of: "mode: backup", with: "mode: single")
+                    .replacingOccurrences(of: "log_level: debug", with: "log_format: json")),
+            both(1, concentrator, concentrator + "\nlog_level: trace\n"), both(0, proxy, proxy)
+        ]
+    }()
+
     static let configurations: [[UInt8]] = [
         [0] + Array(proxy.utf8), [1] + Array(concentrator.utf8), [2] + Array(concentrator.utf8),
         [2] + Array(proxy.utf8),
