@@ -124,8 +124,9 @@ extension Connection {
         if framing.isExposed, isFinished, member.tcp.failure == nil, !member.isAlive {
             ending.isConfirmed = true
         }
-        reinjectOutstanding(of: member, deferringAt: pathEnded ? now : nil)
-        if pathEnded, sender.hasReinjections { sender.doubt.begins(at: now) }
+        let newest = pathEnded ? newestOutstanding(of: member, at: now) : .max
+        reinjectOutstanding(of: member, upTo: newest, deferringAt: pathEnded ? now : nil)
+        if pathEnded { sender.beginDoubt(newestFrom: newest, at: now) }
         ended.append(member.index)
         report(.subflowEnded)
         discardAcknowledged()
@@ -140,7 +141,10 @@ extension Connection {
     /// trip rather than half of it, since the way back may be the shorter one.
     /// A listener, which alone finds out by silence when the path ended, counts no later than half
     /// a round trip before the last segment came.
-    func reinjectOutstanding(of member: MemberSubflow, deferringAt now: Instant? = nil) {
+    /// `upTo`: what lies behind it is seen to elsewhere.
+    func reinjectOutstanding(
+        of member: MemberSubflow, upTo newest: UInt64 = .max, deferringAt now: Instant? = nil
+    ) {
         guard !isFinished, member.tcp.outstandingCount > 0 else { return }
         var surelyFrom = Instant.zero
         if now != nil, member.tcp.hasRTTSample {
@@ -153,7 +157,8 @@ extension Connection {
         var piece: (start: UInt64, end: UInt64, isDeferred: Bool)?
         for i in 0..<member.tcp.outstandingCount {
             let span = member.tcp.outstanding(i)
-            guard span.length > 0, !span.isDelivered || !framing.keepsSelectivelyAcknowledged
+            guard span.length > 0, span.streamOffset < newest,
+                !span.isDelivered || !framing.keepsSelectivelyAcknowledged
             else { continue }
             let end = span.streamOffset &+ UInt64(span.length)
             guard end > sender.acknowledged,
@@ -169,6 +174,30 @@ extension Connection {
         }
         if let piece { reinject(piece, at: now) }
     }
+
+    /// Where the last bytes sent begin that left just before the path of `member` ended, as many as
+    /// are worth sending on the chance: an interface closes, and takes nothing more, a millisecond
+    /// and more before anybody hears of it. `.max` where there are none.
+    private func newestOutstanding(of member: MemberSubflow, at now: Instant) -> UInt64 {
+        var start = sender.next
+        for i in (0..<member.tcp.outstandingCount).reversed() {
+            let span = member.tcp.outstanding(i)
+            guard now - span.sentAt <= Self.closingTime, !span.isDelivered,
+                span.streamOffset &+ UInt64(span.length) == start,
+                sender.next &- span.streamOffset <= Self.maximumNewest
+            else { break }
+            start = span.streamOffset
+        }
+        guard start < sender.next,
+            !shadowing.covers(start, sender.next, besides: member)
+        else { return .max }
+        return start
+    }
+
+    /// From when an interface takes nothing more until its user hears of it, on a busy machine.
+    private static let closingTime = Interval.milliseconds(5)
+    /// Bytes: four segments, a turn of the pacer or two.
+    private static let maximumNewest: UInt64 = 6_000
 
     private func reinject(
         _ piece: (start: UInt64, end: UInt64, isDeferred: Bool), at now: Instant?

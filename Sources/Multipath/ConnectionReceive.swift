@@ -80,7 +80,7 @@ extension Connection {
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
         if let since = sender.doubt.since, now - since >= member.tcp.minimumRTT {
-            sender.doubt.settle()
+            sender.settleDoubt()
         }
         if !sender.deferred.isEmpty,
             now - sender.deferredSince >= member.tcp.minimumRTT

@@ -119,7 +119,7 @@ extension Connection {
         if room > 0, member.isOpener, error == nil,
             member.kind == .initial || !hasCarrier(besides: member)
         {
-            if sender.reinjections.isEmpty, !sender.deferred.isEmpty { sender.reinjectDeferred() }
+            if sender.reinjections.isEmpty { sender.reinjectRest() }
             if sender.reinjections.count > 0 {
                 offset = sender.reinjections[0].start
                 length = min(room, maximum, sender.reinjections[0].count)
@@ -184,31 +184,40 @@ extension Connection {
 
     // MARK: Data
 
-    /// New data ahead of reinjections that may not be needed. Of redundant data the other path has
-    /// sent whatever there is.
+    /// New data ahead of reinjections that may not be needed, behind what may have found the path's
+    /// interface closed. Of redundant data the other path has sent whatever there is.
     private func newDataInDoubt(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard sender.doubt.prefersNewData, !isRedundant, newData(at: now, into: &out) else {
-            return false
+        guard sender.doubt.prefersNewData, !isRedundant else { return false }
+        if let newest = sender.newest {
+            guard let end = reinject(newest, at: now, into: &out) else { return false }
+            sender.newestWent(to: end)
+            return true
         }
+        guard newData(at: now, into: &out) else { return false }
         // reinjections take from its room
         turn.burst = nil
-        sender.doubt.wentNew()
+        sender.wentNew()
         return true
     }
 
     private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        if sender.reinjections.isEmpty { sender.reinjectDeferred() }
-        let front = sender.reinjections[0]
-        collectCandidates(segment: front.count, at: now)
-        guard let member = fastestWithRoom() ?? repairing(awaiting: front.start) else {
-            return false
-        }
+        if sender.reinjections.isEmpty { sender.reinjectRest() }
+        guard let end = reinject(sender.reinjections[0], at: now, into: &out) else { return false }
+        sender.reinjected(to: end)
+        return true
+    }
+
+    /// A segment from the front of `span` once more; where it ends, nil where nothing may carry it.
+    private func reinject(
+        _ span: OffsetRanges.Span, at now: Instant, into out: inout OutgoingSegment
+    ) -> UInt64? {
+        collectCandidates(segment: span.count, at: now)
+        guard let member = fastestWithRoom() ?? repairing(awaiting: span.start) else { return nil }
         let n = emit(
-            member, offset: front.start, upTo: min(front.count, member.tcp.sendSegmentSize),
+            member, offset: span.start, upTo: min(span.count, member.tcp.sendSegmentSize),
             isCopy: true, at: now, into: &out)
         traffic.counted.bytesReinjected += n
-        sender.reinjected(to: front.start &+ UInt64(n))
-        return true
+        return span.start &+ UInt64(n)
     }
 
     /// A subflow with room for nothing but its own losses, for what the peer lacks first: the

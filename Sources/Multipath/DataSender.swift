@@ -26,8 +26,12 @@ struct DataSender: ~Copyable {
     private(set) var deferred = OffsetRanges()
     /// When some were deferred last.
     private(set) var deferredSince = Instant.zero
+    /// The last bytes that were sent, where they left just before their path ended: they may have
+    /// found the interface closed though all before them arrives. While that is in doubt they go
+    /// apart from the others.
+    private(set) var newest: OffsetRanges.Span?
     /// Whether what goes again is needed is to be heard yet.
-    var doubt = ReinjectionDoubt()
+    private(set) var doubt = ReinjectionDoubt()
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
 
@@ -55,7 +59,9 @@ struct DataSender: ~Copyable {
     }
 
     /// Some bytes go again, now or unless they are acknowledged first.
-    @inline(__always) var hasReinjections: Bool { !reinjections.isEmpty || !deferred.isEmpty }
+    @inline(__always) var hasReinjections: Bool {
+        !reinjections.isEmpty || !deferred.isEmpty || newest != nil
+    }
 
     mutating func assumeFinAcknowledged() { isFinAcknowledged = true }
 
@@ -79,6 +85,7 @@ struct DataSender: ~Copyable {
         acknowledged = offset
         reinjections.removeBelow(offset)
         deferred.removeBelow(offset)
+        trimNewest(to: offset)
         if !hasReinjections { doubt.settle() }
         return true
     }
@@ -108,10 +115,49 @@ struct DataSender: ~Copyable {
         deferred.removeAll()
     }
 
+    /// What goes again at once has gone: what follows it, as far as there is something.
+    mutating func reinjectRest() {
+        if newest == nil { reinjectDeferred() } else { orderNewest() }
+    }
+
     /// The bytes from the front of the reinjections were sent again up to `offset`.
     mutating func reinjected(to offset: UInt64) {
         reinjections.removeBelow(offset)
         doubt.wentAgain()
+    }
+
+    // MARK: Doubt
+
+    /// A path has ended just now, and nobody can say yet what goes again in vain. From `offset` to
+    /// the last byte sent, all left shortly before.
+    mutating func beginDoubt(newestFrom offset: UInt64, at now: Instant) {
+        orderNewest()
+        let start = max(offset, acknowledged)
+        if start < next { newest = .init(start: start, end: next) }
+        if hasReinjections { doubt.begins(at: now) }
+    }
+
+    /// An acknowledgement that can know has come.
+    mutating func settleDoubt() {
+        doubt.settle()
+        orderNewest()
+    }
+
+    /// Something new went in place of what may have arrived.
+    mutating func wentNew() { doubt.wentNew() }
+
+    /// The newest bytes were sent again up to `offset`.
+    mutating func newestWent(to offset: UInt64) { trimNewest(to: offset) }
+
+    private mutating func trimNewest(to offset: UInt64) {
+        guard let span = newest, span.start < offset else { return }
+        newest = span.end > offset ? .init(start: offset, end: span.end) : nil
+    }
+
+    /// The newest have their place among the others.
+    private mutating func orderNewest() {
+        if let span = newest { reinjections.insert(span.start, span.end) }
+        newest = nil
     }
 
     /// Nothing of it has reached the peer: all of it goes again.
@@ -119,6 +165,7 @@ struct DataSender: ~Copyable {
         precondition(acknowledged == 0 && ring.base == 0, "the peer has bytes of it already")
         reinjections.removeAll()
         deferred.removeAll()
+        newest = nil
         doubt.settle()
         next = 0
         copiedBelow = 0

@@ -51,6 +51,9 @@ public struct HandoverTrial: Hashable, Sendable {
     public var loss: Loss
     /// Of what was under way when it went; counts only where the loss is visible.
     public var underWay = UnderWay.lost
+    /// How long the interface takes nothing before the proxy hears that it goes; counts only where
+    /// the loss is visible. A kernel needs about a millisecond.
+    public var closing = Interval.zero
     /// Which one goes.
     public var lost = Link.wifi
     /// After the loss; nil: never.
@@ -113,7 +116,10 @@ public struct HandoverTrial: Hashable, Sendable {
         switch loss {
         case .visible:
             let change: Fault.Change = underWay == .lost ? .removed : .detached
-            scenario.faults.append(Fault(at: lossAt, uplink: i, change: change))
+            if closing > .zero {
+                scenario.faults.append(Fault(at: lossAt, uplink: i, change: .closing))
+            }
+            scenario.faults.append(Fault(at: lossAt + closing, uplink: i, change: change))
         case .silent:
             scenario.faults.append(Fault(at: lossAt, uplink: i, change: .outage(.blackHole, .both)))
         }

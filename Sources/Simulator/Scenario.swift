@@ -87,6 +87,9 @@ public struct Fault: Hashable, Sendable {
         case removed
         /// The same, but what the proxy has sent is on its way already and arrives.
         case detached
+        /// The interface takes nothing any more, and what was sent is on its way. `detached` or
+        /// `removed` follow when the shell is told.
+        case closing
         /// It is back, and the proxy's shell is told.
         case returned
         /// Silent: nobody is told. `.none` ends it.

@@ -89,8 +89,9 @@ extension SegmentWorld {
                     $0.corruption = 0; $0.mtu = nil; $0.outage = down.conditions.outage
                 }, at: now)
         case .rebind, .roam, .renumbered, .smallLoss, .announced, .mtu,
-            .firstAddress, .use:
-            break  // nothing here knows addresses, nor probes the length of datagrams
+            .firstAddress, .use, .closing:
+            // Nothing here knows addresses, nor probes the length of datagrams, nor has a shell.
+            break
         case .mode(let mode):
             initiator.mode = mode
             listener.mode = mode

@@ -50,6 +50,9 @@ extension World {
                 clear(i)
             }
             proxy.removeUplink(UplinkNumber(i), at: now)
+        case .closing:
+            lanes[i].isDown = true
+            for link in lanes[i].downs { link.clear(at: now) }
         case .returned:
             lanes[i].isDown = false
             lanes[i].publicAddress.port += 1  // a new socket

@@ -48,13 +48,32 @@ import Wire
         let (pair, boundary, first) = try ended(arrives: true)
         pair.run(for: .milliseconds(51))
         let flight = sent(pair, since: first, boundary: boundary)
-        try #require(flight.count >= 8)
-        let five = [false, false, false, false, false]
+        try #require(flight.count >= 12)
+        let five = [false, false, false, false, false], newest = [false, false, false, false]
         #expect(
-            Array(flight.prefix(12)) == Array((five + [true] + five + [true]).prefix(flight.count)))
+            Array(flight.prefix(16))
+                == Array((five + newest + [true] + five + [true]).prefix(flight.count)))
         // The receiver has something new half a round trip after the loss.
         let heard = pair.listener.receiver.next
         #expect(heard > boundary)
+    }
+
+    /// Its interface closes before anybody hears of it: what left last may lack though all before
+    /// it has arrived.
+    @Test func whatLeftLastGoesAheadOfNewData() throws {
+        let (pair, boundary, first) = try ended(arrives: true)
+        pair.run(for: .milliseconds(51))
+        let next = pair.initiator.sender.sequence(at: boundary)
+        let ends = pair.log[first...].filter {
+            $0.toListener && $0.path == 1 && !$0.payload.isEmpty
+        }.map {
+            let number = $0.segment.options.dss.mapping!.dataSequence
+            return next.distance(to: next.nearest(low: number.low32)) + $0.payload.count
+        }
+        // The sixth to the ninth are the last four before the boundary.
+        try #require(ends.count > 9)
+        #expect(ends[8] == 0 && ends[5...8].allSatisfy { $0 > -6_000 && $0 <= 0 })
+        #expect(Array(ends[5...8]) == ends[5...8].sorted() && ends[4] < -6_000)
     }
 
     @Test func whatArrivedIsNotRepeatedOnceThatIsKnown() throws {

@@ -17,6 +17,20 @@ import Testing
         #expect(record.longestGap < .milliseconds(100), "\(underWay), \(mode)")
     }
 
+    /// An interface closes before anybody hears of it: what leaves in that time is lost, though all
+    /// before it arrives.
+    @Test(arguments: 2...4 as ClosedRange<UInt64>, [HandoverMode.backup, .single])
+    func whatFoundTheInterfaceClosedIsNotWaitedFor(seed: UInt64, mode: HandoverMode) {
+        var trial = HandoverTrial(.upload, mode, .visible, seed: seed)
+        trial.underWay = .arrives
+        trial.closing = .microseconds(seed % 2 == 0 ? 1_500 : 3_000)
+        trial.lossAfter = .seconds(2)
+        trial.tail = .seconds(2)
+        let record = trial.run()
+        #expect(record.failure == nil)
+        #expect(record.longestGap < .milliseconds(105), "\(mode)")
+    }
+
     /// The two worlds are two: on the way up all that was sent still comes.
     @Test func whatWasSentArrives() {
         func last(_ underWay: HandoverTrial.UnderWay) -> Instant? {
