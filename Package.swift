@@ -120,7 +120,8 @@ let package = Package(
         tests("Multipath", ["Multipath", "Subflow", "Wire", "Measures"]),
         tests("Tunnel", ["Tunnel", "Multipath", "Wire", "Crypto", "Measures", "Buffers"]),
         tests(
-            "Shell", ["Shell", "Dialogue", "Tunnel", "Buffers", "Measures", "CDatagram", logging]),
+            "Shell",
+            ["Shell", "Dialogue", "Tunnel", "Wire", "Buffers", "Measures", "CDatagram", logging]),
         tests("History", ["History", "CSQLite"]),
         tests("Rules", ["Rules", "Tunnel", "Multipath", "Wire", "Measures"]),
         tests("Simulator", ["Simulator", "Tunnel", "Multipath", "Subflow", "Measures"]),

@@ -44,10 +44,14 @@ public final class DatagramBatch {
     private var laneEnd: [Int]
     /// The index of each lane's open run.
     private var laneRun: [Int?]
+    private let receiverBits: UInt32
 
-    /// `laneBytes`: at least `maximumDatagram`.
-    public init(laneBytes: Int = 128 << 10) {
+    /// `laneBytes`: at least `maximumDatagram`. `receiverBits`: of a datagram's first four bytes
+    /// (little-endian) those by which the other machine tells its processes at one port apart: of a
+    /// run its kernel sees the first datagram alone, so that all of them are the same process's.
+    public init(laneBytes: Int = 128 << 10, receiverBits: UInt32 = 0) {
         self.laneBytes = laneBytes
+        self.receiverBits = receiverBits
         arena = .allocate(byteCount: laneBytes * Self.laneCount, alignment: 64)
         laneEnd = (0..<Self.laneCount).map { $0 * laneBytes }
         laneRun = Array(repeating: nil, count: Self.laneCount)
@@ -79,7 +83,8 @@ public final class DatagramBatch {
             length <= runs[open].segmentSize,
             runs[open].length == runs[open].datagrams * runs[open].segmentSize,
             runs[open].datagrams < Self.maximumSegments,
-            runs[open].length + length <= Self.maximumRunBytes
+            runs[open].length + length <= Self.maximumRunBytes,
+            (firstBytes(runs[open].offset) ^ firstBytes(offset)) & receiverBits == 0
         {
             runs[open].length += length
             runs[open].datagrams += 1
@@ -90,6 +95,11 @@ public final class DatagramBatch {
                     uplink: uplink, remote: remote, local: local, offset: offset, length: length,
                     segmentSize: length, datagrams: 1))
         }
+    }
+
+    /// Of a datagram that stands there; a lane has space for four bytes behind a shorter one.
+    @inline(__always) private func firstBytes(_ offset: Int) -> UInt32 {
+        UInt32(littleEndian: arena.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
 
     /// Forgets all runs: they were sent, or are lost.

@@ -227,7 +227,7 @@ ssize_t braid_write2(int fd, const void *a, size_t a_count, const void *b, size_
     return n < 0 ? -errno : n;
 }
 
-int braid_set_coalescing(int fd) { return option(fd, IPPROTO_UDP, UDP_GRO, 1); }
+int braid_set_coalescing(int fd, int on) { return option(fd, IPPROTO_UDP, UDP_GRO, on); }
 
 int braid_set_packet_info(int fd, int is_ipv4) {
     return is_ipv4 ? option(fd, IPPROTO_IP, IP_PKTINFO, 1) : option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);

@@ -97,7 +97,7 @@ public final class DatagramSocket {
         if !isBound || !Self.hasBuffers(fd, kernelBuffer) {
             braid_set_buffers(fd, Int32(kernelBuffer))
         }
-        _ = braid_set_coalescing(fd)
+        _ = braid_set_coalescing(fd, 1)
         if !mayFragment { _ = braid_forbid_fragments(fd, isIPv4 ? 1 : 0) }
     }
 

@@ -44,7 +44,7 @@ public final class EngineDriver {
     }
     private var slots = UplinkTable<Slot>()
     private let exchange = DatagramExchange()
-    private let batch = DatagramBatch()
+    private let batch = DatagramBatch(receiverBits: DatagramHeader.receiverBits)
     private var timer: LoopTimer?
     private var packetTrace: PacketTrace?
     private var isDue = true

@@ -72,6 +72,10 @@ public final class ListenGroup {
     public func steer(older: [Int]) {
         guard isSteered else { return }
         let living = older.reduce(UInt32(0)) { $0 | 1 << UInt32($1 & 3) }
+        // Of several that follow one another the kernel would make one, and ask for the first alone.
+        for descriptor in descriptors {
+            _ = braid_set_coalescing(descriptor, older.isEmpty ? 1 : 0)
+        }
         _ = braid_steer(socket.descriptor, UInt32(generation), living)
         for i in descriptors.indices where i != generation && !older.contains(i) {
             braid_discard(descriptors[i])

@@ -44,6 +44,22 @@ private let there = SocketAddress(IPAddress(v4: 0xc000_0201), port: 443)
         #expect(batch.isEmpty && add(batch, 100) && batch.runs[0].offset == 0)
     }
 
+    /// The kernel asks for the first of a run alone which process it is for.
+    @Test func aRunIsForOneReceiver() {
+        let batch = DatagramBatch(receiverBits: 0x00c0_00f0)
+        for head in [
+            [0x40, 0, 0x05], [0x41, 7, 0x3f], [0x40, 0, 0x45], [0x40, 0, 0x85], [0x40, 0, 0x85],
+            [0x10, 0, 0x85]
+        ] as [[UInt8]] {
+            let room = batch.reserve(lane: 0)!
+            room.initializeMemory(as: UInt8.self, repeating: 0, count: 100)
+            room.copyMemory(from: head, byteCount: 3)
+            batch.commit(lane: 0, length: 100, uplink: 0, remote: there, local: here)
+        }
+        #expect(
+            shape(batch) == [[100, 2, 200], [100, 1, 100], [100, 2, 200], [100, 1, 100]])
+    }
+
     @Test func lanesDoNotMix() {
         let batch = DatagramBatch()
         for _ in 0..<3 {

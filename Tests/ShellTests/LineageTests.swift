@@ -1,7 +1,9 @@
+import Buffers
 import CDatagram
 import Glibc
 import Measures
 import Testing
+import Wire
 
 @testable import Shell
 
@@ -57,6 +59,37 @@ import Testing
         #expect(counts(group) == [0, 1, 0, 0])
         send(all, to: port)
         #expect(counts(group) == [6, 1, 0, 0])
+    }
+
+    /// A proxy has sessions with two processes over one socket: what it says to them in one turn is
+    /// not one message, of which the kernel would look at the beginning alone.
+    @Test func aRunForTwoProcessesArrivesAtBoth() throws {
+        let loop = try EventLoop(), exchange = DatagramExchange()
+        let group = try ListenGroup(SocketAddress(loopback, port: 0), generation: 1, loop: loop)
+        group.steer(older: [0])
+        let client = try DatagramSocket(.source(loopback, device: nil), loop: loop)
+        let batch = DatagramBatch(receiverBits: DatagramHeader.receiverBits)
+        for number in 0..<40 {
+            let bytes = record(number % 4 == 3 ? 0 : 1)
+            let room = try #require(batch.reserve(lane: 0))
+            room.copyMemory(from: bytes, byteCount: bytes.count)
+            batch.commit(
+                lane: 0, length: bytes.count, uplink: 0, remote: group.socket.localAddress,
+                local: .unspecifiedV4)
+        }
+        #expect(exchange.send(batch, uplink: 0, through: client) == .sent)
+        #expect(counts(group) == [10, 30, 0, 0])
+        // Nor does the receiving kernel make one of several, while there are two.
+        #expect(group.descriptors.map(coalesces) == [false, false, false, false])
+        group.steer(older: [])
+        #expect(group.descriptors.map(coalesces) == [true, true, true, true])
+    }
+
+    private func coalesces(_ descriptor: Int32) -> Bool {
+        var value: Int32 = 0, size = socklen_t(MemoryLayout<Int32>.size)
+        // UDP_GRO of linux/udp.h
+        getsockopt(descriptor, Int32(IPPROTO_UDP), 104, &value, &size)
+        return value != 0
     }
 
     @Test func aSecondProgramAtThePortIsRefused() throws {

@@ -128,8 +128,8 @@ def test_the_concentrators_sessions_go_on(w):
     check(is_there(first), "the first ended before its connections")
     w.wait(lambda: call.poll() is not None, "the call", 40)
     heard = json.loads(w.text("call"))
-    # Beside transfers that fill the line, a busy machine loses some; without its session a call loses two thirds.
-    check(heard["sent"] == 300 and heard["got"] >= 225, f"the call: {heard}")
+    # Beside transfers that fill the line, a busy machine loses some.
+    check(heard["sent"] == 300 and heard["got"] >= 270, f"the call: {heard}")
     check(download.result()["sha256"] == content_hash(12_000_000), "other bytes came down")
     check(upload.result()["sha256"] == content_hash(10_000_000), "other bytes came up")
     w.wait(lambda: not is_there(first) and not is_there(second), "the older ones to end", 20)

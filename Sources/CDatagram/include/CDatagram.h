@@ -86,7 +86,7 @@ ssize_t braid_write2(int fd, const void *a, size_t a_count, const void *b, size_
 // ---- Datagrams -----------------------------------------------------------------------------------
 
 // Asks for coalesced reception (UDP_GRO); 0 where the kernel does it.
-int braid_set_coalescing(int fd);
+int braid_set_coalescing(int fd, int on);
 // Asks for the address each datagram was sent to.
 int braid_set_packet_info(int fd, int is_ipv4);
 // What is sent leaves through the interface, whatever comes in by which one (IP_UNICAST_IF, IPV6_UNICAST_IF).

@@ -21,6 +21,9 @@ public struct DatagramHeader: Equatable, Sendable {
 
     /// Bytes of the header.
     public static let size = 8
+    /// Of the first four bytes, little-endian, what says which of a concentrator's processes at one
+    /// port gets a datagram: the kind, and the two bits of the session that are its generation.
+    public static let receiverBits: UInt32 = 0x00c0_00f0
     /// What follows the header.
     public var kind: Kind
     /// The keys' epoch modulo 4.
