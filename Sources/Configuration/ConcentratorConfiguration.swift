@@ -269,7 +269,8 @@ extension Field {
     /// Something that fits into a log line.
     private func userName() -> String? {
         guard let text = text() else { return nil }
-        let isPlain = text.unicodeScalars.allSatisfy { $0.value > 32 && $0.value != 127 }
+        let isPlain =
+            text.unicodeScalars.allSatisfy { $0.value > 32 } && Printable.text(text) == text
         guard (1...64).contains(text.utf8.count), isPlain,
             !text.hasPrefix(ConcentratorSettings.Invitation.prefix)
         else {

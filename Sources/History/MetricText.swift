@@ -77,7 +77,7 @@ public struct MetricText {
 
     private mutating func begin(_ name: String, _ kind: Kind, _ help: String) -> Bool {
         guard known.insert(name).inserted else { return false }
-        let help = help.replacing("\\", with: "\\\\").replacing("\n", with: "\\n")
+        let help = Self.escaped(help, quotes: false)
         text += "# HELP \(prefix)\(name) \(help)\n# TYPE \(prefix)\(name) \(kind.rawValue)\n"
         return true
     }
@@ -86,10 +86,20 @@ public struct MetricText {
         labels.map { "\($0)=\"\(escaped($1))\"" }.joined(separator: ",")
     }
 
-    /// A label's value, whatever it holds.
-    static func escaped(_ text: String) -> String {
-        text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing(
-            "\n", with: "\\n")
+    /// A label's value, whatever it holds; a help text, where quotes are to stay. By scalars: a
+    /// line's end behind a carriage return, or a quote with an accent on it, is a character of its
+    /// own.
+    static func escaped(_ text: String, quotes: Bool = true) -> String {
+        var out = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\n": out.append(contentsOf: "\\n".unicodeScalars)
+            case "\\": out.append(contentsOf: "\\\\".unicodeScalars)
+            case "\"" where quotes: out.append(contentsOf: "\\\"".unicodeScalars)
+            default: out.append(scalar)
+            }
+        }
+        return String(out)
     }
 
     private static func number(_ value: Double) -> String {

@@ -28,6 +28,29 @@ import Testing
                 """)
     }
 
+    @Test func oddLabelsStayInsideOfTheirQuotes() {
+        for odd in [
+            "a\r\nb 1", "q\"\u{301}} 1", "b\\\u{308}", "\u{1f469}\u{200d}\u{1f4bb}\n\u{301}"
+        ] {
+            var text = MetricText(prefix: "")
+            text.add("up", .gauge, odd, [.init(["user": odd], 1)])
+            let lines = text.text.utf8.split(separator: 10, omittingEmptySubsequences: false)
+            #expect(lines.count == 4, "\(text.text)")
+            // Every quote and backslash of the value has a backslash in front.
+            var isEscaped = false, open = 0
+            for byte in lines[2] {
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == 0x5c {
+                    isEscaped = true
+                } else if byte == 0x22 {
+                    open += 1
+                }
+            }
+            #expect(open == 2 && !isEscaped)
+        }
+    }
+
     @Test func histogramsAreCumulative() {
         var histogram = Histogram(bounds: [0.1, 1])
         for value in [0.05, 0.1, 0.5, 7] { histogram.add(value) }

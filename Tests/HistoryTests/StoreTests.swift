@@ -288,6 +288,69 @@ private final class Told: Sendable {
         #expect(try HistoryReader(path: settings.path).usage(.day).first?.volume.sent == 20)
     }
 
+    @Test func aFileThatIsMovedAwayIsFollowedByAnother() throws {
+        let folder = Folder(), settings = HistorySettings(path: folder.file("h.db")), told = Told()
+        var ledger = UsageLedger()
+        let writer = try #require(
+            HistoryWriter(.history(settings), ledger: &ledger) { told.note($0) })
+        func isWritten(_ bytes: Int) -> Bool {
+            for _ in 0..<100 {
+                usleep(50_000)
+                let rows = (try? HistoryReader(path: settings.path).usage(.day)) ?? []
+                if rows.first?.volume.sent == bytes { return true }
+            }
+            return false
+        }
+        writer.add(batch(wlan, sent: 1, at: now))
+        #expect(isWritten(1))
+        try FileManager.default.moveItem(atPath: settings.path, toPath: folder.file("old.db"))
+        writer.add(batch(wlan, sent: 2, at: now))
+        #expect(isWritten(2))
+        // Another program's in its place is one warning, and stays as it is.
+        try FileManager.default.removeItem(atPath: settings.path)
+        try Data(repeating: 0x41, count: 5_000).write(to: URL(fileURLWithPath: settings.path))
+        writer.add(batch(wlan, sent: 4, at: now))
+        for _ in 0..<100 where told.all.isEmpty { usleep(50_000) }
+        #expect(told.all.count == 1 && writer.isFailing)
+        writer.close()
+        #expect(try Data(contentsOf: URL(fileURLWithPath: settings.path)).count == 5_000)
+        #expect(try HistoryReader(path: folder.file("old.db")).usage(.day).first?.volume.sent == 1)
+    }
+
+    @Test func aClockThatIsAheadForADayMakesNothingOld() {
+        let day: Int64 = 86_400_000, month = 30 * day
+        var clock = AgeClock()
+        func at(_ wall: Int64, _ monotonic: Int64) -> Int64 {
+            clock.now(wall: wall, monotonic: monotonic) { nil }
+        }
+        #expect(at(now, 0) == now)
+        #expect(at(now + 4 * month, 1_000) == now + 1_000)
+        #expect(at(now + 9 * month, day) == now + day)
+        // Back, and by months too far.
+        #expect(at(now + 2 * day, 2 * day) == now + 2 * day)
+        #expect(at(now - 3 * month, 2 * day + 1) == now - 3 * month)
+        #expect(at(now + 2 * day, 2 * day + 2) == now - 3 * month + 1)
+        // What it says for a day is believed.
+        #expect(at(now + 3 * day, 3 * day) == now - 2 * day - 3 * month + day - 1 + 2 * day)
+        #expect(at(now + 3 * day + 3, 3 * day + 3) == now + 3 * day + 3)
+        // A machine that was off, or whose clock is wrong from the beginning.
+        var late = AgeClock()
+        #expect(late.now(wall: now + month, monotonic: 5) { now } == now)
+        #expect(late.now(wall: now + month + day, monotonic: day + 5) { nil } == now + month + day)
+    }
+
+    @Test func theLatestIsKnown() throws {
+        let folder = Folder(), settings = HistorySettings(path: folder.file("h.db"))
+        let store = try HistoryStore(settings, now: now)
+        #expect(try store.latest() == nil)
+        try store.write(batch(wlan, sent: 5, at: now))
+        #expect(try store.latest() == now / 3_600_000 * 3_600_000)
+        var more = HistoryBatch()
+        more.events = [entry(1, "x", at: now + 5)]
+        try store.write(more)
+        #expect(try store.latest() == now + 5)
+    }
+
     @Test func aSmallFileKeepsDays() throws {
         let folder = Folder(), path = folder.file("usage"), told = Told()
         var ledger = UsageLedger()

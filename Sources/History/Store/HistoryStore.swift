@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 
 /// How much of the past is kept, and where.
 public struct HistorySettings: Equatable, Sendable {
@@ -52,6 +53,8 @@ final class HistoryStore {
 
     private let database: Database
     private let settings: HistorySettings
+    /// Of the file that was opened.
+    private let device: dev_t, inode: ino_t
     /// Tells this process's events from those of others in the same file: when it opened it, ms.
     private let process: Int64
 
@@ -75,6 +78,9 @@ final class HistoryStore {
         self.settings = settings
         process = now
         database = try Database(path: settings.path, readOnly: false)
+        var about = stat()
+        _ = stat(settings.path, &about)
+        (device, inode) = (about.st_dev, about.st_ino)
         if try database.number("PRAGMA page_count") == 0 {
             try database.execute(
                 "PRAGMA page_size = \(Self.pageBytes); PRAGMA auto_vacuum = INCREMENTAL;")
@@ -134,6 +140,21 @@ final class HistoryStore {
     }
 
     // MARK: Writing
+
+    /// Somebody has moved the file away, or put another one in its place.
+    var isReplaced: Bool {
+        var about = stat()
+        return stat(settings.path, &about) != 0 || about.st_ino != inode || about.st_dev != device
+    }
+
+    /// When the latest of what is written happened, ms since 1970 UTC; nil: nothing is.
+    func latest() throws(StoreError) -> Int64? {
+        let event = try database.number(
+            "SELECT coalesce((SELECT time FROM event ORDER BY rowid DESC LIMIT 1), 0)")
+        let hour = try database.number("SELECT coalesce(max(hour), 0) FROM usage")
+        let found = max(event, hour > Int64(1 << 30) ? 0 : hour * 3_600_000)
+        return found > 0 ? found : nil
+    }
 
     /// In one transaction.
     func write(_ batch: HistoryBatch) throws(StoreError) {

@@ -207,6 +207,7 @@ private final class WriterState: @unchecked Sendable {
     private var nextTrim: Int64?
     /// There was no space: what is old goes before anything is written.
     private var trimsFirst = false
+    private var ages = AgeClock()
     /// Events since the last look for what is too old.
     private var events = 0
     /// After so many.
@@ -268,6 +269,7 @@ private final class WriterState: @unchecked Sendable {
         let now = Self.monotonic()
         guard insists || now >= nextWrite || nextTrim.map({ now >= $0 }) == true else { return }
         do throws(StoreError) {
+            if case .history(let store) = file, store.isReplaced { file = .closed }
             try open()
             switch file {
             case .closed: break
@@ -290,7 +292,7 @@ private final class WriterState: @unchecked Sendable {
     private func write(to store: HistoryStore, at now: Int64, isLast: Bool) throws(StoreError) {
         if trimsFirst {
             for _ in 0..<Self.maximumTrims
-            where try !store.trim(now: WallClock.milliseconds()) { break }
+            where try !store.trim(now: age(of: store)) { break }
             trimsFirst = false
         }
         if !unwritten.isEmpty { try store.write(unwritten) }
@@ -298,9 +300,15 @@ private final class WriterState: @unchecked Sendable {
         unwritten = HistoryBatch()
         if events > Self.eventsBetweenTrims { nextTrim = now }
         guard let due = nextTrim, now >= due, !isLast else { return }
-        let isMore = try store.trim(now: WallClock.milliseconds())
+        let isMore = try store.trim(now: age(of: store))
         events = 0
         nextTrim = now + (isMore ? HistoryWriter.interval : HistoryWriter.trimInterval)
+    }
+
+    private func age(of store: HistoryStore) -> Int64 {
+        ages.now(wall: WallClock.milliseconds(), monotonic: Self.monotonic()) {
+            (try? store.latest()) ?? nil
+        }
     }
 
     private func fail(_ error: StoreError, _ tell: (HistoryWriter.News) -> Void) {
