@@ -22,27 +22,44 @@ struct JoinCommand: ParsableCommand {
 
     /// For a session, for the answer on it, and for all uplinks to show whether they work.
     private static let session = Interval.seconds(15), answer = Interval.seconds(10)
+    /// For a session of a key that may be no user's.
+    private static let knownSession = Interval.seconds(5)
     private static let test = Interval.seconds(4)
 
     func run() throws {
         Privileges.forbidDumps()
         let invitation: Invitation
         do { invitation = try Invitation(link: link) } catch { throw Complaint.input("\(error)") }
-        let folder = options.path, key = StaticKeyPair(privateKey: SystemRandom.key())
-        let plan = plan(invitation, key, folder)
+        let folder = options.path
+        let isThere = access("\(folder)/proxy.key", F_OK) == 0
+        if access("\(folder)/proxy.yaml", F_OK) == 0, !options.print {
+            throw Complaint.input(
+                "\(folder)/proxy.yaml is there, and nothing is written over: move it and the key away, or name"
+                    + " another folder with --folder")
+        }
+        let key = try StaticKeyPair(
+            privateKey: isThere && !options.print ? found(in: folder) : SystemRandom.key())
+        let keyPlan = keyPlan(key, folder), plan = plan(invitation, folder)
         if options.print {
-            Swift.print("say a new key to the concentrator at \(names(invitation)), then:")
+            Swift.print(keyPlan.text)
+            Swift.print("say the key to the concentrator at \(names(invitation)), then:")
             Swift.print(plan.text)
             return
         }
-        for file in ["proxy.key", "proxy.yaml"] where access("\(folder)/\(file)", F_OK) == 0 {
-            throw Complaint.input(
-                "\(folder)/\(file) is there, and nothing is written over: move it away, or name another folder"
-                    + " with --folder")
-        }
         LogSetup.bootstrap(level: .critical)
-        let name = try enrol(invitation, key)
-        Swift.print("The concentrator knows this machine as \(name).")
+        // The key first: an invitation is not used up by a machine that can't keep one.
+        let isNewFolder = access(folder, F_OK) != 0
+        try keyPlan.perform { Swift.print($0) }
+        if isThere, try isKnown(invitation, key) {
+            Swift.print("The concentrator knows this machine's key already.")
+        } else {
+            let name = try enrol(invitation, key) {
+                guard !isThere else { return }
+                unlink("\(folder)/proxy.key")
+                if isNewFolder { rmdir(folder) }
+            }
+            Swift.print("The concentrator knows this machine as \(name).")
+        }
         try plan.perform { Swift.print($0) }
         try testWay(invitation, key)
         let file = "\(folder)/proxy.yaml"
@@ -55,6 +72,13 @@ struct JoinCommand: ParsableCommand {
 
     private func names(_ invitation: Invitation) -> String {
         invitation.addresses.map(\.description).joined(separator: ", ")
+    }
+
+    /// The key of a join that came no further, or that somebody has made.
+    private func found(in folder: String) throws -> Key32 {
+        do { return try KeyFile.read("\(folder)/proxy.key") } catch {
+            throw Complaint.input("\(folder)/proxy.key \(error)")
+        }
     }
 
     // MARK: The concentrator
@@ -71,26 +95,40 @@ struct JoinCommand: ParsableCommand {
         }
     }
 
-    private func enrol(_ invitation: Invitation, _ key: StaticKeyPair) throws -> String {
+    private func isKnown(_ invitation: Invitation, _ key: StaticKeyPair) throws -> Bool {
+        let client = try client(invitation, key)
+        defer { client.end() }
+        return client.waitForSession(Self.knownSession)
+    }
+
+    /// `isRefused` is called where the key is certainly no user's.
+    private func enrol(
+        _ invitation: Invitation, _ key: StaticKeyPair, isRefused: () -> Void
+    ) throws -> String {
         let client = try client(
             invitation, StaticKeyPair(privateKey: invitation.secret))
         defer { client.end() }
         guard client.waitForSession(Self.session) else {
+            isRefused()
             throw Complaint.failure(
                 "no answer from \(names(invitation)): \(client.obstacle ?? Self.silence)")
         }
         switch client.enrol(key.publicKey, Self.answer) {
         case .admitted(let name): return Printable.text(name)
-        case .refused(.over): throw Complaint.failure(Self.over)
+        case .refused(.over):
+            isRefused()
+            throw Complaint.failure(Self.over)
         case .refused(.keyInUse):
             throw Complaint.failure("the concentrator has a user with this key already")
         case .refused(.failed):
+            isRefused()
             throw Complaint.failure(
                 "the concentrator can't write the user down: its log says why (its users_directory must be"
                     + " its user's own)")
         case .refused(.admitted), .unanswered:
             // The answer may be what was lost: then the key is known.
-            throw Complaint.failure("the concentrator gave no answer about the invitation")
+            throw Complaint.failure(
+                "the concentrator gave no answer about the invitation: try it again")
         }
     }
 
@@ -117,9 +155,7 @@ struct JoinCommand: ParsableCommand {
 
     // MARK: Files
 
-    private func plan(
-        _ invitation: Invitation, _ key: StaticKeyPair, _ folder: String
-    ) -> SetupPlan {
+    private func keyPlan(_ key: StaticKeyPair, _ folder: String) -> SetupPlan {
         var plan = SetupPlan()
         let owner = options.user, mode: mode_t = owner == nil ? 0o600 : 0o640
         if let owner { plan.add(.user(owner)) }
@@ -128,6 +164,12 @@ struct JoinCommand: ParsableCommand {
             .file(
                 "\(folder)/proxy.key", text: key.privateKey.base64 + "\n", mode: mode, group: owner,
                 isSecret: true))
+        return plan
+    }
+
+    private func plan(_ invitation: Invitation, _ folder: String) -> SetupPlan {
+        var plan = SetupPlan()
+        let owner = options.user, mode: mode_t = owner == nil ? 0o600 : 0o640
         if let psk = invitation.preSharedKey {
             plan.add(
                 .file(

@@ -126,8 +126,15 @@ struct SetupPlan {
                 throw Complaint.failure("can't make \(way): \(SystemError.text(errno))")
             }
         }
-        guard mkdir(path, mode) == 0, chmod(path, mode) == 0, give(path, owner, group) else {
-            throw Complaint.failure("can't make \(path): \(SystemError.text(errno))")
+        // In its place when all is right: a folder of the wrong owner would be left as it is.
+        let new = path + ".new"
+        rmdir(new)
+        guard mkdir(new, 0o700) == 0, chmod(new, mode) == 0, give(new, owner, group),
+            rename(new, path) == 0
+        else {
+            let reason = SystemError.text(errno)
+            rmdir(new)
+            throw Complaint.failure("can't make \(path): \(reason)")
         }
         tell("made \(path)")
     }
@@ -135,18 +142,29 @@ struct SetupPlan {
     private static func write(
         _ path: String, _ text: String, _ mode: mode_t, _ group: String?
     ) throws {
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        // In its place when it is whole: half a key would be left as it is the next time.
+        let new = path + ".new"
+        unlink(new)
+        let descriptor = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             throw Complaint.failure("can't write \(path): \(SystemError.text(errno))")
         }
         defer { close(descriptor) }
-        guard Output.write(text, to: descriptor), give(path, nil, group),
-            fchmod(descriptor, mode) == 0, fsync(descriptor) == 0
+        guard Output.write(text, to: descriptor), give(new, nil, group),
+            fchmod(descriptor, mode) == 0, fsync(descriptor) == 0, put(new, path)
         else {
             let reason = SystemError.text(errno)
-            unlink(path)
+            unlink(new)
             throw Complaint.failure("can't write \(path): \(reason)")
         }
+    }
+
+    /// Under its name, unless somebody else has made one meanwhile.
+    private static func put(_ new: String, _ path: String) -> Bool {
+        if link(new, path) == 0 { unlink(new); return true }
+        // A file system without links.
+        guard errno == EPERM || errno == EOPNOTSUPP, access(path, F_OK) != 0 else { return false }
+        return rename(new, path) == 0
     }
 
     /// Only root can give something away.

@@ -66,11 +66,23 @@ def test_a_pair_in_two_commands(w):
     # Whoever reads the code reads the link.
     shown = braid(w, "join", "--print", link, "--folder", here, space=w.app)
     check(shown.returncode == 0 and not os.path.exists(here), f"{shown}")
+    # A machine that can't keep its key does not use the invitation up.
+    full = f"{w.folder}/full"
+    os.mkdir(full)
+    sh(f"mount -t tmpfs -o ro none {full}")
+    refused = braid(w, "join", link, "--run-as", "root", "--folder", full, space=w.app)
+    sh(f"umount {full}")
+    check(refused.returncode == 1 and "proxy.key" in refused.stderr, f"{refused}")
     said = done(w, "join", link, "--run-as", "root", "--folder", here, space=w.app)
     check("knows this machine as alice" in said, said)
     check(said.count("works, round trip") == 2, said)
     own = open(f"{here}/proxy.key").read().strip()
     check(own not in link and oct(os.stat(f"{here}/proxy.key").st_mode)[-3:] in ("640", "600"), "the key is open")
+    # It was interrupted behind its first words: it goes on.
+    os.unlink(f"{here}/proxy.yaml")
+    said = done(w, "join", link, "--run-as", "root", "--folder", here, space=w.app)
+    check("key already" in said and open(f"{here}/proxy.key").read().strip() == own and os.path.exists(f"{here}/proxy.yaml"), said)
+    check(sorted(os.listdir(here)) == ["proxy.key", "proxy.yaml"], f"{os.listdir(here)}")
     # A second time, with the same invitation: it was good for one.
     wait_refused = braid(w, "join", link, "--run-as", "root", "--folder", f"{w.folder}/thief", space=w.app)
     check(wait_refused.returncode == 1 and not os.path.exists(f"{w.folder}/thief/proxy.key"), f"{wait_refused}")
