@@ -422,6 +422,7 @@ public final class ConcentratorServer: EngineDelegate {
         var status = ServerStatus(
             role: "concentrator", uptime: loop.now() - began,
             listen: listen.map { "udp://\($0)" }, report: report)
+        status.longestTurnSeconds = loop.longestTurn.seconds
         status.connections = connections.count
         status.strangers = strangers.list(at: loop.now())
         status.counters = [

@@ -430,3 +430,4 @@ extension Target {
         if case .address(let address) = host { SocketAddress(address, port: port) } else { nil }
     }
 }
+        status.longestTurnSeconds = loop.longestTurn.seconds

@@ -18,6 +18,7 @@ public final class EventLoop {
     private var isDispatching = false
     /// What the turn that is under way has done so far.
     var record = TurnRecord()
+    private var turns = LongestTurn()
     private var maximumTurn = Interval.seconds(1 << 30)
     private var turnIsLong: ((TurnRecord) -> Void)?
 
@@ -112,6 +113,7 @@ public final class EventLoop {
             base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | (poll ? EVLOOP_NONBLOCK : 0))
         isDispatching = false
         for hook in hooks { perform(.engine, hook) }
+        if record.hasBegun { turns.note(record.duration, at: record.ended) }
         if record.duration > maximumTurn { turnIsLong?(record) }
         record = TurnRecord()
     }
@@ -124,6 +126,9 @@ public final class EventLoop {
         handler()
         record.end(part, at: Self.monotonic())
     }
+
+    /// The longest turn of the last one to two minutes: what everybody waited for at most.
+    public var longestTurn: Interval { turns.value(at: now()) }
 
     /// `report` is called after each turn that took longer than `limit`, of whichever parts it was
     /// made.

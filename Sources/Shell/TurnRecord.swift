@@ -18,6 +18,8 @@ public struct TurnRecord: Sendable {
 
     public init() {}
 
+    /// When the last part had ended.
+    var ended: Instant { reached }
     /// All parts together; zero where nothing ran.
     public var duration: Interval { began.map { reached - $0 } ?? .zero }
     /// Whether a part has begun in this turn, so that `reached` is when the last one ended.
@@ -39,5 +41,31 @@ public struct TurnRecord: Sendable {
         case .signal: signals += 1
         case .engine: break
         }
+    }
+}
+
+/// The longest turn of the present minute and of the one before: whoever asks once a minute misses
+/// none.
+struct LongestTurn {
+    private static let span = Interval.seconds(60)
+    private var present = Interval.zero, before = Interval.zero
+    private var end = Instant.zero
+
+    /// A turn that ended at `now`.
+    @inline(__always) mutating func note(_ duration: Interval, at now: Instant) {
+        if now >= end { begin(at: now) }
+        if duration > present { present = duration }
+    }
+
+    private mutating func begin(at now: Instant) {
+        before = now - end < Self.span ? present : .zero
+        present = .zero
+        end = now + Self.span
+    }
+
+    /// Of one to two minutes.
+    func value(at now: Instant) -> Interval {
+        if now - end >= Self.span { return .zero }
+        return now >= end ? present : max(present, before)
     }
 }

@@ -18,6 +18,10 @@ enum Metrics {
             "datagrams_dropped_total", .counter,
             "Datagrams that came in and were not authentic, or not understood.",
             [.init(status.datagramsDropped)])
+        out.add(
+            "loop_longest_turn_seconds", .gauge,
+            "Longest turn of the loop in the last one to two minutes.",
+            [.init(status.longestTurnSeconds ?? 0)])
         addUplinks(status, &out)
         addPaths(status, &out)
         addUsage(status, recorder, &out)
@@ -78,11 +82,11 @@ enum Metrics {
     private static func addUsage(
         _ status: ServerStatus, _ recorder: Recorder, _ out: inout MetricText
     ) {
-        let ledger = recorder.usage
+        let ledger = recorder.usage, sources = ledger.sources
         func samples(
             ofUsers: Bool, _ value: (UsageLedger.Volume) -> Int
         ) -> [MetricText.Sample] {
-            ledger.sources.filter { ($0.user != nil) == ofUsers }.map { source in
+            sources.filter { ($0.user != nil) == ofUsers }.map { source in
                 let value = value(ledger.total(of: source))
                 return source.user.map {
                     .init(["user": $0, "path": source.uplink], value)
