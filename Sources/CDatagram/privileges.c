@@ -69,6 +69,20 @@ int braid_drop_capability(int number) {
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
+int braid_pass_on(int number, int on) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0) return -errno;
+    uint32_t bit = UINT32_C(1) << (number % 32);
+    // Systemd may have passed it on already: then that stays.
+    if (on && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, number, 0, 0) == 1) return -EALREADY;
+    if (on) data[number / 32].inheritable |= bit;
+    else data[number / 32].inheritable &= ~bit;
+    if (syscall(SYS_capset, &header, data) < 0) return -errno;
+    // Without the inheritable bit it is gone from the ambient set, too.
+    return !on || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) == 0 ? 0 : -errno;
+}
+
 int braid_become(uint32_t user, uint32_t group, int keeps_raw_sockets, int keeps_administration) {
     uint64_t keep = (keeps_raw_sockets ? UINT64_C(1) << CAP_NET_RAW : 0)
                     | (keeps_administration ? UINT64_C(1) << CAP_NET_ADMIN : 0);

@@ -52,6 +52,10 @@ public final class ProxyServer: EngineDelegate {
     private let began: Instant
     private(set) var shutdown: Shutdown?
     private var capture: Capture?
+    /// Runs after a capture was handed over.
+    private var arrivals: LoopTimer?
+    /// From a program's SYN to the connection, in which it may send one once more.
+    private static let arrival = Interval.seconds(2)
     let metering: UplinkMetering
     /// What mode auto knows of the person.
     private var person: PersonHint?
@@ -196,7 +200,13 @@ public final class ProxyServer: EngineDelegate {
 
     func left(_ client: ClientConnection) {
         clients.remove(client)
-        shutdown?.noteRemaining(clients.count)
+        noteRemaining()
+    }
+
+    /// Something that the end waits for may be over.
+    func noteRemaining() {
+        guard arrivals == nil else { return }
+        shutdown?.noteRemaining(clients.count + (capture?.carriedOn ?? 0))
     }
 
     // MARK: Streams
@@ -335,15 +345,41 @@ public final class ProxyServer: EngineDelegate {
         let limit = drain ?? settings.drain
         let shutdown = Shutdown(loop: loop, limit: limit) { [weak self] in self?.finish() }
         self.shutdown = shutdown
-        shutdown.noteRemaining(clients.count)
+        guard capture?.isHandedOver == true else { return noteRemaining() }
+        // Connections that the kernel has given to this process's ports arrive still.
+        let timer = loop.timer(for: self) { server in
+            server.arrivals = nil
+            server.noteRemaining()
+        }
+        timer.arm(after: Self.arrival)
+        arrivals = timer
     }
+
+    // MARK: Another process
 
     /// What applications and programs connect to, for a process that is to follow this one.
     public var listeningSockets: [Int32] { ports.descriptors + names.descriptors }
 
+    /// What is captured, for a process that is to follow this one, which is `generation`; nil where
+    /// nothing is.
+    public func offerCapture(_ generation: Int) throws(SystemError) -> CaptureOffer? {
+        try capture?.offer(generation)
+    }
+
+    /// That process did not come to it.
+    public func resumeCapture() { capture?.resume() }
+
+    /// Takes over what the process before this one has captured; whether there was something.
+    public func takeCaptureOver() throws(SystemError) -> Bool { try capture?.takeOver() ?? false }
+
+    /// Of the processes that this one follows these live, by their generations.
+    public func follows(_ older: [Int]) { capture?.follows(older) }
+
     /// Another process serves the sockets now: those who are here are served to their end.
-    public func follow(drain: Interval?) {
+    /// `hasCapture`: it has also taken over what is captured.
+    public func follow(drain: Interval?, hasCapture: Bool) {
         names.stopListening()
+        if hasCapture { capture?.handedOver() }
         stop(drain: drain)
     }
 
@@ -406,6 +442,7 @@ public final class ProxyServer: EngineDelegate {
             listen: ports.all.map { "\($0.listener.scheme.rawValue)://\($0.address)" }
                 + names.listen.map { "dns://\($0)" },
             report: report)
+        status.longestTurnSeconds = loop.longestTurn.seconds
         status.uplinks = uplinkStates
         for i in status.sessions.indices {
             status.sessions[i].modeReason = reason(status.sessions[i].modeReason)
@@ -430,4 +467,3 @@ extension Target {
         if case .address(let address) = host { SocketAddress(address, port: port) } else { nil }
     }
 }
-        status.longestTurnSeconds = loop.longestTurn.seconds

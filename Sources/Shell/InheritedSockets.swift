@@ -23,6 +23,9 @@ public enum InheritedSockets {
     /// Beside it: the generation of the process that starts, then those of the older ones that live,
     /// whose life-lines (`Lineage`) stand behind the sockets in this order.
     static let generationVariable = "BRAID_GENERATION"
+    /// Beside both, where the process that starts is to take a capture over: `CaptureOffer.words`. The
+    /// claim's descriptor is the last one.
+    static let captureVariable = "BRAID_CAPTURE"
     /// The first descriptor behind standard error.
     static let first: Int32 = 3
     private static let maximum = 1_024
@@ -37,8 +40,10 @@ public enum InheritedSockets {
         let generations = variable(generationVariable).map { text in
             text.split(separator: " ").compactMap { Int($0) }
         }
+        let capture = variable(captureVariable)
         for name in [
-            Self.variable, generationVariable, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"
+            Self.variable, generationVariable, captureVariable, "LISTEN_FDS", "LISTEN_PID",
+            "LISTEN_FDNAMES"
         ] {
             unsetenv(name)
         }
@@ -47,8 +52,27 @@ public enum InheritedSockets {
         for descriptor in start..<start + count { keep(descriptor) }
         guard follows != nil else { return nil }
         _ = fcntl(first, F_SETFD, FD_CLOEXEC)
-        if let generations { adopt(generations, behind: start + count) }
+        if let generations {
+            adopt(generations, behind: start + count)
+            if let capture { adopt(capture, at: start + count + Int32(generations.count) - 1) }
+        }
         return first
+    }
+
+    private static func adopt(_ capture: String, at claim: Int32) {
+        guard fcntl(claim, F_SETFD, FD_CLOEXEC) == 0 else { return }
+        let offer = CaptureOffer(claim: claim, elsewhere: CaptureOffer.elsewhere(capture))
+        inheritedCapture.withLock { $0 = offer }
+    }
+
+    private static let inheritedCapture = Mutex<CaptureOffer?>(nil)
+
+    /// The capture that the process before hands over, once; whoever gets it owns the claim.
+    public static func takeCapture() -> CaptureOffer? {
+        inheritedCapture.withLock { known in
+            defer { known = nil }
+            return known
+        }
     }
 
     private static func adopt(_ generations: [Int], behind start: Int32) {
@@ -108,6 +132,7 @@ public enum InheritedSockets {
             all.forEach { Glibc.close($0.descriptor) }
             all = []
         }
+        if let unused = takeCapture() { Glibc.close(unused.claim) }
     }
 }
 
@@ -123,11 +148,16 @@ public enum Succession {
         }
     }
 
-    /// Everything is open: the process that was here before may stop.
-    public static func ready() {
+    /// Whether the process before waits for this one to be ready.
+    public static var isUnderWay: Bool { channel.withLock { $0 != nil } }
+
+    /// Everything is open: the process that was here before may stop. `hasCapture`: what it captured
+    /// is this one's.
+    public static func ready(hasCapture: Bool = false) {
         InheritedSockets.closeRest()
         guard let descriptor = channel.withLock({ $0.take() }) else { return }
-        _ = send(descriptor, Successor.word, Successor.word.count, Int32(MSG_NOSIGNAL))
+        let word = hasCapture ? Successor.captureWord : Successor.word
+        _ = send(descriptor, word, word.count, Int32(MSG_NOSIGNAL))
         Glibc.close(descriptor)
     }
 }

@@ -10,7 +10,7 @@ public final class PacketTrace {
 
     /// Records every segment `endpoint` sends or receives from now on.
     public init(path: String, endpoint: Endpoint, loop: EventLoop) throws(SystemError) {
-        let writer = try PcapWriter(path: path, loop: loop)
+        let writer = try PcapWriter(path: path, follows: Succession.isUnderWay, loop: loop)
         self.writer = writer
         PcapFile.header.withUnsafeBytes { writer.append($0) }
         let epoch = EventLoop.epoch()

@@ -53,6 +53,16 @@ public enum Privileges {
         if has(capability) { _ = braid_drop_capability(capability.rawValue) }
     }
 
+    /// What `body` starts has the capability, where this process has it: without this a program that
+    /// is started by a user other than root has none.
+    public static func passingOn<Value>(
+        _ capability: Capability, _ body: () throws(SystemError) -> Value
+    ) throws(SystemError) -> Value {
+        let isPassedOn = has(capability) && braid_pass_on(capability.rawValue, 1) == 0
+        defer { if isPassedOn { _ = braid_pass_on(capability.rawValue, 0) } }
+        return try body()
+    }
+
     /// Becomes `user` for good, with no capability left but those it needs.
     /// - Parameter bindsToInterfaces: sockets will be bound to interfaces (SO_BINDTODEVICE). Linux
     ///   5.7 and

@@ -8,14 +8,16 @@ public final class Successor {
     /// How it went.
     public enum Outcome: Equatable, Sendable {
         /// It serves; its process number. `isAware`: it knows of the others that live (`Lineage`), as
-        /// older versions do not.
-        case ready(pid_t, isAware: Bool)
+        /// older versions do not. `hasCapture`: it has taken the capture over that was offered.
+        case ready(pid_t, isAware: Bool, hasCapture: Bool)
         /// It ended before, with this exit code; nil where it took too long, and was ended.
         case failed(Int32?)
     }
 
     /// Older versions say `ready` and no more.
     static let word = Array("ready aware\n".utf8)
+    /// To those who have offered a capture alone.
+    static let captureWord = Array("ready aware capture\n".utf8)
     /// For a start: lists of rules, name servers.
     private static let limit = Interval.seconds(30)
     /// The path of this program, as it was when this process began: another version may stand there now.
@@ -31,10 +33,10 @@ public final class Successor {
     private var timer: LoopTimer?
     private var done: ((Outcome) -> Void)?
 
-    /// Starts it with the arguments of this process. `sockets` and life-lines stay this process's,
-    /// too. `done` is called once, from the loop, while this is kept.
+    /// Starts it with the arguments of this process. `sockets`, life-lines and `capture`'s claim stay
+    /// this process's, too. `done` is called once, from the loop, while this is kept.
     public init(
-        _ sockets: [Int32], _ place: Lineage.Place, loop: EventLoop,
+        _ sockets: [Int32], _ place: Lineage.Place, capture: CaptureOffer? = nil, loop: EventLoop,
         done: @escaping (Outcome) -> Void
     ) throws(SystemError) {
         guard let program = Self.program else {
@@ -45,7 +47,7 @@ public final class Successor {
         guard made == 0 else { throw SystemError("make a way to another process", code: -made) }
         defer { Glibc.close(pair.1) }
         do throws(SystemError) {
-            process = try Self.start(program, pair.1, sockets, place)
+            process = try Self.start(program, pair.1, sockets, place, capture)
         } catch {
             Glibc.close(pair.0)
             throw error
@@ -61,9 +63,11 @@ public final class Successor {
 
     /// `descriptors` are 3 and those behind it there.
     private static func start(
-        _ program: String, _ channel: Int32, _ sockets: [Int32], _ place: Lineage.Place
+        _ program: String, _ channel: Int32, _ sockets: [Int32], _ place: Lineage.Place,
+        _ capture: CaptureOffer?
     ) throws(SystemError) -> pid_t {
-        let descriptors = [channel] + sockets + place.older.map(\.lifeline)
+        let descriptors =
+            [channel] + sockets + place.older.map(\.lifeline) + (capture.map { [$0.claim] } ?? [])
         // Out of the way of the numbers they will have.
         let above = InheritedSockets.first + Int32(descriptors.count)
         var copies: [Int32] = []
@@ -80,7 +84,7 @@ public final class Successor {
         }
         var arguments = CommandLine.arguments.map { strdup($0) } + [nil]
         var environment =
-            environment(sockets: sockets.count, place).map { strdup($0) } + [nil]
+            environment(sockets: sockets.count, place, capture).map { strdup($0) } + [nil]
         defer { (arguments + environment).forEach { free($0) } }
         var process = pid_t()
         let code = posix_spawn(&process, program, &actions, nil, &arguments, &environment)
@@ -89,10 +93,12 @@ public final class Successor {
     }
 
     /// This process's own, but for what was meant for it alone.
-    private static func environment(sockets: Int, _ place: Lineage.Place) -> [String] {
+    private static func environment(
+        sockets: Int, _ place: Lineage.Place, _ capture: CaptureOffer?
+    ) -> [String] {
         let own = [
             "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", InheritedSockets.variable,
-            InheritedSockets.generationVariable
+            InheritedSockets.generationVariable, InheritedSockets.captureVariable
         ]
         let generations = [place.generation] + place.older.map(\.generation)
         var all: [String] = []
@@ -106,19 +112,22 @@ public final class Successor {
             "\(InheritedSockets.variable)=\(sockets)",
             InheritedSockets.generationVariable + "="
                 + generations.map(String.init).joined(separator: " ")
-        ]
+        ] + (capture.map { ["\(InheritedSockets.captureVariable)=\($0.words)"] } ?? [])
     }
 
     private func read() {
-        var isAware = false
+        var isAware = false, hasCapture = false
         let result = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { room in
             let result = channel.read(into: room)
-            if case .bytes(let n) = result { isAware = room[..<n].elementsEqual(Self.word) }
+            if case .bytes(let n) = result {
+                hasCapture = room[..<n].elementsEqual(Self.captureWord)
+                isAware = hasCapture || room[..<n].elementsEqual(Self.word)
+            }
             return result
         }
         switch result {
         case .blocked: return
-        case .bytes: end(.ready(process, isAware: isAware))
+        case .bytes: end(.ready(process, isAware: isAware, hasCapture: hasCapture))
         case .end, .failed:
             var status: Int32 = 0
             // It has closed the way by ending; one that did not end is ended, so that nothing waits.
@@ -127,6 +136,9 @@ public final class Successor {
             end(.failed(isOver && status & 0x7f == 0 ? status >> 8 & 0xff : 128))
         }
     }
+
+    /// It is wanted no more: it is killed, and `done` told that it has failed.
+    public func cancel() { end(.failed(nil)) }
 
     private func end(_ outcome: Outcome) {
         guard let done else { return }

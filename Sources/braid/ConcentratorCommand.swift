@@ -54,12 +54,10 @@ struct ConcentratorCommand: ParsableCommand {
             return Service(
                 status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
                 driver: server.driver, reload: reload, sockets: { server.listeningSockets },
-                follow: { server.follow(within: $0, isAware: $1) },
+                follow: { drain, isAware, _ in server.follow(within: drain, isAware: isAware) },
                 takeOver: { server.steer(older: $0) },
                 serveAgain: { server.serveAgain(older: $0) },
-                whyNoSuccessor: configuration.settings.pcap.map {
-                    "\($0) would be written by both: take pcap out, or restart"
-                })
+                whyNoSuccessor: { Upgrade.obstacle(toFile: configuration.settings.pcap) })
         }
     }
 }

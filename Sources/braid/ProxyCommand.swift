@@ -118,12 +118,16 @@ struct ProxyCommand: ParsableCommand {
                     }
                 },
                 sockets: { server.listeningSockets },
-                follow: { drain, _ in server.follow(drain: drain) },
-                whyNoSuccessor: configuration.settings.capture != nil
-                    ? "a captured network can't be handed over: restart the proxy instead"
-                    : configuration.settings.pcap.map {
-                        "\($0) would be written by both: take pcap out, or restart"
-                    })
+                follow: { drain, _, hasCapture in
+                    server.follow(drain: drain, hasCapture: hasCapture)
+                },
+                offerCapture: { (generation) throws(SystemError) in
+                    try server.offerCapture(generation)
+                },
+                resumeCapture: { server.resumeCapture() },
+                takeCaptureOver: { () throws(SystemError) in try server.takeCaptureOver() },
+                takeOver: { server.follows($0) },
+                whyNoSuccessor: { Upgrade.obstacle(toFile: configuration.settings.pcap) })
         }
     }
 }

@@ -35,15 +35,22 @@ struct Service {
     /// What is listened on, for a process that is to follow this one.
     var sockets: () -> [Int32]
     /// Another process serves what is listened on: what lives here ends, after so long at most.
-    /// `isAware`: it knows of this one (`Lineage`).
-    var follow: (_ drain: Interval?, _ isAware: Bool) -> Void
+    /// `isAware`: it knows of this one (`Lineage`). `hasCapture`: it has taken the capture over.
+    var follow: (_ drain: Interval?, _ isAware: Bool, _ hasCapture: Bool) -> Void
+    /// What is captured, for a process that is to follow; nil where there is nothing. The number is
+    /// this process's generation.
+    var offerCapture: ((_ generation: Int) throws(SystemError) -> CaptureOffer?)?
+    /// That process did not come to it.
+    var resumeCapture: (() -> Void)?
+    /// Takes over what the process before has captured; whether there was something.
+    var takeCaptureOver: (() throws(SystemError) -> Bool)?
     /// What is not the older processes', by their generations, is this one's; nil where they have
     /// nothing in common.
     var takeOver: ((_ older: [Int]) -> Void)?
     /// The process that followed has died: serves again. False where it can't.
     var serveAgain: ((_ older: [Int]) -> Bool)?
     /// Why no other process can follow; nil where one can.
-    var whyNoSuccessor: String?
+    var whyNoSuccessor: () -> String?
 }
 
 /// Runs a service until a signal ends it: log, control socket, status page, signals, service
@@ -103,6 +110,7 @@ enum Program {
                     signals += 1
                     if signals == 1 {
                         ServiceManager.stopping()
+                        upgrade?.end()
                         lineage.tellOlder(.stop)
                     }
                     service.stop()
@@ -121,9 +129,11 @@ enum Program {
             if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
             HistoryQueries.open(past, service.recorder)
             watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
+            // The last thing that may fail: until here the process before has it all.
+            let hasCapture = try service.takeCaptureOver?() ?? false
             ServiceManager.ready()
             service.takeOver?(lineage.olderGenerations)
-            Succession.ready()
+            Succession.ready(hasCapture: hasCapture)
             lineage.endTooOld()
             withExtendedLifetime(watchdog) { loop.run() }
             control?.close()

@@ -26,6 +26,8 @@ final class Upgrade {
         case followed(pid_t)
     }
     private var state = State.alone
+    /// The service is to end.
+    private var isEnding = false
     private let service: Service
     private let lineage: Lineage
     private let surroundings: Surroundings
@@ -54,6 +56,14 @@ final class Upgrade {
         }
     }
 
+    /// Why a process that follows could not write its own `pcap` beside this one's; nil where it can,
+    /// or there is none.
+    static func obstacle(toFile pcap: String?) -> String? {
+        guard let pcap, let why = PcapWriter.obstacle(path: pcap) else { return nil }
+        return
+            "the new process can't write pcap beside this one's: \(why); take pcap out, or restart"
+    }
+
     /// Whether another process serves what this one did.
     var isFollowed: Bool { if case .followed = state { true } else { false } }
 
@@ -64,9 +74,10 @@ final class Upgrade {
             switch state {
             case .starting: "another process is starting already"
             case .followed: "another process serves already; this one only ends what it has"
+            case .alone where isEnding: "this one is ending"
             case .alone where getpid() == 1:
                 "this is the first process of a container, which would end with it: start another container"
-            case .alone: service.whyNoSuccessor
+            case .alone: service.whyNoSuccessor()
             }
         if let obstacle { return reply(ControlRequests.refusal + obstacle + "\n") }
         guard let place = lineage.next else {
@@ -75,33 +86,46 @@ final class Upgrade {
         }
         surroundings.closePage()
         do {
-            let successor = try Successor(service.sockets(), place, loop: loop) { [weak self] in
-                self?.ended($0, drain, reply)
+            let capture = try service.offerCapture?(lineage.generation)
+            let successor = try Privileges.passingOn(.networkAdministration) {
+                () throws(SystemError) in
+                try Successor(service.sockets(), place, capture: capture, loop: loop) {
+                    [weak self] in self?.ended($0, drain, reply)
+                }
             }
             state = .starting(successor)
         } catch {
+            service.resumeCapture?()
             surroundings.reopenPage()
             reply(ControlRequests.refusal + "can't \(error)\n")
         }
+    }
+
+    /// The service is to end: no process follows any more, also none that is about to.
+    func end() {
+        isEnding = true
+        if case .starting(let successor) = state { successor.cancel() }
     }
 
     private func ended(
         _ outcome: Successor.Outcome, _ drain: Interval?, _ reply: (String) -> Void
     ) {
         switch outcome {
-        case .ready(let process, let isAware):
+        case .ready(let process, let isAware, let hasCapture):
             state = .followed(process)
             lineage.followed()
             surroundings.feedWatchdog(false)
             log.notice("another process follows", metadata: ["process": "\(process)"])
             ServiceManager.followed(by: process)
             reply("process \(process) serves; this one (\(getpid())) ends what it has\n")
-            service.follow(drain, isAware)
+            if !hasCapture { service.resumeCapture?() }
+            service.follow(drain, isAware, hasCapture)
         case .failed(let code):
             state = .alone
+            service.resumeCapture?()
             // It may have come as far as to take the port.
             service.takeOver?(lineage.olderGenerations)
-            surroundings.reopenPage()
+            if !isEnding { surroundings.reopenPage() }
             let why =
                 code.map {
                     "ended at its start with exit code \($0); its message stands in the log"

@@ -7,8 +7,9 @@ import sys
 import time
 
 from runner import check, seconds
+from test_capture import capturing, download, fetch, only_tunnel, same, state, watch
 from test_datagrams import echo
-from world import HERE, ORIGIN, content_hash
+from world import HERE, ORIGIN, ORIGIN6, content_hash
 
 # Connections one after another without a pause, until a line comes: how many were served, and how many were not.
 KNOCK = """
@@ -39,8 +40,41 @@ print(served, refused, flush=True)
 """ % HERE
 
 
-def knocking(w):
-    process = subprocess.Popen(["ip", "netns", "exec", w.app, sys.executable, "-c", KNOCK], text=True, stdin=-1, stdout=-1)
+# The same of a program that knows of no proxy.
+CAPTURED_KNOCK = KNOCK.replace('socks5("origin.test", 80, timeout=15)', f'(socket.create_connection(("{ORIGIN}", 80), 15), 0)')
+
+# A datagram every 20 ms to somebody who says from which port it came: how many were answered, and the ports.
+CAPTURED_CALL = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 7020))
+s.setblocking(False)
+began, sent, heard, ports = time.monotonic(), 0, set(), set()
+while time.monotonic() - began < int(sys.argv[2]) * 0.02 + 1:
+    if sent < int(sys.argv[2]) and time.monotonic() >= began + sent * 0.02:
+        s.send(b"%d" % sent)
+        sent += 1
+    try:
+        number, port = s.recv(100).split()
+        heard.add(int(number))
+        ports.add(int(port))
+    except BlockingIOError:
+        time.sleep(0.002)
+print(len(heard), len(ports), flush=True)
+"""
+ANSWERING = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("%s", 7020))
+print("ready", flush=True)
+while True:
+    data, peer = s.recvfrom(100)
+    s.sendto(data + b" %%d" %% peer[1], peer)
+""" % ORIGIN
+
+
+def knocking(w, script=KNOCK):
+    process = subprocess.Popen(["ip", "netns", "exec", w.app, sys.executable, "-c", script], text=True, stdin=-1, stdout=-1)
     w.processes.append(process)
     return process
 
@@ -198,6 +232,72 @@ def test_one_that_does_not_start_changes_nothing(w):
     check(upgrade(w, pair, "proxy", "--drain", "0s").returncode == 0, "it does not start though all is right")
     w.wait(lambda: (pair.status() or {}).get("pid", pid) != pid, "the new process")
     check(w.curl("http://origin.test/where").returncode == 0, "the new one does not serve")
+    pair.stop_all()
+
+
+@seconds(150)
+def test_what_is_captured_goes_on(w):
+    """Programs' and clients' downloads and a call over two upgrades; nobody new fails, nothing gets out, nothing stays."""
+    pair = capturing(w, "machine: true, networks: [br-lan], on_exit: closed")
+    watcher = watch(w)
+    w.start(w.net, [sys.executable, "-c", ANSWERING], "answering")
+    w.wait(lambda: "ready" in w.text("answering"), "the one who answers")
+    w.limit(wifi=16, cell=8)
+    right = open(pair.files[0]).read()
+    # One that does not start leaves everything as it is.
+    with open(pair.files[0], "w") as file:
+        file.write(right + "nonsense: 1\n")
+    check(upgrade(w, pair, "proxy").returncode == 2, "a wrong configuration is taken")
+    fetch(w, w.lan, ORIGIN)
+    with open(pair.files[0], "w") as file:
+        file.write(right)
+    knocks = knocking(w, CAPTURED_KNOCK)
+    transfers = [download(w, w.app, ORIGIN, 6_000_000, "program"), download(w, w.app, f"[{ORIGIN6}]", 5_000_000, "program6"),
+                 download(w, w.lan, ORIGIN, 5_000_000, "client")]
+    call = w.start(w.app, [sys.executable, "-c", CAPTURED_CALL, ORIGIN, "300"], "call")
+    time.sleep(1)
+    first = pair.status()["pid"]
+    for _ in range(2):
+        old = pair.status()["pid"]
+        done = upgrade(w, pair, "proxy", "--drain", "1m")
+        check(done.returncode == 0, f"{done}")
+        w.wait(lambda: (pair.status() or {}).get("pid", old) != old, "the new process")
+        fetch(w, w.lan, ORIGIN6)
+        check(is_there(first), "the first ended before its connections")
+    for finish in transfers:
+        finish()
+    w.wait(lambda: call.poll() is not None, "the call", 20)
+    answered, ports = map(int, w.text("call").split())
+    check(answered >= 270 and ports == 1, f"of the call's 300 datagrams {answered} were answered, from {ports} ports")
+    w.notes.append(f"{served_all(knocks)} connections meanwhile; {answered} of 300 datagrams")
+    w.wait(lambda: not is_there(first), "the older ones to end", 30)
+    for space in (w.app, w.lan):
+        fetch(w, space, ORIGIN)
+    only_tunnel(w, watcher)
+    # With another word for its end: what is there is taken away with the last one.
+    with open(pair.files[0], "w") as file:
+        file.write(right.replace("on_exit: closed", "on_exit: open"))
+    old = pair.status()["pid"]
+    check(upgrade(w, pair, "proxy", "--drain", "0s").returncode == 0, "the last one")
+    w.wait(lambda: (pair.status() or {}).get("pid", old) != old, "the last process")
+    fetch(w, w.app, ORIGIN)
+    last = pair.status()["pid"]
+    os.kill(last, signal.SIGTERM)
+    w.wait(lambda: not is_there(last), "its end", 20)
+    same(w.before, state(w))
+
+
+def test_pcap_goes_on_in_another_file(w):
+    pair = w.pair(proxy=f"pcap: {w.folder}/seen.pcap\n")
+    check(w.curl("http://origin.test/bytes/300000", "-o", "/dev/null").returncode == 0, "no download")
+    old = pair.status()["pid"]
+    check(upgrade(w, pair, "proxy", "--drain", "0s").returncode == 0, "it is refused")
+    w.wait(lambda: (pair.status() or {}).get("pid", old) != old, "the new process")
+    check(w.curl("http://origin.test/bytes/300000", "-o", "/dev/null").returncode == 0, "no download")
+    size = lambda name: os.path.getsize(f"{w.folder}/{name}") if os.path.exists(f"{w.folder}/{name}") else 0
+    w.wait(lambda: size("seen.pcap") > 300_000 and size("seen.pcap.1") > 300_000, "both files", 5)
+    heads = [open(f"{w.folder}/{name}", "rb").read(24) for name in ("seen.pcap", "seen.pcap.1")]
+    check(heads[0] == heads[1], f"{heads}")
     pair.stop_all()
 
 

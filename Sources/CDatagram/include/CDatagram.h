@@ -30,6 +30,9 @@ void braid_mark_sockets(uint32_t mark);
 int braid_has_capability(int number);
 // Gives one up for good.
 int braid_drop_capability(int number);
+// Whether the programs that the process starts from now on have it, too: they must be no root's, and the process must
+// have it. 0, or a negative errno; -EALREADY where they have it anyway.
+int braid_pass_on(int number, int on);
 // An abstract Unix socket of that name, of which there is one in a network namespace.
 int braid_claim(const char *name);
 // The socket may have addresses that are others' (IP_TRANSPARENT, IPV6_TRANSPARENT).

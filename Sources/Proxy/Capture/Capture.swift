@@ -26,6 +26,10 @@ final class Capture {
     private var dialsBySource = Tally<IPAddress>()
     private var ipv6 = IPv6Reachability()
     private var notices = NoticeLimit()
+    /// Another process has it: what lives here goes on.
+    private(set) var isHandedOver = false
+    /// Processes that this one follows live: addresses are kept for their connections, too.
+    private var hasOlder = false
 
     struct Counters {
         var connections = 0, refused = 0, ownDestinations = 0, retransmitted = 0, overflow = 0
@@ -39,7 +43,8 @@ final class Capture {
     private static let maximumDials = 1_024
     private static let maximumDialsOfSource = 512
 
-    /// Opens the sockets, and sets the rules by which everything comes to them.
+    /// Opens the sockets, and sets the rules by which everything comes to them; where the process
+    /// before hands its capture over, with `takeOver`.
     init(_ plan: CapturePlan, _ server: ProxyServer, log: Logger) throws(SystemError) {
         self.server = server
         self.log = log
@@ -57,14 +62,55 @@ final class Capture {
             (ports.udp4, ports.udp6) = (datagrams.port4, datagrams.port6)
         }
         let installation = try CaptureInstallation(
-            plan, ports: ports, isTransparent: isTransparent, loop: server.loop, log: log)
+            plan, ports: ports, isTransparent: isTransparent, from: InheritedSockets.takeCapture(),
+            loop: server.loop, log: log)
         self.installation = installation
-        installation.isUsed = { [weak self] in self?.isUsed($0) == true }
+        installation.isUsed = { [weak self] in
+            self?.hasOlder == true || self?.isUsed($0) == true
+        }
         installation.queue?.start { [weak self] in self?.held($0) }
     }
 
+    // MARK: Another process
+
+    /// Lets the one that is about to start take everything over. `generation`: this one's.
+    func offer(_ generation: Int) throws(SystemError) -> CaptureOffer? {
+        let own = CapturedElsewhere(
+            generation: generation, port4: datagrams?.port4, port6: datagrams?.port6,
+            clients: datagrams?.clients ?? [])
+        return try installation?.offer(own)
+    }
+
+    /// It did not come to it.
+    func resume() { installation?.resume() }
+
+    /// It has everything that begins from now on. Who is on the way to this one's ports arrives.
+    func handedOver() {
+        isHandedOver = true
+        for dial in Array(dials.values) where dial.isHeld { dial.cut() }
+        installation?.handedOver()
+    }
+
+    /// Takes over what the process before has offered; false where there was nothing.
+    func takeOver() throws(SystemError) -> Bool {
+        guard let installation, !installation.isInstalled else { return false }
+        hasOlder = true
+        try installation.takeOver()
+        return true
+    }
+
+    /// Of the older processes these live, by their generations.
+    func follows(_ older: [Int]) {
+        hasOlder = !older.isEmpty
+        installation?.keepElsewhere(older)
+    }
+
+    /// Flows of datagrams that another process has left to this one, and that are in use.
+    var carriedOn: Int { isHandedOver ? datagrams?.countUsed ?? 0 : 0 }
+
     /// No new connections; the living ones go on.
     func stopAccepting() {
+        guard !isHandedOver else { return }
         installation?.endNew()
         for dial in Array(dials.values) { dial.cut() }
         datagrams?.stopAccepting()

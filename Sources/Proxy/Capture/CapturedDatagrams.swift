@@ -24,8 +24,17 @@ final class CapturedDatagrams {
     private static let maximum = 960
     private static let maximumOfSource = 480
     private static let sweepInterval = Interval.seconds(2)
+    /// A call says something more often; nobody waits longer for the end of one.
+    private static let rest = Interval.seconds(10)
 
     var count: Int { associations.count }
+    /// Whose datagrams come here.
+    var clients: [SocketAddress] { Array(associations.keys) }
+    /// Associations that were used of late.
+    var countUsed: Int {
+        let now = server.driver.now
+        return associations.values.count { now - $0.usedAt < Self.rest }
+    }
     private var server: ProxyServer { capture.server }
 
     init(_ capture: Capture) throws(SystemError) {
@@ -154,6 +163,7 @@ final class CapturedDatagrams {
         replies.closeIdle(at: now)
         pace.forgetRested(at: now)
         if !associations.isEmpty { sweep?.arm(after: Self.sweepInterval) }
+        server.noteRemaining()
     }
 
     func forget(_ association: CapturedAssociation) {

@@ -42,6 +42,9 @@ final class CapturedDial: Requester {
     /// Where the program connects to.
     private var target: Target { ends.target }
 
+    /// Its SYN waits still.
+    var isHeld: Bool { if case .dialling = state { true } else { false } }
+
     func start() { begin(capture.server.begin(target, for: self)) }
 
     private func begin(_ beginning: Beginning) {

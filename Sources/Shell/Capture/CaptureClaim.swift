@@ -9,9 +9,21 @@ import Glibc
 final class CaptureClaim {
     private enum Kind {
         case queue(OpaquePointer)
+        /// Also of a queue, where another process has handed it over.
         case socket(Int32)
     }
     private let kind: Kind
+
+    /// Whoever has a copy of it open has the claim, too.
+    var descriptor: Int32 {
+        switch kind {
+        case .queue(let socket): mnl_socket_get_fd(socket)
+        case .socket(let descriptor): descriptor
+        }
+    }
+
+    /// One that another process has handed over, as a descriptor that is this object's now.
+    init(adopting descriptor: Int32) { kind = .socket(descriptor) }
 
     /// Just below those in which packets are held.
     private static let queue: UInt16 = 8_683

@@ -12,20 +12,23 @@ public final class CaptureInstallation {
     public let queue: PacketQueue?
     /// What is captured, as configured.
     public let plan: CapturePlan
-    private let log: Logger
-    private let tables: NFTables
+    let log: Logger
+    let tables: NFTables
     private let loop: EventLoop
-    private var claim: CaptureClaim?
-    private var table: CaptureTable
+    var claim: CaptureClaim?
+    var table: CaptureTable
     /// The table as the kernel shows it when nobody else has changed it.
-    private var shown = ""
+    var shown = ""
     /// Nil without TPROXY.
-    private var routes: KeptRoutes?
-    private var isInstalled = true
+    var routes: KeptRoutes?
+    /// What stands in the kernel is this process's.
+    public internal(set) var isInstalled = false
+    /// Another process is about to take it.
+    var isOffered = false
     private var watch: CaptureWatch?
     private var look: LoopTimer?
     /// Nil where no program of this machine is captured.
-    private var addresses: KeptAddresses?
+    var addresses: KeptAddresses?
     private var check: LoopTimer?
     /// Whether a captured connection of a program has this address.
     public var isUsed: (IPAddress) -> Bool = { _ in false }
@@ -39,14 +42,19 @@ public final class CaptureInstallation {
     /// - Parameter ports: where the proxy listens already; its queue is chosen here.
     /// - Parameter isTransparent: whether they are such as TPROXY gives packets to, see
     ///   `hasTransparency`.
+    /// - Parameter offer: what another process hands over: then nothing is set before `takeOver`.
     public init(
-        _ plan: CapturePlan, ports: CapturePorts, isTransparent: Bool, loop: EventLoop,
-        log: Logger = Logger(label: "capture")
+        _ plan: CapturePlan, ports: CapturePorts, isTransparent: Bool, from offer: CaptureOffer?,
+        loop: EventLoop, log: Logger = Logger(label: "capture")
     ) throws(SystemError) {
         self.plan = plan
         self.log = log
         self.loop = loop
-        claim = try CaptureClaim()
+        if let offer {
+            claim = CaptureClaim(adopting: offer.claim)
+        } else {
+            claim = try CaptureClaim()
+        }
         guard let tables = NFTables() else {
             throw SystemError("capture traffic (nftables)", code: EPROTONOSUPPORT)
         }
@@ -57,11 +65,16 @@ public final class CaptureInstallation {
         table = CaptureTable(
             plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
             attached: networks, isOwned: plan.exit == .open, isTransparent: isTransparent)
+        table.elsewhere = offer?.elsewhere ?? []
+        if offer == nil { try install() }
+    }
+
+    private func install() throws(SystemError) {
         if table.knowsOlder { table.older = (try? SocketOwner.connectedPorts()) ?? [] }
         try KeptAddresses.removeLeftovers()
         if plan.machine { addresses = try KeptAddresses() }
-        if isTransparent {
-            routes = try KeptRoutes(plan.networks, wantsIPv6: ports.tcp6 != nil)
+        if table.isTransparent {
+            routes = try KeptRoutes(plan.networks, wantsIPv6: table.ports.tcp6 != nil)
         } else {
             try CaptureRoutes.removeAll()
         }
@@ -73,7 +86,13 @@ public final class CaptureInstallation {
             queue?.close()
             throw error
         }
+        isInstalled = true
         startWatching()
+        tellCapturing()
+    }
+
+    func tellCapturing() {
+        let isTransparent = table.isTransparent
         log.notice(
             "capturing",
             metadata: [
@@ -209,9 +228,10 @@ public final class CaptureInstallation {
         }
     }
 
-    /// Sets the table by the best means this kernel has.
-    private static func install(
-        _ wanted: CaptureTable, _ tables: NFTables, _ log: Logger
+    /// Sets the table by the best means this kernel has. `keepsOld`: where that fails, what is there
+    /// is another process's and stays.
+    static func install(
+        _ wanted: CaptureTable, _ tables: NFTables, _ log: Logger, keepsOld: Bool = false
     ) throws(SystemError) -> CaptureTable {
         var failure: NFTables.Failure?
         for table in variants(wanted) {
@@ -227,7 +247,7 @@ public final class CaptureInstallation {
                 return table
             } catch { failure = error }
         }
-        try? tables.removeAll()
+        if !keepsOld { try? tables.removeAll() }
         throw SystemError(
             "capture traffic (nftables: \(failure?.description ?? "refused"))", code: EPERM)
     }
@@ -298,7 +318,7 @@ public final class CaptureInstallation {
         }.sorted { "\($0)" < "\($1)" }
     }
 
-    private func startWatching() {
+    func startWatching() {
         look = loop.timer(for: self) { $0.refresh() }
         check = loop.timer(for: self) { $0.keepAddresses() }
         watch = CaptureWatch(loop: loop, log: log) { [weak self] in
@@ -308,7 +328,7 @@ public final class CaptureInstallation {
         look?.arm(after: Self.rest)
     }
 
-    private func stopWatching() {
+    func stopWatching() {
         look?.cancel()
         check?.cancel()
         watch?.cancel()
@@ -334,7 +354,7 @@ public final class CaptureInstallation {
 
     /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where one
     /// is missing.
-    private static func show(_ tables: NFTables) -> String {
+    static func show(_ tables: NFTables) -> String {
         var text = (try? tables.run("list table inet \(CaptureTable.name)")) ?? ""
         for chain in ["hold_machine", "hold_network"] {
             text += (try? tables.run("list chain inet \(CaptureTable.holdName) \(chain)")) ?? ""

@@ -77,6 +77,24 @@ struct CaptureRoutes: Equatable {
         return routes
     }
 
+    /// Those that stand, where they are just the ones for these networks; else nil.
+    static func present(_ networks: [String]) throws(SystemError) -> CaptureRoutes? {
+        let found = try RouteSocket().ownRules()
+        guard var routes = found.first?.routes else { return nil }
+        routes.networks = networks
+        routes.hasIPv6 = found.contains { !$0.isIPv4 }
+        for isIPv4 in routes.hasIPv6 ? [true, false] : [true] {
+            let own = found.filter { $0.isIPv4 == isIPv4 }
+            guard own.count == routes.rules.count,
+                own.allSatisfy({
+                    $0.routes.table == routes.table && $0.routes.priority == routes.priority
+                        && routes.rules.contains($0.rule)
+                })
+            else { return nil }
+        }
+        return try routes.areInForce() ? routes : nil
+    }
+
     /// Takes away what carries the protocol number and the mark; nothing where there is nothing.
     static func removeAll() throws(SystemError) { try removeAll(RouteSocket()) }
 

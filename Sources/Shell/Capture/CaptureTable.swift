@@ -56,6 +56,8 @@ struct CaptureTable {
     var findsSockets = true
     /// No new flow is captured any more; the living ones go on.
     var isEnding = false
+    /// Datagrams that older processes carry on.
+    var elsewhere: [CapturedElsewhere] = []
 
     /// One transaction, in place of the tables of these names that are there.
     func text(replacing present: [String]) -> String { Self.removal(of: present) + text }
@@ -73,6 +75,7 @@ struct CaptureTable {
             out += "    set older {\n        type inet_service\n"
             out += (ports.isEmpty ? "" : "        elements = { \(ports) }\n") + "    }\n"
         }
+        if isTransparent { out += elsewhere.map(\.sets).joined() }
         for (name, rules) in chains where !rules.isEmpty {
             out += "    chain \(name) {\n"
             for rule in rules { out += "        \(rule)\n" }
@@ -401,6 +404,15 @@ struct CaptureTable {
             rules.append(
                 "\(Self.isCaptured) meta nfproto \(family) meta l4proto \(proto) tproxy \(target) accept"
             )
+        }
+        for older in elsewhere {
+            for (isIPv4, port) in older.families {
+                let (family, address) = isIPv4 ? ("ip", "127.0.0.1") : ("ip6", "[::1]")
+                rules.append(
+                    "\(Self.isCaptured) meta l4proto 17 \(family) saddr . th sport"
+                        + " @\(older.setName(isIPv4: isIPv4))"
+                        + " tproxy \(family) to \(address):\(port) accept")
+            }
         }
         take("ipv4", 6, ports.tcp4)
         take("ipv6", 6, ports.tcp6)

@@ -15,10 +15,12 @@ final class KeptAddresses {
     /// Of an IPv4 address, as `ip address` shows it.
     private static let label = "lo:braid"
 
-    /// Looks for the first time. Needs CAP_NET_ADMIN when it keeps one.
-    init() throws(SystemError) {
+    /// Looks for the first time. Needs CAP_NET_ADMIN when it keeps one. `adopts`: those that another
+    /// process keeps are this one's from now on.
+    init(adopts: Bool = false) throws(SystemError) {
         socket = try Netlink.open(NETLINK_ROUTE)
         known = Self.elsewhere(try Netlink.snapshot())
+        if adopts { kept = Set(try Self.leftovers(socket)) }
     }
 
     deinit { mnl_socket_close(socket) }
@@ -47,6 +49,11 @@ final class KeptAddresses {
     static func removeLeftovers() throws(SystemError) {
         let socket = try Netlink.open(NETLINK_ROUTE)
         defer { mnl_socket_close(socket) }
+        for address in try leftovers(socket) { try change(address, isNew: false, socket) }
+    }
+
+    /// Those of the loopback that some process of Braid's keeps, or kept.
+    private static func leftovers(_ socket: OpaquePointer) throws(SystemError) -> [IPAddress] {
         var left: [IPAddress] = []
         let loopback = if_nametoindex("lo")
         try Netlink.dump(socket, UInt16(RTM_GETADDR), ifaddrmsg()) { message in
@@ -67,7 +74,7 @@ final class KeptAddresses {
             }
             if isOurs, let address { left.append(address) }
         }
-        for address in left { try change(address, isNew: false, socket) }
+        return left
     }
 
     /// Those of other interfaces than the loopback.
