@@ -165,6 +165,53 @@ private final class Asker {
         #expect(origin.asked.isEmpty)
     }
 
+    /// Who asks for signatures, for what was not checked, or whether it was, is understood by
+    /// whoever is asked: through the tunnel, at home, and beside both for the concentrator's name.
+    @Test func flagsGoWithAQuestion() throws {
+        let (street, origin, home, asker) = try set()
+        let names = street.proxy.names
+        let checked: UInt16 = 0x0020, unchecked: UInt16 = 0x0010
+        var heard: [DNSQuery] = []
+        for server in [origin, home] {
+            server.answer = { query in
+                heard.append(query)
+                var answer = query.answer(addresses: [[192, 0, 2, 7]], lifetime: 60)
+                answer[3] |= UInt8(checked)
+                return answer
+            }
+        }
+        names.concentrators = [DNSName("concentrator.test")!]
+        for (name, isBeside) in [
+            ("signed.test", false), ("signed.lan", false), ("concentrator.test", true)
+        ] {
+            var query = Self.query(name, size: 1_400)
+            query.flags |= unchecked
+            query.extended?.wantsSignatures = true
+            heard = []
+            asker.answers = []
+            if isBeside {
+                let me = NameService.Client(
+                    address: asker.socket.localAddress, transport: .datagram)
+                query.bytes.withUnsafeBytes {
+                    names.ask($0, from: me, of: home.address) { asker.answers.append($0) }
+                }
+                _ = street.loop.run(until: .seconds(10)) { !asker.answers.isEmpty }
+            } else {
+                _ = asker.ask(query, names.listen[0])
+            }
+            #expect(heard.count == 1 && heard[0].extended?.wantsSignatures == true, "\(name)")
+            #expect(heard.first.map { $0.flags & (checked | unchecked) } == checked | unchecked)
+            let answer = try #require(asker.answers.first)
+            #expect(UInt16(answer[3]) & (checked | unchecked) == checked | unchecked, "\(name)")
+        }
+        // Who asks for none of it gets none.
+        heard = []
+        _ = asker.ask(Self.query("plain.lan"), names.listen[0])
+        #expect(heard.first.map { $0.flags & unchecked } == 0)
+        #expect(heard.first?.extended?.wantsSignatures == false)
+        #expect(asker.answers.first.map { UInt16($0[3]) & checked } == 0)
+    }
+
     @Test func whatIsTooLongForADatagramComesOverTCP() throws {
         let (street, origin, _, asker) = try set()
         let port = street.proxy.names.listen[0]

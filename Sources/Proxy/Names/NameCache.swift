@@ -13,6 +13,18 @@ struct NameKey: Hashable {
         wantsSignatures = query.extended?.wantsSignatures == true
         checkingDisabled = query.flags & DNSHeader.Flag.checkingDisabled != 0
     }
+
+    /// As a server is asked: it does the work and says whether the data are authentic (RFC 6840
+    /// section 5.7); each client is told that where it has asked for it.
+    var flags: UInt16 {
+        DNSHeader.Flag.recursionDesired | DNSHeader.Flag.authentic
+            | (checkingDisabled ? DNSHeader.Flag.checkingDisabled : 0)
+    }
+
+    /// What a server is told of EDNS: the longest answer by UDP, and whether signatures are wanted.
+    func extended(size: UInt16) -> DNSQuery.Extended {
+        DNSQuery.Extended(size: size, wantsSignatures: wantsSignatures)
+    }
 }
 
 /// Answers that were given, for as long as their records live; "no such name" and "no such record"

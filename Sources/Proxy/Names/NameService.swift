@@ -192,7 +192,7 @@ final class NameService {
         if let server, concentrators.contains(query.question.name),
             isThisMachine(client.address.address)
         {
-            askBeside(waiting, server)
+            askBeside(key, waiting, server)
             return
         }
         if let known = cache.answer(for: key, at: loop.now()) {
@@ -267,23 +267,21 @@ final class NameService {
     private func askOutside(_ key: NameKey, _ question: PendingName) {
         counters.local += 1
         let number = question.number
-        var flags = DNSHeader.Flag.recursionDesired
-        if key.checkingDisabled { flags |= DNSHeader.Flag.checkingDisabled }
         question.local = outside.ask(
-            key.question, flags: flags,
-            extended: .init(size: DNSQuery.askedSize, wantsSignatures: key.wantsSignatures)
+            key.question, flags: key.flags, extended: key.extended(size: DNSQuery.askedSize)
         ) { [weak self] in self?.ended(key, number, $0) }
     }
 
     /// What has no room is asked again by whoever asks.
-    private func askBeside(_ waiting: PendingName.Waiting, _ server: SocketAddress) {
+    private func askBeside(
+        _ key: NameKey, _ waiting: PendingName.Waiting, _ server: SocketAddress
+    ) {
         guard beside.count < NameLimit.beside else { counters.tooMany += 1; return }
         counters.local += 1
         lastNumber += 1
         let number = lastNumber
         beside[number] = NameForwarder(loop: loop, servers: [server]).ask(
-            waiting.query.question, flags: DNSHeader.Flag.recursionDesired,
-            extended: .init(size: DNSQuery.askedSize, wantsSignatures: false)
+            key.question, flags: key.flags, extended: key.extended(size: DNSQuery.askedSize)
         ) { [weak self] answer in
             guard let self, let exchange = beside.removeValue(forKey: number) else { return }
             defer { withExtendedLifetime(exchange) {} }

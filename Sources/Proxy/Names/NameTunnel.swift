@@ -98,11 +98,9 @@ final class NameTunnel: StreamOwner {
     /// be no answer. It does not end by itself.
     func ask(_ key: NameKey, done: @escaping (DNSAnswer?) -> Void) -> Question? {
         guard let id = freeID() else { return nil }
-        var flags = DNSHeader.Flag.recursionDesired | DNSHeader.Flag.authentic
-        if key.checkingDisabled { flags |= DNSHeader.Flag.checkingDisabled }
         let query = DNSQuery(
-            id: id, key.question, flags: flags,
-            extended: .init(size: DNSQuery.ourSize, wantsSignatures: key.wantsSignatures))
+            id: id, key.question, flags: key.flags,
+            extended: key.extended(size: DNSQuery.ourSize))
         let question = Question(query, self, done)
         question.timer = loop.timer { [weak self, weak question] in
             guard let self, let question else { return }
