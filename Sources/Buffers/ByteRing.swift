@@ -67,9 +67,9 @@ public struct ByteRing: ~Copyable {
     private static let pace = 4
 
     static let smallest = 4096
-    /// What malloc gives anyway. More is had by posix_memalign, whose freed pieces glibc before 2.38
-    /// does not find again for the next one: ten thousand connections that had each sent a little
-    /// and freed their rings held 10 kB each.
+    /// What malloc gives anyway. More is had by posix_memalign, whose freed pieces glibc before
+    /// 2.38 does not find again for the next one: ten thousand connections that had each sent a
+    /// little and freed their rings held 10 kB each.
     private static let alignment = 16
     /// Every ring may have this much whatever the share says, so that every stream gets on: its
     /// owner paid for it when the connection began.

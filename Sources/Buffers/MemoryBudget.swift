@@ -29,7 +29,8 @@ public final class MemoryShare {
     public var maximum: Int
     private let isOnlyOne: Bool
 
-    /// `maximum`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything to.
+    /// `maximum`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything
+    /// to.
     public init(of budget: MemoryBudget, maximum: Int = .max, isOnlyOne: Bool = false) {
         self.budget = budget
         self.maximum = maximum

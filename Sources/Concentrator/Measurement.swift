@@ -3,8 +3,8 @@ import Shell
 import Tunnel
 import Wire
 
-/// A stream on which a proxy learns of the way: it sends and gets as many bytes as it asked for, and is told how its
-/// datagrams look from here (`braid doctor`).
+/// A stream on which a proxy learns of the way: it sends and gets as many bytes as it asked for,
+/// and is told how its datagrams look from here (`braid doctor`).
 final class Measurement: LocalStream {
     private enum State {
         case asked

@@ -80,9 +80,9 @@ public enum Defaults {
     public static let lookUps = 480
     /// Never more than are free besides.
     public static let lookUpsPerUser = 64
-    /// Of one user: associations at once, and datagrams a second to the world.
+    /// Associations of one user at once.
     public static let associationsPerUser = 1_024
-    /// See above.
+    /// Datagrams a second of one user to the world.
     public static let datagramsPerUser = 50_000
     /// Questions a second that one user's proxies may ask the concentrator's resolver.
     public static let questionsPerUser = 1_000
@@ -127,9 +127,9 @@ public enum Defaults {
     public static let drainRange = Interval.zero...Interval.seconds(3600)
     /// Shorter than a second would refuse people on slow links.
     public static let dialogueRange = Interval.seconds(1)...Interval.seconds(300)
-    /// Entries of all rules, those in files included, and bytes of a file of them.
+    /// Entries of all rules, those in files included.
     public static let ruleEntries = 1_000_000
-    /// See above.
+    /// Bytes of a file of entries.
     public static let ruleFileBytes = 64 << 20
     /// Up to a day.
     public static let idleBodyRange = Interval.seconds(1)...Interval.seconds(86_400)

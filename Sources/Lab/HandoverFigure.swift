@@ -76,7 +76,8 @@ public enum HandoverFigure: String, CaseIterable, Sendable, Codable {
         }
     }
 
-    /// What it should be at most, somewhat above the aims of docs/design.md; nil where nothing is set.
+    /// What it should be at most, somewhat above the aims of docs/design.md; nil where nothing is
+    /// set.
     func bar(_ scenario: HandoverScenario) -> Double? {
         let isSilent = scenario.trial.loss == .silent, isFull = scenario.trial.mode == .full
         switch self {

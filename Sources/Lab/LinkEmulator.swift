@@ -67,8 +67,8 @@ public final class LinkEmulator: @unchecked Sendable {
         scratch.deallocate()
     }
 
-    /// Joins two TUN devices, whose descriptors it takes over; the number of the duplex link, from 0.
-    /// Before `start`.
+    /// Joins two TUN devices, whose descriptors it takes over; the number of the duplex link, from
+    /// 0. Before `start`.
     public func join(
         client: Int32, server: Int32, up: LinkConditions, down: LinkConditions,
         seed: UInt64
@@ -102,8 +102,8 @@ public final class LinkEmulator: @unchecked Sendable {
         interrupt()
     }
 
-    /// Lets the duplex link's radio sleep after `idle` without a packet, and take `time` to wake; nil:
-    /// always awake.
+    /// Lets the duplex link's radio sleep after `idle` without a packet, and take `time` to wake;
+    /// nil: always awake.
     public func setRadio(_ duplexLink: Int, _ sleep: (idle: Interval, time: Interval)?) {
         locked {
             duplexLinks[duplexLink].radio.sleepsAfter = sleep?.idle ?? .max
@@ -127,9 +127,9 @@ public final class LinkEmulator: @unchecked Sendable {
         locked { links(duplexLink, direction)[0].statistics }
     }
 
-    /// `observer` is told of every packet a device hands over, with its duplex link, direction and bytes,
-    /// on the emulator's thread, `arrivals` of every one that comes out at the other end; with nil
-    /// they have heard the last one when this returns.
+    /// `observer` is told of every packet a device hands over, with its duplex link, direction and
+    /// bytes, on the emulator's thread, `arrivals` of every one that comes out at the other end;
+    /// with nil they have heard the last one when this returns.
     func observe(
         _ observer: ((Instant, Int, Direction, Int) -> Void)?,
         arrivals: ((Instant, Int, Direction, Int) -> Void)? = nil

@@ -12,9 +12,11 @@ import Wire
 ///
 /// This file has its state and the application's side. `ConnectionReceive` takes segments,
 /// `ConnectionEnds` what ends a subflow or the connection; `ConnectionTransmit` makes segments,
-/// `ConnectionCandidates` says which subflow carries them and `ConnectionOptions` what MPTCP adds;
-/// `ConnectionHandshake` opens and joins; `ConnectionTimers` keeps time, `ConnectionPaths` hears of
-/// the paths' health. `Framing` says what sealed segments and raw IP have different.
+/// `ConnectionCandidates` says which subflow carries them, `ConnectionCopies` and
+/// `ConnectionRedundancy` what goes on a second one, and `ConnectionOptions` what MPTCP adds;
+/// `ConnectionHandshake` opens and joins, `ConnectionSubflows` tells of its subflows;
+/// `ConnectionTimers` keeps time, `ConnectionPaths` hears of the paths' health. `Framing` says what
+/// sealed segments (`ConnectionSealing`) and raw IP (`RawIP/`) have different.
 public final class Connection {
     /// Who opened it.
     public enum Role: Sendable { case initiator, listener }
@@ -146,6 +148,8 @@ public final class Connection {
         public var bytesSent = 0, bytesReceived = 0, bytesReinjected = 0, duplicateBytesReceived = 0
         /// Joins; contradictions in data sequence signals; proofs that were wrong.
         public var joinsAccepted = 0, joinsRefused = 0, dssErrors = 0, hmacFailures = 0
+        /// Segments mapped where the window or the memory does not reach, which count as lost.
+        public var segmentsDeclined = 0
         /// Raw IP only.
         public var checksumFailures = 0, failsSent = 0, failsReceived = 0, infiniteMappings = 0,
             fallbacks = 0

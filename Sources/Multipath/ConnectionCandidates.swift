@@ -3,9 +3,9 @@ import Subflow
 
 /// Which subflow may carry what: candidates for the scheduler, and the choice where none is asked.
 extension Connection {
-    /// Fills `candidates` with the subflows of the best standing that may carry data: usable and
-    /// regular before backup or dear before timed out; a suspect one never (RFC 8684 section 3.3.8 for
-    /// backup).
+    /// Fills `candidates` with the subflows of the best standing that may carry data. A suspect one
+    /// never does. Lower standing have those that a time-out made stale (2), backup ones (4, beside
+    /// a handover that they aid 1; RFC 8684 section 3.3.8) and dear ones, added up.
     func collectCandidates(segment: Int, at now: Instant) {
         var best = 8
         candidates.removeAll()

@@ -126,7 +126,7 @@ extension Connection {
         }
         let newest = pathEnded ? newestOutstanding(of: member, at: now) : .max
         reinjectOutstanding(of: member, upTo: newest, deferringAt: pathEnded ? now : nil)
-        if pathEnded { sender.beginDoubt(newestFrom: newest, at: now) }
+        if pathEnded { sender.beginUncertainLoss(newestFrom: newest, at: now) }
         ended.append(member.index)
         report(.subflowEnded)
         discardAcknowledged()

@@ -10,7 +10,10 @@ extension Connection {
     /// Where a segment's text belongs: found before the TCP counts it as received, since what has
     /// no mapping must be repeated by the peer.
     private enum Placement {
+        /// No mapping, or one that can't be.
         case none
+        /// Mapped where the window or the memory does not reach: counts as lost.
+        case declined
         /// The whole text starts at this data offset.
         case whole(UInt64)
         /// Pieces by the stored mappings.
@@ -38,10 +41,15 @@ extension Connection {
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
         var usable = true
-        if !payload.isEmpty, case .none = placement {
+        switch placement {
+        case .none where !payload.isEmpty:
             usable = false
             // Behind a reset that is yet to leave the peer can't know better.
             if member.ending.resetReason == nil { traffic.counted.dssErrors += 1 }
+        case .declined:
+            usable = false
+            traffic.counted.segmentsDeclined += 1
+        default: break
         }
         if isExposed { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(
@@ -79,8 +87,8 @@ extension Connection {
             sender.openWindow(
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
-        if let since = sender.doubt.since, now - since >= member.tcp.minimumRTT {
-            sender.settleDoubt()
+        if let since = sender.uncertainLoss.since, now - since >= member.tcp.minimumRTT {
+            sender.resolveUncertainLoss()
         }
         if !sender.deferred.isEmpty,
             now - sender.deferredSince >= member.tcp.minimumRTT
@@ -129,7 +137,7 @@ extension Connection {
             let fin = segment.options.dss.dataFin ? 1 : 0
             let length = Int(mapping.length) - fin
             if mapping.subflowSequence == position, length == count {
-                return receiver.accepts(offset, offset &+ UInt64(count)) ? .whole(offset) : .none
+                return whole(offset, count)
             }
             guard length > 0 else { return .none }
             forgetMappings(of: member)
@@ -151,7 +159,13 @@ extension Connection {
                 return .none
             }
         }
-        return isMapped(from: position, count: count, member: member) ? .byMappings : .none
+        return mapped(from: position, count: count, member: member)
+    }
+
+    private func whole(_ offset: UInt64, _ count: Int) -> Placement {
+        let end = offset &+ UInt64(count)
+        if receiver.accepts(offset, end) { return .whole(offset) }
+        return receiver.isBeyondFin(end) ? .none : .declined
     }
 
     /// What lies below the next number expected needs no mapping any more, and mappings are told
@@ -172,8 +186,7 @@ extension Connection {
             takeInfiniteMapping(mapping, member: member)
         }
         if let offset = plainOffset(of: segment, member: member) {
-            return receiver.accepts(offset, offset &+ UInt64(count))
-                ? .whole(offset) : Placement.none
+            return whole(offset, count)
         }
         guard member.ending.resetReason == nil, member.kind == .initial || member.proof.isVerified
         else {
@@ -187,17 +200,18 @@ extension Connection {
         return .unchecked
     }
 
-    private func isMapped(from start: UInt32, count: Int, member: MemberSubflow) -> Bool {
+    private func mapped(from start: UInt32, count: Int, member: MemberSubflow) -> Placement {
         var position = start, left = count
         for _ in 0..<ReceiveMappings.maximumPerSegment where left > 0 {
-            guard let (offset, n) = member.mappings.locate(position) else { return false }
+            guard let (offset, n) = member.mappings.locate(position) else { return .none }
             let step = min(n, left)
             assert(step > 0)
-            guard receiver.accepts(offset, offset &+ UInt64(step)) else { return false }
+            let piece = whole(offset, step)
+            guard case .whole = piece else { return piece }
             position = position &+ UInt32(step)
             left -= step
         }
-        return left == 0
+        return left == 0 ? .byMappings : .none
     }
 
     private func placeText(
@@ -206,7 +220,7 @@ extension Connection {
     ) {
         let bytes = UnsafeRawBufferPointer(rebasing: payload[text])
         switch placement {
-        case .none: return
+        case .none, .declined: return
         case .unchecked:
             let base = member.relativeReceive(segment.sequence)
             placeUnchecked(bytes, position: base &+ UInt32(text.lowerBound), member: member)
@@ -241,7 +255,7 @@ extension Connection {
     }
 
     /// The data offset of a peer's data sequence number; nil where it is before the stream, further
-    /// ahead than any window reaches (2^30 bytes: RFC 7323 section 2.3), or unknown. Whatever
+    /// ahead than `farthestOffset`, or unknown. Whatever
     /// offset comes from a peer comes from here, so that sums with it don't overflow.
     func dataOffset(of number: DataSequence, width: DSS.Width) -> UInt64? {
         guard let first = peer.firstSequence else { return nil }
@@ -251,7 +265,8 @@ extension Connection {
         return offset >= 0 && offset <= Int(receiver.next) + Self.farthestOffset
             ? UInt64(offset) : nil
     }
-    /// How far an offset may lie ahead of the next byte expected.
+    /// How far an offset may lie ahead of the next byte expected: four times the largest window
+    /// (2^30 bytes, RFC 7323 section 2.3).
     private static let farthestOffset = 1 << 32
 
     // MARK: DSS

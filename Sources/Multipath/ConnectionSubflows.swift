@@ -60,7 +60,7 @@ extension Connection {
     public var wantsSubflow: Bool {
         error == nil && (sender.hasUnacknowledged || sender.backlog > 0 || sender.isFinDue)
     }
-    /// Payload bytes sent and received on each path index since the start.
+    /// Payload bytes sent and received on each path since the start.
     public func pathTotals(_ path: PathID) -> (sent: Int, received: Int) {
         path.number < traffic.byPath.count ? traffic.byPath[path.number] : (0, 0)
     }

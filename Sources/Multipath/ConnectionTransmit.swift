@@ -25,7 +25,8 @@ extension Connection {
             if error == nil {
                 if framing.isExposed, keysAhead(at: now, into: &out) { return true }
                 if sender.hasReinjections,
-                    newDataInDoubt(at: now, into: &out) || reinjection(at: now, into: &out)
+                    newDataAmongReinjections(at: now, into: &out)
+                        || reinjection(at: now, into: &out)
                 {
                     return true
                 }
@@ -186,8 +187,9 @@ extension Connection {
 
     /// New data ahead of reinjections that may not be needed, behind what may have found the path's
     /// interface closed. Of redundant data the other path has sent whatever there is.
-    private func newDataInDoubt(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard sender.doubt.prefersNewData, !isRedundant else { return false }
+    private func newDataAmongReinjections(at now: Instant, into out: inout OutgoingSegment) -> Bool
+    {
+        guard sender.uncertainLoss.prefersNewData, !isRedundant else { return false }
         if let newest = sender.newest {
             guard let end = reinject(newest, at: now, into: &out) else { return false }
             sender.newestWent(to: end)

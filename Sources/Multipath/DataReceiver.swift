@@ -3,7 +3,8 @@ import Measures
 
 /// The receiving half of a connection's data: reassembly at data level, the window, DATA_FIN.
 struct DataReceiver: ~Copyable {
-    /// The most that is offered beyond what the application took, bytes; less where memory is short.
+    /// The most that is offered beyond what the application took, bytes; less where memory is
+    /// short.
     let limit: Int
     /// A window that suffices for the first round trips; it grows with what the application takes.
     static let initialWindow = 1 << 20
@@ -72,9 +73,12 @@ struct DataReceiver: ~Copyable {
         guard end <= advertisedEdge || end <= ring.base &+ UInt64(window),
             end <= ring.base || ring.canHold(Int(end &- ring.base))
         else { return false }
-        if let finOffset, end > finOffset { return false }
+        if isBeyondFin(end) { return false }
         return start <= ring.end || mayAddRange(start, end)
     }
+
+    /// Text that ends at `end` contradicts the DATA_FIN that has come.
+    func isBeyondFin(_ end: UInt64) -> Bool { finOffset.map { end > $0 } ?? false }
 
     private func mayAddRange(_ start: UInt64, _ end: UInt64) -> Bool {
         let limit = end &- start < Self.smallText ? Self.smallRangeLimit : Self.rangeLimit

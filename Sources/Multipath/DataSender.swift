@@ -27,11 +27,11 @@ struct DataSender: ~Copyable {
     /// When some were deferred last.
     private(set) var deferredSince = Instant.zero
     /// The last bytes that were sent, where they left just before their path ended: they may have
-    /// found the interface closed though all before them arrives. While that is in doubt they go
+    /// found the interface closed though all before them arrives. While that is uncertain they go
     /// apart from the others.
     private(set) var newest: OffsetRanges.Span?
     /// Whether what goes again is needed is to be heard yet.
-    private(set) var doubt = ReinjectionDoubt()
+    private(set) var uncertainLoss = UncertainLoss()
     /// Below it, tail and blocked data was already copied to a faster subflow once.
     var copiedBelow: UInt64 = 0
 
@@ -86,7 +86,7 @@ struct DataSender: ~Copyable {
         reinjections.removeBelow(offset)
         deferred.removeBelow(offset)
         trimNewest(to: offset)
-        if !hasReinjections { doubt.settle() }
+        if !hasReinjections { uncertainLoss.resolve() }
         return true
     }
 
@@ -123,28 +123,28 @@ struct DataSender: ~Copyable {
     /// The bytes from the front of the reinjections were sent again up to `offset`.
     mutating func reinjected(to offset: UInt64) {
         reinjections.removeBelow(offset)
-        doubt.wentAgain()
+        uncertainLoss.wentAgain()
     }
 
-    // MARK: Doubt
+    // MARK: Uncertain losses
 
     /// A path has ended just now, and nobody can say yet what goes again in vain. From `offset` to
     /// the last byte sent, all left shortly before.
-    mutating func beginDoubt(newestFrom offset: UInt64, at now: Instant) {
+    mutating func beginUncertainLoss(newestFrom offset: UInt64, at now: Instant) {
         orderNewest()
         let start = max(offset, acknowledged)
         if start < next { newest = .init(start: start, end: next) }
-        if hasReinjections { doubt.begins(at: now) }
+        if hasReinjections { uncertainLoss.begins(at: now) }
     }
 
     /// An acknowledgement that can know has come.
-    mutating func settleDoubt() {
-        doubt.settle()
+    mutating func resolveUncertainLoss() {
+        uncertainLoss.resolve()
         orderNewest()
     }
 
     /// Something new went in place of what may have arrived.
-    mutating func wentNew() { doubt.wentNew() }
+    mutating func wentNew() { uncertainLoss.wentNew() }
 
     /// The newest bytes were sent again up to `offset`.
     mutating func newestWent(to offset: UInt64) { trimNewest(to: offset) }
@@ -166,7 +166,7 @@ struct DataSender: ~Copyable {
         reinjections.removeAll()
         deferred.removeAll()
         newest = nil
-        doubt.settle()
+        uncertainLoss.resolve()
         next = 0
         copiedBelow = 0
         self.edge = edge
@@ -186,12 +186,12 @@ struct DataSender: ~Copyable {
 ///
 /// New data is needed in either case. So among the segments that go again some are new: where all
 /// arrived, the receiver waits for nothing else; where all was lost, they are no more bytes in all.
-struct ReinjectionDoubt {
+struct UncertainLoss {
     /// So many segments go again before each new one. Where all was lost, what lacks first is
     /// mostly among the first five; with fewer it would come later.
     static let repeatedPerNew = 5
 
-    /// When the path ended; nil: there is no doubt.
+    /// When the path ended; nil: nothing is uncertain.
     private(set) var since: Instant?
     private var repeated = 0
 
@@ -203,7 +203,7 @@ struct ReinjectionDoubt {
         since = now
     }
     /// An acknowledgement that can know has come, or nothing goes again any more.
-    mutating func settle() { since = nil }
+    mutating func resolve() { since = nil }
     mutating func wentAgain() { repeated &+= 1 }
     mutating func wentNew() { repeated = 0 }
 }

@@ -61,7 +61,8 @@ extension Framing {
     var dataSequenceWidth: DSS.Width { self == .sealed ? .four : .eight }
     /// Keys, HMACs and DSS have to do with the 40 bytes of a TCP header.
     var limitsOptions: Bool { self == .rawIP }
-    /// Of the 40 option bytes, those of a DSS with a mapping, and with a data acknowledgement alone.
+    /// Of the 40 option bytes, those of a DSS with a mapping, and with a data acknowledgement
+    /// alone.
     var mappingOctets: Int { self == .sealed ? 20 : 28 }
     var dataAcknowledgementOctets: Int { self == .sealed ? 8 : 12 }
 }

@@ -39,7 +39,8 @@ public struct PageSource {
     public var mode: () -> PageMode? = { nil }
     /// Words for modes that `setMode` knows.
     public var modes: [String] = []
-    /// Returns what is wrong with the word, nil where nothing is; nil itself: not to be changed here.
+    /// Returns what is wrong with the word, nil where nothing is; nil itself: not to be changed
+    /// here.
     public var setMode: ((_ mode: String) -> String?)?
     /// The same for an uplink's name and its role.
     public var setRole: ((_ uplink: String, _ role: String) -> String?)?

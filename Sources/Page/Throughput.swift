@@ -2,9 +2,9 @@ import Measures
 
 /// What each carrier moved in each of the last five minutes' seconds, and its round trip then.
 ///
-/// A carrier is an uplink at a proxy and a user at a concentrator. It is kept whether somebody looks
-/// or not, so that a page shows five minutes as soon as it is opened: 16 kB and some microseconds a
-/// second.
+/// A carrier is an uplink at a proxy and a user at a concentrator. It is kept whether somebody
+/// looks or not, so that a page shows five minutes as soon as it is opened: 16 kB and some
+/// microseconds a second.
 struct Throughput {
     static let seconds = 300
     /// Carriers with a name of their own; what there is besides is put together.

@@ -38,8 +38,8 @@ struct UplinkRow: Equatable {
     /// Bytes since the path, or the session, began.
     var bytesUp = 0, bytesDown = 0
 
-    /// Bytes of IP packets in the present period of its allowance, what it may carry in it, and what
-    /// that came to, in words; nil where nobody counts.
+    /// Bytes of IP packets in the present period of its allowance, what it may carry in it, and
+    /// what that came to, in words; nil where nobody counts.
     var used: Int?, allowance: Int?, spent: String?
 
     /// What waits in the uplink's queue, as time: the round trip beyond the shortest of late.

@@ -27,8 +27,8 @@ struct ClientTable {
     /// All of them, whatever becomes of the table meanwhile.
     var all: [ClientConnection] { Array(clients.values) }
 
-    /// From now on there may be so many, as far as there are descriptors: beyond them nobody could be
-    /// accepted, and silent ones would be in the way of all others.
+    /// From now on there may be so many, as far as there are descriptors: beyond them nobody could
+    /// be accepted, and silent ones would be in the way of all others.
     mutating func limit(to configured: Int) {
         maximum = min(configured, DescriptorLimit.maximumConnections)
     }

@@ -151,8 +151,9 @@ public final class JoinClient: EngineDelegate {
             loss: max(path?.loss ?? 0, again.answer?.loss ?? 0))
     }
 
-    /// How long each of them can be silent and still hears: nothing is sent by any for `time`, and then the
-    /// concentrator's answer is waited for. Whether it came, for each; nil where it could not be asked.
+    /// How long each of them can be silent and still hears: nothing is sent by any for `time`, and
+    /// then the concentrator's answer is waited for. Whether it came, for each; nil where it could
+    /// not be asked.
     public static func hear(_ clients: [JoinClient], after time: Interval) -> [Bool?] {
         let request = MeasurementRequest(delay: Int(time.seconds.rounded(.up)))
         let streams = clients.map { MeasurementStream($0.driver, request) }

@@ -327,8 +327,8 @@ public final class ProxyServer: EngineDelegate {
         return nil
     }
 
-    /// What an uplink has used in the present period of its allowance, as somebody knows better. Nil,
-    /// or why that can't be set.
+    /// What an uplink has used in the present period of its allowance, as somebody knows better.
+    /// Nil, or why that can't be set.
     public func setUsage(_ bytes: Int, of name: String) -> String? {
         metering.set(bytes, of: name)
     }

@@ -125,7 +125,8 @@ public struct ProxySettings: Equatable, Sendable {
     public var uplinks: [UplinkChoice] = []
     /// What part their prices play.
     public var cost = CostPolicy.ignore
-    /// Under `cost: prefer-cheap`, how long data waits for cheap uplinks before a dear one carries it.
+    /// Under `cost: prefer-cheap`, how long data waits for cheap uplinks before a dear one carries
+    /// it.
     public var patience = Interval.seconds(4)
     /// Where what uplinks have used is kept.
     public var usageFile = StatePath.standard("proxy", extension: ".usage")

@@ -11,8 +11,8 @@ import Wire
 final class SessionMonitor {
     /// What becomes of requests while there is no session.
     var withoutSession: WithoutSession
-    /// Called with what those are told who wait for a session. `hasSession`: there is one, but it is
-    /// silent, and whoever can goes without it.
+    /// Called with what those are told who wait for a session. `hasSession`: there is one, but it
+    /// is silent, and whoever can goes without it.
     var unreachable: ((DialStatus, _ hasSession: Bool) -> Void)?
 
     private let driver: EngineDriver

@@ -122,7 +122,8 @@ public final class ControlServer {
 
     private enum Answerer {
         case nobody, process(pid_t)
-        /// It could not be asked, for want of a descriptor or of rights, or since too many wait there.
+        /// It could not be asked, for want of a descriptor or of rights, or since too many wait
+        /// there.
         case unknown
     }
 
@@ -135,7 +136,8 @@ public final class ControlServer {
         else {
             return .nobody
         }
-        // Whoever may not even look (root's folder, and this process is root's no more) knows nothing.
+        // Whoever may not even look (root's folder, and this process is root's no more) knows
+        // nothing.
         guard code == 0 else { return [ENOENT, ECONNREFUSED].contains(code) ? .nobody : .unknown }
         return ControlTrust.peer(descriptor).map { .process($0.process) } ?? .unknown
     }

@@ -33,9 +33,9 @@ public final class DatagramExchange {
 
     // MARK: In
 
-    /// Receives once, at most `maximum` messages, without waiting and hands every datagram over, valid
-    /// and writable during the call; `local`: as the socket was asked for it. Returns whether there
-    /// may be more.
+    /// Receives once, at most `maximum` messages, without waiting and hands every datagram over,
+    /// valid and writable during the call; `local`: as the socket was asked for it. Returns whether
+    /// there may be more.
     @inline(__always)
     public func receive(
         from socket: DatagramSocket, maximum: Int = DatagramExchange.receiveSlots,

@@ -6,8 +6,8 @@ import Glibc
 public enum DescriptorLimit {
     static let spare = 48
 
-    /// Every connection takes a descriptor; the soft limit of 1,024 is of another age. As far as the
-    /// hard limit lets it be.
+    /// Every connection takes a descriptor; the soft limit of 1,024 is of another age. As far as
+    /// the hard limit lets it be.
     public static func raise() {
         var limit = rlimit()
         let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)

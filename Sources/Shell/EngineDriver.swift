@@ -138,9 +138,9 @@ public final class EngineDriver {
         kick()
     }
 
-    /// Proxy: the uplink carries at most `rate` from now on, both directions together; nil: whatever
-    /// it takes. What comes in is read no faster, and the other end's congestion control sees a slow
-    /// path.
+    /// Proxy: the uplink carries at most `rate` from now on, both directions together; nil:
+    /// whatever it takes. What comes in is read no faster, and the other end's congestion control
+    /// sees a slow path.
     public func limitUplink(_ number: UplinkNumber, to rate: Rate?) {
         guard let slot = slots[number], slot.limit?.rate != rate else { return }
         slots[number]?.limit = rate.map { rate in

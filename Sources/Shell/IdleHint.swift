@@ -5,8 +5,8 @@ import Measures
 import Tunnel
 
 /// Whether somebody uses this machine, as systemd-logind's idle hint has it; `unknown` for ever on
-/// a machine without. Nothing of it is waited for: a bus that is silent, ends or says nonsense leaves
-/// the answer unknown, and is asked again later.
+/// a machine without. Nothing of it is waited for: a bus that is silent, ends or says nonsense
+/// leaves the answer unknown, and is asked again later.
 public final class IdleHint {
     /// At present; `unknown` where nobody has a session, where there is no logind, or it does not
     /// answer; `idle` where all who have a session are away: screens are blank or locked.

@@ -17,14 +17,14 @@ public enum InheritedSockets {
     }
     private static let sockets = Mutex<[Inherited]>([])
 
-    /// The variable by which a process tells the one that follows it how many sockets it hands over:
-    /// from 4 on, with the way back to it as 3.
+    /// The variable by which a process tells the one that follows it how many sockets it hands
+    /// over: from 4 on, with the way back to it as 3.
     static let variable = "BRAID_SUCCEEDS"
-    /// Beside it: the generation of the process that starts, then those of the older ones that live,
-    /// whose life-lines (`Lineage`) stand behind the sockets in this order.
+    /// Beside it: the generation of the process that starts, then those of the older ones that
+    /// live, whose life-lines (`Lineage`) stand behind the sockets in this order.
     static let generationVariable = "BRAID_GENERATION"
-    /// Beside both, where the process that starts is to take a capture over: `CaptureOffer.words`. The
-    /// claim's descriptor is the last one.
+    /// Beside both, where the process that starts is to take a capture over: `CaptureOffer.words`.
+    /// The claim's descriptor is the last one.
     static let captureVariable = "BRAID_CAPTURE"
     /// The first descriptor behind standard error.
     static let first: Int32 = 3
@@ -151,8 +151,8 @@ public enum Succession {
     /// Whether the process before waits for this one to be ready.
     public static var isUnderWay: Bool { channel.withLock { $0 != nil } }
 
-    /// Everything is open: the process that was here before may stop. `hasCapture`: what it captured
-    /// is this one's.
+    /// Everything is open: the process that was here before may stop. `hasCapture`: what it
+    /// captured is this one's.
     public static func ready(hasCapture: Bool = false) {
         InheritedSockets.closeRest()
         guard let descriptor = channel.withLock({ $0.take() }) else { return }

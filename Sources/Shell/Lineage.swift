@@ -5,9 +5,10 @@ import Measures
 /// The processes of one service that live at once: this one, those that it follows and that serve
 /// what they have to its end, and perhaps one that follows this one.
 ///
-/// Each has a life-line, a pair of sockets: one end is its own, the other end its followers'. Whoever
-/// dies, however it dies, is heard of: its followers read the end of its life-line, and it reads the
-/// end of its own where no follower is left. By it followers say what the older ones are to do.
+/// Each has a life-line, a pair of sockets: one end is its own, the other end its followers'.
+/// Whoever dies, however it dies, is heard of: its followers read the end of its life-line, and it
+/// reads the end of its own where no follower is left. By it followers say what the older ones are
+/// to do.
 public final class Lineage {
     /// Numbers of generations: 0 up to here.
     public static let generations = 4

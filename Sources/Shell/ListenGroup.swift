@@ -72,7 +72,8 @@ public final class ListenGroup {
     public func steer(older: [Int]) {
         guard isSteered else { return }
         let living = older.reduce(UInt32(0)) { $0 | 1 << UInt32($1 & 3) }
-        // Of several that follow one another the kernel would make one, and ask for the first alone.
+        // Of several that follow one another the kernel would make one, and ask for the first
+        // alone.
         for descriptor in descriptors {
             _ = braid_set_coalescing(descriptor, older.isEmpty ? 1 : 0)
         }

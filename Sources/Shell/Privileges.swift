@@ -53,8 +53,8 @@ public enum Privileges {
         if has(capability) { _ = braid_drop_capability(capability.rawValue) }
     }
 
-    /// What `body` starts has the capability, where this process has it: without this a program that
-    /// is started by a user other than root has none.
+    /// What `body` starts has the capability, where this process has it: without this a program
+    /// that is started by a user other than root has none.
     public static func passingOn<Value>(
         _ capability: Capability, _ body: () throws(SystemError) -> Value
     ) throws(SystemError) -> Value {

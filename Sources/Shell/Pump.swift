@@ -46,31 +46,31 @@ public final class EngineStream: PumpedStream {
         self.driver = driver
     }
 
-    /// As `PumpedStream` says, like all that follows.
+    /// Where up to `wanted` bytes may be written; empty where the send buffer is full.
     public func writeSpace(_ wanted: Int) -> UnsafeMutableRawBufferPointer {
         handle.writeSpace(wanted)
     }
-    /// See above.
+    /// `n` bytes of `writeSpace` were written, at most all of it.
     public func commitWrite(_ n: Int) { handle.commitWrite(n, at: driver.now) }
-    /// See above.
+    /// Nothing follows: the peer sees the end behind what was written.
     public func finishWriting() { handle.finishWriting(at: driver.now) }
-    /// See above.
+    /// What has come in order and was not consumed; valid until the next call.
     public var readable: Pieces { handle.readable }
-    /// See above.
+    /// `n` bytes of `readable` were taken, at most all of it; the window opens by them.
     public func consume(_ n: Int) { handle.consume(n, at: driver.now) }
-    /// See above.
+    /// The peer has ended its direction, and all of it was consumed.
     public var isReadFinished: Bool { handle.isReadFinished }
-    /// See above.
+    /// The connection was aborted, or its session ended.
     public var hasFailed: Bool { handle.error != nil }
-    /// See above.
+    /// Ends both directions at once; the peer sees a reset.
     public func abort() { handle.abort(at: driver.now) }
-    /// See above.
+    /// What was written leaves in this turn of the engine.
     public func requestTurn() { driver.kick() }
-    /// See above.
+    /// The last call: the handle is given back.
     public func release() { handle.release(at: driver.now); driver.kick() }
-    /// See above.
+    /// Bytes that all pumps may still move in this turn.
     public var allowance: Int { driver.allowance }
-    /// See above.
+    /// `n` bytes were moved.
     public func moved(_ n: Int) { driver.allowance -= n }
 }
 

@@ -195,8 +195,8 @@ public final class RelaySocket {
     /// With the port the kernel chose.
     public var localAddress: SocketAddress { datagrams.localAddress }
 
-    /// Bytes of the kernel's buffer each way: a tenth of a second at 80 Mbit/s, so that a stranger's
-    /// flood costs no more.
+    /// Bytes of the kernel's buffer each way: a tenth of a second at 80 Mbit/s, so that a
+    /// stranger's flood costs no more.
     private static let kernelBuffer = 1 << 20
 
     /// Port 0: one of the system's. Throws where there is no descriptor or no port left.

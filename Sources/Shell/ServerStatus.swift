@@ -134,8 +134,8 @@ public struct ServerStatus: Codable, Sendable {
     public var role: String
     /// Since the server began.
     public var uptimeSeconds: Double
-    /// The longest turn of the loop in the last one to two minutes, seconds: what everybody waited for
-    /// at most; nil: of a version that does not say.
+    /// The longest turn of the loop in the last one to two minutes, seconds: what everybody waited
+    /// for at most; nil: of a version that does not say.
     public var longestTurnSeconds: Double?
     /// As URLs: `mixed://127.0.0.1:1080`, `udp://0.0.0.0:443`.
     public var listen: [String]

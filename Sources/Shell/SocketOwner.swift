@@ -48,8 +48,8 @@ public enum SocketOwner {
         defer { mnl_socket_close(socket) }
         var ports: Set<UInt16> = []
         for family in [AF_INET, AF_INET6] {
-            // inet_diag_req_v2: family and protocol, the states but LISTEN, TIME-WAIT and CLOSE, and
-            // of which socket: of any.
+            // inet_diag_req_v2: family and protocol, the states but LISTEN, TIME-WAIT and CLOSE,
+            // and of which socket: of any.
             let any = (UInt64(0), UInt64(0), UInt64(0))
             let head = (UInt32(family) | 6 << 8, UInt32(0b1011_0011_1110), any, any)
             try Netlink.dump(socket, byFamily, head) { message in

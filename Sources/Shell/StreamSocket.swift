@@ -111,8 +111,8 @@ public final class StreamSocket {
         }
     }
 
-    /// Starts connecting, out of this machine as `localBinding` says; `done` is called once from the loop, unless the attempt is cancelled or
-    /// released.
+    /// Starts connecting, out of this machine as `localBinding` says; `done` is called once from
+    /// the loop, unless the attempt is cancelled or released.
     public static func connect(
         to remote: SocketAddress, from localBinding: LocalBinding = LocalBinding(), loop: EventLoop,
         done: @escaping (Result<StreamSocket, SystemError>) -> Void

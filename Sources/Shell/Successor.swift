@@ -7,8 +7,8 @@ import Measures
 public final class Successor {
     /// How it went.
     public enum Outcome: Equatable, Sendable {
-        /// It serves; its process number. `isAware`: it knows of the others that live (`Lineage`), as
-        /// older versions do not. `hasCapture`: it has taken the capture over that was offered.
+        /// It serves; its process number. `isAware`: it knows of the others that live (`Lineage`),
+        /// as older versions do not. `hasCapture`: it has taken the capture over that was offered.
         case ready(pid_t, isAware: Bool, hasCapture: Bool)
         /// It ended before, with this exit code; nil where it took too long, and was ended.
         case failed(Int32?)
@@ -20,7 +20,8 @@ public final class Successor {
     static let captureWord = Array("ready aware capture\n".utf8)
     /// For a start: lists of rules, name servers.
     private static let limit = Interval.seconds(30)
-    /// The path of this program, as it was when this process began: another version may stand there now.
+    /// The path of this program, as it was when this process began: another version may stand there
+    /// now.
     public static let program: String? = {
         var path = [CChar](repeating: 0, count: Int(PATH_MAX))
         let count = readlink("/proc/self/exe", &path, path.count - 1)
@@ -33,8 +34,8 @@ public final class Successor {
     private var timer: LoopTimer?
     private var done: ((Outcome) -> Void)?
 
-    /// Starts it with the arguments of this process. `sockets`, life-lines and `capture`'s claim stay
-    /// this process's, too. `done` is called once, from the loop, while this is kept.
+    /// Starts it with the arguments of this process. `sockets`, life-lines and `capture`'s claim
+    /// stay this process's, too. `done` is called once, from the loop, while this is kept.
     public init(
         _ sockets: [Int32], _ place: Lineage.Place, capture: CaptureOffer? = nil, loop: EventLoop,
         done: @escaping (Outcome) -> Void
@@ -130,7 +131,8 @@ public final class Successor {
         case .bytes: end(.ready(process, isAware: isAware, hasCapture: hasCapture))
         case .end, .failed:
             var status: Int32 = 0
-            // It has closed the way by ending; one that did not end is ended, so that nothing waits.
+            // It has closed the way by ending; one that did not end is ended, so that nothing
+            // waits.
             kill(process, SIGKILL)
             let isOver = waitpid(process, &status, 0) == process
             end(.failed(isOver && status & 0x7f == 0 ? status >> 8 & 0xff : 128))

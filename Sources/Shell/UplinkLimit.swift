@@ -1,8 +1,8 @@
 import CDatagram
 import Measures
 
-/// A token bucket for one uplink: what was carried is paid for at the rate, and nothing is read while
-/// there is a debt.
+/// A token bucket for one uplink: what was carried is paid for at the rate, and nothing is read
+/// while there is a debt.
 struct UplinkLimit {
     enum Admission: Equatable { case now, later(Interval) }
 

@@ -11,7 +11,8 @@ public final class Watchdog {
     private let log: Logger
     private var notices = NoticeLimit(1, in: .seconds(10))
     private var timer: LoopTimer?
-    /// Whether the service manager is told: it is not to hear of this process where another one serves.
+    /// Whether the service manager is told: it is not to hear of this process where another one
+    /// serves.
     public var isFed = true {
         didSet { if isFed, !oldValue { timer?.arm(after: .zero) } }
     }

@@ -31,7 +31,8 @@ public struct HandoverTrial: Hashable, Sendable {
         /// Packets vanish both ways, and nobody is told.
         case silent
     }
-    /// What becomes at a visible loss of what the proxy has sent and the other side has not received.
+    /// What becomes at a visible loss of what the proxy has sent and the other side has not
+    /// received.
     public enum UnderWay: String, Hashable, Sendable, CaseIterable {
         /// It stood in the interface's queue, or in a radio that is off now.
         case lost

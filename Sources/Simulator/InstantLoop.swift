@@ -63,8 +63,8 @@ extension InstantLoop {
     }
 }
 
-/// Instants in a row at which an engine was due and nothing was done: one that puts its deadline off
-/// by a little each time spins, too.
+/// Instants in a row at which an engine was due and nothing was done: one that puts its deadline
+/// off by a little each time spins, too.
 private struct IdleInstants {
     private static let maximum = 1_000
     private var count = 0

@@ -5,8 +5,8 @@ import Wire
 /// Associations of a world: each sends datagrams to a few targets, all of which send everything
 /// back.
 ///
-/// Checked: no byte is wrong, none comes twice or from another flow, and when all have ended nothing
-/// of them is left at either end.
+/// Checked: no byte is wrong, none comes twice or from another flow, and when all have ended
+/// nothing of them is left at either end.
 final class WorldFlows: StreamOwner {
     // The world hears of the events itself.
     func answered(_ status: DialStatus) {}

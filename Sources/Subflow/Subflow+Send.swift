@@ -46,8 +46,7 @@ extension Subflow {
     }
 
     /// The owner has nothing to send: until the next `receive`, `advance`,
-    /// `requestAcknowledgement`,
-    /// `close` or `offerData` no data is asked for.
+    /// `requestAcknowledgement`, `close` or `offerData` no data is asked for.
     public func declineData(at now: Instant) {
         declined = true
         waitsForPacing = false

@@ -5,13 +5,14 @@ import Wire
 /// One TCP connection of RFC 9293 as a pure state machine: segments without payload go in and come
 /// out, time is an argument, the payload stays with the owner and is named by stream offsets.
 ///
-/// The owner loops on `nextAction(at:)` and calls the matching `fill…` until it says `.nothing`.
-/// Where
-/// `.data` is offered and the owner has none, it calls `declineData(at:)` and asks again.
+/// The owner loops on `nextAction(at:)` and calls the matching `fill…` (for data and its
+/// repetitions `begin…`, then `commit…`) until it says `.nothing`. Where `.data` is offered and the
+/// owner has none, it calls `declineData(at:)` and asks again.
 ///
-/// `Subflow+Receive` takes a segment, `Subflow+Acknowledgement` what it acknowledges,
-/// `Subflow+Recovery` what follows for the window and the timers; `Subflow+Send` decides what goes,
-/// `Subflow+Fill` writes it; `Subflow+Path` hears what happens to the path below.
+/// `Subflow+Acceptance` judges a segment, `Subflow+Receive` takes it, `Subflow+Acknowledgement`
+/// what it acknowledges, `Subflow+Recovery` what follows for the window and the timers;
+/// `Subflow+Send` decides what goes, `Subflow+Fill` writes it; `Subflow+Timers` keeps time;
+/// `Subflow+Path` hears what happens to the path below.
 public final class Subflow {
     /// RFC 9293 section 3.3.2; LISTEN is the owner's.
     public enum State: Sendable {
@@ -27,8 +28,7 @@ public final class Subflow {
         /// A retransmission or tail loss probe of this span (SYN, data or FIN).
         case retransmit(SentSpan)
         /// New data may go: at most `room` bytes now (congestion window, pacing), in segments of at
-        /// most
-        /// `sendSegmentSize`. The owner sends some or calls `declineData(at:)`.
+        /// most `sendSegmentSize`. The owner sends some or calls `declineData(at:)`.
         case data(room: Int)
         /// FIN is due: everything the owner had was sent and `close()` was called.
         case finish

@@ -43,8 +43,7 @@ public struct SubflowConfiguration: Equatable, Sendable {
     /// only).
     public var earlyData = false
     /// `.connection`: the window belongs to the connection (RFC 8684 section 3.3.1) and is enforced
-    /// there.
-    /// `.subflow`: plain TCP, the subflow enforces it itself.
+    /// there. `.subflow`: plain TCP, the subflow enforces it itself.
     public enum WindowScope: Sendable { case connection, subflow }
     /// Who enforces the peer's window.
     public var windowScope = WindowScope.connection

@@ -7,13 +7,13 @@ import Wire
 
 /// Sessions, paths and connections of one process, as a pure state machine over datagrams.
 ///
-/// The turn of the loop: `receive` for every datagram, `advance(to:)`, drain `nextEvent()`, read
-/// and write streams, `transmit(into:at:)` until it says that nothing is left, arm a timer at
-/// `deadline`.
+/// The turn of the loop: `receive` for every datagram, drain `nextEvent()` and read and write
+/// streams, `advance(to:)`, `transmit(into:at:)` until it says that nothing is left, drain
+/// `nextEvent()` again, arm a timer at `deadline`.
 ///
-/// This file is its face; `Handshake` opens sessions, `Receive` takes records apart, `Transmit`
-/// makes them,
-/// `Health` and `Signals` watch over paths, `Streams` and `Joins` over connections.
+/// This file is its face. `Hellos` and `Handshake` open sessions, `Receive` finds the session of a
+/// datagram, `Transmit` takes turns among those that have something to send, `Sharing` keeps the
+/// users' limits, `Reconfiguration` changes what it runs with. All else is the `Session`'s.
 public final class Endpoint {
     /// Sees every segment inside the tunnel: its payload, and between which addresses.
     public typealias PacketTrace = (
@@ -22,7 +22,7 @@ public final class Endpoint {
     ) -> Void
     /// Sees each record with address signals: path, packet number, and whether one of them says
     /// that a path is closed.
-    public typealias SignalObserver = (_ path: UInt8, _ number: UInt64, _ removes: Bool) -> Void
+    public typealias SignalObserver = (_ path: PathID, _ number: UInt64, _ removes: Bool) -> Void
 
     /// Takes a datagram of an association: at the proxy for the application, from `target`; at the
     /// concentrator for `target`. The bytes are valid during the call.

@@ -19,8 +19,8 @@ public struct Uplink: Sendable {
     /// The family its socket speaks: only the concentrator's addresses of that family are tried
     /// through it.
     public var isIPv4: Bool
-    /// The address its datagrams leave from, for status and packet traces; unspecified where it is not
-    /// known.
+    /// The address its datagrams leave from, for status and packet traces; unspecified where it is
+    /// not known.
     public var address: IPAddress
     /// A regular uplink of Ethernet's size unless said otherwise.
     public init(
@@ -119,8 +119,8 @@ public struct EndpointConfiguration: Sendable {
     /// Concentrator: a session that hears nothing for so long ends, with its connections. A laptop
     /// asleep comes back after a night.
     public var sessionSilence = Interval.seconds(86_400)
-    /// Proxy: of the machine and the key, the same for each of its processes; a concentrator lets go
-    /// of the session of a process that another one of the same machine has followed. Nil where
+    /// Proxy: of the machine and the key, the same for each of its processes; a concentrator lets
+    /// go of the session of a process that another one of the same machine has followed. Nil where
     /// there is nothing to make it from.
     public var machine: UInt32?
     /// Concentrator: what tells the sessions of this process from those of others at the same port,

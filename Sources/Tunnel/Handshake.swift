@@ -427,7 +427,7 @@ extension Session {
         host.roundTrips.add(now - arrival.sentAt, uplink: path.uplinkName)
         enter(.usable, path, at: now)
         let program = ProgramVersionFrame(text: host.configuration.program)
-        if !program.text.isEmpty, let out = append(program.length, to: path) {
+        if !program.text.isEmpty, let out = append(program.size, to: path) {
             program.write(into: out)
         }
         if arrival.token < 0, let out = append(ProbeFrame.size, to: path) {

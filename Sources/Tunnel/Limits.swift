@@ -20,7 +20,8 @@ enum Limits {
     static let firstGoAway = Interval.milliseconds(500)
     /// A proxy takes it from a session that is as old as this.
     static let minimumGoAwayAge = Interval.seconds(1)
-    /// A session without connections ends, where its proxy does not answer: it may not know the word.
+    /// A session without connections ends, where its proxy does not answer: it may not know the
+    /// word.
     static let unansweredGoAway = Interval.seconds(10)
     /// A replaced session without connections ends this long after the last record; and how often a
     /// proxy looks whether the process of a silent one is still there.
@@ -123,11 +124,12 @@ enum Limits {
     /// Subflows that the subflow resets of one datagram may end, a microsecond and a half each; of
     /// the others one hears again with the next segment that is sent on them.
     static let endsPerDatagram = 32
-    /// SYNs that one datagram may hold, to open or to join a connection: two and a half microseconds
-    /// each. Those behind them count as lost, and whoever sends begins another datagram.
+    /// SYNs that one datagram may hold, to open or to join a connection: two and a half
+    /// microseconds each. Those behind them count as lost, and whoever sends begins another
+    /// datagram.
     static let openingsPerDatagram = 16
-    /// Connections that are notified of a path's change at once, in the datagram that said it; the
-    /// others hear of it in the following turns, or before they are used.
+    /// Connections that are notified in each `advance` and `transmit` of what a datagram said of a
+    /// path; the others hear of it in the following turns, or before they are used.
     static let streamsPerTurn = 64
     /// Segments pulled from one connection before the next one's turn: 45 kB, one GSO message.
     static let segmentsPerVisit = 32
@@ -265,6 +267,4 @@ enum Limits {
 
     /// A frame of at most this many payload bytes shares a datagram with others.
     static let smallPayload = 600
-    /// Room a segment frame's head may need (all options of the longest SYN).
-    static let maximumHead = 128
 }

@@ -1,9 +1,10 @@
 import Measures
 import Multipath
 
-/// The mode that suits what connections do (`mode: auto`): one path while nothing but keepalives and
-/// small exchanges pass, more where somebody waits for what is carried, and one again after a quiet
-/// time. The paper's open question (section 4.5), answered by the traffic instead of the screen.
+/// The mode that suits what connections do (`mode: auto`): one path while nothing but keepalives
+/// and small exchanges pass, more where somebody waits for what is carried, and one again after a
+/// quiet time. The paper's open question (section 4.5), answered by the traffic instead of the
+/// screen.
 ///
 /// Every `interval` in which something moved it is shown what did; it says which mode follows. A
 /// state is entered on evidence that has lasted, and left when its evidence has been missing for a
@@ -78,8 +79,8 @@ public struct ModeByUse: Sendable {
         case .call: .seconds(4)
         }
     }
-    /// A demand that comes back within this time of its end lasts twice as long the next time, up to
-    /// eight times.
+    /// A demand that comes back within this time of its end lasts twice as long the next time, up
+    /// to eight times.
     static let flapMemory = Interval.seconds(30)
     static let maximumDoublings = 3
 
@@ -101,8 +102,8 @@ public struct ModeByUse: Sendable {
 
     /// What is waited for at present.
     public private(set) var demand = Demand.nothing
-    /// The mode that follows from it. A call needs both uplinks where one is likely to go; where all
-    /// have stood for long, a path that stands ready is enough.
+    /// The mode that follows from it. A call needs both uplinks where one is likely to go; where
+    /// all have stood for long, a path that stands ready is enough.
     public var mode: HandoverMode {
         switch demand {
         case .nothing: .single

@@ -2,8 +2,8 @@ import Measures
 import Multipath
 import Wire
 
-/// Handover modes at the proxy: what each connection wants, which paths are open for the neediest
-/// of them, and how those that nobody wants any more fall silent.
+/// Handover modes at the proxy: what each connection wants, which paths are open for the widest
+/// mode among them (the effective mode), and how those that nobody wants any more fall silent.
 ///
 /// A connection has the mode its listener gave it, else the session's, which `setMode` changes. In
 /// full and backup mode all paths are open. In single mode one is, the *active path*; a better one

@@ -100,7 +100,7 @@ struct PathRecords {
 
 /// What a path is used for.
 struct PathRole {
-    /// Its uplink is a backup one, and the neediest connection is in backup mode: it rests.
+    /// Its uplink is a backup one, and the effective mode is backup: it rests.
     var isBackup = false
     /// Its uplink has the role, whatever the mode.
     var isReserve = false

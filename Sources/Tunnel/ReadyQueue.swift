@@ -4,8 +4,8 @@
 /// Between users by deficit round robin (Shreedhar and Varghese, 1995): each may send a quantum of
 /// bytes before the next one's turn, and what a visit takes beyond that is missing from his next
 /// quantum. Of one user's streams those with little to say go ahead of those that filled their last
-/// visit, one of which comes after every
-/// `maximumAhead` of them. Intrusive: nothing is allocated but a user's first entry.
+/// visit, one of which comes after every `maximumAhead` of them. Intrusive: nothing is allocated
+/// but a user's first entry.
 struct ReadyQueue {
     private struct List {
         var head: StreamHandle?

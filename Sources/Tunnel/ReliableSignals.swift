@@ -1,7 +1,7 @@
 import Measures
 
-/// When a session says its signals (what becomes of paths and addresses): at once on every path that
-/// lives, and again on a doubling timer, until the peer has echoed all of them.
+/// When a session says its signals (what becomes of paths and addresses): at once on every path
+/// that lives, and again on a doubling timer, until the peer has echoed all of them.
 ///
 /// While any is unechoed, whatever leaves with space takes it along. What is said is the
 /// `PathStatement` of each path, and the concentrator's announcements.

@@ -8,7 +8,8 @@ import Wire
 /// one endpoint, owned by it.
 ///
 /// A session notes here what is to be done (what may be sent, when it wants to be called, what is
-/// to be reported); `Endpoint` does it in its turn. Nothing here leads from one session to another.
+/// to be reported); `Endpoint` does it in its turn. Streams, deadlines and queues are those of all
+/// sessions, by slot; a session uses its own alone.
 final class SessionHost {
     /// Changed by `Endpoint.reconfigure` alone.
     var configuration: EndpointConfiguration
@@ -64,8 +65,8 @@ final class SessionHost {
     /// Something is to be done without waiting for a deadline.
     var hasWork: Bool { !work.isEmpty }
 
-    /// The eight bits above a slot in an index: of these `n` may choose six, where the process has a
-    /// generation.
+    /// The eight bits above a slot in an index: of these `n` may choose six, where the process has
+    /// a generation.
     func salt(_ n: UInt32) -> UInt32 {
         guard let generation = configuration.generation else { return n & 0xff }
         return UInt32(generation & 3) << 6 | n & 0x3f
@@ -82,7 +83,7 @@ final class SessionHost {
 struct TurnWork {
     /// Streams that have something to send.
     var ready = ReadyQueue()
-    /// Streams whose owner is to be activity.
+    /// Streams whose owner is to hear of activity.
     var activity = ActivityQueue()
     /// What the owner of the endpoint is to hear.
     var events = FIFO<EndpointEvent>()

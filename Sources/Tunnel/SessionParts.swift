@@ -20,7 +20,7 @@ struct SessionHandshakes {
 struct SessionModes {
     /// What connections without a mode of their own have.
     var session: HandoverMode
-    /// The neediest of that and the living connections' own, by which paths are open.
+    /// The widest of that and the living connections' own, by which paths are open.
     private(set) var effective: HandoverMode
     /// How many connections have which of their own (`HandoverMode.code`).
     private var own = [0, 0, 0]
@@ -56,7 +56,7 @@ struct SessionModes {
 
 /// Which paths are kept: of single mode the one in use, and those that nobody wants any more.
 struct PathSelection {
-    /// Single mode: the number of the path in use.
+    /// Single mode: the path in use.
     var activePath: PathID?
     /// When to look again after paths that are spare.
     var spareAt = Instant.distantFuture

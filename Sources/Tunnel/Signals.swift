@@ -139,7 +139,7 @@ extension Session {
         requestFlush()
     }
 
-    /// Writes every pending signal that fits into `room` bytes; the bytes written.
+    /// Writes every pending signal that fits into `space` bytes; the bytes written.
     func writeSignals(into out: UnsafeMutableRawPointer, space: Int) -> Int {
         if addresses.announcing != 0 { return writeAnnouncements(into: out, space: space) }
         var written = 0
@@ -157,7 +157,7 @@ extension Session {
             let removes = paths.contains {
                 $0.map { $0.statement.isPending && !$0.isOpen } ?? false
             }
-            signalCarried(path.id.octet, path.records.next, removes)
+            signalCarried(path.id, path.records.next, removes)
         }
         guard host.configuration.signaling == .once else { return }
         for case let path? in paths { path.statement.forgetPending() }

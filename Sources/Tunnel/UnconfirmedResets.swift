@@ -56,7 +56,7 @@ struct UnconfirmedResets {
 
     func frame(of number: UInt16) -> [UInt8]? { slotOfNumber[number].flatMap { slots[$0]?.frame } }
 
-    /// A reset to be repeated now: its slot and frame. Either `said` or `hold` follows.
+    /// A reset to be repeated now: its slot and frame. Either `sent` or `hold` follows.
     mutating func nextDue(at now: Instant) -> (slot: Int, frame: [UInt8])? {
         guard now >= heldUntil else { return nil }
         while let slot = deadlines.popDue(at: now) {

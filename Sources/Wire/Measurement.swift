@@ -1,7 +1,7 @@
 import Measures
 
-/// What a proxy asks on a stream to `Target.measurement`, once, to learn of the way between (docs/wire.md,
-/// Measurement).
+/// What a proxy asks on a stream to `Target.measurement`, once, to learn of the way between
+/// (docs/wire.md, Measurement).
 ///
 /// ```
 /// byte 0       1: this form
@@ -49,7 +49,8 @@ public struct MeasurementRequest: Equatable, Sendable {
 /// What is answered once all that was announced has come, ahead of the bytes that are wanted.
 ///
 /// ```
-/// byte 0..1    of the datagrams the concentrator sent lately, how many were lost, in 1/1000, big endian
+/// byte 0..1    of the datagrams the concentrator sent lately, how many were lost, in 1/1000, big
+///              endian
 /// byte 2       n: bytes of the address
 /// byte 3..     address and port from which the proxy's datagrams come, as text
 /// ```

@@ -14,14 +14,11 @@ import Measures
 ///   beyond the noted one, a segment with the candidate has arrived, since only such segments
 ///   carried those numbers: the candidate is the new reference.
 /// - References are counted by an *era*, 1 to 6 in a circle, and every compact segment names the
-///   era
-///   it refers to. A segment that says values proposes them for the following era. The receiver
+///   era it refers to. A segment that says values proposes them for the following era. The receiver
 ///   keeps the values of two eras, by parity. Of several proposals for one era it keeps the one
-/// that
-///   ends furthest in sequence space: the candidate that was confirmed reaches beyond all that were
-///   given up before it, so neither loss nor reordering nor duplication can leave another one in
-/// its
-///   place.
+///   that ends furthest in sequence space: the candidate that was confirmed reaches beyond all that
+///   were given up before it, so neither loss nor reordering nor duplication can leave another one
+///   in its place.
 /// - A segment that refers to an era the receiver no longer holds (it was overtaken by two changes,
 ///   each of which took a round trip) is refused, which TCP takes for a loss. Nothing is ever
 ///   guessed.

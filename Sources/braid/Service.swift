@@ -28,7 +28,8 @@ struct Service {
     var uplinks: () -> [ServerStatus.UplinkState] = { [] }
     var mode: () -> PageMode? = { nil }
     var modes: [String] = []
-    /// What becomes of a flow, asked in the words of `RuleQuestion`; nil where they make no question.
+    /// What becomes of a flow, asked in the words of `RuleQuestion`; nil where they make no
+    /// question.
     var askRule: (([String]) -> String?)?
     /// Reads the configuration anew.
     var reload: () -> LivingConfiguration.Outcome
@@ -77,10 +78,12 @@ enum Program {
             let lineage = Lineage(loop: loop)
             var service = try start(loop, lineage.generation) {
                 guard upgrade?.isFollowed != true else {
-                    // The service manager is to hear who is there instead before this process is gone.
+                    // The service manager is to hear who is there instead before this process is
+                    // gone.
                     return end.arm(after: .seconds(2))
                 }
-                // The older ones tell their peers; the service manager kills them when this one is gone.
+                // The older ones tell their peers; the service manager kills them when this one is
+                // gone.
                 lineage.tellOlder(.end)
                 end.arm(after: lineage.olderGenerations.isEmpty ? .zero : .milliseconds(300))
             }

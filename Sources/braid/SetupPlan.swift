@@ -47,8 +47,8 @@ struct SetupPlan {
 
     mutating func add(_ step: Step) { steps.append(step) }
 
-    /// The service of a side, enabled and started, by the package's unit where that says the same as
-    /// `text`.
+    /// The service of a side, enabled and started, by the package's unit where that says the same
+    /// as `text`.
     mutating func addService(
         _ name: String, text: String, packaged: String = SetupPlan.packagedUnits
     ) {

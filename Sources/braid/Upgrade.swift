@@ -56,8 +56,8 @@ final class Upgrade {
         }
     }
 
-    /// Why a process that follows could not write its own `pcap` beside this one's; nil where it can,
-    /// or there is none.
+    /// Why a process that follows could not write its own `pcap` beside this one's; nil where it
+    /// can, or there is none.
     static func obstacle(toFile pcap: String?) -> String? {
         guard let pcap, let why = PcapWriter.obstacle(path: pcap) else { return nil }
         return

@@ -27,8 +27,8 @@ import Wire
         #expect(found.isAbsent(at: .zero))
     }
 
-    /// Who tries every port has a burst and then a pace; another source's is its own, and all of them
-    /// together have one.
+    /// Who tries every port has a burst and then a pace; another source's is its own, and all of
+    /// them together have one.
     @Test func associationsBeginAtAPace() {
         var pace = AssociationPace()
         func begun(_ sources: [String], at now: Instant) -> Int {

@@ -215,8 +215,8 @@ private final class Asker {
     @Test func whatIsTooLongForADatagramComesOverTCP() throws {
         let (street, origin, _, asker) = try set()
         let port = street.proxy.names.listen[0]
-        // 4,000 bytes fit a client's 4,096; to one that says less it is cut, and to TCP it is whole;
-        // 60,000 come through the tunnel by a stream.
+        // 4,000 bytes fit a client's 4,096; to one that says less it is cut, and to TCP it is
+        // whole; 60,000 come through the tunnel by a stream.
         for (count, isWhole) in [(18, true), (270, false)] {
             origin.asked = []
             origin.answer = { query in

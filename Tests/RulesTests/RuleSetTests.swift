@@ -95,7 +95,8 @@ private func to(_ entries: String..., action: Action = .block) -> Rule {
         #expect(decide(443, .udp, listener, "192.168.1.9", nil) == nil, "unknown fits nothing")
     }
 
-    /// A look at the first bytes, or for a socket's owner, is taken only where it changes something.
+    /// A look at the first bytes, or for a socket's owner, is taken only where it changes
+    /// something.
     @Test func itAsksOnlyForWhatCounts() {
         var byUser = Rule(.direct(uplink: nil))
         byUser.users = [33]

@@ -8,7 +8,8 @@ import Wire
 
 @testable import Shell
 
-/// One end of the tunnel with a socket per stream instead of proxy and concentrator: the far ends are the test's.
+/// One end of the tunnel with a socket per stream instead of proxy and concentrator: the far ends
+/// are the test's.
 private final class EndOfTunnel: EngineDelegate {
     let driver: EngineDriver
     let loop: EventLoop

@@ -2,8 +2,8 @@ import Measures
 import Multipath
 import Simulator
 
-/// `simulate energy`: downloads on a phone with two radios. Prints every packet at the phone and what
-/// the model makes of them, for `Tests/energy.py`, which works it out by itself.
+/// `simulate energy`: downloads on a phone with two radios. Prints every packet at the phone and
+/// what the model makes of them, for `Tests/energy.py`, which works it out by itself.
 ///
 ///     simulate energy [WIFI CELLULAR] [wifi|cellular|both] [MODE] [warm] [spaced] [--seed N]
 enum Energy {

@@ -6,7 +6,8 @@ import Testing
 
 /// The radio's state machine, worked by hand.
 @Suite struct RadioMeterTests {
-    /// Round numbers: idle 0.1 W; 2 W for 1 s to wake; 1 W for 2 s, 0.5 W for 3 s; 1 and 2 J a Mbit.
+    /// Round numbers: idle 0.1 W; 2 W for 1 s to wake; 1 W for 2 s, 0.5 W for 3 s; 1 and 2 J a
+    /// Mbit.
     private static let text = """
         name test  # a comment
         idle 100

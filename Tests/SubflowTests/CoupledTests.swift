@@ -33,8 +33,8 @@ import Testing
     @Test func liaIsTheLesserOfBoth() {
         // Two alike: alpha / total = 0.5 / 20, and not 1 / 10.
         #expect(isNear(growth(.lia, [path(10, 100), path(10, 100)]), 0.5 / 20))
-        // 2 at 100 ms beside 30 at 10 ms: alpha = 32 * 300000 / (20 + 3000)^2 = 1.0526; alpha / 32 is
-        // 0.0329, which is above 1 / 30 for neither: the small window takes it, too.
+        // 2 at 100 ms beside 30 at 10 ms: alpha = 32 * 300000 / (20 + 3000)^2 = 1.0526; alpha / 32
+        // is 0.0329, which is above 1 / 30 for neither: the small window takes it, too.
         let alpha = 32.0 * 300_000 / (3020 * 3020)
         #expect(isNear(growth(.lia, [path(2, 100), path(30, 10)]), alpha / 32))
         #expect(isNear(growth(.lia, [path(30, 10), path(2, 100)]), min(alpha / 32, 1.0 / 30)))

@@ -140,7 +140,7 @@ import Testing
         #expect(plain.stream.connection.livingSubflows == 1)
         #expect(world.run(.seconds(20)) { full.isDone })
         world.run(.seconds(4))
-        // The neediest is gone; the other uplink sleeps again.
+        // The one in full mode is gone; the other uplink sleeps again.
         #expect(onSecond(world) { world.run(.seconds(3)) } == 0)
         let single = world.open(port: 60_000, mode: .single)
         world.proxy.setMode(.full, at: world.now)

@@ -4,8 +4,8 @@ import Testing
 
 @testable import Tunnel
 
-/// The concentrator's address changes without a goodbye (DDNS): silence is noticed, somebody looks its
-/// name up again, and everything goes on.
+/// The concentrator's address changes without a goodbye (DDNS): silence is noticed, somebody looks
+/// its name up again, and everything goes on.
 @Suite struct SilentSessionTests {
     @Test(arguments: [HandoverMode.full, .backup, .single], [false, true])
     func theConcentratorMoves(mode: HandoverMode, isAnotherProcess: Bool) {

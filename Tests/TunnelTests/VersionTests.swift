@@ -28,7 +28,7 @@ import Testing
         ] {
             let frame = ProgramVersionFrame(text: given)
             #expect(frame.text == taken)
-            var bytes = [UInt8](repeating: 0, count: frame.length)
+            var bytes = [UInt8](repeating: 0, count: frame.size)
             bytes.withUnsafeMutableBytes { frame.write(into: $0.baseAddress!) }
             #expect(bytes.withUnsafeBytes { ProgramVersionFrame.read($0) } == frame)
             var welcome = WelcomePayload(outcome: .newSession, cipher: 1, index: 5)

@@ -196,7 +196,7 @@ func frameWords(_ bytes: [UInt8]) -> (words: String, written: [UInt8])? {
             guard let f = bytes.withUnsafeBytes({ ProgramVersionFrame.read($0) }) else {
                 return nil
             }
-            return ("version \(f.text)", written(f.length, f.write))
+            return ("version \(f.text)", written(f.size, f.write))
         case .goAway, .goAwayAnswer:
             guard let f = GoAwayFrame.read(all) else { return nil }
             switch f {

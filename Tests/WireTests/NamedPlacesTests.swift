@@ -1,8 +1,9 @@
 import Foundation
 import Testing
 
-/// The pages that lead a reader through the sources name nothing that is not there. In backquotes, a name that begins with a capital letter is a type, a file or a folder,
-/// `Type.member` and `member(…)` are declared, and `Folder/` is a folder.
+/// The pages that lead a reader through the sources name nothing that is not there. In backquotes,
+/// a name that begins with a capital letter is a type, a file or a folder, `Type.member` and
+/// `member(…)` are declared, and `Folder/` is a folder.
 @Suite struct NamedPlacesTests {
     private static let documents = [
         "docs/walk.md", "docs/design.md", "docs/security.md", "CONTRIBUTING.md"

@@ -213,14 +213,13 @@ public struct DNSHeader: Hashable, Sendable {
 
     /// Bits of `flags`.
     public enum Flag {
-        /// An answer; authoritative; cut short; recursion wanted; recursion available; the data are
-        /// authentic; checking is disabled.
+        /// An answer; of a server that is responsible for the name (RFC 1035 section 4.1.1).
         public static let response: UInt16 = 0x8000, authoritative: UInt16 = 0x0400
-        /// See above.
+        /// Cut short, ask again by TCP; the resolver is to ask others (RFC 1035 section 4.1.1).
         public static let truncated: UInt16 = 0x0200, recursionDesired: UInt16 = 0x0100
-        /// See above.
+        /// The resolver asks others; DNSSEC has proved the data (RFC 4035 section 3.2.3).
         public static let recursionAvailable: UInt16 = 0x0080, authentic: UInt16 = 0x0020
-        /// See above.
+        /// The asker proves the data itself (RFC 4035 section 3.2.2).
         public static let checkingDisabled: UInt16 = 0x0010
     }
 

@@ -1,6 +1,6 @@
-/// The clock by which the past grows old: the wall clock, but for one that is ahead all of a sudden.
-/// What is ahead makes nothing old before it has been so for a day: a clock that is wrong for a while
-/// (a flat battery, a person's hand) takes nobody's history away.
+/// The clock by which the past grows old: the wall clock, but for one that is ahead all of a
+/// sudden. What is ahead makes nothing old before it has been so for a day: a clock that is wrong
+/// for a while (a flat battery, a person's hand) takes nobody's history away.
 struct AgeClock {
     /// Milliseconds.
     private static let leap: Int64 = 2 * 86_400_000, belief: Int64 = 86_400_000

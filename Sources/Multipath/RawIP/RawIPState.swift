@@ -1,8 +1,8 @@
 import Measures
 import Wire
 
-/// What a connection keeps for the raw-IP framing alone: inside a session none of it exists, since
-/// the session authenticates every datagram and signals addresses itself.
+/// What a connection keeps for the raw-IP framing alone. Inside a session nothing asks for it,
+/// since the session authenticates every datagram and signals addresses itself.
 struct RawIPState {
     /// Either side asked for DSS checksums (RFC 8684 section 3.1, flag A).
     var usesChecksums = false

@@ -1,7 +1,7 @@
 import Measures
 
-/// What the paths of a connection cost (`cost: prefer-cheap`): which ones carry only what the others
-/// can't carry in time, and which ones nothing while any other works.
+/// What the paths of a connection cost (`cost: prefer-cheap`): which ones carry only what the
+/// others can't carry in time, and which ones nothing while any other works.
 public struct PathCosts: Equatable, Sendable {
     /// What one path costs beside the others.
     public enum Cost: UInt8, CaseIterable, Sendable {

@@ -1,7 +1,7 @@
 import Measures
 
-/// What is used of one uplink's allowance: counts, and says what follows. Pure; the calendar and the
-/// file are its owner's.
+/// What is used of one uplink's allowance: counts, and says what follows. Pure; the calendar and
+/// the file are its owner's.
 struct UplinkMeter {
     /// What of the allowance is used.
     enum Stage: Int, Comparable {
@@ -76,8 +76,8 @@ struct UplinkMeter {
         return Double(used) >= Double(allowance.bytes) * 0.8 ? .nearEnd : .free
     }
 
-    /// Of the allowance, what may have been used by now where it is to last for the period, of which
-    /// `share` (0 to 1) has gone by; a twentieth ahead, for a first day is no reason to stop.
+    /// Of the allowance, what may have been used by now where it is to last for the period, of
+    /// which `share` (0 to 1) has gone by; a twentieth ahead, for a first day is no reason to stop.
     func isAhead(of share: Double) -> Bool {
         guard let allowance = tariff.allowance else { return false }
         return Double(used) > Double(allowance.bytes) * min(1, share + 0.05)

@@ -7,10 +7,11 @@ import Shell
 import Tunnel
 
 /// Counts what uplinks with a price or an allowance carry, and sees to what follows from that: what
-/// the scheduler is told of their cost, what becomes of one whose allowance is used up, what is said.
+/// the scheduler is told of their cost, what becomes of one whose allowance is used up, what is
+/// said.
 ///
-/// Counted is every datagram of the tunnel that the kernel took or handed over on the uplink, with its
-/// IP and UDP headers, both ways, after every turn of the loop.
+/// Counted is every datagram of the tunnel that the kernel took or handed over on the uplink, with
+/// its IP and UDP headers, both ways, after every turn of the loop.
 final class UplinkMetering {
     /// What follows for an uplink.
     struct Consequence: Equatable {
@@ -67,8 +68,8 @@ final class UplinkMetering {
     private let nameOf: (UplinkNumber) -> String?
     private let changed: (String, Consequence) -> Void
 
-    /// `nameOf`: the name of an uplink's number; `changed` is called when something else follows for
-    /// an uplink, from here on. Throws where the file can't be opened.
+    /// `nameOf`: the name of an uplink's number; `changed` is called when something else follows
+    /// for an uplink, from here on. Throws where the file can't be opened.
     init(
         _ settings: ProxySettings, driver: EngineDriver, recorder: Recorder, log: Logger,
         nameOf: @escaping (UplinkNumber) -> String?,
@@ -280,7 +281,8 @@ final class UplinkMetering {
         if meters.isEmpty { timer?.cancel() } else { timer?.arm(after: Self.interval) }
     }
 
-    /// Says that 80 or 100 % of an allowance are used, once in a period, whichever process finds it.
+    /// Says that 80 or 100 % of an allowance are used, once in a period, whichever process finds
+    /// it.
     private func tell(_ name: String) {
         guard let meter = meters[name], let allowance = meter.tariff.allowance,
             meter.stage.rawValue > meter.saved.told

@@ -1,11 +1,11 @@
 import Glibc
 import Shell
 
-/// What has been used of each uplink's allowance, in a small file that outlives the process: a line of
-/// fixed length for each. Several processes may count into it at once (one that still drains, and the
-/// next): each adds what it has counted under a lock, so that nothing is lost and nothing counted
-/// twice. What was written outlives the process however it ends; power is another matter, for the
-/// kernel writes to the disk in its own time.
+/// What has been used of each uplink's allowance, in a small file that outlives the process: a line
+/// of fixed length for each. Several processes may count into it at once (one that still drains,
+/// and the next): each adds what it has counted under a lock, so that nothing is lost and nothing
+/// counted twice. What was written outlives the process however it ends; power is another matter,
+/// for the kernel writes to the disk in its own time.
 final class UsageFile {
     /// What is known of one uplink.
     struct Record: Equatable {

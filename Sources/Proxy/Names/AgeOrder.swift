@@ -1,8 +1,8 @@
 import Measures
 
 /// Keys in the order in which they were added. A key that is added again has a newer place, and its
-/// older ones mean nothing any more; so do those of keys that are gone. Whoever keeps the keys tells
-/// which places are current.
+/// older ones mean nothing any more; so do those of keys that are gone. Whoever keeps the keys
+/// tells which places are current.
 struct AgeOrder<Key: Hashable> {
     struct Place {
         let key: Key

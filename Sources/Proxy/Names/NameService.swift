@@ -112,7 +112,8 @@ final class NameService {
             outside = NameForwarder(loop: loop, servers: settings.servers)
             outside.carryOn(counters)
         }
-        // What a domain's servers have said is no answer of the resolver's, and the other way round.
+        // What a domain's servers have said is no answer of the resolver's, and the other way
+        // round.
         if settings.servers != old.servers || settings.local != old.local { cache = NameCache() }
     }
 

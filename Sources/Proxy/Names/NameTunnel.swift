@@ -5,9 +5,9 @@ import Tunnel
 import Wire
 
 /// Questions to the concentrator's resolver (docs/wire.md, Names): datagrams of an association that
-/// carries nothing else, on the two best paths, since a name is a hundred bytes and everything waits
-/// for it; where only one may carry, on that, and on all that work while it is in doubt. What is not
-/// answered in time goes again.
+/// carries nothing else, on the two best paths, since a name is a hundred bytes and everything
+/// waits for it; where only one may carry, on that, and on all that work while it is in doubt. What
+/// is not answered in time goes again.
 final class NameTunnel: StreamOwner {
     /// One that is under way; given up when it is released.
     final class Question {

@@ -1,8 +1,8 @@
 import Glibc
 import Measures
 
-/// Captured datagrams that stay an older process's after another one has taken the capture over: what
-/// these clients' ports send goes to its sockets, and its answers are what they have.
+/// Captured datagrams that stay an older process's after another one has taken the capture over:
+/// what these clients' ports send goes to its sockets, and its answers are what they have.
 public struct CapturedElsewhere: Sendable, Equatable {
     /// Of the older process (`Lineage`).
     public var generation: Int
@@ -20,8 +20,8 @@ public struct CapturedElsewhere: Sendable, Equatable {
     }
 }
 
-/// A capture on its way from one process to the one that follows it: the claim, which stands as long
-/// as anybody has it open, and what stays with the older ones.
+/// A capture on its way from one process to the one that follows it: the claim, which stands as
+/// long as anybody has it open, and what stays with the older ones.
 public struct CaptureOffer: Sendable {
     /// The claim's descriptor.
     var claim: Int32
@@ -67,11 +67,11 @@ public struct CaptureOffer: Sendable {
 }
 
 /// A capture from one process to the next: the table, the rules and the routes stand all the time,
-/// and are one process's at a time. What is captured already is told by marks of its connection, and
-/// finds its own socket, whichever process has that.
+/// and are one process's at a time. What is captured already is told by marks of its connection,
+/// and finds its own socket, whichever process has that.
 extension CaptureInstallation {
-    /// Another process is about to take everything over: nothing is changed from here until `resume`
-    /// or `handedOver`. `elsewhere`: what of the datagrams stays this process's.
+    /// Another process is about to take everything over: nothing is changed from here until
+    /// `resume` or `handedOver`. `elsewhere`: what of the datagrams stays this process's.
     public func offer(_ own: CapturedElsewhere) throws(SystemError) -> CaptureOffer {
         guard isInstalled, let claim else {
             throw SystemError("hand the capture over", code: ENOENT)

@@ -139,8 +139,8 @@ public final class CaptureInstallation {
         claim = nil
     }
 
-    /// Whether packets are to be given to the proxy as they are: as `plan` says, and where it leaves
-    /// the choice, whether this kernel can. Where it can't, the log says what that means.
+    /// Whether packets are to be given to the proxy as they are: as `plan` says, and where it
+    /// leaves the choice, whether this kernel can. Where it can't, the log says what that means.
     public static func hasTransparency(
         _ plan: CapturePlan, log: Logger = Logger(label: "capture")
     ) throws(SystemError) -> Bool {
@@ -228,8 +228,8 @@ public final class CaptureInstallation {
         }
     }
 
-    /// Sets the table by the best means this kernel has. `keepsOld`: where that fails, what is there
-    /// is another process's and stays.
+    /// Sets the table by the best means this kernel has. `keepsOld`: where that fails, what is
+    /// there is another process's and stays.
     static func install(
         _ wanted: CaptureTable, _ tables: NFTables, _ log: Logger, keepsOld: Bool = false
     ) throws(SystemError) -> CaptureTable {
@@ -352,8 +352,8 @@ public final class CaptureInstallation {
         if !addresses.kept.isEmpty { check?.arm(after: Self.checkInterval) }
     }
 
-    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where one
-    /// is missing.
+    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where
+    /// one is missing.
     static func show(_ tables: NFTables) -> String {
         var text = (try? tables.run("list table inet \(CaptureTable.name)")) ?? ""
         for chain in ["hold_machine", "hold_network"] {

@@ -12,8 +12,8 @@ import Measures
 /// loopback's.
 ///
 /// Without TPROXY `redirect_machine` and `redirect_network` put the proxy's address in the place of
-/// the destination's (NAT), `guard` keeps everybody else from those ports, and of UDP only questions
-/// for names come through.
+/// the destination's (NAT), `guard` keeps everybody else from those ports, and of UDP only
+/// questions for names come through.
 ///
 /// An answer of the proxy's may be a flow's first packet, as connection tracking sees it: of a peer
 /// that speaks first, after a long silence, or when somebody has emptied its table. `answers` marks
@@ -308,8 +308,9 @@ struct CaptureTable {
     }
 
     /// A segment of a program's connection that nobody has captured: others have opened it, it is
-    /// older than the capture, or connection tracking has forgotten it. The last is turned round: the
-    /// proxy's socket has it, or its listener answers with a reset; by NAT nothing could know it.
+    /// older than the capture, or connection tracking has forgotten it. The last is turned round:
+    /// the proxy's socket has it, or its listener answers with a reset; by NAT nothing could know
+    /// it.
     private var olderOfMachine: [String] {
         guard !isEnding else { return ["\(Self.isNoSYN) accept"] }
         // What is not tracked can't carry the mark by which it would be turned round.

@@ -15,8 +15,8 @@ final class KeptAddresses {
     /// Of an IPv4 address, as `ip address` shows it.
     private static let label = "lo:braid"
 
-    /// Looks for the first time. Needs CAP_NET_ADMIN when it keeps one. `adopts`: those that another
-    /// process keeps are this one's from now on.
+    /// Looks for the first time. Needs CAP_NET_ADMIN when it keeps one. `adopts`: those that
+    /// another process keeps are this one's from now on.
     init(adopts: Bool = false) throws(SystemError) {
         socket = try Netlink.open(NETLINK_ROUTE)
         known = Self.elsewhere(try Netlink.snapshot())

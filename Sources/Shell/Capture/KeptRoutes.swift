@@ -16,8 +16,8 @@ struct KeptRoutes {
     private static let minimumWait = Interval.milliseconds(100)
     private static let maximumWait = Interval.seconds(5)
 
-    /// Sets them, or where `adopts` is true goes on with those that are there, if they are the same.
-    /// Needs CAP_NET_ADMIN.
+    /// Sets them, or where `adopts` is true goes on with those that are there, if they are the
+    /// same. Needs CAP_NET_ADMIN.
     init(_ networks: [String], wantsIPv6: Bool, adopts: Bool = false) throws(SystemError) {
         let present = try adopts ? CaptureRoutes.present(networks) : nil
         routes = if let present { present } else { try CaptureRoutes.install(networks) }

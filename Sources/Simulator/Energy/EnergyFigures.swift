@@ -1,8 +1,8 @@
 import Measures
 import Multipath
 
-/// Figures 4 and 5: what a bit costs a battery over WiFi, over a cellular link and over both, by the
-/// links' bandwidth; and beside them what the paper did not draw: the modes, a backup path kept
+/// Figures 4 and 5: what a bit costs a battery over WiFi, over a cellular link and over both, by
+/// the links' bandwidth; and beside them what the paper did not draw: the modes, a backup path kept
 /// warm, a handover, LTE.
 extension Figures {
     /// A phone: names of its profiles.
@@ -182,7 +182,8 @@ extension Figures {
         return [table.file("energy-handover.csv")]
     }
 
-    /// A stream of 500 kbit/s, WiFi gone after 40 s: what the cellular radio takes before and after.
+    /// A stream of 500 kbit/s, WiFi gone after 40 s: what the cellular radio takes before and
+    /// after.
     private func handoverEnergy(
         _ phone: Phone, _ mode: HandoverMode, isWarm: Bool
     ) throws -> (ready: Double, after: Double, gap: Double) {

@@ -118,8 +118,8 @@ public struct EnergyTrial: Hashable, Sendable {
     }
 }
 
-/// An application that asks for one thing after the other, with a pause between: somebody reads what
-/// came.
+/// An application that asks for one thing after the other, with a pause between: somebody reads
+/// what came.
 final class PausingEnd: StreamEnd {
     private let pause: Interval
     private let responseSize: Int

@@ -2,8 +2,9 @@ import Measures
 
 /// The energy of one radio, from its packets: `RadioProfile` run along time.
 ///
-/// A packet that is sent while the radio rests wakes it and waits for the promotion to end. One that
-/// arrives has waited already: its promotion lies before it, as far as the radio rested that long.
+/// A packet that is sent while the radio rests wakes it and waits for the promotion to end. One
+/// that arrives has waited already: its promotion lies before it, as far as the radio rested that
+/// long.
 public struct RadioMeter: Sendable {
     private enum State {
         case idle(since: Instant)
@@ -31,8 +32,8 @@ public struct RadioMeter: Sendable {
         now = start
     }
 
-    /// A packet of `bytes`, headers included, was given to the radio at `at` (`isUp`) or came out of
-    /// it.
+    /// A packet of `bytes`, headers included, was given to the radio at `at` (`isUp`) or came out
+    /// of it.
     public mutating func packet(_ bytes: Int, isUp: Bool, at: Instant) {
         advance(to: at)
         let bits = Double(8 * bytes)

@@ -50,7 +50,8 @@ public struct Commute: Hashable, Sendable {
         public var longest = Interval.zero
         /// Bytes of what was fetched, or listened to, and the time that it had.
         public var received = 0, time = Interval.zero
-        /// Of the call, in the worse direction: what was not heard in time; nil where there is none.
+        /// Of the call, in the worse direction: what was not heard in time; nil where there is
+        /// none.
         public var missed: Interval?
         /// Of WiFi and cellular.
         public var energies: [RadioEnergy]

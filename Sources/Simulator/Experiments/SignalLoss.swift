@@ -37,7 +37,8 @@ public final class SignalLoss {
     public func attach(to world: World) {
         world.proxy.signalCarried = { [self, unowned world] path, number, removes in
             guard removes, world.now >= since else { return }
-            carriers.insert(UInt32(path) << 24 | UInt32(truncatingIfNeeded: number & 0xff_ffff))
+            carriers.insert(
+                UInt32(path.octet) << 24 | UInt32(truncatingIfNeeded: number & 0xff_ffff))
         }
         let others = world.observer
         world.observer = { [self] now, fromProxy, uplink, bytes in

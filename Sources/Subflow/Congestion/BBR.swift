@@ -5,8 +5,7 @@ import Measures
 ///
 /// It fills no queue deeper than it needs, so that the data of a full-mode connection does not
 /// stand behind a cellular modem's two seconds of buffer, and random loss does not slow it down.
-/// Loss above
-/// `lossTolerated` of a round is taken as a full queue and bounds what may be in flight.
+/// Loss above `lossTolerated` of a round is taken as a full queue and bounds what may be in flight.
 final class BBR: CongestionController {
     enum Phase { case startup, drain, probeBandwidth, probeRTT }
 

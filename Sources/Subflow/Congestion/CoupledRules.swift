@@ -1,5 +1,5 @@
-/// How the windows of a connection's subflows grow and shrink together. Pure arithmetic: all windows
-/// in bytes, round trips in seconds; `paths[0]` is the subflow that it is about.
+/// How the windows of a connection's subflows grow and shrink together. Pure arithmetic: all
+/// windows in bytes, round trips in seconds; `paths[0]` is the subflow that it is about.
 enum CoupledRule: Sendable {
     case lia, olia, balia
 
@@ -61,9 +61,9 @@ enum CoupledRule: Sendable {
     }
 
     /// OLIA's alpha: a window that is the greatest gives to good paths (those with most bytes
-    /// between losses for their round trip) whose windows are smaller. Windows are compared in whole
-    /// segments: of two like ones the latter to be acknowledged would always be the smaller, and
-    /// both would only gain.
+    /// between losses for their round trip) whose windows are smaller. Windows are compared in
+    /// whole segments: of two like ones the latter to be acknowledged would always be the smaller,
+    /// and both would only gain.
     static func shift(_ paths: [Path], segment: Double) -> Double {
         func size(_ path: Path) -> Double { (path.window / segment).rounded(.down) }
         func quality(_ path: Path) -> Double { path.lossDistance / (path.rtt * path.rtt) }

@@ -192,10 +192,10 @@ extension Session {
 
     /// Packet numbers begin anew, or lead elsewhere: what was under way is not any more.
     private func renewCarrier(_ path: Path) {
-        let now = UInt64(indices.local) << 8 | UInt64(path.statement.incarnation)
-        if datagrams.carriers[path.id.number].incarnation != now {
+        let incarnation = UInt64(indices.local) << 8 | UInt64(path.statement.incarnation)
+        if datagrams.carriers[path.id.number].incarnation != incarnation {
             datagrams.carriers[path.id.number] = DatagramCarrier()
-            datagrams.carriers[path.id.number].incarnation = now
+            datagrams.carriers[path.id.number].incarnation = incarnation
         }
     }
 

@@ -28,7 +28,8 @@ enum DatagramLimits {
     static let reorderWait = Interval.milliseconds(30)
     /// Datagrams of a flow that wait for a gap: 30 ms of 100 Mbit/s.
     static let reordered = 256
-    /// The pieces of one datagram arrive within this; as many datagrams of a flow may be incomplete.
+    /// The pieces of one datagram arrive within this; as many datagrams of a flow may be
+    /// incomplete.
     static let assemblyWait = Interval.milliseconds(300)
     static let assemblies = 16
     /// RFC 4787 section 4.3 asks for five minutes; a question to a name server is answered sooner.

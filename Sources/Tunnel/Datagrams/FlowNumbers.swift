@@ -112,8 +112,8 @@ struct FlowNumbers {
 
 /// The numbers of the other side's flows that it has closed lately.
 ///
-/// A datagram that stood in a queue meanwhile may still come, with all that opens a flow: it must not
-/// be taken for one of a new flow, in which nothing has come yet. The other side gives a number
+/// A datagram that stood in a queue meanwhile may still come, with all that opens a flow: it must
+/// not be taken for one of a new flow, in which nothing has come yet. The other side gives a number
 /// again only when it has rested for as long, and later, so that none of these is ever in use.
 struct ClosedNumbers {
     private var numbers: Set<UInt16> = []

@@ -28,9 +28,9 @@ struct FullRecordWatch {
         if suspectedAt == .distantFuture { suspectedAt = now + answer }
     }
 
-    /// A report on all records up to `totals`: of the bytes sent since the last report
-    /// `lost` did not come. `oldest`: when the first record left that is not reported on yet; nil where
-    /// there is none.
+    /// A report on all records up to `totals`: of the bytes sent since the last report `lost` did
+    /// not come. `oldest`: when the first record left that is not reported on yet; nil where there
+    /// is none.
     mutating func noteReport(
         upTo totals: Totals, lost: Int, oldest: Instant?, at now: Instant
     ) {

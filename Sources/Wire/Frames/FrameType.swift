@@ -4,7 +4,7 @@
 /// How far a frame reaches follows from its first bytes alone, whatever else is in it, so that one
 /// that means nothing here is passed over and those behind it count. The types below are as long as
 /// their tables say; every type since, and to come, is from `withLength`.
-public enum FrameType: UInt8, Sendable {
+public enum FrameType: UInt8, CaseIterable, Sendable {
     /// Types 0x40 to 0x7f: behind the first byte stands the length of the rest, in one byte below
     /// 0x80, or in two with the highest bit set.
     public static let withLength: ClosedRange<UInt8> = 0x40...0x7f

@@ -10,8 +10,8 @@
 /// byte 1      path ID
 /// bytes 2-3   generation, one more with every change; compared modulo 2^16
 /// byte 4      incarnation: how often the path was opened, modulo 256
-/// byte 5      bit 0 open, bit 1 backup, bit 2 silent (see `isSilent`), bits 4-5 the session's mode,
-///             bits 3, 6, 7 the path's cost, its lowest bit first
+/// byte 5      bit 0 open, bit 1 backup, bit 2 silent (see `isSilent`), bits 4-5 the session's
+///             mode, bits 3, 6, 7 the path's cost, its lowest bit first
 /// ```
 public struct PathStateFrame: Equatable, Sendable {
     /// Bytes of the frame.
@@ -33,8 +33,8 @@ public struct PathStateFrame: Equatable, Sendable {
     public var isSilent: Bool
     /// 0 to 3; what it stands for is the session's affair.
     public var mode: UInt8
-    /// 0 to 7: 0 no more than others, 7 for what no other path can carry, between them how long data
-    /// waits for others first.
+    /// 0 to 7: 0 no more than others, 7 for what no other path can carry, between them how long
+    /// data waits for others first.
     public var cost: UInt8
 
     /// A frame with these fields.

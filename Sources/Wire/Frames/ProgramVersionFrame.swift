@@ -15,7 +15,7 @@ public struct ProgramVersionFrame: Equatable, Sendable {
     public init(text: String) { self.text = Self.plain(text.utf8) }
 
     /// Bytes of the frame.
-    public var length: Int { 2 + text.utf8.count }
+    public var size: Int { 2 + text.utf8.count }
 
     /// Nil where there are too few bytes.
     public static func read(_ bytes: UnsafeRawBufferPointer) -> ProgramVersionFrame? {
@@ -26,7 +26,7 @@ public struct ProgramVersionFrame: Equatable, Sendable {
 
     private init(plain text: String) { self.text = text }
 
-    /// Writes `length` bytes.
+    /// Writes `size` bytes.
     public func write(into out: UnsafeMutableRawPointer) {
         let at = FrameType.writeHead(
             FrameType.programVersion.rawValue, rest: text.utf8.count, into: out)

@@ -107,7 +107,7 @@ enum TCPOptionKind {
     static let multipath: UInt8 = 30
 }
 
-/// Subtypes of MPTCP options (RFC 8684 section 8).
+/// Subtypes of MPTCP options (RFC 8684 section 7.2).
 enum MultipathSubtype {
     static let capable: UInt8 = 0
     static let join: UInt8 = 1

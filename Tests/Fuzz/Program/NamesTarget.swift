@@ -24,7 +24,8 @@ enum NamesTarget {
         }
     }
 
-    /// A message behind its length, as a stream brings it: known when it is whole, and the same then.
+    /// A message behind its length, as a stream brings it: known when it is whole, and the same
+    /// then.
     private static func framed(_ bytes: [UInt8]) {
         var known: [UInt8]?
         for n in 0...bytes.count {

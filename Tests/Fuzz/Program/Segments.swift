@@ -352,6 +352,12 @@ enum FramesTarget {
             if let x = DatagramReportFrame.read(b) {
                 same(x, DatagramReportFrame.size, DatagramReportFrame.read) { $0.write(into: $1) }
             }
+            if let x = ProgramVersionFrame.read(b) {
+                same(x, x.size, ProgramVersionFrame.read) { $0.write(into: $1) }
+            }
+            if let x = GoAwayFrame.read(b) {
+                same(x, x.size, GoAwayFrame.read) { $0.write(into: $1) }
+            }
             if let x = DatagramFrame.read(b) { datagram(x) }
             if let x = RekeyFrame.read(b) {
                 withExact([UInt8](repeating: 0, count: x.size)) { out in

@@ -6,7 +6,7 @@ import Wire
 @testable import Multipath
 
 /// The path of an upload has ended, and nobody can say what of the last round trip arrived.
-@Suite struct DoubtTests {
+@Suite struct UncertainLossTests {
     /// Two paths, the first in use and full of data; the last round trip of it arrives or not. It
     /// ends, and the second is joined.
     private func ended(arrives: Bool) throws -> (pair: Pair, boundary: UInt64, first: Int) {
