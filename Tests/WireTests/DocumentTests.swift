@@ -112,6 +112,16 @@ enum WireDocument {
         #expect(types == Set(FrameType.allCases.map(\.rawValue)).union(FrameType.datagrams))
     }
 
+    /// The fuzz target `frames` has a round trip for each.
+    @Test func noFrameIsLeftUnfuzzed() throws {
+        let folder = WireDocument.root.appendingPathComponent("Sources/Wire/Frames").path
+        let frames = try FileManager.default.contentsOfDirectory(atPath: folder)
+            .filter { $0.hasSuffix("Frame.swift") }
+        #expect(frames.count > 8)
+        let target = WireDocument.sources("Tests/Fuzz/Program")
+        for frame in frames { #expect(target.contains("\(frame.dropLast(6)).read("), "\(frame)") }
+    }
+
     /// Where a frame ends, said by nothing but its own bytes.
     @Test(arguments: WireDocument.examples("lengths") + WireDocument.examples("frames"))
     func aFrameIsAsLongAsIsSaid(_ example: WireDocument.Example) {
