@@ -1,5 +1,6 @@
 /// The timers of one owner, each by its name: an enumeration of `Int`s from 0 on, at most
-/// `TimerTable.capacity` of them. A new timer is a new case; `next` covers it by itself.
+/// `TimerTable.capacity` of them. A new timer is a new case; `next` and `takeDue` cover it by
+/// themselves.
 ///
 ///     enum Timer: Int { case retransmission, tailProbe }
 ///     var timers = TimerTable<Timer>()
@@ -65,13 +66,22 @@ public struct TimerTable<Name: RawRepresentable> where Name.RawValue == Int {
         return true
     }
 
-    /// The first timer, in the order of their declaration, that is due, which is cleared; nil where
-    /// none is. Called until it says nil, it gives each due timer once: one that is set again at or
-    /// before `now` meanwhile is given again.
-    @inlinable public mutating func takeDue(at now: Instant) -> Name? {
-        for i in 0..<end where deadlines[i] <= now && deadlines[i] != .distantFuture {
-            deadlines[i] = .distantFuture
-            return Name(rawValue: i)
+    /// The first timer, in the order of their declaration, that is due, stands behind `previous`
+    /// and is wanted; it is cleared. Nil where none is. Called with what it gave last until it says
+    /// nil, it gives each timer at most once, whatever is set meanwhile; always with nil, one that
+    /// is set again at or before `now` is given again.
+    @inlinable public mutating func takeDue(
+        at now: Instant, after previous: Name? = nil, where isWanted: (Name) -> Bool = { _ in true }
+    ) -> Name? {
+        var i = previous.map { $0.rawValue &+ 1 } ?? 0
+        while i < end {
+            if deadlines[i] <= now, deadlines[i] != .distantFuture, let name = Name(rawValue: i),
+                isWanted(name)
+            {
+                deadlines[i] = .distantFuture
+                return name
+            }
+            i &+= 1
         }
         return nil
     }

@@ -125,7 +125,7 @@ extension Session {
         for case let path? in paths where path.remote == address && path.isOpen {
             close(path, at: now)
         }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     // MARK: Proxy

@@ -68,7 +68,7 @@ extension Session {
     /// Subflows follow the size of their path's datagrams.
     func sizeChanged(_ change: PathMTU.Change, _ path: Path, at now: Instant) {
         if path.mtu.hasProbe { requestFlush() }
-        arm(path.mtu.deadline)
+        bringForward(.paths, to: path.mtu.deadline)
         guard change != .none else { return }
         sizesChanged(path, isSmaller: change == .shrank, at: now)
         if change == .shrank, path.isOpen { sendProbe(path, at: now) }

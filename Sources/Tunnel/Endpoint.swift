@@ -36,11 +36,8 @@ public final class Endpoint {
     /// What connections may hold; at a proxy all of it is for its own.
     let memory: MemoryBudget
     let ownMemory: MemoryShare
-    /// Of sessions that begin.
-    var mode: HandoverMode {
-        get { host.mode }
-        set { host.mode = newValue }
-    }
+    /// Of sessions that begin, and of connections that have none of their own.
+    var mode: HandoverMode
     /// The latest `now` that was handed in.
     var clock: Instant
     /// Unix time at `Instant.zero` in nanoseconds, by the latest word of the shell.
@@ -58,6 +55,7 @@ public final class Endpoint {
     public init(configuration: EndpointConfiguration, seed: Key32, at now: Instant) {
         let configuration = configuration.inSession
         host = SessionHost(configuration: configuration, seed: seed)
+        mode = host.modeByUse?.mode ?? configuration.mode
         clock = now
         epoch = configuration.epoch
         memory = MemoryBudget(limit: configuration.memory)

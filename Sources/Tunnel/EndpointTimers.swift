@@ -61,7 +61,6 @@ extension Endpoint {
         case .sessions:
             while let slot = host.deadlines.popSession(at: now) {
                 guard let session = sessions[slot] else { continue }
-                session.turn.scheduled = .distantFuture
                 advance(session, to: now)
             }
         case .streams:
@@ -79,16 +78,18 @@ extension Endpoint {
     }
 
     private func advance(_ session: Session, to now: Instant) {
-        switch session.advance(to: now) {
-        case .none: break
-        case .needsHandshake:
-            if session.isReplaced {
-                lookAfter(session, at: now)
-            } else {
-                beginHandshake(at: now)
+        for demand in session.advance(to: now) {
+            switch demand {
+            case .modeFollows(let machine): follow(machine, of: session)
+            case .needsHandshake:
+                if session.isReplaced {
+                    lookAfter(session, at: now)
+                } else {
+                    beginHandshake(at: now)
+                }
+                session.refreshTimers(at: now)
+            case .isOver(let reason): end(session, reason: reason, at: now)
             }
-            session.schedule(at: now)
-        case .isOver(let reason): end(session, reason: reason, at: now)
         }
     }
 }

@@ -70,7 +70,7 @@ extension Session {
         guard !isInitiator, case .no = goingAway else { return }
         goingAway = .announced(since: now, again: Repeater())
         repeatDeparture(at: now)
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     private func repeatDeparture(at now: Instant) {
@@ -99,11 +99,11 @@ extension Session {
             goingAway = .announced(since: now, again: Repeater())
             host.emit(
                 .sessionGoesAway(session: slot, within: .seconds(Int64(seconds))))
-            schedule(at: now)
+            refreshTimers(at: now)
         case (.announcement, .replaced) where isInitiator: answerDeparture()
         case (.answer, .announced) where !isInitiator:
             goingAway = .replaced(lookAt: .distantFuture)
-            schedule(at: now)
+            refreshTimers(at: now)
         default: break
         }
     }

@@ -311,7 +311,7 @@ extension Endpoint {
         for stream in streams where !stream.progress.isReleased || stream.connection.error == nil {
             session.attach(stream, at: now)
         }
-        session.schedule(at: now)
+        session.refreshTimers(at: now)
     }
 
     /// The concentrator has kept the session and its connections: they go on with new keys.
@@ -374,6 +374,7 @@ extension Session {
 
     /// Proxy: the session begins, with the paths that its mode wants.
     fileprivate func begin(_ arrival: WelcomeArrival, at now: Instant) {
+        if host.modeByUse?.isWatching == true { watchUse(at: now) }
         for item in host.proxy.uplinks where item.isUp && modes.effective != .single {
             openPaths(uplink: item.uplink, at: now)
         }
@@ -389,14 +390,13 @@ extension Session {
             sendProbe(path, at: now)
         }
         if hasSignals { raiseSignals(at: now) }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     /// What both ends do when a session goes on: its connections find it in its slot, and nothing
     /// refers to records of the past.
     func keepStreams(at now: Instant) {
         turn.wantsFlush = false
-        turn.scheduled = .distantFuture
         for slot in streams {
             guard let stream = host.streams[slot] else { continue }
             stream.session = self

@@ -18,12 +18,12 @@ extension Session {
     /// Payload came.
     @inline(__always) func noteData(_ path: Path, _ stream: StreamHandle, at now: Instant) {
         noteActivity(stream, at: now)
-        if let due = path.monitor.receivedData(at: now) { arm(due) }
+        if let due = path.monitor.receivedData(at: now) { bringForward(.paths, to: due) }
     }
 
     /// An acknowledgement without data, while we send.
     @inline(__always) func noteAcknowledgement(_ path: Path, at now: Instant) {
-        if let due = path.monitor.receivedAcknowledgement(at: now) { arm(due) }
+        if let due = path.monitor.receivedAcknowledgement(at: now) { bringForward(.paths, to: due) }
     }
 
     /// Payload came or went. The first after a pause starts the probes that keep round trips known.
@@ -32,12 +32,14 @@ extension Session {
         activity.last = now
         activity.stream = stream.slot
         if use.isOn { noteUse(of: stream, at: now) }
-        if !wasActive { schedule(at: now) }
+        if !wasActive { refreshTimers(at: now) }
     }
 
     /// Something that must be answered leaves.
     @inline(__always) func noteEliciting(_ path: Path, at now: Instant) {
-        if path.monitor.sentEliciting(at: now) { arm(now + silenceTimeout(path)) }
+        if path.monitor.sentEliciting(at: now) {
+            bringForward(.paths, to: now + silenceTimeout(path))
+        }
     }
 
     /// How long an answer may take before a probe asks: the round trip, what it varies, the peer's
@@ -78,11 +80,11 @@ extension Session {
         } else if let out = append(ProbeFrame.size, to: path) {
             frame.write(into: out)
         } else {
-            arm(path.monitor.probePostponed(at: now))
+            bringForward(.paths, to: path.monitor.probePostponed(at: now))
             return
         }
         let bound = path.health == .usable ? roundTripBound(path) : .zero
-        arm(path.monitor.probeSent(bound: bound, at: now))
+        bringForward(.paths, to: path.monitor.probeSent(bound: bound, at: now))
         requestFlush()
     }
 
@@ -91,7 +93,7 @@ extension Session {
         for case let path? in paths where path.isOpen && path.health == .usable {
             sendProbe(path, at: now)
         }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     func receive(_ frame: ProbeFrame, _ arrival: borrowing Arrival, at now: Instant) {
@@ -128,14 +130,14 @@ extension Session {
         if means == .none { return }
         if isMeasured { host.roundTrips.add(sample, uplink: path.uplinkName) }
         path.mtu.shortAnswered(at: now, roundTrip: path.roundTrip.smoothed)
-        arm(path.mtu.deadline)
+        bringForward(.paths, to: path.mtu.deadline)
         switch means {
         case .none: break
         case .lives(let asksAgain): if asksAgain { sendProbe(path, at: now) }
         case .works:
             if isInitiator { host.proxy.proved(path.uplink) }
             enter(.usable, path, at: now)
-            if let due = warmAt(path, at: now) { arm(due) }
+            if let due = warmAt(path, at: now) { bringForward(.paths, to: due) }
         }
     }
 
@@ -246,6 +248,6 @@ extension Session {
         }
         healthChanged(change.health, path, wasUsable: change.wasUsable, at: now)
         if isInitiator { watchSpare(at: now) }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 }

@@ -343,7 +343,7 @@ extension Endpoint {
                 == HelloPayload.machine(of: session.instance)
             {
                 other.handshakes.hasFollower = true
-                other.schedule(at: now)
+                other.refreshTimers(at: now)
             }
         }
         makeRoom(for: session, at: now)
@@ -360,7 +360,7 @@ extension Session {
         activity.lastArrival = now
         announceAll(at: now)
         if host.departure != nil { announceDeparture(at: now) }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     /// Concentrator: the session goes on with a handshake's keys: the same process is back. Where
@@ -379,6 +379,6 @@ extension Session {
             path.validation.held.removeAll()
             path.monitor.cancelProbe()
         }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 }

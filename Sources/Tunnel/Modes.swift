@@ -59,7 +59,7 @@ extension Session {
 
     fileprivate func keep(uplink number: UplinkNumber, isWarm: Bool, at now: Instant) {
         for case let path? in paths where path.uplink == number { path.role.isWarm = isWarm }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     func setRole(ofUplink number: UplinkNumber, isBackup: Bool, at now: Instant) {
@@ -189,7 +189,7 @@ extension Session {
     /// up once no subflow lives on them, or after a while. Called when paths change and while some
     /// are spare.
     func watchSpare(at now: Instant) {
-        selection.spareAt = .distantFuture
+        clear(.spare)
         selection.superseded = nil
         guard isInitiator, !isClosing else { return }
         let active = modes.effective == .single ? selectActivePath() : nil
@@ -206,8 +206,7 @@ extension Session {
                 close(path, at: now)
             } else {
                 if isSuperseded { selection.superseded = path.id }
-                selection.spareAt = now + Limits.leaveInterval
-                arm(selection.spareAt)
+                set(.spare, to: now + Limits.leaveInterval)
             }
         }
     }

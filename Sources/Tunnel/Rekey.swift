@@ -45,7 +45,7 @@ extension Session {
         if let best { append(rekey.message, isAnswer: false, epoch: rekey.epoch, best) }
         rekey.again.sent(at: now, first: Limits.initialTimeout, maximum: Limits.maximumRekeyWait)
         keys.rekey = rekey
-        arm(rekey.again.at)
+        set(.rekey, to: rekey.again.at)
     }
 
     private func append(
@@ -134,6 +134,7 @@ extension Session {
             return
         }
         keys.rekey = nil
+        clear(.rekey)
         keys.next = EpochKeys(
             epoch: frame.epoch, suite: keys.suite, keys: noise.split(), since: now)
         adoptNextKeys(at: now)
@@ -149,7 +150,8 @@ extension Session {
     func adoptNextKeys(at now: Instant) {
         guard keys.next != nil else { return }
         keys.adoptNext(until: now + Limits.oldKeyLifetime)
-        arm(keys.previousUntil)
+        set(.previousKeys, to: keys.previousUntil)
+        set(.keyDeath, to: keys.current.since + host.configuration.keyDeath)
     }
 
     /// The keys could not be renewed: they are gone. Connections wait for a handshake by the same
@@ -164,7 +166,7 @@ extension Session {
             path.validation.held.removeAll()
             path.monitor.cancelProbe()
         }
-        signals.stop()
+        stopSignals()
     }
 }
 

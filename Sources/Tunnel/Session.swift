@@ -45,6 +45,7 @@ final class Session {
     var activity: SessionActivity
     /// Proxy: what moves, where the mode follows from that.
     var use: UseWatch
+    var timers = SessionTimers()
     var turn = SessionTurn()
 
     init(
@@ -63,7 +64,8 @@ final class Session {
             handovers: handovers)
         activity = SessionActivity(at: now)
         costs.backlogTime = host.configuration.backlogTime
-        use = UseWatch(user == nil ? host.modeByUse : nil, at: now)
+        use = UseWatch(isOn: user == nil && host.modeByUse != nil)
+        set(.keyDeath, to: opening.keys.since + host.configuration.keyDeath)
     }
 
     // MARK: What it is
@@ -84,6 +86,8 @@ final class Session {
     func goOn(_ indices: SessionIndices, suite: CipherSuite, keys: EpochKeys) {
         self.keys.restart(suite: suite, current: keys)
         self.indices = indices
+        timers.forgetCall()
+        set(.keyDeath, to: keys.since + host.configuration.keyDeath)
         for case let path? in paths { path.restartNumbers() }
     }
 
@@ -170,12 +174,4 @@ struct SessionOpening {
 struct SessionPeer {
     let publicKey: Key32
     let preSharedKey: Key32
-}
-
-/// What a session asks of its endpoint when its time has come.
-enum SessionDemand {
-    case none
-    /// Proxy: it hears nothing, or its keys are gone. It has set no deadline yet.
-    case needsHandshake
-    case isOver(reason: String)
 }

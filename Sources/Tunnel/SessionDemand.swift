@@ -1,5 +1,22 @@
 import Measures
 
+/// What a session asks of its endpoint when its time has come.
+enum SessionDemand {
+    /// Proxy: what moved in it says what mode it wants, and all that begins from now on.
+    case modeFollows(ModeByUse)
+    /// Proxy: it hears nothing, or its keys are gone.
+    case needsHandshake
+    case isOver(reason: String)
+
+    /// The endpoint does it before the session goes on: no deadline is set yet.
+    var comesFirst: Bool {
+        switch self {
+        case .modeFollows: false
+        case .needsHandshake, .isOver: true
+        }
+    }
+}
+
 extension Endpoint {
     /// Proxy: an application was turned away for want of a session. The next attempt to open one
     /// comes as soon as if the application waited for it.

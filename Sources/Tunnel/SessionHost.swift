@@ -14,9 +14,8 @@ final class SessionHost {
     /// Changed by `Endpoint.reconfigure` alone.
     var configuration: EndpointConfiguration
     var random: KeyedRandom
-    /// Of sessions that begin, and of connections that have none of their own.
-    var mode: HandoverMode
-    /// Proxy: by what `mode` follows from use; nil where it is fixed.
+    /// Proxy: by what the mode follows from use; nil where it is fixed. Changed by `Endpoint`
+    /// alone.
     var modeByUse: ModeByUse?
 
     /// All connections, by their slots.
@@ -46,7 +45,6 @@ final class SessionHost {
     init(configuration: EndpointConfiguration, seed: Key32) {
         self.configuration = configuration
         modeByUse = configuration.followsUse ? ModeByUse() : nil
-        mode = modeByUse?.mode ?? configuration.mode
         random = KeyedRandom(seed: seed)
     }
     deinit { headScratch.deallocate() }

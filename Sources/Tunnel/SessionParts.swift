@@ -58,8 +58,6 @@ struct SessionModes {
 struct PathSelection {
     /// Single mode: the path in use.
     var activePath: PathID?
-    /// When to look again after paths that are spare.
-    var spareAt = Instant.distantFuture
     /// The number of the path that ends since it must not have been joined.
     var superseded: PathID?
 }
@@ -96,8 +94,6 @@ struct SessionActivity {
 
 /// What of a session waits for its turn.
 struct SessionTurn {
-    /// When `advance` is due; kept so that only an earlier deadline costs anything.
-    var scheduled = Instant.distantFuture
     /// Frames wait for the end of the turn.
     var wantsFlush = false
     /// Its datagrams want a turn.

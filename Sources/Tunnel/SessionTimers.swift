@@ -2,9 +2,9 @@ import Measures
 import Multipath
 
 /// What a session waits for, in the order in which it is done. A new timer is a new case: the
-/// compiler then asks when it is due (`Session.deadline(of:)`) and what happens then
-/// (`Session.fire(_:)`).
-enum SessionTimer: CaseIterable {
+/// compiler then asks what happens when it is due (`Session.fire`), and whether it follows from
+/// other state (`Session.derived`) or is set (`Session.set`).
+enum SessionTimer: Int, CaseIterable {
     /// Concentrator: nothing was heard for so long that the session is over.
     case silence
     /// The keys were not renewed in time.
@@ -33,31 +33,74 @@ enum SessionTimer: CaseIterable {
     static let all = Array(allCases)
 
     /// Without keys there is nothing to do but to wait for new ones.
-    var needsKeys: Bool { self != .silence && self != .departure }
+    var needsKeys: Bool {
+        switch self {
+        case .silence, .departure: false
+        case .keyDeath, .paths, .signals, .use, .spare, .resets, .datagrams, .previousKeys, .rekey,
+            .handshake:
+            true
+        }
+    }
 
     /// Something that stays due is looked at again after this.
     fileprivate var pause: Interval {
-        self == .handshake ? .milliseconds(100) : .microseconds(50)
+        switch self {
+        case .handshake: .milliseconds(100)
+        case .silence, .keyDeath, .paths, .signals, .use, .spare, .resets, .datagrams,
+            .previousKeys, .rekey, .departure:
+            .microseconds(50)
+        }
     }
 }
 
+/// The timers of a session, and when its endpoint looks at them. Changed by `Session.set` and the
+/// like alone, which tell the endpoint.
+struct SessionTimers {
+    fileprivate var table = TimerTable<SessionTimer>()
+    /// What the endpoint was told: only what is due sooner costs anything.
+    fileprivate var callAt = Instant.distantFuture
+
+    func isSet(_ timer: SessionTimer) -> Bool { table.isSet(timer) }
+
+    /// The session has another place at the endpoint, which knows of no deadline there.
+    mutating func forgetCall() { callAt = .distantFuture }
+}
+
 extension Session {
-    /// When a timer is due; `.distantFuture` where it is not set.
-    func deadline(of timer: SessionTimer, at now: Instant) -> Instant {
+    // MARK: Setting
+
+    /// Sets a timer; the endpoint comes by then.
+    @inline(__always) func set(_ timer: SessionTimer, to due: Instant) {
+        timers.table[timer] = due
+        call(by: due)
+    }
+
+    /// Sets a timer that is not set, or to later than `due`.
+    @inline(__always) func bringForward(_ timer: SessionTimer, to due: Instant) {
+        timers.table.bringForward(timer, to: due)
+        call(by: due)
+    }
+
+    func clear(_ timer: SessionTimer) { timers.table.clear(timer) }
+
+    @inline(__always) private func call(by due: Instant) {
+        guard due < timers.callAt else { return }
+        timers.callAt = due
+        host.deadlines.set(slot, due)
+    }
+
+    // MARK: What follows from other state
+
+    /// When a timer is due that follows from what the session is and has; nil for one that is set.
+    private func derived(_ timer: SessionTimer, at now: Instant) -> Instant? {
         switch timer {
+        case .keyDeath, .signals, .use, .spare, .resets, .previousKeys, .rekey: return nil
         case .silence: return isInitiator ? .distantFuture : activity.lastArrival + maximumSilence
-        case .keyDeath: return keys.current.since + host.configuration.keyDeath
         case .paths:
             var due = Instant.distantFuture
             for case let path? in paths { due = min(due, pathDeadline(path, at: now)) }
             return due
-        case .signals: return signals.dueAt
-        case .use: return use.dueAt
-        case .spare: return selection.spareAt
-        case .resets: return directory.resets.deadline
         case .datagrams: return datagrams.deadline
-        case .previousKeys: return keys.previousUntil
-        case .rekey: return keys.rekey?.again.at ?? .distantFuture
         case .handshake:
             if isInitiator, let due = departureHandshake() { return due }
             guard isInitiator, !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking else {
@@ -68,8 +111,44 @@ extension Session {
         }
     }
 
+    private func derive(at now: Instant) {
+        for timer in SessionTimer.all {
+            if let due = derived(timer, at: now) { timers.table[timer] = due }
+        }
+    }
+
+    /// What some timers follow from has changed; `advance` asks by itself.
+    func refreshTimers(at now: Instant) {
+        guard !isClosing else { return }
+        derive(at: now)
+        var due = Instant.distantFuture
+        for timer in SessionTimer.all where mayFire(timer) {
+            due = min(due, max(timers.table[timer], now + timer.pause))
+        }
+        call(by: due)
+    }
+
+    // MARK: Time
+
+    private func mayFire(_ timer: SessionTimer) -> Bool { !timer.needsKeys || !hasExpiredKeys }
+
+    /// Does what is due, each timer once; what the endpoint is to do about it, in order.
+    func advance(to now: Instant) -> [SessionDemand] {
+        timers.callAt = .distantFuture
+        derive(at: now)
+        var demands: [SessionDemand] = [], last: SessionTimer?
+        while let timer = timers.table.takeDue(at: now, after: last, where: { mayFire($0) }) {
+            last = timer
+            guard let demand = fire(timer, at: now) else { continue }
+            demands.append(demand)
+            if demand.comesFirst { return demands }
+        }
+        refreshTimers(at: now)
+        return demands
+    }
+
     /// What a timer that is due does; what the endpoint is to do about it.
-    private func fire(_ timer: SessionTimer, at now: Instant) -> SessionDemand {
+    private func fire(_ timer: SessionTimer, at now: Instant) -> SessionDemand? {
         switch timer {
         case .silence: return .isOver(reason: "silent")
         case .keyDeath:
@@ -77,7 +156,7 @@ extension Session {
             if isInitiator { return .needsHandshake }
         case .paths: for case let path? in paths { advance(path, to: now) }
         case .signals: repeatSignals(at: now)
-        case .use: lookAtUse(at: now)
+        case .use: return lookAtUse(at: now).map { SessionDemand.modeFollows($0) }
         case .spare: watchSpare(at: now)
         case .resets: repeatResets(at: now)
         case .datagrams: requestDatagramTurn()
@@ -87,37 +166,7 @@ extension Session {
         case .departure:
             if departureIsDue(at: now) { return .isOver(reason: SessionEnd.left) }
         }
-        return .none
-    }
-
-    /// Does what is due, and sets the next deadline unless the endpoint is to do something first.
-    func advance(to now: Instant) -> SessionDemand {
-        for timer in SessionTimer.all {
-            if timer.needsKeys, hasExpiredKeys { continue }
-            guard deadline(of: timer, at: now) <= now else { continue }
-            let demand = fire(timer, at: now)
-            if case .none = demand { continue }
-            return demand
-        }
-        schedule(at: now)
-        return .none
-    }
-
-    /// Makes sure that `advance` comes by `due`.
-    @inline(__always) func arm(_ due: Instant) {
-        guard due < turn.scheduled else { return }
-        turn.scheduled = due
-        host.deadlines.set(slot, due)
-    }
-
-    /// The session's next deadline from all its timers.
-    func schedule(at now: Instant) {
-        guard !isClosing else { return }
-        var due = Instant.distantFuture
-        for timer in SessionTimer.all where !timer.needsKeys || !hasExpiredKeys {
-            due = min(due, max(deadline(of: timer, at: now), now + timer.pause))
-        }
-        arm(due)
+        return nil
     }
 
     /// How long the concentrator keeps the session when nothing is heard of it.

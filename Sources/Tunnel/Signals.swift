@@ -28,7 +28,7 @@ extension Session {
             }
             open(path, at: now)
         }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     /// The session's first path, where the welcome came from.
@@ -98,7 +98,7 @@ extension Session {
             use.noteTrouble(at: now)
             close(path, at: now)
         }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 
     func close(_ path: Path, at now: Instant) {
@@ -135,7 +135,7 @@ extension Session {
     private func perform(_ action: ReliableSignals.Action) {
         guard case .say(let again) = action else { return }
         for case let path? in paths where path.isOpen { path.statement.say() }
-        arm(again)
+        set(.signals, to: again)
         requestFlush()
     }
 
@@ -161,7 +161,7 @@ extension Session {
         }
         guard host.configuration.signaling == .once else { return }
         for case let path? in paths { path.statement.forgetPending() }
-        signals.stop()
+        stopSignals()
     }
 
     private func state(of path: Path) -> PathStateFrame {
@@ -204,6 +204,12 @@ extension Session {
     /// One signal less waits for its echo.
     func noteEcho() {
         signals.echoed(isPending: hasSignals)
+        if !signals.isRunning { clear(.signals) }
+    }
+
+    func stopSignals() {
+        signals.stop()
+        clear(.signals)
     }
 
     /// The concentrator takes the proxy's word, where it is newer than what it has.
@@ -254,7 +260,7 @@ extension Session {
         askAddress(path, at: now)
         // Where it leads is known only once it was heard; then it is asked at once.
         if path.monitor.lastArrival > .zero { sendProbe(path, at: now) }
-        schedule(at: now)
+        refreshTimers(at: now)
     }
 }
 

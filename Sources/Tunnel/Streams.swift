@@ -154,7 +154,7 @@ extension Session {
         countMode(of: stream, by: 1, at: now)
         beginAssociation(of: stream)
         host.work.ready.append(stream)
-        if isInitiator, streams.count == 1 { schedule(at: now) }
+        if isInitiator, streams.count == 1 { refreshTimers(at: now) }
     }
 
     /// The connection is over, or the session is: out of all tables.
@@ -181,7 +181,7 @@ extension Session {
             }
             stream.place.position = nil
             countMode(of: stream, by: -1, at: now)
-            if streams.isEmpty, isGoingAway { schedule(at: now) }
+            if streams.isEmpty, isGoingAway { refreshTimers(at: now) }
         }
     }
 

@@ -97,7 +97,7 @@ extension Session {
     ) {
         let timeout = timeout ?? resetTimeout()
         directory.resets.remember(frame, number: number, timeout: timeout, at: now)
-        arm(now + timeout)
+        set(.resets, to: directory.resets.deadline)
     }
 
     func repeatResets(at now: Instant) {
@@ -117,6 +117,7 @@ extension Session {
                     slot, for: works ? Limits.resetPause : Limits.suspectProbe, at: now)
             }
         }
+        set(.resets, to: directory.resets.deadline)
     }
 
     /// An aborted connection goes whose reset no subflow was left to carry (its paths failed at the

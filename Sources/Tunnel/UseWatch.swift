@@ -12,23 +12,14 @@ struct UseWatch {
     fileprivate var datagramBytes = 0
     /// When an uplink last went, or fell silent.
     fileprivate(set) var troubleAt = Instant(nanoseconds: .min / 2)
-    /// When the next look is due; `.distantFuture` while nothing moves.
-    fileprivate(set) var dueAt = Instant.distantFuture
 
-    /// Of a session that begins: what was waited for in the last one may have ended with it.
-    init(_ machine: ModeByUse?, at now: Instant) {
-        isOn = machine != nil
-        if machine?.isWatching == true { dueAt = now + ModeByUse.interval }
-    }
+    init(isOn: Bool) { self.isOn = isOn }
 
     /// Looks at what moves from now on.
-    fileprivate mutating func begin(at now: Instant) {
-        isOn = true
-        dueAt = now + ModeByUse.interval
-    }
+    fileprivate mutating func begin() { isOn = true }
     /// An uplink that was in use went or fell silent.
     mutating func noteTrouble(at now: Instant) { troubleAt = now }
-    fileprivate mutating func stop() { self = UseWatch(nil, at: .zero) }
+    fileprivate mutating func stop() { self = UseWatch(isOn: false) }
 }
 
 /// What of a stream was seen at the last look.
@@ -51,9 +42,20 @@ extension Endpoint {
             if isNew { mode = machine.mode }
             return
         }
-        if isNew { session.adopt(machine, at: now) }
-        session.use.begin(at: now)
-        session.schedule(at: now)
+        if isNew {
+            session.adopt(machine, at: now)
+            follow(machine, of: session)
+        }
+        session.watchUse(at: now)
+    }
+
+    /// The session has adopted what the machine says; what begins from now on does.
+    func follow(_ machine: ModeByUse, of session: Session) {
+        host.modeByUse = machine
+        guard mode != machine.mode else { return }
+        mode = machine.mode
+        host.emit(
+            .modeChanged(session: session.slot, mode: machine.mode, demand: machine.demand))
     }
 
     /// Why the mode is what it is; nil where it is fixed.
@@ -61,14 +63,20 @@ extension Endpoint {
 }
 
 extension Session {
-    func stopWatchingUse() { use.stop() }
+    /// The machine begins, or the session does: what was waited for in the last one may have ended
+    /// with it.
+    func watchUse(at now: Instant) {
+        use.begin()
+        set(.use, to: now + ModeByUse.interval)
+    }
 
-    /// A session begins, or the machine does.
+    func stopWatchingUse() {
+        use.stop()
+        clear(.use)
+    }
+
     fileprivate func adopt(_ machine: ModeByUse, at now: Instant) {
-        guard host.mode != machine.mode else { return }
-        host.mode = machine.mode
-        setMode(machine.mode, at: now)
-        host.emit(.modeChanged(session: slot, mode: machine.mode, demand: machine.demand))
+        if modes.session != machine.mode { setMode(machine.mode, at: now) }
     }
 
     /// Payload of the stream came or went.
@@ -87,19 +95,17 @@ extension Session {
     }
 
     private func awaitLook(at now: Instant) {
-        guard use.dueAt == .distantFuture else { return }
-        use.dueAt = now + ModeByUse.interval
-        arm(use.dueAt)
+        if !timers.isSet(.use) { set(.use, to: now + ModeByUse.interval) }
     }
 
-    /// The interval is over: what moved in it may ask for another mode.
-    func lookAtUse(at now: Instant) {
-        use.dueAt = .distantFuture
-        guard use.isOn, !isClosing, var machine = host.modeByUse else { return }
+    /// The interval is over: what moved in it may ask for another mode. The machine, which the
+    /// endpoint is to follow.
+    func lookAtUse(at now: Instant) -> ModeByUse? {
+        guard use.isOn, !isClosing, var machine = host.modeByUse else { return nil }
         _ = machine.observe(observation(at: now), at: now)
-        host.modeByUse = machine
-        if machine.isWatching { use.dueAt = now + ModeByUse.interval }
+        if machine.isWatching { set(.use, to: now + ModeByUse.interval) }
         adopt(machine, at: now)
+        return machine
     }
 
     private func observation(at now: Instant) -> ModeByUse.Observation {

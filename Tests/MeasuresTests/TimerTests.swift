@@ -41,6 +41,22 @@ struct TimerTests {
         #expect(none == nil)
     }
 
+    /// An owner that goes through what is due once is not held by a timer that is always due.
+    @Test func whatIsSetAgainMeanwhileWaitsForTheNextRound() {
+        var timers = TimerTable<Name>()
+        for name in Name.allCases { timers[name] = at(10) }
+        var taken: [Name] = [], last: Name?
+        while let name = timers.takeDue(at: at(10), after: last, where: { $0 != .second }) {
+            taken.append(name)
+            timers[name] = at(10)
+            last = name
+        }
+        #expect(taken == [.first, .third], "each once, and those that are wanted")
+        #expect(timers.next == at(10) && timers.isSet(.second))
+        let again = timers.takeDue(at: at(10), after: .first)
+        #expect(again == .second)
+    }
+
     /// Against a plain search, over many random steps.
     @Test func keptMinimumIsTheMinimum() {
         var random = SeededRandom(seed: 7), timers = TimerTable<Name>()

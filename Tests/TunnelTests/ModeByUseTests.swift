@@ -193,7 +193,7 @@ import Testing
     @Test func anIdleSessionIsNotLookedAt() {
         let world = world(2)
         world.run(.seconds(10))
-        #expect(world.proxy.currentSession?.use.dueAt == .distantFuture)
+        #expect(world.proxy.currentSession?.timers.isSet(.use) == false)
         let sent = world.sent
         world.run(.seconds(60))
         #expect(world.sent - sent < 20)

@@ -152,7 +152,7 @@ extension Session {
     func receive(_ frame: DatagramFrame, _ path: Path, number: UInt64, at now: Instant) {
         renewCarrier(path)
         noteUse(frame.size, at: now)
-        if let due = path.monitor.receivedData(at: now) { arm(due) }
+        if let due = path.monitor.receivedData(at: now) { bringForward(.paths, to: due) }
         let refused = datagrams.counters.refusedFlows
         datagrams.receive(
             frame, path: path.id, packet: number, at: now, deliver: handOver)
@@ -187,7 +187,7 @@ extension Session {
         let wasActive = now - activity.last < Limits.activity
         activity.last = now
         if use.isOn { noteUse(datagram: bytes, at: now) }
-        if !wasActive { schedule(at: now) }
+        if !wasActive { refreshTimers(at: now) }
     }
 
     /// Packet numbers begin anew, or lead elsewhere: what was under way is not any more.
@@ -232,7 +232,10 @@ extension Session {
                 return carry(frame, path, batch, at: now)
             }
         }
-        guard datagrams.deadline <= now else { arm(datagrams.deadline); return true }
+        guard datagrams.deadline <= now else {
+            set(.datagrams, to: datagrams.deadline)
+            return true
+        }
         requestDatagramTurn()
         return false
     }
