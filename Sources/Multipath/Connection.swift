@@ -76,6 +76,8 @@ public final class Connection {
         case pacing
         /// The peer's closed window is probed (RFC 9293 section 3.8.6.1).
         case persist
+        /// DATA_FIN goes, or goes again.
+        case dataFin
         /// Rings that were not used give their memory back.
         case idle
         /// Both streams ended, and nothing says that the peer knows: it is not waited for longer.
@@ -88,6 +90,8 @@ public final class Connection {
         /// Raw IP: both streams ended, and the peer knows it: a subflow that has not ended by then
         /// is reset.
         case linger
+        /// Raw IP: an address signal goes, or goes again.
+        case addressSignals
     }
     var timers = TimerTable<Timer>()
     var writer = ConnectionWriter()
@@ -226,7 +230,7 @@ public final class Connection {
     public func finishWriting(at now: Instant) {
         guard sender.finOffset == nil else { return }
         sender.finish()
-        fin.deadline = now
+        fin.dueAt = now
         inputChanged(at: now)
     }
 
@@ -284,7 +288,7 @@ public final class Connection {
         shadowing = Shadowing(at: now)
         turn.burst = nil
         fin.repeats = 0
-        fin.deadline = now
+        fin.dueAt = now
         timers.clear(.persist)
         inputChanged(at: now)
     }

@@ -215,7 +215,7 @@ extension Connection {
             if dss.acknowledgement != nil, saysKeysArrived {
                 member.proof.isKnownToPeer = true
                 raw.peerHasKeys = true
-                member.proof.deadline = .distantFuture
+                member.timers.clear(.keyProof)
             }
             return
         }
@@ -234,7 +234,7 @@ extension Connection {
                 member.priority.byPeer = segment.options.join.backup
                 member.join.remoteAddressID = segment.options.join.addressID
                 member.proof.isVerified = true
-                member.proof.deadline =
+                member.timers[.keyProof] =
                     now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
             case .ack(let hmac) where !member.isOpener && !member.proof.isVerified:
@@ -263,7 +263,7 @@ extension Connection {
             let isEvidence = saysProofArrived(segment)
             if isEvidence || now - member.proof.sentAt >= member.tcp.smoothedRTT * 3 / 4 {
                 member.proof.isKnownToPeer = true
-                member.proof.deadline = .distantFuture
+                member.timers.clear(.keyProof)
             }
         }
     }

@@ -41,8 +41,8 @@ struct ConnectionWriter {
 
 /// Our DATA_FIN.
 struct DataFin {
-    /// When it is next due; counts only while it is (`DataSender.isFinDue`).
-    var deadline = Instant.zero
+    /// Not sent before; counts only while it may be (`DataSender.isFinDue`).
+    var dueAt = Instant.zero
     var repeats = 0
 }
 

@@ -63,7 +63,7 @@ extension Connection {
                 member.tcp.pathFellSilent()
             case .lost:
                 if mayMove(member) {
-                    member.proof.deadline = .distantFuture
+                    member.timers.clear(.keyProof)
                 } else if !member.finalAcknowledgement.isDue {
                     retire(member, pathEnded: role == .initiator && wasUsable, at: now)
                 }
@@ -134,7 +134,7 @@ extension Connection {
     /// given it up meanwhile, and a side with nothing to send would never learn that.
     private func repeatProof(_ member: MemberSubflow, at now: Instant) {
         guard mayMove(member), member.isOpener, remoteKey != nil else { return }
-        member.proof.deadline = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+        member.timers[.keyProof] = now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
     }
 
     /// Makes the subflows on `path` backup or regular, telling the peer (MP_PRIO).

@@ -7,10 +7,9 @@ extension Connection {
     /// When `advance(to:)` or `nextSegment` next has something to do; `.distantFuture` where never.
     public var deadline: Instant {
         if turn.phase != .done, hasWork { return turn.at }
-        var next = min(timers.next, addressSignalDeadline)
-        if sender.isFinDue, livingSubflows > 0 { next = min(next, fin.deadline) }
+        var next = timers.next
         for case let member? in members where !isHeld(member) {
-            next = min(next, min(member.tcp.deadline, member.proof.deadline))
+            next = min(next, min(member.tcp.deadline, member.timers.next))
         }
         return next
     }
@@ -36,8 +35,8 @@ extension Connection {
                     reinjectOutstanding(of: member)
                 }
             }
-            if member.proof.deadline <= now {
-                member.proof.deadline =
+            if member.timers.takeIfDue(.keyProof, at: now) {
+                member.timers[.keyProof] =
                     now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
                 member.tcp.requestAcknowledgement()
                 turn.phase = .control
@@ -53,8 +52,14 @@ extension Connection {
         if timers.takeIfDue(.persist, at: now) { probeWindow() }
         if framing.isExposed { advanceRawIP(to: now) }
         if timers.takeIfDue(.pacing, at: now) { turn.phase = .control }
-        if sender.isFinDue, fin.deadline <= now { turn.phase = .control }
+        if timers.takeIfDue(.dataFin, at: now) { turn.phase = .control }
         if timers.takeIfDue(.idle, at: now) { releaseIdle() }
+    }
+
+    /// A turn of `nextSegment` is over: what now waits for time alone.
+    func armAfterTurn() {
+        timers[.dataFin] = sender.isFinDue && livingSubflows > 0 ? fin.dueAt : .distantFuture
+        if framing.isExposed { timers[.addressSignals] = addressSignalDeadline }
     }
 
     /// The peer's window is shut and nothing is under way that would bring news: ask (RFC 9293

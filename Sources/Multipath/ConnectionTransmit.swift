@@ -49,6 +49,7 @@ extension Connection {
             // a subflow was given up
             if turn.phase == .control { return nextSegment(at: now, into: &out) }
             turn.phase = .done
+            armAfterTurn()
         }
         return false
     }
@@ -353,15 +354,15 @@ extension Connection {
     /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length;
     /// repeated with growing intervals until acknowledged (RFC 8684 section 3.3.3).
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        guard sender.isFinDue, fin.deadline <= now else { return false }
+        guard sender.isFinDue, fin.dueAt <= now else { return false }
         if sendsPlain { finishPlain(); return false }
         guard let member = fin.repeats % 2 == 0 ? bestMember() : anotherMember() else {
-            fin.deadline = now + .milliseconds(100)  // no subflow may carry it yet
+            fin.dueAt = now + .milliseconds(100)  // no subflow may carry it yet
             return false
         }
         // the third packet of the handshake goes ahead, since a DATA_FIN has no room for keys
         if owesKeys(member) {
-            fin.deadline = now
+            fin.dueAt = now
             acknowledge(on: member, at: now, into: &out)
             return true
         }
@@ -370,7 +371,7 @@ extension Connection {
             * Int64(1 << min(fin.repeats, 7))
         fin.repeats += 1
         raw.finSentAt = now
-        fin.deadline = now + min(interval, Self.maximumFinInterval)
+        fin.dueAt = now + min(interval, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offer(),

@@ -6,6 +6,10 @@ import Wire
 /// nonces, its priority, its mappings.
 final class MemberSubflow {
     enum Kind { case initial, join }
+    enum Timer: Int {
+        /// MP_CAPABLE with keys, or MP_JOIN's HMAC, is repeated by itself.
+        case keyProof
+    }
     let tcp: Subflow
     /// Its place among the connection's subflows.
     var index: SubflowIndex = 0
@@ -17,6 +21,7 @@ final class MemberSubflow {
     var health = PathHealth.usable
     var priority: SubflowPriority
     var proof = KeyProof()
+    var timers = TimerTable<Timer>()
     /// Answer with an 8-octet DATA_ACK, which says that the keys arrived.
     var owesWideAcknowledgement = false
     /// When text last arrived on it.
@@ -101,8 +106,6 @@ struct KeyProof {
     /// When it first left; `.distantFuture` before. What arrives sooner than a round trip later is
     /// no evidence that the peer has it.
     var sentAt = Instant.distantFuture
-    /// When it (the third packet of the handshake) is repeated by itself (raw IP only).
-    var deadline = Instant.distantFuture
     /// The peer's was verified (listener), or its HMAC in the SYN/ACK (opener).
     var isVerified = false
 }

@@ -50,7 +50,7 @@ extension Connection {
             // What acknowledges our data, or brings some, without a DSS: the keys did not get
             // through.
             guard payloadLength > 0 || first.isBefore(acknowledgement) else { return }
-            member.proof.deadline = .distantFuture
+            member.timers.clear(.keyProof)
             raw.infinite = (first: sender.next, from: sender.acknowledged)
             fallBack(position: 1, offset: 0)
         }
@@ -170,7 +170,7 @@ extension Connection {
     /// FIN takes the place of DATA_FIN.
     func finishPlain() {
         for case let member? in members { member.tcp.close() }
-        fin.deadline = .distantFuture
+        fin.dueAt = .distantFuture
     }
 
     /// What plain TCP still says of MPTCP: after an MP_FAIL the first new data has the infinite

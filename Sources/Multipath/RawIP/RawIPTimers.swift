@@ -17,7 +17,7 @@ extension Connection {
     }
 
     func advanceRawIP(to now: Instant) {
-        if addressSignalDeadline <= now {
+        if timers.takeIfDue(.addressSignals, at: now) {
             repeatAdvertisements(at: now)
             if !raw.signals.isEmpty, raw.signalsFrom <= now { turn.phase = .control }
         }
