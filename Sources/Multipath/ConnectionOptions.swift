@@ -89,7 +89,7 @@ extension Connection {
             addChecksum(&segment, offset: mapping?.offset ?? 0, length: mapping?.length ?? 0)
             attachFail(&segment)
         }
-        if dss.acknowledgement != nil { receiver.advertised() }
+        if dss.acknowledgement != nil { receiver.advertise() }
     }
 
     func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {

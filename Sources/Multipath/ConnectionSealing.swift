@@ -5,14 +5,14 @@ import Wire
 /// a segment takes.
 extension Connection {
     /// Reads a segment frame of the subflow (`SealedSegment.read`). `record`: the number of the
-    /// record it came in, on the subflow's own path; `.max` where it came by another one.
+    /// record it came in, on the subflow's own path; nil where it came by another one.
     public func read(
-        sealed frame: UnsafeRawBufferPointer, record: UInt64, subflow index: SubflowIndex,
+        sealed frame: UnsafeRawBufferPointer, record: UInt64?, subflow index: SubflowIndex,
         into segment: inout Segment
     ) throws(WireError) -> (headLength: Int, payloadLength: Int) {
         guard index.value < sealing.count else { throw .wrongSubflow }
-        sealing[index.value].record = record
-        return try SealedSegment.read(frame, context: &sealing[index.value], into: &segment)
+        return try SealedSegment.read(
+            frame, context: &sealing[index.value], record: record, into: &segment)
     }
 
     /// Writes the head of a segment of the subflow's, at most `SealedSegment.maximumHead` bytes,

@@ -64,8 +64,7 @@ extension Connection {
                 if finalAcknowledgement(member, at: now, into: &out) { return true }
                 if member.health == .lost { continue }
             }
-            if framing.repairsInDataOrder { member.tcp.awaitedOffset = sender.acknowledged }
-            switch member.tcp.nextAction(at: now) {
+            switch member.tcp.nextAction(at: now, awaiting: awaitedOffset) {
             case .open(let room):
                 open(member, room: room, at: now, into: &out)
             case .retransmit(let span):
@@ -82,6 +81,9 @@ extension Connection {
         }
         return false
     }
+
+    /// What goes first of a subflow's losses, where that has a say.
+    private var awaitedOffset: UInt64? { framing.repairsInDataOrder ? sender.acknowledged : nil }
 
     /// What the subflow has received, said over another path: data waits for holes of other
     /// subflows, so that the data acknowledgement alone does not tell, and the peer would send what
@@ -132,7 +134,7 @@ extension Connection {
         }
         member.tcp.fillOpen(
             &out.segment, dataLength: length, streamOffset: offset,
-            receiveWindow: receiver.offer(), at: now)
+            receiveWindow: receiver.offered, at: now)
         if length > 0 {
             out.payload = sender.ring.pieces(from: offset, count: length)
             dataLeft(member, offset: offset, length: length, isCopy: isCopy)
@@ -155,7 +157,7 @@ extension Connection {
         }
         begin(&out)
         member.tcp.beginRetransmission(
-            of: span, &out.segment, receiveWindow: receiver.offer(),
+            of: span, &out.segment, receiveWindow: receiver.offered,
             optionRoom: optionRoom(member, mapping: true), at: now)
         let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
         attach(
@@ -300,7 +302,7 @@ extension Connection {
         begin(&out)
         let position = member.relativeSend(member.tcp.sendNext)
         member.tcp.beginData(
-            &out.segment, receiveWindow: receiver.offer(),
+            &out.segment, receiveWindow: receiver.offered,
             optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: (offset, wanted, position), at: now)
         let length = fit(wanted, behind: &out.segment, member)
@@ -344,7 +346,7 @@ extension Connection {
     ) {
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offer(),
+            &out.segment, receiveWindow: receiver.offered,
             optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         out.subflow = member.index
@@ -374,7 +376,7 @@ extension Connection {
         fin.dueAt = now + min(interval, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offer(),
+            &out.segment, receiveWindow: receiver.offered,
             optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
         out.subflow = member.index
@@ -392,19 +394,19 @@ extension Connection {
             guard let member = members[i], !isHeld(member) else { continue }
             member.tcp.declineData(at: now)
             begin(&out)
-            switch member.tcp.nextAction(at: now) {
+            switch member.tcp.nextAction(at: now, awaiting: awaitedOffset) {
             case .finish:
                 member.tcp.fillFinish(
-                    &out.segment, receiveWindow: receiver.offer(),
+                    &out.segment, receiveWindow: receiver.offered,
                     optionRoom: optionRoom(member, mapping: false), at: now)
             case .acknowledge:
                 member.tcp.fillAcknowledgement(
-                    &out.segment, receiveWindow: receiver.offer(),
+                    &out.segment, receiveWindow: receiver.offered,
                     optionRoom: optionRoom(member, mapping: false),
                     at: now)
             case .probe:
                 member.tcp.fillProbe(
-                    &out.segment, receiveWindow: receiver.offer(),
+                    &out.segment, receiveWindow: receiver.offered,
                     optionRoom: optionRoom(member, mapping: false), at: now)
             case .reset:
                 member.tcp.fillReset(&out.segment)
@@ -435,7 +437,7 @@ extension Connection {
         signalLeft(at: now)
         begin(&out)
         member.tcp.fillAcknowledgement(
-            &out.segment, receiveWindow: receiver.offer(),
+            &out.segment, receiveWindow: receiver.offered,
             optionRoom: SegmentOptions.room, at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         attachSignal(&out.segment)

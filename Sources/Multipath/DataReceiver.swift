@@ -21,8 +21,6 @@ struct DataReceiver: ~Copyable {
     private var wanted: Int
     /// The highest right edge told to the peer, as an offset; a promise that is kept.
     private(set) var advertisedEdge: UInt64 = 0
-    /// The right edge as the segment being written says it.
-    private var offeredEdge: UInt64 = 0
     /// Where the peer's DATA_FIN stands.
     private(set) var finOffset: UInt64?
     private(set) var duplicateBytes = 0
@@ -47,20 +45,13 @@ struct DataReceiver: ~Copyable {
     var hasHoles: Bool { !arrived.isEmpty }
     var isEmpty: Bool { ring.count == 0 && arrived.isEmpty }
     /// Bytes acceptable beyond `next`; never takes back what was advertised.
-    var offered: Int { Int(rightEdge &- ring.end) }
+    @inline(__always) var offered: Int { Int(rightEdge &- ring.end) }
     @inline(__always) private var rightEdge: UInt64 {
         max(ring.base &+ UInt64(window), advertisedEdge)
     }
 
-    /// The window for the segment that is being written.
-    @inline(__always) mutating func offer() -> Int {
-        offeredEdge = rightEdge
-        return Int(offeredEdge &- ring.end)
-    }
-    /// The segment tells the peer what was offered for it.
-    @inline(__always) mutating func advertised() {
-        advertisedEdge = max(advertisedEdge, offeredEdge)
-    }
+    /// A segment tells the peer what is offered.
+    @inline(__always) mutating func advertise() { advertisedEdge = rightEdge }
 
     /// Whether `start ..< end` lies below the right edge (parts below `next` are duplicates and
     /// harmless), and there is a place for one more range, where it makes one. Asked before the

@@ -76,8 +76,10 @@ extension Subflow {
         return board.lostCount > 0 && !waitsForPacing && board.inFlight < sendWindow
     }
 
-    /// What is to be sent now, the most urgent first.
-    public func nextAction(at now: Instant) -> Action {
+    /// What is to be sent now, the most urgent first. `awaited`: the stream's first byte that the
+    /// peer lacks, for which everything behind it waits, whichever subflow has brought it; nil
+    /// where subflows are repaired in their own order alone.
+    public func nextAction(at now: Instant, awaiting awaited: UInt64? = nil) -> Action {
         if now >= timerDeadline { runTimers(at: now) }
         if case .none = pendingReset {} else { return .reset }
         if state == .closed { return .nothing }
@@ -96,7 +98,9 @@ extension Subflow {
         synIsDue = false
         if board.lostCount > 0, board.inFlight < sendWindow {
             if pacer.room(at: now) > 0 {
-                if let lost = awaitedLost ?? board.nextLost() { return repeatSpan(lost) }
+                if let lost = lost(carrying: awaited) ?? board.nextLost() {
+                    return repeatSpan(lost)
+                }
             } else {
                 waitsForPacing = true
             }
@@ -147,11 +151,9 @@ extension Subflow {
     /// may lie so far ahead in the stream that the peer can't keep it before it has this one:
     /// beyond its window, since the first flight leaves before that is known, or where memory has
     /// become short. It would be repeated for ever.
-    private var awaitedLost: UInt32? {
-        guard awaitedOffset != .max, timeout.backoffs > 0, timeout.backoffs % 2 == 0 else {
-            return nil
-        }
-        return board.lost(carrying: awaitedOffset)
+    private func lost(carrying awaited: UInt64?) -> UInt32? {
+        guard let awaited, timeout.backoffs > 0, timeout.backoffs % 2 == 0 else { return nil }
+        return board.lost(carrying: awaited)
     }
 
     private func repeatSpan(_ number: UInt32) -> Action {

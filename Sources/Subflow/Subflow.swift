@@ -136,9 +136,6 @@ public final class Subflow {
     var declined = false
     /// The last `nextAction` found pacing alone in the way of data.
     var waitsForPacing = false
-    /// The stream's first byte that the peer lacks: what everything behind it waits for, whichever
-    /// subflow has brought it. `.max` where subflows are repaired in their own order alone.
-    public var awaitedOffset = UInt64.max
     /// The span `nextAction` asked to repeat.
     var repeating = Scoreboard.absent
     /// What of a repeated span did not fit its segment: goes next. The queue has it as sent.

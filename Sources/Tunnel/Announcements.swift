@@ -22,7 +22,6 @@ extension Endpoint {
     /// them are taken back. At most `Limits.announcedAddresses`; further ones are left out.
     public func setAnnounced(_ addresses: [SocketAddress], at now: Instant) {
         precondition(!isProxy)
-        clock = now
         for i in host.announcements.indices where host.announcements[i].isThere {
             if !addresses.contains(host.announcements[i].address) {
                 announce(i, isThere: false, at: now)
@@ -52,10 +51,10 @@ extension Endpoint {
     }
 
     /// Where a hello goes: also to what the living session has heard of.
-    func handshakeRemotes(at now: Instant) -> [SocketAddress] {
+    func handshakeRemotes() -> [SocketAddress] {
         guard let session = currentSession else { return host.proxy.remotes }
         return host.proxy.remotes
-            + session.joinable(at: now).filter { !host.proxy.remotes.contains($0) }
+            + session.joinable().filter { !host.proxy.remotes.contains($0) }
     }
 }
 
@@ -121,7 +120,7 @@ extension Session {
 
     private func closePaths(to address: SocketAddress, at now: Instant) {
         // Said under another number, or by the configuration, it is still there.
-        guard !joinable(at: now).contains(address) else { return }
+        guard !joinable().contains(address) else { return }
         for case let path? in paths where path.remote == address && path.isOpen {
             close(path, at: now)
         }
@@ -131,8 +130,8 @@ extension Session {
     // MARK: Proxy
 
     /// The addresses further paths may be opened to: the configuration's, where the session began,
-    /// and those announced.
-    func joinable(at now: Instant) -> [SocketAddress] {
+    /// and those announced. `isBeginning`: the session's first path is about to be opened.
+    func joinable(isBeginning: Bool = false) -> [SocketAddress] {
         var all = host.proxy.remotes
         if let first = addresses.first {
             if !all.contains(first) { all.append(first) }
@@ -141,8 +140,8 @@ extension Session {
             all.append(item.address)
         }
         // With nothing that works the forbidden address is a chance still; at another server it is
-        // silence. A session that begins at this instant has its first path.
-        if addresses.forbidsFirst, hasUsablePath || now == openedAt {
+        // silence.
+        if addresses.forbidsFirst, hasUsablePath || isBeginning {
             all.removeAll { $0 == addresses.first }
         }
         return all

@@ -6,7 +6,6 @@ import Multipath
 extension Endpoint {
     /// Proxy: what an uplink costs beside the others changed, while connections live.
     public func setUplinkCost(_ number: UplinkNumber, _ cost: PathCosts.Cost, at now: Instant) {
-        clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             host.proxy.uplinks[i].uplink.cost != cost
         else { return }

@@ -32,7 +32,6 @@ extension Endpoint {
     public func datagramTooLong(
         _ bytes: Int, uplink: UplinkNumber, remote: SocketAddress, at now: Instant
     ) {
-        clock = now
         for case let session? in sessions {
             session.datagramTooLong(bytes, uplink: uplink, remote: remote, at: now)
         }

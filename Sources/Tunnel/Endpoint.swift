@@ -38,8 +38,6 @@ public final class Endpoint {
     let ownMemory: MemoryShare
     /// Of sessions that begin, and of connections that have none of their own.
     var mode: HandoverMode
-    /// The latest `now` that was handed in.
-    var clock: Instant
     /// Unix time at `Instant.zero` in nanoseconds, by the latest word of the shell.
     var epoch: UInt64
 
@@ -56,7 +54,6 @@ public final class Endpoint {
         let configuration = configuration.inSession
         host = SessionHost(configuration: configuration, seed: seed)
         mode = host.modeByUse?.mode ?? configuration.mode
-        clock = now
         epoch = configuration.epoch
         memory = MemoryBudget(limit: configuration.memory)
         ownMemory = MemoryShare(of: memory, isOnlyOne: true)
@@ -110,7 +107,6 @@ public final class Endpoint {
     /// connections join.
     public func addUplink(_ uplink: Uplink, at now: Instant) {
         precondition(isProxy)
-        clock = now
         if let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == uplink.number }) {
             if host.proxy.uplinks[i].isUp {
                 closePaths(uplink: uplink.number, at: now)
@@ -126,7 +122,6 @@ public final class Endpoint {
 
     /// The interface or address went away.
     public func removeUplink(_ number: UplinkNumber, at now: Instant) {
-        clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }) else {
             return
         }
@@ -137,7 +132,6 @@ public final class Endpoint {
     /// Sending through the uplink failed with an error that says the path is gone. It is tried
     /// again after growing time-outs, since no event may tell that it works again.
     public func uplinkFailed(_ number: UplinkNumber, at now: Instant) {
-        clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             host.proxy.uplinks[i].isUp
         else { return }
@@ -156,7 +150,6 @@ public final class Endpoint {
     /// An uplink that failed may work again (a route came back): it is tried at once. False where
     /// it works.
     public func retryUplink(_ number: UplinkNumber, at now: Instant) -> Bool {
-        clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             !host.proxy.uplinks[i].isUp
         else { return false }
@@ -170,7 +163,6 @@ public final class Endpoint {
     /// stay as they are.
     public func setConcentrator(_ addresses: [SocketAddress], at now: Instant) {
         precondition(isProxy)
-        clock = now
         guard addresses != host.proxy.remotes else { return }
         host.proxy.remotes = addresses
         for item in host.proxy.uplinks where item.isUp { openPaths(uplink: item.uplink, at: now) }
@@ -200,7 +192,6 @@ public final class Endpoint {
         local: IPAddress,
         uplink: UplinkNumber, at now: Instant
     ) {
-        clock = now
         let source = PathAddress(remote: remote, local: local, uplink: uplink)
         guard let header = DatagramHeader(UnsafeRawBufferPointer(datagram)) else {
             host.counters.malformed += 1

@@ -20,10 +20,10 @@ private enum EndpointTimer: CaseIterable {
 }
 
 extension Endpoint {
-    /// When `advance` or `transmit` next has something to do; not later than the present where
-    /// events wait.
+    /// When `advance` or `transmit` next has something to do; `.zero`, which is long past, where
+    /// something waits for no time, such as events.
     public var deadline: Instant {
-        if host.hasWork { return clock }
+        if host.hasWork { return .zero }
         var next = Instant.distantFuture
         for timer in EndpointTimer.all { next = min(next, deadline(of: timer)) }
         return next
@@ -32,7 +32,6 @@ extension Endpoint {
     /// Does what is due: timers of connections, paths, sessions and handshakes. Call once a turn,
     /// before `transmit`.
     public func advance(to now: Instant) {
-        clock = now
         host.work.resetsThisTurn = 0
         for _ in 0..<Limits.rekeysPerTurn {
             guard let message = host.work.rekeys.popFirst() else { break }
@@ -52,7 +51,7 @@ extension Endpoint {
             var next = Instant.distantFuture
             for uplink in host.proxy.uplinks where !uplink.isUp { next = min(next, uplink.retryAt) }
             return next
-        case .hellos: return listener?.gate.nextAt(clock) ?? .distantFuture
+        case .hellos: return listener?.gate.nextAt ?? .distantFuture
         }
     }
 

@@ -18,7 +18,6 @@ extension Endpoint {
     /// on, and their proxies are told to begin others there. `limit`: how long this process serves
     /// at most. Over again, the limit is another one.
     public func goAway(within limit: Interval, at now: Instant) {
-        clock = now
         host.departure = now + limit
         for case let session? in sessions where !session.isClosing {
             session.announceDeparture(at: now)

@@ -169,7 +169,7 @@ extension Endpoint {
 
     private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
         guard let initiator else { return }
-        for remote in handshakeRemotes(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
+        for remote in handshakeRemotes() where remote.address.isIPv4 == uplink.isIPv4 {
             let held = initiator.cookies.firstIndex {
                 $0.uplink == uplink.number && $0.remote == remote && $0.until > now
             }
@@ -376,7 +376,7 @@ extension Session {
     fileprivate func begin(_ arrival: WelcomeArrival, at now: Instant) {
         if host.modeByUse?.isWatching == true { watchUse(at: now) }
         for item in host.proxy.uplinks where item.isUp && modes.effective != .single {
-            openPaths(uplink: item.uplink, at: now)
+            openPaths(uplink: item.uplink, isBeginning: true, at: now)
         }
         greet(arrival, at: now)
     }

@@ -51,6 +51,9 @@ struct HelloGate {
 
     private(set) var wrongMACs = 0
 
+    /// When a hello may be opened; `.distantFuture` where none waits.
+    private(set) var nextAt = Instant.distantFuture
+
     init(publicKey: Key32, random: inout KeyedRandom, at now: Instant) {
         keys = HelloKeys(concentrator: publicKey)
         secret = CookieSecret(random.key())
@@ -59,9 +62,8 @@ struct HelloGate {
         salt = (random.next(), random.next())
     }
 
-    /// When a hello may be opened; `.distantFuture` where none waits.
-    func nextAt(_ now: Instant) -> Instant {
-        count == 0 ? .distantFuture : max(pausedUntil, budget.next(at: now))
+    private mutating func updateNext(at now: Instant) {
+        nextAt = count == 0 ? .distantFuture : max(pausedUntil, budget.next(at: now))
     }
 
     // MARK: In
@@ -97,6 +99,7 @@ struct HelloGate {
         }
         origins[slot] = source
         count += 1
+        updateNext(at: now)
         return .queued
     }
 
@@ -136,7 +139,8 @@ struct HelloGate {
 
     // MARK: Out
 
-    /// Copies the oldest hello to `out`, `HelloDatagram.size` bytes; where it came from.
+    /// Copies the oldest hello to `out`, `HelloDatagram.size` bytes; where it came from. `spend`
+    /// follows.
     mutating func takeFirst(into out: UnsafeMutableRawPointer) -> PathAddress? {
         guard count > 0 else { return nil }
         let source = origins[head]
@@ -153,10 +157,15 @@ struct HelloGate {
     mutating func spend(_ multiplications: Int, at now: Instant) {
         _ = budget.level(at: now)
         budget.spend(multiplications)
+        updateNext(at: now)
     }
 
     /// A turn's share is done: where more wait, others are served before them.
-    mutating func pause(at now: Instant) { if count > 0 { pausedUntil = now + Limits.helloPause } }
+    mutating func pause(at now: Instant) {
+        guard count > 0 else { return }
+        pausedUntil = now + Limits.helloPause
+        updateNext(at: now)
+    }
 }
 
 /// What cookies are made with: 16 bytes for each address and port.

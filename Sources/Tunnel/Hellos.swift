@@ -112,7 +112,7 @@ extension Endpoint {
         defer { Secrets.wipeStack() }
         var spent = 0
         withUnsafeTemporaryAllocation(byteCount: HelloDatagram.size, alignment: 8) { space in
-            while spent < Limits.multiplicationsPerTurn, listener.gate.nextAt(now) <= now,
+            while spent < Limits.multiplicationsPerTurn, listener.gate.nextAt <= now,
                 let source = listener.gate.takeFirst(into: space.baseAddress!)
             {
                 let cost = openHello(UnsafeRawBufferPointer(space), from: source, at: now)

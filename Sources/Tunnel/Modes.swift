@@ -12,7 +12,6 @@ extension Endpoint {
     /// Changes the mode of all connections that have none of their own, while they live. It does
     /// not follow use any more (`followUse`).
     public func setMode(_ mode: HandoverMode, at now: Instant) {
-        clock = now
         host.modeByUse = nil
         self.mode = mode
         for case let session? in sessions where !session.isClosing {
@@ -27,7 +26,6 @@ extension Endpoint {
     public func setUplinkRole(
         _ number: UplinkNumber, isBackup: Bool, isWarm: Bool? = nil, at now: Instant
     ) {
-        clock = now
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }) else {
             return
         }

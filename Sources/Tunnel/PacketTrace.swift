@@ -14,12 +14,15 @@ extension Session {
             SocketAddress(remote, port: segment.destinationPort), now)
     }
 
-    func traceIncoming(_ payload: UnsafeRawBufferPointer, _ path: Path, at now: Instant) {
+    func traceIncoming(
+        _ segment: borrowing Segment, _ payload: UnsafeRawBufferPointer, _ path: Path,
+        at now: Instant
+    ) {
         let (local, remote) = addresses(path)
         host.observers.packetTrace?(
-            host.incoming, Pieces(first: payload, second: Pieces.empty.second),
-            SocketAddress(remote, port: host.incoming.sourcePort),
-            SocketAddress(local, port: host.incoming.destinationPort), now)
+            segment, Pieces(first: payload, second: Pieces.empty.second),
+            SocketAddress(remote, port: segment.sourcePort),
+            SocketAddress(local, port: segment.destinationPort), now)
     }
 
     private func addresses(_ path: Path) -> (local: IPAddress, remote: IPAddress) {

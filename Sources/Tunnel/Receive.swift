@@ -285,13 +285,13 @@ extension Session {
         let isOwnPath = stream.links[entry.subflow.value].path == path.id
         do {
             lengths = try stream.connection.read(
-                sealed: frame, record: isOwnPath ? arrival.number : .max, subflow: entry.subflow,
+                sealed: frame, record: isOwnPath ? arrival.number : nil, subflow: entry.subflow,
                 into: &host.incoming)
         } catch { return false }
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
-        if isNewIncarnation(stream, entry.subflow) {
+        if isNewIncarnation(host.incoming, of: stream, entry.subflow) {
             retire(stream, entry.subflow, number, at: now)
             return readUnknown(frame, number, &arrival, at: now)
         }
@@ -315,7 +315,9 @@ extension Session {
         } else {
             noteData(path, stream, at: now)
         }
-        if host.observers.packetTrace != nil { traceIncoming(payload, path, at: now) }
+        if host.observers.packetTrace != nil {
+            traceIncoming(host.incoming, payload, path, at: now)
+        }
         stream.connection.receive(
             host.incoming, payload: payload, subflow: entry.subflow, at: now)
         // A reset that ended the connection need not be repeated.
@@ -330,13 +332,12 @@ extension Session {
     /// A SYN for a number that is in use here with another initial sequence number: the peer has
     /// long forgotten the subflow we still know.
     private func isNewIncarnation(
-        _ stream: StreamHandle, _ subflow: SubflowIndex
+        _ segment: borrowing Segment, of stream: StreamHandle, _ subflow: SubflowIndex
     ) -> Bool {
-        guard !isInitiator, host.incoming.flags.contains(.syn),
-            !host.incoming.flags.contains(.ack),
+        guard !isInitiator, segment.flags.contains(.syn), !segment.flags.contains(.ack),
             let tcp = stream.connection.subflow(subflow)
         else { return false }
-        return tcp.initialReceiveSequence != host.incoming.sequence
+        return tcp.initialReceiveSequence != segment.sequence
     }
 
     private func retire(
@@ -380,16 +381,19 @@ extension Session {
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
-        if host.observers.packetTrace != nil { traceIncoming(payload, path, at: now) }
+        if host.observers.packetTrace != nil {
+            traceIncoming(host.incoming, payload, path, at: now)
+        }
         let present = host.incoming.options.present
         if present.contains(.join),
             case .syn(let token, _) = host.incoming.options.join.form
         {
-            acceptJoin(token: token, payload, context, path, at: now)
+            acceptJoin(host.incoming, token: token, payload, context, path, at: now)
         } else if present.contains(.multipathCapable) {
-            acceptConnection(payload, context, path, at: now)
+            acceptConnection(host.incoming, payload, context, path, at: now)
         } else {
-            refuse(&context, payload.count, MPReset.unspecified, path, at: now)
+            refuse(
+                host.incoming, &context, payload.count, MPReset.unspecified, path, at: now)
         }
         return true
     }
@@ -447,15 +451,14 @@ extension Session {
     /// Gives the connection the RST that the peer could not write for want of state.
     private func synthesizeReset(_ stream: StreamHandle, _ subflow: SubflowIndex, at now: Instant) {
         guard let tcp = stream.connection.subflow(subflow) else { return }
-        host.incoming.reset()
-        host.incoming.sourcePort = tcp.remotePort
-        host.incoming.destinationPort = tcp.localPort
-        host.incoming.flags = tcp.state == .synSent ? [.rst, .ack] : .rst
-        host.incoming.sequence =
-            tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
-        host.incoming.acknowledgement = tcp.sendNext
+        var reset = Segment()
+        reset.sourcePort = tcp.remotePort
+        reset.destinationPort = tcp.localPort
+        reset.flags = tcp.state == .synSent ? [.rst, .ack] : .rst
+        reset.sequence = tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
+        reset.acknowledgement = tcp.sendNext
         stream.connection.receive(
-            host.incoming, payload: UnsafeRawBufferPointer(start: nil, count: 0),
+            reset, payload: UnsafeRawBufferPointer(start: nil, count: 0),
             subflow: subflow, at: now)
     }
 }

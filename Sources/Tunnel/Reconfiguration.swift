@@ -9,7 +9,6 @@ extension Endpoint {
     /// them, or whose name or pre-shared key is another, end at once, and their proxies are told.
     public func setUsers(_ list: [EndpointConfiguration.User], at now: Instant) {
         precondition(!isProxy)
-        clock = now
         for user in users.removeAll(besides: list) { endSessions(of: user, at: now) }
         for user in list { admit(user, at: now) }
     }
@@ -34,7 +33,6 @@ extension Endpoint {
     /// times of keys are left as they were. Living connections keep what they were made with, and
     /// nobody loses what a smaller limit would not give them any more.
     public func reconfigure(_ changed: EndpointConfiguration, at now: Instant) {
-        clock = now
         var configuration = host.configuration
         configuration.connection = changed.connection
         configuration.maximumConnections = changed.maximumConnections

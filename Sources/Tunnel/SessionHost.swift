@@ -36,7 +36,7 @@ final class SessionHost {
     /// does.
     var departure: Instant?
 
-    // Scratch memory: worth nothing beyond the segment that is read or written.
+    // Scratch memory, where a segment is read or made: what is done with it has it as an argument.
     var incoming = Segment()
     var outgoing = OutgoingSegment()
     let headScratch = UnsafeMutableRawPointer.allocate(

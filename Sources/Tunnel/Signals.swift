@@ -11,9 +11,11 @@ import Wire
 extension Session {
     // MARK: Paths come and go (proxy)
 
-    /// Opens (again) the uplink's paths to each of the concentrator's addresses.
-    func openPaths(uplink: Uplink, at now: Instant) {
-        for remote in joinable(at: now) where remote.address.isIPv4 == uplink.isIPv4 {
+    /// Opens (again) the uplink's paths to each of the concentrator's addresses. `isBeginning`: the
+    /// session's first path is about to be opened, where the welcome came from.
+    func openPaths(uplink: Uplink, isBeginning: Bool = false, at now: Instant) {
+        for remote in joinable(isBeginning: isBeginning)
+        where remote.address.isIPv4 == uplink.isIPv4 {
             guard let path = pathFor(uplink, remote) else {
                 host.emit(.pathLeftOut(session: slot, uplink: uplink.name, remote: remote))
                 continue

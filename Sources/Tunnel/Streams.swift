@@ -32,7 +32,6 @@ extension Endpoint {
         mode own: HandoverMode?, only restriction: UplinkRestriction?, at now: Instant
     ) -> StreamHandle {
         precondition(isProxy)
-        clock = now
         let connection = Connection(
             role: .initiator, configuration: host.configuration.connection,
             localKey: host.random.next(), memory: ownMemory, at: now)
@@ -70,7 +69,6 @@ extension Endpoint {
     /// Ends every session, telling the peers. One `transmit` more carries the news.
     /// `isFollowed`: another process takes their sessions at once, and they ask it.
     public func shutDown(isFollowed: Bool = false, at now: Instant) {
-        clock = now
         endHandshake()
         host.proxy.uplinks.removeAll()
         for stream in host.proxy.waiting {
@@ -286,18 +284,18 @@ extension Session {
     // MARK: Accepting (concentrator)
 
     func acceptConnection(
-        _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
+        _ syn: borrowing Segment, _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
         _ path: Path,
         at now: Instant
     ) {
         var context = context
         guard let user, admit(path, at: now) else { return }
-        if directory.openings.contains(context.number, host.incoming.sequence, at: now) {
-            refuse(&context, payload.count, MPReset.unspecified, path, at: now)
+        if directory.openings.contains(context.number, syn.sequence, at: now) {
+            refuse(syn, &context, payload.count, MPReset.unspecified, path, at: now)
             return
         }
         guard host.streams.living < host.configuration.maximumConnections else {
-            refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)
+            refuse(syn, &context, payload.count, MPReset.lackOfResources, path, at: now)
             return
         }
         var isHalfOpen = true
@@ -306,11 +304,11 @@ extension Session {
         if case .target = Target.read(target) { isHalfOpen = false }
         if AssociationPreface(payload) != nil { isHalfOpen = false }
         if let limit = user.limitReached(isHalfOpen: isHalfOpen, host.configuration) {
-            refuse(&context, payload.count, MPReset.lackOfResources, path, at: now)
+            refuse(syn, &context, payload.count, MPReset.lackOfResources, path, at: now)
             host.turnedAway(by: limit, user, at: now)
             return
         }
-        directory.openings.remember(context.number, host.incoming.sequence, at: now)
+        directory.openings.remember(context.number, syn.sequence, at: now)
         var connection: Connection
         repeat {
             connection = Connection(
@@ -320,7 +318,7 @@ extension Session {
         connection.mode = modes.session
         let sequence = SubflowSequence(UInt32(truncatingIfNeeded: host.random.next()))
         let index = connection.accept(
-            host.incoming, payload: payload, context: context, path: path.id,
+            syn, payload: payload, context: context, path: path.id,
             initialSequence: sequence,
             estimate: path.monitor.estimate(at: now),
             sizes: path.segmentSizes,
@@ -336,14 +334,15 @@ extension Session {
     }
 
     func acceptJoin(
-        token: UInt32, _ payload: UnsafeRawBufferPointer, _ context: SealedContext,
+        _ syn: borrowing Segment, token: UInt32, _ payload: UnsafeRawBufferPointer,
+        _ context: SealedContext,
         _ path: Path, at now: Instant
     ) {
         var context = context
         guard admit(path, at: now) else { return }
         guard let slot = directory.tokens[token], let stream = host.streams[slot] else {
             // RFC 8684 section 3.2: an unknown token is answered with a RST.
-            refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
+            refuse(syn, &context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
         catchUp(stream, at: now)
@@ -351,13 +350,13 @@ extension Session {
         let nonce = UInt32(truncatingIfNeeded: host.random.next())
         guard
             let index = stream.connection.acceptJoin(
-                host.incoming, payload: payload, context: context,
+                syn, payload: payload, context: context,
                 path: path.id, initialSequence: sequence,
                 nonce: nonce, estimate: path.monitor.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)
         else {
-            refuse(&context, payload.count, MPReset.multipathSpecific, path, at: now)
+            refuse(syn, &context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
         link(stream, index, context.number, path.id)
@@ -389,17 +388,18 @@ extension Session {
         if let slot = stream.slot { numbers.set(number, slot: slot, subflow: index) }
     }
 
-    /// Answers a SYN in `incoming` with RST and MP_TCPRST (RFC 8684 section 3.6).
+    /// Answers a SYN with RST and MP_TCPRST (RFC 8684 section 3.6).
     func refuse(
-        _ context: inout SealedContext, _ payloadLength: Int, _ reason: UInt8,
+        _ syn: borrowing Segment, _ context: inout SealedContext, _ payloadLength: Int,
+        _ reason: UInt8,
         _ path: Path,
         at now: Instant
     ) {
         var reset = Segment()
-        reset.sourcePort = host.incoming.destinationPort
-        reset.destinationPort = host.incoming.sourcePort
+        reset.sourcePort = syn.destinationPort
+        reset.destinationPort = syn.sourcePort
         reset.flags = [.rst, .ack]
-        reset.acknowledgement = host.incoming.sequence + 1 + payloadLength
+        reset.acknowledgement = syn.sequence + 1 + payloadLength
         reset.options.reset.reason = reason
         reset.options.present = .reset
         let length = SealedSegment.write(

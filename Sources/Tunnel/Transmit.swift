@@ -11,7 +11,6 @@ import Wire
 extension Endpoint {
     /// Writes what is due into `batch` until nothing is left (false) or the batch is full (true).
     public func transmit(into batch: DatagramBatch, at now: Instant) -> Bool {
-        clock = now
         if let listener, listener.isDue {
             listener.isDue = false
             openHellos(at: now)
@@ -31,7 +30,7 @@ extension Endpoint {
             if isFull { break }
         }
         if !flush(into: batch, at: now) { isFull = true }
-        if !isFull, let listener, listener.gate.nextAt(now) <= now {
+        if !isFull, let listener, listener.gate.nextAt <= now {
             // Hellos are opened when the records have left.
             listener.isDue = true
             return true
@@ -118,10 +117,11 @@ extension Session {
             }
             left -= 1
             bytes += host.outgoing.payload.count + Self.chargedHead
-            guard let path = carrier(), host.outgoing.subflow.value < stream.links.count,
+            guard let path = carrier(of: host.outgoing),
+                host.outgoing.subflow.value < stream.links.count,
                 stream.links[host.outgoing.subflow.value].isUsed
             else { continue }
-            send(stream, path, batch, at: now)
+            send(host.outgoing, stream, path, batch, at: now)
             if !batch.hasRoom(path.lane) { return .batchFull }
         }
         return .more
@@ -130,9 +130,10 @@ extension Session {
     /// The path a segment goes by: its subflow's. A reset of a subflow whose path is silent goes by
     /// another one, or the peer would hold the dead subflow and open no new one when the path is
     /// back.
-    private func carrier() -> Path? {
-        guard let own = paths[host.outgoing.path] else { return nil }
-        if own.health == .usable || !host.outgoing.segment.flags.contains(.rst) {
+    private func carrier(of outgoing: borrowing OutgoingSegment) -> Path? {
+        guard let own = paths[outgoing.path] else { return nil }
+        let isReset = outgoing.segment.flags.contains(.rst)
+        if own.health == .usable || !isReset {
             return own.isOpen ? own : nil
         }
         for case let other? in paths where other.health == .usable { return other }
@@ -159,45 +160,43 @@ extension Session {
     // MARK: One segment
 
     private func send(
-        _ stream: StreamHandle, _ path: Path,
+        _ outgoing: borrowing OutgoingSegment, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        let count = host.outgoing.payload.count
+        let count = outgoing.payload.count
         if count > 0 { noteActivity(stream, at: now) }
-        if count > 0 || host.outgoing.segment.flags.contains(.syn)
-            || host.outgoing.segment.flags.contains(.fin)
-        {
-            noteEliciting(path, at: now)
-        }
+        let isAnswered = !outgoing.segment.flags.isDisjoint(with: [.syn, .fin])
+        if count > 0 || isAnswered { noteEliciting(path, at: now) }
         if count > Limits.smallPayload {
-            sendBulk(stream, path, batch, at: now)
+            sendBulk(outgoing, stream, path, batch, at: now)
         } else {
             if host.observers.packetTrace != nil {
                 traceOutgoing(
-                    host.outgoing.segment, host.outgoing.payload, path, at: now)
+                    outgoing.segment, outgoing.payload, path, at: now)
             }
-            sendSmall(host.outgoing.payload, stream, path, batch, at: now)
+            sendSmall(outgoing, stream, path, batch, at: now)
         }
     }
 
     /// A segment that shares its datagram: written in plain into the path's waiting frames.
     private func sendSmall(
-        _ payload: Pieces, _ stream: StreamHandle, _ path: Path,
+        _ outgoing: borrowing OutgoingSegment, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
+        let payload = outgoing.payload
         let head = stream.connection.write(
-            sealed: host.outgoing.segment, payloadLength: payload.count, runsToEnd: false,
-            subflow: host.outgoing.subflow, into: host.headScratch)
+            sealed: outgoing.segment, payloadLength: payload.count, runsToEnd: false,
+            subflow: outgoing.subflow, into: host.headScratch)
         let length = head + payload.count
-        if host.outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
+        if outgoing.segment.flags.contains(.rst), let error = stream.connection.error,
             error != .peerAborted
         {
             stream.progress.saidReset = true
             remember(
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
-                number: stream.links[host.outgoing.subflow.value].number, at: now)
+                number: stream.links[outgoing.subflow.value].number, at: now)
         }
-        let flags = host.outgoing.segment.flags
+        let flags = outgoing.segment.flags
         let opens = flags.contains(.syn) && !flags.contains(.ack)
         let isFull =
             length > path.frameSpace
@@ -223,48 +222,51 @@ extension Session {
 
     /// A bulk segment: a datagram of its own, sealed from where the payload lies.
     private func sendBulk(
-        _ stream: StreamHandle, _ path: Path,
+        _ outgoing: borrowing OutgoingSegment, _ stream: StreamHandle, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         // What was said before on this path must not arrive later.
         if path.waiting.count > 0 || (path.statement.isPending && path.statement.isDue) {
             _ = flush(path, batch, at: now)
         }
-        let payload = host.outgoing.payload
-        let head = stream.connection.write(
-            sealed: host.outgoing.segment, payloadLength: payload.count, runsToEnd: true,
-            subflow: host.outgoing.subflow, into: host.headScratch)
-        path.mtu.sent(DatagramHeader.size + head + payload.count + RecordCipher.tagBytes, at: now)
+        let payload = outgoing.payload
+        let headLength = stream.connection.write(
+            sealed: outgoing.segment, payloadLength: payload.count, runsToEnd: true,
+            subflow: outgoing.subflow, into: host.headScratch)
+        let head = UnsafeRawBufferPointer(start: host.headScratch, count: headLength)
+        path.mtu.sent(
+            DatagramHeader.size + headLength + payload.count + RecordCipher.tagBytes, at: now)
         if host.observers.packetTrace != nil {
-            traceOutgoing(host.outgoing.segment, payload, path, at: now)
+            traceOutgoing(outgoing.segment, payload, path, at: now)
         }
-        seal(head: head, payload, path, batch, at: now)
+        seal(head, payload, path, batch, at: now)
     }
 
     /// Pads the head so that full datagrams of a path are equally long (one UDP_SEGMENT run), and
     /// seals.
     private func seal(
-        head: Int, _ payload: Pieces, _ path: Path,
+        _ head: UnsafeRawBufferPointer, _ payload: Pieces, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
         // `hasRoom` was asked before
         guard let out = batch.reserve(lane: path.lane) else { return }
         var at = DatagramHeader.size
         let space =
-            path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head - payload.count
+            path.datagramLimit - DatagramHeader.size - RecordCipher.tagBytes - head.count
+            - payload.count
         if signals.isRunning {
             at += writeSignals(into: out + at, space: space)
             if at == DatagramHeader.size, path.statement.foundNoSpace(at: now) { requestFlush() }
             if at > DatagramHeader.size { signalsLeave(on: path) }
         }
         if at == DatagramHeader.size, space > 0, payload.count >= 1000 {
-            let padding = min(space, max(0, SealedSegment.paddedHead - head))
+            let padding = min(space, max(0, SealedSegment.paddedHead - head.count))
             (out + at).initializeMemory(
                 as: UInt8.self, repeating: FrameType.padding.rawValue, count: padding)
             at += padding
         }
-        (out + at).copyMemory(from: host.headScratch, byteCount: head)
-        finish(out, plain: at + head - DatagramHeader.size, payload, path, batch, at: now)
+        UnsafeMutableRawBufferPointer(start: out + at, count: head.count).copyMemory(from: head)
+        finish(out, plain: at + head.count - DatagramHeader.size, payload, path, batch, at: now)
     }
 
     /// Seals the plain bytes behind the header and the payload, and closes the datagram; its

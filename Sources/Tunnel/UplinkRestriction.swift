@@ -21,7 +21,6 @@ extension Endpoint {
     public func restrict(
         _ restriction: UplinkRestriction, to uplinks: [UplinkNumber], at now: Instant
     ) {
-        clock = now
         var numbers: UInt32 = 0
         for uplink in uplinks where (0..<UInt32.bitWidth).contains(uplink.value) {
             numbers |= 1 << UInt32(uplink.value)

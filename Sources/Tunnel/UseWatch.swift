@@ -33,7 +33,6 @@ extension Endpoint {
     /// Proxy: from now on the mode of connections without one of their own follows from what they
     /// do (`ModeByUse`), until `setMode`. `hint`: what is known of the person.
     public func followUse(hint: ModeByUse.Hint = .unknown, at now: Instant) {
-        clock = now
         let isNew = host.modeByUse == nil
         var machine = host.modeByUse ?? ModeByUse()
         machine.hint = hint

@@ -61,11 +61,6 @@ public struct SealedContext: Sendable {
     var receiveInitial = SubflowSequence(0)
     var even = Slot()
     var odd = Slot()
-    /// Packet number of the record that the next segment to be read came in, on the subflow's path.
-    /// What names an era was sent after the proposal that made it, so in a later record; a segment
-    /// from an older one is a straggler from six eras ago or more. Zero or `.max`: not known, and
-    /// not checked.
-    public var record: UInt64 = 0
 
     /// The initial sequence numbers are learnt from the SYNs written and read. A number that is
     /// used again needs a new context.
@@ -136,24 +131,23 @@ public struct SealedContext: Sendable {
         receiveInitial = initialSequence
     }
 
-    /// The values of an era, where they are still here.
-    @inline(__always) func fields(era: UInt8) -> Fields? {
+    /// The values of an era, where they are still here. `record`: what names them came in.
+    @inline(__always) func fields(era: UInt8, record: UInt64?) -> Fields? {
         let slot = era & 1 == 0 ? even : odd
-        return slot.era == era && era != 0 && record >= slot.record ? slot.fields : nil
+        return slot.era == era && era != 0 && (record ?? .max) >= slot.record ? slot.fields : nil
     }
 
     /// A compact segment that ends at `end` said `fields` and referred to `era`.
     @inline(__always) mutating func proposed(
-        _ fields: Fields, after era: UInt8, end: SubflowSequence
+        _ fields: Fields, after era: UInt8, end: SubflowSequence, record: UInt64?
     ) {
         let next = Self.following(era)
-        let number = record == .max ? 0 : record
         if next & 1 == 0 {
-            guard record >= odd.record else { return }
-            even.take(fields, era: next, end: end, record: number)
+            guard (record ?? .max) >= odd.record else { return }
+            even.take(fields, era: next, end: end, record: record ?? 0)
         } else {
-            guard record >= even.record else { return }
-            odd.take(fields, era: next, end: end, record: number)
+            guard (record ?? .max) >= even.record else { return }
+            odd.take(fields, era: next, end: end, record: record ?? 0)
         }
     }
 

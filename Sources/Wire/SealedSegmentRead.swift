@@ -5,8 +5,12 @@ extension SealedSegment {
     /// Reads one segment frame, which begins at the start of `frame`; the payload is the
     /// `payloadLength` bytes after the head, and the frame's last. On an error nothing of the
     /// context has changed and `segment` is undefined; `extent` tells where the next frame begins.
+    ///
+    /// `record`: packet number of the record it came in, on the subflow's path. What names an era
+    /// was sent after the proposal that made it, so in a later record; a segment from an older one
+    /// is a straggler from six eras ago or more. Nil: not known, and not checked.
     public static func read(
-        _ frame: UnsafeRawBufferPointer, context: inout SealedContext,
+        _ frame: UnsafeRawBufferPointer, context: inout SealedContext, record: UInt64? = nil,
         into segment: inout Segment
     )
         throws(WireError) -> (headLength: Int, payloadLength: Int)
@@ -35,13 +39,15 @@ extension SealedSegment {
         var fields: SealedContext.Fields
         var proposal: UInt8?
         if first & eraMask != 0 {
-            guard let known = context.fields(era: first & eraMask) else { throw .unknownReference }
+            guard let known = context.fields(era: first & eraMask, record: record) else {
+                throw .unknownReference
+            }
             fields = known
         } else {
             guard head < count else { throw .truncated }
             proposal = p.byte(head) >> 5
             fields = SealedContext.Fields()
-            head = try readControl(p, count, head, context, &fields, &segment)
+            head = try readControl(p, count, head, context, record, &fields, &segment)
         }
         segment.acknowledgement = SubflowSequence(fields.acknowledgement)
         segment.window = fields.window
@@ -66,7 +72,8 @@ extension SealedSegment {
         }
         setPorts(context, &segment)
         if let proposal, payloadLength > 0 {
-            context.proposed(fields, after: proposal, end: segment.sequence + payloadLength)
+            context.proposed(
+                fields, after: proposal, end: segment.sequence + payloadLength, record: record)
         }
         context.received(acknowledgement: segment.acknowledgement)
         return (head, payloadLength)
@@ -82,7 +89,7 @@ extension SealedSegment {
     /// Returns where the head ends.
     private static func readControl(
         _ p: UnsafeRawPointer, _ count: Int, _ start: Int,
-        _ context: SealedContext,
+        _ context: SealedContext, _ record: UInt64?,
         _ fields: inout SealedContext.Fields, _ segment: inout Segment
     )
         throws(WireError) -> Int
@@ -92,7 +99,9 @@ extension SealedSegment {
             control & (Control.acknowledgement | Control.window)
             == Control.acknowledgement | Control.window
         if !saysAll || data == Control.reference {
-            guard let known = context.fields(era: era) else { throw .unknownReference }
+            guard let known = context.fields(era: era, record: record) else {
+                throw .unknownReference
+            }
             guard data != Control.reference || known.hasDataAcknowledgement else {
                 throw .unknownReference
             }

@@ -132,8 +132,10 @@ import Testing
             }
             channel.removeAll { $0.at <= tick }
             for frame in due {
-                pair.listener.record = frame.record
-                guard let (s, _, length) = try? pair.read(frame.bytes, byInitiator: false) else {
+                guard
+                    let (s, _, length) = try? pair.read(
+                        frame.bytes, byInitiator: false, record: frame.record)
+                else {
                     tally.refused += 1
                     continue
                 }

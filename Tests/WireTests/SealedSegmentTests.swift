@@ -47,7 +47,7 @@ struct SealedPair {
 
     mutating func read(
         _ frame: some Collection<UInt8>,
-        byInitiator: Bool
+        byInitiator: Bool, record: UInt64? = nil
     ) throws -> (Segment, head: Int, payload: Int) {
         let exact = UnsafeMutableRawBufferPointer.allocate(byteCount: frame.count, alignment: 1)
         defer { exact.deallocate() }
@@ -55,8 +55,10 @@ struct SealedPair {
         var s = Segment()
         let result =
             byInitiator
-            ? try SealedSegment.read(UnsafeRawBufferPointer(exact), context: &initiator, into: &s)
-            : try SealedSegment.read(UnsafeRawBufferPointer(exact), context: &listener, into: &s)
+            ? try SealedSegment.read(
+                UnsafeRawBufferPointer(exact), context: &initiator, record: record, into: &s)
+            : try SealedSegment.read(
+                UnsafeRawBufferPointer(exact), context: &listener, record: record, into: &s)
         return (s, result.headLength, result.payloadLength)
     }
 

@@ -179,7 +179,7 @@ extension Connection {
         _ segment: inout Segment, member: MemberSubflow,
         mapping: (offset: UInt64, length: Int, position: UInt32)?
     ) {
-        receiver.advertised()
+        receiver.advertise()
         attachFail(&segment)
         guard let infinite = raw.infinite, let mapping, mapping.offset <= infinite.first else {
             return

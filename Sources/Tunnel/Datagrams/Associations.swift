@@ -71,7 +71,6 @@ extension Endpoint {
         _ payload: UnsafeRawBufferPointer, on stream: StreamHandle, to target: Target,
         at now: Instant
     ) -> Bool {
-        clock = now
         guard let association = stream.association, let session = stream.session else {
             return false
         }

@@ -165,7 +165,7 @@ enum ReassemblyTarget {
                 if isRight { fin = at }
             default:
                 let offered = receiver.offered
-                receiver.advertised()
+                receiver.advertise()
                 check(receiver.offered >= offered, "a promise is kept")
             }
             check(
