@@ -66,7 +66,7 @@ extension Session {
         let length = finish(
             out, plain: signals, Pieces(first: frames, second: Pieces.empty.second), path, batch,
             at: now)
-        if path.validation.isValidated, path.validation.check != nil, length > 0 {
+        if path.validation.check != nil, length > 0 {
             copyToCandidate(out, length, path, batch, at: now)
         }
         return true
@@ -126,20 +126,14 @@ extension Session {
         _ out: UnsafeMutableRawPointer, _ path: Path,
         _ batch: DatagramBatch, at now: Instant
     ) {
-        guard var check = path.validation.check else { return }
-        check.isDue = false
-        ProbeFrame(isAnswer: false, identifier: 0, sentAt: check.nonce)
+        guard let nonce = path.validation.check?.nonce else { return }
+        ProbeFrame(isAnswer: false, identifier: 0, sentAt: nonce)
             .write(into: out + DatagramHeader.size)
         let length = sealRecord(out, plain: ProbeFrame.size, .empty, path, at: now)
-        if length > 0, check.allows(length) {
-            unproven.spend(length)  // charged, but never crowded out
-            check.asks += 1
-            check.askedAt = now
-            check.sent += length
-            batch.commit(
-                lane: path.lane, length: length, uplink: check.address.uplink,
-                remote: check.address.remote, local: check.address.local)
-        }
-        path.validation.check = check
+        guard let address = path.validation.sendQuestion(length, at: now) else { return }
+        unproven.spend(length)  // charged, but never crowded out
+        batch.commit(
+            lane: path.lane, length: length, uplink: address.uplink, remote: address.remote,
+            local: address.local)
     }
 }

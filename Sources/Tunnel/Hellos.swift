@@ -374,9 +374,7 @@ extension Session {
         keepStreams(at: now)
         for case let path? in paths {
             if path.health == .usable { fallSilent(path, at: now) }
-            path.validation.isValidated = false
-            path.validation.check = nil
-            path.validation.held.removeAll()
+            path.validation.restart()
             path.monitor.cancelProbe()
         }
         refreshTimers(at: now)

@@ -163,7 +163,7 @@ extension Session {
         }
         for case let path? in paths {
             path.waiting.removeSmall()
-            path.validation.held.removeAll()
+            path.validation.dropHeld()
             path.monitor.cancelProbe()
         }
         stopSignals()

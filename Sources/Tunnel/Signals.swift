@@ -259,7 +259,7 @@ extension Session {
         }
         guard let state = means.opens else { return }
         enter(state, path, at: now)
-        askAddress(path, at: now)
+        askAddress(path)
         // Where it leads is known only once it was heard; then it is asked at once.
         if path.monitor.lastArrival > .zero { sendProbe(path, at: now) }
         refreshTimers(at: now)

@@ -371,7 +371,7 @@ extension Session {
         if path.isOpen { return true }
         guard path.statement.generation == 0 else { return false }
         enter(.usable, path, at: now)
-        askAddress(path, at: now)
+        askAddress(path)
         return true
     }
 

@@ -116,14 +116,13 @@ import Testing
         func flood(at now: Instant) -> Int {
             var sent = 0
             for number in 0..<2000 {
-                var check = AddressCheck(
-                    address: PathAddress(
-                        remote: SocketAddress(Self.stranger.address, port: UInt16(number)),
-                        local: path.address.local, uplink: 0), nonce: -1)
-                check.received = 1400
-                path.validation.isValidated = false
-                path.validation.held.removeAll()
-                path.validation.check = check
+                let address = PathAddress(
+                    remote: SocketAddress(Self.stranger.address, port: UInt16(number)),
+                    local: path.address.local, uplink: 0)
+                path.validation.restart()
+                _ = path.validation.arrived(
+                    1400, from: address, isNewest: true, current: path.address, wait: .zero, at: now
+                ) { AddressCheck(address: address, nonce: -1) }
                 for _ in 0..<3 { session.commitUnproven(datagram, 1400, path, batch, at: now) }
                 #expect(path.validation.check!.sent <= 3 * 1400)
                 sent += path.validation.check!.sent
