@@ -55,15 +55,14 @@ extension Session {
         guard isInitiator, let slot = directory.tokens[frame.token],
             let stream = host.streams[slot]
         else { return }
-        catchUp(stream, at: now)
-        if stream.connection.hasUsableSubflow {
-            // The listener has given up what works here (we slept, and it did not): its resets will
-            // tell.
-            stream.connection.askSubflows(at: now)
-            host.work.ready.append(stream)
-            return
+        withConnection(of: stream, at: now) { connection in
+            if connection.hasUsableSubflow {
+                // The listener has given up what works here (we slept, and it did not): its resets
+                // will tell.
+                connection.askSubflows(at: now)
+            } else {
+                stream.joining.isDue = true
+            }
         }
-        stream.joining.isDue = true
-        host.work.ready.append(stream)
     }
 }

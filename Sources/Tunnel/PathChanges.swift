@@ -133,6 +133,22 @@ extension Session {
         }
         if !isInitiator { stream.connection.mode = modes.session }
         stream.connection.costs = costs
+        followUp(stream, at: now)
+    }
+
+    // MARK: Whatever is done to a connection
+
+    /// Does something to a connection: it hears of its paths' changes before, and afterwards what
+    /// it has to tell is heard and it gets its turn.
+    @inline(__always) func withConnection(
+        of stream: StreamHandle, at now: Instant, _ body: (Connection) -> Void
+    ) {
+        catchUp(stream, at: now)
+        body(stream.connection)
+        followUp(stream, at: now)
+    }
+
+    @inline(__always) private func followUp(_ stream: StreamHandle, at now: Instant) {
         dispatchEvents(of: stream, at: now)
         host.work.ready.append(stream)
     }

@@ -295,37 +295,37 @@ extension Session {
             retire(stream, entry.subflow, number, at: now)
             return readUnknown(frame, number, &arrival, at: now)
         }
-        if !isInitiator,
-            stream.connection.remoteKey == nil,
-            stream.links[entry.subflow.value].path != path.id
-        {
-            // Before the keys are here the first subflow may have moved to another path.
-            stream.connection.move(subflow: entry.subflow, to: path.id, at: now)
-            stream.links[entry.subflow.value].path =
-                stream.connection.subflowPath(entry.subflow) ?? path.id
-            stream.connection.limitSegments(
-                to: path.segmentSizes.limit, path: path.id, repeatsAll: false,
-                at: now)
+        withConnection(of: stream, at: now) { connection in
+            if !isInitiator,
+                connection.remoteKey == nil,
+                stream.links[entry.subflow.value].path != path.id
+            {
+                // Before the keys are here the first subflow may have moved to another path.
+                connection.move(subflow: entry.subflow, to: path.id, at: now)
+                stream.links[entry.subflow.value].path =
+                    connection.subflowPath(entry.subflow) ?? path.id
+                connection.limitSegments(
+                    to: path.segmentSizes.limit, path: path.id, repeatsAll: false,
+                    at: now)
+            }
+            if stream.links[entry.subflow.value].path != path.id {
+                connection.heardElsewhere(subflow: entry.subflow, at: now)
+            }
+            if payload.isEmpty {
+                noteAcknowledgement(path, at: now)
+            } else {
+                noteData(path, stream, at: now)
+            }
+            if host.observers.packetTrace != nil {
+                traceIncoming(host.incoming, payload, path, at: now)
+            }
+            connection.receive(
+                host.incoming, payload: payload, subflow: entry.subflow, at: now)
+            // A reset that ended the connection need not be repeated.
+            if host.incoming.flags.contains(.rst), connection.error == .peerAborted {
+                resetUnknown(number, path)
+            }
         }
-        if stream.links[entry.subflow.value].path != path.id {
-            stream.connection.heardElsewhere(subflow: entry.subflow, at: now)
-        }
-        if payload.isEmpty {
-            noteAcknowledgement(path, at: now)
-        } else {
-            noteData(path, stream, at: now)
-        }
-        if host.observers.packetTrace != nil {
-            traceIncoming(host.incoming, payload, path, at: now)
-        }
-        stream.connection.receive(
-            host.incoming, payload: payload, subflow: entry.subflow, at: now)
-        // A reset that ended the connection need not be repeated.
-        if host.incoming.flags.contains(.rst), stream.connection.error == .peerAborted {
-            resetUnknown(number, path)
-        }
-        dispatchEvents(of: stream, at: now)
-        host.work.ready.append(stream)
         return true
     }
 
@@ -411,11 +411,9 @@ extension Session {
         else { return }
         let key = host.incoming.options.fastClose.receiverKey
         guard let slot = directory.tokens[MultipathHash.token(of: key)],
-            let stream = host.streams[slot],
-            stream.connection.abortByPeer(key: key, at: now)
+            let stream = host.streams[slot]
         else { return }
-        dispatchEvents(of: stream, at: now)
-        host.work.ready.append(stream)
+        withConnection(of: stream, at: now) { _ = $0.abortByPeer(key: key, at: now) }
     }
 
     /// What is known of a number that nothing has here: the reset of the connection that had it,
@@ -438,14 +436,13 @@ extension Session {
         guard case .used(let entry) = numbers.lookup(frame.number),
             let stream = host.streams[entry.slot]
         else { return directory.resets.confirm(frame.number) }
-        catchUp(stream, at: now)
         arrival.ends += 1
         guard arrival.ends <= Limits.endsPerDatagram else { return }
-        // A SYN is never answered so: this answers something that overtook it.
-        if stream.connection.subflow(entry.subflow)?.state == .synSent { return }
-        synthesizeReset(stream, entry.subflow, at: now)
-        dispatchEvents(of: stream, at: now)
-        host.work.ready.append(stream)
+        withConnection(of: stream, at: now) { connection in
+            // A SYN is never answered so: this answers something that overtook it.
+            if connection.subflow(entry.subflow)?.state == .synSent { return }
+            synthesizeReset(stream, entry.subflow, at: now)
+        }
     }
 
     /// Gives the connection the RST that the peer could not write for want of state.

@@ -30,14 +30,13 @@ extension StreamHandle {
 extension Session {
     /// A connection's time has come, or that of its stream.
     func advance(_ stream: StreamHandle, to now: Instant) {
-        catchUp(stream, at: now)
-        stream.connection.advance(to: now)
-        checkForBlackHole(stream, at: now)
-        for timer in StreamTimer.all where stream.timers[timer] <= now {
-            fire(timer, of: stream, at: now)
+        withConnection(of: stream, at: now) { connection in
+            connection.advance(to: now)
+            checkForBlackHole(stream, at: now)
+            for timer in StreamTimer.all where stream.timers[timer] <= now {
+                fire(timer, of: stream, at: now)
+            }
         }
-        dispatchEvents(of: stream, at: now)
-        host.work.ready.append(stream)
     }
 
     private func fire(_ timer: StreamTimer, of stream: StreamHandle, at now: Instant) {

@@ -328,9 +328,10 @@ extension Session {
         stream.countOpening(of: user, at: now)
         attach(stream, at: now)
         directory.tokens[connection.localToken] = stream.slot
-        link(stream, index, context.number, path.id)
-        noteData(path, stream, at: now)
-        dispatchEvents(of: stream, at: now)
+        withConnection(of: stream, at: now) { _ in
+            link(stream, index, context.number, path.id)
+            noteData(path, stream, at: now)
+        }
     }
 
     func acceptJoin(
@@ -359,10 +360,10 @@ extension Session {
             refuse(syn, &context, payload.count, MPReset.multipathSpecific, path, at: now)
             return
         }
-        link(stream, index, context.number, path.id)
-        if !payload.isEmpty { noteData(path, stream, at: now) }
-        dispatchEvents(of: stream, at: now)
-        host.work.ready.append(stream)
+        withConnection(of: stream, at: now) { _ in
+            link(stream, index, context.number, path.id)
+            if !payload.isEmpty { noteData(path, stream, at: now) }
+        }
     }
 
     /// A SYN on a path that was removed is one of the past; on one never spoken of it opens the
