@@ -33,6 +33,8 @@ public final class Endpoint {
     /// What sessions share: queues, deadlines, chance, configuration.
     let host: SessionHost
     var sessions = SessionTable()
+    /// Sessions that have ended, with streams that have not failed yet.
+    var ending: [Session] = []
     /// What connections may hold; at a proxy all of it is for its own.
     let memory: MemoryBudget
     let ownMemory: MemoryShare

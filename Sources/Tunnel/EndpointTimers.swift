@@ -23,7 +23,7 @@ extension Endpoint {
     /// When `advance` or `transmit` next has something to do; `.zero`, which is long past, where
     /// something waits for no time, such as events.
     public var deadline: Instant {
-        if host.hasWork { return .zero }
+        if host.hasWork || !ending.isEmpty { return .zero }
         var next = Instant.distantFuture
         for timer in EndpointTimer.all { next = min(next, deadline(of: timer)) }
         return next

@@ -101,26 +101,6 @@ extension Session {
         }
     }
 
-    /// The close frames of a session that ends before the next batch: kept as ready datagrams.
-    func flushClosing(at now: Instant) {
-        let scratch = DatagramBatch(laneBytes: 2 * DatagramBatch.maximumDatagram)
-        for case let path? in paths where path.isOpen {
-            _ = flush(path, scratch, at: now)
-        }
-        for run in scratch.runs {
-            var at = run.offset
-            while at < run.offset + run.length {
-                let length = min(run.segmentSize, run.offset + run.length - at)
-                host.post(
-                    Outgoing(
-                        bytes: Array(
-                            UnsafeRawBufferPointer(start: scratch.arena + at, count: length)),
-                        uplink: run.uplink, remote: run.remote, local: run.local))
-                at += length
-            }
-        }
-    }
-
     /// The question to an address that has not shown that it receives, in a datagram of its own.
     private func sealChallenge(
         _ out: UnsafeMutableRawPointer, _ path: Path,

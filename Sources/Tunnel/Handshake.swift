@@ -89,6 +89,13 @@ extension Endpoint {
         repeatHandshake(at: now)
     }
 
+    /// Proxy: an application was turned away for want of a session. The next attempt to open one
+    /// comes as soon as if the application waited for it.
+    public func hastenHandshake(at now: Instant) {
+        guard let nextAt = handshake?.nextAt else { return }
+        handshake?.nextAt = min(nextAt, now + Limits.waitingHandshakeTimeout)
+    }
+
     /// A new uplink joins the race with the attempt that is on.
     func handshakeOn(_ uplink: Uplink, at now: Instant) {
         guard let latest = handshake?.attempts.last else { beginHandshake(at: now); return }
@@ -346,22 +353,6 @@ extension Endpoint {
         state.challengeUntil = now + Limits.challengeLifetime
         handshake = state
         if state.challenges <= Limits.promptAnswers { repeatHandshake(at: now) }
-    }
-
-    /// Ends a session whose peer knows or will never hear of it: its slot is free, and its streams
-    /// fail in the calls that follow.
-    func end(_ session: Session, reason: String, at now: Instant) {
-        guard sessions[session.slot] === session else { return }
-        if !session.streams.isEmpty { host.work.ending.append(session) }
-        forgetPending { $0.indices.slot == session.slot }
-        session.keys.wipe()
-        for case let path? in session.paths { session.user?.past.keep(path) }
-        session.user?.sessions.removeAll { $0 == session.slot }
-        sessions.giveBack(session.slot)
-        host.deadlines.set(session.slot, .distantFuture)
-        session.life = .closing
-        if currentSession === session { currentSession = nil }
-        host.emit(.sessionClosed(session: session.slot, reason: reason))
     }
 }
 

@@ -60,32 +60,6 @@ extension Session {
         return join(stream, active, at: now)
     }
 
-    /// The eligible path with the shortest round trip, a regular one before a backup one.
-    func bestPath(for stream: StreamHandle? = nil) -> Path? {
-        var best: Path?
-        for case let path? in paths where isEligible(path) && mayUse(path, stream) {
-            guard let other = best else { best = path; continue }
-            if path.role.isReserve != other.role.isReserve
-                ? !path.role.isReserve : path.probeTimeout < other.probeTimeout
-            {
-                best = path
-            }
-        }
-        return best
-    }
-
-    /// The open path that was heard last.
-    var latestPath: Path? {
-        var latest: Path?
-        for case let path? in paths where path.isOpen {
-            if let found = latest, found.monitor.lastArrival >= path.monitor.lastArrival {
-                continue
-            }
-            latest = path
-        }
-        return latest
-    }
-
     private func openFirst(_ stream: StreamHandle, at now: Instant) -> Bool {
         let mode = mode(of: stream)
         guard let path = mode == .single ? activePath(for: stream) : bestPath(for: stream),

@@ -122,51 +122,7 @@ extension Session {
         watchSpare(at: now)
     }
 
-    // MARK: The active path of single mode
-
-    /// The lower, the better: regular uplinks first, then in their order.
-    func rank(_ path: Path) -> Int {
-        let isForbidden = addresses.forbidsFirst && path.remote == addresses.first
-        let cost =
-            switch path.role.cost {
-            case .usual: 0
-            case .dear: 1 << 12
-            case .spent: 1 << 18
-            }
-        return 2 * path.uplink.value + (isForbidden ? 1 : 0) + cost
-            + (path.role.isReserve ? 1 << 16 : 0)
-    }
-
-    /// A path that works; or where none does one that was just opened and has not been found dead:
-    /// waiting for its first answer would cost a round trip of the handover.
-    func isEligible(_ path: Path) -> Bool {
-        path.health == .usable
-            || (path.isOpen && path.monitor.lifecycle.isUntried && !hasUsablePath)
-    }
-
-    /// The one path of single mode. It changes only for one that works and stands higher, or when
-    /// it does not work any more.
-    func selectActivePath() -> Path? {
-        var best: Path?
-        for case let path? in paths where isEligible(path) {
-            guard let other = best else { best = path; continue }
-            let isBetter =
-                rank(path) != rank(other)
-                ? rank(path) < rank(other)
-                : other.id != selection.activePath
-                    && (path.id == selection.activePath
-                        || path.probeTimeout < other.probeTimeout)
-            if isBetter { best = path }
-        }
-        if let best { selection.activePath = best.id }
-        return best
-    }
-
-    /// A path that nobody in single mode wants beside the active one. One that is better but silent
-    /// is waited for.
-    func isSpare(_ path: Path, _ active: Path) -> Bool {
-        path !== active && (path.health == .usable || rank(path) >= rank(active))
-    }
+    // MARK: Subflows beside the active path
 
     /// Single mode: subflows beside the active path's end in an orderly way once that stands.
     func leaveSpare(_ stream: StreamHandle, _ active: Path, at now: Instant) {

@@ -155,25 +155,9 @@ extension Session {
 }
 
 extension Endpoint {
-    /// Fails the streams of sessions that have ended, `maximum` of them: one datagram may end
-    /// 100,000, a microsecond each.
-    func failStreams(maximum: Int = Limits.streamsPerTurn, at now: Instant) {
-        var left = maximum
-        while left > 0, let session = host.work.ending.last {
-            guard let slot = session.streams.last, let stream = host.streams[slot] else {
-                assert(session.streams.isEmpty, "a session's streams are in the table")
-                host.work.ending.removeLast()
-                continue
-            }
-            left -= 1
-            stream.connection.fail(.sessionLost, at: now)
-            session.drop(stream, at: now)
-        }
-    }
-
     /// Notifies connections of what has changed: some of each session that has such.
     func notifyConnections(at now: Instant) {
-        if !host.work.ending.isEmpty { failStreams(at: now) }
+        if !ending.isEmpty { failStreams(at: now) }
         guard !host.work.sessionsWithChanges.isEmpty else { return }
         var budget = Limits.streamsPerTurn
         while budget > 0, let slot = host.work.sessionsWithChanges.last {

@@ -1,5 +1,3 @@
-import Measures
-
 /// What a session asks of its endpoint when its time has come.
 enum SessionDemand {
     /// Proxy: what moved in it says what mode it wants, and all that begins from now on.
@@ -14,14 +12,5 @@ enum SessionDemand {
         case .modeFollows: false
         case .needsHandshake, .isOver: true
         }
-    }
-}
-
-extension Endpoint {
-    /// Proxy: an application was turned away for want of a session. The next attempt to open one
-    /// comes as soon as if the application waited for it.
-    public func hastenHandshake(at now: Instant) {
-        guard let nextAt = handshake?.nextAt else { return }
-        handshake?.nextAt = min(nextAt, now + Limits.waitingHandshakeTimeout)
     }
 }

@@ -8,8 +8,9 @@ import Wire
 /// one endpoint, owned by it.
 ///
 /// A session notes here what is to be done (what may be sent, when it wants to be called, what is
-/// to be reported); `Endpoint` does it in its turn. Streams, deadlines and queues are those of all
-/// sessions, by slot; a session uses its own alone.
+/// to be reported); `Endpoint` does it in its turn. The connections of all sessions stand in one
+/// table, since their slots are their names in the heap of deadlines and in the queues: a session
+/// asks it for the slots in its own tables only, and none asks for another session.
 final class SessionHost {
     /// Changed by `Endpoint.reconfigure` alone.
     var configuration: EndpointConfiguration
@@ -91,8 +92,6 @@ struct TurnWork {
     var sessionsWithDatagrams: [SessionSlot] = []
     /// Slots of sessions with connections that have not heard of all changes of their paths.
     var sessionsWithChanges: [SessionSlot] = []
-    /// Sessions that have ended, with streams that have not failed yet.
-    var ending: [Session] = []
     /// Messages of rekeys that wait for their Diffie-Hellman operations.
     var rekeys = FIFO<RekeyMessage>()
     /// Datagrams that are ready, for the next batch.
@@ -108,8 +107,7 @@ struct TurnWork {
     var isEmpty: Bool {
         ready.isEmpty && activity.isEmpty && events.isEmpty && sessionsToFlush.isEmpty
             && outbox.isEmpty
-            && sessionsWithChanges.isEmpty && sessionsWithDatagrams.isEmpty && ending.isEmpty
-            && rekeys.isEmpty
+            && sessionsWithChanges.isEmpty && sessionsWithDatagrams.isEmpty && rekeys.isEmpty
     }
 
     /// Lets go of all streams.
@@ -117,7 +115,6 @@ struct TurnWork {
         while ready.popFirst() != nil {}
         while activity.popFirst() != nil {}
         events = FIFO()
-        ending = []
         rekeys = FIFO()
     }
 }

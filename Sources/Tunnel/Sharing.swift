@@ -161,15 +161,4 @@ extension Session {
         stream.countTarget()
         stream.connection.abort(at: now)
     }
-
-    /// The close frame of a session that this end closes, on every path.
-    func sendClose(_ reason: CloseFrame.Reason, at now: Instant) {
-        for case let path? in paths where path.isOpen {
-            path.waiting.removeSmall()
-            if let out = path.append(CloseFrame.size) {
-                CloseFrame(reason: reason).write(into: out)
-            }
-        }
-        flushClosing(at: now)
-    }
 }

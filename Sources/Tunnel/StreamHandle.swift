@@ -51,14 +51,6 @@ public enum EndpointEvent {
     case limited(user: String, UserLimit)
 }
 
-/// Reasons of `EndpointEvent.sessionClosed` that others tell apart.
-public enum SessionEnd {
-    /// The same proxy has opened another one.
-    public static let replaced = "replaced by a new session"
-    /// Another process has followed the concentrator's, and this session's connections have ended.
-    public static let left = "its process was followed by another one"
-}
-
 /// What stands behind a stream at its owner's: its own object for it, which hears of it.
 public protocol StreamOwner: AnyObject {
     /// Proxy: the concentrator's dial ended.

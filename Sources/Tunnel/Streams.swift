@@ -66,24 +66,6 @@ extension Endpoint {
         return stream
     }
 
-    /// Ends every session, telling the peers. One `transmit` more carries the news.
-    /// `isFollowed`: another process takes their sessions at once, and they ask it.
-    public func shutDown(isFollowed: Bool = false, at now: Instant) {
-        endHandshake()
-        host.proxy.uplinks.removeAll()
-        for stream in host.proxy.waiting {
-            stream.connection.fail(.sessionLost, at: now)
-            host.reportEnd(stream, isProxy: true)
-            host.remove(stream)
-        }
-        host.proxy.waiting.removeAll()
-        for case let session? in sessions where !session.isClosing {
-            session.sendClose(isFollowed ? .moved : .shutDown, at: now)
-            end(session, reason: "shut down", at: now)
-        }
-        failStreams(maximum: .max, at: now)
-    }
-
     /// The concentrator knows nothing of `old` any more. What was opened in it since the
     /// concentrator was last heard, and has got no answer, waits for the next session instead of
     /// failing: no concentrator that could have dialled for it is there. (Where the old session

@@ -38,7 +38,7 @@ extension Endpoint {
         assert(
             isFull || !host.work.activity.isEmpty || !host.work.events.isEmpty
                 || !host.work.ready.isEmpty
-                || !host.work.sessionsWithChanges.isEmpty || !host.work.ending.isEmpty
+                || !host.work.sessionsWithChanges.isEmpty || !ending.isEmpty
                 || !host.work.rekeys.isEmpty || deadline > now,
             "the loop would spin")
         return isFull || !host.work.ready.isEmpty || !host.work.sessionsToFlush.isEmpty

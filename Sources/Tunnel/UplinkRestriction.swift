@@ -38,22 +38,4 @@ extension Session {
         visitAllStreams()
         requestDatagramTurn()
     }
-
-    /// Whether subflows of the connection may be on the path.
-    func mayUse(_ path: Path, _ stream: StreamHandle?) -> Bool {
-        stream?.restriction?.allows(path.uplink) ?? true
-    }
-
-    /// Single mode: the active path, or where the connection may not use that, the one that stands
-    /// highest of those it may use.
-    func activePath(for stream: StreamHandle) -> Path? {
-        let active = selectActivePath()
-        guard stream.restriction != nil else { return active }
-        if let active, mayUse(active, stream) { return active }
-        var best: Path?
-        for case let path? in paths where mayUse(path, stream) && isEligible(path) {
-            if best.map({ rank(path) < rank($0) }) ?? true { best = path }
-        }
-        return best
-    }
 }

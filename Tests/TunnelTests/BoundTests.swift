@@ -80,7 +80,7 @@ import Testing
         world.filter = { _, _, _ in false }
         _ = world.run(.milliseconds(20))
         #expect(world.concentrator.host.streams.living == 0)
-        #expect(world.concentrator.host.work.ending.isEmpty && theirs.streams.isEmpty)
+        #expect(world.concentrator.ending.isEmpty && theirs.streams.isEmpty)
     }
 
     /// Lost and open again before a connection heard of either: its subflow there ended all the
