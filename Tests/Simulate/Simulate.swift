@@ -18,6 +18,7 @@ import Wire
 ///     simulate commute [WIFI CELLULAR] [--seeds A..B]
 ///     simulate day [WIFI CELLULAR] [--seeds A..B]
 ///     simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]
+///         [--rates MBIT,...] [--queue MS] [--measured S] [--lines shared|separate|contended]
 ///     simulate handovers [MODE] [APPLICATION] [visible|silent] [return] [arrives] --seed N
 /// --trace
 @main struct Simulate {
@@ -31,6 +32,14 @@ import Wire
         var congestion: CongestionAlgorithm?
         /// Of the two subflows of `fairness`.
         var roundTrips: [Interval]?
+        /// Of `fairness`: Mbit/s of a line, what its queue holds, and for how long is measured.
+        var rates = [1.0, 2, 5, 10, 20]
+        /// See `rates`.
+        var queue: Interval?
+        /// See `rates`.
+        var measured: Interval?
+        /// Of `fairness`; nil: all.
+        var topology: FairnessTrial.Topology?
 
         init?(_ words: [String]) {
             var i = 0
@@ -68,6 +77,22 @@ import Wire
                         let a = Int64(parts[0]), let b = Int64(parts[1]), a > 0, b > 0
                     else { return nil }
                     roundTrips = [.milliseconds(a), .milliseconds(b)]
+                case "--rates":
+                    let parts = value()?.split(separator: ",").map { Double($0) } ?? []
+                    rates = parts.compactMap { $0 }.filter { $0 >= 0.1 && $0 <= 1000 }
+                    guard !rates.isEmpty, rates.count == parts.count else { return nil }
+                case "--queue":
+                    guard let text = value(), let ms = Int64(text), (1...60_000).contains(ms)
+                    else { return nil }
+                    queue = .milliseconds(ms)
+                case "--measured":
+                    guard let text = value(), let s = Int64(text), (1...100_000).contains(s)
+                    else { return nil }
+                    measured = .seconds(s)
+                case "--lines":
+                    guard let name = value(), let known = FairnessTrial.Topology(rawValue: name)
+                    else { return nil }
+                    topology = known
                 case "full", "backup", "single", "download", "upload", "stream", "visible",
                     "silent", "return", "asleep", "voice", "video", "voice-download":
                     break
@@ -101,6 +126,7 @@ import Wire
                     + "       simulate commute [WIFI CELLULAR] [--seeds A..B]\n"
                     + "       simulate day [WIFI CELLULAR] [--seeds A..B]\n"
                     + "       simulate fairness [--seeds A..B] [--congestion NAME] [--round-trips MS,MS]\n"
+                    + "                [--rates MBIT,...] [--queue MS] [--measured S] [--lines shared|separate|contended]\n"
                     + "soak and one take --congestion, too")
             exit(2)
         }

@@ -7,7 +7,7 @@ import Subflow
 /// for. Downloads without end; bytes are counted once all have found their share.
 public struct FairnessTrial: Hashable, Sendable {
     /// What the subflows cross.
-    public enum Topology: Hashable, Sendable {
+    public enum Topology: String, CaseIterable, Hashable, Sendable {
         /// Both and one plain TCP share a line of `rate`.
         case shared
         /// Each has a line of `rate` of its own, where nobody else is.
@@ -21,7 +21,7 @@ public struct FairnessTrial: Hashable, Sendable {
     public var congestion: CongestionAlgorithm
     /// Of each line.
     public var rate: Rate
-    /// Round trips of the two subflows, without queues.
+    /// Round trips of the two subflows, without queues; with one alone it is a plain connection.
     public var roundTrips = [Interval.milliseconds(40), .milliseconds(40)]
     /// Of a plain TCP; the `i`th shares a line with the `i`th subflow.
     public var plainRoundTrip = Interval.milliseconds(40)
