@@ -52,6 +52,8 @@ struct UnconfirmedResets {
         free.append(slot)
         deadlines.set(slot, .distantFuture)
         count -= 1
+        // What the heap still has of it would stand before the next one's deadline.
+        if count == 0 { deadlines = DeadlineHeap() }
     }
 
     func frame(of number: UInt16) -> [UInt8]? { slotOfNumber[number].flatMap { slots[$0]?.frame } }
