@@ -167,18 +167,28 @@ extension Configuration {
 
     /// A configuration of more than a mebibyte is some other file.
     private static let largestFile = 1 << 20
+    /// For the next piece of one that somebody writes meanwhile, milliseconds: a program that runs
+    /// waits with everything it does.
+    private static let longestWait: Int32 = 1_000
 
     private static func contents(of file: String, report: Report) -> String? {
-        let descriptor = open(file, O_RDONLY | O_CLOEXEC)
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             report.say(.file(file), "can't be read: \(String(cString: strerror(errno)))")
             return nil
         }
         defer { close(descriptor) }
+        var watch = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
         var bytes = [UInt8](repeating: 0, count: largestFile + 1), count = 0
         while count < bytes.count {
             let n = bytes.withUnsafeMutableBytes {
                 Glibc.read(descriptor, $0.baseAddress! + count, $0.count - count)
+            }
+            if n < 0, errno == EINTR { continue }
+            if n < 0, errno == EAGAIN {
+                if poll(&watch, 1, longestWait) > 0 { continue }
+                report.say(.file(file), "can't be read: whoever is to write it says nothing")
+                return nil
             }
             if n < 0 {
                 report.say(.file(file), "can't be read: \(String(cString: strerror(errno)))")

@@ -138,7 +138,8 @@ public struct UserDirectory: Equatable, Sendable {
     }
 
     private func read(_ name: String) throws(Failure) -> String {
-        let descriptor = open(file(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        let descriptor = open(
+            file(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
         guard descriptor >= 0 else { throw failure("read \(file(of: name))") }
         defer { close(descriptor) }
         var bytes = [UInt8](repeating: 0, count: Self.maximumFile)

@@ -105,6 +105,14 @@ def test_what_is_changed_and_what_is_refused(w):
     check(answer.startswith("error: ") and all(word in answer for word in ("fulll", "rulez", "slow")), answer)
     ended = subprocess.run([w.braid, "reload", "--control", pair.control[0]], capture_output=True, text=True)
     check(ended.returncode == 2 and len(ended.stderr.splitlines()) == 3, f"{ended}")
+    # A file that nobody ends: nothing waits for it.
+    os.rename(pair.files[0], pair.files[0] + ".kept")
+    os.mkfifo(pair.files[0])
+    silent = os.open(pair.files[0], os.O_RDWR)
+    check("says nothing" in reload(pair), "a pipe was read")
+    os.close(silent)
+    check(reload(pair).startswith("error: "), "an empty pipe was taken")
+    os.rename(pair.files[0] + ".kept", pair.files[0])
     # A port that somebody has: refused whole, the other new one is not opened.
     taken = w.start(w.app, [sys.executable, "-c", "import socket, time; s = socket.create_server(('127.0.0.1', 1099)); "
                             "print('ready', flush=True); time.sleep(100)"], "taken")
