@@ -56,7 +56,7 @@ def test_a_pair_in_two_commands(w):
     # Again: nothing is written over, and alice is invited already.
     before = open(f"{there}/concentrator.key").read()
     again = braid(w, "setup", "concentrator", "--user", "alice", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
-    check("left as it is" in again.stdout and open(f"{there}/concentrator.key").read() == before, f"{again}")
+    check(again.returncode == 0 and "braid user remove alice" in again.stdout and "left as it is" in again.stdout and open(f"{there}/concentrator.key").read() == before, f"{again}")
     config = f"{there}/concentrator.yaml"
     control = f"{w.folder}/c.sock"
     with open(config, "a") as file:
