@@ -123,6 +123,9 @@ public struct UsageLedger: Sendable {
     /// Since counting began: of this process, or of the store where there is one.
     public func total(of source: Source) -> Volume { totals[source] ?? Volume() }
 
+    /// What was counted of everybody since then.
+    public var allTotals: [Source: Volume] { totals }
+
     /// Everything that was counted of anybody, in the order of the names.
     public var sources: [Source] { totals.keys.sorted() }
 

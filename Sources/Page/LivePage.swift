@@ -45,13 +45,13 @@ public struct PageSource {
     /// The same for an uplink's name and its role.
     public var setRole: ((_ uplink: String, _ role: String) -> String?)?
     /// What `/status` gives (JSON), and `/metrics`.
-    public var status: () -> String, metrics: () -> String
+    public var status: () -> SideWork.Text, metrics: () -> SideWork.Text
 
     /// With nothing to change.
     public init(
         role: String, version: String, driver: EngineDriver, recorder: Recorder,
         showsTargets: Bool,
-        status: @escaping () -> String, metrics: @escaping () -> String
+        status: @escaping () -> SideWork.Text, metrics: @escaping () -> SideWork.Text
     ) {
         self.role = role
         self.version = version
@@ -80,15 +80,17 @@ public final class LivePage {
     /// One at a time, the oldest first; as many as the page has connections.
     private var queries: [(query: StreamQuery, exchange: StatusExchange)] = []
     private var queryTimer: LoopTimer?
+    private let side: SideWork
     private var subscription: EventJournal.Subscription?
 
     private static let interval = Interval.seconds(1)
 
-    /// Begins to keep the last five minutes.
-    public init(_ source: PageSource, access: StatusAccess, loop: EventLoop) {
+    /// Begins to keep the last five minutes. `side`: makes what takes long.
+    public init(_ source: PageSource, access: StatusAccess, side: SideWork, loop: EventLoop) {
         self.source = source
         self.access = access
         self.loop = loop
+        self.side = side
         tickedAt = loop.now()
         queryTimer = loop.timer(for: self) { $0.continueQuery() }
         timer = loop.timer(for: self) { $0.tick() }
@@ -106,13 +108,9 @@ public final class LivePage {
         if request.method == "POST" { change(request, exchange); return }
         switch request.path {
         case "/status":
-            exchange.reply(
-                StatusReply(.ok, Array(source.status().utf8), type: "application/json"))
+            reply(source.status(), "application/json", exchange)
         case "/metrics":
-            exchange.reply(
-                StatusReply(
-                    .ok, Array(source.metrics().utf8),
-                    type: "text/plain; version=0.0.4; charset=utf-8"))
+            reply(source.metrics(), "text/plain; version=0.0.4; charset=utf-8", exchange)
         case "/events": begin(exchange)
         case "/connections": ask(request, exchange)
         case let path:
@@ -122,6 +120,12 @@ public final class LivePage {
             }
             exchange.reply(StatusReply(.ok, file.bytes, type: file.type))
         }
+    }
+
+    private func reply(
+        _ text: @escaping SideWork.Text, _ type: String, _ exchange: StatusExchange
+    ) {
+        side.make(text) { exchange.reply(StatusReply(.ok, Array($0.utf8), type: type)) }
     }
 
     private func change(_ request: StatusRequest, _ exchange: StatusExchange) {

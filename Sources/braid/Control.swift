@@ -67,17 +67,23 @@ enum Control {
 enum ControlRequests {
     static let refusal = "error: "
 
-    /// `status` brings JSON, `mode M` (or `mode auto HINT`) and `uplink NAME ROLE` bring `ok`,
-    /// `rule` with its words and `reload` bring lines; anything else is refused.
+    /// `status` brings JSON, which takes a while to make.
+    static func text(_ line: String, _ service: Service) -> SideWork.Text? {
+        guard line.split(separator: " ") == ["status"] else { return nil }
+        let status = service.status()
+        return { StatusDocument(status).json }
+    }
+
+    /// `mode M` (or `mode auto HINT`) and `uplink NAME ROLE` bring `ok`, `rule` with its words and
+    /// `reload` bring lines; anything else is refused.
     static func answer(
-        _ line: String, status: () -> String, setMode: ((String) -> String?)?,
+        _ line: String, setMode: ((String) -> String?)?,
         setRole: ((String, String) -> String?)?, setUsage: ((String, Int) -> String?)? = nil,
         askRule: (([String]) -> String?)? = nil,
         reload: (() -> LivingConfiguration.Outcome)? = nil
     ) -> String {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
-        case ("status", 1): return status()
         case ("reload", 1):
             guard let outcome = reload?() else { return refusal + "nothing to read anew\n" }
             let lines = outcome.lines.joined(separator: "\n") + "\n"

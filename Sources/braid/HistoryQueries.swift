@@ -6,7 +6,7 @@ import Shell
 
 /// What a process tells of its past over its control socket.
 enum HistoryQueries {
-    /// Events in one answer, and rows of usage: more would hold up the loop.
+    /// Events in one answer, and rows of usage.
     static let maximumEvents = EventJournal.capacity
     private static let maximumRows = 10_000
     /// Of the earlier processes' events, so many are shown on.
@@ -23,7 +23,7 @@ enum HistoryQueries {
 
     /// Nil where `line` is not about the past: `events [REVISION [LIMIT]]` and `usage SPAN
     /// [PERIODS]` are.
-    static func answer(_ line: String, _ service: Service) -> String? {
+    static func text(_ line: String, _ service: Service) -> SideWork.Text? {
         let words = line.split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("events", 1...3):
@@ -31,17 +31,20 @@ enum HistoryQueries {
             let limit = words.count > 2 ? Int(words[2]) : maximumEvents
             guard let revision, let limit else { return nil }
             let journal = service.recorder.events
-            return json(
-                Events(
-                    process: began, revision: journal.revision,
-                    events: journal.entries(after: revision, limit: min(limit, maximumEvents))))
+            let found = Events(
+                process: began, revision: journal.revision,
+                events: journal.entries(after: revision, limit: min(limit, maximumEvents)))
+            return { json(found) }
         case ("usage", 2...3):
             let count = words.count > 2 ? Int(words[2]) : .max
             guard let span = UsageLedger.Span(rawValue: words[1]), let count else { return nil }
             // What was moved until now is counted with the status.
             _ = service.status()
-            let rows = service.recorder.usage.rows(span, latest: count).suffix(maximumRows)
-            return json(rows.map { UsageTable.Row($0, span) })
+            let usage = service.recorder.usage
+            return {
+                let rows = usage.rows(span, latest: count).suffix(maximumRows)
+                return json(rows.map { UsageTable.Row($0, span) })
+            }
         default: return nil
         }
     }

@@ -4,7 +4,23 @@ import Tunnel
 
 /// What `/metrics` says, for Prometheus.
 enum Metrics {
-    static func text(_ document: StatusDocument, _ recorder: Recorder) -> String {
+    /// What of the past is in it, as a value.
+    struct Past: Sendable {
+        var totals: [UsageLedger.Source: UsageLedger.Volume]
+        var handoverPauses: Histogram
+        var counts: [Event.Kind: Int]
+        /// Nil where no history is written.
+        var isWritable: Bool?
+
+        init(_ recorder: Recorder) {
+            totals = recorder.usage.allTotals
+            handoverPauses = recorder.handoverPauses
+            counts = recorder.counts
+            isWritable = recorder.writer.map { !$0.isFailing }
+        }
+    }
+
+    static func text(_ document: StatusDocument, _ past: Past) -> String {
         let status = document.status
         var out = MetricText(prefix: "braid_")
         out.add(
@@ -24,9 +40,9 @@ enum Metrics {
             [.init(status.longestTurnSeconds ?? 0)])
         addUplinks(status, &out)
         addPaths(status, &out)
-        addUsage(status, recorder, &out)
-        addHistograms(status, recorder, &out)
-        addHistory(recorder, &out)
+        addUsage(status, past, &out)
+        addHistograms(status, past, &out)
+        addHistory(past, &out)
         addCounters(status, &out)
         return out.text
     }
@@ -80,14 +96,14 @@ enum Metrics {
 
     /// Those that outlive sessions, and processes where a history is kept.
     private static func addUsage(
-        _ status: ServerStatus, _ recorder: Recorder, _ out: inout MetricText
+        _ status: ServerStatus, _ past: Past, _ out: inout MetricText
     ) {
-        let ledger = recorder.usage, sources = ledger.sources
+        let totals = past.totals.sorted { $0.key < $1.key }
         func samples(
             ofUsers: Bool, _ value: (UsageLedger.Volume) -> Int
         ) -> [MetricText.Sample] {
-            sources.filter { ($0.user != nil) == ofUsers }.map { source in
-                let value = value(ledger.total(of: source))
+            totals.filter { ($0.key.user != nil) == ofUsers }.map { source, volume in
+                let value = value(volume)
                 return source.user.map {
                     .init(["user": $0, "path": source.uplink], value)
                 } ?? .init(["uplink": source.uplink], value)
@@ -119,12 +135,12 @@ enum Metrics {
     }
 
     private static func addHistograms(
-        _ status: ServerStatus, _ recorder: Recorder, _ out: inout MetricText
+        _ status: ServerStatus, _ past: Past, _ out: inout MetricText
     ) {
         out.add(
             "handover_pause_seconds",
             "How long connections and calls stood still when their uplink went.",
-            [(labels: [:], histogram: recorder.handoverPauses)])
+            [(labels: [:], histogram: past.handoverPauses)])
         out.add(
             "round_trip_seconds", "Round trips of probes, by uplink (a concentrator knows none).",
             status.roundTrips.map { trips in
@@ -134,14 +150,14 @@ enum Metrics {
             })
     }
 
-    private static func addHistory(_ recorder: Recorder, _ out: inout MetricText) {
+    private static func addHistory(_ past: Past, _ out: inout MetricText) {
         out.add(
             "events_total", .counter, "What happened, by kind (braid events).",
-            Event.Kind.allCases.map { .init(["kind": $0.rawValue], recorder.counts[$0] ?? 0) })
-        guard let writer = recorder.writer else { return }
+            Event.Kind.allCases.map { .init(["kind": $0.rawValue], past.counts[$0] ?? 0) })
+        guard let isWritable = past.isWritable else { return }
         out.add(
             "history_writable", .gauge, "Whether the history's file could be written of late.",
-            [.init(writer.isFailing ? 0 : 1)])
+            [.init(isWritable ? 1 : 0)])
     }
 
     /// Whatever else the server counts; a name may come with labels, and several times.

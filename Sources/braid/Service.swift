@@ -94,8 +94,9 @@ enum Program {
                 return reload()
             }
             let control = ControlRequests.open(role, program, service, loop)
+            let side = SideWork(loop: loop)
             let openPage = {
-                try program.status.map { try open($0, role, service, loop) }
+                try program.status.map { try open($0, role, service, side, loop) }
             }
             var page = try openPage()
             upgrade = Upgrade(
@@ -106,7 +107,14 @@ enum Program {
                     },
                     reopenPage: { page = try? openPage() },
                     feedWatchdog: { watchdog?.isFed = $0 }), loop: loop)
-            control?.later = { line, reply in upgrade?.answer(line, reply: reply) == true }
+            control?.later = { line, reply in
+                if upgrade?.answer(line, reply: reply) == true { return true }
+                guard
+                    let text = ControlRequests.text(line, service) ?? HistoryQueries.text(line, service)
+                else { return false }
+                side.make(text, done: reply)
+                return true
+            }
             var signals = 0
             for number in [SIGTERM, SIGINT] {
                 loop.onSignal(number) {
@@ -187,20 +195,26 @@ enum Program {
 
     private static func open(
         _ status: StatusConfiguration, _ role: ConfigurationKind, _ service: Service,
-        _ loop: EventLoop
+        _ side: SideWork, _ loop: EventLoop
     ) throws(SystemError) -> StatusPage {
         var source = PageSource(
             role: role.rawValue, version: Braid.version, driver: service.driver,
             recorder: service.recorder, showsTargets: status.showsTargets(role),
-            status: { StatusDocument(service.status()).json },
-            metrics: { Metrics.text(StatusDocument(service.status()), service.recorder) })
+            status: {
+                let status = service.status()
+                return { StatusDocument(status).json }
+            },
+            metrics: {
+                let status = service.status(), past = Metrics.Past(service.recorder)
+                return { Metrics.text(StatusDocument(status), past) }
+            })
         source.uplinks = service.uplinks
         source.mode = service.mode
         source.modes = service.modes
         source.setMode = service.setMode
         source.setRole = service.setRole
         let access = StatusAccess(status.address, token: status.token)
-        let live = LivePage(source, access: access, loop: loop)
+        let live = LivePage(source, access: access, side: side, loop: loop)
         return try StatusPage(status.address, loop: loop, access: access) {
             live.answer($0, $1)
         }
@@ -224,12 +238,9 @@ extension ControlRequests {
         let log = Logger(label: "control")
         do {
             let server = try ControlServer(path: path, loop: loop) { line in
-                HistoryQueries.answer(line, service)
-                    ?? answer(
-                        line, status: { StatusDocument(service.status()).json },
-                        setMode: service.setMode,
-                        setRole: service.setRole, setUsage: service.setUsage,
-                        askRule: service.askRule, reload: service.reload)
+                answer(
+                    line, setMode: service.setMode, setRole: service.setRole,
+                    setUsage: service.setUsage, askRule: service.askRule, reload: service.reload)
             }
             if let process = server.predecessor {
                 log.notice(

@@ -47,6 +47,64 @@ import Testing
         #expect(loop.now() - start < .milliseconds(500))
     }
 
+    @Test func theLongestTurnOfTheLastMinutesIsKnown() {
+        var turns = LongestTurn()
+        func note(_ milliseconds: Int64, at second: Int64) {
+            turns.note(.milliseconds(milliseconds), at: .zero + .seconds(second))
+        }
+        func value(_ second: Int64) -> Interval { turns.value(at: .zero + .seconds(second)) }
+        #expect(value(5) == .zero)
+        note(7, at: 1_000)
+        note(3, at: 1_001)
+        #expect(value(1_059) == .milliseconds(7))
+        // The minute behind it knows it still, the next one no more.
+        note(2, at: 1_070)
+        #expect(value(1_110) == .milliseconds(7))
+        note(1, at: 1_131)
+        #expect(value(1_132) == .milliseconds(2))
+        // Nothing ran for long.
+        #expect(value(1_255) == .zero)
+        note(4, at: 2_000)
+        #expect(value(2_001) == .milliseconds(4))
+    }
+
+    /// The loop goes round while a text is made; texts come in their order, and whoever gets one may
+    /// ask for another.
+    @Test func longTextsHoldNobodyUp() throws {
+        let loop = try EventLoop(), side = SideWork(loop: loop)
+        var ends: [Int32] = [0, 0], got: [String] = [], rounds = 0
+        #expect(pipe(&ends) == 0)
+        defer { ends.forEach { close($0) } }
+        // It is made as soon as the loop has gone round often enough.
+        let reading = ends[0], writing = ends[1]
+        let long: SideWork.Text = {
+            var watch = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
+            return poll(&watch, 1, 20_000) == 1 ? "long" : "held up"
+        }
+        let beat = loop.timer {}
+        loop.afterEvents {
+            rounds += 1
+            if rounds == 20 { _ = write(writing, "x", 1) }
+            beat.arm(after: .milliseconds(1))
+        }
+        side.make(long) {
+            got.append($0)
+            side.make {
+                "last"
+            } done: {
+                got.append($0)
+            }
+        }
+        side.make {
+            "short"
+        } done: {
+            got.append($0)
+        }
+        loop.turnAgain()
+        #expect(loop.run(until: .seconds(30)) { got.count == 3 })
+        #expect(got == ["long", "short", "last"])
+    }
+
     @Test func signalsArriveInTheLoop() throws {
         let loop = try EventLoop()
         var got = 0

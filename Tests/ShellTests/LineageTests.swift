@@ -101,6 +101,41 @@ import Wire
         #expect(error?.code == EADDRINUSE)
     }
 
+    // MARK: A capture
+
+    @Test func whatStaysWithOlderProcessesIsSaidAndRead() throws {
+        let clients = ["10.0.0.2:5000", "[fd00::2]:6000"].compactMap { SocketAddress($0) }
+        let all = [
+            CapturedElsewhere(generation: 1, port4: 40_000, port6: nil, clients: clients),
+            CapturedElsewhere(generation: 0, port4: 40_001, port6: 40_002, clients: [])
+        ]
+        let words = CaptureOffer(claim: 7, elsewhere: all).words
+        #expect(CaptureOffer.elsewhere(words) == all)
+        #expect(
+            all[0].sets == """
+                    set elsewhere4_1 {
+                        type ipv4_addr . inet_service
+                        elements = { 10.0.0.2 . 5000 }
+                    }
+
+                """)
+        // Others' words, and more than a variable holds.
+        for odd in [
+            "", ";;;", "1", "9 1 2", "-1 1 2", "0 1", "0 99999 1", "a b c", "0 1 2 x y 1.2.3.4"
+        ] {
+            #expect(CaptureOffer.elsewhere(odd).allSatisfy { $0.clients.isEmpty })
+        }
+        let many = (0..<UInt16(60_000)).map {
+            SocketAddress(IPAddress(v6High: 1 << 60, low: 1), port: $0)
+        }
+        let long = CaptureOffer(
+            claim: 7,
+            elsewhere: [CapturedElsewhere(generation: 2, port4: 1, port6: 2, clients: many)] + all
+        ).words
+        #expect(long.utf8.count < 110_000)
+        #expect(CaptureOffer.elsewhere(long).map(\.generation) == [2, 1, 0])
+    }
+
     // MARK: Who lives
 
     private func relatives(_ place: Lineage.Place) -> Lineage.Place {
