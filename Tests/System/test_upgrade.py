@@ -287,6 +287,32 @@ def test_what_is_captured_goes_on(w):
     same(w.before, state(w))
 
 
+def children(process):
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                if file.read().rsplit(")", 1)[1].split()[1] == str(process):
+                    found.append(int(name))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def test_one_that_is_told_to_end_is_not_followed(w):
+    """SIGTERM while the new process starts: both are gone, though the new one does nothing for it."""
+    pair = w.pair(proxy="listen: mixed://127.0.0.1:1080\n")
+    old = pair.status()["pid"]
+    asking = subprocess.Popen([w.braid, "upgrade", "--control", pair.control[0]], stdout=-1, stderr=-1, text=True)
+    w.processes.append(asking)
+    w.wait(lambda: children(old), "the new process")
+    new = children(old)[0]
+    os.kill(new, signal.SIGSTOP)
+    os.kill(old, signal.SIGTERM)
+    w.wait(lambda: not is_there(old) and not is_there(new), "both to end", 15)
+    check(asking.wait(10) != 0, f"{asking.communicate()}")
+
+
 def test_pcap_goes_on_in_another_file(w):
     pair = w.pair(proxy=f"pcap: {w.folder}/seen.pcap\n")
     check(w.curl("http://origin.test/bytes/300000", "-o", "/dev/null").returncode == 0, "no download")
