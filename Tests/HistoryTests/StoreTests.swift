@@ -288,6 +288,35 @@ private final class Told: Sendable {
         #expect(try HistoryReader(path: settings.path).usage(.day).first?.volume.sent == 20)
     }
 
+    @Test func aFileThatIsMovedAwayIsFollowedByAnother() throws {
+        let folder = Folder(), settings = HistorySettings(path: folder.file("h.db")), told = Told()
+        var ledger = UsageLedger()
+        let writer = try #require(
+            HistoryWriter(.history(settings), ledger: &ledger) { told.note($0) })
+        func isWritten(_ bytes: Int) -> Bool {
+            for _ in 0..<100 {
+                usleep(50_000)
+                let rows = (try? HistoryReader(path: settings.path).usage(.day)) ?? []
+                if rows.first?.volume.sent == bytes { return true }
+            }
+            return false
+        }
+        writer.add(batch(wlan, sent: 1, at: now))
+        #expect(isWritten(1))
+        try FileManager.default.moveItem(atPath: settings.path, toPath: folder.file("old.db"))
+        writer.add(batch(wlan, sent: 2, at: now))
+        #expect(isWritten(2))
+        // Another program's in its place is one warning, and stays as it is.
+        try FileManager.default.removeItem(atPath: settings.path)
+        try Data(repeating: 0x41, count: 5_000).write(to: URL(fileURLWithPath: settings.path))
+        writer.add(batch(wlan, sent: 4, at: now))
+        for _ in 0..<100 where told.all.isEmpty { usleep(50_000) }
+        #expect(told.all.count == 1 && writer.isFailing)
+        writer.close()
+        #expect(try Data(contentsOf: URL(fileURLWithPath: settings.path)).count == 5_000)
+        #expect(!FileManager.default.fileExists(atPath: settings.path + "-wal"))
+    }
+
     @Test func aClockThatIsAheadForADayMakesNothingOld() {
         let day: Int64 = 86_400_000, month = 30 * day
         var clock = AgeClock()

@@ -53,8 +53,19 @@ final class HistoryStore {
 
     private let database: Database
     private let settings: HistorySettings
-    /// Of the file that was opened.
-    private let device: dev_t, inode: ino_t
+    /// The file that was opened, and its log.
+    private let file: FileName
+    private var log: FileName?
+    /// What stands at a path.
+    private struct FileName: Equatable {
+        var device: dev_t, inode: ino_t
+
+        init?(_ path: String) {
+            var about = stat()
+            guard stat(path, &about) == 0 else { return nil }
+            (device, inode) = (about.st_dev, about.st_ino)
+        }
+    }
     /// Tells this process's events from those of others in the same file: when it opened it, ms.
     private let process: Int64
 
@@ -78,9 +89,8 @@ final class HistoryStore {
         self.settings = settings
         process = now
         database = try Database(path: settings.path, readOnly: false)
-        var about = stat()
-        _ = stat(settings.path, &about)
-        (device, inode) = (about.st_dev, about.st_ino)
+        guard let file = FileName(settings.path) else { throw .failed("it is gone again") }
+        self.file = file
         if try database.number("PRAGMA page_count") == 0 {
             try database.execute(
                 "PRAGMA page_size = \(Self.pageBytes); PRAGMA auto_vacuum = INCREMENTAL;")
@@ -142,9 +152,14 @@ final class HistoryStore {
     // MARK: Writing
 
     /// Somebody has moved the file away, or put another one in its place.
-    var isReplaced: Bool {
-        var about = stat()
-        return stat(settings.path, &about) != 0 || about.st_ino != inode || about.st_dev != device
+    var isReplaced: Bool { FileName(settings.path) != file }
+
+    /// The log of a file that was replaced goes with this object: SQLite would take it for that of the
+    /// file that stands there now, and write the one into the other.
+    func abandon() {
+        guard log != nil, FileName(settings.path + "-wal") == log else { return }
+        unlink(settings.path + "-wal")
+        unlink(settings.path + "-shm")
     }
 
     /// When the latest of what is written happened, ms since 1970 UTC; nil: nothing is.
@@ -158,6 +173,7 @@ final class HistoryStore {
 
     /// In one transaction.
     func write(_ batch: HistoryBatch) throws(StoreError) {
+        defer { log = FileName(settings.path + "-wal") }
         try database.transaction { () throws(StoreError) in
             if !batch.events.isEmpty { try write(events: batch.events) }
             guard !batch.usage.isEmpty else { return }

@@ -269,6 +269,10 @@ private final class WriterState: @unchecked Sendable {
         let now = Self.monotonic()
         guard insists || now >= nextWrite || nextTrim.map({ now >= $0 }) == true else { return }
         do throws(StoreError) {
+            if case .history(let store) = file, store.isReplaced {
+                store.abandon()
+                file = .closed
+            }
             try open()
             switch file {
             case .closed: break
