@@ -40,7 +40,7 @@ struct ConcentratorReports {
         case .pathChanged(let session, let path, _, _, let health):
             let news = sessions[session]?.paths.path(
                 path, session: session.index, of: "\(path)", is: health,
-                at: recorder.time)
+                at: recorder.steadyTime)
             guard let news,
                 let event = note(
                     news.kind, session, path: path, silence: news.silence, at: now),

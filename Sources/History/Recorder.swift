@@ -16,19 +16,25 @@ public final class Recorder {
     /// What writes the past down; nil: it is forgotten with the process.
     public private(set) var writer: HistoryWriter?
     private let clock: () -> Int64
+    private let steady: () -> Int64
     private var subscription: EventJournal.Subscription?
 
-    /// `clock`: the wall clock in ms since 1970 UTC; tests have their own.
+    /// `clock`: the wall clock in ms since 1970 UTC, `steady`: one that is never set, ms; tests have
+    /// their own.
     public init(
         events: EventJournal = EventJournal(),
-        clock: @escaping () -> Int64 = WallClock.milliseconds
+        clock: @escaping () -> Int64 = WallClock.milliseconds,
+        steady: @escaping () -> Int64 = SteadyClock.milliseconds
     ) {
         self.events = events
         self.clock = clock
+        self.steady = steady
     }
 
     /// Now, ms since 1970 UTC.
     public var time: Int64 { clock() }
+    /// For how long something took, ms, whatever becomes of the wall clock meanwhile.
+    public var steadyTime: Int64 { steady() }
 
     /// Something happened now; the event's sequence number, by which it can be amended.
     @discardableResult public func note(

@@ -17,7 +17,7 @@ public struct UplinkStates: Sendable {
         /// It never carried, or not since it was closed in order.
         case idle
         case carrying
-        /// Since when, ms of the wall clock.
+        /// Since when, ms of a steady clock.
         case silent(since: Int64)
         case lost(since: Int64)
         case away(since: Int64?)
@@ -47,7 +47,7 @@ public struct UplinkStates: Sendable {
         return News(kind: .uplinkAppeared)
     }
 
-    /// The system shows it no more. `time`: ms of the wall clock.
+    /// The system shows it no more. `time`: ms of a steady clock.
     public mutating func vanished(_ uplink: String, at time: Int64) -> News? {
         guard let known = states[uplink] else { return nil }
         switch known.condition {
@@ -67,8 +67,8 @@ public struct UplinkStates: Sendable {
         }
     }
 
-    /// A path of the uplink changed. `session`: what the owner calls the path's; `time`: ms of the
-    /// wall clock.
+    /// A path of the uplink changed. `session`: what the owner calls the path's; `time`: ms of a
+    /// steady clock.
     public mutating func path(
         _ path: PathID, session: Int, of uplink: String, is state: PathHealth, at time: Int64
     ) -> News? {

@@ -28,6 +28,16 @@ public struct UsageHour: Hashable, Comparable, Sendable {
     public static func < (a: UsageHour, b: UsageHour) -> Bool { (a.hour, a.day) < (b.hour, b.day) }
 }
 
+/// A clock that nobody sets, for how long things took.
+public enum SteadyClock {
+    /// Milliseconds since the machine began, its sleep included.
+    public static func milliseconds() -> Int64 {
+        var t = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &t)
+        return Int64(t.tv_sec) &* 1_000 &+ Int64(t.tv_nsec) / 1_000_000
+    }
+}
+
 /// The wall clock.
 public enum WallClock {
     /// Milliseconds since 1970 UTC, as the system believes.

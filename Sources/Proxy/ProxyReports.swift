@@ -15,7 +15,7 @@ final class ProxyReports {
     private struct Loss {
         var event: UInt64
         var kind: Event.Kind
-        /// Of the wall clock, ms.
+        /// Of the steady clock, ms.
         var time: Int64
     }
     /// The system's word and the engine's within this time are of one loss, ms.
@@ -37,7 +37,7 @@ final class ProxyReports {
     }
 
     func vanished(_ uplink: String) {
-        guard let news = uplinks.vanished(uplink, at: recorder.time) else { return }
+        guard let news = uplinks.vanished(uplink, at: recorder.steadyTime) else { return }
         // Sending may have failed a moment before; then this is why.
         if let loss = latestLoss(uplink), loss.kind == .uplinkFailed,
             recorder.events.amend(
@@ -54,7 +54,7 @@ final class ProxyReports {
     }
 
     func failed(_ uplink: String, _ why: String) {
-        uplinks.failed(uplink, at: recorder.time)
+        uplinks.failed(uplink, at: recorder.steadyTime)
         guard latestLoss(uplink)?.kind != .uplinkVanished else { return }
         noteLoss(
             of: uplink, .uplinkFailed,
@@ -62,12 +62,12 @@ final class ProxyReports {
     }
 
     private func latestLoss(_ uplink: String) -> Loss? {
-        losses[uplink].flatMap { abs(recorder.time - $0.time) <= Self.together ? $0 : nil }
+        losses[uplink].flatMap { abs(recorder.steadyTime - $0.time) <= Self.together ? $0 : nil }
     }
 
     private func noteLoss(of uplink: String, _ kind: Event.Kind, _ event: UInt64) {
         if losses.count >= Self.maximumLosses { losses.removeAll() }
-        losses[uplink] = Loss(event: event, kind: kind, time: recorder.time)
+        losses[uplink] = Loss(event: event, kind: kind, time: recorder.steadyTime)
     }
 
     func role(of uplink: String, is role: UplinkRole) {
@@ -100,7 +100,7 @@ final class ProxyReports {
         case .pathChanged(let session, let path, let uplink, _, let health):
             let news = uplinks.path(
                 path, session: names[session] ?? 0, of: uplink, is: health,
-                at: recorder.time)
+                at: recorder.steadyTime)
             if let news {
                 var numbers = numbers(session)
                 numbers.path = path.number

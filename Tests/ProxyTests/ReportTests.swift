@@ -9,10 +9,16 @@ import Tunnel
 /// One loss is one event, whoever says it first: the kernel, by its message or by refusing to send,
 /// or the engine.
 @Suite struct ReportTests {
-    private final class Clock { var now: Int64 = 1_000_000 }
+    private final class Clock {
+        var now: Int64 = 1_000_000
+        /// What the wall clock is ahead by.
+        var ahead: Int64 = 0
+    }
 
     private func events(_ body: (ProxyReports, Clock) -> Void) -> [String] {
-        let clock = Clock(), recorder = Recorder(clock: { clock.now })
+        let clock = Clock(),
+            recorder = Recorder(
+                clock: { clock.now + clock.ahead }, steady: { clock.now })
         let reports = ProxyReports(recorder)
         reports.appeared("wifi", at: nil)
         reports.note(path(.usable))
@@ -37,6 +43,22 @@ import Tunnel
             reports.note(path(.usable))
         }
         #expect(found == ["wifi is gone", "wifi is there", "wifi carries again, after 5.0 s"])
+    }
+
+    /// How long something was away is not the difference of two times of day.
+    @Test func aClockThatIsSetMakesNoSilenceLonger() {
+        for months in [4, -4] as [Int64] {
+            let found = events { reports, clock in
+                reports.failed("wifi", "no route")
+                clock.ahead = months * 30 * 86_400_000
+                clock.now += 60
+                reports.vanished("wifi")
+                clock.now += 5_000
+                reports.appeared("wifi", at: nil)
+                reports.note(path(.usable))
+            }
+            #expect(found == ["wifi is gone", "wifi is there", "wifi carries again, after 5.0 s"])
+        }
     }
 
     @Test func whatIsGoneNeedNotFail() {
