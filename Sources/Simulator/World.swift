@@ -232,6 +232,7 @@ public final class World: InstantLoop {
         if !flowsLeft.isEmpty { failure = "flows left behind: \(flowsLeft)" }
         for lane in lanes { for link in lane.ups + lane.downs { link.clear(at: now) } }
         if pool.inUse != 0 { failure = "\(pool.inUse) packets leaked" }
+        flows.forget()
     }
 
     /// What either end still has of associations.

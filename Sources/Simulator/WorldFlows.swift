@@ -73,6 +73,9 @@ final class WorldFlows: StreamOwner {
         }
     }
 
+    /// The run is over. Handles and lines hold each other, and a soak has ten thousand worlds.
+    func forget() { for line in lines { (line.near, line.far) = (nil, nil) } }
+
     func owns(_ handle: StreamHandle) -> Line? { handle.owner as? Line }
 
     /// The concentrator's side of the association that was opened last.
