@@ -4,7 +4,7 @@ import Shell
 
 /// Keys of `capture`.
 enum CaptureKey: String, CaseIterable {
-    case machine, networks, exclude, excludeUsers = "exclude_users", udp, method
+    case machine, networks, include, exclude, excludeUsers = "exclude_users", udp, method
     case onExit = "on_exit"
 }
 
@@ -15,6 +15,7 @@ extension CapturePlan {
         self.init()
         machine = table[.machine]?.choice(Truth.self) == .true
         networks = table[.networks].flatMap { Self.networks($0) } ?? []
+        include = (table[.include]?.list() ?? []).compactMap { Self.range($0) }
         exclude = (table[.exclude]?.list() ?? []).compactMap { Self.range($0) }
         excludeUsers = (table[.excludeUsers]?.list() ?? []).compactMap { Self.user($0) }
         udp = table[.udp].map { $0.choice(Truth.self) == .true } ?? true
@@ -58,7 +59,7 @@ extension CapturePlan {
             return field.wrong("\"\(text)\" is no range of addresses, such as 192.168.0.0/16")
         }
         guard range.prefix > 0 else {
-            return field.wrong("\(text) would leave everything out")
+            return field.wrong("\(text) is every address; name networks")
         }
         return range
     }

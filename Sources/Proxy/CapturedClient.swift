@@ -8,6 +8,8 @@ import Wire
 /// its first bytes, for a moment.
 final class CapturedClient: ClientConnection {
     private let target: Target
+    /// Begun before the name is known, where that makes no difference to it.
+    private var dial: CapturedDial?
     private var buffer: [UInt8] = []
     private var timer: LoopTimer?
 
@@ -15,9 +17,11 @@ final class CapturedClient: ClientConnection {
     static let wait = Interval.milliseconds(50)
 
     init(
-        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target
+        _ socket: StreamSocket, _ server: ProxyServer, _ listener: ProxyListener, _ target: Target,
+        after dial: CapturedDial? = nil
     ) {
         self.target = target
+        self.dial = dial
         super.init(socket, server, listener)
     }
 
@@ -47,10 +51,23 @@ final class CapturedClient: ClientConnection {
     }
 
     private func enter(name: String?) {
-        handOver(
-            to: TunnelClient(
-                socket, server, listener, target, .captured, early: buffer, knownName: name))
+        if let name, dial != nil, server.goesAnotherWay(target, named: name, from: flowOrigin) {
+            giveUpDial()
+        }
+        let next = TunnelClient(
+            socket, server, listener, target, .captured, early: buffer, knownName: name,
+            after: dial)
+        dial = nil
+        handOver(to: next)
     }
 
-    override func willLeave() { timer = nil }
+    private func giveUpDial() {
+        dial?.cut()
+        dial = nil
+    }
+
+    override func willLeave() {
+        timer = nil
+        giveUpDial()
+    }
 }

@@ -157,11 +157,11 @@ public final class ProxyServer: EngineDelegate {
         notices.counters.requests += 1
         let captured = TunnelClient(
             socket, self, listener, target, .captured, early: [], after: dial)
-        guard dial == nil, asksForName(target, from: captured.flowOrigin) else {
+        guard needsName(target, from: captured.flowOrigin) != .never else {
             admit(captured)
             return
         }
-        admit(CapturedClient(socket, self, listener, target))
+        admit(CapturedClient(socket, self, listener, target, after: dial))
     }
 
     /// Whether another client may be; if not, it is told so.

@@ -52,9 +52,35 @@ extension ProxyServer {
             knownName: knownName ?? nameAskedFor(target, by: origin.address))
     }
 
-    /// Whether a captured connection's name is worth a look at its first bytes.
-    func asksForName(_ target: Target, from origin: FlowOrigin) -> Bool {
-        settings.rules.question(about: facts(.tcp, target, from: origin), given: [.user]) == .name
+    /// When the rules have to know a captured connection's name, for which its first bytes are
+    /// looked at.
+    enum NameNeed {
+        case never
+        /// The rules may keep it from the concentrator.
+        case beforeDial
+        /// It is dialled in the same way whatever its name, so that the program hears of a dial that
+        /// failed.
+        case afterDial
+    }
+
+    func needsName(_ target: Target, from origin: FlowOrigin) -> NameNeed {
+        let rules = settings.rules
+        guard !rules.rules.isEmpty else { return .never }
+        var flow = facts(.tcp, target, from: origin)
+        let questions = [rules.question(about: flow, given: [.name]), rules.question(about: flow)]
+        if questions.contains(.user) { flow.user = origin.user() }
+        guard rules.question(about: flow, given: [.user]) == .name else { return .never }
+        return rules.isTunnelledAlike(flow) ? .afterDial : .beforeDial
+    }
+
+    /// Whether a connection that was dialled without a name is another one with it.
+    func goesAnotherWay(_ target: Target, named name: String, from origin: FlowOrigin) -> Bool {
+        let without = decide(.tcp, target, from: origin).action
+        let with = decide(.tcp, target, knownName: name, from: origin).action
+        guard case .tunnel(let old) = without, case .tunnel(let new) = with else {
+            return without != with
+        }
+        return old.mode != new.mode || old.uplinks != new.uplinks
     }
 
     /// Whether datagrams of one association may go different ways.

@@ -98,6 +98,24 @@ public struct RuleSet: Equatable, Sendable {
         return nil
     }
 
+    /// Whether all that the rules could say of a flow whose name is not known, whatever it is, is the
+    /// tunnel over the same uplinks: then it can be dialled before the name is known.
+    public func isTunnelledAlike(_ flow: FlowFacts) -> Bool {
+        var name = LazyKey(flow.name), uplinks: Set<[String]?> = []
+        for rule in rules where rule.fitsAllBut(nameAndUser: flow) {
+            if let user = flow.user, !rule.users.isEmpty, !rule.users.contains(user) { continue }
+            let isCertain = fits(rule, flow, &name)
+            guard isCertain || flow.name == nil && rule.destinations?.names.isEmpty == false else {
+                continue
+            }
+            guard case .tunnel(let options) = rule.action else { return false }
+            uplinks.insert(options.uplinks)
+            if isCertain { return uplinks.count == 1 }
+        }
+        uplinks.insert(nil)
+        return uplinks.count == 1
+    }
+
     private func fits(_ rule: Rule, _ flow: FlowFacts, _ name: inout LazyKey) -> Bool {
         guard rule.fitsAllBut(nameAndUser: flow) else { return false }
         if !rule.users.isEmpty {

@@ -13,6 +13,8 @@ public enum SocketOwner {
 
     /// In the answer, behind the message's head and the family's four bytes: the socket's own port.
     private static let portOffset = 16 + 4
+    /// Then the port that it is connected to.
+    private static let remotePortOffset = portOffset + 2
     /// Behind both ports and addresses: the interface that it is bound to.
     private static let interfaceOffset = portOffset + 4 + 32
 
@@ -85,6 +87,11 @@ public enum SocketOwner {
             }
             let port = bytes.loadUnaligned(fromByteOffset: portOffset, as: UInt16.self).bigEndian
             guard port == local.port else { return nil }
+            // A listener at every address would be found for a connection of another machine's.
+            let connected = bytes.loadUnaligned(
+                fromByteOffset: remotePortOffset, as: UInt16.self
+            ).bigEndian
+            guard transport != .stream || connected == remote.port else { return nil }
             return (
                 bytes.loadUnaligned(fromByteOffset: userOffset, as: UInt32.self),
                 bytes.loadUnaligned(fromByteOffset: interfaceOffset, as: UInt32.self) != 0

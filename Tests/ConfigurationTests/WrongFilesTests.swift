@@ -43,9 +43,10 @@ private let own = "private_key_file: own.key\n"
             "proxy.yaml:3: capture.on_exit: \"shut\" is none of open, closed"),
         WrongFile(
             goodProxy
-                + "capture: { networks: br0, exclude: [10.0.0.0/40, 0.0.0.0/0], exclude_users: [0] }",
+                + "capture: { networks: br0, exclude: [10.0.0.0/40, 0.0.0.0/0], include: [lan], exclude_users: [0] }",
+            "proxy.yaml:3: capture.include[0]: \"lan\" is no range of addresses, such as 192.168.0.0/16",
             "proxy.yaml:3: capture.exclude[0]: \"10.0.0.0/40\" is no range of addresses, such as 192.168.0.0/16",
-            "proxy.yaml:3: capture.exclude[1]: 0.0.0.0/0 would leave everything out",
+            "proxy.yaml:3: capture.exclude[1]: 0.0.0.0/0 is every address; name networks",
             "proxy.yaml:3: capture.exclude_users: only programs of this machine have users; say machine: true, or leave it out"
         ),
         WrongFile(

@@ -19,12 +19,24 @@ import Wire
     func ipv6ThatWorkedIsNotGivenUpAtOnce(_ status: DialStatus) {
         var found = IPv6Reachability()
         found.note(status, at: .zero)
+        let later = Instant.zero + IPv6Reachability.presence
         for _ in 0..<IPv6Reachability.maximumUnreachable {
-            found.note(.networkUnreachable, at: .zero)
-            #expect(!found.isAbsent(at: .zero))
+            found.note(.networkUnreachable, at: later)
+            #expect(!found.isAbsent(at: later))
         }
-        found.note(.networkUnreachable, at: .zero)
-        #expect(found.isAbsent(at: .zero))
+        found.note(.networkUnreachable, at: later)
+        #expect(found.isAbsent(at: later))
+    }
+
+    /// One client that tries networks without end does not take IPv6 from those who use it.
+    @Test func whoReachesSomethingSpeaksForIt() {
+        var found = IPv6Reachability()
+        for second in 0..<60 {
+            let now = Instant.zero + .seconds(Int64(second))
+            if second % 5 == 0 { found.note(.connected, at: now) }
+            for _ in 0..<100 { found.note(.networkUnreachable, at: now) }
+            #expect(!found.isAbsent(at: now))
+        }
     }
 
     /// Who tries every port has a burst and then a pace; another source's is its own, and all of

@@ -239,6 +239,36 @@ private let block = RuleSet([Rule(.block)])
         #expect(street.proxy.directDials()?.counters.begun == 1)
     }
 
+    /// What is dialled in the same way whatever its name need not wait for it.
+    @Test func aNameIsNeededBeforeTheDialWhereItCouldPreventIt() throws {
+        let target = Target(host: .address(IPAddress("192.0.2.1")!), port: 443)
+        func need(_ rules: [Rule], user: UInt32? = nil) throws -> ProxyServer.NameNeed {
+            let street = try Street(rules: RuleSet(rules))
+            let origin = FlowOrigin(
+                entry: .captured, address: IPAddress("127.0.0.1")!, user: { user })
+            return street.proxy.needsName(target, from: origin)
+        }
+        var single = TunnelOptions(), wifi = TunnelOptions()
+        single.mode = .single
+        wifi.uplinks = ["wifi"]
+        let isSingle = named("video.test", .tunnel(single)), isWifi = named("a.test", .tunnel(wifi))
+        let blocked = named("b.test", .block), direct = named("c.test", .direct(uplink: nil))
+        #expect(try need([]) == .never)
+        #expect(try need([isSingle]) == .afterDial)
+        #expect(try need([isSingle, Rule(.block), blocked]) == .beforeDial)
+        #expect(try need([isSingle, Rule(.tunnel(single)), blocked]) == .afterDial)
+        #expect(try need([isWifi, Rule(.tunnel(wifi))]) == .afterDial)
+        for rule in [isWifi, blocked, direct] {
+            #expect(try need([isSingle, rule]) == .beforeDial)
+        }
+        // A rule for a user's names is one for who is that user.
+        var users = blocked
+        users.users = [7]
+        #expect(try need([users]) == .never)
+        #expect(try need([users], user: 7) == .beforeDial)
+        #expect(try need([users], user: 8) == .never)
+    }
+
     @Test func whoSaysNoNameWaitsForAMomentOnly() throws {
         let street = try Street(open: .checked, rules: RuleSet([named("example.org", .block)]))
         let port = try street.origin { _, _ in (Array("220 hello\r\n".utf8), false) }

@@ -178,6 +178,12 @@ class World:
         self.processes.append(process)
         return process
 
+    def popen(self, space, command):
+        """Starts a program in a namespace that is spoken with."""
+        process = subprocess.Popen(["ip", "netns", "exec", space, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        return process
+
     def run(self, space, command, timeout=60, **options):
         """Runs a program in a namespace to its end."""
         options.setdefault("capture_output", True)

@@ -24,6 +24,7 @@ final class Capture {
     /// Of connections whose SYN is held, or was let go on and has not arrived yet.
     private var dials: [CapturedEnds: CapturedDial] = [:]
     private var dialsBySource = Tally<IPAddress>()
+    private var order = AgeOrder<CapturedEnds>()
     private var ipv6 = IPv6Reachability()
     private var notices = NoticeLimit()
     /// Another process has it: what lives here goes on.
@@ -38,10 +39,10 @@ final class Capture {
 
     /// Where programs ask for names; the proxy answers itself.
     static let namePort: UInt16 = 53
-    /// Connections that wait for a dial at once: below what the kernel's queue holds. Of one source
-    /// no more than a part, so that a port scan is in nobody's way.
-    private static let maximumDials = 1_024
-    private static let maximumDialsOfSource = 512
+    /// Connections that wait for a dial at once: the concentrator dials 512 of one user. Beyond, the
+    /// oldest is given up. Of one source no more than a part, so that a port scan is in nobody's way.
+    private static let maximumDials = 480
+    private static let maximumDialsOfSource = 360
 
     /// Opens the sockets, and sets the rules by which everything comes to them; where the process
     /// before hands its capture over, with `takeOver`.
@@ -140,6 +141,12 @@ final class Capture {
             || listeners.contains { $0.address == destination }
     }
 
+    /// Whether nothing that is captured can have gone there, so that nothing answers from there:
+    /// this machine, its networks, the loopback, multicast.
+    func isOutside(_ address: IPAddress) -> Bool {
+        server.names.isThisMachine(address) || installation?.leavesAlone(address.unmapped) == true
+    }
+
     /// Whether a program has a captured connection from this address.
     private func isUsed(_ address: IPAddress) -> Bool {
         dialsBySource[address] > 0 || datagrams?.isUsed(address) == true
@@ -224,7 +231,7 @@ final class Capture {
         }
         // A name is in the first bytes, which come when the connection stands.
         if packet.destination.port == Self.namePort
-            || server.asksForName(ends.target, from: ends.flowOrigin(listener))
+            || server.needsName(ends.target, from: ends.flowOrigin(listener)) == .beforeDial
         {
             judge(packet, .accept)
             return
@@ -234,24 +241,38 @@ final class Capture {
             judge(packet, .noRoute)
             return
         }
-        guard dials.count < Self.maximumDials,
-            dialsBySource[packet.source.address] < Self.maximumDialsOfSource
-        else {
-            counters.overflow += 1
-            if let silent = notices.pass(at: server.loop.now()) {
-                log.notice(
-                    "too many captured connections wait for their dial: a SYN is dropped",
-                    metadata: [
-                        "from": "\(packet.source.address)", "not_logged_before": "\(silent)"
-                    ])
-            }
+        guard dialsBySource[packet.source.address] < Self.maximumDialsOfSource else {
+            overflowed(packet.source.address)
             judge(packet, .drop)
             return
         }
-        let dial = CapturedDial(ends, packet, self)
+        makeRoom()
+        let number = order.add(ends, count: dials.count) { [dials] in
+            dials[$0.key]?.number == $0.number
+        }
+        let dial = CapturedDial(ends, packet, self, number: number)
         dials[ends] = dial
         dialsBySource.add(packet.source.address)
         dial.start()
+    }
+
+    /// The one that waits for longest is likeliest to be for nobody: who opens connections in many
+    /// names to where nobody answers keeps nobody else out.
+    private func makeRoom() {
+        guard dials.count >= Self.maximumDials else { return }
+        let oldest = order.popFirst { [dials] in dials[$0.key]?.number == $0.number }
+        guard let oldest, let dial = dials[oldest] else { return }
+        overflowed(oldest.source.address)
+        dial.cut()
+    }
+
+    private func overflowed(_ source: IPAddress) {
+        counters.overflow += 1
+        if let silent = notices.pass(at: server.loop.now()) {
+            log.notice(
+                "too many captured connections wait for their dial: a SYN is dropped",
+                metadata: ["from": "\(source)", "not_logged_before": "\(silent)"])
+        }
     }
 
     /// A socket that is bound to an interface hears nothing of the proxy's.
@@ -304,7 +325,7 @@ struct IPv6Reachability {
     private enum State {
         case unknown
         /// Reached something; so many have been unreachable since.
-        case present(unreachable: Int)
+        case present(at: Instant, unreachable: Int)
         case absent(until: Instant)
     }
     private var state = State.unknown
@@ -312,6 +333,9 @@ struct IPv6Reachability {
     /// Networks of which none could be reached, after which a concentrator that had IPv6 has it no
     /// more.
     static let maximumUnreachable = 8
+    /// For how long what was reached weighs more than any number of them: who tries many does not
+    /// speak for all.
+    static let presence = Interval.seconds(10)
     /// How long it is believed to have none.
     static let absence = Interval.seconds(30)
 
@@ -323,9 +347,10 @@ struct IPv6Reachability {
     /// A dial to an IPv6 address has ended.
     mutating func note(_ status: DialStatus, at now: Instant) {
         switch (status, state) {
-        case (.connected, _), (.connectionRefused, _): state = .present(unreachable: 0)
-        case (.networkUnreachable, .present(let count)) where count < Self.maximumUnreachable:
-            state = .present(unreachable: count + 1)
+        case (.connected, _), (.connectionRefused, _): state = .present(at: now, unreachable: 0)
+        case (.networkUnreachable, .present(let at, let count))
+        where count < Self.maximumUnreachable || now - at < Self.presence:
+            state = .present(at: at, unreachable: min(count + 1, Self.maximumUnreachable))
         case (.networkUnreachable, _): state = .absent(until: now + Self.absence)
         default: break
         }

@@ -267,7 +267,10 @@ final class CapturedAssociation: DatagramRouterOwner {
     func associationEnded() { leave() }
 
     func routed(_ payload: UnsafeRawBufferPointer, from source: Target) {
-        guard !isOver else { return }
+        // In the name of a neighbour, or of this machine, a program would believe more.
+        guard !isOver, case .address(let address) = source.host,
+            !owner.capture.isOutside(address)
+        else { return }
         usedAt = owner.capture.server.driver.now
         isHeard = true
         owner.answer(payload, from: source, to: client)

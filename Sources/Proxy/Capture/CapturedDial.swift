@@ -20,6 +20,8 @@ final class CapturedDial: Requester {
     var address: IPAddress { ends.source.address }
     var source: Source { Source(address) }
     var flowOrigin: FlowOrigin { ends.flowOrigin(listener) }
+    /// Of its place in the order in which they began.
+    let number: UInt64
     private let ends: CapturedEnds
     /// Held until it is over.
     private let capture: Capture
@@ -32,7 +34,8 @@ final class CapturedDial: Requester {
     /// For the rest of the program's handshake: it sends its SYN again after 1, 3 and 7 s.
     private static let arrival = Interval.seconds(10)
 
-    init(_ ends: CapturedEnds, _ packet: HeldPacket, _ capture: Capture) {
+    init(_ ends: CapturedEnds, _ packet: HeldPacket, _ capture: Capture, number: UInt64) {
+        self.number = number
         self.ends = ends
         self.capture = capture
         listener = capture.listener

@@ -30,6 +30,7 @@ public final class CaptureInstallation {
     /// Nil where no program of this machine is captured.
     var addresses: KeptAddresses?
     private var check: LoopTimer?
+    private var interfaces: CapturedInterfaces
     /// Whether a captured connection of a program has this address.
     public var isUsed: (IPAddress) -> Bool = { _ in false }
 
@@ -61,10 +62,13 @@ public final class CaptureInstallation {
         self.tables = tables
         if isTransparent { try Self.checkBridges(plan) }
         queue = Self.queue(loop, log)
-        let networks = try Self.attached()
+        let now = try Netlink.snapshot()
+        interfaces = CapturedInterfaces(plan.networks)
         table = CaptureTable(
             plan: plan, ports: ports, hold: queue.map { .native($0.number) } ?? .none,
-            attached: networks, isOwned: plan.exit == .open, isTransparent: isTransparent)
+            attached: Self.attached(now), interfaces: interfaces.look(now.links).numbers,
+            firstEphemeralPort: Self.firstEphemeralPort(),
+            isTransparent: isTransparent)
         table.elsewhere = offer?.elsewhere ?? []
         if offer == nil { try install() }
     }
@@ -108,6 +112,9 @@ public final class CaptureInstallation {
 
     deinit { stopWatching() }
 
+    /// Whether what is sent to this address is never captured, so that no answer comes from there.
+    public func leavesAlone(_ address: IPAddress) -> Bool { table.leavesAlone(address) }
+
     /// No new flow is captured from now on; those that live go on.
     public func endNew() {
         guard isInstalled, plan.exit == .open else { return }
@@ -127,10 +134,10 @@ public final class CaptureInstallation {
         isInstalled = false
         stopWatching()
         addresses?.removeAll()
+        do throws(NFTables.Failure) { try tables.removeAll(but: plan.exit == .closed) } catch {
+            log.warning("the capture's table stays", metadata: ["why": "\(error)"])
+        }
         if plan.exit == .open {
-            do throws(NFTables.Failure) { try tables.removeAll() } catch {
-                log.warning("the capture's table stays", metadata: ["why": "\(error)"])
-            }
             do throws(SystemError) { try CaptureRoutes.removeAll() } catch {
                 log.warning("the capture's routes stay", metadata: ["why": "\(error)"])
             }
@@ -198,7 +205,8 @@ public final class CaptureInstallation {
         if plan.udp { (ports.udp4, ports.udp6) = (1, 1) }
         let table = CaptureTable(
             plan: plan, ports: ports, hold: .native(8_684),
-            attached: (try? attached()) ?? [], isOwned: plan.exit == .open,
+            attached: (try? Netlink.snapshot()).map { attached($0) } ?? [],
+            firstEphemeralPort: firstEphemeralPort(),
             isTransparent: plan.method != .redirect)
         let text = table.text.replacing("127.0.0.1:1 ", with: "127.0.0.1:PORT ")
             .replacing("[::1]:1 ", with: "[::1]:PORT ").replacing(" to :1\n", with: " to :PORT\n")
@@ -211,10 +219,10 @@ public final class CaptureInstallation {
     /// What is set now, as nft shows it and ip would be told; nil where nothing is.
     public static func current() -> (nft: String, ip: [String])? {
         guard let tables = NFTables(),
-            let main = try? tables.run("list table inet \(CaptureTable.name)")
+            let present = try? tables.present(), !present.isEmpty
         else { return nil }
-        let held = (try? tables.run("list table inet \(CaptureTable.holdName)")) ?? ""
-        return (main + held, (try? CaptureRoutes.current()) ?? [])
+        let shown = present.map { (try? tables.run("list table inet \($0)")) ?? "" }
+        return (shown.joined(), (try? CaptureRoutes.current()) ?? [])
     }
 
     // MARK: Parts
@@ -274,7 +282,7 @@ public final class CaptureInstallation {
     }
 
     private static func tell(_ wanted: CaptureTable, _ got: CaptureTable, _ log: Logger) {
-        if wanted.isOwned, !got.isOwned {
+        if wanted.isOwned, !got.isOwned, got.plan.exit == .open {
             log.warning(
                 """
                 this kernel (before Linux 5.12) does not take the table away with the process: after a crash \
@@ -310,8 +318,19 @@ public final class CaptureInstallation {
 
     // MARK: Changes
 
-    private static func attached() throws(SystemError) -> [Subnet] {
-        try Netlink.snapshot().addresses.compactMap { found in
+    /// ip(7): ip_local_port_range, of this network namespace, for both families.
+    private static func firstEphemeralPort() -> UInt16 {
+        guard let file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r") else {
+            return 32_768
+        }
+        defer { fclose(file) }
+        var text = [CChar](repeating: 0, count: 32)
+        guard fgets(&text, Int32(text.count), file) != nil else { return 32_768 }
+        return UInt16(clamping: strtol(text, nil, 10))
+    }
+
+    private static func attached(_ snapshot: NetworkSnapshot) -> [Subnet] {
+        snapshot.addresses.compactMap { found in
             // A network of half the Internet would leave nothing to capture.
             guard found.prefix >= (found.address.isIPv4 ? 8 : 16) else { return nil }
             return Subnet(found.address, prefix: found.prefix)
@@ -352,10 +371,13 @@ public final class CaptureInstallation {
         if !addresses.kept.isEmpty { check?.arm(after: Self.checkInterval) }
     }
 
-    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where
-    /// one is missing.
+    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where one
+    /// is missing.
     static func show(_ tables: NFTables) -> String {
-        var text = (try? tables.run("list table inet \(CaptureTable.name)")) ?? ""
+        var text = ""
+        for table in [CaptureTable.name, CaptureTable.closedName] {
+            text += (try? tables.run("list table inet \(table)")) ?? ""
+        }
         for chain in ["hold_machine", "hold_network"] {
             text += (try? tables.run("list chain inet \(CaptureTable.holdName) \(chain)")) ?? ""
         }
@@ -366,6 +388,8 @@ public final class CaptureInstallation {
     private func refresh() {
         guard isInstalled else { return }
         keepAddresses()
+        let snapshot = try? Netlink.snapshot()
+        if let snapshot { followInterfaces(snapshot) }
         let now = loop.now()
         if let next = routes?.look(at: now, log: log) { look?.arm(after: max(next, Self.rest)) }
         if Self.show(tables) != shown {
@@ -377,11 +401,31 @@ public final class CaptureInstallation {
                 log.error("the capture can't be set again", metadata: ["why": "\(error)"])
             }
         }
-        refreshAttached()
+        if let snapshot { refreshAttached(Self.attached(snapshot)) }
     }
 
-    private func refreshAttached() {
-        guard let now = try? Self.attached(), now != table.attached else { return }
+    /// Whoever renames an interface of a captured network does not let its clients out.
+    private func followInterfaces(_ snapshot: NetworkSnapshot) {
+        let (names, numbers) = interfaces.look(snapshot.links)
+        if names != table.plan.networks {
+            log.warning(
+                "a captured network's interface was renamed: it is captured until the next start",
+                metadata: ["networks": "\(names.joined(separator: " "))"])
+            routes?.follow(names)
+        }
+        guard names != table.plan.networks || numbers != table.interfaces else { return }
+        table.plan.networks = names
+        table.interfaces = numbers
+        do throws(SystemError) {
+            table = try Self.install(table, tables, log)
+            shown = Self.show(tables)
+        } catch {
+            log.error("the capture stays as it was", metadata: ["why": "\(error)"])
+        }
+    }
+
+    private func refreshAttached(_ now: [Subnet]) {
+        guard now != table.attached else { return }
         do throws(NFTables.Failure) {
             try tables.run(table.update(now))
             table.attached = now

@@ -26,6 +26,8 @@ public struct CapturePlan: Sendable, Equatable {
     public var networks: [String] = []
     /// Destinations that are left alone, besides the networks this machine stands in.
     public var exclude: [Subnet] = []
+    /// Networks this machine stands in that are captured all the same.
+    public var include: [Subnet] = []
     /// Users of this machine whose programs are left alone.
     public var excludeUsers: [UInt32] = []
     /// Whether UDP is captured, too.

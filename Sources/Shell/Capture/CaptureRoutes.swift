@@ -98,14 +98,62 @@ struct CaptureRoutes: Equatable {
     /// Takes away what carries the protocol number and the mark; nothing where there is nothing.
     static func removeAll() throws(SystemError) { try removeAll(RouteSocket()) }
 
-    /// Whether a captured packet comes in again: somebody may have taken the rule or the route
-    /// away, as a loopback that goes down does, or have one of his own ahead of it.
+    /// Whether captured packets come in again, programs' and those of every network's clients:
+    /// somebody may have taken the rules or the route away, as a loopback that goes down does, or
+    /// have one of his own ahead of them.
     func areInForce() throws(SystemError) -> Bool {
         let socket = try RouteSocket()
-        guard socket.isLocal(isIPv4: true), !hasIPv6 || socket.isLocal(isIPv4: false) else {
-            return false
+        guard try socket.ownRules().count == rules.count * (hasIPv6 ? 2 : 1) else { return false }
+        let origins = try clients()
+        for isIPv4 in hasIPv6 ? [true, false] : [true] {
+            guard socket.way(CaptureMark.captured, isIPv4: isIPv4) == .here else { return false }
+            for origin in origins where origin.client.isIPv4 == isIPv4 {
+                // Where the kernel does not say it is no reason to set everything anew.
+                let way = socket.way(CaptureMark.capturedNetwork, isIPv4: isIPv4, from: origin)
+                if way == .elsewhere { return false }
+            }
         }
-        return try socket.ownRules().count == rules.count * (hasIPv6 ? 2 : 1)
+        return true
+    }
+
+    /// For each network's interface an address that a client of it could have.
+    private func clients() throws(SystemError) -> [Origin] {
+        guard !networks.isEmpty else { return [] }
+        let snapshot = try Netlink.snapshot()
+        let own = Set(snapshot.addresses.map(\.address))
+        return networks.flatMap { name -> [Origin] in
+            guard let link = snapshot.links.first(where: { $0.name == name && $0.isUp }) else {
+                return []
+            }
+            return snapshot.addresses.filter { $0.interface == link.index }.compactMap { found in
+                Self.neighbour(of: found.address, prefix: found.prefix, besides: own)
+                    .map { Origin(interface: UInt32(link.index), client: $0) }
+            }
+        }
+    }
+
+    /// Another address of the same subnet, neither its first nor its last one.
+    static func neighbour(
+        of address: IPAddress, prefix: Int, besides own: Set<IPAddress>
+    ) -> IPAddress? {
+        guard prefix <= (address.isIPv4 ? 29 : 64) else { return nil }
+        for change in UInt32(1)...7 {
+            guard address.isIPv4 else {
+                let other = IPAddress(v6High: address.high, low: address.low ^ UInt64(change))
+                if !own.contains(other) { return other }
+                continue
+            }
+            let other = IPAddress(v4: address.v4 ^ change), hosts = UInt32.max >> UInt32(prefix)
+            let host = other.v4 & hosts
+            if host != 0, host != hosts, !own.contains(other) { return other }
+        }
+        return nil
+    }
+
+    /// Where a packet comes from.
+    struct Origin {
+        var interface: UInt32
+        var client: IPAddress
     }
 
     /// As ip(8) would be told what is set now.
@@ -193,28 +241,52 @@ private final class RouteSocket {
         }
     }
 
-    /// Whether the kernel would deliver to this machine what is captured on its way to an address
-    /// that nobody has (RFC 5737, RFC 3849).
-    func isLocal(isIPv4: Bool) -> Bool {
+    /// What the kernel would do with a packet: deliver it to this machine, or something else.
+    enum Way { case here, elsewhere, unknown }
+
+    /// Where a packet with this mark would go on its way to an address that nobody has (RFC 5737,
+    /// RFC 3849); `from`: nil: it is this machine's.
+    func way(
+        _ mark: UInt32, isIPv4: Bool, from origin: CaptureRoutes.Origin? = nil
+    ) -> Way {
         var head = rtmsg()
         head.rtm_family = UInt8(isIPv4 ? AF_INET : AF_INET6)
         head.rtm_dst_len = isIPv4 ? 32 : 128
-        var isLocal = false
+        if origin != nil { head.rtm_src_len = head.rtm_dst_len }
+        let target =
+            isIPv4
+            ? IPAddress(v4: 0xc000_0201) : IPAddress(v6High: 0x2001_0db8_0000_0000, low: 1)
+        var way = Way.unknown
         Netlink.ask(socket, Int(RTM_GETROUTE), head) { message in
-            if isIPv4 {
-                mnl_attr_put_u32(message, UInt16(RTA_DST.rawValue), UInt32(0xc000_0201).bigEndian)
-            } else {
-                var words = (UInt64(0x2001_0db8_0000_0000).bigEndian, UInt64(1).bigEndian)
-                mnl_attr_put(message, UInt16(RTA_DST.rawValue), 16, &words)
-            }
-            mnl_attr_put_u32(message, UInt16(RTA_MARK.rawValue), CaptureMark.captured)
+            Self.put(target, RTA_DST, message)
+            mnl_attr_put_u32(message, UInt16(RTA_MARK.rawValue), mark)
+            guard let origin else { return }
+            Self.put(origin.client, RTA_SRC, message)
+            mnl_attr_put_u32(message, UInt16(RTA_IIF.rawValue), origin.interface)
         } _: { answer in
-            guard Int(answer.pointee.nlmsg_type) == Int(RTM_NEWROUTE),
-                let found = Netlink.payload(answer, as: rtmsg.self)
-            else { return }
-            isLocal = Int(found.rtm_type) == Int(RTN_LOCAL)
+            switch Int32(answer.pointee.nlmsg_type) {
+            case NLMSG_ERROR:
+                let code = -(Netlink.payload(answer, as: nlmsgerr.self)?.error ?? 0)
+                let isNowhere = [EHOSTUNREACH, ENETUNREACH, EACCES].contains(code)
+                if isNowhere { way = .elsewhere }
+            case Int32(RTM_NEWROUTE):
+                guard let found = Netlink.payload(answer, as: rtmsg.self) else { return }
+                way = Int(found.rtm_type) == Int(RTN_LOCAL) ? .here : .elsewhere
+            default: break
+            }
         }
-        return isLocal
+        return way
+    }
+
+    private static func put(
+        _ address: IPAddress, _ type: rtattr_type_t, _ message: UnsafeMutablePointer<nlmsghdr>
+    ) {
+        if address.isIPv4 {
+            mnl_attr_put_u32(message, UInt16(type.rawValue), address.v4.bigEndian)
+        } else {
+            var words = (address.high.bigEndian, address.low.bigEndian)
+            mnl_attr_put(message, UInt16(type.rawValue), 16, &words)
+        }
     }
 
     typealias Found = (routes: CaptureRoutes, rule: CaptureRoutes.Rule, isIPv4: Bool)

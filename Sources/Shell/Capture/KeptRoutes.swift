@@ -24,6 +24,12 @@ struct KeptRoutes {
         self.wantsIPv6 = wantsIPv6
     }
 
+    /// Other networks than before, from the next look on.
+    mutating func follow(_ networks: [String]) {
+        routes.networks = networks
+        nextTry = .zero
+    }
+
     /// Sets them again where they are not in force; after how long to look once more, nil: with the
     /// next change.
     mutating func look(at now: Instant, log: Logger) -> Interval? {

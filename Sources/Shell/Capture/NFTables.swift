@@ -43,14 +43,14 @@ final class NFTables {
         let listed = try run("list tables inet").split(separator: "\n").map {
             $0.split(separator: " ")
         }
-        return [CaptureTable.name, CaptureTable.holdName].filter { name in
+        return CaptureTable.allNames.filter { name in
             listed.contains { $0.count >= 3 && $0[2] == name }
         }
     }
 
-    /// Takes Braid's tables away; nothing where there are none.
-    func removeAll() throws(Failure) {
-        let present = try present()
+    /// Takes Braid's tables away, `but` the kill switch; nothing where there are none.
+    func removeAll(but isClosed: Bool = false) throws(Failure) {
+        let present = try present().filter { !isClosed || $0 != CaptureTable.closedName }
         if !present.isEmpty { try run(CaptureTable.removal(of: present)) }
     }
 }
