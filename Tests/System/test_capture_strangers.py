@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 
-from runner import check, seconds
+from runner import between, check, seconds
 from test_capture import CONNECT, capturing, counter, download, fetch, only_tunnel, watch
 from test_capture_leaks import CLOSED, FORGET, PORTS, WORD, everything, raw, route_back
 from world import CONCENTRATOR, ORIGIN, ORIGIN6, sh
@@ -97,7 +97,7 @@ def spoken_to_before(w, to, spaces):
     for space in spaces:
         said = w.run(space, [sys.executable, "-c", SPEAK, "50001"], text=True).stdout.split()
         check(said == ["out", "silence"], f"{space}: {said}")
-        connects = CONNECT.replace("s.settimeout(20)", "s.settimeout(3); s.bind(('', 50002))")
+        connects = CONNECT.replace("s.settimeout(20)", "s.settimeout(1); s.bind(('', 50002))")
         w.run(space, [sys.executable, "-c", connects, ORIGIN, "7004"], text=True)
     nothing_out(w, "from ports that were spoken to before")
 
@@ -143,7 +143,7 @@ def test_who_speaks_first_in_anothers_name(w):
 
 @seconds(90)
 def test_in_the_name_of_neighbours(w):
-    """A hostile concentrator's network does not speak as a neighbour; what is sent from nobody's address is not answered beside the tunnel."""
+    """A peer beyond the concentrator does not speak as a neighbour; what is sent from nobody's address is not answered beside the tunnel."""
     pair = capturing(w, concentrator="egress: { deny: [] }\nudp_filtering: none\n")
     for name, code in (("ports", PORTS), ("late", LATE)):
         w.start(w.net, [sys.executable, "-c", code], name)
@@ -151,25 +151,20 @@ def test_in_the_name_of_neighbours(w):
     # Where nothing looks whether a source can be.
     w.run(w.net, ["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=0"])
     hears = (f"import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.settimeout(3)\ns.sendto(b'x', ('{ORIGIN}', 7012))\n"
-             "print(s.recv(9).decode(), flush=True)\ntry:\n    for _ in range(2):\n        print(s.recvfrom(99), flush=True)\n"
-             "except TimeoutError:\n    print('silence', flush=True)")
-    for space, neighbour in ((w.app, "127.0.0.1"), (w.lan, "192.168.7.1")):
-        process = w.popen(space, [sys.executable, "-c", hears])
-        port = int(process.stdout.readline())
-        # The concentrator's own loopback takes no packets of the loopback's from outside.
-        if neighbour != "127.0.0.1":
-            spoof(w, CONCENTRATOR, "udp", port, port, neighbour, 53)
-        spoof(w, CONCENTRATOR, "udp", port, port, "198.51.100.7", 53)
-        said = process.stdout.readline() + process.stdout.readline()
-        check("198.51.100.7" in said and neighbour not in said, f"{space}: {said}")
-        process.wait(10)
+             "print(s.recv(9).decode(), flush=True)\nfor _ in range(2):\n    source = s.recvfrom(99)[1][0]\n    print(source, flush=True)\n"
+             "    if source == '198.51.100.7':\n        break")
+    process = w.popen(w.lan, [sys.executable, "-c", hears])
+    port = int(process.stdout.readline())
+    for source in ("192.168.7.1", "198.51.100.7"):
+        spoof(w, CONCENTRATOR, "udp", port, port, source, 53)
+    check(process.stdout.read() == "198.51.100.7\n", "a stranger spoke as a neighbour, or nobody could")
     judged(w)
     # IPV6_FREEBIND, which takes no right.
     nobody = ("import socket\ns = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\ns.setsockopt(41, 78, 1)\n"
               f"s.bind(('{NOBODY}', 5558))\ns.sendto(b'out', ('{ORIGIN6}', 7013))")
     done = w.run(w.app, [sys.executable, "-c", nobody], text=True)
     check(done.returncode == 0, done.stderr[-300:])
-    w.wait(lambda: counter(pair, "captured_associations") > 0, "the datagram")
+    w.wait(lambda: counter(pair, "captured_associations") > 1, "the datagram")
     sh(f"ip netns exec {w.app} {sys.executable} -c '{FORGET}'")
     time.sleep(1.5)
     nothing_out(w, "an answer to nobody's address")
@@ -237,6 +232,6 @@ for i in range(1600):
     fetch(w, w.app, ORIGIN, 1_000)
     took = time.monotonic() - began
     w.notes.append(f"beside {held} held SYNs a connection took {took:.2f} s")
-    check(took < 5, f"a connection took {took:.1f} s")
+    between(took, 0, 5, "seconds for a connection")
     check(counter(pair, "captured_held_overflow_total") > 500, "nothing was dropped")
     pair.alive()
