@@ -162,7 +162,7 @@ def test_programs_and_clients_without_any_setting(w):
 
 def test_a_failed_dial_looks_like_one(w):
     """Also where a rule asks for a name, by which nothing but the tunnel's mode depends."""
-    capturing(w, proxy="rules:\n  - { to: .video.test, ports: 9, mode: single }\n")
+    capturing(w, proxy="rules:\n  - { to: .video.test, ports: [9, 80], mode: single }\n")
     for space in (w.app, w.lan):
         for address in (ORIGIN, ORIGIN6):
             how, _ = connect(w, space, address, 9)
@@ -173,6 +173,13 @@ def test_a_failed_dial_looks_like_one(w):
         assert how == "ENETUNREACH", f"{space}: IPv6 without a route at the concentrator is {how}"
         how, _ = connect(w, space, CONCENTRATOR, 80)
         assert how == "ECONNREFUSED", f"{space}: the concentrator itself is {how}"
+        # Once more with the mode of the name that its first bytes tell.
+        for name, dials in (("www.video.test", 2), ("other.test", 1)):
+            before = w.text("concentrator").count(f"connected address={ORIGIN}:80")
+            done = w.run(space, ["curl", "-sS", "--max-time", "9", "-H", f"Host: {name}", f"http://{ORIGIN}/bytes/100000"])
+            assert hashlib.sha256(done.stdout).hexdigest() == content_hash(100_000), f"{space} {name}: {done.stderr}"
+            found = w.text("concentrator").count(f"connected address={ORIGIN}:80") - before
+            assert found == dials, f"{space} {name}: dialled {found} times"
 
 
 def test_everything_is_as_it_was(w):
