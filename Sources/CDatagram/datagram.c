@@ -199,9 +199,10 @@ int braid_sender_add(struct braid_sender *s, const struct braid_outgoing *d) {
     return 1;
 }
 
-int braid_send(struct braid_sender *s, int fd, unsigned first) {
+int braid_send(struct braid_sender *s, int fd, unsigned first, unsigned maximum) {
     if (first >= s->count) return 0;
-    int n = sendmmsg(fd, s->messages + first, s->count - first, MSG_DONTWAIT);
+    unsigned left = s->count - first;
+    int n = sendmmsg(fd, s->messages + first, left < maximum ? left : maximum, MSG_DONTWAIT);
     return n < 0 ? -errno : n;
 }
 

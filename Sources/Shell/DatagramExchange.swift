@@ -46,6 +46,7 @@ public final class DatagramExchange {
     )
         -> Bool
     {
+        let maximum = socket.carried == nil ? maximum : 1
         var n = braid_receive(receiver, socket.descriptor, UInt32(maximum))
         // An ICMP error of an earlier datagram: it says nothing about what waits here.
         if n == -ECONNREFUSED || n == -EINTR {
@@ -67,6 +68,7 @@ public final class DatagramExchange {
                 at += size
             } while at < length
         }
+        socket.carried?()
         return n == Int32(maximum)
     }
 
@@ -165,14 +167,16 @@ public final class DatagramExchange {
     /// with.
     private func push(through socket: DatagramSocket) -> (Int, SendResult) {
         let count = Int(braid_sender_count(sender))
+        let most = socket.carried == nil ? UInt32.max : 1
         var i = 0, result = SendResult.sent
         while i < count {
-            let n = braid_send(sender, socket.descriptor, UInt32(i))
+            let n = braid_send(sender, socket.descriptor, UInt32(i), most)
             if n > 0 {
                 for k in i..<(i + Int(n)) {
                     account(braid_sender_at(sender, UInt32(k))!.pointee, socket)
                 }
                 i += Int(n)
+                socket.carried?()
                 continue
             }
             switch -n {

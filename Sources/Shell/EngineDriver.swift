@@ -231,7 +231,10 @@ public final class EngineDriver {
         guard let socket = socket(number) else { return }
         let rounds: Int
         switch slots[number]?.limit?.admits(socket.bytesCarried, at: loop.now()) {
-        case nil: rounds = Self.receiveRounds
+        case nil:
+            // One message at a time where each is counted: as many in all.
+            rounds =
+                Self.receiveRounds * (socket.carried == nil ? 1 : DatagramExchange.receiveSlots)
         case .now?: rounds = 1
         case .later(let wait)?:
             socket.watch.wantsRead = false

@@ -150,7 +150,7 @@ public final class RelaySockets {
         guard let socket, socket.isOpen else { statistics.dropped += count; return }
         var i = 0, retries = 0
         while i < count {
-            let n = Int(braid_send(sender, socket.datagrams.descriptor, UInt32(i)))
+            let n = Int(braid_send(sender, socket.datagrams.descriptor, UInt32(i), .max))
             if n > 0 {
                 i += n
                 statistics.sent += n

@@ -154,6 +154,27 @@ private func collect(
         #expect(client.waiting.isEmpty && !client.watch.wantsWrite)
     }
 
+    /// What a socket's owner has not heard of is never more than one message of the kernel's.
+    @Test func oneThatIsWatchedTellsOfEachMessage() throws {
+        let loop = try EventLoop(), exchange = DatagramExchange()
+        let server = try DatagramSocket(.listen(SocketAddress(loopback, port: 0)), loop: loop)
+        let client = try DatagramSocket(.source(loopback, device: nil), loop: loop)
+        var told: [String: [Int]] = ["sent": [0], "received": [0]]
+        client.carried = { [unowned client] in told["sent"]!.append(client.statistics.bytesSent) }
+        server.carried = { [unowned server] in
+            told["received"]!.append(server.statistics.bytesReceived)
+        }
+        let sent = batch(250, size: 1400, to: server.localAddress)
+        #expect(sent.runs.count > 4)
+        #expect(exchange.send(sent, uplink: 0, through: client) == .sent)
+        #expect(collect(loop, exchange, server, 250).count == 250)
+        for (what, totals) in told {
+            #expect(totals.last == 250 * 1400, "\(what)")
+            let most = zip(totals.dropFirst(), totals).map { $0 - $1 }.max() ?? 0
+            #expect(most > 0 && most <= 65_507, "\(what): \(most) bytes at once")
+        }
+    }
+
     @Test func theWaitingQueueIsBounded() throws {
         var waiting = WaitingRuns()
         let piece = UnsafeMutablePointer<UInt8>.allocate(capacity: 60_000)

@@ -43,7 +43,7 @@ private final class ScriptedServer {
             outgoing.remote = braid_address(from)
             let out = braid_sender_create(1)!
             _ = braid_sender_add(out, &outgoing)
-            _ = braid_send(out, socket.descriptor, 0)
+            _ = braid_send(out, socket.descriptor, 0, 1)
             braid_sender_free(out)
         }
     }

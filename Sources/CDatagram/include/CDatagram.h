@@ -133,8 +133,8 @@ unsigned braid_sender_count(const struct braid_sender *s);
 // Adds a message; 0 when full.
 int braid_sender_add(struct braid_sender *s, const struct braid_outgoing *d);
 const struct braid_outgoing *braid_sender_at(const struct braid_sender *s, unsigned i);
-// Sends messages from `first` on: how many the kernel took, or a negative errno about message `first`.
-int braid_send(struct braid_sender *s, int fd, unsigned first);
+// Sends messages from `first` on, at most `maximum`: how many the kernel took, or a negative errno about message `first`.
+int braid_send(struct braid_sender *s, int fd, unsigned first, unsigned maximum);
 // Sends the datagrams of message `i` one by one, from the `skip`th on: how many went, or a negative
 // errno about the first.
 int braid_send_singly(struct braid_sender *s, int fd, unsigned i, unsigned skip);
