@@ -19,8 +19,8 @@ public final class Recorder {
     private let steady: () -> Int64
     private var subscription: EventJournal.Subscription?
 
-    /// `clock`: the wall clock in ms since 1970 UTC, `steady`: one that is never set, ms; tests have
-    /// their own.
+    /// `clock`: the wall clock in ms since 1970 UTC, `steady`: one that is never set, ms; tests
+    /// have their own.
     public init(
         events: EventJournal = EventJournal(),
         clock: @escaping () -> Int64 = WallClock.milliseconds,

@@ -30,7 +30,6 @@ extension ProxyServer {
         let addresses =
             changed.concentrator == old.concentrator
             ? nil : try session.look(for: changed.concentrator)
-        let usage = try metering.prepare(changed)
         let names = try self.names.prepare(changed.names)
         do throws(SystemError) {
             try ports.change(to: changed.listeners) {
@@ -57,7 +56,7 @@ extension ProxyServer {
             self.names.concentrators = ConcentratorAddresses.names(of: changed.concentrator)
         }
         if changed.uplinks != old.uplinks || addresses != nil { uplinks.apply(changed) }
-        metering.apply(changed, usage)
+        metering.apply(changed)
         if changed.mode != old.mode, changed.mode != mode { take(ModeWish(changed.mode)) }
         askForPerson()
         if changed.mode != old.mode || changed.uplinks != old.uplinks { warnOfNoBackup() }

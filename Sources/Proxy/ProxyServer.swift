@@ -106,7 +106,7 @@ public final class ProxyServer: EngineDelegate {
         session = try SessionMonitor(
             settings, program: program, uplinks: uplinks, driver: driver, log: log)
         recorder.note(.started)
-        metering = try UplinkMetering(
+        metering = UplinkMetering(
             settings, driver: driver, recorder: recorder, log: log,
             nameOf: { [weak uplinks] in uplinks?.sockets.name($0) },
             changed: { [weak uplinks] in uplinks?.apply($1, to: $0) })

@@ -58,8 +58,8 @@ extension ProxyServer {
         case never
         /// The rules may keep it from the concentrator.
         case beforeDial
-        /// It is dialled in the same way whatever its name, so that the program hears of a dial that
-        /// failed.
+        /// It is dialled in the same way whatever its name, so that the program hears of a dial
+        /// that failed.
         case afterDial
     }
 

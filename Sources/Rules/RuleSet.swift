@@ -98,8 +98,8 @@ public struct RuleSet: Equatable, Sendable {
         return nil
     }
 
-    /// Whether all that the rules could say of a flow whose name is not known, whatever it is, is the
-    /// tunnel over the same uplinks: then it can be dialled before the name is known.
+    /// Whether all that the rules could say of a flow whose name is not known, whatever it is, is
+    /// the tunnel over the same uplinks: then it can be dialled before the name is known.
     public func isTunnelledAlike(_ flow: FlowFacts) -> Bool {
         var name = LazyKey(flow.name), uplinks: Set<[String]?> = []
         for rule in rules where rule.fitsAllBut(nameAndUser: flow) {

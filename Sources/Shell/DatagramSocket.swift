@@ -43,9 +43,9 @@ public final class DatagramSocket {
     public private(set) var localAddress: SocketAddress
     /// Kept by `DatagramExchange`.
     public internal(set) var statistics = Statistics()
-    /// Called when the kernel has taken or handed over a message, which is up to 64 kB of datagrams;
-    /// where it is set, each is sent and received by a system call of its own. The handler calls
-    /// neither the socket nor the engine.
+    /// Called when the kernel has taken or handed over a message, which is up to 64 kB of
+    /// datagrams; where it is set, each is sent and received by a system call of its own. The
+    /// handler calls neither the socket nor the engine.
     public var carried: (() -> Void)?
     /// Whether runs go out as one UDP_SEGMENT message; ends with the first refusal.
     public internal(set) var usesSegmentation = true

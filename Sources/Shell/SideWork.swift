@@ -1,8 +1,8 @@
 import Glibc
 
-/// Long texts (a status, metrics, a list of events), made in a thread of their own while the loop goes
-/// on: one at a time, in the order in which they were asked for. What they are made of is a value,
-/// taken from the loop's things beforehand.
+/// Long texts (a status, metrics, a list of events), made in a thread of their own while the loop
+/// goes on: one at a time, in the order in which they were asked for. What they are made of is a
+/// value, taken from the loop's things beforehand.
 ///
 /// Who asks is bounded elsewhere: by the connections that the page and the control socket have.
 public final class SideWork {

@@ -109,9 +109,9 @@ enum Program {
                     feedWatchdog: { watchdog?.isFed = $0 }), loop: loop)
             control?.later = { line, reply in
                 if upgrade?.answer(line, reply: reply) == true { return true }
-                guard
-                    let text = ControlRequests.text(line, service) ?? HistoryQueries.text(line, service)
-                else { return false }
+                let text =
+                    ControlRequests.text(line, service) ?? HistoryQueries.text(line, service)
+                guard let text else { return false }
                 side.make(text, done: reply)
                 return true
             }

@@ -73,28 +73,108 @@ import Testing
         // The same period; one that went back a month; one that was never set.
         for period in [20_758, 20_727, 0] {
             var same = record
-            meter.save(into: &same, period: period)
+            meter.save(into: &same, period: period, by: .set)
             #expect(same == UsageFile.Record(bytes: 105, period: 20_758, told: 80))
         }
         // A month or a year ahead, and back, and on when it is time: nothing of a period is lost.
         for ahead in [21_123, 20_788] {
             var there = record
-            meter.save(into: &there, period: ahead)
-            #expect(
-                there
-                    == .init(bytes: 5, period: ahead, before: .init(bytes: 100, start: 20_758)))
-            meter.save(into: &there, period: 20_758)
-            #expect(
-                there == .init(bytes: 110, period: 20_758, before: .init(bytes: 5, start: ahead)))
-            meter.save(into: &there, period: ahead)
-            #expect(
-                there == .init(bytes: 10, period: ahead, before: .init(bytes: 110, start: 20_758)))
+            meter.save(into: &there, period: ahead, by: .set)
+            #expect(there.bytes == 5 && there.period == ahead)
+            #expect(there.before == .init(bytes: 100, start: 20_758, since: 5, isAway: true))
+            meter.save(into: &there, period: 20_758, by: .set)
+            #expect(there.bytes == 110 && there.period == 20_758)
+            #expect(there.before == .init(bytes: 5, start: ahead, since: 5))
+            meter.save(into: &there, period: ahead, by: .passed)
+            #expect(there.bytes == 10 && there.period == ahead)
+            #expect(there.before == .init(bytes: 110, start: 20_758))
         }
         // A year back, as a machine without a battery may be for its first minute.
-        meter.save(into: &record, period: 20_393)
+        meter.save(into: &record, period: 20_393, by: .unknown)
         #expect(record.bytes == 105 && record.period == 20_393)
-        meter.save(into: &record, period: 20_758)
-        #expect(record.bytes == 105 && record.period == 20_758)
+        meter.save(into: &record, period: 20_758, by: .set)
+        #expect(record.bytes == 110 && record.period == 20_758)
+    }
+
+    /// Wherever somebody sets the clock to meanwhile, what was used counts when it is right again.
+    @Test(arguments: [AllowancePeriod.day, .week(from: 3), .month(from: 1), .month(from: 31)])
+    func clocksThatAreSetAtRandom(_ kind: AllowancePeriod) {
+        var random = SeededRandom(seed: 29)
+        let today = day(2028, 2, 29)
+        for round in 0..<300 {
+            var record = UsageFile.Record(), counted = 0
+            var meter = UplinkMeter(tariff(1), record)
+            var seen: Set<Int> = [], last = today
+            func count(on day: Int, _ change: ClockChange) {
+                seen.insert(kind.start(of: day))
+                last = day
+                let bytes = Int(random.next() % 1_000)
+                meter.count(bytes)
+                counted += bytes
+                meter.save(into: &record, period: kind.start(of: day), by: change)
+                meter.saved(as: record)
+            }
+            count(on: today, .unknown)
+            for _ in 0..<(1 + random.next() % 6) {
+                let far = [2, 40, 70, 400, 12_000][Int(random.next() % 5)]
+                let wrong = today + Int(random.next() % UInt64(2 * far)) - far
+                // Right in between, or wrong in another way.
+                let to =
+                    random.next() % 4 == 0 || seen.contains(kind.start(of: wrong))
+                    ? today : wrong
+                // Found so at a start, which looks like time that went by where it leads on.
+                count(on: to, to < last && random.next() % 3 == 0 ? .unknown : .set)
+            }
+            count(on: today, .set)
+            #expect(record.bytes >= counted, "\(round): \(record) of \(counted)")
+        }
+    }
+
+    /// Time that goes by, with and without a process: each period has what was used in it.
+    @Test(arguments: [AllowancePeriod.day, .week(from: 7), .month(from: 29), .month(from: 31)])
+    func timeGoesBy(_ kind: AllowancePeriod) {
+        var record = UsageFile.Record(), counted = 0, random = SeededRandom(seed: 4)
+        var meter = UplinkMeter(tariff(1), record)
+        for day in day(2027, 12, 20)..<day(2029, 3, 10) {
+            if kind.start(of: day) == day { counted = 0 }
+            for _ in 0..<3 {
+                let isNew = random.next() % 4 == 0
+                if isNew { meter = UplinkMeter(tariff(1), record) }
+                let bytes = Int(random.next() % 1_000)
+                meter.count(bytes)
+                counted += bytes
+                meter.save(
+                    into: &record, period: kind.start(of: day), by: isNew ? .unknown : .passed)
+                meter.saved(as: record)
+            }
+            #expect(record.bytes == counted && record.period == kind.start(of: day))
+        }
+    }
+
+    /// A file that can't be written does not hold up the calendar, and gets what it lacks.
+    @Test func aPeriodBeginsWithoutTheFile() {
+        var file = UsageFile.Record(bytes: 100, period: 20_758, told: 80)
+        var meter = UplinkMeter(tariff(1), file)
+        meter.count(5)
+        meter.goOn(in: 20_758, by: .passed)
+        #expect(meter.used == 105 && meter.isUnsaved(in: 20_758))
+        meter.goOn(in: 20_788, by: .passed)
+        #expect(meter.used == 0 && meter.isUnsaved(in: 20_788))
+        meter.count(7)
+        meter.save(into: &file, period: 20_788, by: .passed)
+        meter.saved(as: file)
+        #expect(file == .init(bytes: 7, period: 20_788, before: .init(bytes: 105, start: 20_758)))
+        #expect(meter.used == 7 && !meter.isUnsaved(in: 20_788))
+        meter.note(told: 80)
+        meter.save(into: &file, period: 20_788, by: .passed)
+        #expect(file.told == 80)
+        file.told = 0
+        // One that could not even be read until now.
+        var late = UplinkMeter(tariff(1), .init())
+        late.goOn(in: 20_788, by: .unknown)
+        late.count(3)
+        late.save(into: &file, period: 20_788, by: .passed)
+        #expect(file.bytes == 10 && file.before == .init(bytes: 105, start: 20_758))
     }
 
     @Test func thePeriodBeforeIsInTheFile() throws {
@@ -102,13 +182,20 @@ import Testing
             let long = String(repeating: "u", count: UsageFile.maximumName)
             for name in ["wwan0", long] {
                 let file = try UsageFile(path: path)
-                let before = UsageFile.Period(bytes: .max, start: 20_758)
+                let before = UsageFile.Period(
+                    bytes: .max, start: 20_758, since: .max, isAway: name != long)
                 _ = file.change(name) { $0 = .init(bytes: .max, period: 20_788, before: before) }
                 _ = file.change("next") { $0.bytes = 3 }
                 let again = try UsageFile(path: path)
                 let record = try #require(again.read(name))
                 #expect(record.period == 20_788 && !again.isDamaged)
-                #expect(record.before == .init(bytes: UsageFile.maximumBytes, start: 20_758))
+                // A long name leaves no room for all of it.
+                let since = name == long ? nil : UsageFile.maximumBytes
+                #expect(
+                    record.before
+                        == .init(
+                            bytes: UsageFile.maximumBytes, start: 20_758, since: since,
+                            isAway: name != long))
                 #expect(again.read("next")?.bytes == 3)
             }
             // As a version without it writes.
@@ -123,10 +210,10 @@ import Testing
         var meter = UplinkMeter(tariff(1), .init())
         meter.count(7)
         var record = UsageFile.Record()
-        meter.save(into: &record, period: 0)
+        meter.save(into: &record, period: 0, by: .unknown)
         meter.saved(as: record)
         meter.count(2)
-        meter.save(into: &record, period: 20_758)
+        meter.save(into: &record, period: 20_758, by: .set)
         #expect(record == UsageFile.Record(bytes: 9, period: 20_758, told: 0))
     }
 
@@ -142,7 +229,7 @@ import Testing
                 meter.count(1 << 61)
                 for period in [Int.min / 2, 0, 20_758] {
                     var record = known
-                    meter.save(into: &record, period: period)
+                    meter.save(into: &record, period: period, by: .set)
                     #expect(record.bytes == UsageFile.maximumBytes)
                 }
                 #expect(meter.used > 0 && meter.spent?.isFinite == true)
@@ -151,7 +238,7 @@ import Testing
             let low = "wwan0 5 \(Int.min) \(Int.min)\n"
             try low.write(toFile: path, atomically: false, encoding: .utf8)
             var record = try #require(try UsageFile(path: path).read("wwan0"))
-            UplinkMeter(tariff(1), record).save(into: &record, period: 20_758)
+            UplinkMeter(tariff(1), record).save(into: &record, period: 20_758, by: .set)
             #expect(record.bytes == 5 && record.period == 20_758)
         }
     }
@@ -204,6 +291,7 @@ import Testing
 
     @Test func whatIsNoFile() {
         #expect(throws: (any Error).self) { try UsageFile(path: "/dev/null") }
+        #expect(throws: (any Error).self) { try UsageFile(path: "/proc/usage") }
         #expect(throws: (any Error).self) { try UsageFile(path: "/nonexistent/usage") }
     }
 }

@@ -3,7 +3,8 @@ import Testing
 
 @testable import Shell
 
-/// What a capture is told of networks and addresses; what the kernel makes of it, Tests/System asks.
+/// What a capture is told of networks and addresses; what the kernel makes of it, Tests/System
+/// asks.
 @Suite struct CaptureTableTests {
     private func table(_ change: (inout CapturePlan) -> Void = { _ in }) -> CaptureTable {
         var plan = CapturePlan()

@@ -68,8 +68,8 @@ import Testing
         #expect(value(2_001) == .milliseconds(4))
     }
 
-    /// The loop goes round while a text is made; texts come in their order, and whoever gets one may
-    /// ask for another.
+    /// The loop goes round while a text is made; texts come in their order, and whoever gets one
+    /// may ask for another.
     @Test func longTextsHoldNobodyUp() throws {
         let loop = try EventLoop(), side = SideWork(loop: loop)
         var ends: [Int32] = [0, 0], got: [String] = [], rounds = 0

@@ -2,8 +2,8 @@ import Measures
 import Simulator
 import Subflow
 
-/// `simulate fairness`: two subflows beside plain TCPs, by algorithm, topology and rate. What a plain
-/// TCP would have taken is seen by one in their place, with the same seeds.
+/// `simulate fairness`: two subflows beside plain TCPs, by algorithm, topology and rate. What a
+/// plain TCP would have taken is seen by one in their place, with the same seeds.
 struct Fairness {
     private let arguments: Simulate.Arguments
 

@@ -6,14 +6,14 @@ import time
 
 from runner import check, seconds
 from test_reload import Files
-from world import content_hash
+from world import content_hash, sh
 
 ETHERNET = 14
 
 
-def money_pair(w, cell, wifi="", policy="cost: prefer-cheap\n"):
-    """Both uplinks, the cellular one with these keys; what they use is kept in the world's folder."""
-    os.environ["STATE_DIRECTORY"] = w.folder
+def money_pair(w, cell, wifi="", policy="cost: prefer-cheap\n", folder=None):
+    """Both uplinks, the cellular one with these keys; what they use is kept in the world's folder, or this one."""
+    os.environ["STATE_DIRECTORY"] = folder or w.folder
     try:
         pair = w.pair(proxy=f"uplinks:\n  - {{ interface: wifi{wifi} }}\n  - {{ interface: cell, {cell} }}\n{policy}",
                       uplinks=())
@@ -23,8 +23,8 @@ def money_pair(w, cell, wifi="", policy="cost: prefer-cheap\n"):
     return pair
 
 
-def again(w, pair):
-    os.environ["STATE_DIRECTORY"] = w.folder
+def again(w, pair, folder=None):
+    os.environ["STATE_DIRECTORY"] = folder or w.folder
     try:
         pair.start_proxy()
     finally:
@@ -49,6 +49,11 @@ def close_to(have, want, what):
     check(abs(have - want) <= max(100_000, want // 1000), f"{what}: {have} bytes, the interface has {want}")
 
 
+def saved_bytes(folder, name="cell"):
+    with open(f"{folder}/proxy.usage") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith(f"{name} ")), 0)
+
+
 def download(w, size):
     result = w.curl("-o", "/dev/null", "-w", "%{size_download}", f"http://origin.test/bytes/{size}")
     check(result.stdout == str(size).encode(), f"{result.stdout} of {size}: {result.stderr}")
@@ -60,7 +65,8 @@ def test_what_a_dear_uplink_carries_is_counted(w):
     for space in (w.app, w.mid):
         for uplink in ("wifi", "cell"):
             subprocess.run(["ip", "-n", space, "link", "set", uplink, "gso_max_segs", "1"], check=True)
-    pair = money_pair(w, "price: 5 EUR, allowance: 100MB, on_empty: stop")
+    # However slow the machine is: what waits, waits for the cheap one.
+    pair = money_pair(w, "price: 5 EUR, allowance: 100MB, on_empty: stop", policy="cost: prefer-cheap\npatience: 16s\n")
     download(w, 10_000_000)
     check(used(pair) < 500_000, f"{used(pair)} bytes over the dear uplink while the cheap one had room")
     w.down("wifi")
@@ -77,8 +83,7 @@ def test_what_a_dear_uplink_carries_is_counted(w):
     pair.proxy.wait()
     client.process.wait()
     time.sleep(0.3)
-    with open(f"{w.folder}/proxy.usage") as file:
-        saved = next(int(line.split()[1]) for line in file if line.startswith("cell "))
+    saved = saved_bytes(w.folder)
     w.notes.append(f"known before kill -9: {known}, saved: {saved}, the interface's: {carried(w)}")
     # What came when nobody was there any more is the interface's, and was nobody's to count.
     check(known - 100_000 <= saved <= carried(w) + 1_000, f"{saved} saved of {known} to {carried(w)}")
@@ -151,3 +156,43 @@ def test_a_used_up_uplink_is_slow(w):
     # A tenth of a second's worth may come at once.
     check(rate < 900 and took > 3, f"{rate:.0f} kbit/s, {took:.1f} s")
     pair.alive()
+
+
+@seconds(60)
+def test_a_disk_that_takes_nothing_is_one_warning(w):
+    """Full at first, sound, then read-only: it counts on, and what was counted is written once it can be."""
+    folder = f"{w.folder}/disk"
+    os.mkdir(folder)
+    sh(f"mount -t tmpfs -o size=64k none {folder}")
+    try:
+        sh(f"dd if=/dev/zero of={folder}/full bs=1k count=64 2>/dev/null || true")
+        pair = money_pair(w, "allowance: 4MB, on_empty: backup", policy="", folder=folder)
+        w.down("wifi")
+
+        def said():
+            return [line for line in w.text(pair.names[0]).splitlines() if "what uplinks have used" in line]
+        download(w, 3_300_000)
+        w.wait(lambda: "has used 80 %" in w.text(pair.names[0]), "the warning at 80 %")
+        known = used(pair)
+        check(known > 3_300_000 and saved_bytes(folder) == 0, f"{known} used, {saved_bytes(folder)} saved")
+        check(len(said()) == 1 and "can't be written" in said()[0], f"{said()}")
+        os.remove(f"{folder}/full")
+        w.wait(lambda: saved_bytes(folder) >= known, "what was counted to be written")
+        check(len(said()) == 2 and "is written again" in said()[1], f"{said()}")
+        check(w.text(pair.names[0]).count("has used 80 %") == 1, "the warning at 80 % came twice")
+        pair.proxy.send_signal(signal.SIGKILL)
+        pair.proxy.wait()
+        known = saved_bytes(folder)
+        sh(f"mount -o remount,ro {folder}")
+        again(w, pair, folder)
+        pair.wait_for_paths(1)
+        check(used(pair) >= known, f"{used(pair)} of {known} known from a file that can't be written")
+        download(w, 500_000)
+        check(saved_bytes(folder) == known and len(said()) == 3, f"{saved_bytes(folder)} saved, {said()}")
+        # Its namespace has a mount of its own.
+        for where in ("", f"nsenter -t {pair.proxy.pid} -m "):
+            sh(f"{where}mount -o remount,rw {folder}")
+        w.wait(lambda: saved_bytes(folder) >= known + 500_000, "the rest to be written")
+        pair.alive()
+    finally:
+        sh(f"umount -l {folder}")

@@ -154,8 +154,8 @@ final class HistoryStore {
     /// Somebody has moved the file away, or put another one in its place.
     var isReplaced: Bool { FileName(settings.path) != file }
 
-    /// The log of a file that was replaced goes with this object: SQLite would take it for that of the
-    /// file that stands there now, and write the one into the other.
+    /// The log of a file that was replaced goes with this object: SQLite would take it for that of
+    /// the file that stands there now, and write the one into the other.
     func abandon() {
         guard log != nil, FileName(settings.path + "-wal") == log else { return }
         unlink(settings.path + "-wal")

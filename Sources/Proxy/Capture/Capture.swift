@@ -39,8 +39,9 @@ final class Capture {
 
     /// Where programs ask for names; the proxy answers itself.
     static let namePort: UInt16 = 53
-    /// Connections that wait for a dial at once: the concentrator dials 512 of one user. Beyond, the
-    /// oldest is given up. Of one source no more than a part, so that a port scan is in nobody's way.
+    /// Connections that wait for a dial at once: the concentrator dials 512 of one user. Beyond,
+    /// the oldest is given up. Of one source no more than a part, so that a port scan is in
+    /// nobody's way.
     private static let maximumDials = 480
     private static let maximumDialsOfSource = 360
 

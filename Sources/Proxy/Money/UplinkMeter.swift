@@ -11,17 +11,14 @@ struct UplinkMeter {
         static func < (a: Stage, b: Stage) -> Bool { a.rawValue < b.rawValue }
     }
 
-    /// 2024-01-01: a clock before that has not been set.
-    private static let firstDay = 19_723
-    /// And some days.
-    private static let longestPeriod = 62
-
     /// As the settings say at present.
     var tariff: Tariff
-    /// In the file.
+    /// In the file, or what would be there.
     private(set) var saved: UsageFile.Record
-    /// Counted, and not in the file yet.
+    /// Counted, and not in `saved` yet.
     private(set) var unsaved = 0
+    /// A period changed while the file could not be written: `saved` is not in it.
+    private var isAhead = false
 
     init(_ tariff: Tariff, _ saved: UsageFile.Record) {
         self.tariff = tariff
@@ -32,37 +29,47 @@ struct UplinkMeter {
     var used: Int { saved.bytes &+ unsaved }
 
     /// A write is worth it: what a killed process loses is less than 0.1 %, and less than 100 kB of
-    /// little.
-    var isWorthSaving: Bool { unsaved >= max(32_000, used / 4_000) }
+    /// little, with a message of 64 kB and its headers that nobody has counted yet
+    /// (`DatagramSocket.carried`).
+    var isWorthSaving: Bool { unsaved >= max(24_000, used / 4_000) }
 
     mutating func count(_ bytes: Int) { unsaved &+= bytes }
 
+    /// Whether the file lacks something in `period`.
+    func isUnsaved(in period: Int) -> Bool { unsaved != 0 || isAhead || period != saved.period }
+
     /// Adds what is unsaved to what the file has, which another process may have changed; a period
     /// that has begun begins at nothing, with nothing told.
-    func save(into record: inout UsageFile.Record, period: Int) {
-        if period != record.period, let before = record.before, before.start == period {
-            // Back in it, or on to it once more: one of the two times the clock was wrong. What
-            // came meanwhile counts in the earlier one.
-            let meanwhile = period < record.period ? record.bytes : 0
-            record = UsageFile.Record(
-                bytes: before.bytes &+ meanwhile, period: period, before: record.asPeriod)
-        } else if period > record.period, record.period < Self.firstDay {
-            // What was counted before the clock was set is of this period.
-            record.period = period
-        } else if period > record.period {
-            record = UsageFile.Record(period: period, before: record.asPeriod)
-        } else if period >= Self.firstDay, record.period - period > Self.longestPeriod {
-            // The clock was far ahead then, or is far back now. One that merely went back begins no
-            // period, nor does one that was never set.
-            record.before = record.asPeriod
-            record.period = period
+    func save(into record: inout UsageFile.Record, period: Int, by change: ClockChange) {
+        if isAhead {
+            let known = record.period == saved.period ? record.bytes : 0
+            record = saved
+            record.bytes = max(record.bytes, known)
         }
-        record.bytes = min(max(0, record.bytes &+ unsaved), UsageFile.maximumBytes)
+        record.turn(to: period, by: change)
+        record.add(unsaved)
+        // What was told while it could not be written.
+        if record.period == saved.period { record.told = max(record.told, saved.told) }
     }
 
     mutating func saved(as record: UsageFile.Record) {
         saved = record
         unsaved = 0
+        isAhead = false
+    }
+
+    /// The file can't be written: a period begins all the same, here.
+    mutating func goOn(in period: Int, by change: ClockChange) {
+        guard period != saved.period else { return }
+        // Nothing is known yet: what the file has will be, once it can be read.
+        guard saved != UsageFile.Record() else { saved.period = period; return }
+        var record = saved
+        record.add(unsaved)
+        record.turn(to: period, by: change)
+        guard record.period != saved.period else { return }
+        saved = record
+        unsaved = 0
+        isAhead = true
     }
 
     mutating func note(told: Int) { saved.told = told }

@@ -47,16 +47,24 @@ final class UplinkMetering {
         }
     }
 
+    /// A clock that is adjusted by more seconds between two looks was set.
+    private static let clockTolerance: Int64 = 60
     /// How often time is looked at, and what was counted is written though it is little.
     private static let interval = Interval.seconds(1)
     /// A file that can't be written now and then is told of seldom.
     private var notices = NoticeLimit()
 
     private var plan: Plan
-    /// Opened once an uplink is counted.
+    private let path: String
+    /// Opened once an uplink is counted; where that fails, tried again when time is looked at.
     private var file: UsageFile?
     /// The last write failed: the next one is tried when time is looked at, not in each turn.
     private var isFailing = false
+    /// Seconds of the wall clock beside the loop's when the calendar was last looked at for an
+    /// uplink.
+    private var clockOffsets: [String: Int64] = [:]
+    /// Uplinks that have come to another stage since anything followed from it.
+    private var crossed: Set<String> = []
     private let driver: EngineDriver
     private let recorder: Recorder
     private let log: Logger
@@ -69,53 +77,55 @@ final class UplinkMetering {
     private let changed: (String, Consequence) -> Void
 
     /// `nameOf`: the name of an uplink's number; `changed` is called when something else follows
-    /// for an uplink, from here on. Throws where the file can't be opened.
+    /// for an uplink, from here on. A file that can't be had is a warning.
     init(
         _ settings: ProxySettings, driver: EngineDriver, recorder: Recorder, log: Logger,
         nameOf: @escaping (UplinkNumber) -> String?,
         changed: @escaping (String, Consequence) -> Void
-    ) throws(SystemError) {
+    ) {
         self.driver = driver
+        path = settings.usageFile
         self.recorder = recorder
         self.log = log
         self.nameOf = nameOf
         self.changed = changed
         plan = Plan(settings)
-        file = try prepare(settings)
+        open()
         for name in plan.tariffs.keys.sorted() { begin(name) }
         timer = driver.loop.timer(for: self) { $0.look() }
-        driver.loop.afterEvents { [weak self] in self?.count() }
+        driver.loop.afterEvents { [weak self] in self?.turn() }
         look()
     }
 
     // MARK: Settings
 
-    /// What other settings need of the system before anything is changed for them: the file, where
-    /// none is open yet. Nil where they need none.
-    func prepare(_ settings: ProxySettings) throws(SystemError) -> UsageFile? {
-        if let file { return file }
-        guard settings.uplinks.contains(where: { $0.tariff != nil }) else { return nil }
-        StatePath.prepare(settings.usageFile)
-        let file = try UsageFile(path: settings.usageFile)
-        if file.isDamaged {
-            log.warning(
-                "a line of the usage file can't be read: what it counted begins at 0",
-                metadata: ["file": "\(settings.usageFile)"])
-        }
-        return file
+    /// Opens the file, where there is anything to keep and it is not open yet.
+    private func open() {
+        guard file == nil, !plan.tariffs.isEmpty else { return }
+        StatePath.prepare(path)
+        guard let opened = try? UsageFile(path: path) else { return noteWriting(false) }
+        file = opened
+        guard opened.isDamaged else { return }
+        log.warning(
+            "a line of the usage file can't be read: what it counted begins at 0",
+            metadata: ["file": "\(path)"])
     }
 
-    /// Goes on with other prices, allowances and policy. `file`: as `prepare` gave it. What an
-    /// uplink has carried before it was counted does not count.
-    func apply(_ settings: ProxySettings, _ file: UsageFile?) {
+    /// Goes on with other prices, allowances and policy. What an uplink has carried before it was
+    /// counted does not count.
+    func apply(_ settings: ProxySettings) {
         let old = plan, next = Plan(settings)
         guard next != old else { return }
         count()
         plan = next
-        self.file = file ?? self.file
+        open()
         for name in meters.keys.sorted() where next.tariffs[name] == nil {
             save(name)
             meters[name] = nil
+            clockOffsets[name] = nil
+            for number in sockets.indices where sockets[number]?.name == name {
+                sockets[number]?.socket.carried = nil
+            }
         }
         for name in next.tariffs.keys.sorted() where next.tariffs[name] != old.tariffs[name] {
             let isNew = meters[name] == nil
@@ -150,9 +160,16 @@ final class UplinkMetering {
     private func passOver(_ name: String) {
         for number in sockets.indices where nameOf(number) == name {
             sockets[number] = driver.socket(number).map {
-                Socket(socket: $0, name: name, seen: Self.total($0))
+                watch($0, name, seen: Self.total($0))
             }
         }
+    }
+
+    /// Counts what the socket moves with each message, too: a turn may move more than a killed
+    /// process may lose.
+    private func watch(_ socket: DatagramSocket, _ name: String, seen: Int) -> Socket {
+        socket.carried = { [weak self] in self?.count() }
+        return Socket(socket: socket, name: name, seen: seen)
     }
 
     /// What follows for an uplink now.
@@ -172,17 +189,17 @@ final class UplinkMetering {
     /// can't be set.
     func set(_ bytes: Int, of name: String) -> String? {
         count()
-        guard var meter = meters[name], let file else {
+        guard var meter = meters[name] else {
             if meters.isEmpty { return "no uplink has a price or an allowance" }
             return "\(name) has neither a price nor an allowance, only "
                 + meters.keys.sorted().joined(separator: ", ")
         }
         guard bytes <= UsageFile.maximumBytes else { return "no uplink has carried so much" }
         let day = Self.today.day
-        let record = file.change(name) { record in
+        let record = file?.change(name) { record in
             record = UsageFile.Record(bytes: bytes, period: Self.period(meter.tariff, day))
         }
-        guard let record else { return "\(file.path) can't be written" }
+        guard let record else { return "\(path) can't be written" }
         meter.count(-meter.unsaved)
         meter.saved(as: record)
         meters[name] = meter
@@ -201,7 +218,21 @@ final class UplinkMetering {
 
     // MARK: Counting
 
-    /// After every turn of the loop. A socket that was replaced in the turn is still asked once.
+    /// After every turn of the loop.
+    private func turn() {
+        count()
+        guard !crossed.isEmpty else { return }
+        let names = crossed.sorted()
+        crossed = []
+        for name in names {
+            save(name)
+            tell(name)
+            conclude(name)
+        }
+    }
+
+    /// What the sockets have moved since it was last asked for; in the middle of a turn nothing
+    /// follows from it. A socket that was replaced in the turn is still asked once.
     private func count() {
         guard !meters.isEmpty else { return }
         for number in sockets.indices {
@@ -213,13 +244,13 @@ final class UplinkMetering {
                     sockets[number]?.seen = total
                 }
                 if known.socket === now { continue }
+                known.socket.carried = nil
                 sockets[number] = nil
             }
             guard let now, let name = nameOf(number), meters[name] != nil else { continue }
-            sockets[number] = Socket(socket: now, name: name, seen: 0)
             let total = Self.total(now)
+            sockets[number] = watch(now, name, seen: total)
             if total > 0 { add(total, to: name) }
-            sockets[number]?.seen = total
         }
     }
 
@@ -234,26 +265,22 @@ final class UplinkMetering {
         guard let before = meters[name]?.stage else { return }
         meters[name]?.count(bytes)
         if meters[name]?.isWorthSaving == true, !isFailing { save(name) }
-        guard let stage = meters[name]?.stage, stage != before else { return }
-        save(name)
-        tell(name)
-        conclude(name)
+        if meters[name]?.stage != before { crossed.insert(name) }
     }
 
     private func save(_ name: String) {
-        guard var meter = meters[name], let file else { return }
-        let period = Self.period(meter.tariff, Self.today.day)
-        guard meter.unsaved != 0 || period != meter.saved.period else { return }
+        guard var meter = meters[name] else { return }
+        let period = Self.period(meter.tariff, Self.today.day), change = clockChange(name)
+        guard meter.isUnsaved(in: period) else { return }
         let unsaved = meter
-        let record = file.change(name) { unsaved.save(into: &$0, period: period) }
-        noteWriting(record != nil, to: file)
-        guard let record else { return }
-        meter.saved(as: record)
+        let record = file?.change(name) { unsaved.save(into: &$0, period: period, by: change) }
+        noteWriting(record != nil)
+        if let record { meter.saved(as: record) } else { meter.goOn(in: period, by: change) }
         meters[name] = meter
     }
 
     /// A file that can't be written is told of once, and that it can be again.
-    private func noteWriting(_ isDone: Bool, to file: UsageFile) {
+    private func noteWriting(_ isDone: Bool) {
         guard isFailing == isDone else { return }
         isFailing = !isDone
         guard notices.pass(at: driver.now) != nil else { return }
@@ -261,13 +288,14 @@ final class UplinkMetering {
             isDone
                 ? "what uplinks have used is written again"
                 : "what uplinks have used can't be written: it counts on, and is lost with the process",
-            metadata: ["file": "\(file.path)"])
+            metadata: ["file": "\(path)"])
     }
 
     // MARK: What follows
 
     /// Time goes by: what is unsaved is written, periods begin.
     private func look() {
+        open()
         for name in meters.keys.sorted() {
             let before = meters[name]?.saved.period
             save(name)
@@ -328,6 +356,14 @@ final class UplinkMetering {
     }
 
     // MARK: The calendar
+
+    /// Whether the clock was set since this was last asked for the uplink.
+    private func clockChange(_ name: String) -> ClockChange {
+        let now = Int64(time(nil)) &- driver.now.nanoseconds / 1_000_000_000
+        defer { clockOffsets[name] = now }
+        guard let before = clockOffsets[name] else { return .unknown }
+        return abs(now &- before) > Self.clockTolerance ? .set : .passed
+    }
 
     /// The local day since 1970, and how much of it has gone by, 0 to 1.
     private static var today: (day: Int, part: Double) {

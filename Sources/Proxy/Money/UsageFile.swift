@@ -27,6 +27,11 @@ final class UsageFile {
         var bytes: Int
         /// Its first day, since 1970.
         var start: Int
+        /// Where the clock was set, and so may be set back to it: what has been counted since, in
+        /// whichever period. Nil: time went by.
+        var since: Int?
+        /// The clock was set from it to another time, and not back yet.
+        var isAway = false
     }
 
     /// Uplinks that are remembered, whatever the configuration was meanwhile.
@@ -38,21 +43,46 @@ final class UsageFile {
     static let maximumBytes = 1_000_000_000_000_000_000
 
     let path: String
-    private let descriptor: Int32
+    private var descriptor: Int32
+    /// False where it could be opened for reading only.
+    private var isWritable: Bool
     /// Lines that could not be read when the file was opened.
     private(set) var isDamaged = false
 
-    /// Opens the file, which is made where it is missing, readable by its owner alone.
+    /// Opens the file, which is made where it is missing, readable by its owner alone. One that may
+    /// not be written at present is read; `change` tries again.
     init(path: String) throws(SystemError) {
         self.path = path
-        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
+        do throws(SystemError) {
+            descriptor = try Self.open(path, O_RDWR | O_CREAT)
+            isWritable = true
+        } catch {
+            guard [EROFS, EACCES, EPERM].contains(error.code) else { throw error }
+            descriptor = try Self.open(path, O_RDONLY)
+            isWritable = false
+        }
+        isDamaged = lines().contains { !$0.isEmpty && Self.parse($0) == nil }
+    }
+
+    private static func open(_ path: String, _ how: Int32) throws(SystemError) -> Int32 {
+        let descriptor = Glibc.open(path, how | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o600)
         guard descriptor >= 0 else { throw SystemError("open \(path)", code: errno) }
         var about = stat()
         guard fstat(descriptor, &about) == 0, about.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
             throw SystemError("open \(path), which is no file", code: EINVAL)
         }
-        isDamaged = lines().contains { !$0.isEmpty && Self.parse($0) == nil }
+        return descriptor
+    }
+
+    /// Whether it may be written, which it may be again.
+    private func admitsWriting() -> Bool {
+        if isWritable { return true }
+        guard let again = try? Self.open(path, O_RDWR | O_CREAT) else { return false }
+        close(descriptor)
+        descriptor = again
+        isWritable = true
+        return true
     }
 
     deinit { close(descriptor) }
@@ -63,10 +93,11 @@ final class UsageFile {
     }
 
     /// Changes what the file has of `name` while nobody else does; what it has then. Nil, with
-    /// nothing changed, where it can't be written: a full disk, or 64 other names.
+    /// nothing changed, where it can't be written: a full disk, one that is read-only, or 64 other
+    /// names.
     func change(_ name: String, _ change: (inout Record) -> Void) -> Record? {
         guard name.utf8.count <= Self.maximumName, !name.contains(where: \.isWhitespace),
-            FileLock.take(descriptor)
+            admitsWriting(), FileLock.take(descriptor)
         else { return nil }
         defer { FileLock.release(descriptor) }
         let lines = lines()
@@ -82,6 +113,9 @@ final class UsageFile {
         return pwrite(descriptor, line, line.count, offset) == line.count ? record : nil
     }
 
+    /// As many bytes as may be counted.
+    static func clamped(_ bytes: Int) -> Int { min(max(0, bytes), maximumBytes) }
+
     // MARK: Lines
 
     private func lines() -> [String] {
@@ -95,19 +129,22 @@ final class UsageFile {
     }
 
     /// `NAME BYTES PERIOD TOLD`, and in a line of text below it, which nobody has to have:
-    /// `  before BYTES PERIOD`.
+    /// `  before BYTES PERIOD`, and behind it what was counted since where the clock was set;
+    /// `away` instead of `before` where it was not set back yet.
     private static func parse(_ line: String) -> (name: String, record: Record)? {
         let parts = line.split(separator: "\n")
         let words = parts.first?.split(separator: " ") ?? []
         guard words.count == 4, let bytes = Int(words[1]), bytes >= 0, let period = Int(words[2]),
             let told = Int(words[3])
         else { return nil }
-        var record = Record(bytes: min(bytes, maximumBytes), period: period, told: told)
+        var record = Record(bytes: clamped(bytes), period: period, told: told)
         let more = parts.dropFirst().first?.split(separator: " ") ?? []
-        if more.count == 3, more[0] == "before", let bytes = Int(more[1]), bytes >= 0,
-            let start = Int(more[2])
+        if more.count == 3 || more.count == 4, more[0] == "before" || more[0] == "away",
+            let bytes = Int(more[1]), bytes >= 0, let start = Int(more[2])
         {
-            record.before = Period(bytes: min(bytes, maximumBytes), start: start)
+            record.before = Period(
+                bytes: clamped(bytes), start: start, isAway: more[0] == "away")
+            if more.count == 4 { record.before?.since = Int(more[3]).map { clamped($0) } }
         }
         return (String(words[0]), record)
     }
@@ -115,8 +152,14 @@ final class UsageFile {
     private static func write(_ name: String, _ record: Record) -> [UInt8] {
         var line = Array("\(name) \(record.bytes) \(record.period) \(record.told)".utf8)
         if let before = record.before {
-            let more = Array("\n  before \(before.bytes) \(before.start)".utf8)
-            if line.count + more.count < lineLength { line += more }
+            let word = before.isAway ? "away" : "before"
+            let more = Array("\n  \(word) \(before.bytes) \(before.start)".utf8)
+            let since = Array((before.since.map { " \($0)" } ?? "").utf8)
+            if line.count + more.count + since.count < lineLength {
+                line += more + since
+            } else if line.count + more.count < lineLength {
+                line += more
+            }
         }
         line += [UInt8](repeating: 32, count: max(0, lineLength - 1 - line.count))
         return Array(line.prefix(lineLength - 1)) + [10]

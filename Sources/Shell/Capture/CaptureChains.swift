@@ -267,8 +267,9 @@ extension CaptureTable {
     }
 
     /// A segment of a program's connection that nobody has captured: others have opened it, it is
-    /// older than the capture, or connection tracking has forgotten it. The last is turned round: the
-    /// proxy's socket has it, or its listener answers with a reset; by NAT nothing could know it.
+    /// older than the capture, or connection tracking has forgotten it. The last is turned round:
+    /// the proxy's socket has it, or its listener answers with a reset; by NAT nothing could know
+    /// it.
     private var olderOfMachine: [String] {
         guard !isEnding else { return ["\(Self.isNoSYN) accept"] }
         // What is not tracked can't carry the mark by which it would be turned round.

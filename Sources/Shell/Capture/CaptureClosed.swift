@@ -1,8 +1,8 @@
 /// The kill switch: what would be captured is dropped where nobody has captured it, since the
 /// process is gone, or its table.
 ///
-/// It decides as the capture does, right behind it, and lets go on whatever has a mark of Braid's by
-/// then.
+/// It decides as the capture does, right behind it, and lets go on whatever has a mark of Braid's
+/// by then.
 extension CaptureTable {
     private static let closedPriority = priority + 1
 

@@ -371,8 +371,8 @@ public final class CaptureInstallation {
         if !addresses.kept.isEmpty { check?.arm(after: Self.checkInterval) }
     }
 
-    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where one
-    /// is missing.
+    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where
+    /// one is missing.
     static func show(_ tables: NFTables) -> String {
         var text = ""
         for table in [CaptureTable.name, CaptureTable.closedName] {

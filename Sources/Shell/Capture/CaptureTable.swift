@@ -100,8 +100,8 @@ struct CaptureTable {
         return out
     }
 
-    /// A chain's name and its rules, the first of which says where it stands; none: there is no such
-    /// chain.
+    /// A chain's name and its rules, the first of which says where it stands; none: there is no
+    /// such chain.
     typealias Chain = (name: String, rules: [String])
 
     private static func text(_ chains: [Chain]) -> String {

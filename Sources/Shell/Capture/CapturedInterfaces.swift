@@ -7,8 +7,8 @@ struct CapturedInterfaces {
     /// None is there yet.
     init(_ configured: [String]) { self.configured = configured }
 
-    /// Their names now, the configured ones first and whether they are there or not; and the numbers
-    /// of those that are.
+    /// Their names now, the configured ones first and whether they are there or not; and the
+    /// numbers of those that are.
     mutating func look(_ links: [NetworkSnapshot.Link]) -> (names: [String], numbers: [Int]) {
         for link in links where configured.contains(link.name) { known.insert(link.index) }
         known.formIntersection(links.map(\.index))
