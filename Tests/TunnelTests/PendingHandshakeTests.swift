@@ -40,12 +40,12 @@ import Testing
         var pending = PendingHandshakes()
         for n in 0..<3 { pending.add(handshake(n)) }
         #expect(pending.oldest?.indices.slot == 0)
-        #expect(pending.deadline == .zero + Limits.unconfirmedLifetime)
+        #expect(pending.deadline == Instant.zero + Limits.unconfirmedLifetime)
         pending.remove(Bytes16(a: 0, b: 1))
         pending.remove(Bytes16(a: 7, b: 7))
         #expect(pending.count == 2 && pending.oldest?.indices.slot == 1)
         #expect(pending[SessionSlot(0).index(salt: 5)] == nil)
-        #expect(pending.deadline == .zero + .seconds(1) + Limits.unconfirmedLifetime)
+        #expect(pending.deadline == Instant.zero + .seconds(1) + Limits.unconfirmedLifetime)
         // The same hello again counts once.
         pending.add(handshake(1))
         #expect(pending.count == 2 && pending.oldest?.indices.slot == 2)
