@@ -46,6 +46,8 @@ struct PendingHandshakes {
     private var helloOf: [UInt32: Bytes16] = [:]
     /// Their hellos' first MACs, the oldest first.
     private var order: [Bytes16] = []
+    /// By which sessions may go on, by their slots: how many each has.
+    private var resuming: [SessionSlot: Int] = [:]
 
     var count: Int { order.count }
     /// When the oldest is forgotten; `.distantFuture` where there is none.
@@ -63,6 +65,9 @@ struct PendingHandshakes {
     /// The one that records with this session index mean.
     subscript(index: UInt32) -> PendingHandshake? { helloOf[index].flatMap { byHello[$0] } }
 
+    /// Whether the session in the slot may go on by one of them.
+    func mayResume(_ slot: SessionSlot) -> Bool { resuming[slot] != nil }
+
     /// Those that `fits`, the oldest first.
     func all(where fits: (PendingHandshake) -> Bool) -> [PendingHandshake] {
         order.compactMap { byHello[$0] }.filter(fits)
@@ -73,11 +78,16 @@ struct PendingHandshakes {
         byHello[handshake.mac1] = handshake
         helloOf[handshake.indices.local] = handshake.mac1
         order.append(handshake.mac1)
+        if handshake.resumes { resuming[handshake.indices.slot, default: 0] += 1 }
     }
 
     mutating func remove(_ mac1: Bytes16) {
         guard let handshake = byHello.removeValue(forKey: mac1) else { return }
         helloOf[handshake.indices.local] = nil
         order.removeAll { $0 == mac1 }
+        let slot = handshake.indices.slot
+        if handshake.resumes, let others = resuming[slot] {
+            resuming[slot] = others > 1 ? others - 1 : nil
+        }
     }
 }

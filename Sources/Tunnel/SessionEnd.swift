@@ -37,7 +37,9 @@ extension Endpoint {
     func end(_ session: Session, reason: String, at now: Instant) {
         guard sessions[session.slot] === session else { return }
         if !session.streams.isEmpty { ending.append(session) }
-        forgetPending { $0.indices.slot == session.slot }
+        if listener?.pending.mayResume(session.slot) == true {
+            forgetPending { $0.indices.slot == session.slot }
+        }
         session.keys.wipe()
         for case let path? in session.paths { session.user?.past.keep(path) }
         session.user?.sessions.removeAll { $0 == session.slot }

@@ -12,17 +12,18 @@ import Testing
         memory: MemoryShare(of: MemoryBudget(limit: 1 << 20)), flows: SharedLimit(10), wallClock: 0)
 
     /// The `n`th, in slot `n`, a second after the one before it.
-    private func handshake(_ n: Int) -> PendingHandshake {
+    private func handshake(_ n: Int, salt: UInt32 = 5, resumes: Bool = false) -> PendingHandshake {
         let opened = Instant.zero + .seconds(Int64(n))
         return PendingHandshake(
             user: user, instance: 1,
             indices: SessionIndices(
-                slot: SessionSlot(n), local: SessionSlot(n).index(salt: 5), remote: 9),
-            resumes: false, suite: .chaCha20Poly1305,
+                slot: SessionSlot(n), local: SessionSlot(n).index(salt: salt), remote: 9),
+            resumes: resumes, suite: .chaCha20Poly1305,
             keys: EpochKeys(
                 epoch: 0, suite: .chaCha20Poly1305,
                 keys: NoiseHandshake.TransportKeys(send: .zero, receive: .zero), since: opened),
-            openedAt: opened, mac1: Bytes16(a: UInt64(n), b: 1), hello: [1], welcome: [2])
+            openedAt: opened, mac1: Bytes16(a: UInt64(n), b: salt == 5 ? 1 : UInt64(salt)),
+            hello: [1], welcome: [2])
     }
 
     @Test func foundByHelloAndByIndex() {
@@ -49,6 +50,20 @@ import Testing
         // The same hello again counts once.
         pending.add(handshake(1))
         #expect(pending.count == 2 && pending.oldest?.indices.slot == 2)
+    }
+
+    /// A session that ends asks whether it has any before it looks for them.
+    @Test func sessionsThatMayGoOnAreKnown() {
+        var pending = PendingHandshakes()
+        pending.add(handshake(3))
+        pending.add(handshake(4, salt: 6, resumes: true))
+        pending.add(handshake(4, salt: 7, resumes: true))
+        #expect(!pending.mayResume(3) && pending.mayResume(4) && !pending.mayResume(5))
+        pending.remove(Bytes16(a: 4, b: 6))
+        #expect(pending.mayResume(4))
+        pending.remove(Bytes16(a: 4, b: 7))
+        pending.remove(Bytes16(a: 4, b: 7))
+        #expect(!pending.mayResume(4) && pending.count == 1)
     }
 
     /// What one was changed to stays; what is gone does not come back by it.
