@@ -9,9 +9,9 @@ final class Coupled: CongestionController {
     /// Of its own until the connection's is given.
     private var coupling = CongestionCoupling()
     private var place: Int
-    /// What the window should be beside what it is. It is whole segments, the nearest: a sender
-    /// fills up the last one, and half a segment more on each of several subflows is more than a
-    /// TCP's share of a thin line.
+    /// What the window should be beyond what it is. It is whole segments, those that it has earned:
+    /// a sender fills up the last one, and half a segment more on each of several subflows is more
+    /// than a TCP's share of a thin line, whose window grows when a whole segment is earned, too.
     private var fraction = 0.0
     /// Bytes acknowledged before and since the last loss.
     private var distanceBefore = 0.0
@@ -66,7 +66,7 @@ final class Coupled: CongestionController {
     }
 
     private func set(_ exact: Double) {
-        window = max(Int((exact / Double(segmentSize)).rounded()), 1) &* segmentSize
+        window = max(Int((exact / Double(segmentSize)).rounded(.down)), 1) &* segmentSize
         fraction = exact - Double(window)
     }
 
