@@ -44,11 +44,15 @@ import Wire
     @Test func associationsBeginAtAPace() {
         var pace = AssociationPace()
         func begun(_ sources: [String], at now: Instant) -> Int {
-            (0..<5_000).count { pace.take(IPAddress(sources[$0 % sources.count])!, at: now) }
+            (0..<5_000).count {
+                pace.take(IPAddress(sources[$0 % sources.count])!, isProgram: false, at: now)
+            }
         }
         #expect(begun(["192.0.2.1"], at: .zero) == 480)
         #expect(begun(["192.0.2.2"], at: .zero) == 480)
         #expect(begun(["192.0.2.3"], at: .zero) == 0, "all have had what they may")
+        let isBegun = pace.take(IPAddress("192.0.2.4")!, isProgram: true, at: .zero)
+        #expect(isBegun, "this machine's programs have their own")
         #expect(begun(["192.0.2.1"], at: .zero + .seconds(1)) == 200)
         pace.forgetRested(at: .zero + .seconds(60))
         #expect(begun((1...250).map { "192.0.2.\($0)" }, at: .zero + .seconds(60)) == 960)

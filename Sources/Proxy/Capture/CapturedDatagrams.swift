@@ -131,7 +131,8 @@ final class CapturedDatagrams {
             server.session.hasten()
             return nil
         }
-        guard pace.take(client.address, at: now) else { return nil }
+        let isProgram = server.names.isThisMachine(client.address)
+        guard pace.take(client.address, isProgram: isProgram, at: now) else { return nil }
         if ofSource[client.address] >= Self.maximumOfSource {
             leastMissed { $0.client.address == client.address }?.leave()
         } else if associations.count >= Self.maximum {
