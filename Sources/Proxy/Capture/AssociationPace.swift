@@ -1,9 +1,9 @@
 import Measures
 
 /// How often associations of captured datagrams may begin: each opens a connection through the
-/// tunnel, so that who tries every port, or speaks in many names, must not fill it. Programs of this
-/// machine and clients of its networks have a pace each: who speaks in many names of a network is in
-/// no program's way.
+/// tunnel, so that who tries every port, or speaks in many names, must not fill it. Programs of
+/// this machine and clients of its networks have a pace each: who speaks in many names of a network
+/// is in no program's way.
 struct AssociationPace {
     /// Of one source, at once and then a second.
     private static let burstOfSource = 480.0
