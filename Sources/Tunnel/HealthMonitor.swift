@@ -16,9 +16,6 @@ struct HealthMonitor {
     private(set) var roundTrip = PathRoundTrip()
     private(set) var silence = SilenceDetector()
     private(set) var probe = PathProber()
-    /// The longest distance between the arrivals whose end is asked about; nil where that is not
-    /// what called for the probe.
-    private var distance: Interval?
     /// When something authentic last came; zero before.
     private(set) var lastArrival = Instant.zero
 
@@ -74,16 +71,11 @@ struct HealthMonitor {
 
     /// How long the answer to a probe may take that silence has called for already: two witnesses
     /// need a shorter time-out than one.
-    ///
-    /// Round trips during a transfer vary by the queue that it fills, and that has drained where
-    /// nothing comes any more. What the path itself delays by turns is in the arrivals' distances.
     private func shortened(_ bound: Interval) -> Interval {
         guard roundTrip.isKnown else { return bound }
         let minimum = min(
             max(roundTrip.minimum / 4, Limits.minimumProbeVariation), Limits.minimumVariation)
-        let usual = roundTrip.bound(multiple: 2, minimumVariation: minimum)
-        guard let distance else { return min(bound, usual) }
-        return min(bound, usual, roundTrip.recentMinimum + max(minimum, distance * 2))
+        return min(bound, roundTrip.bound(multiple: 2, minimumVariation: minimum))
     }
 
     /// A probe is to tell something else than whether the path lives, such as a size. True where it
@@ -207,10 +199,8 @@ struct HealthMonitor {
     mutating func advance(to now: Instant, timeout: Interval, warmAt: Instant?) -> Due {
         guard isOpen else { return .nothing }
         if probe.isOutstanding { return probe.deadline <= now ? .answerOverdue : .nothing }
-        let endsStreak = silence.streak.silentAt <= now
         if silence.isOverdue(timeout: timeout, at: now) {
             probe.reason = .silence
-            distance = endsStreak ? silence.streak.maximum : nil
             return .probeOfSilence
         }
         guard let warmAt, warmAt <= now else { return .nothing }

@@ -68,7 +68,7 @@ struct ArrivalStreak {
     private(set) var count = 0
     private var gap = Interval.zero
     /// The longest distance of late; what a stall leaves fades within a hundred arrivals or two.
-    private(set) var maximum = Interval.zero
+    private var maximum = Interval.zero
     /// When its silence calls for a probe; `.distantFuture` where it does not.
     private(set) var silentAt = Instant.distantFuture
 

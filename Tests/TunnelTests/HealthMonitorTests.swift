@@ -107,34 +107,6 @@ import Testing
         #expect(works?.endsReport == true)
     }
 
-    /// Round trips of a transfer vary by the queue that it fills. Where nothing comes any more that
-    /// has drained, and how evenly things came tells how much the path itself varies.
-    @Test(arguments: [2, 25] as [Int64])
-    func theEndOfEvenArrivalsIsJudgedSooner(distance: Int64) {
-        var path = usable(), now = start
-        for sample in [60, 35, 65, 40, 70, 30, 55] as [Int64] {
-            now = now + .seconds(1)
-            _ = path.answered(
-                .milliseconds(sample), .init(isProven: true, mayAsk: false), at: now)
-        }
-        let usual = path.roundTrip.bound(
-            multiple: 2, minimumVariation: Limits.minimumProbeVariation)
-        for _ in 0..<100 {
-            now = now + .milliseconds(distance)
-            _ = path.arrived(at: now)
-            _ = path.receivedData(at: now)
-        }
-        now = path.deadline(timeout: bound, warmAt: nil)
-        let due = path.advance(to: now, timeout: bound, warmAt: nil)
-        #expect(due == .probeOfSilence)
-        _ = path.nextProbe(isLong: false, isNarrow: false, at: now)
-        let until = path.probeSent(bound: .seconds(1), at: now)
-        let even = Interval.milliseconds(30) + Limits.minimumProbeVariation
-        #expect(
-            until == now + (distance == 2 ? even : min(usual, .milliseconds(30 + 2 * distance))))
-        #expect(usual > even + .milliseconds(20), "\(usual.milliseconds)")
-    }
-
     @Test func aRoutineProbeNeedsTwoMissingAnswers() {
         var path = usable(), now = start
         let warm = path.warmAt(isBusy: true, keptSince: .zero)
