@@ -34,8 +34,8 @@ struct ConcentratorReports {
             note(.sessionResumed, session, silence: Int(silence.milliseconds), at: now)
         case .sessionClosed(let session, let reason):
             note(
-                reason == SessionEnd.replaced ? .sessionTakenOver : .sessionClosed, session,
-                detail: reason, at: now)
+                reason == .replaced ? .sessionTakenOver : .sessionClosed, session,
+                detail: "\(reason)", at: now)
             sessions[session] = nil
         case .pathChanged(let session, let path, _, _, let health):
             let news = sessions[session]?.paths.path(

@@ -94,8 +94,8 @@ final class ProxyReports {
             let name = names.removeValue(forKey: session) ?? 0
             uplinks.sessionClosed(name)
             recorder.note(
-                reason == SessionEnd.replaced || name != lastName
-                    ? .sessionTakenOver : .sessionClosed, detail: reason,
+                reason == .replaced || name != lastName
+                    ? .sessionTakenOver : .sessionClosed, detail: "\(reason)",
                 numbers: numbers(session))
         case .pathChanged(let session, let path, let uplink, _, let health):
             let news = uplinks.path(

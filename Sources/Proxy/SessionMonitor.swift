@@ -198,7 +198,7 @@ final class SessionMonitor {
         versionNote = note
     }
 
-    private func closed(_ session: SessionSlot, _ reason: String) {
+    private func closed(_ session: SessionSlot, _ reason: SessionEnd) {
         reachability.sessionClosed()
         silentSince = nil
         addresses?.isNeeded = reachability.sessions == 0

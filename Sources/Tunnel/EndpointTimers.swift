@@ -87,7 +87,7 @@ extension Endpoint {
                     beginHandshake(at: now)
                 }
                 session.refreshTimers(at: now)
-            case .isOver(let reason): end(session, reason: reason, at: now)
+            case .isOver(let reason): end(session, reason, at: now)
             }
         }
     }

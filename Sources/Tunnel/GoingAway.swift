@@ -43,7 +43,7 @@ extension Endpoint {
             let oldest = left.min(by: { $0.openedAt < $1.openedAt })
         else { return }
         oldest.sendClose(.replaced, at: now)
-        end(oldest, reason: SessionEnd.left, at: now)
+        end(oldest, .left, at: now)
     }
 
     /// Proxy: nothing comes any more in a session that another one has replaced. Its process has
@@ -53,7 +53,7 @@ extension Endpoint {
         if session.hasExpiredKeys
             || currentSession.map({ $0.activity.lastArrival >= silence }) == true
         {
-            return end(session, reason: SessionEnd.left, at: now)
+            return end(session, .left, at: now)
         }
         session.goingAway = .replaced(lookAt: now + Limits.replacedLook)
         currentSession?.probeUsablePaths(at: now)

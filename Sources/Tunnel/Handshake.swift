@@ -309,7 +309,7 @@ extension Endpoint {
             leave(old, at: now)
         } else if let old {
             if !attempt.insists { keepUnheard(of: old, at: now) }
-            end(old, reason: SessionEnd.replaced, at: now)
+            end(old, .replaced, at: now)
         }
         host.emit(.sessionOpened(session: session.slot, user: ""))
         session.begin(arrival, at: now)

@@ -338,7 +338,7 @@ extension Endpoint {
             // One that is going away has connections to its end beside it.
             if other.isGoingAway { continue }
             if other.instance == session.instance {
-                end(other, reason: SessionEnd.replaced, at: now)
+                end(other, .replaced, at: now)
             } else if HelloPayload.machine(of: other.instance)
                 == HelloPayload.machine(of: session.instance)
             {

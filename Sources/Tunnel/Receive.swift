@@ -32,9 +32,9 @@ extension Endpoint {
             endHandshake()
         }
         if let reason = session.receive(record, from: source, at: now) {
-            end(session, reason: "closed by the peer (\(reason))", at: now)
+            end(session, reason, at: now)
             // Another process serves there already: those that come next need not wait.
-            if isProxy, currentSession == nil, reason == "\(CloseFrame.Reason.moved)" {
+            if isProxy, currentSession == nil, reason == .closed(.moved) {
                 beginHandshake(at: now)
             }
         }
@@ -109,7 +109,7 @@ struct Arrival {
     /// Paths that end or are silent: looked at last.
     var endings: [PathStateFrame] = []
     /// The peer closes the session, and why.
-    var close: String?
+    var end: SessionEnd?
 }
 
 extension Session {
@@ -139,7 +139,7 @@ extension Session {
     }
 
     /// Takes an authentic record; why the peer closes the session, where it does.
-    func receive(_ record: OpenRecord, from source: PathAddress, at now: Instant) -> String? {
+    func receive(_ record: OpenRecord, from source: PathAddress, at now: Instant) -> SessionEnd? {
         let path: Path
         if let known = paths[PathID(record.header.path)] {
             path = known
@@ -162,7 +162,7 @@ extension Session {
         var arrival = Arrival(
             path: path, number: record.number, source: source, length: record.length)
         readFrames(record.frames, &arrival, at: now)
-        return arrival.close
+        return arrival.end
     }
 
     /// Frames until the end, or until one whose length is not known: then the rest means nothing.
@@ -233,7 +233,7 @@ extension Session {
             receive(frame, arrival.path, at: now)
         case .close:
             guard let frame = CloseFrame.read(bytes) else { return false }
-            arrival.close = frame.reason.map { "\($0)" } ?? "unknown reason"
+            arrival.end = .closed(frame.reason)
             life = .closing
         case .joinRequest:
             guard let frame = JoinRequestFrame.read(bytes) else { return false }

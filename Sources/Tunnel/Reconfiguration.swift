@@ -25,7 +25,7 @@ extension Endpoint {
         for slot in user.sessions {
             guard let session = sessions[slot] else { continue }
             session.sendClose(.removed, at: now)
-            end(session, reason: "its user was removed", at: now)
+            end(session, .userRemoved, at: now)
         }
     }
 

@@ -4,7 +4,7 @@ enum SessionDemand {
     case modeFollows(ModeByUse)
     /// Proxy: it hears nothing, or its keys are gone.
     case needsHandshake
-    case isOver(reason: String)
+    case isOver(SessionEnd)
 
     /// The endpoint does it before the session goes on: no deadline is set yet.
     var comesFirst: Bool {

@@ -3,12 +3,35 @@ import Measures
 import Multipath
 import Wire
 
-/// Reasons of `EndpointEvent.sessionClosed` that others tell apart.
-public enum SessionEnd {
+/// Why a session has ended.
+public enum SessionEnd: Equatable, Sendable, CustomStringConvertible {
     /// The same proxy has opened another one.
-    public static let replaced = "replaced by a new session"
+    case replaced
     /// Another process has followed the concentrator's, and this session's connections have ended.
-    public static let left = "its process was followed by another one"
+    case left
+    /// This process ends.
+    case shutDown
+    /// Nothing was heard for too long.
+    case silent
+    /// At the concentrator: its user was removed.
+    case userRemoved
+    /// At the concentrator: the user has `newer` sessions besides, as many as one may have.
+    case oldest(newer: Int)
+    /// The peer's close frame; nil for a reason that is not known here.
+    case closed(CloseFrame.Reason?)
+
+    public var description: String {
+        switch self {
+        case .replaced: "replaced by a new session"
+        case .left: "its process was followed by another one"
+        case .shutDown: "shut down"
+        case .silent: "silent"
+        case .userRemoved: "its user was removed"
+        case .oldest(let newer): "the user has \(newer) newer ones"
+        case .closed(let reason):
+            "closed by the peer (\(reason.map { "\($0)" } ?? "unknown reason"))"
+        }
+    }
 }
 
 /// How sessions end: an end that closes one tells the other, its slot is free at once, and its
@@ -27,14 +50,14 @@ extension Endpoint {
         host.proxy.waiting.removeAll()
         for case let session? in sessions where !session.isClosing {
             session.sendClose(isFollowed ? .moved : .shutDown, at: now)
-            end(session, reason: "shut down", at: now)
+            end(session, .shutDown, at: now)
         }
         failStreams(maximum: .max, at: now)
     }
 
     /// Ends a session whose peer knows or will never hear of it: its slot is free, and its streams
     /// fail in the calls that follow.
-    func end(_ session: Session, reason: String, at now: Instant) {
+    func end(_ session: Session, _ reason: SessionEnd, at now: Instant) {
         guard sessions[session.slot] === session else { return }
         if !session.streams.isEmpty { ending.append(session) }
         if listener?.pending.mayResume(session.slot) == true {

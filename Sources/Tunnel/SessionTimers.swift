@@ -150,7 +150,7 @@ extension Session {
     /// What a timer that is due does; what the endpoint is to do about it.
     private func fire(_ timer: SessionTimer, at now: Instant) -> SessionDemand? {
         switch timer {
-        case .silence: return .isOver(reason: "silent")
+        case .silence: return .isOver(.silent)
         case .keyDeath:
             dropKeys(at: now)
             if isInitiator { return .needsHandshake }
@@ -164,7 +164,7 @@ extension Session {
         case .rekey: repeatRekey(at: now)
         case .handshake: return .needsHandshake
         case .departure:
-            if departureIsDue(at: now) { return .isOver(reason: SessionEnd.left) }
+            if departureIsDue(at: now) { return .isOver(.left) }
         }
         return nil
     }

@@ -146,9 +146,7 @@ extension Endpoint {
             let replaced = own.remove(at: oldest)
             replaced.sendClose(.replaced, at: now)
             end(
-                replaced,
-                reason: "the user has \(host.configuration.maximumSessionsPerUser) newer ones",
-                at: now)
+                replaced, .oldest(newer: host.configuration.maximumSessionsPerUser), at: now)
             host.turnedAway(by: .sessions, user, at: now)
         }
     }

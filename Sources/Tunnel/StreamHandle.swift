@@ -6,7 +6,7 @@ import Wire
 /// What the endpoint tells its owner.
 public enum EndpointEvent {
     case sessionOpened(session: SessionSlot, user: String)
-    case sessionClosed(session: SessionSlot, reason: String)
+    case sessionClosed(session: SessionSlot, reason: SessionEnd)
     /// Proxy: nothing works any more and the concentrator is silent; it may have another address by
     /// now. A path that becomes usable ends the silence.
     case sessionSilent(session: SessionSlot)
