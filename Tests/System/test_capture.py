@@ -329,7 +329,7 @@ def test_an_uplink_lost_in_the_middle(w):
     pair = capturing(w)
     watcher = watch(w)
     w.limit(wifi=16, cell=8)
-    downloads = [download(w, w.app, ORIGIN, 3_000_000, "program"), download(w, w.app, f"[{ORIGIN6}]", 1_000_000, "program6"),
+    downloads = [download(w, w.app, ORIGIN, 8_000_000, "program"), download(w, w.app, f"[{ORIGIN6}]", 1_000_000, "program6"),
                  download(w, w.lan, ORIGIN, 2_000_000, "client")]
     time.sleep(1.5)
     # As a network manager does it: the addresses go, too.
