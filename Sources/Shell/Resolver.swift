@@ -76,7 +76,7 @@ public final class Resolver {
     /// Counts the changes of the file.
     private var version = 0
     private var hosts = HostsFile()
-    private var lookups: [ObjectIdentifier: SystemLookup] = [:]
+    private var lookups: [ObjectIdentifier: LoopThread] = [:]
     /// Threads that ask the system's resolver at the same time.
     private static let maximumLookups = 16
 
@@ -172,12 +172,14 @@ public final class Resolver {
     private func askSystem(_ resolution: Resolution, isIPv4: Bool) -> Bool {
         guard lookups.count < Self.maximumLookups, resolution.isWanted else { return false }
         var key: ObjectIdentifier?
-        let lookup = SystemLookup(resolution.name, isIPv4: isIPv4, loop: loop) {
-            [weak self] found in
-            if let key { self?.lookups[key] = nil }
-            resolution.record(
-                isIPv4: isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
-        }
+        let name = resolution.name
+        let lookup = LoopThread(
+            loop: loop, work: { SystemLookup.addresses(of: name, isIPv4: isIPv4) },
+            done: { [weak self] found in
+                if let key { self?.lookups[key] = nil }
+                resolution.record(
+                    isIPv4: isIPv4, found.isEmpty ? .failed(.notFound) : .addresses(found))
+            })
         guard let lookup else { return false }
         key = ObjectIdentifier(lookup)
         lookups[ObjectIdentifier(lookup)] = lookup
