@@ -19,7 +19,7 @@ extension Session {
     @inline(__always) func requestFlush() {
         guard !turn.wantsFlush else { return }
         turn.wantsFlush = true
-        host.work.sessionsToFlush.append(slot)
+        host.work.sessionsToFlush.append(self)
     }
 
     /// Sends what waits in every path; false where a lane is full, and something is left.

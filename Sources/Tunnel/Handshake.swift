@@ -335,7 +335,6 @@ extension Endpoint {
             SessionIndices(slot: slot, local: attempt.index, remote: welcome.index), suite: suite,
             keys: EpochKeys(epoch: 0, suite: suite, keys: keys, since: now))
         sessions[slot] = session
-        if session.changes.isPending { host.work.sessionsWithChanges.append(slot) }
         handshake = nil
         session.activity.lastArrival = now
         session.handshakes.resumptions += 1
@@ -387,7 +386,6 @@ extension Session {
     /// What both ends do when a session goes on: its connections find it in its slot, and nothing
     /// refers to records of the past.
     func keepStreams(at now: Instant) {
-        turn.wantsFlush = false
         for slot in streams {
             guard let stream = host.streams[slot] else { continue }
             stream.session = self

@@ -87,7 +87,7 @@ extension Session {
         let wasPending = changes.isPending
         let change = changes.note(streams.count)
         path?.changes.any = change
-        if changes.isPending, !wasPending { host.work.sessionsWithChanges.append(slot) }
+        if changes.isPending, !wasPending { host.work.sessionsWithChanges.append(self) }
         return change
     }
 
@@ -160,8 +160,8 @@ extension Endpoint {
         if !ending.isEmpty { failStreams(at: now) }
         guard !host.work.sessionsWithChanges.isEmpty else { return }
         var budget = Limits.streamsPerTurn
-        while budget > 0, let slot = host.work.sessionsWithChanges.last {
-            guard let session = sessions[slot], !session.isClosing,
+        while budget > 0, let session = host.work.sessionsWithChanges.last {
+            guard !session.isClosing,
                 let place = session.changes.next(of: session.streams.count)
             else {
                 host.work.sessionsWithChanges.removeLast()

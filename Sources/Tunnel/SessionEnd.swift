@@ -58,7 +58,7 @@ extension Endpoint {
     /// Ends a session whose peer knows or will never hear of it: its slot is free, and its streams
     /// fail in the calls that follow.
     func end(_ session: Session, _ reason: SessionEnd, at now: Instant) {
-        guard sessions[session.slot] === session else { return }
+        guard sessions.holds(session) else { return }
         if !session.streams.isEmpty { ending.append(session) }
         if listener?.pending.mayResume(session.slot) == true {
             forgetPending { $0.indices.slot == session.slot }

@@ -86,12 +86,13 @@ struct TurnWork {
     var activity = ActivityQueue()
     /// What the owner of the endpoint is to hear.
     var events = FIFO<EndpointEvent>()
-    /// Slots of sessions with frames that wait for a datagram.
-    var sessionsToFlush: [SessionSlot] = []
-    /// Slots of sessions whose datagrams want a turn.
-    var sessionsWithDatagrams: [SessionSlot] = []
-    /// Slots of sessions with connections that have not heard of all changes of their paths.
-    var sessionsWithChanges: [SessionSlot] = []
+    // The sessions themselves, not their slots: one that goes on with new keys has another slot.
+    /// Sessions with frames that wait for a datagram.
+    var sessionsToFlush: [Session] = []
+    /// Sessions whose datagrams want a turn.
+    var sessionsWithDatagrams: [Session] = []
+    /// Sessions with connections that have not heard of all changes of their paths.
+    var sessionsWithChanges: [Session] = []
     /// Messages of rekeys that wait for their Diffie-Hellman operations.
     var rekeys = FIFO<RekeyMessage>()
     /// Datagrams that are ready, for the next batch.
@@ -110,8 +111,11 @@ struct TurnWork {
             && sessionsWithChanges.isEmpty && sessionsWithDatagrams.isEmpty && rekeys.isEmpty
     }
 
-    /// Lets go of all streams.
+    /// Lets go of all streams and sessions.
     mutating func removeStreams() {
+        sessionsToFlush = []
+        sessionsWithDatagrams = []
+        sessionsWithChanges = []
         while ready.popFirst() != nil {}
         while activity.popFirst() != nil {}
         events = FIFO()

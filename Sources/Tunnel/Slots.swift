@@ -85,6 +85,9 @@ struct SessionTable: Sequence {
         set { slots[slot.index] = newValue }
     }
 
+    /// Whether it has not ended: it stands in its slot.
+    @inline(__always) func holds(_ session: Session) -> Bool { self[session.slot] === session }
+
     /// Nil where there are as many sessions as there may be.
     mutating func takeSlot() -> SessionSlot? {
         if let slot = free.popLast() { return slot }

@@ -70,12 +70,12 @@ extension Endpoint {
         // list.
         var i = 0
         while i < host.work.sessionsToFlush.count {
-            let slot = host.work.sessionsToFlush[i]
+            let session = host.work.sessionsToFlush[i]
             i += 1
-            guard let session = sessions[slot], session.turn.wantsFlush else { continue }
+            guard sessions.holds(session) else { continue }
             if !session.flush(into: batch, at: now) {
                 isFull = true
-                host.work.sessionsToFlush[kept] = slot
+                host.work.sessionsToFlush[kept] = session
                 kept += 1
             }
         }

@@ -186,4 +186,32 @@ import Wire
         #expect(call.numbers.count > 200)
         #expect(call.atNear.allSatisfy { $0.bytes[4...].allSatisfy { $0 == 0x55 } })
     }
+
+    /// The answer that gives the session new keys comes in the same turn as an application's
+    /// datagram: its flows go on, in the session's new slot.
+    @Test func aDatagramTakenWithTheNewKeysLeaves() throws {
+        let world = World(seed: 41)
+        let call = Call(world)
+        call.talk(3, every: .milliseconds(20))
+        world.isAsleep = true
+        world.run(.seconds(400))
+        world.isAsleep = false
+        var welcome: (bytes: [UInt8], uplink: Int)?
+        world.filter = { toProxy, uplink, bytes in
+            let kind = bytes.withUnsafeBytes { DatagramHeader($0)?.kind }
+            guard toProxy, kind == .welcome else { return true }
+            if welcome == nil { welcome = (bytes, uplink) }
+            return false
+        }
+        world.run(.seconds(5)) { welcome != nil }
+        let answer = try #require(welcome)
+        call.say([UInt8](repeating: 0x55, count: 172))
+        world.inject(answer.bytes, toProxy: true, uplink: answer.uplink, from: World.far)
+        world.filter = nil
+        world.run(.milliseconds(200))
+        #expect(world.log.contains { $0.hasPrefix("P resumed") })
+        call.talk(5, every: .milliseconds(20), from: 3)
+        world.run(.milliseconds(200))
+        #expect(call.numbers.suffix(5) == [3, 4, 5, 6, 7])
+    }
 }

@@ -14,18 +14,22 @@ import Testing
         }
     }
 
-    @Test func aTurnHasWorkWhileAnyQueueHas() {
+    @Test func aTurnHasWorkWhileAnyQueueHas() throws {
+        let world = World(seed: 40)
+        world.run(.seconds(1))
+        let session = try #require(world.proxy.currentSession)
         var work = TurnWork()
         #expect(work.isEmpty)
-        let queues: [WritableKeyPath<TurnWork, [SessionSlot]>] = [
+        let queues: [WritableKeyPath<TurnWork, [Session]>] = [
             \.sessionsToFlush, \.sessionsWithDatagrams, \.sessionsWithChanges
         ]
         for queue in queues {
-            work[keyPath: queue] = [1]
+            work[keyPath: queue] = [session]
             #expect(!work.isEmpty)
             work[keyPath: queue] = []
             #expect(work.isEmpty)
         }
+        work.sessionsToFlush = [session]
         work.events.append(.sessionOpened(session: 0, user: ""))
         #expect(!work.isEmpty)
         work.removeStreams()

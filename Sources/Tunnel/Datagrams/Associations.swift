@@ -89,13 +89,15 @@ extension Endpoint {
     /// where some are left for the next batch.
     func fillDatagrams(into batch: DatagramBatch, at now: Instant) -> Bool {
         var isLeft = false
-        let due = host.work.sessionsWithDatagrams
-        host.work.sessionsWithDatagrams.removeAll(keepingCapacity: true)
-        for slot in due {
-            guard let session = sessions[slot], session.turn.wantsDatagramTurn else { continue }
+        // Those that have more left stand in the list again, behind these.
+        let due = host.work.sessionsWithDatagrams.count
+        for i in 0..<due {
+            let session = host.work.sessionsWithDatagrams[i]
             session.turn.wantsDatagramTurn = false
+            guard sessions.holds(session) else { continue }
             if !session.fillDatagrams(into: batch, at: now) { isLeft = true }
         }
+        host.work.sessionsWithDatagrams.removeFirst(due)
         return !isLeft
     }
 }
@@ -204,7 +206,7 @@ extension Session {
     func requestDatagramTurn() {
         guard !turn.wantsDatagramTurn else { return }
         turn.wantsDatagramTurn = true
-        host.work.sessionsWithDatagrams.append(slot)
+        host.work.sessionsWithDatagrams.append(self)
     }
 
     /// A path ended or is suspected: what it took lately may have to go once more.
