@@ -29,7 +29,6 @@ class LocalStream: StreamOwner {
     func start() {
         handle.owner = self
         handle.answer(with: .connected, at: server.driver.now)
-        server.driver.kick()
         activity()
     }
 
@@ -53,7 +52,6 @@ class LocalStream: StreamOwner {
         ended()
         handle.owner = nil
         handle.release(at: server.driver.now)
-        server.driver.kick()
         server.left(self)
     }
 }
@@ -102,6 +100,5 @@ class AnsweredStream: LocalStream {
         // The send ring takes a message whole, unless memory has run out.
         guard taken == answer.count else { cut(); return }
         handle.finishWriting(at: now)
-        server.driver.kick()
     }
 }

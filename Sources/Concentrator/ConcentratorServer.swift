@@ -304,7 +304,6 @@ public final class ConcentratorServer: EngineDelegate {
         if settings.datagrams.perUser != old.datagrams.perUser {
             for share in relayed.values { share.change(rate: settings.datagrams.perUser) }
         }
-        driver.kick()
     }
 
     /// Those whose time is over are none any more; looked at again when the next one's is.
@@ -320,7 +319,6 @@ public final class ConcentratorServer: EngineDelegate {
             for name in over { settings.invitations[name] = nil }
             settings.users.removeAll { over.contains($0.name) }
             driver.endpoint.setUsers(settings.users, at: loop.now())
-            driver.kick()
         }
         // The clock may be set: an hour at most.
         if next != .max { invitationEnd?.arm(after: .seconds(min(next - time, 3600))) }
@@ -370,7 +368,6 @@ public final class ConcentratorServer: EngineDelegate {
         let look = loop.timer(for: self) { $0.lookWhetherEmpty() }
         following = .followed(end, look: look)
         driver.endpoint.goAway(within: limit, at: loop.now())
-        driver.kick()
         lookWhetherEmpty()
     }
 
@@ -387,7 +384,6 @@ public final class ConcentratorServer: EngineDelegate {
         following = .newest
         driver.endpoint.stay()
         steer(older: older)
-        driver.kick()
         log.warning("the process that followed is gone: sessions begin here again")
         return true
     }

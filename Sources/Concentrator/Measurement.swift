@@ -38,7 +38,6 @@ final class Measurement: LocalStream {
             if n == left { wait(request) }
         }
         if case .sending(let left) = state { send(left) }
-        server.driver.kick()
     }
 
     private func readRequest() {

@@ -44,7 +44,6 @@ final class OutboundConnection: StreamOwner {
                     "address": "\(address)"
                 ])
             handle.answer(with: .connected, at: server.driver.now)
-            server.driver.kick()
             let pump = Pump(
                 socket: socket, handle: handle,
                 driver: server.driver
@@ -108,7 +107,6 @@ final class OutboundConnection: StreamOwner {
         handle.owner = nil
         if releasing {
             handle.release(at: server.driver.now)
-            server.driver.kick()
         }
         server.left(self)
     }

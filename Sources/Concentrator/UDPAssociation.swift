@@ -55,7 +55,6 @@ final class UDPAssociation: StreamOwner {
         do {
             v4 = try socket(isIPv4: true)
             handle.answer(with: .connected, at: server.driver.now)
-            server.driver.kick()
         } catch {
             refuse(because: error.description)
         }
@@ -99,7 +98,6 @@ final class UDPAssociation: StreamOwner {
         peers.removeAll()
         handle.owner = nil
         handle.release(at: server.driver.now)
-        server.driver.kick()
         server.left(self)
     }
 
@@ -139,7 +137,6 @@ final class UDPAssociation: StreamOwner {
             server.driver.endpoint.send($0, on: handle, to: .resolver, at: server.driver.now)
         }
         if !isSent { server.datagrams.dropped += 1 }
-        server.driver.kick()
     }
 
     private func send(_ payload: UnsafeRawBufferPointer, to remote: SocketAddress) {
@@ -188,6 +185,5 @@ final class UDPAssociation: StreamOwner {
                 server.datagrams.dropped += 1
             }
         }
-        server.driver.kick()
     }
 }

@@ -213,7 +213,6 @@ final class DirectStream: Outbound {
         fail()
     }
 
-    func requestTurn() {}
     var allowance: Int { dials.driver.allowance }
     func moved(_ n: Int) { dials.driver.allowance -= n }
     func forgetOwner() { owner = nil }

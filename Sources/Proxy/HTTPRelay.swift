@@ -160,7 +160,6 @@ final class HTTPRelay: ClientConnection {
             if exchange?.responseIsPassedOn == true { conclude() } else { break }
         } while !isOver
         guard !isOver, pump == nil else { return }
-        origin?.stream.requestTurn()
         socket.watch.wantsRead = !clientEnded && unread.count < ProxyLimit.buffer
         socket.watch.wantsWrite = isWaitingToWrite
         socket.deathWatch?.isNeeded = !socket.watch.wantsRead && !isWaitingToWrite

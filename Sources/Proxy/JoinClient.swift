@@ -73,7 +73,6 @@ public final class JoinClient: EngineDelegate {
             guard let self else { return }
             driver.endpoint.setConcentrator($0, at: self.loop.now())
             uplinks.setFamilies(of: $0)
-            driver.kick()
         }
         uplinks.start(known)
         addresses?.start()
@@ -210,7 +209,6 @@ private class RequestStream: StreamOwner {
         self.handle = handle
         handle.owner = self
         _ = request.withUnsafeBytes { handle.write($0, at: driver.now) }
-        driver.kick()
     }
 
     func answered(_ status: DialStatus) {
@@ -269,7 +267,6 @@ private final class MeasurementStream: RequestStream {
             received += handle.readable.count
             lastAt = now
             handle.consume(handle.readable.count, at: now)
-            driver.kick()
         }
         let isWhole = answer != nil && received >= request.down
         if isWhole || handle.error != nil || handle.isReadFinished { isOver = true }
@@ -278,7 +275,6 @@ private final class MeasurementStream: RequestStream {
     private func send() {
         guard let handle else { return }
         toSend -= handle.writeZeros(toSend, at: driver.now)
-        driver.kick()
     }
 }
 

@@ -33,7 +33,6 @@ extension EngineStream: Outbound {
             handle.abort(at: now)
         }
         handle.release(at: now)
-        driver.kick()
     }
 
     func forgetOwner() { handle.owner = nil }

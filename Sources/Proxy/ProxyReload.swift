@@ -62,7 +62,6 @@ extension ProxyServer {
         if changed.mode != old.mode || changed.uplinks != old.uplinks { warnOfNoBackup() }
         if changed.listeners != old.listeners { warnOfOpenListeners() }
         if changed.maximumClients != old.maximumClients { warnOfFewDescriptors() }
-        driver.kick()
     }
 
     // MARK: What is allowed and worth a word

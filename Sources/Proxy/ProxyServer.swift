@@ -216,7 +216,6 @@ public final class ProxyServer: EngineDelegate {
     ) -> StreamHandle {
         let handle = driver.endpoint.openAssociation(
             policy: policy, mode: mode, only: uplinks.map { restrictions[$0] }, at: loop.now())
-        driver.kick()
         return handle
     }
 
@@ -295,7 +294,6 @@ public final class ProxyServer: EngineDelegate {
         }
         self.mode = mode
         askForPerson()
-        driver.kick()
         recorder.note(.modeChanged, detail: wish.words)
         log.notice("mode is now \(wish.words)")
     }
@@ -306,7 +304,6 @@ public final class ProxyServer: EngineDelegate {
     private func follow(_ hint: ModeByUse.Hint) {
         guard mode == .auto else { return }
         driver.endpoint.followUse(hint: hint, at: loop.now())
-        driver.kick()
     }
 
     private static func noBackup(_ names: [String]) -> String {
@@ -323,7 +320,6 @@ public final class ProxyServer: EngineDelegate {
                 + (names.isEmpty
                     ? "; there is none at present" : ", only \(names.joined(separator: ", "))")
         }
-        driver.kick()
         return nil
     }
 

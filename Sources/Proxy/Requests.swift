@@ -146,7 +146,6 @@ extension ProxyServer {
             only: options.uplinks.map { restrictions[$0] },
             isRedundant: client.listener.isRedundant, at: loop.now())
         handle.owner = client
-        driver.kick()
         let open = options.open ?? settings.open
         return .begun(
             EngineStream(handle, driver: driver),

@@ -65,7 +65,6 @@ final class SessionMonitor {
         try ConcentratorAddresses(targets, loop: driver.loop, log: log) { [weak self] in
             guard let self else { return }
             use($0)
-            driver.kick()
         }
     }
 
@@ -135,7 +134,6 @@ final class SessionMonitor {
     /// A request has no session; the next one may be luckier.
     func hasten() {
         driver.endpoint.hastenHandshake(at: driver.now)
-        driver.kick()
     }
 
     // MARK: Events

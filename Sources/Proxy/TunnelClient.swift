@@ -113,7 +113,6 @@ final class TunnelClient: ClientConnection {
         let taken = early.withUnsafeBytes { outbound.write($0) }
         early.removeFirst(taken)
         hasSentAhead = true
-        outbound.requestTurn()
     }
 
     /// An application that leaves while its target is dialled ends the dial: a reset, or a FIN

@@ -136,7 +136,6 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
         server.relaySockets.receive(relay, of: server.relayShare) { datagram, from in
             take(datagram, from, router, at: now)
         }
-        server.driver.kick()
     }
 
     private func take(

@@ -29,7 +29,8 @@ extension EngineDelegate {
 /// timer at the engine's next deadline. Work in a turn is bounded; what is left over asks for
 /// another one.
 public final class EngineDriver {
-    /// The engine; whoever calls it says `kick()` where something may have to be sent.
+    /// The engine. Its operations may be called from any handler of the loop: what they make due is
+    /// in its deadline, which is looked at after every iteration.
     public let endpoint: Endpoint
     /// Where sockets and the one timer of the engine are registered.
     public let loop: EventLoop
@@ -93,10 +94,10 @@ public final class EngineDriver {
         loop.afterEvents { [weak self] in
             guard let self else { return }
             self.allowance = self.bytesPerTurn
-            guard self.isDue, !self.isStopped else { return }
-            self.turn()
+            guard !self.isStopped else { return }
+            if self.isDue { self.turn() } else { self.turnIfDue() }
         }
-        clockWatch = ClockWatch(loop: loop) { [weak self] in self?.kick() }
+        clockWatch = ClockWatch(loop: loop) { [weak self] in self?.isDue = true }
         loop.turnAgain()
     }
 
@@ -115,27 +116,23 @@ public final class EngineDriver {
         removeUplink(uplink.number)
         attach(socket, uplink.number)
         endpoint.addUplink(uplink, at: now)
-        kick()
     }
 
     /// Proxy: the uplink is gone.
     public func removeUplink(_ number: UplinkNumber) {
         guard detach(number) else { return }
         endpoint.removeUplink(number, at: now)
-        kick()
     }
 
     /// Proxy: the uplink's part is another, while its connections live.
     public func setUplinkRole(_ number: UplinkNumber, isBackup: Bool, isWarm: Bool? = nil) {
         endpoint.setUplinkRole(
             number, isBackup: isBackup, isWarm: isWarm, at: now)
-        kick()
     }
 
     /// Proxy: what the uplink costs beside others is another thing now.
     public func setUplinkCost(_ number: UplinkNumber, _ cost: PathCosts.Cost) {
         endpoint.setUplinkCost(number, cost, at: now)
-        kick()
     }
 
     /// Proxy: the uplink carries at most `rate` from now on, both directions together; nil:
@@ -156,7 +153,7 @@ public final class EngineDriver {
 
     /// Proxy: an uplink that failed may work again.
     public func retryUplink(_ number: UplinkNumber) {
-        if endpoint.retryUplink(number, at: now) { kick() }
+        endpoint.retryUplink(number, at: now)
     }
 
     /// Concentrator: a socket for all sessions; its uplink number.
@@ -201,13 +198,6 @@ public final class EngineDriver {
     }
 
     // MARK: The turn
-
-    /// Asks for a turn at the end of this iteration; for handlers of application sockets and
-    /// changes from outside. Cheap, coalesced.
-    public func kick() {
-        isDue = true
-        loop.turnAgain()
-    }
 
     /// Records every segment that is sent or received from now on in a pcap file.
     public func record(to path: String) throws(SystemError) {
@@ -261,6 +251,12 @@ public final class EngineDriver {
             }
             if !more { return }
         }
+    }
+
+    /// After an iteration that brought no datagram: a handler may have called the engine.
+    private func turnIfDue() {
+        let deadline = endpoint.deadline
+        if deadline <= now { turn() } else { timer?.arm(at: deadline) }
     }
 
     private func turn() {

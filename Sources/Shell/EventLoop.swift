@@ -83,6 +83,7 @@ public final class EventLoop {
     /// Runs until `stop()`.
     public func run() {
         isStopping = false
+        wantsTurn = true
         while !isStopping { iterate(waiting: true) }
     }
 
@@ -93,6 +94,7 @@ public final class EventLoop {
         alarm.arm(at: end)
         defer { alarm.cancel() }
         isStopping = false
+        wantsTurn = true
         while !condition() {
             if isStopping || now() >= end { return condition() }
             iterate(waiting: true)
@@ -140,9 +142,9 @@ public final class EventLoop {
     /// Runs `hook` after the ready events of every iteration, for as long as the loop lives.
     public func afterEvents(_ hook: @escaping () -> Void) { hooks.append(hook) }
 
-    /// The hooks run (again) without waiting for an event: for hooks that left work over, and for
-    /// work made outside of events. Within an event's handler there is nothing to do: the hooks
-    /// follow.
+    /// The hooks run (again) without waiting for an event: for hooks that left work over, or made
+    /// work for one before them. Within an event's handler there is nothing to do: the hooks
+    /// follow. They also run first thing in `run()`, for what was done before it.
     public func turnAgain() { if !isDispatching { wantsTurn = true } }
 
     // MARK: Sources

@@ -17,8 +17,6 @@ public protocol PumpedStream: AnyObject {
     /// The stream ended before its time.
     var hasFailed: Bool { get }
     func abort()
-    /// Something was read, written or ended: what became sendable is to go in this turn.
-    func requestTurn()
     /// The pump is done with the stream.
     func release()
     /// What may be moved before others' turn, bytes, and what was. All of a turn's pumps share it.
@@ -64,10 +62,8 @@ public final class EngineStream: PumpedStream {
     public var hasFailed: Bool { handle.error != nil }
     /// Ends both directions at once; the peer sees a reset.
     public func abort() { handle.abort(at: driver.now) }
-    /// What was written leaves in this turn of the engine.
-    public func requestTurn() { driver.kick() }
     /// The last call: the handle is given back.
-    public func release() { handle.release(at: driver.now); driver.kick() }
+    public func release() { handle.release(at: driver.now) }
     /// Bytes that all pumps may still move in this turn.
     public var allowance: Int { driver.allowance }
     /// `n` bytes were moved.
@@ -192,7 +188,6 @@ public final class Pump {
                 socket.watch.wantsRead = false
                 stream.finishWriting()
                 bytesFromSocket += moved
-                stream.requestTurn()
                 return
             case .failed(let code):
                 end(.socketFailed(code))
@@ -208,7 +203,6 @@ public final class Pump {
         movedAt = EventLoop.monotonic()
         bytesFromSocket += moved
         stream.moved(moved)
-        stream.requestTurn()
     }
 
     private func adapt(_ n: Int, asked: Int) {
@@ -233,7 +227,6 @@ public final class Pump {
             bytesFromSocket += n
             if n == early.count { early = [] } else { early.removeFirst(n) }
         }
-        stream.requestTurn()
         return early.isEmpty
     }
 
@@ -275,7 +268,6 @@ public final class Pump {
         movedAt = EventLoop.monotonic()
         bytesToSocket += moved
         stream.moved(moved)
-        stream.requestTurn()
     }
 
     /// False while some of the greeting is left.
@@ -316,7 +308,6 @@ public final class Pump {
         case .socketFailed, .cancelled:
             socket.reset()
             stream.abort()
-            stream.requestTurn()
         }
         stream.release()
         let tell = ended

@@ -149,15 +149,14 @@ public final class Endpoint {
         for case let session? in sessions { session.closePaths(uplink: uplink, at: now) }
     }
 
-    /// An uplink that failed may work again (a route came back): it is tried at once. False where
-    /// it works.
-    public func retryUplink(_ number: UplinkNumber, at now: Instant) -> Bool {
+    /// An uplink that failed may work again (a route came back): it is tried at once. Nothing
+    /// happens where it works.
+    public func retryUplink(_ number: UplinkNumber, at now: Instant) {
         guard let i = host.proxy.uplinks.firstIndex(where: { $0.uplink.number == number }),
             !host.proxy.uplinks[i].isUp
-        else { return false }
+        else { return }
         host.proxy.uplinks[i].retryAt = now
         retryUplinks(at: now)
-        return true
     }
 
     /// The concentrator's addresses, in order of preference, replacing those of the configuration:

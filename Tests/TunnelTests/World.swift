@@ -183,7 +183,9 @@ final class World {
             var rounds = 0
             repeat {
                 while let event = endpoint.nextEvent() { handle(event, isProxy, endpoint) }
+                let isDue = endpoint.deadline <= now
                 let more = endpoint.transmit(into: batch, at: now)
+                precondition(isDue || batch.isEmpty, "it sends what its deadline did not tell")
                 send(fromProxy: isProxy)
                 rounds += 1
                 precondition(rounds < 10_000, "the turn does not end")

@@ -79,7 +79,6 @@ final class CapturedDatagrams {
         server.relaySockets.receiveCaptured(socket) { datagram, from, destination in
             take(datagram, from, destination, at: now)
         }
-        server.driver.kick()
     }
 
     private func take(
@@ -262,7 +261,6 @@ final class CapturedAssociation: DatagramRouterOwner {
             bytes.withUnsafeBytes { router.send($0, to: target, at: server.driver.now) }
         }
         early = []
-        server.driver.kick()
     }
 
     func associationEnded() { leave() }

@@ -224,6 +224,8 @@ final class UplinkMetering {
         guard !crossed.isEmpty else { return }
         let names = crossed.sorted()
         crossed = []
+        // The engine has had its turn of this iteration.
+        driver.loop.turnAgain()
         for name in names {
             save(name)
             tell(name)

@@ -75,7 +75,6 @@ final class NameTunnel: StreamOwner {
         let handle = driver.endpoint.openAssociation(policy: .redundant, at: loop.now())
         handle.owner = self
         state = .opening(handle)
-        driver.kick()
     }
 
     /// For good, or until the next question.
@@ -91,7 +90,6 @@ final class NameTunnel: StreamOwner {
         handle.owner = nil
         handle.abort(at: loop.now())
         handle.release(at: loop.now())
-        driver.kick()
     }
 
     /// Asks; `done` is called once, from the loop, while the question is held: nil where there can
@@ -130,7 +128,6 @@ final class NameTunnel: StreamOwner {
         _ = question.message.withUnsafeBytes {
             driver.endpoint.send($0, on: handle, to: .resolver, at: loop.now())
         }
-        driver.kick()
         rearm(question, handle.answerTimeout)
     }
 
@@ -230,7 +227,6 @@ final class NameStreamClient: StreamOwner {
         handle.owner = self
         let framed = DNSFraming.framed(query.bytes)
         _ = framed.withUnsafeBytes { handle.write($0, at: now) }
-        driver.kick()
     }
 
     func cancel() {
