@@ -13,12 +13,15 @@ extension Session {
         activity.lastArrival = now
         handshakes.resumptions = 0
         if path.monitor.arrived(at: now) { sendProbe(path, at: now) }
+        if path.monitor.doubt.isPresent { doubtEnds(path, at: now) }
     }
 
-    /// Payload came.
-    @inline(__always) func noteData(_ path: Path, _ stream: StreamHandle, at now: Instant) {
+    /// Payload of `length` bytes came.
+    @inline(__always) func noteData(
+        _ length: Int, _ path: Path, _ stream: StreamHandle, at now: Instant
+    ) {
         noteActivity(stream, at: now)
-        if let due = path.monitor.receivedData(at: now) { bringForward(.paths, to: due) }
+        if let due = path.monitor.receivedData(length, at: now) { bringForward(.paths, to: due) }
     }
 
     /// An acknowledgement without data, while we send.
@@ -192,6 +195,7 @@ extension Session {
             sendProbe(path, at: now)
             reviewRecentDatagrams()
             checkForBlackHole(path, at: now)
+        case .doubt: doubtBegins(path, at: now)
         case .answerOverdue: answerOverdue(path, at: now)
         }
     }

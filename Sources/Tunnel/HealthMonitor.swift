@@ -16,6 +16,9 @@ struct HealthMonitor {
     private(set) var roundTrip = PathRoundTrip()
     private(set) var silence = SilenceDetector()
     private(set) var probe = PathProber()
+    var doubt = PathDoubt()
+    /// Data broke off in the middle, and the next probe asks why.
+    private var asksForMore = false
     /// When something authentic last came; zero before.
     private(set) var lastArrival = Instant.zero
 
@@ -27,14 +30,16 @@ struct HealthMonitor {
     /// An authentic datagram came. True where a probe is to be sent: a silent path is heard again.
     @inline(__always) mutating func arrived(at now: Instant) -> Bool {
         lastArrival = now
+        doubt.cancel()
         silence.heard(shortestRTT: roundTrip.minimum, at: now)
         return health == .suspect && !probe.isOutstanding
     }
 
     /// Payload came: a streak whose end tells something (the sender of a download is far away).
-    /// When the path wants to be looked at, where that has changed.
-    @inline(__always) mutating func receivedData(at now: Instant) -> Instant? {
-        silence.receivedData(at: now)
+    /// `length`: its bytes of a stream, 0 of a datagram. When the path wants to be looked at, where
+    /// that has changed.
+    @inline(__always) mutating func receivedData(_ length: Int, at now: Instant) -> Instant? {
+        silence.receivedData(length, at: now)
     }
 
     /// An acknowledgement without data, while we send: the other half of such a streak. The same.
@@ -58,12 +63,26 @@ struct HealthMonitor {
             sentAt: now.nanoseconds)
     }
 
-    /// That probe leaves; when its answer is overdue. `bound`: how long one may take on a path that
-    /// works.
+    /// That probe leaves; when its answer is overdue, or there is doubt. `bound`: how long one may
+    /// take on a path that works.
     mutating func probeSent(bound: Interval, at now: Instant) -> Instant {
+        defer { asksForMore = false }
         guard health == .usable else { return probe.sent(timeout: probe.wait, at: now) }
-        return probe.sent(
-            timeout: probe.reason == .silence ? shortened(bound) : bound, at: now)
+        guard probe.reason == .silence else { return probe.sent(timeout: bound, at: now) }
+        let due = probe.sent(timeout: shortened(bound), at: now)
+        guard asksForMore, let usual = usualAnswer, now + usual < due else { return due }
+        doubt.awaits(by: now + usual)
+        return doubt.dueAt
+    }
+
+    /// How long the answer to a probe usually takes at most, where arrivals one upon another have
+    /// broken off: what our own traffic put into the queue has drained by then, and what the path
+    /// delays by turns is in the arrivals' distances. Nil while too little was measured.
+    private var usualAnswer: Interval? {
+        guard let shortest = roundTrip.recentMinimum else { return nil }
+        let margin = min(
+            max(roundTrip.minimum / 8, Limits.minimumDoubtMargin), Limits.maximumDoubtMargin)
+        return shortest + max(margin, silence.streak.maximum)
     }
 
     /// There was no space for it; when to try again.
@@ -181,6 +200,8 @@ struct HealthMonitor {
         case probeOfSilence
         /// A probe, so that the round trip stays known, or a NAT remembers.
         case routineProbe
+        /// An answer is late that may still come, and data broke off in the middle.
+        case doubt
         /// An answer is overdue: `answerOverdue`.
         case answerOverdue
     }
@@ -191,16 +212,21 @@ struct HealthMonitor {
         timeout: @autoclosure () -> Interval, warmAt: @autoclosure () -> Instant?
     ) -> Instant {
         guard isOpen else { return .distantFuture }
-        if probe.isOutstanding { return probe.deadline }
+        if probe.isOutstanding { return min(probe.deadline, doubt.dueAt) }
         return min(silence.deadline(timeout: timeout()), warmAt() ?? .distantFuture)
     }
 
     /// Time passes. The same arguments, which don't count while an answer is awaited.
     mutating func advance(to now: Instant, timeout: Interval, warmAt: Instant?) -> Due {
         guard isOpen else { return .nothing }
-        if probe.isOutstanding { return probe.deadline <= now ? .answerOverdue : .nothing }
+        if probe.isOutstanding {
+            if probe.deadline <= now { return .answerOverdue }
+            return doubt.takeDue(at: now) ? .doubt : .nothing
+        }
+        let endsStreak = silence.streak.silentAt <= now
         if silence.isOverdue(timeout: timeout, at: now) {
             probe.reason = .silence
+            asksForMore = endsStreak && silence.expectsMore(at: now)
             return .probeOfSilence
         }
         guard let warmAt, warmAt <= now else { return .nothing }
@@ -269,6 +295,7 @@ struct HealthMonitor {
         let wasUsable = health == .usable
         guard let change = lifecycle.enter(state, at: now) else { return nil }
         silence.restart()
+        doubt.end()
         let isNew = change.isOpening || lastArrival == .zero
         return Change(
             health: change.health, wasUsable: wasUsable, endsReport: change.endsReport,

@@ -53,11 +53,29 @@ extension Session {
     private func keepOne(_ stream: StreamHandle, at now: Instant) -> Bool {
         guard let active = activePath(for: stream) else { return false }
         if stream.connection.hasSubflow(path: active.id) {
+            if active.monitor.doubt.isPresent { return joinStandby(stream, active, at: now) }
+            // It may have been joined while another one was in doubt.
+            stream.connection.setBackup(
+                isBackup(active, for: stream), path: active.id, at: now)
             let lived = stream.connection.livingSubflows
             leaveSpare(stream, active, at: now)
             return stream.connection.livingSubflows != lived
         }
         return join(stream, active, at: now)
+    }
+
+    /// The active path is in doubt: a connection that is in use has a subflow elsewhere, too, which
+    /// carries nothing while the other one works.
+    private func joinStandby(_ stream: StreamHandle, _ active: Path, at now: Instant) -> Bool {
+        guard !stream.connection.isQuiet(for: Limits.quiet, at: now) else { return false }
+        for case let path? in paths
+        where path !== active && mayUse(path, stream)
+            && (path.health == .usable || path.monitor.lifecycle.isUntried)
+        {
+            if stream.connection.hasSubflow(path: path.id) { return false }
+            return join(stream, path, isStandby: true, at: now)
+        }
+        return false
     }
 
     private func openFirst(_ stream: StreamHandle, at now: Instant) -> Bool {
@@ -79,7 +97,7 @@ extension Session {
     }
 
     private func join(
-        _ stream: StreamHandle, _ path: Path, at now: Instant
+        _ stream: StreamHandle, _ path: Path, isStandby: Bool = false, at now: Instant
     ) -> Bool {
         guard let number = numbers.allocate(at: now) else { return false }
         // Address ID 0 is the first subflow's, whatever its path (RFC 8684 section 3.4.1).
@@ -91,7 +109,7 @@ extension Session {
                     UInt32(truncatingIfNeeded: host.random.next())),
                 addressID: AddressID(path.id.octet + 1),
                 nonce: UInt32(truncatingIfNeeded: host.random.next()),
-                backup: isBackup(path, for: stream),
+                backup: isStandby || isBackup(path, for: stream),
                 estimate: path.monitor.estimate(at: now),
                 sizes: path.segmentSizes,
                 at: now)

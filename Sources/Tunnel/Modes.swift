@@ -86,8 +86,8 @@ extension Session {
     private func adoptMode(_ stream: StreamHandle, at now: Instant) {
         let mode = mode(of: stream)
         stream.connection.mode = mode
-        for case let path? in paths where path.role.isReserve {
-            stream.connection.setBackup(mode == .backup, path: path.id, at: now)
+        for case let path? in paths {
+            stream.connection.setBackup(isBackup(path, for: stream), path: path.id, at: now)
         }
         host.work.ready.append(stream)
     }
@@ -149,7 +149,9 @@ extension Session {
         let active = modes.effective == .single ? selectActivePath() : nil
         for case let path? in paths {
             let isBeside =
-                active.map { $0.health == .usable && isSpare(path, $0) } ?? false
+                active.map {
+                    $0.health == .usable && !$0.monitor.doubt.isPresent && isSpare(path, $0)
+                } ?? false
             let isSuperseded = isSuperseded(path)
             guard path.isOpen, isBeside || isSuperseded else {
                 path.role.leaveBy = .distantFuture; continue
@@ -188,14 +190,50 @@ extension Session {
         return false
     }
 
-    /// Nothing works any more, and not all uplinks have been tried: the next one's path is woken.
+    // MARK: Before a path is known to be silent
+
+    /// The active path's answer is late, and data broke off: another path opens, and connections
+    /// join it as a backup, so that it carries nothing unless the active one is silent.
+    func doubtBegins(_ path: Path, at now: Instant) {
+        guard isInitiator, modes.effective == .single, !isClosing, path.health == .usable,
+            path.id == selection.activePath
+        else { return }
+        path.monitor.doubt.begin()
+        wakeNext(at: now)
+        changes.forJoins &+= 1
+        visitAllStreams()
+    }
+
+    /// It was heard after all: what was opened is left again. Called while a datagram is read: what
+    /// may close a path waits for its turn.
+    func doubtEnds(_ path: Path, at now: Instant) {
+        path.monitor.doubt.end()
+        changes.forJoins &+= 1
+        visitAllStreams()
+        set(.spare, to: now)
+    }
+
+    /// The active path of single mode works and is in doubt.
+    var isInDoubt: Bool {
+        guard isInitiator, modes.effective == .single, let id = selection.activePath else {
+            return false
+        }
+        return paths[id]?.monitor.doubt.isPresent ?? false
+    }
+
+    /// Nothing works any more or for much longer, and not all uplinks have been tried: the next
+    /// one's path is woken. Before it is known, only one that costs nothing.
     func wakeNext(at now: Instant) {
         guard isInitiator, modes.effective == .single, !isClosing,
-            !hasUsablePath
+            !hasUsablePath || isInDoubt
         else { return }
+        let isInDoubt = isInDoubt
         for case let path? in paths where path.isOpen && path.monitor.lifecycle.isUntried { return }
         for wantsBackup in [false, true] {
-            for item in host.proxy.uplinks where item.isUp && item.uplink.isBackup == wantsBackup {
+            for item in host.proxy.uplinks
+            where item.isUp && item.uplink.isBackup == wantsBackup
+                && (!isInDoubt || item.uplink.cost == .usual)
+            {
                 let isOpen = paths.contains {
                     $0?.isOpen == true && $0?.uplink == item.uplink.number
                 }

@@ -7,6 +7,9 @@ import Subflow
 struct PathRoundTrip {
     private var estimator = RTTEstimator(minimumLifetime: .seconds(60), at: .zero)
     private var firstFlights = FirstFlights()
+    /// The latest of them, by turns; `.max` where there were fewer.
+    private var latest = InlineArray<4, Interval>(repeating: .max)
+    private var place = 0
 
     var smoothed: Interval { estimator.smoothed }
     var variation: Interval { estimator.variation }
@@ -14,13 +17,30 @@ struct PathRoundTrip {
     /// The shortest of the last one to two minutes; zero while nothing was measured.
     var minimum: Interval { estimator.isKnown ? estimator.minimum : .zero }
 
+    /// The shortest of the latest four, a second apart while something is being transferred:
+    /// without the queue that our own traffic fills by turns, and with one that others keep full.
+    /// Nil while there are fewer.
+    var recentMinimum: Interval? {
+        var shortest = Interval.max
+        for i in latest.indices {
+            if latest[i] == .max { return nil }
+            shortest = min(shortest, latest[i])
+        }
+        return shortest
+    }
+
     mutating func add(_ sample: Interval, at now: Instant) {
         if !estimator.isKnown { estimator.forget(at: now) }
         estimator.add(sample, at: now)
+        latest[place] = sample
+        place = (place + 1) % latest.count
     }
 
     /// The path leads somewhere else: what was measured means nothing there.
-    mutating func forget(at now: Instant) { estimator.forget(at: now) }
+    mutating func forget(at now: Instant) {
+        estimator.forget(at: now)
+        latest = .init(repeating: .max)
+    }
 
     /// Within this time a probe should be answered.
     var probeTimeout: Interval {

@@ -314,7 +314,7 @@ extension Session {
             if payload.isEmpty {
                 noteAcknowledgement(path, at: now)
             } else {
-                noteData(path, stream, at: now)
+                noteData(payload.count, path, stream, at: now)
             }
             if host.observers.packetTrace != nil {
                 traceIncoming(host.incoming, payload, path, at: now)

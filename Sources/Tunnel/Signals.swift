@@ -23,8 +23,8 @@ extension Session {
             prepare(path, uplink, at: now)
             // In single mode a further path stays silent until it is needed, or where it stands
             // higher.
-            if modes.effective == .single, hasUsablePath, let active = selectActivePath(),
-                rank(path) >= rank(active)
+            if modes.effective == .single, hasUsablePath, !isInDoubt,
+                let active = selectActivePath(), rank(path) >= rank(active)
             {
                 continue
             }
@@ -88,7 +88,7 @@ extension Session {
         // A download that hangs on this path can't wait until the concentrator has asked its
         // address.
         path.waiting.paddingDue =
-            wasReceiving(at: now) && !hasUsablePath ? Limits.wakePadding : 0
+            wasReceiving(at: now) && (!hasUsablePath || isInDoubt) ? Limits.wakePadding : 0
         enter(.untried(hasAnswered: false), path, at: now)
         raise(path, at: now)
         sendProbe(path, at: now)

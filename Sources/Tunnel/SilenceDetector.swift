@@ -9,6 +9,8 @@ struct SilenceDetector {
     private(set) var awaitingSince = Instant.distantFuture
     /// When payload last came.
     private(set) var lastData = Instant.zero
+    /// Bytes of the latest payload, and of the largest of those that came one upon another.
+    private var latest = 0, largest = 0
     private(set) var streak = ArrivalStreak()
 
     /// Something that must be answered leaves. True where nothing was awaited until now.
@@ -25,10 +27,23 @@ struct SilenceDetector {
         awaitingSince = lastEliciting > now - shortestRTT ? now : .distantFuture
     }
 
-    /// Payload came. The time when silence would be overdue from now on, where it changed.
-    @inline(__always) mutating func receivedData(at now: Instant) -> Instant? {
+    /// Payload came, `length` bytes of a stream; 0: of a datagram, which does not tell whether more
+    /// was to come. The time when silence would be overdue from now on, where it changed.
+    @inline(__always) mutating func receivedData(_ length: Int, at now: Instant) -> Instant? {
+        if now - lastData > Limits.streakBreak { largest = 0 }
         lastData = now
+        if length > 0 {
+            latest = length
+            largest = max(largest, length)
+        }
         return streak.extend(at: now)
+    }
+
+    /// The latest payload filled its segment: its sender had more, or happened to end with a full
+    /// one.
+    func expectsMore(at now: Instant) -> Bool {
+        latest >= Limits.fullPayload && latest + Limits.headVariation >= largest
+            && now - lastData < Limits.streakBreak
     }
 
     /// An acknowledgement without data came: of a streak where we are sending. The same.
@@ -68,7 +83,7 @@ struct ArrivalStreak {
     private(set) var count = 0
     private var gap = Interval.zero
     /// The longest distance of late; what a stall leaves fades within a hundred arrivals or two.
-    private var maximum = Interval.zero
+    private(set) var maximum = Interval.zero
     /// When its silence calls for a probe; `.distantFuture` where it does not.
     private(set) var silentAt = Instant.distantFuture
 

@@ -312,7 +312,7 @@ extension Session {
         directory.tokens[connection.localToken] = stream.slot
         withConnection(of: stream, at: now) { _ in
             link(stream, index, context.number, path.id)
-            noteData(path, stream, at: now)
+            noteData(payload.count, path, stream, at: now)
         }
     }
 
@@ -344,7 +344,7 @@ extension Session {
         }
         withConnection(of: stream, at: now) { _ in
             link(stream, index, context.number, path.id)
-            if !payload.isEmpty { noteData(path, stream, at: now) }
+            if !payload.isEmpty { noteData(payload.count, path, stream, at: now) }
         }
     }
 

@@ -107,6 +107,44 @@ import Testing
         #expect(works?.endsReport == true)
     }
 
+    /// Round trips of a transfer vary by the queue that it fills. Where data breaks off in the middle
+    /// that has drained, and a late answer raises doubt before it is overdue; not where the last
+    /// segment was not full, nor before enough was measured, nor once something has come.
+    @Test(arguments: [(1_400, 7, true), (1_380, 7, true), (1_000, 7, false), (1_400, 2, false)])
+    func dataThatBreaksOffRaisesDoubt(last: Int, samples: Int, doubts: Bool) {
+        var path = usable(), now = start
+        for sample in [60, 35, 65, 40, 70, 32, 55].suffix(samples) as ArraySlice<Int64> {
+            now = now + .seconds(1)
+            _ = path.answered(
+                .milliseconds(sample), .init(isProven: true, mayAsk: false), at: now)
+        }
+        for i in 0..<200 {
+            now = now + .milliseconds(2)
+            _ = path.arrived(at: now)
+            _ = path.receivedData(i < 199 ? 1_400 : last, at: now)
+        }
+        now = path.deadline(timeout: bound, warmAt: nil)
+        let asks = path.advance(to: now, timeout: bound, warmAt: nil)
+        #expect(asks == .probeOfSilence)
+        _ = path.nextProbe(isLong: false, isNarrow: false, at: now)
+        let next = path.probeSent(bound: .seconds(1), at: now)
+        let usual = now + .milliseconds(32) + Limits.minimumDoubtMargin
+        #expect((next == usual) == doubts, "\((next - now).milliseconds)")
+        #expect(next == path.deadline(timeout: bound, warmAt: nil))
+        var answered = path
+        let due = path.advance(to: next, timeout: bound, warmAt: nil)
+        #expect(due == (doubts ? .doubt : .answerOverdue))
+        if doubts {
+            let until = path.deadline(timeout: bound, warmAt: nil)
+            #expect(until > usual + .milliseconds(10))
+            let again = path.advance(to: until - .milliseconds(1), timeout: bound, warmAt: nil)
+            #expect(again == .nothing, "once")
+            _ = answered.arrived(at: next - .milliseconds(1))
+            let calm = answered.advance(to: next, timeout: bound, warmAt: nil)
+            #expect(calm == .nothing)
+        }
+    }
+
     @Test func aRoutineProbeNeedsTwoMissingAnswers() {
         var path = usable(), now = start
         let warm = path.warmAt(isBusy: true, keptSince: .zero)

@@ -130,6 +130,68 @@ import Testing
         #expect(client.wrong == 0 && !client.failed)
     }
 
+    /// A download that stalls in the middle, for a little more or less than what raises doubt: the
+    /// other uplink opens, carries none of its data, and sleeps again.
+    @Test func whatIsOpenedInDoubtCarriesNothing() {
+        var inDoubt = 0
+        for stall in stride(from: 44 as Int64, through: 60, by: 2) {
+            let world = World(seed: 9, mode: .single)
+            world.run(.seconds(1))
+            let client = world.open(port: 60_000)
+            for i in 0..<8 {
+                world.up[0].delay = .milliseconds(i % 2 == 0 ? 15 : 27)
+                world.run(.milliseconds(1_050))
+            }
+            world.up[0].delay = .milliseconds(15)
+            world.run(.milliseconds(100))
+            var doubted = false, suspected = false
+            let woken = onSecond(world) {
+                world.down[0].delay = .milliseconds(15 + stall)
+                world.run(.milliseconds(500)) {
+                    let monitor = world.proxy.currentSession!.paths[0]!.monitor
+                    doubted = doubted || monitor.doubt.isPresent
+                    suspected = suspected || monitor.health == .suspect
+                    return false
+                }
+            }
+            #expect(doubted || suspected || woken == 0, "\(stall)")
+            if suspected { continue }
+            if doubted { inDoubt += 1 }
+            #expect(doubted == (woken > 0), "\(stall)")
+            #expect(client.stream.connection.pathTotals(1).received == 0, "\(stall)")
+            world.run(.seconds(3))
+            #expect(client.stream.connection.livingSubflows == 1)
+            #expect(onSecond(world) { world.run(.seconds(1)) } == 0, "\(stall)")
+            #expect(client.wrong == 0 && client.received > 10_000_000)
+        }
+        #expect(inDoubt > 0)
+    }
+
+    /// One that was joined in doubt, and goes on to be the only one, is as regular as its uplink.
+    @Test func whatIsJoinedInDoubtBecomesRegular() {
+        let world = World(seed: 10, mode: .single)
+        world.run(.seconds(1))
+        let client = world.open(port: 60_000)
+        world.run(.seconds(6))
+        var doubted = false
+        world.down[0].isOut = true
+        world.up[0].isOut = true
+        world.run(.seconds(2)) {
+            doubted =
+                doubted || world.proxy.currentSession!.paths[0]!.monitor.doubt.isPresent
+            return false
+        }
+        #expect(doubted)
+        world.down[0].isOut = false
+        world.up[0].isOut = false
+        world.proxy.setMode(.full, at: world.now)
+        world.run(.seconds(1))
+        let before = client.stream.connection.pathTotals(1).received
+        world.run(.seconds(1))
+        #expect(client.stream.connection.pathTotals(1).received > before + 500_000)
+        #expect(client.wrong == 0 && client.stream.connection.livingSubflows == 2)
+    }
+
     @Test func aConnectionKeepsItsOwnMode() {
         let world = World(seed: 6, mode: .single)
         world.run(.seconds(1))

@@ -126,11 +126,11 @@ import Testing
     @Test func aStreakOfDataThatEndsIsOverdue() {
         var silence = SilenceDetector()
         var now = start
-        _ = silence.receivedData(at: now)
+        _ = silence.receivedData(1_400, at: now)
         for i in 1...8 {
             #expect(silence.streak.silentAt == .distantFuture, "\(i)")
             now = now + .milliseconds(1)
-            _ = silence.receivedData(at: now)
+            _ = silence.receivedData(1_400, at: now)
         }
         #expect(silence.streak.silentAt == now + Limits.minimumStreakSilence)
         let isOverdue = silence.isOverdue(

@@ -153,7 +153,7 @@ extension Session {
     func receive(_ frame: DatagramFrame, _ path: Path, number: UInt64, at now: Instant) {
         renewCarrier(path)
         noteUse(frame.size, at: now)
-        if let due = path.monitor.receivedData(at: now) { bringForward(.paths, to: due) }
+        if let due = path.monitor.receivedData(0, at: now) { bringForward(.paths, to: due) }
         let refused = datagrams.counters.refusedFlows
         datagrams.receive(
             frame, path: path.id, packet: number, at: now, deliver: handOver)
