@@ -188,12 +188,12 @@ enum Limits {
     /// The same for a probe that silence called for: a quarter of the shortest round trip, within
     /// `minimumProbeVariation` and `minimumVariation`.
     static let minimumProbeVariation = Interval.milliseconds(8)
-    /// How much later than usual the answer to a silence's probe is when there is doubt, at least:
-    /// an eighth of the shortest round trip, within these.
+    /// An answer to a silence's probe that is so much later than usual brings doubt: an eighth of
+    /// the shortest round trip, within these.
     static let minimumDoubtMargin = Interval.milliseconds(4)
     static let maximumDoubtMargin = Interval.milliseconds(10)
-    /// Payload of at least so many bytes may fill a segment: less than one of the base size has, and
-    /// by how much the heads of full segments differ.
+    /// Payload of at least so many bytes may fill a segment (one of the base size has more); and by
+    /// how much the heads of full segments differ.
     static let fullPayload = 1_100
     static let headVariation = 32
     /// A path's time-out while nothing was measured on it.
