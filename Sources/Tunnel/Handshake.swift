@@ -146,7 +146,9 @@ extension Endpoint {
             // Single mode lets the other radios sleep as long as the first answers, or one lost
             // datagram keeps it from that.
             let onlyOne = mode == .single && state.count < 2
-            for uplink in raceOrder where !onlyOne || uplink.number == raceOrder.first?.number {
+            var uplinks = raceOrder
+            if state.count % 8 != 7 { leaveOutHeard(&uplinks, at: now) }
+            for uplink in uplinks where !onlyOne || uplink.number == uplinks.first?.number {
                 post(attempt, through: uplink, at: now)
             }
         }
@@ -172,6 +174,21 @@ extension Endpoint {
             uplink.number == used ? 0 : 1 + uplink.number.value + (uplink.isBackup ? 1 << 16 : 0)
         }
         return host.proxy.uplinks.filter(\.isUp).map(\.uplink).sorted { place($0) < place($1) }
+    }
+
+    /// Where the concentrator is heard and no path works, it is the paths that carry no data: seven
+    /// of eight attempts go by the other uplinks only, if there are any, or the quickest answer
+    /// would come by such a path again, before a radio has woken.
+    private func leaveOutHeard(_ uplinks: inout [Uplink], at now: Instant) {
+        guard let session = currentSession, !session.hasUsablePath else { return }
+        func isHeard(_ uplink: Uplink) -> Bool {
+            session.paths.contains {
+                guard let path = $0, path.isOpen, path.uplink == uplink.number else { return false }
+                return now - path.monitor.lastArrival < Limits.handshakeAfterSilence
+            }
+        }
+        let others = uplinks.filter { !isHeard($0) }
+        if !others.isEmpty { uplinks = others }
     }
 
     private func post(_ attempt: HandshakeState.Attempt, through uplink: Uplink, at now: Instant) {
@@ -360,6 +377,13 @@ extension Session {
     /// concentrator may have been restarted; asking costs one datagram.
     func needsHandshake(at now: Instant) -> Bool {
         hasExpiredKeys || now - activity.lastArrival > Limits.handshakeAfterIdleness
+    }
+
+    /// Proxy: no path has worked for so long that another handshake is tried although the
+    /// concentrator is heard.
+    func lacksPath(at now: Instant) -> Bool {
+        guard let since = handshakes.pathlessSince, !hasUsablePath else { return false }
+        return now - since >= Limits.handshakeWithoutPath
     }
 
     /// Proxy: the session begins, with the paths that its mode wants.

@@ -170,6 +170,8 @@ enum Limits {
     static let activity = Interval.seconds(10)
     /// All paths silent for this long: a new handshake is tried beside the probes.
     static let handshakeAfterSilence = Interval.seconds(3)
+    /// No path works for this long, though something is heard: the same.
+    static let handshakeWithoutPath = Interval.seconds(10)
     /// A session that heard nothing for this long is asked for at its next use already.
     static let handshakeAfterIdleness = Interval.seconds(45)
 

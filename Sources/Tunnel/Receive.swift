@@ -28,7 +28,9 @@ extension Endpoint {
         }
         sessions.mix.note(slot, at: now)
         // The session lives: whoever asked for another may stop.
-        if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway {
+        if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway,
+            !session.lacksPath(at: now)
+        {
             endHandshake()
         }
         if let reason = session.receive(record, from: source, at: now) {

@@ -8,6 +8,8 @@ import Wire
 struct SessionHandshakes {
     /// At the proxy: times it went on with new keys since it last heard a record.
     var resumptions = 0
+    /// At the proxy: since when no path works; nil while one does.
+    var pathlessSince: Instant?
     /// At the concentrator: a process that began later on the same machine has a session with the
     /// same key.
     var hasFollower = false

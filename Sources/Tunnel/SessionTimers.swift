@@ -25,7 +25,8 @@ enum SessionTimer: Int, CaseIterable {
     case previousKeys
     /// Message 1 of a rekey goes again.
     case rekey
-    /// Proxy: no path works, and the concentrator is silent. A handshake may help.
+    /// Proxy: no path works, and the concentrator is silent, or the paths it is heard on carry no
+    /// data. A handshake may help.
     case handshake
     /// Concentrator: another process follows, which is said again, and the session may be over.
     case departure
@@ -106,12 +107,19 @@ extension Session {
             guard isInitiator, !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking else {
                 return .distantFuture
             }
-            return activity.lastArrival + Limits.handshakeAfterSilence
+            return min(
+                activity.lastArrival + Limits.handshakeAfterSilence,
+                (handshakes.pathlessSince ?? now) + Limits.handshakeWithoutPath)
         case .departure: return departureDeadline()
         }
     }
 
     private func derive(at now: Instant) {
+        if hasUsablePath {
+            handshakes.pathlessSince = nil
+        } else if handshakes.pathlessSince == nil {
+            handshakes.pathlessSince = now
+        }
         for timer in SessionTimer.all {
             if let due = derived(timer, at: now) { timers.table[timer] = due }
         }

@@ -40,4 +40,22 @@ import Testing
         world.proxy.setConcentrator([World.also], at: world.now)
         #expect(world.run(.milliseconds(300)) { world.proxy.currentSession != nil })
     }
+
+    /// The only path carries no full datagrams any more, but is heard: no other may be joined to
+    /// it, but another uplink would do.
+    @Test func anotherUplinkIsAskedWhereTheOnlyPathIsTooNarrow() throws {
+        let world = World(seed: 73, joinsFirst: false)
+        let client = world.open(port: 60_000)
+        world.run(.seconds(2))
+        #expect(client.received > 1_000_000)
+        let paths = world.proxy.currentSession?.paths.compactMap { $0 } ?? []
+        let only = try #require(paths.first), uplink = only.uplink.value
+        #expect(paths.count == 1)
+        world.filter = { _, i, bytes in i != uplink || bytes.count < 700 }
+        world.run(.seconds(9))
+        let stood = client.received
+        #expect(!world.log.contains { $0.contains("resumed") })
+        #expect(world.run(.seconds(8)) { client.received > stood + 1_000_000 })
+        #expect(!world.log.contains { $0.contains("closed") })
+    }
 }
