@@ -44,6 +44,8 @@ final class WaitingEnd: StreamEnd {
     private let count: Int
     /// So far.
     private(set) var waiting = Waiting()
+    /// For each thing that was there, from asking to its end; of a film each time that it stood.
+    private(set) var waits: [Interval] = []
     private var asked = 0
     private var answered = 0
     private var askedAt = Instant.zero
@@ -108,6 +110,7 @@ final class WaitingEnd: StreamEnd {
         if complete > answered {
             answered = complete
             waiting.time += now - askedAt
+            waits.append(now - askedAt)
             resumesAt = now + time
         }
         if asked == answered, asked < count, now >= resumesAt {
@@ -131,12 +134,14 @@ final class WaitingEnd: StreamEnd {
                 let stalledAt = since + (there - played)
                 if stalledAt < now {
                     waiting.time += now - stalledAt
+                    waits.append(now - stalledAt)
                     waiting.note(pause: now - stalledAt)
                     played = there
                     playedAt = now
                 }
             } else {
                 waiting.time += now - askedAt
+                waits.append(now - askedAt)
                 waiting.note(pause: now - askedAt)
                 playedAt = now
             }

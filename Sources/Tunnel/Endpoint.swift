@@ -117,6 +117,7 @@ public final class Endpoint {
         } else {
             host.proxy.uplinks.append(UplinkState(uplink: uplink))
         }
+        currentSession?.use.noteMove(at: now)
         openPaths(uplink: uplink, at: now)
         if currentSession?.needsHandshake(at: now) == true { beginHandshake(at: now) }
         if currentSession == nil || handshake != nil { handshakeOn(uplink, at: now) }

@@ -43,7 +43,7 @@ public struct ModeByUse: Sendable {
         public var exchanges = 0
         /// Flows of small datagrams at a steady pace: voice, games.
         public var steadyFlows = 0
-        /// An uplink went or fell silent within `movingMemory`.
+        /// An uplink went, fell silent or came within `movingMemory`.
         public var isMoving = false
         /// Nothing moved.
         public init() {}
@@ -54,16 +54,20 @@ public struct ModeByUse: Sendable {
     /// Bytes of payload that make a stream's or the flows' interval one of a transfer: 64 kbit/s.
     public static let minimumTransfer = 4_000
 
-    /// A transfer that has lasted so long is waited for. A page that is there sooner gains nothing
-    /// by a radio that takes 2 s to wake, and pays its tail; not much sooner either where somebody
-    /// looks.
-    static func transferLasts(_ hint: Hint) -> Interval {
+    /// What is done sooner gains nothing by a radio that takes 2 s to wake, and pays its tail.
+    static let leastTransfer = Interval.milliseconds(2_500)
+    /// What takes so long is waited for, whatever there was before; where somebody looks, sooner.
+    static func certainTransfer(_ hint: Hint) -> Interval {
         hint == .inUse ? .seconds(3) : .seconds(5)
     }
+    /// Short ones of so long ago still tell how long things take here: one that lasts is more than
+    /// half as long again.
+    static let shortTransferMemory = Interval.seconds(600)
     /// A call is one after so long.
     static let callLasts = Interval.seconds(1)
-    /// Somebody whose uplink went or fell silent is on the move for so long.
-    static let movingMemory = Interval.seconds(600)
+    /// Somebody whose uplink went, fell silent or came is on the move for so long: on a way they do
+    /// again within it, and what was silent once where all have stood for hours mostly is not.
+    static let movingMemory = Interval.seconds(180)
     /// Intervals without evidence that interrupt nothing: a server's pause, a burst's gap.
     static let gap = Interval.milliseconds(1_000)
     /// Intervals with an exchange, less a quarter for each without one, that make traffic
@@ -89,15 +93,39 @@ public struct ModeByUse: Sendable {
         private(set) var since: Instant?
         private(set) var last = Instant(nanoseconds: .min / 2)
 
-        mutating func note(_ isThere: Bool, at now: Instant) {
+        /// How long it had lasted, where it has ended with this.
+        @discardableResult mutating func note(_ isThere: Bool, at now: Instant) -> Interval? {
             if isThere {
                 if since == nil { since = now - ModeByUse.interval }
                 last = now
-            } else if now - last > ModeByUse.gap {
-                since = nil
+            } else if let since, now - last > ModeByUse.gap {
+                self.since = nil
+                return last - since
             }
+            return nil
         }
         func hasLasted(_ time: Interval) -> Bool { since.map { last - $0 >= time } ?? false }
+    }
+
+    /// The longest of what was fetched or sent lately and was over before it was certain to last:
+    /// pages, mail.
+    private struct ShortTransfers {
+        private var longest = Interval.zero
+        private var notedAt = Instant(nanoseconds: .min / 2)
+
+        mutating func note(_ length: Interval, at now: Instant) {
+            guard length < ModeByUse.certainTransfer(.unknown) else { return }
+            if length >= longest || now - notedAt > ModeByUse.shortTransferMemory {
+                longest = length
+                notedAt = now
+            }
+        }
+        /// What has lasted so long is more than one of them.
+        func limit(_ hint: Hint, at now: Instant) -> Interval {
+            let usual = now - notedAt <= ModeByUse.shortTransferMemory ? longest : .zero
+            return min(
+                max(usual + usual / 2, ModeByUse.leastTransfer), ModeByUse.certainTransfer(hint))
+        }
     }
 
     /// What is waited for at present.
@@ -110,13 +138,15 @@ public struct ModeByUse: Sendable {
         case .interactive: .backup
         case .transfer: .full
         case .call:
-            isMoving || hint != .idle && transfer.hasLasted(Self.transferLasts(hint))
+            isMoving || hint != .idle && isTransferring
                 ? .full : .backup
         }
     }
     /// As last given.
     public var hint = Hint.unknown
     private var transfer = Evidence()
+    private var shortTransfers = ShortTransfers()
+    private var isTransferring = false
     private var call = Evidence()
     private var exchange = Evidence()
     private var score = 0.0
@@ -137,7 +167,10 @@ public struct ModeByUse: Sendable {
     public mutating func observe(_ seen: Observation, at now: Instant) -> HandoverMode? {
         let before = mode
         isMoving = seen.isMoving
-        transfer.note(seen.transferBytes >= Self.minimumTransfer, at: now)
+        if let length = transfer.note(seen.transferBytes >= Self.minimumTransfer, at: now) {
+            shortTransfers.note(length, at: now)
+        }
+        isTransferring = transfer.hasLasted(shortTransfers.limit(hint, at: now))
         call.note(seen.steadyFlows > 0, at: now)
         exchange.note(seen.exchanges > 0, at: now)
         score =
@@ -157,7 +190,7 @@ public struct ModeByUse: Sendable {
     private var wanted: Demand {
         if call.hasLasted(Self.callLasts) { return .call }
         if hint == .idle { return .nothing }
-        if transfer.hasLasted(Self.transferLasts(hint)) { return .transfer }
+        if isTransferring { return .transfer }
         return score >= Self.interactiveScore(hint) ? .interactive : .nothing
     }
 

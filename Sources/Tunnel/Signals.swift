@@ -97,7 +97,7 @@ extension Session {
     /// The uplink is gone: its subflows end at both sides without waiting for a time-out.
     func closePaths(uplink: UplinkNumber, at now: Instant) {
         for case let path? in paths where path.uplink == uplink && path.isOpen {
-            use.noteTrouble(at: now)
+            use.noteMove(at: now)
             close(path, at: now)
         }
         refreshTimers(at: now)

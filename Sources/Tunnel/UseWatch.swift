@@ -10,15 +10,15 @@ struct UseWatch {
     fileprivate var active: [StreamSlot] = []
     /// Bytes of datagrams since the last look.
     fileprivate var datagramBytes = 0
-    /// When an uplink last went, or fell silent.
-    fileprivate(set) var troubleAt = Instant(nanoseconds: .min / 2)
+    /// When an uplink last went, fell silent or came.
+    fileprivate(set) var movedAt = Instant(nanoseconds: .min / 2)
 
     init(isOn: Bool) { self.isOn = isOn }
 
     /// Looks at what moves from now on.
     fileprivate mutating func begin() { isOn = true }
-    /// An uplink that was in use went or fell silent.
-    mutating func noteTrouble(at now: Instant) { troubleAt = now }
+    /// An uplink that was in use went or fell silent, or one came.
+    mutating func noteMove(at now: Instant) { movedAt = now }
     fileprivate mutating func stop() { self = UseWatch(isOn: false) }
 }
 
@@ -130,7 +130,7 @@ extension Session {
                 seen.transferBytes += use.datagramBytes
             }
         }
-        seen.isMoving = now - use.troubleAt < ModeByUse.movingMemory
+        seen.isMoving = now - use.movedAt < ModeByUse.movingMemory
         use.datagramBytes = 0
         use.active.removeAll(keepingCapacity: true)
         use.look &+= 1

@@ -3,7 +3,7 @@ import Simulator
 
 /// `simulate day`: days with a phone in every mode, and `auto` beside them.
 ///
-///     simulate day [WIFI CELLULAR] [full] [backup] [single] [auto] [hints] [--seeds A..B]
+///     simulate day [WIFI CELLULAR] [full] [backup] [single] [auto] [hints] [--seeds A..B] [--trace]
 enum Days {
     static func run(_ words: [String], seeds: Range<UInt64>) -> Bool {
         var names = ["wifi-n950", "3g-n950"]
@@ -21,7 +21,8 @@ enum Days {
         var sums: [Day.Choice: (joules: Double, waited: Double, pauses: Int)] = [:]
         for seed in seeds {
             for choice in choices {
-                let outcome = Day(seed: seed, choice: choice, radios: radios).run()
+                let outcome = Day(seed: seed, choice: choice, radios: radios)
+                    .run(telling: words.contains("--trace") ? { print($0) } : nil)
                 if let wrong = outcome.failure {
                     print("failure \(seed) \(choice.rawValue): \(wrong)")
                     return false

@@ -51,9 +51,9 @@ import Testing
 
     @Test func aTransferThatLastsIsFull() {
         var it = Clocked()
-        it.run(4, transfer: 100_000)
+        it.run(2, transfer: 100_000)
         #expect(it.machine.mode == .single)
-        it.run(1, transfer: 100_000)
+        it.run(0.5, transfer: 100_000)
         #expect(it.machine.demand == .transfer && it.machine.mode == .full)
         // A server's pause is none.
         it.run(1)
@@ -61,6 +61,35 @@ import Testing
         it.run(1, transfer: 100_000)
         it.run(2)
         #expect(it.machine.mode == .single)
+    }
+
+    /// Where pages take 3 s, what takes as long is one; after ten minutes without that is forgotten.
+    @Test func whatWasShortTellsWhatLasts() {
+        var it = Clocked()
+        for _ in 0..<3 {
+            it.run(3, transfer: 100_000)
+            it.run(20)
+        }
+        // The first of them was taken for more.
+        #expect(it.changes == 2)
+        it.run(4, transfer: 100_000)
+        #expect(it.machine.mode == .single)
+        it.run(0.5, transfer: 100_000)
+        #expect(it.machine.mode == .full)
+        // Short by now, it counts; five seconds last in any case.
+        it.run(600)
+        it.run(4.5, transfer: 100_000)
+        it.run(20)
+        it.run(4.5, transfer: 100_000)
+        #expect(it.machine.mode == .single)
+        it.run(0.5, transfer: 100_000)
+        #expect(it.machine.mode == .full)
+        // A long one is none of the short.
+        it.run(601)
+        it.run(60, transfer: 100_000)
+        it.run(60)
+        it.run(2.5, transfer: 100_000)
+        #expect(it.machine.mode == .full)
     }
 
     /// What trickles, slower than any modem, is no transfer.
@@ -205,7 +234,7 @@ import Testing
         for _ in 0..<20 { world.open(port: 3) }
         world.run(.seconds(5))
         world.open(port: 30_000)
-        world.run(.seconds(8))
+        world.run(.seconds(5))
         let joined = world.clients.dropLast().filter {
             ($0.stream.connection.livingSubflows) > 1
         }
@@ -217,6 +246,28 @@ import Testing
         world.run(.milliseconds(200))
         #expect(quiet.stream.joining.isDue && quiet.stream.deadline > world.now)
         #expect(quiet.stream.connection.livingSubflows == 1)
+    }
+
+    /// Who has lost an uplink, or got one, is on the move for three minutes.
+    @Test func whatGoesAndWhatComesIsAMove() {
+        let world = world(6)
+        func isMoving() -> Bool? {
+            (world.proxy.currentSession?.use.movedAt).map {
+                world.now - $0 < ModeByUse.movingMemory
+            }
+        }
+        world.run(.seconds(200))
+        #expect(isMoving() == false)
+        let uplink = Uplink(number: 1, name: "up1")
+        world.proxy.removeUplink(1, at: world.now)
+        #expect(isMoving() == false, "its path was closed: nothing went that was in use")
+        world.run(.seconds(200))
+        world.proxy.addUplink(uplink, at: world.now)
+        #expect(isMoving() == true)
+        world.run(.seconds(181))
+        #expect(isMoving() == false)
+        world.proxy.removeUplink(0, at: world.now)
+        #expect(isMoving() == true)
     }
 
     @Test func aFixedModeIsLeftAlone() {

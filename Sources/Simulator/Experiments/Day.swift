@@ -55,8 +55,9 @@ public struct Day: Hashable, Sendable {
 
     private static let length = Interval.seconds(24 * 3600)
 
-    /// Runs it.
-    public func run() -> Outcome {
+    /// Runs it. `telling`: what happens, with the joules of WiFi and cellular so far; what was
+    /// waited for each thing of each use, at the end.
+    public func run(telling: ((String) -> Void)? = nil) -> Outcome {
         let plan = plan
         var options = World.Options()
         options.mode = choice.fixed ?? .single
@@ -68,14 +69,31 @@ public struct Day: Hashable, Sendable {
             outcome.bytes[packet.radio] += packet.bytes
             meters[packet.radio].packet(packet.bytes, isUp: packet.isUp, at: packet.at)
         }
+        if let telling {
+            world.noted = { at, what in
+                for i in meters.indices { meters[i].advance(to: at) }
+                let joules = meters.map { "\(Int($0.energy))" }.joined(separator: " ")
+                telling("\((at - .zero).seconds) s [\(joules) J] \(what)")
+            }
+        }
         let end = Instant.zero + Self.length
         world.run(until: end, mayStop: true)
         for i in meters.indices { meters[i].advance(to: end) }
         outcome.energies = meters.map { RadioEnergy(joules: $0.energy, promotions: $0.promotions) }
         outcome.failure = world.failure
         for (i, kind) in plan.kinds.enumerated() { outcome.take(world.streams[i], kind, end) }
+        if let telling { tell(world.streams, plan, telling) }
         if let call = world.call { outcome.take(call) }
         return outcome
+    }
+
+    private func tell(_ streams: [World.Stream], _ plan: Plan, _ telling: (String) -> Void) {
+        for (stream, kind) in zip(streams, plan.kinds) where kind != .mail {
+            let near = stream.initiator as? WaitingEnd
+            let waits = near?.waits.map { "\(($0.seconds * 100).rounded() / 100)" } ?? []
+            let begins = (stream.plan.at - .zero).seconds
+            telling("\(begins) s: \(kind), s: \(waits.joined(separator: " "))")
+        }
     }
 
     // MARK: The day
