@@ -117,7 +117,7 @@ def compare(simulate, known, phone, run, seed):
 
 
 def main():
-    simulate, seeds = sys.argv[1], [int(s) for s in sys.argv[2:]] or [1, 2]
+    simulate, seeds = sys.argv[1], [int(s) for s in sys.argv[2:]] or [1, 2, 3, 4, 5, 6]
     known, passed, failed = profiles(), 0, 0
     for seed in seeds:
         for phone in PHONES:
