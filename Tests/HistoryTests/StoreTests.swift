@@ -326,6 +326,8 @@ private final class Told: Sendable {
         #expect(at(now, 0) == now)
         #expect(at(now + 4 * month, 1_000) == now + 1_000)
         #expect(at(now + 9 * month, day) == now + day)
+        // It is that other one's day that counts.
+        #expect(at(now + 9 * month + 2_000, day + 2_000) == now + day + 2_000)
         // Back, and by months too far.
         #expect(at(now + 2 * day, 2 * day) == now + 2 * day)
         #expect(at(now - 3 * month, 2 * day + 1) == now - 3 * month)
