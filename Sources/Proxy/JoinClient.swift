@@ -86,13 +86,18 @@ public final class JoinClient: EngineDelegate {
     /// Whether there is an uplink at all, and an address of the concentrator.
     public var obstacle: String? {
         if uplinks?.hasAny != true { return "this machine has no interface with a default route" }
-        return addresses?.current.isEmpty == true
-            ? "the concentrator's name does not resolve" : nil
+        return hasNoAddress ? "the concentrator's name does not resolve" : nil
     }
+
+    /// The concentrator is given by names alone, and none of them has an address yet.
+    public var hasNoAddress: Bool { addresses?.current.isEmpty == true }
+
+    /// What is there of interfaces with a default route: nothing leaves by others.
+    public var uplinkNames: [String] { uplinks?.knownNames ?? [] }
 
     /// The ways there are after `limit`, or once every uplink that is there has one that works.
     public func ways(_ limit: Interval) -> [Way] {
-        let names = uplinks?.knownNames ?? []
+        let names = uplinkNames
         _ = loop.run(until: limit) {
             let working = Set(self.paths.filter(\.works).map(\.uplink))
             return !names.isEmpty && working.count >= names.count

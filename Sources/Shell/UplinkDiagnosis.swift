@@ -28,6 +28,11 @@ public enum UplinkDiagnosis {
             return "it is in one subnet with \(neighbour.name), which may answer for its address: "
                 + "set net.ipv4.conf.all.arp_ignore to 1 and arp_announce to 2"
         }
+        if !(isIPv4 ? uplink.hasDefaultRouteV4 : uplink.hasDefaultRouteV6) {
+            return
+                "no default route leads over it, so that nothing reaches another network: "
+                + "ip route add default via ROUTER dev \(uplink.interface) metric 200"
+        }
         return "nothing comes back from its network: is UDP to the concentrator let through?"
     }
 

@@ -1,7 +1,7 @@
 """braid doctor: what it finds, and its exit code."""
 import subprocess
 
-from runner import check
+from runner import check, seconds
 from world import sh
 
 
@@ -12,6 +12,7 @@ def doctor(w, config, space, *options):
     return result.returncode, result.stdout + result.stderr
 
 
+@seconds(150)
 def test_what_is_well_and_what_is_not(w):
     pair = w.pair()
     code, text = doctor(w, pair.files[0], w.app, "--quick")
@@ -34,14 +35,31 @@ def test_what_is_well_and_what_is_not(w):
         file.write(own.replace(":443", ":444").replace("interface: cell", "interface: wwan7"))
     code, text = doctor(w, other, w.app, "--quick")
     check(code == 1 and "uplink wwan7 is not there" in text and "nobody answers at" in text and pair.proxy_public in text, text)
+    # A key that is another's looks like a port that is closed: the network is not blamed for it alone.
+    wrong = w.key("another")[1]
+    with open(other, "w") as file:
+        file.write(own.replace(pair.concentrator_public, wrong))
+    code, text = doctor(w, other, w.app, "--quick")
+    check(code == 1 and text.count("no UDP: see below") == 2 and f"is its public key {wrong}" in text and "UDP is blocked on every way" in text, text)
+    # A name without an address is one fault.
+    with open(other, "w") as file:
+        file.write(own.replace("10.81.3.2:443", "nosuch.test:443"))
+    code, text = doctor(w, other, w.app, "--quick")
+    check(code == 1 and text.count("WRONG") == 1 and "does not resolve: nosuch.test:443" in text and "getent hosts" in text, text)
+    # An uplink that is named and has no route.
+    sh(f"ip -n {w.app} route del default dev cell")
+    code, text = doctor(w, pair.files[0], w.app, "--quick")
+    check(code == 1 and text.count("WRONG") == 1 and "ip route add default via ROUTER dev cell" in text, text)
+    w.route("cell")
     # A configuration with something wrong in it.
-    with open(other, "a") as file:
-        file.write("mode: sideways\n")
+    with open(other, "w") as file:
+        file.write(own + "mode: sideways\n")
     code, text = doctor(w, other, w.app, "--quick")
     check(code == 2 and "mode" in text, text)
     sh(f"rm {other}")
 
 
+@seconds(120)
 def test_rates_a_nat_and_a_firewall(w):
     pair = w.pair()
     w.masquerade()
@@ -60,6 +78,9 @@ def test_rates_a_nat_and_a_firewall(w):
     check(code == 0 and text.count("hears after 4 s of silence") == 2, text)
     # What lets TCP through and no UDP is told from what lets nothing through.
     sh(f"ip netns exec {w.mid} nft 'add table ip block; add chain ip block f {{ type filter hook forward priority -10; }}; "
-       f"add rule ip block f udp dport 443 drop'")
+       f"add rule ip block f iifname wifi udp dport 443 drop'")
     code, text = doctor(w, pair.files[0], w.app, "--quick")
-    check(code == 1 and text.count("answers TCP over it and no UDP") == 2, text)
+    check(code == 1 and text.count("WRONG") == 1 and "WRONG wifi" in text and "or a portal waits for a login" in text, text)
+    sh(f"ip netns exec {w.mid} nft 'add rule ip block f udp dport 443 drop'")
+    code, text = doctor(w, pair.files[0], w.app, "--quick")
+    check(code == 1 and text.count("answers TCP over it and no UDP: see below") == 2, text)

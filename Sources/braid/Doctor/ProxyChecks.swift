@@ -35,16 +35,19 @@ struct ProxyChecks {
         _ = findings.running("proxy", control: configuration.program.control)
         let uplinks = checkUplinks()
         guard !uplinks.isEmpty else { return }
-        var ways: [(uplink: UplinkCandidate, client: JoinClient)] = []
+        var ways: [(uplink: UplinkCandidate, client: JoinClient)] = [], silent: [Silence] = []
         defer { for way in ways { way.client.end() } }
         for uplink in uplinks {
-            guard let client = checkWay(uplink, others: uplinks.filter { $0.name != uplink.name })
-            else { continue }
-            ways.append((uplink, client))
-            if silence != nil { checkRates(uplink, client) }
+            switch checkWay(uplink, others: uplinks.filter { $0.name != uplink.name }) {
+            case .works(let client):
+                ways.append((uplink, client))
+                if silence != nil { checkRates(uplink, client) }
+            case .silent(let why): silent.append(why)
+            case .told: break
+            }
         }
+        tell(of: silent, isAnyHeard: !ways.isEmpty)
         if let silence { checkMemory(ways, silence) }
-        if ways.isEmpty { tellOfSilence() }
         if let way = ways.first { checkVersion(way.client.concentratorVersion) }
     }
 
@@ -91,8 +94,28 @@ struct ProxyChecks {
         return found
     }
 
-    /// A session over this uplink alone, where the concentrator answered.
-    private func checkWay(_ uplink: UplinkCandidate, others: [UplinkCandidate]) -> JoinClient? {
+    private enum Way {
+        case works(JoinClient)
+        case silent(Silence)
+        /// What is wrong with it was said.
+        case told
+    }
+
+    /// Why nothing came over an uplink, as far as that uplink shows it.
+    private struct Silence {
+        enum Reason {
+            case noName
+            /// The concentrator's host, or who stands before it, answers TCP.
+            case answersTCP(String)
+            case other(String)
+        }
+        /// The uplink with its addresses.
+        var name: String
+        var reason: Reason
+    }
+
+    /// A session over this uplink alone, where the concentrator answers.
+    private func checkWay(_ uplink: UplinkCandidate, others: [UplinkCandidate]) -> Way {
         let name = named(uplink)
         var alone = settings
         // As a backup uplink the concentrator leaves it alone while it is silent.
@@ -103,16 +126,19 @@ struct ProxyChecks {
             client = try JoinClient(alone, loop: try EventLoop())
         } catch {
             findings.wrong("\(name): \(error)", mend: "is the interface usable?")
-            return nil
+            return .told
         }
         guard client.waitForSession(Self.session) else {
-            let isIPv4 = uplink.has(isIPv4: true)
+            defer { client.end() }
+            if client.hasNoAddress { return .silent(Silence(name: name, reason: .noName)) }
+            if let host = whoAnswersTCP(uplink) {
+                return .silent(Silence(name: name, reason: .answersTCP(host)))
+            }
             let why =
-                client.obstacle ?? whyUDPIsBlocked(uplink)
-                ?? UplinkDiagnosis.reason(uplink, isIPv4: isIPv4, others: others)
-            findings.wrong("\(name): no answer over it", mend: why)
-            client.end()
-            return nil
+                client.obstacle
+                ?? UplinkDiagnosis.reason(
+                    uplink, isIPv4: uplink.has(isIPv4: true), others: others)
+            return .silent(Silence(name: name, reason: .other(why)))
         }
         let ways = client.ways(after: Self.size).filter { $0.works }
         guard let way = ways.first else {
@@ -120,7 +146,7 @@ struct ProxyChecks {
                 "\(name): answered once, then no more",
                 mend: "UDP may be throttled, or the link be as bad: try again")
             client.end()
-            return nil
+            return .told
         }
         let trip = "\(Int(way.roundTrip.rounded(.up))) ms to \(Printable.text(way.remote))"
         if way.packetSize == 0 {
@@ -132,7 +158,7 @@ struct ProxyChecks {
         } else {
             findings.ok("\(name): \(trip), packets up to \(way.packetSize) bytes")
         }
-        return client
+        return .works(client)
     }
 
     private func named(_ uplink: UplinkCandidate) -> String {
@@ -140,8 +166,8 @@ struct ProxyChecks {
         return "\(Printable.text(uplink.name)) (\(addresses))"
     }
 
-    /// Where a host is silent to UDP and answers TCP, something on the way lets no UDP through.
-    private func whyUDPIsBlocked(_ uplink: UplinkCandidate) -> String? {
+    /// The concentrator's address, where TCP to its port is answered or refused over the uplink.
+    private func whoAnswersTCP(_ uplink: UplinkCandidate) -> String? {
         guard let loop = try? EventLoop(),
             let place = settings.concentrator.compactMap(\.socketAddress).first(where: {
                 uplink.has(isIPv4: $0.address.isIPv4)
@@ -159,11 +185,39 @@ struct ProxyChecks {
         }
         _ = loop.run(until: .seconds(2)) { answers != nil }
         attempt.cancel()
-        guard answers == true else { return nil }
-        return """
-            \(place.address) answers TCP over it and no UDP: a firewall or the provider on this way blocks UDP, or the \
-            port is not let through there; another port (443) may pass
-            """
+        return answers == true ? "\(place.address)" : nil
+    }
+
+    /// What the silent uplinks mean together: where another one works, the concentrator runs and
+    /// knows this machine, so that it is this one's network; where none does, it may be either.
+    private func tell(of silent: [Silence], isAnyHeard: Bool) {
+        var answersTCP = false
+        for way in silent {
+            let why: String
+            switch way.reason {
+            // It is one fault, whatever the uplinks.
+            case .noName: continue
+            case .other(let reason): why = reason
+            case .answersTCP(let host) where isAnyHeard:
+                why = """
+                    \(host) answers TCP over it and no UDP: a firewall or the provider on this way blocks UDP (another \
+                    port, 443, may pass), or a portal waits for a login: open a page in a browser over it
+                    """
+            case .answersTCP(let host):
+                answersTCP = true
+                why = "\(host) answers TCP over it and no UDP: see below"
+            }
+            findings.wrong("\(way.name): no answer over it", mend: why)
+        }
+        let names = silent.contains { if case .noName = $0.reason { true } else { false } }
+        if names {
+            let places = settings.concentrator.map(\.description).joined(separator: ", ")
+            findings.wrong(
+                "the concentrator's name does not resolve: \(Printable.text(places))",
+                mend: "is it written right? Does this machine resolve names: getent hosts NAME")
+        } else if !isAnyHeard {
+            tellOfSilence(answersTCP: answersTCP)
+        }
     }
 
     // MARK: Rates, and a NAT's memory
@@ -238,16 +292,19 @@ struct ProxyChecks {
 
     // MARK: The concentrator
 
-    private func tellOfSilence() {
+    private func tellOfSilence(answersTCP: Bool) {
         let places = settings.concentrator.map(\.description).joined(separator: ", ")
         findings.wrong(
             "nobody answers at \(Printable.text(places)) over any uplink",
             mend: """
                 there: does it run (braid status), is its UDP port open (braid doctor there), is its public key \
                 \(settings.concentratorKey.base64), does it know this proxy's, \
-                \(settings.identity.publicKey.base64)? Its status shows who knocked
+                \(settings.identity.publicKey.base64)? Its status shows who knocked\(answersTCP ? Self.otherwise : "")
                 """)
     }
+
+    private static let otherwise =
+        ". Where all of that is right, UDP is blocked on every way from here, or a portal waits for a login"
 
     private func checkVersion(_ version: String) {
         if version == Braid.version {
