@@ -11,6 +11,11 @@ from world import ORIGIN
 PAGE = "http://127.0.0.1:9090"
 
 
+# What stands beyond the right edge of its card.
+OUTSIDE = """[...document.querySelectorAll('main section *')].filter(e => !e.closest('.visually-hidden') && e.getBoundingClientRect().width > 1
+    && e.getBoundingClientRect().right > e.closest('section').getBoundingClientRect().right + 0.5).map(e => e.innerText).join('|')"""
+
+
 def ask(w, space, *arguments):
     """curl in a namespace: the status and the body."""
     result = w.run(space, ["curl", "-sS", "--max-time", "10", "-w", "\n%{http_code}", *arguments], text=True)
@@ -95,9 +100,10 @@ def test_the_page(w):
     check(pair.status()["sessions"][0]["mode"] == "single", "the page says single, the proxy does not")
     check(not browser.problems, f"the console has {browser.problems}")
     check(all(url.startswith(PAGE) for url in browser.requests), f"others are asked: {browser.requests}")
-    check(browser.do("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window")
-    browser.size(360, 740)
-    check(browser.do("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than 360 pixels")
+    for width in (360, 740, 768, 1000, 1280, 1600):
+        browser.size(width, 740)
+        check(browser.do("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), f"the page is wider than {width} pixels")
+        check(browser.do(OUTSIDE) == "", f"beyond its card at {width} pixels: {browser.do(OUTSIDE)}")
 
     # Another site's page, and a name of its own that leads here, read and change nothing.
     browser.open("http://rebound.test:9090/")
