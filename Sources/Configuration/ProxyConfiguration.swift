@@ -182,6 +182,13 @@ extension ProxyConfiguration {
         }
     }
 
+    /// What is wrong with a place to listen that `flag` names, as a sentence; nil: nothing.
+    public static func problem(ofListener text: String, flag: String) -> Problem? {
+        let report = Report(), item = Item.text(text, .flag(flag))
+        _ = Field(name: "listen", item: item, place: item.place, report: report).listener()
+        return report.problems.first
+    }
+
     private static func listeners(_ field: Field?) -> [ProxyListener] {
         guard let field else {
             let item = Item.text(Defaults.proxyListen, .commandLine)

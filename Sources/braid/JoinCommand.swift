@@ -30,6 +30,10 @@ struct JoinCommand: ParsableCommand {
         Privileges.forbidDumps()
         let invitation: Invitation
         do { invitation = try Invitation(link: link) } catch { throw Complaint.input("\(error)") }
+        // An invitation is not used up by what can't be a proxy.
+        if let problem = ProxyConfiguration.problem(ofListener: listen, flag: "--listen") {
+            throw Complaint.input("\(problem)")
+        }
         let folder = options.path
         let isThere = access("\(folder)/proxy.key", F_OK) == 0
         if access("\(folder)/proxy.yaml", F_OK) == 0, !options.print {
@@ -111,7 +115,10 @@ struct JoinCommand: ParsableCommand {
         guard client.waitForSession(Self.session) else {
             isRefused()
             throw Complaint.failure(
-                "no answer from \(names(invitation)): \(client.obstacle ?? Self.silence)")
+                "no answer from \(names(invitation))"
+                    + (client.obstacle.map { ": \($0)" }
+                        ?? " over \(client.uplinkNames.map(Printable.text).joined(separator: ", ")): \(Self.silence)")
+            )
         }
         switch client.enrol(key.publicKey, Self.answer) {
         case .admitted(let name): return Printable.text(name)
@@ -193,7 +200,7 @@ struct JoinCommand: ParsableCommand {
               public_key: "\(invitation.concentratorKey.base64)"
             \(psk)private_key_file: proxy.key
             listen:
-              - \(listen)
+              - \(SetupPlan.quoted(listen))
 
             """
     }

@@ -81,7 +81,10 @@ struct SetupConcentratorCommand: ParsableCommand {
     }
 
     private var stateFolder: String {
-        state ?? (geteuid() == 0 || options.print ? SetupPlan.defaultState : options.path)
+        let folder =
+            state ?? (geteuid() == 0 || options.print ? SetupPlan.defaultState : options.path)
+        // What a configuration names is looked for beside it.
+        return folder.hasPrefix("/") ? folder : "\(SetupPlan.workingFolder)/\(folder)"
     }
 
     private func plan(_ name: Target?) -> SetupPlan {
@@ -112,7 +115,7 @@ struct SetupConcentratorCommand: ParsableCommand {
         # braid reload
         listen: ["0.0.0.0:\(port)"]
         private_key_file: concentrator.key
-        users_directory: \(stateFolder)/users
+        users_directory: \(SetupPlan.quoted("\(stateFolder)/users"))
         \(name.map { "public_address: [\"\($0)\"]\n" } ?? "")
         """
     }

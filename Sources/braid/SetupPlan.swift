@@ -17,6 +17,14 @@ struct SetupPlan {
     /// Of packages: a unit there is renewed with the program, and goes with it.
     static let packagedUnits = "/lib/systemd/system"
 
+    /// Where the command was given.
+    static var workingFolder: String { FileManager.default.currentDirectoryPath }
+
+    /// A text as YAML has it, whatever it holds but for ends of lines.
+    static func quoted(_ text: String) -> String {
+        "'" + text.replacing("'", with: "''") + "'"
+    }
+
     enum Step {
         /// A user of the machine without rights, for the program.
         case user(String)

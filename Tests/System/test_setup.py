@@ -46,6 +46,12 @@ def test_the_packages_unit_is_taken(w):
 def test_a_pair_in_two_commands(w):
     """As root of these namespaces, where there is no systemd: files, key, invitation, session, download."""
     here, there = f"{w.folder}/here", f"{w.folder}/there"
+    # A folder is named from where the command is given, whatever its name.
+    odd = f"{w.folder}/odd: #1"
+    os.mkdir(odd)
+    said = done(w, "setup", "concentrator", "--folder", "own", "--state", "it's: #2", "--run-as", "root", "--name", CONCENTRATOR, space=w.net, cwd=odd)
+    check(os.path.exists(f"{odd}/it's: #2/users/first.yaml"), said)
+    done(w, "check", "--config", f"{odd}/own/concentrator.yaml")
     # Nothing is done where it is only to be shown.
     shown = done(w, "setup", "concentrator", "--print", "--folder", there, "--state", f"{there}/state", "--run-as", "root", space=w.net)
     check("concentrator.yaml" in shown and "(secret)" in shown and not os.path.exists(there), shown)
@@ -63,6 +69,13 @@ def test_a_pair_in_two_commands(w):
         file.write(f"egress: {{ deny: [] }}\nuser: root\ncontrol: {control}\n")
     w.start(w.net, [w.braid, "concentrator", "--config", config], "concentrator")
     w.wait(lambda: os.path.exists(control), "the concentrator")
+    # What can't be a proxy does not use the invitation up.
+    for wrong in ("bogus", "mixed://0.0.0.0:1080", "socks6://127.0.0.1:1080"):
+        refused = braid(w, "join", link, "--listen", wrong, "--run-as", "root", "--folder", here, space=w.app)
+        check(refused.returncode == 2 and "--listen" in refused.stderr and not os.path.exists(here), f"{refused}")
+    # Where nobody answers, it is said over which uplinks.
+    refused = braid(w, "join", link.replace(":443/", ":444/"), "--run-as", "root", "--folder", here, space=w.app)
+    check(refused.returncode == 1 and " over wifi, cell: " in refused.stderr and not os.path.exists(here), f"{refused}")
     # Whoever reads the code reads the link.
     shown = braid(w, "join", "--print", link, "--folder", here, space=w.app)
     check(shown.returncode == 0 and not os.path.exists(here), f"{shown}")
@@ -73,7 +86,13 @@ def test_a_pair_in_two_commands(w):
     refused = braid(w, "join", link, "--run-as", "root", "--folder", full, space=w.app)
     sh(f"umount {full}")
     check(refused.returncode == 1 and "proxy.key" in refused.stderr, f"{refused}")
-    said = done(w, "join", link, "--run-as", "root", "--folder", here, space=w.app)
+    said = done(w, "join", link, "--run-as", "root", "--folder", here, "--listen", "mixed://a:it's #1@127.0.0.1:1080", space=w.app)
+    check("mixed://a:it''s #1@" in open(f"{here}/proxy.yaml").read(), "the password is not as it was given")
+    done(w, "check", "--config", f"{here}/proxy.yaml")
+    with open(f"{here}/proxy.yaml") as file:
+        text = file.read()
+    with open(f"{here}/proxy.yaml", "w") as file:
+        file.write(text.replace("a:it''s #1@", ""))
     check("knows this machine as alice" in said, said)
     check(said.count("works, round trip") == 2, said)
     own = open(f"{here}/proxy.key").read().strip()
