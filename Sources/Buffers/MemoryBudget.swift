@@ -17,7 +17,7 @@ public final class MemoryBudget {
 
 /// What one user holds of a budget.
 ///
-/// However much he asks for, some is left: he may hold as much as is free besides. So one user gets
+/// However much it asks for, some is left: it may hold as much as is free besides. So one user gets
 /// half of the budget at most, two a third each, and the next one always finds room (Choudhury and
 /// Hahne, 1998, with a factor of one).
 public final class MemoryShare {
@@ -25,11 +25,11 @@ public final class MemoryShare {
     public let budget: MemoryBudget
     /// Bytes taken at present.
     public private(set) var used = 0
-    /// Bytes he gets whatever is free.
+    /// Bytes it gets whatever is free.
     public var maximum: Int
     private let isOnlyOne: Bool
 
-    /// `maximum`: bytes he gets whatever is free. `isOnlyOne`: there is nobody to leave anything
+    /// `maximum`: bytes it gets whatever is free. `isOnlyOne`: there is nobody to leave anything
     /// to.
     public init(of budget: MemoryBudget, maximum: Int = .max, isOnlyOne: Bool = false) {
         self.budget = budget
@@ -37,13 +37,13 @@ public final class MemoryShare {
         self.isOnlyOne = isOnlyOne
     }
 
-    /// What he may still take; below zero where he has more than his share by now.
+    /// What it may still take, in bytes; below zero where it has more than its share by now.
     public var free: Int {
-        // What he takes is missing from what is free besides.
+        // What it takes is missing from what is free besides.
         min(maximum - used, isOnlyOne ? budget.free : (budget.free - used) / 2)
     }
 
-    /// Notes that he took (or, below zero, gave back) so many bytes.
+    /// Notes that it took (or, below zero, gave back) so many bytes.
     public func change(by n: Int) {
         used += n
         budget.change(by: n)

@@ -18,8 +18,8 @@ struct ConcentratorReports {
     /// By the engine's number; the engine bounds them.
     private var sessions: [SessionSlot: Session] = [:]
     private var limits: [String: NoticeLimit] = [:]
-    /// Strangers must not push out of the journal what happened to users.
-    private var strangers = NoticeLimit(10, in: .seconds(3_600))
+    /// Refused keys must not push out of the journal what happened to users.
+    private var refusedKeys = NoticeLimit(10, in: .seconds(3_600))
     /// What is in the ledger already; the configuration's users bound it.
     private var counted: [UsageLedger.Source: UsageLedger.Volume] = [:]
 
@@ -52,7 +52,7 @@ struct ConcentratorReports {
         case .helloRefused(let user, _, let reason):
             recorder.note(.helloRefused, user: user, detail: reason.summary)
         case .strangerRefused(let key, _):
-            if strangers.pass(at: now) != nil {
+            if refusedKeys.pass(at: now) != nil {
                 recorder.note(.strangerRefused, detail: key.base64)
             }
         case .limited(let user, let limit):

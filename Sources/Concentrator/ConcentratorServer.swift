@@ -43,7 +43,7 @@ public final class ConcentratorServer: EngineDelegate {
     private(set) var enrolled: LoopTimer?
     /// Runs until the next invitation's time is over.
     private var invitationEnd: LoopTimer?
-    private var strangers = Strangers()
+    private var unknownKeys = UnknownKeys()
     private var notices = NoticeLimit()
     private var news = SessionNews()
     private var reports: ConcentratorReports
@@ -131,7 +131,7 @@ public final class ConcentratorServer: EngineDelegate {
             log.notice(
                 "hello \(reason.summary)", metadata: ["user": "\(user)", "remote": "\(remote)"])
         case .strangerRefused(let key, let remote):
-            strangers.note(key, remote, at: loop.now())
+            unknownKeys.note(key, remote, at: loop.now())
             log.notice(
                 "a proxy whose key is none of a user's: to admit it, add it to users",
                 metadata: [
@@ -260,7 +260,7 @@ public final class ConcentratorServer: EngineDelegate {
         datagrams.refusedAssociations += 1
         guard let silent = notices.pass(at: loop.now()) else { return }
         log.warning(
-            "no association",
+            "association refused",
             metadata: [
                 "user": "\(user)", "reason": "\(reason)", "not_logged_before": "\(silent)"
             ])
@@ -290,7 +290,7 @@ public final class ConcentratorServer: EngineDelegate {
         let now = loop.now()
         driver.endpoint.reconfigure(settings.endpoint, at: now)
         driver.endpoint.setUsers(settings.users, at: now)
-        strangers.forget(settings.users.map(\.publicKey))
+        unknownKeys.forget(settings.users.map(\.publicKey))
         endInvitations()
         driver.endpoint.setAnnounced(settings.announce, at: now)
         dialer.change(
@@ -420,7 +420,7 @@ public final class ConcentratorServer: EngineDelegate {
             listen: listen.map { "udp://\($0)" }, report: report)
         status.longestTurnSeconds = loop.longestTurn.seconds
         status.connections = connections.count
-        status.strangers = strangers.list(at: loop.now())
+        status.strangers = unknownKeys.list(at: loop.now())
         status.counters = [
             .init("connections_total", counters.incoming),
             .init("dials_connected_total", counters.connected),

@@ -4,7 +4,7 @@ import Shell
 import Tunnel
 import Wire
 
-/// Somebody who is invited says a key, by which he is a user from then on.
+/// Somebody who is invited says a key, and is a user by it from then on.
 final class Enrolment: AnsweredStream {
     private var timer: LoopTimer?
 

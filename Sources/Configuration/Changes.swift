@@ -123,7 +123,7 @@ extension ProxyConfiguration {
         changes.compare("open", old.open, now.open, as: \.rawValue)
         changes.compareUplinks(old.uplinks, now.uplinks)
         changes.compare("cost", old.cost, now.cost, as: \.rawValue)
-        changes.compare("patience", old.patience, now.patience, as: \.inSeconds)
+        changes.compare("patience", old.backlogTime, now.backlogTime, as: \.inSeconds)
         changes.note("names", if: old.names != now.names)
         changes.note("rules", "\(now.rules.rules.count) of them", if: old.rules != now.rules)
         changes.compare(

@@ -20,9 +20,9 @@ public enum Defaults {
     /// Every uplink carries data.
     public static let mode = ModeChoice.full
     /// Under `cost: prefer-cheap` data waits so long for cheap uplinks.
-    public static let patience = Interval.seconds(4)
+    public static let backlogTime = Interval.seconds(4)
     /// As far as the wire has steps for it.
-    public static let patienceRange = Interval.milliseconds(500)...Interval.seconds(16)
+    public static let backlogTimeRange = Interval.milliseconds(500)...Interval.seconds(16)
     /// Names are answered at once, addresses when the dial has ended.
     public static let open = OpenPolicy.auto
     /// A network that is left for a moment is no reason to fail.

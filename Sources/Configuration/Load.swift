@@ -167,9 +167,9 @@ extension Configuration {
 
     /// A configuration of more than a mebibyte is some other file.
     private static let largestFile = 1 << 20
-    /// For the next piece of one that somebody writes meanwhile, milliseconds: a program that runs
-    /// waits with everything it does.
-    private static let longestWait: Int32 = 1_000
+    /// For the next piece of one that somebody writes meanwhile: a program that runs waits with
+    /// everything it does.
+    private static let maximumWaitMilliseconds: Int32 = 1_000
 
     private static func contents(of file: String, report: Report) -> String? {
         let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -186,7 +186,7 @@ extension Configuration {
             }
             if n < 0, errno == EINTR { continue }
             if n < 0, errno == EAGAIN {
-                if poll(&watch, 1, longestWait) > 0 { continue }
+                if poll(&watch, 1, maximumWaitMilliseconds) > 0 { continue }
                 report.say(.file(file), "can't be read: whoever is to write it says nothing")
                 return nil
             }

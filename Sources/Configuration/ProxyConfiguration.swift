@@ -28,7 +28,10 @@ enum ProxyKey: String, CaseIterable {
     case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules,
         capture
     case withoutSession = "without_session", logFormat = "log_format", history
-    case cost, patience, idleHint = "idle_hint"
+    case cost
+    /// The engine's word for it; a key keeps the name that files have it by.
+    case backlogTime = "patience"
+    case idleHint = "idle_hint"
 }
 
 /// Keys of `concentrator`.
@@ -85,8 +88,9 @@ extension ProxyConfiguration {
         let names = table[.names].map { NameSettings($0) } ?? NameSettings()
         let uplinks = table[.uplinks].map { ProxyConfiguration.uplinks($0) } ?? []
         let cost = table[.cost].map { $0.choice(CostPolicy.self) } ?? .ignore
-        let patience =
-            table[.patience].map { $0.interval(in: Defaults.patienceRange) } ?? Defaults.patience
+        let backlogTime =
+            table[.backlogTime].map { $0.interval(in: Defaults.backlogTimeRange) }
+            ?? Defaults.backlogTime
         if let cost { ProxyConfiguration.checkMoney(uplinks, cost, table[.cost], table[.uplinks]) }
         let rules =
             table[.rules].map {
@@ -106,7 +110,7 @@ extension ProxyConfiguration {
             let mode,
             let open,
             let cost,
-            let patience
+            let backlogTime
         else { return nil }
         program = common.program
         settings = ProxySettings(
@@ -118,7 +122,7 @@ extension ProxyConfiguration {
         settings.open = open
         settings.uplinks = uplinks
         settings.cost = cost
-        settings.patience = patience
+        settings.backlogTime = backlogTime
         settings.connection = common.connection
         settings.maximumClients = common.connections ?? Defaults.proxyConnections
         settings.clients = clients

@@ -33,7 +33,7 @@ public struct Event: Equatable, Sendable {
         case sessionSilent = "session_silent"
         /// A user's hello did not begin a session; `detail` says why.
         case helloRefused = "hello_refused"
-        /// Somebody with a key that is no user's knocked; `detail` is the public key.
+        /// A hello of a key that is no user's was refused; `detail` is the public key.
         case strangerRefused = "stranger_refused"
         /// A user met a limit, which is `detail`.
         case limitMet = "limit_met"

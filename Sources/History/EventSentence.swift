@@ -22,7 +22,7 @@ extension Event {
             (user ?? "the concentrator") + " is silent on every uplink"
         case .helloRefused: "\(user ?? "somebody") could not connect" + because
         case .strangerRefused:
-            "somebody whose key is no user's knocked" + (detail.map { ": \($0)" } ?? "")
+            "an unknown key was refused" + (detail.map { ": \($0)" } ?? "")
         case .limitMet: "\(user ?? "somebody") has met a limit" + because
         case .modeChanged: "the mode is \(detail ?? "another one") now"
         case .note: detail ?? ""

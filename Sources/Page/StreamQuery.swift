@@ -51,8 +51,8 @@ struct StreamRow: Equatable {
     init(_ stream: StreamSnapshot, isProxy: Bool, showsTarget: Bool) {
         switch stream.kind {
         case .connection: (kind, policy, id) = ("tcp", "", "c\(stream.identifier)")
-        case .flow(let settled):
-            (kind, policy, id) = ("udp", settled.label, "f\(stream.identifier)")
+        case .flow(let flowPolicy):
+            (kind, policy, id) = ("udp", flowPolicy.label, "f\(stream.identifier)")
         }
         let known: Target? =
             if case .connection = stream.kind { stream.owner?.dialledTarget ?? stream.target } else

@@ -26,7 +26,7 @@ struct UplinkRow: Equatable {
     var name: String
     var role: UplinkRoleName
     var state: State
-    /// Since when, on the loop's clock; nil where the row's keeper must know.
+    /// Since when, on the loop's clock; nil where whoever has the row knows it.
     var since: Instant?
     /// Why it is unused, as a sentence; nil where it is used.
     var reason: String?

@@ -102,7 +102,7 @@ final class DirectDatagrams {
         server.relaySockets.receive(socket) { payload, from in
             let address = from.address.unmapped
             guard let sent = peers[address], now - sent < Self.peerLifetime else {
-                server.datagrams.fromStrangers += 1
+                server.datagrams.fromOthers += 1
                 return
             }
             deliver(payload, Target(host: .address(address), port: from.port))

@@ -66,7 +66,9 @@ final class ListeningPorts {
         do {
             all[place] = try open(port.listener, port.pending.maximum)
         } catch {
-            log.error("a port was closed for another, and can't be had again: \(error)")
+            log.error(
+                "\(port.listener.address) was closed for another port and can't be opened again: \(error)"
+            )
         }
     }
 

@@ -55,7 +55,7 @@ final class PersonHint {
         guard logind == nil else { return }
         logind = IdleHint(loop: loop, log: log) { [weak self] _ in
             guard let self else { return }
-            log.info("somebody at the machine", metadata: ["hint": "\(hint.rawValue)"])
+            log.info("user present", metadata: ["hint": "\(hint.rawValue)"])
             changed(hint)
         }
     }

@@ -127,7 +127,7 @@ public struct ProxySettings: Equatable, Sendable {
     public var cost = CostPolicy.ignore
     /// Under `cost: prefer-cheap`, how long data waits for cheap uplinks before a dear one carries
     /// it.
-    public var patience = Interval.seconds(4)
+    public var backlogTime = Interval.seconds(4)
     /// Where what uplinks have used is kept.
     public var usageFile = StatePath.standard("proxy", extension: ".usage")
     /// Of every connection at this end: buffers, congestion control, time-outs.
@@ -179,7 +179,7 @@ extension ProxySettings {
         configuration.connection = connection
         configuration.mode = mode.fixed ?? .single
         configuration.followsUse = mode == .auto
-        configuration.backlogTime = patience
+        configuration.backlogTime = backlogTime
         // Those that wind up after their end count, too: whoever made room is still among them.
         configuration.maximumConnections = 2 * maximumClients + 1_000
         configuration.memory = memory

@@ -145,7 +145,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
         guard from.address.unmapped == clientAddress,
             clientPort == 0 || from.port == clientPort
         else {
-            server.datagrams.fromStrangers += 1
+            server.datagrams.fromOthers += 1
             return
         }
         do throws(SocksDatagramHeader.Refusal) {
@@ -184,7 +184,7 @@ final class UDPRelay: ClientConnection, DatagramRouterOwner {
 /// Datagrams of applications, and why some were dropped.
 struct DatagramCounters {
     var sent = 0, received = 0
-    var fragments = 0, malformed = 0, fromStrangers = 0, dropped = 0
+    var fragments = 0, malformed = 0, fromOthers = 0, dropped = 0
     /// A rule drops them; they left from this machine.
     var blocked = 0, direct = 0
 
@@ -194,7 +194,7 @@ struct DatagramCounters {
             .init("datagrams_received_total", received),
             .init("datagrams_refused_total{reason=\"fragment\"}", fragments),
             .init("datagrams_refused_total{reason=\"malformed\"}", malformed),
-            .init("datagrams_refused_total{reason=\"stranger\"}", fromStrangers),
+            .init("datagrams_refused_total{reason=\"stranger\"}", fromOthers),
             .init("datagrams_refused_total{reason=\"no_room\"}", dropped),
             .init("datagrams_refused_total{reason=\"blocked\"}", blocked),
             .init("datagrams_direct_total", direct)

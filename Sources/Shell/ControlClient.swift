@@ -7,7 +7,7 @@ public enum ControlClient {
         /// ENOENT or ECONNREFUSED: nothing runs there.
         case system(SystemError)
         /// The folder or the process that listens belongs to this other user: nothing was asked.
-        case stranger(user: UInt32)
+        case otherUser(UInt32)
     }
 
     /// No status is longer; more is another program's doing.
@@ -47,12 +47,12 @@ public enum ControlClient {
             try withUnixAddress(path) { Glibc.connect(descriptor, $0, $1) == 0 ? 0 : errno }
         }
         guard code == 0 else { throw .system(SystemError("connect to \(path)", code: code)) }
-        guard let peer = ControlTrust.peer(descriptor) else { throw .stranger(user: .max) }
+        guard let peer = ControlTrust.peer(descriptor) else { throw .otherUser(.max) }
         let user = geteuid()
         guard
             ControlTrust.mayBeAsked(by: user, peer: peer.user, owner: about.st_uid, folder: folder)
         else {
-            throw .stranger(user: [0, user].contains(peer.user) ? about.st_uid : peer.user)
+            throw .otherUser([0, user].contains(peer.user) ? about.st_uid : peer.user)
         }
     }
 

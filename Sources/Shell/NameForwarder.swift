@@ -112,7 +112,7 @@ public final class NameExchange {
         timer = forwarder.loop.timer(for: self) { $0.askNext() }
         limit = forwarder.loop.timer(for: self) { $0.finish($0.second) }
         limit?.arm(after: configuration.limit)
-        // From the loop: nobody expects an answer before he has the exchange.
+        // From the loop: nobody expects an answer ahead of the exchange.
         timer?.arm(after: .zero)
     }
 

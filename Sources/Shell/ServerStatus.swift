@@ -96,8 +96,8 @@ public struct ServerStatus: Codable, Sendable {
             self.problem = problem
         }
     }
-    /// Somebody with a key that is no user's who asked for a session.
-    public struct Stranger: Codable, Sendable {
+    /// A key that is no user's, which asked for a session and was refused.
+    public struct UnknownKey: Codable, Sendable {
         /// In base64, as the configuration has it.
         public var publicKey: String
         /// Where the hello came from.
@@ -147,8 +147,8 @@ public struct ServerStatus: Codable, Sendable {
     public var uplinks: [UplinkState] = []
     /// In the order of their numbers.
     public var sessions: [Session]
-    /// A concentrator's: the latest of those who knocked and are no users, the latest first.
-    public var strangers: [Stranger] = []
+    /// A concentrator's: the last of the unknown keys that were refused, the latest first.
+    public var strangers: [UnknownKey] = []
     /// What only the metrics show.
     public var counters: [Counter] = []
     /// See there.

@@ -1,7 +1,7 @@
-/// Something of which only so much may be under way at a time, for all users and for each. Whoever
-/// comes when all are taken waits behind his own; users with something waiting take turns.
+/// Something of which only so much may be under way at a time, for all users and for each. What
+/// comes when all are taken waits behind its user's; users with something waiting take turns.
 ///
-/// However much one user asks for, some stay free: he may have as many as are free besides, so
+/// However much one user asks for, some stay free: it may have as many as are free besides, so
 /// that one user gets half of all, two a third each, and the next one always finds one at once.
 public final class Turns {
     /// How many may be under way at once; both at least one.

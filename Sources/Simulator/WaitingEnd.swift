@@ -19,14 +19,14 @@ public struct Waiting: Hashable, Sendable {
     public var longest = Interval.zero
 
     /// Shorter ones are not noticed as such.
-    public static let leastPause = Interval.milliseconds(500)
+    public static let minimumPause = Interval.milliseconds(500)
 
     /// Nothing yet.
     public init() {}
 
     mutating func note(pause: Interval) {
         longest = max(longest, pause)
-        if pause > Self.leastPause { pauses += 1 }
+        if pause > Self.minimumPause { pauses += 1 }
     }
 
     static func += (a: inout Waiting, b: Waiting) {

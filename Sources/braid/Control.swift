@@ -55,7 +55,7 @@ enum Control {
             case .system(let error):
                 throw Complaint.failure(
                     "nobody answers at \(path): \(SystemError.text(error.code))")
-            case .stranger(let user):
+            case .otherUser(let user):
                 throw Complaint.failure(
                     "\(path) belongs to user \(user): only processes of yours and root's are asked")
             }

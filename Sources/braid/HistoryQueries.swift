@@ -96,13 +96,14 @@ enum HistoryQueries {
             switch news {
             case .failed(let error):
                 log.warning(
-                    "the past is not written down, since \(error); that is tried again now and then",
+                    "history is not stored: \(error); it is tried again now and then",
                     metadata: ["path": "\(path)"])
-            case .works: log.notice("the past is written down again", metadata: ["path": "\(path)"])
+            case .works: log.notice("history is stored again", metadata: ["path": "\(path)"])
             }
         }
         guard let writer else {
-            log.warning("no thread to write the past down with", metadata: ["path": "\(path)"])
+            log.warning(
+                "history is not stored: no thread could be started", metadata: ["path": "\(path)"])
             return
         }
         recorder.keep(by: writer)

@@ -29,10 +29,10 @@ enum StatusTable {
                 status.role == "proxy"
                     ? "not connected to the concentrator" : "no proxy is connected")
         }
-        for stranger in status.strangers {
+        for key in status.strangers {
             lines.append(
-                "somebody who is no user knocked \(duration(stranger.secondsAgo)) ago from \(stranger.remote);"
-                    + " to let them in: braid user add NAME \(stranger.publicKey)")
+                "an unknown key was refused \(duration(key.secondsAgo)) ago, from \(key.remote);"
+                    + " to let it in: braid user add NAME \(key.publicKey)")
         }
         for session in status.sessions {
             let who = session.user.isEmpty ? "session \(session.number)" : session.user

@@ -19,7 +19,7 @@ import Testing
             ("`listen` (proxy)", "`\(Defaults.proxyListen)`"),
             ("`listen` (concentrator)", "`\(Defaults.concentratorListen)`"),
             ("`mode`", "`\(Defaults.mode.rawValue)`"), ("`open`", "`\(Defaults.open.rawValue)`"),
-            ("`patience`", "\(Int(Defaults.patience.seconds)) s"),
+            ("`patience`", "\(Int(Defaults.backlogTime.seconds)) s"),
             ("`dial_timeout`", "\(Int(Defaults.dialTimeout.seconds)) s"),
             ("`log_level`", "`\(Defaults.logLevel.rawValue)`"),
             ("`log_format`", "`\(Defaults.logFormat.rawValue)`"),

@@ -121,7 +121,7 @@ import Testing
         }
         #expect(ask("\(folder)/it.sock", "status", loop) == "here")
         chown(folder, 1234, 1234)
-        #expect(throws: ControlClient.Failure.stranger(user: 1234)) {
+        #expect(throws: ControlClient.Failure.otherUser(1234)) {
             try ControlClient.ask(path: "\(folder)/it.sock", line: "status")
         }
     }

@@ -133,9 +133,9 @@ final class CapturedDatagrams {
         let isProgram = server.names.isThisMachine(client.address)
         guard pace.take(client.address, isProgram: isProgram, at: now) else { return nil }
         if ofSource[client.address] >= Self.maximumOfSource {
-            leastMissed { $0.client.address == client.address }?.leave()
+            leastUsed { $0.client.address == client.address }?.leave()
         } else if associations.count >= Self.maximum {
-            leastMissed { _ in true }?.leave()
+            leastUsed { _ in true }?.leave()
         }
         let association = CapturedAssociation(client, destination, self)
         associations[client] = association
@@ -147,7 +147,7 @@ final class CapturedDatagrams {
 
     /// One that nobody has answered, so that a flood is in no call's way; then the one that was
     /// silent for longest.
-    private func leastMissed(
+    private func leastUsed(
         where isOne: (CapturedAssociation) -> Bool
     ) -> CapturedAssociation? {
         associations.values.filter(isOne).min {

@@ -11,8 +11,8 @@ enum ClockChange {
 extension UsageFile.Record {
     /// 2024-01-01: a clock before that has not been set.
     private static let firstDay = 19_723
-    /// And some days.
-    private static let longestPeriod = 62
+    /// A month is the longest period; this is that and some days.
+    private static let maximumPeriodDays = 62
 
     /// What the record is in `period`, in which a clock that may be wrong now is; where nobody can
     /// tell which of two times was right, what was used counts in both, never in none.
@@ -28,7 +28,9 @@ extension UsageFile.Record {
         } else if isBack {
             // The clock was far ahead then, or is far back now. One that merely went back begins no
             // period, nor does one that was never set.
-            guard period >= Self.firstDay, self.period - period > Self.longestPeriod else { return }
+            guard period >= Self.firstDay, self.period - period > Self.maximumPeriodDays else {
+                return
+            }
             before = home ?? left(isSet: true, isAway: true)
             self.period = period
         } else if self.period < Self.firstDay {
@@ -66,7 +68,7 @@ extension UsageFile.Record {
     private func home(in period: Int, _ change: ClockChange) -> UsageFile.Period? {
         guard let home,
             change != .passed || home.start > period
-                || period &- home.start > Self.longestPeriod
+                || period &- home.start > Self.maximumPeriodDays
         else { return nil }
         return home
     }

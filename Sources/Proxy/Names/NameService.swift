@@ -21,7 +21,7 @@ final class NameService {
 
     struct Counters {
         var asked = 0, answered = 0, failed = 0
-        var malformed = 0, strangers = 0, tooMany = 0, givenUp = 0, local = 0
+        var malformed = 0, fromOthers = 0, tooMany = 0, givenUp = 0, local = 0
     }
 
     private(set) var settings: NameSettings
@@ -329,7 +329,7 @@ final class NameService {
     func isClient(_ address: IPAddress) -> Bool {
         let address = address.unmapped
         if settings.clients.contains(where: { $0.contains(address) }) { return true }
-        counters.strangers += 1
+        counters.fromOthers += 1
         return false
     }
 
@@ -347,7 +347,7 @@ final class NameService {
             .init("names_cache_bytes", cache.bytes),
             .init("names_cache_hits_total", cache.hits),
             .init("names_refused_total{reason=\"malformed\"}", counters.malformed),
-            .init("names_refused_total{reason=\"stranger\"}", counters.strangers),
+            .init("names_refused_total{reason=\"stranger\"}", counters.fromOthers),
             .init("names_refused_total{reason=\"too_many\"}", counters.tooMany),
             .init("names_refused_total{reason=\"given_up\"}", counters.givenUp),
             .init(

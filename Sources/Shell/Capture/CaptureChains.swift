@@ -1,6 +1,6 @@
 // The chains of the capture's table, in the order in which a packet meets them; see `CaptureTable`.
 extension CaptureTable {
-    /// Behind connection tracking (-200) and before whoever marks packets for routes of his own
+    /// Behind connection tracking (-200) and before other programs mark packets for their own routes
     /// (-150).
     static let priority = -160
     /// Behind those who filter by the way back (firewalld's stands at 10): a packet that has its

@@ -137,7 +137,9 @@ extension CaptureInstallation {
                 try tables.run(table.elsewhere[i].emptying)
                 shown = Self.show(tables)
             } catch {
-                log.warning("an older process's datagrams stay", metadata: ["why": "\(error)"])
+                log.warning(
+                    "some programs' datagrams still go to a process that has ended: restart the proxy",
+                    metadata: ["why": "\(error)"])
             }
         }
     }

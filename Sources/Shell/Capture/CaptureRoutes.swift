@@ -100,7 +100,7 @@ struct CaptureRoutes: Equatable {
 
     /// Whether captured packets come in again, programs' and those of every network's clients:
     /// somebody may have taken the rules or the route away, as a loopback that goes down does, or
-    /// have one of his own ahead of them.
+    /// have put another ahead of them.
     func areInForce() throws(SystemError) -> Bool {
         let socket = try RouteSocket()
         guard try socket.ownRules().count == rules.count * (hasIPv6 ? 2 : 1) else { return false }

@@ -30,10 +30,10 @@ struct ConcentratorChecks {
             let document = findings.running(
                 "concentrator", control: configuration.program.control)
         else { return false }
-        for stranger in document.status.strangers {
+        for key in document.status.strangers {
             findings.warning(
-                "somebody who is no user knocked, from \(Printable.text(stranger.remote))",
-                mend: "to let them in: braid user add NAME \(Printable.text(stranger.publicKey))")
+                "an unknown key was refused, from \(Printable.text(key.remote))",
+                mend: "to let it in: braid user add NAME \(Printable.text(key.publicKey))")
         }
         return true
     }

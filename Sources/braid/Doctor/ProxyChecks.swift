@@ -299,7 +299,7 @@ struct ProxyChecks {
             mend: """
                 there: does it run (braid status), is its UDP port open (braid doctor there), is its public key \
                 \(settings.concentratorKey.base64), does it know this proxy's, \
-                \(settings.identity.publicKey.base64)? Its status shows who knocked\(answersTCP ? Self.otherwise : "")
+                \(settings.identity.publicKey.base64)? Its status shows which keys were refused\(answersTCP ? Self.otherwise : "")
                 """)
     }
 

@@ -4,22 +4,22 @@ import Shell
 
 /// Keys of nobody we know that asked for a session lately with the right key of ours: the latest
 /// few, so that a person can let one in.
-struct Strangers {
+struct UnknownKeys {
     /// How many are remembered; each new one takes the place of the one that asked longest ago.
     static let maximum = 8
 
-    private struct Stranger {
+    private struct Refused {
         var key: Key32
         var remote: SocketAddress
         var at: Instant
     }
     /// The latest last.
-    private var latest: [Stranger] = []
+    private var latest: [Refused] = []
 
     mutating func note(_ key: Key32, _ remote: SocketAddress, at now: Instant) {
         latest.removeAll { $0.key == key }
         if latest.count >= Self.maximum { latest.removeFirst() }
-        latest.append(Stranger(key: key, remote: remote, at: now))
+        latest.append(Refused(key: key, remote: remote, at: now))
     }
 
     /// They are users now.
@@ -30,9 +30,9 @@ struct Strangers {
     }
 
     /// For the status, the latest first.
-    func list(at now: Instant) -> [ServerStatus.Stranger] {
+    func list(at now: Instant) -> [ServerStatus.UnknownKey] {
         latest.reversed().map {
-            ServerStatus.Stranger(
+            ServerStatus.UnknownKey(
                 publicKey: $0.key.base64, remote: "\($0.remote)",
                 secondsAgo: (now - $0.at).seconds)
         }
