@@ -33,22 +33,20 @@ public final class ConcentratorServer: EngineDelegate {
     var datagrams = DatagramCounters()
     let relaySockets: RelaySockets
     let names: NameQuestions
-    private var longQuestions: [ObjectIdentifier: NameStreamServer] = [:]
-    private var associations: [ObjectIdentifier: UDPAssociation] = [:]
+    private var answered = AnsweredStreams()
+    private(set) var associations: [ObjectIdentifier: UDPAssociation] = [:]
     /// By user name.
     private var relayed: [String: RelayedByUser] = [:]
-    private var connections: [ObjectIdentifier: OutboundConnection] = [:]
-    private var enrolments: [ObjectIdentifier: Enrolment] = [:]
-    private var measurements: [ObjectIdentifier: Measurement] = [:]
+    private(set) var connections: [ObjectIdentifier: OutboundConnection] = [:]
     private(set) var enrolled: LoopTimer?
     /// Runs until the next invitation's time is over.
     private var invitationEnd: LoopTimer?
-    private var unknownKeys = UnknownKeys()
+    private(set) var unknownKeys = UnknownKeys()
     private var notices = NoticeLimit()
     private var news = SessionNews()
-    private var reports: ConcentratorReports
+    var reports: ConcentratorReports
     private var usage: UsageTimer?
-    private let began: Instant
+    let began: Instant
     private var shutdown: Shutdown?
     /// Where it listens, and what of that is this process's.
     private var groups: [ListenGroup] = []
@@ -167,22 +165,10 @@ public final class ConcentratorServer: EngineDelegate {
     private func incoming(_ handle: StreamHandle, _ target: Target, _ user: String) {
         counters.incoming += 1
         let isInvited = user.hasPrefix(ConcentratorSettings.Invitation.prefix)
-        if target == .resolver, shutdown == nil, !isInvited {
-            let question = NameStreamServer(handle, user: user, server: self)
-            longQuestions[ObjectIdentifier(question)] = question
-            question.start()
-            return
-        }
-        if isInvited, target == .enrolment, shutdown == nil, enrolments.count < Enrolment.maximum {
-            let enrolment = Enrolment(handle, user: user, server: self)
-            enrolments[ObjectIdentifier(enrolment)] = enrolment
-            enrolment.start()
-            return
-        }
-        if target == .measurement, shutdown == nil, !isInvited, mayMeasure(user) {
-            let measurement = Measurement(handle, user: user, server: self)
-            measurements[ObjectIdentifier(measurement)] = measurement
-            measurement.start()
+        if shutdown == nil,
+            let stream = answered.open(handle, target, of: user, isInvited: isInvited, self)
+        {
+            stream.start()
             return
         }
         let connection = OutboundConnection(handle, target: target, user: user, server: self)
@@ -214,16 +200,7 @@ public final class ConcentratorServer: EngineDelegate {
         shutdown?.noteRemaining(connections.count + associations.count)
     }
 
-    private func mayMeasure(_ user: String) -> Bool {
-        measurements.count < Measurement.maximum
-            && measurements.values.count { $0.user == user } < Measurement.maximumPerUser
-    }
-
-    func left(_ stream: LocalStream) {
-        longQuestions[ObjectIdentifier(stream)] = nil
-        enrolments[ObjectIdentifier(stream)] = nil
-        measurements[ObjectIdentifier(stream)] = nil
-    }
+    func left(_ stream: LocalStream) { answered.remove(stream) }
 
     // MARK: Associations
 
@@ -392,9 +369,7 @@ public final class ConcentratorServer: EngineDelegate {
         following = .over
         for connection in Array(connections.values) { connection.cut() }
         for association in Array(associations.values) { association.cut() }
-        for question in Array(longQuestions.values) { question.cut() }
-        for enrolment in Array(enrolments.values) { enrolment.cut() }
-        for measurement in Array(measurements.values) { measurement.cut() }
+        for stream in answered.all { stream.cut() }
         driver.end(isFollowed: isFollowed)
         reports.count(driver.endpoint.usage)
         recorder.note(.stopped)
@@ -408,38 +383,5 @@ public final class ConcentratorServer: EngineDelegate {
     private func countUsage() {
         reports.count(driver.endpoint.usage)
         recorder.save()
-    }
-
-    /// For the control socket and the status page: made anew, in time that grows with sessions and
-    /// paths.
-    public func status() -> ServerStatus {
-        reports.count(driver.endpoint.usage)
-        let report = driver.endpoint.report(at: loop.now())
-        var status = ServerStatus(
-            role: "concentrator", uptime: loop.now() - began,
-            listen: listen.map { "udp://\($0)" }, report: report)
-        status.longestTurnSeconds = loop.longestTurn.seconds
-        status.connections = connections.count
-        status.strangers = unknownKeys.list(at: loop.now())
-        status.counters = [
-            .init("connections_total", counters.incoming),
-            .init("dials_connected_total", counters.connected),
-            .init("dials_under_way", dialer.dials.running),
-            .init("dials_waiting", dialer.dials.waiting),
-            .init("lookups_under_way", dialer.lookUps.running),
-            .init("lookups_waiting", dialer.lookUps.waiting)
-        ]
-        status.counters += datagrams.counters(associations: associations.count)
-        status.counters += names.status
-        status.counters.append(.init("memory_bytes", report.memory))
-        status.counters.append(.init("memory_limit_bytes", report.memoryLimit))
-        for (limit, count) in zip(UserLimit.allCases, report.turnedAway) {
-            status.counters.append(.init("turned_away_total{limit=\"\(limit.label)\"}", count))
-        }
-        for failure in DialStatus.allCases.dropFirst() {
-            let count = counters.refused[Int(failure.rawValue)]
-            status.counters.append(.init("dials_failed_total{reason=\"\(failure)\"}", count))
-        }
-        return status
     }
 }

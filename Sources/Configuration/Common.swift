@@ -184,6 +184,12 @@ extension StatusConfiguration {
 }
 
 extension Field {
+    /// Of `limits`: these are the other program's.
+    func refuse(_ keys: [LimitKey], _ complaint: String) {
+        guard let limits = Table<LimitKey>(self) else { return }
+        for key in keys { limits[key]?.complain(complaint) }
+    }
+
     /// A secret that can be sent in a field of HTTP, and that nobody guesses.
     fileprivate func token() -> String? {
         guard let token = text() else { return nil }

@@ -46,21 +46,10 @@ extension ConcentratorConfiguration {
         else {
             return nil
         }
-        let common = Common(
-            CommonFields(
-                privateKeyFile: table.required(
-                    .privateKeyFile, "make a key with: braid keygen FILE"),
-                status: table[.status], control: table[.control], logLevel: table[.logLevel],
-                logFormat: table[.logFormat], history: table[.history],
-                pcap: table[.pcap],
-                congestion: table[.congestion], limits: table[.limits], user: table[.user]),
-            folder: folder)
-        if let field = table[.limits], let limits = Table<LimitKey>(field) {
-            for key in [LimitKey.dialogue, .idleBody, .unauthenticated] {
-                limits[key]?.complain(
-                    "is the proxy's to limit; no application connects to a concentrator")
-            }
-        }
+        let common = Common(CommonFields(table), folder: folder)
+        table[.limits]?.refuse(
+            [.dialogue, .idleBody, .unauthenticated],
+            "is the proxy's to limit; no application connects to a concentrator")
         let listen = ConcentratorConfiguration.listen(table[.listen])
         let announce = ConcentratorConfiguration.announced(table[.announce])
         let joinsFirst = table[.joinFirstAddress].map { $0.choice(Truth.self) } ?? .true
@@ -69,23 +58,7 @@ extension ConcentratorConfiguration {
                 "leaves no address for further paths; name one with announce: [\"203.0.113.8:443\"]"
             )
         }
-        let directory = table[.usersDirectory]?.path(relativeTo: folder).map(UserDirectory.init)
-        let listed =
-            directory == nil
-            ? table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
-            : table[.users]
-        var users =
-            listed.map {
-                ConcentratorConfiguration.users(
-                    $0, mayBeEmpty: directory != nil, folder: folder,
-                    own: common.identity?.publicKey)
-            } ?? []
-        var invitations: [String: ConcentratorSettings.Invitation] = [:]
-        if let directory, let field = table[.usersDirectory] {
-            directory.read(field, own: common.identity?.publicKey, users: &users) {
-                invitations[$0] = $1
-            }
-        }
+        let admitted = Admitted(table, folder: folder, own: common.identity?.publicKey)
         let publicAddress = table[.publicAddress].map {
             ($0.list() ?? []).compactMap {
                 $0.hostAndPort(defaultPort: Defaults.concentratorPort)
@@ -105,33 +78,18 @@ extension ConcentratorConfiguration {
         else { return nil }
         program = common.program
         settings = ConcentratorSettings(
-            identity: identity, listen: listen, users: users.map(\.user))
-        for user in users { settings.userEgress[user.user.name] = user.egress }
-        settings.usersWithoutNames = Set(users.filter { !$0.hasNames }.map(\.user.name))
-        settings.invitations = invitations
-        usersDirectory = directory
+            identity: identity, listen: listen, users: admitted.users.map(\.user))
+        for user in admitted.users { settings.userEgress[user.user.name] = user.egress }
+        settings.usersWithoutNames = admitted.withoutNames
+        settings.invitations = admitted.invitations
+        usersDirectory = admitted.directory
         self.publicAddress = publicAddress ?? []
-        settings.names.perUser = common.questionsPerUser
         settings.announce = announce
         settings.joinsFirstAddress = joinsFirst == .true
         settings.egress = egress
         settings.dialTimeout = dialTimeout
-        settings.connection = common.connection
-        settings.maximumConnections = common.connections ?? Defaults.concentratorConnections
-        settings.maximumConnectionsPerUser = common.connectionsPerUser
-        settings.maximumHalfOpenPerUser = common.halfOpenPerUser
-        settings.maximumSessionsPerUser = common.sessionsPerUser
-        settings.memory = common.memory ?? SystemMemory.limit() / Defaults.concentratorMemoryPart
-        settings.memoryPerUser = common.memoryPerUser ?? settings.memory / Defaults.userMemoryPart
-        settings.dials = common.dials
-        settings.lookUps = common.lookUps
         settings.datagrams.filtering = filtering
-        settings.datagrams.associationsPerUser = common.associationsPerUser
-        settings.datagrams.perUser = common.datagramsPerUser
-        settings.datagrams.flowsPerUser = common.flowsPerUser
-        settings.pcap = common.pcap
-        settings.drain = common.drain
-        settings.sessionSilence = common.sessionSilence
+        settings.take(common)
     }
 
     private static func listen(_ field: Field?) -> [SocketAddress] {
@@ -179,6 +137,32 @@ extension ConcentratorConfiguration {
         return found
     }
 
+    /// Whom the file and its `users_directory` let in.
+    private struct Admitted {
+        var directory: UserDirectory?
+        var users: [ConfiguredUser]
+        var invitations: [String: ConcentratorSettings.Invitation] = [:]
+        var withoutNames: Set<String> { Set(users.filter { !$0.hasNames }.map(\.user.name)) }
+
+        init(_ table: Table<ConcentratorKey>, folder: String, own: Key32?) {
+            directory = table[.usersDirectory]?.path(relativeTo: folder).map(UserDirectory.init)
+            let hasDirectory = directory != nil
+            let listed =
+                hasDirectory
+                ? table[.users]
+                : table.required(.users, "write users: [ { name: alice, public_key: \"...\" } ]")
+            users =
+                listed.map {
+                    ConcentratorConfiguration.users(
+                        $0, mayBeEmpty: hasDirectory, folder: folder, own: own)
+                } ?? []
+            guard let directory, let field = table[.usersDirectory] else { return }
+            var invitations: [String: ConcentratorSettings.Invitation] = [:]
+            directory.read(field, own: own, users: &users) { invitations[$0] = $1 }
+            self.invitations = invitations
+        }
+    }
+
     private static func users(
         _ field: Field, mayBeEmpty: Bool, folder: String, own: Key32?
     ) -> [ConfiguredUser] {
@@ -205,6 +189,40 @@ extension ConcentratorConfiguration {
             policy.deniesMail = false
         }
         return policy
+    }
+}
+
+extension CommonFields {
+    fileprivate init(_ table: Table<ConcentratorKey>) {
+        self.init(
+            privateKeyFile: table.required(
+                .privateKeyFile, "make a key with: braid keygen FILE"),
+            status: table[.status], control: table[.control], logLevel: table[.logLevel],
+            logFormat: table[.logFormat], history: table[.history],
+            pcap: table[.pcap],
+            congestion: table[.congestion], limits: table[.limits], user: table[.user])
+    }
+}
+
+extension ConcentratorSettings {
+    /// What both kinds of file say, as a concentrator has it.
+    fileprivate mutating func take(_ common: Common) {
+        connection = common.connection
+        maximumConnections = common.connections ?? Defaults.concentratorConnections
+        maximumConnectionsPerUser = common.connectionsPerUser
+        maximumHalfOpenPerUser = common.halfOpenPerUser
+        maximumSessionsPerUser = common.sessionsPerUser
+        memory = common.memory ?? SystemMemory.limit() / Defaults.concentratorMemoryPart
+        memoryPerUser = common.memoryPerUser ?? memory / Defaults.userMemoryPart
+        dials = common.dials
+        lookUps = common.lookUps
+        datagrams.associationsPerUser = common.associationsPerUser
+        datagrams.perUser = common.datagramsPerUser
+        datagrams.flowsPerUser = common.flowsPerUser
+        names.perUser = common.questionsPerUser
+        pcap = common.pcap
+        drain = common.drain
+        sessionSilence = common.sessionSilence
     }
 }
 

@@ -4,6 +4,16 @@ import Multipath
 import Proxy
 import Tunnel
 
+/// What a listener has for its connections instead of the proxy's.
+private struct ListenerChoices {
+    /// Nil: the proxy's.
+    var mode: HandoverMode?
+    /// Nil: UDP is not relayed.
+    var datagrams: DatagramPolicy? = .auto
+    /// Every byte goes on two uplinks.
+    var isRedundant = false
+}
+
 extension Field {
     /// One port of the proxy, written as
     /// `SCHEME://[USER:PASSWORD@]ADDRESS:PORT[?mode=MODE][&udp=POLICY][&scheduler=SCHEDULER]`;
@@ -14,11 +24,7 @@ extension Field {
         let form = "write SCHEME://[USER:PASSWORD@]ADDRESS:PORT, such as \(Defaults.proxyListen)"
         var rest = text[...], scheme = ProxyListener.Scheme.mixed
         if let mark = text.firstRange(of: "://") {
-            let name = String(text[..<mark.lowerBound])
-            guard let known = ProxyListener.Scheme(rawValue: name) else {
-                let names = ProxyListener.Scheme.allCases.map(\.rawValue).joined(separator: ", ")
-                return wrong("\"\(name)\" is no kind of listener; known: \(names)")
-            }
+            guard let known = listenerScheme(text[..<mark.lowerBound]) else { return nil }
             scheme = known
             rest = text[mark.upperBound...]
         }
@@ -32,22 +38,10 @@ extension Field {
             credentials = found
             rest = rest[rest.index(after: at)...]
         }
-        var mode: HandoverMode?, datagrams: DatagramPolicy? = .auto, isRedundant = false
+        var choices = ListenerChoices()
         if let mark = rest.lastIndex(of: "?") {
-            for setting in rest[rest.index(after: mark)...].split(separator: "&") {
-                if setting.hasPrefix("udp=") {
-                    guard let found = datagramPolicy(setting.dropFirst(4)) else { return nil }
-                    datagrams = found.policy
-                    continue
-                }
-                if setting.hasPrefix("scheduler=") {
-                    guard let found = scheduler(setting.dropFirst(10)) else { return nil }
-                    isRedundant = found
-                    continue
-                }
-                guard let found = handoverMode(setting) else { return nil }
-                mode = found
-            }
+            guard let found = listenerChoices(rest[rest.index(after: mark)...]) else { return nil }
+            choices = found
             rest = rest[..<mark]
         }
         if rest.hasSuffix("/") { rest = rest.dropLast() }
@@ -59,8 +53,9 @@ extension Field {
         }
         do {
             return try ProxyListener(
-                scheme: scheme, address: address, credentials: credentials, mode: mode,
-                datagrams: datagrams, isRedundant: isRedundant)
+                scheme: scheme, address: address, credentials: credentials,
+                mode: choices.mode, datagrams: choices.datagrams,
+                isRedundant: choices.isRedundant)
         } catch {
             switch error {
             case .openToEverybody(let address):
@@ -71,6 +66,30 @@ extension Field {
                     """)
             }
         }
+    }
+
+    private func listenerScheme(_ name: Substring) -> ProxyListener.Scheme? {
+        if let known = ProxyListener.Scheme(rawValue: String(name)) { return known }
+        let names = ProxyListener.Scheme.allCases.map(\.rawValue).joined(separator: ", ")
+        return wrong("\"\(name)\" is no kind of listener; known: \(names)")
+    }
+
+    /// `NAME=VALUE[&NAME=VALUE]…` behind a listener's `?`.
+    private func listenerChoices(_ text: Substring) -> ListenerChoices? {
+        var choices = ListenerChoices()
+        for setting in text.split(separator: "&") {
+            if setting.hasPrefix("udp=") {
+                guard let found = datagramPolicy(setting.dropFirst(4)) else { return nil }
+                choices.datagrams = found.policy
+            } else if setting.hasPrefix("scheduler=") {
+                guard let found = scheduler(setting.dropFirst(10)) else { return nil }
+                choices.isRedundant = found
+            } else {
+                guard let found = handoverMode(setting) else { return nil }
+                choices.mode = found
+            }
+        }
+        return choices
     }
 
     /// `mode=MODE` behind a listener's address.

@@ -54,32 +54,16 @@ extension ProxyConfiguration {
         guard let table = Table<ProxyKey>(root, name: "", place: root.place, report: report) else {
             return nil
         }
-        let common = Common(
-            CommonFields(
-                privateKeyFile: table.required(
-                    .privateKeyFile, "make a key with: braid keygen FILE"),
-                status: table[.status], control: table[.control], logLevel: table[.logLevel],
-                logFormat: table[.logFormat], history: table[.history],
-                pcap: table[.pcap],
-                congestion: table[.congestion], limits: table[.limits], user: table[.user]),
-            folder: folder)
-        if let field = table[.limits], let limits = Table<LimitKey>(field) {
-            for key in [
-                LimitKey.connectionsPerUser, .associationsPerUser, .datagramsPerUser,
-                .questionsPerUser, .flowsPerUser
-            ] {
-                limits[key]?.complain("is the concentrator's to limit; a proxy has one user")
-            }
-        }
-        var clients = ClientLimits()
-        (clients.dialogue, clients.idleBody, clients.unauthenticated) = (
-            common.dialogue, common.idleBody, common.unauthenticated
-        )
+        let common = Common(CommonFields(table), folder: folder)
+        table[.limits]?.refuse(
+            [
+                .connectionsPerUser, .associationsPerUser, .datagramsPerUser, .questionsPerUser,
+                .flowsPerUser
+            ], "is the concentrator's to limit; a proxy has one user")
         let peer = table.required(
             .concentrator,
             "write concentrator: { address: \"203.0.113.7:443\", public_key: \"...\" }"
-        )
-        .flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
+        ).flatMap { Peer($0, folder: folder, own: common.identity?.publicKey) }
         let listeners = ProxyConfiguration.listeners(table[.listen])
         let mode = table[.mode].map { $0.choice(ModeChoice.self) } ?? Defaults.mode
         let idleHint = table[.idleHint].flatMap { $0.choice(IdleHintSource.self) }
@@ -92,13 +76,9 @@ extension ProxyConfiguration {
             table[.backlogTime].map { $0.interval(in: Defaults.backlogTimeRange) }
             ?? Defaults.backlogTime
         if let cost { ProxyConfiguration.checkMoney(uplinks, cost, table[.cost], table[.uplinks]) }
-        let rules =
-            table[.rules].map {
-                RuleSection(
-                    listeners: listeners.map(\.address), uplinks: uplinks.map(\.selector),
-                    folder: folder
-                ).read($0)
-            } ?? RuleSet()
+        let section = RuleSection(
+            listeners: listeners.map(\.address), uplinks: uplinks.map(\.selector), folder: folder)
+        let rules = table[.rules].map { section.read($0) } ?? RuleSet()
         let withoutSession =
             table[.withoutSession].map { $0.choice(WithoutSession.self) }
             ?? Defaults.withoutSession
@@ -123,19 +103,12 @@ extension ProxyConfiguration {
         settings.uplinks = uplinks
         settings.cost = cost
         settings.backlogTime = backlogTime
-        settings.connection = common.connection
-        settings.maximumClients = common.connections ?? Defaults.proxyConnections
-        settings.clients = clients
         settings.relayAddress = relayAddress
         settings.names = names
         settings.rules = rules
         settings.withoutSession = withoutSession
-        settings.direct.dials = common.dials
-        settings.direct.lookUps = common.lookUps
         settings.capture = capture
-        settings.memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
-        settings.pcap = common.pcap
-        settings.drain = common.drain
+        settings.take(common)
     }
 
     private static func relayAddress(_ field: Field) -> IPAddress? {
@@ -235,6 +208,34 @@ extension ProxyConfiguration {
             field.complain("all are backup; at least one must be regular")
         }
         return found
+    }
+}
+
+extension CommonFields {
+    fileprivate init(_ table: Table<ProxyKey>) {
+        self.init(
+            privateKeyFile: table.required(
+                .privateKeyFile, "make a key with: braid keygen FILE"),
+            status: table[.status], control: table[.control], logLevel: table[.logLevel],
+            logFormat: table[.logFormat], history: table[.history],
+            pcap: table[.pcap],
+            congestion: table[.congestion], limits: table[.limits], user: table[.user])
+    }
+}
+
+extension ProxySettings {
+    /// What both kinds of file say, as a proxy has it.
+    fileprivate mutating func take(_ common: Common) {
+        connection = common.connection
+        maximumClients = common.connections ?? Defaults.proxyConnections
+        clients.dialogue = common.dialogue
+        clients.idleBody = common.idleBody
+        clients.unauthenticated = common.unauthenticated
+        direct.dials = common.dials
+        direct.lookUps = common.lookUps
+        memory = common.memory ?? SystemMemory.limit() / Defaults.proxyMemoryPart
+        pcap = common.pcap
+        drain = common.drain
     }
 }
 

@@ -49,16 +49,16 @@ public final class ProxyServer: EngineDelegate {
     var rulesChanged = 0
     /// Made for the first connection that leaves from this machine.
     private(set) var direct: DirectDials?
-    private let began: Instant
+    let began: Instant
     private(set) var shutdown: Shutdown?
-    private var capture: Capture?
+    private(set) var capture: Capture?
     /// Runs after a capture was handed over.
     private var arrivals: LoopTimer?
     /// From a program's SYN to the connection, in which it may send one once more.
     private static let arrival = Interval.seconds(2)
     let metering: UplinkMetering
     /// What mode auto knows of the person.
-    private var person: PersonHint?
+    private(set) var person: PersonHint?
     private var usage: UsageTimer?
 
     /// Opens the ports and begins to look for uplinks and the concentrator's addresses; what
@@ -81,12 +81,8 @@ public final class ProxyServer: EngineDelegate {
         began = loop.now()
         let known = settings.concentrator.compactMap(\.socketAddress)
         var configuration = settings.endpoint(known, maximumClients: clients.maximum)
-        configuration.epoch = EventLoop.epoch()
         configuration.program = program
-        configuration.machine = Self.machine(for: settings.identity.publicKey)
-        let endpoint = Endpoint(
-            configuration: configuration, seed: SystemRandom.key(), at: loop.now())
-        driver = EngineDriver(endpoint: endpoint, loop: loop)
+        driver = Self.driver(configuration, loop)
         relaySockets = RelaySockets(loop: loop)
         names = try NameService(
             settings.names, driver: driver, relaySockets: relaySockets, loop: loop, log: log)
@@ -111,14 +107,9 @@ public final class ProxyServer: EngineDelegate {
             nameOf: { [weak uplinks] in uplinks?.sockets.name($0) },
             changed: { [weak uplinks] in uplinks?.apply($1, to: $0) })
         names.concentrators = ConcentratorAddresses.names(of: settings.concentrator)
-        driver.delegate = self
-        ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
-        session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }
+        connectParts()
         warnOfNoBackup()
-        usage = UsageTimer(driver) { [weak self] in self?.countUsage() }
-        person = PersonHint(loop: loop, log: log) { [weak self] in self?.follow($0) }
         askForPerson()
-        names.absence = { [weak self] in self?.absenceForNames }
         uplinks.start(known)
         session.start()
         if let plan = settings.capture { capture = try Capture(plan, self, log: log) }
@@ -128,16 +119,30 @@ public final class ProxyServer: EngineDelegate {
         warnOfOpenListeners()
     }
 
-    deinit { scratch.deallocate() }
-
-    /// The machine's number for this key, which tells nobody what machine it is.
-    private static func machine(for key: Key32) -> UInt32? {
-        guard let file = fopen("/etc/machine-id", "r") else { return nil }
-        defer { fclose(file) }
-        var name = [UInt8](repeating: 0, count: 64)
-        let count = fread(&name, 1, name.count, file)
-        return count < 32 ? nil : MachineNumber.make(name: name[..<count], key: key)
+    /// The engine, not yet with a socket.
+    private static func driver(
+        _ configuration: EndpointConfiguration, _ loop: EventLoop
+    ) -> EngineDriver {
+        var configuration = configuration
+        configuration.epoch = EventLoop.epoch()
+        configuration.machine = MachineNumber.ofThisMachine(
+            for: configuration.identity.publicKey)
+        let endpoint = Endpoint(
+            configuration: configuration, seed: SystemRandom.key(), at: loop.now())
+        return EngineDriver(endpoint: endpoint, loop: loop)
     }
+
+    /// What its parts tell it, and ask it.
+    private func connectParts() {
+        driver.delegate = self
+        ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
+        session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }
+        usage = UsageTimer(driver) { [weak self] in self?.countUsage() }
+        person = PersonHint(loop: loop, log: log) { [weak self] in self?.follow($0) }
+        names.absence = { [weak self] in self?.absenceForNames }
+    }
+
+    deinit { scratch.deallocate() }
 
     // MARK: Clients
 
@@ -351,34 +356,6 @@ public final class ProxyServer: EngineDelegate {
         arrivals = timer
     }
 
-    // MARK: Another process
-
-    /// What applications and programs connect to, for a process that is to follow this one.
-    public var listeningSockets: [Int32] { ports.descriptors + names.descriptors }
-
-    /// What is captured, for a process that is to follow this one, which is `generation`; nil where
-    /// nothing is.
-    public func offerCapture(_ generation: Int) throws(SystemError) -> CaptureOffer? {
-        try capture?.offer(generation)
-    }
-
-    /// That process did not come to it.
-    public func resumeCapture() { capture?.resume() }
-
-    /// Takes over what the process before this one has captured; whether there was something.
-    public func takeCaptureOver() throws(SystemError) -> Bool { try capture?.takeOver() ?? false }
-
-    /// Of the processes that this one follows these live, by their generations.
-    public func follows(_ older: [Int]) { capture?.follows(older) }
-
-    /// Another process serves the sockets now: those who are here are served to their end.
-    /// `hasCapture`: it has also taken over what is captured.
-    public func follow(drain: Interval?, hasCapture: Bool) {
-        names.stopListening()
-        if hasCapture { capture?.handedOver() }
-        stop(drain: drain)
-    }
-
     private func finish() {
         for client in clients.all { client.cut() }
         names.stop()
@@ -402,59 +379,6 @@ public final class ProxyServer: EngineDelegate {
         recorder.save()
     }
 
-    /// The mode that connections have at present, and in mode auto from what it follows; nil
-    /// while there is no session.
-    public var presentMode: (mode: HandoverMode, reason: String?)? {
-        driver.endpoint.report(at: loop.now()).sessions.first.map {
-            ($0.mode, reason($0.demand?.label))
-        }
-    }
-
-    /// Why the mode is what it is, with what is known of the person.
-    private func reason(_ demand: String?) -> String? {
-        demand.map { demand in person?.label.map { "\(demand); \($0)" } ?? demand }
-    }
-
-    /// Every uplink that is there or was, by name.
-    public var uplinkStates: [ServerStatus.UplinkState] {
-        var states = uplinks.states
-        for i in states.indices {
-            guard let used = metering.used(by: states[i].name) else { continue }
-            states[i].usedBytes = used.bytes
-            states[i].allowanceBytes = used.allowance
-            states[i].spent = used.spent
-            states[i].currency = used.currency
-        }
-        return states
-    }
-
-    /// For the control socket and the status page: made anew, in time that grows with paths and
-    /// uplinks.
-    public func status() -> ServerStatus {
-        uplinks.countUsage()
-        let report = driver.endpoint.report(at: loop.now())
-        var status = ServerStatus(
-            role: "proxy", uptime: loop.now() - began,
-            listen: ports.all.map { "\($0.listener.scheme.rawValue)://\($0.address)" }
-                + names.listen.map { "dns://\($0)" },
-            report: report)
-        status.longestTurnSeconds = loop.longestTurn.seconds
-        status.uplinks = uplinkStates
-        for i in status.sessions.indices {
-            status.sessions[i].modeReason = reason(status.sessions[i].modeReason)
-        }
-        status.counters = [.init("clients", clients.count)] + notices.counters.status
-        status.counters += (direct?.counters ?? .init()).status
-        status.counters += [
-            .init("paths_left_out", session.countLeftOut),
-            .init("memory_bytes", report.memory), .init("memory_limit_bytes", report.memoryLimit),
-            .init("associations", clients.count { $0 is UDPRelay })
-        ]
-        status.counters += datagrams.status
-        status.counters += names.status
-        status.counters += capture?.status ?? []
-        return status
-    }
 }
 
 extension Target {

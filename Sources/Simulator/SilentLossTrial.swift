@@ -38,18 +38,7 @@ public struct SilentLossTrial: Hashable, Sendable {
                 sleepsAfter: random.interval(.milliseconds(500), .seconds(10)),
                 wakeTime: random.interval(.milliseconds(100), .seconds(2)))
         }
-        if random.chance(0.4) {
-            // A cellular link that is not as even as the paper's; what it carries stays the same.
-            if random.chance(0.7) {
-                cellular.down.reordering = random.scaled(0.01, 0.3)
-                cellular.down.reorderDelay = random.interval(.milliseconds(1), .milliseconds(40))
-                cellular.up.reordering = cellular.down.reordering
-                cellular.up.reorderDelay = cellular.down.reorderDelay
-            }
-            if random.chance(0.5) { cellular.down.loss = .random(random.scaled(0.0005, 0.01)) }
-            if random.chance(0.5) { cellular.up.loss = .random(random.scaled(0.0005, 0.01)) }
-            if random.chance(0.3) { cellular.down.duplication = random.scaled(0.001, 0.02) }
-        }
+        if random.chance(0.4) { Self.makeUneven(&cellular, from: &random) }
         let age =
             random.chance(0.2)
             ? Interval.seconds(1)
@@ -62,23 +51,11 @@ public struct SilentLossTrial: Hashable, Sendable {
             + (random.chance(0.7)
                 ? .seconds(5) + random.interval(.zero, .milliseconds(200))
                 : random.interval(.milliseconds(200), .seconds(15)))
-        var streams: [StreamPlan] = [
-            StreamPlan(at: transferAt, initiator: .nothing, listener: .bulk(60_000_000))
-        ]
-        for _ in 0..<(random.chance(0.3) ? 0 : random.number(1...30)) {
-            var plan = StreamPlan.drawn(isFirst: false, from: &random)
-            plan.initiatorReader = .eager
-            plan.listenerReader = .eager
-            plan.at = .zero + random.interval(.zero, age)
-            streams.append(plan)
-        }
-        for _ in 0..<(random.chance(0.5) ? 0 : random.number(1...4)) {
-            streams.append(
-                StreamPlan(
-                    at: .zero + random.interval(.milliseconds(200), age), initiator: .bulk(1),
-                    listener: .constantRate(chunk: 1, period: .seconds(7200), total: 2)))
-        }
-        scenario = Scenario(uplinks: [wifi, cellular], streams: streams)
+        let download = StreamPlan(
+            at: transferAt, initiator: .nothing, listener: .bulk(60_000_000))
+        scenario = Scenario(
+            uplinks: [wifi, cellular],
+            streams: [download] + Self.earlierStreams(within: age, from: &random))
         for _ in 0..<(random.chance(0.3) ? 0 : random.number(1...6)) {
             scenario.faults += Self.trouble(before: age, from: &random)
         }
@@ -93,6 +70,40 @@ public struct SilentLossTrial: Hashable, Sendable {
                         : random.chance(0.5) ? .down : .up)))
         scenario.faults = scenario.faults.enumerated()
             .sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }.map(\.element)
+    }
+
+    /// A cellular link that is not as even as the paper's; what it carries stays the same.
+    private static func makeUneven(_ uplink: inout UplinkPlan, from random: inout SeededRandom) {
+        if random.chance(0.7) {
+            uplink.down.reordering = random.scaled(0.01, 0.3)
+            uplink.down.reorderDelay = random.interval(.milliseconds(1), .milliseconds(40))
+            uplink.up.reordering = uplink.down.reordering
+            uplink.up.reorderDelay = uplink.down.reorderDelay
+        }
+        if random.chance(0.5) { uplink.down.loss = .random(random.scaled(0.0005, 0.01)) }
+        if random.chance(0.5) { uplink.up.loss = .random(random.scaled(0.0005, 0.01)) }
+        if random.chance(0.3) { uplink.down.duplication = random.scaled(0.001, 0.02) }
+    }
+
+    /// Transfers that begin before the download does, and connections that idle beside it.
+    private static func earlierStreams(
+        within age: Interval, from random: inout SeededRandom
+    ) -> [StreamPlan] {
+        var streams: [StreamPlan] = []
+        for _ in 0..<(random.chance(0.3) ? 0 : random.number(1...30)) {
+            var plan = StreamPlan.drawn(isFirst: false, from: &random)
+            plan.initiatorReader = .eager
+            plan.listenerReader = .eager
+            plan.at = .zero + random.interval(.zero, age)
+            streams.append(plan)
+        }
+        for _ in 0..<(random.chance(0.5) ? 0 : random.number(1...4)) {
+            streams.append(
+                StreamPlan(
+                    at: .zero + random.interval(.milliseconds(200), age), initiator: .bulk(1),
+                    listener: .constantRate(chunk: 1, period: .seconds(7200), total: 2)))
+        }
+        return streams
     }
 
     /// Something that began and ended before the transfer.

@@ -59,28 +59,15 @@ extension World {
             proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
         case .outage(let outage, let direction):
             change(i, direction) { $0.outage = outage }
-        case .conditions(let newUp, let newDown):
-            let up = lanes[i].ups[0], down = lanes[i].downs[0]
-            up.change(
-                to: newUp.with {
-                    $0.outage = up.conditions.outage; $0.mtu = up.conditions.mtu
-                }, at: now)
-            down.change(
-                to: newDown.with {
-                    $0.outage = down.conditions.outage; $0.mtu = down.conditions.mtu
-                },
-                at: now)
+        case .conditions(let up, let down):
+            replaceConditions(of: lanes[i].ups[0], by: up)
+            replaceConditions(of: lanes[i].downs[0], by: down)
         case .mtu(let mtu, let direction):
             change(i, direction) { $0.mtu = mtu }
         case .roam:
             moveAddress(i)
         case .renumbered:
-            guard !lanes[i].isDown else { return }
-            clear(i)
-            moveAddress(i)
-            // As the shell does: the old socket goes, the new one comes, in one turn.
-            proxy.removeUplink(UplinkNumber(i), at: now)
-            proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
+            renumber(i)
         case .smallLoss(let share, let direction):
             if direction != .down { lanes[i].smallLossUp = share }
             if direction != .up { lanes[i].smallLossDown = share }
@@ -101,6 +88,23 @@ extension World {
         case .use(let hint):
             proxy.followUse(hint: hint, at: now)
         }
+    }
+
+    private func renumber(_ i: Int) {
+        guard !lanes[i].isDown else { return }
+        clear(i)
+        moveAddress(i)
+        // As the shell does: the old socket goes, the new one comes, in one turn.
+        proxy.removeUplink(UplinkNumber(i), at: now)
+        proxy.addUplink(Self.uplink(i, scenario.uplinks[i]), at: now)
+    }
+
+    /// But for an outage and the MTU, which are faults of their own.
+    private func replaceConditions(of link: VirtualLink, by new: LinkConditions) {
+        link.change(
+            to: new.with {
+                $0.outage = link.conditions.outage; $0.mtu = link.conditions.mtu
+            }, at: now)
     }
 
     private func clear(_ i: Int) {

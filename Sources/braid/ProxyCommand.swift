@@ -53,7 +53,7 @@ struct ProxyCommand: ParsableCommand {
     @Option(help: "open or closed: what becomes of captured traffic when the proxy ends.")
     var captureOnExit: String?
 
-    func run() throws {
+    private var overrides: Overrides {
         var overrides = Overrides()
         common.apply(to: &overrides)
         overrides.set("concentrator", "address", flag: "--concentrator", to: concentrator)
@@ -67,6 +67,10 @@ struct ProxyCommand: ParsableCommand {
         overrides.set("capture", "networks", flag: "--capture-network", toList: captureNetwork)
         overrides.set("capture", "exclude", flag: "--capture-exclude", toList: captureExclude)
         overrides.set("capture", "on_exit", flag: "--capture-on-exit", to: captureOnExit)
+        return overrides
+    }
+
+    func run() throws {
         let file = common.config
         let read = { [overrides] () throws(ConfigurationErrors) in
             try Configuration.load(.proxy, file: file, overrides: overrides)
@@ -82,52 +86,58 @@ struct ProxyCommand: ParsableCommand {
                 configuration.settings, program: Braid.version, loop: loop,
                 recorder: HistoryQueries.recorder(.proxy, configuration.program))
             server.onStopped = stopped
-            return Service(
-                status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
-                setMode: { word in
-                    guard let wish = ModeWish(words: word) else {
-                        return "\(word) is none of full, backup, single, auto"
-                    }
-                    return server.setMode(wish)
-                },
-                setRole: { name, word in
-                    guard let role = UplinkRole(rawValue: word) else {
-                        return "\(word) is none of regular, backup, off"
-                    }
-                    return server.setRole(role, of: name)
-                },
-                setUsage: { server.setUsage($1, of: $0) },
-                driver: server.driver,
-                uplinks: { server.uplinkStates },
-                mode: {
-                    let present = server.presentMode
-                    return PageMode(
-                        choice: server.mode.rawValue, present: present?.mode.rawValue,
-                        reason: present?.reason)
-                },
-                modes: ModeChoice.allCases.map(\.rawValue),
-                askRule: { words in
-                    RuleQuestion(words: words) { Target(hostAndPort: $0) }?
-                        .answer(server.settings)
-                },
-                reload: {
-                    living.reload { (new) throws(SystemError) in
-                        guard case .proxy(let new) = new else { return }
-                        try server.apply(new.settings)
-                        new.program.applyWhileRunning()
-                    }
-                },
-                sockets: { server.listeningSockets },
-                follow: { drain, _, hasCapture in
-                    server.follow(drain: drain, hasCapture: hasCapture)
-                },
-                offerCapture: { (generation) throws(SystemError) in
-                    try server.offerCapture(generation)
-                },
-                resumeCapture: { server.resumeCapture() },
-                takeCaptureOver: { () throws(SystemError) in try server.takeCaptureOver() },
-                takeOver: { server.follows($0) },
-                whyNoSuccessor: { Upgrade.obstacle(toFile: configuration.settings.pcap) })
+            return Self.service(server, living, configuration)
         }
+    }
+
+    private static func service(
+        _ server: ProxyServer, _ living: LivingConfiguration, _ configuration: ProxyConfiguration
+    ) -> Service {
+        Service(
+            status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
+            setMode: { word in
+                guard let wish = ModeWish(words: word) else {
+                    return "\(word) is none of full, backup, single, auto"
+                }
+                return server.setMode(wish)
+            },
+            setRole: { name, word in
+                guard let role = UplinkRole(rawValue: word) else {
+                    return "\(word) is none of regular, backup, off"
+                }
+                return server.setRole(role, of: name)
+            },
+            setUsage: { server.setUsage($1, of: $0) },
+            driver: server.driver,
+            uplinks: { server.uplinkStates },
+            mode: {
+                let present = server.presentMode
+                return PageMode(
+                    choice: server.mode.rawValue, present: present?.mode.rawValue,
+                    reason: present?.reason)
+            },
+            modes: ModeChoice.allCases.map(\.rawValue),
+            askRule: { words in
+                RuleQuestion(words: words) { Target(hostAndPort: $0) }?
+                    .answer(server.settings)
+            },
+            reload: {
+                living.reload { (new) throws(SystemError) in
+                    guard case .proxy(let new) = new else { return }
+                    try server.apply(new.settings)
+                    new.program.applyWhileRunning()
+                }
+            },
+            sockets: { server.listeningSockets },
+            follow: { drain, _, hasCapture in
+                server.follow(drain: drain, hasCapture: hasCapture)
+            },
+            offerCapture: { (generation) throws(SystemError) in
+                try server.offerCapture(generation)
+            },
+            resumeCapture: { server.resumeCapture() },
+            takeCaptureOver: { () throws(SystemError) in try server.takeCaptureOver() },
+            takeOver: { server.follows($0) },
+            whyNoSuccessor: { Upgrade.obstacle(toFile: configuration.settings.pcap) })
     }
 }

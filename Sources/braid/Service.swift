@@ -64,32 +64,17 @@ enum Program {
         start: (_ loop: EventLoop, _ generation: Int, _ stopped: @escaping () -> Void)
             throws(SystemError) -> Service
     ) throws {
-        Succession.begin()
-        Privileges.forbidDumps()
-        ProcessorShare.preferShortTurns()
-        LogSetup.bootstrap(
-            level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info,
-            isJSON: program.logFormat == .json)
-        DescriptorLimit.raise()
+        prepareProcess(program)
         do {
             let loop = try EventLoop()
             var upgrade: Upgrade?, watchdog: Watchdog?
             let end = loop.timer { [weak loop] in loop?.stop() }
             let lineage = Lineage(loop: loop)
             var service = try start(loop, lineage.generation) {
-                guard upgrade?.isFollowed != true else {
-                    // The service manager is to hear who is there instead before this process is
-                    // gone.
-                    return end.arm(after: .seconds(2))
-                }
-                // The older ones tell their peers; the service manager kills them when this one is
-                // gone.
-                lineage.tellOlder(.end)
-                end.arm(after: lineage.olderGenerations.isEmpty ? .zero : .milliseconds(300))
+                end.arm(after: pauseBeforeEnd(isFollowed: upgrade?.isFollowed == true, lineage))
             }
             // Whoever is no user any more is none in the older processes either.
-            let reload = service.reload
-            service.reload = {
+            service.reload = { [reload = service.reload] in
                 lineage.tellOlder(.reload)
                 return reload()
             }
@@ -107,38 +92,18 @@ enum Program {
                     },
                     reopenPage: { page = try? openPage() },
                     feedWatchdog: { watchdog?.isFed = $0 }), loop: loop)
-            control?.later = { line, reply in
+            control?.later = { [service] line, reply in
                 if upgrade?.answer(line, reply: reply) == true { return true }
-                let text =
-                    ControlRequests.text(line, service) ?? HistoryQueries.text(line, service)
-                guard let text else { return false }
-                side.make(text, done: reply)
-                return true
+                return answer(line, of: service, beside: side, reply)
             }
-            var signals = 0
-            for number in [SIGTERM, SIGINT] {
-                loop.onSignal(number) {
-                    signals += 1
-                    if signals == 1 {
-                        ServiceManager.stopping()
-                        upgrade?.end()
-                        lineage.tellOlder(.stop)
-                    }
-                    service.stop()
-                }
+            handleSignals(loop, service) {
+                upgrade?.end()
+                lineage.tellOlder(.stop)
             }
-            // A terminal that closes sends it too, and is no reason to drop anybody's connections.
-            loop.onSignal(SIGHUP) {
-                ServiceManager.reloading()
-                _ = service.reload()
-                ServiceManager.ready()
-            }
-            let past = HistoryQueries.place(role, program, keepsUsage: service.keepsUsage)
-            if let past { prepareFolder(past.path, for: program.user) }
             // Whatever needs root is open by now.
-            try leaveRoot(for: program.user, role, captures: captures)
-            if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
-            HistoryQueries.open(past, service.recorder)
+            try openHistory(of: service, role, program) { () throws(SystemError) in
+                try leaveRoot(for: program.user, role, captures: captures)
+            }
             watchdog = Watchdog(loop: loop, interval: ServiceManager.watchdogInterval())
             // The last thing that may fail: until here the process before has it all.
             let hasCapture = try service.takeCaptureOver?() ?? false
@@ -155,10 +120,85 @@ enum Program {
         }
     }
 
-    /// Becomes the configured user, or the dedicated one where there is one; nothing for a process
-    /// that isn't root's.
+    /// What holds for the whole process, from before its first socket on.
+    private static func prepareProcess(_ program: ProgramConfiguration) {
+        Succession.begin()
+        Privileges.forbidDumps()
+        ProcessorShare.preferShortTurns()
+        LogSetup.bootstrap(
+            level: Logger.Level(rawValue: program.logLevel.rawValue) ?? .info,
+            isJSON: program.logFormat == .json)
+        DescriptorLimit.raise()
+    }
+
+    /// How long a process whose service has ended stays for others' sake; tells the older ones that
+    /// this is the end.
+    private static func pauseBeforeEnd(isFollowed: Bool, _ lineage: Lineage) -> Interval {
+        // The service manager is to hear who is there instead before this process is gone.
+        guard !isFollowed else { return .seconds(2) }
+        // The older ones tell their peers; the service manager kills them when this one is gone.
+        lineage.tellOlder(.end)
+        return lineage.olderGenerations.isEmpty ? .zero : .milliseconds(300)
+    }
+
+    /// Opens the history's file as the user that the process becomes by `leaving`.
+    private static func openHistory(
+        of service: Service, _ role: ConfigurationKind, _ program: ProgramConfiguration,
+        leaving: () throws(SystemError) -> Void
+    ) throws(SystemError) {
+        let past = HistoryQueries.place(role, program, keepsUsage: service.keepsUsage)
+        if let past { prepareFolder(past.path, for: program.user) }
+        try leaving()
+        HistoryQueries.open(past, service.recorder)
+    }
+
+    /// Answers a request of the control socket whose text is made beside the loop; false where it
+    /// is none.
+    private static func answer(
+        _ line: String, of service: Service, beside side: SideWork,
+        _ reply: @escaping (String) -> Void
+    ) -> Bool {
+        let text = ControlRequests.text(line, service) ?? HistoryQueries.text(line, service)
+        guard let text else { return false }
+        side.make(text, done: reply)
+        return true
+    }
+
+    /// `stopping`: runs once, ahead of the service's end.
+    private static func handleSignals(
+        _ loop: EventLoop, _ service: Service, stopping: @escaping () -> Void
+    ) {
+        var signals = 0
+        for number in [SIGTERM, SIGINT] {
+            loop.onSignal(number) {
+                signals += 1
+                if signals == 1 {
+                    ServiceManager.stopping()
+                    stopping()
+                }
+                service.stop()
+            }
+        }
+        // A terminal that closes sends it too, and is no reason to drop anybody's connections.
+        loop.onSignal(SIGHUP) {
+            ServiceManager.reloading()
+            _ = service.reload()
+            ServiceManager.ready()
+        }
+    }
+
+    /// Gives up the rights that are not needed any more.
     private static func leaveRoot(
         for name: String?, _ role: ConfigurationKind, captures: Bool
+    ) throws(SystemError) {
+        try becomeUser(name, role, captures: captures)
+        if !captures, !Privileges.isRoot { Privileges.drop(.networkAdministration) }
+    }
+
+    /// Becomes the configured user, or the dedicated one where there is one; nothing for a process
+    /// that isn't root's.
+    private static func becomeUser(
+        _ name: String?, _ role: ConfigurationKind, captures: Bool
     ) throws(SystemError) {
         let log = Logger(label: "service")
         let user = Privileges.User(name: name ?? Privileges.dedicatedUser)

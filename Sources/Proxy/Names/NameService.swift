@@ -44,9 +44,7 @@ final class NameService {
     private var outside: NameForwarder
     private let own: LocalAddresses
     private let relaySockets: RelaySockets
-    private var questions: [NameKey: PendingName] = [:]
-    private var order = AgeOrder<NameKey>()
-    private var perClient = Tally<Source>()
+    private var questions = PendingNames()
     private var listeners: [NameListener] = []
     private var connections: PendingDialogues<NameConnection>
     private var living: [ObjectIdentifier: NameConnection] = [:]
@@ -138,9 +136,8 @@ final class NameService {
         listeners.forEach { $0.close() }
         listeners = []
         for connection in Array(living.values) { connection.cut() }
-        questions = [:]
+        questions = PendingNames()
         beside = [:]
-        perClient = Tally()
         tunnel.close()
     }
 
@@ -228,23 +225,12 @@ final class NameService {
     }
 
     private func begin(_ key: NameKey, _ waiting: PendingName.Waiting) {
-        let source = Source(waiting.client.address.address)
-        guard perClient[source] < NameLimit.questionsPerClient else {
+        guard let (question, displaced) = questions.insert(key, waiting) else {
             counters.tooMany += 1
             return
         }
-        while questions.count >= NameLimit.questions {
-            let oldest = order.popFirst { [questions] in questions[$0.key]?.number == $0.number }
-            guard let oldest else { return }
-            counters.givenUp += 1
-            take(oldest)
-        }
-        let number = order.add(key, count: questions.count) { [questions] in
-            questions[$0.key]?.number == $0.number
-        }
-        let question = PendingName(waiting, source: source, number: number)
-        questions[key] = question
-        perClient.add(source)
+        counters.givenUp += displaced
+        let number = question.number
         question.timer = loop.timer { [weak self] in self?.ended(key, number, nil) }
         question.timer?.arm(after: NameLimit.answer)
         send(key, question)
@@ -290,15 +276,10 @@ final class NameService {
         }
     }
 
-    @discardableResult private func take(_ key: NameKey) -> PendingName? {
-        guard let question = questions.removeValue(forKey: key) else { return nil }
-        question.timer = nil
-        perClient.remove(question.source)
-        return question
-    }
-
     private func ended(_ key: NameKey, _ number: UInt64, _ answer: DNSAnswer?) {
-        guard questions[key]?.number == number, let question = take(key) else { return }
+        guard questions[key]?.number == number, let question = questions.take(key) else {
+            return
+        }
         // What was asked outside for want of a session is not what the concentrator would say.
         if let answer, question.local == nil || isLocal(key) {
             cache.store(answer, for: key, at: loop.now())
@@ -353,65 +334,5 @@ final class NameService {
             .init(
                 "names_answers_refused_total", tunnel.wrong + outside.counters.wrong)
         ]
-    }
-}
-
-/// A question under way, and who waits for its answer.
-final class PendingName {
-    struct Waiting {
-        let client: NameService.Client
-        let query: DNSQuery
-        let limit: Int
-        let reply: ([UInt8]) -> Void
-    }
-    private(set) var waiting: [Waiting]
-    /// Who asked first: for whom it counts.
-    let source: Source
-    let number: UInt64
-    var timer: LoopTimer?
-    var tunnelled: NameTunnel.Question?
-    var local: NameExchange?
-
-    init(_ first: Waiting, source: Source, number: UInt64) {
-        waiting = [first]
-        self.source = source
-        self.number = number
-    }
-
-    /// False where too many wait. A client that repeats itself is one.
-    func add(_ new: Waiting) -> Bool {
-        if new.client.transport == .datagram,
-            waiting.contains(where: { $0.client == new.client && $0.query.id == new.query.id })
-        {
-            return true
-        }
-        guard waiting.count < NameLimit.waiting else { return false }
-        waiting.append(new)
-        return true
-    }
-}
-
-/// Names that nobody is asked for (RFC 6761, RFC 7686).
-enum SpecialNames {
-    private static let localhost = DNSName("localhost")!
-    private static let nowhere = [DNSName("invalid")!, DNSName("onion")!]
-
-    /// Nil for all others.
-    static func answer(_ query: DNSQuery) -> [UInt8]? {
-        let question = query.question
-        guard question.recordClass == DNSType.internet else {
-            return query.failure(DNSCode.notImplemented)
-        }
-        if question.name.isWithin(localhost) {
-            let data: [[UInt8]] =
-                switch question.type {
-                case DNSType.a: [[127, 0, 0, 1]]
-                case DNSType.aaaa: [[UInt8](repeating: 0, count: 15) + [1]]
-                default: []
-                }
-            return query.answer(addresses: data, lifetime: 10_000)
-        }
-        return nowhere.contains { question.name.isWithin($0) }
-            ? query.failure(DNSCode.noSuchName) : nil
     }
 }

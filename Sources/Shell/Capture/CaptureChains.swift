@@ -1,7 +1,7 @@
 // The chains of the capture's table, in the order in which a packet meets them; see `CaptureTable`.
 extension CaptureTable {
-    /// Behind connection tracking (-200) and before other programs mark packets for their own routes
-    /// (-150).
+    /// Behind connection tracking (-200) and before other programs mark packets for their own
+    /// routes (-150).
     static let priority = -160
     /// Behind those who filter by the way back (firewalld's stands at 10): a packet that has its
     /// socket is taken for one that came by another interface. Behind those who mark, too.
@@ -88,7 +88,7 @@ extension CaptureTable {
 
     private static let isNotOwn = "meta mark & \(mask) != \(CaptureMark.hex(CaptureMark.own))"
     private static let wasAnswered = carries(CaptureMark.answeredMachine, "ct mark")
-    private static let isMachines =
+    static let isMachines =
         "ct direction original \(carries(CaptureMark.captured, "ct mark"))"
     private static let isClients = "ct direction original \(carries(CaptureMark.own, "ct mark"))"
     private static let clientWasAnswered = carries(CaptureMark.answeredNetwork, "ct mark")
@@ -370,43 +370,6 @@ extension CaptureTable {
             "iifname \(networkNames)"
                 + " \(Self.carries(oneOf: others + [CaptureMark.answeredNetwork]))"
                 + " \(Self.clientWasAnswered) \(again)"
-        ]
-    }
-
-    // MARK: Redirection
-
-    private var redirections: [Chain] {
-        let towards: [(family: String, proto: Int, port: UInt16?)] = [
-            ("ipv4", 6, ports.tcp4), ("ipv6", 6, ports.tcp6),
-            ("ipv4", 17, ports.udp4), ("ipv6", 17, ports.udp6)
-        ]
-        func redirect(_ hook: String, _ packets: String) -> [String] {
-            ["type nat hook \(hook) priority -100"]
-                + towards.compactMap { family, proto, port in
-                    port.map {
-                        "\(packets) meta nfproto \(family) meta l4proto \(proto)"
-                            + " redirect to :\($0)"
-                    }
-                }
-        }
-        let others = towards.compactMap { family, proto, port in
-            port.map {
-                "meta nfproto \(family) meta l4proto \(proto) th dport \($0)"
-                    + (proto == 6 ? " reject with tcp reset" : " reject")
-            }
-        }
-        return [
-            ("redirect_machine", plan.machine ? redirect("output", Self.isMachines) : []),
-            (
-                "redirect_network",
-                plan.networks.isEmpty
-                    ? [] : redirect("prerouting", Self.carries(CaptureMark.capturedNetwork))
-            ),
-            (
-                "guard",
-                ["type filter hook input priority \(Self.priority)", "ct status dnat accept"]
-                    + others
-            )
         ]
     }
 }

@@ -81,7 +81,7 @@ extension CaptureInstallation {
         var open = table
         open.isOwned = false
         // A table with an owner is nobody else's to replace.
-        if table.isOwned { _ = try Self.install(open, tables, log, keepsOld: true) }
+        if table.isOwned { _ = try open.install(by: tables, log, keepsOld: true) }
         let others = table.elsewhere.filter { !$0.clients.isEmpty }
         return CaptureOffer(claim: claim.descriptor, elsewhere: [own] + others)
     }
@@ -91,8 +91,8 @@ extension CaptureInstallation {
         guard isInstalled, isOffered else { return }
         isOffered = false
         do throws(SystemError) {
-            table = try Self.install(table, tables, log)
-            shown = Self.show(tables)
+            table = try table.install(by: tables, log)
+            shown = CaptureTable.shown(by: tables)
         } catch {
             log.error("the capture can't be set again", metadata: ["why": "\(error)"])
         }
@@ -118,8 +118,8 @@ extension CaptureInstallation {
         if table.isTransparent {
             routes = try KeptRoutes(plan.networks, wantsIPv6: table.ports.tcp6 != nil, adopts: true)
         }
-        table = try Self.install(table, tables, log, keepsOld: true)
-        shown = Self.show(tables)
+        table = try table.install(by: tables, log, keepsOld: true)
+        shown = CaptureTable.shown(by: tables)
         isInstalled = true
         startWatching()
         tellCapturing()
@@ -135,7 +135,7 @@ extension CaptureInstallation {
             // Its sets alone: a table that is replaced loses the SYNs that it holds.
             do throws(NFTables.Failure) {
                 try tables.run(table.elsewhere[i].emptying)
-                shown = Self.show(tables)
+                shown = CaptureTable.shown(by: tables)
             } catch {
                 log.warning(
                     "some programs' datagrams still go to a process that has ended: restart the proxy",

@@ -83,8 +83,8 @@ public final class CaptureInstallation {
             try CaptureRoutes.removeAll()
         }
         do throws(SystemError) {
-            table = try Self.install(table, tables, log)
-            shown = Self.show(tables)
+            table = try table.install(by: tables, log)
+            shown = CaptureTable.shown(by: tables)
         } catch {
             try? CaptureRoutes.removeAll()
             queue?.close()
@@ -121,7 +121,7 @@ public final class CaptureInstallation {
         table.isEnding = true
         do throws(NFTables.Failure) {
             try tables.run(table.text(replacing: tables.present()))
-            shown = Self.show(tables)
+            shown = CaptureTable.shown(by: tables)
         } catch {
             log.warning("new connections are captured still", metadata: ["why": "\(error)"])
         }
@@ -236,68 +236,6 @@ public final class CaptureInstallation {
         }
     }
 
-    /// Sets the table by the best means this kernel has. `keepsOld`: where that fails, what is
-    /// there is another process's and stays.
-    static func install(
-        _ wanted: CaptureTable, _ tables: NFTables, _ log: Logger, keepsOld: Bool = false
-    ) throws(SystemError) -> CaptureTable {
-        var failure: NFTables.Failure?
-        for table in variants(wanted) {
-            do throws(NFTables.Failure) {
-                try tables.run(table.text(replacing: tables.present()))
-                if case .compatible(let number) = table.hold {
-                    do throws(SystemError) { try CompatibleHold.install(queue: number) } catch {
-                        failure = NFTables.Failure(description: "\(error)")
-                        continue
-                    }
-                }
-                tell(wanted, table, log)
-                return table
-            } catch { failure = error }
-        }
-        if !keepsOld { try? tables.removeAll() }
-        throw SystemError(
-            "capture traffic (nftables: \(failure?.description ?? "refused"))", code: EPERM)
-    }
-
-    /// What is wanted, then with less and less of what a kernel may lack.
-    private static func variants(_ wanted: CaptureTable) -> [CaptureTable] {
-        var out: [CaptureTable] = []
-        for isOwned in wanted.isOwned ? [true, false] : [false] {
-            for hold in holds(wanted.hold) {
-                for findsSockets in wanted.findsSockets ? [true, false] : [false] {
-                    var table = wanted
-                    (table.isOwned, table.hold) = (isOwned, hold)
-                    table.findsSockets = findsSockets
-                    out.append(table)
-                }
-            }
-        }
-        return out
-    }
-
-    private static func holds(_ wanted: CaptureTable.Hold) -> [CaptureTable.Hold] {
-        guard case .native(let number) = wanted else { return [wanted] }
-        return [.native(number), .compatible(number), .none]
-    }
-
-    private static func tell(_ wanted: CaptureTable, _ got: CaptureTable, _ log: Logger) {
-        if wanted.isOwned, !got.isOwned, got.plan.exit == .open {
-            log.warning(
-                """
-                this kernel (before Linux 5.12) does not take the table away with the process: after a crash \
-                nothing gets out until the proxy runs again, or: braid capture remove
-                """)
-        }
-        if wanted.hold != .none, got.hold == .none {
-            log.warning(
-                """
-                this kernel can't hold packets (no queue in nftables, no xt_NFQUEUE): a program whose target \
-                can't be reached sees a connection that opens and is reset
-                """)
-        }
-    }
-
     /// TPROXY gives a packet its socket before it is routed; a bridge that shows its frames to the
     /// firewall (br_netfilter) does that a step too early, and the socket is forgotten.
     private static func checkBridges(_ plan: CapturePlan) throws(SystemError) {
@@ -371,19 +309,6 @@ public final class CaptureInstallation {
         if !addresses.kept.isEmpty { check?.arm(after: Self.checkInterval) }
     }
 
-    /// Braid's tables as the kernel shows them, without what libnftables can't show; empty where
-    /// one is missing.
-    static func show(_ tables: NFTables) -> String {
-        var text = ""
-        for table in [CaptureTable.name, CaptureTable.closedName] {
-            text += (try? tables.run("list table inet \(table)")) ?? ""
-        }
-        for chain in ["hold_machine", "hold_network"] {
-            text += (try? tables.run("list chain inet \(CaptureTable.holdName) \(chain)")) ?? ""
-        }
-        return text
-    }
-
     /// Something has changed: the networks, the routing rules, or somebody's tables.
     private func refresh() {
         guard isInstalled else { return }
@@ -392,11 +317,11 @@ public final class CaptureInstallation {
         if let snapshot { followInterfaces(snapshot) }
         let now = loop.now()
         if let next = routes?.look(at: now, log: log) { look?.arm(after: max(next, Self.rest)) }
-        if Self.show(tables) != shown {
+        if CaptureTable.shown(by: tables) != shown {
             log.warning("somebody changed the capture's table, or took it away: it is set again")
             do throws(SystemError) {
-                table = try Self.install(table, tables, log)
-                shown = Self.show(tables)
+                table = try table.install(by: tables, log)
+                shown = CaptureTable.shown(by: tables)
             } catch {
                 log.error("the capture can't be set again", metadata: ["why": "\(error)"])
             }
@@ -417,8 +342,8 @@ public final class CaptureInstallation {
         table.plan.networks = names
         table.interfaces = numbers
         do throws(SystemError) {
-            table = try Self.install(table, tables, log)
-            shown = Self.show(tables)
+            table = try table.install(by: tables, log)
+            shown = CaptureTable.shown(by: tables)
         } catch {
             log.error("the capture stays as it was", metadata: ["why": "\(error)"])
         }
@@ -429,7 +354,7 @@ public final class CaptureInstallation {
         do throws(NFTables.Failure) {
             try tables.run(table.update(now))
             table.attached = now
-            shown = Self.show(tables)
+            shown = CaptureTable.shown(by: tables)
             log.info(
                 "networks left alone",
                 metadata: ["attached": "\(now.map(\.description).joined(separator: " "))"])
