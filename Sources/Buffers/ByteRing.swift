@@ -20,7 +20,7 @@ public struct Pieces {
     }
     /// A copy of both.
     public var bytes: [UInt8] { Array(first) + Array(second) }
-    /// No bytes.
+    /// Pieces without any bytes.
     public static var empty: Pieces {
         Pieces(
             first: UnsafeRawBufferPointer(start: nil, count: 0),

@@ -87,9 +87,9 @@ public struct ConcentratorSettings: Equatable, Sendable {
     public var dials = Turns.Limits(inAll: 4_096, perUser: 512)
     /// The resolver holds 1,024 questions, of which a name makes two.
     public var lookUps = Turns.Limits(inAll: 480, perUser: 64)
-    /// Of associations.
+    /// What users' associations may do.
     public var datagrams = DatagramLimits()
-    /// Of questions.
+    /// How many questions users may have under way.
     public var names = NameLimits()
     /// Where the name servers stand; for tests.
     public var resolverConfiguration = "/etc/resolv.conf"

@@ -33,7 +33,7 @@ public enum Defaults {
     public static let congestion = CongestionAlgorithm.bbr
     /// States of sessions and paths, no targets and no users.
     public static let logLevel = LogLevel.info
-    /// For people.
+    /// As people read it.
     public static let logFormat = LogFormat.text
 
     /// Of the history's file.

@@ -6,7 +6,7 @@ public enum HTTPLimit {
     public static let startLine = 16 << 10
     /// Bytes of the whole head, cookies included; common servers stop at 8 to 64 KiB.
     public static let head = 64 << 10
-    /// Header fields.
+    /// Header fields of one head.
     public static let fields = 256
     /// Bytes of a chunk's size line with its extensions.
     public static let chunkLine = 4 << 10

@@ -63,7 +63,7 @@ public struct Event: Equatable, Sendable {
 
     /// Wall-clock time of this machine, ms since 1970 UTC.
     public var time: Int64
-    /// See there.
+    /// What has happened.
     public var kind: Kind
     /// The uplink it happened to, at a proxy.
     public var uplink: String?
@@ -73,7 +73,7 @@ public struct Event: Equatable, Sendable {
     public var other: String?
     /// What the kind says it is.
     public var detail: String?
-    /// See there.
+    /// What is counted and measured of it.
     public var numbers: Numbers
 
     /// `time` in ms since 1970 UTC; the rest as the kind has it.

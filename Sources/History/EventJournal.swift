@@ -9,7 +9,7 @@ public final class EventJournal {
         public let sequence: UInt64
         /// Greater than that of everything that was appended or amended before.
         public var revision: UInt64
-        /// See there.
+        /// What has happened, with its time.
         public var event: Event
     }
 

@@ -12,7 +12,7 @@ public struct MetricText {
         /// Without labels; in seconds, in bytes, or as a ratio.
         public init(_ value: Double) { self.init([:], value) }
 
-        /// Without labels.
+        /// A value without labels.
         public init(_ value: Int) { self.init([:], value) }
 
         /// Labels in pairs, and the value in seconds, in bytes, or as a ratio.
@@ -34,7 +34,7 @@ public struct MetricText {
         }
     }
 
-    /// So far.
+    /// The text made so far.
     public private(set) var text = ""
     /// Family names may not come twice.
     private var known: Set<String> = []

@@ -5,9 +5,9 @@ import Tunnel
 /// Proxy and concentrator report into it; the page, the command line, the metrics and allowances
 /// read from it. For the loop's thread alone.
 public final class Recorder {
-    /// See there.
+    /// What has happened of late.
     public let events: EventJournal
-    /// See there.
+    /// Bytes that were moved, and by what.
     public var usage = UsageLedger()
     /// How long connections and calls stood still when an uplink went.
     public var handoverPauses = Histogram()

@@ -7,7 +7,7 @@ import Multipath
 public struct UplinkStates: Sendable {
     /// What became of an uplink.
     public struct News: Equatable, Sendable {
-        /// See there.
+        /// As the journal calls it.
         public var kind: Event.Kind
         /// How long it had been silent or away before it carried again, ms.
         public var silence: Int?

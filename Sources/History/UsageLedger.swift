@@ -24,7 +24,7 @@ public struct UsageLedger: Sendable {
         public var sent: Int
         /// Down, to this machine.
         public var received: Int
-        /// Both.
+        /// Bytes of both directions.
         public var total: Int { sent &+ received }
         /// Nothing, where it is left out.
         public init(sent: Int = 0, received: Int = 0) {
@@ -47,9 +47,9 @@ public struct UsageLedger: Sendable {
     public struct Row: Equatable, Sendable {
         /// Hours since 1970 UTC, the local day (20260131) or the local month (202601).
         public var period: Int
-        /// See there.
+        /// What moved them.
         public var source: Source
-        /// See there.
+        /// What was moved, in bytes.
         public var volume: Volume
     }
 

@@ -42,7 +42,7 @@ public struct Commutes {
         public init() {}
     }
 
-    /// One way.
+    /// One way to work under one mode.
     public struct Result: Codable, Sendable {
         /// `Choice` as a word, and whether it was simulated.
         public var mode: String, isSimulated: Bool

@@ -19,7 +19,7 @@ public struct HandoverScenario: Sendable {
         case udpBeside = "udp-voice-download"
     }
 
-    /// What runs.
+    /// What runs while the uplink is lost.
     public let application: Application
     /// The same as the simulator takes it.
     public let trial: HandoverTrial

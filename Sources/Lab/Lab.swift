@@ -251,7 +251,7 @@ public final class Lab {
 public final class LabChild {
     /// Of the process, until it was waited for.
     public let id: pid_t
-    /// For messages.
+    /// What messages call it.
     public let name: String
     /// How it ended: its exit code, or 128 and the signal's number; nil while it runs.
     public private(set) var status: Int32?

@@ -11,7 +11,7 @@ public struct FIFO<Element> {
     @inlinable public var isEmpty: Bool { head == items.count }
     /// Those that are in it.
     @inlinable public var count: Int { items.count - head }
-    /// The oldest.
+    /// The oldest element; nil where there is none.
     @inlinable public var first: Element? { isEmpty ? nil : items[head] }
     /// All of them, the oldest first.
     @inlinable public var all: ArraySlice<Element> { items[head...] }

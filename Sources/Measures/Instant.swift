@@ -5,7 +5,7 @@ public struct Instant: Hashable, Comparable, Sendable {
     /// Nanoseconds; any value is right.
     public var nanoseconds: Int64
 
-    /// From nanoseconds.
+    /// A number of nanoseconds since the clock's beginning.
     @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
     /// Where the clock begins; before it nothing has happened.
@@ -54,7 +54,7 @@ public struct Interval: Hashable, Comparable, Sendable {
     /// Nanoseconds; any value is right.
     public var nanoseconds: Int64
 
-    /// From nanoseconds.
+    /// A number of nanoseconds, which may be negative.
     @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
     /// `n` ns.
     @inlinable public static func nanoseconds(_ n: Int64) -> Interval { Interval(nanoseconds: n) }
@@ -73,14 +73,14 @@ public struct Interval: Hashable, Comparable, Sendable {
     /// The nearest nanosecond towards zero, saturating; zero for "not a number".
     @inlinable public init(seconds: Double) { nanoseconds = saturatingInt64(seconds * 1e9) }
 
-    /// No time.
+    /// No time at all.
     public static let zero = Interval(nanoseconds: 0)
     /// For ever: 292 years, and what sums saturate at.
     public static let max = Interval(nanoseconds: .max)
 
-    /// In seconds.
+    /// The same in seconds.
     @inlinable public var seconds: Double { Double(nanoseconds) / 1e9 }
-    /// In milliseconds.
+    /// The same in milliseconds.
     @inlinable public var milliseconds: Double { Double(nanoseconds) / 1e6 }
 
     /// Shorter; a negative one is shorter than none.

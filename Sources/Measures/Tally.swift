@@ -8,7 +8,7 @@ public struct Tally<Key: Hashable> {
     /// How many there are of `key`.
     public subscript(key: Key) -> Int { counts[key, default: 0] }
 
-    /// One more.
+    /// Counts one more of the key.
     public mutating func add(_ key: Key) { counts[key, default: 0] += 1 }
 
     /// One less; harmless where there are none.

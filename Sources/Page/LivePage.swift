@@ -13,7 +13,7 @@ public struct PageMode {
     /// What the present one follows from, where it is not chosen.
     public var reason: String?
 
-    /// All three.
+    /// All three of them.
     public init(choice: String, present: String?, reason: String?) {
         self.choice = choice
         self.present = present

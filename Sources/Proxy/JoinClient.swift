@@ -17,9 +17,9 @@ public final class JoinClient: EngineDelegate {
         public var uplink: String
         /// The concentrator's address.
         public var remote: String
-        /// Smoothed, milliseconds.
+        /// Smoothed round trip, in milliseconds.
         public var roundTrip: Double
-        /// Answers came.
+        /// Whether answers came by it.
         public var works: Bool
         /// Bytes of the longest IP packet that has shown that it passes, as far as that is known; 0
         /// while not even 1,280 have.

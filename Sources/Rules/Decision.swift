@@ -32,9 +32,9 @@ public enum DatagramChoice: Hashable, Sendable {
 public struct TunnelOptions: Hashable, Sendable {
     /// Its own mode, which `braid mode` does not change.
     public var mode: HandoverMode?
-    /// For datagrams.
+    /// How datagrams are carried; nil: as the listener says.
     public var datagrams: DatagramChoice?
-    /// For connections.
+    /// When an application is answered; nil: as the proxy says.
     public var open: OpenPolicy?
     /// The names of the only uplinks it may use, as `braid status` calls them; not empty.
     public var uplinks: [String]?

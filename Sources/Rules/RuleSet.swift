@@ -6,7 +6,7 @@ public struct Rule: Equatable, Sendable {
     public struct Destinations: Equatable, Sendable {
         /// Hosts by name.
         public var names = NameList()
-        /// Addresses.
+        /// Addresses that the rule is about.
         public var ranges = RangeList()
 
         /// Nowhere.
@@ -16,7 +16,7 @@ public struct Rule: Equatable, Sendable {
     public var destinations: Destinations?
     /// Of the destination; empty: every port.
     public var ports: [ClosedRange<UInt16>] = []
-    /// Nil: both.
+    /// TCP or UDP; nil: both.
     public var transport: FlowFacts.Transport?
     /// Empty: however it came in.
     public var entries: [FlowFacts.Entry] = []

@@ -49,7 +49,7 @@ public final class DatagramSocket {
     public var carried: (() -> Void)?
     /// Whether runs go out as one UDP_SEGMENT message; ends with the first refusal.
     public internal(set) var usesSegmentation = true
-    /// Its family.
+    /// Whether its family is IPv4; else IPv6.
     public let isIPv4: Bool
     private(set) var isOpen = true
     var waiting = WaitingRuns()

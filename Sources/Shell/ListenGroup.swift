@@ -10,7 +10,7 @@ import Measures
 /// copies of all: so none of them closes while anybody serves the address, and their numbers in the
 /// kernel's group stay what they were.
 public final class ListenGroup {
-    /// This process's.
+    /// The socket that this process reads.
     public let socket: DatagramSocket
     /// By generation; one alone where there is no group.
     public let descriptors: [Int32]

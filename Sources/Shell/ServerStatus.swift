@@ -82,7 +82,7 @@ public struct ServerStatus: Codable, Sendable {
         public var allowanceBytes: Int?
         /// What that came to, in `currency`.
         public var spent: Double?
-        /// The price's.
+        /// The currency of the price; nil where there is none.
         public var currency: String?
         /// Why it is probably of no use: it sends, and nothing was ever heard on it.
         public var problem: String?
@@ -151,7 +151,7 @@ public struct ServerStatus: Codable, Sendable {
     public var strangers: [UnknownKey] = []
     /// What only the metrics show.
     public var counters: [Counter] = []
-    /// See there.
+    /// Of the paths, by uplink; for the metrics alone.
     public var roundTrips: [RoundTrips] = []
 
     /// From the engine's own report; the server fills in what the engine doesn't know.

@@ -2,7 +2,7 @@ import Glibc
 
 /// A system call that failed: what was tried, and the errno.
 public struct SystemError: Error, Equatable, CustomStringConvertible {
-    /// The errno.
+    /// The errno of the call.
     public let code: Int32
     /// What was being done, as it stands in a sentence: "bind to 0.0.0.0:443".
     public let operation: String

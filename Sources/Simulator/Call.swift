@@ -60,7 +60,7 @@ public final class CallDirection {
     static let numberBytes = 4
     /// What is sent.
     public let plan: CallPlan
-    /// What arrived.
+    /// What has arrived of it.
     public private(set) var log: CallLog
     /// The first thing that was wrong; nil while all is right.
     public private(set) var failure: String?

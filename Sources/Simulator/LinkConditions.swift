@@ -34,7 +34,7 @@ public struct LinkConditions: Hashable, Sendable {
     public var loss = Loss.none
     /// Probability that a packet is late by up to `reorderDelay`, so that others overtake it.
     public var reordering = 0.0
-    /// At most.
+    /// The most by which a datagram is late.
     public var reorderDelay = Interval.milliseconds(5)
     /// Probability that a packet arrives twice, the copy up to `reorderDelay` later.
     public var duplication = 0.0

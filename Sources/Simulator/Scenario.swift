@@ -80,7 +80,7 @@ public struct StreamPlan: Hashable, Sendable {
 public struct Fault: Hashable, Sendable {
     /// As the proxy sees it.
     public enum Direction: Hashable, Sendable { case both, up, down }
-    /// What happens.
+    /// What a fault does.
     public enum Change: Hashable, Sendable {
         /// The interface or address is gone; the proxy's shell is told at once, the other side is
         /// not.
@@ -122,7 +122,7 @@ public struct Fault: Hashable, Sendable {
     public var at: Instant
     /// Its place in the scenario's `uplinks`.
     public var uplink: Int
-    /// What happens.
+    /// What happens at that time.
     public var change: Change
     /// To one uplink.
     public init(at: Instant, uplink: Int, change: Change) {

@@ -13,7 +13,7 @@ import Wire
 /// once, at the listener one link delay later; a silent outage makes the path suspect on both sides
 /// after a while).
 public final class SegmentWorld: InstantLoop {
-    /// What happens.
+    /// Links, applications and what goes wrong.
     public let scenario: Scenario
     /// Virtual time since the start.
     public internal(set) var now = Instant.zero
@@ -25,7 +25,7 @@ public final class SegmentWorld: InstantLoop {
     public let initiator: Connection
     /// The end that was connected to.
     public let listener: Connection
-    /// Their applications.
+    /// The applications at both ends.
     public let ends: (initiator: StreamEnd, listener: StreamEnd)
     /// Called for every segment when it is sent: `fromInitiator`, path, segment, payload bytes.
     public var observer: ((Instant, Bool, Int, borrowing Segment, Int) -> Void)?

@@ -11,7 +11,7 @@ import Multipath
 public struct SilentLossTrial: Hashable, Sendable {
     /// All that is drawn follows from it.
     public var seed: UInt64
-    /// Drawn.
+    /// Drawn from the seed.
     public var mode: HandoverMode
     /// Links, streams and what happened before.
     public var scenario: Scenario

@@ -11,11 +11,11 @@ public enum Pace: Hashable, Sendable {
 
 /// What somebody in front of a screen waited.
 public struct Waiting: Hashable, Sendable {
-    /// In all.
+    /// How long in all.
     public var time = Interval.zero
     /// Times without a byte of what is waited for, longer than half a second each, and the longest.
     public var pauses = 0
-    /// See there.
+    /// The longest of those pauses.
     public var longest = Interval.zero
 
     /// Shorter ones are not noticed as such.

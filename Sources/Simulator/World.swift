@@ -9,9 +9,9 @@ import Wire
 /// links with a NAT on every uplink, a virtual clock that jumps from event to event, applications
 /// at both ends.
 public final class World: InstantLoop {
-    /// What happens.
+    /// Uplinks, streams and what goes wrong.
     public let scenario: Scenario
-    /// As given.
+    /// As given to the initialiser.
     public let options: Options
     /// Virtual time since the start.
     public internal(set) var now = Instant.zero
@@ -40,7 +40,7 @@ public final class World: InstantLoop {
     public final class Stream: StreamOwner {
         /// Nothing: the world hears of the events itself.
         public func answered(_ status: DialStatus) {}
-        /// The same.
+        /// Nothing, for the same reason.
         public func activity() {}
 
         /// Its place in `streams`.

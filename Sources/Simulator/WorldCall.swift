@@ -8,7 +8,7 @@ import Wire
 public final class WorldCall: StreamOwner {
     /// Nothing: the world hears of the events itself.
     public func answered(_ status: DialStatus) {}
-    /// The same.
+    /// Nothing, for the same reason.
     public func activity() {}
 
     /// From the proxy's application, and to it.

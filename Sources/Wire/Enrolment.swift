@@ -43,7 +43,7 @@ public struct EnrolmentAnswer: Equatable, Sendable {
         /// The concentrator can't write it down.
         case failed = 3
     }
-    /// See there.
+    /// What became of the enrolment.
     public var outcome: Outcome
     /// Empty where it was not admitted; at most 64 bytes.
     public var name: String

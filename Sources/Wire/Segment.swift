@@ -106,23 +106,23 @@ public struct SegmentOptions: Sendable {
     public var timestamps = Timestamps()
     /// Counts where `present` has it, as does each below.
     public var sack = SACKBlocks()
-    /// MP_CAPABLE.
+    /// MP_CAPABLE (RFC 8684 section 3.1).
     public var multipathCapable = MPCapable()
-    /// MP_JOIN.
+    /// MP_JOIN (RFC 8684 section 3.2).
     public var join = MPJoin()
-    /// DSS.
+    /// DSS (RFC 8684 section 3.3).
     public var dss = DSS()
-    /// ADD_ADDR.
+    /// ADD_ADDR (RFC 8684 section 3.4.1).
     public var addAddress = AddAddress()
-    /// REMOVE_ADDR.
+    /// REMOVE_ADDR (RFC 8684 section 3.4.2).
     public var removeAddress = RemoveAddress()
-    /// MP_PRIO.
+    /// MP_PRIO (RFC 8684 section 3.3.8).
     public var priority = MPPriority()
-    /// MP_FAIL.
+    /// MP_FAIL (RFC 8684 section 3.7).
     public var fail = MPFail()
-    /// MP_FASTCLOSE.
+    /// MP_FASTCLOSE (RFC 8684 section 3.5).
     public var fastClose = MPFastClose()
-    /// MP_TCPRST.
+    /// MP_TCPRST (RFC 8684 section 3.6).
     public var reset = MPReset()
 
     /// A segment without flags and options.

@@ -4,7 +4,7 @@ import Measures
 public struct Target: Hashable, Sendable {
     /// An address, or a name that the other end resolves.
     public enum Host: Hashable, Sendable { case address(IPAddress), name(String) }
-    /// Where to.
+    /// Where the connection or datagram goes.
     public var host: Host
     /// In host byte order.
     public var port: UInt16

@@ -9,7 +9,7 @@ public struct DNSName: Hashable, Sendable {
     /// As on the wire, in lower case, without pointers.
     public let bytes: [UInt8]
 
-    /// The root.
+    /// The root: a name without labels.
     public static let root = DNSName(unchecked: [0])
 
     init(unchecked bytes: [UInt8]) { self.bytes = bytes }
@@ -199,7 +199,7 @@ struct DNSReader {
 
 /// The first twelve bytes of a message (RFC 1035 section 4.1.1).
 public struct DNSHeader: Hashable, Sendable {
-    /// Its bytes.
+    /// Its 12 bytes (RFC 1035 section 4.1.1).
     public static let length = 12
     /// Of longer messages nothing is known: a length of two bytes goes before each on TCP.
     public static let maximumMessage = 65_535

@@ -84,7 +84,7 @@ public struct DNSQuery: Hashable, Sendable {
         }
     }
 
-    /// The message.
+    /// The message as it is sent.
     public var bytes: [UInt8] {
         var out: [UInt8] = []
         out.reserveCapacity(DNSHeader.length + asWritten.count + 11)

@@ -14,7 +14,7 @@ public final class HistoryWriter: Sendable {
         /// The usage of days alone.
         case usageFile(String)
 
-        /// The file.
+        /// The path of the history's file.
         public var path: String {
             switch self {
             case .history(let settings): settings.path

@@ -48,11 +48,11 @@ public struct Tariff: Hashable, Sendable {
         case slow(Rate)
     }
 
-    /// Nil: nothing.
+    /// What its bytes cost; nil: nothing.
     public var price: Price?
     /// Nil: no end of it.
     public var allowance: Allowance?
-    /// See there.
+    /// What becomes of the uplink when its allowance is used up.
     public var onEmpty = OnEmpty.backup
     /// Free and without end.
     public init() {}

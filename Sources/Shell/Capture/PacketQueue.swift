@@ -10,9 +10,9 @@ public struct HeldPacket: Sendable {
     let mark: UInt32
     /// By which it would leave: of a program of this machine.
     public let interface: UInt32?
-    /// Who connects.
+    /// Address and port of who connects.
     public let source: SocketAddress
-    /// To where.
+    /// Address and port that it connects to.
     public let destination: SocketAddress
 }
 

@@ -20,7 +20,7 @@ public struct EnergyTrial: Hashable, Sendable {
     public var radios: [RadioProfile]
     /// Bytes of one download.
     public var size: Int
-    /// How many.
+    /// How many downloads there are.
     public var count: Int
     /// From the end of one to the request for the next.
     public var pause: Interval
@@ -53,7 +53,7 @@ public struct EnergyTrial: Hashable, Sendable {
         public var energies: [RadioEnergy]
         /// From the first request to the end.
         public var duration: Interval
-        /// Application's bits.
+        /// Bits that the application got.
         public var bits: Int
         /// What the radios carried, from time zero on.
         public var trace: PacketTrace
@@ -88,7 +88,7 @@ public struct EnergyTrial: Hashable, Sendable {
         return plan
     }
 
-    /// Runs it.
+    /// Runs the trial to its end.
     public func run() -> Outcome {
         let uplinks = radioOfUplink
         var stream = StreamPlan(

@@ -6,7 +6,7 @@ public struct PacketTrace: Sendable {
     public struct Packet: Hashable, Sendable {
         /// When it was given to the radio (`isUp`) or came out of it.
         public var at: Instant
-        /// Its uplink.
+        /// The number of its uplink.
         public var radio: Int
         /// With IP and UDP headers.
         public var bytes: Int
@@ -60,7 +60,7 @@ public struct PacketTrace: Sendable {
 
 /// What one radio took in a time.
 public struct RadioEnergy: Hashable, Sendable {
-    /// Joules.
+    /// Energy used, in joules.
     public var joules: Double
     /// How often it was woken.
     public var promotions: Int

@@ -8,9 +8,9 @@ import Measures
 public struct RadioProfile: Hashable, Sendable {
     /// A power for a time.
     public struct Stretch: Hashable, Sendable {
-        /// Watts.
+        /// Power in this state, in watts.
         public var power: Double
-        /// How long.
+        /// How long it lasts.
         public var length: Interval
         /// `power` in watts.
         public init(power: Double, length: Interval) {
@@ -41,7 +41,7 @@ public struct RadioProfile: Hashable, Sendable {
     public var levels: [Level]
     /// Joules for each bit sent and received.
     public var energyPerBitUp: Double
-    /// See there.
+    /// Joules for each bit received.
     public var energyPerBitDown: Double
 
     /// From the last packet until it is idle.

@@ -24,7 +24,7 @@ public struct Commute: Hashable, Sendable {
     public var length = Interval.seconds(1200)
     /// How many times as fast coverage comes and goes as on a way of twenty minutes.
     public var pace = 1.0
-    /// See there.
+    /// What the traveller does meanwhile.
     public var use = Use.stream
     /// Of WiFi and cellular.
     public var radios: [RadioProfile]
@@ -65,7 +65,7 @@ public struct Commute: Hashable, Sendable {
         public var failure: String?
     }
 
-    /// Runs it.
+    /// Runs the trial to its end.
     public func run() -> Outcome {
         let scenario = scenario
         var options = World.Options()

@@ -16,7 +16,7 @@ public struct Day: Hashable, Sendable {
 
     /// Of the day and all chance.
     public var seed: UInt64
-    /// See there.
+    /// How the mode is chosen.
     public var choice: Choice
     /// Of WiFi and cellular.
     public var radios: [RadioProfile]

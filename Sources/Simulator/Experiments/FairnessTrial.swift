@@ -61,7 +61,7 @@ public struct FairnessTrial: Hashable, Sendable {
         }
     }
 
-    /// Runs it.
+    /// Runs the trial to its end.
     public func run() -> Outcome {
         let world = FairnessWorld(self)
         world.runInstants(until: .zero + settling, mayStop: true)

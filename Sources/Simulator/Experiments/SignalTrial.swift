@@ -10,7 +10,7 @@ public struct SignalTrial: Sendable {
     public let seed: UInt64
     /// Links, one upload or download, and the faults.
     public let scenario: Scenario
-    /// Drawn.
+    /// Drawn from the seed.
     public let mode: HandoverMode
     /// The news is lost this often, and always until this time.
     public let losses: Int

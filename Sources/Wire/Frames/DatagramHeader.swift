@@ -28,7 +28,7 @@ public struct DatagramHeader: Equatable, Sendable {
     public var kind: Kind
     /// The keys' epoch modulo 4.
     public var epoch: UInt8
-    /// Path ID.
+    /// Number of the path; beyond 15 there is none.
     public var path: UInt8
     /// The receiver's index of the session, 24 bits; zero in a handshake's first message.
     public var session: UInt32

@@ -18,7 +18,7 @@ public struct PathStateFrame: Equatable, Sendable {
     public static let size = 6
     /// It repeats what the other end said.
     public var isEcho: Bool
-    /// Which path.
+    /// Number of the path it is about.
     public var path: UInt8
     /// How often the statement changed, modulo 2^16.
     public var generation: UInt16

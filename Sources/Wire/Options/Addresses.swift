@@ -6,7 +6,7 @@ public struct AddAddress: Hashable, Sendable {
     public var isEcho = false
     /// Which address of the sender's.
     public var id = AddressID.initial
-    /// The address.
+    /// The announced address.
     public var address = IPAddress.unspecifiedV4
     /// Nil: the port of the first subflow.
     public var port: UInt16?
