@@ -359,7 +359,7 @@ public final class ConcentratorServer: EngineDelegate {
     public func serveAgain(older: [Int]) -> Bool {
         guard case .followed = following else { return false }
         following = .newest
-        driver.endpoint.stay()
+        driver.endpoint.cancelGoAway()
         steer(older: older)
         log.warning("the process that followed is gone: sessions begin here again")
         return true

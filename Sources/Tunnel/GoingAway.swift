@@ -18,14 +18,14 @@ extension Endpoint {
     /// on, and their proxies are told to begin others there. `limit`: how long this process serves
     /// at most. Over again, the limit is another one.
     public func goAway(within limit: Interval, at now: Instant) {
-        host.departure = now + limit
+        host.goesAwayBy = now + limit
         for case let session? in sessions where !session.isClosing {
-            session.announceDeparture(at: now)
+            session.announceGoAway(at: now)
         }
     }
 
     /// The other process is gone: sessions begin here again. Those that were told to go have gone.
-    public func stay() { host.departure = nil }
+    public func cancelGoAway() { host.goesAwayBy = nil }
 
     /// Sessions that live, and handshakes that may become some.
     public var livingSessions: Int {
@@ -37,7 +37,7 @@ extension Endpoint {
     func leave(_ old: Session, at now: Instant) {
         old.stopWatchingUse()
         old.goingAway = .replaced(lookAt: .zero)
-        old.answerDeparture()
+        old.answerGoAway()
         let left = sessions.compactMap { $0 }.filter(\.isReplaced)
         guard left.count > Limits.replacedSessions,
             let oldest = left.min(by: { $0.openedAt < $1.openedAt })
@@ -65,23 +65,23 @@ extension Session {
     /// New connections and handshakes belong elsewhere.
     var isGoingAway: Bool { if case .no = goingAway { false } else { true } }
 
-    func announceDeparture(at now: Instant) {
+    func announceGoAway(at now: Instant) {
         guard !isInitiator, case .no = goingAway else { return }
         goingAway = .announced(since: now, again: Repeater())
-        repeatDeparture(at: now)
+        repeatGoAway(at: now)
         refreshTimers(at: now)
     }
 
-    private func repeatDeparture(at now: Instant) {
+    private func repeatGoAway(at now: Instant) {
         guard case .announced(let since, var again) = goingAway else { return }
-        let left = host.departure.map { max($0 - now, .zero).nanoseconds / 1_000_000_000 }
+        let left = host.goesAwayBy.map { max($0 - now, .zero).nanoseconds / 1_000_000_000 }
         let frame = GoAwayFrame.announcement(seconds: UInt16(clamping: left ?? .max))
         say(frame)
         again.sent(at: now, first: Limits.firstGoAway, maximum: Limits.maximumSignalInterval)
         goingAway = .announced(since: since, again: again)
     }
 
-    func answerDeparture() { say(.answer) }
+    func answerGoAway() { say(.answer) }
 
     /// On every path that works, since one may be about to be lost.
     private func say(_ frame: GoAwayFrame) {
@@ -99,7 +99,7 @@ extension Session {
             host.emit(
                 .sessionGoesAway(session: slot, within: .seconds(Int64(seconds))))
             refreshTimers(at: now)
-        case (.announcement, .replaced) where isInitiator: answerDeparture()
+        case (.announcement, .replaced) where isInitiator: answerGoAway()
         case (.answer, .announced) where !isInitiator:
             goingAway = .replaced(lookAt: .distantFuture)
             refreshTimers(at: now)
@@ -109,15 +109,15 @@ extension Session {
 
     // MARK: Timers
 
-    /// Concentrator: when the departure is said again, or the session ends since nothing is in it
+    /// Concentrator: when the go-away is said again, or the session ends since nothing is in it
     /// any more.
-    func departureDeadline() -> Instant {
-        guard case .announced(_, let again) = goingAway else { return departureEnd }
-        return isInitiator ? .distantFuture : min(again.at, departureEnd)
+    func goAwayDeadline() -> Instant {
+        guard case .announced(_, let again) = goingAway else { return goAwayEnd }
+        return isInitiator ? .distantFuture : min(again.at, goAwayEnd)
     }
 
     /// Concentrator: when the session is over; `.distantFuture` where it goes on.
-    private var departureEnd: Instant {
+    private var goAwayEnd: Instant {
         guard !isInitiator, streams.isEmpty else { return .distantFuture }
         return switch goingAway {
         case .no: .distantFuture
@@ -130,10 +130,10 @@ extension Session {
     private var endOfUse: Instant { activity.lastArrival + Limits.replacedLook }
 
     /// Whether the session is over.
-    func departureIsDue(at now: Instant) -> Bool {
-        guard departureEnd <= now else {
+    func goAwayIsDue(at now: Instant) -> Bool {
+        guard goAwayEnd <= now else {
             if case .announced(_, let again) = goingAway, again.at <= now {
-                repeatDeparture(at: now)
+                repeatGoAway(at: now)
             }
             return false
         }
@@ -142,7 +142,7 @@ extension Session {
     }
 
     /// Proxy: when a handshake is to be begun for another session, or the process looked after.
-    func departureHandshake() -> Instant? {
+    func goAwayHandshake() -> Instant? {
         switch goingAway {
         case .no: return nil
         case .announced: return host.proxy.isHandshaking ? .distantFuture : .zero

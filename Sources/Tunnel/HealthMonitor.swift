@@ -304,7 +304,7 @@ struct HealthMonitor {
 
     /// A path that worked does not any more.
     mutating func fallSilent(at now: Instant) -> Change? {
-        enter(.suspect(hasAnswered: true, isReported: false), at: now)
+        enter(.suspect(.answered), at: now)
     }
 
     /// The peer is told that nothing is heard here.

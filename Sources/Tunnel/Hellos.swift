@@ -359,7 +359,7 @@ extension Session {
     fileprivate func begin(at now: Instant) {
         activity.lastArrival = now
         announceAll(at: now)
-        if host.departure != nil { announceDeparture(at: now) }
+        if host.goesAwayBy != nil { announceGoAway(at: now) }
         refreshTimers(at: now)
     }
 

@@ -69,7 +69,8 @@ extension Session {
     private func joinStandby(_ stream: StreamHandle, _ active: Path, at now: Instant) -> Bool {
         guard !stream.connection.isQuiet(for: Limits.quiet, at: now) else { return false }
         for case let path? in paths
-        where path !== active && mayUse(path, stream)
+        where path.uplink != active.uplink && path.id != selection.superseded
+            && path.role.cost == .usual && mayUse(path, stream)
             && (path.health == .usable || path.monitor.lifecycle.isUntried)
         {
             if stream.connection.hasSubflow(path: path.id) { return false }
@@ -83,7 +84,7 @@ extension Session {
         guard let path = mode == .single ? activePath(for: stream) : bestPath(for: stream),
             let number = numbers.allocate(at: now)
         else { return false }
-        stream.progress.isStarted = true
+        stream.progress.stage = .started
         let index = stream.connection.open(
             path: path.id, localPort: number,
             remotePort: SealedSegment.listenerPort,

@@ -14,7 +14,7 @@ enum Limits {
     static let unconfirmedPerUser = 16
     static let unconfirmedLifetime = Interval.seconds(15)
 
-    /// A concentrator's departure is said again after this, then after twice as long each time, up
+    /// A concentrator's go-away is said again after this, then after twice as long each time, up
     /// to `maximumSignalInterval`: the answer comes when the proxy has another session, two round
     /// trips later.
     static let firstGoAway = Interval.milliseconds(500)

@@ -8,9 +8,8 @@ enum PathState: Equatable {
     /// Opened, and no probe has gone unanswered since: single mode takes its chance with it.
     /// `hasAnswered`: a probe was answered, though full datagrams have yet to show that they pass.
     case untried(hasAnswered: Bool)
-    /// Silent. `hasAnswered`: a probe was answered since it was opened. `isReported`: the peer was
-    /// told that nothing is heard here (proxy).
-    case suspect(hasAnswered: Bool, isReported: Bool)
+    /// Silent.
+    case suspect(Suspicion)
     /// It carries data.
     case usable
 
@@ -22,6 +21,16 @@ enum PathState: Equatable {
         case .usable: .usable
         }
     }
+}
+
+/// What is known of a silent path.
+enum Suspicion: Equatable {
+    /// No probe was answered since it was opened.
+    case unanswered
+    /// It was answered before it fell silent.
+    case answered
+    /// And the peer was told that nothing is heard here (proxy).
+    case reported
 }
 
 /// The state of a path and since when it has its present health.
@@ -45,12 +54,13 @@ struct PathLifecycle {
     var isUntried: Bool {
         if case .untried = state { true } else { false }
     }
-    var isReportedSilent: Bool { state == .suspect(hasAnswered: true, isReported: true) }
+    var isReportedSilent: Bool { state == .suspect(.reported) }
     /// A probe was answered since the path was opened.
     var hasAnswered: Bool {
         switch state {
         case .closed: false
-        case .untried(let hasAnswered), .suspect(let hasAnswered, _): hasAnswered
+        case .untried(let hasAnswered): hasAnswered
+        case .suspect(let suspicion): suspicion != .unanswered
         case .usable: true
         }
     }
@@ -68,23 +78,20 @@ struct PathLifecycle {
     mutating func answered() {
         switch state {
         case .untried: state = .untried(hasAnswered: true)
-        case .suspect(_, let isReported):
-            state = .suspect(hasAnswered: true, isReported: isReported)
-        case .closed, .usable: break
+        case .suspect(.unanswered): state = .suspect(.answered)
+        case .closed, .suspect, .usable: break
         }
     }
 
     /// A probe went unanswered: it is no longer taken on trust. False where it was not.
     mutating func trustEnds() -> Bool {
         guard case .untried(let hasAnswered) = state else { return false }
-        state = .suspect(hasAnswered: hasAnswered, isReported: false)
+        state = .suspect(hasAnswered ? .answered : .unanswered)
         return true
     }
 
     /// The peer is told that nothing is heard here.
     mutating func report() {
-        if case .suspect(let hasAnswered, _) = state {
-            state = .suspect(hasAnswered: hasAnswered, isReported: true)
-        }
+        if case .suspect(.answered) = state { state = .suspect(.reported) }
     }
 }

@@ -95,7 +95,7 @@ struct PathStatement {
         if !here.isOpen || means.closes {
             // Heard on itself, it works; announced over another one, it has to show that first.
             means.opens =
-                here.isHeard ? .usable : .suspect(hasAnswered: false, isReported: false)
+                here.isHeard ? .usable : .suspect(.unanswered)
         }
         return means
     }

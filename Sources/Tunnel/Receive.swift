@@ -288,12 +288,12 @@ extension Session {
         do {
             lengths = try stream.connection.read(
                 sealed: frame, record: isOwnPath ? arrival.number : nil, subflow: entry.subflow,
-                into: &host.incoming)
+                into: &host.incomingScratch)
         } catch { return false }
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
-        if isNewIncarnation(host.incoming, of: stream, entry.subflow) {
+        if isNewIncarnation(host.incomingScratch, of: stream, entry.subflow) {
             retire(stream, entry.subflow, number, at: now)
             return readUnknown(frame, number, &arrival, at: now)
         }
@@ -319,12 +319,12 @@ extension Session {
                 noteData(payload.count, path, stream, at: now)
             }
             if host.observers.packetTrace != nil {
-                traceIncoming(host.incoming, payload, path, at: now)
+                traceIncoming(host.incomingScratch, payload, path, at: now)
             }
             connection.receive(
-                host.incoming, payload: payload, subflow: entry.subflow, at: now)
+                host.incomingScratch, payload: payload, subflow: entry.subflow, at: now)
             // A reset that ended the connection need not be repeated.
-            if host.incoming.flags.contains(.rst), connection.error == .peerAborted {
+            if host.incomingScratch.flags.contains(.rst), connection.error == .peerAborted {
                 resetUnknown(number, path)
             }
         }
@@ -372,7 +372,7 @@ extension Session {
         guard
             let lengths = try? SealedSegment.read(
                 frame, context: &context,
-                into: &host.incoming)
+                into: &host.incomingScratch)
         else {
             return false
         }
@@ -384,18 +384,18 @@ extension Session {
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
         if host.observers.packetTrace != nil {
-            traceIncoming(host.incoming, payload, path, at: now)
+            traceIncoming(host.incomingScratch, payload, path, at: now)
         }
-        let present = host.incoming.options.present
+        let present = host.incomingScratch.options.present
         if present.contains(.join),
-            case .syn(let token, _) = host.incoming.options.join.form
+            case .syn(let token, _) = host.incomingScratch.options.join.form
         {
-            acceptJoin(host.incoming, token: token, payload, context, path, at: now)
+            acceptJoin(host.incomingScratch, token: token, payload, context, path, at: now)
         } else if present.contains(.multipathCapable) {
-            acceptConnection(host.incoming, payload, context, path, at: now)
+            acceptConnection(host.incomingScratch, payload, context, path, at: now)
         } else {
             refuse(
-                host.incoming, &context, payload.count, MPReset.unspecified, path, at: now)
+                host.incomingScratch, &context, payload.count, MPReset.unspecified, path, at: now)
         }
         return true
     }
@@ -407,11 +407,11 @@ extension Session {
         at now: Instant
     ) {
         guard !isInitiator, host.work.resetsThisTurn < Limits.resetsPerTurn,
-            (try? SealedSegment.read(frame, context: &context, into: &host.incoming))
+            (try? SealedSegment.read(frame, context: &context, into: &host.incomingScratch))
                 != nil,
-            host.incoming.options.present.contains(.fastClose)
+            host.incomingScratch.options.present.contains(.fastClose)
         else { return }
-        let key = host.incoming.options.fastClose.receiverKey
+        let key = host.incomingScratch.options.fastClose.receiverKey
         guard let slot = directory.tokens[MultipathHash.token(of: key)],
             let stream = host.streams[slot]
         else { return }

@@ -35,11 +35,11 @@ final class SessionHost {
 
     /// Concentrator: when this process ends at the latest, since another one follows it; nil: none
     /// does.
-    var departure: Instant?
+    var goesAwayBy: Instant?
 
     // Scratch memory, where a segment is read or made: what is done with it has it as an argument.
-    var incoming = Segment()
-    var outgoing = OutgoingSegment()
+    var incomingScratch = Segment()
+    var outgoingScratch = OutgoingSegment()
     let headScratch = UnsafeMutableRawPointer.allocate(
         byteCount: SealedSegment.maximumHead, alignment: 16)
 

@@ -29,14 +29,14 @@ enum SessionTimer: Int, CaseIterable {
     /// data. A handshake may help.
     case handshake
     /// Concentrator: another process follows, which is said again, and the session may be over.
-    case departure
+    case goAway
 
     static let all = Array(allCases)
 
     /// Without keys there is nothing to do but to wait for new ones.
     var needsKeys: Bool {
         switch self {
-        case .silence, .departure: false
+        case .silence, .goAway: false
         case .keyDeath, .paths, .signals, .use, .spare, .resets, .datagrams, .previousKeys, .rekey,
             .handshake:
             true
@@ -48,7 +48,7 @@ enum SessionTimer: Int, CaseIterable {
         switch self {
         case .handshake: .milliseconds(100)
         case .silence, .keyDeath, .paths, .signals, .use, .spare, .resets, .datagrams,
-            .previousKeys, .rekey, .departure:
+            .previousKeys, .rekey, .goAway:
             .microseconds(50)
         }
     }
@@ -103,14 +103,14 @@ extension Session {
             return due
         case .datagrams: return datagrams.deadline
         case .handshake:
-            if isInitiator, let due = departureHandshake() { return due }
+            if isInitiator, let due = goAwayHandshake() { return due }
             guard isInitiator, !hasUsablePath, !streams.isEmpty, !host.proxy.isHandshaking else {
                 return .distantFuture
             }
             return min(
                 activity.lastArrival + Limits.handshakeAfterSilence,
                 (handshakes.pathlessSince ?? now) + Limits.handshakeWithoutPath)
-        case .departure: return departureDeadline()
+        case .goAway: return goAwayDeadline()
         }
     }
 
@@ -171,8 +171,8 @@ extension Session {
         case .previousKeys: keys.expirePrevious(at: now)
         case .rekey: repeatRekey(at: now)
         case .handshake: return .needsHandshake
-        case .departure:
-            if departureIsDue(at: now) { return .isOver(.left) }
+        case .goAway:
+            if goAwayIsDue(at: now) { return .isOver(.left) }
         }
         return nil
     }

@@ -88,12 +88,11 @@ extension StreamHandle {
     /// the stream.
     public func answer(with status: DialStatus, at now: Instant) {
         guard !progress.isAnswered, connection.error == nil else { return }
-        progress.isAnswered = true
+        progress.stage = status == .connected ? .answered : .refused
         let taken = withUnsafeBytes(of: status.rawValue) { connection.write($0, at: now) }
         // There is always room for a first byte; where there should be none the stream ends.
         guard taken == 1 else { abort(at: now); return }
         if status != .connected {
-            progress.isRefused = true
             connection.finishWriting(at: now)
             discardReadable(at: now)
         }
@@ -108,7 +107,7 @@ extension StreamHandle {
         countRelease()
         session?.endAssociation(of: self, at: now)
         owner = nil
-        if !progress.isRefused {
+        if progress.stage != .refused {
             if connection.isReadFinished {
                 connection.finishWriting(at: now)
             } else {

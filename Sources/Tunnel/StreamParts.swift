@@ -11,18 +11,36 @@ struct StreamPlace {
     var attachedAt = Instant.zero
 }
 
-/// How far a stream has come beside its connection.
+/// How far the dialogue ahead of a stream's bytes has come: preface, then dial status.
+enum StreamStage {
+    /// Initiator: no subflow was opened yet. Listener: the preface was not read to its end.
+    case waiting
+    /// Initiator: the first subflow was opened, with the preface. Listener: the owner was told
+    /// where to dial.
+    case started
+    /// Initiator: the dial status was read, or the owner was told that none will come. Listener:
+    /// it was written.
+    case answered
+    /// Listener: a failure was written; what still comes is dropped.
+    case refused
+}
+
+/// How far a stream has come beside its connection. What its owner and what the peer know of its
+/// end has nothing to do with the stage: a stream may be released and reset in each.
 struct StreamProgress {
-    /// Initiator: the first subflow was opened. Listener: the target was read and said.
-    var isStarted = false
-    /// Initiator: the dial status was read. Listener: it was written.
-    var isAnswered = false
-    /// Listener: the dial failed; what still comes is dropped.
-    var isRefused = false
+    var stage = StreamStage.waiting
     /// The owner has let go.
     var isReleased = false
     /// A reset left that told the peer of an abort, or should have.
     var saidReset = false
+
+    @inline(__always) var isStarted: Bool { stage != .waiting }
+    @inline(__always) var isAnswered: Bool {
+        switch stage {
+        case .waiting, .started: false
+        case .answered, .refused: true
+        }
+    }
 }
 
 /// When a stream looks for further subflows, and how long it waits for one.

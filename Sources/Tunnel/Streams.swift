@@ -46,7 +46,7 @@ extension Endpoint {
             taken == preface.count
         else {
             connection.fail(.sessionLost, at: now)
-            stream.progress.isAnswered = true
+            stream.progress.stage = .answered
             host.emit(.answered(stream, .tooManyConnections))
             return stream
         }
@@ -81,7 +81,7 @@ extension Endpoint {
             stream.connection.startAgain(at: now)
             stream.links.removeAll()
             stream.session = nil
-            stream.progress.isStarted = false
+            stream.progress.stage = .waiting
             stream.joining.seenForJoins = 0
             stream.stopJoining()
             host.deadlines.set(slot, .distantFuture)
@@ -95,7 +95,7 @@ extension SessionHost {
     func reportEnd(_ stream: StreamHandle, isProxy: Bool) {
         guard !stream.progress.isReleased else { return }
         if isProxy, !stream.progress.isAnswered {
-            stream.progress.isAnswered = true
+            stream.progress.stage = .answered
             emit(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
@@ -191,7 +191,7 @@ extension Session {
             }
             retryJoin(stream, at: now)
         }
-        if stream.progress.isReleased || stream.progress.isRefused {
+        if stream.progress.isReleased || stream.progress.stage == .refused {
             stream.discardReadable(at: now)
             if stream.progress.isReleased { return }
         } else if isInitiator {
@@ -209,7 +209,7 @@ extension Session {
         guard !stream.progress.isAnswered else { return }
         let readable = stream.connection.readable
         if let byte = readable.first.first {
-            stream.progress.isAnswered = true
+            stream.progress.stage = .answered
             stream.connection.consume(1, at: now)
             guard let status = DialStatus(rawValue: byte) else {
                 stream.connection.abort(at: now)
@@ -218,7 +218,7 @@ extension Session {
             }
             host.emit(.answered(stream, status))
         } else if events.contains(.closed) || stream.connection.isReadFinished {
-            stream.progress.isAnswered = true
+            stream.progress.stage = .answered
             host.emit(
                 .answered(
                     stream, stream.connection.wasTurnedAway ? .tooManyConnections : .generalFailure)
@@ -251,7 +251,7 @@ extension Session {
             if stream.connection.isReadFinished { stream.connection.abort(at: now) }
         case .target(let target, let length):
             stream.connection.consume(length, at: now)
-            stream.progress.isStarted = true
+            stream.progress.stage = .started
             stream.countTarget()
             host.emit(.incoming(stream, target: target, user: user?.name ?? ""))
             if stream.connection.readable.count > 0 || stream.connection.isReadFinished {

@@ -111,17 +111,17 @@ extension Session {
             host.work.ready.charge(stream, bytes: bytes, segments: Limits.segmentsPerVisit - left)
         }
         while left > 0 {
-            guard stream.connection.nextSegment(at: now, into: &host.outgoing) else {
+            guard stream.connection.nextSegment(at: now, into: &host.outgoingScratch) else {
                 if manageSubflows(stream, at: now) { continue }
                 return .nothingLeft
             }
             left -= 1
-            bytes += host.outgoing.payload.count + Self.chargedHead
-            guard let path = carrier(of: host.outgoing),
-                host.outgoing.subflow.value < stream.links.count,
-                stream.links[host.outgoing.subflow.value].isUsed
+            bytes += host.outgoingScratch.payload.count + Self.chargedHead
+            guard let path = carrier(of: host.outgoingScratch),
+                host.outgoingScratch.subflow.value < stream.links.count,
+                stream.links[host.outgoingScratch.subflow.value].isUsed
             else { continue }
-            send(host.outgoing, stream, path, batch, at: now)
+            send(host.outgoingScratch, stream, path, batch, at: now)
             if !batch.hasRoom(path.lane) { return .batchFull }
         }
         return .more

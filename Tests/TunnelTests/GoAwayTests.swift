@@ -178,7 +178,7 @@ import Testing
         #expect(world.concentrator.livingSessions == 1)
     }
 
-    @Test func manyDeparturesKeepFewSessions() {
+    @Test func manyGoAwaysKeepFewSessions() {
         let world = world(10)
         var idle: [Client] = []
         for _ in 0..<8 {

@@ -27,7 +27,7 @@ import Testing
 
     private let closed = PathStatement.Circumstances()
     private let open = PathStatement.Circumstances(isOpen: true, isUsable: true)
-    private let announced = PathState.suspect(hasAnswered: false, isReported: false)
+    private let announced = PathState.suspect(.unanswered)
 
     @Test func aPathIsOpenedAndClosed() {
         var statement = PathStatement()

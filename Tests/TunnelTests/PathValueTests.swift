@@ -27,7 +27,7 @@ import Testing
         let closing = path.enter(.closed, at: start)
         #expect(closing == nil)
         _ = path.enter(.untried(hasAnswered: false), at: start)
-        let again = path.enter(.suspect(hasAnswered: true, isReported: true), at: start)
+        let again = path.enter(.suspect(.reported), at: start)
         #expect(again == nil)
         #expect(path.isUntried, "nothing was entered")
     }
@@ -37,7 +37,7 @@ import Testing
         _ = path.enter(.untried(hasAnswered: false), at: start)
         path.answered()
         let ends = path.trustEnds()
-        #expect(ends && path.state == .suspect(hasAnswered: true, isReported: false))
+        #expect(ends && path.state == .suspect(.answered))
         let endsAgain = path.trustEnds()
         #expect(!endsAgain)
     }
@@ -47,7 +47,7 @@ import Testing
         _ = path.enter(.usable, at: start)
         path.report()
         #expect(!path.isReportedSilent, "a path that works is not silent")
-        _ = path.enter(.suspect(hasAnswered: true, isReported: false), at: start)
+        _ = path.enter(.suspect(.answered), at: start)
         path.report()
         #expect(path.isReportedSilent)
         path.answered()
@@ -60,7 +60,7 @@ import Testing
     @Test func whatIsClosedIsNotReported() {
         var path = PathLifecycle()
         _ = path.enter(.usable, at: start)
-        _ = path.enter(.suspect(hasAnswered: true, isReported: false), at: start)
+        _ = path.enter(.suspect(.answered), at: start)
         path.report()
         let closing = path.enter(.closed, at: start)
         #expect(closing?.endsReport == false)

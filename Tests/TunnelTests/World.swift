@@ -145,7 +145,7 @@ final class World {
     func takeBack() {
         generation = (generation + 3) & 3
         concentrator = older.removeLast()
-        concentrator.stay()
+        concentrator.cancelGoAway()
     }
 
     func external(_ uplink: Int) -> SocketAddress {

@@ -132,7 +132,7 @@ extension Session {
             return
         }
         stream.connection.consume(AssociationPreface.size, at: now)
-        stream.progress.isStarted = true
+        stream.progress.stage = .started
         stream.countTarget()
         guard let slot = stream.slot,
             datagrams.open(
