@@ -1,0 +1,200 @@
+import Buffers
+import Crypto
+import Measures
+import Multipath
+import Subflow
+import Wire
+
+/// A segment's way in: its subflow, its connection, and what is answered where there is none.
+extension Session {
+    /// False where the segment can't be read; TCP takes it for a loss.
+    func readSegment(
+        _ frame: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
+    ) -> Bool {
+        let path = arrival.path
+        guard let number = SealedSegment.peekNumber(frame) else { return false }
+        guard case .used(let entry) = numbers.lookup(number),
+            let stream = host.streams[entry.slot]
+        else {
+            return readUnknown(frame, number, &arrival, at: now)
+        }
+        catchUp(stream, at: now)
+        let lengths: (headLength: Int, payloadLength: Int)
+        // A subflow's final ACK or reset comes by another path than its own.
+        let isOwnPath = stream.links[entry.subflow.value].path == path.id
+        do {
+            lengths = try stream.connection.read(
+                sealed: frame, record: isOwnPath ? arrival.number : nil, subflow: entry.subflow,
+                into: &host.incomingScratch)
+        } catch { return false }
+        let payload = UnsafeRawBufferPointer(
+            start: frame.baseAddress! + lengths.headLength,
+            count: lengths.payloadLength)
+        if isNewIncarnation(host.incomingScratch, of: stream, entry.subflow) {
+            retire(stream, entry.subflow, number, at: now)
+            return readUnknown(frame, number, &arrival, at: now)
+        }
+        withConnection(of: stream, at: now) { connection in
+            if !isInitiator,
+                connection.remoteKey == nil,
+                stream.links[entry.subflow.value].path != path.id
+            {
+                // Before the keys are here the first subflow may have moved to another path.
+                connection.move(subflow: entry.subflow, to: path.id, at: now)
+                stream.links[entry.subflow.value].path =
+                    connection.subflowPath(entry.subflow) ?? path.id
+                connection.limitSegments(
+                    to: path.segmentSizes.limit, path: path.id, repeatsAll: false,
+                    at: now)
+            }
+            if stream.links[entry.subflow.value].path != path.id {
+                connection.heardElsewhere(subflow: entry.subflow, at: now)
+            }
+            if payload.isEmpty {
+                noteAcknowledgement(path, at: now)
+            } else {
+                noteData(payload.count, path, stream, at: now)
+            }
+            if host.observers.packetTrace != nil {
+                traceIncoming(host.incomingScratch, payload, path, at: now)
+            }
+            connection.receive(
+                host.incomingScratch, payload: payload, subflow: entry.subflow, at: now)
+            // A reset that ended the connection need not be repeated.
+            if host.incomingScratch.flags.contains(.rst), connection.error == .peerAborted {
+                resetUnknown(number, path)
+            }
+        }
+        return true
+    }
+
+    /// A SYN for a number that is in use here with another initial sequence number: the peer has
+    /// long forgotten the subflow we still know.
+    private func isNewIncarnation(
+        _ segment: borrowing Segment, of stream: StreamHandle, _ subflow: SubflowIndex
+    ) -> Bool {
+        guard !isInitiator, segment.flags.contains(.syn), !segment.flags.contains(.ack),
+            let tcp = stream.connection.subflow(subflow)
+        else { return false }
+        return tcp.initialReceiveSequence != segment.sequence
+    }
+
+    private func retire(
+        _ stream: StreamHandle, _ subflow: SubflowIndex, _ number: UInt16,
+        at now: Instant
+    ) {
+        synthesizeReset(stream, subflow, at: now)
+        numbers.release(number, until: now)
+        numbers.wake(at: now)
+        stream.links[subflow.value].isUsed = false
+    }
+
+    /// A segment whose number means nothing here: a SYN may open something, all else is answered by
+    /// a reset.
+    private func readUnknown(
+        _ frame: UnsafeRawBufferPointer, _ number: UInt16, _ arrival: inout Arrival,
+        at now: Instant
+    ) -> Bool {
+        let path = arrival.path
+        var context = SealedContext(number: number, isInitiator: false)
+        // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
+        if SealedSegment.isBeforeAnswer(frame) { return true }
+        guard SealedSegment.isInitialSYN(frame), !isInitiator else {
+            if SealedSegment.isReset(frame) { abort(byKeyIn: frame, &context, at: now) }
+            resetUnknown(number, path)
+            return true
+        }
+        arrival.openings += 1
+        guard arrival.openings <= Limits.openingsPerDatagram else { return true }
+        guard
+            let lengths = try? SealedSegment.read(
+                frame, context: &context,
+                into: &host.incomingScratch)
+        else {
+            return false
+        }
+        // A number that rests: a SYN of the past, repeated. One that was freed for reuse is free by
+        // now.
+        numbers.wake(at: now)
+        if case .resting = numbers.lookup(number) { return true }
+        let payload = UnsafeRawBufferPointer(
+            start: frame.baseAddress! + lengths.headLength,
+            count: lengths.payloadLength)
+        if host.observers.packetTrace != nil {
+            traceIncoming(host.incomingScratch, payload, path, at: now)
+        }
+        let present = host.incomingScratch.options.present
+        if present.contains(.join),
+            case .syn(let token, _) = host.incomingScratch.options.join.form
+        {
+            acceptJoin(host.incomingScratch, token: token, payload, context, path, at: now)
+        } else if present.contains(.multipathCapable) {
+            acceptConnection(host.incomingScratch, payload, context, path, at: now)
+        } else {
+            refuse(
+                host.incomingScratch, &context, payload.count, MPReset.unspecified, path, at: now)
+        }
+        return true
+    }
+
+    /// An abort whose subflow is gone here: the key in it still tells which connection it means
+    /// (RFC 8684 section 3.5), which would else wait for a join that never comes.
+    private func abort(
+        byKeyIn frame: UnsafeRawBufferPointer, _ context: inout SealedContext,
+        at now: Instant
+    ) {
+        guard !isInitiator, host.work.resetsThisTurn < Limits.resetsPerTurn,
+            (try? SealedSegment.read(frame, context: &context, into: &host.incomingScratch))
+                != nil,
+            host.incomingScratch.options.present.contains(.fastClose)
+        else { return }
+        let key = host.incomingScratch.options.fastClose.receiverKey
+        guard let slot = directory.tokens[MultipathHash.token(of: key)],
+            let stream = host.streams[slot]
+        else { return }
+        withConnection(of: stream, at: now) { _ = $0.abortByPeer(key: key, at: now) }
+    }
+
+    /// What is known of a number that nothing has here: the reset of the connection that had it,
+    /// where the peer has not confirmed it, since a subflow's end alone would leave the connection
+    /// waiting; and that there is no such subflow.
+    private func resetUnknown(_ number: UInt16, _ path: Path) {
+        guard host.work.resetsThisTurn < Limits.resetsPerTurn else { return }
+        if let frame = directory.resets.frame(of: number), let out = append(frame.count, to: path) {
+            frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+        }
+        guard let out = append(SubflowResetFrame.size, to: path) else { return }
+        host.work.resetsThisTurn += 1
+        SubflowResetFrame(number: number, reason: MPReset.unspecified).write(into: out)
+    }
+
+    /// The peer has no such subflow: ours ends as if an RST had come.
+    func receive(
+        _ frame: SubflowResetFrame, _ arrival: inout Arrival, at now: Instant
+    ) {
+        guard case .used(let entry) = numbers.lookup(frame.number),
+            let stream = host.streams[entry.slot]
+        else { return directory.resets.confirm(frame.number) }
+        arrival.ends += 1
+        guard arrival.ends <= Limits.endsPerDatagram else { return }
+        withConnection(of: stream, at: now) { connection in
+            // A SYN is never answered so: this answers something that overtook it.
+            if connection.subflow(entry.subflow)?.state == .synSent { return }
+            synthesizeReset(stream, entry.subflow, at: now)
+        }
+    }
+
+    /// Gives the connection the RST that the peer could not write for want of state.
+    private func synthesizeReset(_ stream: StreamHandle, _ subflow: SubflowIndex, at now: Instant) {
+        guard let tcp = stream.connection.subflow(subflow) else { return }
+        var reset = Segment()
+        reset.sourcePort = tcp.remotePort
+        reset.destinationPort = tcp.localPort
+        reset.flags = tcp.state == .synSent ? [.rst, .ack] : .rst
+        reset.sequence = tcp.state == .synSent ? SubflowSequence(0) : tcp.receiveNext
+        reset.acknowledgement = tcp.sendNext
+        stream.connection.receive(
+            reset, payload: UnsafeRawBufferPointer(start: nil, count: 0),
+            subflow: subflow, at: now)
+    }
+}
