@@ -114,7 +114,7 @@ def test_prices_change_while_it_runs(w):
             subprocess.run(["ip", "-n", space, "link", "set", uplink, "gso_max_segs", "1"], check=True)
     w.limit(wifi=16, cell=16)
     pair = money_pair(w, "role: regular", policy="")
-    files, size = Files(pair), 40_000_000
+    files, size = Files(pair), 50_000_000
     client = w.start_client("download", size)
     w.wait(lambda: carried(w) > 2_000_000, "the transfer")
     check("used_bytes" not in next(u for u in pair.status()["uplinks"] if u["name"] == "cell"), "counted already")
@@ -125,13 +125,19 @@ def test_prices_change_while_it_runs(w):
     w.wait(lambda: pair.usable() == 1, "the uplink to be left", 20)
     check(8_000_000 <= used(pair) <= carried(w) - before, f"{used(pair)} used, the interface has {carried(w) - before}")
     check(client.process.poll() is None, "the transfer was over too soon")
-    # More of it, but dear: as much as the cheap one can't carry in time.
+    # More of it, but dear: as much as the cheap one can't carry in time, and that is soon.
     dear = ("role: regular", "price: 5 EUR, allowance: 100MB")
-    said = files.reload("proxy", dear, more="cost: prefer-cheap\npatience: 16s\n")
-    check(said == "uplinks: cell changed\ncost: prefer-cheap, was ignore\npatience: 16.0 s, was 4.0 s", said)
+    said = files.reload("proxy", dear, more="cost: prefer-cheap\npatience: 500ms\n")
+    check(said == "uplinks: cell changed\ncost: prefer-cheap, was ignore\npatience: 0.5 s, was 4.0 s", said)
     w.wait(lambda: pair.usable() == 2, "the uplink's return")
+    began = carried(w)
+    w.wait(lambda: carried(w) - began > 1_000_000, "the dear uplink, half a second later")
+    # With more patience nothing: the cheap one is as slow as before, for two seconds and more.
+    said = files.reload("proxy", dear, more="cost: prefer-cheap\npatience: 16s\n")
+    check(said == "patience: 16.0 s, was 0.5 s", said)
+    time.sleep(0.7)
     began, wifi = carried(w), carried(w, "wifi")
-    w.wait(lambda: carried(w, "wifi") - wifi > 3_000_000, "the cheap uplink to go on")
+    w.wait(lambda: carried(w, "wifi") - wifi > 4_000_000, "the cheap uplink to go on")
     check(carried(w) - began < 500_000, f"{carried(w) - began} bytes over the dear uplink")
     # For nothing again: both carry it.
     said = files.reload("proxy")
