@@ -205,6 +205,43 @@ for kind in (133, 134, 135, 136, 143):
     check(counter(pair, "captured_bound_refused_total") >= 2, "not counted")
 
 
+# Answers a datagram five times, the last half a second later.
+LATE = """
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("%s", 7021))
+print("ready", flush=True)
+while True:
+    data, peer = s.recvfrom(100)
+    for _ in range(5):
+        time.sleep(0.1)
+        s.sendto(data, peer)
+""" % ORIGIN
+# Hears the first answer and is gone.
+HASTY = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b"x", ("%s", 7021))
+s.settimeout(5)
+print(s.recv(10), flush=True)
+""" % ORIGIN
+
+
+def test_who_is_gone_tells_nobody_outside(w):
+    """An answer to a socket that is closed has the kernel say so to the one who sent it: under `open`, too, that stays here."""
+    capturing(w, "machine: true, networks: [br-lan]")
+    sh(f"ip netns exec {w.app} sysctl -qw net.ipv4.ip_forward=1")
+    watcher = watch(w)
+    w.start(w.net, [sys.executable, "-c", LATE], "late")
+    w.wait(lambda: "ready" in w.text("late"), "the one who answers late")
+    for space in (w.app, w.lan):
+        for _ in range(3):
+            done = w.run(space, [sys.executable, "-c", HASTY], text=True)
+            check("b'x'" in done.stdout, f"{done}")
+            time.sleep(0.6)
+    only_tunnel(w, watcher)
+
+
 @seconds(60)
 def test_a_concentrator_by_its_name(w):
     """Found again behind a kill switch that a crash has left: its name alone is asked outside, of whom the machine asks."""
