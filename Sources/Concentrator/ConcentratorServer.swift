@@ -117,6 +117,11 @@ public final class ConcentratorServer: EngineDelegate {
     /// Called by the driver for every event of the engine.
     public func handle(_ event: EndpointEvent) {
         if case .activity(let handle) = event { handle.owner?.activity(); return }
+        if case .strangerRefused(let key, let remote) = event, unknownKeys.isFormerInvitation(key) {
+            log.info(
+                "an invitation that is none any more was tried", metadata: ["remote": "\(remote)"])
+            return
+        }
         reports.note(event, at: loop.now())
         switch event {
         case .activity: break
@@ -268,6 +273,7 @@ public final class ConcentratorServer: EngineDelegate {
         driver.endpoint.reconfigure(settings.endpoint, at: now)
         driver.endpoint.setUsers(settings.users, at: now)
         unknownKeys.forget(settings.users.map(\.publicKey))
+        noteFormerInvitations(of: old.users)
         endInvitations()
         driver.endpoint.setAnnounced(settings.announce, at: now)
         dialer.change(
@@ -283,6 +289,16 @@ public final class ConcentratorServer: EngineDelegate {
         }
     }
 
+    /// `old`: users and invitations that there were.
+    private func noteFormerInvitations(of old: [EndpointConfiguration.User]) {
+        let prefix = ConcentratorSettings.Invitation.prefix
+        let keys = Set(settings.users.map(\.publicKey))
+        unknownKeys.end(
+            invitations: old.filter {
+                $0.name.hasPrefix(prefix) && !keys.contains($0.publicKey)
+            }.map(\.publicKey))
+    }
+
     /// Those whose time is over are none any more; looked at again when the next one's is.
     private func endInvitations() {
         let time = Int64(EventLoop.wallClock() / 1_000_000_000)
@@ -293,8 +309,10 @@ public final class ConcentratorServer: EngineDelegate {
             if expires <= time { over.insert(name) } else { next = min(next, expires) }
         }
         if !over.isEmpty {
+            let old = settings.users
             for name in over { settings.invitations[name] = nil }
             settings.users.removeAll { over.contains($0.name) }
+            noteFormerInvitations(of: old)
             driver.endpoint.setUsers(settings.users, at: loop.now())
         }
         // The clock may be set: an hour at most.

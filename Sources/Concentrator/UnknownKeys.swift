@@ -15,6 +15,20 @@ struct UnknownKeys {
     }
     /// The latest last.
     private var latest: [Refused] = []
+    /// Invitations that are remembered when they are none any more.
+    static let maximumInvitations = 256
+    /// Their keys, the latest last.
+    private var formerInvitations: [Key32] = []
+
+    /// They were used up, were taken back, or their time is over. To let in whoever comes with one
+    /// would let in everybody who has the link.
+    mutating func end(invitations keys: [Key32]) {
+        formerInvitations += keys
+        formerInvitations.removeFirst(max(0, formerInvitations.count - Self.maximumInvitations))
+    }
+
+    /// Whether it is not a machine's key but an invitation's that was good once.
+    func isFormerInvitation(_ key: Key32) -> Bool { formerInvitations.contains(key) }
 
     mutating func note(_ key: Key32, _ remote: SocketAddress, at now: Instant) {
         latest.removeAll { $0.key == key }

@@ -78,10 +78,20 @@ public struct UserDirectory: Equatable, Sendable {
             + InvitedUser.line(publicKey: invitation, expires: expires, uses: uses) + "\n"
     }
 
-    /// Writes a new file. Throws where the user has one already, or it can't be written.
+    /// Whether a user or an open invitation has the name here; one whose time is over has not.
+    public func isTaken(_ name: String) -> Bool {
+        guard access(file(of: name), F_OK) == 0 else { return false }
+        guard let text = try? read(name),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("invitation:") }),
+            let expires = InvitedUser(line: String(line))?.expires
+        else { return true }
+        return expires > UniversalTime.now
+    }
+
+    /// Writes a new file. Throws where the name is taken, or it can't be written.
     public func add(_ name: String, _ text: String) throws(Failure) {
         try locked { () throws(Failure) in
-            guard access(file(of: name), F_OK) != 0 else {
+            guard !isTaken(name) else {
                 throw Failure(
                     description:
                         "there is a user \(name) already; remove it first with: braid user remove \(name)"
@@ -124,10 +134,11 @@ public struct UserDirectory: Equatable, Sendable {
             guard let user else { throw Failure(description: "too many users came by \(name)") }
             var own = lines
             own[place] = line
-            try replace(user, by: own.joined(separator: "\n"))
+            // First what it costs: a disk that is full in between lets nobody in for nothing.
             lines[place] = InvitedUser.line(
                 publicKey: invited.publicKey, expires: invited.expires, uses: invited.uses - 1)
             try replace(name, by: lines.joined(separator: "\n"))
+            try replace(user, by: own.joined(separator: "\n"))
             return user
         }
     }

@@ -70,7 +70,7 @@ struct SetupConcentratorCommand: ParsableCommand {
         if !options.hasService {
             Swift.print("Start it with: braid concentrator --config \(file)")
         }
-        guard access("\(stateFolder)/users/\(user).yaml", F_OK) != 0 else {
+        guard !UserDirectory("\(stateFolder)/users").isTaken(user) else {
             Swift.print(
                 "\(user) is invited or in already. Another link: braid user invite NAME; in"
                     + " the place of the one that was printed, first: braid user remove \(user)")

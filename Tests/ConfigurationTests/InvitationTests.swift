@@ -123,6 +123,10 @@ import Wire
         #expect(try directory.remove("alice"))
         #expect(try !directory.remove("alice"))
         #expect(try read(scratch).settings.users.map(\.name) == ["bob"])
+        // An invitation that is over is in nobody's way.
+        try directory.add(
+            "late", UserDirectory.text(publicKey: Self.publicKey(8), when: "today"))
+        #expect(try read(scratch).settings.users.map(\.name) == ["bob", "late"])
     }
 
     @Test func anInvitationForSeveralMachines() throws {
@@ -139,6 +143,23 @@ import Wire
             try directory.enrol(Self.publicKey(8), by: "fleet", besides: [])
         }
         #expect(try read(scratch).settings.users.map(\.name) == ["fleet", "fleet-2", "fleet-3"])
+    }
+
+    /// Where the use can't be written down, nobody has come in.
+    @Test func whatIsNotCountedLetsNobodyIn() throws {
+        let scratch = Scratch(), directory = directory(scratch)
+        try directory.add(
+            "fleet",
+            UserDirectory.text(invitation: Self.publicKey(4), expires: nil, uses: 3, when: "x"))
+        // It stands where the invitation's new text would be written.
+        let obstacle = "\(scratch.folder)/users/.fleet.new"
+        try FileManager.default.createDirectory(
+            atPath: obstacle, withIntermediateDirectories: false)
+        #expect(throws: UserDirectory.Failure.self) {
+            try directory.enrol(Self.publicKey(5), by: "fleet", besides: [])
+        }
+        let files = try FileManager.default.contentsOfDirectory(atPath: "\(scratch.folder)/users")
+        #expect(files.sorted() == [".fleet.new", "fleet.yaml"])
     }
 
     @Test func aFileThatIsWrongIsNamed() throws {

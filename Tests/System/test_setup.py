@@ -131,6 +131,8 @@ def users(w, config, control):
     check(late is None, "")
     over = braid(w, "join", link, "--run-as", "root", "--folder", f"{w.folder}/late", space=w.app)
     check(over.returncode == 1 and "its time is over" in over.stderr, f"{over}")
+    # Whoever has its link is not shown as a machine that could be let in: neither that one nor the thief.
+    check("user add NAME" not in braid(w, "status", "--control", control).stdout, "an old invitation is shown as a stranger")
     check("in effect" in done(w, "user", "remove", "bob", "--config", config), "not in effect")
     check(braid(w, "user", "remove", "bob", "--config", config).returncode == 2, "removed twice")
     # Who knocks with a key that nobody knows is shown, with what lets him in.
