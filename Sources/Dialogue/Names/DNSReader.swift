@@ -1,0 +1,84 @@
+/// Reads a message from its beginning on; every step strictly advances or fails.
+struct DNSReader {
+    let bytes: UnsafeRawBufferPointer
+    var at: Int
+    /// Where the times to live of the records that were read stand, in ascending order. They are
+    /// counted down in what clients get: no name may lead through one.
+    var lifetimes: [Int] = []
+    /// Pointers in one name: servers write one or two, and a name has 127 labels at most.
+    private static let maximumPointers = 16
+
+    init(_ bytes: UnsafeRawBufferPointer, at: Int) {
+        self.bytes = bytes
+        self.at = at
+    }
+
+    mutating func word16() -> UInt16? {
+        guard bytes.count - at >= 2 else { return nil }
+        defer { at += 2 }
+        return UInt16(bytes[at]) << 8 | UInt16(bytes[at + 1])
+    }
+
+    mutating func word32() -> UInt32? {
+        guard let high = word16(), let low = word16() else { return nil }
+        return UInt32(high) << 16 | UInt32(low)
+    }
+
+    /// Passes over a name, and looks at all of it: nil where it is longer than a name may be, or
+    /// where a pointer leads anywhere but backwards. `into` gets its bytes in lower case.
+    mutating func name(into found: inout [UInt8]) -> Bool {
+        var position = at, length = 0, end: Int?
+        // RFC 1035 section 4.1.4: a prior occurrence. What leads further back each time ends.
+        var lowest = at, pointers = 0
+        found.removeAll(keepingCapacity: true)
+        while true {
+            guard position < bytes.count else { return false }
+            let head = bytes[position]
+            switch head >> 6 {
+            case 0:
+                let size = Int(head)
+                guard position + 1 + size <= bytes.count else { return false }
+                guard end == nil || isStable(position..<(position + 1 + size)) else {
+                    return false
+                }
+                length += 1 + size
+                guard length <= DNSName.maximumLength else { return false }
+                found.append(head)
+                for b in bytes[(position + 1)..<(position + 1 + size)] {
+                    found.append(DNSName.lowered(b))
+                }
+                position += 1 + size
+                if size == 0 {
+                    at = end ?? position
+                    return true
+                }
+            case 3:
+                guard position + 1 < bytes.count,
+                    end == nil || isStable(position..<(position + 2))
+                else { return false }
+                let target = Int(head & 0x3f) << 8 | Int(bytes[position + 1])
+                pointers += 1
+                guard target >= DNSHeader.length, target < lowest,
+                    pointers <= Self.maximumPointers
+                else { return false }
+                lowest = target
+                if end == nil { end = position + 2 }
+                position = target
+            default: return false  // RFC 6891 section 5: extended labels are obsolete
+            }
+        }
+    }
+
+    /// Whether these bytes, to which a pointer of the name at `at` led, lie before that name, and
+    /// no time to live stands in them.
+    private func isStable(_ range: Range<Int>) -> Bool {
+        guard range.upperBound <= at else { return false }
+        // The first one that ends behind the range's beginning.
+        var low = 0, high = lifetimes.count
+        while low < high {
+            let middle = (low + high) / 2
+            if lifetimes[middle] + 4 <= range.lowerBound { low = middle + 1 } else { high = middle }
+        }
+        return low == lifetimes.count || lifetimes[low] >= range.upperBound
+    }
+}
