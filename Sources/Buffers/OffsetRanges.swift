@@ -65,6 +65,30 @@ public struct OffsetRanges {
         return fresh
     }
 
+    /// Adds all of `others`: a pass through both, where one insertion after the other would move
+    /// thousands of ranges for each.
+    public mutating func insert(_ others: OffsetRanges) {
+        if others.isEmpty { return }
+        if isEmpty { self = others; return }
+        var merged: [Span] = []
+        merged.reserveCapacity(count &+ others.count)
+        var i = head, j = others.head
+        while i < items.count || j < others.items.count {
+            let takesOwn =
+                j == others.items.count
+                || i < items.count && items[i].start <= others.items[j].start
+            let next = takesOwn ? items[i] : others.items[j]
+            if takesOwn { i &+= 1 } else { j &+= 1 }
+            if let last = merged.last, next.start <= last.end {
+                merged[merged.count &- 1].end = max(last.end, next.end)
+            } else {
+                merged.append(next)
+            }
+        }
+        items = merged
+        head = 0
+    }
+
     private mutating func insert(_ span: Span, at i: Int) {
         if head == items.count {
             removeAll()

@@ -21,6 +21,13 @@ public struct DeadlineHeap {
     /// Nothing is due.
     public init() {}
 
+    /// Address space for `n` owners; memory comes with use.
+    public mutating func reserve(_ n: Int) {
+        heap.reserveCapacity(n)
+        wanted.reserveCapacity(n)
+        place.reserveCapacity(n)
+    }
+
     /// Sets the deadline of `owner`; `.distantFuture` disarms it.
     public mutating func set(_ owner: Int, _ at: Instant) {
         while wanted.count <= owner { wanted.append(.distantFuture); place.append(.none) }

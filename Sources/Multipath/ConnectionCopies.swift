@@ -127,8 +127,15 @@ struct Shadowing {
 
     /// Whether a living copy of `offset ..< to` is under way on a usable path besides `lost`'s.
     func covers(_ offset: UInt64, _ to: UInt64, besides lost: MemberSubflow) -> Bool {
-        guard let member, member !== lost, member.isAlive, member.health == .usable, !member.isStale
-        else { return false }
-        return start <= offset && to <= end
+        let copies = copies(besides: lost)
+        return !copies.isEmpty && copies.lowerBound <= offset && to <= copies.upperBound
+    }
+
+    /// What has a living copy under way on a usable path besides `lost`'s.
+    func copies(besides lost: MemberSubflow) -> Range<UInt64> {
+        guard let member, member !== lost, member.isAlive, member.health == .usable,
+            !member.isStale, start < end
+        else { return 0..<0 }
+        return start..<end
     }
 }

@@ -1,3 +1,4 @@
+import Buffers
 import Measures
 import Subflow
 import Wire
@@ -153,26 +154,16 @@ extension Connection {
                 surelyFrom = min(surelyFrom, member.tcp.lastArrival - member.tcp.minimumRTT / 2)
             }
         }
-        // Neighbours are one piece: thousands of spans may be outstanding.
-        var piece: (start: UInt64, end: UInt64, isDeferred: Bool)?
-        for i in 0..<member.tcp.outstandingCount {
-            let span = member.tcp.outstanding(i)
-            guard span.length > 0, span.streamOffset < newest,
-                !span.isDelivered || !framing.keepsSelectivelyAcknowledged
-            else { continue }
-            let end = span.streamOffset &+ UInt64(span.length)
-            guard end > sender.acknowledged,
-                !shadowing.covers(span.streamOffset, end, besides: member)
-            else { continue }
-            let isDeferred = now != nil && span.sentAt < surelyFrom && !span.isLost
-            if let known = piece, known.end == span.streamOffset, known.isDeferred == isDeferred {
-                piece = (known.start, end, isDeferred)
-                continue
-            }
-            if let piece { reinject(piece, at: now) }
-            piece = (span.streamOffset, end, isDeferred)
+        var surely = OffsetRanges(), perhaps = OffsetRanges()
+        member.tcp.forEachOutstandingPiece(
+            below: newest, after: sender.acknowledged, excluded: shadowing.copies(besides: member),
+            takesDelivered: !framing.keepsSelectivelyAcknowledged,
+            olderThan: now == nil ? Instant(nanoseconds: .min) : surelyFrom
+        ) { start, end, isDeferred in
+            if isDeferred { perhaps.insert(start, end) } else { surely.insert(start, end) }
         }
-        if let piece { reinject(piece, at: now) }
+        sender.reinject(surely)
+        if let now { sender.deferReinjection(perhaps, at: now) }
     }
 
     /// Where the last bytes sent begin that left just before the path of `member` ended, as many as
@@ -198,14 +189,4 @@ extension Connection {
     private static let closingTime = Interval.milliseconds(5)
     /// Bytes: four segments, a turn of the pacer or two.
     private static let maximumNewest: UInt64 = 6_000
-
-    private func reinject(
-        _ piece: (start: UInt64, end: UInt64, isDeferred: Bool), at now: Instant?
-    ) {
-        if let now, piece.isDeferred {
-            sender.deferReinjection(piece.start, piece.end, at: now)
-        } else {
-            sender.reinject(piece.start, piece.end)
-        }
-    }
 }

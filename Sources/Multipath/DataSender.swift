@@ -103,15 +103,23 @@ struct DataSender: ~Copyable {
         reinjections.insert(max(start, acknowledged), end)
     }
 
-    /// Notes that `start ..< end` may have to go again.
-    mutating func deferReinjection(_ start: UInt64, _ end: UInt64, at now: Instant) {
-        deferred.insert(max(start, acknowledged), end)
+    /// The same for many ranges.
+    mutating func reinject(_ ranges: consuming OffsetRanges) {
+        ranges.removeBelow(acknowledged)
+        reinjections.insert(ranges)
+    }
+
+    /// Notes that ranges may have to go again.
+    mutating func deferReinjection(_ ranges: consuming OffsetRanges, at now: Instant) {
+        if ranges.isEmpty { return }
+        ranges.removeBelow(acknowledged)
+        deferred.insert(ranges)
         deferredSince = now
     }
 
     /// What was deferred and is not acknowledged yet goes again, in its place among the others.
     mutating func reinjectDeferred() {
-        for i in 0..<deferred.count { reinjections.insert(deferred[i].start, deferred[i].end) }
+        reinjections.insert(deferred)
         deferred.removeAll()
     }
 

@@ -1,48 +1,50 @@
 import Measures
 
-/// The retransmission queue: spans in sequence order in a power-of-two ring, and threaded through
-/// it the spans in flight in the order of their latest transmission, which is what RACK walks.
+/// The retransmission queue: spans in sequence order in a power-of-two ring.
 ///
-/// Spans held for lost are a list of their own, in the same order, by the same links. Which are
-/// delivered and which lost is said once more by a bit each, so that a block of thousands already
-/// known is passed in a few steps: a peer may repeat it as often as it likes.
+/// Which are delivered, held for lost, and sent more than once is said by a bit each, so that what
+/// one acknowledgement, or a loss, says of thousands is done for 64 at a time: a peer may say it as
+/// often as it likes. Spans sent once are in the order of their transmission; of the others a log
+/// has that order. RACK walks both.
 ///
 /// A span has a number that stays the same while the ring grows. Memory is taken with the first
 /// span and given back by `releaseMemory()`; in between it only grows.
 struct Scoreboard: ~Copyable {
     static let absent = UInt32.max
     /// The most spans in flight: of full segments they are the 8 MiB of the largest window. One
-    /// acknowledgement may be of all of them, 8 nanoseconds each.
+    /// acknowledgement may be of all of them.
     static let limit = 5_888
     private static let numberMask: UInt32 = 0x7fff_ffff
     private static let smallest = 16
 
     private var records: UnsafeMutablePointer<SpanRecord>?
-    /// By place in the ring.
-    private var deliveredBits = SpanBits()
-    private var lostBits = SpanBits()
+    /// By place in the ring; clear where no span is. What is delivered is not lost.
+    private var delivered = SpanBits()
+    private var lost = SpanBits()
+    private var repeated = SpanBits()
+    private var again = RetransmissionLog()
     private(set) var capacity = 0
     /// The number of the oldest span.
     private(set) var first: UInt32 = 0
     private(set) var count = 0
-    /// Ends of the list by transmission time.
-    private(set) var oldestSent = Scoreboard.absent
-    private(set) var newestSent = Scoreboard.absent
+    /// None before it is in flight that was sent once; may have been removed.
+    private var onceFrom: UInt32 = 0
     /// Payload bytes in spans that are neither delivered nor held for lost (RFC 6675's pipe).
     private(set) var inFlight = 0
+    /// Payload bytes in spans held for lost.
+    private var lostBytes = 0
     /// Spans held for lost and not sent again yet.
     private(set) var lostCount = 0
     /// Spans delivered out of order.
     private(set) var deliveredCount = 0
-    /// Ends of the list of lost spans by transmission time.
-    private var oldestLost = Scoreboard.absent
-    private var newestLost = Scoreboard.absent
 
     init() {}
     deinit {
         records?.deallocate()
-        deliveredBits.free()
-        lostBits.free()
+        delivered.free()
+        lost.free()
+        repeated.free()
+        again.free()
     }
 
     var isEmpty: Bool { count == 0 }
@@ -56,7 +58,18 @@ struct Scoreboard: ~Copyable {
     }
     /// The record of a living number; valid until the next `append`.
     @inline(__always) func record(_ number: UInt32) -> UnsafeMutablePointer<SpanRecord> {
-        records.unsafelyUnwrapped + (Int(number) & (capacity &- 1))
+        records.unsafelyUnwrapped + place(number)
+    }
+    /// Where a span stands in the ring.
+    @inline(__always) private func place(_ n: UInt32) -> Int { Int(n) & (capacity &- 1) }
+
+    /// Acknowledged selectively.
+    @inline(__always) func isDelivered(_ n: UInt32) -> Bool { delivered.isSet(place(n)) }
+    /// Held for lost and not sent again yet.
+    @inline(__always) func isLost(_ n: UInt32) -> Bool { lost.isSet(place(n)) }
+    @inline(__always) func isInFlight(_ n: UInt32) -> Bool {
+        let at = place(n)
+        return (delivered.word(at) | lost.word(at)) >> UInt64(at & 63) & 1 == 0
     }
 
     func span(_ number: UInt32) -> SentSpan {
@@ -64,9 +77,8 @@ struct Scoreboard: ~Copyable {
         return SentSpan(
             sequence: r.pointee.sequence, length: Int(r.pointee.length),
             streamOffset: r.pointee.streamOffset, isSYN: r.pointee.flags.contains(.syn),
-            isFIN: r.pointee.flags.contains(.fin),
-            isDelivered: r.pointee.flags.contains(.delivered),
-            isLost: r.pointee.flags.contains(.lost), sentAt: r.pointee.sentAt)
+            isFIN: r.pointee.flags.contains(.fin), isDelivered: isDelivered(number),
+            isLost: isLost(number), sentAt: r.pointee.sentAt)
     }
 
     // MARK: Sending
@@ -78,65 +90,99 @@ struct Scoreboard: ~Copyable {
         record(n).initialize(to: new)
         count &+= 1
         inFlight &+= Int(new.length)
-        linkNewest(n)
         return n
     }
 
     /// A span was sent once more: it is in flight and the latest transmission.
     mutating func resent(_ n: UInt32) {
-        let r = record(n)
-        if r.pointee.flags.contains(.lost) {
-            leaveLost(n)
+        let r = record(n), at = place(n)
+        if lost.isSet(at) {
+            leaveLost(at, Int(r.pointee.length))
             inFlight &+= Int(r.pointee.length)
-        } else {
-            unlink(n)
         }
         r.pointee.flags.insert(.retransmitted)
-        linkNewest(n)
+        repeated.set(at)
+        if again.isFull { compactLog() }
+        r.pointee.logEntry = again.append(n)
+    }
+
+    /// Drops what of the log says nothing any more.
+    private mutating func compactLog() {
+        var kept: UInt32 = 0, cursor: UInt32?
+        for entry in 0..<again.end {
+            if entry == again.cursor { cursor = kept }
+            let n = again.number(entry)
+            guard isLatest(entry, of: n) else { continue }
+            record(n).pointee.logEntry = kept
+            again.keep(n, as: kept)
+            kept &+= 1
+        }
+        again.keptAll(kept, cursor: cursor ?? kept)
+    }
+
+    /// Whether the log's entry tells of the latest transmission of a span that is there.
+    @inline(__always) private func isLatest(_ entry: UInt32, of n: UInt32) -> Bool {
+        index(of: n) < count && repeated.isSet(place(n)) && record(n).pointee.logEntry == entry
     }
 
     // MARK: Outcomes
 
     /// The span was acknowledged selectively.
-    mutating func markDelivered(_ n: UInt32) {
-        leaveFlight(n)
-        record(n).pointee.flags.insert(.delivered)
-        deliveredBits.set(place(n))
+    @inline(__always) mutating func markDelivered(_ n: UInt32) {
+        let at = place(n)
+        leaveFlight(at, Int(record(n).pointee.length))
+        delivered.set(at)
         deliveredCount &+= 1
     }
 
-    mutating func markLost(_ n: UInt32) {
-        let r = record(n)
-        unlink(n)
-        inFlight &-= Int(r.pointee.length)
-        r.pointee.flags.insert(.lost)
-        lostBits.set(place(n))
+    /// The span, which is in flight, is held for lost.
+    @inline(__always) mutating func markLost(_ n: UInt32) {
+        let length = Int(record(n).pointee.length)
+        inFlight &-= length
+        lostBytes &+= length
+        lost.set(place(n))
         lostCount &+= 1
-        // What is lost was the oldest in flight, mostly, and sent after all that were lost before
-        // it.
-        var older = newestLost
-        let sent = r.pointee.sentAt
-        while older != Scoreboard.absent, record(older).pointee.sentAt > sent {
-            older = record(older).pointee.older
-        }
-        let newer = older == Scoreboard.absent ? oldestLost : record(older).pointee.newer
-        r.pointee.older = older
-        r.pointee.newer = newer
-        if older == Scoreboard.absent { oldestLost = n } else { record(older).pointee.newer = n }
-        if newer == Scoreboard.absent { newestLost = n } else { record(newer).pointee.older = n }
+    }
+
+    @inline(__always) private mutating func leaveFlight(_ at: Int, _ length: Int) {
+        if lost.isSet(at) { leaveLost(at, length) } else { inFlight &-= length }
+    }
+
+    private mutating func leaveLost(_ at: Int, _ length: Int) {
+        lost.clear(at)
+        lostCount &-= 1
+        lostBytes &-= length
     }
 
     /// Removes the oldest span, whatever its state.
     @inline(__always) mutating func removeFirst() {
-        let r = record(first)
-        if r.pointee.flags.contains(.delivered) {
+        let at = place(first)
+        if delivered.isSet(at) {
             deliveredCount &-= 1
-            deliveredBits.clear(place(first))
+            delivered.clear(at)
         } else {
-            leaveFlight(first)
+            leaveFlight(at, Int(record(first).pointee.length))
         }
+        repeated.clear(at)
         first = (first &+ 1) & Scoreboard.numberMask
         count &-= 1
+        if count == 0 { again.removeAll() }
+    }
+
+    /// Removes the `n` oldest spans, all of them delivered.
+    mutating func removeFirst(delivered n: Int) {
+        var i = 0
+        while i < n {
+            let stretch = stretch(from: i, to: n)
+            i &+= stretch.count
+            assert(delivered.word(stretch.place) & stretch.bits == stretch.bits)
+            delivered.clear(stretch.bits, at: stretch.place)
+            repeated.clear(stretch.bits, at: stretch.place)
+        }
+        deliveredCount &-= n
+        first = number(at: n)
+        count &-= n
+        if count == 0 { again.removeAll() }
     }
 
     /// The first `n` sequence numbers of the oldest span are acknowledged: it keeps the rest.
@@ -147,13 +193,13 @@ struct Scoreboard: ~Copyable {
         r.pointee.sequence += n
         r.pointee.length &-= UInt32(bytes)
         r.pointee.streamOffset &+= UInt64(bytes)
-        if r.pointee.flags.isDisjoint(with: [.lost, .delivered]) { inFlight &-= bytes }
+        if isLost(first) { lostBytes &-= bytes } else if !isDelivered(first) { inFlight &-= bytes }
     }
 
     /// The lost span with the lowest sequence number.
     func nextLost() -> UInt32? {
         guard lostCount > 0 else { return nil }
-        let i = next(in: lostBits, inverted: 0, from: 0)
+        let i = next(in: lost, inverted: 0, from: 0)
         assert(i < count, "a lost span is counted but not there")
         return i < count ? number(at: i) : nil
     }
@@ -161,7 +207,7 @@ struct Scoreboard: ~Copyable {
     /// The first lost span that carries the byte at `offset` of the stream.
     func lost(carrying offset: UInt64) -> UInt32? {
         guard lostCount > 0 else { return nil }
-        var i = next(in: lostBits, inverted: 0, from: 0)
+        var i = next(in: lost, inverted: 0, from: 0)
         while i < count {
             let r = record(number(at: i))
             if offset >= r.pointee.streamOffset,
@@ -169,14 +215,14 @@ struct Scoreboard: ~Copyable {
             {
                 return number(at: i)
             }
-            i = next(in: lostBits, inverted: 0, from: i &+ 1)
+            i = next(in: lost, inverted: 0, from: i &+ 1)
         }
         return nil
     }
 
     /// The first index from `index` on whose span is not delivered; `count` where there is none.
     func nextUndelivered(from index: Int) -> Int {
-        next(in: deliveredBits, inverted: .max, from: index)
+        next(in: delivered, inverted: .max, from: index)
     }
 
     /// The first index from `index` on whose bit, xor `inverted`, is set: a step for each 64 spans.
@@ -196,49 +242,166 @@ struct Scoreboard: ~Copyable {
     /// Holds everything in flight for lost; the number of payload bytes.
     mutating func markAllLost() -> Int {
         let bytes = inFlight
-        while oldestSent != Scoreboard.absent { markLost(oldestSent) }
+        var i = 0
+        while i < count {
+            let stretch = stretch(from: i, to: count)
+            i &+= stretch.count
+            lost.set(stretch.bits & ~delivered.word(stretch.place), at: stretch.place)
+        }
+        lostCount = count &- deliveredCount
+        lostBytes &+= inFlight
+        inFlight = 0
         return bytes
     }
 
     /// Nothing was lost after all: spans held for lost are in flight as of their latest
     /// transmission.
     mutating func reviveLost() {
-        var n = oldestLost
-        while n != Scoreboard.absent {
-            let r = record(n)
-            r.pointee.flags.remove(.lost)
-            lostBits.clear(place(n))
-            inFlight &+= Int(r.pointee.length)
-            n = r.pointee.newer
-        }
-        merge(oldestLost)
+        lost.clearAll()
+        inFlight &+= lostBytes
+        lostBytes = 0
         lostCount = 0
-        oldestLost = Scoreboard.absent
-        newestLost = Scoreboard.absent
+        walkAgain()
     }
 
     /// RFC 2018 section 8: the receiver may have dropped what it acknowledged selectively.
     mutating func forgetDeliveries() {
-        var forgotten: [UInt32] = []
-        forgotten.reserveCapacity(deliveredCount)
-        for i in 0..<count {
-            let n = number(at: i), r = record(n)
-            guard r.pointee.flags.contains(.delivered) else { continue }
-            r.pointee.flags.remove(.delivered)
-            deliveredBits.clear(place(n))
-            inFlight &+= Int(r.pointee.length)
-            forgotten.append(n)
+        var i = 0
+        while i < count {
+            let stretch = stretch(from: i, to: count)
+            i &+= stretch.count
+            inFlight &+= bytes(of: delivered.word(stretch.place) & stretch.bits, in: stretch)
         }
+        delivered.clearAll()
         deliveredCount = 0
-        forgotten.sort {
-            let a = record($0).pointee.sentAt, b = record($1).pointee.sentAt
-            return a == b ? index(of: $0) < index(of: $1) : a < b
-        }
-        for (i, n) in forgotten.enumerated() {
-            record(n).pointee.newer = i + 1 < forgotten.count ? forgotten[i + 1] : Scoreboard.absent
-        }
-        merge(forgotten.first ?? Scoreboard.absent)
+        walkAgain()
     }
+
+    // MARK: Many at once
+
+    /// Neighbours whose bits stand in one word.
+    struct Stretch {
+        /// Of the word's first bit.
+        var place: Int
+        /// Which of the word's.
+        var bits: UInt64
+        var count: Int
+        /// What of it is not `bits`.
+        @inline(__always) func with(_ bits: UInt64) -> Stretch {
+            Stretch(place: place, bits: bits, count: count)
+        }
+    }
+
+    /// The first spans of those from `index` up to `end`, which is more.
+    @inline(__always) func stretch(from index: Int, to end: Int) -> Stretch {
+        let width = min(64, capacity), at = place(number(at: index)), bit = at & (width &- 1)
+        let n = min(width &- bit, end &- index)
+        return Stretch(
+            place: at &- bit, bits: (UInt64.max >> UInt64(64 &- n)) << UInt64(bit), count: n)
+    }
+
+    @inline(__always)
+    func record(_ bit: Int, of stretch: Stretch) -> UnsafeMutablePointer<SpanRecord> {
+        records.unsafelyUnwrapped + (stretch.place &+ bit)
+    }
+    /// Of the span with that bit.
+    func number(_ bit: Int, of stretch: Stretch) -> UInt32 {
+        number(at: (stretch.place &+ bit &- place(first)) & (capacity &- 1))
+    }
+    @inline(__always) func undelivered(_ stretch: Stretch) -> UInt64 {
+        stretch.bits & ~delivered.word(stretch.place)
+    }
+    @inline(__always) func lost(_ stretch: Stretch) -> UInt64 {
+        stretch.bits & lost.word(stretch.place)
+    }
+    @inline(__always) func repeated(_ stretch: Stretch) -> UInt64 {
+        stretch.bits & repeated.word(stretch.place)
+    }
+
+    /// Payload bytes of the spans `bits` of a stretch. SYN is the first of all, FIN the last.
+    func bytes(of bits: UInt64, in stretch: Stretch) -> Int {
+        guard bits != 0 else { return 0 }
+        let low = bits.trailingZeroBitCount, high = 63 &- bits.leadingZeroBitCount
+        let run = bits >> UInt64(low)
+        if run & (run &+ 1) == 0 {
+            // One piece.
+            let a = record(low, of: stretch), b = record(high, of: stretch)
+            return a.pointee.sequence.distance(to: b.pointee.end)
+                &- (a.pointee.flags.contains(.syn) ? 1 : 0)
+                &- (b.pointee.flags.contains(.fin) ? 1 : 0)
+        }
+        var left = bits, sum = 0
+        while left != 0 {
+            sum &+= Int(record(left.trailingZeroBitCount, of: stretch).pointee.length)
+            left &= left &- 1
+        }
+        return sum
+    }
+
+    /// Those of a stretch that `undelivered` told, of `bytes` in all, were acknowledged.
+    mutating func markDelivered(_ stretch: Stretch, bytes total: Int) {
+        let held = lost(stretch)
+        if held != 0 {
+            let heldBytes = held == stretch.bits ? total : bytes(of: held, in: stretch)
+            lost.clear(held, at: stretch.place)
+            lostCount &-= held.nonzeroBitCount
+            lostBytes &-= heldBytes
+            inFlight &-= total &- heldBytes
+        } else {
+            inFlight &-= total
+        }
+        delivered.set(stretch.bits, at: stretch.place)
+        deliveredCount &+= stretch.bits.nonzeroBitCount
+    }
+
+    /// Those of a stretch, all in flight, are held for lost; how many.
+    mutating func markLost(_ stretch: Stretch) -> Int {
+        let bytes = bytes(of: stretch.bits, in: stretch), n = stretch.bits.nonzeroBitCount
+        inFlight &-= bytes
+        lostBytes &+= bytes
+        lost.set(stretch.bits, at: stretch.place)
+        lostCount &+= n
+        return n
+    }
+
+    // MARK: By the time of transmission
+
+    /// The oldest spans in flight that were sent once, as far as they stand in one word: in the
+    /// order of transmission. Nil where there are none.
+    mutating func oldestOnce() -> Stretch? {
+        var i = index(of: onceFrom)
+        if i > count { i = 0 }  // it was removed
+        while i < count {
+            let stretch = stretch(from: i, to: count), at = stretch.place
+            let bits =
+                stretch.bits & ~(delivered.word(at) | lost.word(at) | repeated.word(at))
+            if bits != 0 {
+                onceFrom = number(at: i)
+                return stretch.with(bits)
+            }
+            i &+= stretch.count
+        }
+        onceFrom = number(at: count)
+        return nil
+    }
+
+    /// The span in flight that was sent again, and that longest ago.
+    mutating func oldestAgain() -> UInt32? {
+        while again.cursor != again.end {
+            let n = again.number(again.cursor)
+            if isLatest(again.cursor, of: n), isInFlight(n) { return n }
+            again.cursor &+= 1
+        }
+        return nil
+    }
+
+    /// What was passed may be in flight again.
+    private mutating func walkAgain() {
+        onceFrom = first
+        again.cursor = 0
+    }
+
+    // MARK: Finding
 
     /// The index of the first span that starts at or after `sequence`; `count` where none does.
     func firstIndex(startingAtOrAfter sequence: SubflowSequence) -> Int {
@@ -254,112 +417,53 @@ struct Scoreboard: ~Copyable {
         return low
     }
 
+    // MARK: Memory
+
     /// Gives the memory back; only while empty.
     mutating func releaseMemory() {
         precondition(count == 0)
         records?.deallocate()
         records = nil
-        deliveredBits.deallocate()
-        lostBits.deallocate()
+        delivered.deallocate()
+        lost.deallocate()
+        repeated.deallocate()
+        again.deallocate()
         capacity = 0
     }
 
     mutating func removeAll() {
-        while count > 0 { removeFirst() }
-    }
-
-    // MARK: The list by time
-
-    /// Where a span stands in the ring.
-    @inline(__always) private func place(_ n: UInt32) -> Int { Int(n) & (capacity &- 1) }
-
-    @inline(__always) private mutating func leaveFlight(_ n: UInt32) {
-        let r = record(n)
-        if r.pointee.flags.contains(.lost) {
-            leaveLost(n)
-        } else {
-            unlink(n)
-            inFlight &-= Int(r.pointee.length)
-        }
-    }
-
-    @inline(never) private mutating func leaveLost(_ n: UInt32) {
-        let r = record(n), older = r.pointee.older, newer = r.pointee.newer
-        if older == Scoreboard.absent {
-            oldestLost = newer
-        } else {
-            record(older).pointee.newer = newer
-        }
-        if newer == Scoreboard.absent {
-            newestLost = older
-        } else {
-            record(newer).pointee.older = older
-        }
-        r.pointee.flags.remove(.lost)
-        lostBits.clear(place(n))
-        lostCount &-= 1
-    }
-
-    private mutating func linkNewest(_ n: UInt32) {
-        let r = record(n)
-        r.pointee.newer = Scoreboard.absent
-        r.pointee.older = newestSent
-        if newestSent == Scoreboard.absent {
-            oldestSent = n
-        } else {
-            record(newestSent).pointee.newer = n
-        }
-        newestSent = n
-    }
-
-    @inline(__always) private mutating func unlink(_ n: UInt32) {
-        let r = record(n), older = r.pointee.older, newer = r.pointee.newer
-        if older == Scoreboard.absent {
-            oldestSent = newer
-        } else {
-            record(older).pointee.newer = newer
-        }
-        if newer == Scoreboard.absent {
-            newestSent = older
-        } else {
-            record(newer).pointee.older = older
-        }
-    }
-
-    /// Puts a list of spans that begins with `start`, in the order of transmission, into that of
-    /// what is in flight: one pass through both.
-    private mutating func merge(_ start: UInt32) {
-        var a = oldestSent, b = start, last = Scoreboard.absent
-        while b != Scoreboard.absent {
-            let takesB =
-                a == Scoreboard.absent || record(b).pointee.sentAt < record(a).pointee.sentAt
-            let n = takesB ? b : a
-            if takesB { b = record(n).pointee.newer } else { a = record(n).pointee.newer }
-            record(n).pointee.older = last
-            if last == Scoreboard.absent { oldestSent = n } else { record(last).pointee.newer = n }
-            last = n
-        }
-        guard last != Scoreboard.absent else { return }
-        record(last).pointee.newer = a
-        if a == Scoreboard.absent { newestSent = last } else { record(a).pointee.older = last }
+        delivered.clearAll()
+        lost.clearAll()
+        repeated.clearAll()
+        again.removeAll()
+        first = number(at: count)
+        count = 0
+        inFlight = 0
+        lostBytes = 0
+        lostCount = 0
+        deliveredCount = 0
     }
 
     private mutating func grow() {
         let larger = max(Scoreboard.smallest, capacity * 2)
         let fresh = UnsafeMutablePointer<SpanRecord>.allocate(capacity: larger)
+        var bits = (SpanBits(), SpanBits(), SpanBits())
+        bits.0.resize(larger)
+        bits.1.resize(larger)
+        bits.2.resize(larger)
         for i in 0..<count {
-            let n = Int(number(at: i))
-            (fresh + (n & (larger - 1))).initialize(to: records![n & (capacity - 1)])
+            let n = number(at: i), at = Int(n) & (larger - 1), before = place(n)
+            (fresh + at).initialize(to: records![before])
+            if delivered.isSet(before) { bits.0.set(at) }
+            if lost.isSet(before) { bits.1.set(at) }
+            if repeated.isSet(before) { bits.2.set(at) }
         }
         records?.deallocate()
+        delivered.free()
+        lost.free()
+        repeated.free()
         records = fresh
+        (delivered, lost, repeated) = bits
         capacity = larger
-        deliveredBits.resize(larger)
-        lostBits.resize(larger)
-        for i in 0..<count {
-            let n = number(at: i), flags = record(n).pointee.flags
-            if flags.contains(.delivered) { deliveredBits.set(place(n)) }
-            if flags.contains(.lost) { lostBits.set(place(n)) }
-        }
     }
 }

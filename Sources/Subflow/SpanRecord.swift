@@ -1,18 +1,15 @@
 import Measures
 
-/// One span sent and not yet cumulatively acknowledged: one cache line.
+/// One span sent and not yet cumulatively acknowledged: one cache line. Whether it is delivered or
+/// held for lost is the `Scoreboard`'s to say.
 struct SpanRecord {
     struct Flags: OptionSet {
         var rawValue: UInt8
         static let syn = Flags(rawValue: 1)
         static let fin = Flags(rawValue: 2)
-        /// Acknowledged selectively.
-        static let delivered = Flags(rawValue: 4)
-        /// Held for lost and not sent again yet; neither in flight nor in the list by time.
-        static let lost = Flags(rawValue: 8)
-        static let retransmitted = Flags(rawValue: 16)
+        static let retransmitted = Flags(rawValue: 4)
         /// Sent while the owner had too little data to fill the window.
-        static let applicationLimited = Flags(rawValue: 32)
+        static let applicationLimited = Flags(rawValue: 8)
     }
 
     var sequence: SubflowSequence
@@ -24,9 +21,8 @@ struct SpanRecord {
     var delivered: UInt64 = 0
     var deliveredAt = Instant.zero
     var firstSentAt = Instant.zero
-    // Links of the list by time of transmission: numbers of spans, or `Scoreboard.absent`.
-    var older = Scoreboard.absent
-    var newer = Scoreboard.absent
+    /// Its latest entry in the log of retransmissions, where it was sent again.
+    var logEntry: UInt32 = 0
     var inFlightWhenSent: UInt32 = 0
     var flags: Flags
 

@@ -77,6 +77,7 @@ extension Subflow {
         _ acknowledgement: SubflowSequence, at now: Instant,
         _ delivery: inout Delivery
     ) {
+        takeMany(upTo: acknowledgement, at: now, &delivery)
         while !board.isEmpty {
             let record = board.record(board.first)
             let covered = record.pointee.sequence.distance(to: acknowledgement)
@@ -85,13 +86,33 @@ extension Subflow {
                 trimOldest(record, by: covered, &delivery)
                 break
             }
-            if !record.pointee.flags.contains(.delivered) { note(record, at: now, &delivery) }
+            if !board.isDelivered(board.first) {
+                note(record, isLost: board.isLost(board.first), at: now, &delivery)
+            }
             board.removeFirst()
         }
         if blocks.count > 0 {
             blocks.advance(by: acknowledgement.value &- sendUnacknowledged.value)
         }
         sendUnacknowledged = acknowledgement
+    }
+
+    /// So many spans at once are taken one by one; more by words of bits.
+    private static let fewSpans = 8
+
+    /// Many spans that the acknowledgement covers wholly.
+    @inline(__always)
+    private func takeMany(
+        upTo acknowledgement: SubflowSequence, at now: Instant, _ delivery: inout Delivery
+    ) {
+        guard board.count > Self.fewSpans,
+            board.record(board.number(at: Self.fewSpans)).pointee.sequence
+                .isBefore(acknowledgement)
+        else { return }
+        var n = board.firstIndex(startingAtOrAfter: acknowledgement)
+        if acknowledgement.isBefore(board.record(board.number(at: n &- 1)).pointee.end) { n &-= 1 }
+        deliverMany(from: 0, to: n, at: now, &delivery)
+        board.removeFirst(delivered: n)
     }
 
     /// The acknowledgement ends within the oldest span.
@@ -101,7 +122,7 @@ extension Subflow {
     ) {
         let flags = record.pointee.flags
         let withSYN = flags.contains(.syn)
-        if !flags.contains(.delivered) {
+        if !board.isDelivered(board.first) {
             delivery.bytes &+= covered &- (withSYN ? 1 : 0)
             sampler.deliverPart(covered &- (withSYN ? 1 : 0))
         }
@@ -110,12 +131,12 @@ extension Subflow {
         // The SYN/ACK leaves out what rode on the SYN: the peer doesn't take it there, so it goes
         // again at once.
         if !flags.contains(.retransmitted) { delivery.newestOriginal = record.pointee.sentAt }
-        if flags.isDisjoint(with: [.lost, .delivered]) { board.markLost(board.first) }
+        if board.isInFlight(board.first) { board.markLost(board.first) }
     }
 
     @inline(__always)
     private func note(
-        _ record: UnsafeMutablePointer<SpanRecord>, at now: Instant,
+        _ record: UnsafeMutablePointer<SpanRecord>, isLost: Bool, at now: Instant,
         _ delivery: inout Delivery
     ) {
         delivery.bytes &+= Int(record.pointee.length)
@@ -126,7 +147,7 @@ extension Subflow {
             if delivery.newestOriginal == .distantFuture || sent > delivery.newestOriginal {
                 delivery.newestOriginal = sent
             }
-            if record.pointee.flags.contains(.lost) { delivery.sawFalseLoss = true }
+            if isLost { delivery.sawFalseLoss = true }
         }
         loss.delivered(record, minimumRTT: rtt.minimum, at: now)
         sampler.deliver(record, at: now, into: &delivery.sample)
@@ -195,17 +216,70 @@ extension Subflow {
         {
             i -= 1
         }
+        if i &+ Self.fewSpans < board.count,
+            base.distance(to: board.record(board.number(at: i &+ Self.fewSpans)).pointee.sequence)
+                < Int(part.end)
+        {
+            var end = board.firstIndex(startingAtOrAfter: base + Int(part.end))
+            // The last may be covered in part.
+            if base.distance(to: board.record(board.number(at: end &- 1)).pointee.end)
+                > Int(whole.end)
+            {
+                end &-= 1
+            }
+            return deliverMany(from: i, to: end, at: now, &delivery)
+        }
         while i < board.count {
             let number = board.number(at: i), record = board.record(number)
             let start = base.distance(to: record.pointee.sequence)
             guard start < Int(part.end), start &+ record.pointee.extent <= Int(whole.end) else {
                 break
             }
-            if !record.pointee.flags.contains(.delivered) {
-                note(record, at: now, &delivery)
+            if !board.isDelivered(number) {
+                note(record, isLost: board.isLost(number), at: now, &delivery)
                 board.markDelivered(number)
             }
             i = board.nextUndelivered(from: i &+ 1)
+        }
+    }
+
+    /// Spans from one index up to another are delivered, where they were not before.
+    private func deliverMany(
+        from start: Int, to end: Int, at now: Instant, _ delivery: inout Delivery
+    ) {
+        var i = start
+        while i < end {
+            let stretch = board.stretch(from: i, to: end)
+            i &+= stretch.count
+            let fresh = stretch.with(board.undelivered(stretch))
+            if fresh.bits == 0 { continue }
+            let before = delivery.bytes
+            noteMany(fresh, at: now, &delivery)
+            board.markDelivered(fresh, bytes: delivery.bytes &- before)
+        }
+    }
+
+    /// `note` for each span of a stretch. Those sent once are in the order of their transmission:
+    /// the first tells whether that of their arrival was another, the last all the rest.
+    private func noteMany(
+        _ stretch: Scoreboard.Stretch, at now: Instant, _ delivery: inout Delivery
+    ) {
+        let lost = board.lost(stretch), repeated = board.repeated(stretch)
+        var noted = repeated
+        let once = stretch.bits & ~repeated
+        if once != 0 {
+            noted |= 1 << UInt64(once.trailingZeroBitCount)
+            noted |= 1 << UInt64(63 &- once.leadingZeroBitCount)
+            if once & lost != 0 { delivery.sawFalseLoss = true }
+        }
+        let between = board.bytes(of: stretch.bits & ~noted, in: stretch)
+        delivery.bytes &+= between
+        sampler.deliverPart(between)
+        while noted != 0 {
+            note(
+                board.record(noted.trailingZeroBitCount, of: stretch), isLost: false, at: now,
+                &delivery)
+            noted &= noted &- 1
         }
     }
 }

@@ -71,7 +71,7 @@ extension Subflow {
         repeating = Scoreboard.absent
         let record = board.record(number)
         let length = Int(record.pointee.length)
-        let wasTail = tail.isDue && record.pointee.flags.isDisjoint(with: .lost)
+        let wasTail = tail.isDue && !board.isLost(number)
         record.pointee.sentAt = now
         let inFlight = board.inFlight
         board.resent(number)

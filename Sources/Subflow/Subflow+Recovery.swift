@@ -107,18 +107,60 @@ extension Subflow {
     /// RFC 8985 section 6.2, step 5; the number of spans newly held for lost.
     func detectLosses(at now: Instant) -> Int {
         timers.clear(.reordering)
-        guard board.oldestSent != Scoreboard.absent, usesSelectiveAcknowledgement else { return 0 }
-        guard loss.wasSentBefore(board.record(board.oldestSent)) else { return 0 }
+        guard usesSelectiveAcknowledgement else { return 0 }
+        let once = board.oldestOnce(), again = board.oldestAgain()
+        let losesOnce =
+            once.map { loss.wasSentBefore(board.record($0.bits.trailingZeroBitCount, of: $0)) }
+            ?? false
+        let losesAgain = again.map { loss.wasSentBefore(board.record($0)) } ?? false
+        guard losesOnce || losesAgain else { return 0 }
         let window = loss.reorderingWindow(
             deliveredCount: board.deliveredCount,
             inRecovery: recovery.isActive, rtt: rtt)
+        return (losesOnce ? loseOnce(window, at: now) : 0)
+            + (losesAgain ? loseAgain(window, at: now) : 0)
+    }
+
+    /// Whether the span is lost; where it may be later, the timer is set.
+    @inline(__always)
+    private func isOverdue(
+        _ record: UnsafeMutablePointer<SpanRecord>, _ window: Interval, at now: Instant
+    ) -> Bool {
+        guard loss.wasSentBefore(record) else { return false }
+        let due = record.pointee.sentAt + loss.roundTrip + window
+        guard due > now else { return true }
+        timers.bringForward(.reordering, to: due)
+        return false
+    }
+
+    /// Of what was sent once; a word's worth at a time where its last one is lost.
+    private func loseOnce(_ window: Interval, at now: Instant) -> Int {
         var lost = 0
-        while board.oldestSent != Scoreboard.absent {
-            let record = board.record(board.oldestSent)
-            guard loss.wasSentBefore(record) else { break }
-            let due = record.pointee.sentAt + loss.roundTrip + window
-            guard due <= now else { timers[.reordering] = due; break }
-            board.markLost(board.oldestSent)
+        while let stretch = board.oldestOnce() {
+            let last = board.record(63 &- stretch.bits.leadingZeroBitCount, of: stretch)
+            if loss.wasSentBefore(last), last.pointee.sentAt + loss.roundTrip + window <= now {
+                lost += board.markLost(stretch)
+                continue
+            }
+            var bits: UInt64 = 0, left = stretch.bits
+            while left != 0 {
+                let bit = left.trailingZeroBitCount
+                guard isOverdue(board.record(bit, of: stretch), window, at: now) else { break }
+                bits |= 1 << UInt64(bit)
+                left &= left &- 1
+            }
+            return bits == 0 ? lost : lost + board.markLost(stretch.with(bits))
+        }
+        return lost
+    }
+
+    /// Of what was sent again.
+    private func loseAgain(_ window: Interval, at now: Instant) -> Int {
+        var lost = 0
+        while let number = board.oldestAgain(),
+            isOverdue(board.record(number), window, at: now)
+        {
+            board.markLost(number)
             lost += 1
         }
         return lost
@@ -128,8 +170,7 @@ extension Subflow {
     /// acknowledgement, tells of one loss.
     private func detectLossesWithoutSACK(_ delivery: Delivery) -> Int {
         guard !board.isEmpty else { return 0 }
-        let head = board.record(board.first)
-        guard head.pointee.flags.isDisjoint(with: [.lost, .delivered]) else { return 0 }
+        guard board.isInFlight(board.first) else { return 0 }
         let isThird =
             duplicateAcknowledgements == LossDetection.duplicateThreshold && recovery.phase == .open
         let isPartial = recovery.phase == .fast && delivery.advanced

@@ -166,7 +166,7 @@ extension Subflow {
         var i = board.count &- 1
         while i >= 0 {
             let n = board.number(at: i)
-            if board.record(n).pointee.flags.isDisjoint(with: [.delivered, .lost]) { return n }
+            if board.isInFlight(n) { return n }
             i &-= 1
         }
         return nil

@@ -52,7 +52,7 @@ extension Subflow {
         tail.cancel()
         timers.clear(.tailProbe)
         timers.clear(.reordering)
-        if board.record(board.first).pointee.flags.contains(.delivered) {
+        if board.isDelivered(board.first) {
             // The oldest was acknowledged selectively and yet not cumulatively: the peer dropped
             // it.
             board.forgetDeliveries()

@@ -304,6 +304,32 @@ public final class Subflow {
         precondition(i >= 0 && i < board.count)
         return board.span(board.number(at: i))
     }
+    /// What is outstanding of the stream below the offset `newest`, in pieces of neighbours that
+    /// are old or not: sent before `bound` and not held for lost. Without what is delivered, but
+    /// where `takesDelivered`, what ends at or before `acknowledged`, and what lies within
+    /// `excluded`. After `maximumPieces` what is delivered between counts as outstanding.
+    public func forEachOutstandingPiece(
+        below newest: UInt64, after acknowledged: UInt64, excluded: Range<UInt64>,
+        takesDelivered: Bool, olderThan bound: Instant,
+        _ body: (_ start: UInt64, _ end: UInt64, _ isOld: Bool) -> Void
+    ) {
+        var start: UInt64 = 0, end: UInt64 = 0, isOld = false, pieces = 0
+        for i in 0..<board.count {
+            let n = board.number(at: i), record = board.record(n)
+            let from = record.pointee.streamOffset, to = from &+ UInt64(record.pointee.length)
+            guard from < to, from < newest, to > acknowledged,
+                takesDelivered || pieces >= Self.maximumPieces || !board.isDelivered(n),
+                from < excluded.lowerBound || to > excluded.upperBound
+            else { continue }
+            let old = record.pointee.sentAt < bound && !board.isLost(n)
+            if end == from, start < end, old == isOld { end = to; continue }
+            if start < end { body(start, end, isOld); pieces += 1 }
+            (start, end, isOld) = (from, to, old)
+        }
+        if start < end { body(start, end, isOld) }
+    }
+    /// Of `forEachOutstandingPiece`: each costs more than a span.
+    private static let maximumPieces = 1_024
     /// Something was sent that the peer has not acknowledged cumulatively.
     public var hasUnacknowledged: Bool { !board.isEmpty }
     /// The peer acknowledged our SYN: what it sends comes from somebody who hears us.

@@ -240,6 +240,8 @@ enum Limits {
     /// repeats one for up to two minutes, and it may be under way for minutes more.
     static let openingMemory = Interval.seconds(600)
     static let openings = 2_048
+    /// Address space is taken for as many connections as there may be, and for no more than these.
+    static let reservedStreams = 1 << 17
     /// Resets of aborted connections that are repeated, while no word comes that the peer knows,
     /// after a round trip and then with doubling waits; less long than a number rests, since it
     /// names nothing else meanwhile.

@@ -155,11 +155,31 @@ enum SessionLife {
 struct ConnectionDirectory {
     /// Connections by the listener's token, for joins and requests of such. Looked up, never
     /// iterated.
-    var tokens: [UInt32: StreamSlot] = [:]
+    var tokens = TokenTable()
     /// At the concentrator: what opened its latest connections.
     var openings = Openings()
     /// Resets of connections this end broke off, repeated until the peer knows.
     var resets = UnconfirmedResets()
+}
+
+/// A session's connections by the listener's token, in parts by its lowest bits: a part that grows
+/// moves few, where one table would move tens of thousands at once.
+struct TokenTable {
+    private static let parts = 64
+    private var parts: [[UInt32: StreamSlot]] = []
+
+    var isEmpty: Bool { parts.allSatisfy(\.isEmpty) }
+
+    subscript(token: UInt32) -> StreamSlot? {
+        get { parts.isEmpty ? nil : parts[Int(token) % Self.parts][token] }
+        set {
+            if parts.isEmpty {
+                guard newValue != nil else { return }
+                parts = Array(repeating: [:], count: Self.parts)
+            }
+            parts[Int(token) % Self.parts][token] = newValue
+        }
+    }
 }
 
 /// What a handshake gives a session to begin with.

@@ -86,6 +86,31 @@ private func bytes(_ range: Range<Int>) -> [UInt8] { range.map(byte) }
 }
 
 @Suite struct OffsetRangesTests {
+    /// All ranges of one into another at once, beside one by one.
+    @Test(arguments: 0..<16 as Range<UInt64>) func manyAtOnce(_ seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        func drawn(_ n: UInt64) -> OffsetRanges {
+            var ranges = OffsetRanges()
+            for _ in 0..<(random.next() % n) {
+                let start = random.next() % 400
+                ranges.insert(start, start + random.next() % 12)
+            }
+            ranges.removeBelow(random.next() % 100)
+            return ranges
+        }
+        for _ in 0..<40 {
+            var atOnce = drawn(40)
+            let others = drawn(40)
+            var oneByOne = atOnce
+            for span in others.spans { oneByOne.insert(span.start, span.end) }
+            atOnce.insert(others)
+            #expect(Array(atOnce.spans) == Array(oneByOne.spans))
+            atOnce.insert(390, 500)
+            oneByOne.insert(390, 500)
+            #expect(Array(atOnce.spans) == Array(oneByOne.spans))
+        }
+    }
+
     @Test(arguments: 0..<16 as Range<UInt64>) func agreesWithASet(_ seed: UInt64) {
         var random = SeededRandom(seed: seed), ranges = OffsetRanges(), naive = Set<UInt64>()
         let space: UInt64 = seed % 2 == 0 ? 60 : 400

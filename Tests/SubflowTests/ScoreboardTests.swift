@@ -7,22 +7,27 @@ import Testing
 @Suite struct ScoreboardTests {
     private struct Model {
         var sentAt: Int64, isDelivered = false, isLost = false
+        /// In the order of transmission, of those that were sent more than once; zero: once.
+        var again = 0
+        var length: Int
+        var isInFlight: Bool { !isDelivered && !isLost }
     }
 
-    @Test(arguments: [1, 2, 3, 4] as [UInt64]) func besideAnArray(_ seed: UInt64) {
+    @Test(arguments: 1...8 as ClosedRange<UInt64>) func besideAnArray(_ seed: UInt64) {
         var random = Chance(seed: seed), board = Scoreboard(), model: [Model] = [], clock: Int64 = 0
-        var sequence: UInt32 = .max - 50_000
-        for _ in 0..<4_000 {
+        var sequence: UInt32 = .max - 50_000, repetitions = 0
+        for _ in 0..<6_000 {
             clock += Int64(random.next32() % 3)
             let i = model.isEmpty ? 0 : Int(random.next32()) % model.count
-            switch random.next32() % 12 {
+            switch random.next32() % 15 {
             case 0..<6 where model.count < 700:
+                let length = 1 + random.next32() % 9
                 _ = board.append(
                     SpanRecord(
-                        sequence: SubflowSequence(sequence), length: 10, streamOffset: 0,
+                        sequence: SubflowSequence(sequence), length: length, streamOffset: 0,
                         sentAt: Instant(nanoseconds: clock), flags: []))
-                model.append(Model(sentAt: clock))
-                sequence &+= 10
+                model.append(Model(sentAt: clock, length: Int(length)))
+                sequence &+= length
             case 6 where !model.isEmpty && !model[i].isDelivered:
                 for k in i..<min(model.count, i + 90) where !model[k].isDelivered {
                     board.markDelivered(board.number(at: k))
@@ -30,49 +35,90 @@ import Testing
                     model[k].isLost = false
                 }
             case 7:
-                for _ in 0..<(random.next32() % 60) where board.oldestSent != Scoreboard.absent {
-                    let k = board.index(of: board.oldestSent)
-                    board.markLost(board.oldestSent)
+                for _ in 0..<(random.next32() % 60) {
+                    let once = board.oldestOnce().map {
+                        board.number($0.bits.trailingZeroBitCount, of: $0)
+                    }
+                    guard let oldest = once ?? board.oldestAgain() else { break }
+                    let k = board.index(of: oldest)
+                    board.markLost(oldest)
                     model[k].isLost = true
                 }
-            case 8:
-                guard let lost = board.nextLost() else { continue }
-                let k = board.index(of: lost)
-                board.record(lost).pointee.sentAt = Instant(nanoseconds: clock)
-                board.resent(lost)
-                model[k].isLost = false
-                model[k].sentAt = clock
-            case 9 where !model.isEmpty:
+            case 8, 9:
+                for _ in 0..<(random.next32() % 20) {
+                    guard let lost = board.nextLost() else { break }
+                    let k = board.index(of: lost)
+                    board.record(lost).pointee.sentAt = Instant(nanoseconds: clock)
+                    board.resent(lost)
+                    repetitions += 1
+                    model[k].isLost = false
+                    model[k].sentAt = clock
+                    model[k].again = repetitions
+                }
+            case 10 where !model.isEmpty:
                 for _ in 0..<min(model.count, 1 + i % 40) {
                     board.removeFirst()
                     model.removeFirst()
                 }
-            case 10 where random.next32() % 4 == 0:
+            case 11 where random.next32() % 4 == 0:
                 board.reviveLost()
                 for k in model.indices { model[k].isLost = false }
-            case 11 where random.next32() % 8 == 0:
+            case 12 where random.next32() % 8 == 0:
                 board.forgetDeliveries()
                 for k in model.indices { model[k].isDelivered = false }
+            case 13 where !model.isEmpty:
+                // Many at once.
+                let isFromFront = random.next32() % 4 == 0, start = isFromFront ? 0 : i
+                let end = min(model.count, start + 1 + Int(random.next32() % 200))
+                var k = start
+                while k < end {
+                    let stretch = board.stretch(from: k, to: end)
+                    k += stretch.count
+                    let fresh = stretch.with(board.undelivered(stretch))
+                    if fresh.bits == 0 { continue }
+                    board.markDelivered(fresh, bytes: board.bytes(of: fresh.bits, in: stretch))
+                }
+                for k in start..<end {
+                    model[k].isDelivered = true
+                    model[k].isLost = false
+                }
+                guard isFromFront else { continue }
+                board.removeFirst(delivered: end)
+                model.removeFirst(end)
+            case 14:
+                guard let stretch = board.oldestOnce() else { continue }
+                let bits = stretch.bits & (UInt64(random.next32()) << 32 | UInt64(random.next32()))
+                for bit in 0..<64 where bits >> UInt64(bit) & 1 != 0 {
+                    model[board.index(of: board.number(bit, of: stretch))].isLost = true
+                }
+                let n = bits == 0 ? 0 : board.markLost(stretch.with(bits))
+                #expect(n == bits.nonzeroBitCount)
             default: continue
             }
-            compare(board, model, from: i)
+            compare(&board, model, from: i)
         }
+        #expect(repetitions > 100)
     }
 
-    private func compare(_ board: borrowing Scoreboard, _ model: [Model], from i: Int) {
+    private func compare(_ board: inout Scoreboard, _ model: [Model], from i: Int) {
         let lost = board.nextLost().map { board.index(of: $0) }
         #expect(lost == model.firstIndex { $0.isLost })
         let next = board.nextUndelivered(from: i)
         #expect(next == model.indices.first { $0 >= i && !model[$0].isDelivered } ?? model.count)
-        var at = board.oldestSent, last = Int64.min, walked = 0
-        while at != Scoreboard.absent, walked <= model.count {
-            let k = board.index(of: at)
-            #expect(!model[k].isDelivered && !model[k].isLost && model[k].sentAt >= last)
-            last = model[k].sentAt
-            at = board.record(at).pointee.newer
-            walked += 1
+        let once = board.oldestOnce().map {
+            board.index(of: board.number($0.bits.trailingZeroBitCount, of: $0))
         }
-        #expect(walked == model.count { !$0.isDelivered && !$0.isLost })
+        #expect(once == model.firstIndex { $0.isInFlight && $0.again == 0 })
+        let again = board.oldestAgain().map { board.index(of: $0) }
+        let oldest = model.indices.filter { model[$0].isInFlight && model[$0].again > 0 }
+            .min { model[$0].again < model[$1].again }
+        #expect(again == oldest)
+        let counts = [board.count, board.lostCount, board.deliveredCount, board.inFlight]
+        let isInFlight = model.reduce(0) { $0 + ($1.isInFlight ? $1.length : 0) }
+        #expect(
+            counts == [
+                model.count, model.count { $0.isLost }, model.count { $0.isDelivered }, isInFlight
+            ])
     }
 
     /// Every other one of 16,000 spans is delivered, the others are held for lost, and none was:

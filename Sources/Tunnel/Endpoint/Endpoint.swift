@@ -69,6 +69,9 @@ public final class Endpoint {
             listener = nil
         case .concentrator(let list):
             initiator = nil
+            let streams = min(configuration.maximumConnections, Limits.reservedStreams)
+            host.streams.reserve(streams)
+            host.deadlines.reserve(streams: streams)
             listener = HelloListener(
                 gate: HelloGate(
                     publicKey: configuration.identity.publicKey, random: &host.random, at: now))

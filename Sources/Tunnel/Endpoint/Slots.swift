@@ -2,9 +2,10 @@ import Measures
 
 /// A connection's place at its endpoint; another's after its end.
 struct StreamSlot: Hashable, ExpressibleByIntegerLiteral {
-    let index: Int
-    init(_ index: Int) { self.index = index }
-    init(integerLiteral index: Int) { self.index = index }
+    private let raw: UInt32
+    var index: Int { Int(raw) }
+    init(_ index: Int) { raw = UInt32(truncatingIfNeeded: index) }
+    init(integerLiteral index: Int) { self.init(index) }
 }
 
 /// A session's place at its endpoint; another's after its end.
@@ -42,6 +43,12 @@ struct StreamTable: Sequence {
     /// Nil where there is none (any more).
     @inline(__always) subscript(slot: StreamSlot) -> StreamHandle? {
         slots.indices.contains(slot.index) ? slots[slot.index] : nil
+    }
+
+    /// Address space for `n`: a table that grew would move all at once. Memory comes with use.
+    mutating func reserve(_ n: Int) {
+        slots.reserveCapacity(n)
+        free.reserveCapacity(n)
     }
 
     /// Gives the stream a slot.
@@ -106,6 +113,9 @@ struct SessionTable: Sequence {
 struct Deadlines {
     private var streams = DeadlineHeap()
     private var sessions = DeadlineHeap()
+
+    /// As `StreamTable.reserve`.
+    mutating func reserve(streams n: Int) { streams.reserve(n) }
 
     var nextStream: Instant { streams.next }
     var nextSession: Instant { sessions.next }

@@ -64,16 +64,45 @@ private struct Scenario: Sendable {
             pair.fillWindow()
             return [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: pair.outstanding)]))]
         },
+        Scenario(name: "last segment acknowledged selectively", datagramLimit: 576) { pair in
+            pair.fillWindow()
+            return [pair.acknowledgeLast()]
+        },
         Scenario(name: "last segment acknowledged selectively, then reset", datagramLimit: 576) {
             pair in
             pair.fillWindow()
-            let end = pair.outstanding
-            var costs = [
-                pair.cost(pair.frames(of: [pair.acknowledgement(upTo: 0, [end - 500..<end])]))
-            ]
+            _ = pair.acknowledgeLast()
             pair.tick()
-            costs.append(pair.cost(pair.resets([pair.number])))
-            return costs
+            return [pair.cost(pair.resets([pair.number]))]
+        },
+        Scenario(name: "every other acknowledged selectively, then reset", datagramLimit: 576) {
+            pair in
+            pair.fillWindow()
+            _ = pair.acknowledgeEveryOther()
+            pair.tick()
+            return [pair.cost(pair.resets([pair.number]))]
+        },
+        Scenario(name: "all lost, and what went again acknowledged at once", datagramLimit: 576) {
+            pair in
+            pair.fillWindow()
+            _ = pair.acknowledgeLast()
+            for _ in 0..<200 { pair.tick() }
+            return [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: pair.outstanding)]))]
+        },
+        Scenario(name: "every other went again, then all acknowledged", datagramLimit: 576) {
+            pair in
+            pair.fillWindow()
+            _ = pair.acknowledgeEveryOther()
+            for _ in 0..<200 { pair.tick() }
+            return [pair.cost(pair.frames(of: [pair.acknowledgement(upTo: pair.outstanding)]))]
+        },
+        Scenario(name: "something of everything", datagramLimit: 576, streams: 200) { pair in
+            pair.fillWindow()
+            _ = pair.acknowledgeEveryOther()
+            return [pair.cost(pair.something())]
+        },
+        Scenario(name: "one more of up to 50,000 connections", streams: 20_000) { pair in
+            pair.openMore(until: 50_000)
         },
         Scenario(name: "one-byte ranges") { pair in pair.holes(size: 1, datagrams: 200) },
         Scenario(name: "ranges of 300 bytes, then one-byte fillings") { pair in
@@ -327,11 +356,49 @@ private final class HostilePair {
         return all
     }
 
-    func sackStorm() -> [Double] {
-        fillWindow()
+    func acknowledgeLast() -> Double {
+        let end = outstanding
+        return cost(frames(of: [acknowledgement(upTo: 0, [end - 500..<end])]))
+    }
+
+    /// A few more acknowledgements, path states, new connections, joins, resets and probes.
+    func something() -> [UInt8] {
+        let end = outstanding, size = tcp.sendSegmentSize, whole = end / size * size
+        var all = frames(of: [
+            acknowledgement(upTo: 0, [size..<whole]),
+            acknowledgement(upTo: 0, [-size..<0, size..<whole]),
+            acknowledgement(upTo: outstanding)
+        ])
+        all += states(1) { UInt8($0 % 3) }.prefix(40 * PathStateFrame.size)
+        for _ in 0..<8 { all += frames(of: [(opening(isShort: true), 0)], number: next) }
+        all += resets((0..<60).compactMap { number(of: 100 + $0) })
+        all += probes().prefix(20 * ProbeFrame.size)
+        precondition(all.count <= 1_430)
+        return all
+    }
+
+    /// Connections that the proxy opens one after another: what the concentrator pays for each of
+    /// its datagrams.
+    func openMore(until n: Int) -> [Double] {
+        var costs: [Double] = []
+        while opened.count < n {
+            opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
+            now += .microseconds(200)
+            concentrator.advance(to: now)
+            carry(proxy) { datagram in
+                let start = threadTime()
+                self.receive(datagram)
+                costs.append(threadTime() - start)
+            }
+            if opened.count % 20 == 0 { turn() }
+        }
+        return costs
+    }
+
+    /// So that nothing is one piece; the cost of each datagram.
+    func acknowledgeEveryOther() -> [Double] {
         let end = outstanding, size = tcp.sendSegmentSize
         var costs: [Double] = [], at = size
-        // First every other segment, so that nothing is one piece.
         while at + size < end, costs.count < 600 {
             var segments: [(Segment, Int)] = []
             for _ in 0..<25 where at + 8 * size < end {
@@ -343,6 +410,13 @@ private final class HostilePair {
             if segments.isEmpty { break }
             costs.append(cost(frames(of: segments)))
         }
+        return costs
+    }
+
+    func sackStorm() -> [Double] {
+        fillWindow()
+        let end = outstanding, size = tcp.sendSegmentSize
+        var costs = acknowledgeEveryOther()
         // Then blocks over all of it, never those of the acknowledgement before.
         let whole = end / size * size
         for turn in 0..<40 {
@@ -518,14 +592,16 @@ private final class HostilePair {
         }
     }
 
+    private func opening(isShort: Bool) -> Segment {
+        var s = syn()
+        if isShort { s.options.present = [] }
+        s.options.present.insert(.multipathCapable)
+        s.options.multipathCapable = MPCapable()
+        return s
+    }
+
     func openings(_ turn: Int, isShort: Bool = false) -> [UInt8] {
-        many {
-            var s = syn()
-            if isShort { s.options.present = [] }
-            s.options.present.insert(.multipathCapable)
-            s.options.multipathCapable = MPCapable()
-            return s
-        }
+        many { opening(isShort: isShort) }
     }
 
     func probes() -> [UInt8] {

@@ -2,12 +2,14 @@ import Measures
 
 @testable import Subflow
 
-/// `Scoreboard` beside an array of records, and the list by time beside a sort.
+/// `Scoreboard` beside an array of records.
 enum ScoreboardTarget {
     struct Record {
         var sequence: UInt32, length: Int, offset: UInt64, isFIN = false
         var isDelivered = false, isLost = false
-        var sentAt: Int64, turn: Int
+        var sentAt: Int64
+        /// When it was sent again; nil: never.
+        var again: Int?
     }
 
     static func run(_ input: inout Input) {
@@ -16,9 +18,11 @@ enum ScoreboardTarget {
         while !input.isEmpty {
             turn += 1
             clock += Int64(input.byte() & 15)
-            let op = input.byte() % 9
+            let op = input.byte() % 11
             switch op {
             case 0, 1:
+                // Nothing follows a FIN.
+                guard model.last?.isFIN != true else { continue }
                 let length = input.below(1_400)
                 var record = SpanRecord(
                     sequence: SubflowSequence(next), length: UInt32(length), streamOffset: offset,
@@ -28,8 +32,8 @@ enum ScoreboardTarget {
                 _ = board.append(record)
                 model.append(
                     Record(
-                        sequence: next, length: length, offset: offset, isFIN: isFIN, sentAt: clock,
-                        turn: turn))
+                        sequence: next, length: length, offset: offset, isFIN: isFIN, sentAt: clock)
+                )
                 next &+= UInt32(length) &+ (isFIN ? 1 : 0)
                 offset += UInt64(length)
             case 2:
@@ -52,7 +56,7 @@ enum ScoreboardTarget {
                 board.resent(lost)
                 model[i].isLost = false
                 model[i].sentAt = clock
-                model[i].turn = turn
+                model[i].again = turn
             case 5:
                 guard !model.isEmpty else { continue }
                 let extent = model[0].length + (model[0].isFIN ? 1 : 0)
@@ -73,12 +77,49 @@ enum ScoreboardTarget {
             case 7:
                 board.reviveLost()
                 for i in model.indices { model[i].isLost = false }
-            default:
+            case 8:
                 board.forgetDeliveries()
                 for i in model.indices { model[i].isDelivered = false }
+            case 9:
+                guard !model.isEmpty else { continue }
+                deliverMany(&input, &board, &model)
+            default:
+                guard let stretch = board.oldestOnce() else { continue }
+                let bits = stretch.bits & UInt64(truncatingIfNeeded: input.below(1 << 16))
+                for bit in 0..<64 where bits >> UInt64(bit) & 1 != 0 {
+                    model[board.index(of: board.number(bit, of: stretch))].isLost = true
+                }
+                if bits != 0 { _ = board.markLost(stretch.with(bits)) }
             }
-            compare(board, model)
+            compare(&board, model)
         }
+    }
+
+    /// Spans in a row are delivered; from the front, they are removed.
+    static func deliverMany(
+        _ input: inout Input, _ board: inout Scoreboard, _ model: inout [Record]
+    ) {
+        let start = input.bit() ? 0 : input.below(min(model.count, 256))
+        let end = min(model.count, start + 1 + input.below(200))
+        var i = start
+        while i < end {
+            let stretch = board.stretch(from: i, to: end)
+            i += stretch.count
+            let fresh = stretch.with(board.undelivered(stretch))
+            if fresh.bits == 0 { continue }
+            let sum = model[(i - stretch.count)..<i].reduce(0) {
+                $0 + ($1.isDelivered ? 0 : $1.length)
+            }
+            check(board.bytes(of: fresh.bits, in: stretch) == sum, "bytes of a stretch")
+            board.markDelivered(fresh, bytes: sum)
+        }
+        for i in start..<end {
+            model[i].isDelivered = true
+            model[i].isLost = false
+        }
+        guard start == 0, input.bit() else { return }
+        board.removeFirst(delivered: end)
+        model.removeFirst(end)
     }
 
     static func pick(_ input: inout Input, _ model: [Record], where fits: (Record) -> Bool) -> Int?
@@ -88,7 +129,7 @@ enum ScoreboardTarget {
         return model.indices.dropFirst(start).first { fits(model[$0]) }
     }
 
-    static func compare(_ board: borrowing Scoreboard, _ model: [Record]) {
+    static func compare(_ board: inout Scoreboard, _ model: [Record]) {
         let count = board.count, inFlight = board.inFlight, lost = board.lostCount,
             delivered = board.deliveredCount
         check(count == model.count, "count")
@@ -108,23 +149,16 @@ enum ScoreboardTarget {
                 model[..<i].allSatisfy { $0.sequence != record.sequence } ? found == i : found <= i,
                 "found by number")
         }
-        // The list: everything in flight once, in the order of the latest transmission.
-        var at = board.oldestSent, last: Int64 = .min, walked = 0, before = Scoreboard.absent
-        while at != Scoreboard.absent {
-            let i = board.index(of: at)
-            check(
-                i < count && !model[i].isDelivered && !model[i].isLost,
-                "in the list, but not in flight")
-            check(model[i].sentAt >= last, "the list is in the order of time")
-            check(board.record(at).pointee.older == before, "linked both ways")
-            last = model[i].sentAt
-            before = at
-            at = board.record(at).pointee.newer
-            walked += 1
+        let once = board.oldestOnce().map {
+            board.index(of: board.number($0.bits.trailingZeroBitCount, of: $0))
         }
-        let newest = board.newestSent
         check(
-            newest == before && walked == model.count { !$0.isDelivered && !$0.isLost },
-            "the whole list")
+            once == model.firstIndex { !$0.isDelivered && !$0.isLost && $0.again == nil },
+            "the oldest sent once")
+        let again = board.oldestAgain().map { board.index(of: $0) }
+        let oldest = model.indices.filter {
+            !model[$0].isDelivered && !model[$0].isLost && model[$0].again != nil
+        }.min { model[$0].again! < model[$1].again! }
+        check(again == oldest, "the oldest sent again")
     }
 }
