@@ -70,6 +70,11 @@ public struct OffsetRanges {
     public mutating func insert(_ others: OffsetRanges) {
         if others.isEmpty { return }
         if isEmpty { self = others; return }
+        // A pass through thousands for a few costs more than moving them.
+        if others.count <= 4 {
+            for k in 0..<others.count { insert(others[k].start, others[k].end) }
+            return
+        }
         var merged: [Span] = []
         merged.reserveCapacity(count &+ others.count)
         var i = head, j = others.head

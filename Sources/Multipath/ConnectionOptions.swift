@@ -44,7 +44,7 @@ extension Connection {
         if member.priority.isDue, !segment.flags.contains(.syn) {
             segment.options.priority.backup = member.priority.byUs
             segment.options.present.insert(.priority)
-            member.priority.isDue = false
+            member.priority.left -= 1
         }
         if isFirstRawData {  // MP_CAPABLE maps it (RFC 8684 section 3.1)
             return addChecksum(&segment, offset: mapping!.offset, length: mapping!.length)

@@ -95,8 +95,11 @@ struct SubflowPriority {
     /// We asked the peer to treat it as backup; the peer asked us.
     var byUs: Bool
     var byPeer = false
-    /// MP_PRIO goes with the next segment.
-    var isDue = false
+    /// MP_PRIO goes with so many more segments.
+    var left = 0
+    var isDue: Bool { left > 0 }
+    /// Nothing confirms it, and a session's segment with it may be lost.
+    static let repetitions = 3
 }
 
 /// MP_CAPABLE with keys, or MP_JOIN's HMAC: goes with every segment until the peer has it.

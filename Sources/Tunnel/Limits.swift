@@ -172,6 +172,8 @@ enum Limits {
     static let handshakeAfterSilence = Interval.seconds(3)
     /// No path works for this long, though something is heard: the same.
     static let handshakeWithoutPath = Interval.seconds(10)
+    /// And at most this long, where handshakes bring no path that full datagrams pass.
+    static let maximumHandshakeWithoutPath = Interval.seconds(300)
     /// A session that heard nothing for this long is asked for at its next use already.
     static let handshakeAfterIdleness = Interval.seconds(45)
 

@@ -27,18 +27,18 @@ extension Endpoint {
             return
         }
         sessions.mix.note(slot, at: now)
-        // The session lives: whoever asked for another may stop.
-        if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway,
-            !session.lacksPath(at: now)
-        {
-            endHandshake()
-        }
         if let reason = session.receive(record, from: source, at: now) {
             end(session, reason, at: now)
             // Another process serves there already: those that come next need not wait.
             if isProxy, currentSession == nil, reason == .closed(.moved) {
                 beginHandshake(at: now)
             }
+        } else if host.proxy.isHandshaking, session === currentSession, !session.isGoingAway,
+            !session.lacksPath(at: now)
+        {
+            // The session lives: whoever asked for another may stop. Not before it is known what
+            // the record has healed.
+            endHandshake()
         }
     }
 }

@@ -104,6 +104,13 @@ final class Session {
         for case let path? in paths where path.health == .usable { return true }
         return false
     }
+    /// A path works, and full datagrams were seen to pass.
+    var hasProvenPath: Bool {
+        for case let path? in paths where path.health == .usable && path.mtu.isProven {
+            return true
+        }
+        return false
+    }
     /// Payload came in the last second.
     func wasReceiving(at now: Instant) -> Bool {
         for case let path? in paths
@@ -125,7 +132,7 @@ struct SessionIndices {
     /// Its place at the endpoint.
     var slot: SessionSlot
     /// What the peer writes into its datagrams: the slot and eight bits above it, so that a
-    /// datagram of the slot's last tenant, or of the session's last keys, costs a comparison, not a
+    /// datagram of the slot's last session, or of its last keys, costs a comparison, not a
     /// decryption.
     var local: UInt32
     /// What we write.

@@ -109,7 +109,7 @@ extension Session {
             }
             return min(
                 activity.lastArrival + Limits.handshakeAfterSilence,
-                (handshakes.pathlessSince ?? now) + Limits.handshakeWithoutPath)
+                (handshakes.pathlessSince ?? now) + handshakes.pathlessWait)
         case .goAway: return goAwayDeadline()
         }
     }
@@ -117,6 +117,7 @@ extension Session {
     private func derive(at now: Instant) {
         if hasUsablePath {
             handshakes.pathlessSince = nil
+            if hasProvenPath { handshakes.pathlessWait = Limits.handshakeWithoutPath }
         } else if handshakes.pathlessSince == nil {
             handshakes.pathlessSince = now
         }

@@ -14,7 +14,7 @@ extension Session {
     /// concentrator is heard.
     func lacksPath(at now: Instant) -> Bool {
         guard let since = handshakes.pathlessSince, !hasUsablePath else { return false }
-        return now - since >= Limits.handshakeWithoutPath
+        return now - since >= handshakes.pathlessWait
     }
 
     /// Proxy: the session begins, with the paths that its mode wants.
@@ -28,6 +28,8 @@ extension Session {
 
     /// Proxy: it goes on, with new keys.
     func resume(_ arrival: WelcomeArrival, at now: Instant) {
+        handshakes.pathlessWait = min(
+            handshakes.pathlessWait * 2, Limits.maximumHandshakeWithoutPath)
         keepStreams(at: now)
         greet(arrival, at: now)
         for case let path? in paths where path.isOpen && path.health != .usable {

@@ -23,7 +23,7 @@ extension Session {
             prepare(path, uplink, at: now)
             // In single mode a further path stays silent until it is needed, or where it stands
             // higher.
-            if modes.effective == .single, hasUsablePath, !isInDoubt,
+            if modes.effective == .single, hasUsablePath, !(isInDoubt && uplink.cost == .usual),
                 let active = selectActivePath(), rank(path) >= rank(active)
             {
                 continue
