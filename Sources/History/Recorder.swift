@@ -96,6 +96,6 @@ public final class Recorder {
             }
             if !handover.others.isEmpty { event.other = handover.others.joined(separator: " and ") }
         }
-        if handover.isSettled, let pause { handoverPauses.add(pause / 1_000) }
+        if handover.isComplete, let pause { handoverPauses.add(pause / 1_000) }
     }
 }

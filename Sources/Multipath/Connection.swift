@@ -68,7 +68,8 @@ public final class Connection {
     /// gone: what it said last may have yet to be written.
     package var sealing: [SealedContext] = []
     var scheduler: Scheduler
-    var candidates = SchedulingCandidates()
+    /// Filled anew for each choice (`collectCandidates`), and read until the next.
+    var candidateScratch = SchedulingCandidates()
     var events: Events = []
     var turn = ConnectionTurn()
     enum Timer: Int {

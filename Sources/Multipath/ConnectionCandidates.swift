@@ -3,12 +3,12 @@ import Subflow
 
 /// Which subflow may carry what: candidates for the scheduler, and the choice where none is asked.
 extension Connection {
-    /// Fills `candidates` with the subflows of the best standing that may carry data. A suspect one
-    /// never does. Lower standing have those that a time-out made stale (2), backup ones (4, beside
-    /// a handover that they aid 1; RFC 8684 section 3.3.8) and dear ones, added up.
+    /// Fills `candidateScratch` with the subflows of the best standing that may carry data. A
+    /// suspect one never does. Lower standing have those that a time-out made stale (2), backup
+    /// ones (4, beside a handover that they aid 1; RFC 8684 section 3.3.8) and dear ones, added up.
     func collectCandidates(segment: Int, at now: Instant) {
         var best = 8
-        candidates.removeAll()
+        candidateScratch.removeAll()
         let sparesDear = sparesDear(at: now)
         for i in members.indices {
             guard let member = members[i], member.health == .usable, mayCarryData(member)
@@ -18,7 +18,7 @@ extension Connection {
                 + (member.isBackup ? configuration.aidsHandover ? 1 : 4 : 0)
                 + costStanding(member, sparesDear: sparesDear)
             if standing > best { continue }
-            if standing < best { best = standing; candidates.removeAll() }
+            if standing < best { best = standing; candidateScratch.removeAll() }
             var c = SchedulingCandidate()
             c.subflow = member.index
             let size = min(segment, member.tcp.sendSegmentSize)
@@ -40,7 +40,7 @@ extension Connection {
             c.congestionWindow = member.tcp.congestionWindow
             c.bytesInFlight = member.tcp.bytesInFlight
             c.measuredRate = member.tcp.expectedRate
-            candidates.append(c)
+            candidateScratch.append(c)
         }
     }
 
@@ -54,10 +54,12 @@ extension Connection {
 
     func fastestWithRoom() -> MemberSubflow? {
         var best: SubflowIndex?, bestRTT = Interval.max
-        for i in 0..<candidates.count
-        where candidates[i].room > 0 && (best == nil || candidates[i].smoothedRTT < bestRTT) {
-            best = candidates[i].subflow
-            bestRTT = candidates[i].smoothedRTT
+        for i in 0..<candidateScratch.count
+        where candidateScratch[i].room > 0
+            && (best == nil || candidateScratch[i].smoothedRTT < bestRTT)
+        {
+            best = candidateScratch[i].subflow
+            bestRTT = candidateScratch[i].smoothedRTT
         }
         return best.flatMap { member($0) }
     }

@@ -31,10 +31,8 @@ public struct ConnectionConfiguration: Equatable, Sendable {
     /// Send space there always is, bytes: what the scheduler sees of the backlog before the windows
     /// have grown.
     public var minimumSendSpace = 256 << 10
-    /// See there.
-    public typealias Framing = Multipath.Framing
     /// What carries its segments.
-    public var framing = Framing.sealed
+    public var framing = Multipath.Framing.sealed
     /// Raw IP: a SYN is repeated with MP_CAPABLE this often before it goes without (RFC 8684
     /// section 3.1: a middlebox may drop what it does not know).
     public var timeoutsBeforePlainSYN = 2

@@ -15,7 +15,7 @@ extension Connection {
             sender.backlog == 0 || sender.isWindowBlocked
         else { return false }
         collectCandidates(segment: configuration.subflow.maximumSegmentSize, at: now)
-        guard candidates.count > 0, let fast = fastestWithRoom() else { return false }
+        guard candidateScratch.count > 0, let fast = fastestWithRoom() else { return false }
         let lowest = max(sender.acknowledged, sender.copiedBelow)
         var start = UInt64.max, end: UInt64 = 0
         for case let slow? in members where slow !== fast && slow.isAlive {

@@ -29,14 +29,14 @@ extension Connection {
         guard let (first, second) = quickestPair() else { return .none }
         for place in 0..<2 {
             let i = place == 0 ? first : second
-            guard candidates[i].room > 0 else { continue }
-            guard let member = member(candidates[i].subflow) else { continue }
+            guard candidateScratch[i].room > 0 else { continue }
+            guard let member = member(candidateScratch[i].subflow) else { continue }
             let start = max(member.copies.redundantEnd, sender.acknowledged)
             if start < sender.next {
                 let waiting = Int(sender.next &- start)
                 let n = emit(
                     member, offset: start,
-                    upTo: min(waiting, member.tcp.sendSegmentSize, candidates[i].room),
+                    upTo: min(waiting, member.tcp.sendSegmentSize, candidateScratch[i].room),
                     isCopy: true, at: now, into: &out)
                 traffic.counted.bytesReinjected += n
                 member.copies.redundantEnd = start &+ UInt64(n)
@@ -47,7 +47,7 @@ extension Connection {
             turn.lastCarrier = member.index
             let n = emit(
                 member, offset: offset,
-                upTo: min(sender.sendable, member.tcp.sendSegmentSize, candidates[i].room),
+                upTo: min(sender.sendable, member.tcp.sendSegmentSize, candidateScratch[i].room),
                 isCopy: false, at: now, into: &out)
             member.copies.redundantEnd = offset &+ UInt64(n)
             return .sent
@@ -58,14 +58,21 @@ extension Connection {
     /// The candidates with the shortest round trips, on two paths; nil where there is one path.
     private func quickestPair() -> (Int, Int)? {
         var first: Int?, second: Int?
-        for i in 0..<candidates.count {
-            if first == nil || candidates[i].smoothedRTT < candidates[first!].smoothedRTT {
+        for i in 0..<candidateScratch.count {
+            if first == nil
+                || candidateScratch[i].smoothedRTT < candidateScratch[first!].smoothedRTT
+            {
                 first = i
             }
         }
-        guard let first, let path = member(candidates[first].subflow)?.path else { return nil }
-        for i in 0..<candidates.count where member(candidates[i].subflow)?.path != path {
-            if second == nil || candidates[i].smoothedRTT < candidates[second!].smoothedRTT {
+        guard let first, let path = member(candidateScratch[first].subflow)?.path else {
+            return nil
+        }
+        for i in 0..<candidateScratch.count where member(candidateScratch[i].subflow)?.path != path
+        {
+            if second == nil
+                || candidateScratch[i].smoothedRTT < candidateScratch[second!].smoothedRTT
+            {
                 second = i
             }
         }

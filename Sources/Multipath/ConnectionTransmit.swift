@@ -230,8 +230,8 @@ extension Connection {
     /// and one for each that has arrived.
     private func repairing(awaiting offset: UInt64) -> MemberSubflow? {
         guard framing.repairsInDataOrder, offset == sender.acknowledged else { return nil }
-        for i in 0..<candidates.count {
-            guard let member = member(candidates[i].subflow), member.tcp.isRepairingTimeout,
+        for i in 0..<candidateScratch.count {
+            guard let member = member(candidateScratch[i].subflow), member.tcp.isRepairingTimeout,
                 member.repair.awaitedSent != offset
                     || member.repair.afterTimeouts != member.tcp.statistics.timeouts
             else { continue }
@@ -272,12 +272,12 @@ extension Connection {
         collectCandidates(segment: available, at: now)
         guard
             let i = scheduler.choose(
-                candidates, backlog: expectedBacklog(at: now),
+                candidateScratch, backlog: expectedBacklog(at: now),
                 segment: configuration.subflow.maximumSegmentSize)
         else { return nil }
-        guard let member = member(candidates[i].subflow) else { return nil }
+        guard let member = member(candidateScratch[i].subflow) else { return nil }
         turn.burst = member
-        turn.burstRoom = candidates[i].room
+        turn.burstRoom = candidateScratch[i].room
         return member
     }
 

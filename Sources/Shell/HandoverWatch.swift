@@ -40,8 +40,8 @@ public final class HandoverWatch {
                 let handover = driver.endpoint.handover(
                     session: one.session, path: one.path, at: now)
             else { continue }
-            if !handover.isSettled { left.append(one) }
-            if handover.isSettled || handover.others.isEmpty { one.told(handover) }
+            if !handover.isComplete { left.append(one) }
+            if handover.isComplete || handover.others.isEmpty { one.told(handover) }
         }
         watched = left
         if !watched.isEmpty { timer?.arm(after: Self.interval) }

@@ -133,11 +133,9 @@ extension Subflow {
     func enterClosed(_ failure: Failure?) {
         state = .closed
         self.failure = failure
-        disarmLossTimers()
+        timers.clearAll()
+        tail.cancel()
         acknowledgements.sent()
-        timers.clear(.timeWait)
-        timers.clear(.persist)
-        timers.clear(.memoryRelease)
         openIsDue = false
         synIsDue = false
         probeIsDue = false

@@ -52,17 +52,17 @@ public final class Subflow {
 
     /// As it was opened with.
     public let configuration: SubflowConfiguration
-    /// Our end's.
+    /// Our end's port, or what stands in its place, in host byte order (RFC 9293 section 3.1).
     public let localPort: UInt16
-    /// The peer's.
+    /// The peer's port, or what stands in its place, in host byte order.
     public let remotePort: UInt16
-    /// Where it stands.
+    /// Its state (RFC 9293 section 3.3.2).
     public internal(set) var state = State.closed
     /// Nil while open, and after an orderly close.
     public internal(set) var failure: Failure?
     /// Whether the handshake ever completed; stays true after the end.
     public internal(set) var wasEstablished = false
-    /// ISS.
+    /// ISS: the number of our SYN (RFC 9293 section 3.4.1).
     public let initialSendSequence: SubflowSequence
     /// Known from the peer's SYN on.
     public internal(set) var initialReceiveSequence = SubflowSequence(0)

@@ -89,7 +89,7 @@ public struct SentSpan: Sendable {
     public var isSYN: Bool
     /// It has our FIN, behind the payload.
     public var isFIN: Bool
-    /// Acknowledged selectively.
+    /// It was acknowledged selectively.
     public var isDelivered: Bool
     /// Held for lost and not sent again yet.
     public var isLost: Bool

@@ -72,7 +72,7 @@ extension Session {
         return true
     }
 
-    /// The first words on a path that has to carry data at once, then padding (RFC 9000 section
+    /// The first datagrams on a path that has to carry data at once, then padding (RFC 9000 section
     /// 8.1).
     private func flushPadded(
         _ out: UnsafeMutableRawPointer, _ signals: Int, _ frames: UnsafeRawBufferPointer,

@@ -6,7 +6,7 @@ import Testing
 import Wire
 
 @Suite struct ConnectionTests {
-    static let framings: [ConnectionConfiguration.Framing] = [.sealed, .rawIP]
+    static let framings: [Framing] = [.sealed, .rawIP]
 
     /// Moves `bytes` from one side to the other, calling `step` every 20 ms of virtual time.
     func transfer(
@@ -30,7 +30,7 @@ import Wire
     }
 
     @Test(arguments: framings) func handshakeCarriesKeysAndTokens(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         let pair = Pair(framing: framing)
         pair.open()
@@ -42,7 +42,7 @@ import Wire
         #expect(pair.log[0].segment.options.multipathCapable.senderKey == nil)
     }
 
-    @Test(arguments: framings) func everyByteArrivesOnce(_ framing: ConnectionConfiguration.Framing)
+    @Test(arguments: framings) func everyByteArrivesOnce(_ framing: Framing)
     {
         for upload in [true, false] {
             let pair = Pair(framing: framing)
@@ -53,7 +53,7 @@ import Wire
     }
 
     @Test(arguments: framings) func joinProvesItselfAndCarriesData(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         // In turn, since on links without a rate the faster path alone is always the better choice.
         let pair = Pair(framing: framing, scheduler: .roundRobin)
@@ -72,7 +72,7 @@ import Wire
         #expect(pair.listener.pathTotals(1).sent > 0)
     }
 
-    @Test(arguments: framings) func bothEndsCloseOrderly(_ framing: ConnectionConfiguration.Framing)
+    @Test(arguments: framings) func bothEndsCloseOrderly(_ framing: Framing)
     {
         let pair = Pair(framing: framing)
         pair.open()
@@ -92,7 +92,7 @@ import Wire
     }
 
     @Test(arguments: framings) func aLostPathsDataGoesOnTheOther(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         for upload in [true, false] {
             let pair = Pair(framing: framing)
@@ -115,7 +115,7 @@ import Wire
 
     /// Nobody says that the path is gone: the timeout moves the data (RFC 8684 section 3.3.6).
     @Test(arguments: framings) func aSilentPathsDataGoesOnTheOther(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         let pair = Pair(framing: framing)
         pair.open()
@@ -131,7 +131,7 @@ import Wire
     }
 
     @Test(arguments: framings) func backupCarriesNothingUntilNeeded(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         let pair = Pair(framing: framing)
         pair.open()
@@ -153,7 +153,7 @@ import Wire
     }
 
     @Test(arguments: framings) func priorityChangesWhileLiving(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         let pair = Pair(framing: framing)
         pair.open()
@@ -169,7 +169,7 @@ import Wire
 
     /// The reader stops: the sender stops within the window, and goes on when it reads again.
     @Test(arguments: framings) func aSlowReaderStopsTheSender(
-        _ framing: ConnectionConfiguration.Framing
+        _ framing: Framing
     ) {
         let pair = Pair(framing: framing)
         pair.open()
@@ -193,7 +193,7 @@ import Wire
         #expect(read == 30_000_000)
     }
 
-    @Test(arguments: framings) func fastCloseNeedsTheKey(_ framing: ConnectionConfiguration.Framing)
+    @Test(arguments: framings) func fastCloseNeedsTheKey(_ framing: Framing)
     {
         let pair = Pair(framing: framing)
         pair.open()

@@ -34,7 +34,7 @@ final class Pair {
     var refusedJoins = 0
 
     init(
-        framing: ConnectionConfiguration.Framing,
+        framing: Framing,
         delays: [Interval] = [.milliseconds(15), .milliseconds(50)],
         scheduler: SchedulerKind = .predictedArrival,
         adjust: (inout ConnectionConfiguration) -> Void = { _ in }

@@ -494,8 +494,8 @@ import Wire
     /// A position that no window reaches is none, however far it is: neither text is taken there
     /// nor an end, and the honest end is still heard. What such a number asks for in memory once
     /// kept the receiver in a loop without an end.
-    @Test(arguments: [ConnectionConfiguration.Framing.sealed, .rawIP])
-    func whatIsMappedBeyondAllWindowsIsNotTaken(_ framing: ConnectionConfiguration.Framing) throws {
+    @Test(arguments: [Framing.sealed, .rawIP])
+    func whatIsMappedBeyondAllWindowsIsNotTaken(_ framing: Framing) throws {
         for bit in 21..<64 {
             for extra in [-1400, -1, 0, 1] {
                 let pair = Pair(framing: framing)

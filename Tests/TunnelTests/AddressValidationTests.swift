@@ -98,7 +98,7 @@ import Testing
         let answer = validation.answered(-7, from: Self.elsewhere, at: later)
         #expect(answer?.proof == .moves(to: Self.elsewhere))
         #expect(answer?.roundTrip == .milliseconds(30))
-        #expect(validation.isSettled)
+        #expect(validation.isComplete)
         #expect(validation.answered(-7, from: Self.elsewhere, at: later) == nil)
     }
 
@@ -108,7 +108,7 @@ import Testing
         _ = validation.sendQuestion(100, at: now + wait)
         let answer = validation.answered(-7, from: Self.home, at: now + wait * 2)
         #expect(answer?.proof == .confirms && answer?.roundTrip == .zero)
-        #expect(validation.isSettled)
+        #expect(validation.isComplete)
     }
 
     // MARK: What may leave

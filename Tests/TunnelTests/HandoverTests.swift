@@ -43,10 +43,10 @@ import Testing
         var handover: Handover?
         world.run(.seconds(10)) {
             handover = world.proxy.handover(session: session, path: path, at: world.now) ?? handover
-            return handover?.isSettled == true
+            return handover?.isComplete == true
         }
         let found = try #require(handover)
-        #expect(found.isSettled && found.uplink == "up0" && found.others == ["up1"])
+        #expect(found.isComplete && found.uplink == "up0" && found.others == ["up1"])
         #expect(found.connections == 4 && found.calls == 0)
         #expect(found.at - before < (visibly ? .milliseconds(1) : .milliseconds(500)))
         let felt = world.clients.map(\.longestGap).max() ?? .zero
@@ -67,7 +67,7 @@ import Testing
         world.run(.milliseconds(1_100))
         let handover = try #require(
             world.proxy.handover(session: session, path: path, at: world.now))
-        #expect(handover.isSettled && handover.connections == 2 && handover.longestPause == nil)
+        #expect(handover.isComplete && handover.connections == 2 && handover.longestPause == nil)
     }
 
     @Test func withoutAnotherUplinkItIsWaitedFor() throws {
@@ -80,7 +80,7 @@ import Testing
         world.run(.seconds(8))
         let waiting = try #require(
             world.proxy.handover(session: session, path: path, at: world.now))
-        #expect(!waiting.isSettled && waiting.others.isEmpty && waiting.connections == 1)
+        #expect(!waiting.isComplete && waiting.others.isEmpty && waiting.connections == 1)
         world.up[0].isOut = false
         world.down[0].isOut = false
         world.run(.seconds(5)) { world.clients[0].longestGap > .seconds(1) }
@@ -88,7 +88,7 @@ import Testing
         world.run(.seconds(60))
         let over = try #require(
             world.proxy.handover(session: session, path: path, at: world.now))
-        #expect(over.isSettled)
+        #expect(over.isComplete)
         let pause = try #require(over.longestPause)
         #expect(pause >= felt - .milliseconds(1) && pause <= felt + .milliseconds(1))
     }
@@ -109,7 +109,7 @@ import Testing
         var settled = 0
         for path in PathTable.all {
             if world.proxy.handover(session: session.slot, path: path, at: world.now)?
-                .isSettled
+                .isComplete
                 == true
             {
                 settled += 1

@@ -62,7 +62,7 @@ public struct EndpointReport: Sendable {
     }
     /// What a session has of associations.
     public struct Datagrams: Sendable {
-        /// Open now.
+        /// Associations that are open now.
         public var associations = 0
         /// Open now, of all associations.
         public var flows = 0

@@ -22,7 +22,7 @@ public struct SessionSlot: Hashable, Sendable, ExpressibleByIntegerLiteral,
     /// Of the session that the header of a datagram names.
     init(of index: UInt32) { self.index = Int(index & 0xffff) }
 
-    /// What names a session of this slot in headers, told apart from its other tenants by eight
+    /// What names a session of this slot in headers, told apart from its former sessions by eight
     /// bits.
     func index(salt: UInt32) -> UInt32 {
         UInt32(truncatingIfNeeded: index) | (salt & 0xff) << 16

@@ -51,7 +51,7 @@ struct AddressValidation {
     init(isValidated: Bool) { self.isValidated = isValidated }
 
     /// Datagrams come from where they are expected, and nothing is asked.
-    @inline(__always) var isSettled: Bool { isValidated && check == nil }
+    @inline(__always) var isComplete: Bool { isValidated && check == nil }
 
     // MARK: What comes
 

@@ -21,7 +21,7 @@ extension Session {
             if isNewest { path.address.local = source.local }
             return
         }
-        if path.validation.isSettled, path.isAt(source) { return }
+        if path.validation.isComplete, path.isAt(source) { return }
         weigh(source, bytes: bytes, isNewest: isNewest, path, at: now)
     }
 

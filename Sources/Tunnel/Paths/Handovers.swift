@@ -17,7 +17,7 @@ public struct Handover: Sendable {
     /// where none does.
     public var others: [String]
     /// All that were receiving go on, or it was waited for long enough: nothing of it changes.
-    public var isSettled: Bool
+    public var isComplete: Bool
 }
 
 /// When bytes or datagrams last came for the application, and the longest pause of late.
@@ -138,17 +138,17 @@ final class HandoverMeter {
         guard let i = records.firstIndex(where: { $0.path == path }) else { return nil }
         let record = records[i], age = now - record.at
         let timeout = others.isEmpty ? Self.timeoutWithoutPath : Self.timeout
-        let isSettled =
+        let isComplete =
             age >= Self.span && record.resumed >= record.busy
             && (!others.isEmpty || record.busy > 0) || age >= timeout
-        if isSettled {
+        if isComplete {
             records.remove(at: i)
             isMeasuring = !records.isEmpty
         }
         return Handover(
             uplink: record.uplink, at: record.at, connections: record.connections,
             calls: record.calls, longestPause: record.longest > .zero ? record.longest : nil,
-            others: others, isSettled: isSettled)
+            others: others, isComplete: isComplete)
     }
 }
 

@@ -88,7 +88,7 @@ struct HealthMonitor {
     /// There was no space for it; when to try again.
     mutating func probePostponed(at now: Instant) -> Instant { probe.postponed(at: now) }
 
-    /// How long the answer to a probe may take that silence has called for already: two witnesses
+    /// How long the answer to a probe may take that silence has called for already: two signs
     /// need a shorter time-out than one.
     private func shortened(_ bound: Interval) -> Interval {
         guard roundTrip.isKnown else { return bound }

@@ -8,7 +8,7 @@ struct PathProber {
     enum Reason {
         /// Round trips are to be known, or a NAT is to remember: one missing answer means little.
         case routine
-        /// Silence, which is a witness already: one missing answer is enough.
+        /// Silence, which is one sign already: one missing answer is enough.
         case silence
 
         /// Probes without an answer that make a path suspect.

@@ -65,7 +65,7 @@ public protocol StreamOwner: AnyObject {
 }
 
 extension StreamOwner {
-    /// The handle's.
+    /// The handle knows it.
     public var dialledTarget: Target? { nil }
     /// Streams that are no association have no datagrams.
     public func datagram(_ payload: UnsafeRawBufferPointer, _ target: Target) {}
