@@ -42,8 +42,7 @@ import Wire
         #expect(pair.log[0].segment.options.multipathCapable.senderKey == nil)
     }
 
-    @Test(arguments: framings) func everyByteArrivesOnce(_ framing: Framing)
-    {
+    @Test(arguments: framings) func everyByteArrivesOnce(_ framing: Framing) {
         for upload in [true, false] {
             let pair = Pair(framing: framing)
             pair.open()
@@ -72,8 +71,7 @@ import Wire
         #expect(pair.listener.pathTotals(1).sent > 0)
     }
 
-    @Test(arguments: framings) func bothEndsCloseOrderly(_ framing: Framing)
-    {
+    @Test(arguments: framings) func bothEndsCloseOrderly(_ framing: Framing) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(100))
@@ -167,6 +165,34 @@ import Wire
         #expect(pair.listener.pathTotals(0).sent == before)
     }
 
+    /// Nothing confirms MP_PRIO: in a session the next segments say it as well.
+    @Test func aPriorityThatIsLostIsSaidAgain() {
+        let pair = Pair(framing: .sealed)
+        pair.open()
+        pair.run(for: .milliseconds(100))
+        pair.join(path: 1)
+        pair.run(for: .milliseconds(300))
+        var lost = 0
+        pair.filter = {
+            guard $0.toListener, $0.segment.options.present.contains(.priority), lost == 0 else {
+                return true
+            }
+            lost += 1
+            return false
+        }
+        pair.initiator.setBackup(true, path: 0, at: pair.now)
+        pair.run(for: .milliseconds(100))
+        #expect(lost == 1)
+        // What it acknowledges of this says it again; from then on path 0 carries nothing.
+        var rounds = 0, before = 0
+        let moved = transfer(pair, bytes: 3_000_000, upload: false, within: .seconds(30)) { pair in
+            rounds += 1
+            if rounds == 20 { before = pair.listener.pathTotals(0).sent }
+        }
+        #expect(moved == 3_000_000 && rounds > 30)
+        #expect(pair.listener.pathTotals(0).sent == before)
+    }
+
     /// The reader stops: the sender stops within the window, and goes on when it reads again.
     @Test(arguments: framings) func aSlowReaderStopsTheSender(
         _ framing: Framing
@@ -193,8 +219,7 @@ import Wire
         #expect(read == 30_000_000)
     }
 
-    @Test(arguments: framings) func fastCloseNeedsTheKey(_ framing: Framing)
-    {
+    @Test(arguments: framings) func fastCloseNeedsTheKey(_ framing: Framing) {
         let pair = Pair(framing: framing)
         pair.open()
         pair.run(for: .milliseconds(200))
