@@ -196,6 +196,8 @@ enum Limits {
     /// the shortest round trip, within these.
     static let minimumDoubtMargin = Interval.milliseconds(4)
     static let maximumDoubtMargin = Interval.milliseconds(10)
+    /// Only data that came in a row for so long raises doubt where it breaks off.
+    static let steadyStreak = Interval.seconds(1)
     /// Payload of at least so many bytes may fill a segment (one of the base size has more); and by
     /// how much the heads of full segments differ.
     static let fullPayload = 1_100

@@ -118,10 +118,10 @@ import Testing
             _ = path.answered(
                 .milliseconds(sample), .init(isProven: true, mayAsk: false), at: now)
         }
-        for i in 0..<200 {
+        for i in 0..<600 {
             now = now + .milliseconds(2)
             _ = path.arrived(at: now)
-            _ = path.receivedData(i < 199 ? 1_400 : last, at: now)
+            _ = path.receivedData(i < 599 ? 1_400 : last, at: now)
         }
         now = path.deadline(timeout: bound, warmAt: nil)
         let asks = path.advance(to: now, timeout: bound, warmAt: nil)

@@ -70,7 +70,9 @@ struct HealthMonitor {
         guard health == .usable else { return probe.sent(timeout: probe.wait, at: now) }
         guard probe.reason == .silence else { return probe.sent(timeout: bound, at: now) }
         let due = probe.sent(timeout: shortened(bound), at: now)
-        guard asksForMore, let usual = usualAnswer, now + usual < due else { return due }
+        guard asksForMore, silence.streak.wasSteady, let usual = usualAnswer,
+            now + usual < due
+        else { return due }
         doubt.awaits(by: now + usual)
         return doubt.dueAt
     }

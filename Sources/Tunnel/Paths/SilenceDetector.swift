@@ -79,6 +79,8 @@ struct SilenceDetector {
 struct ArrivalStreak {
     /// When the last one came.
     private var last = Instant.zero
+    /// When the first of the row came.
+    private var beganAt = Instant.zero
     /// How many came in a row, and their average distance.
     private(set) var count = 0
     private var gap = Interval.zero
@@ -93,10 +95,12 @@ struct ArrivalStreak {
         last = now
         if distance > Limits.streakBreak {
             count = 0
+            beganAt = now
             gap = .zero
             silentAt = .distantFuture
             return nil
         }
+        if count == 0 { beganAt = now }
         count += 1
         gap = (gap * 7 + distance) / 8
         maximum = max(distance, maximum - maximum / 64)
@@ -111,6 +115,10 @@ struct ArrivalStreak {
         let usual = max(max(gap * 5 / 2, maximum * 3 / 2), Limits.minimumStreakSilence)
         return min(usual, max(gap * 4, Limits.maximumStreakSilence))
     }
+
+    /// The latest came in a row for so long that a window that is still opening, or a sender that
+    /// has yet to find its rate, is not what broke them off.
+    var wasSteady: Bool { last - beganAt >= Limits.steadyStreak }
 
     mutating func end() {
         silentAt = .distantFuture
