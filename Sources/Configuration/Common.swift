@@ -73,6 +73,33 @@ struct CommonFields {
     var congestion: Field?
     var limits: Field?
     var user: Field?
+
+    init(_ table: Table<some CommonKey>) {
+        privateKeyFile = table.required(.privateKeyFile, "make a key with: braid keygen FILE")
+        status = table[.status]
+        control = table[.control]
+        logLevel = table[.logLevel]
+        logFormat = table[.logFormat]
+        history = table[.history]
+        pcap = table[.pcap]
+        congestion = table[.congestion]
+        limits = table[.limits]
+        user = table[.user]
+    }
+}
+
+/// Keys of a file of either kind.
+protocol CommonKey: RawRepresentable, CaseIterable, Equatable where RawValue == String {
+    static var privateKeyFile: Self { get }
+    static var status: Self { get }
+    static var control: Self { get }
+    static var logLevel: Self { get }
+    static var logFormat: Self { get }
+    static var history: Self { get }
+    static var pcap: Self { get }
+    static var congestion: Self { get }
+    static var limits: Self { get }
+    static var user: Self { get }
 }
 
 /// What both kinds of file say.

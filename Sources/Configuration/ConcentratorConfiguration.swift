@@ -18,7 +18,7 @@ public struct ConcentratorConfiguration: Equatable, Sendable {
 }
 
 /// Keys of a concentrator's file.
-enum ConcentratorKey: String, CaseIterable {
+enum ConcentratorKey: String, CommonKey {
     case listen, announce, joinFirstAddress = "join_first_address", privateKeyFile =
         "private_key_file", users, usersDirectory = "users_directory", egress, dialTimeout =
         "dial_timeout",
@@ -189,18 +189,6 @@ extension ConcentratorConfiguration {
             policy.deniesMail = false
         }
         return policy
-    }
-}
-
-extension CommonFields {
-    fileprivate init(_ table: Table<ConcentratorKey>) {
-        self.init(
-            privateKeyFile: table.required(
-                .privateKeyFile, "make a key with: braid keygen FILE"),
-            status: table[.status], control: table[.control], logLevel: table[.logLevel],
-            logFormat: table[.logFormat], history: table[.history],
-            pcap: table[.pcap],
-            congestion: table[.congestion], limits: table[.limits], user: table[.user])
     }
 }
 

@@ -22,7 +22,7 @@ public struct ProxyConfiguration: Equatable, Sendable {
 }
 
 /// Keys of a proxy's file.
-enum ProxyKey: String, CaseIterable {
+enum ProxyKey: String, CommonKey {
     case concentrator, privateKeyFile = "private_key_file", listen, mode, open, uplinks, status,
         control, user
     case logLevel = "log_level", pcap, congestion, limits, udpRelay = "udp_relay", names, rules,
@@ -208,18 +208,6 @@ extension ProxyConfiguration {
             field.complain("all are backup; at least one must be regular")
         }
         return found
-    }
-}
-
-extension CommonFields {
-    fileprivate init(_ table: Table<ProxyKey>) {
-        self.init(
-            privateKeyFile: table.required(
-                .privateKeyFile, "make a key with: braid keygen FILE"),
-            status: table[.status], control: table[.control], logLevel: table[.logLevel],
-            logFormat: table[.logFormat], history: table[.history],
-            pcap: table[.pcap],
-            congestion: table[.congestion], limits: table[.limits], user: table[.user])
     }
 }
 

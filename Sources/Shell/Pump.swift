@@ -35,7 +35,7 @@ extension PumpedStream {
 public final class EngineStream: PumpedStream {
     /// Released by `release()`.
     public let handle: StreamHandle
-    /// The engine's, which is asked to send after each change.
+    /// The engine's; it knows the time, and what a turn may still move.
     public let driver: EngineDriver
 
     /// `driver` is that of the handle's engine.
