@@ -55,6 +55,8 @@ enum UplinkRoleName: String { case regular, backup, off }
 enum UplinkRows {
     /// Paths of a concentrator that are shown.
     static let maximum = 64
+    /// Bytes a second below which an uplink carries probes, acknowledgements and little else.
+    private static let trickle = 20_000
 
     /// A proxy's uplinks, in their order.
     static func proxy(
@@ -147,7 +149,8 @@ enum UplinkRows {
         } else if !usable.isEmpty {
             if usable.allSatisfy(\.isBackup) {
                 unused(.resting, "backup: rests while a regular one works")
-            } else if !usable.contains(where: \.isProven) {
+            } else if !usable.contains(where: \.isProven), row.up + row.down < trickle {
+                // What carries is in use, though full packets pass in one direction only yet.
                 unused(.silent, "full packets don't pass it yet")
             }
         } else if let used = uplink.usedBytes, let allowance = uplink.allowanceBytes,

@@ -39,6 +39,16 @@ import Testing
         #expect(row.up == 2_000 && row.down == 18_000 && row.bytesUp == 20 && row.bytesDown == 180)
     }
 
+    @Test func whatCarriesIsInUseThoughItsProofIsMissing() {
+        let row = row([
+            path("wifi") {
+                $0.isProven = false
+                $0.receiveRate = Rate(bytesPerSecond: 200_000)
+            }
+        ])
+        #expect(row.state == .usable && row.reason == nil)
+    }
+
     @Test func whyItIsUnused() {
         let cases: [(UplinkRow, UplinkRow.State, String)] = [
             (row([path("wifi")]) { $0.isOff = true }, .off, "switched off"),
