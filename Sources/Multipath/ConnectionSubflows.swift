@@ -33,6 +33,12 @@ extension Connection {
         for case let member? in members where member.isAlive && !member.isEnding { n += 1 }
         return n
     }
+    /// Spans that all of them have under way.
+    public var outstandingSpans: Int {
+        var n = 0
+        for case let member? in members { n += member.tcp.outstandingCount }
+        return n
+    }
     /// Subflows in any state, those that are ending included.
     var memberCount: Int { members.count { $0 != nil } }
     /// The most of them at once, at a listener: their indices are a byte in the session's table,

@@ -26,6 +26,10 @@ extension Subflow {
         _ arrival: inout Arrival
     ) {
         let acknowledgement = segment.acknowledgement
+        #if DEBUG
+        let mostSpans = spansDelivered(by: segment), spansBefore = undeliveredCount
+        defer { assert(spansBefore - undeliveredCount <= mostSpans, "more than can be priced") }
+        #endif
         let hadWindow = peerWindowBytes
         if !segment.flags.contains(.syn) { updatePeerWindow(segment, at: now) }
         let priorInFlight = board.inFlight
@@ -151,6 +155,30 @@ extension Subflow {
         }
         loss.delivered(record, minimumRTT: rtt.minimum, at: now)
         sampler.deliver(record, at: now, into: &delivery.sample)
+    }
+
+    /// The most spans that the segment's acknowledgement and blocks can deliver, where it is
+    /// acceptable.
+    public func spansDelivered(by segment: borrowing Segment) -> Int {
+        var count = board.firstIndex(startingAtOrAfter: segment.acknowledgement)
+        guard segment.options.present.contains(.sack) else { return count }
+        for i in 0..<segment.options.sack.count {
+            guard
+                let whole = SeenBlocks.part(
+                    of: segment.options.sack[i], unacknowledged: sendUnacknowledged, next: sendNext)
+            else { continue }
+            var cursor = whole.start
+            for _ in 0...SACKBlocks.capacity {
+                guard let part = blocks.uncovered(from: cursor, to: whole.end) else { break }
+                // Both ends may lie within a span.
+                let start = board.firstIndex(
+                    startingAtOrAfter: sendUnacknowledged + Int(part.start))
+                let end = board.firstIndex(startingAtOrAfter: sendUnacknowledged + Int(part.end))
+                count += end - start + 1
+                cursor = part.end
+            }
+        }
+        return min(count, board.count)
     }
 
     /// RFC 2018, RFC 2883.

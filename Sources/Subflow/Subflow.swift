@@ -299,6 +299,8 @@ public final class Subflow {
     public var hasReceiveGap: Bool { receiver.hasGap }
     /// Spans sent and not cumulatively acknowledged, the oldest first.
     public var outstandingCount: Int { board.count }
+    /// Those of them that are not acknowledged selectively either.
+    public var undeliveredCount: Int { board.count - board.deliveredCount }
     /// The `i`th of them, `i` below `outstandingCount`.
     public func outstanding(_ i: Int) -> SentSpan {
         precondition(i >= 0 && i < board.count)

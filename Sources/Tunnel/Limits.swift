@@ -121,9 +121,6 @@ enum Limits {
     /// Changes of paths that one datagram may announce: a proxy says each path's state once. An
     /// address, of which a concentrator has 8, counts twice: it may open and close several paths.
     static let statesPerDatagram = 2 * paths
-    /// Subflows that the subflow resets of one datagram may end, a microsecond and a half each; of
-    /// the others one hears again with the next segment that is sent on them.
-    static let endsPerDatagram = 32
     /// SYNs that one datagram may hold, to open or to join a connection: two and a half
     /// microseconds each. Those behind them count as lost, and whoever sends begins another
     /// datagram.

@@ -103,11 +103,12 @@ struct Arrival {
     let source: PathAddress
     /// Bytes of the whole datagram.
     let length: Int
-    /// Changes of paths and addresses, and ends of subflows, that it has announced so far.
+    /// Changes of paths and addresses that it has announced so far.
     var states = 0
-    var ends = 0
     /// SYNs of subflows that are not known.
     var openings = 0
+    /// What its frames have cost so far.
+    var work = ArrivalWork()
     /// Paths that end or are silent: looked at last.
     var endings: [PathStateFrame] = []
     /// The peer closes the session, and why.
@@ -198,11 +199,29 @@ extension Session {
             let frame = UnsafeRawBufferPointer(rebasing: rest[..<extent])
             if isSegment {
                 if !readSegment(frame, &arrival, at: now) { host.counters.badSegments += 1 }
-            } else {
+            } else if arrival.work.affords(cost(of: frame, arrival)) {
                 if !readFrame(frame, &arrival, at: now) { host.counters.badFrames += 1 }
+            }
+            if arrival.work.isExhausted {
+                host.counters.tooMuchWork += 1
+                return
             }
             if isClosing { return }
             rest = UnsafeRawBufferPointer(rebasing: rest[extent...])
+        }
+    }
+
+    /// What reading a frame costs that is no segment.
+    private func cost(of frame: UnsafeRawBufferPointer, _ arrival: borrowing Arrival) -> Int {
+        switch FrameType(rawValue: frame[0]) {
+        case .pathState, .pathStateEcho, .addressState, .addressStateEcho:
+            arrival.states < Limits.statesPerDatagram ? ArrivalWork.state : ArrivalWork.frame
+        case .subflowReset: SubflowResetFrame.read(frame).map(cost(of:)) ?? ArrivalWork.frame
+        case .flowClosed:
+            FlowFrame.read(frame).flatMap { datagrams.flow(number: $0.flow) } == nil
+                ? ArrivalWork.frame : ArrivalWork.flowEnd
+        case nil where FrameType.datagrams.contains(frame[0]): DatagramFrame.cost(frame[0])
+        default: ArrivalWork.frame
         }
     }
 
@@ -242,7 +261,7 @@ extension Session {
             receive(frame, at: now)
         case .subflowReset:
             guard let frame = SubflowResetFrame.read(bytes) else { return false }
-            receive(frame, &arrival, at: now)
+            receive(frame, at: now)
         case .addressState, .addressStateEcho:
             arrival.states += 2
             guard let frame = AddressStateFrame.read(bytes),

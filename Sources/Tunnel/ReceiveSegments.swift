@@ -18,7 +18,7 @@ extension Session {
         else {
             return readUnknown(frame, number, &arrival, at: now)
         }
-        catchUp(stream, at: now)
+        guard catchUp(stream, &arrival, at: now) else { return true }
         let lengths: (headLength: Int, payloadLength: Int)
         // A subflow's final ACK or reset comes by another path than its own.
         let isOwnPath = stream.links[entry.subflow.value].path == path.id
@@ -31,9 +31,13 @@ extension Session {
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
         if isNewIncarnation(host.incomingScratch, of: stream, entry.subflow) {
+            guard arrival.work.affords(costOfEnd(entry.subflow, of: stream)) else { return true }
             retire(stream, entry.subflow, number, at: now)
             return readUnknown(frame, number, &arrival, at: now)
         }
+        guard let mostSpans = admit(host.incomingScratch, entry.subflow, of: stream, &arrival.work)
+        else { return true }
+        let before = stream.connection.subflow(entry.subflow)?.undeliveredCount ?? 0
         withConnection(of: stream, at: now) { connection in
             if !isInitiator,
                 connection.remoteKey == nil,
@@ -64,6 +68,10 @@ extension Session {
             if host.incomingScratch.flags.contains(.rst), connection.error == .peerAborted {
                 resetUnknown(number, path)
             }
+        }
+        if mostSpans > 0, let left = stream.connection.subflow(entry.subflow) {
+            let delivered = before - left.undeliveredCount
+            arrival.work.refund((mostSpans - delivered) * ArrivalWork.span)
         }
         return true
     }
@@ -100,7 +108,10 @@ extension Session {
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
         if SealedSegment.isBeforeAnswer(frame) { return true }
         guard SealedSegment.isInitialSYN(frame), !isInitiator else {
-            if SealedSegment.isReset(frame) { abort(byKeyIn: frame, &context, at: now) }
+            if SealedSegment.isReset(frame) {
+                guard arrival.work.affords(ArrivalWork.abortByKey) else { return true }
+                abort(byKeyIn: frame, &context, at: now)
+            }
             resetUnknown(number, path)
             return true
         }
@@ -113,6 +124,7 @@ extension Session {
         else {
             return false
         }
+        guard arrival.work.affords(ArrivalWork.opening) else { return true }
         // A number that rests: a SYN of the past, repeated. One that was freed for reuse is free by
         // now.
         numbers.wake(at: now)
@@ -170,13 +182,11 @@ extension Session {
 
     /// The peer has no such subflow: ours ends as if an RST had come.
     func receive(
-        _ frame: SubflowResetFrame, _ arrival: inout Arrival, at now: Instant
+        _ frame: SubflowResetFrame, at now: Instant
     ) {
         guard case .used(let entry) = numbers.lookup(frame.number),
             let stream = host.streams[entry.slot]
         else { return directory.resets.confirm(frame.number) }
-        arrival.ends += 1
-        guard arrival.ends <= Limits.endsPerDatagram else { return }
         withConnection(of: stream, at: now) { connection in
             // A SYN is never answered so: this answers something that overtook it.
             if connection.subflow(entry.subflow)?.state == .synSent { return }
@@ -196,5 +206,57 @@ extension Session {
         stream.connection.receive(
             reset, payload: UnsafeRawBufferPointer(start: nil, count: 0),
             subflow: subflow, at: now)
+    }
+}
+
+/// What segments cost (`ArrivalWork`).
+extension Session {
+    /// The connection hears of its paths' changes before a segment of it is read; false where that
+    /// is too much for this datagram.
+    private func catchUp(_ stream: StreamHandle, _ arrival: inout Arrival, at now: Instant) -> Bool
+    {
+        guard stream.place.seenChange != changes.latest else { return true }
+        let cost =
+            ArrivalWork.notice + stream.connection.outstandingSpans * ArrivalWork.span
+        guard arrival.work.affords(cost) else { return false }
+        catchUp(stream, at: now)
+        return true
+    }
+
+    /// Counts what the segment may cost at most; the spans that are counted for it, nil where that
+    /// is too much.
+    private func admit(
+        _ segment: borrowing Segment, _ subflow: SubflowIndex, of stream: StreamHandle,
+        _ work: inout ArrivalWork
+    ) -> Int? {
+        let connection = stream.connection
+        guard let tcp = connection.subflow(subflow) else { return 0 }
+        var cost = ArrivalWork.segment
+        var spans = tcp.outstandingCount
+        if segment.options.present.contains(.sack) {
+            cost += segment.options.sack.count * ArrivalWork.block
+        }
+        if segment.options.present.contains(.fastClose) {
+            cost += ArrivalWork.subflowEnd * connection.livingSubflows
+            spans = 0
+        } else if segment.flags.contains(.rst) {
+            cost += ArrivalWork.subflowEnd
+        } else if !work.couldAfford(cost + spans * ArrivalWork.span) {
+            spans = tcp.spansDelivered(by: segment)
+        }
+        return work.affords(cost + spans * ArrivalWork.span) ? spans : nil
+    }
+
+    private func costOfEnd(_ subflow: SubflowIndex, of stream: StreamHandle) -> Int {
+        let spans = stream.connection.subflow(subflow)?.outstandingCount ?? 0
+        return ArrivalWork.subflowEnd + spans * ArrivalWork.span
+    }
+
+    /// Of a subflow's reset.
+    func cost(of frame: SubflowResetFrame) -> Int {
+        guard case .used(let entry) = numbers.lookup(frame.number),
+            let stream = host.streams[entry.slot]
+        else { return ArrivalWork.frame }
+        return costOfEnd(entry.subflow, of: stream)
     }
 }

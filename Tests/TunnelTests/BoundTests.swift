@@ -112,7 +112,8 @@ import Testing
         #expect(path.statement.generation == generation &+ UInt16(Limits.statesPerDatagram))
     }
 
-    /// One datagram of reset frames ends a few subflows only; the others go on.
+    /// One datagram of reset frames ends a few subflows only; the others go on, and nothing behind
+    /// them counts.
     @Test func resetsPerDatagram() throws {
         let world = try world(807, streams: 100)
         let streams = world.concentrator.host.streams.compactMap { $0 }
@@ -126,10 +127,19 @@ import Testing
             }
             return bytes
         }
-        try SkippedFrameTests.inject(frames, toProxy: false, world)
+        let path = try #require(try session(world.concentrator).paths[0])
+        let generation = path.statement.generation &+ 1
+        let behind = state(0, generation, isOpen: true)
+        try SkippedFrameTests.inject(frames + behind, toProxy: false, world)
         #expect(
             streams.reduce(0) { $0 + $1.connection.livingSubflows } == before
-                - Limits.endsPerDatagram)
+                - ArrivalWork.maximum / ArrivalWork.subflowEnd)
+        #expect(path.statement.generation != generation)
+        #expect(world.concentrator.host.counters.tooMuchWork == 1)
+        // The next datagram has its own.
+        try SkippedFrameTests.inject(behind, toProxy: false, world)
+        #expect(path.statement.generation == generation)
+        #expect(world.concentrator.host.counters.tooMuchWork == 1)
     }
 
     /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or

@@ -40,8 +40,8 @@ final class DatagramFlows {
     var associations: [UInt16: Association] = [:]
     var flows: [DatagramFlow?] = []
     var freeFlows: [Int] = []
-    private(set) var byNumber: [UInt16: Int] = [:]
-    private(set) var byOpening: [DatagramFrame.Opening: Int] = [:]
+    private(set) var byNumber = DividedDictionary<UInt16, Int>()
+    private(set) var byOpening = DividedDictionary<DatagramFrame.Opening, Int>()
     var numbers: FlowNumbers
     var closedByPeer = ClosedNumbers()
     var turns = FlowTurns()

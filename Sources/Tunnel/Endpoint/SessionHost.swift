@@ -159,9 +159,9 @@ struct Outgoing {
 /// Why datagrams and frames were dropped.
 struct DropCounters {
     var malformed = 0, unknownSession = 0, notAuthentic = 0, replayed = 0, badFrames = 0,
-        badSegments = 0, refusedHellos = 0
+        badSegments = 0, tooMuchWork = 0, refusedHellos = 0
     var total: Int {
         malformed + unknownSession + notAuthentic + replayed + badFrames + badSegments
-            + refusedHellos
+            + tooMuchWork + refusedHellos
     }
 }

@@ -167,8 +167,10 @@ extension Endpoint {
                 host.work.sessionsWithChanges.removeLast()
                 continue
             }
-            budget -= 1
-            if let stream = host.streams[session.streams[place]] { session.notify(stream, at: now) }
+            guard let stream = host.streams[session.streams[place]] else { continue }
+            let spans = stream.connection.outstandingSpans
+            budget -= 1 + spans * ArrivalWork.span / ArrivalWork.notice
+            session.notify(stream, at: now)
         }
     }
 }

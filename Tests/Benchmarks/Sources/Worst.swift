@@ -49,6 +49,8 @@ private struct Scenario: Sendable {
     /// The datagram size of the user's uplink, which says its MSS.
     var datagramLimit = 1_472
     var streams = 1
+    /// The user has an association for datagrams.
+    var hasAssociation = false
     /// Plays it; the cost of each datagram in nanoseconds.
     var play: @Sendable (HostilePair) -> [Double]
 
@@ -127,6 +129,20 @@ private struct Scenario: Sendable {
                 pair.cost(pair.resets((0..<340).compactMap { pair.number(of: turn * 340 + $0) }))
             }
         },
+        Scenario(name: "SYNs for 2,000 subflows in use", streams: 2_000) { pair in
+            (0..<6).map { turn in
+                pair.cost(pair.openings((0..<60).compactMap { pair.number(of: turn * 60 + $0) }))
+            }
+        },
+        Scenario(name: "aborts of 2,000 connections", streams: 2_000) { pair in
+            (0..<6).map { turn in pair.cost(pair.aborts(turn)) }
+        },
+        Scenario(name: "aborts by their keys alone", streams: 2_000) { pair in
+            (0..<6).map { turn in pair.cost(pair.aborts(turn, number: 60_000)) }
+        },
+        Scenario(name: "ends of 2,000 connections", streams: 2_000) { pair in
+            (0..<6).map { turn in pair.cost(pair.ends(turn)) }
+        },
         Scenario(name: "the session closed, 10,000 streams", streams: 10_000) { pair in
             [pair.cost(pair.close())]
         },
@@ -147,6 +163,90 @@ private struct Scenario: Sendable {
             (0..<40).map { _ in
                 pair.cost(pair.frames(of: (0..<60).map { _ in (Segment(), 1) }, number: 60_000))
             }
+        },
+        Scenario(name: "all of 16 full windows acknowledged", datagramLimit: 576, streams: 16) {
+            pair in
+            pair.fillWindows()
+            return [pair.cost(pair.acknowledgeAll())]
+        },
+        Scenario(name: "16 full windows, each reset", datagramLimit: 576, streams: 16) { pair in
+            pair.fillWindows()
+            return [pair.cost(pair.resets((0..<16).compactMap { pair.number(of: $0) }))]
+        },
+        Scenario(name: "16 full windows, the path silent", datagramLimit: 576, streams: 16) {
+            pair in
+            pair.fillWindows()
+            return (0..<20).map { pair.cost(pair.silences($0) + pair.acknowledgeAll()) }
+        },
+        Scenario(name: "datagrams of new flows", hasAssociation: true) { pair in
+            (0..<60).map { turn in pair.cost(pair.flows(turn)) }
+        },
+        Scenario(name: "short datagrams of one flow", hasAssociation: true) { pair in
+            _ = pair.cost(pair.flows(0))
+            return (0..<40).map { turn in
+                pair.cost(pair.datagrams(170) { (0, UInt32(turn * 170 + $0 + 1)) })
+            }
+        },
+        Scenario(name: "short datagrams of 4,096 flows", hasAssociation: true) { pair in
+            for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<40).map { turn in
+                pair.cost(
+                    pair.datagrams(170) {
+                        (UInt16((turn * 170 + $0) * 37 % 4_096), UInt32(turn + 1))
+                    })
+            }
+        },
+        Scenario(name: "datagrams out of order", hasAssociation: true) { pair in
+            _ = pair.cost(pair.flows(0))
+            return (0..<40).map { turn in
+                pair.cost(
+                    pair.datagrams(170, isOrdered: true) {
+                        (0, UInt32(turn * 400 + 400 - 2 * $0))
+                    })
+            }
+        },
+        Scenario(name: "a gap filled before 256 datagrams", hasAssociation: true) { pair in
+            _ = pair.cost(pair.flows(0))
+            return (0..<20).map { turn in
+                let first = UInt32(turn * 400 + 1)
+                _ = pair.cost(pair.datagrams(128, isOrdered: true) { (0, first + UInt32($0) + 1) })
+                _ = pair.cost(
+                    pair.datagrams(128, isOrdered: true) { (0, first + UInt32($0) + 129) })
+                return pair.cost(pair.datagrams(1, isOrdered: true) { _ in (0, first) })
+            }
+        },
+        Scenario(name: "pieces of datagrams", hasAssociation: true) { pair in
+            for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<200).map { turn in
+                pair.cost(
+                    pair.datagrams(140, piece: .init(index: 1, last: 15)) {
+                        (UInt16((turn * 140 + $0) % 4_096), UInt32(turn * 140 + $0 + 1))
+                    })
+            }
+        },
+        Scenario(name: "flows closed", hasAssociation: true) { pair in
+            for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<12).map { turn in
+                pair.cost(pair.statements(.closed) { UInt16(turn * 340 + $0) })
+            }
+        },
+        Scenario(name: "flows not known", hasAssociation: true) { pair in
+            (0..<12).map { turn in
+                pair.cost(pair.statements(.unknown) { UInt16(turn * 340 + $0) })
+            }
+        },
+        Scenario(name: "an association of 4,096 flows ends", hasAssociation: true) { pair in
+            for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
+            return [pair.cost(pair.frames(of: [pair.end()], number: pair.associationNumber))]
+        },
+        Scenario(name: "reports of datagrams", hasAssociation: true) { pair in
+            (0..<20).map { turn in pair.cost(pair.reports(turn)) }
+        },
+        Scenario(name: "join requests", streams: 200) { pair in
+            (0..<20).map { turn in pair.cost(pair.joinRequests(turn)) }
+        },
+        Scenario(name: "departures") { pair in (0..<20).map { pair.cost(pair.departures($0)) } },
+        Scenario(name: "program versions") { pair in (0..<20).map { pair.cost(pair.versions($0)) }
         },
         Scenario(name: "probes") { pair in (0..<40).map { _ in pair.cost(pair.probes()) } },
         Scenario(name: "padding") { pair in
@@ -171,6 +271,7 @@ private final class HostilePair {
     var now = Instant.zero + .seconds(1)
     var accepted: [StreamHandle] = []
     var opened: [StreamHandle] = []
+    private var association: StreamHandle?
     private var generation: UInt16 = 1_000
     private var next: UInt16 = 50_000
     private let head = UnsafeMutableRawPointer.allocate(
@@ -201,6 +302,9 @@ private final class HostilePair {
             opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
             if opened.count % 100 == 0 { turn() }
         }
+        if scenario.hasAssociation {
+            _ = proxy.openAssociation(policy: .auto, at: now)
+        }
         for _ in 0..<20 { turn() }
         precondition(
             accepted.count == scenario.streams,
@@ -224,9 +328,14 @@ private final class HostilePair {
 
     private func answer() {
         while let event = concentrator.nextEvent() {
-            if case .incoming(let handle, _, _) = event {
+            switch event {
+            case .incoming(let handle, _, _):
                 accepted.append(handle)
                 handle.answer(with: .connected, at: now)
+            case .associating(let handle, _):
+                association = handle
+                handle.answer(with: .connected, at: now)
+            default: break
             }
         }
     }
@@ -322,6 +431,39 @@ private final class HostilePair {
                 tick()
                 quiet = outstanding > before ? 0 : quiet + 1
             }
+        }
+    }
+
+    /// The same on each connection.
+    func fillWindows() {
+        var quiet = 0, before = 0
+        while quiet < 20, now < .zero + .seconds(60) {
+            var all = 0
+            for i in accepted.indices {
+                let stream = accepted[i], tcp = stream.connection.subflow(0)!
+                while case let space = stream.writeSpace(1 << 20), space.count > 0 {
+                    stream.commitWrite(space.count, at: now)
+                }
+                all += tcp.outstandingCount
+                let reader = opened[i].connection
+                while case let n = reader.readable.count, n > 0 { reader.consume(n, at: now) }
+            }
+            quiet = all > before ? 0 : quiet + 1
+            before = all
+            if all < accepted.count * 2_000 { turn() } else { tick() }
+        }
+    }
+
+    /// Acknowledges everything on every connection.
+    func acknowledgeAll() -> [UInt8] {
+        accepted.flatMap { stream in
+            guard let tcp = stream.connection.subflow(0) else { return [UInt8]() }
+            var s = Segment()
+            s.flags = .ack
+            s.sequence = tcp.receiveNext
+            s.acknowledgement = tcp.sendNext
+            s.window = 60_000
+            return frames(of: [(s, 0)], number: tcp.remotePort)
         }
     }
 
@@ -526,6 +668,133 @@ private final class HostilePair {
         return all
     }
 
+    /// That the path of all connections is silent, or was so no longer.
+    func silences(_ turn: Int) -> [UInt8] {
+        generation &+= 1
+        var bytes = [UInt8](repeating: 0, count: PathStateFrame.size)
+        bytes.withUnsafeMutableBytes {
+            PathStateFrame(
+                path: 0, generation: generation, incarnation: 0, isOpen: true, isBackup: false,
+                isSilent: turn & 1 == 0, mode: 0
+            ).write(into: $0.baseAddress!)
+        }
+        return bytes
+    }
+
+    // MARK: Datagrams
+
+    var associationNumber: UInt16 {
+        association?.connection.subflow(0)?.remotePort ?? 0
+    }
+
+    /// The abort of the association's stream.
+    func end() -> (Segment, Int) {
+        var s = Segment()
+        guard let tcp = association?.connection.subflow(0) else { return (s, 0) }
+        s.flags = [.ack, .rst]
+        s.sequence = tcp.receiveNext
+        s.acknowledgement = tcp.sendNext
+        s.options.present = .fastClose
+        s.options.fastClose.receiverKey = association?.connection.localKey ?? 0
+        return (s, 0)
+    }
+
+    private static var none: UnsafeRawBufferPointer { .init(start: nil, count: 0) }
+
+    private func datagram(_ frame: DatagramFrame) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: frame.size)
+        bytes.withUnsafeMutableBytes { _ = frame.write(into: $0.baseAddress!) }
+        return bytes
+    }
+
+    /// A datagram's worth of flows that are not known yet.
+    func flows(_ turn: Int) -> [UInt8] {
+        (0..<84).flatMap { (i: Int) -> [UInt8] in
+            let n = turn * 84 + i
+            return datagram(
+                DatagramFrame(
+                    flow: UInt16(n & 0x7fff), sequence: 0,
+                    opening: .init(
+                        association: 1,
+                        target: Target(
+                            host: .address(IPAddress(v4: 0x0a00_0000 + UInt32(n))), port: 9)),
+                    payload: Self.none))
+        }
+    }
+
+    /// `count` datagrams of four bytes.
+    func datagrams(
+        _ count: Int, isOrdered: Bool = false, piece: DatagramFrame.Piece? = nil,
+        _ which: (Int) -> (flow: UInt16, sequence: UInt32)
+    ) -> [UInt8] {
+        var all: [UInt8] = []
+        for i in 0..<count {
+            let (flow, sequence) = which(i)
+            let one = datagram(
+                DatagramFrame(
+                    flow: flow, sequence: sequence, isOrdered: isOrdered, piece: piece,
+                    payload: Self.none))
+            if all.count + one.count > 1_430 { break }
+            all += one
+        }
+        return all
+    }
+
+    func statements(_ what: FlowFrame.Statement, _ flow: (Int) -> UInt16) -> [UInt8] {
+        (0..<340).flatMap { i -> [UInt8] in
+            var bytes = [UInt8](repeating: 0, count: FlowFrame.size)
+            bytes.withUnsafeMutableBytes {
+                FlowFrame(what, flow: flow(i)).write(into: $0.baseAddress!)
+            }
+            return bytes
+        }
+    }
+
+    func reports(_ turn: Int) -> [UInt8] {
+        (0..<125).flatMap { i -> [UInt8] in
+            var bytes = [UInt8](repeating: 0, count: DatagramReportFrame.size)
+            bytes.withUnsafeMutableBytes {
+                DatagramReportFrame(
+                    newest: UInt32(turn * 125 + i), bytes: UInt32(turn * 125 + i), held: 0
+                ).write(into: $0.baseAddress!)
+            }
+            return bytes
+        }
+    }
+
+    // MARK: Other frames
+
+    func joinRequests(_ turn: Int) -> [UInt8] {
+        (0..<280).flatMap { i -> [UInt8] in
+            var bytes = [UInt8](repeating: 0, count: JoinRequestFrame.size)
+            let stream = accepted[(turn * 280 + i) % accepted.count]
+            bytes.withUnsafeMutableBytes {
+                JoinRequestFrame(token: stream.connection.localToken)
+                    .write(into: $0.baseAddress!)
+            }
+            return bytes
+        }
+    }
+
+    func departures(_ turn: Int) -> [UInt8] {
+        (0..<300).flatMap { i -> [UInt8] in
+            let frame =
+                (turn + i) & 1 == 0 ? GoAwayFrame.announcement(seconds: UInt16(i)) : .answer
+            var bytes = [UInt8](repeating: 0, count: frame.size)
+            bytes.withUnsafeMutableBytes { frame.write(into: $0.baseAddress!) }
+            return bytes
+        }
+    }
+
+    func versions(_ turn: Int) -> [UInt8] {
+        (0..<350).flatMap { i -> [UInt8] in
+            let frame = ProgramVersionFrame(text: i & 1 == 0 ? "1" : "20")
+            var bytes = [UInt8](repeating: 0, count: frame.size)
+            bytes.withUnsafeMutableBytes { frame.write(into: $0.baseAddress!) }
+            return bytes
+        }
+    }
+
     func rekeys() -> [UInt8] {
         var all: [UInt8] = []
         for i in 0..<14 {
@@ -602,6 +871,72 @@ private final class HostilePair {
 
     func openings(_ turn: Int, isShort: Bool = false) -> [UInt8] {
         many { opening(isShort: isShort) }
+    }
+
+    /// SYNs of the numbers of others, as a proxy sends them that has forgotten everything.
+    func openings(_ numbers: [UInt16]) -> [UInt8] {
+        var all: [UInt8] = []
+        for number in numbers {
+            let one = frames(of: [(opening(isShort: true), 0)], number: number)
+            if all.count + one.count > 1_430 { break }
+            all += one
+        }
+        return all
+    }
+
+    private func segments(
+        _ turn: Int, number: UInt16?, _ make: (StreamHandle) -> Segment
+    )
+        -> [UInt8]
+    {
+        var all: [UInt8] = []
+        for i in 0..<80 where turn * 80 + i < accepted.count {
+            let stream = accepted[turn * 80 + i]
+            guard let tcp = stream.connection.subflow(0) else { continue }
+            let one = frames(of: [(make(stream), 0)], number: number ?? tcp.remotePort)
+            if all.count + one.count > 1_430 { break }
+            all += one
+        }
+        return all
+    }
+
+    func aborts(_ turn: Int, number: UInt16? = nil) -> [UInt8] {
+        segments(turn, number: number) { stream in
+            var s = Segment()
+            guard let tcp = stream.connection.subflow(0) else { return s }
+            s.flags = number == nil ? [.ack, .rst] : .rst
+            s.sequence = tcp.receiveNext
+            s.acknowledgement = tcp.sendNext
+            s.options.present = .fastClose
+            s.options.fastClose.receiverKey = stream.connection.localKey
+            return s
+        }
+    }
+
+    /// DATA_FIN and FIN of each, and whatever they had not acknowledged.
+    func ends(_ turn: Int) -> [UInt8] {
+        segments(turn, number: nil) { stream in
+            var s = Segment()
+            guard let tcp = stream.connection.subflow(0),
+                let i = accepted.firstIndex(where: { $0 === stream })
+            else { return s }
+            s.flags = [.ack, .fin]
+            s.sequence = tcp.receiveNext
+            s.acknowledgement = tcp.sendNext
+            s.window = 60_000
+            s.options.present = .dss
+            var mapping = DSS.Mapping()
+            let first =
+                DataSequence(MultipathHash.initialDataSequence(of: opened[i].connection.localKey))
+                + 1
+            mapping.dataSequence =
+                first + (tcp.initialReceiveSequence.distance(to: tcp.receiveNext) - 1)
+            mapping.width = .four
+            mapping.length = 1
+            s.options.dss.mapping = mapping
+            s.options.dss.dataFin = true
+            return s
+        }
     }
 
     func probes() -> [UInt8] {

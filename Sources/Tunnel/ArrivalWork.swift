@@ -1,0 +1,69 @@
+import Wire
+
+/// What the frames of one datagram make us do, in nanoseconds: those of an ordinary processor of
+/// 2020, rounded up, as `benchmarks worst` finds them.
+///
+/// Each kind of frame has its own bounds, but a peer with valid keys may put something of every
+/// kind into one datagram, or the dearest of one kind for many connections. What is beyond
+/// `maximum` counts as lost with all that stands behind it: the peer says it again, as after any
+/// loss.
+struct ArrivalWork {
+    /// Of one datagram. An honest one comes to a tenth of it.
+    static let maximum = 46_000
+    /// Whatever has not cost more than this may be followed by anything that one frame can cost, so
+    /// that nothing is put off for ever.
+    private static let minimum = 3_000
+
+    // What things cost.
+    static let frame = 100
+    static let segment = 250
+    /// Each block of a selective acknowledgement.
+    static let block = 350
+    /// Each span of a segment that is delivered, or sent again elsewhere.
+    static let span = 8
+    /// A SYN that opens or joins something.
+    static let opening = 1_900
+    /// The end of a subflow, without its spans.
+    static let subflowEnd = 1_400
+    /// An abort whose connection is found by its key.
+    static let abortByKey = 1_900
+    /// A path's state, or an address.
+    static let state = 1_000
+    /// A connection hears of its paths' changes, without its spans.
+    static let notice = 300
+    static let datagram = 400
+    static let orderedDatagram = 600
+    static let flowOpening = 1_800
+    static let flowEnd = 1_200
+
+    /// So far.
+    private(set) var spent = 0
+    /// Something was refused: nothing that follows counts.
+    private(set) var isExhausted = false
+
+    /// Whether what costs `cost` may still be done; it is counted.
+    @inline(__always) mutating func affords(_ cost: Int) -> Bool {
+        guard spent + cost <= Self.maximum || spent <= Self.minimum else {
+            isExhausted = true
+            return false
+        }
+        spent += cost
+        return true
+    }
+
+    /// Whether `affords` would be true.
+    @inline(__always) func couldAfford(_ cost: Int) -> Bool {
+        spent + cost <= Self.maximum || spent <= Self.minimum
+    }
+
+    /// Of what was counted, `cost` did not come to be.
+    @inline(__always) mutating func refund(_ cost: Int) { spent -= max(0, cost) }
+}
+
+extension DatagramFrame {
+    /// What taking one costs whose first byte is `type`.
+    static func cost(_ type: UInt8) -> Int {
+        if type & 1 != 0 { return ArrivalWork.flowOpening }
+        return type & 4 != 0 ? ArrivalWork.orderedDatagram : ArrivalWork.datagram
+    }
+}
