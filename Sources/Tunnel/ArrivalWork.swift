@@ -17,11 +17,13 @@ struct ArrivalWork {
     // What things cost.
     static let frame = 100
     static let segment = 250
+    /// The first of a connection in this datagram: its state is in no cache.
+    static let firstSegment = 1_100
     /// Each block of a selective acknowledgement.
     static let block = 350
     /// Each span of a segment that is delivered, or sent again elsewhere.
     static let span = 8
-    /// A SYN that opens or joins something.
+    /// What opens or joins something, or brings a connection's keys.
     static let opening = 1_900
     /// The end of a subflow, without its spans.
     static let subflowEnd = 1_400
@@ -35,6 +37,16 @@ struct ArrivalWork {
     static let orderedDatagram = 600
     static let flowOpening = 1_800
     static let flowEnd = 1_200
+
+    /// What a sender puts into one datagram at most, where a segment weighs 1: half of what is
+    /// read, since acknowledgements have spans besides.
+    static let maximumWeight = 32
+
+    /// How much of `maximumWeight` a segment takes that is to be sent.
+    @inline(__always) static func weight(of segment: borrowing Segment) -> Int {
+        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return 2 }
+        return segment.options.present.contains(.multipathCapable) ? 2 : 1
+    }
 
     /// So far.
     private(set) var spent = 0

@@ -109,6 +109,8 @@ struct Arrival {
     var openings = 0
     /// What its frames have cost so far.
     var work = ArrivalWork()
+    /// The connection of its latest segment.
+    var latestStream: StreamSlot?
     /// Paths that end or are silent: looked at last.
     var endings: [PathStateFrame] = []
     /// The peer closes the session, and why.

@@ -35,7 +35,7 @@ extension Session {
             retire(stream, entry.subflow, number, at: now)
             return readUnknown(frame, number, &arrival, at: now)
         }
-        guard let mostSpans = admit(host.incomingScratch, entry.subflow, of: stream, &arrival.work)
+        guard let mostSpans = admit(host.incomingScratch, entry.subflow, of: stream, &arrival)
         else { return true }
         let before = stream.connection.subflow(entry.subflow)?.undeliveredCount ?? 0
         withConnection(of: stream, at: now) { connection in
@@ -227,11 +227,14 @@ extension Session {
     /// is too much.
     private func admit(
         _ segment: borrowing Segment, _ subflow: SubflowIndex, of stream: StreamHandle,
-        _ work: inout ArrivalWork
+        _ arrival: inout Arrival
     ) -> Int? {
         let connection = stream.connection
         guard let tcp = connection.subflow(subflow) else { return 0 }
-        var cost = ArrivalWork.segment
+        let isFirst = arrival.latestStream != stream.slot
+        arrival.latestStream = stream.slot
+        var cost = isFirst ? ArrivalWork.firstSegment : ArrivalWork.segment
+        if segment.options.present.contains(.multipathCapable) { cost += ArrivalWork.opening }
         var spans = tcp.outstandingCount
         if segment.options.present.contains(.sack) {
             cost += segment.options.sack.count * ArrivalWork.block
@@ -241,10 +244,10 @@ extension Session {
             spans = 0
         } else if segment.flags.contains(.rst) {
             cost += ArrivalWork.subflowEnd
-        } else if !work.couldAfford(cost + spans * ArrivalWork.span) {
+        } else if !arrival.work.couldAfford(cost + spans * ArrivalWork.span) {
             spans = tcp.spansDelivered(by: segment)
         }
-        return work.affords(cost + spans * ArrivalWork.span) ? spans : nil
+        return arrival.work.affords(cost + spans * ArrivalWork.span) ? spans : nil
     }
 
     private func costOfEnd(_ subflow: SubflowIndex, of stream: StreamHandle) -> Int {

@@ -196,15 +196,14 @@ extension Session {
                 reset: UnsafeRawBufferPointer(start: host.headScratch, count: head),
                 number: stream.links[outgoing.subflow.value].number, at: now)
         }
-        let flags = outgoing.segment.flags
-        let opens = flags.contains(.syn) && !flags.contains(.ack)
+        let weight = ArrivalWork.weight(of: outgoing.segment)
         let isFull =
             length > path.frameSpace
-            || opens && path.waiting.openings == Limits.openingsPerDatagram
+            || path.waiting.weight + weight > ArrivalWork.maximumWeight
         if isFull, !flush(path, batch, at: now) { return }
         // the same as a loss; no datagram is that small
         guard let out = append(length, to: path) else { return }
-        if opens { path.waiting.openings += 1 }
+        path.waiting.weight += weight
         out.copyMemory(from: host.headScratch, byteCount: head)
         copy(payload, to: out + head)
     }

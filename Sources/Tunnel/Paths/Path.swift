@@ -120,10 +120,10 @@ final class WaitingFrames {
     let bytes = UnsafeMutableRawPointer.allocate(
         byteCount: DatagramBatch.maximumDatagram, alignment: 16)
     private(set) var count = 0 {
-        didSet { if count == 0 { openings = 0 } }
+        didSet { if count == 0 { weight = 0 } }
     }
-    /// SYNs among them that open or join.
-    var openings = 0
+    /// Of the segments in it (`ArrivalWork.weight`).
+    var weight = 0
     /// A question and an answer of the base size, in datagrams of their own.
     var longQuestion: ProbeFrame?
     var longAnswer: ProbeFrame?

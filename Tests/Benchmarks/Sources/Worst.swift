@@ -143,6 +143,12 @@ private struct Scenario: Sendable {
         Scenario(name: "ends of 2,000 connections", streams: 2_000) { pair in
             (0..<6).map { turn in pair.cost(pair.ends(turn)) }
         },
+        Scenario(name: "acknowledgements of 20,000 connections", streams: 20_000) { pair in
+            (0..<200).map { turn in pair.cost(pair.idleAcknowledgements(turn)) }
+        },
+        Scenario(name: "keys of 30 new connections at a time", streams: 10_000) { pair in
+            pair.openMore(until: 20_000, atOnce: 30)
+        },
         Scenario(name: "the session closed, 10,000 streams", streams: 10_000) { pair in
             [pair.cost(pair.close())]
         },
@@ -521,7 +527,7 @@ private final class HostilePair {
 
     /// Connections that the proxy opens one after another: what the concentrator pays for each of
     /// its datagrams.
-    func openMore(until n: Int) -> [Double] {
+    func openMore(until n: Int, atOnce: Int = 20) -> [Double] {
         var costs: [Double] = []
         while opened.count < n {
             opened.append(proxy.open(Target(host: .name("worst"), port: 80), at: now))
@@ -532,7 +538,7 @@ private final class HostilePair {
                 self.receive(datagram)
                 costs.append(threadTime() - start)
             }
-            if opened.count % 20 == 0 { turn() }
+            if opened.count % atOnce == 0 { turn() }
         }
         return costs
     }
@@ -894,6 +900,24 @@ private final class HostilePair {
             let stream = accepted[turn * 80 + i]
             guard let tcp = stream.connection.subflow(0) else { continue }
             let one = frames(of: [(make(stream), 0)], number: number ?? tcp.remotePort)
+            if all.count + one.count > 1_430 { break }
+            all += one
+        }
+        return all
+    }
+
+    /// Of connections far apart in memory, none of which was used lately.
+    func idleAcknowledgements(_ turn: Int) -> [UInt8] {
+        var all: [UInt8] = []
+        for i in 0..<95 {
+            let stream = accepted[(turn * 95 + i) * 7_919 % accepted.count]
+            guard let tcp = stream.connection.subflow(0) else { continue }
+            var s = Segment()
+            s.flags = .ack
+            s.sequence = tcp.receiveNext
+            s.acknowledgement = tcp.sendNext
+            s.window = 60_000
+            let one = frames(of: [(s, 0)], number: tcp.remotePort)
             if all.count + one.count > 1_430 { break }
             all += one
         }
