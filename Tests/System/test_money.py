@@ -72,6 +72,10 @@ def test_what_a_dear_uplink_carries_is_counted(w):
     w.down("wifi")
     download(w, 8_000_000)
     w.wait(lambda: abs(used(pair) - carried(w)) <= 100_000, "the count")
+    # Sent, datagrams leave many in one message; each has headers of its own, 28 bytes of 1,400.
+    result = w.start_client("upload", 16_000_000).result()
+    check(result["bytes"] == 16_000_000, f"{result}")
+    w.wait(lambda: abs(used(pair) - carried(w)) <= 100_000, "the count of what was sent")
     w.notes.append(f"counted {used(pair)}, the interface {carried(w)}")
 
     # Killed in the middle of a transfer; the next process goes on where this one was.
