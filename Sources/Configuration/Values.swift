@@ -109,7 +109,7 @@ extension Field {
     func interval(in range: ClosedRange<Interval>) -> Interval? {
         guard let text = text() else { return nil }
         let limits =
-            "give it from \(Int(range.lowerBound.seconds)) s to \(Int(range.upperBound.seconds)) s"
+            "give it from \(words(range.lowerBound)) to \(words(range.upperBound))"
         guard
             let count = quantity(
                 text,
@@ -126,6 +126,12 @@ extension Field {
                 "\(text) is too \(interval < range.lowerBound ? "short" : "long"); \(limits)")
         }
         return interval
+    }
+
+    /// As a person writes it: whole seconds, or milliseconds.
+    private func words(_ interval: Interval) -> String {
+        let milliseconds = interval.nanoseconds / 1_000_000
+        return milliseconds % 1_000 == 0 ? "\(milliseconds / 1_000) s" : "\(milliseconds) ms"
     }
 
     /// A whole number and one of `units`, with or without a space between them; nil where it is

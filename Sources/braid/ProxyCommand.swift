@@ -4,6 +4,7 @@ import Multipath
 import Page
 import Proxy
 import Shell
+import Tunnel
 import Wire
 
 /// Flags that both programs have; each wins over the configuration file.
@@ -96,6 +97,13 @@ struct ProxyCommand: ParsableCommand {
         Service(
             status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
             setMode: { word in
+                if let hint = ModeByUse.Hint(rawValue: word) {
+                    guard server.mode == .auto else {
+                        return "the mode is \(server.mode.rawValue), and a hint is for auto: "
+                            + "braid mode auto --\(word)"
+                    }
+                    return server.setMode(ModeWish(.auto, hint: hint))
+                }
                 guard let wish = ModeWish(words: word) else {
                     return "\(word) is none of full, backup, single, auto"
                 }

@@ -3,6 +3,7 @@ import Glibc
 import Multipath
 import Proxy
 import Shell
+import Tunnel
 
 /// How `status` and `mode` find the process they talk to.
 struct ControlOptions: ParsableArguments {
@@ -52,7 +53,8 @@ struct ModeCommand: ParsableCommand {
             the traffic alone.
             """)
 
-    @Argument(help: "full, backup, single or auto.") var mode: ModeChoice
+    @Argument(help: "full, backup, single or auto; left out with --in-use or --idle.")
+    var mode: ModeChoice?
     @Flag(help: "With auto: somebody uses this machine now.") var inUse = false
     @Flag(help: "With auto: nobody does; the screen is off.") var idle = false
     @OptionGroup var control: ControlOptions
@@ -61,15 +63,19 @@ struct ModeCommand: ParsableCommand {
         guard !inUse || !idle else {
             throw ValidationError("--in-use and --idle say the opposite; give one of them")
         }
-        guard mode == .auto || !inUse && !idle else {
+        guard mode != nil || inUse || idle else {
+            throw ValidationError("give a mode: full, backup, single or auto")
+        }
+        guard mode == nil || mode == .auto || !inUse && !idle else {
             throw ValidationError("--in-use and --idle are for the mode auto")
         }
     }
 
     func run() throws {
-        let wish = ModeWish(mode, hint: inUse ? .inUse : idle ? .idle : .unknown)
-        _ = try Control.ask("mode \(wish.words)", at: control.control)
-        print("mode is now \(wish.words)")
+        let hint: ModeByUse.Hint = inUse ? .inUse : idle ? .idle : .unknown
+        let words = mode.map { ModeWish($0, hint: hint).words } ?? hint.rawValue
+        _ = try Control.ask("mode \(words)", at: control.control)
+        print("mode is now \(mode == nil ? ModeWish(.auto, hint: hint).words : words)")
     }
 }
 

@@ -29,6 +29,10 @@ def test_the_mode_follows_from_use(w):
     def braid_mode(*words):
         return subprocess.run([w.braid, "mode", *words, "--control", pair.control[0]], capture_output=True, text=True)
     check("auto idle" in braid_mode("auto", "--idle").stdout, "the hint")
+    check("auto in-use" in braid_mode("--in-use").stdout, "the hint alone leaves auto as it is")
+    check(braid_mode().returncode != 0, "neither a mode nor a hint")
     check(braid_mode("full", "--idle").returncode != 0, "a hint for a fixed mode is refused")
     check(braid_mode("full").returncode == 0 and mode(pair) == ("full", None), f"a fixed mode: {mode(pair)}")
+    refused = braid_mode("--idle")
+    check(refused.returncode != 0 and "the mode is full" in refused.stderr, f"a hint alone for a fixed mode: {refused.stderr}")
     pair.alive()
