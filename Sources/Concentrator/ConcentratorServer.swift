@@ -106,6 +106,7 @@ public final class ConcentratorServer: EngineDelegate {
         }
         enrolled = loop.timer(for: self) { $0.onEnrolled?() }
         invitationEnd = loop.timer(for: self) { $0.endInvitations() }
+        unknownKeys.end(invitations: settings.formerInvitations)
         endInvitations()
         recorder.note(.started)
         log.info(
@@ -273,6 +274,7 @@ public final class ConcentratorServer: EngineDelegate {
         driver.endpoint.reconfigure(settings.endpoint, at: now)
         driver.endpoint.setUsers(settings.users, at: now)
         unknownKeys.forget(settings.users.map(\.publicKey))
+        unknownKeys.end(invitations: settings.formerInvitations)
         noteFormerInvitations(of: old.users)
         endInvitations()
         driver.endpoint.setAnnounced(settings.announce, at: now)

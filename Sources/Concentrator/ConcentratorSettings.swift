@@ -62,6 +62,11 @@ public struct ConcentratorSettings: Equatable, Sendable {
     public var users: [EndpointConfiguration.User]
     /// What the users by these names may do is to become users; by user name.
     public var invitations: [String: Invitation] = [:]
+    /// Keys of invitations that were used up, taken back, or whose time is over: who comes by one
+    /// is no machine to let in. The last `maximumFormerInvitations` are kept.
+    public var formerInvitations: [Key32] = []
+    /// How many former invitations are remembered.
+    public static let maximumFormerInvitations = 256
     /// For all users; by default the public Internet without port 25.
     public var egress = EgressPolicy()
     /// By user name; whoever has none keeps to `egress` alone.

@@ -15,16 +15,18 @@ struct UnknownKeys {
     }
     /// The latest last.
     private var latest: [Refused] = []
-    /// Invitations that are remembered when they are none any more.
-    static let maximumInvitations = 256
-    /// Their keys, the latest last.
+    /// Keys of invitations that are none any more, the latest last.
     private var formerInvitations: [Key32] = []
 
     /// They were used up, were taken back, or their time is over. To let in whoever comes with one
     /// would let in everybody who has the link.
     mutating func end(invitations keys: [Key32]) {
+        guard !keys.isEmpty else { return }
+        let ended = Set(keys)
+        formerInvitations.removeAll { ended.contains($0) }
         formerInvitations += keys
-        formerInvitations.removeFirst(max(0, formerInvitations.count - Self.maximumInvitations))
+        let maximum = ConcentratorSettings.maximumFormerInvitations
+        formerInvitations.removeFirst(max(0, formerInvitations.count - maximum))
     }
 
     /// Whether it is not a machine's key but an invitation's that was good once.

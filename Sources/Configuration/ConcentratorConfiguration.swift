@@ -82,6 +82,7 @@ extension ConcentratorConfiguration {
         for user in admitted.users { settings.userEgress[user.user.name] = user.egress }
         settings.usersWithoutNames = admitted.withoutNames
         settings.invitations = admitted.invitations
+        settings.formerInvitations = admitted.formerInvitations
         usersDirectory = admitted.directory
         self.publicAddress = publicAddress ?? []
         settings.announce = announce
@@ -142,6 +143,8 @@ extension ConcentratorConfiguration {
         var directory: UserDirectory?
         var users: [ConfiguredUser]
         var invitations: [String: ConcentratorSettings.Invitation] = [:]
+        /// Keys of those that are none any more.
+        var formerInvitations: [Key32] = []
         var withoutNames: Set<String> { Set(users.filter { !$0.hasNames }.map(\.user.name)) }
 
         init(_ table: Table<ConcentratorKey>, folder: String, own: Key32?) {
@@ -158,7 +161,9 @@ extension ConcentratorConfiguration {
                 } ?? []
             guard let directory, let field = table[.usersDirectory] else { return }
             var invitations: [String: ConcentratorSettings.Invitation] = [:]
-            directory.read(field, own: own, users: &users) { invitations[$0] = $1 }
+            formerInvitations = directory.formerInvitations()
+            let over = directory.read(field, own: own, users: &users) { invitations[$0] = $1 }
+            formerInvitations += over
             self.invitations = invitations
         }
     }
@@ -299,16 +304,19 @@ extension Field {
 
 extension UserDirectory {
     /// Reads all its files into `users`; what is wrong stands in the report. Invitations are users,
-    /// too, by a name that no other has; those whose time is over are left out.
+    /// too, by a name that no other has; those whose time is over are left out. Returns the keys of
+    /// these.
     fileprivate func read(
         _ field: Field, own: Key32?, users: inout [ConfiguredUser],
         invited: (_ name: String, ConcentratorSettings.Invitation) -> Void
-    ) {
+    ) -> [Key32] {
+        var over: [Key32] = []
         let names: [String]
         do throws(SystemError) {
             names = try self.names()
         } catch {
-            return field.complain("can't \(error)")
+            field.complain("can't \(error)")
+            return []
         }
         for name in names {
             let path = file(of: name)
@@ -325,7 +333,10 @@ extension UserDirectory {
                     field.complain("stands beside a public_key; leave one of them out")
                 }
                 guard let invitation = InvitedUser(field) else { continue }
-                if let expires = invitation.expires, expires <= UniversalTime.now { continue }
+                if let expires = invitation.expires, expires <= UniversalTime.now {
+                    over.append(invitation.publicKey)
+                    continue
+                }
                 let user = EndpointConfiguration.User(
                     name: ConcentratorSettings.Invitation.prefix + name,
                     publicKey: invitation.publicKey,
@@ -349,5 +360,6 @@ extension UserDirectory {
                 .map { EgressRules($0, isPrivateDenied: false) }
             users.append(ConfiguredUser(user: user, egress: egress, hasNames: names == .true))
         }
+        return over
     }
 }

@@ -67,31 +67,40 @@ public struct UserDirectory: Equatable, Sendable {
 
     // MARK: Writing
 
+    private static let heading = "# Written by braid on"
+
     /// What the text of a user's file is. `when`: a day, for a person.
     public static func text(publicKey: Key32, when: String) -> String {
-        "# Written by braid on \(when).\npublic_key: \"\(publicKey.base64)\"\n"
+        "\(heading) \(when).\npublic_key: \"\(publicKey.base64)\"\n"
     }
 
     /// The file of one who is invited. `expires`: seconds since 1970, nil: never. `uses`: machines.
     public static func text(invitation: Key32, expires: Int64?, uses: Int, when: String) -> String {
-        "# Written by braid on \(when).\n"
+        "\(heading) \(when).\n"
             + InvitedUser.line(publicKey: invitation, expires: expires, uses: uses) + "\n"
     }
 
-    /// Whether a user or an open invitation has the name here; one whose time is over has not.
+    /// Whether a user or an open invitation has the name here; one whose time is over has not,
+    /// unless a person wrote more into its file.
     public func isTaken(_ name: String) -> Bool {
-        guard access(file(of: name), F_OK) == 0 else { return false }
-        guard let text = try? read(name),
-            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("invitation:") }),
-            let expires = InvitedUser(line: String(line))?.expires
-        else { return true }
-        return expires > UniversalTime.now
+        switch holder(of: name) {
+        case .nobody, .overInvitation: false
+        case .user, .editedInvitation: true
+        }
     }
 
     /// Writes a new file. Throws where the name is taken, or it can't be written.
     public func add(_ name: String, _ text: String) throws(Failure) {
         try locked { () throws(Failure) in
-            guard !isTaken(name) else {
+            switch holder(of: name) {
+            case .nobody: break
+            case .overInvitation(let key): noteFormer(key)
+            case .editedInvitation:
+                throw Failure(
+                    description:
+                        "the time of \(name)'s invitation is over, but \(file(of: name)) holds more"
+                        + " than that; keep what you need, then: braid user remove \(name)")
+            case .user:
                 throw Failure(
                     description:
                         "there is a user \(name) already; remove it first with: braid user remove \(name)"
@@ -104,7 +113,12 @@ public struct UserDirectory: Equatable, Sendable {
     /// Removes a user's file; false where there is none.
     public func remove(_ name: String) throws(Failure) -> Bool {
         try locked { () throws(Failure) in
-            if unlink(file(of: name)) == 0 { try sync(); return true }
+            let invited = (try? read(name)).flatMap { InvitedUser(file: $0) }
+            if unlink(file(of: name)) == 0 {
+                if let invited { noteFormer(invited.publicKey) }
+                try sync()
+                return true
+            }
             guard errno == ENOENT else { throw failure("remove \(file(of: name))") }
             return false
         }
@@ -128,6 +142,7 @@ public struct UserDirectory: Equatable, Sendable {
             if invited.uses == 1 {
                 lines[place] = line
                 try replace(name, by: lines.joined(separator: "\n"))
+                noteFormer(invited.publicKey)
                 return name
             }
             let user = freeName(after: name, besides: taken)
@@ -148,14 +163,57 @@ public struct UserDirectory: Equatable, Sendable {
             .first { !taken.contains($0) && access(file(of: $0), F_OK) != 0 && Self.isName($0) }
     }
 
+    // MARK: Names and former invitations
+
+    /// Whose a name is.
+    private enum Holder {
+        case nobody, user
+        /// Its time is over, and the file holds what braid wrote, or also what a person did.
+        case overInvitation(Key32), editedInvitation
+    }
+
+    private func holder(of name: String) -> Holder {
+        guard access(file(of: name), F_OK) == 0 else { return .nobody }
+        guard let text = try? read(name), let invited = InvitedUser(file: text),
+            let expires = invited.expires, expires <= UniversalTime.now
+        else { return .user }
+        let isEdited = text.split(separator: "\n").contains {
+            !$0.hasPrefix("invitation:") && !$0.hasPrefix(Self.heading)
+        }
+        return isEdited ? .editedInvitation : .overInvitation(invited.publicKey)
+    }
+
+    /// A hidden file beside the users', which outlives the process.
+    private var formerFile: String { "\(path)/.former-invitations" }
+
+    /// Keys of invitations that were used up, taken back or replaced: the latest ones, the last one
+    /// last. Empty where none can be read.
+    func formerInvitations() -> [Key32] {
+        guard let text = try? contents(of: formerFile) else { return [] }
+        return text.split(separator: "\n").suffix(ConcentratorSettings.maximumFormerInvitations)
+            .compactMap { Key32(base64: String($0)) }
+    }
+
+    /// Inside of the lock. It makes a better message and nothing else: nothing fails where it can't
+    /// be written.
+    private func noteFormer(_ key: Key32) {
+        let keys = formerInvitations().filter { $0 != key } + [key]
+        let text = keys.suffix(ConcentratorSettings.maximumFormerInvitations)
+            .map { "\($0.base64)\n" }.joined()
+        try? replace(file: formerFile, new: formerFile + ".new", by: text)
+    }
+
     private func read(_ name: String) throws(Failure) -> String {
-        let descriptor = open(
-            file(of: name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-        guard descriptor >= 0 else { throw failure("read \(file(of: name))") }
+        try contents(of: file(of: name))
+    }
+
+    private func contents(of file: String) throws(Failure) -> String {
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+        guard descriptor >= 0 else { throw failure("read \(file)") }
         defer { close(descriptor) }
         var bytes = [UInt8](repeating: 0, count: Self.maximumFile)
         let count = Glibc.read(descriptor, &bytes, bytes.count)
-        guard count >= 0, count < bytes.count else { throw failure("read \(file(of: name))") }
+        guard count >= 0, count < bytes.count else { throw failure("read \(file)") }
         return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
@@ -171,7 +229,10 @@ public struct UserDirectory: Equatable, Sendable {
     /// The file belongs to whom the directory belongs, so that the program can read it whoever
     /// wrote it.
     private func replace(_ name: String, by text: String) throws(Failure) {
-        let new = "\(path)/.\(name).new"
+        try replace(file: file(of: name), new: "\(path)/.\(name).new", by: text)
+    }
+
+    private func replace(file: String, new: String, by text: String) throws(Failure) {
         unlink(new)  // of a process that was killed just here; nobody else is inside of the lock
         let descriptor = open(
             new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
@@ -186,8 +247,8 @@ public struct UserDirectory: Equatable, Sendable {
         guard stat(path, &about) == 0, fchmod(descriptor, 0o600) == 0,
             geteuid() != 0 || fchown(descriptor, about.st_uid, about.st_gid) == 0,
             write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0,
-            rename(new, file(of: name)) == 0
-        else { throw failure("write \(file(of: name))") }
+            rename(new, file) == 0
+        else { throw failure("write \(file)") }
         isWritten = true
         try sync()
     }
@@ -224,6 +285,13 @@ struct InvitedUser: Equatable {
         self.publicKey = publicKey
         self.expires = expires
         self.uses = uses
+    }
+
+    /// That of a user's file; nil where it is no invitation.
+    init?(file text: String) {
+        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("invitation:") })
+        else { return nil }
+        self.init(line: String(line))
     }
 
     /// Reads such a line, as a reader of the file does.

@@ -29,6 +29,21 @@ import Testing
         #expect(keys.list(at: .zero).map(\.publicKey) == [key(1).base64, key(2).base64])
     }
 
+    @Test func theLatestInvitationsAreRemembered() {
+        var keys = UnknownKeys()
+        let maximum = ConcentratorSettings.maximumFormerInvitations
+        func former(_ n: Int) -> Key32 {
+            ([UInt8(n >> 8), UInt8(n & 255)] + [UInt8](repeating: 7, count: 30))
+                .withUnsafeBytes { Key32($0) }
+        }
+        keys.end(invitations: (0..<maximum).map(former))
+        // What is told again counts once, and as the latest.
+        keys.end(invitations: [former(0)])
+        keys.end(invitations: [former(maximum)])
+        #expect(keys.isFormerInvitation(former(0)) && keys.isFormerInvitation(former(2)))
+        #expect(keys.isFormerInvitation(former(maximum)) && !keys.isFormerInvitation(former(1)))
+    }
+
     @Test func usersAreUnknownNoMore() {
         var keys = UnknownKeys()
         keys.note(key(1), remote, at: .zero)

@@ -129,6 +129,67 @@ import Wire
         #expect(try read(scratch).settings.users.map(\.name) == ["bob", "late"])
     }
 
+    /// Whoever comes by one after a restart is told so, and not shown as a machine to let in.
+    @Test func formerInvitationsOutliveTheProcess() throws {
+        let scratch = Scratch(), directory = directory(scratch)
+        func invite(_ name: String, _ n: UInt8, expires: Int64?) throws {
+            try directory.add(
+                name,
+                UserDirectory.text(
+                    invitation: Self.publicKey(n), expires: expires, uses: 1, when: "today"))
+        }
+        func former() throws -> Set<Key32> { Set(try read(scratch).settings.formerInvitations) }
+        try invite("late", 3, expires: 1)
+        try invite("used", 4, expires: nil)
+        try invite("back", 5, expires: nil)
+        #expect(try former() == [Self.publicKey(3)], "whose time is over")
+        _ = try directory.enrol(Self.publicKey(6), by: "used", besides: [])
+        #expect(try former() == [Self.publicKey(3), Self.publicKey(4)], "used up")
+        #expect(try directory.remove("back"))
+        #expect(try former() == Set([3, 4, 5].map(Self.publicKey)), "taken back")
+        try invite("late", 7, expires: nil)
+        #expect(try former() == Set([3, 4, 5].map(Self.publicKey)), "replaced")
+        #expect(try directory.remove("used"))
+        #expect(try former() == Set([3, 4, 5].map(Self.publicKey)), "a user's key is none")
+        // Bounded, and no user's file.
+        for n in 1...300 {
+            try invite("many", UInt8(8 + n % 200), expires: nil)
+            #expect(try directory.remove("many"))
+        }
+        let keys = try read(scratch).settings.formerInvitations
+        #expect(keys.count == 203 && Set(keys).count == 203)
+        #expect(keys.last == Self.publicKey(UInt8(8 + 300 % 200)))
+        let file = "\(scratch.folder)/users/.former-invitations"
+        let all = (0..<400).map { n -> String in
+            let bytes = [UInt8](repeating: UInt8(n % 256), count: 30) + [1, UInt8(n / 256)]
+            return bytes.withUnsafeBytes { Key32($0) }.base64
+        }
+        try Data((all.joined(separator: "\n") + "\nnonsense\n").utf8).write(
+            to: URL(fileURLWithPath: file))
+        #expect(try read(scratch).settings.formerInvitations.count == 255)
+        #expect(try read(scratch).settings.users.map(\.name) == ["invitation:late"])
+    }
+
+    /// What a person wrote beside an invitation is not replaced with it.
+    @Test func whatAPersonWroteIsKept() throws {
+        let scratch = Scratch(), directory = directory(scratch)
+        let text = UserDirectory.text(
+            invitation: Self.publicKey(4), expires: 1, uses: 1, when: "today")
+        for more in ["# of the third floor\n", "egress: { deny: [\"*:6660-6669\"] }\n"] {
+            scratch.write(text + more, to: "users/late.yaml")
+            #expect(directory.isTaken("late"))
+            do {
+                try directory.add("late", text)
+                Issue.record("it was replaced")
+            } catch {
+                #expect(
+                    "\(error)".contains("holds more") && "\(error)".contains("user remove late"))
+            }
+        }
+        #expect(try directory.remove("late"))
+        try directory.add("late", text)
+    }
+
     @Test func anInvitationForSeveralMachines() throws {
         let scratch = Scratch(), directory = directory(scratch)
         try directory.add(

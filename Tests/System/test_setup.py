@@ -67,7 +67,7 @@ def test_a_pair_in_two_commands(w):
     control = f"{w.folder}/c.sock"
     with open(config, "a") as file:
         file.write(f"egress: {{ deny: [] }}\nuser: root\ncontrol: {control}\n")
-    w.start(w.net, [w.braid, "concentrator", "--config", config], "concentrator")
+    concentrator = w.start(w.net, [w.braid, "concentrator", "--config", config], "concentrator")
     w.wait(lambda: os.path.exists(control), "the concentrator")
     # What can't be a proxy does not use the invitation up.
     for wrong in ("bogus", "mixed://0.0.0.0:1080", "socks6://127.0.0.1:1080"):
@@ -113,7 +113,21 @@ def test_a_pair_in_two_commands(w):
     w.wait(lambda: w.curl("http://origin.test/where", limit=5).returncode == 0, "a page", 20)
     listed = done(w, "user", "list", "--config", config)
     check(listed.startswith("alice") and "invited" not in listed, listed)
-    users(w, config, control)
+    late = users(w, config, control)
+    after_a_restart(w, config, control, concentrator, (link, late))
+
+
+def after_a_restart(w, config, control, concentrator, links):
+    """Who comes by an invitation that was used up or whose time is over is no stranger to let in, still."""
+    concentrator.terminate()
+    w.wait(lambda: concentrator.poll() is not None, "the concentrator's end", 40)
+    w.start(w.net, [w.braid, "concentrator", "--config", config], "concentrator2")
+    w.wait(lambda: braid(w, "status", "--control", control).returncode == 0, "the next concentrator")
+    for link in links:
+        refused = braid(w, "join", link, "--run-as", "root", "--folder", f"{w.folder}/thief", space=w.app)
+        check(refused.returncode == 1 and "its time is over" in refused.stderr, f"{refused}")
+    check(w.text("concentrator2").count("an invitation that is none any more was tried") >= 2, w.text("concentrator2"))
+    check("user add NAME" not in braid(w, "status", "--control", control).stdout, "an old invitation is shown as a stranger")
 
 
 def users(w, config, control):
@@ -147,3 +161,4 @@ def users(w, config, control):
     w.wait(lambda: w.curl("http://origin.test/where", proxy="--socks5-hostname 127.0.0.1:1090", limit=5).returncode == 0,
            "the stranger to be let in", 30)
     check(w.text("proxy").count("session opened") == 1, "alice's session did not live on")
+    return link
