@@ -288,7 +288,7 @@ public final class Connection {
         sender.startAgain(edge: framing.earlyWindow)
         shadowing = Shadowing(at: now)
         turn.burst = nil
-        fin.repeats = 0
+        fin.repeats.reset()
         fin.dueAt = now
         timers.clear(.persist)
         inputChanged(at: now)

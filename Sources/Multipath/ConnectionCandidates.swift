@@ -104,7 +104,7 @@ extension Connection {
     /// knowing.
     func anotherMember() -> MemberSubflow? {
         for i in 0..<members.count {
-            if let member = members[(fin.repeats / 2 + i) % members.count],
+            if let member = members[(fin.repeats.count / 2 + i) % members.count],
                 member.health != .lost,
                 mayCarryData(member)
             {

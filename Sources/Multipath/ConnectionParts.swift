@@ -36,14 +36,15 @@ struct ConnectionWriter {
     /// When that was last so.
     var heldAt = Instant(nanoseconds: .min / 2)
     /// Probes of the peer's closed window without an answer.
-    var persistBackoff = 0
+    var persist = Backoff(maximumDoublings: 6)
 }
 
 /// Our DATA_FIN.
 struct DataFin {
     /// Not sent before; counts only while it may be (`DataSender.isFinDue`).
     var dueAt = Instant.zero
-    var repeats = 0
+    /// Sent so often, and not acknowledged.
+    var repeats = Backoff()
 }
 
 /// How far the connection's end, or its beginning, was reported, and what ends it.

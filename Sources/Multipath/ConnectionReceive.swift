@@ -279,7 +279,7 @@ extension Connection {
             if sender.acknowledge(full) {
                 let edge = sender.edge
                 sender.openWindow(from: full, bytes: window)
-                if sender.edge > edge { writer.persistBackoff = 0; timers.clear(.persist) }
+                if sender.edge > edge { writer.persist.reset(); timers.clear(.persist) }
                 if sender.acknowledged > before || sender.isFinAcknowledged != finBefore {
                     dataAcknowledged()
                 }

@@ -66,7 +66,7 @@ extension Connection {
     /// section 3.8.6.1).
     private func probeWindow() {
         guard sender.isWindowBlocked, let member = bestMember() else { return }
-        writer.persistBackoff = min(writer.persistBackoff + 1, 6)
+        writer.persist.failed()
         member.tcp.requestProbe()
         turn.phase = .control
     }
@@ -77,9 +77,7 @@ extension Connection {
         else { timers.clear(.persist); return }
         guard !timers.isSet(.persist), let member = bestMember() else { return }
         timers[.persist] =
-            now
-            + max(member.tcp.retransmissionTimeout, .milliseconds(200))
-            * Int64(1 << writer.persistBackoff)
+            now + writer.persist.wait(max(member.tcp.retransmissionTimeout, .milliseconds(200)))
     }
 
     /// Idle rings give back the memory that they don't need: ten thousand idle connections must be

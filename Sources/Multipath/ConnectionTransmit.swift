@@ -358,7 +358,7 @@ extension Connection {
     private func dataFin(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard sender.isFinDue, fin.dueAt <= now else { return false }
         if sendsPlain { finishPlain(); return false }
-        guard let member = fin.repeats % 2 == 0 ? bestMember() : anotherMember() else {
+        guard let member = fin.repeats.count % 2 == 0 ? bestMember() : anotherMember() else {
             fin.dueAt = now + .milliseconds(100)  // no subflow may carry it yet
             return false
         }
@@ -368,12 +368,13 @@ extension Connection {
             acknowledge(on: member, at: now, into: &out)
             return true
         }
-        let interval =
-            max(member.tcp.retransmissionTimeout, .milliseconds(100))
-            * Int64(1 << min(fin.repeats, 7))
-        fin.repeats += 1
+        fin.dueAt =
+            now
+            + fin.repeats.wait(
+                max(member.tcp.retransmissionTimeout, .milliseconds(100)),
+                maximum: Self.maximumFinInterval)
+        fin.repeats.failed()
         raw.finSentAt = now
-        fin.dueAt = now + min(interval, Self.maximumFinInterval)
         begin(&out)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offered,

@@ -27,9 +27,7 @@ struct RetransmissionTimeout {
 
     /// RFC 6298 sections 2 and 5.5.
     var value: Interval {
-        let doubled =
-            doublings > 20 ? maximum : Interval(nanoseconds: base.nanoseconds << Int64(doublings))
-        return min(doubled, maximum)
+        base.doubled(doublings, maximum: maximum)
     }
 
     /// The round trip was measured (section 2.3).

@@ -70,7 +70,7 @@ extension Subflow {
         }
         peerWindowBytes = Int(segment.window) << Int(peerScale)
         largestPeerWindow = max(largestPeerWindow, peerWindowBytes)
-        if peerWindowBytes > 0 { timers.clear(.persist); persistBackoffs = 0 }
+        if peerWindowBytes > 0 { timers.clear(.persist); persistBackoff.reset() }
         // RFC 9293 section 3.8.6.1: a peer that answers with a closed window is not given up.
         if configuration.windowScope == .subflow, peerWindowBytes == 0, !board.isEmpty {
             timers[.giveUp] = now + configuration.giveUpAfter

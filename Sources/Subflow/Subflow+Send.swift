@@ -141,10 +141,10 @@ extension Subflow {
             !timers.isSet(.persist),
             !probeIsDue
         else { return }
-        let wait = Interval(
-            nanoseconds: max(timeout.value, configuration.minimumRTO).nanoseconds
-                << Int64(persistBackoffs))
-        timers[.persist] = now + min(wait, configuration.maximumRTO)
+        timers[.persist] =
+            now
+            + persistBackoff.wait(
+                max(timeout.value, configuration.minimumRTO), maximum: configuration.maximumRTO)
     }
 
     /// What the whole stream waits for goes first at every second time-out in a row. The first span

@@ -39,7 +39,7 @@ extension Subflow {
             timers[.retransmission] = now + timeout.value
         }
         if timers.takeIfDue(.persist, at: now) {
-            persistBackoffs = min(persistBackoffs + 1, 16)
+            persistBackoff.failed()
             probeIsDue = true
         }
     }

@@ -157,7 +157,7 @@ public final class Subflow {
         case memoryRelease
     }
     var timers = TimerTable<Timer>()
-    var persistBackoffs = 0
+    var persistBackoff = Backoff()
 
     /// Since it was opened.
     public struct Statistics: Sendable {

@@ -10,9 +10,13 @@ struct SessionHandshakes {
     var resumptions = 0
     /// At the proxy: since when no path works; nil while one does.
     var pathlessSince: Instant?
+    /// At the proxy: handshakes in a row that brought no path full datagrams pass.
+    var pathless = Backoff()
     /// At the proxy: how long no path may work before another handshake is tried although
-    /// something is heard; twice as long after each that brought no path full datagrams pass.
-    var pathlessWait = Limits.handshakeWithoutPath
+    /// something is heard.
+    var pathlessWait: Interval {
+        pathless.wait(Limits.handshakeWithoutPath, maximum: Limits.maximumHandshakeWithoutPath)
+    }
     /// At the concentrator: a process that began later on the same machine has a session with the
     /// same key.
     var hasFollower = false

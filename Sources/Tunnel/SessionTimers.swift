@@ -117,7 +117,7 @@ extension Session {
     private func derive(at now: Instant) {
         if hasUsablePath {
             handshakes.pathlessSince = nil
-            if hasProvenPath { handshakes.pathlessWait = Limits.handshakeWithoutPath }
+            if hasProvenPath { handshakes.pathless.reset() }
         } else if handshakes.pathlessSince == nil {
             handshakes.pathlessSince = now
         }

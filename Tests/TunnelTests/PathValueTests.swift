@@ -177,3 +177,12 @@ import Testing
         #expect(waiting.count == 0 && waiting.take().isEmpty)
     }
 }
+
+/// A process that stood still measures a round trip of minutes.
+@Test func noRoundTripMakesAPathsTimeOutLongerThanTenSeconds() {
+    var path = PathRoundTrip()
+    path.add(.milliseconds(30), at: .zero)
+    #expect(path.probeTimeout < .milliseconds(120))
+    path.add(.seconds(534), at: .zero)
+    #expect(path.probeTimeout == .seconds(10))
+}

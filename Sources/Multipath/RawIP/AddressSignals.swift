@@ -30,7 +30,7 @@ extension Connection {
         option.port = port
         option.hmac = Self.proof(sender: localKey, receiver: remoteKey, id, address, port)
         raw.awaitingEcho.removeAll { $0.option.id == id }
-        raw.awaitingEcho.append(.init(option: option, deadline: now + repeatInterval, repeats: 0))
+        raw.awaitingEcho.append(.init(option: option, deadline: now + repeatInterval))
         raw.signals.append(.add(option))
         inputChanged(at: now)
     }
@@ -138,13 +138,13 @@ extension Connection {
         var i = 0
         while i < raw.awaitingEcho.count {
             guard raw.awaitingEcho[i].deadline <= now else { i += 1; continue }
-            guard raw.awaitingEcho[i].repeats < Self.maximumRepeats else {
+            guard raw.awaitingEcho[i].repeats.count < Self.maximumRepeats else {
                 raw.awaitingEcho.remove(at: i)
                 continue
             }
-            raw.awaitingEcho[i].repeats += 1
+            raw.awaitingEcho[i].repeats.failed()
             raw.awaitingEcho[i].deadline =
-                now + repeatInterval * Int64(1 << raw.awaitingEcho[i].repeats)
+                now + raw.awaitingEcho[i].repeats.wait(repeatInterval)
             raw.signals.append(.add(raw.awaitingEcho[i].option))
             turn.phase = .control
             i += 1

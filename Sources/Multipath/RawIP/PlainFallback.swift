@@ -152,14 +152,14 @@ extension Connection {
         let before = sender.acknowledged
         if acknowledged > before {
             _ = sender.acknowledge(sender.sequence(at: acknowledged))
-            writer.persistBackoff = 0
+            writer.persist.reset()
             dataAcknowledged()
         }
         if segment.flags.contains(.ack) {
             let edge = sender.edge
             sender.openWindow(
                 from: sender.sequence(at: sender.acknowledged), bytes: member.tcp.peerWindow)
-            if sender.edge > edge { writer.persistBackoff = 0; timers.clear(.persist) }
+            if sender.edge > edge { writer.persist.reset(); timers.clear(.persist) }
         }
         if sender.isOnlyFinUnacknowledged, member.tcp.finAcknowledged {
             sender.assumeFinAcknowledged()

@@ -27,7 +27,7 @@ struct RawIPState {
 
     /// How often data went again in vain that the subflows have delivered and the peer has not
     /// acknowledged, and from where (`Timer.dataRepeat`).
-    var repeats = 0
+    var repeats = Backoff(maximumDoublings: 6)
     var repeatedFrom: UInt64 = 0
 
     /// Address signals that wait to be sent, in order.
@@ -54,7 +54,7 @@ struct RawIPState {
     struct Advertisement {
         var option: AddAddress
         var deadline: Instant
-        var repeats: Int
+        var repeats = Backoff()
     }
 }
 

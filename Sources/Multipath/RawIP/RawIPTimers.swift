@@ -48,12 +48,12 @@ extension Connection {
             let member = bestMember()
         else { timers.clear(.dataRepeat); return }
         if raw.repeatedFrom != from {
-            raw.repeatedFrom = from; raw.repeats = 0; timers.clear(.dataRepeat)
+            raw.repeatedFrom = from; raw.repeats.reset(); timers.clear(.dataRepeat)
         }
         guard !timers.isSet(.dataRepeat) else { return }
         timers[.dataRepeat] =
-            now + max(member.tcp.retransmissionTimeout, Self.minimumRepeatInterval)
-            * Int64(1 << min(raw.repeats, 6))
+            now
+            + raw.repeats.wait(max(member.tcp.retransmissionTimeout, Self.minimumRepeatInterval))
     }
 
     private static let minimumRepeatInterval = Interval.milliseconds(200)
@@ -68,7 +68,7 @@ extension Connection {
     }
 
     private func repeatData() {
-        raw.repeats += 1
+        raw.repeats.failed()
         let maximum = UInt64(Self.repeatedSegments * configuration.subflow.maximumSegmentSize)
         sender.reinject(sender.acknowledged, min(sender.next, sender.acknowledged + maximum))
         turn.phase = .control

@@ -9,7 +9,7 @@ import Wire
 struct FlowNumbers {
     private struct Closing {
         var number: UInt16
-        var wait: Interval
+        var again = Repeater()
     }
     private enum State {
         case open
@@ -62,7 +62,7 @@ struct FlowNumbers {
     /// The flow has ended here: said at once and until it is confirmed.
     mutating func close(_ number: UInt16, at now: Instant) {
         guard case .open = states[number] else { return }
-        let entry = Closing(number: number, wait: .zero)
+        let entry = Closing(number: number)
         let index: Int
         if let free = freeClosings.popLast() {
             index = free
@@ -94,10 +94,8 @@ struct FlowNumbers {
         while said < maximum, let index = repeats.popDue(at: now) {
             announce(closing[index].number)
             said += 1
-            let before = closing[index].wait
-            closing[index].wait =
-                before == .zero ? wait : min(before * 2, Limits.maximumSignalInterval)
-            repeats.set(index, now + closing[index].wait)
+            closing[index].again.sent(at: now, first: wait, maximum: Limits.maximumSignalInterval)
+            repeats.set(index, closing[index].again.at)
         }
         blockedUntil = repeats.next <= now ? now + .milliseconds(10) : .zero
     }

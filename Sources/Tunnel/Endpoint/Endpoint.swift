@@ -236,15 +236,19 @@ struct UplinkState {
     var uplink: Uplink
     var isUp = true
     var retryAt = Instant.distantFuture
-    private var timeout = Interval.milliseconds(200)
+    /// In a row, without an answer between them.
+    private var failures = Backoff()
+    /// A failed uplink is tried again after the first, doubled up to the second.
+    private static let firstRetry = Interval.milliseconds(200), maximumRetry = Interval.seconds(5)
+
     init(uplink: Uplink) { self.uplink = uplink }
 
     mutating func fail(at now: Instant) {
         isUp = false
-        retryAt = now + timeout
-        timeout = min(timeout * 2, .seconds(5))
+        retryAt = now + failures.wait(Self.firstRetry, maximum: Self.maximumRetry)
+        failures.failed()
     }
     mutating func retry() { isUp = true; retryAt = .distantFuture }
     /// A path through it was answered.
-    mutating func proved() { timeout = .milliseconds(200) }
+    mutating func proved() { failures.reset() }
 }

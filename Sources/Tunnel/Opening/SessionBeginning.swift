@@ -28,8 +28,7 @@ extension Session {
 
     /// Proxy: it goes on, with new keys.
     func resume(_ arrival: WelcomeArrival, at now: Instant) {
-        handshakes.pathlessWait = min(
-            handshakes.pathlessWait * 2, Limits.maximumHandshakeWithoutPath)
+        handshakes.pathless.failed()
         keepStreams(at: now)
         greet(arrival, at: now)
         for case let path? in paths where path.isOpen && path.health != .usable {

@@ -39,6 +39,9 @@ struct PathMTU {
     static let raiseInterval = Interval.seconds(600)
     /// After a black hole, doubled from one to the next up to `raiseInterval`.
     static let firstRetry = Interval.seconds(2)
+    /// After `maximumTries` the base size is asked for this long after the last time, doubled from
+    /// one to the next.
+    static let firstBaseWait = Interval.milliseconds(50), maximumBaseWait = firstBaseWait * 128
     /// Answers are taken for so long.
     static let latest = Interval.seconds(10)
     /// Nothing at all was heard during a search: it is begun again after this.
@@ -54,7 +57,7 @@ struct PathMTU {
     private var state = State.unproven
     /// The smallest size known not to pass.
     private var tooLong: Int
-    private var retry = PathMTU.firstRetry
+    private var blackHoles = Backoff()
     /// Sizes of probes that wait for the next flush: a size, and how often.
     private var due: (size: Int, count: Int) = (0, 0)
     /// A short probe goes along with the last try of a size, so that silence tells something of it.
@@ -95,8 +98,10 @@ struct PathMTU {
 
     mutating func askedBase(at now: Instant) {
         baseAsked += 1
-        let doublings = min(max(0, baseAsked - Self.maximumTries), 7)
-        baseAt = now + .milliseconds(50) * Int64(1 << doublings)
+        baseAt =
+            now
+            + Self.firstBaseWait.doubled(
+                baseAsked - Self.maximumTries, maximum: Self.maximumBaseWait)
     }
 
     /// A datagram of the base size was answered.
@@ -106,6 +111,7 @@ struct PathMTU {
         lastVerified = now
         if tooLong <= ceiling {
             // A black hole was found: what lies above is looked at later.
+            let retry = blackHoles.wait(Self.firstRetry, maximum: Self.raiseInterval)
             state = .complete(until: now + retry)
         } else {
             tryNext(at: now, timeout: timeout)
@@ -134,7 +140,7 @@ struct PathMTU {
         switch state {
         case .trying(let tried, _, _, _) where tried == size:
             current = size
-            retry = Self.firstRetry
+            blackHoles.reset()
             tryNext(at: now, timeout: timeout)
             return .grew
         case .trying, .complete:
@@ -275,7 +281,7 @@ struct PathMTU {
         due = (0, 0)
         baseAsked = 0
         baseAt = now
-        retry = min(retry * 2, Self.raiseInterval)
+        blackHoles.failed()
         state = .unproven
         return .shrank
     }

@@ -50,17 +50,15 @@ struct StreamJoining {
     /// Its timer was due, or the peer asked: joins are looked for when it is next its turn, however
     /// long that takes. A timer that stayed due until then would be looked at all the time.
     var isDue = false
-    private(set) var retries = 0
+    private var retries = Backoff()
     /// Listener: when the proxy is asked again for a subflow, and how often it was.
     var request = Repeater()
 
     /// A subflow ended that the paths give no reason for: how long to wait before another try,
     /// twice as long each time.
     mutating func nextTimeout() -> Interval {
-        var timeout = Limits.firstJoinRetry
-        for _ in 0..<min(retries, 10) { timeout = min(timeout * 2, Limits.maximumJoinRetry) }
-        retries += 1
-        return timeout
+        defer { retries.failed() }
+        return retries.wait(Limits.firstJoinRetry, maximum: Limits.maximumJoinRetry)
     }
 }
 
