@@ -12,11 +12,12 @@ import Wire
 ///
 /// This file has its state and the application's side. `ConnectionReceive` takes segments,
 /// `ConnectionEnds` what ends a subflow or the connection; `ConnectionTransmit` makes segments,
-/// `ConnectionCandidates` says which subflow carries them, `ConnectionCopies` and
-/// `ConnectionRedundancy` what goes on a second one, and `ConnectionOptions` what MPTCP adds;
-/// `ConnectionHandshake` opens and joins, `ConnectionSubflows` tells of its subflows;
-/// `ConnectionTimers` keeps time, `ConnectionPaths` hears of the paths' health. `Framing` says what
-/// sealed segments (`ConnectionSealing`) and raw IP (`RawIP/`) have different.
+/// `ConnectionRetransmit` those that go again, `ConnectionCandidates` says which subflow carries
+/// them, `ConnectionCopies` and `ConnectionRedundancy` what goes on a second one, and
+/// `ConnectionOptions` what MPTCP adds; `ConnectionHandshake` opens and joins, `ConnectionSubflows`
+/// tells of its subflows; `ConnectionTimers` keeps time, `ConnectionPaths` hears of the paths'
+/// health. `Framing` says what sealed segments (`ConnectionSealing`) and raw IP (`RawIP/`) have
+/// different.
 public final class Connection {
     /// Who opened it.
     public enum Role: Sendable { case initiator, listener }

@@ -203,58 +203,10 @@ extension Connection {
 
     /// MP_JOIN's second and third packet, and the evidence that the peer has our proof.
     func takeJoin(_ segment: borrowing Segment, member: MemberSubflow, at now: Instant) {
-        let options = segment.options.present
-        if member.kind == .initial {
-            if options.contains(.dss), !member.isOpener, remoteKey != nil { raw.peerHasKeys = true }
-            guard member.isOpener, !member.proof.isKnownToPeer, options.contains(.dss) else {
-                return
-            }
-            let dss = segment.options.dss
-            let saysKeysArrived =
-                !framing.confirmsKeysByWideAcknowledgement || dss.acknowledgementWidth == .eight
-            if dss.acknowledgement != nil, saysKeysArrived {
-                member.proof.isKnownToPeer = true
-                raw.peerHasKeys = true
-                member.timers.clear(.keyProof)
-            }
-            return
-        }
+        if member.kind == .initial { return takeKeyEvidence(segment, member: member) }
         guard let remoteKey else { return }
-        if options.contains(.join) {
-            switch segment.options.join.form {
-            case .synAck(let hmac, let nonce) where member.isOpener && !member.proof.isVerified:
-                let expected = MultipathHash.join(
-                    keys: remoteKey, localKey, nonces: nonce, member.join.localNonce)
-                guard constantTimeEqual(expected.0, hmac) else {
-                    traffic.counted.hmacFailures += 1
-                    reset(member, reason: MPReset.multipathSpecific)
-                    return
-                }
-                member.join.remoteNonce = nonce
-                member.priority.byPeer = segment.options.join.backup
-                member.join.remoteAddressID = segment.options.join.addressID
-                member.proof.isVerified = true
-                member.timers[.keyProof] =
-                    now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
-                member.tcp.requestAcknowledgement()
-            case .ack(let hmac) where !member.isOpener && !member.proof.isVerified:
-                let expected = MultipathHash.join(
-                    keys: remoteKey, localKey,
-                    nonces: member.join.remoteNonce, member.join.localNonce)
-                guard MultipathHash.matches(expected, (hmac.a, hmac.b, hmac.c)) else {
-                    traffic.counted.hmacFailures += 1
-                    reset(member, reason: MPReset.multipathSpecific)
-                    return
-                }
-                member.proof.isVerified = true
-                // RFC 8684 section 3.2: the fourth packet, which lets the peer send data.
-                member.tcp.requestAcknowledgement()
-            case .ack where !member.isOpener:
-                // Repeated, since our answer was lost, or came sooner than the opener believes: a
-                // radio that slept while it sent its SYN measured seconds.
-                member.tcp.requestAcknowledgement()
-            default: break
-            }
+        if segment.options.present.contains(.join) {
+            takeProof(segment.options.join, key: remoteKey, member: member, at: now)
         } else if lacksProof(segment, member) {
             reset(member, reason: MPReset.multipathSpecific)
         } else if member.isOpener, !segment.flags.contains(.syn),
@@ -266,6 +218,60 @@ extension Connection {
                 member.timers.clear(.keyProof)
             }
         }
+    }
+
+    /// The first subflow's: a DSS tells that the peer has both keys.
+    private func takeKeyEvidence(_ segment: borrowing Segment, member: MemberSubflow) {
+        guard segment.options.present.contains(.dss) else { return }
+        if !member.isOpener, remoteKey != nil { raw.peerHasKeys = true }
+        guard member.isOpener, !member.proof.isKnownToPeer else { return }
+        let dss = segment.options.dss
+        let saysKeysArrived =
+            !framing.confirmsKeysByWideAcknowledgement || dss.acknowledgementWidth == .eight
+        if dss.acknowledgement != nil, saysKeysArrived {
+            member.proof.isKnownToPeer = true
+            raw.peerHasKeys = true
+            member.timers.clear(.keyProof)
+        }
+    }
+
+    /// The HMAC of MP_JOIN's second or third packet.
+    private func takeProof(
+        _ join: MPJoin, key remoteKey: UInt64, member: MemberSubflow, at now: Instant
+    ) {
+        switch join.form {
+        case .synAck(let hmac, let nonce) where member.isOpener && !member.proof.isVerified:
+            let expected = MultipathHash.join(
+                keys: remoteKey, localKey, nonces: nonce, member.join.localNonce)
+            guard constantTimeEqual(expected.0, hmac) else { return refuseProof(of: member) }
+            member.join.remoteNonce = nonce
+            member.priority.byPeer = join.backup
+            member.join.remoteAddressID = join.addressID
+            member.proof.isVerified = true
+            member.timers[.keyProof] =
+                now + max(member.tcp.retransmissionTimeout, .milliseconds(200))
+            member.tcp.requestAcknowledgement()
+        case .ack(let hmac) where !member.isOpener && !member.proof.isVerified:
+            let expected = MultipathHash.join(
+                keys: remoteKey, localKey,
+                nonces: member.join.remoteNonce, member.join.localNonce)
+            guard MultipathHash.matches(expected, (hmac.a, hmac.b, hmac.c)) else {
+                return refuseProof(of: member)
+            }
+            member.proof.isVerified = true
+            // RFC 8684 section 3.2: the fourth packet, which lets the peer send data.
+            member.tcp.requestAcknowledgement()
+        case .ack where !member.isOpener:
+            // Repeated, since our answer was lost, or came sooner than the opener believes: a
+            // radio that slept while it sent its SYN measured seconds.
+            member.tcp.requestAcknowledgement()
+        default: break
+        }
+    }
+
+    private func refuseProof(of member: MemberSubflow) {
+        traffic.counted.hmacFailures += 1
+        reset(member, reason: MPReset.multipathSpecific)
     }
 
     /// RFC 8684 section 3.2: a SYN/ACK without MP_JOIN, or a third packet without it. Inside a

@@ -16,9 +16,12 @@ extension Connection {
         return (mapping ? framing.mappingOctets : framing.dataAcknowledgementOctets) + priority
     }
 
-    func begin(_ out: inout OutgoingSegment) {
+    /// A segment of `member`, with nothing in it yet.
+    func begin(_ out: inout OutgoingSegment, _ member: MemberSubflow) {
         out.segment.reset()
         out.payload = .empty
+        out.subflow = member.index
+        out.path = member.path
     }
 
     func attach(
@@ -49,38 +52,10 @@ extension Connection {
         if isFirstRawData {  // MP_CAPABLE maps it (RFC 8684 section 3.1)
             return addChecksum(&segment, offset: mapping!.offset, length: mapping!.length)
         }
-        var dss = DSS()
-        var isThere = false
-        if segment.flags.contains(.ack) || member.kind == .join, let first = peer.firstSequence,
-            !(wide && segment.flags.contains(.syn))
-        {
-            dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
-            dss.acknowledgementWidth =
-                wide || (member.owesWideAcknowledgement && mapping == nil)
-                ? .eight : .four
-            if dss.acknowledgementWidth == .eight { member.owesWideAcknowledgement = false }
-            isThere = true
-        }
-        if let mapping {
-            var m = DSS.Mapping()
-            m.dataSequence = sender.sequence(at: mapping.offset)
-            m.width = framing.dataSequenceWidth
-            m.subflowSequence = mapping.position
-            m.length = UInt16(mapping.length)
-            dss.mapping = m
-            isThere = true
-        } else if fin, let finOffset = sender.finOffset {
-            var m = DSS.Mapping()
-            m.dataSequence = sender.sequence(at: finOffset)
-            m.width = framing.dataSequenceWidth
-            m.length = 1
-            dss.mapping = m
-            dss.dataFin = true
-            isThere = true
-        }
+        let dss = dataSignal(beside: segment.flags, member, mapping: mapping, fin: fin)
         // Keys or an HMAC leave no room for a DSS beside timestamps in the 40 bytes of a real TCP
         // header.
-        guard isThere,
+        guard dss.acknowledgement != nil || dss.mapping != nil,
             !(wide && !segment.options.present.isDisjoint(with: [.multipathCapable, .join]))
         else { return }
         segment.options.dss = dss
@@ -90,6 +65,42 @@ extension Connection {
             attachFail(&segment)
         }
         if dss.acknowledgement != nil { receiver.advertise() }
+    }
+
+    /// The data acknowledgement, where one may be said, and the mapping of what the segment carries:
+    /// data, or DATA_FIN.
+    @inline(__always)
+    private func dataSignal(
+        beside flags: ControlBits, _ member: MemberSubflow,
+        mapping: (offset: UInt64, length: Int, position: UInt32)?, fin: Bool
+    ) -> DSS {
+        let wide = framing.limitsOptions
+        var dss = DSS()
+        if flags.contains(.ack) || member.kind == .join, let first = peer.firstSequence,
+            !(wide && flags.contains(.syn))
+        {
+            dss.acknowledgement = first + Int(receiver.next) + (receiver.isFinReached ? 1 : 0)
+            dss.acknowledgementWidth =
+                wide || (member.owesWideAcknowledgement && mapping == nil)
+                ? .eight : .four
+            if dss.acknowledgementWidth == .eight { member.owesWideAcknowledgement = false }
+        }
+        if let mapping {
+            var m = DSS.Mapping()
+            m.dataSequence = sender.sequence(at: mapping.offset)
+            m.width = framing.dataSequenceWidth
+            m.subflowSequence = mapping.position
+            m.length = UInt16(mapping.length)
+            dss.mapping = m
+        } else if fin, let finOffset = sender.finOffset {
+            var m = DSS.Mapping()
+            m.dataSequence = sender.sequence(at: finOffset)
+            m.width = framing.dataSequenceWidth
+            m.length = 1
+            dss.mapping = m
+            dss.dataFin = true
+        }
+        return dss
     }
 
     func attachReset(_ segment: inout Segment, _ member: MemberSubflow) {

@@ -40,20 +40,10 @@ extension Connection {
         if isExposed { noticeFallback(segment, payloadLength: payload.count, member: member) }
         let placement =
             payload.isEmpty ? .none : placement(of: segment, count: payload.count, member: member)
-        var usable = true
-        switch placement {
-        case .none where !payload.isEmpty:
-            usable = false
-            // Behind a reset that is yet to leave the peer can't know better.
-            if member.ending.resetReason == nil { traffic.counted.dssErrors += 1 }
-        case .declined:
-            usable = false
-            traffic.counted.segmentsDeclined += 1
-        default: break
-        }
+        let takesText = payload.isEmpty || mayBePlaced(placement, member)
         if isExposed { noteUnmapped(segment, count: payload.count, member, at: now) }
         let arrival = member.tcp.receive(
-            segment, payloadLength: payload.count, textIsUsable: usable,
+            segment, payloadLength: payload.count, textIsUsable: takesText,
             receiveWindow: subflowWindow, at: now)
         if arrival.wasReset { return wasReset(member, segment, at: now) }
         if arrival.isUnacceptable { return }
@@ -67,6 +57,38 @@ extension Connection {
             traffic.lastPayload = now
             placeText(payload, arrival.text, placement, segment, member)
         }
+        takeSignals(segment, arrival, member: member, at: now)
+        sender.heard(
+            minimumRTT: member.tcp.minimumRTT,
+            saysWhatCame: member.health == .suspect && member.finalAcknowledgement.hasCome,
+            at: now)
+        // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
+        if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
+        finish(after: arrival, on: member, at: now)
+    }
+
+    /// Whether text with this place counts as received; what does not is counted.
+    @inline(__always)
+    private func mayBePlaced(_ placement: Placement, _ member: MemberSubflow) -> Bool {
+        switch placement {
+        case .none:
+            // Behind a reset that is yet to leave the peer can't know better.
+            if member.ending.resetReason == nil { traffic.counted.dssErrors += 1 }
+            return false
+        case .declined:
+            traffic.counted.segmentsDeclined += 1
+            return false
+        case .whole, .byMappings, .unchecked: return true
+        }
+    }
+
+    /// What an accepted segment says beside its text: priority, data acknowledgement and window,
+    /// addresses on raw IP.
+    @inline(__always)
+    private func takeSignals(
+        _ segment: borrowing Segment, _ arrival: Arrival, member: MemberSubflow, at now: Instant
+    ) {
+        let present = segment.options.present, isExposed = framing.isExposed
         if present.contains(.priority) {
             member.priority.byPeer = segment.options.priority.backup
         }
@@ -87,21 +109,16 @@ extension Connection {
             sender.openWindow(
                 from: sender.sequence(at: 0), bytes: member.tcp.peerWindow / step * step)
         }
-        if let since = sender.uncertainLoss.since, now - since >= member.tcp.minimumRTT {
-            sender.resolveUncertainLoss()
-        }
-        if !sender.deferred.isEmpty,
-            now - sender.deferredSince >= member.tcp.minimumRTT
-                || member.health == .suspect && member.finalAcknowledgement.hasCome
-        {
-            // the peer has heard of the loss, or of data behind it, and acknowledged what it has
-            sender.reinjectDeferred()
-        }
-        // A subflow's own acknowledgements, too, let go of bytes that it alone still held.
-        if arrival.newlyDelivered > 0, sender.ring.base < sender.acknowledged { dataAcknowledged() }
+    }
+
+    /// What of the connection or of the subflow ends with a segment.
+    @inline(__always)
+    private func finish(after arrival: Arrival, on member: MemberSubflow, at now: Instant) {
         closeIfFinished(at: now)
         // RFC 8684 section 3.3.3: a FIN ends the subflow only
-        if arrival.finished, raw.plain == nil, !isExposed || livingSubflows > 1 || isFinished {
+        if arrival.finished, raw.plain == nil,
+            !framing.isExposed || livingSubflows > 1 || isFinished
+        {
             member.ending.hasBegun = true
             member.tcp.close()
         }

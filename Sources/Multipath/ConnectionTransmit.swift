@@ -5,7 +5,7 @@ import Wire
 
 /// A segment's way out. A turn has three parts: what subflows must say (SYN, retransmissions, RST),
 /// data by the scheduler, and what remains (FIN, bare ACKs, probes), so that an ACK rides on data
-/// where there is any.
+/// where there is any. What goes a second time is in `ConnectionRetransmit`.
 extension Connection {
     /// The next segment to send at `now`, written into `out`; false where there is none.
     public func nextSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
@@ -70,20 +70,18 @@ extension Connection {
             case .retransmit(let span):
                 guard retransmit(span, member, at: now, into: &out) else { continue }
             case .reset:
-                begin(&out)
+                begin(&out, member)
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
             case .nothing, .data, .finish, .acknowledge, .probe: continue
             }
-            out.subflow = member.index
-            out.path = member.path
             return true
         }
         return false
     }
 
     /// What goes first of a subflow's losses, where that has a say.
-    private var awaitedOffset: UInt64? { framing.repairsInDataOrder ? sender.acknowledged : nil }
+    var awaitedOffset: UInt64? { framing.repairsInDataOrder ? sender.acknowledged : nil }
 
     /// What the subflow has received, said over another path: data waits for holes of other
     /// subflows, so that the data acknowledgement alone does not tell, and the peer would send what
@@ -113,7 +111,7 @@ extension Connection {
     private func open(
         _ member: MemberSubflow, room: Int, at now: Instant, into out: inout OutgoingSegment
     ) {
-        begin(&out)
+        begin(&out, member)
         var length = 0, offset = sender.next, isCopy = false
         let maximum =
             min(member.tcp.sendSegmentSize, configuration.subflow.openingLimit)
@@ -143,106 +141,9 @@ extension Connection {
         attach(&out.segment, member, mapping: length > 0 ? (offset, length, 1) : nil, at: now)
     }
 
-    /// False where the subflow can't be repaired and is reset instead (its RST comes next).
-    private func retransmit(
-        _ span: SentSpan, _ member: MemberSubflow, at now: Instant,
-        into out: inout OutgoingSegment
-    ) -> Bool {
-        if span.length > 0, span.streamOffset < sender.ring.base || isNotWorthRepair(member) {
-            // The bytes are at the peer already, over another path; inside a session a new subflow
-            // costs less than filling the old one's holes with them.
-            reset(member, reason: MPReset.unacceptablePerformance)
-            turn.phase = .control
-            return false
-        }
-        begin(&out)
-        member.tcp.beginRetransmission(
-            of: span, &out.segment, receiveWindow: receiver.offered,
-            optionRoom: optionRoom(member, mapping: true), at: now)
-        let position = member.relativeSend(span.sequence) &+ (span.isSYN ? 1 : 0)
-        attach(
-            &out.segment, member,
-            mapping: span.length > 0 ? (span.streamOffset, span.length, position) : nil, at: now)
-        let length = span.isSYN ? span.length : fit(span.length, behind: &out.segment, member)
-        member.tcp.commitRetransmission(of: span, length: length, at: now)
-        if length > 0 { out.payload = sender.ring.pieces(from: span.streamOffset, count: length) }
-        return true
-    }
-
-    /// More than this many bytes outstanding that the peer has over another path: not worth
-    /// repeating.
-    private static let maximumDeadBytes: UInt64 = 64 << 10
-
-    private func isNotWorthRepair(_ member: MemberSubflow) -> Bool {
-        if mayMove(member) { return false }
-        guard framing.replacesStaleSubflows,
-            livingSubflows > 1,
-            member.isStale,
-            member.tcp.outstandingCount > 1
-        else { return false }
-        let last = member.tcp.outstanding(member.tcp.outstandingCount - 1)
-        let front = member.tcp.outstanding(0)
-        return last.streamOffset &+ UInt64(last.length) <= sender.acknowledged
-            && UInt64(max(0, front.sequence.distance(to: last.sequence))) > Self.maximumDeadBytes
-    }
-
     // MARK: Data
 
-    /// New data ahead of reinjections that may not be needed, behind what may have found the path's
-    /// interface closed. Of redundant data the other path has sent whatever there is.
-    private func newDataAmongReinjections(at now: Instant, into out: inout OutgoingSegment) -> Bool
-    {
-        guard sender.uncertainLoss.prefersNewData, !isRedundant else { return false }
-        if let newest = sender.newest {
-            guard let end = reinject(newest, at: now, into: &out) else { return false }
-            sender.newestWent(to: end)
-            return true
-        }
-        guard newData(at: now, into: &out) else { return false }
-        // reinjections take from its room
-        turn.burst = nil
-        sender.wentNew()
-        return true
-    }
-
-    private func reinjection(at now: Instant, into out: inout OutgoingSegment) -> Bool {
-        if sender.reinjections.isEmpty { sender.reinjectRest() }
-        guard let end = reinject(sender.reinjections[0], at: now, into: &out) else { return false }
-        sender.reinjected(to: end)
-        return true
-    }
-
-    /// A segment from the front of `span` once more; where it ends, nil where nothing may carry it.
-    private func reinject(
-        _ span: OffsetRanges.Span, at now: Instant, into out: inout OutgoingSegment
-    ) -> UInt64? {
-        collectCandidates(segment: span.count, at: now)
-        guard let member = fastestWithRoom() ?? repairing(awaiting: span.start) else { return nil }
-        let n = emit(
-            member, offset: span.start, upTo: min(span.count, member.tcp.sendSegmentSize),
-            isCopy: true, at: now, into: &out)
-        traffic.counted.bytesReinjected += n
-        return span.start &+ UInt64(n)
-    }
-
-    /// A subflow with room for nothing but its own losses, for what the peer lacks first: the
-    /// losses may lie so far ahead that the peer can't keep them before. One segment a time-out,
-    /// and one for each that has arrived.
-    private func repairing(awaiting offset: UInt64) -> MemberSubflow? {
-        guard framing.repairsInDataOrder, offset == sender.acknowledged else { return nil }
-        for i in 0..<candidateScratch.count {
-            guard let member = member(candidateScratch[i].subflow), member.tcp.isRepairingTimeout,
-                member.repair.awaitedSent != offset
-                    || member.repair.afterTimeouts != member.tcp.statistics.timeouts
-            else { continue }
-            member.repair.awaitedSent = offset
-            member.repair.afterTimeouts = member.tcp.statistics.timeouts
-            return member
-        }
-        return nil
-    }
-
-    private func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
+    func newData(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         let available = sender.sendable
         if !costs.areEqual { noteBacklog(at: now) }
         guard available > 0 else { return false }
@@ -299,7 +200,7 @@ extension Connection {
         _ member: MemberSubflow, offset: UInt64, upTo wanted: Int, isCopy: Bool,
         at now: Instant, into out: inout OutgoingSegment
     ) -> Int {
-        begin(&out)
+        begin(&out, member)
         let position = member.relativeSend(member.tcp.sendNext)
         member.tcp.beginData(
             &out.segment, receiveWindow: receiver.offered,
@@ -308,8 +209,6 @@ extension Connection {
         let length = fit(wanted, behind: &out.segment, member)
         member.tcp.commitData(length: length, streamOffset: offset, at: now)
         out.payload = sender.ring.pieces(from: offset, count: length)
-        out.path = member.path
-        out.subflow = member.index
         dataLeft(member, offset: offset, length: length, isCopy: isCopy)
         return length
     }
@@ -344,13 +243,11 @@ extension Connection {
     private func acknowledge(
         on member: MemberSubflow, at now: Instant, into out: inout OutgoingSegment
     ) {
-        begin(&out)
+        begin(&out, member)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offered,
             optionRoom: optionRoom(member, mapping: false), at: now)
         attach(&out.segment, member, mapping: nil, at: now)
-        out.subflow = member.index
-        out.path = member.path
     }
 
     /// DATA_FIN stands alone on an ACK, so that no mapping of data ever changes its length;
@@ -375,13 +272,11 @@ extension Connection {
                 maximum: Self.maximumFinInterval)
         fin.repeats.failed()
         raw.finSentAt = now
-        begin(&out)
+        begin(&out, member)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offered,
             optionRoom: optionRoom(member, mapping: true), at: now)
         attach(&out.segment, member, mapping: nil, fin: true, at: now)
-        out.subflow = member.index
-        out.path = member.path
         return true
     }
 
@@ -394,7 +289,7 @@ extension Connection {
         for i in members.indices {
             guard let member = members[i], !isHeld(member) else { continue }
             member.tcp.declineData(at: now)
-            begin(&out)
+            begin(&out, member)
             switch member.tcp.nextAction(at: now, awaiting: awaitedOffset) {
             case .finish:
                 member.tcp.fillFinish(
@@ -413,20 +308,14 @@ extension Connection {
                 member.tcp.fillReset(&out.segment)
                 attachReset(&out.segment, member)
                 turn.phase = .control
-                out.subflow = member.index
-                out.path = member.path
                 return true
             case .retransmit(let span):
                 // A tail loss probe that found no new data to go instead (RFC 8985 section 7.3).
                 guard retransmit(span, member, at: now, into: &out) else { continue }
-                out.subflow = member.index
-                out.path = member.path
                 return true
             case .nothing, .data, .open: continue
             }
             attach(&out.segment, member, mapping: nil, at: now)
-            out.subflow = member.index
-            out.path = member.path
             return true
         }
         return false
@@ -436,14 +325,12 @@ extension Connection {
     private func signalSegment(at now: Instant, into out: inout OutgoingSegment) -> Bool {
         guard let member = signalMember(at: now) else { return false }
         signalLeft(at: now)
-        begin(&out)
+        begin(&out, member)
         member.tcp.fillAcknowledgement(
             &out.segment, receiveWindow: receiver.offered,
             optionRoom: SegmentOptions.room, at: now)
         attach(&out.segment, member, mapping: nil, at: now)
         attachSignal(&out.segment)
-        out.subflow = member.index
-        out.path = member.path
         return true
     }
 }

@@ -151,6 +151,18 @@ struct DataSender: ~Copyable {
         orderNewest()
     }
 
+    /// A segment came on a subflow whose round trip takes `minimumRTT` at least. Where it left
+    /// after the peer had heard of a loss, or of data behind it, what it acknowledges is all that
+    /// the peer has, and the rest goes again. `saysWhatCame`: it is the last word about a path that
+    /// is in doubt.
+    @inline(__always)
+    mutating func heard(minimumRTT: Interval, saysWhatCame: Bool, at now: Instant) {
+        if let since = uncertainLoss.since, now - since >= minimumRTT { resolveUncertainLoss() }
+        if !deferred.isEmpty, saysWhatCame || now - deferredSince >= minimumRTT {
+            reinjectDeferred()
+        }
+    }
+
     /// Something new went in place of what may have arrived.
     mutating func wentNew() { uncertainLoss.wentNew() }
 

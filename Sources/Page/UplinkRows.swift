@@ -170,3 +170,21 @@ enum UplinkRows {
         }
     }
 }
+
+/// Since when uplinks have the states for which no path can tell.
+struct StateClock {
+    /// Uplinks that are remembered.
+    private static let maximum = 256
+    private var known: [String: (state: UplinkRow.State, since: Instant)] = [:]
+
+    mutating func since(_ row: UplinkRow, at now: Instant) -> Instant {
+        if let since = row.since {
+            known[row.name] = nil
+            return since
+        }
+        if let before = known[row.name], before.state == row.state { return before.since }
+        if known.count >= Self.maximum { known.removeAll() }
+        known[row.name] = (row.state, now)
+        return now
+    }
+}

@@ -53,22 +53,9 @@ extension SealedSegment {
         segment.window = fields.window
         let payloadLength = min(count &- head, 65_535)
         if hasMapping || fields.hasDataAcknowledgement {
-            segment.options.present.insert(.dss)
-            segment.options.dss = DSS()
-            if fields.hasDataAcknowledgement {
-                segment.options.dss.acknowledgement = DataSequence(
-                    UInt64(fields.dataAcknowledgement))
-                segment.options.dss.acknowledgementWidth = .four
-            }
-            if hasMapping {
-                guard payloadLength > 0 else { throw .notASegmentFrame }
-                var mapping = DSS.Mapping()
-                mapping.dataSequence = DataSequence(UInt64(p.word32(start &+ 4)))
-                mapping.width = .four
-                mapping.subflowSequence = relative
-                mapping.length = UInt16(truncatingIfNeeded: payloadLength)
-                segment.options.dss.mapping = mapping
-            }
+            guard !hasMapping || payloadLength > 0 else { throw .notASegmentFrame }
+            let mapping = hasMapping ? (sequence: p.word32(start &+ 4), length: payloadLength) : nil
+            setDSS(fields, mapping, relative, &segment)
         }
         setPorts(context, &segment)
         if let proposal, payloadLength > 0 {
@@ -77,6 +64,28 @@ extension SealedSegment {
         }
         context.received(acknowledgement: segment.acknowledgement)
         return (head, payloadLength)
+    }
+
+    /// The data acknowledgement of `fields`, and the mapping of the whole payload, whose first byte
+    /// has the subflow's number `relative`.
+    @inline(__always) private static func setDSS(
+        _ fields: SealedContext.Fields, _ mapping: (sequence: UInt32, length: Int)?,
+        _ relative: UInt32, _ segment: inout Segment
+    ) {
+        segment.options.present.insert(.dss)
+        segment.options.dss = DSS()
+        if fields.hasDataAcknowledgement {
+            segment.options.dss.acknowledgement = DataSequence(UInt64(fields.dataAcknowledgement))
+            segment.options.dss.acknowledgementWidth = .four
+        }
+        if let mapping {
+            var whole = DSS.Mapping()
+            whole.dataSequence = DataSequence(UInt64(mapping.sequence))
+            whole.width = .four
+            whole.subflowSequence = relative
+            whole.length = UInt16(truncatingIfNeeded: mapping.length)
+            segment.options.dss.mapping = whole
+        }
     }
 
     @inline(__always) private static func setPorts(

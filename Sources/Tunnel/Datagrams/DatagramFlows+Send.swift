@@ -81,8 +81,7 @@ extension DatagramFlows {
         while left > 0, let slot = turns.next(flows), let flow = flows[slot] {
             guard let item = flow.queue.first else { continue }
             if now - item.since > DatagramLimits.queueAge {
-                flow.queue.popFirst()
-                store.free(item.slot)
+                drop(item, of: flow)
                 counters.late += 1
                 continue
             }
@@ -94,8 +93,7 @@ extension DatagramFlows {
                 paths, only: association?.allowed ?? .all, besides: item.former?.path)
             if choice == 0, item.former != nil {
                 // No path that it may take has space: a late copy waits for none.
-                flow.queue.popFirst()
-                store.free(item.slot)
+                drop(item, of: flow)
                 continue
             }
             if choice == 0, association?.allowed.isAll == false {
@@ -118,11 +116,7 @@ extension DatagramFlows {
             if case .one(let path) = carried, effective != .spread, flow.meter.kind != .bulk,
                 item.former == nil
             {
-                recent.add(
-                    RecentDatagrams.Item(
-                        slot: item.slot, flow: slot, number: flow.number, sequence: sequence,
-                        path: path, record: carriers[path.number].window.newestSent, sentAt: now),
-                    store, at: now)
+                remember(item, of: flow, slot, sequence: sequence, on: path, at: now)
             } else {
                 store.free(item.slot)
             }
@@ -133,6 +127,24 @@ extension DatagramFlows {
         }
         if blocked > 0 { dropLate(at: now) }
         if !turns.isEmpty { retryAt = blocked > 0 ? now + DatagramLimits.blockedWait : now }
+    }
+
+    /// The first of a flow's datagrams is not sent any more.
+    private func drop(_ item: WaitingDatagram, of flow: DatagramFlow) {
+        flow.queue.popFirst()
+        store.free(item.slot)
+    }
+
+    /// It went over one path alone: it may have to go over another, where that one ends.
+    private func remember(
+        _ item: WaitingDatagram, of flow: DatagramFlow, _ slot: Int, sequence: UInt32,
+        on path: PathID, at now: Instant
+    ) {
+        recent.add(
+            RecentDatagrams.Item(
+                slot: item.slot, flow: slot, number: flow.number, sequence: sequence,
+                path: path, record: carriers[path.number].window.newestSent, sentAt: now),
+            store, at: now)
     }
 
     /// What went over a path that has ended, or is unproven, and is not known to have arrived waits
@@ -168,8 +180,7 @@ extension DatagramFlows {
     private func dropLate(at now: Instant) {
         for case let flow? in flows {
             while let item = flow.queue.first, now - item.since > DatagramLimits.queueAge {
-                flow.queue.popFirst()
-                store.free(item.slot)
+                drop(item, of: flow)
                 counters.late += 1
             }
         }
