@@ -186,3 +186,88 @@ import Testing
     path.add(.seconds(534), at: .zero)
     #expect(path.probeTimeout == .seconds(10))
 }
+
+/// Loss by the packet numbers that arrived.
+@Suite struct LossMeterTests {
+    /// Numbers from 1 on, of which every `n`th is lost.
+    private func feed(_ meter: inout LossMeter, upTo last: UInt64, losing n: UInt64) {
+        for number in 1...last where !number.isMultiple(of: n) { meter.note(highest: number) }
+    }
+
+    /// A measurement ends with the first number that lies 256 behind where it began, and counts for
+    /// a quarter.
+    @Test(
+        arguments: [(256, 0), (257, 0.125), (258, 0.125), (514, 0.125), (515, 0.21875)]
+            as [(UInt64, Double)])
+    func theShareFollowsInQuarters(last: UInt64, share: Double) {
+        var meter = LossMeter()
+        feed(&meter, upTo: last, losing: 2)
+        #expect(abs(meter.share - share) < 0.002)
+    }
+
+    @Test func whatComesOutOfOrderIsNotLost() {
+        var meter = LossMeter()
+        var highest: UInt64 = 0
+        for number in (2...601 as ClosedRange<UInt64>).map({ $0 ^ 1 }) {
+            highest = max(highest, number)
+            meter.note(highest: highest)
+        }
+        #expect(meter.share < 0.005)
+    }
+
+    /// With new keys the numbers begin again at 1: what lies between is no loss.
+    @Test func newKeysAreNoLoss() {
+        var meter = LossMeter()
+        feed(&meter, upTo: 300, losing: 2)
+        let before = meter.share
+        #expect(before > 0.1)
+        meter.restart()
+        for number in 1...256 as ClosedRange<UInt64> { meter.note(highest: number) }
+        #expect(meter.share == before, "what was measured stays")
+        meter.note(highest: 257)
+        #expect(abs(meter.share - before * 3 / 4) < 1e-9)
+    }
+}
+
+/// Which of a session's connections hear of a change: all of them, each once.
+@Suite struct PathChangesTests {
+    private func heard(_ changes: inout PathChanges, of count: Int, steps: Int = .max) -> [Int] {
+        var places: [Int] = []
+        while places.count < steps, let place = changes.next(of: count) { places.append(place) }
+        return places
+    }
+
+    @Test func eachHearsOnce() {
+        var changes = PathChanges()
+        #expect(!changes.isPending)
+        let first = changes.note(5)
+        #expect(changes.isPending && changes.latest == first)
+        #expect(heard(&changes, of: 5) == [0, 1, 2, 3, 4])
+        #expect(!changes.isPending)
+        #expect(heard(&changes, of: 5).isEmpty)
+    }
+
+    /// Another change in the middle: all of them, from where the first had come to.
+    @Test func aFurtherChangeConcernsAllOfThem() {
+        var changes = PathChanges()
+        let first = changes.note(5)
+        #expect(heard(&changes, of: 5, steps: 3) == [0, 1, 2])
+        let second = changes.note(5)
+        #expect(second > first)
+        #expect(heard(&changes, of: 5) == [3, 4, 0, 1, 2])
+    }
+
+    /// The list grows and shrinks under the cursor: no place that isn't there, and an end.
+    @Test(
+        arguments: [
+            (3, 5, [3, 4]), (3, 2, [0, 1]), (3, 1, [0, 0]), (3, 0, []), (4, 9, [4]),
+            (0, 9, [0, 1, 2, 3, 4])
+        ] as [(Int, Int, [Int])])
+    func theListMayChangeMeanwhile(after steps: Int, count: Int, places: [Int]) {
+        var changes = PathChanges()
+        _ = changes.note(5)
+        _ = heard(&changes, of: 5, steps: steps)
+        let rest = heard(&changes, of: count)
+        #expect(rest == places && !changes.isPending)
+    }
+}
