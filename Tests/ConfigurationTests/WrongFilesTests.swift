@@ -149,7 +149,7 @@ private let own = "private_key_file: own.key\n"
         WrongFile(
             goodProxy + "cost: prefer-cheap\npatience: 1m",
             "proxy.yaml:3: cost: no uplink has a price; give one to those that cost something",
-            "proxy.yaml:4: patience: 1m is too long; give it from 0 s to 16 s"),
+            "proxy.yaml:4: patience: 1m is too long; give it from 500 ms to 16 s"),
         WrongFile(
             goodProxy + "cost: cap\nuplinks: [ { interface: wwan0, price: 5 EUR } ]",
             "proxy.yaml:3: cost: cap holds an uplink to its allowance, and wwan0 has a price and none"
