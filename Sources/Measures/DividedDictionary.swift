@@ -5,7 +5,7 @@ public struct DividedDictionary<Key: Hashable, Value> {
 
     /// None before the first entry.
     private var parts: [[Key: Value]] = []
-    /// Entries.
+    /// Entries of all parts.
     public private(set) var count = 0
 
     /// An empty one.

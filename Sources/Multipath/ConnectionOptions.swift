@@ -67,8 +67,8 @@ extension Connection {
         if dss.acknowledgement != nil { receiver.advertise() }
     }
 
-    /// The data acknowledgement, where one may be said, and the mapping of what the segment carries:
-    /// data, or DATA_FIN.
+    /// The data acknowledgement, where one may be said, and the mapping of what the segment
+    /// carries: data, or DATA_FIN.
     @inline(__always)
     private func dataSignal(
         beside flags: ControlBits, _ member: MemberSubflow,

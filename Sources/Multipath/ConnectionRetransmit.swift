@@ -3,7 +3,8 @@ import Measures
 import Subflow
 import Wire
 
-/// What goes a second time: on its own subflow, since that has lost it, or on another (reinjection).
+/// What goes a second time: on its own subflow, since that has lost it, or on another
+/// (reinjection).
 extension Connection {
     // MARK: On its own subflow
 
