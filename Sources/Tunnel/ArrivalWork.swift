@@ -27,6 +27,12 @@ struct ArrivalWork {
     static let opening = 1_900
     /// The end of a subflow, without its spans.
     static let subflowEnd = 1_400
+    /// The same by a subflow reset: its state is in no cache.
+    static let subflowReset = 1_900
+    /// A segment that can't be read, of a connection that is in no cache.
+    static let unreadable = 500
+    /// Each span that an abort forgets.
+    static let forgottenSpan = 4
     /// An abort whose connection is found by its key.
     static let abortByKey = 1_900
     /// A path's state, or an address.
@@ -35,17 +41,27 @@ struct ArrivalWork {
     static let notice = 300
     static let datagram = 400
     static let orderedDatagram = 600
+    /// A piece may be the last one of 9,000 bytes.
+    static let piece = 1_100
+    /// Each datagram that waited for the one that comes.
+    static let handedOver = 100
     static let flowOpening = 1_800
     static let flowEnd = 1_200
 
     /// What a sender puts into one datagram at most, where a segment weighs 1: half of what is
     /// read, since acknowledgements have spans besides.
     static let maximumWeight = 32
+    /// Of an abort.
+    static let abortWeight = 4
+    /// Ends of flows that a sender puts into one datagram at most.
+    static let maximumFlowEnds = 32
 
     /// How much of `maximumWeight` a segment takes that is to be sent.
     @inline(__always) static func weight(of segment: borrowing Segment) -> Int {
         if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return 2 }
-        return segment.options.present.contains(.multipathCapable) ? 2 : 1
+        // Ends all subflows of its connection.
+        if segment.options.present.contains(.fastClose) { return abortWeight }
+        return segment.options.present.isDisjoint(with: [.multipathCapable, .sack]) ? 1 : 2
     }
 
     /// So far.
@@ -75,7 +91,8 @@ struct ArrivalWork {
 extension DatagramFrame {
     /// What taking one costs whose first byte is `type`.
     static func cost(_ type: UInt8) -> Int {
-        if type & 1 != 0 { return ArrivalWork.flowOpening }
-        return type & 4 != 0 ? ArrivalWork.orderedDatagram : ArrivalWork.datagram
+        let piece = type & 2 != 0 ? ArrivalWork.piece : 0
+        if type & 1 != 0 { return piece + ArrivalWork.flowOpening }
+        return piece + (type & 4 != 0 ? ArrivalWork.orderedDatagram : ArrivalWork.datagram)
     }
 }

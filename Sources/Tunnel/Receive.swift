@@ -219,10 +219,13 @@ extension Session {
         case .pathState, .pathStateEcho, .addressState, .addressStateEcho:
             arrival.states < Limits.statesPerDatagram ? ArrivalWork.state : ArrivalWork.frame
         case .subflowReset: SubflowResetFrame.read(frame).map(cost(of:)) ?? ArrivalWork.frame
-        case .flowClosed:
-            FlowFrame.read(frame).flatMap { datagrams.flow(number: $0.flow) } == nil
-                ? ArrivalWork.frame : ArrivalWork.flowEnd
-        case nil where FrameType.datagrams.contains(frame[0]): DatagramFrame.cost(frame[0])
+        case .flowClosed, .flowUnknown:
+            FlowFrame.read(frame).map(datagrams.endsFlow) == true
+                ? ArrivalWork.flowEnd : ArrivalWork.frame
+        case nil where FrameType.datagrams.contains(frame[0]):
+            DatagramFrame.cost(frame[0])
+                + (DatagramFrame.read(frame).map(datagrams.handedOver) ?? 0)
+                * ArrivalWork.handedOver
         default: ArrivalWork.frame
         }
     }

@@ -26,7 +26,10 @@ extension Session {
             lengths = try stream.connection.read(
                 sealed: frame, record: isOwnPath ? arrival.number : nil, subflow: entry.subflow,
                 into: &host.incomingScratch)
-        } catch { return false }
+        } catch {
+            _ = arrival.work.affords(ArrivalWork.unreadable)
+            return false
+        }
         let payload = UnsafeRawBufferPointer(
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
@@ -103,6 +106,7 @@ extension Session {
         _ frame: UnsafeRawBufferPointer, _ number: UInt16, _ arrival: inout Arrival,
         at now: Instant
     ) -> Bool {
+        guard arrival.work.affords(ArrivalWork.frame) else { return true }
         let path = arrival.path
         var context = SealedContext(number: number, isInitiator: false)
         // Data sent early, whose SYN was lost or overtaken: the SYN comes again.
@@ -241,6 +245,7 @@ extension Session {
         }
         if segment.options.present.contains(.fastClose) {
             cost += ArrivalWork.subflowEnd * connection.livingSubflows
+            cost += ArrivalWork.forgottenSpan * connection.outstandingSpans
             spans = 0
         } else if segment.flags.contains(.rst) {
             cost += ArrivalWork.subflowEnd
@@ -260,6 +265,7 @@ extension Session {
         guard case .used(let entry) = numbers.lookup(frame.number),
             let stream = host.streams[entry.slot]
         else { return ArrivalWork.frame }
-        return costOfEnd(entry.subflow, of: stream)
+        return costOfEnd(entry.subflow, of: stream) - ArrivalWork.subflowEnd
+            + ArrivalWork.subflowReset
     }
 }

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Tunnel
+@testable import Wire
 
 /// How much one datagram may make us do.
 @Suite struct ArrivalWorkTests {
@@ -38,5 +39,35 @@ import Testing
         work.refund(39_000)
         work.refund(-5)
         #expect(first && work.spent == 1_000 && work.couldAfford(45_000))
+    }
+
+    @Test func whatCostsMoreWeighsMore() {
+        var segment = Segment()
+        #expect(ArrivalWork.weight(of: segment) == 1)
+        segment.options.present = .sack
+        #expect(ArrivalWork.weight(of: segment) == 2)
+        segment.options.present = .fastClose
+        #expect(ArrivalWork.weight(of: segment) == ArrivalWork.abortWeight)
+        let blocks = SACKBlocks.capacity * ArrivalWork.block
+        #expect(
+            ArrivalWork.maximumWeight / 2 * (ArrivalWork.firstSegment + blocks)
+                <= ArrivalWork.maximum)
+        #expect(
+            ArrivalWork.maximumFlowEnds * ArrivalWork.flowEnd <= ArrivalWork.maximum)
+    }
+
+    /// A gap that is filled is paid for with all that waited for it.
+    @Test func whatWaitsIsPaidFor() {
+        var order = Resequencer()
+        let store = DatagramStore(share: nil)
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        for sequence: UInt32 in [0, 2, 3, 4] {
+            order.receive(none, sequence: sequence, isOrdered: true, store, at: .zero) { _ in }
+        }
+        #expect(order.handedOver(by: 1, isOrdered: true) == 3)
+        #expect(order.handedOver(by: 5, isOrdered: true) == 0)
+        #expect(order.handedOver(by: 5, isOrdered: false) == 3)
+        #expect(
+            DatagramFrame.cost(0x42) == ArrivalWork.datagram + ArrivalWork.piece)
     }
 }

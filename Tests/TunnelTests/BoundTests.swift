@@ -133,13 +133,37 @@ import Testing
         try SkippedFrameTests.inject(frames + behind, toProxy: false, world)
         #expect(
             streams.reduce(0) { $0 + $1.connection.livingSubflows } == before
-                - ArrivalWork.maximum / ArrivalWork.subflowEnd)
+                - ArrivalWork.maximum / ArrivalWork.subflowReset)
         #expect(path.statement.generation != generation)
         #expect(world.concentrator.host.counters.tooMuchWork == 1)
         // The next datagram has its own.
         try SkippedFrameTests.inject(behind, toProxy: false, world)
         #expect(path.statement.generation == generation)
         #expect(world.concentrator.host.counters.tooMuchWork == 1)
+    }
+
+    /// Segments without a head cost what finding their connections does.
+    @Test func unreadableSegmentsPerDatagram() throws {
+        let world = try world(809, streams: 1)
+        let number = try #require(
+            world.concentrator.host.streams.compactMap { $0 }.first?.links[0].number)
+        let before = world.concentrator.host.counters
+        let frame: [UInt8] = [0xe0, UInt8(number >> 8), UInt8(number & 255), 0]
+        try SkippedFrameTests.inject(
+            (0..<300).flatMap { _ in frame }, toProxy: false, world)
+        let after = world.concentrator.host.counters
+        #expect(after.tooMuchWork == before.tooMuchWork + 1)
+        #expect(
+            after.badSegments - before.badSegments
+                == ArrivalWork.maximum / ArrivalWork.unreadable + 1)
+    }
+
+    /// 1,000 connections that are aborted at once: a datagram of resets is read to its end.
+    @Test func honestAbortsAreRead() throws {
+        let world = try world(810, streams: 1_000)
+        for client in world.clients { client.stream.abort(at: world.now) }
+        #expect(world.run(.seconds(3)) { world.concentrator.host.streams.living == 0 })
+        #expect(world.concentrator.host.counters.tooMuchWork == 0)
     }
 
     /// One Diffie-Hellman a session and ten seconds, however many messages there are, right or

@@ -263,7 +263,9 @@ extension DatagramFlows {
         guard numbers.deadline <= now else { return }
         let room = DatagramLimits.statements / 2 - statements.count
         var said: [UInt16] = []
-        numbers.announceClosings(maximum: max(0, room), wait: wait, at: now) { said.append($0) }
+        // More would be beyond what the other side reads of a datagram.
+        let maximum = min(max(0, room), ArrivalWork.maximumFlowEnds)
+        numbers.announceClosings(maximum: maximum, wait: wait, at: now) { said.append($0) }
         for number in said { queueStatement(.closed, number) }
     }
 }

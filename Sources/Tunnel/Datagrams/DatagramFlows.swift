@@ -103,6 +103,18 @@ final class DatagramFlows {
     func flow(number: UInt16) -> Int? { byNumber[number] }
     func flow(_ opening: DatagramFrame.Opening) -> Int? { byOpening[opening] }
 
+    /// Whether a flow of ours or the other side's ends when this is read.
+    func endsFlow(_ frame: FlowFrame) -> Bool {
+        guard let slot = flow(number: frame.flow), let flow = flows[slot] else { return false }
+        return frame.statement == .closed || frame.statement == .unknown && !flow.isOurs
+    }
+
+    /// The most datagrams of its flow that wait for this one.
+    func handedOver(by frame: DatagramFrame) -> Int {
+        guard frame.opening == nil, let slot = flow(number: frame.flow) else { return 0 }
+        return flows[slot]?.order.handedOver(by: frame.sequence, isOrdered: frame.isOrdered) ?? 0
+    }
+
     /// A flow that comes to be; nil where there are too many. `number`: nil for one of ours.
     func makeFlow(_ opening: DatagramFrame.Opening, number: UInt16?, at now: Instant) -> Int? {
         let isFull = byNumber.count >= DatagramLimits.flows || share?.hasRoom == false

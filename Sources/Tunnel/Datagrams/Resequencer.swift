@@ -21,6 +21,11 @@ struct Resequencer {
     private(set) var deadline = Instant.distantFuture
     var count: Int { held.count }
 
+    /// The most that may be handed over when this one comes.
+    func handedOver(by sequence: UInt32, isOrdered: Bool) -> Int {
+        !isOrdered || next == sequence || held.count >= DatagramLimits.reordered ? held.count : 0
+    }
+
     /// A datagram arrived. `isOrdered`: it may wait for those before it.
     mutating func receive(
         _ payload: UnsafeRawBufferPointer, sequence: UInt32, isOrdered: Bool,

@@ -108,7 +108,12 @@ extension Session {
             var isSaid = false, works = false
             for case let path? in paths where path.isOpen && path.health == .usable {
                 works = true
-                guard let out = append(frame.count, to: path) else { continue }
+                // No more than the peer reads of a datagram.
+                guard
+                    path.waiting.weight + ArrivalWork.abortWeight <= ArrivalWork.maximumWeight,
+                    let out = append(frame.count, to: path)
+                else { continue }
+                path.waiting.weight += ArrivalWork.abortWeight
                 frame.withUnsafeBytes { out.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
                 isSaid = true
             }

@@ -236,6 +236,97 @@ private struct Scenario: Sendable {
                 pair.cost(pair.statements(.closed) { UInt16(turn * 340 + $0) })
             }
         },
+        Scenario(name: "known flows not known", hasAssociation: true) { pair in
+            for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<12).map { turn in
+                pair.cost(pair.statements(.unknown) { UInt16(turn * 340 + $0) })
+            }
+        },
+        Scenario(name: "flows opened anew elsewhere", hasAssociation: true) { pair in
+            for turn in 0..<50 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<40).map { turn in pair.cost(pair.flows(turn, moved: 1 << 16)) }
+        },
+        Scenario(name: "flows that crowd out others", hasAssociation: true) { pair in
+            for turn in 0..<200 { _ = pair.cost(pair.flows(turn)) }
+            pair.rest(.seconds(3))
+            return (0..<40).map { turn in pair.cost(pair.flows(turn + 200)) }
+        },
+        Scenario(name: "gaps filled before 256 datagrams in each of 60 flows", hasAssociation: true)
+        { pair in
+            for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<4).map { turn in
+                let first = UInt32(turn * 400 + 1)
+                for flow in 0..<60 {
+                    for part in 0..<4 {
+                        _ = pair.cost(
+                            pair.datagrams(64, isOrdered: true) {
+                                (UInt16(flow), first + UInt32(part * 64 + $0) + 1)
+                            }, isAtOnce: true)
+                    }
+                }
+                return pair.cost(
+                    pair.datagrams(60, isOrdered: true) { (UInt16($0), first) }, isAtOnce: true)
+            }
+        },
+        Scenario(name: "datagrams of 9,000 bytes that become whole", hasAssociation: true) { pair in
+            for turn in 0..<3 { _ = pair.cost(pair.flows(turn)) }
+            return (0..<4).map { turn in
+                for flow in 0..<110 {
+                    for i in 1..<8 {
+                        _ = pair.cost(
+                            pair.datagrams(
+                                1, piece: .init(index: UInt8(i), last: 7), size: 1_280
+                            ) { _ in (UInt16(flow), UInt32(turn + 1)) }, isAtOnce: true)
+                    }
+                }
+                return pair.cost(
+                    pair.datagrams(140, piece: .init(index: 0, last: 7)) {
+                        (UInt16($0), UInt32(turn + 1))
+                    }, isAtOnce: true)
+            }
+        },
+        Scenario(name: "the turn behind the end of 4,096 flows", hasAssociation: true) { pair in
+            for turn in 0..<200 { _ = pair.cost(pair.flows(turn)) }
+            _ = pair.cost(pair.frames(of: [pair.end()], number: pair.associationNumber))
+            return [pair.turnCost()]
+        },
+        Scenario(name: "unreadable segments of 20,000 connections", streams: 20_000) { pair in
+            (0..<100).map { turn in pair.cost(pair.unreadable(turn)) }
+        },
+        Scenario(name: "resets of 20,000 subflows", streams: 20_000) { pair in
+            (0..<50).map { turn in
+                pair.cost(
+                    pair.resets(
+                        (0..<340).compactMap { pair.number(of: (turn * 340 + $0) * 7_919 % 20_000) }
+                    ))
+            }
+        },
+        Scenario(name: "16 full windows, each aborted", datagramLimit: 576, streams: 16) { pair in
+            pair.fillWindows()
+            return [pair.cost(pair.aborts(0))]
+        },
+        Scenario(
+            name: "the turn behind 16 full windows, each aborted", datagramLimit: 576, streams: 16
+        ) { pair in
+            pair.fillWindows()
+            _ = pair.cost(pair.aborts(0))
+            return [pair.turnCost()]
+        },
+        Scenario(name: "all data of 16 full windows acknowledged", datagramLimit: 576, streams: 16)
+        {
+            pair in
+            pair.fillWindows()
+            return [pair.cost(pair.acknowledgeAll(withData: true))]
+        },
+        Scenario(
+            name: "turns after a path silent, 16 full windows", datagramLimit: 576, streams: 16
+        ) {
+            pair in
+            pair.fillWindows()
+            return (0..<10).map {
+                _ = pair.cost(pair.silences($0)); return pair.turnCost()
+            }
+        },
         Scenario(name: "flows not known", hasAssociation: true) { pair in
             (0..<12).map { turn in
                 pair.cost(pair.statements(.unknown) { UInt16(turn * 340 + $0) })
@@ -401,14 +492,32 @@ private final class HostilePair {
     // MARK: The other part
 
     /// What `frames` cost in one datagram.
-    func cost(_ frames: [UInt8]) -> Double {
-        tick()
+    func cost(_ frames: [UInt8], isAtOnce: Bool = false) -> Double {
+        if !isAtOnce { tick() }
         guard var datagram = proxy.forge(frames, path: 0) else { preconditionFailure("no session") }
         return datagram.withUnsafeMutableBytes { bytes in
             let start = threadTime()
             receive(bytes)
             return threadTime() - start
         }
+    }
+
+    /// What the next turn costs: its `advance` and its `transmit`.
+    func turnCost() -> Double {
+        now += .microseconds(200)
+        let start = threadTime()
+        concentrator.advance(to: now)
+        while concentrator.nextEvent() != nil {}
+        _ = concentrator.transmit(into: batch, at: now)
+        let cost = threadTime() - start
+        batch.removeAll()
+        return cost
+    }
+
+    /// Time goes by.
+    func rest(_ time: Interval) {
+        now += time
+        tick()
     }
 
     var tcp: Subflow { accepted[0].connection.subflow(0)! }
@@ -461,7 +570,7 @@ private final class HostilePair {
     }
 
     /// Acknowledges everything on every connection.
-    func acknowledgeAll() -> [UInt8] {
+    func acknowledgeAll(withData: Bool = false) -> [UInt8] {
         accepted.flatMap { stream in
             guard let tcp = stream.connection.subflow(0) else { return [UInt8]() }
             var s = Segment()
@@ -469,6 +578,13 @@ private final class HostilePair {
             s.sequence = tcp.receiveNext
             s.acknowledgement = tcp.sendNext
             s.window = 60_000
+            if withData {
+                s.options.present = .dss
+                let first = DataSequence(
+                    MultipathHash.initialDataSequence(of: stream.connection.localKey))
+                s.options.dss.acknowledgement =
+                    (first + (tcp.initialSendSequence.distance(to: tcp.sendNext)))
+            }
             return frames(of: [(s, 0)], number: tcp.remotePort)
         }
     }
@@ -714,7 +830,7 @@ private final class HostilePair {
     }
 
     /// A datagram's worth of flows that are not known yet.
-    func flows(_ turn: Int) -> [UInt8] {
+    func flows(_ turn: Int, moved: Int = 0) -> [UInt8] {
         (0..<84).flatMap { (i: Int) -> [UInt8] in
             let n = turn * 84 + i
             return datagram(
@@ -723,23 +839,27 @@ private final class HostilePair {
                     opening: .init(
                         association: 1,
                         target: Target(
-                            host: .address(IPAddress(v4: 0x0a00_0000 + UInt32(n))), port: 9)),
+                            host: .address(IPAddress(v4: 0x0a00_0000 + UInt32(n + moved))), port: 9)
+                    ),
                     payload: Self.none))
         }
     }
 
     /// `count` datagrams of four bytes.
     func datagrams(
-        _ count: Int, isOrdered: Bool = false, piece: DatagramFrame.Piece? = nil,
+        _ count: Int, isOrdered: Bool = false, piece: DatagramFrame.Piece? = nil, size: Int = 0,
         _ which: (Int) -> (flow: UInt16, sequence: UInt32)
     ) -> [UInt8] {
         var all: [UInt8] = []
+        let payload = [UInt8](repeating: 65, count: size)
         for i in 0..<count {
             let (flow, sequence) = which(i)
-            let one = datagram(
-                DatagramFrame(
-                    flow: flow, sequence: sequence, isOrdered: isOrdered, piece: piece,
-                    payload: Self.none))
+            let one = payload.withUnsafeBytes {
+                datagram(
+                    DatagramFrame(
+                        flow: flow, sequence: sequence, isOrdered: isOrdered, piece: piece,
+                        payload: $0))
+            }
             if all.count + one.count > 1_430 { break }
             all += one
         }
@@ -922,6 +1042,14 @@ private final class HostilePair {
             all += one
         }
         return all
+    }
+
+    /// Segments without a head, of connections far apart in memory.
+    func unreadable(_ turn: Int) -> [UInt8] {
+        (0..<355).flatMap { i -> [UInt8] in
+            let number = number(of: (turn * 355 + i) * 7_919 % accepted.count) ?? 0
+            return [0xf0, UInt8(number >> 8), UInt8(number & 255), 0]
+        }
     }
 
     func aborts(_ turn: Int, number: UInt16? = nil) -> [UInt8] {
