@@ -30,9 +30,7 @@ struct ArrivalWork {
     /// The same by a subflow reset: its state is in no cache.
     static let subflowReset = 1_900
     /// A segment that can't be read, of a connection that is in no cache.
-    static let unreadable = 500
-    /// Each span that an abort forgets.
-    static let forgottenSpan = 4
+    static let unreadable = 700
     /// An abort whose connection is found by its key.
     static let abortByKey = 1_900
     /// A path's state, or an address.

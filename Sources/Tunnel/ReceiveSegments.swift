@@ -220,8 +220,10 @@ extension Session {
     private func catchUp(_ stream: StreamHandle, _ arrival: inout Arrival, at now: Instant) -> Bool
     {
         guard stream.place.seenChange != changes.latest else { return true }
-        let cost =
-            ArrivalWork.notice + stream.connection.outstandingSpans * ArrivalWork.span
+        // Another cost or mode moves no data.
+        let spans =
+            hasChangedPath(since: stream.place.seenChange) ? stream.connection.outstandingSpans : 0
+        let cost = ArrivalWork.notice + spans * ArrivalWork.span
         guard arrival.work.affords(cost) else { return false }
         catchUp(stream, at: now)
         return true
@@ -245,7 +247,7 @@ extension Session {
         }
         if segment.options.present.contains(.fastClose) {
             cost += ArrivalWork.subflowEnd * connection.livingSubflows
-            cost += ArrivalWork.forgottenSpan * connection.outstandingSpans
+            cost += ArrivalWork.span * connection.outstandingSpans
             spans = 0
         } else if segment.flags.contains(.rst) {
             cost += ArrivalWork.subflowEnd

@@ -587,7 +587,7 @@ private final class FlowPair {
         pair.far.close(association: 1, at: pair.now)
         pair.settle()
         // Ends are said 32 at a time.
-        #expect(pair.near.numbers.unconfirmed == 50 - ArrivalWork.maximumFlowEnds)
+        #expect(pair.near.numbers.unconfirmed == 51 - ArrivalWork.maximumFlowEnds)
         pair.now = pair.now + .milliseconds(10)
         pair.settle()
         #expect(pair.near.isEmpty && pair.far.isEmpty)

@@ -91,6 +91,12 @@ extension Session {
         return change
     }
 
+    /// Whether a path is another than when `change` was the latest.
+    func hasChangedPath(since change: UInt64) -> Bool {
+        for case let path? in paths where path.changes.any > change { return true }
+        return false
+    }
+
     /// What our own clock or uplinks say concerns all connections now; what a datagram says can
     /// wait until it is read to its end.
     fileprivate func notifyAtOnce(at now: Instant) {
