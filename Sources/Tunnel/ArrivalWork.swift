@@ -69,7 +69,7 @@ struct ArrivalWork {
 
     /// Whether what costs `cost` may still be done; it is counted.
     @inline(__always) mutating func affords(_ cost: Int) -> Bool {
-        guard spent + cost <= Self.maximum || spent <= Self.minimum else {
+        guard couldAfford(cost) else {
             isExhausted = true
             return false
         }

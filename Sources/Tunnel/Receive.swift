@@ -201,7 +201,7 @@ extension Session {
             let frame = UnsafeRawBufferPointer(rebasing: rest[..<extent])
             if isSegment {
                 if !readSegment(frame, &arrival, at: now) { host.counters.badSegments += 1 }
-            } else if arrival.work.affords(cost(of: frame, arrival)) {
+            } else {
                 if !readFrame(frame, &arrival, at: now) { host.counters.badFrames += 1 }
             }
             if arrival.work.isExhausted {
@@ -213,28 +213,30 @@ extension Session {
         }
     }
 
-    /// What reading a frame costs that is no segment.
-    private func cost(of frame: UnsafeRawBufferPointer, _ arrival: borrowing Arrival) -> Int {
-        switch FrameType(rawValue: frame[0]) {
+    /// What a frame costs that is no segment; nil where that follows from what it says.
+    private func cost(of type: FrameType?, _ arrival: borrowing Arrival) -> Int? {
+        switch type {
         case .pathState, .pathStateEcho, .addressState, .addressStateEcho:
             arrival.states < Limits.statesPerDatagram ? ArrivalWork.state : ArrivalWork.frame
-        case .subflowReset: SubflowResetFrame.read(frame).map(cost(of:)) ?? ArrivalWork.frame
-        case .flowClosed, .flowUnknown:
-            FlowFrame.read(frame).map(datagrams.endsFlow) == true
-                ? ArrivalWork.flowEnd : ArrivalWork.frame
-        case nil where FrameType.datagrams.contains(frame[0]):
-            DatagramFrame.cost(frame[0])
-                + (DatagramFrame.read(frame).map(datagrams.handedOver) ?? 0)
-                * ArrivalWork.handedOver
+        case .subflowReset, .flowAcknowledged, .flowClosed, .flowUnknown, nil: nil
         default: ArrivalWork.frame
         }
+    }
+
+    /// Of a datagram, as far as it can be read, with those that wait for it.
+    private func cost(of frame: DatagramFrame?, type: UInt8) -> Int {
+        guard FrameType.datagrams.contains(type) else { return ArrivalWork.frame }
+        let waiting = frame.map(datagrams.handedOver) ?? 0
+        return DatagramFrame.cost(type) + waiting * ArrivalWork.handedOver
     }
 
     /// False where the frame is malformed or of an unknown type.
     private func readFrame(
         _ bytes: UnsafeRawBufferPointer, _ arrival: inout Arrival, at now: Instant
     ) -> Bool {
-        switch FrameType(rawValue: bytes[0]) {
+        let type = FrameType(rawValue: bytes[0])
+        if let cost = cost(of: type, arrival), !arrival.work.affords(cost) { return true }
+        switch type {
         case .padding:
             break
         case .probe, .probeAnswer:
@@ -265,7 +267,11 @@ extension Session {
             guard let frame = JoinRequestFrame.read(bytes) else { return false }
             receive(frame, at: now)
         case .subflowReset:
-            guard let frame = SubflowResetFrame.read(bytes) else { return false }
+            let frame = SubflowResetFrame.read(bytes)
+            guard arrival.work.affords(frame.map(cost(of:)) ?? ArrivalWork.frame) else {
+                return true
+            }
+            guard let frame else { return false }
             receive(frame, at: now)
         case .addressState, .addressStateEcho:
             arrival.states += 2
@@ -274,7 +280,12 @@ extension Session {
             else { return false }
             receive(frame, arrival.path, at: now)
         case .flowAcknowledged, .flowClosed, .flowUnknown:
-            guard let frame = FlowFrame.read(bytes) else { return false }
+            let frame = FlowFrame.read(bytes)
+            let endsFlow = frame.map(datagrams.endsFlow) == true
+            guard arrival.work.affords(endsFlow ? ArrivalWork.flowEnd : ArrivalWork.frame) else {
+                return true
+            }
+            guard let frame else { return false }
             receive(frame, at: now)
         case .datagramReport:
             guard let frame = DatagramReportFrame.read(bytes) else { return false }
@@ -286,7 +297,9 @@ extension Session {
             guard let frame = GoAwayFrame.read(bytes) else { return false }
             receive(frame, at: now)
         case nil:
-            guard let frame = DatagramFrame.read(bytes) else { return false }
+            let frame = DatagramFrame.read(bytes)
+            guard arrival.work.affords(cost(of: frame, type: bytes[0])) else { return true }
+            guard let frame else { return false }
             receive(frame, arrival.path, number: arrival.number, at: now)
         }
         return true

@@ -34,7 +34,8 @@ extension Session {
             start: frame.baseAddress! + lengths.headLength,
             count: lengths.payloadLength)
         if isNewIncarnation(host.incomingScratch, of: stream, entry.subflow) {
-            guard arrival.work.affords(costOfEnd(entry.subflow, of: stream)) else { return true }
+            guard arrival.work.affords(costOfEnd(ArrivalWork.subflowEnd, entry.subflow, of: stream))
+            else { return true }
             retire(stream, entry.subflow, number, at: now)
             return readUnknown(frame, number, &arrival, at: now)
         }
@@ -257,9 +258,10 @@ extension Session {
         return arrival.work.affords(cost + spans * ArrivalWork.span) ? spans : nil
     }
 
-    private func costOfEnd(_ subflow: SubflowIndex, of stream: StreamHandle) -> Int {
+    /// `end`: without its spans.
+    private func costOfEnd(_ end: Int, _ subflow: SubflowIndex, of stream: StreamHandle) -> Int {
         let spans = stream.connection.subflow(subflow)?.outstandingCount ?? 0
-        return ArrivalWork.subflowEnd + spans * ArrivalWork.span
+        return end + spans * ArrivalWork.span
     }
 
     /// Of a subflow's reset.
@@ -267,7 +269,6 @@ extension Session {
         guard case .used(let entry) = numbers.lookup(frame.number),
             let stream = host.streams[entry.slot]
         else { return ArrivalWork.frame }
-        return costOfEnd(entry.subflow, of: stream) - ArrivalWork.subflowEnd
-            + ArrivalWork.subflowReset
+        return costOfEnd(ArrivalWork.subflowReset, entry.subflow, of: stream)
     }
 }

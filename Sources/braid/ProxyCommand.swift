@@ -97,7 +97,7 @@ struct ProxyCommand: ParsableCommand {
         Service(
             status: { server.status() }, recorder: server.recorder, stop: { server.stop() },
             setMode: { word in
-                if let hint = ModeByUse.Hint(rawValue: word) {
+                if let hint = ModeByUse.Hint(rawValue: word), hint != .unknown {
                     guard server.mode == .auto else {
                         return "the mode is \(server.mode.rawValue), and a hint is for auto: "
                             + "braid mode auto --\(word)"
