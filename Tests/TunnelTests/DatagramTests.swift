@@ -579,12 +579,14 @@ private final class FlowPair {
         pair.settle()
         pair.send(pair.near, bytes(3), FlowPair.source)
         pair.near.close(association: 1, at: pair.now)
+        pair.near.advance(to: pair.now) { _, _, _ in }
         #expect(pair.near.flowCount == 0 && pair.near.store.used == 0)
         // What the other side still has under way is for nobody.
         pair.send(pair.far, bytes(9), Target(host: .name("a"), port: 3))
         pair.exchange(pair.far)
         #expect(pair.got.count == 50)
         pair.far.close(association: 1, at: pair.now)
+        pair.far.advance(to: pair.now) { _, _, _ in }
         pair.settle()
         // Ends are said 32 at a time.
         #expect(pair.near.numbers.unconfirmed == 51 - ArrivalWork.maximumFlowEnds)
@@ -681,6 +683,8 @@ private final class FlowPair {
         second = nil
         #expect(share.used == 80, "the end of a session gives them back")
         first.close(association: 1, at: now)
+        first.advance(to: now) { _, _, _ in }
+        first.advance(to: now + .milliseconds(1)) { _, _, _ in }
         #expect(share.used == 0)
     }
 
@@ -711,9 +715,103 @@ private final class FlowPair {
         for association in 1...3 as ClosedRange<UInt16> {
             flows.close(association: association, at: now)
             open.removeAll { $0.association == association }
+            for turn in 0..<20 as Range<Int64> {
+                flows.advance(to: now + .milliseconds(turn)) { _, _, _ in }
+            }
             #expect(flows.flowCount == open.count)
         }
         #expect(flows.store.used == 0)
+    }
+
+    /// There may be thousands: they are nobody's at once, and end a few in a turn.
+    @Test func theFlowsOfAnAssociationEndByAndBy() {
+        let pair = FlowPair()
+        func target(_ n: Int) -> Target {
+            Target(host: .address(IPAddress(v4: UInt32(n + 1))), port: 9)
+        }
+        for n in 0..<300 { pair.send(pair.near, bytes(1), target(n)) }
+        pair.exchange(pair.near)
+        pair.settle()
+        #expect(pair.far.flowCount == 300 && pair.got.count == 300)
+        pair.send(pair.near, bytes(1), target(0))
+        pair.near.close(association: 1, at: pair.now)
+        pair.exchange(pair.near)
+        #expect(pair.onWire.isEmpty, "what waited is not sent")
+        #expect(pair.near.flow(.init(association: 1, target: target(0))) == nil)
+        #expect(pair.near.deadline <= pair.now)
+        for left in stride(from: 300 - DatagramLimits.endingAtOnce, to: 0, by: -64) {
+            pair.near.advance(to: pair.now) { _, _, _ in }
+            #expect(pair.near.flowCount == left && !pair.near.isEmpty)
+            pair.near.advance(to: pair.now) { _, _, _ in }
+            #expect(pair.near.flowCount == left, "no more of them in the same turn")
+            pair.now += DatagramLimits.endingWait
+        }
+        pair.near.advance(to: pair.now) { _, _, _ in }
+        #expect(pair.near.flowCount == 0 && pair.near.store.used == 0)
+        #expect(pair.near.numbers.unconfirmed == 300)
+    }
+
+    /// The number of an association that ended means the next one from then on, whatever of the
+    /// first one's flows is still there.
+    @Test func anAssociationsNumberIsFreeAtOnce() {
+        let pair = FlowPair()
+        for port in 1...200 as ClosedRange<UInt16> {
+            pair.send(pair.near, bytes(1), Target(host: .name("a"), port: port))
+        }
+        pair.exchange(pair.near)
+        pair.settle()
+        for side in [pair.near, pair.far] {
+            side.close(association: 1, at: pair.now)
+            let isOpen = side.open(association: 1, owner: 1, policy: .auto)
+            #expect(isOpen)
+        }
+        pair.got = []
+        for port in 1...200 as ClosedRange<UInt16> {
+            pair.send(pair.near, bytes(2), Target(host: .name("a"), port: port))
+        }
+        pair.exchange(pair.near)
+        pair.settle()
+        #expect(pair.got.count == 200 && pair.near.flowCount == 400)
+        for turn in 1...20 as ClosedRange<Int64> {
+            let now = pair.now + .milliseconds(turn)
+            for side in [pair.near, pair.far] { side.advance(to: now) { _, _, _ in } }
+        }
+        #expect(pair.near.flowCount == 200 && pair.far.flowCount == 200)
+        for port in 1...200 as ClosedRange<UInt16> {
+            pair.send(pair.near, bytes(3), Target(host: .name("a"), port: port))
+        }
+        pair.exchange(pair.near)
+        #expect(pair.got.count == 400 && pair.far.counters.unknown == 0)
+        #expect(pair.near.flowCount == 200)
+    }
+
+    /// A peer may use the number of a flow that is ending for another one.
+    @Test func aFlowsNumberMayComeAgainWhileItEnds() {
+        let share = SharedLimit(1_000)
+        let far = DatagramFlows(isInitiator: false, share: share)
+        let now = Instant.zero + .seconds(1)
+        func receive(_ flow: UInt16, _ association: UInt16) {
+            bytes(3).withUnsafeBytes {
+                let opening = DatagramFrame.Opening(
+                    association: association, target: FlowPair.target)
+                far.receive(
+                    DatagramFrame(flow: flow, sequence: 0, opening: opening, payload: $0),
+                    path: 0, packet: 1, at: now
+                ) { _, _, _ in }
+            }
+        }
+        for association in 1...2 as ClosedRange<UInt16> {
+            _ = far.open(association: association, owner: 0, policy: .auto)
+        }
+        for flow in 0..<200 as Range<UInt16> { receive(flow, 1) }
+        far.close(association: 1, at: now)
+        for flow in 0..<200 as Range<UInt16> { receive(flow, 2) }
+        #expect(far.flowCount == 200 && share.used == 200)
+        for turn in 0..<20 as Range<Int64> {
+            far.advance(to: now + .milliseconds(turn)) { _, _, _ in }
+        }
+        #expect(far.flowCount == 200 && share.used == 200)
+        for flow in 0..<200 as Range<UInt16> { #expect(far.flow(number: flow) != nil) }
     }
 
     /// What waits is paid by the session's user, and is given back with the session.

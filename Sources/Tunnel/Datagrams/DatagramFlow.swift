@@ -2,10 +2,29 @@ import Measures
 import Multipath
 import Wire
 
+/// What the flows of one association share.
+final class DatagramAssociation {
+    /// Its owner's number for it.
+    let owner: StreamSlot
+    let policy: DatagramPolicy
+    var allowed: AllowedPaths
+    /// Slots of its flows, in no order.
+    var flows: [Int] = []
+    /// Its stream lives. Afterwards its flows are nobody's, and end by and by.
+    var isOpen = true
+
+    init(owner: StreamSlot, policy: DatagramPolicy, allowed: AllowedPaths) {
+        self.owner = owner
+        self.policy = policy
+        self.allowed = allowed
+    }
+}
+
 /// One association's exchange with one other end, as this side knows it.
 final class DatagramFlow {
     let number: UInt16
     let opening: DatagramFrame.Opening
+    let association: DatagramAssociation
     /// Opened here.
     let isOurs: Bool
     /// The other side may not know yet what the number means.
@@ -31,9 +50,13 @@ final class DatagramFlow {
     var credit = 0
     var isActive = false
 
-    init(number: UInt16, opening: DatagramFrame.Opening, isOurs: Bool, at now: Instant) {
+    init(
+        number: UInt16, opening: DatagramFrame.Opening, in association: DatagramAssociation,
+        isOurs: Bool, at now: Instant
+    ) {
         self.number = number
         self.opening = opening
+        self.association = association
         self.isOurs = isOurs
         carriesOpening = isOurs
         since = now
@@ -125,10 +148,14 @@ struct FlowTurns {
     }
 
     /// The flow whose turn it is; it stays so until its credit is used up or it has nothing left.
+    /// Those of associations that have ended have none.
     mutating func next(_ flows: [DatagramFlow?]) -> Int? {
         while let slot = fresh.first ?? old.first {
             let isFresh = fresh.first != nil
-            guard let flow = flows[slot], flow.isActive else { pop(isFresh); continue }
+            guard let flow = flows[slot], flow.isActive, flow.association.isOpen else {
+                pop(isFresh)
+                continue
+            }
             if flow.queue.isEmpty {
                 pop(isFresh)
                 // One turn among the others, so that who comes and goes gains nothing.

@@ -11,12 +11,11 @@ extension DatagramFlows {
         deliver: (_ owner: StreamSlot, Target, UnsafeRawBufferPointer) -> Void
     ) {
         carriers[path.number].arrivals.note(frame.size, number: packet, at: now)
-        guard let slot = place(frame, at: now), let flow = flows[slot],
-            let association = associations[flow.opening.association]
-        else { return }
+        guard let slot = place(frame, at: now), let flow = flows[slot] else { return }
+        let association = flow.association
         flow.traffic.receive(frame.payload.count, path: path)
         if !association.allowed.isAll {
-            associations[flow.opening.association]?.allowed.noteArrival(
+            association.allowed.noteArrival(
                 by: path, incarnation: carriers[path.number].incarnation)
         }
         guard flow.received.isFresh(frame.sequence) else {
@@ -74,13 +73,13 @@ extension DatagramFlows {
             return nil
         }
         // Only who opened a flow says what it is.
-        guard !isOurs, associations[opening.association] != nil else {
+        guard !isOurs, let association = associations[opening.association] else {
             counters.unknown += 1
             if !isOurs { queueStatement(.unknown, frame.flow) }
             return nil
         }
-        if let slot = flow(number: frame.flow) {
-            if flows[slot]?.opening == opening {
+        if let slot = byNumber[frame.flow] {
+            if let flow = flows[slot], flow.opening == opening, flow.association === association {
                 queueStatement(.acknowledged, frame.flow)
                 return slot
             }
@@ -90,7 +89,7 @@ extension DatagramFlows {
             counters.unknown += 1
             return nil
         }
-        guard let slot = makeFlow(opening, number: frame.flow, at: now) else {
+        guard let slot = makeFlow(opening, in: association, number: frame.flow, at: now) else {
             counters.refusedFlows += 1
             return nil
         }

@@ -11,13 +11,13 @@ extension DatagramFlows {
     func send(
         _ payload: UnsafeRawBufferPointer, association: UInt16, to target: Target, at now: Instant
     ) throws(Refusal) {
-        guard associations[association] != nil else { throw .noAssociation }
+        guard let sender = associations[association] else { throw .noAssociation }
         guard payload.count <= DatagramLimits.payload else {
             counters.tooLong += 1
             throw .tooLong
         }
         let opening = DatagramFrame.Opening(association: association, target: target)
-        guard let slot = flow(opening) ?? makeFlow(opening, number: nil, at: now),
+        guard let slot = flow(opening) ?? makeFlow(opening, in: sender, number: nil, at: now),
             let flow = flows[slot]
         else {
             counters.refusedFlows += 1
@@ -86,17 +86,16 @@ extension DatagramFlows {
                 continue
             }
             left -= 1
-            let association = associations[flow.opening.association]
-            let policy = association?.policy ?? .lowestDelay
-            let effective = policy.effective(for: flow.meter.kind, mode)
+            let association = flow.association
+            let effective = association.policy.effective(for: flow.meter.kind, mode)
             let choice = effective.choose(
-                paths, only: association?.allowed ?? .all, besides: item.former?.path)
+                paths, only: association.allowed, besides: item.former?.path)
             if choice == 0, item.former != nil {
                 // No path that it may take has space: a late copy waits for none.
                 drop(item, of: flow)
                 continue
             }
-            if choice == 0, association?.allowed.isAll == false {
+            if choice == 0, !association.allowed.isAll {
                 // Its paths have no space; those of flows behind it may have some.
                 flow.credit = 0
                 blocked += 1

@@ -21,15 +21,6 @@ public struct DatagramCounters: Sendable, Equatable {
 /// Pure of sessions and paths: its owner hands in what it needs to know of them, asks `deadline`
 /// and lets it fill datagrams (`DatagramFlows+Send`); what arrives it hands to `deliver`.
 final class DatagramFlows {
-    struct Association {
-        /// Its owner's number for it.
-        let owner: StreamSlot
-        let policy: DatagramPolicy
-        var allowed: AllowedPaths
-        /// Slots of its flows, in no order.
-        var flows: [Int] = []
-    }
-
     let isInitiator: Bool
     let store: DatagramStore
     /// Of the user's flows, over all sessions; nil: nobody counts.
@@ -37,7 +28,11 @@ final class DatagramFlows {
     /// The session's.
     let handovers: HandoverMeter
     /// Looked up, never iterated.
-    var associations: [UInt16: Association] = [:]
+    var associations: [UInt16: DatagramAssociation] = [:]
+    /// Those that have ended, and whose flows have not yet; the first to end first.
+    private var ending = FIFO<DatagramAssociation>()
+    /// When the next of their flows end.
+    private var endingAt = Instant.distantFuture
     var flows: [DatagramFlow?] = []
     var freeFlows: [Int] = []
     private(set) var byNumber = DividedDictionary<UInt16, Int>()
@@ -83,25 +78,48 @@ final class DatagramFlows {
     ) -> Bool {
         guard associations[association] == nil, associations.count < DatagramLimits.associations
         else { return false }
-        associations[association] = Association(
+        associations[association] = DatagramAssociation(
             owner: owner, policy: policy, allowed: allowed)
         return true
     }
 
-    /// Ends the association and all its flows.
+    /// Ends the association: from now on none of its flows is found. They give back what they hold
+    /// in the turns that follow (`advance`), since there may be thousands. Its number is free.
     func close(association: UInt16, at now: Instant) {
         guard let ended = associations.removeValue(forKey: association) else { return }
-        let gone = recent.take(store, at: now) {
-            flows[$0.flow]?.opening.association == association
-        }
+        ended.isOpen = false
+        let gone = recent.take(store, at: now) { flows[$0.flow]?.association === ended }
         for item in gone { store.free(item.slot) }
-        for slot in ended.flows { drop(slot, at: now) }
+        guard !ended.flows.isEmpty else { return }
+        ending.append(ended)
+        endingAt = min(endingAt, now)
+    }
+
+    /// Ends flows of associations that have ended, at most `maximum`; false where there is none.
+    @discardableResult private func endFlows(maximum: Int, at now: Instant) -> Bool {
+        var left = maximum
+        while left > 0, let ended = ending.first {
+            while left > 0, let slot = ended.flows.last {
+                end(slot, at: now)
+                left -= 1
+            }
+            if ended.flows.isEmpty { ending.popFirst() }
+        }
+        endingAt = ending.isEmpty ? .distantFuture : now + DatagramLimits.endingWait
+        return left < maximum
     }
 
     // MARK: Flows
 
-    func flow(number: UInt16) -> Int? { byNumber[number] }
-    func flow(_ opening: DatagramFrame.Opening) -> Int? { byOpening[opening] }
+    /// The slot of a flow by its number; nil where there is none, or its association has ended.
+    func flow(number: UInt16) -> Int? { byNumber[number].flatMap(living) }
+
+    /// The same by what opened it.
+    func flow(_ opening: DatagramFrame.Opening) -> Int? { byOpening[opening].flatMap(living) }
+
+    private func living(_ slot: Int) -> Int? {
+        flows[slot]?.association.isOpen == true ? slot : nil
+    }
 
     /// Whether a flow of ours or the other side's ends when this is read.
     func endsFlow(_ frame: FlowFrame) -> Bool {
@@ -115,14 +133,18 @@ final class DatagramFlows {
         return flows[slot]?.order.handedOver(by: frame.sequence, isOrdered: frame.isOrdered) ?? 0
     }
 
-    /// A flow that comes to be; nil where there are too many. `number`: nil for one of ours.
-    func makeFlow(_ opening: DatagramFrame.Opening, number: UInt16?, at now: Instant) -> Int? {
+    /// A flow that comes to be in an open association; nil where there are too many. `number`: nil
+    /// for one of ours, otherwise one that `byNumber` does not have.
+    func makeFlow(
+        _ opening: DatagramFrame.Opening, in association: DatagramAssociation, number: UInt16?,
+        at now: Instant
+    ) -> Int? {
         let isFull = byNumber.count >= DatagramLimits.flows || share?.hasRoom == false
-        if isFull, !evict(at: now) { return nil }
+        if isFull, !endFlows(maximum: 1, at: now), !evict(at: now) { return nil }
         guard let taken = number ?? numbers.allocate(at: now) else { return nil }
         share?.change(by: 1)
         let flow = DatagramFlow(
-            number: taken, opening: opening, isOurs: number == nil, at: now)
+            number: taken, opening: opening, in: association, isOurs: number == nil, at: now)
         let slot: Int
         if let free = freeFlows.popLast() {
             slot = free
@@ -132,9 +154,9 @@ final class DatagramFlows {
             flows.append(flow)
         }
         byNumber[taken] = slot
-        if byOpening[opening] == nil { byOpening[opening] = slot }
-        flow.place = associations[opening.association]?.flows.count ?? 0
-        associations[opening.association]?.flows.append(slot)
+        if self.flow(opening) == nil { byOpening[opening] = slot }
+        flow.place = association.flows.count
+        association.flows.append(slot)
         timers.set(slot, flow.deadline)
         return slot
     }
@@ -157,19 +179,15 @@ final class DatagramFlows {
     }
     private(set) var evictionCursor = 0
 
-    /// A flow ends before its association does.
+    /// A flow ends: it gives back what it holds, and the other side hears of it.
     func end(_ slot: Int, at now: Instant) {
         guard let flow = flows[slot] else { return }
+        let association = flow.association
         // The last one takes its place.
-        if let last = associations[flow.opening.association]?.flows.popLast(), last != slot {
-            associations[flow.opening.association]?.flows[flow.place] = last
+        if let last = association.flows.popLast(), last != slot {
+            association.flows[flow.place] = last
             flows[last]?.place = flow.place
         }
-        drop(slot, at: now)
-    }
-
-    private func drop(_ slot: Int, at now: Instant) {
-        guard let flow = flows[slot] else { return }
         flow.removeAll(store)
         flow.isActive = false
         timers.set(slot, .distantFuture)
@@ -199,8 +217,7 @@ final class DatagramFlows {
         report.held = store.used
         report.counters = counters
         for case let flow? in flows {
-            let policy = associations[flow.opening.association]?.policy ?? .auto
-            switch policy.effective(for: flow.meter.kind, mode) {
+            switch flow.association.policy.effective(for: flow.meter.kind, mode) {
             case .redundant: report.redundant += 1
             case .spread: report.spread += 1
             case .auto, .lowestDelay: break
@@ -212,7 +229,8 @@ final class DatagramFlows {
     /// Flows of ours that move at a steady pace now, as a voice does.
     func steadyFlows(at now: Instant) -> Int {
         var count = 0
-        for case let flow? in flows where flow.meter.isSteady(at: now) { count += 1 }
+        for case let flow? in flows
+        where flow.association.isOpen && flow.meter.isSteady(at: now) { count += 1 }
         return count
     }
 
@@ -220,7 +238,7 @@ final class DatagramFlows {
 
     /// When `advance`, `fill` or a report has something to do.
     var deadline: Instant {
-        var due = min(min(timers.next, numbers.deadline), recent.expiresAt)
+        var due = min(min(timers.next, numbers.deadline), min(recent.expiresAt, endingAt))
         // By index: iterating would retain what each holds.
         for i in carriers.indices {
             due = min(due, min(carriers[i].arrivals.dueAt, carriers[i].window.sizes.suspectedAt))
@@ -229,19 +247,22 @@ final class DatagramFlows {
     }
 
     /// Gaps that were waited for long enough, pieces that never became whole, flows that nobody
-    /// uses.
+    /// uses, and those of associations that have ended.
     func advance(
         to now: Instant, deliver: (_ owner: StreamSlot, Target, UnsafeRawBufferPointer) -> Void
     ) {
         recent.advance(to: now, store)
+        if endingAt <= now { endFlows(maximum: DatagramLimits.endingAtOnce, at: now) }
         while let slot = timers.popDue(at: now) {
             guard let flow = flows[slot] else { continue }
             counters.incomplete += flow.assembly.advance(to: now, store)
             if flow.order.deadline <= now {
-                let owner = associations[flow.opening.association]?.owner
+                let association = flow.association
                 flow.order.advance(to: now, store) { payload in
                     counters.received += 1
-                    if let owner { deliver(owner, flow.opening.target, payload) }
+                    if association.isOpen {
+                        deliver(association.owner, flow.opening.target, payload)
+                    }
                 }
             }
             if now - flow.lastUsed >= flow.idle, flow.queue.isEmpty {

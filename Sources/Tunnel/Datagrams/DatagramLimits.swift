@@ -38,6 +38,10 @@ enum DatagramLimits {
     static let questionPort: UInt16 = 53
     /// What did not open a flow keeps it longer, so that its opener is the one to end it.
     static let idleGrace = Interval.seconds(10)
+    /// Flows of an association that has ended which end at once, and how long the next ones wait:
+    /// an end costs half a microsecond, and thousands may be due.
+    static let endingAtOnce = 64
+    static let endingWait = Interval.milliseconds(1)
     /// A flow's number rests so long after both sides have forgotten it.
     static let numberRest = Interval.seconds(10)
     /// Words about flows (acknowledged, unknown) that wait for a datagram; what is lost beyond is

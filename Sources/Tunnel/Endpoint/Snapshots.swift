@@ -115,7 +115,9 @@ extension Endpoint {
                     continue
                 }
                 cursor.place = .flow(session: slot, index: index + 1)
-                if let flow = session.datagrams.flows[index] { body(session.snapshot(flow)) }
+                if let flow = session.datagrams.flows[index], flow.association.isOpen {
+                    body(session.snapshot(flow))
+                }
             case .end: return
             }
         }
@@ -137,12 +139,9 @@ extension Session {
     }
 
     fileprivate func snapshot(_ flow: DatagramFlow) -> StreamSnapshot {
-        let association = datagrams.associations[flow.opening.association]
-        let policy = (association?.policy ?? .auto).effective(
+        let policy = flow.association.policy.effective(
             for: flow.meter.kind, modes.session)
-        let owner = association.flatMap {
-            host.streams[$0.owner]?.owner
-        }
+        let owner = host.streams[flow.association.owner]?.owner
         return StreamSnapshot(
             kind: .flow(policy),
             identifier: UInt64(UInt32(truncatingIfNeeded: slot.index)) << 16 | UInt64(flow.number),
