@@ -18,19 +18,19 @@ struct ArrivalWork {
     static let frame = 100
     static let segment = 250
     /// The first of a connection in this datagram: its state is in no cache.
-    static let firstSegment = 1_100
+    static let firstSegment = 1_350
     /// Each block of a selective acknowledgement.
     static let block = 350
     /// Each span of a segment that is delivered, or sent again elsewhere.
     static let span = 8
     /// What opens or joins something, or brings a connection's keys.
-    static let opening = 1_900
+    static let opening = 2_200
     /// The end of a subflow, without its spans.
     static let subflowEnd = 1_400
     /// The same by a subflow reset: its state is in no cache.
-    static let subflowReset = 1_900
+    static let subflowReset = 2_300
     /// A segment that can't be read, of a connection that is in no cache.
-    static let unreadable = 700
+    static let unreadable = 850
     /// An abort whose connection is found by its key.
     static let abortByKey = 1_900
     /// A path's state, or an address.
@@ -43,23 +43,27 @@ struct ArrivalWork {
     static let piece = 1_100
     /// Each datagram that waited for the one that comes.
     static let handedOver = 100
-    static let flowOpening = 1_800
+    static let flowOpening = 2_000
     static let flowEnd = 1_200
 
     /// What a sender puts into one datagram at most, where a segment weighs 1: half of what is
     /// read, since acknowledgements have spans besides.
-    static let maximumWeight = 32
-    /// Of an abort.
+    static let maximumWeight = 28
+    /// Of what opens or joins something, or brings keys, and of an abort.
+    static let openingWeight = 3
     static let abortWeight = 4
     /// Ends of flows that a sender puts into one datagram at most.
     static let maximumFlowEnds = 32
 
-    /// How much of `maximumWeight` a segment takes that is to be sent.
+    /// How much of `maximumWeight` a segment takes that is to be sent: as many of one kind as
+    /// `maximumWeight` holds stay below `maximum`.
     @inline(__always) static func weight(of segment: borrowing Segment) -> Int {
-        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return 2 }
+        if segment.flags.contains(.syn), !segment.flags.contains(.ack) { return openingWeight }
         // Ends all subflows of its connection.
         if segment.options.present.contains(.fastClose) { return abortWeight }
-        return segment.options.present.isDisjoint(with: [.multipathCapable, .sack]) ? 1 : 2
+        if segment.options.present.contains(.multipathCapable) { return openingWeight }
+        if segment.flags.contains(.rst) { return 2 }
+        return segment.options.present.contains(.sack) ? 2 : 1
     }
 
     /// So far.

@@ -48,10 +48,30 @@ import Testing
         #expect(ArrivalWork.weight(of: segment) == 2)
         segment.options.present = .fastClose
         #expect(ArrivalWork.weight(of: segment) == ArrivalWork.abortWeight)
-        let blocks = SACKBlocks.capacity * ArrivalWork.block
-        #expect(
-            ArrivalWork.maximumWeight / 2 * (ArrivalWork.firstSegment + blocks)
-                <= ArrivalWork.maximum)
+        segment.options.present = .multipathCapable
+        #expect(ArrivalWork.weight(of: segment) == ArrivalWork.openingWeight)
+        segment.options.present = []
+        segment.flags = [.rst, .ack]
+        #expect(ArrivalWork.weight(of: segment) == 2)
+        segment.flags = .syn
+        #expect(ArrivalWork.weight(of: segment) == ArrivalWork.openingWeight)
+    }
+
+    /// An honest datagram is read to its end, of whichever segments it is full: each of a
+    /// connection that is in no cache.
+    @Test func whatASenderPutsIntoADatagramIsRead() {
+        let first = ArrivalWork.frame + ArrivalWork.firstSegment
+        let kinds = [
+            (weight: 1, cost: first),
+            (weight: 2, cost: first + ArrivalWork.subflowEnd),
+            (weight: 2, cost: first + SACKBlocks.capacity * ArrivalWork.block),
+            (weight: ArrivalWork.openingWeight, cost: first + ArrivalWork.opening),
+            (weight: ArrivalWork.abortWeight, cost: first + 2 * ArrivalWork.subflowEnd)
+        ]
+        for kind in kinds {
+            let count = ArrivalWork.maximumWeight / kind.weight
+            #expect(count * kind.cost <= ArrivalWork.maximum - 3_000, "weight \(kind.weight)")
+        }
         #expect(
             ArrivalWork.maximumFlowEnds * ArrivalWork.flowEnd <= ArrivalWork.maximum)
     }

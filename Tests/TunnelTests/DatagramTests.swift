@@ -438,6 +438,13 @@ private final class FlowPair {
     }
     func settle() { for _ in 0..<4 { words(near); words(far) } }
 
+    /// Twice as many flows of associations that have ended as do in one turn.
+    func endFlows(_ side: DatagramFlows) {
+        for turn in 0..<2 as Range<Int64> {
+            side.advance(to: now + .milliseconds(turn)) { _, _, _ in }
+        }
+    }
+
     init() {
         _ = near.open(association: 1, owner: 0, policy: .auto)
         _ = far.open(association: 1, owner: 0, policy: .auto)
@@ -579,14 +586,14 @@ private final class FlowPair {
         pair.settle()
         pair.send(pair.near, bytes(3), FlowPair.source)
         pair.near.close(association: 1, at: pair.now)
-        pair.near.advance(to: pair.now) { _, _, _ in }
+        pair.endFlows(pair.near)
         #expect(pair.near.flowCount == 0 && pair.near.store.used == 0)
         // What the other side still has under way is for nobody.
         pair.send(pair.far, bytes(9), Target(host: .name("a"), port: 3))
         pair.exchange(pair.far)
         #expect(pair.got.count == 50)
         pair.far.close(association: 1, at: pair.now)
-        pair.far.advance(to: pair.now) { _, _, _ in }
+        pair.endFlows(pair.far)
         pair.settle()
         // Ends are said 32 at a time.
         #expect(pair.near.numbers.unconfirmed == 51 - ArrivalWork.maximumFlowEnds)
@@ -685,6 +692,7 @@ private final class FlowPair {
         first.close(association: 1, at: now)
         first.advance(to: now) { _, _, _ in }
         first.advance(to: now + .milliseconds(1)) { _, _, _ in }
+        first.advance(to: now + .milliseconds(2)) { _, _, _ in }
         #expect(share.used == 0)
     }
 
@@ -739,7 +747,9 @@ private final class FlowPair {
         #expect(pair.onWire.isEmpty, "what waited is not sent")
         #expect(pair.near.flow(.init(association: 1, target: target(0))) == nil)
         #expect(pair.near.deadline <= pair.now)
-        for left in stride(from: 300 - DatagramLimits.endingAtOnce, to: 0, by: -64) {
+        for left in stride(
+            from: 300 - DatagramLimits.endingAtOnce, to: 0, by: -DatagramLimits.endingAtOnce)
+        {
             pair.near.advance(to: pair.now) { _, _, _ in }
             #expect(pair.near.flowCount == left && !pair.near.isEmpty)
             pair.near.advance(to: pair.now) { _, _, _ in }

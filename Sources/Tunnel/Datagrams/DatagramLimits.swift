@@ -39,8 +39,8 @@ enum DatagramLimits {
     /// What did not open a flow keeps it longer, so that its opener is the one to end it.
     static let idleGrace = Interval.seconds(10)
     /// Flows of an association that has ended which end at once, and how long the next ones wait:
-    /// an end costs half a microsecond, and thousands may be due.
-    static let endingAtOnce = 64
+    /// an end costs up to a microsecond, and thousands may be due.
+    static let endingAtOnce = 32
     static let endingWait = Interval.milliseconds(1)
     /// A flow's number rests so long after both sides have forgotten it.
     static let numberRest = Interval.seconds(10)
