@@ -5,7 +5,7 @@ public enum StatePath {
     /// `NAME.db` in systemd's state directory, for root in /var/lib/braid, else in
     /// $XDG_STATE_HOME/braid or ~/.local/state/braid. `extension`: with its dot.
     public static func standard(_ name: String, extension: String = ".db") -> String {
-        folder() + "/" + name + `extension`
+        folder + "/" + name + `extension`
     }
 
     /// Where a process of this user may have left NAME's file: its own place, and for root also
@@ -20,17 +20,22 @@ public enum StatePath {
         return places
     }
 
-    private static func folder() -> String {
+    /// Chosen once: a process of root's that becomes another user keeps it, and the processes that
+    /// follow it are told by `variable`.
+    public static let folder: String = {
         // systemd may name several, the first is ours.
-        if let folder = variable("STATE_DIRECTORY") {
+        if let folder = value(of: variable) {
             return String(folder.prefix { $0 != ":" })
         }
         if geteuid() == 0 { return "/var/lib/braid" }
-        if let state = variable("XDG_STATE_HOME") { return state + "/braid" }
-        return (variable("HOME") ?? "/tmp") + "/.local/state/braid"
-    }
+        if let state = value(of: "XDG_STATE_HOME") { return state + "/braid" }
+        return (value(of: "HOME") ?? "/tmp") + "/.local/state/braid"
+    }()
 
-    private static func variable(_ name: String) -> String? {
+    /// The environment variable that names the folder, systemd's own.
+    public static let variable = "STATE_DIRECTORY"
+
+    private static func value(of name: String) -> String? {
         guard let value = getenv(name), value.pointee != 0 else { return nil }
         return String(cString: value)
     }

@@ -5,7 +5,7 @@ import Measures
 /// Where the control sockets of this user's Braid processes are.
 public enum ControlPath {
     /// `NAME.sock` in /run/braid for root, else in $XDG_RUNTIME_DIR/braid, else in /tmp/braid-UID.
-    public static func standard(_ name: String) -> String { directory() + "/\(name).sock" }
+    public static func standard(_ name: String) -> String { directory + "/\(name).sock" }
 
     /// Where `NAME` may be asked: its own place, and for root also that of the service of
     /// deploy/systemd.
@@ -13,13 +13,19 @@ public enum ControlPath {
         [standard(name)] + (geteuid() == 0 ? ["/run/braid-\(name)/\(name).sock"] : [])
     }
 
-    static func directory() -> String {
+    /// Chosen once: a process of root's that becomes another user keeps it, and the processes that
+    /// follow it are told by `variable`.
+    public static let directory: String = {
+        if let told = getenv(variable), told.pointee != 0 { return String(cString: told) }
         if geteuid() == 0 { return "/run/braid" }
         if let runtime = getenv("XDG_RUNTIME_DIR"), runtime.pointee != 0 {
             return String(cString: runtime) + "/braid"
         }
         return "/tmp/braid-\(geteuid())"
-    }
+    }()
+
+    /// The environment variable that names the folder.
+    public static let variable = "BRAID_CONTROL_FOLDER"
 
     /// The folder a socket is in.
     static func folder(of path: String) -> String {
@@ -48,7 +54,7 @@ extension ControlPath {
     /// Hands the standard folder to the user whom root's process is about to become, so that it
     /// can take its place there again, and the next one's process, too.
     public static func give(to user: Privileges.User) {
-        _ = lchown(directory(), user.number, uid_t.max)
+        _ = lchown(directory, user.number, uid_t.max)
     }
 }
 

@@ -1,5 +1,6 @@
 import CDatagram
 import Glibc
+import Synchronization
 
 /// What the process may do, and what others may see of it.
 public enum Privileges {
@@ -61,6 +62,24 @@ public enum Privileges {
         let isPassedOn = has(capability) && braid_pass_on(capability.rawValue, 1) == 0
         defer { if isPassedOn { _ = braid_pass_on(capability.rawValue, 0) } }
         return try body()
+    }
+
+    private static let expected = Mutex<User?>(nil)
+
+    /// Whom a process of root's is about to become, once its ports are open; nil: nobody else. What
+    /// it makes until then and needs later is to be theirs.
+    public static var next: User? {
+        get { expected.withLock { $0 } }
+        set { expected.withLock { $0 = newValue } }
+    }
+
+    /// A file that root's process has opened is that user's from now on. One with another name
+    /// stays whose it is: it may be anything of root's.
+    public static func giveToNext(_ descriptor: Int32) {
+        guard isRoot, let user = next else { return }
+        var about = stat()
+        guard fstat(descriptor, &about) == 0, about.st_uid == 0, about.st_nlink == 1 else { return }
+        fchown(descriptor, user.number, gid_t.max)
     }
 
     /// Becomes `user` for good, with no capability left but those it needs.

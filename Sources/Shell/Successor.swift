@@ -34,11 +34,12 @@ public final class Successor {
     private var timer: LoopTimer?
     private var done: ((Outcome) -> Void)?
 
-    /// Starts it with the arguments of this process. `sockets`, life-lines and `capture`'s claim
-    /// stay this process's, too. `done` is called once, from the loop, while this is kept.
+    /// Starts it with the arguments of this process, and its environment but for `variables`.
+    /// `sockets`, life-lines and `capture`'s claim stay this process's, too. `done` is called once,
+    /// from the loop, while this is kept.
     public init(
-        _ sockets: [Int32], _ place: Lineage.Place, capture: CaptureOffer? = nil, loop: EventLoop,
-        done: @escaping (Outcome) -> Void
+        _ sockets: [Int32], _ place: Lineage.Place, variables: [String: String] = [:],
+        capture: CaptureOffer? = nil, loop: EventLoop, done: @escaping (Outcome) -> Void
     ) throws(SystemError) {
         guard let program = Self.program else {
             throw SystemError("find this program", code: ENOENT)
@@ -48,7 +49,7 @@ public final class Successor {
         guard made == 0 else { throw SystemError("make a way to another process", code: -made) }
         defer { Glibc.close(pair.1) }
         do throws(SystemError) {
-            process = try Self.start(program, pair.1, sockets, place, capture)
+            process = try Self.start(program, pair.1, sockets, place, variables, capture)
         } catch {
             Glibc.close(pair.0)
             throw error
@@ -65,7 +66,7 @@ public final class Successor {
     /// `descriptors` are 3 and those behind it there.
     private static func start(
         _ program: String, _ channel: Int32, _ sockets: [Int32], _ place: Lineage.Place,
-        _ capture: CaptureOffer?
+        _ variables: [String: String], _ capture: CaptureOffer?
     ) throws(SystemError) -> pid_t {
         let descriptors =
             [channel] + sockets + place.older.map(\.lifeline) + (capture.map { [$0.claim] } ?? [])
@@ -85,7 +86,9 @@ public final class Successor {
         }
         var arguments = CommandLine.arguments.map { strdup($0) } + [nil]
         var environment =
-            environment(sockets: sockets.count, place, capture).map { strdup($0) } + [nil]
+            environment(sockets: sockets.count, place, variables, capture).map { strdup($0) } + [
+                nil
+            ]
         defer { (arguments + environment).forEach { free($0) } }
         var process = pid_t()
         let code = posix_spawn(&process, program, &actions, nil, &arguments, &environment)
@@ -95,12 +98,14 @@ public final class Successor {
 
     /// This process's own, but for what was meant for it alone.
     private static func environment(
-        sockets: Int, _ place: Lineage.Place, _ capture: CaptureOffer?
+        sockets: Int, _ place: Lineage.Place, _ variables: [String: String],
+        _ capture: CaptureOffer?
     ) -> [String] {
-        let own = [
-            "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", InheritedSockets.variable,
-            InheritedSockets.generationVariable, InheritedSockets.captureVariable
-        ]
+        let own =
+            [
+                "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", InheritedSockets.variable,
+                InheritedSockets.generationVariable, InheritedSockets.captureVariable
+            ] + variables.keys
         let generations = [place.generation] + place.older.map(\.generation)
         var all: [String] = []
         var place = environ
@@ -109,7 +114,7 @@ public final class Successor {
             if !own.contains(where: { text.hasPrefix($0 + "=") }) { all.append(text) }
             place += 1
         }
-        return all + [
+        return all + variables.map { "\($0)=\($1)" } + [
             "\(InheritedSockets.variable)=\(sockets)",
             InheritedSockets.generationVariable + "="
                 + generations.map(String.init).joined(separator: " ")

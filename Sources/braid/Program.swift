@@ -75,6 +75,10 @@ enum Program {
     /// What holds for the whole process, from before its first socket on.
     private static func prepareProcess(_ program: ProgramConfiguration) {
         Succession.begin()
+        if Privileges.isRoot {
+            let user = Privileges.User(name: program.user ?? Privileges.dedicatedUser)
+            Privileges.next = user?.isRoot == false ? user : nil
+        }
         Privileges.forbidDumps()
         ProcessorShare.preferShortTurns()
         LogSetup.bootstrap(
@@ -99,7 +103,7 @@ enum Program {
         leaving: () throws(SystemError) -> Void
     ) throws(SystemError) {
         let past = HistoryQueries.place(role, program, keepsUsage: service.keepsUsage)
-        if let past { prepareFolder(past.path, for: program.user) }
+        if let past { StatePath.prepare(past.path, owner: Privileges.next?.number) }
         try leaving()
         HistoryQueries.open(past, service.recorder)
     }
@@ -177,12 +181,6 @@ enum Program {
         ControlPath.give(to: user)
         try Privileges.become(user, bindsToInterfaces: role == .proxy, captures: captures)
         log.info("gave up root", metadata: ["user": "\(user.name)"])
-    }
-
-    /// Whoever the process becomes must be able to write there.
-    private static func prepareFolder(_ path: String, for name: String?) {
-        let user = Privileges.User(name: name ?? Privileges.dedicatedUser)
-        StatePath.prepare(path, owner: Privileges.isRoot ? user?.number : nil)
     }
 
     private static func open(

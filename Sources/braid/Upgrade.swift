@@ -1,6 +1,7 @@
 import ArgumentParser
 import Configuration
 import Glibc
+import History
 import Logging
 import Measures
 import Shell
@@ -32,6 +33,11 @@ final class Upgrade {
     private let lineage: Lineage
     private let surroundings: Surroundings
     private let loop: EventLoop
+    /// A process that follows has its sockets and its state where this one has them, though it is
+    /// not root's from the beginning.
+    private let folders = [
+        ControlPath.variable: ControlPath.directory, StatePath.variable: StatePath.folder
+    ]
     private let log = Logger(label: "upgrade")
 
     init(
@@ -89,9 +95,9 @@ final class Upgrade {
             let capture = try service.offerCapture?(lineage.generation)
             let successor = try Privileges.passingOn(.networkAdministration) {
                 () throws(SystemError) in
-                try Successor(service.sockets(), place, capture: capture, loop: loop) {
-                    [weak self] in self?.ended($0, drain, reply)
-                }
+                try Successor(
+                    service.sockets(), place, variables: folders, capture: capture, loop: loop
+                ) { [weak self] in self?.ended($0, drain, reply) }
             }
             state = .starting(successor)
         } catch {

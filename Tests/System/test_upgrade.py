@@ -1,6 +1,8 @@
 """Another process takes a running one's place: nobody is refused, and what lives goes on to its end."""
 import json
 import os
+import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import time
 from runner import check, seconds
 from test_capture import capturing, download, fetch, only_tunnel, same, state, watch
 from test_datagrams import echo
-from world import HERE, ORIGIN, ORIGIN6, content_hash
+from world import HERE, ORIGIN, ORIGIN6, content_hash, sh
 
 # Connections one after another without a pause, until a line comes: how many were served, and how many were not.
 KNOCK = """
@@ -325,6 +327,41 @@ def test_pcap_goes_on_in_another_file(w):
     heads = [open(f"{w.folder}/{name}", "rb").read(24) for name in ("seen.pcap", "seen.pcap.1")]
     check(heads[0] == heads[1], f"{heads}")
     pair.stop_all()
+
+
+def test_one_of_roots_stays_where_root_finds_it(w):
+    """Started as root, and another user's by itself: the process that follows has socket, history and usage in the same places."""
+    pair = w.pair(proxy="user: nobody\nhistory: {}\n", wait=False)
+    pair.proxy.kill()
+    with open(pair.files[0]) as file:
+        text = re.sub("control: .*\n", "", file.read())
+    with open(pair.files[0], "w") as file:
+        file.write(text.replace("interface: wifi", "interface: wifi, allowance: 1GB"))
+    nobody = pwd.getpwnam("nobody")
+    for path in (w.folder, pair.proxy_key, pair.files[0]):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    sh("mount -t tmpfs none /var/lib")
+    os.chmod("/run", 0o755)   # as it is everywhere else
+    try:
+        pair.start_proxy()
+        pair.control[0] = "/run/braid/proxy.sock"
+        pair.wait_for_paths(2)
+        old = pair.status()["pid"]
+        done = upgrade(w, pair, "proxy", "--drain", "0s")
+        check(done.returncode == 0, f"{done}")
+        w.wait(lambda: (pair.status() or {}).get("pid", old) != old, "root to be answered by the new process")
+        check(os.stat(pair.control[0]).st_uid == nobody.pw_uid, "it is root's still")
+        for command in (["status"], ["events"], ["usage"], ["reload"]):
+            asked = subprocess.run([w.braid, *command], capture_output=True, text=True, timeout=20)
+            check(asked.returncode == 0, f"{asked}")
+        w.wait(lambda: pair.usable() == 2, "both paths")
+        told = subprocess.run([w.braid, "events"], capture_output=True, text=True, timeout=20).stdout
+        check(told.count("started") == 2, f"earlier events are gone: {told}")
+        check({"proxy.db", "proxy.usage"} <= set(os.listdir("/var/lib/braid")), f"{os.listdir('/var/lib/braid')}")
+        check("warn" not in w.text("proxy"), f"not stored: {w.text('proxy')}")
+        pair.stop_all()
+    finally:
+        sh("umount -l /var/lib")
 
 
 ACTIVATED = """

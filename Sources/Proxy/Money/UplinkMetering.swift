@@ -102,7 +102,7 @@ final class UplinkMetering {
     /// Opens the file, where there is anything to keep and it is not open yet.
     private func open() {
         guard file == nil, !plan.tariffs.isEmpty else { return }
-        StatePath.prepare(path)
+        StatePath.prepare(path, owner: Privileges.next?.number)
         guard let opened = try? UsageFile(path: path) else { return noteWriting(false) }
         file = opened
         guard opened.isDamaged else { return }

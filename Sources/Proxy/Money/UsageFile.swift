@@ -56,6 +56,7 @@ final class UsageFile {
         do throws(SystemError) {
             descriptor = try Self.open(path, O_RDWR | O_CREAT)
             isWritable = true
+            Privileges.giveToNext(descriptor)
         } catch {
             guard [EROFS, EACCES, EPERM].contains(error.code) else { throw error }
             descriptor = try Self.open(path, O_RDONLY)
