@@ -70,6 +70,9 @@ def test_the_page(w):
     browser.do("document.getElementById('connections').scrollIntoView()")
     browser.wait("/origin.test:80.*connection.*wifi.*cell/s.test(document.querySelector('#connections tbody').innerText)",
                  "the connection and its share by uplink")
+    named = [one["name"]["value"] for one in browser.ask("Accessibility.getFullAXTree")["nodes"]
+             if one.get("role", {}).get("value") == "rowheader"]
+    check(named == ["wifi", "cell", "origin.test:80"], f"rows are named {named}")
     # A loss as it happens, in words.
     late, lost_at = Lateness(), time.monotonic() - began
     w.down("wifi")

@@ -321,6 +321,13 @@ function cell(label, className, ...children) {
   return cell
 }
 
+/** The cell that names its row, as a screen reader says it with each of the others. */
+function nameCell(...of) {
+  const head = cell(...of)
+  head.setAttribute("role", "rowheader")
+  return head
+}
+
 /** Bytes today and this month, against the allowance where there is one. */
 function used(uplink) {
   const note = text => [make("br"), make("small", { textContent: text })]
@@ -343,7 +350,7 @@ function showUplinks() {
   renew(body, live.uplinks.map(uplink => {
     const part = share(uplink.name)
     return line(uplink.name, [
-      cell("Uplink", "whole", make("span", { className: "name" }, make("i", { className: `swatch c${color(uplink.name)}` }), uplink.name)),
+      nameCell("Uplink", "whole", make("span", { className: "name" }, make("i", { className: `swatch c${color(uplink.name)}` }), uplink.name)),
       cell("State", "wide", make("span", { className: `state ${uplink.state}`, textContent: states[uplink.state] ?? uplink.state }),
         ` for ${duration((live.end - uplink.since) / 1000)}`, make("br"),
         make("small", { textContent: uplink.reason ? `since ${clock(uplink.since)}: ${uplink.reason}` : `since ${clock(uplink.since)}` })),
@@ -483,7 +490,7 @@ function showConnections(list) {
     const shares = row.shares.map(([name, bytes]) => [name, bytes / total])
     const moved = what => [size(row[what]), make("br"), make("small", { textContent: rate(rateOf(row, what, now)) })]
     const cells = [
-      cell("Target", "target wide", row.target || make("small", { textContent: "not shown" })),
+      nameCell("Target", "target wide", row.target || make("small", { textContent: "not shown" })),
       ...(isProxy ? [] : [cell("User", "", row.user ?? "")]),
       cell("Kind", "", row.kind === "tcp" ? "connection" : "datagrams"),
       cell("Age", "number", row.age === undefined ? "waiting" : duration(row.age)),
