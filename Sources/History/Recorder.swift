@@ -18,6 +18,9 @@ public final class Recorder {
     private let clock: () -> Int64
     private let steady: () -> Int64
     private var subscription: EventJournal.Subscription?
+    /// An event is about to be written: what was moved until now is to be counted and saved soon,
+    /// so that it is written with it. Not to be done within the call.
+    public var wantsCount: (() -> Void)?
 
     /// `clock`: the wall clock in ms since 1970 UTC, `steady`: one that is never set, ms; tests
     /// have their own.
@@ -58,15 +61,26 @@ public final class Recorder {
     private func save(_ entry: EventJournal.Entry) {
         var batch = HistoryBatch()
         batch.events = [entry]
-        writer?.add(batch)
+        guard let writer else { return }
+        writer.add(batch)
+        if writer.untilCount == 0 { wantsCount?() }
+    }
+
+    /// After how long what is moved from now on is to be counted and saved, ms: just ahead of the
+    /// next transaction; of the one behind it, where that one has its count already.
+    public var untilCount: Int64 {
+        let until = writer?.untilCount ?? 0
+        let least = HistoryWriter.interval - 2 * HistoryWriter.gathering
+        return until > 0 ? min(until, HistoryWriter.interval) : least
     }
 
     /// Hands the usage that was counted since the last call to whoever writes it down. Called once
-    /// a second while there is traffic.
+    /// a second while there is traffic, and for events.
     public func save() {
         var batch = HistoryBatch()
         batch.usage = usage.takeUnsaved()
         writer?.add(batch)
+        writer?.noteCount()
     }
 
     /// Writes what is left; waits for that for two seconds at most.

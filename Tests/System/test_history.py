@@ -7,12 +7,13 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import struct
 import subprocess
 import termios
 import time
 
-from runner import check, seconds
+from runner import between, check, seconds
 from world import HERE, content_hash, need, sh
 
 GRAFANA = f"{HERE}/../../deploy/grafana"
@@ -140,6 +141,39 @@ def test_the_past_outlives_the_process(w):
     time.sleep(0.5)
     braid(w, "mode", "single", "--control", pair.control[0])
     check("the mode is single now" in follow.stdout.readline(), "the change was not told")
+
+
+@seconds(60)
+def test_a_second_is_lost_at_most(w):
+    """What the file has at any moment, as one finds it who kills the program just then: never older than a second."""
+    path = f"{w.folder}/past.db"
+    pair = w.pair(proxy=f"history: {{ path: {path} }}\n")
+    w.limit(wifi=8, cell=4)
+
+    def moved():
+        """IP packets' bytes by the interfaces' own count."""
+        links = [json.loads(sh(f"ip -n {w.app} -j -s link show {uplink}"))[0]["stats64"] for uplink in ("wifi", "cell")]
+        return sum(link[way]["bytes"] - 14 * link[way]["packets"] for link in links for way in ("rx", "tx"))
+    transfer = w.start_client("download", 14_000_000)
+    w.wait(lambda: os.path.exists(path), "the file")
+    base = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    written = lambda: base.execute("SELECT total(sent + received) FROM usage").fetchone()[0]
+    w.wait(lambda: written() > 1_000_000, "the first megabyte")
+    known, oldest, turn = [], 0, 0
+    began = time.monotonic()
+    while time.monotonic() - began < 6:
+        # Events at any distance from the seconds: they are written, too.
+        if time.monotonic() - began > turn * 0.37:
+            turn += 1
+            braid(w, "uplink", "cell", ("backup", "regular")[turn % 2], "--control", pair.control[0])
+        now = time.monotonic()
+        known.append((now, moved()))
+        has = written()
+        oldest = max(oldest, now - next(at for at, bytes in reversed([(began, 0)] + known) if bytes <= has + 20_000))
+        time.sleep(0.01)
+    w.notes.append(f"{oldest:.2f} s old at most")
+    transfer.process.kill()
+    between(oldest, 0.3, 1.15, "what is lost by a kill")
 
 
 def test_a_broken_disk_is_one_warning(w):

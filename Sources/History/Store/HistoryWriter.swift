@@ -33,8 +33,13 @@ public final class HistoryWriter: Sendable {
 
     /// Events that wait; of more, the oldest are lost.
     static let maximumEvents = 4_096
-    /// Between two transactions.
+    /// From the beginning of one transaction to that of the next, ms.
     static let interval = Int64(1_000)
+    /// What is to be written waits so long for more of the same moment: events for the usage that
+    /// is counted when they come, ms.
+    static let gathering = Int64(20)
+    /// And so much longer for a count that does not come: nothing moves, or the loop is late, ms.
+    static let patience = Int64(200)
     /// The small file is written whole each time.
     static let fileInterval = Int64(10_000)
     /// From one failure to the next try, growing, and from one warning to the next, ms.
@@ -45,6 +50,12 @@ public final class HistoryWriter: Sendable {
 
     private struct Waiting {
         var batch = HistoryBatch()
+        /// When the first of it came, ms of the monotonic clock.
+        var since: Int64?
+        /// When traffic was counted last.
+        var counted = Int64(-1_000_000)
+        /// When the next transaction may begin.
+        var due: Int64 = 0
         var isStopping = false
         var isOver = false
         var isFailing = false
@@ -75,10 +86,30 @@ public final class HistoryWriter: Sendable {
     /// Whether the last try failed.
     public var isFailing: Bool { waiting.withLock { $0.isFailing } }
 
+    /// Until what is to go with the next transaction must be handed over, ms; 0: now.
+    var untilCount: Int64 {
+        max(0, waiting.withLock(\.due) - Self.gathering - Self.monotonic())
+    }
+
+    fileprivate static func monotonic() -> Int64 {
+        var t = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        return Int64(t.tv_sec) * 1_000 + Int64(t.tv_nsec) / 1_000_000
+    }
+
     /// Hands over what is to be written; never waits for the disk.
     public func add(_ batch: HistoryBatch) {
         guard !batch.isEmpty else { return }
-        waiting.withLock { $0.batch.add(batch, maximumEvents: Self.maximumEvents) }
+        waiting.withLock { waiting in
+            waiting.batch.add(batch, maximumEvents: Self.maximumEvents)
+            if waiting.since == nil { waiting.since = Self.monotonic() }
+        }
+        wake.signal()
+    }
+
+    /// Usage was counted and handed over just now; what waits for that goes.
+    func noteCount() {
+        waiting.withLock { $0.counted = Self.monotonic() }
         wake.signal()
     }
 
@@ -125,11 +156,11 @@ public final class HistoryWriter: Sendable {
         while true {
             let isStopping = sleep(state)
             let batch = waiting.withLock { waiting in
-                defer { waiting.batch = HistoryBatch() }
+                defer { (waiting.batch, waiting.since) = (HistoryBatch(), nil) }
                 return waiting.batch
             }
             state.write(batch, insists: isStopping, tell: tell)
-            waiting.withLock { $0.isFailing = state.hasFailed }
+            waiting.withLock { ($0.isFailing, $0.due) = (state.hasFailed, state.nextWrite) }
             if isStopping { break }
         }
         state.end()
@@ -139,9 +170,11 @@ public final class HistoryWriter: Sendable {
     /// Until there is something to do, and it may be done; whether this is the end.
     private func sleep(_ state: WriterState) -> Bool {
         while true {
-            let (isStopping, isWaiting) = waiting.withLock { ($0.isStopping, !$0.batch.isEmpty) }
+            let (isStopping, since, counted) = waiting.withLock {
+                ($0.isStopping, $0.since, $0.counted)
+            }
             if isStopping { return true }
-            let delay = state.delay(isWaiting: isWaiting)
+            let delay = state.delay(since: since, counted: counted)
             if delay == 0 { return false }
             // What comes while the next transaction is not due yet joins it.
             wake.wait(delay.map { Int32(clamping: $0) } ?? -1)
@@ -203,7 +236,7 @@ private final class WriterState: @unchecked Sendable {
     private var warnedAt: Int64?
     private var retry = HistoryWriter.firstRetry
     /// By the monotonic clock, ms.
-    private var nextWrite: Int64 = 0
+    private(set) var nextWrite: Int64 = 0
     private var nextTrim: Int64?
     /// There was no space: what is old goes before anything is written.
     private var trimsFirst = false
@@ -217,11 +250,7 @@ private final class WriterState: @unchecked Sendable {
 
     init(_ place: HistoryWriter.Place) { self.place = place }
 
-    private static func monotonic() -> Int64 {
-        var t = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &t)
-        return Int64(t.tv_sec) * 1_000 + Int64(t.tv_nsec) / 1_000_000
-    }
+    private static func monotonic() -> Int64 { HistoryWriter.monotonic() }
 
     private var interval: Int64 {
         switch place {
@@ -230,11 +259,16 @@ private final class WriterState: @unchecked Sendable {
         }
     }
 
-    /// Milliseconds until something is to be done; 0 now, nil not before something comes.
-    func delay(isWaiting: Bool) -> Int64? {
+    /// Milliseconds until something is to be done; 0 now, nil not before something comes. `since`:
+    /// when what waits came; `counted`: when traffic was counted last.
+    func delay(since: Int64?, counted: Int64) -> Int64? {
         let now = Self.monotonic()
-        if hasFailed { return unwritten.isEmpty && !isWaiting ? nil : max(0, nextWrite - now) }
-        let write = isWaiting ? max(0, nextWrite - now) : nil
+        if hasFailed { return unwritten.isEmpty && since == nil ? nil : max(0, nextWrite - now) }
+        let write = since.map { since in
+            let due = max(nextWrite, since + HistoryWriter.gathering)
+            let isCounted = counted >= due - 2 * HistoryWriter.gathering
+            return max(0, (isCounted ? due : due + HistoryWriter.patience) - now)
+        }
         let trim = nextTrim.map { max(0, $0 - now) }
         return [write, trim].compactMap(\.self).min()
     }
@@ -284,7 +318,8 @@ private final class WriterState: @unchecked Sendable {
                 unwritten = HistoryBatch()
                 try file.write(batch, now: WallClock.milliseconds())
             }
-            nextWrite = Self.monotonic() + interval
+            // A slow disk rests between two, too.
+            nextWrite = max(now + interval, Self.monotonic() + interval / 4)
             retry = HistoryWriter.firstRetry
             if hasFailed { hasFailed = false; tell(.works) }
         } catch {
