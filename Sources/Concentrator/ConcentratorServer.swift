@@ -94,9 +94,9 @@ public final class ConcentratorServer: EngineDelegate {
         names = NameQuestions(
             settings.names, denied: settings.usersWithoutNames, loop: loop,
             configurationPath: settings.resolverConfiguration)
-        usage = UsageTimer(driver, delay: { .milliseconds(recorder.untilCount) }) {
-            [weak self] in self?.countUsage()
-        }
+        usage = UsageTimer(
+            driver, delay: { .milliseconds(recorder.untilCount) },
+            count: { [weak self] in self?.countUsage() })
         recorder.wantsCount = { [weak self] in self?.usage?.hurry() }
         driver.delegate = self
         reports.handovers = HandoverWatch(driver)

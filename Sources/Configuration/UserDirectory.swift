@@ -91,7 +91,7 @@ public struct UserDirectory: Equatable, Sendable {
 
     /// Writes a new file. Throws where the name is taken, or it can't be written.
     public func add(_ name: String, _ text: String) throws(Failure) {
-        try locked { () throws(Failure) in
+        try locked(.long) { () throws(Failure) in
             switch holder(of: name) {
             case .nobody: break
             case .overInvitation(let key): noteFormer(key)
@@ -112,7 +112,7 @@ public struct UserDirectory: Equatable, Sendable {
 
     /// Removes a user's file; false where there is none.
     public func remove(_ name: String) throws(Failure) -> Bool {
-        try locked { () throws(Failure) in
+        try locked(.long) { () throws(Failure) in
             let invited = (try? read(name)).flatMap { InvitedUser(file: $0) }
             if unlink(file(of: name)) == 0 {
                 if let invited { noteFormer(invited.publicKey) }
@@ -217,12 +217,14 @@ public struct UserDirectory: Equatable, Sendable {
         return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
-    /// Another process waits for this one; this one for it, a moment.
-    private func locked<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
+    /// Another process waits for this one; this one for it, a moment or longer.
+    private func locked<R>(
+        _ patience: FileLock.Patience = .short, _ body: () throws(Failure) -> R
+    ) throws(Failure) -> R {
         let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard folder >= 0 else { throw failure("use \(path)") }
         defer { close(folder) }
-        guard FileLock.take(folder) else { throw failure("lock \(path)") }
+        guard FileLock.take(folder, patience) else { throw failure("lock \(path)") }
         return try body()
     }
 

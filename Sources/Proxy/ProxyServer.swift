@@ -137,9 +137,9 @@ public final class ProxyServer: EngineDelegate {
         driver.delegate = self
         ports.accepted = { [weak self] in self?.accepted($0, $1, $2) }
         session.unreachable = { [weak self] in self?.unreachable($0, hasSession: $1) }
-        usage = UsageTimer(driver, delay: { [recorder] in .milliseconds(recorder.untilCount) }) {
-            [weak self] in self?.countUsage()
-        }
+        usage = UsageTimer(
+            driver, delay: { [recorder] in .milliseconds(recorder.untilCount) },
+            count: { [weak self] in self?.countUsage() })
         recorder.wantsCount = { [weak self] in self?.usage?.hurry() }
         person = PersonHint(loop: loop, log: log) { [weak self] in self?.follow($0) }
         names.absence = { [weak self] in self?.absenceForNames }

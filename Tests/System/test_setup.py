@@ -1,9 +1,11 @@
 """A pair in two commands: setup, invitations, join, and users that come and go without a restart."""
+import fcntl
 import os
 import re
 import subprocess
+import threading
 
-from runner import check
+from runner import check, seconds
 from world import CONCENTRATOR, sh
 
 
@@ -43,6 +45,7 @@ def test_the_packages_unit_is_taken(w):
         sh("umount -l /lib/systemd && rmdir /run/systemd/system /run/systemd")
 
 
+@seconds(120)
 def test_a_pair_in_two_commands(w):
     """As root of these namespaces, where there is no systemd: files, key, invitation, session, download."""
     here, there = f"{w.folder}/here", f"{w.folder}/there"
@@ -133,6 +136,12 @@ def after_a_restart(w, config, control, concentrator, links):
 def users(w, config, control):
     """Those of the command line, at once; the living one's session stays."""
     key, public = w.key("bob")
+    with open(config) as file:
+        folder = re.search("users_directory: '(.*)'", file.read())[1]
+    # Several people's commands at once wait for one another.
+    other = os.open(folder, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    threading.Timer(0.5, os.close, [other]).start()
     check("in effect" in done(w, "user", "add", "bob", public, "--config", config), "not in effect")
     twice = braid(w, "user", "add", "bob", public, "--config", config)
     check(twice.returncode == 2 and "bob" in twice.stderr, f"{twice}")
