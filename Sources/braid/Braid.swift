@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Glibc
+import Synchronization
 
 /// One executable, a subcommand for each thing it does.
 @main struct Braid: ParsableCommand {
@@ -33,6 +34,7 @@ import Glibc
         do {
             var command = try parseAsRoot()
             try command.run()
+            try Output.check()
         } catch {
             leave(with: error)
         }
@@ -78,6 +80,22 @@ struct Complaint: Error {
 
 /// Writing without the C library's streams, whose globals no thread may touch in Swift 6.
 enum Output {
+    /// Why the standard output did not take all.
+    private static let failure = Mutex<Int32?>(nil)
+
+    /// Throws where the standard output did not take all, for another reason than that nobody reads
+    /// it any more: whoever has it in a file must not take it for whole.
+    static func check() throws {
+        guard let code = failure.withLock({ $0 }) else { return }
+        throw Complaint.failure("can't write all of it: \(String(cString: strerror(code)))")
+    }
+
+    /// Ends the program, since nothing more can be written.
+    static func end() -> Never {
+        do { try check() } catch { Braid.leave(with: error) }
+        Glibc.exit(0)
+    }
+
     /// False where the other end is closed or the disk is full.
     @discardableResult
     static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) -> Bool {
@@ -91,7 +109,12 @@ enum Output {
         while !rest.isEmpty {
             let n = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if n < 0, errno == EINTR { continue }
-            guard n > 0 else { return false }
+            guard n > 0 else {
+                let code = errno
+                // A reader that has seen enough is no failure.
+                if descriptor == STDOUT_FILENO, code != EPIPE { failure.withLock { $0 = code } }
+                return false
+            }
             rest = rest.dropFirst(n)
         }
         return true

@@ -159,6 +159,6 @@ struct EventsCommand: ParsableCommand {
             json
             ? Printable.json(HistoryQueries.json(event))
             : "\(UsageTable.time(event.time)) \(Printable.text(event.sentence))"
-        if !Output.write(line + "\n") { Glibc.exit(0) }
+        if !Output.write(line + "\n") { Output.end() }
     }
 }

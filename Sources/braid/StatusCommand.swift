@@ -38,7 +38,7 @@ struct StatusCommand: ParsableCommand {
     }
 
     /// A closed pipe (`braid status --watch | head`) ends the watching.
-    private func show(_ text: String) { if !Output.write(text) { Glibc.exit(0) } }
+    private func show(_ text: String) { if !Output.write(text) { Output.end() } }
 }
 
 struct ModeCommand: ParsableCommand {

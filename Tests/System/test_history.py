@@ -48,6 +48,18 @@ def counted(w):
     return found
 
 
+def full(w, pair):
+    """What does not find room is not taken for whole; who reads no more is no failure."""
+    for command in (["status", "--json"], ["usage", "--json"], ["events"]):
+        asked = [w.braid, *command, "--control", pair.control[0]]
+        with open("/dev/full", "w") as disk:
+            failed = subprocess.run(asked, stdout=disk, stderr=subprocess.PIPE, text=True, timeout=30)
+        check(failed.returncode == 1 and "No space left" in failed.stderr, f"{failed}")
+        closed = subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        closed.stdout.close()
+        check(closed.wait(30) == 0, f"{command}: {closed.stderr.read()}")
+
+
 def watch(w, pair):
     """The screen stays within 80 columns, shows both uplinks, and leaves the terminal as it was."""
     main, other = pty.openpty()
@@ -133,6 +145,7 @@ def test_the_past_outlives_the_process(w):
     # What happened before the restarts is told still, by the process and its screen.
     check("connected to the concentrator" in sentences(w, "--control", pair.control[0])[:12], "events are forgotten")
     watch(w, pair)
+    full(w, pair)
     # Nobody's business but its owner's.
     check(os.stat(file).st_mode & 0o077 == 0, "others may read it")
     follow = subprocess.Popen([w.braid, "events", "--follow", "-n", "0", "--control", pair.control[0]],
