@@ -40,11 +40,11 @@ import Testing
             it.run(0.5, exchanges: 3)
             it.run(9.5)
         }
-        // A page: two seconds of bytes, with exchanges about it, every twenty seconds.
+        // A page: one and a half seconds of bytes, with exchanges about it, every twenty seconds.
         for _ in 0..<50 {
             it.run(1, exchanges: 2)
-            it.run(2, transfer: 500_000, exchanges: 1)
-            it.run(17)
+            it.run(1.5, transfer: 500_000, exchanges: 1)
+            it.run(17.5)
         }
         #expect(it.changes == 0)
     }
@@ -66,9 +66,9 @@ import Testing
     /// Where pages take 3 s, what takes as long is one; after ten minutes without that is forgotten.
     @Test func whatWasShortTellsWhatLasts() {
         var it = Clocked()
-        for _ in 0..<3 {
+        for pause in [20.0, 30, 20] {
             it.run(3, transfer: 100_000)
-            it.run(20)
+            it.run(pause)
         }
         // The first of them was taken for more.
         #expect(it.changes == 2)
@@ -90,6 +90,90 @@ import Testing
         it.run(60)
         it.run(2.5, transfer: 100_000)
         #expect(it.machine.mode == .full)
+    }
+
+    /// After two pauses of a length the second path is there for the next page, not before and no
+    /// longer than for that; one that does not come ends it.
+    @Test func slowPagesAtAnEvenPaceAreFull() {
+        var it = Clocked()
+        for pause in [20.0, 20, 17] {
+            it.run(2, transfer: 300_000)
+            it.run(pause)
+        }
+        #expect(it.changes == 0)
+        it.run(0.5)
+        #expect(it.machine.mode == .full && it.machine.demand == .pages)
+        it.run(2.5)
+        for _ in 0..<10 {
+            // Shorter by now, since both carry it.
+            it.run(1.5, transfer: 300_000)
+            #expect(it.machine.mode == .full)
+            it.run(2)
+            #expect(it.machine.mode == .single)
+            it.run(15)
+            #expect(it.machine.mode == .single && it.machine.isWatching)
+            it.run(3)
+            #expect(it.machine.mode == .full)
+        }
+        it.run(2.5)
+        #expect(it.machine.mode == .single && !it.machine.isWatching)
+        let changes = it.changes
+        it.run(2, transfer: 300_000)
+        it.run(60)
+        #expect(it.changes == changes)
+    }
+
+    /// Who reads for other times each, or too long, or what is quick, tells nothing of the next.
+    @Test(
+        arguments: [
+            ([12, 17, 29, 8, 40], 2), ([70, 70, 70, 70], 2), ([20, 20, 20, 20], 1.5)
+        ] as [([Double], Double)])
+    func otherPagesStaySingle(pauses: [Double], length: Double) {
+        var it = Clocked()
+        for _ in 0..<5 {
+            for pause in pauses {
+                it.run(length, transfer: 300_000)
+                it.run(pause)
+            }
+        }
+        #expect(it.changes == 0)
+    }
+
+    /// A page that is asked for sooner than it was expected has one path to its end.
+    @Test func aPageAheadOfItsTimeStaysSingle() {
+        var it = Clocked()
+        for pause in [20.0, 20, 17] {
+            it.run(2, transfer: 300_000)
+            it.run(pause)
+        }
+        it.run(2, transfer: 300_000)
+        it.run(3)
+        #expect(it.changes == 0)
+    }
+
+    /// Pages that come as expected are no return of what had ended: the quiet time stays as it is.
+    @Test func pagesAreNoFlapping() {
+        var it = Clocked()
+        for _ in 0..<4 {
+            it.run(2, transfer: 300_000)
+            it.run(12)
+        }
+        it.run(6, transfer: 300_000)
+        #expect(it.machine.demand == .transfer)
+        it.run(2)
+        #expect(it.machine.mode == .single)
+    }
+
+    /// Where pauses are short the mode stays up from page to page.
+    @Test func shortPausesAreBridged() {
+        var it = Clocked()
+        for _ in 0..<10 {
+            it.run(2.5, transfer: 300_000)
+            it.run(4)
+        }
+        #expect(it.changes <= 3)
+        it.run(6)
+        #expect(it.machine.mode == .single)
     }
 
     /// What trickles, slower than any modem, is no transfer.
@@ -169,6 +253,13 @@ import Testing
         #expect(it.changes == 0)
         it.run(2, calls: 1)
         #expect(it.machine.mode == .backup)
+        it = Clocked()
+        it.machine.hint = .idle
+        for _ in 0..<5 {
+            it.run(2, transfer: 300_000)
+            it.run(20)
+        }
+        #expect(it.changes == 0)
         // The screen goes dark during a download: it is not waited for any more.
         it = Clocked()
         it.run(6, transfer: 100_000)
@@ -248,13 +339,12 @@ import Testing
         #expect(quiet.stream.connection.livingSubflows == 1)
     }
 
-    /// Who has lost an uplink, or got one, is on the move for three minutes.
+    /// Who has lost an uplink, or got one, is on the move for three minutes; whose uplink was silent
+    /// for one.
     @Test func whatGoesAndWhatComesIsAMove() {
         let world = world(6)
         func isMoving() -> Bool? {
-            (world.proxy.currentSession?.use.movedAt).map {
-                world.now - $0 < ModeByUse.movingMemory
-            }
+            (world.proxy.currentSession?.use.movingUntil).map { world.now < $0 }
         }
         world.run(.seconds(200))
         #expect(isMoving() == false)
@@ -265,6 +355,12 @@ import Testing
         world.proxy.addUplink(uplink, at: world.now)
         #expect(isMoving() == true)
         world.run(.seconds(181))
+        #expect(isMoving() == false)
+        let session = world.proxy.currentSession
+        let path = session?.paths.compactMap { $0 }.first { $0.uplink == 0 && $0.isOpen }
+        if let session, let path { session.fallSilent(path, at: world.now) }
+        #expect(isMoving() == true)
+        world.run(.seconds(61))
         #expect(isMoving() == false)
         world.proxy.removeUplink(0, at: world.now)
         #expect(isMoving() == true)

@@ -235,7 +235,7 @@ extension Session {
 
     /// A path that worked does not any more.
     func fallSilent(_ path: Path, at now: Instant) {
-        use.noteMove(at: now)
+        use.noteSilence(at: now)
         if let change = path.monitor.fallSilent(at: now) { follow(change, path, at: now) }
     }
 

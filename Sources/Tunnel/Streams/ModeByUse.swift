@@ -12,13 +12,14 @@ import Multipath
 public struct ModeByUse: Sendable {
     /// What somebody waits for; later ones ask for no less than earlier ones.
     public enum Demand: Int, CaseIterable, Sendable {
-        case nothing, interactive, transfer, call
+        case nothing, interactive, pages, transfer, call
 
         /// For status and logs.
         public var label: String {
             switch self {
             case .nothing: "nobody waits"
             case .interactive: "interactive traffic"
+            case .pages: "slow pages at an even pace"
             case .transfer: "a transfer that lasts"
             case .call: "a call"
             }
@@ -43,7 +44,7 @@ public struct ModeByUse: Sendable {
         public var exchanges = 0
         /// Flows of small datagrams at a steady pace: voice, games.
         public var steadyFlows = 0
-        /// An uplink went, fell silent or came within `movingMemory`.
+        /// An uplink went or came within `movingMemory`, or fell silent within `silenceMemory`.
         public var isMoving = false
         /// Nothing moved.
         public init() {}
@@ -65,9 +66,11 @@ public struct ModeByUse: Sendable {
     static let shortTransferMemory = Interval.seconds(600)
     /// A call is one after so long.
     static let callLasts = Interval.seconds(1)
-    /// Somebody whose uplink went, fell silent or came is on the move for so long: on a way they do
-    /// again within it, and what was silent once where all have stood for hours mostly is not.
+    /// Somebody whose uplink went or came is on the move for so long: on a way they do again within
+    /// it.
     static let movingMemory = Interval.seconds(180)
+    /// What was silent once where all have stood for hours mostly is not again.
+    static let silenceMemory = Interval.seconds(60)
     /// Intervals without evidence that interrupt nothing: a server's pause, a burst's gap.
     static let gap = Interval.milliseconds(1_000)
     /// Intervals with an exchange, less a quarter for each without one, that make traffic
@@ -77,7 +80,7 @@ public struct ModeByUse: Sendable {
     /// For so long its evidence must be missing before a demand ends.
     static func quiet(_ demand: Demand) -> Interval {
         switch demand {
-        case .nothing: .zero
+        case .nothing, .pages: .zero
         case .interactive: .seconds(10)
         case .transfer: .milliseconds(1_500)
         case .call: .seconds(4)
@@ -136,7 +139,7 @@ public struct ModeByUse: Sendable {
         switch demand {
         case .nothing: .single
         case .interactive: .backup
-        case .transfer: .full
+        case .pages, .transfer: .full
         case .call:
             isMoving || hint != .idle && isTransferring
                 ? .full : .backup
@@ -147,6 +150,8 @@ public struct ModeByUse: Sendable {
     private var transfer = Evidence()
     private var shortTransfers = ShortTransfers()
     private var isTransferring = false
+    private var rhythm = PageRhythm()
+    private var isPageDue = false
     private var call = Evidence()
     private var exchange = Evidence()
     private var score = 0.0
@@ -161,6 +166,7 @@ public struct ModeByUse: Sendable {
     /// Whether the next interval must be looked at even where nothing moves in it.
     public var isWatching: Bool {
         demand != .nothing || transfer.since != nil || call.since != nil || score > 0
+            || rhythm.isKnown
     }
 
     /// What moved in the interval that ends now. Nil where the mode stays.
@@ -169,7 +175,12 @@ public struct ModeByUse: Sendable {
         isMoving = seen.isMoving
         if let length = transfer.note(seen.transferBytes >= Self.minimumTransfer, at: now) {
             shortTransfers.note(length, at: now)
+            if length < Self.certainTransfer(.unknown) {
+                rhythm.note(length, endedAt: transfer.last)
+            }
         }
+        // While something is fetched it is as it was when that began.
+        if transfer.since == nil { isPageDue = rhythm.isDue(at: now) }
         isTransferring = transfer.hasLasted(shortTransfers.limit(hint, at: now))
         call.note(seen.steadyFlows > 0, at: now)
         exchange.note(seen.exchanges > 0, at: now)
@@ -180,7 +191,7 @@ public struct ModeByUse: Sendable {
         if wanted.rawValue > demand.rawValue {
             begin(wanted, at: now)
         } else if wanted != demand, now - lastEvidence(of: demand) >= quietTime(demand) {
-            if wanted == .nothing { endedAt = now }
+            if wanted == .nothing, demand != .pages { endedAt = now }
             demand = wanted
         }
         return mode == before ? nil : mode
@@ -191,11 +202,12 @@ public struct ModeByUse: Sendable {
         if call.hasLasted(Self.callLasts) { return .call }
         if hint == .idle { return .nothing }
         if isTransferring { return .transfer }
+        if isPageDue { return .pages }
         return score >= Self.interactiveScore(hint) ? .interactive : .nothing
     }
 
     private mutating func begin(_ next: Demand, at now: Instant) {
-        if demand == .nothing {
+        if demand == .nothing || demand == .pages, next != .pages {
             doublings =
                 now - endedAt < Self.flapMemory ? min(doublings + 1, Self.maximumDoublings) : 0
         }
@@ -212,7 +224,7 @@ public struct ModeByUse: Sendable {
         case .call: call.last
         case .transfer where hint != .idle: transfer.last
         case .interactive where hint != .idle: max(exchange.last, transfer.last)
-        case .nothing, .transfer, .interactive: Instant(nanoseconds: .min / 2)
+        case .nothing, .pages, .transfer, .interactive: Instant(nanoseconds: .min / 2)
         }
     }
 }

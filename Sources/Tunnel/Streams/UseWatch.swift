@@ -10,15 +10,21 @@ struct UseWatch {
     fileprivate var active: [StreamSlot] = []
     /// Bytes of datagrams since the last look.
     fileprivate var datagramBytes = 0
-    /// When an uplink last went, fell silent or came.
-    fileprivate(set) var movedAt = Instant(nanoseconds: .min / 2)
+    /// So long whoever had an uplink go, fall silent or come is taken to be on the move.
+    private(set) var movingUntil = Instant(nanoseconds: .min / 2)
 
     init(isOn: Bool) { self.isOn = isOn }
 
     /// Looks at what moves from now on.
     fileprivate mutating func begin() { isOn = true }
-    /// An uplink that was in use went or fell silent, or one came.
-    mutating func noteMove(at now: Instant) { movedAt = now }
+    /// An uplink that was in use went, or one came.
+    mutating func noteMove(at now: Instant) {
+        movingUntil = max(movingUntil, now + ModeByUse.movingMemory)
+    }
+    /// One that was in use fell silent.
+    mutating func noteSilence(at now: Instant) {
+        movingUntil = max(movingUntil, now + ModeByUse.silenceMemory)
+    }
     fileprivate mutating func stop() { self = UseWatch(isOn: false) }
 }
 
@@ -130,7 +136,7 @@ extension Session {
                 seen.transferBytes += use.datagramBytes
             }
         }
-        seen.isMoving = now - use.movedAt < ModeByUse.movingMemory
+        seen.isMoving = now < use.movingUntil
         use.datagramBytes = 0
         use.active.removeAll(keepingCapacity: true)
         use.look &+= 1
