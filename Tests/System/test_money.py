@@ -206,3 +206,48 @@ def test_a_disk_that_takes_nothing_is_one_warning(w):
         pair.alive()
     finally:
         sh(f"umount -l {folder}")
+
+
+@seconds(60)
+def test_several_kills_lose_little(w):
+    """Five processes, each killed in the middle of an upload or a download: each counts to its end."""
+    for space in (w.app, w.mid):
+        for uplink in ("wifi", "cell"):
+            subprocess.run(["ip", "-n", space, "link", "set", uplink, "gso_max_segs", "1"], check=True)
+    pair = money_pair(w, "price: 5 EUR, allowance: 10GB")
+    w.down("wifi")
+    w.wait(lambda: pair.usable() == 1, "the cellular uplink alone")
+    for turn in range(5):
+        counted, before = used(pair), carried(w)
+        client = w.start_client("upload" if turn % 2 else "download", 40_000_000)
+        w.wait(lambda: carried(w) - before > 3_000_000, "the transfer to go on")
+        known = used(pair)
+        pair.proxy.send_signal(signal.SIGKILL)
+        pair.proxy.wait()
+        client.process.kill()
+        client.process.wait()
+        time.sleep(0.3)
+        saved = saved_bytes(w.folder)
+        off = carried(w) - before - (saved - counted)
+        w.notes.append(f"known {known}, saved {saved}, off by {off}")
+        # What comes in when nobody is there any more was nobody's to count; of an upload that are acknowledgements.
+        check(turn % 2 == 0 or abs(off) <= 100_000, f"{off} bytes off")
+        check(known - 100_000 <= saved <= carried(w) + 1_000, f"{saved} saved of {known} to {carried(w)}")
+        again(w, pair)
+        pair.wait_for_paths(1)
+        check(used(pair) >= saved, f"{used(pair)} after the start, {saved} before")
+
+
+@seconds(60)
+def test_a_used_up_uplink_is_a_backup(w):
+    """`on_empty: backup`: nothing over it while the other works, everything where that is gone."""
+    pair = money_pair(w, "role: regular, allowance: 10MB, on_empty: backup", policy="")
+    usage_set(w, pair, "20MB")
+    w.wait(lambda: "has used 100 %" in w.text(pair.names[0]), "the warning at 100 %")
+    before = used(pair)
+    download(w, 4_000_000)
+    check(used(pair) - before < 400_000, f"{used(pair) - before} bytes over what is used up")
+    w.down("wifi")
+    download(w, 1_000_000)
+    check(used(pair) - before > 1_000_000, f"{used(pair) - before} bytes over what alone works")
+    pair.alive()
