@@ -125,7 +125,9 @@ extension Connection {
         }
         if let offset { place(payload, at: offset, member: member, path: path) }
         traffic.counted.joinsAccepted += 1
-        return add(member, context ?? unsealed, at: now)
+        let index = add(member, context ?? unsealed, at: now)
+        closeIfFinished(at: now)
+        return index
     }
 
     private func subflowConfiguration(_ sizes: SegmentSizes?) -> SubflowConfiguration {
